@@ -1,0 +1,42 @@
+# make demo: the main job on the demo world.   make test: lint, types, tests.   Each does all its own set-up in .venv.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+READY := $(VENV)/.ready
+
+.PHONY: help setup demo test lint types tests slow clean
+help:
+	@sed -n '1p' Makefile; echo "also: make setup | lint | types | tests | slow | clean"
+
+setup: $(READY)
+
+# An editable install freezes entry points and a changed constraint changes what is installed: hence these prerequisites.
+$(READY): setup.cfg pyproject.toml constraints.txt $(wildcard setup.py icvos/metrics/*.c)
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) install -q -c constraints.txt setuptools wheel
+	$(PIP) install -q -c constraints.txt torch torchvision
+	SAM2_BUILD_CUDA=0 $(PIP) install -q -c constraints.txt --no-build-isolation --no-deps sam2==1.1.0
+	$(PIP) install -q -c constraints.txt --no-build-isolation -e '.[all,dev]'
+	@touch $@
+
+demo: $(READY)
+	@$(BIN)/python -m icvos.commands.demo
+
+test: lint types tests
+
+lint: $(READY)
+	$(BIN)/ruff check .
+
+types: $(READY)
+	$(BIN)/mypy
+
+tests: $(READY)
+	$(BIN)/python -m pytest -q
+
+slow: $(READY)
+	$(BIN)/python -m pytest -q -m slow
+
+clean:
+	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis runs

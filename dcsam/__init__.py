@@ -1,0 +1,1 @@
+"""DC-SAM, the reference plugin."""

@@ -1,0 +1,336 @@
+"""Reader of a built benchmark: videos, pairs, episodes, frames, annotations and supports, as files or records."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from icvos.categories import Vocabulary, vocabulary
+from icvos.errors import BenchmarkError, InputError, MaskError, UsageError, did_you_mean
+from icvos.files import check_id, read_csv, read_image, read_json, read_mask
+from icvos.types import Support
+
+__all__ = [
+    "EPISODE_COLUMNS",
+    "FRAME_COLUMNS",
+    "PAIR_COLUMNS",
+    "QUERY_EPISODE_COLUMNS",
+    "SCHEMA",
+    "VIDEO_COLUMNS",
+    "Benchmark",
+    "Episode",
+    "FolderVideo",
+    "Pair",
+    "VideoRecord",
+    "load_benchmark",
+]
+
+SCHEMA = "icvos-benchmark/1"
+VIDEO_COLUMNS = ("video", "source", "source_split", "source_name", "frames", "height", "width", "fps", "void_pixels")
+PAIR_COLUMNS = (
+    "video", "category", "category_name", "complete", "visible_frames", "first_visible", "instances",
+)  # fmt: skip
+FRAME_COLUMNS = ("video", "frame", "source_frame")
+EPISODE_COLUMNS = ("id", "video", "category", "category_name", "draw")  # and support_1 … support_K
+QUERY_EPISODE_COLUMNS = ("id", "protocol", "query", "category", "category_name", "fold", "draw")  # and support_1 …
+
+
+@dataclass(frozen=True)
+class VideoRecord:
+    """A row of ``videos.csv``."""
+
+    video: str
+    source: str
+    source_split: str
+    source_name: str
+    frames: int
+    height: int
+    width: int
+    fps: float | None
+    void_pixels: int
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A row of ``pairs.csv``: a category in a video. ``complete`` is yes, no or unsure."""
+
+    video: str
+    category: int
+    category_name: str
+    complete: str
+    visible_frames: int
+    first_visible: int
+    instances: int
+
+
+@dataclass(frozen=True)
+class Episode:
+    """A row of ``episodes.csv``: who supports whom.
+
+    ``video`` is the video's name, or the query image's file name in a few-shot image benchmark, where ``fold`` and
+    ``protocol`` are set.
+    """
+
+    id: str
+    video: str
+    category: int
+    category_name: str
+    draw: int
+    supports: tuple[str, ...]
+    fold: int | None = None
+    protocol: str | None = None
+
+
+class FolderVideo:
+    """A lazy video over image files (a ``Video``); frames are (H, W, 3) uint8 RGB.
+
+    Args:
+        paths: Frame files in order.
+        size: (H, W) that every frame must have.
+    """
+
+    def __init__(self, paths: list[Path], size: tuple[int, int]) -> None:
+        self.paths = paths
+        self._size = size
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return self._size
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int, /) -> np.ndarray:
+        path = self.paths[index]
+        frame = read_image(path)
+        if frame.shape[:2] != self._size:
+            raise BenchmarkError(
+                f"frame is {frame.shape[0]}x{frame.shape[1]} (HxW)",
+                where=path,
+                expected=f"{self._size[0]}x{self._size[1]}",
+            )
+        return frame
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        for index in range(len(self)):
+            yield self[index]
+
+
+class Benchmark:
+    """A built benchmark, read lazily.
+
+    Attributes:
+        root: Its folder.
+        header: ``benchmark.json``.
+        name, version: From the header.
+        kind: ``video`` or ``image``.
+        vocabulary: The numbering of its categories.
+    """
+
+    def __init__(self, root: Path, header: dict[str, Any]) -> None:
+        self.root = root
+        self.header = header
+        self.name: str = header["name"]
+        self.version: str = header["version"]
+        self.vocabulary: Vocabulary = vocabulary(header["vocabulary"])
+        self.kind = "image" if (root / "queries").is_dir() else "video"
+
+    def __repr__(self) -> str:
+        return f"Benchmark({self.name} {self.version}, {len(self.episodes)} episodes, {self.root})"
+
+    @cached_property
+    def manifest_sha256(self) -> str:
+        """SHA-256 of ``manifest.csv``, which names every other file with its own: the benchmark's identity."""
+        return hashlib.sha256((self.root / "manifest.csv").read_bytes()).hexdigest()
+
+    @cached_property
+    def videos(self) -> dict[str, VideoRecord]:
+        """Videos by name."""
+        path = self.root / "videos.csv"
+        rows = read_csv(path, VIDEO_COLUMNS, BenchmarkError)
+        out = {}
+        for row in rows:
+            name = _id(row["video"], path)
+            out[name] = VideoRecord(
+                name, row["source"], row["source_split"], row["source_name"],
+                _int(row, "frames", path), _int(row, "height", path), _int(row, "width", path),
+                _float(row, "fps", path), _int(row, "void_pixels", path),
+            )  # fmt: skip
+        return out
+
+    @cached_property
+    def pairs(self) -> dict[tuple[str, int], Pair]:
+        """(video, category) pairs."""
+        path = self.root / "pairs.csv"
+        out = {}
+        for row in read_csv(path, PAIR_COLUMNS, BenchmarkError):
+            key = (_id(row["video"], path), _int(row, "category", path))
+            if key[0] not in self.videos:
+                raise BenchmarkError(f"pair of an unknown video '{key[0]}'", where=path)
+            out[key] = Pair(
+                *key, row["category_name"], row["complete"], _int(row, "visible_frames", path),
+                _int(row, "first_visible", path), _int(row, "instances", path),
+            )  # fmt: skip
+        return out
+
+    @cached_property
+    def episodes(self) -> tuple[Episode, ...]:
+        """All episodes, in the file's order."""
+        path = self.root / "episodes.csv"
+        image = self.kind == "image"
+        columns = (*(QUERY_EPISODE_COLUMNS if image else EPISODE_COLUMNS), "support_1")
+        out = []
+        seen: set[tuple[str | None, str]] = set()
+        for row in read_csv(path, columns, BenchmarkError):
+            shots = [name for name in row if name.startswith("support_")]
+            supports = tuple(_id(row[name], path) for name in shots if row[name])
+            place = _id(row["query" if image else "video"], path)
+            episode = Episode(
+                _id(row["id"], path), place, _int(row, "category", path), row["category_name"],
+                _int(row, "draw", path), supports, _int(row, "fold", path) if image else None,
+                row["protocol"] if image else None,
+            )  # fmt: skip
+            if not supports:
+                raise BenchmarkError(f"episode {episode.id} has no support", where=path)
+            if not image and (place, episode.category) not in self.pairs:
+                raise BenchmarkError(f"episode {episode.id} is of no pair in pairs.csv", where=path)
+            if (episode.protocol, episode.id) in seen:
+                raise BenchmarkError(f"episode {episode.id} stands twice", where=path)
+            seen.add((episode.protocol, episode.id))
+            out.append(episode)
+        return tuple(out)
+
+    def episode(self, id: str) -> Episode:
+        """Return the episode with an id.
+
+        Raises:
+            UsageError: There is none.
+        """
+        for episode in self.episodes:
+            if episode.id == id:
+                return episode
+        raise UsageError(f"no episode '{id}'", where=self.root, fix=did_you_mean(id, (e.id for e in self.episodes)))
+
+    def frame_paths(self, video: str) -> list[Path]:
+        """Return the frame files of a video, 00000 onwards."""
+        record = self.videos[video]
+        folder = self.root / "videos" / video / "JPEGImages"
+        names = _stems(folder)
+        paths = []
+        for index in range(record.frames):
+            name = names.get(f"{index:05d}")
+            if name is None:
+                raise BenchmarkError(f"frame {index:05d} is missing", where=folder, fix=_CHECK)
+            paths.append(folder / name)
+        return paths
+
+    def video(self, video: str) -> FolderVideo:
+        """Return a video to read frames from."""
+        record = self.videos[video]
+        return FolderVideo(self.frame_paths(video), (record.height, record.width))
+
+    def annotation(self, video: str, category: int, frame: int) -> np.ndarray:
+        """Return the ground truth of one frame: (H, W) bool.
+
+        Raises:
+            MaskError: Missing, truncated, of another size, or with values other than 0 and 1.
+        """
+        record = self.videos[video]
+        path = self.root / "videos" / video / "Annotations" / str(category) / f"{frame:05d}.png"
+        labels = read_mask(path, size=(record.height, record.width))
+        if labels.max(initial=0) > 1:
+            raise MaskError(f"mask holds the value {labels.max()}", where=path, expected="0 and 1", fix=_CHECK)
+        return labels.astype(bool)
+
+    def support(self, category: int, name: str) -> Support:
+        """Return a support by its category and image name (without suffix)."""
+        image, mask, ignore = self._image_and_mask("supports", category, name)
+        return Support(image, mask, ignore if ignore.any() else None)
+
+    def supports(self, episode: Episode, shots: int = 1) -> list[Support]:
+        """Return the first ``shots`` supports of an episode."""
+        return [self.support(episode.category, name) for name in episode.supports[:shots]]
+
+    def query(self, episode: Episode) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return a few-shot query: its image, its mask (H, W) bool, and where to ignore (H, W) bool."""
+        return self._image_and_mask("queries", episode.category, episode.video)
+
+    def _image_and_mask(self, place: str, category: int, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        folder = self.root / place / "images"
+        for suffix in (".jpg", ".jpeg", ".png"):
+            path = folder / f"{name}{suffix}"
+            if path.is_file():
+                break
+        else:
+            raise BenchmarkError(f"image '{name}' is missing", where=folder, fix=_CHECK)
+        image = read_image(path)
+        labels = read_mask(self.root / place / "masks" / str(category) / f"{name}.png", size=image.shape[:2])
+        return image, labels == 1, labels == 255
+
+
+_CHECK = "look for damage with: icvos build-data check"
+
+
+def _stems(folder: Path) -> dict[str, str]:
+    try:
+        names = sorted(os.listdir(folder))  # noqa: PTH208
+    except OSError:
+        raise BenchmarkError("folder not found", where=folder, fix=_CHECK) from None
+    return {os.path.splitext(name)[0]: name for name in names}  # noqa: PTH122
+
+
+def _id(value: str, path: Path) -> str:
+    try:
+        return check_id(value)
+    except InputError as error:
+        raise BenchmarkError(error.what, where=path, expected=error.expected) from None
+
+
+def _int(row: dict[str, str], column: str, path: Path) -> int:
+    text = row[column]
+    if not (text.isascii() and text.removeprefix("-").isdigit() and len(text) < 19):
+        raise BenchmarkError(f"{column} is '{text[:40]}'", where=path, expected="a whole number")
+    return int(text)
+
+
+def _float(row: dict[str, str], column: str, path: Path) -> float | None:
+    try:
+        return float(row[column]) if row[column] else None
+    except ValueError:
+        raise BenchmarkError(f"{column} is '{row[column][:40]}'", where=path, expected="a number or nothing") from None
+
+
+def load_benchmark(path: str | os.PathLike[str]) -> Benchmark:
+    """Open a built benchmark.
+
+    Args:
+        path: Its folder, with ``benchmark.json``.
+
+    Raises:
+        BenchmarkError: No benchmark, one of another schema, or a broken one.
+    """
+    root = Path(path)
+    if not root.is_dir():
+        raise BenchmarkError("benchmark not found", where=root, fix="build one with: icvos build-data")
+    header_path = root / "benchmark.json"
+    if not header_path.is_file():
+        raise BenchmarkError("no benchmark.json", where=root, expected="a folder made by icvos build-data")
+    header = read_json(header_path, BenchmarkError)
+    if not isinstance(header, dict) or header.get("schema") != SCHEMA:
+        found = header.get("schema") if isinstance(header, dict) else type(header).__name__
+        raise BenchmarkError(f"schema is '{found}'", where=header_path, expected=SCHEMA, fix="build it again")
+    for key in ("name", "version", "vocabulary"):
+        if not header.get(key):
+            raise BenchmarkError(f"'{key}' is missing", where=header_path, fix="build it again")
+    if not isinstance(header["name"], str) or not isinstance(header["version"], str):
+        raise BenchmarkError("name and version are not text", where=header_path, fix="build it again")
+    if not (root / "manifest.csv").is_file():
+        raise BenchmarkError("no manifest.csv", where=root, expected="a finished build", fix="build it again")
+    return Benchmark(root, header)

@@ -1,0 +1,136 @@
+"""Every error that icvos raises on purpose.
+
+IcvosError                      one line: what is wrong; where; what was expected; what to do
+├── UsageError                  an unknown name, option or combination (exit 2)
+│   └── MissingExtraError       a package of an optional extra is not installed (exit 2)
+├── InputError                  a file, folder or archive that cannot be used (exit 2)
+│   ├── MaskError               a mask: truncated, RGB, 16-bit, another size
+│   ├── SourceError             a raw data set
+│   ├── BenchmarkError          a built benchmark
+│   ├── PredictionError         masks to be scored
+│   ├── WeightsError            a checkpoint
+│   └── RunError                a run folder or record
+├── ModelError                  a plugin that breaks a rule of the interface (its episode fails; exit 1)
+└── LockedError                 another process works in the same folder (exit 2)
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from pathlib import Path
+
+__all__ = [
+    "BenchmarkError",
+    "IcvosError",
+    "InputError",
+    "LockedError",
+    "MaskError",
+    "MissingExtraError",
+    "ModelError",
+    "PredictionError",
+    "RunError",
+    "SourceError",
+    "UsageError",
+    "WeightsError",
+    "did_you_mean",
+]
+
+
+class IcvosError(Exception):
+    """Base of all errors that icvos raises on purpose.
+
+    ``str(error)`` is one line: ``what; file: where; expected: …; fix`` with the parts that were given.
+
+    Args:
+        what: What is wrong.
+        where: The file, folder or place it is wrong in.
+        expected: What should have been there.
+        fix: What to do, a command if there is one.
+    """
+
+    exit_status = 2
+
+    def __init__(
+        self, what: str, *, where: str | Path | None = None, expected: str | None = None, fix: str | None = None
+    ) -> None:
+        self.what, self.where, self.expected, self.fix = what, where, expected, fix
+        parts = [what]
+        if where is not None:
+            parts.append(f"in {where}")
+        if expected is not None:
+            parts.append(f"expected {expected}")
+        if fix is not None:
+            parts.append(fix)
+        super().__init__("; ".join(" ".join(part.split()) for part in parts))
+
+
+class UsageError(IcvosError):
+    """An unknown name or option, or a combination that makes no sense."""
+
+
+class MissingExtraError(UsageError):
+    """A package of an optional extra is not installed.
+
+    Args:
+        package: The package that could not be imported.
+        extra: The extra that brings it (``sam``, ``torch``, …).
+        user: What needs it.
+    """
+
+    def __init__(self, package: str, extra: str, user: str) -> None:
+        super().__init__(f"{user} needs the package {package}", fix=f"install it with: pip install 'icvos[{extra}]'")
+        self.package, self.extra, self.user = package, extra, user
+
+    def __reduce__(self) -> tuple:
+        return type(self), (self.package, self.extra, self.user)
+
+
+class InputError(IcvosError):
+    """A file, folder or archive that cannot be used."""
+
+
+class MaskError(InputError):
+    """A mask file that is truncated, RGB, 16-bit, of another size, or otherwise no mask."""
+
+
+class SourceError(InputError):
+    """A raw data set that is not laid out as its authors ship it."""
+
+
+class BenchmarkError(InputError):
+    """A built benchmark that is incomplete or changed."""
+
+
+class PredictionError(InputError):
+    """Masks to be scored that do not fit the ground truth."""
+
+
+class WeightsError(InputError):
+    """A checkpoint that is missing, partial, of another model, or hostile."""
+
+
+class RunError(InputError):
+    """A run folder or record that cannot be used."""
+
+
+class ModelError(IcvosError):
+    """A plugin that breaks a rule of the interface; its episode fails and the run goes on."""
+
+    exit_status = 1
+
+
+class LockedError(IcvosError):
+    """Another process works in the same folder."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return ``did you mean 'x'?``, or a short list of what is known when nothing is close."""
+    options = sorted(set(known))
+    close = difflib.get_close_matches(name, options, n=1, cutoff=0.6)
+    if close:
+        return f"did you mean '{close[0]}'?"
+    if not options:
+        return "none is known"
+    shown = ", ".join(options[:12])
+    return f"known: {shown}{', …' if len(options) > 12 else ''}"

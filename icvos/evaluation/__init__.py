@@ -1,0 +1,1 @@
+"""Protocols, scoring, run records and the runner."""

@@ -1,0 +1,1 @@
+"""Tables, statistics, rendering and submissions."""

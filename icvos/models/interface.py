@@ -1,0 +1,70 @@
+"""The plugin interface: what a method implements to be run by ``icvos evaluate``."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+from icvos.types import Mask, ModelInfo, Prediction, Support, Video
+
+__all__ = ["ImageModel", "Model", "VideoModel"]
+
+
+class Model(ABC):
+    """What video and image models share: a declaration, and how they are built.
+
+    A subclass sets ``info`` and takes its options as keyword-only parameters of ``__init__`` with defaults; their
+    annotations (``int``, ``float``, ``bool``, ``str``) tell how ``--set key=value`` is read.
+    """
+
+    info: ClassVar[ModelInfo]
+
+    def __init__(self, *, device: str = "cpu", weights: Mapping[str, Path] | None = None, **options: Any) -> None:
+        self.device = device
+        self.weights = dict(weights or {})
+        if options:
+            raise TypeError(f"unknown options: {', '.join(sorted(options))}")
+
+    @classmethod
+    def demo_weights(cls) -> Mapping[str, Path]:
+        """Return the weights shipped for the demo benchmarks, by name; used there when none are given."""
+        return {}
+
+
+class VideoModel(Model):
+    """A method that segments a whole video from supports."""
+
+    @abstractmethod
+    def segment(self, supports: Sequence[Support], video: Video, *, seed: int) -> Iterator[Mask | Prediction]:
+        """Yield one mask (or ``Prediction``) a frame, in order, at the frame's size.
+
+        Args:
+            supports: One or more images with a mask of the same kind of thing.
+            video: Read it forward and lazily; never hold all of its frames.
+            seed: For every random choice.
+        """
+
+    def segment_many(
+        self, episodes: Sequence[Sequence[Support]], video: Video, *, seeds: Sequence[int]
+    ) -> Iterator[Sequence[Mask | Prediction]]:
+        """Yield, frame by frame, one mask for each of several support sets on one video.
+
+        Optional: a model that overrides it can encode the frames once. It must equal ``segment`` on each set.
+        The runner calls it only where a class overrides it.
+        """
+        streams = [self.segment(supports, video, seed=seed) for supports, seed in zip(episodes, seeds, strict=True)]
+        yield from zip(*streams, strict=True)
+
+
+class ImageModel(Model):
+    """A method that segments one query image from supports; on videos it runs frame by frame, or lifted."""
+
+    @abstractmethod
+    def fit(self, supports: Sequence[Support], *, seed: int) -> Any:
+        """Return whatever ``predict`` needs of the supports; called once an episode."""
+
+    @abstractmethod
+    def predict(self, fitted: Any, image: Any) -> Mask | Prediction:
+        """Return the mask of one (H, W, 3) uint8 RGB image, at its size."""

@@ -1,0 +1,1 @@
+"""The trainer that icvos train runs."""

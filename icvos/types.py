@@ -1,0 +1,138 @@
+"""What models, benchmarks and the evaluation hand each other: frozen dataclasses, validated once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeAlias, runtime_checkable
+
+import numpy as np
+
+from icvos.errors import UsageError
+
+__all__ = ["Image", "Mask", "ModelInfo", "Prediction", "Support", "Video", "WeightInfo"]
+
+Image: TypeAlias = np.ndarray
+"""(H, W, 3) uint8 RGB."""
+
+Mask: TypeAlias = Any
+"""(H, W) bool, a numpy array or a torch tensor on any device (uint8 {0, 1} is accepted too)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Support:
+    """One support image with the mask of a thing: all that a model is told about what to segment.
+
+    There is no name, path or category: in-context means from pixels alone.
+
+    Attributes:
+        image: (H, W, 3) uint8 RGB.
+        mask: (H, W) bool, true on the thing.
+        ignore: (H, W) bool, true where the annotation says nothing (crowd, void border), or None.
+    """
+
+    image: np.ndarray
+    mask: np.ndarray
+    ignore: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        if self.image.ndim != 3 or self.image.shape[2] != 3 or self.image.dtype != np.uint8:
+            raise UsageError(f"a support image is (H, W, 3) uint8, not {self.image.shape} {self.image.dtype}")
+        for name, array in (("mask", self.mask), ("ignore", self.ignore)):
+            if array is not None and (array.shape != self.image.shape[:2] or array.dtype != np.bool_):
+                raise UsageError(
+                    f"a support's {name} is (H, W) bool of the image's size {self.image.shape[:2]}, "
+                    f"not {array.shape} {array.dtype}"
+                )
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(H, W)."""
+        return self.image.shape[0], self.image.shape[1]
+
+
+@runtime_checkable
+class Video(Protocol):
+    """A lazy sequence of frames; frames are (H, W, 3) uint8 RGB and all of one size."""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(H, W) of every frame."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> np.ndarray: ...
+
+    def __iter__(self) -> Iterator[np.ndarray]: ...
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """What a model says of one frame; a bare mask is as good.
+
+    Attributes:
+        mask: (H, W) bool at the frame's size, numpy or torch on any device.
+        score: (H, W) float, higher where the thing is more likely, or None.
+        confidence: One number for the whole mask, or None.
+    """
+
+    mask: Mask
+    score: Any = None
+    confidence: float | None = None
+
+
+@dataclass(frozen=True)
+class WeightInfo:
+    """A file of weights that a model takes by name (``--weights NAME=PATH``).
+
+    Attributes:
+        source: Where it comes from: a URL, or a sentence when there is no direct link.
+        sha256: The whole hash, when one was read.
+        required: Whether the model runs without it.
+    """
+
+    source: str
+    sha256: str | None = None
+    required: bool = True
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """What a method declares of itself.
+
+    Attributes:
+        name: As in ``--model NAME``; letters, digits, ``_``, ``.``, ``-`` and ``+``.
+        version: Raised when results may change.
+        paper, licence: Where it is published, and the licence of code and weights.
+        access: ``online`` (frames only forward), ``lookahead:N`` or ``offline``.
+        weights: The files it takes, by name.
+        training_categories: Names of the categories it saw in training, empty when it saw none.
+        training_data: What it and its tracker were trained on, as ``coco2014:train``, ``mose:train``.
+        extra: The pip extra of icvos that it needs, or None.
+    """
+
+    name: str
+    version: str
+    paper: str = ""
+    licence: str = ""
+    access: str = "online"
+    weights: Mapping[str, WeightInfo] = field(default_factory=dict)
+    training_categories: tuple[str, ...] = ()
+    training_data: tuple[str, ...] = ()
+    extra: str | None = None
+
+    def __post_init__(self) -> None:
+        kind, _, count = self.access.partition(":")
+        good = self.access in ("online", "offline") or (kind == "lookahead" and count.isdigit() and int(count) > 0)
+        if not good:
+            raise UsageError(f"access is 'online', 'lookahead:N' or 'offline', not '{self.access}'")
+        if not self.name or not self.version:
+            raise UsageError("a ModelInfo needs a name and a version")
+
+    @property
+    def lookahead(self) -> int | None:
+        """Frames ahead of the current one that may be read: 0 online, N, or None for all."""
+        if self.access == "online":
+            return 0
+        return None if self.access == "offline" else int(self.access.partition(":")[2])
