@@ -1,0 +1,294 @@
+"""Finding models by name and building them: entry points, ``package.module:Class`` and ``path/to/file.py:Class``."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.util
+import inspect
+import sys
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import Any
+
+from icvos.errors import IcvosError, MissingExtraError, UsageError, WeightsError, did_you_mean
+from icvos.models.interface import ImageModel, Model, VideoModel
+from icvos.models.lifting import FrameByFrame
+from icvos.types import ModelInfo
+
+__all__ = ["as_video_model", "create", "names", "option_types", "parse_options", "resolve", "source_sha256"]
+
+GROUP = "icvos.models"
+LIFT_GROUP = "icvos.lifts"
+_FIXED = ("self", "device", "weights")
+
+
+def _entries(group: str) -> dict[str, EntryPoint]:
+    return {entry.name: entry for entry in sorted(entry_points(group=group), key=lambda e: (e.name, e.value))}
+
+
+def names() -> list[str]:
+    """Return the names of all installed models, sorted."""
+    return sorted(_entries(GROUP))
+
+
+def resolve(spec: str) -> type[Model]:
+    """Return the class that ``spec`` names; nothing is built yet.
+
+    Args:
+        spec: An installed name, ``package.module:Class``, ``path/to/file.py:Class`` (the class may be left out if the
+            file holds one model), or any of these lifted to video by a tracker: ``X+sam2``, ``X+sam2@first-found``, …
+
+    Raises:
+        UsageError: No such model (with the nearest name), or what is named is no model.
+    """
+    base, plus, lift = spec.rpartition("+")
+    if plus and base and "/" not in lift and not lift.endswith(".py") and ":" not in lift:
+        return _lifted(base, lift)
+    return _plain(spec)
+
+
+def _plain(spec: str) -> type[Model]:
+    path, colon, attribute = spec.rpartition(":")
+    if not colon:
+        path, attribute = spec, ""
+    if path.endswith(".py"):
+        return _from_file(Path(path), attribute)
+    if colon:
+        return _from_module(path, attribute)
+    known = _entries(GROUP)
+    if spec not in known:
+        raise UsageError(
+            f"no model '{spec}'", fix=f"{did_you_mean(spec, known)} (icvos models list; or give file.py:Class)"
+        )
+    module, _, attribute = known[spec].value.partition(":")
+    return _from_module(module, attribute)
+
+
+def _lifted(base: str, lift: str) -> type[Model]:
+    name, _, mode = lift.partition("@")
+    known = _entries(LIFT_GROUP)
+    if name not in known:
+        raise UsageError(f"no tracker '{name}' to lift '{base}' to video", fix=did_you_mean(name, known))
+    return known[name].load()(_plain(base), mode)
+
+
+def _from_module(module: str, attribute: str) -> type[Model]:
+    try:
+        loaded = importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name and (module == error.name or module.startswith(f"{error.name}.")):
+            raise UsageError(f"no module '{module}'", fix="is its package installed?") from None
+        raise MissingExtraError(str(error.name), "all", f"the model in {module}") from None
+    return _model_class(loaded, attribute, module)
+
+
+def _from_file(path: Path, attribute: str) -> type[Model]:
+    path = path.expanduser().resolve()
+    if not path.is_file():
+        raise UsageError("model file not found", where=path, expected="path/to/file.py:Class")
+    name = f"icvos_model_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
+    loaded = sys.modules.get(name)
+    if loaded is None or getattr(loaded, "__icvos_sha256__", None) != _file_hash([path]):
+        specification = importlib.util.spec_from_file_location(name, path)
+        if specification is None or specification.loader is None:
+            raise UsageError("model file cannot be loaded", where=path)
+        loaded = importlib.util.module_from_spec(specification)
+        sys.modules[name] = loaded
+        # Modules beside it can be imported, as when it is run as a script.
+        if str(path.parent) not in sys.path:
+            sys.path.append(str(path.parent))
+        try:
+            specification.loader.exec_module(loaded)
+        except IcvosError:
+            del sys.modules[name]
+            raise
+        except Exception as error:
+            del sys.modules[name]
+            raise UsageError(f"model file cannot be imported ({type(error).__name__}: {error})", where=path) from error
+        loaded.__icvos_sha256__ = _file_hash([path])  # type: ignore[attr-defined]
+    return _model_class(loaded, attribute, str(path))
+
+
+def _model_class(module: types.ModuleType, attribute: str, place: str) -> type[Model]:
+    local = {
+        name: value
+        for name, value in vars(module).items()
+        if inspect.isclass(value) and issubclass(value, Model) and value.__module__ == module.__name__
+    }
+    if not attribute:
+        if len(local) != 1:
+            raise UsageError(f"{len(local)} models here", where=place, fix=f"name one: {place}:Class")
+        return next(iter(local.values()))
+    value = getattr(module, attribute, None)
+    if value is None:
+        raise UsageError(f"no class '{attribute}'", where=place, fix=did_you_mean(attribute, local))
+    if not (inspect.isclass(value) and issubclass(value, (VideoModel, ImageModel))):
+        raise UsageError(f"'{attribute}' is no model", where=place, expected="a subclass of VideoModel or ImageModel")
+    if not isinstance(getattr(value, "info", None), ModelInfo):
+        raise UsageError(f"'{attribute}' has no info", where=place, expected="info = ModelInfo(name=…, version=…)")
+    return value
+
+
+def option_types(cls: type[Model]) -> dict[str, tuple[Any, Any]]:
+    """Return a model's options as name -> (annotation, default)."""
+    out: dict[str, tuple[Any, Any]] = {}
+    for base in cls.__mro__:
+        if base is Model or "__init__" not in vars(base):
+            continue
+        function = vars(base)["__init__"]
+        try:
+            hints = typing.get_type_hints(function)
+        except Exception:
+            hints = {}
+        passes_on = False
+        for name, parameter in inspect.signature(function).parameters.items():
+            if parameter.kind is inspect.Parameter.VAR_KEYWORD:
+                passes_on = True
+            elif name not in _FIXED and parameter.kind is not inspect.Parameter.VAR_POSITIONAL:
+                out.setdefault(name, (hints.get(name, str), parameter.default))
+        if not passes_on:
+            break
+    return out
+
+
+def parse_options(cls: type[Model], settings: Iterable[str]) -> dict[str, Any]:
+    """Turn ``key=value`` texts into a model's options, by the annotations of its ``__init__``.
+
+    Raises:
+        UsageError: No ``=``, an unknown option (with the nearest name), or a value of another type.
+    """
+    known = option_types(cls)
+    out: dict[str, Any] = {}
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        if not equals:
+            raise UsageError(f"'{setting}' is no setting", expected="--set key=value")
+        if key not in known:
+            fix = did_you_mean(key, known) if known else "it has no options"
+            raise UsageError(f"model '{cls.info.name}' has no option '{key}'", fix=fix)
+        out[key] = _convert(text, known[key][0], key)
+    return out
+
+
+def _convert(text: str, kind: Any, key: str) -> Any:
+    origin = typing.get_origin(kind)
+    if origin in (typing.Union, types.UnionType):
+        choices = [choice for choice in typing.get_args(kind) if choice is not type(None)]
+        if type(None) in typing.get_args(kind) and text.lower() in ("none", ""):
+            return None
+        for choice in choices[:-1]:
+            try:
+                return _convert(text, choice, key)
+            except UsageError:
+                continue
+        return _convert(text, choices[-1], key)
+    if origin is typing.Literal:
+        for choice in typing.get_args(kind):
+            if text == str(choice):
+                return choice
+        raise UsageError(
+            f"option {key} is '{text}'", expected=" or ".join(str(choice) for choice in typing.get_args(kind))
+        )
+    if kind is bool:
+        if text.lower() in ("1", "true", "yes", "on"):
+            return True
+        if text.lower() in ("0", "false", "no", "off"):
+            return False
+        raise UsageError(f"option {key} is '{text}'", expected="true or false")
+    if kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            raise UsageError(
+                f"option {key} is '{text}'", expected="a whole number" if kind is int else "a number"
+            ) from None
+    return Path(text) if kind is Path else text
+
+
+def create(
+    spec: str,
+    *,
+    device: str = "cpu",
+    weights: Mapping[str, str | Path] | None = None,
+    options: Mapping[str, Any] | None = None,
+    demo: bool = False,
+) -> Model:
+    """Build a model.
+
+    Args:
+        spec: As for ``resolve``.
+        device: ``cpu``, ``cuda``, ``cuda:1``, …
+        weights: Files by the names that the model declares.
+        options: Its options, already of their types (see ``parse_options``).
+        demo: A demo benchmark is run: weights shipped for it are used where none are given.
+
+    Raises:
+        UsageError: Unknown model, option or weights, or weights that it needs are not given.
+        WeightsError: A file of weights is missing.
+    """
+    cls = resolve(spec)
+    given = {name: Path(path).expanduser() for name, path in (weights or {}).items()}
+    if demo and not given:
+        given = dict(cls.demo_weights())
+    declared = cls.info.weights
+    for name, path in given.items():
+        if name not in declared:
+            fix = did_you_mean(name, declared) if declared else "it takes none"
+            raise UsageError(f"model '{cls.info.name}' takes no weights '{name}'", fix=fix)
+        if not path.is_file():
+            raise WeightsError(f"weights '{name}' not found", where=path, fix=f"they come from {declared[name].source}")
+    missing = [name for name, weight in declared.items() if weight.required and name not in given]
+    if missing:
+        raise UsageError(
+            f"model '{cls.info.name}' needs weights: {', '.join(missing)}",
+            fix=f"give --weights {missing[0]}=PATH ('icvos weights list' says where they come from)",
+        )
+    known = option_types(cls)
+    for key in options or {}:
+        if key not in known:
+            raise UsageError(f"model '{cls.info.name}' has no option '{key}'", fix=did_you_mean(key, known))
+    try:
+        return cls(device=device, weights=given, **(options or {}))
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(str(error.name), cls.info.extra or "all", f"model '{cls.info.name}'") from None
+
+
+def as_video_model(model: Model) -> VideoModel:
+    """Return a video model: the model itself, or an image model run frame by frame."""
+    if isinstance(model, VideoModel):
+        return model
+    if isinstance(model, ImageModel):
+        return FrameByFrame(model)
+    raise UsageError(f"{type(model).__name__} is no model", expected="a VideoModel or an ImageModel")
+
+
+def source_sha256(cls: type) -> str:
+    """Return a hash of a model's own source: its package's ``.py`` files, or its file and those imported beside it."""
+    files: set[Path] = set()
+    for base in cls.__mro__:
+        module = sys.modules.get(base.__module__)
+        path = getattr(module, "__file__", None)
+        if path is None or base.__module__.split(".")[0] in ("icvos", "builtins", "abc", "torch", "typing"):
+            continue
+        top = base.__module__.split(".")[0]
+        package = getattr(sys.modules.get(top), "__path__", None)
+        if package is not None:
+            files.update(found for root in package for found in Path(root).rglob("*.py"))
+        else:
+            files.add(Path(path))
+            folder = Path(path).resolve().parent
+            loaded = [getattr(other, "__file__", None) for other in list(sys.modules.values())]
+            files.update(Path(name) for name in loaded if name and Path(name).resolve().parent == folder)
+    return _file_hash(files)
+
+
+def _file_hash(files: Iterable[Path]) -> str:
+    digest = hashlib.sha256()
+    contents = sorted((path.name, hashlib.sha256(path.read_bytes()).hexdigest()) for path in files if path.is_file())
+    for name, content in contents:
+        digest.update(f"{name} {content}\n".encode())
+    return digest.hexdigest()
