@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from icvos import ImageModel, ModelInfo, Prediction, Support
+from icvos.errors import UsageError
 
 __all__ = ["Histogram"]
 
@@ -40,7 +41,7 @@ class Histogram(ImageModel):
     ) -> None:
         super().__init__(device=device, weights=weights)
         if not 2 <= bins <= 64 or blur < 1 or blur % 2 == 0 or sigma < 0:
-            raise ValueError("bins is 2 to 64, blur odd and at least 1, sigma not negative")
+            raise UsageError("an option of 'histogram' is out of range", expected="bins 2..64, blur odd, sigma >= 0")
         self.bins, self.sigma, self.blur, self.threshold = bins, sigma, blur, threshold
 
     def _index(self, image: np.ndarray) -> np.ndarray:
@@ -51,8 +52,6 @@ class Histogram(ImageModel):
 
     def fit(self, supports: Sequence[Support], *, seed: int) -> np.ndarray:
         """Return the log likelihood ratio of each colour, (bins**3,) float32; zero without any foreground."""
-        from scipy.ndimage import gaussian_filter
-
         counts = np.zeros((2, self.bins**3))
         for support in supports:
             index = self._index(support.image)
@@ -61,8 +60,7 @@ class Histogram(ImageModel):
                 counts[side] += np.bincount(index[mask], minlength=self.bins**3)
         if not counts.sum(axis=1).all():
             return np.full(self.bins**3, -1.0 if counts[1].sum() == 0 else 1.0, np.float32)
-        shape = (self.bins,) * 3
-        smooth = [gaussian_filter((c / c.sum()).reshape(shape), self.sigma).ravel() + 1e-6 for c in counts]
+        smooth = [_smooth((c / c.sum()).reshape((self.bins,) * 3), self.sigma).ravel() + 1e-6 for c in counts]
         return np.log(smooth[1] / smooth[0]).astype(np.float32)
 
     def predict(self, fitted: np.ndarray, image: np.ndarray) -> Prediction:
@@ -70,3 +68,16 @@ class Histogram(ImageModel):
 
         ratio = cv2.blur(fitted[self._index(image)], (self.blur, self.blur))
         return Prediction(ratio > self.threshold, score=ratio)
+
+
+def _smooth(histogram: np.ndarray, sigma: float) -> np.ndarray:
+    """Gaussian smoothing of a cubic histogram along its three axes; what leaves at an end is given back."""
+    if sigma == 0:
+        return histogram
+    places = np.arange(len(histogram))
+    kernel = np.exp(-((places[:, None] - places[None, :]) ** 2) / (2 * sigma**2))
+    kernel /= kernel.sum(axis=0)
+    for _ in range(3):
+        # The last axis is smoothed and comes first: three times, and all are done and in order again.
+        histogram = np.tensordot(kernel, histogram, axes=(1, 2))
+    return histogram

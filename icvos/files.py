@@ -194,7 +194,7 @@ def write_image(path: str | os.PathLike[str], image: np.ndarray, *, quality: int
     parameters = [cv2.IMWRITE_JPEG_QUALITY, quality] if suffix in (".jpg", ".jpeg") else []
     done, data = cv2.imencode(suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR), parameters)
     if not done:
-        raise InputError("image could not be encoded", where=path)
+        raise InputError("image could not be encoded", where=Path(path))
     with atomic_write(path) as stream:
         stream.write(data.tobytes())
 
