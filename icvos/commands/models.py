@@ -1,0 +1,118 @@
+"""icvos models list | show | check | new."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from icvos.commands.options import model_options, parse_weights
+
+
+@click.group()
+def command() -> None:
+    """List, show, check and start models."""
+
+
+@command.command("list")
+def list_models() -> None:
+    """List the installed models with what each needs."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from icvos.errors import IcvosError
+    from icvos.models.interface import ImageModel
+    from icvos.models.registry import names, resolve
+
+    table = Table("model", "version", "kind", "access", "weights", "extra", "paper", title="Models")
+    for name in names():
+        try:
+            cls = resolve(name)
+        except IcvosError as error:
+            table.add_row(name, "", "cannot be imported", "", "", "", str(error))
+            continue
+        info = cls.info
+        kind = "image" if issubclass(cls, ImageModel) else "video"
+        required = ", ".join(key if weight.required else f"[{key}]" for key, weight in info.weights.items())
+        if required and cls.demo_weights():
+            required += " (demo: shipped)"
+        table.add_row(name, info.version, kind, info.access, required or "none", info.extra or "", info.paper)
+    Console(soft_wrap=False).print(table)
+
+
+@command.command("show")
+@click.argument("model")
+def show_model(model: str) -> None:
+    """Show what MODEL declares: options, weights, training data."""
+    import inspect
+
+    from icvos.models.interface import ImageModel
+    from icvos.models.registry import option_types, resolve, source_sha256
+
+    cls = resolve(model)
+    info = cls.info
+    click.echo(f"{info.name} {info.version} ({'image' if issubclass(cls, ImageModel) else 'video'} model)")
+    rows = {
+        "class": f"{cls.__module__}:{cls.__qualname__}",
+        "paper": info.paper,
+        "licence": info.licence,
+        "access": info.access,
+        "extra": info.extra or "",
+        "training data": ", ".join(info.training_data),
+        "training categories": ", ".join(info.training_categories),
+        "source sha256": source_sha256(cls),
+    }
+    for key, value in rows.items():
+        if value:
+            click.echo(f"  {key}: {value}")
+    for key, weight in info.weights.items():
+        need = "required" if weight.required else "optional"
+        known = f", sha256 {weight.sha256}" if weight.sha256 else ""
+        click.echo(f"  --weights {key}=PATH ({need}): {weight.source}{known}")
+    for key, (kind, default) in option_types(cls).items():
+        name = getattr(kind, "__name__", str(kind))
+        shown = "" if default is inspect.Parameter.empty else f", default {default}"
+        click.echo(f"  --set {key}=… ({name}{shown})")
+    text = inspect.getdoc(cls)
+    if text:
+        click.echo()
+        click.echo(text)
+
+
+@command.command("check")
+@click.argument("model")
+@model_options
+@click.option("--quick", is_flag=True, help="Leave out the rule on memory, which takes about 100 frames.")
+def check(model: str, settings: tuple[str, ...], weights: tuple[str, ...], device: str, quick: bool) -> None:
+    """Run MODEL on tiny synthetic clips and say, rule by rule, what it breaks. Exit 1 if it breaks any."""
+    from icvos.models.check import check_model
+    from icvos.models.registry import create, parse_options, resolve
+
+    options = parse_options(resolve(model), settings)
+    files = parse_weights(weights)
+    findings = check_model(
+        lambda: create(model, device=device, weights=files, options=options, demo=True),
+        skip=("memory",) if quick else (),
+    )
+    for finding in findings:
+        colour = {"passed": "green", "failed": "red", "skipped": "yellow"}[finding.status]
+        click.echo(f"{click.style(f'{finding.status:8}', fg=colour)}{finding.rule:15}{finding.message}")
+        if finding.mend:
+            click.echo(f"{'':23}{finding.mend}")
+    failed = sum(finding.status == "failed" for finding in findings)
+    click.echo(f"{model}: {'breaks ' + str(failed) + ' rules' if failed else 'keeps every rule'}")
+    if failed:
+        raise SystemExit(1)
+
+
+@command.command("new")
+@click.argument("name")
+@click.option("--into", type=click.Path(path_type=Path), default=Path(), help="The folder it is made in; default here.")
+def new(name: str, into: Path) -> None:
+    """Write the package of a new method called NAME: it installs and runs as written."""
+    from icvos.models.skeleton import write_skeleton
+
+    for path in write_skeleton(name, into):
+        click.echo(f"wrote {path}")
+    place = into / name
+    click.echo(f"next: pip install -e {place} && icvos models check {name} && icvos evaluate --model {name}")

@@ -1,0 +1,44 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import click
+
+from icvos.errors import UsageError
+
+__all__ = ["model_options", "parse_weights"]
+
+
+def model_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add ``--set``, ``--weights`` and ``--device`` to a command, as ``settings``, ``weights`` and ``device``."""
+    for option in (
+        click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:1, …"),
+        click.option(
+            "--weights", multiple=True, metavar="NAME=PATH", help="A file of weights that the model takes; repeatable."
+        ),
+        click.option(
+            "--set", "settings", multiple=True, metavar="KEY=VALUE", help="An option of the model; repeatable."
+        ),
+    ):
+        function = option(function)
+    return function
+
+
+def parse_weights(texts: Sequence[str]) -> dict[str, str]:
+    """Turn ``name=path`` texts into a mapping.
+
+    Raises:
+        UsageError: No ``=``, or a name twice.
+    """
+    out: dict[str, str] = {}
+    for text in texts:
+        name, equals, path = text.partition("=")
+        if not equals or not name or not path:
+            raise UsageError(f"'{text}' is no file of weights", expected="--weights NAME=PATH")
+        if name in out:
+            raise UsageError(f"weights '{name}' are given twice")
+        out[name] = path
+    return out

@@ -1,0 +1,372 @@
+"""The conformance check: runs a model on tiny synthetic clips and judges every rule of the plugin interface."""
+
+from __future__ import annotations
+
+import gc
+import random
+import sys
+import tracemalloc
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from icvos.errors import IcvosError
+from icvos.models.clips import Clip, support
+from icvos.models.interface import ImageModel, Model, VideoModel
+from icvos.models.registry import as_video_model
+from icvos.types import Prediction, Support, Video
+
+__all__ = ["RULES", "Finding", "check_model", "mask_problem"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """The verdict on one rule: ``status`` is passed, failed or skipped; ``mend`` says what to do about a failure."""
+
+    rule: str
+    status: str
+    message: str
+    mend: str = ""
+
+
+class _Broken(Exception):
+    """A rule is broken; the text says how."""
+
+
+class _Skip(Exception):
+    """A rule does not apply; the text says why."""
+
+
+def mask_problem(item: Any, size: tuple[int, int]) -> str | None:
+    """Return what is wrong with something that a model yielded, or None if it is a mask of ``size``.
+
+    Args:
+        item: A mask (numpy or torch; bool, or integers 0 and 1) or a ``Prediction``.
+        size: (H, W) of the frame.
+    """
+    prediction = item if isinstance(item, Prediction) else Prediction(item)
+    mask = prediction.mask
+    shape, dtype = getattr(mask, "shape", None), str(getattr(mask, "dtype", "")).removeprefix("torch.")
+    if shape is None or not dtype:
+        return f"a {type(mask).__name__} is no mask (an array of bool is)"
+    if tuple(shape) != tuple(size):
+        return f"the mask's shape is {tuple(shape)}, the frame's {tuple(size)}"
+    if dtype != "bool":
+        if not dtype.startswith(("uint", "int")):
+            return f"the mask is {dtype}, not bool"
+        if mask.size if isinstance(mask, np.ndarray) else mask.numel():
+            low, high = int(mask.min()), int(mask.max())
+            if low < 0 or high > 1:
+                return f"the mask holds values from {low} to {high}, not 0 and 1"
+    score = prediction.score
+    if score is not None:
+        if tuple(getattr(score, "shape", ())) != tuple(size):
+            return f"the score's shape is {tuple(getattr(score, 'shape', ()))}, the frame's {tuple(size)}"
+        if not bool((score == score).all()):
+            return "the score holds NaN"
+    confidence = prediction.confidence
+    if confidence is not None and not np.isfinite(float(confidence)):
+        return f"the confidence is {confidence}"
+    return None
+
+
+def _to_numpy(item: Any) -> np.ndarray:
+    mask = item.mask if isinstance(item, Prediction) else item
+    if hasattr(mask, "detach"):
+        mask = mask.detach().cpu().numpy()
+    return np.asarray(mask).astype(bool)
+
+
+def _seed(seed: int) -> None:
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002 - a model may use the global stream, which the runner seeds too
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(seed)
+
+
+class _Trial:
+    """A model under check, and how to run it."""
+
+    def __init__(self, build: Callable[[], Model]) -> None:
+        self.build = build
+        self.model = build()
+        self.video_model: VideoModel = as_video_model(self.model)
+
+    @property
+    def info(self) -> Any:
+        return type(self.model).info
+
+    def run(self, video: Video, supports: Sequence[Support] | None = None, *, seed: int = 0) -> list[np.ndarray]:
+        """Run to the end, generators seeded as the runner seeds them; every item checked."""
+        _seed(seed)
+        masks: list[np.ndarray] = []
+        for item in self.video_model.segment(supports or [support()], video, seed=seed):
+            if len(masks) == len(video):
+                raise _Broken(f"it yields more masks than the video's {len(video)} frames")
+            problem = mask_problem(item, video.size)
+            if problem:
+                raise _Broken(f"frame {len(masks)}: {problem}")
+            masks.append(_to_numpy(item))
+        if len(masks) < len(video):
+            raise _Broken(f"it yields {len(masks)} masks for {len(video)} frames")
+        return masks
+
+
+def _rule_declares(trial: _Trial) -> str:
+    info = trial.info
+    if not all(c.isalnum() or c in "_.-+@=" for c in info.name):
+        raise _Broken(f"the name '{info.name}' holds other characters than letters, digits, '_', '.', '-', '+', '@'")
+    return f"{info.name} {info.version}, {info.access}"
+
+
+def _rule_masks(trial: _Trial) -> str:
+    trial.run(Clip(5))
+    return "5 masks for 5 frames, of their size and type"
+
+
+def _rule_lazy(trial: _Trial) -> str:
+    stream = trial.video_model.segment([support()], Clip(4), seed=0)
+    if not isinstance(stream, Iterator):
+        raise _Broken(f"segment returns a {type(stream).__name__}, not an iterator")
+    return "segment returns an iterator"
+
+
+def _rule_sizes(trial: _Trial) -> str:
+    trial.run(Clip(2, (40, 40)), [support((56, 36))])
+    trial.run(Clip(2, (37, 91)), [support((64, 64))])
+    trial.run(Clip(2, (90, 33)), [support((31, 47))])
+    return "40x40, 37x91 and 90x33 after one another, supports of other sizes"
+
+
+def _rule_one_frame(trial: _Trial) -> str:
+    trial.run(Clip(1))
+    return "a video of one frame"
+
+
+def _rule_empty_support(trial: _Trial) -> str:
+    trial.run(Clip(2), [support(empty=True)])
+    return "a support with an empty mask"
+
+
+def _rule_shots(trial: _Trial) -> str:
+    try:
+        trial.run(Clip(2), [support(seed=100), support((64, 48), seed=102)])
+    except IcvosError as error:
+        return f"more than one support is refused with one line: {error}"
+    return "two supports of two sizes"
+
+
+def _rule_untouched(trial: _Trial) -> str:
+    given = support()
+    before = given.image.copy(), given.mask.copy()
+    try:
+        trial.run(Clip(2), [given])
+    except ValueError as error:
+        if "read-only" in str(error):
+            raise _Broken("it writes into the support's arrays") from None
+        raise
+    if not (np.array_equal(before[0], given.image) and np.array_equal(before[1], given.mask)):
+        raise _Broken("it changed the support's arrays")
+    return "supports are left as they were"
+
+
+def _same(first: Sequence[np.ndarray], second: Sequence[np.ndarray]) -> int | None:
+    """Return the first frame that differs, or None."""
+    for index, (a, b) in enumerate(zip(first, second, strict=True)):
+        if not np.array_equal(a, b):
+            return index
+    return None
+
+
+def _rule_deterministic(trial: _Trial) -> str:
+    first = trial.run(Clip(4), seed=7)
+    trial.run(Clip(2, seed=3), [support(seed=103)], seed=8)
+    frame = _same(first, trial.run(Clip(4), seed=7))
+    if frame is not None:
+        raise _Broken(f"the same seed gives another mask on frame {frame} the second time, after another episode")
+    return "the same seed gives the same masks, another episode in between"
+
+
+def _rule_many(trial: _Trial) -> str:
+    model = trial.video_model
+    if type(model).segment_many is VideoModel.segment_many:
+        raise _Skip("it does not override segment_many")
+    sets = [[support(seed=100)], [support((40, 50), seed=103)], [support(seed=105, empty=True)]]
+    clip = Clip(5)
+    together: list[list[np.ndarray]] = [[] for _ in sets]
+    for items in model.segment_many(sets, clip, seeds=[1, 2, 3]):
+        if len(items) != len(sets):
+            raise _Broken(f"segment_many yields {len(items)} masks for {len(sets)} episodes")
+        for episode, item in enumerate(items):
+            problem = mask_problem(item, clip.size)
+            if problem:
+                raise _Broken(f"segment_many, episode {episode}: {problem}")
+            together[episode].append(_to_numpy(item))
+    for episode, supports in enumerate(sets):
+        alone = trial.run(Clip(5), supports, seed=episode + 1)
+        if len(alone) != len(together[episode]):
+            raise _Broken(f"segment_many yields {len(together[episode])} frames, segment {len(alone)}")
+        worst = max(float((a != b).mean()) for a, b in zip(alone, together[episode]))
+        # Batched arithmetic may round a pixel on the border differently; anything more is another result.
+        if worst > 0.002:
+            raise _Broken(f"segment_many differs from segment on {worst:.1%} of a frame (episode {episode})")
+    return "three episodes together equal each alone"
+
+
+def _torch_state() -> tuple | None:
+    torch = sys.modules.get("torch")
+    if torch is None:
+        return None
+    return torch.is_grad_enabled(), torch.is_inference_mode_enabled(), torch.is_autocast_enabled()
+
+
+def _rule_leaks(trial: _Trial) -> str:
+    trial.run(Clip(2))
+    torch = sys.modules.get("torch")
+    if torch is None:
+        return "it does not use torch"
+    for grad in (True, False):
+        with torch.set_grad_enabled(grad):
+            before = _torch_state()
+            stream = trial.video_model.segment([support()], Clip(3), seed=0)
+            for item in stream:
+                mask = item.mask if isinstance(item, Prediction) else item
+                if getattr(mask, "requires_grad", False):
+                    raise _Broken("a mask carries gradients")
+                if _torch_state() != before:
+                    names = ("grad mode", "inference mode", "autocast")
+                    changed = [n for n, a, b in zip(names, before or (), _torch_state() or ()) if a != b]
+                    raise _Broken(f"{' and '.join(changed)} leaks out of the generator at a yield")
+            if _torch_state() != before:
+                raise _Broken("grad mode, inference mode or autocast is left changed at the end")
+    return "grad mode, inference mode and autocast stay inside"
+
+
+def _rule_access(trial: _Trial) -> str:
+    ahead = trial.info.lookahead
+    if ahead is None:
+        raise _Skip("it declares itself offline")
+    length, change = 8, 5
+    plain = trial.run(Clip(length))
+    changed = trial.run(Clip(length, change_from=change))
+    safe = max(change - ahead, 0)
+    frame = _same(plain[:safe], changed[:safe])
+    if frame is not None:
+        raise _Broken(f"declared '{trial.info.access}', but frame {frame} changes when frames from {change} on change")
+    shorter = trial.run(Clip(change))
+    frame = _same(plain[:safe], shorter[:safe])
+    if frame is not None:
+        raise _Broken(f"declared '{trial.info.access}', but frame {frame} changes when the video is cut at {change}")
+    return f"no frame's mask hangs on frames more than {ahead} ahead"
+
+
+def _torch_bytes() -> int:
+    torch = sys.modules.get("torch")
+    if torch is None:
+        return 0
+    return sum(o.numel() * o.element_size() for o in gc.get_objects() if type(o) is torch.Tensor)
+
+
+def _held(trial: _Trial, frames: int) -> tuple[int, int]:
+    """Bytes that are held (numpy and python, torch) when the last mask of a clip is yielded."""
+    gc.collect()
+    tracemalloc.start()
+    try:
+        start, start_torch = tracemalloc.get_traced_memory()[0], _torch_bytes()
+        stream = iter(trial.video_model.segment([support()], Clip(frames), seed=0))
+        for _ in range(frames):
+            next(stream)
+        gc.collect()
+        # The generator is suspended at its last yield: what it holds is still there.
+        return tracemalloc.get_traced_memory()[0] - start, _torch_bytes() - start_torch
+    finally:
+        tracemalloc.stop()
+
+
+def _rule_memory(trial: _Trial) -> str:
+    short, long = 24, 72
+    frame_bytes = 48 * 64 * 3
+    trial.run(Clip(2))
+    first, second = _held(trial, short), _held(trial, long)
+    for name, a, b in (("arrays", first[0], second[0]), ("tensors", first[1], second[1])):
+        growth = (b - a) / (long - short)
+        # A kept mask is 3,072 bytes here and a kept frame 9,216: half a mask a frame is growth.
+        if growth > frame_bytes / 6:
+            raise _Broken(f"it holds {growth:,.0f} bytes of {name} more for each frame of the video")
+    return f"what is held after {long} frames is what is held after {short}"
+
+
+def _rule_streams(trial: _Trial) -> str:
+    ahead = trial.info.lookahead
+    if ahead is None:
+        raise _Skip("it declares itself offline")
+    clip = Clip(200)
+    stream = trial.video_model.segment([support()], clip, seed=0)
+    next(stream)
+    close = getattr(stream, "close", None)
+    if close is not None:
+        close()
+    if clip.last_read > 64 + ahead:
+        raise _Broken(f"it read {clip.last_read + 1} of 200 frames before its first mask")
+    return "the first mask comes before the video is read"
+
+
+def _rule_fit_once(trial: _Trial) -> str:
+    if not isinstance(trial.model, ImageModel):
+        raise _Skip("it is a video model")
+    fitted = trial.model.fit([support()], seed=0)
+    image = Clip(1)[0]
+    first = _to_numpy(trial.model.predict(fitted, image))
+    trial.model.predict(fitted, Clip(1, (50, 30), seed=9)[0])
+    if not np.array_equal(first, _to_numpy(trial.model.predict(fitted, image))):
+        raise _Broken("predict gives another mask for the same image after another image")
+    return "predict depends on what fit returned and on the image alone"
+
+
+RULES: tuple[tuple[str, Callable[[_Trial], str], str], ...] = (
+    ("declares", _rule_declares, "Give the class info = ModelInfo(name=…, version=…) with a plain name."),
+    ("masks", _rule_masks, "Yield exactly one (H, W) bool mask a frame, of the frame's own size, in order."),
+    ("lazy", _rule_lazy, "Make segment a generator (use yield) rather than returning a list."),
+    ("sizes", _rule_sizes, "Resize masks back to video.size; supports have sizes of their own."),
+    ("one-frame", _rule_one_frame, "Do not assume a second frame: len(video) may be 1."),
+    ("empty-support", _rule_empty_support, "A support's mask may be empty: yield empty masks then, do not raise."),
+    ("shots", _rule_shots, "Take several supports of several sizes, or raise a UsageError with one line."),
+    ("untouched", _rule_untouched, "Copy a support's arrays before you write into them; other models see the same."),
+    ("deterministic", _rule_deterministic, "Use the seed for every random choice and keep nothing between episodes."),
+    ("segment-many", _rule_many, "segment_many must give each support set what segment gives it, or go."),
+    ("leaks", _rule_leaks, "Open no_grad and autocast around the computation, not around the yield."),
+    ("access", _rule_access, "Declare access='lookahead:N' or 'offline', or read frames only up to the current one."),
+    ("streams", _rule_streams, "Read frames as you yield masks; do not start with list(video)."),
+    ("memory", _rule_memory, "Keep a bounded number of past frames, features and masks."),
+    ("fit-once", _rule_fit_once, "Keep what belongs to the supports in fit's return value, nothing in self."),
+)  # fmt: skip
+
+
+def check_model(build: Callable[[], Model], *, skip: Sequence[str] = ()) -> list[Finding]:
+    """Judge a model by every rule.
+
+    Args:
+        build: Builds the model; called once.
+        skip: Names of rules to leave out.
+
+    Returns:
+        A finding for each rule of ``RULES``, in order.
+    """
+    trial = _Trial(build)
+    findings = []
+    for name, rule, mend in RULES:
+        if name in skip:
+            findings.append(Finding(name, "skipped", "left out on request"))
+            continue
+        try:
+            findings.append(Finding(name, "passed", rule(trial)))
+        except _Skip as reason:
+            findings.append(Finding(name, "skipped", str(reason)))
+        except _Broken as problem:
+            findings.append(Finding(name, "failed", str(problem), mend))
+        except Exception as error:
+            text = " ".join(str(error).split())
+            findings.append(Finding(name, "failed", f"it raised {type(error).__name__}: {text}", mend))
+    return findings
