@@ -280,7 +280,7 @@ _CHECK = "look for damage with: icvos build-data check"
 
 def _stems(folder: Path) -> dict[str, str]:
     try:
-        names = sorted(os.listdir(folder))  # noqa: PTH208
+        names = sorted(os.listdir(folder))
     except OSError:
         raise BenchmarkError("folder not found", where=folder, fix=_CHECK) from None
     return {os.path.splitext(name)[0]: name for name in names}  # noqa: PTH122

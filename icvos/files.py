@@ -97,9 +97,8 @@ def read_image(path: str | os.PathLike[str]) -> np.ndarray:
 
     path = Path(path)
     data = _read_bytes(path, "image", InputError)
-    jpeg = data[:2] == b"\xff\xd8"
     # OpenCV decodes what is left of a cut JPEG without a word; the end marker tells.
-    if jpeg and data.rfind(b"\xff\xd9") < 0:
+    if data[:2] == b"\xff\xd8" and data.find(b"\xff\xd9", _scan_start(data)) < 0:
         raise InputError("image is truncated", where=path, expected="a whole JPEG", fix="fetch the file again")
     flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
     try:
@@ -109,6 +108,14 @@ def read_image(path: str | os.PathLike[str]) -> np.ndarray:
     if image is None:
         return _read_image_pillow(data, path)
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+
+
+def _scan_start(data: bytes) -> int:
+    """Return where a JPEG's first scan begins: past the headers, whose thumbnails have end markers of their own."""
+    place = 2
+    while place + 4 <= len(data) and data[place] == 0xFF and data[place + 1] != 0xDA:
+        place += 1 if data[place + 1] == 0xFF else 2 + int.from_bytes(data[place + 2 : place + 4], "big")
+    return place
 
 
 def _read_image_pillow(data: bytes, path: Path) -> np.ndarray:
