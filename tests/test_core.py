@@ -141,7 +141,12 @@ def test_bad_images(tmp_path: Path) -> None:
     # The EXIF thumbnail is a JPEG with an end marker of its own: it must not pass for the image's.
     thumbnail = b"\xff\xe1" + (4 + 20).to_bytes(2, "big") + b"Exif" + bytes(16) + b"\xff\xd9"
     (tmp_path / "thumb.jpg").write_bytes(data[:2] + thumbnail + data[2 : len(data) // 2])
-    for name, words in (("cut.jpg", "truncated"), ("thumb.jpg", "truncated"), ("text.jpg", "decoded"), ("none.jpg", "not found")):
+    for name, words in (
+        ("cut.jpg", "truncated"),
+        ("thumb.jpg", "truncated"),
+        ("text.jpg", "decoded"),
+        ("none.jpg", "not found"),
+    ):
         with pytest.raises(InputError, match=words):
             files.read_image(tmp_path / name)
 
