@@ -22,7 +22,7 @@ $(READY): setup.cfg pyproject.toml constraints.txt $(wildcard setup.py icvos/met
 	@touch $@
 
 demo: $(READY)
-	@$(BIN)/python -m icvos.commands.demo
+	@$(BIN)/icvos demo
 
 test: lint types tests
 

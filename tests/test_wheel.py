@@ -34,7 +34,7 @@ def test_wheel_installs_and_runs_in_a_clean_environment(tmp_path: Path) -> None:
     environment = tmp_path / "venv"
     run(sys.executable, "-m", "venv", environment)
     python = environment / "bin" / "python"
-    pip = [python, "-m", "pip", "install", "-q", "--no-cache-dir", "--disable-pip-version-check"]
+    pip = [python, "-m", "pip", "install", "-q", "--disable-pip-version-check"]
     probe = subprocess.run(
         [str(part) for part in [*pip, "-c", ROOT / "constraints.txt", wheel]],
         capture_output=True,

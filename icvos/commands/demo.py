@@ -1,0 +1,35 @@
+"""icvos demo: the main job on the demo world, each step shown as the command that does it."""
+
+from __future__ import annotations
+
+import shlex
+import time
+
+import click
+
+# Methods that run on the demo world as shipped, from the floors up.
+MODELS = ("empty", "full", "support-mask", "histogram")
+
+
+@click.command()
+@click.option("--workers", default=1, show_default=True, help="Processes that evaluate.")
+def command(workers: int) -> None:
+    """Build the demo benchmark, run every method that needs nothing else on it, and show the table."""
+    start = time.perf_counter()
+    extra = ["--workers", str(workers)] if workers > 1 else []
+    steps = [["build-data", "demo"], *(["evaluate", "--model", model, *extra] for model in MODELS)]
+    steps.append(["leaderboard", "show", "--benchmark", "demo"])
+    failed = sum(_run(step) != 0 for step in steps)
+    click.echo(f"\n{len(steps)} commands in {time.perf_counter() - start:.0f} s; next: icvos --help, or the README")
+    if failed:
+        raise SystemExit(1)
+
+
+def _run(arguments: list[str]) -> int:
+    import cli
+
+    click.secho(f"\n$ icvos {shlex.join(arguments)}", bold=True)
+    try:
+        return int(cli.icvos.main(arguments, prog_name="icvos", standalone_mode=False) or 0)
+    except SystemExit as stop:
+        return int(stop.code or 0)
