@@ -133,8 +133,8 @@ def _model_class(module: types.ModuleType, attribute: str, place: str) -> type[M
     return value
 
 
-def option_types(cls: type[Model]) -> dict[str, tuple[Any, Any]]:
-    """Return a model's options as name -> (annotation, default)."""
+def option_types(cls: type) -> dict[str, tuple[Any, Any]]:
+    """Return the options of a model (or training task) as name -> (annotation, default)."""
     out: dict[str, tuple[Any, Any]] = {}
     for base in cls.__mro__:
         if base is Model or "__init__" not in vars(base):
@@ -155,8 +155,8 @@ def option_types(cls: type[Model]) -> dict[str, tuple[Any, Any]]:
     return out
 
 
-def parse_options(cls: type[Model], settings: Iterable[str]) -> dict[str, Any]:
-    """Turn ``key=value`` texts into a model's options, by the annotations of its ``__init__``.
+def parse_options(cls: type, settings: Iterable[str]) -> dict[str, Any]:
+    """Turn ``key=value`` texts into the options of a model or training task, by the annotations of its ``__init__``.
 
     Raises:
         UsageError: No ``=``, an unknown option (with the nearest name), or a value of another type.
@@ -169,7 +169,8 @@ def parse_options(cls: type[Model], settings: Iterable[str]) -> dict[str, Any]:
             raise UsageError(f"'{setting}' is no setting", expected="--set key=value")
         if key not in known:
             fix = did_you_mean(key, known) if known else "it has no options"
-            raise UsageError(f"model '{cls.info.name}' has no option '{key}'", fix=fix)
+            name = cls.info.name if issubclass(cls, Model) else getattr(cls, "name", cls.__name__)
+            raise UsageError(f"'{name}' has no option '{key}'", fix=fix)
         out[key] = _convert(text, known[key][0], key)
     return out
 

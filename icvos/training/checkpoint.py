@@ -1,0 +1,76 @@
+"""Checkpoints of a training run: everything that the next step depends on, written whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from icvos.errors import RunError, WeightsError
+from icvos.files import atomic_write
+
+__all__ = ["generator_state", "read_checkpoint", "restore_generators", "trained_state", "write_checkpoint"]
+
+SCHEMA = "icvos-training/1"
+
+
+def generator_state(device: torch.device) -> dict[str, Any]:
+    """Return the states of python's, numpy's and torch's global generators, in types that load safely."""
+    name, keys, place, has_gauss, gauss = np.random.get_state(legacy=True)  # type: ignore[misc]  # noqa: NPY002 - a model may use the global stream
+    words = torch.from_numpy(np.asarray(keys).astype(np.int64))
+    state: dict[str, Any] = {
+        "python": json.dumps(random.getstate()),
+        "numpy": [str(name), words, int(place), int(has_gauss), float(gauss)],
+        "torch": torch.get_rng_state(),
+    }
+    if device.type == "cuda":
+        state["cuda"] = torch.cuda.get_rng_state(device)
+    return state
+
+
+def restore_generators(state: dict[str, Any], device: torch.device) -> None:
+    """Put the generators back to what ``generator_state`` returned."""
+    version, internal, gauss = json.loads(state["python"])
+    random.setstate((version, tuple(internal), gauss))
+    name, keys, place, has_gauss, cached = state["numpy"]
+    np.random.set_state((name, keys.numpy().astype(np.uint32), place, has_gauss, cached))  # noqa: NPY002
+    torch.set_rng_state(state["torch"])
+    if device.type == "cuda" and "cuda" in state:
+        torch.cuda.set_rng_state(state["cuda"], device)
+
+
+def trained_state(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """Return the tensors of a model that training may change: trainable parameters and their modules' buffers."""
+    names = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    prefixes = {name.rpartition(".")[0] for name in names}
+    for name, _ in model.named_buffers():
+        if name.rpartition(".")[0] in prefixes:
+            names.add(name)
+    return {name: value for name, value in model.state_dict().items() if name in names}
+
+
+def write_checkpoint(path: Path, content: dict[str, Any]) -> None:
+    """Write a checkpoint to a temporary name, then rename it over the old one."""
+    with atomic_write(path) as stream:
+        torch.save({"schema": SCHEMA, **content}, stream)
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Read a checkpoint of ``write_checkpoint``; nothing in it is executed.
+
+    Raises:
+        WeightsError: Truncated, hostile, or no checkpoint of a training run.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise WeightsError(
+            f"checkpoint cannot be read ({type(error).__name__})", where=path, fix="remove it to start anew"
+        ) from None
+    if not isinstance(content, dict) or content.get("schema") != SCHEMA:
+        raise RunError("no checkpoint of a training run", where=path, expected=SCHEMA)
+    return content

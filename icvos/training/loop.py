@@ -1,0 +1,337 @@
+"""The training loop: one step after another, on one process or many, resumable at any of them."""
+
+from __future__ import annotations
+
+import math
+import signal
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from icvos.errors import IcvosError, RunError
+from icvos.files import write_json
+from icvos.training.checkpoint import (
+    generator_state,
+    read_checkpoint,
+    restore_generators,
+    trained_state,
+    write_checkpoint,
+)
+from icvos.training.data import batches, steps_per_epoch, to_device, validation_batches
+from icvos.training.distribute import World
+from icvos.training.logs import TrainingLog, draw_curves
+from icvos.training.task import Settings, TrainingTask
+
+__all__ = ["Trainer", "TrainingStopped", "set_training_mode"]
+
+
+class TrainingStopped(IcvosError):
+    """Training stopped before its end: a loss that is no number, or a signal."""
+
+    exit_status = 1
+
+
+class _LossOf(nn.Module):
+    """The task's loss as a module's forward, so that DistributedDataParallel sees all that happens in it."""
+
+    def __init__(self, task: TrainingTask, model: nn.Module) -> None:
+        super().__init__()
+        self.task = task
+        self.model = model
+
+    def forward(self, batch: dict[str, Any]) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        return self.task.loss(self.model, batch)
+
+
+def set_training_mode(model: nn.Module) -> None:
+    """Set training mode where something is trained; modules that are frozen as a whole stay in eval mode.
+
+    So a frozen backbone's batch norms keep their statistics (the reference lets them drift: Q11), its dropout off.
+    """
+    model.train()
+
+    def visit(module: nn.Module) -> None:
+        parameters = list(module.parameters())
+        holds_something = bool(parameters) or next(module.buffers(), None) is not None
+        if holds_something and not any(p.requires_grad for p in parameters):
+            module.eval()
+            return
+        for child in module.children():
+            visit(child)
+
+    visit(model)
+
+
+class Trainer:
+    """Trains a task's model.
+
+    Args:
+        task: What is trained.
+        settings: How.
+        world: This process among those of the run.
+        out: The run's folder: ``checkpoint.pt``, ``best.safetensors``, ``last.safetensors``, ``log.csv``,
+            ``curves.png``, ``training.json``.
+        say: Prints a line (rank 0 only).
+        progress: Called with (step, steps, values) after each step, or None.
+    """
+
+    def __init__(
+        self,
+        task: TrainingTask,
+        settings: Settings,
+        world: World,
+        out: Path,
+        *,
+        say: Callable[[str], None] = print,
+        progress: Callable[[int, int, dict[str, float]], None] | None = None,
+    ) -> None:
+        self.task, self.settings, self.world, self.out, self.say, self.progress = (
+            task, settings, world, out, say, progress,
+        )  # fmt: skip
+        torch.manual_seed(settings.seed)
+        self.model = task.model().to(world.device)
+        self.examples = task.train_examples()
+        if len(self.examples) == 0:
+            raise RunError("there are no training examples", fix="look at the data set and the minimum area")
+        self.per_epoch = steps_per_epoch(len(self.examples), settings, world)
+        self.steps = self.per_epoch * settings.epochs
+        if settings.max_steps is not None:
+            self.steps = min(self.steps, settings.max_steps)
+        groups = task.parameter_groups(self.model, settings)
+        if not any(len(list(group["params"])) for group in groups):
+            raise RunError("nothing is trainable", fix="look at --train-sam and the frozen parts")
+        self.parameters = [p for group in groups for p in group["params"]]
+        self.optimiser = torch.optim.AdamW(groups, lr=settings.lr, weight_decay=settings.weight_decay)
+        self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimiser, self._rate)
+        module: nn.Module = _LossOf(task, self.model)
+        if world.size > 1:
+            devices = [world.device.index] if world.device.type == "cuda" else None
+            module = DistributedDataParallel(module, device_ids=devices)
+        self.module = module
+        self.step = 0
+        self.best: float | None = None
+        self._stop: int | None = None
+
+    def _rate(self, step: int) -> float:
+        warm = self.settings.warmup
+        if step < warm:
+            return (step + 1) / (warm + 1)
+        return 0.5 * (1 + math.cos(math.pi * (step - warm) / max(self.steps - warm, 1)))
+
+    # ----------------------------------------------------------------------------------------------- checkpoints
+
+    @property
+    def checkpoint_path(self) -> Path:
+        """Where the run's checkpoint is."""
+        return self.out / "checkpoint.pt"
+
+    def _identity(self) -> dict[str, Any]:
+        # What may change on resume without changing the result: the number of loading processes and how often to save.
+        settings = {k: v for k, v in asdict(self.settings).items() if k not in ("workers", "save_every")}
+        return {
+            "task": self.task.name,
+            "describe": self.task.describe(),
+            "settings": settings,
+            "world": self.world.size,
+        }
+
+    def save(self) -> None:
+        """Write the checkpoint (rank 0; every rank must call it)."""
+        states = self.world.gather(generator_state(self.world.device))
+        if not self.world.main:
+            return
+        content = {
+            "identity": self._identity(),
+            "step": self.step,
+            "best": self.best,
+            "model": trained_state(self.model),
+            "optimiser": self.optimiser.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "generators": states,
+        }
+        write_checkpoint(self.checkpoint_path, content)
+
+    def resume(self) -> bool:
+        """Continue from the folder's checkpoint, if there is one.
+
+        Raises:
+            RunError: It is of another task, data, settings or number of processes.
+        """
+        if not self.checkpoint_path.is_file():
+            return False
+        content = read_checkpoint(self.checkpoint_path)
+        mine = self._identity()
+        for key, value in mine.items():
+            if content["identity"].get(key) != value:
+                raise RunError(
+                    f"the checkpoint is of another {key}: {_difference(content['identity'].get(key), value)}",
+                    where=self.checkpoint_path,
+                    fix="give the same settings, or another --out",
+                )
+        self.model.load_state_dict(content["model"], strict=False)
+        self.optimiser.load_state_dict(content["optimiser"])
+        self.schedule.load_state_dict(content["schedule"])
+        self.step, self.best = int(content["step"]), content["best"]
+        restore_generators(content["generators"][self.world.rank], self.world.device)
+        return True
+
+    # ------------------------------------------------------------------------------------------------------ steps
+
+    def fit(self) -> dict[str, Any]:
+        """Train to the end, from where the folder's checkpoint stands; returns the run's summary.
+
+        Raises:
+            TrainingStopped: A loss that is no number (with the batch's examples), SIGTERM or SIGINT (after saving).
+        """
+        resumed = self.resume()
+        if resumed:
+            self.say(f"continues at step {self.step} of {self.steps}")
+        log = TrainingLog(self.out, self.step) if self.world.main else None
+        try:
+            with self._signals():
+                self._run(log)
+        finally:
+            if log is not None:
+                log.close()
+        summary = {"schema": "icvos-training/1", **self._identity(), "steps": self.step, "best_mIoU": self.best}
+        if self.world.main:
+            self.task.export(self.model, self.out / "last.safetensors")
+            write_json(self.out / "training.json", summary)
+            draw_curves(self.out)
+        self.world.barrier()
+        return summary
+
+    def _run(self, log: TrainingLog | None) -> None:
+        if self.step >= self.steps:
+            return
+        loader = batches(self.task, self.examples, self.settings, self.world, self.step, self.steps)
+        stream: Iterator[dict[str, Any]] = iter(loader)
+        waited = worked = 0.0
+        while self.step < self.steps:
+            set_training_mode(self.model)
+            begin = time.perf_counter()
+            values, wait = self.one_step(stream)
+            waited, worked = waited + wait, worked + time.perf_counter() - begin
+            if log is not None:
+                log.add(self.step, values)
+            end_of_epoch = self.step % self.per_epoch == 0 or self.step == self.steps
+            epoch = math.ceil(self.step / self.per_epoch)
+            every = self.settings.validate_every
+            if end_of_epoch and every and (epoch % every == 0 or self.step == self.steps):
+                figures = self.validate()
+                if log is not None and figures:
+                    log.add(self.step, figures)
+                    self.say(f"step {self.step}: " + ", ".join(f"{k} {v:.2f}" for k, v in figures.items()))
+            if self.progress is not None and self.world.main:
+                self.progress(self.step, self.steps, {**values, "wait": waited / max(worked, 1e-9)})
+            stop = self.world.any(self._stop is not None)
+            save_every = self.settings.save_every
+            if stop or end_of_epoch or (save_every and self.step % save_every == 0):
+                self.save()
+            if stop:
+                name = signal.Signals(self._stop).name if self._stop else "a signal on another rank"
+                raise TrainingStopped(
+                    f"{name}: saved at step {self.step} of {self.steps}", fix="run it again to continue"
+                )
+        self.say(f"waited for data {waited / max(worked, 1e-9):.0%} of the time")
+
+    def one_step(self, stream: Iterator[dict[str, Any]]) -> tuple[dict[str, float], float]:
+        """Do one optimiser step; returns its scalars and the seconds it waited for data."""
+        settings = self.settings
+        self.optimiser.zero_grad(set_to_none=True)
+        total: dict[str, Any] = {}
+        wait = 0.0
+        for micro in range(settings.accumulate):
+            begin = time.perf_counter()
+            batch = to_device(next(stream), self.world.device)
+            wait += time.perf_counter() - begin
+            last = micro == settings.accumulate - 1
+            sync = (
+                self.module.no_sync()
+                if isinstance(self.module, DistributedDataParallel) and not last
+                else nullcontext()
+            )
+            with sync:
+                with self._autocast():
+                    loss, scalars = self.module(batch)
+                # Checked on every rank together, or one would wait for the others for ever.
+                if self.world.any(not bool(torch.isfinite(loss.detach()))):
+                    raise TrainingStopped(
+                        f"the loss is {float(loss.detach())} at step {self.step}",
+                        where="; ".join(batch["examples"]),
+                        fix="lower --lr, set --clip, or look at these examples",
+                    )
+                (loss / settings.accumulate).backward()
+            for name, scalar in (("loss", loss.detach()), *scalars.items()):
+                total[name] = total.get(name, 0.0) + float(scalar) / settings.accumulate
+        if settings.clip is not None:
+            total["gradient_norm"] = float(nn.utils.clip_grad_norm_(self.parameters, settings.clip))
+        total["lr"] = self.schedule.get_last_lr()[0]
+        self.optimiser.step()
+        self.schedule.step()
+        self.step += 1
+        return total, wait
+
+    def _autocast(self) -> Any:
+        if self.settings.precision == "bf16":
+            return torch.autocast(self.world.device.type, dtype=torch.bfloat16)
+        return nullcontext()
+
+    def validate(self) -> dict[str, float]:
+        """Validate in eval mode without gradients; keeps the best model as ``best.safetensors``."""
+        examples = self.task.validation_examples()
+        if examples is None or len(examples) == 0:
+            return {}
+        self.model.eval()
+        generators = generator_state(self.world.device)
+
+        def moved() -> Iterable[dict[str, Any]]:
+            for batch in validation_batches(self.task, examples, self.settings, self.world):
+                yield to_device(batch, self.world.device)
+
+        with torch.no_grad(), self._autocast():
+            figures = self.task.validate(self.model, moved())
+        # Validation must not shift what training draws next.
+        restore_generators(generators, self.world.device)
+        shares = self.world.gather(figures)
+        figures = {name: sum(share[name] for share in shares) / len(shares) for name in shares[0]}
+        score = figures.get("mIoU")
+        if score is not None and (self.best is None or score > self.best):
+            self.best = score
+            if self.world.main:
+                self.task.export(self.model, self.out / "best.safetensors")
+        return figures
+
+    @contextmanager
+    def _signals(self) -> Iterator[None]:
+        """While the loop runs SIGTERM and SIGINT ask it to stop after the step at hand."""
+
+        def ask(number: int, frame: Any) -> None:
+            self._stop = number
+
+        try:
+            before = {number: signal.signal(number, ask) for number in (signal.SIGTERM, signal.SIGINT)}
+        except ValueError:  # not in the main thread: a notebook's own business
+            yield
+            return
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def _difference(old: Any, new: Any) -> str:
+    """Say in a few words where two values of a checkpoint's identity differ."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in sorted(set(old) | set(new)):
+            if old.get(key) != new.get(key):
+                return f"{key} was {old.get(key)}, is {new.get(key)}"
+    return f"was {old}, is {new}"

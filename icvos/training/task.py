@@ -1,0 +1,106 @@
+"""What a method brings to be trained by ``icvos train``: its model, its loss and its data."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["Examples", "Settings", "TrainingTask"]
+
+
+class Examples(Protocol):
+    """Training or validation examples as a pure function of (epoch, index): no hidden generator, any worker.
+
+    ``__len__`` is the number of examples of one epoch. ``get(epoch, index)`` returns one example, a mapping of numpy
+    arrays or tensors and of plain values; it must be picklable to data-loading processes.
+    """
+
+    def __len__(self) -> int: ...
+
+    def get(self, epoch: int, index: int) -> Mapping[str, Any]: ...
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to train; a task's ``defaults`` give its paper's values.
+
+    Attributes:
+        epochs, max_steps: Length; ``max_steps`` (optimiser steps) cuts it when not None.
+        batch: Examples a process and step, before accumulation.
+        accumulate: Batches whose gradients are summed into one step.
+        lr, weight_decay: Of AdamW; the rate follows a cosine to zero over all steps.
+        warmup: Steps of linear warm-up.
+        clip: Largest gradient norm, or None.
+        precision: ``fp32`` or ``bf16`` (autocast).
+        workers: Data-loading processes a rank.
+        validate_every: Epochs between validations; 0 never.
+        save_every: Steps between checkpoints (one is written at each epoch's end too); 0 for epochs only.
+        seed: Of every random choice.
+    """
+
+    epochs: int = 1
+    max_steps: int | None = None
+    batch: int = 2
+    accumulate: int = 1
+    lr: float = 1e-4
+    weight_decay: float = 1e-6
+    warmup: int = 0
+    clip: float | None = None
+    precision: str = "fp32"
+    workers: int = 0
+    validate_every: int = 1
+    save_every: int = 0
+    seed: int = 0
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+class TrainingTask(ABC):
+    """A method's training: built once a process, in every process alike."""
+
+    name: str
+
+    @abstractmethod
+    def defaults(self) -> Settings:
+        """Return the settings that the method's paper or authors use."""
+
+    @abstractmethod
+    def model(self) -> torch.nn.Module:
+        """Build the model, its start weights loaded; what is frozen has ``requires_grad`` False."""
+
+    @abstractmethod
+    def train_examples(self) -> Examples:
+        """Return the training examples."""
+
+    def validation_examples(self) -> Examples | None:
+        """Return validation examples (of the training classes, never of the test fold), or None."""
+        return None
+
+    @abstractmethod
+    def collate(self, examples: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+        """Join examples to a batch; tensors in it are moved to the device by the loop."""
+
+    @abstractmethod
+    def loss(self, model: torch.nn.Module, batch: Mapping[str, Any]) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """Return the loss (a mean over the batch) and further scalars to log. Gradients flow through the loss only."""
+
+    def validate(self, model: torch.nn.Module, batches: Iterable[Mapping[str, Any]]) -> dict[str, float]:
+        """Return validation figures; ``mIoU`` (percent) selects the best checkpoint. The model is in eval mode."""
+        return {}
+
+    def parameter_groups(self, model: torch.nn.Module, settings: Settings) -> list[dict[str, Any]]:
+        """Return the optimiser's groups; by default one of all that requires gradients."""
+        return [{"params": [p for p in model.parameters() if p.requires_grad]}]
+
+    @abstractmethod
+    def describe(self) -> dict[str, Any]:
+        """Return what was trained on what, as JSON values: a run resumes only where this is the same."""
+
+    @abstractmethod
+    def export(self, model: torch.nn.Module, path: Path) -> None:
+        """Write the trained weights as ``icvos evaluate --weights`` takes them."""
