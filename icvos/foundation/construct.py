@@ -1,0 +1,94 @@
+"""Building foundation models: the optional packages they come from, the meta device, loading, counting."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from icvos.errors import MissingExtraError, WeightsError
+
+__all__ = ["count_parameters", "load_into", "on_meta", "require"]
+
+# What people install, by what is imported.
+_PACKAGES = {"sam2": "sam2", "segment_anything": "segment-anything", "safetensors": "safetensors"}
+
+
+def require(module: str, user: str) -> ModuleType:
+    """Import ``module`` of the optional package that ``user`` needs.
+
+    Raises:
+        MissingExtraError: The package is not installed; the line names the extra ``sam``.
+    """
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        missing = (error.name or module).partition(".")[0]
+        raise MissingExtraError(_PACKAGES.get(missing, missing), "sam", user) from None
+
+
+class _MetaFactories(TorchFunctionMode):
+    """Send the factories that make parameters to the meta device, and no others.
+
+    ``torch.device("meta")`` sends all of them, which breaks SAM 2: it reads drop-path rates with ``.item()`` and keeps
+    its rotary tables as plain attributes, which no checkpoint would fill.
+    """
+
+    factories = frozenset({torch.empty, torch.zeros, torch.ones, torch.randn, torch.rand, torch.full})
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = dict(kwargs or {})
+        if func in self.factories and kwargs.get("device") is None:
+            kwargs["device"] = "meta"
+        return func(*args, **kwargs)
+
+
+@contextmanager
+def on_meta() -> Iterator[None]:
+    """Build modules inside the block without memory or initial values: shapes only, to be filled by a checkpoint."""
+    with _MetaFactories():
+        yield
+
+
+def count_parameters(module: nn.Module, *, trainable: bool = False) -> int:
+    """Return the number of scalars in the parameters of ``module``; with ``trainable`` only those with gradients."""
+    return sum(p.numel() for p in module.parameters() if p.requires_grad or not trainable)
+
+
+def load_into(module: nn.Module, state: Mapping[str, Tensor], *, where: str | Path, what: str) -> None:
+    """Load ``state`` strictly into ``module``, which may be on the meta device (the tensors are then taken over).
+
+    Args:
+        module: The module to fill.
+        state: Tensors by name.
+        where: The file they came from, for the error.
+        what: What the file should hold, for the error ("SAM 2.1 tiny").
+
+    Raises:
+        WeightsError: Keys are missing or unknown, or a shape differs; the first few are named.
+    """
+    own = module.state_dict()
+    missing = [key for key in own if key not in state]
+    unknown = [key for key in state if key not in own]
+    shapes = [
+        f"{key} is {tuple(state[key].shape)}, not {tuple(own[key].shape)}"
+        for key in own
+        if key in state and state[key].shape != own[key].shape
+    ]
+    problems = []
+    for label, keys in (("missing", missing), ("unknown", unknown), ("of another shape", shapes)):
+        if keys:
+            more = f" and {len(keys) - 3} more" if len(keys) > 3 else ""
+            problems.append(f"{len(keys)} {label}: {', '.join(keys[:3])}{more}")
+    if problems:
+        raise WeightsError(f"the checkpoint does not fit {what} ({'; '.join(problems)})", where=where)
+    meta = any(tensor.is_meta for tensor in own.values())
+    dtypes = {key: tensor.dtype for key, tensor in own.items()}
+    module.load_state_dict({key: state[key].to(dtypes[key]) for key in own}, strict=True, assign=meta)
