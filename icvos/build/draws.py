@@ -1,0 +1,72 @@
+"""Who supports whom: draws of supports as a pure function, so that no listing order or global generator can matter."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from icvos.errors import UsageError
+
+__all__ = ["DRAW_RULE", "SupportPool", "draw_supports", "support_pool"]
+
+DRAW_RULE = "sha256-fisher-yates/1"
+"""The name of the rule below, for ``benchmark.json``; it changes when a draw would."""
+
+
+@dataclass(frozen=True)
+class SupportPool:
+    """The candidates of one category: sorted names, and the SHA-256 of them."""
+
+    names: tuple[str, ...]
+    sha256: str
+
+
+def support_pool(names: Iterable[str]) -> SupportPool:
+    """Return the pool of some candidates, whatever their order; repeated names count once."""
+    ordered = tuple(sorted(set(names)))
+    return SupportPool(ordered, hashlib.sha256("\n".join(ordered).encode()).hexdigest())
+
+
+def draw_supports(
+    seed: int, pool: SupportPool | Sequence[str], video: str, category: int, draws: int, shots: int
+) -> list[list[str]]:
+    """Draw ``shots`` distinct supports, ``draws`` times; a pure function of its arguments.
+
+    Draw ``d`` is a Fisher-Yates shuffle of the sorted candidates whose choices come from SHA-256 of
+    (seed, hash of the pool, video, category, d, step): it depends on neither the other draws, nor their number, nor
+    the number of shots (more shots only add names at the end). Draws may repeat a support.
+
+    Args:
+        seed: Of the benchmark.
+        pool: Candidate names of the category, in any order (``support_pool`` makes one to be used again and again).
+        video: Name of the video (or query image) that is supported.
+        category: Its category's number.
+        draws: How many lists, at least 1.
+        shots: Length of each list, at least 1; shorter where the pool is.
+
+    Raises:
+        UsageError: The pool is empty, or ``draws`` or ``shots`` is below 1.
+    """
+    if draws < 1 or shots < 1:
+        raise UsageError(f"{draws} draws of {shots} supports cannot be drawn", expected="at least 1 of each")
+    pool = pool if isinstance(pool, SupportPool) else support_pool(pool)
+    if not pool.names:
+        raise UsageError(f"no support for category {category} of {video}", fix="take a larger support pool")
+    return [_draw(f"{seed}|{pool.sha256}|{video}|{category}|{draw}", pool.names, shots) for draw in range(draws)]
+
+
+def _draw(key: str, names: tuple[str, ...], shots: int) -> list[str]:
+    # A Fisher-Yates shuffle that stores only what moved: pools hold tens of thousands of names, draws take five.
+    moved: dict[int, int] = {}
+    out = []
+    for step in range(min(shots, len(names))):
+        place = step + _below(f"{key}|{step}", len(names) - step)
+        out.append(names[moved.get(place, place)])
+        moved[place] = moved.get(step, step)
+    return out
+
+
+def _below(key: str, limit: int) -> int:
+    # 256 bits modulo at most a few million: the bias is below 1e-70.
+    return int.from_bytes(hashlib.sha256(key.encode()).digest(), "big") % limit

@@ -1,0 +1,1 @@
+"""The commands of ``icvos build-data``, one file each."""
