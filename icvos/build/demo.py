@@ -1,0 +1,108 @@
+"""The demo: raw data of the drawn world, and the benchmarks that the ordinary builders make of it, built once."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from icvos.build.demo_world.version import generator_version
+from icvos.errors import LockedError, UsageError, did_you_mean
+from icvos.files import icvos_home, lock_folder, write_json
+
+__all__ = ["DEMO_NAMES", "SIZE_NAMES", "build_demo", "demo_folder", "demo_raw", "ensure_demo"]
+
+DEMO_NAMES = ("demo", "demo/coco-20i", "demo/pascal-5i")
+SIZE_NAMES = ("tiny", "default", "large")
+
+Progress = Callable[[str], None]
+
+
+def _silent(message: str) -> None:
+    pass
+
+
+def demo_raw(size: str, seed: int, out: Path, *, progress: Progress = _silent) -> Path:
+    """Write the raw data of the demo world: folders ``davis`` and ``coco`` in the layouts of their authors.
+
+    It is a pure function of size, seed and the generator's version. ``out`` appears when all is written.
+
+    Args:
+        size: ``tiny``, ``default`` or ``large``.
+        seed: Another seed is another world with the same kinds of things.
+        out: A folder that is not there yet, or is empty.
+        progress: Called with a line for each thing written.
+
+    Raises:
+        UsageError: An unknown size, or a folder with something in it.
+    """
+    from icvos.build.demo_world.coco_layout import write_coco
+    from icvos.build.demo_world.davis_layout import write_davis
+    from icvos.build.demo_world.plan import world_size
+
+    plan = world_size(size)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UsageError("folder is not empty", where=out, fix="choose another --out, or remove it")
+    partial = out.parent / f"{out.name}.partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    write_davis(partial / "davis", plan, seed, progress)
+    write_coco(partial / "coco", plan, seed, progress)
+    write_json(partial / "world.json", {"generator": generator_version(), "size": size, "seed": seed})
+    if out.exists():
+        out.rmdir()
+    partial.rename(out)
+    return out
+
+
+def demo_folder(size: str, seed: int) -> Path:
+    """Return where the demo of a size and seed lives, by the generator's version; it need not exist."""
+    return icvos_home() / "demo" / f"{size}-seed{seed}-{generator_version()}"
+
+
+def ensure_demo(name: str = "demo", size: str = "default", *, seed: int = 0, progress: Progress = _silent) -> Path:
+    """Return the folder of a demo benchmark, building it if it is not there.
+
+    A second process that asks meanwhile waits.
+
+    Args:
+        name: One of ``DEMO_NAMES``.
+        size: One of ``SIZE_NAMES``.
+        seed: The world's seed.
+        progress: Called with a line for each thing done.
+
+    Raises:
+        UsageError: An unknown name or size.
+        LockedError: Another process has been building for ten minutes.
+    """
+    if size not in SIZE_NAMES:
+        raise UsageError(f"unknown size '{size}' of the demo world", fix=did_you_mean(size, SIZE_NAMES))
+    return build_demo(name, size, seed, demo_folder(size, seed), progress=progress)
+
+
+def build_demo(name: str, size: str, seed: int, root: Path, *, progress: Progress = _silent) -> Path:
+    """Build a demo benchmark under ``root`` (``raw`` and ``benchmarks``), or return it if it is there."""
+    if name not in DEMO_NAMES:
+        raise UsageError(f"unknown demo benchmark '{name}'", fix=did_you_mean(name, DEMO_NAMES))
+    out = root / "benchmarks" / name.removeprefix("demo/")
+    patience = time.monotonic() + 600
+    while not (out / "manifest.csv").is_file():
+        try:
+            with lock_folder(root):
+                if not (out / "manifest.csv").is_file():
+                    _build(name, size, seed, root, out, progress)
+        except LockedError:
+            if time.monotonic() > patience:
+                raise
+            time.sleep(0.2)
+    return out
+
+
+def _build(name: str, size: str, seed: int, root: Path, out: Path, progress: Progress) -> None:
+    raw = root / "raw"
+    if not (raw / "world.json").is_file():
+        demo_raw(size, seed, raw, progress=progress)
+    _BUILDERS[name](raw, out, size, seed, progress)
+
+
+_BUILDERS: dict[str, Callable[[Path, Path, str, int, Progress], None]] = {}
