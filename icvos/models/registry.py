@@ -152,7 +152,9 @@ def option_types(cls: type) -> dict[str, tuple[Any, Any]]:
                 out.setdefault(name, (hints.get(name, str), parameter.default))
         if not passes_on:
             break
-    return out
+    lifted = getattr(cls, "lifted", None)
+    # A lifted model passes its options on to the model that it lifts.
+    return {**option_types(lifted), **out} if isinstance(lifted, type) else out
 
 
 def parse_options(cls: type, settings: Iterable[str]) -> dict[str, Any]:

@@ -1,0 +1,173 @@
+"""Image models lifted to video by a SAM 2 tracker: ``X+sam2`` and its siblings.
+
+``X+sam2`` is the published "X + SAM2" as far as it is known: X's mask on frame 0, always, prompts the tracker with one
+object; there is no other prompt; frame 0 is the tracker's too; an empty mask there is empty throughout.
+``@first-found``: the first frame on which X finds anything (empty before). ``@every=N``: X prompts again each N frames.
+``@best``: the frame of which X is most confident, tracked both ways (offline).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from icvos import ImageModel, ModelInfo, Prediction, Support, Video, VideoModel, WeightInfo
+from icvos.errors import UsageError, did_you_mean
+from icvos.models.interface import Model
+
+__all__ = ["Lifted", "lift"]
+
+_TRACKER = WeightInfo("a SAM 2 or SAM 2.1 checkpoint for the tracker (icvos weights list)")
+_MODES = ("", "first-found", "every=N", "best")
+
+
+class Lifted(VideoModel):
+    """An image model whose masks prompt a tracker; made by ``lift``.
+
+    Attributes:
+        lifted: The image model's class.
+        every: Prompt again each so many frames (``@every=N``), or None.
+        wait: Whether the first prompt waits for a mask that is not empty (``@first-found``).
+    """
+
+    lifted: ClassVar[type[ImageModel]]
+    every: ClassVar[int | None] = None
+    wait: ClassVar[bool] = False
+
+    def __init__(self, *, device: str = "cpu", weights: Mapping[str, Path] | None = None, **options: Any) -> None:
+        super().__init__(device=device, weights=weights)
+        from icvos.foundation.sam2_image import load_sam2
+        from icvos.foundation.tracker import Tracker, TrackerOptions
+
+        own = {name: path for name, path in self.weights.items() if name != "tracker"}
+        self.image_model = self.lifted(device=device, weights=own, **options)
+        # Prompts of @every pile up: only as many are kept as memories as the tracker's window is long.
+        kept = 7 if self.every else None
+        self.tracker = Tracker(load_sam2(self.weights["tracker"], device=device), TrackerOptions(max_prompted=kept))
+
+    @classmethod
+    def demo_weights(cls) -> Mapping[str, Path]:
+        from icvos.foundation.demo import demo_weights
+
+        tracker = demo_weights("sam2")
+        return {**cls.lifted.demo_weights(), **({"tracker": tracker["sam2"]} if tracker else {})}
+
+    def _found(self, fitted: Any, frame: np.ndarray) -> tuple[Any, float]:
+        """Return the image model's mask as (1, H, W) float on the tracker's device, and its confidence."""
+        import torch
+
+        item = self.image_model.predict(fitted, frame)
+        mask = item.mask if isinstance(item, Prediction) else item
+        confidence = item.confidence if isinstance(item, Prediction) and item.confidence is not None else 0.0
+        mask = torch.as_tensor(mask, device=self.tracker.segmenter.device)
+        return mask[None].float(), float(confidence)
+
+    def segment(self, supports: Sequence[Support], video: Video, *, seed: int) -> Iterator[Any]:
+        fitted = self.image_model.fit(supports, seed=seed)
+        return _no_grad(self._stream(fitted, video))
+
+    def _stream(self, fitted: Any, video: Video) -> Iterator[Any]:
+        import torch
+
+        from icvos.foundation.tracker import Prompt
+
+        empty = torch.zeros(video.size, dtype=torch.bool, device=self.tracker.segmenter.device)
+        bank: Any = None
+        for index, frame in enumerate(video):
+            due = bank is None and (index == 0 or self.wait or self.every)
+            due = due or (self.every is not None and index % self.every == 0)
+            prompt = None
+            if due:
+                mask, _ = self._found(fitted, frame)
+                # An empty mask starts no track; on a track it is no reason to erase it either.
+                prompt = Prompt(masks=mask) if bool(mask.any()) else None
+            if bank is None and prompt is None:
+                yield empty
+                continue
+            if bank is None:
+                bank = self.tracker.start(num_frames=len(video) - index)
+            (features,) = self.tracker.encode([frame])
+            yield self.tracker.step(bank, features, prompt=prompt).masks(video.size)[0]
+
+
+class LiftedBest(Lifted):
+    """``@best``: two passes, the second from the most confident frame both ways; masks wait as bits, not frames."""
+
+    def _stream(self, fitted: Any, video: Video) -> Iterator[Any]:
+        import torch
+
+        best, chosen, score = -1, None, -np.inf
+        for index, frame in enumerate(video):
+            mask, confidence = self._found(fitted, frame)
+            if confidence > score and bool(mask.any()):
+                best, chosen, score = index, mask, confidence
+        if chosen is None:
+            for _ in range(len(video)):
+                yield torch.zeros(video.size, dtype=torch.bool)
+            return
+        before = list(self._track(video, range(best, -1, -1), chosen))
+        for bits in reversed(before[1:]):
+            yield np.unpackbits(bits, count=video.size[0] * video.size[1]).reshape(video.size).astype(bool)
+        for bits in self._track(video, range(best, len(video)), chosen):
+            yield np.unpackbits(bits, count=video.size[0] * video.size[1]).reshape(video.size).astype(bool)
+
+    def _track(self, video: Video, order: Sequence[int], mask: Any) -> Iterator[np.ndarray]:
+        from icvos.foundation.tracker import Prompt
+
+        frames = (video[index] for index in order)
+        for tracked in self.tracker.track(frames, Prompt(masks=mask), num_frames=len(order)):
+            yield np.packbits(tracked.masks(video.size)[0].cpu().numpy())
+
+
+def _no_grad(stream: Iterator[Any]) -> Iterator[Any]:
+    """Compute each item without gradients, the caller's mode untouched between items."""
+    import torch
+
+    while True:
+        with torch.no_grad():
+            try:
+                item = next(stream)
+            except StopIteration:
+                return
+        yield item
+
+
+def lift(cls: type[Model], mode: str = "") -> type[Lifted]:
+    """Return the class of ``cls`` lifted to video.
+
+    Args:
+        cls: An image model.
+        mode: ``""``, ``first-found``, ``every=N`` or ``best``.
+
+    Raises:
+        UsageError: ``cls`` is a video model already, or an unknown mode.
+    """
+    info: ModelInfo = cls.info
+    if not issubclass(cls, ImageModel):
+        raise UsageError(f"'{info.name}' is a video model and needs no tracker", fix=f"use --model {info.name}")
+    name, _, number = mode.partition("=")
+    if name == "every" and not (number.isdigit() and int(number) > 0):
+        raise UsageError(f"'@{mode}' is no way to lift", expected="@every=N with N at least 1")
+    if name not in ("", "first-found", "every", "best") or (number and name != "every"):
+        raise UsageError(f"'@{mode}' is no way to lift", fix=did_you_mean(mode, [m for m in _MODES if m]))
+    if name == "best" and info.access != "online":
+        raise UsageError(f"'{info.name}' cannot be lifted with @best")
+    lifted_info = replace(
+        info,
+        name=f"{info.name}+sam2{'@' + mode if mode else ''}",
+        version=f"{info.version}.1",
+        access="offline" if name == "best" else info.access,
+        weights={**info.weights, "tracker": _TRACKER},
+        training_data=tuple(dict.fromkeys((*info.training_data, "sa-v:train", "sa-1b:train"))),
+        extra=info.extra or "sam",
+    )
+    body = {
+        "info": lifted_info, "lifted": cls, "wait": name == "first-found",
+        "every": int(number) if name == "every" else None, "__module__": cls.__module__, "__doc__": Lifted.__doc__,
+    }  # fmt: skip
+    base: Callable[..., Any] = type
+    return base(f"{cls.__name__}Lifted", (LiftedBest if name == "best" else Lifted,), body)

@@ -1,0 +1,90 @@
+"""PerSAM and PerSAM-F: each step on hand-made features, and the whole on a tiny model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tiny_weights import tiny_sam2_file
+
+from baselines.persam import PerSam, PerSamF, fit_mixing
+from icvos import Support
+from icvos.foundation.segmenter import ImageFeatures
+from icvos.models.check import check_model
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    return {"sam": tiny_sam2_file(tmp_path_factory.mktemp("weights"))}
+
+
+def test_similarity_points_at_the_target(weights: dict[str, Path]) -> None:
+    model = PerSam(weights=weights)
+    grid, width = model.segmenter.grid, model.segmenter.embed_dim
+    field = torch.zeros(1, width, grid, grid)
+    field[0, 0] = 1.0
+    field[0, :, 1, 3] = torch.eye(width)[1] * 5  # the thing: another direction, whatever its length
+    field[0, :, 2, 0] = -torch.eye(width)[1]
+    similarity, full = model._similarity(ImageFeatures(field), torch.eye(width)[1:2] * 7, (64, 64))
+    assert float(similarity[1, 3]) == pytest.approx(1) and float(similarity[2, 0]) == pytest.approx(-1)
+    assert int(similarity.argmax()) == 1 * grid + 3
+    x, y = model._extreme(full, largest=True)
+    cell = 64 // grid
+    assert (x // cell, y // cell) == (3, 1)
+    x, y = model._extreme(full, largest=False)
+    assert (x // cell, y // cell) == (0, 2)
+
+
+def test_target_is_the_mean_of_kept_cells_and_f_mixes_in_the_maximum(weights: dict[str, Path]) -> None:
+    cells = torch.tensor([[1.0, 4.0], [3.0, 0.0]])
+    assert PerSam(weights=weights)._vector(cells).tolist() == [[2.0, 2.0]]
+    assert PerSamF(weights=weights, steps=1)._vector(cells).tolist() == [[2.5, 3.0]]
+
+
+def test_guide_is_one_sigma_a_unit(weights: dict[str, Path]) -> None:
+    model = PerSam(weights=weights)
+    grid = torch.arange(16.0).reshape(4, 4)
+    guide = model._guide(grid, grid, torch.ones(1, 8))
+    expected = torch.sigmoid((grid - grid.mean()) / grid.std()).reshape(1, 1, 1, 16)
+    torch.testing.assert_close(guide.attention, expected)
+    assert guide.target.shape == (1, 1, 8)
+
+
+def test_box_is_tight(weights: dict[str, Path]) -> None:
+    model = PerSam(weights=weights)
+    mask = torch.zeros(64, 64, dtype=torch.bool)
+    mask[10:20, 30:41] = True
+    assert model._box(mask, (64, 64)).tolist() == [[30, 10, 40, 19]]
+    assert model._box(torch.zeros(64, 64, dtype=torch.bool), (64, 64)).tolist() == [[0, 0, 63, 63]]
+
+
+def test_mixing_finds_the_mask_that_is_right() -> None:
+    truth = (torch.arange(400) % 7 < 3).float()
+    right = (truth * 2 - 1) * 4
+    noise = torch.randn(2, 400, generator=torch.Generator().manual_seed(0)) * 4
+    for place in range(3):
+        three = torch.stack([noise[0], noise[1]])
+        three = torch.cat([three[:place], right[None], three[place:]])
+        weights = fit_mixing([three], [truth], steps=1000, lr=1e-3)
+        assert int(weights.argmax()) == place and float(weights.sum()) == pytest.approx(1, abs=1e-5)
+
+
+@pytest.mark.parametrize("cls", [PerSam, PerSamF])
+def test_keeps_the_rules(cls: type, weights: dict[str, Path]) -> None:
+    options = {"steps": 3} if cls is PerSamF else {}
+    findings = check_model(lambda: cls(weights=weights, **options), skip=("memory",))
+    assert not [f for f in findings if f.status == "failed"]
+
+
+def test_a_thing_smaller_than_a_cell_and_no_thing_at_all(weights: dict[str, Path]) -> None:
+    image = np.zeros((300, 300, 3), np.uint8)
+    mask = np.zeros((300, 300), bool)
+    model = PerSam(weights=weights)
+    assert model.fit([Support(image, mask)], seed=0) is None
+    assert not model.predict(None, image).mask.any()
+    mask[7, 9] = True
+    fitted = model.fit([Support(image, mask)], seed=0)
+    assert fitted is not None and torch.isfinite(fitted.vector).all()
+    assert np.asarray(model.predict(fitted, image).mask).shape == (300, 300)
