@@ -24,7 +24,8 @@ def _silent(message: str) -> None:
 
 
 def demo_raw(size: str, seed: int, out: Path, *, progress: Progress = _silent) -> Path:
-    """Write the raw data of the demo world: folders ``davis`` and ``coco`` in the layouts of their authors.
+    """Write the raw data of the demo world: ``davis``, ``mose``, ``lvos``, ``coco``, ``voc`` and ``sbd`` in the
+    layouts of their authors, and a ``recipe`` that says what the objects of the videos are.
 
     It is a pure function of size, seed and the generator's version. ``out`` appears when all is written.
 
@@ -39,20 +40,33 @@ def demo_raw(size: str, seed: int, out: Path, *, progress: Progress = _silent) -
     """
     from icvos.build.demo_world.coco_layout import write_coco
     from icvos.build.demo_world.davis_layout import write_davis
+    from icvos.build.demo_world.mose_layout import write_lvos, write_mose
     from icvos.build.demo_world.plan import world_size
+    from icvos.build.demo_world.recipe_files import write_recipe
+    from icvos.build.demo_world.voc_layout import write_sbd, write_voc
 
     plan = world_size(size)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UsageError("folder is not empty", where=out, fix="choose another --out, or remove it")
     partial = out.parent / f"{out.name}.partial"
     shutil.rmtree(partial, ignore_errors=True)
-    write_davis(partial / "davis", plan, seed, progress)
+    known = {"davis17": write_davis(partial / "davis", plan, seed, progress)}
+    known["mose"] = write_mose(partial / "mose", plan, seed, progress)
+    known["lvos"] = write_lvos(partial / "lvos", plan, seed, progress)
+    write_recipe(partial / "recipe", known)
     write_coco(partial / "coco", plan, seed, progress)
+    write_voc(partial / "voc" / "VOC2012", plan, seed, progress)
+    write_sbd(partial / "sbd", plan, seed, progress)
     write_json(partial / "world.json", {"generator": generator_version(), "size": size, "seed": seed})
     if out.exists():
         out.rmdir()
     partial.rename(out)
     return out
+
+
+def is_ready(folder: Path) -> bool:
+    """Whether raw data or a benchmark of the demo stands whole in a folder: it is renamed there last of all."""
+    return (folder / "world.json").is_file() or (folder / "manifest.csv").is_file()
 
 
 def demo_folder(size: str, seed: int) -> Path:
@@ -86,10 +100,10 @@ def build_demo(name: str, size: str, seed: int, root: Path, *, progress: Progres
         raise UsageError(f"unknown demo benchmark '{name}'", fix=did_you_mean(name, DEMO_NAMES))
     out = root / "benchmarks" / name.removeprefix("demo/")
     patience = time.monotonic() + 600
-    while not (out / "manifest.csv").is_file():
+    while not is_ready(out):
         try:
             with lock_folder(root):
-                if not (out / "manifest.csv").is_file():
+                if not is_ready(out):
                     _build(name, size, seed, root, out, progress)
         except LockedError:
             if time.monotonic() > patience:
@@ -100,7 +114,7 @@ def build_demo(name: str, size: str, seed: int, root: Path, *, progress: Progres
 
 def _build(name: str, size: str, seed: int, root: Path, out: Path, progress: Progress) -> None:
     raw = root / "raw"
-    if not (raw / "world.json").is_file():
+    if not is_ready(raw):
         demo_raw(size, seed, raw, progress=progress)
     _BUILDERS[name](raw, out, size, seed, progress)
 

@@ -1,4 +1,4 @@
-"""Writes images in the layout of COCO 2014: both splits, polygons, crowd regions, grey images, images without things."""
+"""Writes images in the layout of COCO 2014: both splits, polygons, crowd regions, grey images, empty images."""
 
 from __future__ import annotations
 

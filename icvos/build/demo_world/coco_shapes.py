@@ -10,7 +10,14 @@ from math import cos, pi, sin
 import numpy as np
 
 from icvos.build.demo_world.outline import (
-    NamedFamily, Outline, Uniform, circle, ellipse, rect, rounded, spline,
+    NamedFamily,
+    Outline,
+    Uniform,
+    circle,
+    ellipse,
+    rect,
+    rounded,
+    spline,
 )  # fmt: skip
 
 __all__ = ["COCO_FAMILIES"]

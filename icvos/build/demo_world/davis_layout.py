@@ -5,28 +5,30 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from icvos.build.demo_world.plan import WorldSize, clips, make_clip
+from icvos.build.demo_world.plan import Names, WorldSize, clips, make_clip
 from icvos.files import atomic_write, write_image, write_json, write_mask
 
 __all__ = ["write_davis"]
 
 
-def write_davis(root: Path, size: WorldSize, seed: int, progress: Callable[[str], None]) -> None:
-    """Write ``JPEGImages/480p``, ``Annotations/480p``, ``ImageSets/2017`` and ``davis_semantics.json`` under ``root``."""
+def write_davis(root: Path, size: WorldSize, seed: int, progress: Callable[[str], None]) -> Names:
+    """Write images and masks at ``480p``, ``ImageSets/2017`` and ``davis_semantics.json``; return what is what."""
     plan = clips(size, seed, "davis")
-    semantics: dict[str, dict[str, str]] = {}
+    known: Names = {}
     for index, target in plan:
         clip = make_clip(size, seed, "davis", index, target, extra_named=True)
         name = f"{target.replace(' ', '-')}-{index:02d}"
-        semantics[name] = {str(label): family for label, family in enumerate(clip.names, 1)}
+        known[name] = dict(enumerate(clip.names, 1))
         for frame in range(clip.scene.frames):
             image, labels = clip.scene.frame(frame)
             write_image(root / "JPEGImages/480p" / name / f"{frame:05d}.jpg", image, quality=90)
             write_mask(root / "Annotations/480p" / name / f"{frame:05d}.png", labels, colours=True)
         progress(f"davis {name}")
-    names = list(semantics)
+    names = list(known)
     cut = len(names) - max(1, len(names) // 3)
     for split, part in (("train", names[:cut]), ("val", names[cut:])):
         with atomic_write(root / "ImageSets/2017" / f"{split}.txt", "w") as stream:
             stream.write("".join(f"{name}\n" for name in sorted(part)))
-    write_json(root / "davis_semantics.json", {name: semantics[name] for name in sorted(semantics)})
+    semantics = {name: {str(label): family for label, family in known[name].items()} for name in sorted(known)}
+    write_json(root / "davis_semantics.json", semantics)
+    return known

@@ -156,7 +156,7 @@ def regular(x: float, y: float, radius: float, corners: int, turn: float = -pi /
     return np.stack([x + radius * np.cos(angles), y + radius * np.sin(angles)], axis=1)
 
 
-def polar(radii: Points | np.ndarray, turn: float = -pi / 2, x: float = 0.0, y: float = 0.0) -> np.ndarray:
+def polar(radii: np.ndarray, turn: float = -pi / 2, x: float = 0.0, y: float = 0.0) -> np.ndarray:
     """Points at equal angles with the given radii."""
     r = np.asarray(radii, np.float64)
     angles = turn + 2 * pi * np.arange(len(r)) / len(r)

@@ -11,9 +11,21 @@ from icvos.build.demo_world.coco_shapes import COCO_FAMILIES
 from icvos.build.demo_world.outline import Family
 from icvos.build.demo_world.scene import Role, Scene, make_scene
 from icvos.build.demo_world.training_shapes import TRAINING_FAMILIES
+from icvos.categories import VOC20
 from icvos.errors import UsageError, did_you_mean
 
-__all__ = ["SIZES", "Clip", "Picture", "WorldSize", "clips", "make_clip", "make_picture", "rng_of", "world_size"]
+__all__ = [
+    "SIZES",
+    "Clip",
+    "Names",
+    "Picture",
+    "WorldSize",
+    "clips",
+    "make_clip",
+    "make_picture",
+    "rng_of",
+    "world_size",
+]
 
 
 @dataclass(frozen=True)
@@ -48,6 +60,9 @@ SIZES = {
     "large": WorldSize({"davis": 60, "mose": 30, "lvos": 30}, (30, 48), {"train2014": 2400, "val2014": 600}, 600,
                        ((240, 320), (240, 426), (320, 320)), (240, 320), 5, 5),
 }  # fmt: skip
+Names = dict[str, dict[int, str]]
+"""The category of each object of each video of a source; only DAVIS' own files tell it."""
+
 _STREAMS = ("davis", "mose", "lvos", "train2014", "val2014", "voc", "sbd")
 _TARGET_PATHS = ("stay", "roam", "return", "late", "roam", "leave")
 
@@ -131,7 +146,7 @@ def _cast_clip(size: WorldSize, index: int, target: str, extra_named: bool, rng:
     roles = [(target, Role(COCO_FAMILIES[target], path, (0.2, 0.36)))]
     if rng.random() < 0.3:
         roles.append((target, Role(COCO_FAMILIES[target], "roam", (0.16, 0.28))))
-    other = _other(target, rng)
+    other = _other(target, sorted(COCO_FAMILIES), rng)
     if rng.random() < 0.65:
         roles.append((other, Role(COCO_FAMILIES[other], _any_path(rng))))
     stranger = _stranger(rng)
@@ -148,9 +163,9 @@ def _any_path(rng: np.random.Generator) -> str:
     return _TARGET_PATHS[int(rng.integers(len(_TARGET_PATHS)))]
 
 
-def _other(target: str, rng: np.random.Generator) -> str:
-    names = sorted(set(COCO_FAMILIES) - {target})
-    return names[int(rng.integers(len(names)))]
+def _other(target: str, names: Sequence[str], rng: np.random.Generator) -> str:
+    others = [name for name in names if name != target]
+    return others[int(rng.integers(len(others)))]
 
 
 def _stranger(rng: np.random.Generator) -> Family:
@@ -166,7 +181,8 @@ def _visible_share(scene: Scene, labels: Sequence[int]) -> float:
 def make_picture(size: WorldSize, seed: int, stream: str, index: int) -> Picture:
     """Set the scene of an image: one to three COCO categories and distractors; now and then a crowd, or nothing."""
     rng = rng_of(seed, stream, index)
-    names = sorted(COCO_FAMILIES)
+    # VOC annotates the categories that it has a name for; the others are mere things there.
+    names = [n for n in sorted(COCO_FAMILIES) if stream not in ("voc", "sbd") or VOC20.find(n) is not None]
     height, width = size.picture_size
     frame = (width, height) if index % 3 == 2 else (height, width)
     roles: list[tuple[str, Role]] = []
@@ -178,7 +194,7 @@ def make_picture(size: WorldSize, seed: int, stream: str, index: int) -> Picture
         if rng.random() < 0.2:
             roles.append((target, Role(COCO_FAMILIES[target], "stay", (0.16, 0.3))))
         if rng.random() < 0.5:
-            other = _other(target, rng)
+            other = _other(target, names, rng)
             roles.append((other, Role(COCO_FAMILIES[other], "stay", (0.16, 0.34))))
         if index % 15 == 3:
             many = [(target, Role(COCO_FAMILIES[target], "stay", (0.08, 0.12))) for _ in range(6)]

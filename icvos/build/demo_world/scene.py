@@ -14,6 +14,7 @@ from icvos.build.demo_world.random_shapes import RandomFamily
 
 __all__ = ["PATHS", "Actor", "Role", "Scene", "make_scene"]
 
+_CAST = 14  # pixels that a shadow may reach
 PATHS = ("stay", "roam", "leave", "return", "late")
 
 
@@ -73,7 +74,7 @@ class Scene:
     camera: np.ndarray  # (T, 3): shift in x, y (pixels) and zoom
     actors: tuple[Actor, ...]  # from back to front
     light: np.ndarray  # (T,) gain
-    beam: np.ndarray | None  # (H, W) float32 gain that drifts across
+    beam: np.ndarray | None  # (H, W + 5 (T - 1)) float32 gain that drifts across
     shadow: float
     blur: float
     noise: float
@@ -108,7 +109,7 @@ class Scene:
             np.array([[[0, 0], [side, 0], [side, side], [0, side]]], np.float64), matrix
         )[0]
         move = (actor.place[index + 1] - actor.place[index]) * self.blur
-        pad = 4 + int(np.ceil(np.abs(move).max()))
+        pad = (_CAST if self.shadow else 4) + int(np.ceil(np.abs(move).max()))
         left, top = np.maximum(np.floor(corners.min(axis=0)).astype(int) - pad, 0)
         right, bottom = np.minimum(np.ceil(corners.max(axis=0)).astype(int) + pad, (width, height))
         if left >= right or top >= bottom:
@@ -122,8 +123,9 @@ class Scene:
         alpha = paint[..., 3:] * np.float32(1 / 255)
         window = image[top:bottom, left:right]
         if self.shadow:
-            dark = cv2.GaussianBlur(alpha, (0, 0), 3)
-            window *= 1 - self.shadow * np.roll(dark, (3, 2), (0, 1))[..., None]
+            # Cast down and to the right; the patch is padded by more than the shadow's reach.
+            dark = cv2.GaussianBlur(alpha, (19, 19), 3)
+            window[3:, 2:] *= 1 - self.shadow * dark[:-3, :-2, None]
         window *= 1 - alpha
         window += paint[..., :3]
         labels[top:bottom, left:right][solid] = actor.label
@@ -131,7 +133,7 @@ class Scene:
     def _develop(self, image: np.ndarray, index: int) -> np.ndarray:
         image *= np.float32(self.light[index])
         if self.beam is not None:
-            image *= np.roll(self.beam, index * 5, 1)[..., None]
+            image *= self.beam[:, 5 * index : 5 * index + self.size[1], None]
         if self.noise:
             rng = np.random.default_rng([self.seed, index])
             image += rng.standard_normal((*self.size, 1), dtype=np.float32) * np.float32(self.noise)
@@ -149,9 +151,16 @@ def _streak(move: np.ndarray) -> np.ndarray:
     return kernel / kernel.sum()
 
 
-def _way(path: str, rng: np.random.Generator) -> np.ndarray:
+def _start(taken: list[np.ndarray], rng: np.random.Generator) -> np.ndarray:
+    """Return a place to stand, as shares of the frame: of four, the one farthest from those that are taken."""
+    options = rng.uniform(0.17, 0.83, (4, 2))
+    far = [min((float(np.hypot(*(option - other))) for other in taken), default=0.0) for option in options]
+    taken.append(options[int(np.argmax(far))])
+    return taken[-1]
+
+
+def _way(path: str, start: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Return way points, (N, 2), as shares of the frame (0..1 inside)."""
-    start = rng.uniform(0.14, 0.86, 2)
     if path == "stay":
         return np.clip(start + np.cumsum(rng.normal(0, 0.06, (4, 2)), axis=0), 0.1, 0.9)
     if path == "roam":
@@ -179,7 +188,9 @@ def _wander(rng: np.random.Generator, moments: np.ndarray, amount: float) -> np.
     return amount * np.sin(phase + 2 * np.pi * speed * moments)
 
 
-def _actor(role: Role, label: int, size: tuple[int, int], frames: int, rng: np.random.Generator) -> Actor:
+def _actor(
+    role: Role, label: int, size: tuple[int, int], frames: int, start: np.ndarray, rng: np.random.Generator
+) -> Actor:
     height, width = size
     unit = min(size)
     wanted = rng.uniform(*role.size) * unit
@@ -189,7 +200,7 @@ def _actor(role: Role, label: int, size: tuple[int, int], frames: int, rng: np.r
     # Thin shapes are not blown up beyond the frame, full ones not left small.
     scale = min(wanted / area, 0.85 * unit / side)
     moments = np.linspace(-0.5 / max(frames, 2), 1, frames + 1) if frames > 1 else np.zeros(2)
-    place = _along(_way(role.path, rng), np.clip(moments, 0, 1)) * (width, height)
+    place = _along(_way(role.path, start, rng), np.clip(moments, 0, 1)) * (width, height)
     turn = rng.normal(0, 0.4) if rng.random() < 0.75 else rng.uniform(0, 2 * np.pi)
     spin = rng.normal(0, 0.6) if rng.random() < 0.7 else rng.uniform(-2.5, 2.5)
     return Actor(
@@ -205,7 +216,7 @@ def _actor(role: Role, label: int, size: tuple[int, int], frames: int, rng: np.r
 def _occluder(size: tuple[int, int], frames: int, rng: np.random.Generator) -> Actor:
     seed = int(rng.integers(1 << 31))
     role = Role(RandomFamily(seed, "fourier" if rng.random() < 0.5 else "angular"), "roam", (0.1, 0.2), False)
-    return _actor(role, 0, size, frames, rng)
+    return _actor(role, 0, size, frames, rng.uniform(0.1, 0.9, 2), rng)
 
 
 def make_scene(
@@ -228,32 +239,44 @@ def make_scene(
         harsh: How likely the light changes.
     """
     height, width = size
+    taken: list[np.ndarray] = []
     actors = [
-        _actor(role, i + 1 if role.annotated else 0, size, frames, rng) for i, role in enumerate(roles)
-    ]  # fmt: skip
+        _actor(role, i + 1 if role.annotated else 0, size, frames, _start(taken, rng), rng)
+        for i, role in enumerate(roles)
+    ]
     order = rng.permutation(len(actors))
     front = [_occluder(size, frames, rng) for _ in range(int(rng.integers(1, 3)))] if rng.random() < occluders else []
     margin = 1.0 if frames == 1 else 1.25
-    ground = texture(rng, int(height * margin), int(width * margin))
-    if rng.random() < 0.35:
-        # Two grounds meet: a horizon, a table's edge.
-        other = texture(rng, *ground.shape[:2])
-        y, x = np.mgrid[0 : ground.shape[0], 0 : ground.shape[1]].astype(np.float32)
-        edge = ground.shape[0] * rng.uniform(0.35, 0.75) + (x - x.mean()) * rng.uniform(-0.3, 0.3)
-        ground = np.where((y > edge)[..., None], other, ground)
+    ground = _draw_ground(int(height * margin), int(width * margin), rng)
     moments = np.linspace(0, 1, frames)
-    camera = np.stack(
-        [_wander(rng, moments, rng.uniform(0, 0.06) * width), _wander(rng, moments, rng.uniform(0, 0.06) * height),
-         1 + _wander(rng, moments, rng.uniform(0, 0.06))], axis=1,
-    )  # fmt: skip
+    shifts = [_wander(rng, moments, rng.uniform(0, 0.06) * side) for side in (width, height)]
+    camera = np.stack([*shifts, 1 + _wander(rng, moments, rng.uniform(0, 0.06))], axis=1)
     light = np.full(frames, rng.uniform(0.8, 1.15))
     beam = None
     if rng.random() < harsh:
         light = light * np.exp(_wander(rng, moments, rng.uniform(0.1, 0.35)))
-        beam = 0.7 + 0.6 * fractal(rng, height, width, coarse=2, octaves=1)
+        beam = 0.7 + 0.6 * fractal(rng, height, width + 5 * (frames - 1), coarse=2, octaves=1)
     return Scene(
-        size, frames, ground, camera, tuple([actors[i] for i in order] + front), light, beam,
-        float(rng.uniform(0.15, 0.45)) if rng.random() < 0.6 else 0.0,
-        float(rng.uniform(0.2, 0.7)) if rng.random() < 0.5 else 0.0,
-        float(rng.uniform(0, 5)) if rng.random() < 0.7 else 0.0, int(rng.integers(1 << 31)),
-    )  # fmt: skip
+        size,
+        frames,
+        ground,
+        camera,
+        tuple([actors[i] for i in order] + front),
+        light,
+        beam,
+        shadow=float(rng.uniform(0.15, 0.45)) if rng.random() < 0.6 else 0.0,
+        blur=float(rng.uniform(0.2, 0.7)) if rng.random() < 0.5 else 0.0,
+        noise=float(rng.uniform(0, 5)) if rng.random() < 0.7 else 0.0,
+        seed=int(rng.integers(1 << 31)),
+    )
+
+
+def _draw_ground(height: int, width: int, rng: np.random.Generator) -> np.ndarray:
+    """Return (height, width, 3) uint8: a texture, or two that meet at a horizon or a table's edge."""
+    ground = texture(rng, height, width)
+    if rng.random() < 0.35:
+        other = texture(rng, height, width)
+        y, x = np.mgrid[0:height, 0:width].astype(np.float32)
+        edge = height * rng.uniform(0.35, 0.75) + (x - width / 2) * rng.uniform(-0.3, 0.3)
+        ground = np.where((y > edge)[..., None], other, ground)
+    return ground

@@ -7,7 +7,17 @@ from math import cos, pi, sin
 import numpy as np
 
 from icvos.build.demo_world.outline import (
-    Family, NamedFamily, Outline, Uniform, circle, ellipse, polar, rect, regular, rounded, spline,
+    Family,
+    NamedFamily,
+    Outline,
+    Uniform,
+    circle,
+    ellipse,
+    polar,
+    rect,
+    regular,
+    rounded,
+    spline,
 )  # fmt: skip
 
 __all__ = ["TRAINING_FAMILIES"]
@@ -27,11 +37,11 @@ def _both(o: Outline, points: np.ndarray | list[tuple[float, float]]) -> None:
 
 
 def _star(o: Outline, u: Uniform) -> None:
-    o.fill(polar([1.0, u(0.36, 0.5)] * 5))
+    o.fill(polar(np.array([1.0, u(0.36, 0.5)] * 5)))
 
 
 def _burst(o: Outline, u: Uniform) -> None:
-    o.fill(polar([1.0, u(0.6, 0.75)] * int(u(11, 14.99))))
+    o.fill(polar(np.array([1.0, u(0.6, 0.75)] * int(u(11, 14.99)))))
 
 
 def _ring(o: Outline, u: Uniform) -> None:

@@ -11,7 +11,9 @@ import click
 
 @click.command()
 @click.option("--size", type=click.Choice(["tiny", "default", "large"]), default="default", show_default=True)
-@click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True, help="Another seed, another world.")
+@click.option(
+    "--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True, help="Another seed, another world."
+)
 @click.option(
     "--out",
     type=click.Path(file_okay=False, path_type=Path),
