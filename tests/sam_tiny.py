@@ -42,10 +42,12 @@ def shake(module: Any, seed: int = 0) -> Any:
     """Draw all parameters anew: many start at 0, 1 or 1e-6, where a mistake would not show."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
-        for parameter in module.parameters():
+        for name, parameter in module.named_parameters():
             noise = torch.randn(parameter.shape, generator=generator)
-            fan = parameter[0].numel() if parameter.ndim > 1 else 1
-            parameter.copy_(noise / fan**0.5 if parameter.ndim > 1 else 0.7 + 0.2 * noise)
+            if parameter.ndim > 1:
+                parameter.copy_(1.5 * noise / parameter[0].numel() ** 0.5)
+            else:
+                parameter.copy_(0.2 * noise + (0.0 if name.endswith("bias") else 0.9))
     return module
 
 
@@ -80,3 +82,16 @@ def clip(frames: int, size: int = 64, seed: int = 3) -> tuple[Any, Any]:
         images.append(np.where(mask, 2.5, ground) + rng.normal(scale=0.1, size=ground.shape))
         masks.append(mask)
     return torch.tensor(np.stack(images), dtype=torch.float32), torch.tensor(np.stack(masks))
+
+
+def balance(segmenter: Any, images: Any, mask: Any) -> None:
+    """Set the object-score head so that the object is judged there on some tracked frames and absent on others."""
+    from icvos.foundation.tracker import Prompt, Tracker
+
+    head = segmenter.model.sam_mask_decoder.pred_obj_score_head.layers[-1]
+    with torch.no_grad():
+        head.bias.fill_(100.0)  # there on all frames
+        tracked = list(Tracker(segmenter).track(images, Prompt(masks=mask[None]), num_frames=len(images)))
+        scores = torch.stack([frame.object_score[0, 0] for frame in tracked[1:]]) - 100
+        head.weight.mul_(10)
+        head.bias.fill_(-10 * float(scores.median()))

@@ -1,0 +1,99 @@
+"""icvos weights list | verify | fetch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from rich.progress import TaskID
+
+FOLDER = click.option(
+    "--to", "folder", type=click.Path(file_okay=False, path_type=Path), help="Folder; default weights under ICVOS_HOME."
+)
+
+
+def _size(size: int | None) -> str:
+    return "?" if size is None else f"{size / 1e6:,.0f} MB"
+
+
+@click.group()
+def command() -> None:
+    """List, verify and fetch checkpoints."""
+
+
+@command.command("list")
+@FOLDER
+def list_weights(folder: Path | None) -> None:
+    """List the known checkpoints, how each hash is known, and which are here."""
+    from icvos.foundation.weights import CHECKPOINTS, MARKS, weights_folder
+
+    folder = folder or weights_folder()
+    # Plain lines: a table would cut the names, which are what one copies.
+    click.echo(f"{'name':23} {'file':34} {'size':>8}  {'sha256':9} {'known':5} {'here':8} licence")
+    for known in CHECKPOINTS.values():
+        here = "yes" if (folder / known.file).is_file() else "by hand" if known.url is None else "no"
+        short = f"{known.sha256[:8]}…" if len(known.sha256) == 64 else known.sha256
+        click.echo(
+            f"{known.name:23} {known.file:34} {_size(known.size):>8}  {short:9} {known.mark:5} {here:8} {known.licence}"
+        )
+    for mark, meaning in MARKS.items():
+        click.echo(f"known {mark}: {meaning}")
+    click.echo(f"folder: {folder}")
+
+
+@command.command("verify")
+@click.argument("names", nargs=-1)
+@FOLDER
+def verify(names: tuple[str, ...], folder: Path | None) -> None:
+    """Hash the checkpoints NAMES (default: all that are here) and compare. Exit 1 if one differs."""
+    from icvos.errors import WeightsError
+    from icvos.foundation.weights import CHECKPOINTS, checkpoint, verify_file, weights_folder
+
+    folder = folder or weights_folder()
+    known = [checkpoint(name) for name in names]
+    if not names:
+        known = [one for one in CHECKPOINTS.values() if (folder / one.file).is_file()]
+    if not known:
+        click.echo(f"no known checkpoint in {folder}")
+    wrong = 0
+    for one in known:
+        try:
+            found = verify_file(folder / one.file, one)
+        except WeightsError as error:
+            if not (folder / one.file).is_file():
+                raise
+            click.echo(f"WRONG {one.name}: {error}")
+            wrong += 1
+        else:
+            word = "ok   " if len(one.sha256) == 64 else "ok 8 " if one.sha256 else "new  "
+            click.echo(f"{word} {one.name} {found}")
+    if wrong:
+        raise SystemExit(1)
+
+
+@command.command("fetch")
+@click.argument("names", nargs=-1, required=True)
+@FOLDER
+@click.option("--mirror", help="Base URL that serves the same file names.")
+def fetch(names: tuple[str, ...], folder: Path | None, mirror: str | None) -> None:
+    """Download the checkpoints NAMES: resumed after a cut, verified, then renamed."""
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
+    from icvos.foundation.download import fetch as fetch_checkpoint
+    from icvos.foundation.weights import MARKS, checkpoint
+
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    for known in [checkpoint(name) for name in names]:
+        with Progress(*columns, transient=True, console=Console(stderr=True)) as bar:
+            task = bar.add_task(known.name, total=known.size)
+
+            def told(done: int, total: int | None, bar: Progress = bar, task: TaskID = task) -> None:
+                bar.update(task, completed=done, total=total)
+
+            path, found = fetch_checkpoint(known, folder=folder, mirror=mirror, progress=told)
+        click.echo(f"{known.name}: {path}")
+        click.echo(f"  sha256 {found} ({'verified; ' if known.sha256 else ''}{MARKS[known.mark]})")

@@ -1,0 +1,174 @@
+"""Fetching a checkpoint: resumed after a cut, to a temporary name, verified, then renamed."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import re
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+
+from icvos.errors import InputError, UsageError, WeightsError
+from icvos.files import file_sha256, free_bytes, lock_folder
+from icvos.foundation.weights import Checkpoint, verify_file, weights_folder
+
+__all__ = ["fetch"]
+
+_BLOCK = 1 << 20
+#: Called with (bytes so far, bytes in all or None).
+Progress = Callable[[int, int | None], None]
+
+
+def fetch(
+    known: Checkpoint,
+    *,
+    folder: Path | None = None,
+    mirror: str | None = None,
+    attempts: int = 5,
+    timeout: float = 30.0,
+    progress: Progress | None = None,
+) -> tuple[Path, str]:
+    """Fetch a known checkpoint unless it is there, and verify it.
+
+    The download goes to ``FILE.part``; a cut connection is resumed (HTTP range) up to ``attempts`` times, and again by
+    the next call. Only a file that fits its size and hash gets its name.
+
+    Args:
+        known: What to fetch.
+        folder: Where to; default the weights folder.
+        mirror: Base URL that serves the same file names.
+        attempts: Requests in all.
+        timeout: Seconds without a byte before a request counts as cut.
+        progress: Is told how far it is.
+
+    Returns:
+        The file and its SHA-256.
+
+    Raises:
+        UsageError: It has no direct link, or the URL is not http(s).
+        WeightsError: The server does not have it, or what it has is another file.
+        InputError: Offline, or no room on the disk.
+        LockedError: Another process fetches it.
+    """
+    folder = folder or weights_folder()
+    target = folder / known.file
+    if target.is_file():
+        return target, verify_file(target, known)
+    url = _url(known, mirror)
+    part = folder / f"{known.file}.part"
+    with lock_folder(part):
+        if not known.sha256:  # two halves of different files would go unseen
+            part.unlink(missing_ok=True)
+        _complete(known, url, part, attempts, timeout, progress)
+        found = _checked(known, part)
+        part.replace(target)
+    return target, found
+
+
+def _url(known: Checkpoint, mirror: str | None) -> str:
+    if mirror is None and known.url is None:
+        raise UsageError(
+            f"{known.name} has no direct link", fix=f"download it by hand from {known.page} and pass it with --weights"
+        )
+    url = known.url if mirror is None else f"{mirror.rstrip('/')}/{urllib.parse.quote(known.file)}"
+    assert url is not None
+    if urllib.parse.urlsplit(url).scheme not in ("http", "https"):
+        raise UsageError(f"'{url}' is no http or https address")
+    return url
+
+
+def _complete(
+    known: Checkpoint, url: str, part: Path, attempts: int, timeout: float, progress: Progress | None
+) -> None:
+    """Bring ``part`` to its full length."""
+    reason = ""
+    for _ in range(attempts):
+        try:
+            if _request(known, url, part, timeout, progress):
+                return
+            reason = "the connection was cut"
+        except urllib.error.HTTPError as error:
+            if error.code < 500:
+                raise WeightsError(
+                    f"the server answers {error.code} {error.reason}", where=url, fix=f"see {known.page}"
+                ) from None
+            reason = f"the server answers {error.code}"
+        except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
+            reason = str(getattr(error, "reason", None) or error or type(error).__name__)
+            if isinstance(getattr(error, "reason", None), OSError) and not part.exists():
+                break  # no route, no name, refused: no use in asking again
+    raise InputError(
+        f"{known.name} could not be fetched ({reason})",
+        where=url,
+        fix="run the same command again: it goes on where it stopped; offline, copy the file into "
+        f"{part.parent} yourself",
+    )
+
+
+def _request(known: Checkpoint, url: str, part: Path, timeout: float, progress: Progress | None) -> bool:
+    """Ask for what is missing and append it; True when the file is whole."""
+    have = part.stat().st_size if part.exists() else 0
+    if known.size is not None and have > known.size:
+        part.unlink()
+        have = 0
+    if known.size is not None and have == known.size:
+        return True
+    headers = {"User-Agent": "icvos", "Accept-Encoding": "identity"}
+    if have:
+        headers["Range"] = f"bytes={have}-"
+    try:
+        answer = urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=timeout)
+    except urllib.error.HTTPError as error:
+        if error.code != 416 or not have:
+            raise
+        # Nothing is left beyond what we have: whole, or a part of another file; the hash decides.
+        return True
+    with answer:
+        start, total = _span(answer, have)
+        _check_total(known, total, url)
+        need = (total or known.size or 0) - start
+        if need > free_bytes(part.parent):
+            raise InputError(
+                f"{known.name} needs {need / 2**30:.1f} GiB more", where=part.parent, fix="free some room or use --to"
+            )
+        done = start
+        with part.open("ab") as stream:
+            stream.truncate(start)
+            while block := answer.read(_BLOCK):
+                stream.write(block)
+                done += len(block)
+                if progress is not None:
+                    progress(done, total or known.size)
+    return total is None or done >= total
+
+
+def _span(answer: http.client.HTTPResponse, have: int) -> tuple[int, int | None]:
+    """Return where the answer's bytes begin in the file, and the file's length if the server says it."""
+    if answer.status == 206:
+        span = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", answer.headers.get("Content-Range", ""))
+        if span and int(span[1]) == have:
+            return have, None if span[2] == "*" else int(span[2])
+        raise http.client.HTTPException("the server sent another range than asked for")
+    length = answer.headers.get("Content-Length")
+    return 0, int(length) if length and length.isdigit() else None
+
+
+def _check_total(known: Checkpoint, total: int | None, url: str) -> None:
+    if total is not None and known.size is not None and total != known.size:
+        raise WeightsError(
+            f"the server offers {total:,} bytes for {known.name}", where=url, expected=f"{known.size:,} bytes"
+        )
+
+
+def _checked(known: Checkpoint, part: Path) -> str:
+    """Return the SHA-256 of a whole download; a wrong one is removed, so that the next try starts anew."""
+    try:
+        return verify_file(part, known) if known.sha256 else file_sha256(part)
+    except WeightsError as error:
+        part.unlink(missing_ok=True)
+        raise WeightsError(
+            f"{error.what}: removed", where=os.fspath(part), expected=error.expected, fix="try again, or another source"
+        ) from None
