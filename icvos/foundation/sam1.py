@@ -64,6 +64,7 @@ class Sam1(PromptableSegmenter):
 
     pads = True
     resample = "pil-bilinear"
+    white = 255.0
 
     def __init__(self, config: Sam1Config) -> None:
         super().__init__()

@@ -23,6 +23,7 @@ class Sam2(PromptableSegmenter):
 
     pads = False
     resample = "bilinear"
+    white = 1.0
 
     def __init__(self, config: Sam2Config) -> None:
         super().__init__()

@@ -126,11 +126,13 @@ class Placement:
         original: (H, W) of the image.
         content: (h, w) that it takes up, from the top left corner; the rest is padding.
         size: Side of the square.
+        through_square: Masks come back by way of the square (SAM 1), not straight from low resolution (SAM 2).
     """
 
     original: tuple[int, int]
     content: tuple[int, int]
     size: int
+    through_square: bool = False
 
     def points(self, points: Tensor) -> Tensor:
         """Map (..., 2) points (x, y) of the image to the model's input."""
@@ -142,7 +144,9 @@ class Placement:
         return self.points(boxes.reshape(*boxes.shape[:-1], 2, 2)).reshape(boxes.shape)
 
     def restore(self, logits: Tensor) -> Tensor:
-        """Map (P, M, h', w') low-resolution logits to (P, M, H, W): up to the square, padding cut off, to the image."""
+        """Map (P, M, h', w') low-resolution logits to (P, M, H, W): for SAM 1 up to the square, padding cut off."""
+        if not self.through_square:
+            return resize_logits(logits, self.original)
         square = resize_logits(logits, (self.size, self.size))
         return resize_logits(square[..., : self.content[0], : self.content[1]], self.original)
 
@@ -173,6 +177,8 @@ class PromptableSegmenter(nn.Module, ABC):
     #: How the package's own predictor brings an image to the square: padded (SAM 1) or squashed (SAM 2).
     pads: bool
     resample: Resample
+    #: Value of a white pixel as the package normalises it, so that even the rounding is the same.
+    white: float
 
     @property
     def device(self) -> torch.device:
@@ -194,7 +200,8 @@ class PromptableSegmenter(nn.Module, ABC):
         if not self.pads:
             return Placement(size, (self.image_size, self.image_size), self.image_size)
         scale = self.image_size / max(size)
-        return Placement(size, (int(size[0] * scale + 0.5), int(size[1] * scale + 0.5)), self.image_size)
+        height, width = (max(1, int(side * scale + 0.5)) for side in size)
+        return Placement(size, (height, width), self.image_size, through_square=True)
 
     def preprocess(self, image: np.ndarray, *, resample: Resample | None = None) -> Tensor:
         """Return (H, W, 3) uint8 RGB as (1, 3, S, S) float on the model's device: resized, normalised, padded.
@@ -213,7 +220,7 @@ class PromptableSegmenter(nn.Module, ABC):
         height, width = self.place((image.shape[0], image.shape[1])).content
         resample = resample or self.resample
         if resample == "bilinear":
-            pixels = torch.tensor(image, device=self.device).permute(2, 0, 1)[None].float() / 255
+            pixels = torch.tensor(image, device=self.device).permute(2, 0, 1)[None].float() / (255 / self.white)
             if pixels.shape[-2:] != (height, width):
                 pixels = F.interpolate(pixels, (height, width), mode="bilinear", align_corners=False, antialias=True)
         else:
@@ -221,8 +228,9 @@ class PromptableSegmenter(nn.Module, ABC):
 
             method = Image.Resampling.BICUBIC if resample == "pil-bicubic" else Image.Resampling.BILINEAR
             resized = np.array(Image.fromarray(image).resize((width, height), method))
-            pixels = torch.from_numpy(resized).to(self.device).permute(2, 0, 1)[None].float() / 255
-        pixels = (pixels - pixels.new_tensor(MEAN)[:, None, None]) / pixels.new_tensor(STD)[:, None, None]
+            pixels = torch.from_numpy(resized).to(self.device).permute(2, 0, 1)[None].float() / (255 / self.white)
+        mean, deviation = (pixels.new_tensor([v * self.white for v in values])[:, None, None] for values in (MEAN, STD))
+        pixels = (pixels - mean) / deviation
         return F.pad(pixels, (0, self.image_size - width, 0, self.image_size - height))
 
     def encode(self, images: Tensor | np.ndarray | Sequence[np.ndarray], *, batch: int | None = None) -> ImageFeatures:
