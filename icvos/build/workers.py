@@ -1,0 +1,61 @@
+"""Work over processes: results in order, few tasks in flight, and no worker that outlives its parent."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeVar
+
+__all__ = ["in_order"]
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+def in_order(function: Callable[[T], R], tasks: Iterable[T], workers: int) -> Iterator[R]:
+    """Yield ``function(task)`` for each task, in order; with one worker in this process.
+
+    Tasks are taken from the iterable as they are needed, so that only a few are held. ``function`` and what it takes
+    and returns must be picklable.
+    """
+    if workers <= 1:
+        yield from map(function, tasks)
+        return
+    import multiprocessing
+    from concurrent.futures import Future, ProcessPoolExecutor
+
+    # Spawned, not forked: a fork would inherit locks of threads (OpenCV's) and the flock of the build.
+    context = multiprocessing.get_context("spawn")
+    waiting: deque[Future[R]] = deque()
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=_follow_parent) as pool:
+        try:
+            for task in tasks:
+                waiting.append(pool.submit(function, task))
+                if len(waiting) > 3 * workers:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _follow_parent() -> None:
+    """End this worker as soon as its parent is gone, however it went."""
+    import multiprocessing
+    import signal
+    import threading
+    from multiprocessing.connection import wait
+
+    import cv2
+
+    cv2.setNumThreads(1)
+    # Ctrl-C reaches the whole group; the parent tells the workers what to do.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent: Any = multiprocessing.parent_process()
+
+    def watch() -> None:
+        wait([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()

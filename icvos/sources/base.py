@@ -1,0 +1,256 @@
+"""What a raw video data set looks like to the builders: videos, their frames, and the objects in each frame."""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from icvos.errors import SourceError
+from icvos.files import read_mask
+
+__all__ = [
+    "VOID",
+    "FrameLabels",
+    "LabelMap",
+    "SourceFrame",
+    "SourceVideo",
+    "VideoSource",
+    "folders",
+    "image_files",
+    "json_object",
+    "object_id",
+    "pair_up",
+]
+
+VOID = 255
+"""The label of pixels that belong to nobody (an uncertain border); it becomes background in a benchmark."""
+
+
+@dataclass(frozen=True)
+class SourceVideo:
+    """A video of a raw data set.
+
+    Attributes:
+        name: As the data set names it.
+        split: ``train``, ``val``, …
+        objects: Names of the objects' categories as the data set says them, None where it does not; empty where it
+            tells no objects at all (they are then only in the masks).
+        all_objects: Whether ``objects`` lists every object of the masks.
+        complete: Whether every instance of an annotated category is annotated: ``yes`` or ``unsure``.
+        fps: Frames a second of the annotated frames, where known.
+        spans: First frame number and the one after the last in which an object may be, where known.
+        detail: Whatever the reader wants to find again (picklable).
+    """
+
+    name: str
+    split: str
+    objects: Mapping[int, str | None] = field(default_factory=dict)
+    all_objects: bool = False
+    complete: str = "unsure"
+    fps: float | None = None
+    spans: Mapping[int, tuple[int, int]] = field(default_factory=dict)
+    detail: Any = None
+
+
+@dataclass(frozen=True)
+class SourceFrame:
+    """An annotated frame: its name in the data set, its image, and where its labels are (a mask file, or None)."""
+
+    name: str
+    image: Path
+    labels: Path | None = None
+
+
+class FrameLabels(ABC):
+    """The objects of one frame."""
+
+    size: tuple[int, int]
+
+    @abstractmethod
+    def areas(self) -> dict[int, int]:
+        """Return the pixels of each object that is there, by its id; without void."""
+
+    @abstractmethod
+    def union(self, objects: Iterable[int]) -> np.ndarray:
+        """Return (H, W) uint8 {0, 1}: where any of ``objects`` is."""
+
+    @property
+    @abstractmethod
+    def void(self) -> int:
+        """Pixels that are labelled void."""
+
+
+class LabelMap(FrameLabels):
+    """Objects as the values of one label image; 0 is background, 255 void.
+
+    Args:
+        labels: (H, W) uint8.
+    """
+
+    def __init__(self, labels: np.ndarray) -> None:
+        import cv2
+
+        self.labels = np.ascontiguousarray(labels)
+        self.size = (labels.shape[0], labels.shape[1])
+        counts = cv2.calcHist([self.labels], [0], None, [256], [0, 256])
+        # calcHist counts in float32, exact only up to 2**24 pixels.
+        exact = labels.size < 2**24
+        self._counts = counts.ravel().astype(np.int64) if exact else np.bincount(self.labels.ravel(), minlength=256)
+
+    def areas(self) -> dict[int, int]:
+        return {int(i): int(self._counts[i]) for i in np.flatnonzero(self._counts) if i not in (0, VOID)}
+
+    @property
+    def void(self) -> int:
+        return int(self._counts[VOID])
+
+    def union(self, objects: Iterable[int]) -> np.ndarray:
+        import cv2
+
+        table = np.zeros(256, np.uint8)
+        table[list(objects)] = 1
+        return cv2.LUT(self.labels, table)
+
+
+class VideoSource(ABC):
+    """A raw data set on disk.
+
+    Attributes:
+        id: The prefix of its videos in a benchmark: ``davis17``.
+        title: As people call it.
+        licence: One line, for ``benchmark.json``.
+        root: Its folder.
+        keep_unsure: Whether its pairs are kept while nobody has said whether their categories are complete.
+        bare_names: Whether its videos keep their names, without ``<id>__`` before them.
+    """
+
+    id: str
+    title: str
+    licence: str
+    root: Path
+    keep_unsure: bool = False
+    bare_names: bool = False
+
+    @abstractmethod
+    def videos(self) -> list[SourceVideo]:
+        """Return all annotated videos, sorted by name.
+
+        Raises:
+            SourceError: The folder is not laid out as the authors ship it.
+        """
+
+    @abstractmethod
+    def frames(self, video: SourceVideo) -> list[SourceFrame]:
+        """Return the annotated frames of a video, in order.
+
+        Raises:
+            SourceError: Frames without annotation, or annotation without frames.
+        """
+
+    def labels(self, video: SourceVideo, frame: SourceFrame, size: tuple[int, int]) -> FrameLabels:
+        """Return the objects of a frame whose image has ``size`` (H, W).
+
+        Raises:
+            MaskError: The mask is broken or of another size.
+        """
+        if frame.labels is None:
+            raise SourceError(f"frame {frame.name} of {video.name} has no mask", where=self.root)
+        return LabelMap(read_mask(frame.labels, size=size))
+
+
+def folders(root: Path) -> list[str]:
+    """Return the names of the folders in ``root``, sorted, without hidden ones; of none if it is missing."""
+    if not root.is_dir():
+        return []
+    with os.scandir(root) as entries:
+        return sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
+
+
+def image_files(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
+    """Return the files with ``suffixes`` in a folder by stem, in the order of their numbers.
+
+    Stems are numbers, or end in one (``img_0000001``).
+
+    Raises:
+        SourceError: The folder is missing, a stem has no number, or two files have one stem.
+    """
+    if not folder.is_dir():
+        raise SourceError("folder not found", where=folder)
+    found: dict[str, Path] = {}
+    with os.scandir(folder) as entries:
+        names = sorted(entry.name for entry in entries)
+    for name in names:
+        stem, suffix = os.path.splitext(name)  # noqa: PTH122 - many files, and Path is slow
+        if name.startswith(".") or suffix.lower() not in suffixes:
+            continue
+        if stem in found:
+            raise SourceError(f"'{stem}' is there twice", where=folder, expected="one file a frame")
+        found[stem] = folder / name
+    return dict(sorted(found.items(), key=lambda item: (_number(item[0], folder), item[0])))
+
+
+def _number(stem: str, folder: Path) -> int:
+    digits = stem[len(stem.rstrip("0123456789")) :]
+    if not digits or not digits.isascii() or len(digits) > 18:
+        raise SourceError(f"'{stem}' has no frame number", where=folder, expected="names as 00000")
+    return int(digits)
+
+
+def pair_up(images: Path, masks: Path, video: str, *, all_masks: bool = True) -> list[SourceFrame]:
+    """Return the frames of a video with one image and one mask file each.
+
+    Args:
+        images: Folder of JPEG (or PNG) images.
+        masks: Folder of PNG masks.
+        video: Its name, for messages.
+        all_masks: Every image has a mask; otherwise only the frames with a mask are returned.
+
+    Raises:
+        SourceError: A mask without image, or an image without mask.
+    """
+    pictures = image_files(images, (".jpg", ".jpeg", ".png"))
+    labels = image_files(masks, (".png",))
+    extra = [stem for stem in labels if stem not in pictures]
+    if extra:
+        raise SourceError(f"mask {extra[0]} of {video} has no image", where=images, fix="fetch the video again")
+    missing = [stem for stem in pictures if stem not in labels]
+    if missing and all_masks:
+        raise SourceError(
+            f"frame {missing[0]} of {video} has no mask ({len(missing)} of {len(pictures)} have none)",
+            where=masks,
+            expected="a mask for every frame",
+            fix="splits with first-frame masks only cannot be built from",
+        )
+    return [SourceFrame(stem, pictures[stem], path) for stem, path in labels.items()]
+
+
+def json_object(value: object, path: Path, what: str = "a JSON object") -> dict:
+    """Return ``value`` if it is a dict.
+
+    Raises:
+        SourceError: It is not.
+    """
+    if not isinstance(value, dict):
+        raise SourceError(f"holds {type(value).__name__}", where=path, expected=what)
+    return value
+
+
+def object_id(text: object, path: Path) -> int:
+    """Return an object's id, 1..254, from a JSON key or value; ids may be strings.
+
+    Raises:
+        SourceError: It is no such number.
+    """
+    try:
+        number = int(str(text))
+    except ValueError:
+        raise SourceError(f"object id '{text}' is no number", where=path) from None
+    if not 1 <= number < VOID:
+        raise SourceError(f"object id {number} cannot be in a mask", where=path, expected="1 to 254")
+    return number

@@ -1,0 +1,107 @@
+"""The authors' released IC-VOS folder: ``<video>/JPEGImages/<n>.jpg``, ``<video>/Annotations/<class>/<n>.png``.
+
+Frames and classes are taken as they are: every folder under ``Annotations`` is a pair, as the reference code lists
+them. Stems are whole numbers, sorted as numbers; every frame has a mask in every class. Masks are checked and
+normalised to {0, 1}: whatever one value is not 0 (1, 255, the class's number) is the thing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+from icvos.categories import COCO80
+from icvos.errors import MaskError, SourceError
+from icvos.files import check_id, read_mask
+from icvos.sources.base import FrameLabels, SourceFrame, SourceVideo, VideoSource, folders, image_files
+
+__all__ = ["Release"]
+
+
+class _Classes(FrameLabels):
+    """Class-level masks, each from a file of its own."""
+
+    def __init__(self, masks: dict[int, np.ndarray], size: tuple[int, int]) -> None:
+        self.masks = masks
+        self.size = size
+
+    def areas(self) -> dict[int, int]:
+        counts = {category: int(np.count_nonzero(mask)) for category, mask in self.masks.items()}
+        return {category: count for category, count in counts.items() if count}
+
+    @property
+    def void(self) -> int:
+        return 0
+
+    def union(self, objects: Iterable[int]) -> np.ndarray:
+        out = np.zeros(self.size, np.uint8)
+        for category in objects:
+            out |= self.masks[category]
+        return out
+
+
+class Release(VideoSource):
+    """The folder of the published IC-VOS; an "object" of it is a class (COCO's 1-based contiguous number)."""
+
+    id = "release"
+    title = "IC-VOS, the authors' release"
+    licence = "IC-VOS: frames and masks of DAVIS, MOSE and LVOS, under their licences; https://github.com/zaplm/DC-SAM"
+    keep_unsure = True
+    bare_names = True
+
+    def __init__(self, root: Path) -> None:
+        self.root = Path(root)
+        if not self.root.is_dir():
+            raise SourceError("folder not found", where=self.root)
+
+    def videos(self) -> list[SourceVideo]:
+        out = []
+        for name in folders(self.root):
+            folder = self.root / name
+            if not (folder / "JPEGImages").is_dir() or not (folder / "Annotations").is_dir():
+                raise SourceError(f"'{name}' is no video", where=folder, expected="JPEGImages and Annotations in it")
+            classes: dict[int, str | None] = {}
+            for entry in folders(folder / "Annotations"):
+                if not (entry.isascii() and entry.isdigit() and 1 <= int(entry) <= len(COCO80)) or entry[0] == "0":
+                    raise SourceError(
+                        f"class folder '{entry}'", where=folder / "Annotations", expected="a COCO number 1 to 80"
+                    )
+                classes[int(entry)] = COCO80.label(int(entry))
+            if not classes:
+                raise SourceError("a video has no class", where=folder / "Annotations")
+            out.append(SourceVideo(check_id(name, "video name"), "", classes, all_objects=True))
+        if not out:
+            raise SourceError(
+                "no videos here", where=self.root, expected="<video>/JPEGImages, <video>/Annotations/<class>"
+            )
+        return out
+
+    def frames(self, video: SourceVideo) -> list[SourceFrame]:
+        folder = self.root / video.name
+        images = image_files(folder / "JPEGImages", (".jpg", ".jpeg", ".png"))
+        for category in video.objects:
+            masks = image_files(folder / "Annotations" / str(category), (".png",))
+            odd = sorted(set(images) ^ set(masks))
+            if odd:
+                what = "has no mask" if odd[0] in images else "is a mask without a frame"
+                raise SourceError(
+                    f"'{odd[0]}' {what} ({len(odd)} in all)", where=folder / "Annotations" / str(category),
+                    expected="a mask for every frame, of the same name",
+                )  # fmt: skip
+        some = folder / "Annotations" / str(min(video.objects))
+        return [SourceFrame(stem, path, some / f"{stem}.png") for stem, path in images.items()]
+
+    def labels(self, video: SourceVideo, frame: SourceFrame, size: tuple[int, int]) -> FrameLabels:
+        masks = {}
+        for category in video.objects:
+            path = self.root / video.name / "Annotations" / str(category) / f"{frame.name}.png"
+            labels = read_mask(path, size=size)
+            values = [value for value in np.unique(labels) if value]
+            if len(values) > 1:
+                raise MaskError(
+                    f"mask holds the values {', '.join(map(str, values))}", where=path, expected="0 and one other value"
+                )
+            masks[category] = (labels != 0).astype(np.uint8)
+        return _Classes(masks, size)
