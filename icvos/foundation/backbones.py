@@ -1,0 +1,262 @@
+"""Frozen image backbones that give a middle, a deep and a top feature map.
+
+``resnet50``, ``resnet101``: three 3x3 convolutions as stem, layers 3 and 4 dilated instead of strided (stride 8).
+``vgg16_bn``: torchvision's network, cut at its pools (middle stride 8, deep and top stride 16).
+``dinov2_vitb14`` and other sizes: ``icvos.foundation.dinov2``. ``small``: a few thousand parameters, for tests and demo.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from icvos.errors import UsageError, WeightsError, did_you_mean
+
+__all__ = [
+    "BACKBONES",
+    "Backbone",
+    "BackboneFeatures",
+    "LayeredBackbone",
+    "create_backbone",
+    "freeze",
+    "load_backbone",
+]
+
+
+@dataclass(frozen=True)
+class BackboneFeatures:
+    """Feature maps of B images.
+
+    Attributes:
+        middle: (B, C2, h2, w2) float.
+        deep: (B, C3, h, w) float; its grid is the model's.
+        top: (B, C4, h4, w4) float, for the prior mask; None where it was not asked for.
+    """
+
+    middle: Tensor
+    deep: Tensor
+    top: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.deep)
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> BackboneFeatures:
+        """Return the features with ``function`` applied to each map (indexing, expanding, moving)."""
+        return BackboneFeatures(
+            function(self.middle), function(self.deep), None if self.top is None else function(self.top)
+        )
+
+
+class Backbone(nn.Module):
+    """What a backbone offers.
+
+    Attributes:
+        channels: (C2, C3) of the middle and the deep map.
+    """
+
+    channels: tuple[int, int]
+
+    def forward(self, images: Tensor, *, top: bool = False) -> BackboneFeatures:
+        """Return the maps of (B, 3, H, W) float images, normalised with ImageNet's mean and deviation."""
+        raise NotImplementedError
+
+    def top(self, features: BackboneFeatures, mask: Tensor | None = None) -> Tensor:
+        """Return (B, C4, h4, w4) top features, of what lies in ``mask`` (B, 1, h, w) alone where that is possible."""
+        raise NotImplementedError
+
+
+class LayeredBackbone(Backbone):
+    """A convolutional backbone as five modules, ``layer0`` to ``layer4``; the names are those of the checkpoints."""
+
+    NAMES = ("layer0", "layer1", "layer2", "layer3", "layer4")
+
+    def __init__(self, layers: tuple[nn.Module, ...], channels: tuple[int, int]) -> None:
+        super().__init__()
+        for name, layer in zip(self.NAMES, layers, strict=True):
+            self.add_module(name, layer)
+        self.channels = channels
+
+    def forward(self, images: Tensor, *, top: bool = False) -> BackboneFeatures:
+        """See ``Backbone``; ``top`` runs layer 4 as well."""
+        middle = self.layer2(self.layer1(self.layer0(images)))
+        features = BackboneFeatures(middle, self.layer3(middle))
+        return BackboneFeatures(middle, features.deep, self.top(features)) if top else features
+
+    def top(self, features: BackboneFeatures, mask: Tensor | None = None) -> Tensor:
+        """Return layer 4 of the deep map, which is masked first."""
+        deep = features.deep if mask is None else features.deep * mask.to(features.deep.dtype)
+        return self.layer4(deep)
+
+
+class _Bottleneck(nn.Module):
+    def __init__(self, inside: int, width: int, *, stride: int, dilation: int, project: bool) -> None:
+        super().__init__()
+        outside = 4 * width
+        self.conv1 = nn.Conv2d(inside, width, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.conv2 = nn.Conv2d(width, width, 3, stride, padding=dilation, dilation=dilation, bias=False)
+        self.bn2 = nn.BatchNorm2d(width)
+        self.conv3 = nn.Conv2d(width, outside, 1, bias=False)
+        self.bn3 = nn.BatchNorm2d(outside)
+        self.relu = nn.ReLU(inplace=True)
+        self.downsample = (
+            nn.Sequential(nn.Conv2d(inside, outside, 1, stride, bias=False), nn.BatchNorm2d(outside))
+            if project
+            else None
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        kept = x if self.downsample is None else self.downsample(x)
+        x = self.relu(self.bn1(self.conv1(x)))
+        x = self.relu(self.bn2(self.conv2(x)))
+        return self.relu(self.bn3(self.conv3(x)) + kept)
+
+
+def _convolutions(plan: tuple[int | str, ...], inside: int, *, bias: bool) -> tuple[nn.Sequential, int]:
+    """Build 3x3 convolutions with norm and ReLU; "pool" halves, "half" makes the next convolution do so."""
+    layers: list[nn.Module] = []
+    stride = 1
+    for step in plan:
+        if step == "pool":
+            layers.append(nn.MaxPool2d(2, 2))
+        elif step == "half":
+            stride = 2
+        else:
+            layers += [
+                nn.Conv2d(inside, int(step), 3, stride, padding=1, bias=bias),
+                nn.BatchNorm2d(int(step)),
+                nn.ReLU(inplace=True),
+            ]
+            inside, stride = int(step), 1
+    return nn.Sequential(*layers), inside
+
+
+def _resnet(blocks: tuple[int, int, int, int]) -> LayeredBackbone:
+    stem, inside = _convolutions(("half", 64, 64, 128), 3, bias=False)
+    stem.append(nn.MaxPool2d(3, 2, padding=1))
+    layers: list[nn.Module] = [stem]
+    # Layers 3 and 4 trade their stride for dilation (PSPNet, arXiv 1612.01105), in the first block too.
+    for width, count, stride, dilation in zip((64, 128, 256, 512), blocks, (1, 2, 1, 1), (1, 1, 2, 4)):
+        stage = []
+        for number in range(count):
+            first = number == 0
+            stage.append(_Bottleneck(inside, width, stride=stride if first else 1, dilation=dilation, project=first))
+            inside = 4 * width
+        layers.append(nn.Sequential(*stage))
+    return LayeredBackbone(tuple(layers), (512, 1024))
+
+
+def _vgg16() -> LayeredBackbone:
+    plans: tuple[tuple[int | str, ...], ...] = (
+        (64, 64, "pool"),
+        (128, 128, "pool"),
+        (256, 256, 256, "pool"),
+        (512, 512, 512, "pool"),
+        (512, 512, 512),
+    )
+    layers, inside = [], 3
+    for plan in plans:
+        layer, inside = _convolutions(plan, inside, bias=True)
+        layers.append(layer)
+    return LayeredBackbone(tuple(layers), (256, 512))
+
+
+def _small(width: int = 16) -> LayeredBackbone:
+    """Strides 2, 4, 8, 8, 8 and at most 4 * width channels."""
+    plans: tuple[tuple[int | str, ...], ...] = (
+        ("half", width),
+        ("half", width),
+        ("half", 2 * width),
+        (4 * width,),
+        (4 * width,),
+    )
+    layers, inside = [], 3
+    for plan in plans:
+        layer, inside = _convolutions(plan, inside, bias=False)
+        layers.append(layer)
+    return LayeredBackbone(tuple(layers), (2 * width, 4 * width))
+
+
+def _dinov2(**options: Any) -> Backbone:
+    from icvos.foundation.dinov2 import DINOv2
+
+    return DINOv2(**options)
+
+
+BACKBONES: dict[str, Callable[..., Backbone]] = {
+    "resnet50": lambda: _resnet((3, 4, 6, 3)),
+    "resnet101": lambda: _resnet((3, 4, 23, 3)),
+    "vgg16_bn": _vgg16,
+    "dinov2_vitb14": _dinov2,
+    "small": _small,
+}
+
+
+def create_backbone(name: str, options: Mapping[str, Any] | None = None) -> Backbone:
+    """Build a backbone with random weights, in eval mode and frozen.
+
+    Raises:
+        UsageError: An unknown name, or an option it does not take.
+    """
+    if name not in BACKBONES:
+        raise UsageError(f"no backbone '{name}'", fix=did_you_mean(name, BACKBONES))
+    try:
+        backbone = BACKBONES[name](**dict(options or {}))
+    except TypeError as error:
+        raise UsageError(f"backbone {name} does not take these options: {error}") from None
+    return freeze(backbone)
+
+
+def freeze(module: Any) -> Any:
+    """Put a module into eval mode without gradients; return it."""
+    return module.eval().requires_grad_(False)
+
+
+def load_backbone(backbone: Backbone, state: Mapping[str, Tensor], *, where: str | None = None) -> None:
+    """Load a publisher's weights: deep-stem ResNet (``conv1`` to ``bn3``), torchvision VGG-16-bn, DINOv2, or our names.
+
+    The classifier (``fc.*``, ``classifier.*``), DINOv2's ``mask_token`` and a ``module.`` prefix are dropped.
+
+    Raises:
+        WeightsError: A key is missing, unknown or of another shape; nothing is loaded.
+    """
+    renamed = {}
+    for key, value in state.items():
+        key = key.removeprefix("module.")
+        if not key.startswith(("fc.", "classifier.", "mask_token")):
+            renamed[_own_key(key)] = value
+    own = backbone.state_dict()
+    # num_batches_tracked is absent from files older than it, and plays no part in eval mode.
+    missing = [key for key in own if key not in renamed and not key.endswith("num_batches_tracked")]
+    unknown = [key for key in renamed if key not in own]
+    shapes = [key for key, value in renamed.items() if key in own and own[key].shape != value.shape]
+    for what, keys in (("misses", missing), ("has unknown", unknown), ("has other shapes at", shapes)):
+        if keys:
+            raise WeightsError(
+                f"the backbone checkpoint {what} {', '.join(keys[:4])}{f' and {len(keys) - 4} more' * (len(keys) > 4)}",
+                where=where,
+                expected=f"weights of {type(backbone).__name__} with {len(own)} tensors",
+                fix="a torchvision resnet has another stem: use resnet50_v2.pth"
+                if "layer0.3.weight" in missing
+                else None,
+            )
+    backbone.load_state_dict(renamed, strict=False)
+
+
+def _own_key(key: str) -> str:
+    """Rename one key of a deep-stem ResNet or of torchvision's VGG."""
+    part, _, rest = key.partition(".")
+    if part in ("conv1", "conv2", "conv3"):
+        return f"layer0.{3 * (int(part[4]) - 1)}.{rest}"
+    if part in ("bn1", "bn2", "bn3"):
+        return f"layer0.{3 * (int(part[2]) - 1) + 1}.{rest}"
+    if part == "features":
+        number, _, name = rest.partition(".")
+        # torchvision's indices at which our layers begin, each after a pool.
+        starts = (0, 7, 14, 24, 34)
+        layer = sum(first <= int(number) for first in starts) - 1
+        return f"layer{layer}.{int(number) - starts[layer]}.{name}"
+    return key

@@ -1,0 +1,51 @@
+"""The prior mask: how alike each place of the query is to the thing in the supports (PFENet, arXiv 2008.01449).
+
+Without PFENet's min-max normalisation, as DC-SAM uses it.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from icvos.errors import UsageError
+
+__all__ = ["prior_mask"]
+
+
+def prior_mask(query: Tensor, support: Tensor, mask: Tensor, *, eps: float = 1e-7) -> Tensor:
+    """Return the mean over supports of the greatest cosine to any place of the masked support.
+
+    Args:
+        query: (B, C, h, w) float, deepest features of the query.
+        support: (B * n, C, h', w') float, deepest features of the supports, sample by sample.
+        mask: (B * n, 1, H, W) float in 0..1; resized bilinearly (corners aligned) to the support's grid. A place outside
+            counts as 0, so that no value is negative where any place is outside.
+        eps: Added to the product of the norms.
+
+    Returns:
+        (B, 1, h, w) float in -1..1.
+
+    Raises:
+        UsageError: The counts do not fit.
+    """
+    batch = len(query)
+    if not batch or len(support) % batch or len(support) != len(mask) or query.shape[1] != support.shape[1]:
+        raise UsageError(
+            f"{len(support)} supports with {len(mask)} masks for {batch} queries", expected="n of both a query"
+        )
+    shots = len(support) // batch
+    weight = mask.to(query.dtype)
+    if weight.shape[-2:] != support.shape[-2:]:
+        weight = F.interpolate(weight, support.shape[-2:], mode="bilinear", align_corners=True)
+    masked = (support * weight).unflatten(0, (batch, shots)).flatten(3)
+    flat = query.flatten(2)
+    norm = flat.norm(dim=1, keepdim=True)
+    total = torch.zeros_like(norm)
+    # A support at a time: the products of all at once would be n * (h * w)^2 floats a query.
+    for shot in masked.unbind(1):
+        product = shot.transpose(1, 2) @ flat
+        cosine = product / (shot.norm(dim=1).unsqueeze(2) @ norm + eps)
+        total = total + cosine.amax(dim=1, keepdim=True)
+    return (total / shots).unflatten(2, query.shape[-2:])
