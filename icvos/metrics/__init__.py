@@ -1,1 +1,26 @@
-"""J and F, exact, for masks and label maps, and what is summed up from them."""
+"""J and F, exact, for masks and label maps on any device, and what is summed up from them."""
+
+from icvos.metrics.fewshot import FewShotScore, fss_counts
+from icvos.metrics.frames import (
+    SlowEngineWarning,
+    boundary_accuracy,
+    engine,
+    jf,
+    jf_labels,
+    region_similarity,
+)
+from icvos.metrics.video import VideoScore, decay, recall
+
+__all__ = [
+    "FewShotScore",
+    "SlowEngineWarning",
+    "VideoScore",
+    "boundary_accuracy",
+    "decay",
+    "engine",
+    "fss_counts",
+    "jf",
+    "jf_labels",
+    "recall",
+    "region_similarity",
+]
