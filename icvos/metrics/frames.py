@@ -24,7 +24,7 @@ class SlowEngineWarning(UserWarning):
 def _compiled() -> Any:
     """Return the compiled engine, or None (with one warning)."""
     try:
-        from icvos.metrics import _engine
+        from icvos.metrics import _engine  # type: ignore[attr-defined]
     except ImportError:
         warnings.warn(
             "the compiled metrics engine is not built: numpy computes the same, more slowly; a C compiler and "
@@ -115,8 +115,8 @@ def jf(prediction: Any, truth: Any, *, ignore: Any = None) -> tuple[Any, Any]:
     if _is_torch(prediction):
         from icvos.metrics.device import jf_torch
 
-        j, f = jf_torch(prediction, truth, ignore)
-        return (float(j[0]), float(f[0])) if single else (j, f)
+        scores = jf_torch(prediction, truth, ignore)
+        return (float(scores[0][0]), float(scores[1][0])) if single else scores
     predicted, true = _masks(prediction), _masks(truth)
     if ignore is not None:
         keep = (~np.asarray(ignore, bool)).view(np.uint8).reshape(true.shape)
