@@ -6,6 +6,7 @@ import ast
 import contextlib
 import copy
 import json
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -102,53 +103,35 @@ def test_sam2_equals_its_predictor(sam2: Any, kinds: tuple[str, ...], multimask:
     predictor.set_image(image)
     given = {kind: value for kind, value in prompts(count, 64, 16).items() if kind in kinds}
     coordinates, labels = given.get("points", (None, None))
-    masks, iou, low = predictor._predict(
-        coordinates, labels, given.get("boxes"), given.get("masks"), multimask, return_logits=True
-    )
+    rows = [slice(i, i + 1) for i in range(count)] if kinds == ("masks",) else [slice(None)]  # there, masks go singly
+    results = [
+        predictor._predict(
+            None if coordinates is None else coordinates[row],
+            None if labels is None else labels[row],
+            given["boxes"][row] if "boxes" in given else None,
+            given["masks"][row] if "masks" in given else None,
+            multimask,
+            return_logits=True,
+        )
+        for row in rows
+    ]
+    masks, iou, low = (torch.cat(parts) for parts in zip(*results))
     features = sam2.encode(image)
     assert torch.allclose(features.embedding, predictor._features["image_embed"], atol=1e-5)
-    decoded = sam2.decode(features, **given, multimask=multimask)
-    assert (decoded.logits.clamp(-32, 32) - low).abs().max() < 1e-5 and (decoded.iou - iou).abs().max() < 1e-5
-    assert (sam2.place(image.shape[:2]).restore(decoded.logits) - masks).abs().max() < 1e-4
-
-
-def test_sam1_embeddings_are_the_reference_call(sam1: Any) -> None:
-    """DC-SAM, section 1: the given tokens alone, no-mask as dense prompt, the decoder once an image."""
-    images = torch.randn(3, 3, 64, 64)
-    tokens = torch.randn(3, 5, 32)
-    features = sam1.encode(images)
-    decoded = sam1.decode(features, embeddings=tokens)
-    model = sam1.model
-    for i in range(3):
-        logits, iou = model.mask_decoder(
-            image_embeddings=model.image_encoder(images[i : i + 1]),
-            image_pe=model.prompt_encoder.get_dense_pe(),
-            sparse_prompt_embeddings=tokens[i : i + 1],
-            dense_prompt_embeddings=model.prompt_encoder.no_mask_embed.weight.reshape(1, -1, 1, 1).expand(1, -1, 4, 4),
-            multimask_output=False,
+    parts = [
+        sam2.decode(
+            features,
+            points=None if coordinates is None else (coordinates[row], labels[row]),
+            boxes=given["boxes"][row] if "boxes" in given else None,
+            masks=given["masks"][row] if "masks" in given else None,
+            multimask=multimask,
         )
-        assert (decoded.logits[i] - logits[0]).abs().max() < 1e-5 and (decoded.iou[i] - iou[0]).abs().max() < 1e-5
-        alone = sam1.decode(features[i], embeddings=tokens[i : i + 1])
-        assert (decoded.logits[i] - alone.logits[0]).abs().max() < 1e-5
-
-
-def test_sam2_embeddings_are_the_reference_call(sam2: Any) -> None:
-    images = torch.randn(3, 3, 64, 64)
-    tokens = torch.randn(3, 5, 32)
-    features = sam2.encode(images, batch=2)
-    decoded = sam2.decode(features, embeddings=tokens)
-    model = sam2.model
-    out = model.forward_image(images)
-    logits, iou, _, _ = model.sam_mask_decoder(
-        image_embeddings=out["backbone_fpn"][2] + model.no_mem_embed.reshape(1, -1, 1, 1),
-        image_pe=model.sam_prompt_encoder.get_dense_pe(),
-        sparse_prompt_embeddings=tokens,
-        dense_prompt_embeddings=model.sam_prompt_encoder.no_mask_embed.weight.reshape(1, -1, 1, 1).expand(3, -1, 4, 4),
-        multimask_output=False,
-        repeat_image=False,
-        high_res_features=out["backbone_fpn"][:2],
-    )
-    assert (decoded.logits - logits).abs().max() < 1e-5 and (decoded.iou - iou).abs().max() < 1e-5
+        for row in rows
+    ]
+    logits = torch.cat([part.logits for part in parts])
+    assert (logits.clamp(-32, 32) - low).abs().max() < 1e-5
+    assert (torch.cat([part.iou for part in parts]) - iou).abs().max() < 1e-5
+    assert (sam2.place(image.shape[:2]).restore(logits) - masks).abs().max() < 1e-4
 
 
 @pytest.mark.parametrize("which", ["sam1", "sam2"])
@@ -324,12 +307,15 @@ def test_published_sam2_parameter_counts() -> None:
 
 
 @pytest.mark.parametrize("half", [False, True])
-def test_sam2_file_of_our_own(sam2: Any, tmp_path: Path, half: bool) -> None:
-    save_sam2(tmp_path / "tiny.safetensors", sam2, half=half)
-    loaded = load_sam2(tmp_path / "tiny.safetensors")
-    assert loaded.config == sam2.config and not loaded.training and loaded.dtype == torch.float32
+@pytest.mark.parametrize("which", ["sam1", "sam2"])
+def test_files_of_our_own(which: str, request: pytest.FixtureRequest, tmp_path: Path, half: bool) -> None:
+    segmenter = request.getfixturevalue(which)
+    save, load = {"sam1": (save_sam1, load_sam1), "sam2": (save_sam2, load_sam2)}[which]
+    save(tmp_path / "tiny.safetensors", segmenter, half=half)
+    loaded = load(tmp_path / "tiny.safetensors")
+    assert loaded.config == segmenter.config and not loaded.training and loaded.dtype == torch.float32
     image, points = picture(), prompts(2, 64, 16)["points"]
-    first, second = (s.decode(s.encode(image), points=points, multimask=True).logits for s in (sam2, loaded))
+    first, second = (s.decode(s.encode(image), points=points, multimask=True).logits for s in (segmenter, loaded))
     if half:
         assert 0 < (first - second).abs().max() < 0.05 * first.abs().max()
     else:
@@ -367,6 +353,9 @@ def test_a_broken_configuration_inside_is_one_line(sam2: Any, tmp_path: Path) ->
         save_state(tmp_path / "x.safetensors", sam2.model.state_dict(), metadata={"sam2_config": config})
         with pytest.raises(WeightsError, match="configuration inside is broken"):
             load_sam2(tmp_path / "x.safetensors")
+        save_state(tmp_path / "y.safetensors", sam2.model.state_dict(), metadata={"sam1_config": config})
+        with pytest.raises(WeightsError, match="configuration inside is broken"):
+            load_sam1(tmp_path / "y.safetensors")
 
 
 @pytest.mark.parametrize("changes", [
@@ -471,3 +460,12 @@ def test_on_meta_leaves_nothing_behind() -> None:
     layer = build_sam2("sam2_hiera_tiny", meta=True).model.memory_attention.layers[0]
     assert not layer.self_attn.freqs_cis.is_meta
     assert copy.deepcopy(SAM1["vit_b"]) == SAM1["vit_b"] and shake is not None
+
+
+def test_weights_need_no_torch() -> None:
+    """The command that fetches what torch will read runs in the core install."""
+    code = (
+        "import sys, icvos.commands.weights, icvos.foundation.weights, icvos.foundation.download as d;"
+        "assert not {'torch', 'sam2', 'segment_anything', 'safetensors'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)

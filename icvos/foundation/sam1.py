@@ -16,7 +16,7 @@ from icvos.foundation.construct import load_into, on_meta, require
 from icvos.foundation.guidance import guided
 from icvos.foundation.segmenter import Decoded, Guidance, ImageFeatures, PromptableSegmenter
 
-__all__ = ["SAM1", "Sam1", "Sam1Config", "build_sam1", "load_sam1", "recognise_sam1"]
+__all__ = ["SAM1", "Sam1", "Sam1Config", "build_sam1", "load_sam1", "recognise_sam1", "save_sam1"]
 
 
 @dataclass(frozen=True)
@@ -188,16 +188,41 @@ def recognise_sam1(state: Mapping[str, Tensor], *, where: str | Path = "the chec
     raise WeightsError("no SAM 1 checkpoint", where=where, expected=f"one of {', '.join(SAM1)}")
 
 
-def load_sam1(path: str | Path, *, device: str | torch.device = "cpu") -> Sam1:
-    """Load a published SAM 1 checkpoint; its size is read from the keys.
+def load_sam1(path: str | Path, *, config: Sam1Config | None = None, device: str | torch.device = "cpu") -> Sam1:
+    """Load a SAM 1: a published checkpoint, told by its keys, or a file of ``save_sam1``, told by what it holds.
+
+    Args:
+        path: ``.pth`` or ``.safetensors``.
+        config: Which model it is, where neither tells.
+        device: Where to put it.
 
     Raises:
         WeightsError: Missing, truncated, hostile, or of another model.
     """
-    from icvos.foundation.weights import load_state
+    import json
+
+    from icvos.foundation.weights import load_metadata, load_state
 
     state = load_state(path)
-    config = recognise_sam1(state, where=path)
+    if config is None:
+        text = load_metadata(path).get("sam1_config")
+        try:
+            config = Sam1Config.from_dict(json.loads(text)) if text else recognise_sam1(state, where=path)
+        except (ValueError, TypeError, KeyError, UsageError) as error:
+            raise WeightsError(f"the SAM 1 configuration inside is broken ({error})", where=path) from None
     segmenter = build_sam1(config, meta=True)
     load_into(segmenter.model, state, where=path, what=f"SAM 1 {config.name}")
     return segmenter.to(device)
+
+
+def save_sam1(path: str | Path, segmenter: Sam1, *, half: bool = False) -> None:
+    """Write a SAM 1 of any size as safetensors with its configuration inside, atomically; ``half`` stores fp16."""
+    import json
+
+    from icvos.foundation.weights import save_state
+
+    state = {
+        key: value.half() if half and value.is_floating_point() else value
+        for key, value in segmenter.model.state_dict().items()
+    }
+    save_state(path, state, metadata={"sam1_config": json.dumps(segmenter.config.to_dict(), sort_keys=True)})
