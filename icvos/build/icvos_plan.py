@@ -13,7 +13,7 @@ from icvos.errors import SourceError, UsageError, did_you_mean
 from icvos.files import check_id
 from icvos.sources.base import SourceVideo, VideoSource
 
-__all__ = ["Plan", "PlannedVideo", "make_plan", "video_name"]
+__all__ = ["Plan", "PlannedVideo", "make_plan", "own_label", "video_name"]
 
 # Names that mean another thing than COCO's: YouTube-VIS' mouse is an animal, COCO's belongs to a computer.
 FALSE_FRIENDS = {("ytvis", "mouse"), ("ovis", "mouse"), ("davis17", "mouse")}
@@ -114,7 +114,7 @@ def _plan_video(source: VideoSource, video: SourceVideo, recipe: Recipe, words: 
     groups: dict[int, list[int]] = {}
     dropped: set[int] = set()  # categories of which an object is not wanted
     for number in sorted({*video.objects, *labels}):
-        label = labels.get(number) or _own(source, video.objects.get(number), words)
+        label = labels.get(number) or own_label(source, video.objects.get(number), words)
         name = f"{source.id},{video.name},{number}"
         if label is None:
             said = video.objects.get(number)
@@ -139,7 +139,7 @@ def _plan_video(source: VideoSource, video: SourceVideo, recipe: Recipe, words: 
     )  # fmt: skip
 
 
-def _own(source: VideoSource, said: str | None, words: Vocabulary) -> ObjectLabel | None:
+def own_label(source: VideoSource, said: str | None, words: Vocabulary) -> ObjectLabel | None:
     """Return the label that the data set itself gives an object, or None."""
     if not said or (source.id.rstrip("0123456789"), said.lower()) in FALSE_FRIENDS:
         return None
