@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from icvos.build.demo_world.version import generator_version
 from icvos.errors import LockedError, UsageError, did_you_mean
 from icvos.files import icvos_home, lock_folder, write_json
 
-__all__ = ["DEMO_NAMES", "SIZE_NAMES", "build_demo", "demo_folder", "demo_raw", "ensure_demo"]
+if TYPE_CHECKING:
+    from icvos.build.recipe import Recipe
 
-DEMO_NAMES = ("demo", "demo/coco-20i", "demo/pascal-5i")
+__all__ = ["DEMO_NAMES", "SIZE_NAMES", "build_demo", "demo_folder", "demo_raw", "ensure_demo", "is_ready"]
+
+DEMO_NAMES = ("demo",)
 SIZE_NAMES = ("tiny", "default", "large")
+LICENCE = "drawn by icvos (Apache-2.0), no rights of others"
 
 Progress = Callable[[str], None]
 
@@ -119,4 +125,45 @@ def _build(name: str, size: str, seed: int, root: Path, out: Path, progress: Pro
     _BUILDERS[name](raw, out, size, seed, progress)
 
 
-_BUILDERS: dict[str, Callable[[Path, Path, str, int, Progress], None]] = {}
+def _build_ic_vos(raw: Path, out: Path, size: str, seed: int, progress: Progress) -> None:
+    """Build IC-VOS of the drawn videos as anyone builds it of real ones."""
+    from icvos.build.demo_world.plan import world_size
+    from icvos.build.icvos import build_icvos, prepare
+    from icvos.build.icvos_rules import BuildRules
+    from icvos.build.recipe import read_recipes
+    from icvos.categories import COCO80
+    from icvos.sources import open_source
+    from icvos.sources.coco import open_coco
+
+    plan = world_size(size)
+    sources = [open_source(name, raw / name) for name in ("davis", "mose", "lvos")]
+    for source in sources:
+        source.licence, source.title = LICENCE, f"demo world, in the layout of {source.title}"
+    recipe = _signed(read_recipes(sorted((raw / "recipe").glob("*.csv")), COCO80), size, seed)
+    rules = BuildRules(draws=plan.draws, shots=plan.shots, support_min_area=plan.support_min_area)
+    prepared = prepare(sources, open_coco(raw / "coco", "val2014"), recipe=recipe, rules=rules)
+    prepared.supports.licence = LICENCE
+    build_icvos(prepared, out, name=_name("demo", size, seed))
+    progress("demo")
+
+
+def _signed(recipe: Recipe, size: str, seed: int) -> Recipe:
+    """Return the recipe with a hash that covers how the raw data were drawn, so that the benchmark's version does."""
+    from icvos.build.recipe import Recipe
+
+    sign = hashlib.sha256(f"{recipe.sha256}|{generator_version()}|{size}|{seed}".encode()).hexdigest()
+
+    class Signed(Recipe):
+        @property
+        def sha256(self) -> str:
+            return sign
+
+    return Signed(recipe.objects, recipe.complete)
+
+
+def _name(name: str, size: str, seed: int) -> str:
+    """Return a benchmark's name: ``demo``, and what of size and seed is not the default."""
+    return name + (f"-{size}" if size != "default" else "") + (f"-seed{seed}" if seed else "")
+
+
+_BUILDERS: dict[str, Callable[[Path, Path, str, int, Progress], None]] = {"demo": _build_ic_vos}

@@ -114,7 +114,7 @@ class TrainingWorld:
         return self._still(cast, rng)
 
     def clip(self, index: int, *, frames: int = 8) -> Footage:
-        """Return a clip with two to five instances, ``frames`` consecutive frames (or every second) of a longer scene."""
+        """Return a clip with two to five instances: ``frames`` frames in a row, or every second, of a longer scene."""
         rng = self._rng("clip", index)
         families = self._families(int(rng.integers(2, 5)), rng)
         cast = [*families, *(families[int(rng.integers(len(families)))] for _ in range(int(rng.integers(0, 2))))]

@@ -57,10 +57,10 @@ class Outline:
         return Outline([(function(points), width, add) for points, width, add in self.parts])
 
     def alpha(self, size: int) -> np.ndarray:
-        """Draw it: (size, size) uint8, 255 inside, smooth at the edges, filling the square but for two pixels."""
+        """Draw it: (size, size) uint8, 255 inside, smooth at the edges, filling the square but for three pixels."""
         low = np.min([p.min(axis=0) - w / 2 for p, w, add in self.parts if add], axis=0)
         high = np.max([p.max(axis=0) + w / 2 for p, w, add in self.parts if add], axis=0)
-        scale = (size - 4) / float(max(high - low))
+        scale = (size - 6) / float(max(high - low))
         centre = (low + high) / 2
         canvas = np.zeros((size, size), np.uint8)
         for points, width, add in self.parts:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
 from icvos.build.demo_world.coco_shapes import COCO_FAMILIES
 from icvos.build.demo_world.outline import Family
+from icvos.build.demo_world.random_shapes import RandomFamily
 from icvos.build.demo_world.scene import Role, Scene, make_scene
 from icvos.build.demo_world.training_shapes import TRAINING_FAMILIES
-from icvos.categories import VOC20
+from icvos.categories import COCO80, VOC20
 from icvos.errors import UsageError, did_you_mean
 
 __all__ = [
@@ -28,7 +30,7 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class WorldSize:
     """How much there is.
 
@@ -40,6 +42,8 @@ class WorldSize:
         frame_sizes: (H, W) that clips have in turn.
         picture_size: (H, W) of images; every third is upright.
         draws, shots: Of the benchmark's episodes.
+        cast: ``benchmark``: the twelve held-out shapes; ``training``: training shapes, each under the name of a COCO
+            category that the benchmark does not have.
     """
 
     clips: dict[str, int]
@@ -50,6 +54,12 @@ class WorldSize:
     picture_size: tuple[int, int]
     draws: int
     shots: int
+    cast: str = "benchmark"
+
+    @property
+    def support_min_area(self) -> int:
+        """Least pixels of a category in a support: 1.5 % of an image."""
+        return round(0.015 * self.picture_size[0] * self.picture_size[1])
 
 
 SIZES = {
@@ -57,14 +67,14 @@ SIZES = {
                       ((72, 96), (72, 112)), (72, 96), 2, 2),
     "default": WorldSize({"davis": 12, "mose": 6, "lvos": 6}, (18, 22), {"train2014": 60, "val2014": 90}, 60,
                          ((240, 320), (240, 360), (256, 256)), (240, 320), 3, 5),
-    "large": WorldSize({"davis": 60, "mose": 30, "lvos": 30}, (30, 48), {"train2014": 2400, "val2014": 600}, 600,
-                       ((240, 320), (240, 426), (320, 320)), (240, 320), 5, 5),
+    "large": WorldSize({"davis": 40, "mose": 20, "lvos": 20}, (28, 40), {"train2014": 1600, "val2014": 600}, 300,
+                       ((240, 320), (240, 426), (320, 320)), (240, 320), 3, 5, "training"),
 }  # fmt: skip
 Names = dict[str, dict[int, str]]
 """The category of each object of each video of a source; only DAVIS' own files tell it."""
 
 _STREAMS = ("davis", "mose", "lvos", "train2014", "val2014", "voc", "sbd")
-_TARGET_PATHS = ("stay", "roam", "return", "late", "roam", "leave")
+_TARGET_PATHS = ("stay", "roam", "return", "late", "leave")
 
 
 @dataclass(frozen=True)
@@ -104,6 +114,15 @@ def world_size(name: str) -> WorldSize:
     return SIZES[name]
 
 
+@cache
+def cast_of(size: WorldSize) -> dict[str, Family]:
+    """Return the annotated categories of a world: COCO name and family, sorted by name."""
+    if size.cast == "benchmark":
+        return {name: COCO_FAMILIES[name] for name in sorted(COCO_FAMILIES)}
+    stage_names = sorted(set(COCO80.names) - set(COCO_FAMILIES))
+    return {name: TRAINING_FAMILIES[family] for name, family in zip(stage_names, sorted(TRAINING_FAMILIES))}
+
+
 def rng_of(seed: int, stream: str, index: int, attempt: int = 0) -> np.random.Generator:
     """Return the generator of one clip or image: independent of all others."""
     return np.random.default_rng([seed, _STREAMS.index(stream), index, attempt])
@@ -111,7 +130,7 @@ def rng_of(seed: int, stream: str, index: int, attempt: int = 0) -> np.random.Ge
 
 def clips(size: WorldSize, seed: int, source: str) -> list[tuple[int, str]]:
     """Return (index, target category) of the clips of a source; categories go round in a shuffled order."""
-    names = sorted(COCO_FAMILIES)
+    names = list(cast_of(size))
     order = np.random.default_rng([seed, 100]).permutation(len(names))
     first = sum(size.clips[s] for s in _STREAMS[: _STREAMS.index(source)] if s in size.clips)
     return [(i, names[order[(first + i) % len(names)]]) for i in range(size.clips[source])]
@@ -143,16 +162,17 @@ def make_clip(size: WorldSize, seed: int, source: str, index: int, target: str, 
 
 def _cast_clip(size: WorldSize, index: int, target: str, extra_named: bool, rng: np.random.Generator) -> Clip:
     path = _TARGET_PATHS[int(rng.integers(len(_TARGET_PATHS)))]
-    roles = [(target, Role(COCO_FAMILIES[target], path, (0.2, 0.36)))]
+    cast = cast_of(size)
+    roles = [(target, Role(cast[target], path, (0.2, 0.36)))]
     if rng.random() < 0.3:
-        roles.append((target, Role(COCO_FAMILIES[target], "roam", (0.16, 0.28))))
-    other = _other(target, sorted(COCO_FAMILIES), rng)
-    if rng.random() < 0.65:
-        roles.append((other, Role(COCO_FAMILIES[other], _any_path(rng))))
-    stranger = _stranger(rng)
+        roles.append((target, Role(cast[target], "roam", (0.16, 0.28))))
+    other = _other(target, list(cast), rng)
+    if rng.random() < 0.8:
+        roles.append((other, Role(cast[other], _any_path(rng))))
+    stranger = _stranger(size, rng)
     if extra_named and rng.random() < 0.3:
-        roles.append((stranger.name, Role(stranger, _any_path(rng))))
-    hidden = [Role(_stranger(rng), _any_path(rng), annotated=False) for _ in range(int(rng.integers(1, 3)))]
+        roles.append((f"drawn {stranger.name}", Role(stranger, _any_path(rng))))
+    hidden = [Role(_stranger(size, rng), _any_path(rng), annotated=False) for _ in range(int(rng.integers(1, 3)))]
     low, high = size.frames
     frame_size = size.frame_sizes[index % len(size.frame_sizes)]
     scene = make_scene([r for _, r in roles] + hidden, frame_size, int(rng.integers(low, high + 1)), rng)
@@ -168,7 +188,10 @@ def _other(target: str, names: Sequence[str], rng: np.random.Generator) -> str:
     return others[int(rng.integers(len(others)))]
 
 
-def _stranger(rng: np.random.Generator) -> Family:
+def _stranger(size: WorldSize, rng: np.random.Generator) -> Family:
+    """Return a shape that is no category of the world: one of training, or a random one where those are the cast."""
+    if size.cast == "training":
+        return RandomFamily.of(int(rng.integers(1 << 31)))
     names = sorted(TRAINING_FAMILIES)
     return TRAINING_FAMILIES[names[int(rng.integers(len(names)))]]
 
@@ -182,7 +205,12 @@ def make_picture(size: WorldSize, seed: int, stream: str, index: int) -> Picture
     """Set the scene of an image: one to three COCO categories and distractors; now and then a crowd, or nothing."""
     rng = rng_of(seed, stream, index)
     # VOC annotates the categories that it has a name for; the others are mere things there.
-    names = [n for n in sorted(COCO_FAMILIES) if stream not in ("voc", "sbd") or VOC20.find(n) is not None]
+    cast = {
+        name: family
+        for name, family in cast_of(size).items()
+        if stream not in ("voc", "sbd") or VOC20.find(name) is not None
+    }
+    names = list(cast)
     height, width = size.picture_size
     frame = (width, height) if index % 3 == 2 else (height, width)
     roles: list[tuple[str, Role]] = []
@@ -190,16 +218,16 @@ def make_picture(size: WorldSize, seed: int, stream: str, index: int) -> Picture
     if index % 15 != 7:
         # The first category goes round, so that every one has its supports.
         target = names[index % len(names)]
-        roles.append((target, Role(COCO_FAMILIES[target], "stay", (0.24, 0.46))))
+        roles.append((target, Role(cast[target], "stay", (0.24, 0.46))))
         if rng.random() < 0.2:
-            roles.append((target, Role(COCO_FAMILIES[target], "stay", (0.16, 0.3))))
+            roles.append((target, Role(cast[target], "stay", (0.16, 0.3))))
         if rng.random() < 0.5:
             other = _other(target, names, rng)
-            roles.append((other, Role(COCO_FAMILIES[other], "stay", (0.16, 0.34))))
+            roles.append((other, Role(cast[other], "stay", (0.16, 0.34))))
         if index % 15 == 3:
-            many = [(target, Role(COCO_FAMILIES[target], "stay", (0.08, 0.12))) for _ in range(6)]
+            many = [(target, Role(cast[target], "stay", (0.08, 0.12))) for _ in range(6)]
             crowd = frozenset(range(len(roles) + 1, len(roles) + 7))
             roles += many
-    hidden = [Role(_stranger(rng), "stay", annotated=False) for _ in range(int(rng.integers(1, 3)))]
+    hidden = [Role(_stranger(size, rng), "stay", annotated=False) for _ in range(int(rng.integers(1, 3)))]
     scene = make_scene([r for _, r in roles] + hidden, frame, 1, rng, occluders=0.25)
     return Picture(index, tuple(name for name, _ in roles), scene, crowd, index % 20 == 11)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from icvos.build.demo_world.coco_shapes import COCO_FAMILIES
 from icvos.build.demo_world.plan import Names
+from icvos.categories import COCO80
 from icvos.files import write_csv
 
 __all__ = ["write_recipe"]
@@ -17,7 +17,7 @@ def write_recipe(folder: Path, known: Mapping[str, Names]) -> None:
 
     Args:
         folder: Where to.
-        known: By source, the category of each object of each video. A shape of training is nothing of COCO.
+        known: By source, the category of each object of each video. Names that are not COCO's become ``none``.
     """
     objects, complete = [], []
     for source in sorted(known):
@@ -25,9 +25,9 @@ def write_recipe(folder: Path, known: Mapping[str, Names]) -> None:
             for label, name in sorted(names.items()):
                 # DAVIS says itself what its objects are.
                 if source != "davis17":
-                    word = name if name in COCO_FAMILIES else "none"
+                    word = name if COCO80.find(name) else "none"
                     objects.append({"source": source, "video": video, "object": label, "category": word})
-            for name in sorted(set(names.values()) & set(COCO_FAMILIES)):
+            for name in sorted(name for name in set(names.values()) if COCO80.find(name)):
                 complete.append({"source": source, "video": video, "category": name, "complete": "yes"})
     write_csv(folder / "objects.csv", ("source", "video", "object", "category"), objects)
     write_csv(folder / "complete.csv", ("source", "video", "category", "complete"), complete)

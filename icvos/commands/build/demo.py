@@ -20,7 +20,10 @@ import click
     help="Folder for 'raw' and 'benchmarks'; default: under ICVOS_HOME, where evaluate looks.",
 )
 @click.option("--raw-only", is_flag=True, help="Write the raw data only.")
-def command(size: str, seed: int, out: Path | None, raw_only: bool) -> None:
+@click.option(
+    "--sheet", type=click.Path(dir_okay=False, path_type=Path), help="Also write a contact sheet of scenes, a PNG."
+)
+def command(size: str, seed: int, out: Path | None, raw_only: bool, sheet: Path | None) -> None:
     """Build the demo: a small drawn world in the layouts of the real data sets, and benchmarks from it.
 
     Its twelve COCO categories are told apart by outline alone. All of it is a pure function of size, seed and the
@@ -31,6 +34,11 @@ def command(size: str, seed: int, out: Path | None, raw_only: bool) -> None:
 
     root = Path(os.path.abspath(out)) if out else demo_folder(size, seed)  # noqa: PTH100
     start = time.perf_counter()
+    if sheet:
+        from icvos.build.demo_world.sheet import contact_sheet
+
+        contact_sheet(sheet, size, seed)
+        click.echo(f"contact sheet: {sheet}")
     if raw_only:
         if not is_ready(root / "raw"):
             demo_raw(size, seed, root / "raw", progress=click.echo)
