@@ -38,7 +38,7 @@ class Supports:
         self.coco = coco
         self.rules = rules
         self.words = words
-        self.split = f"{coco.year}:{coco.split}"
+        self.split = coco.split
         self._pools: dict[int, SupportPool] = {}
         self._images: dict[str, int] = {}
 
