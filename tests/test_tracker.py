@@ -41,6 +41,13 @@ def _no_grad() -> Iterator[None]:
         yield
 
 
+def always_there(segmenter: Any) -> Any:
+    """Return a copy that judges the object to be there on every frame, so that all logits show."""
+    segmenter = copy.deepcopy(segmenter)
+    segmenter.model.sam_mask_decoder.pred_obj_score_head.layers[-1].bias.add_(100.0)
+    return segmenter
+
+
 def package(segmenter: Any, images: Any, prompts: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> Any:
     """Run the package's own video predictor with these weights: (T, N, 1, S, S) logits. Hole filling is off."""
     import sam2.sam2_video_predictor as module
@@ -113,7 +120,9 @@ def test_equals_the_predictor_on_points(
         given |= {"points": torch.tensor(points), "labels": torch.tensor(labels, dtype=torch.int32)}
     if box is not None:
         given |= {"box": torch.tensor(box)}
+    sam2 = always_there(sam2)
     expected = package(sam2, video[0], [given], monkeypatch)
+    assert expected.amin() > -1000
     prompt = Prompt(
         points=None if points is None else (torch.tensor([points]), torch.tensor([labels])),
         boxes=None if box is None else torch.tensor([box]),
@@ -293,10 +302,11 @@ def reference_run(segmenter: Any, images: Any, tokens: Any) -> Any:
     return torch.stack(results)
 
 
-@pytest.mark.parametrize("training", [False, True])
-def test_embeddings_as_the_reference_does(sam2: Any, video: tuple[Any, Any], training: bool) -> None:
+@pytest.mark.parametrize(("training", "there"), [(False, False), (True, False), (False, True)])
+def test_embeddings_as_the_reference_does(sam2: Any, video: tuple[Any, Any], training: bool, there: bool) -> None:
     segmenter = tiny_sam2(dropout=0.0)  # in train mode (Q10), dropout aside, which is random
     balance(segmenter, video[0], video[1][0])
+    segmenter = always_there(segmenter) if there else segmenter
     segmenter.train(training)
     tokens = torch.randn(2, 50, 32, generator=torch.Generator().manual_seed(1)) * 3
     images = video[0][:20]
@@ -310,6 +320,7 @@ def test_embeddings_as_the_reference_does(sam2: Any, video: tuple[Any, Any], tra
     hook.remove()
     found = torch.stack([frame.resized((512, 512)) for frame in frames])
     assert (found - expected).abs().max() < 1e-4
+    assert bool(expected.amin() > -1000) == there
     assert seen == [(2, 50, 32)] + [(2, 0, 32)] * 19
     segmenter.eval()
     padded = track(segmenter, images, Prompt(embeddings=tokens))
