@@ -11,12 +11,21 @@ from typing import TYPE_CHECKING
 
 from icvos.build.demo_world.version import generator_version
 from icvos.errors import LockedError, UsageError, did_you_mean
-from icvos.files import icvos_home, lock_folder, write_json
+from icvos.files import icvos_home, lock_folder, read_json, write_json
 
 if TYPE_CHECKING:
     from icvos.build.recipe import Recipe
 
-__all__ = ["DEMO_NAMES", "SIZE_NAMES", "build_demo", "demo_folder", "demo_raw", "ensure_demo", "is_ready"]
+__all__ = [
+    "DEMO_NAMES",
+    "SIZE_NAMES",
+    "build_demo",
+    "check_world",
+    "demo_folder",
+    "demo_raw",
+    "ensure_demo",
+    "is_ready",
+]
 
 DEMO_NAMES = ("demo",)
 SIZE_NAMES = ("tiny", "default", "large")
@@ -63,7 +72,7 @@ def demo_raw(size: str, seed: int, out: Path, *, progress: Progress = _silent) -
     write_coco(partial / "coco", plan, seed, progress)
     write_voc(partial / "voc" / "VOC2012", plan, seed, progress)
     write_sbd(partial / "sbd", plan, seed, progress)
-    write_json(partial / "world.json", {"generator": generator_version(), "size": size, "seed": seed})
+    write_json(partial / "world.json", _world(size, seed))
     if out.exists():
         out.rmdir()
     partial.rename(out)
@@ -100,10 +109,31 @@ def ensure_demo(name: str = "demo", size: str = "default", *, seed: int = 0, pro
     return build_demo(name, size, seed, demo_folder(size, seed), progress=progress)
 
 
+def check_world(root: Path, size: str, seed: int) -> None:
+    """Refuse a folder whose raw data are another world's.
+
+    Raises:
+        UsageError: They are of another size, seed or generator.
+    """
+    path = root / "raw" / "world.json"
+    if path.is_file() and read_json(path) != _world(size, seed):
+        raise UsageError(
+            "another demo world is in this folder",
+            where=path,
+            expected=f"size {size}, seed {seed}, generator {generator_version()}",
+            fix="choose another --out, or remove it",
+        )
+
+
+def _world(size: str, seed: int) -> dict[str, str | int]:
+    return {"generator": generator_version(), "size": size, "seed": seed}
+
+
 def build_demo(name: str, size: str, seed: int, root: Path, *, progress: Progress = _silent) -> Path:
     """Build a demo benchmark under ``root`` (``raw`` and ``benchmarks``), or return it if it is there."""
     if name not in DEMO_NAMES:
         raise UsageError(f"unknown demo benchmark '{name}'", fix=did_you_mean(name, DEMO_NAMES))
+    check_world(root, size, seed)
     out = root / "benchmarks" / name.removeprefix("demo/")
     patience = time.monotonic() + 600
     while not is_ready(out):

@@ -29,7 +29,7 @@ def command(size: str, seed: int, out: Path | None, raw_only: bool, sheet: Path 
     Its twelve COCO categories are told apart by outline alone. All of it is a pure function of size, seed and the
     generator's version; what is there already is not built again.
     """
-    from icvos.build.demo import DEMO_NAMES, build_demo, demo_folder, demo_raw, is_ready
+    from icvos.build.demo import DEMO_NAMES, build_demo, check_world, demo_folder, demo_raw, is_ready
     from icvos.build.demo_world.version import generator_version
 
     root = Path(os.path.abspath(out)) if out else demo_folder(size, seed)  # noqa: PTH100
@@ -40,6 +40,7 @@ def command(size: str, seed: int, out: Path | None, raw_only: bool, sheet: Path 
         contact_sheet(sheet, size, seed)
         click.echo(f"contact sheet: {sheet}")
     if raw_only:
+        check_world(root, size, seed)
         if not is_ready(root / "raw"):
             demo_raw(size, seed, root / "raw", progress=click.echo)
         click.echo(f"raw data in {root / 'raw'}")
