@@ -368,3 +368,39 @@ def test_what_is_refused(sam2: Any, video: tuple[Any, Any]) -> None:
         with pytest.raises(UsageError):
             TrackerOptions(**options)
     assert list(tracker.track([], Prompt(masks=masks[:1]))) == []
+
+
+@pytest.mark.parametrize("multimask", [False, True])
+@pytest.mark.parametrize("there", [False, True])
+def test_own_heads_are_the_packages(sam2: Any, multimask: bool, there: bool) -> None:
+    """Decoding ready-made tokens repeats ``_forward_sam_heads``: masks, pointer with and without the object, score."""
+    segmenter = always_there(sam2) if there else sam2
+    features = segmenter.encode(torch.randn(3, 3, 64, 64, generator=torch.Generator().manual_seed(5)))
+    high_res = list(features.high_res)
+    padding = (torch.zeros(3, 1, 2), -torch.ones(3, 1, dtype=torch.int32))
+    tokens, _ = segmenter.model.sam_prompt_encoder(points=padding, boxes=None, masks=None)
+    ours = Tracker(segmenter)._decode(features.embedding, high_res, tokens, multimask=multimask)
+    _, _, iou, low, high, pointer, score = segmenter.model._forward_sam_heads(
+        features.embedding, high_res_features=high_res, multimask_output=multimask
+    )
+    for mine, theirs in ((ours.low, low), (ours.high, high), (ours.pointer, pointer), (ours.score, score)):
+        assert mine.shape == theirs.shape and (mine - theirs).abs().max() < 1e-4
+    assert (ours.iou[:, 0] - iou.amax(dim=1)).abs().max() < 1e-5
+
+
+@pytest.mark.slow
+def test_the_smallest_published_sizes_run() -> None:
+    """SAM 2.1 tiny tracks and SAM 1 vit_b decodes at 1024 pixels, on generated weights."""
+    from icvos.foundation.sam1 import build_sam1
+    from icvos.foundation.sam2_image import build_sam2
+
+    image = np.random.default_rng(0).integers(0, 256, (480, 854, 3), np.uint8)
+    mask = torch.zeros(1, 480, 854, dtype=torch.bool)
+    mask[0, 100:200, 300:500] = True
+    segmenter = build_sam2("sam2.1_hiera_tiny")
+    frames = list(Tracker(segmenter).track([image] * 3, Prompt(masks=mask), num_frames=3))
+    assert frames[0].masks((480, 854)).shape == (1, 480, 854) and frames[2].logits.shape == (1, 1, 256, 256)
+    assert (frames[0].masks((480, 854)) ^ mask).sum() < 2000
+    old = build_sam1("vit_b")
+    decoded = old.decode(old.encode(image), embeddings=torch.randn(2, 50, 256), multimask=True)
+    assert old.place((480, 854)).restore(decoded.logits).shape == (2, 3, 480, 854)
