@@ -153,9 +153,9 @@ class DCSAMConfig:
         return cls(**values)
 
 
-def _behaviour(variant: str) -> dict[str, bool]:
+def _behaviour(variant: str) -> dict[str, Any]:
     if variant not in ("corrected", "reference"):
         raise UsageError(f"no DC-SAM variant '{variant}'", fix=did_you_mean(variant, ["corrected", "reference"]))
-    options = {name: on and variant == "reference" for name, on in QUIRKS.values()}
+    options: dict[str, Any] = {name: on and variant == "reference" for name, on in QUIRKS.values()}
     options["first_stage_ignores_query"] = True
     return options

@@ -152,7 +152,7 @@ class DCSAM(nn.Module):
     # ---- one image ---------------------------------------------------------------------------------------------------
 
     def encode_query(self, features: BackboneFeatures, sam: SamFeatures | None = None) -> QueryState:
-        """Project a batch of query images; ``SamFeatures`` may be left out where the configuration does not fuse them."""
+        """Project a batch of query images; ``sam`` may be left out where the configuration does not fuse it."""
         top = features.top if features.top is not None else self.top(features)
         return QueryState(*self._embed(features, sam), top=top)
 
@@ -173,7 +173,7 @@ class DCSAM(nn.Module):
         projected, fused = self._embed(features, sam)
         grid = features.deep.shape[-2:]
         mask = _to_grid(masks, grid).to(projected.dtype)
-        states = []
+        states: list[tuple[Tensor, Tensor, Tensor]] = []
         for side in (mask, 1 - mask) if self.config.negative else (mask,):
             prototype = _prototype(projected, side)
             merged = self._merge(projected, prototype, fused, side, negative=bool(states))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -78,7 +79,7 @@ class PromptDecoder(nn.Module):
             prompts (B, N, C) and weights (B, N, n, h, w).
         """
         prompts = self.supp_q_feat.weight.expand(len(features), -1, -1)
-        layer = self.transformer_cross_attention_layers_0[0]
+        layer = cast(_Cross, self.transformer_cross_attention_layers_0[0])
         return self._cross(layer, prompts, features, masks)
 
     def second_stage(self, prompts: Tensor, features: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
@@ -92,14 +93,14 @@ class PromptDecoder(nn.Module):
         Returns:
             prompts (B, N, C) and weights (B, N, h, w).
         """
-        layer = self.transformer_cross_attention_layers[0]
+        layer = cast(_Cross, self.transformer_cross_attention_layers[0])
         prompts, weights = self._cross(layer, prompts, features.unsqueeze(1), mask.unsqueeze(1))
-        block = self.transformer_self_attention_layers[0]
+        block = cast(_Self, self.transformer_self_attention_layers[0])
         query = prompts + self.q_embed.weight
         update, _ = block.self_attn(query, query, prompts, need_weights=False)
         return block.norm(prompts + update), weights.squeeze(2)
 
-    def _cross(self, layer: nn.Module, prompts: Tensor, features: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
+    def _cross(self, layer: _Cross, prompts: Tensor, features: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
         shots, channels, height, width = features.shape[1:]
         value = features.permute(0, 1, 3, 4, 2).flatten(1, 3)
         position = sine_position(height, width, channels, device=features.device).repeat(shots, 1)

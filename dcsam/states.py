@@ -74,7 +74,7 @@ class SupportState:
         return 1 - self.masks if negative else self.masks
 
     def expand(self, batch: int) -> SupportState:
-        """Return the state for ``batch`` samples: one set of supports is shared without a copy where that is possible."""
+        """Return the state for ``batch`` samples: one set of supports is shared, where possible without a copy."""
         if len(self) == batch:
             return self
         shots = self.shots

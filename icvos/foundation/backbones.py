@@ -2,7 +2,7 @@
 
 ``resnet50``, ``resnet101``: three 3x3 convolutions as stem, layers 3 and 4 dilated instead of strided (stride 8).
 ``vgg16_bn``: torchvision's network, cut at its pools (middle stride 8, deep and top stride 16).
-``dinov2_vitb14`` and other sizes: ``icvos.foundation.dinov2``. ``small``: a few thousand parameters, for tests and demo.
+``dinov2_vitb14`` and other sizes: ``icvos.foundation.dinov2``. ``small``: a few thousand parameters.
 """
 
 from __future__ import annotations
@@ -72,6 +72,11 @@ class LayeredBackbone(Backbone):
     """A convolutional backbone as five modules, ``layer0`` to ``layer4``; the names are those of the checkpoints."""
 
     NAMES = ("layer0", "layer1", "layer2", "layer3", "layer4")
+    layer0: nn.Module
+    layer1: nn.Module
+    layer2: nn.Module
+    layer3: nn.Module
+    layer4: nn.Module
 
     def __init__(self, layers: tuple[nn.Module, ...], channels: tuple[int, int]) -> None:
         super().__init__()

@@ -20,8 +20,8 @@ def prior_mask(query: Tensor, support: Tensor, mask: Tensor, *, eps: float = 1e-
     Args:
         query: (B, C, h, w) float, deepest features of the query.
         support: (B * n, C, h', w') float, deepest features of the supports, sample by sample.
-        mask: (B * n, 1, H, W) float in 0..1; resized bilinearly (corners aligned) to the support's grid. A place outside
-            counts as 0, so that no value is negative where any place is outside.
+        mask: (B * n, 1, H, W) float in 0..1; resized bilinearly (corners aligned) to the support's grid. A place
+            outside counts as 0, so that no value is negative where any place is outside.
         eps: Added to the product of the norms.
 
     Returns:
@@ -31,11 +31,10 @@ def prior_mask(query: Tensor, support: Tensor, mask: Tensor, *, eps: float = 1e-
         UsageError: The counts do not fit.
     """
     batch = len(query)
-    if not batch or len(support) % batch or len(support) != len(mask) or query.shape[1] != support.shape[1]:
-        raise UsageError(
-            f"{len(support)} supports with {len(mask)} masks for {batch} queries", expected="n of both a query"
-        )
-    shots = len(support) // batch
+    count = len(support)
+    if not batch or not count or count % batch or count != len(mask) or query.shape[1] != support.shape[1]:
+        raise UsageError(f"{count} supports with {len(mask)} masks for {batch} queries", expected="n of both a query")
+    shots = count // batch
     weight = mask.to(query.dtype)
     if weight.shape[-2:] != support.shape[-2:]:
         weight = F.interpolate(weight, support.shape[-2:], mode="bilinear", align_corners=True)

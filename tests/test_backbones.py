@@ -1,0 +1,208 @@
+"""Backbones and the prior mask."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from conftest import shared
+
+from icvos.errors import UsageError, WeightsError
+from icvos.foundation.backbones import BackboneFeatures, create_backbone, load_backbone
+from icvos.foundation.prior import prior_mask
+
+TINY = {"width": 24, "depth": 6, "heads": 2, "patch": 14, "pretrain_size": 56}
+
+
+def on_meta(name: str, options: dict | None = None) -> torch.nn.Module:
+    with torch.device("meta"):
+        return create_backbone(name, options)
+
+
+@pytest.mark.parametrize(
+    ("name", "file"), [("resnet50", "dc_sam_v2_resnet50_q25"), ("vgg16_bn", "dc_sam_v1_vgg16_q25")]
+)
+def test_keys_are_the_references(name: str, file: str) -> None:
+    listed = json.loads(shared("facts", "state_dicts", f"ref_state_dict_{file}.json").read_text())["keys"]
+    expected = {key: tuple(value["shape"]) for key, value in listed.items() if key.startswith("layer")}
+    assert {key: tuple(value.shape) for key, value in on_meta(name).state_dict().items()} == expected
+
+
+# (name, options, size, middle, deep, top): the strides that the model's grid rests on.
+@pytest.mark.parametrize(
+    ("name", "options", "size", "shapes"),
+    [
+        ("resnet50", {}, 512, [(512, 64), (1024, 64), (2048, 64)]),
+        ("resnet101", {}, 512, [(512, 64), (1024, 64), (2048, 64)]),
+        ("vgg16_bn", {}, 512, [(256, 64), (512, 32), (512, 32)]),
+        ("small", {"width": 8}, 64, [(16, 8), (32, 8), (32, 8)]),
+        ("dinov2_vitb14", {}, 512, [(768, 37), (768, 37), (768, 37)]),
+        ("dinov2_vitb14", TINY, 56, [(24, 4), (24, 4), (24, 4)]),
+    ],
+)
+def test_shapes(name: str, options: dict, size: int, shapes: list[tuple[int, int]]) -> None:
+    backbone = on_meta(name, options)
+    features = backbone(torch.empty(2, 3, size, size, device="meta"), top=True)
+    found = [features.middle, features.deep, features.top]
+    assert [tuple(x.shape) for x in found] == [(2, c, side, side) for c, side in shapes]
+    assert backbone.channels == (shapes[0][0], shapes[1][0])
+    assert not backbone.training
+    assert not any(p.requires_grad for p in backbone.parameters())
+
+
+def test_resnet101_counts_its_blocks() -> None:
+    keys = on_meta("resnet101").state_dict()
+    assert "layer3.22.conv1.weight" in keys
+    assert "layer3.23.conv1.weight" not in keys
+
+
+def test_dilated_layers_keep_the_grid_and_widen_the_view() -> None:
+    # One changed pixel of layer 3's input reaches 4 cells away through two blocks' dilated 3x3s, and skips odd ones.
+    layer = create_backbone("resnet50").layer3[:2]
+    generator = torch.Generator().manual_seed(0)
+    x = torch.rand(1, 512, 13, 13, generator=generator)
+    y = x.clone()
+    y[0, :, 6, 6] += 5
+    changed = ((layer(x) - layer(y)).abs().amax(dim=(0, 1)) > 1e-6).nonzero() - 6
+    assert changed.abs().max() == 4
+    assert (changed % 2 == 0).all()
+
+
+def test_torchvision_vgg_and_deep_stem_resnet_load() -> None:
+    backbone = create_backbone("vgg16_bn")
+    starts = {"layer0": 0, "layer1": 7, "layer2": 14, "layer3": 24, "layer4": 34}
+    state = {"classifier.0.weight": torch.zeros(2)}
+    for key, value in backbone.state_dict().items():
+        layer, number, rest = key.split(".")
+        state[f"features.{starts[layer] + int(number)}.{rest}"] = torch.full_like(value, 3)
+    load_backbone(backbone, state)
+    assert all((value == 3).all() for value in backbone.state_dict().values())
+
+    resnet = create_backbone("resnet50")
+    names = {"0": "conv1", "1": "bn1", "3": "conv2", "4": "bn2", "6": "conv3", "7": "bn3"}
+    state = {"module.fc.weight": torch.zeros(2)}
+    for key, value in resnet.state_dict().items():
+        layer, number, rest = key.split(".", 2)
+        own = f"{names[number]}.{rest}" if layer == "layer0" else key
+        if not key.endswith("num_batches_tracked"):  # absent from old files
+            state[f"module.{own}"] = torch.full_like(value, 2)
+    load_backbone(resnet, state)
+    assert (resnet.layer0[6].weight == 2).all()
+    assert (resnet.layer4[2].bn3.running_var == 2).all()
+
+
+def test_a_wrong_backbone_file_names_its_keys() -> None:
+    resnet = create_backbone("resnet50")
+    state = {k: v for k, v in resnet.state_dict().items() if "layer0" not in k}
+    state["conv1.weight"] = torch.zeros(64, 3, 7, 7)
+    with pytest.raises(WeightsError, match=r"misses layer0\.1\.weight.*resnet50_v2"):
+        load_backbone(resnet, state)
+    small = create_backbone("small")
+    with pytest.raises(WeightsError, match=r"unknown extra"):
+        load_backbone(small, {**small.state_dict(), "extra": torch.zeros(1)})
+    with pytest.raises(WeightsError, match=r"other shapes at layer0\.0\.weight"):
+        load_backbone(small, {**small.state_dict(), "layer0.0.weight": torch.zeros(1)})
+
+
+def test_unknown_names_and_options() -> None:
+    with pytest.raises(UsageError, match="did you mean 'resnet50'"):
+        create_backbone("resnet5")
+    with pytest.raises(UsageError, match="does not take"):
+        create_backbone("resnet50", {"width": 3})
+    with pytest.raises(UsageError, match="heads that divide"):
+        create_backbone("dinov2_vitb14", {**TINY, "heads": 5})
+
+
+def test_dinov2_equals_transformers() -> None:
+    """The same tiny network in Hugging Face's code, at another size than the position code's."""
+    transformers = pytest.importorskip("transformers")
+    config = transformers.Dinov2Config(
+        hidden_size=24, num_hidden_layers=6, num_attention_heads=2, patch_size=14, image_size=56, layerscale_value=0.7
+    )
+    torch.manual_seed(0)
+    theirs = transformers.Dinov2Model(config).eval()
+    for parameter in theirs.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    state = theirs.state_dict()
+    parts = (("q_proj", "query"), ("k_proj", "key"), ("v_proj", "value"))
+
+    def either(now: str, past: str) -> torch.Tensor:
+        """transformers 5 renamed its attention."""
+        return state[now] if now in state else state[past]
+
+    own = {
+        "cls_token": state["embeddings.cls_token"],
+        "mask_token": state["embeddings.mask_token"],
+        "pos_embed": state["embeddings.position_embeddings"],
+    }
+    for kind in ("weight", "bias"):
+        own[f"patch_embed.proj.{kind}"] = state[f"embeddings.patch_embeddings.projection.{kind}"]
+        own[f"norm.{kind}"] = state[f"layernorm.{kind}"]
+        for i in range(6):
+            old, new = f"encoder.layer.{i}", f"blocks.{i}"
+            own[f"{new}.attn.qkv.{kind}"] = torch.cat(
+                [
+                    either(f"{old}.attention.{now}.{kind}", f"{old}.attention.attention.{past}.{kind}")
+                    for now, past in parts
+                ]
+            )
+            own[f"{new}.attn.proj.{kind}"] = either(
+                f"{old}.attention.o_proj.{kind}", f"{old}.attention.output.dense.{kind}"
+            )
+            for part in ("norm1", "norm2", "mlp.fc1", "mlp.fc2"):
+                own[f"{new}.{part}.{kind}"] = state[f"{old}.{part}.{kind}"]
+            own[f"{new}.ls1.gamma"] = state[f"{old}.layer_scale1.lambda1"]
+            own[f"{new}.ls2.gamma"] = state[f"{old}.layer_scale2.lambda1"]
+    backbone = create_backbone("dinov2_vitb14", TINY)
+    load_backbone(backbone, own)
+    # At another size the position codes differ a little: DINOv2 interpolates by a factor, transformers to a size.
+    for size, near in (((56, 56), 1e-5), ((70, 84), 1e-2)):
+        images = torch.rand(2, 3, *size, generator=torch.Generator().manual_seed(1))
+        with torch.no_grad():
+            expected = theirs(images, output_hidden_states=True)
+            features = backbone(images)
+        for found, tokens in (
+            (features.middle, expected.hidden_states[3]),
+            (features.deep, expected.hidden_states[5]),
+            (features.top, expected.last_hidden_state),
+        ):
+            wanted = tokens[:, 1:].transpose(1, 2).reshape(found.shape)
+            assert (found - wanted).abs().max() <= near * wanted.abs().max()
+
+
+def test_dinov2_registers_and_top() -> None:
+    backbone = create_backbone("dinov2_vitb14", {**TINY, "registers": 4})
+    assert backbone.register_tokens.shape == (1, 4, 24)
+    assert backbone.position(torch.Size((5, 6))).shape == (1, 31, 24)
+    features = backbone(torch.rand(1, 3, 50, 60))
+    assert features.top.shape == (1, 24, 4, 4)
+    assert backbone.top(features, torch.zeros(1, 1, 4, 4)) is features.top
+    with pytest.raises(UsageError, match="without their top map"):
+        backbone.top(BackboneFeatures(features.middle, features.deep))
+
+
+def test_prior_mask_by_loops() -> None:
+    rng = np.random.default_rng(0)
+    query, support = rng.normal(size=(2, 5, 3, 4)), rng.normal(size=(4, 5, 3, 4))
+    mask = (rng.random((4, 1, 3, 4)) > 0.5).astype(np.float64)
+    expected = np.zeros((2, 1, 3, 4))
+    for b in range(2):
+        for y in range(3):
+            for x in range(4):
+                q = query[b, :, y, x]
+                for s in (2 * b, 2 * b + 1):
+                    vectors = (support[s] * mask[s]).reshape(5, -1).T
+                    cosine = vectors @ q / (np.linalg.norm(vectors, axis=1) * np.linalg.norm(q) + 1e-7)
+                    expected[b, 0, y, x] += cosine.max() / 2
+    found = prior_mask(*(torch.from_numpy(a) for a in (query, support, mask)))
+    assert np.abs(found.numpy() - expected).max() < 1e-12
+
+
+def test_prior_mask_finds_itself_and_nothing_in_an_empty_mask() -> None:
+    features = torch.randn(1, 8, 6, 6, generator=torch.Generator().manual_seed(0))
+    assert torch.allclose(prior_mask(features, features, torch.ones(1, 1, 6, 6)), torch.ones(1, 1, 6, 6), atol=1e-5)
+    assert not prior_mask(features, features, torch.zeros(1, 1, 6, 6)).any()
+    with pytest.raises(UsageError):
+        prior_mask(features, features[:0], torch.zeros(0, 1, 6, 6))
