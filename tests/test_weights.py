@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
+from conftest import shared
 
 from cli import main
 from icvos.errors import InputError, LockedError, UsageError, WeightsError
@@ -65,7 +66,8 @@ def server() -> Iterator[Server]:
             pass
 
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as service:
-        threading.Thread(target=service.serve_forever, daemon=True).start()
+        service.handle_error = lambda *_: None  # type: ignore[method-assign]  # a client that hangs up is expected
+        threading.Thread(target=service.serve_forever, args=(0.02,), daemon=True).start()
         state.url = f"http://127.0.0.1:{service.server_address[1]}"
         yield state
         service.shutdown()
@@ -302,3 +304,15 @@ def test_state_round_trips(tmp_path: Path) -> None:
     first = (tmp_path / "a.safetensors").read_bytes()
     weights.save_state(tmp_path / "a.safetensors", dict(reversed(state.items())), metadata={"k": "v"})
     assert (tmp_path / "a.safetensors").read_bytes() == first  # the content alone decides
+
+
+def test_table_says_what_was_read() -> None:
+    """Every hash and exact size stands in the facts beside its file's name."""
+    text = shared("facts", "weights.md").read_text(encoding="utf-8")
+    lines = text.splitlines()
+    for one in CHECKPOINTS.values():
+        if not one.sha256:
+            continue
+        near = [" ".join(lines[i : i + 2]) for i, line in enumerate(lines) if one.file in line]
+        assert any(one.sha256 in place for place in near), one.name
+        assert one.size is None or any(str(one.size) in place for place in near), one.name
