@@ -1,6 +1,6 @@
 """COCO 2014 and 2017: instances of one split, and class-level masks from them.
 
-Layout: ``annotations/instances_<split>.json`` and ``<split>/<file name>`` (2014 names hold ``COCO_<split>_``; 2017 names
+Layout: ``annotations/instances_<split>.json`` and ``<split>/<file name>``; 2014 names begin with ``COCO_<split>_``, 2017 names
 do not). Polygons, crowd regions as RLE, grey images and images without annotations occur in the real files.
 """
 
