@@ -64,10 +64,12 @@ def _pattern(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
 def texture(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
     """Draw a texture: (height, width, 3) uint8 RGB."""
     first, second, third = _colours(rng)
-    part = _pattern(rng, height, width)[..., None].astype(np.float32)
-    light = fractal(rng, height, width, coarse=2, octaves=5)[..., None]
-    colour = first + part * (second - first)
-    colour += (light - 0.5) * ((third - first) * 0.5 + 45)
+    part = _pattern(rng, height, width).astype(np.float32)
+    light = fractal(rng, height, width, coarse=2, octaves=5)
+    # first + part * (second - first) + (light - 0.5) * (half the way to the third, and brighter), at each pixel.
+    tint = (third - first) * 0.5 + 45
+    mix = np.stack([second - first, tint, first - 0.5 * tint], axis=1)
+    colour = cv2.transform(cv2.merge([part, light]), mix)
     return np.clip(colour, 0, 255).astype(np.uint8)
 
 
@@ -78,15 +80,17 @@ def make_sprite(family: Family, size: int, rng: np.random.Generator) -> np.ndarr
     inside = alpha.astype(np.float32) / 255
     round_edge = cv2.GaussianBlur(inside, (0, 0), size * 0.045)
     turn = rng.uniform(0, 2 * np.pi)
-    slope = np.cos(turn) * cv2.Sobel(round_edge, cv2.CV_32F, 1, 0) + np.sin(turn) * cv2.Sobel(
-        round_edge, cv2.CV_32F, 0, 1
-    )
-    colour *= 1 + np.clip(slope * size * rng.uniform(0.0, 0.05), -0.55, 0.55)[..., None]
+    across, down = (cv2.Sobel(round_edge, cv2.CV_32F, *axis) for axis in ((1, 0), (0, 1)))
+    slope = np.cos(turn) * across + np.sin(turn) * down
+    shade = (1 + np.clip(slope * size * rng.uniform(0.0, 0.05), -0.55, 0.55)).astype(np.float32)
+    added = np.zeros_like(shade)
     if rng.random() < 0.6:
         # A rim in a lighter or darker tone, as a drawn contour.
-        rim = np.clip(1 - (cv2.GaussianBlur(inside, (0, 0), size * 0.018) - 0.5) * 2.2, 0, 1)[..., None] * 0.8
-        colour = colour * (1 - rim) + rim * (rng.uniform(0, 60) if rng.random() < 0.7 else rng.uniform(200, 255))
+        rim = np.clip(1 - (cv2.GaussianBlur(inside, (0, 0), size * 0.018) - 0.5) * 2.2, 0, 1) * 0.8
+        shade *= 1 - rim
+        added = rim * np.float32(rng.uniform(0, 60) if rng.random() < 0.7 else rng.uniform(200, 255))
+    painted = cv2.add(cv2.multiply(colour, cv2.merge([shade, shade, shade])), cv2.merge([added, added, added]))
     sprite = np.empty((size, size, 4), np.uint8)
-    sprite[..., :3] = np.clip(colour, 0, 255) * inside[..., None]
+    sprite[..., :3] = cv2.multiply(np.clip(painted, 0, 255), cv2.merge([inside, inside, inside]))
     sprite[..., 3] = alpha
     return sprite

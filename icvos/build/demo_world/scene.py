@@ -92,13 +92,12 @@ class Scene:
     def _ground(self, index: int) -> np.ndarray:
         height, width = self.size
         if self.frames == 1:
-            return self.ground.astype(np.float32)
+            return self.ground.copy()
         x, y, zoom = self.camera[index]
         tall, wide = self.ground.shape[:2]
         matrix = np.array([[zoom, 0, width / 2 + x - zoom * wide / 2], [0, zoom, height / 2 + y - zoom * tall / 2]])
-        flags = cv2.INTER_LINEAR
-        return cv2.warpAffine(self.ground, matrix, (width, height), flags=flags, borderMode=cv2.BORDER_REFLECT).astype(
-            np.float32
+        return cv2.warpAffine(
+            self.ground, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT
         )
 
     def _paste(self, image: np.ndarray, labels: np.ndarray, actor: Actor, index: int) -> None:
@@ -119,25 +118,30 @@ class Scene:
         solid = patch[..., 3] > 127
         if np.hypot(*move) > 1.5:
             patch = cv2.filter2D(patch, -1, _streak(move))
-        paint = patch.astype(np.float32)
-        alpha = paint[..., 3:] * np.float32(1 / 255)
-        window = image[top:bottom, left:right]
+        keep = cv2.bitwise_not(patch[..., 3])
         if self.shadow:
             # Cast down and to the right; the patch is padded by more than the shadow's reach.
-            dark = cv2.GaussianBlur(alpha, (19, 19), 3)
-            window[3:, 2:] *= 1 - self.shadow * dark[:-3, :-2, None]
-        window *= 1 - alpha
-        window += paint[..., :3]
-        labels[top:bottom, left:right][solid] = actor.label
+            lit = cv2.convertScaleAbs(cv2.GaussianBlur(patch[..., 3], (19, 19), 3), alpha=-self.shadow, beta=255)
+            moved = np.full_like(keep, 255)
+            moved[3:, 2:] = lit[:-3, :-2]
+            keep = cv2.multiply(keep, moved, scale=1 / 255)
+        window = image[top:bottom, left:right]
+        kept = cv2.multiply(window, cv2.merge([keep, keep, keep]), scale=1 / 255)
+        cv2.add(kept, patch[..., :3], dst=kept)
+        window[...] = kept
+        np.copyto(labels[top:bottom, left:right], np.uint8(actor.label), where=solid)
 
     def _develop(self, image: np.ndarray, index: int) -> np.ndarray:
-        image *= np.float32(self.light[index])
         if self.beam is not None:
-            image *= self.beam[:, 5 * index : 5 * index + self.size[1], None]
+            beam = self.beam[:, 5 * index : 5 * index + self.size[1]] * np.float32(self.light[index])
+            lit = cv2.multiply(image, cv2.merge([beam, beam, beam]), dtype=cv2.CV_32F)
+        else:
+            lit = image * np.float32(self.light[index])
         if self.noise:
             rng = np.random.default_rng([self.seed, index])
-            image += rng.standard_normal((*self.size, 1), dtype=np.float32) * np.float32(self.noise)
-        return np.clip(image, 0, 255).astype(np.uint8)
+            grain = rng.standard_normal(self.size, dtype=np.float32) * np.float32(self.noise)
+            cv2.add(lit, cv2.merge([grain, grain, grain]), dst=lit)
+        return np.clip(lit, 0, 255).astype(np.uint8)
 
 
 def _streak(move: np.ndarray) -> np.ndarray:
