@@ -15,8 +15,8 @@ import cv2
 import numpy as np
 
 __all__ = [
-    "Family", "NamedFamily", "Outline", "Uniform", "circle", "draw_alpha", "ellipse", "polar", "polygon", "rect",
-    "regular", "rounded", "spline",
+    "Family", "NamedFamily", "Outline", "Uniform", "both", "circle", "draw_alpha", "ellipse", "polar", "rect",
+    "regular", "rounded", "spline", "turned",
 ]  # fmt: skip
 
 Points: TypeAlias = np.ndarray | Sequence[tuple[float, float]]
@@ -163,11 +163,6 @@ def polar(radii: np.ndarray, turn: float = -pi / 2, x: float = 0.0, y: float = 0
     return np.stack([x + r * np.cos(angles), y + r * np.sin(angles)], axis=1)
 
 
-def polygon(*points: tuple[float, float]) -> np.ndarray:
-    """Points as an array."""
-    return np.array(points, np.float64)
-
-
 def spline(points: Points, *, closed: bool = True, steps: int = 8) -> np.ndarray:
     """A smooth curve through points (centripetal enough: uniform Catmull-Rom)."""
     p = np.asarray(points, np.float64)
@@ -185,3 +180,15 @@ def spline(points: Points, *, closed: bool = True, steps: int = 8) -> np.ndarray
     )
     curve = curve.transpose(1, 0, 2).reshape(-1, 2)
     return curve if closed else np.concatenate([curve, p[-1:]])
+
+
+def turned(points: np.ndarray, turn: float) -> np.ndarray:
+    """Points turned about the origin, by radians."""
+    cos, sin = np.cos(turn), np.sin(turn)
+    return points @ np.array([[cos, sin], [-sin, cos]])
+
+
+def both(outline: Outline, points: Points) -> None:
+    """Add a polygon and its mirror image."""
+    array = np.asarray(points, np.float64)
+    outline.fill(array).fill(array * (-1, 1))
