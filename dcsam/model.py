@@ -331,7 +331,9 @@ class DCSAM(nn.Module):
             support: Of B samples, or of one, for all queries.
             query: Of B images, or of one, for all samples.
             decode: Takes (B, 2N or N, C) tokens, gives (B, 1, H', W') logits of masks on the query images. Called once;
-                the coarse mask passes no gradient.
+                the coarse mask passes no gradient. The grid takes the nearest pixel of the thresholded mask, so H' and
+                the way up to it matter a little: the public code goes from SAM's 256 to 512, with corners aligned on
+                images and not aligned on video.
             point_embeddings: See ``tokens``.
         """
         batch = max(len(support), len(query))

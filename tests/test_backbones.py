@@ -115,7 +115,7 @@ def test_unknown_names_and_options() -> None:
         create_backbone("dinov2_vitb14", {**TINY, "heads": 5})
 
 
-def test_dinov2_equals_transformers() -> None:
+def test_dinov2_equals_transformers(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same tiny network in Hugging Face's code, at another size than the position code's."""
     transformers = pytest.importorskip("transformers")
     config = transformers.Dinov2Config(
@@ -157,19 +157,44 @@ def test_dinov2_equals_transformers() -> None:
             own[f"{new}.ls2.gamma"] = state[f"{old}.layer_scale2.lambda1"]
     backbone = create_backbone("dinov2_vitb14", TINY)
     load_backbone(backbone, own)
-    # At another size the position codes differ a little: DINOv2 interpolates by a factor, transformers to a size.
-    for size, near in (((56, 56), 1e-5), ((70, 84), 1e-2)):
+    for size in ((56, 56), (70, 84)):
         images = torch.rand(2, 3, *size, generator=torch.Generator().manual_seed(1))
         with torch.no_grad():
             expected = theirs(images, output_hidden_states=True)
+            # At another size DINOv2 interpolates the position code by a factor, transformers to a size: theirs here.
+            code = theirs.embeddings.interpolate_pos_encoding(torch.zeros(1, 31, 24), *size)
+            monkeypatch.setattr(backbone, "position", lambda grid, code=code: code)
             features = backbone(images)
+            monkeypatch.undo()
         for found, tokens in (
             (features.middle, expected.hidden_states[3]),
             (features.deep, expected.hidden_states[5]),
             (features.top, expected.last_hidden_state),
         ):
             wanted = tokens[:, 1:].transpose(1, 2).reshape(found.shape)
-            assert (found - wanted).abs().max() <= near * wanted.abs().max()
+            assert (found - wanted).abs().max() <= 1e-5 * wanted.abs().max()
+
+
+# Official settings: factor (n + 0.1) / side without registers; size and antialiasing with them.
+@pytest.mark.parametrize(("registers", "added", "sharpness"), [(0, 0.1, -0.75), (4, 0.0, -0.5)])
+def test_dinov2_position_code_by_hand(registers: int, added: float, sharpness: float) -> None:
+    side, count = 16, 24
+    backbone = create_backbone("dinov2_vitb14", {**TINY, "pretrain_size": side * 14, "registers": registers})
+    stored = torch.randn(side, generator=torch.Generator().manual_seed(0))
+    backbone.pos_embed[0, 1:] = stored.repeat_interleave(side)[:, None]
+    code = backbone.position(torch.Size((count, side)))[0, 1:, 0].unflatten(0, (count, side))
+
+    def kernel(x: float) -> float:
+        """Keys' cubic; Pillow's and antialiased torch's sharpness is -0.5, plain torch's -0.75."""
+        a, x = sharpness, abs(x)
+        return (a + 2) * x**3 - (a + 3) * x**2 + 1 if x <= 1 else a * x**3 - 5 * a * x**2 + 8 * a * x - 4 * a
+
+    for row in range(4, count - 4):
+        source = (row + 0.5) * side / (count + added) - 0.5
+        around = range(int(source) - 1, int(source) + 3)
+        expected = sum(kernel(source - i) * float(stored[i]) for i in around)
+        assert float(code[row, 8]) == pytest.approx(expected, abs=1e-4)
+    assert torch.equal(backbone.position(torch.Size((side, side))), backbone.pos_embed)
 
 
 def test_dinov2_registers_and_top() -> None:

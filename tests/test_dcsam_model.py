@@ -405,6 +405,16 @@ def test_the_caller_sets_the_grad_mode() -> None:
         both_stages(model)
 
 
+def test_bfloat16_autocast_stays_near() -> None:
+    model = make(cyclic=False)
+    with torch.no_grad():
+        exact = both_stages(model)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            near = both_stages(model)
+    assert (near.first.positive.float() - exact.first.positive).abs().max() < 0.1
+    assert near.prompts.positive.isfinite().all()
+
+
 def test_dropout_only_in_training() -> None:
     model = make()
     assert same(both_stages(model).prompts, both_stages(model).prompts, atol=0)

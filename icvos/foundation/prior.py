@@ -35,16 +35,19 @@ def prior_mask(query: Tensor, support: Tensor, mask: Tensor, *, eps: float = 1e-
     if not batch or not count or count % batch or count != len(mask) or query.shape[1] != support.shape[1]:
         raise UsageError(f"{count} supports with {len(mask)} masks for {batch} queries", expected="n of both a query")
     shots = count // batch
-    weight = mask.to(query.dtype)
-    if weight.shape[-2:] != support.shape[-2:]:
-        weight = F.interpolate(weight, support.shape[-2:], mode="bilinear", align_corners=True)
-    masked = (support * weight).unflatten(0, (batch, shots)).flatten(3)
-    flat = query.flatten(2)
-    norm = flat.norm(dim=1, keepdim=True)
-    total = torch.zeros_like(norm)
-    # A support at a time: the products of all at once would be n * (h * w)^2 floats a query.
-    for shot in masked.unbind(1):
-        product = shot.transpose(1, 2) @ flat
-        cosine = product / (shot.norm(dim=1).unsqueeze(2) @ norm + eps)
-        total = total + cosine.amax(dim=1, keepdim=True)
-    return (total / shots).unflatten(2, query.shape[-2:])
+    # Under autocast too: in bfloat16 the eps and most of the cosine's digits would be lost.
+    with torch.autocast(query.device.type, enabled=False):
+        query, support = (x.float() if x.dtype in (torch.float16, torch.bfloat16) else x for x in (query, support))
+        weight = mask.to(query.dtype)
+        if weight.shape[-2:] != support.shape[-2:]:
+            weight = F.interpolate(weight, support.shape[-2:], mode="bilinear", align_corners=True)
+        masked = (support * weight).unflatten(0, (batch, shots)).flatten(3)
+        flat = query.flatten(2)
+        norm = flat.norm(dim=1, keepdim=True)
+        total = torch.zeros_like(norm)
+        # A support at a time: the products of all at once would be n * (h * w)^2 floats a query.
+        for shot in masked.unbind(1):
+            product = shot.transpose(1, 2) @ flat
+            cosine = product / (shot.norm(dim=1).unsqueeze(2) @ norm + eps)
+            total = total + cosine.amax(dim=1, keepdim=True)
+        return (total / shots).unflatten(2, query.shape[-2:])
