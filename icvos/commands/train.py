@@ -132,7 +132,7 @@ def _dry_run(trainer: Any) -> None:
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     seconds = time.perf_counter() - begin
     click.echo(
-        f"one step: loss {values['loss']:.4f}, {seconds:.2f} s ({wait:.2f} s of it waiting), peak memory {peak:.2f} GiB; "
+        f"one step: loss {values['loss']:.4f}, {seconds:.2f} s ({wait:.2f} s waiting), peak memory {peak:.2f} GiB; "
         f"{trainer.steps:,} steps would take about {seconds * trainer.steps / 3600:.1f} h"
     )
 

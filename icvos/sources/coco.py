@@ -1,7 +1,7 @@
 """COCO 2014 and 2017: instances of one split, and class-level masks from them.
 
 Layout: ``annotations/instances_<split>.json`` and ``<split>/<file name>``. Names of 2014 begin with ``COCO_<split>_``,
-those of 2017 do not. Polygons, crowd regions as RLE, grey images and images without annotations occur in the real files.
+those of 2017 do not. Real files hold polygons, crowd regions as RLE, grey images and images without annotations.
 """
 
 from __future__ import annotations

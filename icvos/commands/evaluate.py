@@ -1,0 +1,101 @@
+"""icvos evaluate: run a model on a benchmark and score it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from icvos.commands.options import model_options, parse_weights
+
+
+def _shard(context: click.Context, parameter: click.Parameter, value: str | None) -> tuple[int, int] | None:
+    if value is None:
+        return None
+    index, slash, count = value.partition("/")
+    if not (slash and index.isdigit() and count.isdigit() and 1 <= int(index) <= int(count)):
+        raise click.BadParameter(f"'{value}' is no shard; expected i/N with i from 1 to N")
+    return int(index), int(count)
+
+
+@click.command()
+@click.option("--model", "spec", required=True, help="A name (icvos models list), module:Class, or file.py:Class.")
+@click.option(
+    "--benchmark", default="demo", show_default=True, help="A built benchmark's folder, or demo[/coco-20i|/pascal-5i]."
+)
+@click.option("--out", type=click.Path(path_type=Path), help="The run's folder; default runs/BENCHMARK/MODEL.")
+@click.option("--protocol", default="", help="native (default) or paper; fss-native (default) or fss-paper on images.")
+@click.option("--shots", default=1, show_default=True, type=click.IntRange(1), help="Supports shown of each episode.")
+@click.option("--seed", default=0, show_default=True, help="Of what models draw.")
+@click.option("--workers", default=1, show_default=True, type=click.IntRange(1), help="Processes.")
+@click.option("--timeout", type=click.FloatRange(0, min_open=True), help="Seconds that an episode may take.")
+@click.option("--shard", callback=_shard, metavar="I/N", help="Only this part of the videos; join with icvos merge.")
+@click.option("--save-masks", is_flag=True, help="Keep the predicted masks in the run's folder.")
+@click.option("--limit-episodes", type=click.IntRange(1), help="Only the first so many; such a run is never ranked.")
+@click.option("--limit-frames", type=click.IntRange(1), help="Only so many frames of each video; never ranked.")
+@model_options
+def command(
+    spec: str, benchmark: str, out: Path | None, settings: tuple[str, ...], weights: tuple[str, ...], device: str,
+    **values: Any,
+) -> None:  # fmt: skip
+    """Run a model on a benchmark, score it, and write a run folder.
+
+    The same command again continues a run that was stopped, or prints the result of one that is complete.
+    Exit status 1 if an episode failed.
+    """
+    from icvos.commands.show import progress_bar, summary_table
+    from icvos.evaluation.records import read_run
+    from icvos.evaluation.runner import RunOptions, open_benchmark, run_model
+    from icvos.evaluation.workers import ModelSpec
+    from icvos.models.registry import create, parse_options, resolve
+
+    files = parse_weights(weights)
+    chosen = parse_options(resolve(spec), settings)
+    options = RunOptions(**values)
+    opened, demo = open_benchmark(benchmark)
+    _check_device(device)
+    model = create(spec, device=device, weights=files, options=chosen, demo=demo)
+    with progress_bar(f"{type(model).info.name} on {opened.name}") as advance:
+        place, result = run_model(
+            model, opened, options, out=out, settings=chosen,
+            spec=ModelSpec(spec, device, {k: str(v) for k, v in model.weights.items()}, chosen, demo), progress=advance,
+        )  # fmt: skip
+    run = read_run(place)
+    summary_table([(place, run, result)])
+    click.echo(f"run: {place}")
+    if result["summary"]["failed"]:
+        click.echo(f"{result['summary']['failed']} of {result['summary']['episodes']} episodes failed:", err=True)
+        _failures(place)
+        raise SystemExit(1)
+
+
+def _check_device(device: str) -> None:
+    from icvos.errors import UsageError
+
+    kind, _, index = device.partition(":")
+    if kind == "cpu" and not index:
+        return
+    if kind != "cuda" or (index and not index.isdigit()):
+        raise UsageError(f"no device '{device}'", expected="cpu, cuda or cuda:N")
+    try:
+        import torch
+    except ModuleNotFoundError:
+        raise UsageError("a CUDA device needs torch", fix="pip install 'icvos[torch]'") from None
+    if not torch.cuda.is_available() or int(index or 0) >= torch.cuda.device_count():
+        raise UsageError(
+            f"device '{device}' is not there", fix="icvos doctor shows the devices; --device cpu always works"
+        )
+
+
+def _failures(place: Path, most: int = 5) -> None:
+    import json
+
+    lines = (place / "episodes.jsonl").read_text(encoding="utf-8").splitlines()
+    records = {record["id"]: record for record in map(json.loads, lines)}
+    failed = [record for record in records.values() if record.get("error")]
+    for record in failed[:most]:
+        click.echo(f"  {record['id']}: {record['error'][:200]}", err=True)
+    if len(failed) > most:
+        click.echo(f"  … and {len(failed) - most} more in {place / 'episodes.jsonl'}", err=True)
+    click.echo("the same command again tries them again", err=True)

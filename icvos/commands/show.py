@@ -1,0 +1,65 @@
+"""Progress bars and summary tables that several commands print."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+__all__ = ["number", "progress_bar", "summary_table"]
+
+
+@contextmanager
+def progress_bar(title: str) -> Iterator[Callable[[int, int, Mapping[str, Any] | None], None]]:
+    """Show a bar on standard error while the block runs; yields what advances it: (done, all, last record)."""
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn(),
+        TextColumn("{task.fields[last]}"),
+    )  # fmt: skip
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        row = bar.add_task(title, total=None, last="")
+
+        def advance(done: int, total: int, record: Mapping[str, Any] | None) -> None:
+            last = ""
+            if record is not None and record.get("error"):
+                last = "failed"
+            elif record is not None and record.get("J") is not None:
+                last = f"J&F {(record['J'] + record['F']) / 2:.1f}"
+            bar.update(row, completed=done, total=total, last=last)
+
+        yield advance
+
+
+def number(value: float | None, digits: int = 2) -> str:
+    """Return a figure for a table; what does not apply is a dash."""
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
+def summary_table(runs: Sequence[tuple[Path, Mapping[str, Any], Mapping[str, Any]]]) -> None:
+    """Print one line a run: (folder, run.json, result.json)."""
+    from rich.console import Console
+    from rich.table import Table
+
+    first = runs[0][2]
+    image = first["summary"]["mIoU"] is not None
+    names = ("mIoU", "FB_IoU", "mean_IoU") if image else ("J", "F", "J&F", "J_visible", "F_visible", "absent_correct")
+    title = f"{first['benchmark']['name']} {first['benchmark']['version'] or ''}, protocol {first['protocol']['name']}"
+    table = Table("model", *(name.replace("_", " ") for name in names), "fps", "episodes", "failed", title=title)
+    for _, run, result in runs:
+        summary = result["summary"]
+        table.add_row(
+            result["model"]["name"], *(number(summary[name]) for name in names), number(run.get("fps"), 1),
+            str(summary["episodes"]), str(summary["failed"]),
+        )  # fmt: skip
+    Console().print(table)

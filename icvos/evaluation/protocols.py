@@ -1,0 +1,94 @@
+"""Protocols: which frames count, at what size, and how what is scored becomes one number."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from icvos.errors import UsageError, did_you_mean
+
+__all__ = ["PROTOCOLS", "Protocol", "nearest_resize", "protocol", "resize_image"]
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """A way to evaluate.
+
+    Attributes:
+        name: As in ``--protocol``.
+        kind: ``video`` (episodes of a video benchmark), ``sequence`` (objects of label maps) or ``image`` (few-shot).
+        size: (H, W) to which images and masks are resized before the model sees them and before scoring, or None.
+        max_frames: Only the first so many frames, or None.
+        skip_ends: Whether the first and last frame are dropped.
+        ignore: Whether ignored pixels leave prediction and ground truth (few-shot).
+        text: One line for tables.
+    """
+
+    name: str
+    kind: str
+    size: tuple[int, int] | None = None
+    max_frames: int | None = None
+    skip_ends: bool = False
+    ignore: bool = True
+    text: str = ""
+
+    def frames(self, count: int) -> range:
+        """Return the frames that are scored of a video with ``count``: they depend on the ground truth alone."""
+        shown = count if self.max_frames is None else min(count, self.max_frames)
+        return range(1, max(shown - 1, 1)) if self.skip_ends else range(shown)
+
+
+PROTOCOLS = {
+    p.name: p
+    for p in (
+        Protocol("native", "video", text="full resolution, every frame from frame 0"),
+        Protocol("paper", "video", size=(512, 512), max_frames=512, text="512x512, first 512 frames, as published"),
+        Protocol(
+            "davis-2017", "sequence", skip_ends=True, text="official semi-supervised: first and last frame dropped"
+        ),
+        Protocol("fss-paper", "image", size=(512, 512), text="few-shot at 512x512, 1,000 episodes a fold"),
+        Protocol("fss-native", "image", text="few-shot at full size, every query and category once"),
+    )
+}
+
+
+def protocol(name: str, kind: str | None = None) -> Protocol:
+    """Return a protocol by name.
+
+    Args:
+        name: A key of ``PROTOCOLS``.
+        kind: The kind it must be of, or None.
+
+    Raises:
+        UsageError: Unknown, or of another kind.
+    """
+    if name not in PROTOCOLS:
+        raise UsageError(f"no protocol '{name}'", fix=did_you_mean(name, PROTOCOLS))
+    found = PROTOCOLS[name]
+    if kind is not None and found.kind != kind:
+        fits = ", ".join(p.name for p in PROTOCOLS.values() if p.kind == kind)
+        raise UsageError(f"protocol '{name}' does not fit this benchmark", expected=fits)
+    return found
+
+
+def nearest_resize(labels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Resize (H, W) labels by ``src = floor(dst * in / out)``: torch's ``nearest``, not Pillow's.
+
+    Torch computes the index in float32, which is exact where ``out`` is a power of two, as 512 is.
+    """
+    height, width = labels.shape
+    if (height, width) == tuple(size):
+        return labels
+    rows = np.arange(size[0]) * height // size[0]
+    columns = np.arange(size[1]) * width // size[1]
+    return labels[rows[:, None], columns[None, :]]
+
+
+def resize_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Resize (H, W, 3) uint8 RGB with Pillow's bilinear filter, as torchvision resizes a PIL image."""
+    if image.shape[:2] == tuple(size):
+        return image
+    from PIL import Image
+
+    return np.array(Image.fromarray(image).resize((size[1], size[0]), Image.Resampling.BILINEAR))

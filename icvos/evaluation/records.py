@@ -1,0 +1,188 @@
+"""The run folder: ``run.json``, ``episodes.jsonl``, ``frames/`` and ``result.json``, resumable after any kill."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from icvos.errors import RunError
+from icvos.files import atomic_write, lock_folder, read_json, write_json
+
+__all__ = ["RESULT_SCHEMA", "RUN_SCHEMA", "RunFolder", "key_hash", "read_result", "read_run"]
+
+RUN_SCHEMA = "icvos-run/1"
+RESULT_SCHEMA = "icvos-result/1"
+
+
+def key_hash(key: Mapping[str, Any]) -> str:
+    """Return a short hash of a reuse key."""
+    return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def read_run(folder: Path) -> dict[str, Any]:
+    """Read ``run.json``.
+
+    Raises:
+        RunError: The folder is no run, or of another schema.
+    """
+    folder = Path(folder)
+    if not (folder / "run.json").is_file():
+        raise RunError("no run here", where=folder, expected="a folder with run.json, as icvos evaluate makes it")
+    run = read_json(folder / "run.json", RunError)
+    if not isinstance(run, dict) or run.get("schema") != RUN_SCHEMA:
+        raise RunError("run.json is of another schema", where=folder / "run.json", expected=RUN_SCHEMA)
+    for name in ("key", "model", "benchmark"):
+        if not isinstance(run.get(name), dict):
+            raise RunError(f"'{name}' is missing", where=folder / "run.json", fix="evaluate again into another --out")
+    return run
+
+
+def read_result(folder: Path) -> dict[str, Any]:
+    """Read ``result.json``.
+
+    Raises:
+        RunError: Missing, or of another schema.
+    """
+    path = Path(folder) / "result.json"
+    if not path.is_file():
+        raise RunError("the run has no result yet", where=folder, fix="run the same icvos evaluate again to finish it")
+    result = read_json(path, RunError)
+    good = isinstance(result, dict) and result.get("schema") == RESULT_SCHEMA
+    if not good or not all(isinstance(result.get(name), dict) for name in ("summary", "model", "benchmark")):
+        raise RunError("result.json is of another schema", where=path, expected=RESULT_SCHEMA)
+    return result
+
+
+def _finite(value: Any) -> bool:
+    return value is None or (isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value))
+
+
+class RunFolder:
+    """One run's folder; made by ``open``. Only one process writes to it at a time."""
+
+    def __init__(self, root: Path, run: dict[str, Any]) -> None:
+        self.root = root
+        self.run = run
+        self._stream: IO[str] | None = None
+
+    @classmethod
+    @contextmanager
+    def open(cls, root: Path, run: dict[str, Any], *, set_aside: bool = True) -> Iterator[RunFolder]:
+        """Open a folder for writing, locked: a new run, or the same run again.
+
+        Args:
+            root: Absent, empty, or a folder of the same run.
+            run: What ``run.json`` shall say; ``run["key"]`` decides whether a record is reused.
+            set_aside: A run of the same model and benchmark with another key (an edited method, other weights) is
+                renamed to ``ROOT.old1``, …; otherwise it is refused.
+
+        Raises:
+            RunError: Something else is there.
+            LockedError: Another process writes there.
+        """
+        root = Path(os.path.abspath(root))  # noqa: PTH100 - symlinks stay as they are named
+        with lock_folder(root):
+            if root.exists() and not root.is_dir():
+                raise RunError("a file is in the way", where=root, fix="choose another --out")
+            if root.is_dir() and any(root.iterdir()):
+                there = read_run(root)
+                if there["key"] != run["key"]:
+                    if not set_aside or any(
+                        there[part].get("name") != run[part]["name"] for part in ("model", "benchmark")
+                    ):
+                        raise RunError(
+                            f"another run is there ({_difference(there['key'], run['key'])})",
+                            where=root,
+                            fix="choose another --out",
+                        )
+                    _set_aside(root)
+                else:
+                    run = {**run, "start": there.get("start", run.get("start"))}
+            folder = cls(root, run)
+            root.mkdir(parents=True, exist_ok=True)
+            folder.write_run()
+            folder._stream = folder._open_lines()
+            try:
+                yield folder
+            finally:
+                folder._stream.close()
+                folder._stream = None
+
+    def write_run(self, **changes: Any) -> None:
+        """Write ``run.json``, with some values changed."""
+        self.run.update(changes)
+        write_json(self.root / "run.json", self.run)
+
+    def _open_lines(self) -> IO[str]:
+        path = self.root / "episodes.jsonl"
+        if path.exists():
+            # What a kill tore off would run into the next line.
+            data = path.read_bytes()
+            end = data.rfind(b"\n") + 1
+            if end < len(data):
+                os.truncate(path, end)
+        return path.open("a", encoding="utf-8", newline="\n")
+
+    def add(self, record: Mapping[str, Any], frames: Mapping[str, np.ndarray] | None = None) -> None:
+        """Append an episode's record; its frames' values are written first, so that a record is never without them."""
+        if self._stream is None:
+            raise RunError("the run is not open for writing", where=self.root)
+        if frames is not None:
+            with atomic_write(self.root / "frames" / f"{record['id']}.npz") as stream:
+                np.savez(stream, **dict(frames))  # type: ignore[arg-type]
+        self._stream.write(json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n")
+        self._stream.flush()
+
+    def records(self) -> dict[str, dict[str, Any]]:
+        """Return the records by id; the last line of an id wins, a torn last line is dropped.
+
+        Raises:
+            RunError: A line within is no record.
+        """
+        path = self.root / "episodes.jsonl"
+        out: dict[str, dict[str, Any]] = {}
+        if not path.exists():
+            return out
+        lines = path.read_bytes().split(b"\n")
+        for number, line in enumerate(lines[:-1], 1):
+            try:
+                record = json.loads(line)
+                good = isinstance(record, dict) and isinstance(record.get("id"), str)
+            except (ValueError, RecursionError):
+                good = False
+            if not good or not all(_finite(record.get(name)) for name in ("J", "F")):
+                raise RunError(f"line {number} is no record", where=path, fix="delete the line and resume")
+            out[record["id"]] = record
+        return out
+
+    def done(self, ids: Sequence[str]) -> set[str]:
+        """Return which of ``ids`` have a good record (failed ones are tried again)."""
+        records = self.records()
+        return {name for name in ids if name in records and not records[name].get("error")}
+
+    def write_result(self, result: Mapping[str, Any]) -> None:
+        """Write ``result.json``."""
+        write_json(self.root / "result.json", result)
+
+
+def _set_aside(root: Path) -> None:
+    number = 1
+    while (place := root.with_name(f"{root.name}.old{number}")).exists():
+        number += 1
+    root.rename(place)
+
+
+def _difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+    for name in sorted(set(old) | set(new)):
+        if old.get(name) != new.get(name):
+            a, b = str(old.get(name)), str(new.get(name))
+            return f"its {name.replace('_', ' ')} is {a[:60]}, not {b[:60]}"
+    return "the same key"
