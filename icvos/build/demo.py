@@ -48,7 +48,7 @@ def demo_raw(size: str, seed: int, out: Path, *, progress: Progress = _silent) -
         size: ``tiny``, ``default`` or ``large``.
         seed: Another seed is another world with the same kinds of things.
         out: A folder that is not there yet, or is empty.
-        progress: Called with a line for each thing written.
+        progress: Called with ``WHAT n of m`` for each thing written.
 
     Raises:
         UsageError: An unknown size, or a folder with something in it.
@@ -98,7 +98,7 @@ def ensure_demo(name: str = "demo", size: str = "default", *, seed: int = 0, pro
         name: One of ``DEMO_NAMES``.
         size: One of ``SIZE_NAMES``.
         seed: The world's seed.
-        progress: Called with a line for each thing done.
+        progress: Called with ``WHAT n of m`` for each thing drawn.
 
     Raises:
         UsageError: An unknown name or size.
@@ -173,8 +173,12 @@ def _build_ic_vos(raw: Path, out: Path, size: str, seed: int, progress: Progress
     rules = BuildRules(draws=plan.draws, shots=plan.shots, support_min_area=plan.support_min_area)
     prepared = prepare(sources, open_coco(raw / "coco", "val2014"), recipe=recipe, rules=rules)
     prepared.supports.licence = LICENCE
-    build_icvos(prepared, out, name=_name("demo", size, seed))
-    progress("demo")
+    build_icvos(
+        prepared,
+        out,
+        name=_name("demo", size, seed),
+        progress=lambda what, done, total: progress(f"demo: {what} {done} of {total}"),
+    )
 
 
 def _signed(recipe: Recipe, size: str, seed: int) -> Recipe:

@@ -34,8 +34,7 @@ def write_coco(root: Path, size: WorldSize, seed: int, progress: Callable[[str],
             images.append({"license": 1, "file_name": name, "coco_url": "", "height": height, "width": width,
                            "date_captured": "", "flickr_url": "", "id": image_id})  # fmt: skip
             annotations += _annotations(picture, labels, image_id, 1 + 100 * len(images))
-            if index % 100 == 99:
-                progress(f"coco {split} {index + 1} of {count}")
+            progress(f"coco {split} {index + 1} of {count}")
         categories = [
             {"supercategory": "drawn", "id": source, "name": name}
             for name, source in zip(COCO80.names, COCO80.source_ids)
@@ -46,7 +45,6 @@ def write_coco(root: Path, size: WorldSize, seed: int, progress: Callable[[str],
             {"info": info, "images": images, "licenses": [_LICENCE], "annotations": annotations,
              "categories": categories},
         )  # fmt: skip
-        progress(f"coco {split}")
 
 
 def _write(path: Path, image: np.ndarray, *, grey: bool) -> None:

@@ -28,7 +28,7 @@ def write_davis(root: Path, size: WorldSize, seed: int, progress: Callable[[str]
                 labels = _with_void(labels)
             write_image(root / "JPEGImages/480p" / name / f"{frame:05d}.jpg", image, quality=90)
             write_mask(root / "Annotations/480p" / name / f"{frame:05d}.png", labels, colours=True)
-        progress(f"davis {name}")
+        progress(f"davis {index + 1} of {len(plan)}")
     names = list(known)
     cut = len(names) - max(1, len(names) // 3)
     for split, part in (("train", names[:cut]), ("val", names[cut:])):

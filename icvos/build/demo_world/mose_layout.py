@@ -14,7 +14,8 @@ __all__ = ["write_lvos", "write_mose"]
 def write_mose(root: Path, size: WorldSize, seed: int, progress: Callable[[str], None]) -> Names:
     """Write ``train/JPEGImages/<8 hex>/00000.jpg`` and the same under ``Annotations``; return what is what."""
     known: Names = {}
-    for index, target in clips(size, seed, "mose"):
+    plan = clips(size, seed, "mose")
+    for index, target in plan:
         clip = make_clip(size, seed, "mose", index, target, extra_named=True)
         name = f"{(0x1CCA + 0x9E3779B1 * (index + 1)) & 0xFFFFFFFF:08x}"
         known[name] = dict(enumerate(clip.names, 1))
@@ -22,7 +23,7 @@ def write_mose(root: Path, size: WorldSize, seed: int, progress: Callable[[str],
             image, labels = clip.scene.frame(frame)
             write_image(root / "train/JPEGImages" / name / f"{frame:05d}.jpg", image, quality=90)
             write_mask(root / "train/Annotations" / name / f"{frame:05d}.png", labels, colours=True)
-        progress(f"mose {name}")
+        progress(f"mose {index + 1} of {len(plan)}")
     return known
 
 
@@ -49,7 +50,7 @@ def write_lvos(root: Path, size: WorldSize, seed: int, progress: Callable[[str],
             videos[name] = {"objects": {str(label): {"frame_range": {
                 "start": str(numbers[0]), "end": str(numbers[-1] + 5), "frame_nums": str(len(numbers))}}
                 for label, numbers in sorted(seen.items())}}  # fmt: skip
-            progress(f"lvos {name}")
+            progress(f"lvos {index + 1} of {len(plan)}")
         if part:
             write_json(root / split / f"{split}_meta.json", {"videos": videos})
     return known

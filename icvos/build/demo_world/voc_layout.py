@@ -46,11 +46,11 @@ def write_voc(root: Path, size: WorldSize, seed: int, progress: Callable[[str], 
         for folder, values in (("SegmentationClass", classes), ("SegmentationObject", instances)):
             write_mask(root / folder / f"{name}.png", np.where(void, 255, values), colours=True)
         lists["val" if index % 2 else "train"].append(name)
+        progress(f"voc {index + 1} of {size.voc}")
     lists["trainval"] = lists["train"] + lists["val"]
     for split, names in lists.items():
         with atomic_write(root / "ImageSets/Segmentation" / f"{split}.txt", "w") as stream:
             stream.write("".join(f"{name}\n" for name in sorted(names)))
-    progress("voc")
 
 
 def write_sbd(root: Path, size: WorldSize, seed: int, progress: Callable[[str], None]) -> None:
@@ -67,10 +67,10 @@ def write_sbd(root: Path, size: WorldSize, seed: int, progress: Callable[[str], 
             with atomic_write(base / folder / f"{name}.mat") as stream:
                 stream.write(mat_file(key, values))
         lists["val" if index % 4 == 3 else "train"].append(name)
+        progress(f"sbd {index + 1} of {size.voc}")
     for split, names in lists.items():
         with atomic_write(base / f"{split}.txt", "w") as stream:
             stream.write("".join(f"{name}\n" for name in names))
-    progress("sbd")
 
 
 def mat_file(name: str, segmentation: np.ndarray) -> bytes:
