@@ -276,7 +276,8 @@ class _Finish:
             "rules": prepared.rules.header(),
             "recipe_sha256": prepared.recipe.sha256,
             "licences": {
-                **{source.id: source.licence for source in prepared.sources}, "coco": prepared.supports.licence,
+                **{source.id: source.licence for source in sorted(prepared.sources, key=lambda source: source.id)},
+                "coco": prepared.supports.licence,
             },
         }  # fmt: skip
 
