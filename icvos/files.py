@@ -28,6 +28,7 @@ __all__ = [
     "IMAGE_SUFFIXES",
     "atomic_write",
     "check_id",
+    "decode_mask",
     "encode_mask",
     "file_sha256",
     "icvos_home",
@@ -140,10 +141,23 @@ def read_mask(path: str | os.PathLike[str], *, size: tuple[int, int] | None = No
     Raises:
         MaskError: Missing, truncated, RGB, 16-bit, with alpha, or of another size.
     """
+    path = Path(path)
+    return decode_mask(_read_bytes(path, "mask", MaskError), path, size=size)
+
+
+def decode_mask(data: bytes, where: str | Path, *, size: tuple[int, int] | None = None) -> np.ndarray:
+    """Decode the bytes of a label PNG; as ``read_mask``, ``where`` names them in errors.
+
+    Plain 8-bit PNGs are decoded by the compiled engine (and python-isal where it is installed); Pillow is the
+    definition, decodes all others and finds the words for what is wrong.
+    """
     from PIL import Image, UnidentifiedImageError
 
-    path = Path(path)
-    data = _read_bytes(path, "mask", MaskError)
+    from icvos.png import decode_labels
+
+    fast = decode_labels(data)
+    if fast is not None and (size is None or fast.shape == tuple(size)):
+        return fast
     try:
         with Image.open(io.BytesIO(data)) as picture:
             if picture.mode not in ("P", "L", "1"):
@@ -151,16 +165,16 @@ def read_mask(path: str | os.PathLike[str], *, size: tuple[int, int] | None = No
                     picture.mode, f"of mode {picture.mode}" + (" (16 bits or more)" if "I" in picture.mode else "")
                 )
                 raise MaskError(
-                    f"mask is {kind}", where=path, expected="an 8-bit palette or grey PNG whose values are object ids"
+                    f"mask is {kind}", where=where, expected="an 8-bit palette or grey PNG whose values are object ids"
                 )
             if size is not None and picture.size != (size[1], size[0]):
                 raise MaskError(
-                    f"mask is {picture.size[1]}x{picture.size[0]} (HxW)", where=path, expected=f"{size[0]}x{size[1]}"
+                    f"mask is {picture.size[1]}x{picture.size[0]} (HxW)", where=where, expected=f"{size[0]}x{size[1]}"
                 )
             labels = np.array(picture)
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as problem:
         raise MaskError(
-            f"mask cannot be decoded ({problem})", where=path, expected="a whole PNG", fix="fetch the file again"
+            f"mask cannot be decoded ({problem})", where=where, expected="a whole PNG", fix="fetch the file again"
         ) from None
     return labels.astype(np.uint8, copy=False)
 

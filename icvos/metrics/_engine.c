@@ -239,12 +239,69 @@ static PyObject *counts(PyObject *self, PyObject *args)
     Py_RETURN_NONE;
 }
 
+/* Undo PNG's row filters for 8-bit grey or palette rows: raw is height * (1 + width), out height * width. */
+static int unfilter_rows(const uint8_t *raw, int32_t height, int32_t width, uint8_t *out)
+{
+    for (int32_t y = 0; y < height; y++) {
+        const uint8_t *in = raw + (size_t)y * ((size_t)width + 1) + 1;
+        uint8_t *row = out + (size_t)y * width;
+        const uint8_t *up = y ? row - width : NULL;
+        switch (in[-1]) {
+        case 0:
+            memcpy(row, in, width);
+            break;
+        case 1:
+            for (int32_t x = 0; x < width; x++) row[x] = (uint8_t)(in[x] + (x ? row[x - 1] : 0));
+            break;
+        case 2:
+            for (int32_t x = 0; x < width; x++) row[x] = (uint8_t)(in[x] + (up ? up[x] : 0));
+            break;
+        case 3:
+            for (int32_t x = 0; x < width; x++)
+                row[x] = (uint8_t)(in[x] + (((x ? row[x - 1] : 0) + (up ? up[x] : 0)) >> 1));
+            break;
+        case 4:
+            for (int32_t x = 0; x < width; x++) {
+                const int a = x ? row[x - 1] : 0, b = up ? up[x] : 0, c = x && up ? up[x - 1] : 0;
+                const int p = a + b - c, pa = abs(p - a), pb = abs(p - b), pc = abs(p - c);
+                row[x] = (uint8_t)(in[x] + (pa <= pb && pa <= pc ? a : pb <= pc ? b : c));
+            }
+            break;
+        default:
+            return -1;
+        }
+    }
+    return 0;
+}
+
+static PyObject *unfilter(PyObject *self, PyObject *args)
+{
+    Py_buffer raw, out;
+    int height, width, failed = 0;
+    (void)self;
+    if (!PyArg_ParseTuple(args, "y*iiw*", &raw, &height, &width, &out)) return NULL;
+    if (height < 0 || width < 0 || raw.len != (int64_t)height * ((int64_t)width + 1)
+        || out.len != (int64_t)height * width) {
+        PyErr_SetString(PyExc_ValueError, "buffers do not fit the sizes given");
+    } else {
+        Py_BEGIN_ALLOW_THREADS
+        failed = unfilter_rows(raw.buf, height, width, out.buf);
+        Py_END_ALLOW_THREADS
+        if (failed) PyErr_SetString(PyExc_ValueError, "unknown row filter");
+    }
+    PyBuffer_Release(&raw);
+    PyBuffer_Release(&out);
+    if (PyErr_Occurred()) return NULL;
+    Py_RETURN_NONE;
+}
+
 static PyMethodDef methods[] = {
+    {"unfilter", unfilter, METH_VARARGS, "unfilter(raw, height, width, out): undo PNG row filters of 8-bit rows"},
     {"counts", counts, METH_VARARGS, "counts(prediction, truth, height, width, objects, radius, ids, out)"},
     {NULL, NULL, 0, NULL},
 };
 
-static struct PyModuleDef module = {PyModuleDef_HEAD_INIT, "_engine", "The compiled engine of J and F.", -1, methods,
+static struct PyModuleDef module = {PyModuleDef_HEAD_INIT, "_engine", "The compiled engine of J and F, and of PNG rows.", -1, methods,
                                     NULL, NULL, NULL, NULL};
 
 PyMODINIT_FUNC PyInit__engine(void) { return PyModule_Create(&module); }
