@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import pickle
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from icvos.build.demo_world.coco_shapes import COCO_FAMILIES
 from icvos.build.demo_world.episodes import TrainingWorld
 from icvos.build.demo_world.outline import draw_alpha
 from icvos.build.demo_world.paint import make_sprite
-from icvos.build.demo_world.plan import SIZES, cast_of, make_clip, make_picture, world_size
+from icvos.build.demo_world.plan import SIZES, cast_of, clips, make_clip, make_picture, world_size
 from icvos.build.demo_world.random_shapes import KINDS, RandomFamily
 from icvos.build.demo_world.scene import Role, make_scene
 from icvos.build.demo_world.training_shapes import TRAINING_FAMILIES
@@ -170,6 +171,25 @@ def test_a_clip_shows_its_target_and_more() -> None:
     assert len(clip.scene.actors) > len(wanted)
 
 
+def test_the_default_world_has_all_that_makes_videos_hard() -> None:
+    size = world_size("default")
+    late = gone = returns = several = lit = 0
+    for source in size.clips:
+        for index, target in clips(size, 0, source):
+            clip = make_clip(size, 0, source, index, target, extra_named=True)
+            moments = np.linspace(0, clip.scene.frames - 1, 7).astype(int)
+            seen = np.array(
+                [[(clip.scene.frame(m)[1] == i + 1).any() for m in moments] for i in range(len(clip.names))]
+            )
+            late += int((~seen[:, 0] & seen.any(axis=1)).sum())
+            gone += int((seen[:, 0] & ~seen[:, -1]).sum())
+            returns += sum("101" in "".join(str(int(k)) for k, _ in groupby(row)) for row in seen)
+            several += len(clip.names) > len(set(clip.names))
+            lit += bool(np.ptp(clip.scene.light) > 0.1)
+            assert len(clip.scene.actors) > sum(name == target for name in clip.names)
+    assert min(late, gone, returns, several, lit) >= 3, (late, gone, returns, several, lit)
+
+
 def test_the_training_cast_shares_nothing_with_the_benchmark() -> None:
     cast = cast_of(SIZES["large"])
     assert len(cast) == 68
@@ -319,16 +339,35 @@ def test_mat_file_reads_back() -> None:
 # The version
 
 
-def test_generator_is_frozen() -> None:
-    """The hash names the demo's folders and stands in the records of trained models.
-
-    Whoever changes what is drawn changes VERSION and this value on purpose, and trains the demo weights anew.
-    """
-    assert version.generator_version() == f"{version.VERSION}-{version.generator_hash()[:10]}"
-    assert FROZEN in (None, version.generator_version())
+# Whoever changes what is drawn or written changes VERSION and these values on purpose. The drawing was frozen before
+# any model was trained for the record: after a change of it, the demo's weights are to be trained anew.
+FROZEN_DRAWING = "ecf1351f8c1b5821f689e456f22071701aeac6ee5d5b6d7743482afa4f478f42"
+FROZEN_VERSION = "1-686949daac"
 
 
-FROZEN: str | None = None
+def test_the_generator_is_frozen() -> None:
+    assert version.drawing_hash() == FROZEN_DRAWING
+    assert version.generator_version() == FROZEN_VERSION
+
+
+def test_hashes_cover_every_source_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A change of a shape changes both hashes, of a writer one, of the sampler none."""
+    home = Path(version.__file__).parent
+    for path in home.glob("*.py"):
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    monkeypatch.setattr(version, "__file__", str(tmp_path / "version.py"))
+
+    def hashes() -> tuple[str, str]:
+        return version.generator_hash.__wrapped__(), version.drawing_hash.__wrapped__()
+
+    before = hashes()
+    assert before == (version.generator_hash(), version.drawing_hash())
+    for name, changed in (("training_nature.py", (True, True)), ("coco_layout.py", (True, False)),
+                          ("plan.py", (True, False)), ("episodes.py", (False, False))):  # fmt: skip
+        old = (tmp_path / name).read_bytes()
+        (tmp_path / name).write_bytes(old + b"# x")
+        assert tuple(a != b for a, b in zip(hashes(), before)) == changed
+        (tmp_path / name).write_bytes(old)
 
 
 # Training data

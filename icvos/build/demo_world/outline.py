@@ -164,7 +164,7 @@ def polar(radii: np.ndarray, turn: float = -pi / 2, x: float = 0.0, y: float = 0
 
 
 def spline(points: Points, *, closed: bool = True, steps: int = 8) -> np.ndarray:
-    """A smooth curve through points (centripetal enough: uniform Catmull-Rom)."""
+    """A smooth curve through points: a uniform Catmull-Rom spline, ``steps`` points a segment."""
     p = np.asarray(points, np.float64)
     if closed:
         before, start, end, after = np.roll(p, 1, 0), p, np.roll(p, -1, 0), np.roll(p, -2, 0)

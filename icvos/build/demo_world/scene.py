@@ -37,7 +37,7 @@ class Role:
 
 @dataclass(frozen=True, eq=False)
 class Actor:
-    """An instance in a scene: its sprite, and where it is at each moment (row 0 is half a frame before frame 0).
+    """An instance in a scene: its sprite, and where it is: row t + 1 is frame t, row 0 the moment before the first.
 
     Attributes:
         sprite: (S, S, 4) uint8.
@@ -66,7 +66,7 @@ class Actor:
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """A clip to be drawn. ``frame(t)`` gives (H, W, 3) uint8 RGB and (H, W) uint8 labels; actors in label order."""
+    """A clip to be drawn. ``frame(t)`` gives (H, W, 3) uint8 RGB and (H, W) uint8 labels."""
 
     size: tuple[int, int]
     frames: int
