@@ -194,7 +194,9 @@ def _areas(
 
 
 def _spread(length: int, most: int) -> list[int]:
-    return sorted({round(i * (length - 1) / max(most - 1, 1)) for i in range(min(most, length))})
+    """Return at most ``most`` places, evenly over 0 to ``length - 1``, both ends among them."""
+    count = min(most, length)
+    return sorted({round(i * (length - 1) / max(count - 1, 1)) for i in range(count)})
 
 
 def _frame(frame: SourceFrame, image: np.ndarray, labels: FrameLabels) -> dict[str, Any]:
