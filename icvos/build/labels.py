@@ -155,8 +155,10 @@ def sample_video(task: _Task) -> dict[str, Any]:
     for number in sorted({number for found in areas.values() for number in found}):
         there = [index for index in areas if number in areas[index]]
         largest = max(there, key=lambda index: (areas[index][number], -index))
-        # The largest view, and the first and last, which show how it changes.
-        best[number] = sorted({largest, there[0], there[-1]})[:OBJECT_FRAMES]
+        # The largest view, and the first and last, which show how it changes; else one between them.
+        chosen = {largest, there[0], there[-1]}
+        between = [index for index in there[len(there) // 2 :] if index not in chosen]
+        best[number] = sorted([*chosen, *between[: OBJECT_FRAMES - len(chosen)]])
     whole = _spread(len(frames), WHOLE_FRAMES)
     shown: dict[int, dict[str, Any]] = {}
     crops: dict[int, str] = {}
