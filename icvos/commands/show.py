@@ -55,7 +55,11 @@ def summary_table(runs: Sequence[tuple[Path, Mapping[str, Any], Mapping[str, Any
     image = first["summary"]["mIoU"] is not None
     names = ("mIoU", "FB_IoU", "mean_IoU") if image else ("J", "F", "J&F", "J_visible", "F_visible", "absent_correct")
     title = f"{first['benchmark']['name']} {first['benchmark']['version'] or ''}, protocol {first['protocol']['name']}"
-    table = Table("model", *(name.replace("_", " ") for name in names), "fps", "episodes", "failed", title=title)
+    heads = {"J_visible": "J vis", "F_visible": "F vis", "absent_correct": "absent"}
+    table = Table(title=title)
+    table.add_column("model", no_wrap=True)
+    for head in (*(heads.get(name, name.replace("_", " ")) for name in names), "fps", "n", "failed"):
+        table.add_column(head, justify="right", no_wrap=True)
     for _, run, result in runs:
         summary = result["summary"]
         table.add_row(

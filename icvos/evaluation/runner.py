@@ -20,7 +20,7 @@ from icvos.evaluation.workers import ModelSpec, lost_episode, run_in_workers
 from icvos.models.interface import ImageModel, Model
 from icvos.models.registry import as_video_model, create
 
-__all__ = ["RunOptions", "benchmark_result", "evaluate", "run_model", "select_episodes"]
+__all__ = ["RunOptions", "benchmark_result", "evaluate", "open_benchmark", "run_model", "select_episodes", "speed"]
 
 DEMO_NAMES = ("demo", "demo/coco-20i", "demo/pascal-5i")
 
@@ -150,6 +150,7 @@ def _prepare(
         described, describe_benchmark(benchmark), rule, model.device, shots=options.shots, seed=options.seed,
         limit_episodes=options.limit_episodes, limit_frames=options.limit_frames, shard=shard,
     )  # fmt: skip
+    run["environment"]["benchmark_folder"] = str(benchmark.root.resolve())
     place = out or Path("runs") / safe_name(benchmark.name) / safe_name(described["name"])
     return _Run(model, benchmark, rule, options, episodes, place, spec, run)
 
@@ -198,11 +199,12 @@ def run_model(
                 folder.write_result(benchmark_result(folder.run, benchmark, plan.rule, plan.episodes, records))
                 status = "failed" if any(records.get(i, {}).get("error") for i in ids) else "complete"
             with contextlib.suppress(OSError):
-                folder.write_run(status=status, end=now(), **_speed(records, ids))
+                folder.write_run(status=status, end=now(), **speed(records, ids))
     return plan.out, read_result(plan.out)
 
 
-def _speed(records: Mapping[str, Mapping[str, Any]], ids: Sequence[str]) -> dict[str, Any]:
+def speed(records: Mapping[str, Mapping[str, Any]], ids: Sequence[str]) -> dict[str, Any]:
+    """Return fps, seconds and peak memory over the good records, for ``run.json``."""
     good = [records[i] for i in ids if i in records and not records[i].get("error")]
     seconds = sum(record.get("seconds") or 0.0 for record in good)
     frames = sum(record.get("frames", 1) for record in good)

@@ -49,6 +49,11 @@ class VideoScore:
     def __len__(self) -> int:
         return len(self._j)
 
+    @property
+    def absent_frames(self) -> int:
+        """How many frames' ground truth is empty."""
+        return len(self._absent_correct)
+
     def add(self, j: float, f: float, *, visible: bool, absent_correct: bool | None = None) -> None:
         """Add a frame.
 

@@ -1,0 +1,275 @@
+"""Predicted masks made elsewhere, all hostile: folders of PNGs, zip archives of them, COCO run lengths in JSON."""
+
+from __future__ import annotations
+
+import stat
+import zipfile
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from icvos.errors import PredictionError
+from icvos.files import decode_mask, read_json
+from icvos.png import header
+
+__all__ = ["FolderPredictions", "Predictions", "RlePredictions", "ZipPredictions", "open_predictions"]
+
+MAX_FILES = 20_000_000
+MAX_PNG = 64 << 20  # bytes of one mask's file
+MAX_RATIO = 2000  # of an archive's entry: real masks stay under 1100 (zlib's own limit is 1032)
+MAX_PIXELS = 1 << 27
+
+Size = tuple[int, int]
+
+
+class Predictions(ABC):
+    """Masks by name (an episode, a sequence) and frame stem. Opened again in each worker: it must be picklable."""
+
+    def __init__(self, where: Path) -> None:
+        self.where = where
+
+    @abstractmethod
+    def names(self) -> list[str]:
+        """Return the names of what is predicted, sorted."""
+
+    @abstractmethod
+    def frames(self, name: str) -> list[str]:
+        """Return the frame stems of a name, sorted."""
+
+    @abstractmethod
+    def load(self, name: str, frame: str) -> np.ndarray:
+        """Return (H, W) uint8 labels as they are stored.
+
+        Raises:
+            MaskError: Truncated, RGB, 16-bit, …
+        """
+
+    @abstractmethod
+    def size(self, name: str, frame: str) -> Size | None:
+        """Return (H, W) without decoding, or None where only decoding tells.
+
+        Raises:
+            PredictionError: It is seen at once that this is no mask.
+        """
+
+    def place(self, name: str, frame: str) -> str:
+        """Return where a mask is, for messages."""
+        return f"{self.where}/{name}/{frame}.png"
+
+
+def _check_header(data: bytes, place: str) -> Size | None:
+    found = header(data)
+    if found is None:
+        raise PredictionError("no PNG", where=place, expected="an 8-bit grey or palette PNG")
+    height, width, depth, colour, _ = found
+    kinds = {2: "an RGB image", 4: "grey with alpha", 6: "an RGBA image"}
+    if colour in kinds or depth > 8:
+        kind = kinds.get(colour, f"of {depth} bits")
+        raise PredictionError(
+            f"mask is {kind}", where=place, expected="an 8-bit grey or palette PNG whose values are ids"
+        )
+    if not 0 < height * width <= MAX_PIXELS:
+        raise PredictionError(f"mask is {height}x{width}", where=place, expected=f"at most {MAX_PIXELS:,} pixels")
+    return height, width
+
+
+class FolderPredictions(Predictions):
+    """``<root>/<name>/<frame>.png``."""
+
+    def names(self) -> list[str]:
+        return sorted(entry.name for entry in self.where.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+
+    def frames(self, name: str) -> list[str]:
+        return sorted(e.stem for e in (self.where / name).iterdir() if e.suffix.lower() == ".png" and e.name[0] != ".")
+
+    def _path(self, name: str, frame: str) -> Path:
+        path = self.where / name / f"{frame}.png"
+        if path.is_symlink() and not path.resolve().is_relative_to(self.where.resolve()):
+            raise PredictionError("a mask is a link that leaves the folder", where=path, fix="copy the file")
+        return path
+
+    def load(self, name: str, frame: str) -> np.ndarray:
+        path = self._path(name, frame)
+        try:
+            data = path.read_bytes()
+        except OSError as problem:
+            raise PredictionError(f"mask cannot be read ({problem.strerror})", where=path) from None
+        return decode_mask(data, path)
+
+    def size(self, name: str, frame: str) -> Size | None:
+        path = self._path(name, frame)
+        try:
+            with path.open("rb") as stream:
+                return _check_header(stream.read(33), str(path))
+        except OSError as problem:
+            raise PredictionError(f"mask cannot be read ({problem.strerror})", where=path) from None
+
+
+class ZipPredictions(Predictions):
+    """A zip archive of ``<name>/<frame>.png``, read in place; one folder around all is seen through."""
+
+    def __init__(self, where: Path) -> None:
+        super().__init__(where)
+        self._open()
+        self._entries = self._index()
+
+    def _open(self) -> None:
+        try:
+            self._archive = zipfile.ZipFile(self.where)
+        except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as problem:
+            raise PredictionError(f"archive cannot be opened ({problem})", where=self.where, expected="a zip") from None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"where": self.where, "_entries": self._entries}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._open()
+
+    def _index(self) -> dict[str, dict[str, str]]:
+        found: dict[tuple[str, ...], str] = {}
+        infos = self._archive.infolist()
+        if len(infos) > MAX_FILES:
+            raise PredictionError(
+                f"archive holds {len(infos):,} files", where=self.where, expected=f"at most {MAX_FILES:,}"
+            )
+        for info in infos:
+            name = info.filename
+            parts = tuple(name.replace("\\", "/").split("/"))
+            if name.startswith(("/", "\\")) or ".." in parts or (len(name) > 1 and name[1] == ":") or "\0" in name:
+                raise PredictionError(f"archive holds a path that escapes: {name[:80]!r}", where=self.where)
+            if stat.S_ISLNK(info.external_attr >> 16):
+                raise PredictionError(f"archive holds a link: {name[:80]!r}", where=self.where, expected="plain files")
+            if info.is_dir() or "__MACOSX" in parts or parts[-1].startswith("."):
+                continue
+            if not parts[-1].lower().endswith(".png"):
+                raise PredictionError(f"archive holds {name[:80]!r}", where=self.where, expected="NAME/FRAME.png alone")
+            if info.file_size > MAX_PNG or info.file_size > MAX_RATIO * max(info.compress_size, 1):
+                raise PredictionError(
+                    f"{name[:80]!r} would unpack to {info.file_size:,} bytes", where=self.where, expected="a mask's PNG"
+                )
+            if info.flag_bits & 1:
+                raise PredictionError("archive is encrypted", where=self.where, fix="pack it without a password")
+            if parts in found:
+                raise PredictionError(f"{name[:80]!r} stands twice", where=self.where)
+            found[parts] = name
+        depth = {len(parts) for parts in found}
+        if depth == {3} and len({parts[0] for parts in found}) == 1:
+            found = {parts[1:]: name for parts, name in found.items()}
+        elif depth - {2}:
+            odd = next(name for parts, name in found.items() if len(parts) != 2)
+            raise PredictionError(f"archive holds {odd[:80]!r}", where=self.where, expected="NAME/FRAME.png")
+        entries: dict[str, dict[str, str]] = {}
+        for parts, name in found.items():
+            entries.setdefault(parts[0], {})[parts[1][:-4]] = name
+        return entries
+
+    def names(self) -> list[str]:
+        return sorted(self._entries)
+
+    def frames(self, name: str) -> list[str]:
+        return sorted(self._entries[name])
+
+    def _read(self, name: str, frame: str, count: int) -> bytes:
+        try:
+            with self._archive.open(self._entries[name][frame]) as stream:
+                data = stream.read(count)
+        except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError, RuntimeError) as problem:
+            raise PredictionError(f"archive is damaged ({problem})", where=self.place(name, frame)) from None
+        except Exception as problem:  # zlib.error, lzma.LZMAError: each codec has its own
+            raise PredictionError(f"archive is damaged ({problem})", where=self.place(name, frame)) from None
+        return data
+
+    def load(self, name: str, frame: str) -> np.ndarray:
+        return decode_mask(self._read(name, frame, MAX_PNG + 1), self.place(name, frame))
+
+    def size(self, name: str, frame: str) -> Size | None:
+        return _check_header(self._read(name, frame, 33), self.place(name, frame))
+
+
+class RlePredictions(Predictions):
+    """COCO run lengths: ``{"<name>": {"00000": RLE or null, …}}``; or a list of the masks of frames 0, 1, … instead.
+
+    An RLE is ``{"size": [H, W], "counts": text or list}``. With several objects a frame is ``{"<id>": RLE, …}``.
+    """
+
+    def __init__(self, where: Path) -> None:
+        super().__init__(where)
+        content = read_json(where, PredictionError)
+        if not isinstance(content, dict) or not all(isinstance(v, (dict, list)) for v in content.values()):
+            raise PredictionError(
+                "JSON holds no masks", where=where, expected='{"NAME": {"00000": {"size": [H, W], "counts": …}, …}, …}'
+            )
+        self._masks: dict[str, Mapping[str, Any]] = {
+            name: frames if isinstance(frames, dict) else {f"{i:05d}": rle for i, rle in enumerate(frames)}
+            for name, frames in content.items()
+        }
+
+    def names(self) -> list[str]:
+        return sorted(self._masks)
+
+    def frames(self, name: str) -> list[str]:
+        return sorted(self._masks[name])
+
+    def place(self, name: str, frame: str) -> str:
+        return f"{self.where}: {name}, {frame}"
+
+    def _objects(self, name: str, frame: str) -> dict[int, Any]:
+        value = self._masks[name][frame]
+        if value is None:
+            return {}
+        if isinstance(value, dict) and "counts" in value:
+            return {1: value}
+        if isinstance(value, dict) and all(str(key).isdigit() and 0 < int(key) < 255 for key in value):
+            return {int(key): rle for key, rle in sorted(value.items(), key=lambda item: int(item[0]))}
+        raise PredictionError("no RLE", where=self.place(name, frame), expected='{"size": [H, W], "counts": …} or null')
+
+    def _size(self, rle: Any, name: str, frame: str) -> Size:
+        size = rle.get("size") if isinstance(rle, dict) else None
+        size = size if isinstance(size, list) and all(isinstance(v, int) and 0 < v < 65536 for v in size) else []
+        if len(size) != 2 or size[0] * size[1] > MAX_PIXELS:
+            raise PredictionError(f"RLE of size {str(size)[:40]}", where=self.place(name, frame), expected="[H, W]")
+        return size[0], size[1]
+
+    def size(self, name: str, frame: str) -> Size | None:
+        sizes = {self._size(rle, name, frame) for rle in self._objects(name, frame).values()}
+        if len(sizes) > 1:
+            raise PredictionError("objects of one frame differ in size", where=self.place(name, frame))
+        return next(iter(sizes), None)
+
+    def load(self, name: str, frame: str) -> np.ndarray:
+        labels: np.ndarray | None = None
+        for number, rle in self._objects(name, frame).items():
+            mask = self._decode(rle, self._size(rle, name, frame), name, frame)
+            labels = np.zeros(mask.shape, np.uint8) if labels is None else labels
+            labels[mask] = number
+        return np.zeros((0, 0), np.uint8) if labels is None else labels
+
+    def _decode(self, rle: Any, size: Size, name: str, frame: str) -> np.ndarray:
+        from icvos.rle import decode_rle
+
+        try:
+            return decode_rle(rle["counts"], size)
+        except ValueError as problem:
+            raise PredictionError(f"RLE is broken ({problem})", where=self.place(name, frame)) from None
+
+
+def open_predictions(where: Path) -> Predictions:
+    """Open a folder, a ``.zip`` or a ``.json`` of masks.
+
+    Raises:
+        PredictionError: Missing, or none of these.
+    """
+    where = Path(where)
+    if where.is_dir():
+        return FolderPredictions(where)
+    if not where.exists():
+        raise PredictionError("predictions not found", where=where, expected="a folder, .zip or .json of masks")
+    if where.suffix.lower() == ".zip":
+        return ZipPredictions(where)
+    if where.suffix.lower() == ".json":
+        return RlePredictions(where)
+    raise PredictionError("predictions are no folder, .zip or .json", where=where)
