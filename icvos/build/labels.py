@@ -156,9 +156,9 @@ def sample_video(task: _Task) -> dict[str, Any]:
         there = [index for index in areas if number in areas[index]]
         largest = max(there, key=lambda index: (areas[index][number], -index))
         # The largest view, and the first and last, which show how it changes; else one between them.
-        chosen = {largest, there[0], there[-1]}
-        between = [index for index in there[len(there) // 2 :] if index not in chosen]
-        best[number] = sorted([*chosen, *between[: OBJECT_FRAMES - len(chosen)]])
+        views = {largest, there[0], there[-1]}
+        between = [index for index in there[len(there) // 2 :] if index not in views]
+        best[number] = sorted([*views, *between[: OBJECT_FRAMES - len(views)]])
     whole = _spread(len(frames), WHOLE_FRAMES)
     shown: dict[int, dict[str, Any]] = {}
     crops: dict[int, str] = {}

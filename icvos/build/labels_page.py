@@ -27,7 +27,7 @@ header .right { margin-left: auto; display: flex; gap: 8px; align-items: center;
 main { padding: 12px 16px; max-width: 1500px; margin: auto; }
 h2 { font-size: 18px; margin: 4px 0 10px; font-weight: 600; }
 h2 small { font-weight: 400; opacity: .7; }
-.frames { display: grid; grid-template-columns: repeat(auto-fill, minmax(300px, 1fr)); gap: 8px; }
+.frames { display: grid; grid-template-columns: repeat(auto-fill, minmax(260px, 1fr)); gap: 8px; }
 figure { margin: 0; background: var(--soft); border-radius: 6px; overflow: hidden; }
 figure svg, figure img { display: block; width: 100%; height: auto; }
 figure.crop img { object-fit: contain; max-height: 230px; }
@@ -36,7 +36,7 @@ path { fill: none; stroke-width: 2; vector-effect: non-scaling-stroke; stroke-li
 path.under { stroke: #000b; stroke-width: 4; }
 path.it { stroke: #ff3; fill: #ff31; }
 path.other { stroke: #3cf8; stroke-width: 1; }
-.ask { margin: 12px 0; display: flex; gap: 10px; align-items: center; flex-wrap: wrap; }
+.ask { margin: 8px 0 12px; display: flex; gap: 10px; align-items: center; flex-wrap: wrap; }
 input[type=text] { font: inherit; padding: 6px 10px; border: 1px solid var(--line); border-radius: 6px; }
 #search { width: 260px; font-size: 17px; }
 button { font: inherit; padding: 4px 10px; border: 1px solid var(--line); border-radius: 6px; background: var(--soft);
@@ -48,6 +48,7 @@ button.big { font-size: 17px; padding: 8px 22px; }
 kbd { font: 11px ui-monospace, monospace; border: 1px solid var(--line); border-radius: 3px; padding: 0 4px;
   opacity: .8; }
 .words { display: flex; flex-wrap: wrap; gap: 5px; }
+#words { margin-top: 12px; }
 .help { font-size: 13px; opacity: .75; margin-top: 14px; }
 #strip { display: flex; flex-wrap: wrap; gap: 3px; margin-top: 14px; }
 #strip button { padding: 0 5px; font-size: 12px; min-width: 26px; }

@@ -53,7 +53,7 @@ function items() {
 }
 const done = it => it.kind === "object" ? Boolean(it.row.category) : Boolean(complete.get(it.key));
 const name = it => it.kind === "object" ? objectKey(it.row) : "complete:" + it.key;
-let at = "", typed = "", top = 0;
+let at = "", drawn = "", typed = "", top = 0;
 
 function current(list) { const i = list.findIndex(it => name(it) === at); return i < 0 ? 0 : i; }
 function go(step) {
@@ -132,10 +132,10 @@ function drawObject(it) {
     element("kbd", {}, "0"), " none of these"));
   $("item").replaceChildren(
     element("h2", {}, `What is object ${r.object} of ${r.video}? `, element("small", {}, r.category ? "it is: " + r.category : "no label yet")),
-    frames, element("div", {class: "ask"}, search, chips, keep, note), element("div", {class: "words", id: "words"}),
+    element("div", {class: "ask"}, search, chips, keep, note), frames, element("div", {class: "words", id: "words"}),
     element("div", {class: "help"}, "Type and Enter, or click. Digits choose what was chosen most; 0 is for what the list does not have. "
       + "Left and right arrows move, Delete takes the label back. Answers are kept in this browser; export the CSV files to share them."));
-  drawWords(it); search.focus();
+  drawWords(it); search.focus({preventScroll: true});
 }
 function drawWords(it) {
   $("words").replaceChildren(...matches().map((w, i) => element("button",
@@ -148,7 +148,7 @@ function drawComplete(it) {
     {id: "complete-" + value, class: "big" + (said === value ? " on" : ""), click: () => answer(value)}, value + " ", element("kbd", {}, key)));
   $("item").replaceChildren(
     element("h2", {}, `Is every ${it.category} of ${it.v.video} outlined in every frame? `, element("small", {}, said || "no answer yet")),
-    frames, element("div", {class: "ask"}, ...choices),
+    element("div", {class: "ask"}, ...choices), frames,
     element("div", {class: "help"}, "Yes only if no other one is to be seen in any frame, not even in the background; thin blue outlines are other objects. "
       + "Left and right arrows move."));
   document.activeElement.blur();
@@ -169,6 +169,7 @@ function draw() {
       click: () => { at = name(x); typed = ""; draw(); }}, x.kind === "object" ? x.row.object : "∀ " + x.category));
   });
   $("strip").replaceChildren(...strip);
+  if (drawn !== at) { scrollTo(0, 0); drawn = at; }
 }
 
 document.addEventListener("keydown", e => {
