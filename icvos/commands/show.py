@@ -48,6 +48,7 @@ def number(value: float | None, digits: int = 2) -> str:
 
 def summary_table(runs: Sequence[tuple[Path, Mapping[str, Any], Mapping[str, Any]]]) -> None:
     """Print one line a run: (folder, run.json, result.json)."""
+    from rich import box
     from rich.console import Console
     from rich.table import Table
 
@@ -56,14 +57,14 @@ def summary_table(runs: Sequence[tuple[Path, Mapping[str, Any], Mapping[str, Any
     names = ("mIoU", "FB_IoU", "mean_IoU") if image else ("J", "F", "J&F", "J_visible", "F_visible", "absent_correct")
     title = f"{first['benchmark']['name']} {first['benchmark']['version'] or ''}, protocol {first['protocol']['name']}"
     heads = {"J_visible": "J vis", "F_visible": "F vis", "absent_correct": "absent"}
-    table = Table(title=title)
+    table = Table(title=title, box=box.SIMPLE_HEAD)
     table.add_column("model", no_wrap=True)
     for head in (*(heads.get(name, name.replace("_", " ")) for name in names), "fps", "n", "failed"):
         table.add_column(head, justify="right", no_wrap=True)
     for _, run, result in runs:
         summary = result["summary"]
-        table.add_row(
-            result["model"]["name"], *(number(summary[name]) for name in names), number(run.get("fps"), 1),
-            str(summary["episodes"]), str(summary["failed"]),
-        )  # fmt: skip
+        fps = run.get("fps")
+        cells = [number(summary[name]) for name in names]
+        cells += [number(fps, 0 if fps and fps >= 100 else 1), str(summary["episodes"]), str(summary["failed"])]
+        table.add_row(result["model"]["name"], *cells)
     Console().print(table)

@@ -34,8 +34,9 @@ def _shards(runs: Sequence[Path]) -> list[dict[str, Any]]:
         seen[shard] = path
         for name, value in described[0]["key"].items():
             if name != "shard" and run["key"].get(name) != value:
+                mine = str(run["key"].get(name))[:60]
                 raise RunError(
-                    f"the runs differ: {name} is {str(run['key'].get(name))[:60]} here and {str(value)[:60]} in {runs[0]}",
+                    f"the runs differ: {name} is {mine} here and {str(value)[:60]} in {runs[0]}",
                     where=path,
                     fix="merge shards of one run",
                 )

@@ -13,13 +13,22 @@ from typing import IO, Any
 
 import numpy as np
 
-from icvos.errors import RunError
-from icvos.files import atomic_write, lock_folder, read_json, write_json
+from icvos.errors import InputError, RunError
+from icvos.files import atomic_write, check_id, lock_folder, read_json, write_json
 
 __all__ = ["RESULT_SCHEMA", "RUN_SCHEMA", "RunFolder", "key_hash", "read_result", "read_run"]
 
 RUN_SCHEMA = "icvos-run/1"
 RESULT_SCHEMA = "icvos-result/1"
+
+# What may change under a run's feet (an edited method, other weights, a newer icvos): such a run is done anew. A
+# difference in anything else is another run, which has no business in the same folder.
+STALE = frozenset({"icvos", "model_version", "source", "weights", "dtype", "device", "benchmark", "masks"})
+NUMBERS = (
+    "J", "F", "J_visible", "F_visible", "absent_correct", "J_recall", "F_recall", "J_decay", "F_decay", "seconds",
+    "support_seconds", "fps",
+)  # fmt: skip
+COUNTS = ("inter_fg", "union_fg", "inter_bg", "union_bg", "frames", "visible_frames", "peak_memory")
 
 
 def key_hash(key: Mapping[str, Any]) -> str:
@@ -62,7 +71,27 @@ def read_result(folder: Path) -> dict[str, Any]:
 
 
 def _finite(value: Any) -> bool:
-    return value is None or (isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value))
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return value is None
+    return abs(value) < 2**63 and math.isfinite(value)
+
+
+def _record(line: bytes) -> dict[str, Any] | None:
+    """Return a line of ``episodes.jsonl`` as a record, or None if it is none (a flipped bit, say)."""
+    try:
+        record = json.loads(line)
+        check_id(record["id"])
+    except (ValueError, RecursionError, TypeError, KeyError, InputError):
+        return None
+    if record.get("error") is not None and not isinstance(record["error"], str):
+        return None
+    scored = all(record.get(name) is not None for name in ("J", "F")) or all(
+        record.get(name) is not None for name in COUNTS[:4]
+    )
+    whole = all(
+        record.get(name) is None or (type(record[name]) is int and 0 <= record[name] < 2**63) for name in COUNTS
+    )
+    return record if whole and scored and all(_finite(record.get(name)) for name in NUMBERS) else None
 
 
 class RunFolder:
@@ -71,6 +100,7 @@ class RunFolder:
     def __init__(self, root: Path, run: dict[str, Any]) -> None:
         self.root = root
         self.run = run
+        self.moved: Path | None = None
         self._stream: IO[str] | None = None
 
     @classmethod
@@ -81,8 +111,8 @@ class RunFolder:
         Args:
             root: Absent, empty, or a folder of the same run.
             run: What ``run.json`` shall say; ``run["key"]`` decides whether a record is reused.
-            set_aside: A run of the same model and benchmark with another key (an edited method, other weights) is
-                renamed to ``ROOT.old1``, …; otherwise it is refused.
+            set_aside: The same run of an edited method, with other weights, … (``STALE``) is renamed to ``ROOT.old1``,
+                … and done anew (``moved`` says where it went); otherwise it is refused too.
 
         Raises:
             RunError: Something else is there.
@@ -92,21 +122,24 @@ class RunFolder:
         with lock_folder(root):
             if root.exists() and not root.is_dir():
                 raise RunError("a file is in the way", where=root, fix="choose another --out")
-            if root.is_dir() and any(root.iterdir()):
+            moved = None
+            if root.is_dir() and not _is_empty(root):
                 there = read_run(root)
-                if there["key"] != run["key"]:
-                    if not set_aside or any(
-                        there[part].get("name") != run[part]["name"] for part in ("model", "benchmark")
-                    ):
-                        raise RunError(
-                            f"another run is there ({_difference(there['key'], run['key'])})",
-                            where=root,
-                            fix="choose another --out",
-                        )
-                    _set_aside(root)
-                else:
+                changed = _differences(there["key"], run["key"])
+                if not changed:
                     run = {**run, "start": there.get("start", run.get("start"))}
+                elif set_aside and STALE.issuperset(changed):
+                    moved = _set_aside(root)
+                else:
+                    name = next((name for name in changed if name not in STALE), changed[0])
+                    a, b = str(there["key"].get(name))[:60], str(run["key"].get(name))[:60]
+                    raise RunError(
+                        f"another run is there (its {name.replace('_', ' ')} is {a}, not {b})",
+                        where=root,
+                        fix="choose another --out",
+                    )
             folder = cls(root, run)
+            folder.moved = moved
             root.mkdir(parents=True, exist_ok=True)
             folder.write_run()
             folder._stream = folder._open_lines()
@@ -153,12 +186,8 @@ class RunFolder:
             return out
         lines = path.read_bytes().split(b"\n")
         for number, line in enumerate(lines[:-1], 1):
-            try:
-                record = json.loads(line)
-                good = isinstance(record, dict) and isinstance(record.get("id"), str)
-            except (ValueError, RecursionError):
-                good = False
-            if not good or not all(_finite(record.get(name)) for name in ("J", "F")):
+            record = _record(line)
+            if record is None:
                 raise RunError(f"line {number} is no record", where=path, fix="delete the line and resume")
             out[record["id"]] = record
         return out
@@ -173,16 +202,21 @@ class RunFolder:
         write_json(self.root / "result.json", result)
 
 
-def _set_aside(root: Path) -> None:
+def _is_empty(root: Path) -> bool:
+    """Whether a folder holds nothing but what killed writers left; that is removed (the folder is locked)."""
+    for folder in (root, root / "frames"):
+        if folder.is_dir():
+            for left in folder.glob(".*.tmp"):
+                left.unlink(missing_ok=True)
+    return not any(root.iterdir())
+
+
+def _set_aside(root: Path) -> Path:
     number = 1
     while (place := root.with_name(f"{root.name}.old{number}")).exists():
         number += 1
-    root.rename(place)
+    return root.rename(place)
 
 
-def _difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
-    for name in sorted(set(old) | set(new)):
-        if old.get(name) != new.get(name):
-            a, b = str(old.get(name)), str(new.get(name))
-            return f"its {name.replace('_', ' ')} is {a[:60]}, not {b[:60]}"
-    return "the same key"
+def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    return [name for name in sorted({*old, *new}) if old.get(name) != new.get(name)]

@@ -65,11 +65,12 @@ def _edges(mask: Tensor) -> Tensor:
 
 
 def _row_distance(edge: Tensor) -> Tensor:
-    """Return how far, in its row, each pixel is from the next edge pixel; at least the width where there is none."""
+    """Return how far, in its row, each pixel is from the next edge pixel; farther than any disk where there is none."""
     width = edge.shape[2]
     x = torch.arange(width, device=edge.device, dtype=torch.int32)
-    left = torch.where(edge, x, x.new_tensor(-2 * width)).cummax(dim=2).values
-    right = torch.where(edge.flip(2), x, x.new_tensor(-2 * width)).cummax(dim=2).values.flip(2)
+    none = x.new_tensor(-(1 << 24))
+    left = torch.where(edge, x, none).cummax(dim=2).values
+    right = torch.where(edge.flip(2), x, none).cummax(dim=2).values.flip(2)
     return torch.minimum(x - left, (width - 1 - x) - right)
 
 
