@@ -38,7 +38,7 @@ def scene(
 def write_video_benchmark(
     root: Path, *, videos: int = 3, frames: int = 6, draws: int = 2, shots: int = 2, size: tuple[int, int] = SIZE
 ) -> Path:
-    """Write a video benchmark: a person (1) in each video, a car (3) in the first too; the person is hidden on frame 1."""
+    """Write a video benchmark: a person (1) in each video, a car (3) in the first too; the person hides on frame 1."""
     names = [f"tiny__v{number}" for number in range(videos)]
     pairs = [(name, 1, "person") for name in names] + [(names[0], 3, "car")]
     for number, name in enumerate(names):
