@@ -20,6 +20,8 @@ from icvos.files import file_sha256, read_json
 
 __all__ = ["SPLITS", "Coco", "CocoImage", "open_coco"]
 
+# Pixels from the origin to a polygon's points, at most: images are far smaller.
+FARTHEST = 100_000
 # In the order in which one is chosen where none is named: IC-VOS draws its supports from val.
 SPLITS = ("val2014", "val2017", "train2014", "train2017")
 
@@ -126,49 +128,111 @@ class Coco:
 
     def class_mask(self, image: int, category: int) -> np.ndarray:
         """Return (H, W) uint8: 1 on the category's instances, 255 on its crowd regions (where no instance is), 0."""
+        from pycocotools import mask as rle
+
         record = self.images[image]
         mask = np.zeros((record.height, record.width), np.uint8)
-        mine = [i for i in self._instances.get(image, ()) if i.category == category]
         for crowd, value in ((True, 255), (False, 1)):
-            for instance in mine:
-                if instance.crowd == crowd:
-                    self._paint(mask, instance, value, image)
+            code = self._merged(image, category, crowd)
+            if code is not None:
+                mask[rle.decode(code).astype(bool)] = value
         return mask
+
+    def class_codes(self, image: int) -> list[tuple[int, int, bytes, bytes]]:
+        """Return (category, area, code, crowd code) of each category of an image: pycocotools' compressed run lengths.
+
+        The area is the union's, in pixels; a code is empty where there is nothing. What ``class_mask`` gives is the
+        crowd code's pixels as 255, then the code's as 1.
+        """
+        from pycocotools import mask as rle
+
+        out = []
+        for category in sorted({i.category for i in self._instances.get(image, ())}):
+            codes = [self._merged(image, category, crowd) for crowd in (False, True)]
+            area = 0 if codes[0] is None else int(rle.area(codes[0]))
+            texts = [b"" if code is None else code["counts"] for code in codes]
+            if area or texts[1]:
+                out.append((category, area, texts[0] if area else b"", texts[1]))
+        return out
 
     def instance_masks(self, image: int) -> list[tuple[int, bool, np.ndarray]]:
         """Return (category, crowd, (H, W) bool) of every instance of an image, in the JSON's order."""
+        from pycocotools import mask as rle
+
         record = self.images[image]
         out = []
         for instance in self._instances.get(image, ()):
-            mask = np.zeros((record.height, record.width), np.uint8)
-            self._paint(mask, instance, 1, image)
-            out.append((instance.category, instance.crowd, mask.astype(bool)))
+            code = self._encode(instance, image)
+            empty = np.zeros((record.height, record.width), bool)
+            out.append((instance.category, instance.crowd, empty if code is None else rle.decode(code).astype(bool)))
         return out
 
-    def _paint(self, mask: np.ndarray, instance: _Instance, value: int, image: int) -> None:
+    def _merged(self, image: int, category: int, crowd: bool) -> Any:
         from pycocotools import mask as rle
 
-        height, width = mask.shape
+        mine = [i for i in self._instances.get(image, ()) if i.category == category and i.crowd == crowd]
+        codes = [code for code in (self._encode(instance, image) for instance in mine) if code is not None]
+        return rle.merge(codes) if codes else None
+
+    def _encode(self, instance: _Instance, image: int) -> Any:
+        """Return an instance's pixels as pycocotools' compressed RLE, or None where it encloses nothing."""
+        from pycocotools import mask as rle
+
+        height, width = self.images[image].height, self.images[image].width
         shape = instance.segmentation
         try:
             if isinstance(shape, list):
-                # Fewer than three points enclose nothing.
+                # Fewer than three points enclose nothing; what lies outside the image is cut off by pycocotools.
                 polygons = [[float(v) for v in polygon] for polygon in shape if len(polygon) >= 6]
                 if not polygons:
-                    return
-                encoded = rle.merge(rle.frPyObjects(polygons, height, width))
-            else:
-                if list(shape["size"]) != [height, width]:
-                    raise ValueError(f"RLE of size {shape['size']}")
-                counts = shape["counts"]
-                if isinstance(counts, list) and (sum(counts) != height * width or min(counts, default=0) < 0):
+                    return None
+                # Its memory grows with the length of the edges, and it takes NaN for a number.
+                if not all(abs(v) <= FARTHEST for polygon in polygons for v in polygon):
+                    raise ValueError(f"a point more than {FARTHEST:,} pixels away")
+                return rle.merge(rle.frPyObjects(polygons, height, width))
+            if list(shape["size"]) != [height, width]:
+                raise ValueError(f"RLE of size {shape['size']}")
+            counts = shape["counts"]
+            if isinstance(counts, list):
+                if sum(counts) != height * width or min(counts, default=0) < 0:
                     raise ValueError("RLE of another length")
-                encoded = rle.frPyObjects(shape, height, width) if isinstance(counts, list) else dict(shape)
-                if isinstance(encoded["counts"], str):
-                    encoded["counts"] = encoded["counts"].encode()
-            mask[rle.decode(encoded).astype(bool)] = value
+                return rle.frPyObjects(shape, height, width)
+            text = counts.encode("ascii") if isinstance(counts, str) else bytes(counts)
+            runs = run_lengths(text)
+            # Of a cut code pycocotools would decode what happens to be in memory.
+            if sum(runs) != height * width or min(runs, default=0) < 0:
+                raise ValueError("RLE of another length")
+            return {"size": [height, width], "counts": text}
         except (TypeError, ValueError, KeyError, AttributeError) as problem:
             raise SourceError(f"a segmentation of image {image} is broken ({problem})", where=self.json) from None
+
+
+def run_lengths(text: bytes) -> list[int]:
+    """Return the run lengths that a compressed RLE of pycocotools holds.
+
+    Characters from 48 on carry five bits each, the lowest first, and a flag that more follow; from the fourth on, runs
+    are told as the difference to the last but one.
+
+    Raises:
+        ValueError: It holds other characters or is cut off within a number.
+    """
+    runs: list[int] = []
+    value = shift = 0
+    for character in text:
+        bits = character - 48
+        if not 0 <= bits < 64:
+            raise ValueError("no RLE")
+        value |= (bits & 31) << shift
+        shift += 5
+        if bits & 32:
+            continue
+        if bits & 16:
+            value -= 1 << shift
+        runs.append(value + (runs[-2] if len(runs) > 2 else 0))
+        value = shift = 0
+    if shift:
+        raise ValueError("RLE is cut off")
+    return runs
 
 
 def _image(record: Mapping[str, Any]) -> CocoImage:
