@@ -13,7 +13,9 @@ import json
 import os
 import re
 import shutil
+import struct
 import tempfile
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -191,14 +193,34 @@ def palette() -> bytes:
 
 def encode_mask(labels: np.ndarray, *, colours: bool = False) -> bytes:
     """Return (H, W) uint8 or bool labels as the bytes of an 8-bit PNG: grey, or with the VOC palette."""
+    labels = np.ascontiguousarray(labels, dtype=np.uint8)
+    if not colours:
+        return _grey_png(labels)
     from PIL import Image
 
-    picture = Image.fromarray(np.ascontiguousarray(labels, dtype=np.uint8))
-    if colours:
-        picture.putpalette(palette())
+    picture = Image.fromarray(labels)
+    picture.putpalette(palette())
     buffer = io.BytesIO()
     picture.save(buffer, "PNG", compress_level=1)
     return buffer.getvalue()
+
+
+def _grey_png(labels: np.ndarray) -> bytes:
+    # Label maps are runs of one value: deflate that looks for nothing else takes a third of Pillow's time and makes
+    # files half as large.
+    height, width = labels.shape
+    rows = np.zeros((height, width + 1), np.uint8)  # each row starts with its filter: none
+    rows[:, 1:] = labels
+    deflate = zlib.compressobj(1, zlib.DEFLATED, 15, 8, zlib.Z_RLE)
+    data = deflate.compress(rows) + deflate.flush()  # type: ignore[arg-type]
+    parts = [b"\x89PNG\r\n\x1a\n"]
+    for kind, body in (
+        (b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)),
+        (b"IDAT", data),
+        (b"IEND", b""),
+    ):
+        parts += [struct.pack(">I", len(body)), kind, body, struct.pack(">I", zlib.crc32(kind + body))]
+    return b"".join(parts)
 
 
 def write_mask(path: str | os.PathLike[str], labels: np.ndarray, *, colours: bool = False) -> None:

@@ -141,6 +141,7 @@ class _Builder:
 
     def __init__(self, task: VideoTask) -> None:
         self.task = task
+        self.folder = str(task.folder)  # as text: joining paths costs as much as writing a small file
         self.files: dict[str, Digest] = {}
         self.size: tuple[int, int] | None = None
         self.void = 0
@@ -192,7 +193,7 @@ class _Builder:
                 f"frame is {size[0]}x{size[1]} (HxW)", where=frame.image, expected=f"{self.size[0]}x{self.size[1]}"
             )
         name = f"JPEGImages/{index:05d}{_suffix(frame.image)}"
-        self.files[name] = place_file(task.folder / name, frame.image, link=task.link, data=data)
+        self.files[name] = place_file(f"{self.folder}/{name}", frame.image, link=task.link, data=data)
         labels = _labels(task, frame, size)
         areas = labels.areas()
         self.seen.update(areas)
@@ -206,7 +207,7 @@ class _Builder:
                     self.first[category] = index
             png = encode_mask(labels.union(there)) if there else _empty(size)
             name = f"Annotations/{category}/{index:05d}.png"
-            self.files[name] = write_file(task.folder / name, png)
+            self.files[name] = write_file(f"{self.folder}/{name}", png)
 
     def _keep(self, frames: int) -> tuple[list[dict[str, int]], dict[str, str]]:
         rules, pairs, dropped = self.task.rules, [], {}
@@ -279,17 +280,42 @@ def image_size(data: bytes, path: Path) -> tuple[int, int]:
     Raises:
         SourceError: Empty, cut off or no image.
     """
+    jpeg = data[:2] == b"\xff\xd8"
+    # A whole JPEG ends with its end marker (some writers pad after it); a whole PNG with its IEND chunk.
+    whole = b"\xff\xd9" in data[-1024:] if jpeg else b"IEND" in data[-16:]
+    size = _jpeg_size(data) if jpeg else _other_size(data, path)
+    if size is None or not whole:
+        raise SourceError("frame is truncated", where=path, expected="a whole JPEG or PNG", fix="fetch it again")
+    return size
+
+
+def _jpeg_size(data: bytes) -> tuple[int, int] | None:
+    # Pillow's header parser takes as long as writing two masks.
+    place = 2
+    while place + 9 <= len(data) and data[place] == 0xFF:
+        marker = data[place + 1]
+        if marker == 0xFF:
+            place += 1
+        elif 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+            size = (
+                int.from_bytes(data[place + 5 : place + 7], "big"),
+                int.from_bytes(data[place + 7 : place + 9], "big"),
+            )
+            return size if min(size) > 0 else None
+        else:
+            place += 2 + int.from_bytes(data[place + 2 : place + 4], "big")
+    return None
+
+
+def _other_size(data: bytes, path: Path) -> tuple[int, int]:
     from PIL import Image, UnidentifiedImageError
 
-    # A whole JPEG ends with its end marker (some writers pad after it); a whole PNG with its IEND chunk.
-    whole = b"\xff\xd9" in data[-1024:] if data[:2] == b"\xff\xd8" else b"IEND" in data[-16:]
     try:
         with Image.open(io.BytesIO(data)) as picture:
             width, height = picture.size
             kind = picture.format
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-        raise SourceError("frame is no image", where=path, expected="a JPEG or PNG", fix="fetch it again") from None
-    if kind not in ("JPEG", "PNG", "MPO") or not whole:
-        raise SourceError(f"frame is {'truncated' if kind in ('JPEG', 'PNG') else kind}", where=path,
-                          expected="a whole JPEG or PNG", fix="fetch it again")  # fmt: skip
+        kind = None
+    if kind != "PNG":
+        raise SourceError(f"frame is {kind or 'no image'}", where=path, expected="a JPEG or PNG", fix="fetch it again")
     return height, width

@@ -24,43 +24,52 @@ Table = tuple[Sequence[str], Iterable[Mapping[str, Any]]]
 """Columns and rows of a CSV file."""
 
 
-def write_file(path: Path, data: bytes) -> Digest:
+def write_file(path: str | os.PathLike[str], data: bytes) -> Digest:
     """Write bytes and return their size and SHA-256. Half a file is removed again (a full disk, say)."""
     try:
         with open(path, "wb", buffering=0) as stream:  # noqa: PTH123 - a third of the time of Path.open
             stream.write(data)
     except FileNotFoundError:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
         return write_file(path, data)
     except OSError:
         with contextlib.suppress(OSError):
-            path.unlink(missing_ok=True)
+            Path(path).unlink(missing_ok=True)
         raise
     return len(data), hashlib.sha256(data).hexdigest()
 
 
-def place_file(path: Path, source: Path, *, link: bool = False, data: bytes | None = None) -> Digest:
+def place_file(
+    path: str | os.PathLike[str], source: str | os.PathLike[str], *, link: bool = False, data: bytes | None = None
+) -> Digest:
     """Put a source's file into a benchmark, byte for byte, and return its size and SHA-256.
 
     Args:
-        path: Where to.
+        path: Where to; the folder must be there. A file there is replaced, never written through.
         source: Where from.
         link: As a hard link; copied where that is not possible (another file system).
         data: The source's bytes, where they were read already.
     """
     if data is None:
-        data = source.read_bytes()
-    if link:
-        path.unlink(missing_ok=True)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            os.link(os.path.realpath(source), path)
-        except OSError:
-            return write_file(path, data)
+        data = Path(source).read_bytes()
+    if link and _link(path, source):
         return len(data), hashlib.sha256(data).hexdigest()
-    # Never write through an earlier hard link into the source.
-    path.unlink(missing_ok=True)
+    # An earlier build may have left a hard link into the source.
+    Path(path).unlink(missing_ok=True)
     return write_file(path, data)
+
+
+def _link(path: str | os.PathLike[str], source: str | os.PathLike[str]) -> bool:
+    if os.path.islink(source):  # noqa: PTH114 - a link to a link would not be the frame
+        source = os.path.realpath(source)
+    try:
+        os.link(source, path)
+    except FileExistsError:
+        os.unlink(path)  # noqa: PTH108
+        return _link(path, source)
+    except OSError:
+        return False
+    return True
 
 
 class BenchmarkWriter:
@@ -127,6 +136,7 @@ class BenchmarkWriter:
 
     def place(self, path: str, source: Path, *, link: bool = False) -> None:
         """Copy (or hard-link) a source's file, byte for byte."""
+        (self.root / path).parent.mkdir(parents=True, exist_ok=True)
         self._known[path] = place_file(self.root / path, source, link=link)
 
     def record(self, path: str, digest: Digest) -> None:

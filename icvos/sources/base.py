@@ -111,10 +111,13 @@ class LabelMap(FrameLabels):
         return int(self._counts[VOID])
 
     def union(self, objects: Iterable[int]) -> np.ndarray:
+        numbers = list(objects)
+        if len(numbers) == 1:
+            return (self.labels == numbers[0]).view(np.uint8)
         import cv2
 
         table = np.zeros(256, np.uint8)
-        table[list(objects)] = 1
+        table[numbers] = 1
         return cv2.LUT(self.labels, table)
 
 
