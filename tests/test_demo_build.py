@@ -183,3 +183,15 @@ def test_raw_only(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         "coco", "davis", "lvos", "mose", "recipe", "sbd", "voc", "world.json",
     ]  # fmt: skip
     assert not (tmp_path / "x" / "benchmarks").exists()
+
+
+def test_the_readers_read_the_raw_images(world: Path) -> None:
+    """VOC and SBD together are ``trainaug``; every listed image has its mask, of its size."""
+    from icvos.files import read_image
+    from icvos.sources.voc import Voc
+
+    for split, sbd in (("val", None), ("trainaug", world / "raw/sbd")):
+        voc = Voc(world / "raw/voc", split, sbd)
+        sizes = {name: voc.label_map(name).shape for name in voc.names}
+        assert all(read_image(voc.path(name)).shape[:2] == size for name, size in sizes.items())
+        assert {len(name) for name in voc.names} == {11}
