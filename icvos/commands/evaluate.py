@@ -60,6 +60,7 @@ def command(
         place, result = run_model(
             model, opened, options, out=out, settings=chosen,
             spec=ModelSpec(spec, device, {k: str(v) for k, v in model.weights.items()}, chosen, demo), progress=advance,
+            notify=lambda line: click.echo(line, err=True),
         )  # fmt: skip
     run = read_run(place)
     summary_table([(place, run, result)])

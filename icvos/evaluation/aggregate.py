@@ -91,7 +91,8 @@ def video_result(
         if record is None or record.get("error"):
             failed += 1
             record = _failed(episode)
-        rows.append({**record, "category_name": episode.category_name, "source": sources[episode.video]})
+        known = {"video": episode.video, "category": episode.category, "draw": episode.draw}
+        rows.append({**record, **known, "category_name": episode.category_name, "source": sources[episode.video]})
     summary: dict[str, Any] = _means(rows)
     per_category = _table(rows, lambda r: r["category_name"])
     summary["J&F_by_category"] = _mean(row["J&F"] for row in per_category.values())
@@ -145,9 +146,8 @@ def image_result(
             record = records.get(episode.id)
             if record is None or record.get("error"):
                 failed += 1
-                truth = int(record.get("truth", 0)) if record else 0
-                # Nothing found: no intersection; the union is what there was to find (at least a pixel).
-                record = {"inter_fg": 0, "union_fg": max(truth, 1), "inter_bg": 0, "union_bg": 1}
+                # Nothing found; the unions are what the record of the failure says there was.
+                record = {"inter_fg": 0, "union_fg": 1, "inter_bg": 0, "union_bg": 1, **(record or {})}
             counts = [record[name] for name in ("inter_fg", "union_fg", "inter_bg", "union_bg")]
             score.add(episode.category, *counts)
             ious.append(100.0 * counts[0] / counts[1] if counts[1] else 100.0)

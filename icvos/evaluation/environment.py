@@ -31,7 +31,7 @@ def now() -> str:
 
 def safe_name(text: str) -> str:
     """Return a text as a folder's name: what ids may not hold becomes ``_``."""
-    return re.sub(r"[^A-Za-z0-9_.+@=-]", "_", text).strip(".") or "_"
+    return re.sub(r"[^A-Za-z0-9_.-]+", "_", text).strip(".") or "_"
 
 
 def commit() -> str | None:

@@ -1,9 +1,9 @@
-"""One group of episodes on one video: run the model, check what it yields, score it frame by frame."""
+"""One group of episodes on one video, or one image episode: run the model, check what it yields, score it."""
 
 from __future__ import annotations
 
-import hashlib
-import random
+import contextlib
+import signal
 import sys
 import time
 import traceback
@@ -17,18 +17,30 @@ import numpy as np
 
 from icvos.benchmark import Benchmark, Episode
 from icvos.errors import InputError, ModelError, UsageError
+from icvos.evaluation.frame_scorer import FrameScorer, to_numpy
 from icvos.evaluation.frames import GroundTruth, StreamedVideo
+from icvos.evaluation.integrity import verify_query, verify_supports, verify_video
 from icvos.evaluation.protocols import Protocol, nearest_resize, resize_image
+from icvos.evaluation.torch_state import (
+    episode_seed,
+    forget,
+    peak_memory,
+    reset_peak,
+    restore_modes,
+    seed_all,
+    synchronise,
+    torch_modes,
+)
 from icvos.files import write_mask
-from icvos.metrics import VideoScore, fss_counts, jf
+from icvos.metrics import fss_counts
 from icvos.models.check import mask_problem
 from icvos.models.interface import ImageModel, VideoModel
-from icvos.types import Prediction, Support
+from icvos.types import Support
 
-__all__ = ["EpisodeResult", "Job", "episode_seed", "run_image_episode", "run_video_episodes"]
-
-# Frames of a GPU model that are scored together: fewer host round trips, and still a flat memory.
-GPU_BATCH = 16
+__all__ = [
+    "EpisodeResult", "Job", "episode_seed", "failure", "image_failure", "run_image_episode", "run_video_episodes",
+    "runs_together",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -58,103 +70,36 @@ class EpisodeResult:
     frames: dict[str, np.ndarray] | None = None
 
 
-def episode_seed(seed: int, episode: str) -> int:
-    """Return the seed that an episode's model gets, 0..2^31 - 1."""
-    return int.from_bytes(hashlib.sha256(f"{seed}|{episode}".encode()).digest()[:4], "big") >> 1
+class _Failed(Exception):
+    """The model, not the benchmark or the disk, is why an episode has no result."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__(str(error))
+        self.error = error
 
 
-def _seed_all(seed: int) -> None:
-    random.seed(seed)
-    np.random.seed(seed)  # noqa: NPY002 - a model may use the global stream
-    if "torch" in sys.modules:
-        sys.modules["torch"].manual_seed(seed)
+@contextlib.contextmanager
+def _model_at_work() -> Iterator[None]:
+    """Turn what the model raises into ``_Failed``.
+
+    A broken benchmark, or a model that refuses what was asked for, is the user's to mend: its one line ends the run.
+    """
+    try:
+        yield
+    except (InputError, UsageError):
+        raise
+    except SystemExit as error:
+        # SIGTERM comes as one too (cli.py), and ends the run; a plugin that exits ends its episode.
+        if error.code == 128 + signal.SIGTERM:
+            raise
+        raise _Failed(error) from None
+    except Exception as error:
+        raise _Failed(error) from None
 
 
-def _synchronise(device: str) -> None:
-    if device.startswith("cuda"):
-        sys.modules["torch"].cuda.synchronize()
-
-
-def _peak_memory(device: str) -> int:
-    """Return the peak bytes of this process so far: of its GPU, or its resident set."""
-    if device.startswith("cuda"):
-        return int(sys.modules["torch"].cuda.max_memory_allocated())
-    import resource
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-
-
-def _torch_modes() -> tuple | None:
-    torch = sys.modules.get("torch")
-    return (
-        None
-        if torch is None
-        else (torch.is_grad_enabled(), torch.is_inference_mode_enabled(), torch.is_autocast_enabled())
-    )
-
-
-class _Scorer:
-    """Scores one episode's predictions as they come."""
-
-    def __init__(self, episode: Episode, truth: GroundTruth, job: Job, size: tuple[int, int]) -> None:
-        self.episode, self.truth, self.job, self.size = episode, truth, job, size
-        self.score = VideoScore()
-        self.visible = 0
-        self._pending: list[tuple[Any, np.ndarray]] = []
-        self.count = 0
-
-    def add(self, item: Any) -> None:
-        """Score the next frame's prediction."""
-        problem = mask_problem(item, self.size)
-        if problem:
-            raise ModelError(f"frame {self.count}: {problem}")
-        mask = item.mask if isinstance(item, Prediction) else item
-        truth = self.truth[self.count]
-        if self.job.masks is not None:
-            array = mask.detach().cpu().numpy() if hasattr(mask, "detach") else mask
-            write_mask(self.job.masks / f"{self.episode.id}.partial" / f"{self.count:05d}.png", array)
-        self.count += 1
-        if hasattr(mask, "detach"):
-            mask = mask.detach()
-            if mask.device.type != "cpu":
-                self._pending.append((mask != 0, truth))
-                if len(self._pending) == GPU_BATCH:
-                    self.flush()
-                return
-            mask = mask.numpy()
-        self._keep(mask.astype(bool, copy=False), truth)
-
-    def _keep(self, mask: np.ndarray, truth: np.ndarray) -> None:
-        self._note(*jf(mask, truth), bool(truth.any()), not mask.any())
-
-    def _note(self, j: float, f: float, visible: bool, empty: bool) -> None:
-        self.visible += visible
-        self.score.add(j, f, visible=visible, absent_correct=None if visible else empty)
-
-    def flush(self) -> None:
-        """Score the frames that wait on the GPU: one host round trip for all of them."""
-        if not self._pending:
-            return
-        import torch
-
-        masks = torch.stack([mask for mask, _ in self._pending])
-        truths = torch.from_numpy(np.stack([truth for _, truth in self._pending])).to(masks.device)
-        j, f = jf(masks, truths)
-        rows = torch.stack([j, f, truths.flatten(1).any(1).double(), (~masks.flatten(1).any(1)).double()], 1).tolist()
-        self._pending.clear()
-        for row in rows:
-            self._note(row[0], row[1], bool(row[2]), bool(row[3]))
-
-    def finish(self) -> None:
-        """Score what waits, and put the masks in their place."""
-        self.flush()
-        self.truth.close()
-        if self.job.masks is not None:
-            import shutil
-
-            place = self.job.masks / self.episode.id
-            shutil.rmtree(place, ignore_errors=True)
-            (self.job.masks / f"{self.episode.id}.partial").rename(place)
+def runs_together(model: VideoModel) -> bool:
+    """Whether the model takes several episodes of a video in one pass."""
+    return type(model).segment_many is not VideoModel.segment_many
 
 
 def _supports(benchmark: Benchmark, episode: Episode, job: Job, cache: dict[tuple[int, str], Support]) -> list[Support]:
@@ -162,10 +107,9 @@ def _supports(benchmark: Benchmark, episode: Episode, job: Job, cache: dict[tupl
     for name in episode.supports[: job.shots]:
         key = (episode.category, name)
         if key not in cache:
+            verify_supports(benchmark, *key)
             found = benchmark.support(*key)
-            if job.protocol.size is not None:
-                found = _resized(found, job.protocol.size)
-            cache[key] = found
+            cache[key] = found if job.protocol.size is None else _resized(found, job.protocol.size)
         out.append(cache[key])
     return out
 
@@ -175,177 +119,240 @@ def _resized(support: Support, size: tuple[int, int]) -> Support:
     return Support(resize_image(support.image, size), nearest_resize(support.mask, size), ignore)
 
 
-def _stream(
-    model: VideoModel, sets: list[list[Support]], video: StreamedVideo, seeds: list[int]
-) -> Iterator[Sequence[Any]]:
-    if len(sets) > 1:
-        yield from model.segment_many(sets, video, seeds=seeds)
-    else:
-        for item in model.segment(sets[0], video, seed=seeds[0]):
-            yield (item,)
-
-
 def run_video_episodes(
-    model: VideoModel, benchmark: Benchmark, episodes: Sequence[Episode], job: Job, pool: ThreadPoolExecutor
-) -> Iterator[EpisodeResult]:
+    model: VideoModel, benchmark: Benchmark, episodes: Sequence[Episode], job: Job, pool: ThreadPoolExecutor,
+    wanted: frozenset[str] | None = None,
+) -> Iterator[EpisodeResult]:  # fmt: skip
     """Run episodes of one video and yield a result for each.
 
     A model that overrides ``segment_many`` gets all at once; if that fails, each is run by itself, so that only what is
     broken fails. An episode that fails has a record with its error, J = 0 and F = 0.
+
+    Args:
+        wanted: Ids whose results are missing; None for all. A model that takes all at once still gets all, so that a
+            resumed run computes exactly what an uninterrupted one does.
     """
-    together = type(model).segment_many is not VideoModel.segment_many and len(episodes) > 1
-    if together:
+    todo = [episode for episode in episodes if wanted is None or episode.id in wanted]
+    if runs_together(model) and len(episodes) > 1 and todo:
         try:
-            yield from _run(model, benchmark, episodes, job, pool)
+            for result in _run(model, benchmark, episodes, job, pool):
+                if wanted is None or result.record["id"] in wanted:
+                    yield result
             return
-        except (InputError, UsageError):
-            raise
-        except Exception as error:
-            _forget(error)
-    for episode in episodes:
+        except _Failed as failed:
+            forget(failed.error)
+    for episode in todo:
         try:
             yield from _run(model, benchmark, [episode], job, pool)
-        except (InputError, UsageError):
-            # The benchmark is broken, or the model refuses what was asked: its one line goes to the user.
-            raise
-        except Exception as error:
-            yield EpisodeResult(failure(episode, error))
-            _forget(error)
+        except _Failed as failed:
+            yield EpisodeResult(failure(episode, failed.error))
+            forget(failed.error)
 
 
-def _forget(error: BaseException) -> None:
-    """Let go of what an exception holds (frames' locals), and of cached GPU memory after it ran out."""
-    error.__traceback__ = None
-    torch = sys.modules.get("torch")
-    if torch is not None and torch.cuda.is_available():
-        torch.cuda.empty_cache()
+def _text(error: BaseException | str) -> dict[str, str]:
+    if isinstance(error, str):
+        return {"error": error[:2000]}
+    lines = traceback.format_exception(type(error), error, error.__traceback__)
+    text = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    return {"error": text[:2000], "traceback": "".join(lines)[-4000:]}
 
 
 def failure(episode: Episode, error: BaseException | str) -> dict[str, Any]:
-    """Return the record of an episode that failed."""
-    text = error if isinstance(error, str) else f"{type(error).__name__}: {' '.join(str(error).split())}"
-    record: dict[str, Any] = {
+    """Return the record of a video episode that failed."""
+    return {
         "id": episode.id, "video": episode.video, "category": episode.category,
-        "category_name": episode.category_name, "draw": episode.draw, "J": 0.0, "F": 0.0, "error": text[:2000],
+        "category_name": episode.category_name, "draw": episode.draw, "J": 0.0, "F": 0.0, **_text(error),
     }  # fmt: skip
-    if isinstance(error, BaseException):
-        lines = traceback.format_exception(type(error), error, error.__traceback__)
-        record["traceback"] = "".join(lines)[-4000:]
-    return record
+
+
+class _Pass:
+    """One pass of a model over a video, for one episode or several at once."""
+
+    def __init__(
+        self, model: VideoModel, benchmark: Benchmark, episodes: Sequence[Episode], job: Job, pool: ThreadPoolExecutor
+    ) -> None:
+        name = episodes[0].video
+        self.model, self.episodes = model, episodes
+        self.video = StreamedVideo(benchmark, name, job.protocol, pool, job.limit_frames)
+        for category in sorted({episode.category for episode in episodes}):
+            verify_video(benchmark, name, category, len(self.video))
+        cache: dict[tuple[int, str], Support] = {}
+        begin = time.perf_counter()
+        self.sets = [_supports(benchmark, episode, job, cache) for episode in episodes]
+        self.support_seconds = time.perf_counter() - begin
+        self.seeds = [episode_seed(job.seed, episode.id) for episode in episodes]
+        # The ground truth is decoded once for all draws of a category.
+        self.truths = {
+            category: GroundTruth(benchmark, name, category, job.protocol, pool, len(self.video))
+            for category in sorted({episode.category for episode in episodes})
+        }
+        self.scorers = [
+            FrameScorer(self.video.size, None if job.masks is None else job.masks / episode.id) for episode in episodes
+        ]
+        self.seconds = 0.0
+
+    def _begin(self) -> Iterator[Sequence[Any]]:
+        seed_all(self.seeds[0])
+        if len(self.sets) > 1:
+            return iter(self.model.segment_many(self.sets, self.video, seeds=self.seeds))
+        return ((item,) for item in self.model.segment(self.sets[0], self.video, seed=self.seeds[0]))
+
+    def _next(self, stream: Iterator[Sequence[Any]]) -> Sequence[Any] | None:
+        begin, waited = time.perf_counter(), self.video.waited
+        with _model_at_work():
+            items = next(stream, None)
+            synchronise(self.model.device)
+        self.seconds += time.perf_counter() - begin - (self.video.waited - waited)
+        return items
+
+    def drive(self) -> None:
+        """Take every item from the model, check it and score it."""
+        modes, had_torch = torch_modes(), "torch" in sys.modules
+        with _model_at_work():
+            stream = self._begin()
+        try:
+            items = self._next(stream)
+            if not had_torch and "torch" in sys.modules:
+                # The model imported torch only now, unseeded: begin again, as every later episode will.
+                _close(stream)
+                self.seconds, modes = 0.0, torch_modes()
+                with _model_at_work():
+                    stream = self._begin()
+                items = self._next(stream)
+            count = 0
+            while items is not None:
+                self._check(items, count, modes)
+                truths = {category: truth[count] for category, truth in self.truths.items()}
+                for episode, scorer, item in zip(self.episodes, self.scorers, items):
+                    scorer.add(item, truths[episode.category])
+                count += 1
+                items = self._next(stream)
+            if count < len(self.video):
+                raise _Failed(ModelError(f"it yields {count} masks for {len(self.video)} frames"))
+        finally:
+            _close(stream)
+            restore_modes(modes)
+
+    def _check(self, items: Sequence[Any], count: int, modes: tuple[bool, ...] | None) -> None:
+        with _model_at_work():
+            if count == len(self.video):
+                raise ModelError(f"it yields more masks than the video's {len(self.video)} frames")
+            if len(items) != len(self.scorers):
+                raise ModelError(f"segment_many yields {len(items)} masks for {len(self.scorers)} episodes")
+            if modes is not None and torch_modes() != modes:
+                raise ModelError("grad mode, inference mode or autocast leaks out of it", fix="icvos models check")
+            for scorer, item in zip(self.scorers, items):
+                scorer.check(item)
+
+    def close(self) -> None:
+        self.video.close()
+        for truth in self.truths.values():
+            truth.close()
+        for scorer in self.scorers:
+            scorer.abandon()
+
+
+def _close(stream: Any) -> None:
+    # What a generator's clean-up raises must not hide why it is closed.
+    with contextlib.suppress(Exception):
+        getattr(stream, "close", lambda: None)()
 
 
 def _run(
     model: VideoModel, benchmark: Benchmark, episodes: Sequence[Episode], job: Job, pool: ThreadPoolExecutor
 ) -> Iterator[EpisodeResult]:
-    name = episodes[0].video
-    video = StreamedVideo(benchmark, name, job.protocol, pool, job.limit_frames)
-    cache: dict[tuple[int, str], Support] = {}
-    begin = time.perf_counter()
-    sets = [_supports(benchmark, episode, job, cache) for episode in episodes]
-    support_seconds = time.perf_counter() - begin
-    seeds = [episode_seed(job.seed, episode.id) for episode in episodes]
-    scorers = [
-        _Scorer(e, GroundTruth(benchmark, name, e.category, job.protocol, pool, len(video)), job, video.size)
-        for e in episodes
-    ]
-    _seed_all(seeds[0])
-    modes = _torch_modes()
+    reset_peak(model.device)
+    work = _Pass(model, benchmark, episodes, job, pool)
     try:
-        seconds = _drive(_stream(model, sets, video, seeds), scorers, video, model.device, modes)
-        for scorer in scorers:
+        work.drive()
+        for scorer in work.scorers:
             scorer.finish()
+    except MemoryError as error:
+        raise _Failed(error) from None
     finally:
-        video.close()
-        for scorer in scorers:
-            scorer.truth.close()
-    source = benchmark.videos[name].source
-    for scorer in scorers:
-        # Time is shared out: what one pass over the video costs each of its episodes.
-        share = seconds / len(scorers)
+        work.close()
+    source = benchmark.videos[episodes[0].video].source
+    # Time is shared out: what one pass over the video costs each of its episodes.
+    share = work.seconds / len(episodes)
+    for episode, scorer in zip(episodes, work.scorers):
         j, f = scorer.score.values()
         record = {
-            "id": scorer.episode.id, "video": name, "source": source, "category": scorer.episode.category,
-            "category_name": scorer.episode.category_name, "draw": scorer.episode.draw, "frames": len(video),
+            "id": episode.id, "video": episode.video, "source": source, "category": episode.category,
+            "category_name": episode.category_name, "draw": episode.draw, "frames": scorer.count,
             "visible_frames": scorer.visible, **scorer.score.summary(), "seconds": share,
-            "support_seconds": support_seconds / len(scorers), "fps": len(video) / share if share > 0 else None,
-            "peak_memory": _peak_memory(model.device),
+            "support_seconds": work.support_seconds / len(episodes),
+            "fps": scorer.count / share if share > 0 else None, "peak_memory": peak_memory(model.device),
         }  # fmt: skip
         yield EpisodeResult(record, {"J": j, "F": f})
 
 
-def _drive(
-    stream: Iterator[Sequence[Any]], scorers: list[_Scorer], video: StreamedVideo, device: str, modes: tuple | None
-) -> float:
-    """Take every item from the model and score it; returns the model's own seconds, decoding not counted."""
-    seconds = 0.0
-    count = 0
-    while True:
-        begin, waited = time.perf_counter(), video.waited
-        items = next(stream, None)
-        _synchronise(device)
-        seconds += time.perf_counter() - begin - (video.waited - waited)
-        if items is None:
-            break
-        if count == len(video):
-            raise ModelError(f"it yields more masks than the video's {len(video)} frames")
-        if len(items) != len(scorers):
-            raise ModelError(f"segment_many yields {len(items)} masks for {len(scorers)} episodes")
-        if modes is not None and _torch_modes() != modes:
-            raise ModelError(
-                "grad mode, inference mode or autocast leaks out of the generator", fix="icvos models check"
-            )
-        for scorer, item in zip(scorers, items):
-            scorer.add(item)
-        count += 1
-    if count < len(video):
-        raise ModelError(f"it yields {count} masks for {len(video)} frames")
-    return seconds
+def _query(benchmark: Benchmark, episode: Episode, job: Job) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    verify_query(benchmark, episode.category, episode.video)
+    image, truth, ignore = benchmark.query(episode)
+    if job.protocol.size is None:
+        return image, truth, ignore
+    size = job.protocol.size
+    return resize_image(image, size), nearest_resize(truth, size), nearest_resize(ignore, size)
+
+
+def _image_record(episode: Episode, job: Job) -> dict[str, Any]:
+    return {
+        "id": episode.id, "fold": episode.fold, "category": episode.category, "query": episode.video,
+        "supports": list(episode.supports[: job.shots]),
+    }  # fmt: skip
+
+
+def image_failure(benchmark: Benchmark, episode: Episode, job: Job, error: BaseException | str) -> dict[str, Any]:
+    """Return the record of an image episode that failed: nothing intersects, and the unions are all there was."""
+    _, truth, ignore = _query(benchmark, episode, job)
+    known = int(np.count_nonzero(~ignore))
+    counts = {
+        "inter_fg": 0, "union_fg": max(int(np.count_nonzero(truth & ~ignore)), 1), "inter_bg": 0, "union_bg": known,
+    }  # fmt: skip
+    return {**_image_record(episode, job), **counts, **_text(error)}
 
 
 def run_image_episode(model: ImageModel, benchmark: Benchmark, episode: Episode, job: Job) -> EpisodeResult:
     """Run one few-shot image episode; a failure becomes a record with its error."""
-    record: dict[str, Any] = {
-        "id": episode.id, "fold": episode.fold, "category": episode.category, "query": episode.video,
-        "supports": list(episode.supports[: job.shots]),
-    }  # fmt: skip
-    image, truth, ignore = benchmark.query(episode)
-    if job.protocol.size is not None:
-        image = resize_image(image, job.protocol.size)
-        truth, ignore = nearest_resize(truth, job.protocol.size), nearest_resize(ignore, job.protocol.size)
+    image, truth, ignore = _query(benchmark, episode, job)
+    supports = _supports(benchmark, episode, job, {})
     try:
-        supports = _supports(benchmark, episode, job, {})
-        seed = episode_seed(job.seed, episode.id)
-        _seed_all(seed)
-        begin = time.perf_counter()
-        fitted = model.fit(supports, seed=seed)
-        _synchronise(model.device)
-        support_seconds = time.perf_counter() - begin
-        begin = time.perf_counter()
-        item = model.predict(fitted, image)
-        _synchronise(model.device)
-        seconds = time.perf_counter() - begin
-        problem = mask_problem(item, (image.shape[0], image.shape[1]))
-        if problem:
-            raise ModelError(problem)
-    except (InputError, UsageError):
-        raise
-    except Exception as error:
-        done = EpisodeResult({**record, **_image_failure(error), "truth": int(np.count_nonzero(truth & ~ignore))})
-        _forget(error)
-        return done
-    mask = item.mask if isinstance(item, Prediction) else item
-    mask = mask.detach().cpu().numpy() if hasattr(mask, "detach") else mask
-    mask = mask.astype(bool, copy=False)
+        found, times = _predict(model, supports, image, episode_seed(job.seed, episode.id))
+    except _Failed as failed:
+        record = image_failure(benchmark, episode, job, failed.error)
+        forget(failed.error)
+        return EpisodeResult(record)
     if job.masks is not None:
-        write_mask(job.masks / episode.id / "00000.png", mask)
-    counts = fss_counts(mask, truth, ignore=ignore)
+        write_mask(job.masks / episode.id / "00000.png", found)
+    counts = fss_counts(found, truth, ignore=ignore)
     named = dict(zip(("inter_fg", "union_fg", "inter_bg", "union_bg"), counts))
-    return EpisodeResult({**record, **named, "seconds": seconds, "support_seconds": support_seconds})
+    record = {**_image_record(episode, job), **named, "support_seconds": times[0], "seconds": times[1]}
+    return EpisodeResult(record)
 
 
-def _image_failure(error: BaseException) -> dict[str, Any]:
-    lines = traceback.format_exception(type(error), error, error.__traceback__)
-    return {
-        "error": f"{type(error).__name__}: {' '.join(str(error).split())}"[:2000],
-        "traceback": "".join(lines)[-4000:],
-    }
+def _predict(
+    model: ImageModel, supports: list[Support], image: np.ndarray, seed: int
+) -> tuple[np.ndarray, tuple[float, float]]:
+    """Return the mask, and the seconds of ``fit`` and of ``predict``."""
+    modes, had_torch = torch_modes(), "torch" in sys.modules
+    try:
+        with _model_at_work():
+            seed_all(seed)
+            begin = time.perf_counter()
+            fitted = model.fit(supports, seed=seed)
+            synchronise(model.device)
+            middle = time.perf_counter()
+            item = model.predict(fitted, image)
+            synchronise(model.device)
+            end = time.perf_counter()
+            if not had_torch and "torch" in sys.modules:
+                # The model imported torch only now, unseeded: once more, as every later episode will run.
+                return _predict(model, supports, image, seed)
+            problem = mask_problem(item, (image.shape[0], image.shape[1]))
+            if problem:
+                raise ModelError(problem)
+            if modes is not None and torch_modes() != modes:
+                raise ModelError("grad mode, inference mode or autocast leaks out of it", fix="icvos models check")
+            return to_numpy(item), (middle - begin, end - middle)
+    finally:
+        restore_modes(modes)

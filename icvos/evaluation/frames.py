@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Generic, TypeVar
@@ -21,6 +22,8 @@ T = TypeVar("T")
 class Ahead(Generic[T]):
     """Items 0..count-1 computed on threads ahead of the one asked for; what was passed is dropped.
 
+    Only who reads forward is read ahead for; a look back at another item costs that item alone.
+
     Args:
         compute: Returns item ``index``; called on a thread.
         count: How many there are.
@@ -31,18 +34,21 @@ class Ahead(Generic[T]):
     def __init__(self, compute: Callable[[int], T], count: int, pool: ThreadPoolExecutor, window: int = 6) -> None:
         self._compute, self.count, self._pool, self._window = compute, count, pool, window
         self._waiting: dict[int, Future[T]] = {}
+        self._recent: deque[int] = deque([-1], maxlen=4)
         self._lock = threading.Lock()
 
     def get(self, index: int) -> T:
-        """Return an item; those that follow are begun."""
+        """Return an item; if the one before it was asked for lately, those that follow are begun."""
         with self._lock:
-            for old in [key for key in self._waiting if not index <= key < index + self._window]:
-                self._waiting.pop(old).cancel()
-            for key in range(index, min(index + self._window, self.count)):
-                if key not in self._waiting:
-                    self._waiting[key] = self._pool.submit(self._compute, key)
-            wanted = self._waiting.pop(index)
-        return wanted.result()
+            if index - 1 in self._recent:
+                for old in [key for key in self._waiting if not index <= key < index + self._window]:
+                    self._waiting.pop(old).cancel()
+                for key in range(index, min(index + self._window, self.count)):
+                    if key not in self._waiting:
+                        self._waiting[key] = self._pool.submit(self._compute, key)
+            self._recent.append(index)
+            wanted = self._waiting.pop(index, None)
+        return self._compute(index) if wanted is None else wanted.result()
 
     def close(self) -> None:
         """Drop what is under way."""

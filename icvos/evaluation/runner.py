@@ -3,26 +3,37 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import hashlib
+from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from icvos.benchmark import Benchmark, Episode, load_benchmark
-from icvos.errors import ModelError, UsageError
+from icvos.errors import RunError, UsageError, did_you_mean
 from icvos.evaluation.aggregate import image_result, video_result
 from icvos.evaluation.environment import describe_benchmark, describe_model, describe_run, now, safe_name
-from icvos.evaluation.episode import EpisodeResult, Job, run_image_episode, run_video_episodes
+from icvos.evaluation.episode import (
+    EpisodeResult,
+    Job,
+    failure,
+    image_failure,
+    run_image_episode,
+    run_video_episodes,
+)
+from icvos.evaluation.integrity import verify_tables
 from icvos.evaluation.protocols import Protocol, protocol
-from icvos.evaluation.records import RunFolder, read_result
-from icvos.evaluation.workers import ModelSpec, lost_episode, run_in_workers
+from icvos.evaluation.records import RunFolder, read_result, read_run
+from icvos.evaluation.workers import Group, ModelSpec, run_in_workers
 from icvos.models.interface import ImageModel, Model
-from icvos.models.registry import as_video_model, create
+from icvos.models.registry import as_video_model, create, option_types
 
 __all__ = ["RunOptions", "benchmark_result", "evaluate", "open_benchmark", "run_model", "select_episodes", "speed"]
 
 DEMO_NAMES = ("demo", "demo/coco-20i", "demo/pascal-5i")
+# Episodes of a video that a model with segment_many gets in one pass: two categories' standard draws.
+MAX_TOGETHER = 10
 
 
 @dataclass(frozen=True)
@@ -38,6 +49,7 @@ class RunOptions:
         timeout: Seconds an episode may take, or None.
         save_masks: Keep the predicted masks.
         limit_episodes, limit_frames: For quick turns; such a run is never ranked.
+        episodes: Ids of the episodes to run, or None for all; such a run is never ranked.
     """
 
     protocol: str = ""
@@ -49,6 +61,7 @@ class RunOptions:
     save_masks: bool = False
     limit_episodes: int | None = None
     limit_frames: int | None = None
+    episodes: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         for name in ("shots", "workers"):
@@ -60,16 +73,27 @@ class RunOptions:
                 raise UsageError(f"{name} is {value}", expected="more than 0")
         if self.shard is not None and not 1 <= self.shard[0] <= self.shard[1]:
             raise UsageError(f"shard {self.shard[0]}/{self.shard[1]}", expected="i/N with i from 1 to N")
+        if self.episodes is not None and (self.shard is not None or not self.episodes):
+            raise UsageError("chosen episodes go without a shard, and at least one is chosen")
 
 
 def select_episodes(benchmark: Benchmark, rule: Protocol, options: RunOptions) -> list[Episode]:
     """Return the episodes of a run, in the benchmark's order: of its protocol, limited, its shard.
 
-    A shard takes whole videos, so that each video's frames are encoded by one of them.
+    A shard takes whole videos, so that each video's frames are encoded by one of them. A shard may be empty.
+
+    Raises:
+        UsageError: The benchmark has no episodes of the protocol, or not one that is asked for.
     """
     episodes = [e for e in benchmark.episodes if benchmark.kind == "video" or e.protocol == rule.name]
     if not episodes:
         raise UsageError(f"the benchmark has no episodes of protocol '{rule.name}'", where=benchmark.root)
+    if options.episodes is not None:
+        known = {episode.id for episode in episodes}
+        for name in options.episodes:
+            if name not in known:
+                raise UsageError(f"no episode '{name}'", where=benchmark.root, fix=did_you_mean(name, known))
+        episodes = [episode for episode in episodes if episode.id in options.episodes]
     if options.limit_episodes is not None:
         episodes = episodes[: options.limit_episodes]
     if options.shard is not None:
@@ -79,13 +103,19 @@ def select_episodes(benchmark: Benchmark, rule: Protocol, options: RunOptions) -
     return episodes
 
 
-def _groups(episodes: Sequence[Episode], benchmark: Benchmark) -> list[list[Episode]]:
-    if benchmark.kind == "image":
-        return [[episode] for episode in episodes]
-    groups: dict[str, list[Episode]] = {}
+def _groups(episodes: Sequence[Episode], missing: Sequence[Episode], benchmark: Benchmark) -> list[Group]:
+    """Return groups of episodes of one video, with the ids of those whose results are missing; whole ones are left out.
+
+    Groups are cut from all episodes of the run, not from the missing ones: a resumed run computes what another does.
+    """
+    wanted = {episode.id for episode in missing}
+    by_video: dict[str, list[Episode]] = {}
     for episode in episodes:
-        groups.setdefault(episode.video, []).append(episode)
-    return list(groups.values())
+        by_video.setdefault(episode.video, []).append(episode)
+    size = MAX_TOGETHER if benchmark.kind == "video" else 1
+    cut = [some[start : start + size] for some in by_video.values() for start in range(0, len(some), size)]
+    groups = [(group, frozenset(e.id for e in group if e.id in wanted)) for group in cut]
+    return [group for group in groups if group[1]]
 
 
 def benchmark_result(
@@ -142,6 +172,7 @@ def _prepare(
     spec: ModelSpec | None,
 ) -> _Run:
     _check_kind(model, benchmark)
+    verify_tables(benchmark)
     rule = _protocol_of(benchmark, options)
     episodes = select_episodes(benchmark, rule, options)
     described = describe_model(model, settings)
@@ -150,6 +181,9 @@ def _prepare(
         described, describe_benchmark(benchmark), rule, model.device, shots=options.shots, seed=options.seed,
         limit_episodes=options.limit_episodes, limit_frames=options.limit_frames, shard=shard,
     )  # fmt: skip
+    if options.episodes is not None:
+        chosen = hashlib.sha256("\n".join(e.id for e in episodes).encode()).hexdigest()
+        run["key"] |= {"limit_episodes": len(episodes), "chosen_episodes": chosen[:16]}
     run["environment"]["benchmark_folder"] = str(benchmark.root.resolve())
     place = out or Path("runs") / safe_name(benchmark.name) / safe_name(described["name"])
     return _Run(model, benchmark, rule, options, episodes, place, spec, run)
@@ -164,6 +198,7 @@ def run_model(
     settings: Mapping[str, Any] | None = None,
     spec: ModelSpec | None = None,
     progress: Callable[[int, int, Mapping[str, Any] | None], None] | None = None,
+    notify: Callable[[str], None] | None = None,
 ) -> tuple[Path, dict[str, Any]]:
     """Evaluate a built model; continue the folder's run if it is the same.
 
@@ -175,32 +210,60 @@ def run_model(
         settings: The model's options, for the record.
         spec: How workers build the model; needed for ``workers`` > 1 and ``timeout``.
         progress: Called with (done, all, the last record) as episodes end.
+        notify: Called with a line that the user should see.
 
     Returns:
         The run's folder and its result (see DESIGN, "A run").
     """
     plan = _prepare(model, benchmark, options, out, settings or {}, spec)
+    there = None if options.save_masks else _complete(plan)
+    if there is not None:
+        return plan.out, there
     with RunFolder.open(plan.out, plan.describe) as folder:
+        if folder.moved is not None and notify is not None:
+            notify(f"the method, its weights or the benchmark changed: the earlier run is now {folder.moved}")
         ids = [episode.id for episode in plan.episodes]
         done = folder.done(ids)
+        if options.save_masks:
+            done = {name for name in done if (folder.root / "masks" / name).is_dir()}
         todo = [episode for episode in plan.episodes if episode.id not in done]
         if progress is not None:
             progress(len(done), len(ids), None)
-        status = "interrupted"
+        whole = False
         try:
-            for number, result in enumerate(_results(plan, todo), len(done) + 1):
-                folder.add(result.record, result.frames)
-                if progress is not None:
-                    progress(number, len(ids), result.record)
-            status = "complete"
+            with contextlib.closing(_results(plan, todo)) as results:
+                for number, result in enumerate(results, len(done) + 1):
+                    folder.add(result.record, result.frames)
+                    if progress is not None:
+                        progress(number, len(ids), result.record)
+            whole = True
         finally:
-            records = folder.records()
-            if status == "complete":
-                folder.write_result(benchmark_result(folder.run, benchmark, plan.rule, plan.episodes, records))
-                status = "failed" if any(records.get(i, {}).get("error") for i in ids) else "complete"
-            with contextlib.suppress(OSError):
-                folder.write_run(status=status, end=now(), **speed(records, ids))
+            _finish(folder, plan, whole)
     return plan.out, read_result(plan.out)
+
+
+def _complete(plan: _Run) -> dict[str, Any] | None:
+    """Return the result of a run that is complete already, without touching it (its folder may be read-only)."""
+    try:
+        run = read_run(plan.out)
+        if run["key"] == plan.describe["key"] and run.get("status") == "complete":
+            return read_result(plan.out)
+    except (RunError, OSError):
+        pass  # not there, or damaged: what is wrong is said, or mended, when it is opened for writing
+    return None
+
+
+def _finish(folder: RunFolder, plan: _Run, whole: bool) -> None:
+    """Write what the run came to; of one that stops half-way only its status, and only if that works."""
+    ids = [episode.id for episode in plan.episodes]
+    if whole:
+        records = folder.records()
+        folder.write_result(benchmark_result(folder.run, plan.benchmark, plan.rule, plan.episodes, records))
+        failed = any(records.get(name, {"error": "missing"}).get("error") for name in ids)
+        folder.write_run(status="failed" if failed else "complete", end=now(), **speed(records, ids))
+        return
+    with contextlib.suppress(OSError, RunError):
+        folder.write_run(status="interrupted", end=now(), **speed(folder.records(), ids))
 
 
 def speed(records: Mapping[str, Mapping[str, Any]], ids: Sequence[str]) -> dict[str, Any]:
@@ -212,12 +275,11 @@ def speed(records: Mapping[str, Mapping[str, Any]], ids: Sequence[str]) -> dict[
     return {"fps": frames / seconds if seconds else None, "seconds": seconds, "peak_memory": max(peaks, default=None)}
 
 
-def _results(plan: _Run, todo: Sequence[Episode]) -> Iterator[EpisodeResult]:
+def _results(plan: _Run, todo: Sequence[Episode]) -> Generator[EpisodeResult, None, None]:
     options = plan.options
     masks = plan.out / "masks" if options.save_masks else None
     job = Job(plan.rule, options.shots, options.seed, options.limit_frames, masks)
-    groups = _groups(todo, plan.benchmark)
-    image = plan.benchmark.kind == "image"
+    groups = _groups(plan.episodes, todo, plan.benchmark)
     if not groups:
         return
     if options.workers > 1 or options.timeout is not None:
@@ -225,26 +287,30 @@ def _results(plan: _Run, todo: Sequence[Episode]) -> Iterator[EpisodeResult]:
             raise UsageError("workers and timeouts need a model by name", fix="pass a spec, as 'my_method.py:MyMethod'")
         yield from run_in_workers(
             plan.spec, plan.benchmark.root, job, groups, workers=options.workers, timeout=options.timeout,
-            fail=lambda episode, why: lost_episode(episode, why, image=image),
+            fail=lambda episode, why: _lost_episode(plan.benchmark, episode, job, why),
         )  # fmt: skip
-        return
-    if image:
-        if not isinstance(plan.model, ImageModel):
-            raise ModelError("a video model on an image benchmark")
-        for (episode,) in groups:
+    elif plan.benchmark.kind == "image":
+        assert isinstance(plan.model, ImageModel)  # _check_kind
+        for (episode, *_), _ in groups:
             yield run_image_episode(plan.model, plan.benchmark, episode, job)
-        return
-    video_model = as_video_model(plan.model)
-    with ThreadPoolExecutor(3) as pool:
-        for group in groups:
-            yield from run_video_episodes(video_model, plan.benchmark, group, job, pool)
+    else:
+        model = as_video_model(plan.model)
+        with ThreadPoolExecutor(3) as pool:
+            for group, wanted in groups:
+                yield from run_video_episodes(model, plan.benchmark, group, job, pool, wanted)
+
+
+def _lost_episode(benchmark: Benchmark, episode: Episode, job: Job, why: str) -> EpisodeResult:
+    if benchmark.kind == "image":
+        return EpisodeResult(image_failure(benchmark, episode, job, why))
+    return EpisodeResult(failure(episode, why))
 
 
 def open_benchmark(benchmark: Benchmark | str | Path) -> tuple[Benchmark, bool]:
     """Return a benchmark by folder or demo name, and whether it is a demo."""
     if isinstance(benchmark, Benchmark):
         return benchmark, bool(benchmark.header.get("demo"))
-    if str(benchmark) in DEMO_NAMES and not Path(benchmark).is_dir():
+    if str(benchmark) in DEMO_NAMES and not (Path(benchmark) / "benchmark.json").is_file():
         from icvos.build.demo import ensure_demo
 
         return load_benchmark(ensure_demo(str(benchmark))), True
@@ -266,6 +332,7 @@ def evaluate(
     workers: int = 1,
     timeout: float | None = None,
     save_masks: bool = False,
+    episodes: Sequence[str] | None = None,
     limit_episodes: int | None = None,
     limit_frames: int | None = None,
 ) -> dict[str, Any]:
@@ -280,6 +347,7 @@ def evaluate(
         seed: Of what the model draws.
         device, weights, options: To build the model, where it is not built yet.
         workers, timeout: Need a spec.
+        episodes: Ids of the episodes to run; all by default.
         save_masks, limit_episodes, limit_frames: As on the command line.
 
     Returns:
@@ -290,7 +358,8 @@ def evaluate(
     """
     opened, demo = open_benchmark(benchmark)
     settings = RunOptions(
-        protocol, shots, seed, None, workers, timeout, save_masks, limit_episodes, limit_frames
+        protocol, shots, seed, None, workers, timeout, save_masks, limit_episodes, limit_frames,
+        None if episodes is None else tuple(episodes),
     )  # fmt: skip
     spec = None
     if isinstance(model, str):
@@ -303,4 +372,11 @@ def evaluate(
     else:
         built = model
     place = None if out is None else Path(out)
-    return run_model(built, opened, settings, out=place, settings=options, spec=spec)[1]
+    known = options if options is not None else _options_of(built)
+    return run_model(built, opened, settings, out=place, settings=known, spec=spec)[1]
+
+
+def _options_of(model: Model) -> dict[str, Any]:
+    """Return the options of a built model that it keeps under their names: a record is reused only if they match."""
+    values = {name: getattr(model, name, None) for name in option_types(type(model))}
+    return {name: value for name, value in values.items() if isinstance(value, (bool, int, float, str))}

@@ -6,6 +6,7 @@ import ctypes
 import multiprocessing
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,13 +15,13 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
-from icvos.benchmark import Episode, load_benchmark
+from icvos.benchmark import Benchmark, Episode, load_benchmark
 from icvos.errors import IcvosError, ModelError, UsageError
-from icvos.evaluation.episode import EpisodeResult, Job, failure, run_image_episode, run_video_episodes
-from icvos.models.interface import ImageModel
+from icvos.evaluation.episode import EpisodeResult, Job, run_image_episode, run_video_episodes, runs_together
+from icvos.models.interface import ImageModel, Model, VideoModel
 from icvos.models.registry import as_video_model, create
 
-__all__ = ["ModelSpec", "run_in_workers"]
+__all__ = ["Group", "ModelSpec", "run_in_workers"]
 
 
 @dataclass(frozen=True)
@@ -34,27 +35,54 @@ class ModelSpec:
     demo: bool
 
 
+Group = tuple[list[Episode], frozenset[str]]
+"""Episodes of one video (or one image episode), and the ids of those whose results are missing."""
+
+
 class _Worker:
     """A worker process, what it is doing, and since when."""
 
     def __init__(self, context: Any, start: tuple) -> None:
         self.pipe, theirs = context.Pipe()
         self.process = context.Process(target=_work, args=(theirs, os.getpid(), *start), daemon=True)
-        self.process.start()
+        # Ctrl-C reaches the whole process group and the parent decides; the child inherits the ignoring.
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN) if _in_main_thread() else None
+        try:
+            self.process.start()
+        finally:
+            if before is not None:
+                signal.signal(signal.SIGINT, before)
         theirs.close()
         self.group: list[Episode] = []
+        self.left: list[Episode] = []
         self.since = time.monotonic()
-        self.ready = self.working = False
+        self.ready = self.working = self.together = False
 
-    def give(self, group: Sequence[Episode]) -> None:
-        self.group, self.working = list(group), True
+    def give(self, group: Group) -> None:
+        self.group, self.working = group[0], True
+        self.left = [episode for episode in group[0] if episode.id in group[1]]
         self.since = time.monotonic()
-        self.pipe.send(self.group)
+        self.pipe.send(group)
+
+    def take(self, result: EpisodeResult) -> None:
+        self.left = [episode for episode in self.left if episode.id != result.record["id"]]
+        self.since = time.monotonic()
+
+    def late(self, timeout: float | None) -> bool:
+        """Whether it has worked too long on what it does."""
+        if timeout is None or not self.working:
+            return False
+        allowed = timeout * (len(self.group) if self.together else 1)
+        return time.monotonic() - self.since > allowed
 
     def kill(self) -> None:
         self.process.kill()
         self.process.join()
         self.pipe.close()
+
+
+def _in_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()
 
 
 def _die_with_parent(parent: int) -> None:
@@ -79,33 +107,50 @@ def _work(pipe: Connection, parent: int, spec: ModelSpec, root: Path, job: Job, 
         image = benchmark.kind == "image"
         video_model = None if image else as_video_model(model)
     except Exception as error:
-        pipe.send(("broken", error if isinstance(error, IcvosError) else ModelError(_line(error))))
+        pipe.send(("broken", _portable(error) if isinstance(error, IcvosError) else ModelError(_line(error))))
         return
-    pipe.send(("ready", None))
+    pipe.send(("ready", video_model is not None and runs_together(video_model)))
     with ThreadPoolExecutor(2) as pool:
         while True:
             try:
-                group = pipe.recv()
+                group, wanted = pipe.recv()
             except (EOFError, OSError):
                 return
             try:
-                if image:
-                    if not isinstance(model, ImageModel):
-                        raise UsageError("a video model")
-                    for episode in group:
-                        pipe.send(("result", run_image_episode(model, benchmark, episode, job)))
-                else:
-                    assert video_model is not None
-                    for result in run_video_episodes(video_model, benchmark, group, job, pool):
-                        pipe.send(("result", result))
+                for result in _results(model, video_model, benchmark, group, wanted, job, pool):
+                    pipe.send(("result", result))
                 pipe.send(("done", None))
-            except IcvosError as error:
-                pipe.send(("broken", error))
+            except Exception as error:
+                pipe.send(("broken", _portable(error)))
                 return
 
 
+def _results(
+    model: Model, video_model: VideoModel | None, benchmark: Benchmark, group: list[Episode], wanted: frozenset[str],
+    job: Job, pool: ThreadPoolExecutor,
+) -> Iterator[EpisodeResult]:  # fmt: skip
+    if video_model is not None:
+        yield from run_video_episodes(video_model, benchmark, group, job, pool, wanted)
+        return
+    if not isinstance(model, ImageModel):
+        raise UsageError("a video model cannot run on a few-shot image benchmark")
+    for episode in group:
+        yield run_image_episode(model, benchmark, episode, job)
+
+
+def _portable(error: Exception) -> Exception:
+    """Return an error that the parent can unpickle: a plugin's own classes may not be importable there."""
+    if type(error).__module__ in ("icvos.errors", "builtins"):
+        return error
+    return UsageError(str(error)) if isinstance(error, IcvosError) else RuntimeError(_text(error))
+
+
+def _text(error: BaseException) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+
+
 def _line(error: BaseException) -> str:
-    return f"the model cannot be built: {type(error).__name__}: {' '.join(str(error).split())}"
+    return f"the model cannot be built: {_text(error)}"
 
 
 def _limit_threads(threads: int) -> None:
@@ -120,7 +165,7 @@ def run_in_workers(
     spec: ModelSpec,
     root: Path,
     job: Job,
-    groups: Sequence[Sequence[Episode]],
+    groups: Sequence[Group],
     *,
     workers: int,
     timeout: float | None,
@@ -132,9 +177,10 @@ def run_in_workers(
         spec: The model.
         root: The benchmark's folder.
         job: How to run.
-        groups: Episodes that belong together (of one video).
+        groups: Episodes that belong together (of one video), and which of their results are missing.
         workers: Processes.
-        timeout: Seconds that one episode may take (a group: as many times that as it has episodes), or None.
+        timeout: Seconds that one episode may take, or None; a model that takes several episodes in one pass gets as
+            many times that for the pass.
         fail: Makes the result of an episode that was lost.
 
     Raises:
@@ -143,14 +189,20 @@ def run_in_workers(
     context = multiprocessing.get_context("spawn")
     cores = len(os.sched_getaffinity(0))
     start = (spec, root, job, max(cores // workers, 1))
-    waiting = [list(group) for group in groups]
+    waiting = list(groups)
     crew: list[_Worker] = []
     try:
         crew = [_Worker(context, start) for _ in range(min(workers, max(len(waiting), 1)))]
         while waiting or any(worker.working for worker in crew):
-            for worker in crew:
+            for place, worker in enumerate(crew):
                 if worker.ready and not worker.working and waiting:
-                    worker.give(waiting.pop(0))
+                    group = waiting.pop(0)
+                    try:
+                        worker.give(group)
+                    except OSError:  # it died while it had nothing to do
+                        waiting.insert(0, group)
+                        worker.kill()
+                        crew[place] = _Worker(context, start)
             busy = [worker for worker in crew if worker.working or not worker.ready]
             for pipe in wait([worker.pipe for worker in busy], timeout=0.2):
                 worker = next(w for w in busy if w.pipe is pipe)
@@ -163,16 +215,14 @@ def run_in_workers(
                 if kind == "broken":
                     raise value
                 if kind == "ready":
-                    worker.ready = True
+                    worker.ready, worker.together = True, value
                 elif kind == "done":
-                    worker.group, worker.working = [], False
+                    worker.left, worker.working = [], False
                 else:
-                    worker.group = [e for e in worker.group if e.id != value.record["id"]]
-                    worker.since = time.monotonic()
+                    worker.take(value)
                     yield value
             for worker in list(crew):
-                allowed = None if timeout is None else timeout * max(len(worker.group), 1)
-                if worker.working and allowed and time.monotonic() - worker.since > allowed:
+                if worker.late(timeout):
                     worker.kill()
                     yield from _lost(worker, waiting, fail, f"Timeout: no result within {timeout:g} s an episode")
                     crew[crew.index(worker)] = _Worker(context, start)
@@ -190,26 +240,17 @@ def _death(worker: _Worker) -> str:
 
 
 def _lost(
-    worker: _Worker, waiting: list[list[Episode]], fail: Callable[[Episode, str], EpisodeResult], why: str
+    worker: _Worker, waiting: list[Group], fail: Callable[[Episode, str], EpisodeResult], why: str
 ) -> Iterator[EpisodeResult]:
-    """The episode under way fails; those after it in the group are tried again, each by itself."""
+    """Fail the episode under way; those after it in the group are tried again, each by itself.
+
+    Where several episodes ran in one pass, none of them is known to be at fault: each is tried by itself.
+    """
     if not worker.ready:
         raise ModelError(f"the model cannot be built: {why}")
-    if worker.group:
-        waiting[:0] = [[episode] for episode in worker.group[1:]]
-        yield fail(worker.group[0], why)
-    worker.group = []
-
-
-def lost_episode(episode: Episode, why: str, *, image: bool) -> EpisodeResult:
-    """Return the result of an episode whose process was lost."""
-    if not image:
-        return EpisodeResult(failure(episode, why))
-    record = {
-        "id": episode.id,
-        "fold": episode.fold,
-        "category": episode.category,
-        "query": episode.video,
-        "error": why,
-    }
-    return EpisodeResult({**record, "supports": list(episode.supports)})
+    left = worker.left
+    if left and not (worker.together and len(worker.group) > 1):
+        yield fail(left[0], why)
+        left = left[1:]
+    waiting[:0] = [([episode], frozenset([episode.id])) for episode in left]
+    worker.left = []

@@ -1,0 +1,96 @@
+"""Scoring one episode's predictions as a model yields them, on the device where they are."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from icvos.errors import ModelError
+from icvos.files import write_mask
+from icvos.metrics import VideoScore, jf
+from icvos.models.check import mask_problem
+from icvos.types import Prediction
+
+__all__ = ["FrameScorer", "to_numpy"]
+
+# Frames of a GPU model that are scored together: fewer host round trips, and still a flat memory.
+GPU_BATCH = 16
+
+
+def to_numpy(item: Any) -> np.ndarray:
+    """Return a checked mask or ``Prediction`` as (H, W) bool on the host."""
+    mask = item.mask if isinstance(item, Prediction) else item
+    mask = mask.detach().cpu().numpy() if hasattr(mask, "detach") else mask
+    return mask.astype(bool, copy=False)
+
+
+class FrameScorer:
+    """Scores of one episode, frame by frame.
+
+    Args:
+        size: (H, W) that every mask must have.
+        masks: The episode's folder for the predicted masks, or None; they appear there when all are written.
+    """
+
+    def __init__(self, size: tuple[int, int], masks: Path | None) -> None:
+        self.size, self.masks = size, masks
+        self.score = VideoScore()
+        self.count = self.visible = 0
+        self._pending: list[tuple[Any, np.ndarray]] = []
+        self._partial = None if masks is None else masks.with_name(f"{masks.name}.partial")
+        if self._partial is not None:
+            shutil.rmtree(self._partial, ignore_errors=True)
+
+    def check(self, item: Any) -> None:
+        """Raise ModelError if ``item`` is no mask for the next frame."""
+        problem = mask_problem(item, self.size)
+        if problem:
+            raise ModelError(f"frame {self.count}: {problem}")
+
+    def add(self, item: Any, truth: np.ndarray) -> None:
+        """Score the next frame: a checked mask against (H, W) bool."""
+        if self._partial is not None:
+            write_mask(self._partial / f"{self.count:05d}.png", to_numpy(item))
+        self.count += 1
+        mask = item.mask if isinstance(item, Prediction) else item
+        if hasattr(mask, "detach") and mask.device.type != "cpu":
+            self._pending.append((mask.detach() != 0, truth))
+            if len(self._pending) == GPU_BATCH:
+                self.flush()
+            return
+        found = to_numpy(item)
+        j, f = jf(found, truth)
+        self._note(float(j), float(f), bool(truth.any()), not found.any())
+
+    def _note(self, j: float, f: float, visible: bool, empty: bool) -> None:
+        self.visible += visible
+        self.score.add(j, f, visible=visible, absent_correct=None if visible else empty)
+
+    def flush(self) -> None:
+        """Score the frames that wait on the GPU: one host round trip for all of them."""
+        if not self._pending:
+            return
+        import torch
+
+        masks = torch.stack([mask for mask, _ in self._pending])
+        truths = torch.from_numpy(np.stack([truth for _, truth in self._pending])).to(masks.device)
+        j, f = jf(masks, truths)
+        rows = torch.stack([j, f, truths.flatten(1).any(1).double(), (~masks.flatten(1).any(1)).double()], 1).tolist()
+        self._pending.clear()
+        for row in rows:
+            self._note(row[0], row[1], bool(row[2]), bool(row[3]))
+
+    def finish(self) -> None:
+        """Score what waits, and put the masks in their place."""
+        self.flush()
+        if self.masks is not None and self._partial is not None:
+            shutil.rmtree(self.masks, ignore_errors=True)
+            self._partial.rename(self.masks)
+
+    def abandon(self) -> None:
+        """Remove the masks of an episode that failed."""
+        if self._partial is not None:
+            shutil.rmtree(self._partial, ignore_errors=True)

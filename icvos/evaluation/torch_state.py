@@ -1,0 +1,90 @@
+"""What models may disturb outside themselves: random generators and torch's modes. torch is never imported here."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import sys
+from types import ModuleType
+
+import numpy as np
+
+__all__ = [
+    "episode_seed", "forget", "peak_memory", "reset_peak", "restore_modes", "seed_all", "synchronise", "torch_modes",
+]  # fmt: skip
+
+Modes = tuple[bool, ...]
+
+
+def _torch() -> ModuleType | None:
+    return sys.modules.get("torch")
+
+
+def episode_seed(seed: int, episode: str) -> int:
+    """Return the seed that an episode's model gets, 0..2^31 - 1."""
+    return int.from_bytes(hashlib.sha256(f"{seed}|{episode}".encode()).digest()[:4], "big") >> 1
+
+
+def seed_all(seed: int) -> None:
+    """Seed python, numpy and, where it is imported, torch."""
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002 - a model may use the global stream
+    torch = _torch()
+    if torch is not None:
+        torch.manual_seed(seed)
+
+
+def torch_modes() -> Modes | None:
+    """Return torch's grad mode, inference mode and autocast, or None where it is not imported."""
+    torch = _torch()
+    if torch is None:
+        return None
+    return (
+        torch.is_grad_enabled(), torch.is_inference_mode_enabled(), torch.is_autocast_enabled("cpu"),
+        torch.is_autocast_enabled("cuda"),
+    )  # fmt: skip
+
+
+def restore_modes(modes: Modes | None) -> None:
+    """Undo a leak of grad mode or autocast (inference mode ends with its generator)."""
+    torch = _torch()
+    if torch is None or modes is None or torch_modes() == modes:
+        return
+    torch.set_grad_enabled(modes[0])
+    torch.set_autocast_enabled("cpu", modes[2])
+    torch.set_autocast_enabled("cuda", modes[3])
+
+
+def synchronise(device: str) -> None:
+    """Wait for a CUDA device."""
+    torch = _torch()
+    if device.startswith("cuda") and torch is not None:
+        torch.cuda.synchronize(device)
+
+
+def reset_peak(device: str) -> None:
+    """Begin to count a GPU's peak memory anew."""
+    torch = _torch()
+    if device.startswith("cuda") and torch is not None:
+        torch.cuda.reset_peak_memory_stats(device)
+
+
+def peak_memory(device: str) -> int:
+    """Return peak bytes: of the GPU since ``reset_peak``, or of this process' resident set so far."""
+    torch = _torch()
+    if device.startswith("cuda") and torch is not None:
+        return int(torch.cuda.max_memory_allocated(device))
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def forget(error: BaseException) -> None:
+    """Let go of what an exception holds (frames' locals), and of cached GPU memory after it ran out."""
+    seen: BaseException | None = error
+    while seen is not None:
+        seen.__traceback__ = None
+        seen = seen.__cause__ or seen.__context__
+    torch = _torch()
+    if torch is not None and torch.cuda.is_available():
+        torch.cuda.empty_cache()
