@@ -1,0 +1,250 @@
+"""DC-SAM at work: the prompt generator and a SAM together, every image encoded once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from dcsam.model import DCSAM, Output
+from dcsam.states import QueryState, SamFeatures, SupportState
+from icvos.errors import UsageError
+from icvos.foundation.backbones import BackboneFeatures
+from icvos.foundation.sam2_image import Sam2
+from icvos.foundation.segmenter import ImageFeatures, PromptableSegmenter
+from icvos.foundation.tracker import Prompt, Tracker, TrackerOptions
+from icvos.types import Support, Video
+
+__all__ = ["Encoded", "Engine"]
+
+# ImageNet's mean and deviation on [0, 1], which are SAM's too (fact Q14).
+MEAN = (0.485, 0.456, 0.406)
+STD = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """B images, each seen once by the backbone and once by SAM's encoder."""
+
+    backbone: BackboneFeatures
+    sam: ImageFeatures
+
+    def __getitem__(self, index: Tensor) -> Encoded:
+        return Encoded(self.backbone.map(lambda maps: maps[index]), self.sam[index])
+
+    @property
+    def fused(self) -> SamFeatures:
+        """SAM's features as the prompt generator takes them."""
+        return SamFeatures(self.sam.embedding, self.sam.high_res)
+
+
+class Engine:
+    """A prompt generator and the SAM it prompts.
+
+    Args:
+        model: The prompt generator.
+        segmenter: SAM 1 or SAM 2, as the model's configuration says; on the same device.
+        precision: ``fp32``, or ``bf16`` for autocast.
+        ahead: Video frames encoded together.
+
+    Raises:
+        UsageError: The SAM is of the other version, or of another width.
+    """
+
+    def __init__(
+        self, model: DCSAM, segmenter: PromptableSegmenter, *, precision: str = "fp32", ahead: int = 1
+    ) -> None:
+        version = 2 if isinstance(segmenter, Sam2) else 1
+        if version != model.config.sam:
+            raise UsageError(
+                f"this DC-SAM prompts SAM {model.config.sam}, and a SAM {version} was given",
+                fix=f"give --weights sam{'2' if model.config.sam == 2 else ''}=PATH of the right version",
+            )
+        if segmenter.embed_dim != model.config.width:
+            raise UsageError(f"this DC-SAM's prompts have {model.config.width} channels, SAM's {segmenter.embed_dim}")
+        self.model, self.segmenter, self.precision, self.ahead = model, segmenter, precision, ahead
+        self.size = model.config.image_size
+
+    @property
+    def device(self) -> torch.device:
+        """Where both are."""
+        return self.segmenter.device
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """Return the context in which everything is computed."""
+        if self.precision == "bf16":
+            return torch.autocast(self.device.type, dtype=torch.bfloat16)
+        return nullcontext()
+
+    # ------------------------------------------------------------------------------------------------------ images
+
+    def pixels(self, image: np.ndarray) -> Tensor:
+        """Return (H, W, 3) uint8 RGB as (1, 3, S, S) float on the CPU: squashed by Pillow's bilinear, normalised."""
+        if image.shape[:2] != (self.size, self.size):
+            from PIL import Image
+
+            image = np.array(Image.fromarray(image).resize((self.size, self.size), Image.Resampling.BILINEAR))
+        values = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None].float() / 255
+        return (values - values.new_tensor(MEAN)[:, None, None]) / values.new_tensor(STD)[:, None, None]
+
+    def to_sam(self, pixels: Tensor) -> Tensor:
+        """Return (B, 3, S, S) at SAM's size: bilinear with aligned corners, as the public code enlarges."""
+        side = self.segmenter.image_size
+        if pixels.shape[-1] == side:
+            return pixels
+        return F.interpolate(pixels, (side, side), mode="bilinear", align_corners=True)
+
+    def encode(self, pixels: Tensor, *, top: bool = False) -> Encoded:
+        """Encode (B, 3, S, S) normalised images by both encoders."""
+        pixels = pixels.to(self.device)
+        with torch.no_grad():
+            return Encoded(self.model.extract(pixels, top=top), self.segmenter.encode(self.to_sam(pixels)))
+
+    def supports(self, episodes: Sequence[Sequence[Support]]) -> SupportState:
+        """Return the state of E episodes with the same number of supports; an image used twice is encoded once."""
+        shots = len(episodes[0])
+        places: dict[int, int] = {}
+        unique: list[Support] = []
+        for support in (support for episode in episodes for support in episode):
+            if id(support.image) not in places:
+                places[id(support.image)] = len(unique)
+                unique.append(support)
+        encoded = self.encode(torch.cat([self.pixels(support.image) for support in unique]))
+        flat = [support for episode in episodes for support in episode]
+        order = torch.tensor([places[id(support.image)] for support in flat], device=self.device)
+        masks = torch.cat([self._mask(support.mask) for support in flat])
+        chosen = encoded[order]
+        return self.model.encode_supports(chosen.backbone, masks, chosen.fused, shots=shots)
+
+    def _mask(self, mask: np.ndarray) -> Tensor:
+        """Return (1, S, S) float {0, 1}: nearest pixel, as the public code resizes masks."""
+        values = torch.tensor(mask, device=self.device)[None, None].float()
+        return F.interpolate(values, (self.size, self.size), mode="nearest")[0]
+
+    def query(self, encoded: Encoded) -> QueryState:
+        """Return the state of one query image."""
+        return self.model.encode_query(encoded.backbone, encoded.fused)
+
+    # ----------------------------------------------------------------------------------------------------- prompts
+
+    def prompts(self, support: SupportState, query: QueryState, sam: ImageFeatures, *, video: bool) -> Output:
+        """Run both stages: B sets of supports on one query image, its SAM features given.
+
+        The reference variant mixes masks across a batch (Q1), so it is asked one set at a time.
+        """
+        decode = self._decoder(sam, align=not video)
+        points = self.segmenter.point_embeddings
+        if not self.model.config.shared_head_masks or len(support) == 1:
+            return self.model(support, query, decode=decode, point_embeddings=points)
+        outputs = [
+            self.model(_one(support, index), query, decode=decode, point_embeddings=points)
+            for index in range(len(support))
+        ]
+        return _joined(outputs)
+
+    def _decoder(self, sam: ImageFeatures, *, align: bool) -> Callable[[Tensor], Tensor]:
+        def decode(tokens: Tensor) -> Tensor:
+            logits = self.segmenter.decode(sam, embeddings=tokens.to(sam.embedding.dtype)).logits
+            return F.interpolate(logits.float(), (self.size, self.size), mode="bilinear", align_corners=align)
+
+        return decode
+
+    def tokens(self, output: Output) -> Tensor:
+        """Return the final prompts as SAM's sparse tokens, (B, 2N, C)."""
+        return self.model.tokens(output.prompts, self.segmenter.point_embeddings)
+
+    def segment_image(self, support: SupportState, image: np.ndarray) -> tuple[Tensor, Output, Encoded]:
+        """Return (B, 1, H, W) logits at the image's size for B sets of supports, and what led to them."""
+        encoded = self.encode(self.pixels(image), top=True)
+        output = self.prompts(support, self.query(encoded), encoded.sam, video=False)
+        logits = self._decoder(encoded.sam, align=True)(self.tokens(output))
+        size = (image.shape[0], image.shape[1])
+        if tuple(logits.shape[-2:]) != size:
+            logits = F.interpolate(logits, size, mode="bilinear", align_corners=False)
+        return logits, output, encoded
+
+    # ------------------------------------------------------------------------------------------------------- video
+
+    def track(self, support: SupportState, video: Video) -> Iterator[Tensor]:
+        """Yield (E, H, W) bool masks a frame for E sets of supports: prompts on frame 0, then the tracker."""
+        if not isinstance(self.segmenter, Sam2):
+            raise UsageError("this DC-SAM prompts SAM 1, which does not track", fix="run it with a tracker: dcsam+sam2")
+        tracker = Tracker(self.segmenter, TrackerOptions.dc_sam())
+        bank = tracker.start(num_frames=len(video))
+        for index, (pixels, features) in enumerate(self._frames(video)):
+            with torch.no_grad(), self.autocast():
+                prompt = None
+                if index == 0:
+                    first = Encoded(self.model.extract(pixels, top=True), features)
+                    output = self.prompts(support, self.query(first), features, video=True)
+                    prompt = Prompt(embeddings=self.tokens(output))
+                masks = self._enlarged(tracker.step(bank, features, prompt=prompt).logits, video.size)
+            yield masks
+
+    def _enlarged(self, logits: Tensor, size: tuple[int, int]) -> Tensor:
+        """Return (E, H, W) bool: logits to the model's size, as the public code has them, then to the frame's."""
+        logits = F.interpolate(logits.float(), (self.size, self.size), mode="bilinear", align_corners=False)
+        if tuple(logits.shape[-2:]) != tuple(size):
+            logits = F.interpolate(logits, tuple(size), mode="bilinear", align_corners=False)
+        return logits[:, 0] > 0
+
+    def _frames(self, video: Video) -> Iterator[tuple[Tensor, ImageFeatures]]:
+        """Yield (pixels, SAM features) of each frame; frames are prepared on a thread while others are computed."""
+        cuda = self.device.type == "cuda"
+
+        def prepare(frames: list[np.ndarray]) -> Tensor:
+            pixels = torch.cat([self.pixels(frame) for frame in frames])
+            return pixels.pin_memory() if cuda else pixels
+
+        stream = iter(video)
+        with ThreadPoolExecutor(1) as pool:
+            # The frames themselves are read here: the video may belong to this thread.
+            waiting = pool.submit(prepare, block) if (block := list(islice(stream, self.ahead))) else None
+            while waiting is not None:
+                pixels = waiting.result().to(self.device, non_blocking=cuda)
+                block = list(islice(stream, self.ahead))
+                waiting = pool.submit(prepare, block) if block else None
+                with torch.no_grad(), self.autocast():
+                    features = self.segmenter.encode(self.to_sam(pixels))
+                for place in range(len(pixels)):
+                    yield pixels[place : place + 1], features[place]
+
+
+def _one(support: SupportState, index: int) -> SupportState:
+    shots = support.shots
+    pick = slice(index, index + 1)
+    return SupportState(
+        support.masks[pick],
+        tuple(x[pick] for x in support.prototypes),
+        tuple(x[pick] for x in support.merged),
+        tuple(x[index * shots : (index + 1) * shots] for x in support.tops),
+    )
+
+
+def _joined(outputs: Sequence[Output]) -> Output:
+    from dcsam.states import Prompts
+
+    def cat(parts: list[Tensor | None]) -> Tensor | None:
+        known = [part for part in parts if part is not None]
+        return torch.cat(known) if known else None
+
+    def prompts(several: list[Prompts]) -> Prompts:
+        positive = torch.cat([p.positive for p in several])
+        return Prompts(
+            positive, cat([p.negative for p in several]), cat([p.attention for p in several]),
+            cat([p.negative_attention for p in several]),
+        )  # fmt: skip
+
+    return Output(
+        prompts([o.prompts for o in outputs]),
+        prompts([o.first for o in outputs]),
+        cat([o.coarse_logits for o in outputs]),
+    )

@@ -1,0 +1,80 @@
+"""From files of weights to a working DC-SAM; a combination that does not work says what is missing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+
+from dcsam.checkpoint import DCSAMCheckpoint, load_model, read_checkpoint
+from dcsam.config import Variant
+from dcsam.engine import Engine
+from icvos.errors import UsageError, WeightsError
+from icvos.foundation.construct import load_into
+from icvos.foundation.sam1 import load_sam1
+from icvos.foundation.sam2_config import Sam2Config
+from icvos.foundation.sam2_image import Sam2, build_sam2, load_sam2
+from icvos.foundation.segmenter import PromptableSegmenter
+
+__all__ = ["open_engine", "sam2_of_checkpoint"]
+
+
+def sam2_of_checkpoint(checkpoint: DCSAMCheckpoint) -> Sam2:
+    """Build the SAM 2 that a video checkpoint holds.
+
+    Raises:
+        WeightsError: It is of no known size, and the file does not say which.
+    """
+    if checkpoint.sam2 is None:
+        raise WeightsError("this checkpoint holds no SAM 2", where=checkpoint.path)
+    text = checkpoint.metadata.get("sam2_config")
+    config: str | Sam2Config | None = checkpoint.sam2_name
+    if text is not None:
+        try:
+            config = Sam2Config.from_dict(json.loads(text))
+        except (ValueError, TypeError, UsageError) as error:
+            raise WeightsError(f"the SAM 2 configuration inside is broken ({error})", where=checkpoint.path) from None
+    if config is None:
+        raise WeightsError("the SAM 2 in this checkpoint is of no known size", where=checkpoint.path)
+    segmenter = build_sam2(config, meta=True)
+    load_into(segmenter.model, checkpoint.sam2, where=checkpoint.path, what=f"SAM 2 {segmenter.name}")
+    return segmenter
+
+
+def _segmenter(checkpoint: DCSAMCheckpoint, weights: Mapping[str, Path]) -> PromptableSegmenter:
+    if checkpoint.sam2 is not None and "sam2" not in weights:
+        return sam2_of_checkpoint(checkpoint)
+    name = "sam2" if checkpoint.config.sam == 2 else "sam"
+    if name not in weights:
+        wrong = " (sam= was given, which is SAM 1)" if "sam" in weights else ""
+        raise UsageError(
+            f"this DC-SAM checkpoint holds no SAM, and prompts SAM {checkpoint.config.sam}{wrong}",
+            where=checkpoint.path,
+            fix=f"give --weights {name}=PATH ('icvos weights list' says where they come from)",
+        )
+    return load_sam2(weights[name]) if name == "sam2" else load_sam1(weights[name])
+
+
+def open_engine(
+    weights: Mapping[str, Path],
+    *,
+    device: str = "cpu",
+    variant: Variant | None = None,
+    precision: str = "fp32",
+    ahead: int = 1,
+) -> Engine:
+    """Open a DC-SAM from ``weights``: ``dcsam``, and ``sam2`` or ``sam`` where the checkpoint holds none.
+
+    Raises:
+        UsageError: A SAM is missing or of the wrong version.
+        WeightsError: A file is missing, partial, hostile or of another model.
+    """
+    checkpoint = read_checkpoint(weights["dcsam"])
+    segmenter = _segmenter(checkpoint, weights).to(device).eval()
+    model = load_model(checkpoint, variant=variant, device=device)
+    for module in (segmenter, model):
+        module.requires_grad_(False)
+    # Weights stored in half precision compute in single.
+    return Engine(model.to(torch.float32), segmenter.to(torch.float32), precision=precision, ahead=ahead)

@@ -1,0 +1,137 @@
+"""``--model dcsam``: DC-SAM on videos and on images, from published checkpoints or the project's own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from icvos import ImageModel, ModelInfo, Prediction, Support, Video, VideoModel, WeightInfo
+from icvos.errors import UsageError
+
+__all__ = ["DCSam"]
+
+_PAPER = "DC-SAM: In-Context Segment Anything in Images and Videos via Dual Consistency (arXiv 2504.12080)"
+
+
+class DCSam(VideoModel, ImageModel):
+    """DC-SAM. On videos the prompts of frame 0 start SAM 2's tracker; on images they give the mask.
+
+    The checkpoint says which SAM, backbone and variant it is. A video checkpoint holds its SAM 2; an image checkpoint
+    needs ``--weights sam2=PATH`` (or ``sam=PATH`` for SAM 1). The backbone is always the checkpoint's own.
+
+    Args:
+        variant: ``corrected``, ``reference`` (what the public code computes; one support), or ``auto``: the
+            checkpoint's own, which is ``reference`` for a published one.
+        precision: ``fp32``, ``bf16`` (autocast), or ``auto``: bf16 on CUDA.
+        ahead: Video frames encoded together; 0 chooses 1 on the CPU and 8 on CUDA.
+        compile: Compile SAM's image encoder with torch.compile (pays over many frames).
+        train_mode: Repeat the public video evaluation, which never leaves training mode (fact Q10): dropout, batch
+            statistics; results are stochastic.
+    """
+
+    info = ModelInfo(
+        name="dcsam",
+        version="1",
+        paper=_PAPER,
+        licence="Apache-2.0",
+        access="online",
+        weights={
+            "dcsam": WeightInfo("icvos train dcsam, or the authors' checkpoint (no public link is known)"),
+            "sam2": WeightInfo("a SAM 2 checkpoint, for an image checkpoint of DC-SAM with SAM 2", required=False),
+            "sam": WeightInfo("a SAM checkpoint, for a DC-SAM with SAM 1", required=False),
+        },
+        training_data=("coco2014:train", "sa-1b:train", "sa-v:train"),
+        extra="sam",
+    )
+
+    def __init__(
+        self,
+        *,
+        device: str = "cpu",
+        weights: Mapping[str, Path] | None = None,
+        variant: Literal["auto", "corrected", "reference"] = "auto",
+        precision: Literal["auto", "fp32", "bf16"] = "auto",
+        ahead: int = 0,
+        compile: bool = False,
+        train_mode: bool = False,
+    ) -> None:
+        super().__init__(device=device, weights=weights)
+        from dcsam.opening import open_engine
+
+        cuda = device.startswith("cuda")
+        chosen = ("bf16" if cuda else "fp32") if precision == "auto" else precision
+        self.engine = open_engine(
+            self.weights, device=device, variant=None if variant == "auto" else variant, precision=chosen,
+            ahead=ahead or (8 if cuda else 1),
+        )  # fmt: skip
+        self.dtype = {"bf16": "bfloat16", "fp32": "float32"}[chosen]
+        if compile:
+            import torch
+
+            encoder: Any = self.engine.segmenter
+            encoder.encode_batch = torch.compile(encoder.encode_batch)
+        if train_mode:
+            import torch.nn as nn
+
+            # Past DCSAM.train, which would keep the backbone in eval: the public code does not.
+            nn.Module.train(self.engine.model, True)
+            self.engine.segmenter.train(True)
+
+    @classmethod
+    def demo_weights(cls) -> Mapping[str, Path]:
+        from icvos.foundation.demo import demo_weights
+
+        return demo_weights("dcsam")
+
+    def _check(self, supports: Sequence[Support]) -> None:
+        if self.engine.model.config.single_support and len(supports) > 1:
+            raise UsageError(
+                f"the reference variant of DC-SAM takes one support, not {len(supports)}",
+                fix="use --set variant=corrected, or --shots 1",
+            )
+
+    # ------------------------------------------------------------------------------------------------------- video
+
+    def segment(self, supports: Sequence[Support], video: Video, *, seed: int) -> Iterator[Any]:
+        for masks in self.segment_many([supports], video, seeds=[seed]):
+            yield masks[0]
+
+    def segment_many(
+        self, episodes: Sequence[Sequence[Support]], video: Video, *, seeds: Sequence[int]
+    ) -> Iterator[Sequence[Any]]:
+        """Run several support sets on one video: each frame and each support image is encoded once."""
+        import torch
+
+        for supports in episodes:
+            self._check(supports)
+        if len({len(supports) for supports in episodes}) > 1:
+            yield from super().segment_many(episodes, video, seeds=seeds)
+            return
+        with torch.no_grad(), self.engine.autocast():
+            state = self.engine.supports(episodes)
+        hopeless = [not any(support.mask.any() for support in supports) for supports in episodes]
+        for masks in self.engine.track(state, video):
+            yield [torch.zeros_like(mask) if empty else mask for mask, empty in zip(masks, hopeless)]
+
+    # ------------------------------------------------------------------------------------------------------- image
+
+    def fit(self, supports: Sequence[Support], *, seed: int) -> Any:
+        import torch
+
+        self._check(supports)
+        if not any(support.mask.any() for support in supports):
+            return None
+        with torch.no_grad(), self.engine.autocast():
+            return self.engine.supports([supports])
+
+    def predict(self, fitted: Any, image: np.ndarray) -> Prediction:
+        import torch
+
+        if fitted is None:
+            return Prediction(np.zeros(image.shape[:2], bool), confidence=0.0)
+        with torch.no_grad(), self.engine.autocast():
+            logits, _, _ = self.engine.segment_image(fitted, image)
+        return Prediction(logits[0, 0] > 0, score=logits[0, 0].float())

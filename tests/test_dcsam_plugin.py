@@ -1,0 +1,162 @@
+"""DC-SAM as a plugin: rules, cost in encodings, variants, shots, and strange inputs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tiny_weights import tiny_dcsam, tiny_dcsam_file, tiny_sam2_file
+
+from dcsam.checkpoint import save_checkpoint
+from dcsam.plugin import DCSam
+from icvos import Support
+from icvos.errors import UsageError, WeightsError
+from icvos.models.check import check_model
+from icvos.models.clips import Clip, support
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("weights")
+
+
+@pytest.fixture(scope="module")
+def weights(folder: Path) -> dict[str, Path]:
+    return {"dcsam": tiny_dcsam_file(folder)}
+
+
+def count_encodings(model: DCSam) -> dict[str, int]:
+    """Count the images that SAM's encoder and the backbone see from now on."""
+    seen = {"sam": 0, "backbone": 0}
+    encode, extract = model.engine.segmenter.encode_batch, model.engine.model.extract
+
+    def encode_batch(images: torch.Tensor) -> object:
+        seen["sam"] += len(images)
+        return encode(images)
+
+    def extract_counted(images: torch.Tensor, *, top: bool = False) -> object:
+        seen["backbone"] += len(images)
+        return extract(images, top=top)
+
+    model.engine.segmenter.encode_batch = encode_batch  # type: ignore[method-assign, assignment]
+    model.engine.model.extract = extract_counted  # type: ignore[method-assign, assignment]
+    return seen
+
+
+def test_keeps_the_rules(weights: dict[str, Path]) -> None:
+    findings = check_model(lambda: DCSam(weights=weights))
+    assert not [f for f in findings if f.status == "failed"]
+
+
+@pytest.mark.parametrize("shots", [1, 5])
+def test_an_image_episode_costs_one_encoding_an_image(weights: dict[str, Path], shots: int) -> None:
+    model = DCSam(weights=weights)
+    seen = count_encodings(model)
+    fitted = model.fit([support(seed=100 + i) for i in range(shots)], seed=0)
+    model.predict(fitted, Clip(1)[0])
+    # The public code: shots + 3 by SAM's encoder (reference.md, section 6).
+    assert seen == {"sam": shots + 1, "backbone": shots + 1}
+
+
+def test_episodes_of_a_video_share_its_frames(weights: dict[str, Path]) -> None:
+    model = DCSam(weights=weights)
+    seen = count_encodings(model)
+    one, two = support(seed=1), support(seed=2)
+    list(model.segment_many([[one], [two], [one], [two]], Clip(7), seeds=[0, 1, 2, 3]))
+    assert seen == {"sam": 7 + 2, "backbone": 1 + 2}
+
+
+def test_supports_are_order_invariant_in_corrected_and_refused_in_reference(
+    weights: dict[str, Path], folder: Path
+) -> None:
+    model = DCSam(weights=weights)
+    shown = [support(seed=100 + i) for i in range(5)]
+    with torch.no_grad():
+        first = model.engine.segment_image(model.fit(shown, seed=0), Clip(1)[0])[0]
+        second = model.engine.segment_image(model.fit(shown[::-1], seed=0), Clip(1)[0])[0]
+    torch.testing.assert_close(first, second, atol=1e-3, rtol=1e-4)
+    reference = DCSam(weights={"dcsam": tiny_dcsam_file(folder, reference=True)})
+    assert reference.engine.model.config.variant == "reference"
+    with pytest.raises(UsageError, match="takes one support, not 5"):
+        reference.fit(shown, seed=0)
+    with pytest.raises(UsageError, match="takes one support"):
+        next(reference.segment(shown, Clip(2), seed=0))
+    assert DCSam(weights=weights, variant="reference").engine.model.config.variant == "reference"
+
+
+def test_reference_gives_a_batch_what_it_gives_each_alone(folder: Path) -> None:
+    model = DCSam(weights={"dcsam": tiny_dcsam_file(folder, reference=True)})
+    sets = [[support(seed=100)], [support(seed=105)]]
+    together = list(model.segment_many(sets, Clip(3), seeds=[0, 0]))
+    for number, shown in enumerate(sets):
+        for mine, row in zip(model.segment(shown, Clip(3), seed=0), together, strict=True):
+            assert float((mine != row[number]).float().mean()) < 0.002
+
+
+def test_evaluation_reaches_each_stage_once(weights: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    model = DCSam(weights=weights)
+    calls: list[str] = []
+    generator = model.engine.model
+    for name in ("first_stage", "second_stage"):
+        inner = getattr(generator, name)
+        monkeypatch.setattr(
+            generator, name, lambda *a, _name=name, _inner=inner, **k: calls.append(_name) or _inner(*a, **k)
+        )
+    list(model.segment([support()], Clip(4), seed=0))
+    assert calls == ["first_stage", "second_stage"]
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (37, 400), (2160, 3840)], ids=str)
+def test_frames_of_strange_sizes(weights: dict[str, Path], shape: tuple[int, int]) -> None:
+    image = np.random.default_rng(0).integers(0, 255, (*shape, 3)).astype(np.uint8)
+    model = DCSam(weights=weights)
+    mask = model.predict(model.fit([support()], seed=0), image).mask
+    assert tuple(mask.shape) == shape and mask.dtype == torch.bool
+
+
+def test_strange_supports(weights: dict[str, Path]) -> None:
+    model = DCSam(weights=weights)
+    grey = np.full((50, 60, 3), 127, np.uint8)
+    one = np.zeros((50, 60), bool)
+    one[3, 3] = True
+    for mask in (one, np.ones((50, 60), bool)):
+        masks = list(model.segment([Support(grey, mask)], Clip(2), seed=0))
+        assert len(masks) == 2
+    empty = list(model.segment([Support(grey, np.zeros((50, 60), bool))], Clip(2), seed=0))
+    assert not any(bool(mask.any()) for mask in empty)
+    assert not np.asarray(model.predict(model.fit([Support(grey, ~one & one)], seed=0), grey).mask).any()
+
+
+def test_train_mode_is_stochastic(weights: dict[str, Path]) -> None:
+    model = DCSam(weights=weights, train_mode=True)
+    assert model.engine.model.training and any(m.training for m in model.engine.model.backbone_modules())
+    assert not DCSam(weights=weights).engine.model.training
+
+
+def test_wrong_weights_say_what_is_missing(folder: Path) -> None:
+    image_only = folder / "image.safetensors"
+    save_checkpoint(image_only, tiny_dcsam())
+    with pytest.raises(UsageError, match="give --weights sam2=PATH"):
+        DCSam(weights={"dcsam": image_only})
+    with pytest.raises(UsageError, match="which is SAM 1"):
+        DCSam(weights={"dcsam": image_only, "sam": image_only})
+    assert DCSam(weights={"dcsam": image_only, "sam2": tiny_sam2_file(folder)}).engine.segmenter.name == "tiny-test"
+    with pytest.raises(WeightsError, match="not a DC-SAM checkpoint"):
+        DCSam(weights={"dcsam": tiny_sam2_file(folder)})
+
+
+def test_memory_is_flat(weights: dict[str, Path]) -> None:
+    """Live tensors at frame 400 are those at frame 40, within 5 %."""
+    import gc
+
+    model = DCSam(weights=weights)
+    held = {}
+    stream = model.segment([support()], Clip(400), seed=0)
+    for index in range(400):
+        next(stream)
+        if index in (39, 399):
+            gc.collect()
+            held[index] = sum(o.numel() * o.element_size() for o in gc.get_objects() if type(o) is torch.Tensor)
+    assert held[399] <= 1.05 * held[39]
