@@ -28,6 +28,7 @@ NUMBERS = (
     "J", "F", "J_visible", "F_visible", "absent_correct", "J_recall", "F_recall", "J_decay", "F_decay", "seconds",
     "support_seconds", "fps",
 )  # fmt: skip
+PARTS = ("key", "model", "benchmark", "environment")
 COUNTS = ("inter_fg", "union_fg", "inter_bg", "union_bg", "frames", "visible_frames", "peak_memory")
 
 
@@ -48,9 +49,8 @@ def read_run(folder: Path) -> dict[str, Any]:
     run = read_json(folder / "run.json", RunError)
     if not isinstance(run, dict) or run.get("schema") != RUN_SCHEMA:
         raise RunError("run.json is of another schema", where=folder / "run.json", expected=RUN_SCHEMA)
-    for name in ("key", "model", "benchmark"):
-        if not isinstance(run.get(name), dict):
-            raise RunError(f"'{name}' is missing", where=folder / "run.json", fix="evaluate again into another --out")
+    if not all(isinstance(run.get(name, {} if name == "environment" else None), dict) for name in PARTS):
+        raise RunError("run.json is damaged", where=folder / "run.json", fix="evaluate again into another --out")
     return run
 
 
