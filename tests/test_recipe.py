@@ -71,9 +71,10 @@ def test_the_hash_tells_recipes_apart(tmp_path: Path) -> None:
     ]
     assert len({*recipes, Recipe().sha256}) == 5
     rules = BuildRules()
-    versions = {rules_version(rules, sha256, pool) for sha256 in recipes for pool in ("val2014", "val2017")}
-    versions |= {rules_version(BuildRules(seed=1), recipes[0], "val2014")}
-    assert len(versions) == 9 and all(version.startswith("1.") for version in versions)
+    versions = {rules_version(rules, sha256, ["mose"], pool) for sha256 in recipes for pool in ("val2014", "val2017")}
+    versions |= {rules_version(BuildRules(seed=1), recipes[0], ["mose"], "val2014")}
+    versions |= {rules_version(rules, recipes[0], order, "val2014") for order in (["lvos", "mose"], ["mose", "lvos"])}
+    assert len(versions) == 10 and all(version.startswith("1.") for version in versions)
 
 
 @pytest.mark.parametrize(

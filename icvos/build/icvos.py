@@ -256,7 +256,9 @@ class _Finish:
         return {
             "schema": SCHEMA,
             "name": name + subset,
-            "version": rules_version(prepared.rules, prepared.recipe.sha256, pool),
+            "version": rules_version(
+                prepared.rules, prepared.recipe.sha256, [source.id for source in prepared.sources], pool
+            ),
             "vocabulary": prepared.words.name if prepared.words.name != "custom" else list(prepared.words.names),
             "complete_only": complete,
             "counts": {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -69,7 +69,14 @@ class BuildRules:
         return {**asdict(self), "categories": list(self.categories), "draw_rule": DRAW_RULE}
 
 
-def rules_version(rules: BuildRules, recipe_sha256: str, pool: str) -> str:
-    """Return a benchmark's version: builder version and eight digits of a hash of all rules it was built by."""
-    text = json.dumps([SCHEMA, BUILDER_VERSION, rules.header(), recipe_sha256, pool], sort_keys=True)
+def rules_version(rules: BuildRules, recipe_sha256: str, sources: Iterable[str], pool: str) -> str:
+    """Return a benchmark's version: builder version and eight digits of a hash of all that it was built by.
+
+    Args:
+        rules: What is kept, how supports are drawn.
+        recipe_sha256: What people said of the objects.
+        sources: Ids of the raw video data sets.
+        pool: COCO split of the supports.
+    """
+    text = json.dumps([SCHEMA, BUILDER_VERSION, rules.header(), recipe_sha256, sorted(sources), pool], sort_keys=True)
     return f"{BUILDER_VERSION}.{hashlib.sha256(text.encode()).hexdigest()[:8]}"

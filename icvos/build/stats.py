@@ -120,15 +120,17 @@ def plot_stats(stats: BenchmarkStats, path: Path) -> None:
     length.axvline(
         stats.frames / stats.videos, color="k", lw=1, ls="--", label=f"mean {stats.frames / stats.videos:.0f}"
     )
-    length.axvline(270, color="#c33", lw=1, ls=":", label="paper's mean 270")
+    if max(stats.lengths) > 100:  # of short videos it would only squeeze the rest
+        length.axvline(270, color="#c33", lw=1, ls=":", label="paper's mean 270")
     length.set(title="frames of a video", xlabel="frames", ylabel="videos")
     length.legend(fontsize=8)
     visible.hist([100 * share for share in stats.visible], bins=20, range=(0, 100), color="#b8722c")
     visible.set(title="frames in which the category is seen", xlabel="percent of a video's frames", ylabel="pairs")
     source.barh(list(stats.sources), [counts[0] for counts in stats.sources.values()], color="#777")
     source.set(title="videos by source", xlabel="videos")
+    for whole in (top.yaxis, length.yaxis, length.xaxis, visible.yaxis, source.xaxis):
+        whole.get_major_locator().set_params(integer=True)
     for axis in (top, length, visible, source):
-        axis.yaxis.get_major_locator().set_params(integer=True) if axis is not source else None
         axis.spines[["top", "right"]].set_visible(False)
     figure.suptitle(
         f"{stats.name}: {stats.videos:,} videos, {stats.frames:,} frames, {len(stats.categories)} categories, "

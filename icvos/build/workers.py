@@ -20,8 +20,7 @@ def in_order(function: Callable[[T], R], tasks: Iterable[T], workers: int) -> It
     and returns must be picklable.
     """
     if workers <= 1:
-        _keep_memory()
-        yield from map(function, tasks)
+        yield from _here(function, tasks)
         return
     import multiprocessing
     from concurrent.futures import Future, ProcessPoolExecutor
@@ -39,6 +38,19 @@ def in_order(function: Callable[[T], R], tasks: Iterable[T], workers: int) -> It
                 yield waiting.popleft().result()
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _here(function: Callable[[T], R], tasks: Iterable[T]) -> Iterator[R]:
+    import cv2
+
+    _keep_memory()
+    threads = cv2.getNumThreads()
+    # On images of this size OpenCV's threads cost more than they save.
+    cv2.setNumThreads(1)
+    try:
+        yield from map(function, tasks)
+    finally:
+        cv2.setNumThreads(threads)
 
 
 def _follow_parent() -> None:
