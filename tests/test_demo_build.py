@@ -58,6 +58,19 @@ def test_the_benchmark_is_whole(world: Path) -> None:
             assert support.mask.any() and support.mask.mean() < 0.7
 
 
+@pytest.mark.parametrize("name", ["demo/coco-20i", "demo/pascal-5i"])
+def test_few_shot_benchmarks_are_whole(world: Path, name: str) -> None:
+    benchmark = load_benchmark(world / "benchmarks" / name.removeprefix("demo/"))
+    assert benchmark.kind == "image" and check_manifest(benchmark.root) == []
+    assert {episode.fold for episode in benchmark.episodes} == {0, 1, 2, 3}
+    assert {episode.protocol for episode in benchmark.episodes} == {"fss-native", "fss-paper"}
+    assert {episode.category_name for episode in benchmark.episodes} <= {*COCO_FAMILIES, "aeroplane", "pottedplant"}
+    for episode in benchmark.episodes[:20]:
+        image, mask, ignore = benchmark.query(episode)
+        assert mask.any() and not (mask & ignore).any() and mask.shape == image.shape[:2]
+        assert episode.video not in episode.supports
+
+
 def test_annotations_are_those_of_the_raw_data(world: Path) -> None:
     """The category's mask of a DAVIS frame is the union of its objects in the raw mask."""
     from icvos.categories import COCO80
@@ -190,8 +203,9 @@ def test_the_readers_read_the_raw_images(world: Path) -> None:
     from icvos.files import read_image
     from icvos.sources.voc import Voc
 
-    for split, sbd in (("val", None), ("trainaug", world / "raw/sbd")):
-        voc = Voc(world / "raw/voc", split, sbd)
+    both = [Voc(world / "raw/voc", "trainaug", sbd) for sbd in (None, world / "raw/sbd")]
+    assert both[0].names == both[1].names and len(both[0].names) == 48
+    for voc in (Voc(world / "raw/voc", "val"), *both):
         sizes = {name: voc.label_map(name).shape for name in voc.names}
         assert all(read_image(voc.path(name)).shape[:2] == size for name, size in sizes.items())
         assert {len(name) for name in voc.names} == {11}

@@ -14,6 +14,7 @@ from icvos.errors import LockedError, UsageError, did_you_mean
 from icvos.files import icvos_home, lock_folder, read_json, write_json
 
 if TYPE_CHECKING:
+    from icvos.build.fewshot_build import FewShotPlan, FewShotRules
     from icvos.build.recipe import Recipe
 
 __all__ = [
@@ -27,7 +28,7 @@ __all__ = [
     "is_ready",
 ]
 
-DEMO_NAMES = ("demo",)
+DEMO_NAMES = ("demo", "demo/coco-20i", "demo/pascal-5i")
 SIZE_NAMES = ("tiny", "default", "large")
 LICENCE = "drawn by icvos (Apache-2.0), no rights of others"
 
@@ -71,7 +72,7 @@ def demo_raw(size: str, seed: int, out: Path, *, progress: Progress = _silent) -
     write_recipe(partial / "recipe", known)
     write_coco(partial / "coco", plan, seed, progress)
     write_voc(partial / "voc" / "VOC2012", plan, seed, progress)
-    write_sbd(partial / "sbd", plan, seed, progress)
+    write_sbd(partial / "sbd", partial / "voc" / "VOC2012", plan, seed, progress)
     write_json(partial / "world.json", _world(size, seed))
     if out.exists():
         out.rmdir()
@@ -181,6 +182,42 @@ def _build_ic_vos(raw: Path, out: Path, size: str, seed: int, progress: Progress
     )
 
 
+def _build_coco20i(raw: Path, out: Path, size: str, seed: int, progress: Progress) -> None:
+    from icvos.build.coco20i import plan_coco20i
+
+    rules = _few_shot_rules("coco-20i", size)
+    _build_few_shot(plan_coco20i(raw / "coco", rules, cache=raw.parent / "cache"), out, size, seed, progress)
+
+
+def _build_pascal5i(raw: Path, out: Path, size: str, seed: int, progress: Progress) -> None:
+    from icvos.build.pascal5i import plan_pascal5i
+
+    # Without --sbd: the masks of SBD are beside VOC's as PNG, which needs no scipy.
+    rules = _few_shot_rules("pascal-5i", size)
+    _build_few_shot(plan_pascal5i(raw / "voc", rules, cache=raw.parent / "cache"), out, size, seed, progress)
+
+
+def _few_shot_rules(benchmark: str, size: str) -> FewShotRules:
+    from icvos.build.demo_world.plan import world_size
+    from icvos.build.fewshot_build import FewShotRules
+
+    plan = world_size(size)
+    return FewShotRules(benchmark, shots=plan.shots, min_area=plan.support_min_area, paper_count=plan.paper_count)
+
+
+def _build_few_shot(plan: FewShotPlan, out: Path, size: str, seed: int, progress: Progress) -> None:
+    from icvos.build.fewshot_build import build_fewshot
+
+    name = plan.rules.benchmark
+    build_fewshot(
+        plan,
+        out,
+        name=_name(f"demo-{name}", size, seed),
+        licence=LICENCE,
+        progress=lambda what, done, total: progress(f"{name}: {what} {done} of {total}"),
+    )
+
+
 def _signed(recipe: Recipe, size: str, seed: int) -> Recipe:
     """Return the recipe with a hash that covers how the raw data were drawn, so that the benchmark's version does."""
     from icvos.build.recipe import Recipe
@@ -200,4 +237,8 @@ def _name(name: str, size: str, seed: int) -> str:
     return name + (f"-{size}" if size != "default" else "") + (f"-seed{seed}" if seed else "")
 
 
-_BUILDERS: dict[str, Callable[[Path, Path, str, int, Progress], None]] = {"demo": _build_ic_vos}
+_BUILDERS: dict[str, Callable[[Path, Path, str, int, Progress], None]] = {
+    "demo": _build_ic_vos,
+    "demo/coco-20i": _build_coco20i,
+    "demo/pascal-5i": _build_pascal5i,
+}

@@ -42,6 +42,7 @@ class WorldSize:
         frame_sizes: (H, W) that clips have in turn.
         picture_size: (H, W) of images; every third is upright.
         draws, shots: Of the benchmark's episodes.
+        paper_count: Episodes of a fold of the few-shot benchmarks, by the paper's protocol.
         cast: ``benchmark``: the twelve held-out shapes; ``training``: training shapes, each under the name of a COCO
             category that the benchmark does not have.
     """
@@ -54,6 +55,7 @@ class WorldSize:
     picture_size: tuple[int, int]
     draws: int
     shots: int
+    paper_count: int
     cast: str = "benchmark"
 
     @property
@@ -63,12 +65,12 @@ class WorldSize:
 
 
 SIZES = {
-    "tiny": WorldSize({"davis": 3, "mose": 1, "lvos": 1}, (6, 8), {"train2014": 14, "val2014": 26}, 12,
-                      ((72, 96), (72, 112)), (72, 96), 2, 2),
-    "default": WorldSize({"davis": 12, "mose": 6, "lvos": 6}, (18, 22), {"train2014": 60, "val2014": 90}, 60,
-                         ((240, 320), (240, 360), (256, 256)), (240, 320), 3, 5),
+    "tiny": WorldSize({"davis": 3, "mose": 1, "lvos": 1}, (6, 8), {"train2014": 14, "val2014": 30}, 32,
+                      ((72, 96), (72, 112)), (72, 96), 2, 2, 20),
+    "default": WorldSize({"davis": 12, "mose": 6, "lvos": 6}, (18, 22), {"train2014": 60, "val2014": 90}, 100,
+                         ((240, 320), (240, 360), (256, 256)), (240, 320), 3, 5, 250),
     "large": WorldSize({"davis": 40, "mose": 20, "lvos": 20}, (28, 40), {"train2014": 1600, "val2014": 600}, 300,
-                       ((240, 320), (240, 426), (320, 320)), (240, 320), 3, 5, "training"),
+                       ((240, 320), (240, 426), (320, 320)), (240, 320), 3, 5, 1000, "training"),
 }  # fmt: skip
 Names = dict[str, dict[int, str]]
 """The category of each object of each video of a source; only DAVIS' own files tell it."""

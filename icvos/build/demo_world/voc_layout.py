@@ -53,8 +53,12 @@ def write_voc(root: Path, size: WorldSize, seed: int, progress: Callable[[str], 
             stream.write("".join(f"{name}\n" for name in sorted(names)))
 
 
-def write_sbd(root: Path, size: WorldSize, seed: int, progress: Callable[[str], None]) -> None:
-    """Write ``dataset/{img,cls,inst}`` and ``dataset/{train,val}.txt``: no void border, MATLAB files."""
+def write_sbd(root: Path, voc: Path, size: WorldSize, seed: int, progress: Callable[[str], None]) -> None:
+    """Write ``dataset/{img,cls,inst}`` and ``dataset/{train,val}.txt``: no void border, MATLAB files.
+
+    As with the real ones, SBD's images are VOC's too: they go to ``JPEGImages`` of ``voc`` as well, and their class
+    maps as PNG to ``SegmentationClassAug``, where many keep them.
+    """
     base = root / "dataset"
     lists: dict[str, list[str]] = {"train": [], "val": []}
     for index in range(size.voc):
@@ -62,7 +66,9 @@ def write_sbd(root: Path, size: WorldSize, seed: int, progress: Callable[[str], 
         image, labels = picture.scene.frame(0)
         name = f"2008_{500_000 + index:06d}"
         classes, instances = _label_maps(picture, labels)
-        write_image(base / "img" / f"{name}.jpg", image, quality=92)
+        for place in (base / "img", voc / "JPEGImages"):
+            write_image(place / f"{name}.jpg", image, quality=92)
+        write_mask(voc / "SegmentationClassAug" / f"{name}.png", classes)
         for folder, key, values in (("cls", "GTcls", classes), ("inst", "GTinst", instances)):
             with atomic_write(base / folder / f"{name}.mat") as stream:
                 stream.write(mat_file(key, values))
