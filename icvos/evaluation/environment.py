@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ def safe_name(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9_.-]+", "_", text).strip(".") or "_"
 
 
+@cache
 def commit() -> str | None:
     """Return the commit of the checkout that icvos runs from, with ``+`` where files are changed; None elsewhere."""
     root = Path(__file__).resolve().parents[2]
