@@ -30,10 +30,14 @@ VERSION = 1
 """Raised when the cache's files change."""
 
 _PAIR = np.dtype(
-    [("image", "<i4"), ("category", "<i2"), ("area", "<i4"), ("start", "<i8"), ("middle", "<i8"), ("end", "<i8")]
-)
-_Record = tuple[str, str, tuple[int, int], int | None, list[tuple[int, int, bytes, bytes]]]
-"""Name, file (``<root's number>:<path>``), (H, W), licence, and (category, area, code, ignore code) of each."""
+    [
+        ("image", "<i4"), ("category", "<i2"), ("instances", "<i2"), ("area", "<i4"),
+        ("start", "<i8"), ("middle", "<i8"), ("end", "<i8"),
+    ]
+)  # fmt: skip
+_Record = tuple[str, str, tuple[int, int], int | None, list[tuple[int, int, int, bytes, bytes]]]
+"""Name, file (``<root's number>:<path>``), (H, W), licence, and each category's (number, instances, area, code, ignore
+code)."""
 
 Progress = Callable[[str, int, int], None]
 _COCO_LICENCE = (
@@ -138,6 +142,11 @@ class ClassMasks:
         """Return the pixels of a category in an image."""
         rows = self._rows(image)
         return int(rows["area"][rows["category"] == category].sum())
+
+    def instances(self, image: int, category: int) -> int:
+        """Return how many instances of a category an image has, crowds apart; 0 where the data set does not tell."""
+        rows = self._rows(image)
+        return int(rows["instances"][rows["category"] == category].sum())
 
     def images_of(self, category: int, min_area: int = 1) -> list[int]:
         """Return the numbers of the images in which a category covers at least ``min_area`` (1 or more) pixels."""
@@ -281,7 +290,7 @@ class _VocCodes:
     def __init__(self, voc: Voc) -> None:
         self.voc = voc
 
-    def __call__(self, name: str) -> tuple[tuple[int, int], list[tuple[int, int, bytes, bytes]]]:
+    def __call__(self, name: str) -> tuple[tuple[int, int], list[tuple[int, int, int, bytes, bytes]]]:
         return self.voc.class_codes(name)
 
 
@@ -337,9 +346,9 @@ def _checked(record: _Record, where: Path) -> _Record:
 def _write_arrays(folder: Path, records: Sequence[_Record]) -> None:
     pairs, parts, place = [], [], 0
     for number, record in enumerate(records):
-        for category, area, code, ignored in sorted(record[4]):
+        for category, instances, area, code, ignored in sorted(record[4]):
             middle = place + len(code)
-            pairs.append((number, category, area, place, middle, middle + len(ignored)))
+            pairs.append((number, category, instances, area, place, middle, middle + len(ignored)))
             parts += [code, ignored]
             place = middle + len(ignored)
     listing = {"names": [r[0] for r in records], "files": [r[1] for r in records], "licences": [r[3] for r in records]}

@@ -232,7 +232,11 @@ def _training(rules: FewShotRules, train: ClassMasks, folds: Iterable[int]) -> d
         "novel_in_train": rules.novel_in_train, "min_area": rules.min_area, "folds": {},
     }  # fmt: skip
     for fold in sorted(folds):
-        pool = TrainingPool(train, rules.benchmark, fold, min_area=rules.min_area, novel=rules.novel_in_train)
+        try:
+            pool = TrainingPool(train, rules.benchmark, fold, min_area=rules.min_area, novel=rules.novel_in_train)
+        except UsageError:
+            out["folds"][str(fold)] = None  # a small sample: there is nothing to train on
+            continue
         out["folds"][str(fold)] = {
             "categories": list(pool.categories), "images": pool.images, "pairs": pool.pairs, "sha256": pool.sha256,
         }  # fmt: skip

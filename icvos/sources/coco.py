@@ -138,11 +138,11 @@ class Coco:
                 mask[rle.decode(code).astype(bool)] = value
         return mask
 
-    def class_codes(self, image: int) -> list[tuple[int, int, bytes, bytes]]:
-        """Return (category, area, code, crowd code) of each category of an image: pycocotools' compressed run lengths.
+    def class_codes(self, image: int) -> list[tuple[int, int, int, bytes, bytes]]:
+        """Return (category, instances, area, code, crowd code) of each category of an image, as compressed run lengths.
 
-        The area is the union's, in pixels; a code is empty where there is nothing. What ``class_mask`` gives is the
-        crowd code's pixels as 255, then the code's as 1.
+        The area is the union's, in pixels; a code (pycocotools' text) is empty where there is nothing. What
+        ``class_mask`` gives is the crowd code's pixels as 255, then the code's as 1.
         """
         from pycocotools import mask as rle
 
@@ -152,7 +152,8 @@ class Coco:
             area = 0 if codes[0] is None else int(rle.area(codes[0]))
             texts = [b"" if code is None else code["counts"] for code in codes]
             if area or texts[1]:
-                out.append((category, area, texts[0] if area else b"", texts[1]))
+                count = sum(i.category == category and not i.crowd for i in self._instances[image])
+                out.append((category, count, area, texts[0] if area else b"", texts[1]))
         return out
 
     def instance_masks(self, image: int) -> list[tuple[int, bool, np.ndarray]]:

@@ -118,15 +118,15 @@ class Voc:
         labels = self.label_map(name)
         return np.where(labels == VOID, VOID, labels == category).astype(np.uint8)
 
-    def class_codes(self, name: str) -> tuple[tuple[int, int], list[tuple[int, int, bytes, bytes]]]:
-        """Return (H, W), and (category, area, code, void code) of each category, as ``Coco.class_codes`` does."""
+    def class_codes(self, name: str) -> tuple[tuple[int, int], list[tuple[int, int, int, bytes, bytes]]]:
+        """Return (H, W), and (category, 0, area, code, void code) of each category, as ``Coco.class_codes``."""
         from pycocotools import mask as rle
 
         labels = np.asfortranarray(self.label_map(name))
         counts = np.bincount(labels.ravel(order="K"), minlength=256)
         void = rle.encode((labels == VOID).view(np.uint8))["counts"] if counts[VOID] else b""
         present = [int(value) for value in np.flatnonzero(counts[1:VOID]) + 1]
-        codes = [(c, int(counts[c]), rle.encode((labels == c).view(np.uint8))["counts"], void) for c in present]
+        codes = [(c, 0, int(counts[c]), rle.encode((labels == c).view(np.uint8))["counts"], void) for c in present]
         return (labels.shape[0], labels.shape[1]), codes
 
     @cached_property
