@@ -209,7 +209,8 @@ def _grey_png(labels: np.ndarray) -> bytes:
     # Label maps are runs of one value: deflate that looks for nothing else takes a third of Pillow's time and makes
     # files half as large.
     height, width = labels.shape
-    rows = np.zeros((height, width + 1), np.uint8)  # each row starts with its filter: none
+    rows = np.empty((height, width + 1), np.uint8)
+    rows[:, 0] = 0  # each row starts with its filter: none
     rows[:, 1:] = labels
     deflate = zlib.compressobj(1, zlib.DEFLATED, 15, 8, zlib.Z_RLE)
     data = deflate.compress(rows) + deflate.flush()  # type: ignore[arg-type]

@@ -226,15 +226,20 @@ def test_a_palette_of_any_colours_or_none(tmp_path: Path) -> None:
     assert areas(open_source("mose", tmp_path), "001ca3cb")[:2] == [{1: 100}, {1: 100}]
 
 
-def test_label_map_counts_like_numpy() -> None:
-    array = np.random.default_rng(0).integers(0, 256, (61, 83), dtype=np.uint8)
+# few objects, many, void, none at all, and more pixels than a float32 can count
+@pytest.mark.parametrize(
+    ("top", "size"), [(5, (61, 83)), (9, (61, 83)), (256, (61, 83)), (1, (61, 83)), (9, (4097, 4096))]
+)
+def test_label_map_counts_like_numpy(top: int, size: tuple[int, int]) -> None:
+    array = np.random.default_rng(0).integers(0, top, size, dtype=np.uint8)
+    array[0, 0] = 0
     found = LabelMap(array)
-    values, counts = np.unique(array, return_counts=True)
-    expected = dict(zip(values.tolist(), counts.tolist()))
-    assert found.void == expected.pop(255)
-    expected.pop(0)
+    expected = {number: count for number, count in enumerate(np.bincount(array.ravel()).tolist()) if number and count}
+    assert found.void == expected.pop(255, 0)
     assert found.areas() == expected
-    assert np.array_equal(found.union([3, 200]), np.isin(array, [3, 200]).astype(np.uint8))
+    for numbers in ([3, 200], [2], [2], []):
+        union = found.union(numbers)
+        assert union.dtype == np.uint8 and np.array_equal(union, np.isin(array, numbers).astype(np.uint8))
 
 
 def test_real_multi_object_first_frames(real: Path) -> None:

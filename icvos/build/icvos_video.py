@@ -22,7 +22,7 @@ from icvos.build.icvos_rules import BUILDER_VERSION, BuildRules
 from icvos.build.manifest import Digest
 from icvos.build.writer import place_file, write_file
 from icvos.errors import InputError, SourceError
-from icvos.files import encode_mask, read_json, write_json
+from icvos.files import atomic_write, encode_mask, read_json
 from icvos.sources.base import SourceFrame, SourceVideo, VideoSource
 
 __all__ = ["VideoTask", "build_video", "image_size"]
@@ -80,7 +80,8 @@ def build_video(task: VideoTask) -> dict[str, Any]:
             # A full disk or a broken mask: half a video is of no use to anybody.
             shutil.rmtree(task.folder, ignore_errors=True)
             raise
-        write_json(path, record)
+        with atomic_write(path, "w") as stream:
+            json.dump(record, stream)
     return {key: value for key, value in record.items() if key not in ("files", "source_frames", "fingerprint")}
 
 

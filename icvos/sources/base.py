@@ -31,6 +31,9 @@ __all__ = [
 VOID = 255
 """The label of pixels that belong to nobody (an uncertain border); it becomes background in a benchmark."""
 
+FEW = 6
+"""Objects up to which they are counted one by one."""
+
 
 @dataclass(frozen=True)
 class SourceVideo:
@@ -94,26 +97,41 @@ class LabelMap(FrameLabels):
     """
 
     def __init__(self, labels: np.ndarray) -> None:
-        import cv2
-
         self.labels = np.ascontiguousarray(labels)
         self.size = (labels.shape[0], labels.shape[1])
-        counts = cv2.calcHist([self.labels], [0], None, [256], [0, 256])
-        # calcHist counts in float32, exact only up to 2**24 pixels.
-        exact = labels.size < 2**24
-        self._counts = counts.ravel().astype(np.int64) if exact else np.bincount(self.labels.ravel(), minlength=256)
+        self._masks: dict[int, np.ndarray] = {}
+        self._counts = self._count()
+
+    def _count(self) -> dict[int, int]:
+        """Return the pixels of each value but 0."""
+        import cv2
+
+        top = int(self.labels.max(initial=0))
+        if top <= FEW:  # a comparison each is quicker than a histogram, and union wants it anyway
+            found = {number: cv2.countNonZero(self._mask(number)) for number in range(1, top + 1)}
+        elif self.labels.size < 2**24:  # calcHist counts in float32, exact only so far
+            counts = cv2.calcHist([self.labels], [0], None, [256], [0, 256]).ravel()
+            found = {number: int(counts[number]) for number in range(1, 256)}
+        else:
+            found = dict(enumerate(np.bincount(self.labels.ravel(), minlength=256).tolist()[1:], 1))
+        return {number: count for number, count in found.items() if count}
+
+    def _mask(self, number: int) -> np.ndarray:
+        if number not in self._masks:
+            self._masks[number] = (self.labels == number).view(np.uint8)
+        return self._masks[number]
 
     def areas(self) -> dict[int, int]:
-        return {int(i): int(self._counts[i]) for i in np.flatnonzero(self._counts) if i not in (0, VOID)}
+        return {number: count for number, count in self._counts.items() if number != VOID}
 
     @property
     def void(self) -> int:
-        return int(self._counts[VOID])
+        return self._counts.get(VOID, 0)
 
     def union(self, objects: Iterable[int]) -> np.ndarray:
         numbers = list(objects)
         if len(numbers) == 1:
-            return (self.labels == numbers[0]).view(np.uint8)
+            return self._mask(numbers[0])
         import cv2
 
         table = np.zeros(256, np.uint8)
