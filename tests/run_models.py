@@ -76,9 +76,11 @@ class Broken(VideoModel):
 
     def segment(self, supports, video, *, seed):
         # Only the first episode that comes is broken; who runs it says so with a file.
-        broken = not os.path.exists(self.marker)
-        if broken:
-            open(self.marker, "w").close()
+        try:
+            os.close(os.open(self.marker, os.O_CREAT | os.O_EXCL))
+            broken = True
+        except FileExistsError:
+            broken = False
         good = np.zeros(video.size, bool)
         for index, frame in enumerate(video):
             mask = good
