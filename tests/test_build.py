@@ -675,6 +675,8 @@ def test_the_command(trees: Path, tmp_path: Path, capsys: pytest.CaptureFixture[
     out = capsys.readouterr().out
     assert "to build: 2 videos, 2 pairs, 6 frames, 12 files" in out and "note: nobody has said" in out
     assert not list(tmp_path.iterdir())
+    assert run("ic-vos", *common, "--dry-run", "--left-out", str(tmp_path / "left.txt")) == 0
+    assert "camel" in (tmp_path / "left.txt").read_text() and "left.txt" in capsys.readouterr().out
     assert run("ic-vos", *common) == 0
     out = capsys.readouterr().out
     assert f"built {tmp_path / 'B'}: 2 videos, 6 frames, 3 pairs, 15 episodes" in out

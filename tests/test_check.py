@@ -102,6 +102,7 @@ def test_a_flipped_byte_a_deleted_file_an_added_file(bench: Path, path: str) -> 
         (edit("videos.csv", ",3,48,64,", ",2,48,64,"), "frames.csv: davis17__dogs has 3 frames"),
         (edit("frames.csv", "davis17__dogs,00002,00002\n", ""), "has 2 frames, videos.csv says 3"),
         (edit("episodes.csv", "video", "vidoe"), "no column video"),
+        (edit("benchmark.json", '"episodes": 15', '"episodes": 16'), "says 16 episodes"),
         (edit("pairs.csv", "davis17__dogs,17", "davis17__digs,17"), "unknown video 'davis17__digs'"),
     ],
 )  # fmt: skip

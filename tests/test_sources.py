@@ -143,6 +143,12 @@ def test_youtube_vis(tmp_path: Path, name: str) -> None:
     assert frame.union([]).sum() == 0 and frame.void == 0
 
 
+def test_youtube_vis_2021_keeps_its_json_with_the_images(tmp_path: Path) -> None:
+    raw.ytvis(tmp_path)
+    (tmp_path / "train.json").rename(tmp_path / "train/instances.json")
+    assert areas(open_source("ytvis", tmp_path), "0043f083b5")[2] == {101: 100, 102: 400}
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [

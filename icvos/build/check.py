@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from icvos.benchmark import Benchmark, Episode, Pair, VideoRecord, load_benchmark
+from icvos.benchmark import FRAME_COLUMNS, Benchmark, Episode, Pair, VideoRecord, load_benchmark
 from icvos.build.icvos_rules import Progress
 from icvos.build.icvos_video import image_size
 from icvos.build.manifest import check_manifest
@@ -149,8 +149,12 @@ def _check_still(task: tuple[Path, Path, str]) -> list[str]:
 
 
 def _tables(bench: Benchmark) -> list[str]:
-    """Compare the tables with each other."""
+    """Compare the tables with each other, and ``benchmark.json`` with them."""
     problems = []
+    counts = bench.header.get("counts")
+    said = counts.get("episodes") if isinstance(counts, dict) else None
+    if said is not None and said != len(bench.episodes):
+        problems.append(f"benchmark.json: says {said} episodes, episodes.csv has {len(bench.episodes)}")
     episodes: dict[tuple[str, int], list[Episode]] = {}
     for episode in bench.episodes:
         episodes.setdefault((episode.video, episode.category), []).append(episode)
@@ -162,7 +166,7 @@ def _tables(bench: Benchmark) -> list[str]:
             problems.append(f"episodes.csv: {episode.id} calls category {episode.category} '{episode.category_name}'")
     if bench.kind == "image":
         return problems
-    draws = bench.header.get("rules", {}).get("draws")
+    draws = _draws(bench)
     for key, pair in bench.pairs.items():
         found = [episode.draw for episode in episodes.get(key, ())]
         if sorted(found) != list(range(len(found))) or not found or (draws and len(found) != draws):
@@ -172,13 +176,19 @@ def _tables(bench: Benchmark) -> list[str]:
     for video in bench.videos:
         if not any(pair.video == video for pair in bench.pairs.values()):
             problems.append(f"videos.csv: {video} has no pair")
-    counts: dict[str, int] = {}
-    for row in read_csv(bench.root / "frames.csv", ("video", "frame", "source_frame")):
-        counts[row["video"]] = counts.get(row["video"], 0) + 1
+    frames: dict[str, int] = {}
+    for row in read_csv(bench.root / "frames.csv", FRAME_COLUMNS):
+        frames[row["video"]] = frames.get(row["video"], 0) + 1
     for video, record in bench.videos.items():
-        if counts.get(video, 0) != record.frames:
-            problems.append(f"frames.csv: {video} has {counts.get(video, 0)} frames, videos.csv says {record.frames}")
+        if frames.get(video, 0) != record.frames:
+            problems.append(f"frames.csv: {video} has {frames.get(video, 0)} frames, videos.csv says {record.frames}")
     return problems
+
+
+def _draws(bench: Benchmark) -> int | None:
+    rules = bench.header.get("rules")
+    draws = rules.get("draws") if isinstance(rules, dict) else None
+    return draws if isinstance(draws, int) else None
 
 
 def _orphans(bench: Benchmark) -> list[str]:

@@ -63,6 +63,12 @@ if TYPE_CHECKING:
 @click.option("--name", default="ic-vos", show_default=True, help="The benchmark's name.")
 @click.option("--link", is_flag=True, help="Hard-link images instead of copying (copies across file systems).")
 @click.option("--workers", default=1, show_default=True, help="Processes.")
+@click.option(
+    "--left-out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Write what is left out, and why, line by line, all of it.",
+)
 @click.option("--dry-run", is_flag=True, help="Say what would be built, and stop.")
 def command(coco: Path, out: Path, from_release: Path | None, **options: Any) -> None:
     """Build IC-VOS: class-level masks of video objects, each with supports drawn from COCO.
@@ -107,7 +113,7 @@ def command(coco: Path, out: Path, from_release: Path | None, **options: Any) ->
         f"about {_size(need.new_bytes)}{linked}, and the supports"
     )
     if options["dry_run"]:
-        _left_out(prepared.plan.left_out)
+        _left_out(prepared.plan.left_out, options["left_out"])
         return
     from icvos.commands.build.progress import shown
 
@@ -115,11 +121,11 @@ def command(coco: Path, out: Path, from_release: Path | None, **options: Any) ->
         report = build_icvos(
             prepared, out, name=options["name"], link=options["link"], workers=options["workers"], progress=progress
         )
+    _left_out(report.left_out, options["left_out"])
     _print(report, out)
 
 
 def _print(report: BuildReport, out: Path) -> None:
-    _left_out(report.left_out)
     click.echo(
         f"built {out}: {report.videos:,} videos, {report.frames:,} frames, {report.pairs:,} pairs, "
         f"{report.episodes:,} episodes, {report.supports:,} support images"
@@ -128,11 +134,18 @@ def _print(report: BuildReport, out: Path) -> None:
     click.echo(f"next: icvos evaluate --model histogram --benchmark {out}")
 
 
-def _left_out(lines: list[str], most: int = 20) -> None:
+def _left_out(lines: list[str], file: Path | None, most: int = 20) -> None:
+    from icvos.files import atomic_write
+
+    if file is not None:
+        with atomic_write(file, "w") as stream:
+            stream.writelines(f"{line}\n" for line in lines)
+        click.echo(f"left out: {len(lines):,} things, listed in {file}")
+        return
     for line in lines[:most]:
         click.echo(f"left out: {line}")
     if len(lines) > most:
-        click.echo(f"left out: … and {len(lines) - most:,} more")
+        click.echo(f"left out: … and {len(lines) - most:,} more; --left-out FILE lists them all")
 
 
 def _size(number: float) -> str:
