@@ -53,7 +53,8 @@ def check_benchmark(
         return problems
     done = 0
     if bench.kind == "video":
-        tasks = (_task(bench, record) for record in bench.videos.values())
+        of = _pairs_by_video(bench)
+        tasks = (_VideoTask(root, record, tuple(of.get(name, ()))) for name, record in bench.videos.items())
         for found in in_order(_check_video, tasks, workers):
             problems += found
             done += 1
@@ -74,9 +75,11 @@ class _VideoTask:
     pairs: tuple[Pair, ...]
 
 
-def _task(bench: Benchmark, record: VideoRecord) -> _VideoTask:
-    pairs = tuple(pair for (video, _), pair in bench.pairs.items() if video == record.video)
-    return _VideoTask(bench.root, record, pairs)
+def _pairs_by_video(bench: Benchmark) -> dict[str, list[Pair]]:
+    out: dict[str, list[Pair]] = {}
+    for (video, _), pair in bench.pairs.items():
+        out.setdefault(video, []).append(pair)
+    return out
 
 
 def _check_video(task: _VideoTask) -> list[str]:
@@ -173,9 +176,8 @@ def _tables(bench: Benchmark) -> list[str]:
             problems.append(f"episodes.csv: {key[0]},{key[1]} has draws {sorted(found)}, not 0 to {(draws or 1) - 1}")
         if pair.complete not in ("yes", "no", "unsure"):
             problems.append(f"pairs.csv: complete of {key[0]},{key[1]} is '{pair.complete}'")
-    for video in bench.videos:
-        if not any(pair.video == video for pair in bench.pairs.values()):
-            problems.append(f"videos.csv: {video} has no pair")
+    paired = _pairs_by_video(bench)
+    problems += [f"videos.csv: {video} has no pair" for video in bench.videos if video not in paired]
     frames: dict[str, int] = {}
     for row in read_csv(bench.root / "frames.csv", FRAME_COLUMNS):
         frames[row["video"]] = frames.get(row["video"], 0) + 1
@@ -214,13 +216,14 @@ def _orphans(bench: Benchmark) -> list[str]:
 def _video_orphans(bench: Benchmark) -> list[str]:
     problems = []
     root = bench.root / "videos"
+    paired = _pairs_by_video(bench)
     for video in folders(root):
         if video not in bench.videos:
             problems.append(f"videos/{video}: is not in videos.csv")
             continue
         frames = bench.videos[video].frames
         expected = {f"{index:05d}" for index in range(frames)}
-        classes = {str(category) for of, category in bench.pairs if of == video}
+        classes = {str(pair.category) for pair in paired.get(video, ())}
         for name in folders(root / video / "Annotations"):
             if name not in classes:
                 problems.append(f"videos/{video}/Annotations/{name}: is not in pairs.csv")
