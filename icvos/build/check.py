@@ -156,6 +156,8 @@ def _tables(bench: Benchmark) -> list[str]:
     problems = []
     counts = bench.header.get("counts")
     said = counts.get("episodes") if isinstance(counts, dict) else None
+    if isinstance(said, dict):  # by protocol
+        said = sum(number for number in said.values() if isinstance(number, int))
     if said is not None and said != len(bench.episodes):
         problems.append(f"benchmark.json: says {said} episodes, episodes.csv has {len(bench.episodes)}")
     episodes: dict[tuple[str, int], list[Episode]] = {}
