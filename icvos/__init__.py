@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from icvos.benchmark import Benchmark as Benchmark
     from icvos.benchmark import load_benchmark as load_benchmark
     from icvos.errors import IcvosError as IcvosError
+    from icvos.evaluation.runner import evaluate as evaluate
     from icvos.models.interface import ImageModel as ImageModel
     from icvos.models.interface import VideoModel as VideoModel
     from icvos.types import ModelInfo as ModelInfo
@@ -32,6 +33,7 @@ _PLACES = {
     "Video": "icvos.types",
     "VideoModel": "icvos.models.interface",
     "WeightInfo": "icvos.types",
+    "evaluate": "icvos.evaluation.runner",
     "load_benchmark": "icvos.benchmark",
 }
 
@@ -46,6 +48,7 @@ __all__ = [
     "VideoModel",
     "WeightInfo",
     "__version__",
+    "evaluate",
     "load_benchmark",
 ]
 
