@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import shutil
@@ -32,9 +33,15 @@ def write_file(path: str | os.PathLike[str], data: bytes) -> Digest:
     except FileNotFoundError:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         return write_file(path, data)
-    except OSError:
+    except OSError as problem:
         with contextlib.suppress(OSError):
             Path(path).unlink(missing_ok=True)
+        if problem.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise InputError(
+                "the disk is full",
+                where=Path(path),
+                fix="free some space and give the same command again: it goes on where it stopped",
+            ) from None
         raise
     return len(data), hashlib.sha256(data).hexdigest()
 
