@@ -27,7 +27,8 @@ def progress_bar(title: str) -> Iterator[Callable[[int, int, Mapping[str, Any] |
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn(),
         TextColumn("{task.fields[last]}"),
     )  # fmt: skip
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         row = bar.add_task(title, total=None, last="")
 
         def advance(done: int, total: int, record: Mapping[str, Any] | None) -> None:
