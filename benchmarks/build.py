@@ -1,6 +1,6 @@
 """Speed and memory of ``icvos build-data ic-vos`` with hard links, against a floor in the same run.
 
-    python benchmarks/build.py                    # 100 videos of 100 frames, 854x480: about three minutes
+    python benchmarks/build.py                    # 150 videos of 100 frames, 854x480: about four minutes
     python benchmarks/build.py --videos 8         # small, to see that it works
 
 The floor decodes the same masks and encodes the same one-class PNGs in memory, in one process, and does nothing else:
@@ -137,7 +137,7 @@ def build(root: Path, workers: int) -> dict[str, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--videos", type=int, default=100)
+    parser.add_argument("--videos", type=int, default=150)
     parser.add_argument("--frames", type=int, default=100)
     parser.add_argument("--folder", type=Path, help="where to work; default: the temporary folder")
     options = parser.parse_args()
