@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import zlib
 from functools import cache
 from typing import Any
 
@@ -19,7 +20,9 @@ def header(data: bytes) -> tuple[int, int, int, int, int] | None:
 
     Colour types: 0 grey, 2 RGB, 3 palette, 4 grey with alpha, 6 RGBA.
     """
-    if len(data) < 33 or data[:8] != _SIGNATURE or data[12:16] != b"IHDR":
+    if len(data) < 33 or data[:8] != _SIGNATURE or data[8:16] != b"\0\0\0\rIHDR":
+        return None
+    if zlib.crc32(data[12:29]).to_bytes(4, "big") != data[29:33]:
         return None
     width, height, depth, colour, _, _, interlaced = struct.unpack(">IIBBBBB", data[16:29])
     return height, width, depth, colour, interlaced

@@ -83,13 +83,16 @@ class FolderPredictions(Predictions):
         return sorted(entry.name for entry in self.where.iterdir() if entry.is_dir() and not entry.name.startswith("."))
 
     def frames(self, name: str) -> list[str]:
+        self._stays(self.where / name)
         return sorted(e.stem for e in (self.where / name).iterdir() if e.suffix.lower() == ".png" and e.name[0] != ".")
 
-    def _path(self, name: str, frame: str) -> Path:
-        path = self.where / name / f"{frame}.png"
+    def _stays(self, path: Path) -> Path:
         if path.is_symlink() and not path.resolve().is_relative_to(self.where.resolve()):
-            raise PredictionError("a mask is a link that leaves the folder", where=path, fix="copy the file")
+            raise PredictionError("a link leaves the predictions' folder", where=path, fix="copy what it points to")
         return path
+
+    def _path(self, name: str, frame: str) -> Path:
+        return self._stays(self.where / name / f"{frame}.png")
 
     def load(self, name: str, frame: str) -> np.ndarray:
         path = self._path(name, frame)

@@ -21,6 +21,7 @@ from icvos.evaluation.predictions import Predictions, open_predictions
 from icvos.evaluation.protocols import Protocol, nearest_resize
 from icvos.files import listing, read_mask
 from icvos.metrics import VideoScore, fss_counts, jf, jf_labels
+from icvos.png import header
 
 __all__ = ["Sequences", "check_benchmark_masks", "check_sequences", "score_all", "score_episodes", "score_sequences"]
 
@@ -71,6 +72,15 @@ class Sequences:
         labels = read_mask(self.root / name / f"{frame}.png")
         return np.where(labels == 255, np.uint8(0), labels) if labels.max(initial=0) == 255 else labels
 
+    def size(self, name: str, frame: str) -> tuple[int, int] | None:
+        """Return (H, W) from a frame's header, or None where it has none (reading it says what is wrong)."""
+        try:
+            with (self.root / name / f"{frame}.png").open("rb") as stream:
+                found = header(stream.read(33))
+        except OSError:
+            return None
+        return None if found is None else found[:2]
+
     def objects(self, name: str) -> int:
         """Return the number of objects: the largest id of the first frame."""
         frames = self.frames(name)
@@ -104,8 +114,15 @@ def check_sequences(truth: Sequences, predictions: Predictions, rule: Protocol) 
         if unknown:
             raise PredictionError(f"{len(unknown)} frames are not in the ground truth: {_named(unknown)}",
                                   where=f"{predictions.where}/{name}")  # fmt: skip
+        if not scored:
+            raise PredictionError(
+                f"protocol '{rule.name}' leaves none of {len(frames)} frames", where=truth.root / name,
+                expected="three frames or more",
+            )  # fmt: skip
         for frame in scored:
-            predictions.size(name, frame)
+            size, own = predictions.size(name, frame), truth.size(name, frame)
+            if size is not None and own is not None and size != own:
+                raise _other_size(size, own, predictions.place(name, frame))
         objects = truth.objects(name)
         if objects == 0:
             raise PredictionError("the first frame of the ground truth shows no object", where=truth.root / name)
@@ -162,9 +179,11 @@ def _fit(predicted: np.ndarray, shape: tuple[int, ...], place: str) -> np.ndarra
         return predicted
     if predicted.size == 0:
         return np.zeros(shape, np.uint8)
-    raise PredictionError(
-        f"mask is {predicted.shape[0]}x{predicted.shape[1]} (HxW)", where=place, expected=f"{shape[0]}x{shape[1]}"
-    )
+    raise _other_size(predicted.shape, shape, place)
+
+
+def _other_size(size: Sequence[int], wanted: Sequence[int], place: str) -> PredictionError:
+    return PredictionError(f"mask is {size[0]}x{size[1]} (HxW)", where=place, expected=f"{wanted[0]}x{wanted[1]}")
 
 
 # ----------------------------------------------------------------------------------------------------- episodes
