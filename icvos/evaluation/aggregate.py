@@ -7,17 +7,13 @@ from typing import Any
 
 from icvos.benchmark import Episode
 from icvos.evaluation.protocols import Protocol
-from icvos.evaluation.records import RESULT_SCHEMA
+from icvos.evaluation.records import RESULT_SCHEMA, SUMMARY
 from icvos.metrics import FewShotScore
 
 __all__ = ["METRICS", "image_result", "sequence_result", "video_result"]
 
 METRICS = (
     "J", "F", "J_visible", "F_visible", "absent_correct", "J_recall", "F_recall", "J_decay", "F_decay",
-)  # fmt: skip
-SUMMARY = (
-    "J", "F", "J&F", "J&F_by_category", "J_visible", "F_visible", "absent_correct", "J_recall", "F_recall", "J_decay",
-    "F_decay", "mIoU", "FB_IoU", "mean_IoU", "episodes", "failed",
 )  # fmt: skip
 Record = Mapping[str, Any]
 

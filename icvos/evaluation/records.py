@@ -16,7 +16,7 @@ import numpy as np
 from icvos.errors import InputError, RunError
 from icvos.files import atomic_write, check_id, lock_folder, read_json, write_json
 
-__all__ = ["RESULT_SCHEMA", "RUN_SCHEMA", "RunFolder", "key_hash", "read_result", "read_run"]
+__all__ = ["RESULT_SCHEMA", "RUN_SCHEMA", "SUMMARY", "RunFolder", "key_hash", "read_result", "read_run"]
 
 RUN_SCHEMA = "icvos-run/1"
 RESULT_SCHEMA = "icvos-result/1"
@@ -27,6 +27,10 @@ STALE = frozenset({"icvos", "model_version", "source", "weights", "dtype", "devi
 NUMBERS = (
     "J", "F", "J_visible", "F_visible", "absent_correct", "J_recall", "F_recall", "J_decay", "F_decay", "seconds",
     "support_seconds", "fps",
+)  # fmt: skip
+SUMMARY = (
+    "J", "F", "J&F", "J&F_by_category", "J_visible", "F_visible", "absent_correct", "J_recall", "F_recall", "J_decay",
+    "F_decay", "mIoU", "FB_IoU", "mean_IoU", "episodes", "failed",
 )  # fmt: skip
 PARTS = ("key", "model", "benchmark", "environment")
 COUNTS = ("inter_fg", "union_fg", "inter_bg", "union_bg", "frames", "visible_frames", "peak_memory")
@@ -64,9 +68,12 @@ def read_result(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         raise RunError("the run has no result yet", where=folder, fix="run the same icvos evaluate again to finish it")
     result = read_json(path, RunError)
-    good = isinstance(result, dict) and result.get("schema") == RESULT_SCHEMA
-    if not good or not all(isinstance(result.get(name), dict) for name in ("summary", "model", "benchmark")):
+    if not isinstance(result, dict) or result.get("schema") != RESULT_SCHEMA:
         raise RunError("result.json is of another schema", where=path, expected=RESULT_SCHEMA)
+    parts = ("summary", "model", "benchmark", "protocol", "per_category", "per_source", "per_video", "per_draw")
+    good = all(isinstance(result.get(name), dict) for name in parts)
+    if not good or any(name not in result["summary"] or not _finite(result["summary"][name]) for name in SUMMARY):
+        raise RunError("result.json is damaged", where=path, fix="run the same icvos evaluate again")
     return result
 
 

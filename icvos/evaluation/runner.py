@@ -247,7 +247,10 @@ def _complete(plan: _Run) -> dict[str, Any] | None:
     try:
         run = read_run(plan.out)
         if run["key"] == plan.describe["key"] and run.get("status") == "complete":
-            return read_result(plan.out)
+            records = RunFolder(plan.out, run).records()
+            result = benchmark_result(run, plan.benchmark, plan.rule, plan.episodes, records)
+            if result["summary"]["failed"] == 0 and result == read_result(plan.out):
+                return result
     except (RunError, OSError):
         pass  # not there, or damaged: what is wrong is said, or mended, when it is opened for writing
     return None
