@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from dcsam.train_sam2 import drawn_world, squared
 from icvos.build.demo_world.episodes import TrainingWorld
 from icvos.errors import UsageError
 from icvos.training.task import Examples
@@ -26,12 +27,10 @@ class DrawnPairs:
 
     def get(self, epoch: int, index: int) -> Mapping[str, Any]:
         pair = self.world.pair(epoch * self.length + index)
-        return {
-            "support": pair.support_image,
-            "support_mask": pair.support_mask,
-            "frames": pair.query_image[None],
-            "masks": pair.query_mask[None],
-        }
+        images, masks = squared(
+            np.stack([pair.support_image, pair.query_image]), np.stack([pair.support_mask, pair.query_mask])
+        )
+        return {"support": images[0], "support_mask": masks[0], "frames": images[1:], "masks": masks[1:]}
 
 
 class DrawnClips:
@@ -45,12 +44,9 @@ class DrawnClips:
 
     def get(self, epoch: int, index: int) -> Mapping[str, Any]:
         episode = self.world.episode(epoch * self.length + index, frames=self.frames)
-        return {
-            "support": episode.support_images[0],
-            "support_mask": episode.support_masks[0],
-            "frames": episode.frames,
-            "masks": episode.masks,
-        }
+        support, support_mask = squared(episode.support_images, episode.support_masks)
+        frames, masks = squared(episode.frames, episode.masks)
+        return {"support": support[0], "support_mask": support_mask[0], "frames": frames, "masks": masks}
 
 
 def open_examples(
@@ -74,14 +70,9 @@ def open_examples(
     """
     if data == "demo":
         # Validation draws from training families too, from another stream: the held-out ones are for the benchmark.
-        world = TrainingWorld((size, size), seed if part == "train" else seed + 5000)
+        world = drawn_world(size, seed if part == "train" else seed + 5000)
         count = length if part == "train" else 192
         return DrawnClips(world, count, frames) if tubes else DrawnPairs(world, count)
     if root is None:
         raise UsageError(f"data={data} needs the raw data", fix="give --set root=FOLDER")
     raise UsageError(f"no training data '{data}'", expected="demo, coco-20i, pascal-5i, coco or mask-tubes")
-
-
-def as_bool(mask: np.ndarray) -> np.ndarray:
-    """Return where a {0, 1, 255} mask is 1."""
-    return mask == 1

@@ -18,7 +18,7 @@ from icvos.foundation.sam2_config import Sam2Config
 from icvos.foundation.sam2_image import Sam2, build_sam2, load_sam2
 from icvos.foundation.segmenter import PromptableSegmenter
 
-__all__ = ["open_engine", "sam2_of_checkpoint"]
+__all__ = ["open_engine", "overlay", "sam2_of_checkpoint"]
 
 
 def sam2_of_checkpoint(checkpoint: DCSAMCheckpoint) -> Sam2:
@@ -43,8 +43,26 @@ def sam2_of_checkpoint(checkpoint: DCSAMCheckpoint) -> Sam2:
     return segmenter
 
 
+def overlay(segmenter: Sam2, checkpoint: DCSAMCheckpoint) -> None:
+    """Put the SAM 2 tensors that a checkpoint changed over those of the SAM 2 that it was trained on.
+
+    Raises:
+        WeightsError: They do not fit.
+    """
+    own = segmenter.model.state_dict()
+    changed = checkpoint.sam2 or {}
+    wrong = [name for name, value in changed.items() if name not in own or own[name].shape != value.shape]
+    if wrong:
+        raise WeightsError(f"the SAM 2 given is not the one this was trained on ({wrong[0]})", where=checkpoint.path)
+    segmenter.model.load_state_dict({name: value.float() for name, value in changed.items()}, strict=False)
+
+
 def _segmenter(checkpoint: DCSAMCheckpoint, weights: Mapping[str, Path]) -> PromptableSegmenter:
-    if checkpoint.sam2 is not None and "sam2" not in weights:
+    if checkpoint.metadata.get("sam2_part") == "changed" and "sam2" in weights:
+        base = load_sam2(weights["sam2"])
+        overlay(base, checkpoint)
+        return base
+    if checkpoint.sam2 is not None and "sam2" not in weights and "sam2_part" not in checkpoint.metadata:
         return sam2_of_checkpoint(checkpoint)
     name = "sam2" if checkpoint.config.sam == 2 else "sam"
     if name not in weights:

@@ -84,7 +84,7 @@ class DCSam(VideoModel, ImageModel):
     def demo_weights(cls) -> Mapping[str, Path]:
         from icvos.foundation.demo import demo_weights
 
-        return demo_weights("dcsam")
+        return demo_weights("dcsam", "sam2")
 
     def _check(self, supports: Sequence[Support]) -> None:
         if self.engine.model.config.single_support and len(supports) > 1:

@@ -25,7 +25,7 @@ from dcsam.config import DCSAMConfig
 from dcsam.examples import open_examples
 from dcsam.loss import segmentation_loss
 from dcsam.model import DCSAM
-from dcsam.opening import sam2_of_checkpoint
+from dcsam.opening import overlay, sam2_of_checkpoint
 from dcsam.train_sam2 import iou, normalised
 from dcsam.trainable import TrainableDCSAM, TrainSam
 from icvos.errors import UsageError
@@ -56,6 +56,8 @@ class DCSamTask(TrainingTask):
         variant: ``corrected`` or ``reference``.
         coarse_weight: Weight of the same loss on the first stage's mask; the authors have none.
         prior_weight: Weight of the loss that teaches a backbone from nothing (with ``train_backbone``).
+        sam_file: Write the whole SAM 2 into a checkpoint, or only what of it was trained (``changed``: the checkpoint
+            then needs the same ``--weights sam2=`` again).
         length: Examples of an epoch, where they are drawn without end.
         frames: Of a tube or clip.
     """
@@ -81,6 +83,7 @@ class DCSamTask(TrainingTask):
         variant: Literal["corrected", "reference"] = "corrected",
         coarse_weight: float = 0.0,
         prior_weight: float = 0.0,
+        sam_file: Literal["whole", "changed"] = "whole",
         length: int = 20_000,
         frames: int = 5,
         seed: int = 1,
@@ -90,7 +93,7 @@ class DCSamTask(TrainingTask):
             raise UsageError("SAM is frozen in the image stage", expected="train_sam=none")
         self.stage, self.data, self.root, self.fold, self.train_sam = stage, data, root, fold, train_sam
         self.train_backbone, self.coarse_weight, self.prior_weight = train_backbone, coarse_weight, prior_weight
-        self.length, self.frames, self.seed = length, frames, seed
+        self.length, self.frames, self.seed, self.sam_file = length, frames, seed, sam_file
         self.sizes: dict[str, Any] = {
             "backbone": backbone, "image_size": image_size, "queries": queries, "dropout": dropout,
             "negative": negative, "cyclic": cyclic,
@@ -120,6 +123,8 @@ class DCSamTask(TrainingTask):
         given = self.weights.get("sam2") or self.weights.get("sam")
         if given is not None:
             sam = open_segmenter(given)
+            if checkpoint is not None and checkpoint.metadata.get("sam2_part") == "changed" and isinstance(sam, Sam2):
+                overlay(sam, checkpoint)
         elif checkpoint is not None and checkpoint.sam2 is not None:
             sam = sam2_of_checkpoint(checkpoint)
         else:
@@ -132,8 +137,6 @@ class DCSamTask(TrainingTask):
 
     def _new(self, sam: PromptableSegmenter) -> DCSAM:
         sizes = dict(self.sizes)
-        if sizes["backbone"] == "small":
-            sizes["backbone_options"] = {"width": 24}
         high = (32, 64)
         if isinstance(sam, Sam2):
             high = (sam.embed_dim // 8, sam.embed_dim // 4)
@@ -252,6 +255,10 @@ class DCSamTask(TrainingTask):
         if isinstance(model.sam, Sam2) and trained_sam:
             metadata["sam2_config"] = json.dumps(model.sam.config.to_dict())
             sam2 = model.sam.model.state_dict()
+            if self.sam_file == "changed":
+                metadata["sam2_part"] = "changed"
+                trained = {name for name, p in model.sam.model.named_parameters() if p.requires_grad}
+                sam2 = {name: value for name, value in sam2.items() if name in trained}
         save_checkpoint(path, model.generator, sam2=sam2, metadata=metadata)
 
 

@@ -23,7 +23,7 @@ from icvos.foundation.sam2_image import Sam2, build_sam2, load_sam2, save_sam2
 from icvos.foundation.tracker import Prompt, TrackedFrame, Tracker, TrackerOptions
 from icvos.training.task import Examples, Settings, TrainingTask
 
-__all__ = ["DEMO_SAM2", "ClipExamples", "DemoSam2Task"]
+__all__ = ["DEMO_SAM2", "ClipExamples", "DemoSam2Task", "drawn_world", "squared"]
 
 #: The demo's SAM 2: 192 px, a grid of 12, some 2 million parameters.
 DEMO_SAM2 = Sam2Config(
@@ -41,6 +41,23 @@ def normalised(images: np.ndarray) -> Tensor:
     return (values - MEAN) / STD
 
 
+def drawn_world(side: int, seed: int, random_share: float = 0.5) -> TrainingWorld:
+    """Return a world whose images are 4:3 with ``side`` pixels across: the benchmark's are squeezed to squares too."""
+    return TrainingWorld((side * 3 // 4, side), seed, random_share)
+
+
+def squared(images: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Squeeze (T, H, W, 3) images (bilinear) and (T, H, W) labels (nearest) to squares of side W."""
+    import cv2
+
+    cv2.setNumThreads(0)  # the loading processes are as many as there are cores
+    side = images.shape[2]
+    size = (side, side)
+    pictures = np.stack([cv2.resize(image, size, interpolation=cv2.INTER_LINEAR) for image in images])
+    rows = np.arange(side) * labels.shape[1] // side
+    return pictures, labels[:, rows]
+
+
 class ClipExamples:
     """Clips of the drawn world with one instance each to follow."""
 
@@ -53,14 +70,15 @@ class ClipExamples:
     def get(self, epoch: int, index: int) -> Mapping[str, Any]:
         number = self.offset + epoch * self.length + index
         clip = self.world.clip(number, frames=self.frames)
+        frames, labels = squared(clip.frames, clip.labels)
         generator = np.random.default_rng([self.world.seed, 31, number])
-        seen = [label for label in range(1, len(clip.names) + 1) if (clip.labels[0] == label).sum() > 40]
+        seen = [label for label in range(1, len(clip.names) + 1) if (labels[0] == label).sum() > 40]
         label = int(generator.choice(seen)) if seen else 1
         return {
-            "frames": clip.frames,
-            "masks": clip.labels == label,
+            "frames": frames,
+            "masks": labels == label,
             "prompt": int(generator.integers(4)),
-            "points": _points(clip.labels[0] == label, generator),
+            "points": _points(labels[0] == label, generator),
         }
 
 
@@ -109,8 +127,7 @@ class DemoSam2Task(TrainingTask):
         return load_sam2(self.weights["sam2"]) if "sam2" in self.weights else build_sam2(DEMO_SAM2)
 
     def _world(self, seed: int) -> TrainingWorld:
-        side = DEMO_SAM2.image_size
-        return TrainingWorld((side, side), seed, self.random_share)
+        return drawn_world(DEMO_SAM2.image_size, seed, self.random_share)
 
     def train_examples(self) -> Examples:
         return ClipExamples(self._world(self.seed), self.frames, self.length)
