@@ -46,12 +46,15 @@ def _shards(runs: Sequence[Path]) -> list[dict[str, Any]]:
                     where=path,
                     fix="merge shards of one run",
                 )
-    counts = {shard.partition("/")[2] for shard in seen}
-    count = int(next(iter(counts)))
-    missing = [f"{index}/{count}" for index in range(1, count + 1) if f"{index}/{count}" not in seen]
-    if len(counts) > 1 or missing:
-        what = f"shard {', '.join(missing[:5])} is missing" if missing else "shards of different numbers"
-        raise RunError(what, where=runs[0], expected=f"all of 1/{count} to {count}/{count}")
+    counts = sorted({int(shard.partition("/")[2]) for shard in seen})
+    if len(counts) > 1:
+        raise RunError(f"shards of different numbers: of {counts[0]} and of {counts[1]}", fix="merge shards of one run")
+    missing = [f"{index}/{counts[0]}" for index in range(1, counts[0] + 1) if f"{index}/{counts[0]}" not in seen]
+    if missing:
+        more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
+        raise RunError(
+            f"shard {', '.join(missing[:3])}{more} is missing", where=runs[0], expected=f"all {counts[0]} shards"
+        )
     return described
 
 
