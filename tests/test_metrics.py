@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import math
+import os
+import subprocess
+import sys
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -213,8 +217,32 @@ def test_torch_on_the_cpu_is_the_same() -> None:
     assert j.tolist() == expected[0].tolist() and f.tolist() == expected[1].tolist()
 
 
+INTERPRETED = """
+import numpy as np, torch
+from test_metrics import cases
+from icvos.metrics.definition import boundary_radius
+from icvos.metrics.device import counts_eager
+from icvos.metrics.triton_kernels import counts_triton
+for p, t in cases(48, 40, 11):
+    pair = torch.from_numpy(p)[None], torch.from_numpy(t)[None]
+    for radius in (boundary_radius(*p.shape), 5):
+        assert counts_triton(*pair, radius).tolist() == counts_eager(*pair, radius).tolist(), p.shape
+"""
+
+
+@pytest.mark.slow
+def test_gpu_kernels_interpreted_on_the_cpu() -> None:
+    # Triton's interpreter is chosen when the kernels are read: a process of its own.
+    pytest.importorskip("triton")
+    paths = os.pathsep.join((str(Path(__file__).parent), str(Path(__file__).parents[1])))
+    environment = {**os.environ, "TRITON_INTERPRET": "1", "PYTHONPATH": paths}
+    subprocess.run([sys.executable, "-c", INTERPRETED], env=environment, check=True, timeout=250)
+
+
 @pytest.mark.gpu
 def test_gpu_is_the_same() -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device here")
     from icvos.metrics.device import _counts
 
     for p, t in [*cases(400, 60, 7), *cases(60, 700, 8)]:
@@ -254,8 +282,6 @@ def test_official_numbers(each_engine: str) -> None:
 
 
 def test_fallback_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    import sys
-
     import icvos.metrics
 
     monkeypatch.setitem(sys.modules, "icvos.metrics._engine", None)

@@ -26,7 +26,7 @@ def jf_torch(prediction: Tensor, truth: Tensor, ignore: Tensor | None) -> tuple[
     if ignore is not None:
         keep = ~ignore.reshape(t.shape).to(p.device, torch.bool)
         p, t = p & keep, t & keep
-    return _scores(_counts(p.contiguous(), t.contiguous()))
+    return _scores(_counts(p, t))
 
 
 def _counts(p: Tensor, t: Tensor) -> Tensor:

@@ -97,10 +97,11 @@ def _halves(radius: int, device: torch.device) -> Tensor:
 
 
 def counts_triton(p: Tensor, t: Tensor, radius: int) -> Tensor:
-    """Return (N, 6) int64 counts of contiguous (N, H, W) bool masks on one GPU; ``radius`` at most 254.
+    """Return (N, 6) int64 counts of (N, H, W) bool masks on one GPU; ``radius`` at most 254.
 
     No host round trip; the work memory is two bytes a pixel.
     """
+    p, t = p.contiguous(), t.contiguous()
     count, height, width = p.shape
     device: Any = p.device
     far_p = torch.empty(p.shape, dtype=torch.uint8, device=device)
