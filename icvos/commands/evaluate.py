@@ -45,11 +45,13 @@ def command(
     Exit status 1 if an episode failed.
     """
     from icvos.commands.show import progress_bar, summary_table
+    from icvos.evaluation.frames import keep_memory
     from icvos.evaluation.records import read_run
     from icvos.evaluation.runner import RunOptions, open_benchmark, run_model
     from icvos.evaluation.workers import ModelSpec
     from icvos.models.registry import create, parse_options, resolve
 
+    keep_memory()
     files = parse_weights(weights)
     chosen = parse_options(resolve(spec), settings)
     options = RunOptions(**values)
