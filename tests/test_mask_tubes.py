@@ -227,23 +227,27 @@ def test_resume_after_a_kill(masks: ClassMasks, tmp_path: Path, monkeypatch: pyt
 
     build_mask_tubes(plan_mask_tubes(masks, RULES), tmp_path / "whole")
     real_write, written = module._write_tube, []
+    monkeypatch.setattr(module, "_CHUNK", 4)
 
     def stop_at_ten(*arguments: Any) -> Any:
         if len(written) == 10:
             raise KeyboardInterrupt
-        written.append(arguments[-1])
+        written.append(arguments[1:])
         return real_write(*arguments)
 
     monkeypatch.setattr(module, "_write_tube", stop_at_ten)
     with pytest.raises(KeyboardInterrupt):
         build_mask_tubes(plan_mask_tubes(masks, RULES), tmp_path / "B")
     assert not (tmp_path / "B").exists()
-    # One of the finished tubes lost a file meanwhile: it is made again.
-    next((tmp_path / "B.partial" / "videos" / written[3]).rglob("*.jpg")).unlink()
+    # A finished tube, in the first chunk of four, lost a file meanwhile: its chunk is made again.
+    image, category = written[3]
+    lost = tmp_path / "B.partial" / "videos" / f"coco14__{masks.names[image]}_c{category}"
+    next(lost.rglob("*.jpg")).unlink()
     first, written = written, []
-    monkeypatch.setattr(module, "_write_tube", lambda *a: (written.append(a[-1]), real_write(*a))[1])
+    monkeypatch.setattr(module, "_write_tube", lambda *a: (written.append(a[1:]), real_write(*a))[1])
     build_mask_tubes(plan_mask_tubes(masks, RULES), tmp_path / "B")
-    assert len(written) == 10 and set(written) & set(first) == {first[3]}
+    # Of five chunks, the second was whole; the third was cut short.
+    assert len(written) == 19 - 4 and set(written) & set(first[4:8]) == set()
     assert (tmp_path / "B" / "manifest.csv").read_bytes() == (tmp_path / "whole" / "manifest.csv").read_bytes()
 
 

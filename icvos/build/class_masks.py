@@ -148,6 +148,12 @@ class ClassMasks:
         rows = self._rows(image)
         return int(rows["instances"][rows["category"] == category].sum())
 
+    def has_ignore(self, image: int, category: int) -> bool:
+        """Return whether ``mask`` has 255 anywhere, pixels of the category itself apart."""
+        rows = self._rows(image)
+        rows = rows[rows["category"] == category]
+        return bool((rows["middle"] < rows["end"]).any())
+
     def images_of(self, category: int, min_area: int = 1) -> list[int]:
         """Return the numbers of the images in which a category covers at least ``min_area`` (1 or more) pixels."""
         pairs = self._pairs
@@ -161,18 +167,23 @@ class ClassMasks:
 
     def mask(self, image: int, category: int) -> np.ndarray:
         """Return (H, W) uint8: 1 on the category, 255 where the annotation says nothing (crowd, void), 0 elsewhere."""
+        rows = self._rows(image)
+        rows = rows[rows["category"] == category]
+        if not len(rows):
+            return np.zeros(self.size(image), np.uint8)
+        start, middle, end = (int(rows[name][0]) for name in ("start", "middle", "end"))
+        out = self._decode(image, start, middle)
+        if middle < end:
+            out[self._decode(image, middle, end) > out] = 255
+        return out
+
+    def _decode(self, image: int, start: int, end: int) -> np.ndarray:
         from pycocotools import mask as rle
 
-        height, width = self.size(image)
-        out = np.zeros((height, width), np.uint8)
-        for row in self._rows(image):
-            if row["category"] != category:
-                continue
-            for start, end, value in ((row["middle"], row["end"], 255), (row["start"], row["middle"], 1)):
-                if start < end:
-                    code = {"size": [height, width], "counts": self._codes[start:end].tobytes()}
-                    out[rle.decode(code).view(bool)] = value
-        return out
+        size = self.size(image)
+        if start == end:
+            return np.zeros(size, np.uint8)
+        return np.ascontiguousarray(rle.decode({"size": list(size), "counts": self._codes[start:end].tobytes()}))
 
     def path(self, image: int) -> Path:
         """Return an image's file, which may be missing."""

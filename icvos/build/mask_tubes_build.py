@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import os
+import shutil
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,9 +20,9 @@ from icvos.build.icvos_video import image_size
 from icvos.build.manifest import Digest
 from icvos.build.mask_tubes import IGNORE, MaskTubes, Step, TubeRules, make_frame, plan_tube
 from icvos.build.workers import in_order
-from icvos.build.writer import BenchmarkWriter, place_file, write_file
+from icvos.build.writer import BenchmarkWriter, write_file
 from icvos.errors import InputError, SourceError, UsageError
-from icvos.files import IMAGE_SUFFIXES, encode_mask, free_bytes, read_json, write_json
+from icvos.files import IMAGE_SUFFIXES, encode_mask, free_bytes, read_json
 
 __all__ = ["BUILDER_VERSION", "TubePlan", "TubeReport", "build_mask_tubes", "encode_jpeg", "plan_mask_tubes"]
 
@@ -137,7 +139,7 @@ class _Task:
     rules: TubeRules
     pairs: tuple[tuple[int, int], ...]
     root: Path
-    state: Path
+    record: Path
 
 
 def encode_jpeg(image: np.ndarray) -> bytes:
@@ -151,68 +153,66 @@ def encode_jpeg(image: np.ndarray) -> bytes:
 
 
 def _write_tubes(task: _Task) -> int:
-    for image, category in task.pairs:
-        name = video_name(task.masks, image, category)
-        record = task.state / f"{name}.json"
-        key = _fingerprint(task, image, category)
-        if not _there(record, key, task.root / "videos" / name):
-            write_json(record, {"key": key, **_write_tube(task, image, category, name)})
+    """Write a chunk of tubes and leave a record of them, or find that an earlier, killed build did."""
+    key = _fingerprint(task)
+    if not _there(task, key):
+        tubes = {video_name(task.masks, *pair): _write_tube(task, *pair) for pair in task.pairs}
+        # Half a record, of a kill, is none.
+        write_file(task.record, json.dumps({"key": key, "tubes": tubes}).encode())
     return len(task.pairs)
 
 
-def _fingerprint(task: _Task, image: int, category: int) -> str:
-    stat = task.masks.path(image).stat() if task.masks.path(image).is_file() else None
-    text = json.dumps(
-        [BUILDER_VERSION, task.masks.sha256, task.rules.header(), category, stat and (stat.st_size, stat.st_mtime_ns)]
-    )
+def _fingerprint(task: _Task) -> str:
+    stats = []
+    for image, _ in task.pairs:
+        path = task.masks.path(image)
+        stat = path.stat() if path.is_file() else None
+        stats.append(stat and (stat.st_size, stat.st_mtime_ns))
+    text = json.dumps([BUILDER_VERSION, task.masks.sha256, task.rules.header(), task.pairs, stats])
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _there(record: Path, key: str, folder: Path) -> bool:
-    """Whether an earlier, killed build finished this tube."""
-    if not record.is_file():
+def _there(task: _Task, key: str) -> bool:
+    if not task.record.is_file():
         return False
     try:
-        earlier = read_json(record)
-        return earlier["key"] == key and all(
-            (folder / name).stat().st_size == size for name, (size, _) in earlier["files"].items()
+        record = read_json(task.record)
+        return record["key"] == key and all(
+            (task.root / "videos" / video / name).stat().st_size == size
+            for video, tube in record["tubes"].items()
+            for name, (size, _) in tube["files"].items()
         )
     except (InputError, OSError, KeyError, TypeError, ValueError):
         return False
 
 
-def _write_tube(task: _Task, image: int, category: int, name: str) -> dict[str, Any]:
-    masks, folder = task.masks, task.root / "videos" / name
+def _write_tube(task: _Task, image: int, category: int) -> dict[str, Any]:
+    masks = task.masks
+    folder = os.path.join(task.root, "videos", video_name(masks, image, category))  # noqa: PTH118 - many files
     pixels, labels = masks.read(image), masks.mask(image, category)
+    crowd = bool((labels == IGNORE).any())
     source = masks.path(image)
-    steps = plan_tube(task.rules, masks.names[image], category)
+    shutil.rmtree(folder, ignore_errors=True)
+    for place in ("JPEGImages", f"Annotations/{category}"):
+        os.makedirs(f"{folder}/{place}")  # noqa: PTH103
     files: dict[str, Digest] = {}
     visible, void = [], 0
-    original: bytes | None = None
+    whole = _mask_png(labels)
+    steps = plan_tube(task.rules, masks.names[image], category)
     for index, own in enumerate(steps):
         frame, moved = make_frame(pixels, labels, own)
+        # The original stays as it is, to the byte.
+        keep = not own and source.suffix.lower() in (".jpg", ".jpeg")
         path = f"JPEGImages/{index:05d}.jpg"
-        if not own and source.suffix.lower() in (".jpg", ".jpeg"):
-            # The original stays as it is, to the byte.
-            files[path] = place_file(folder / path, source)
-        else:
-            files[path] = write_file(folder / path, encode_jpeg(frame))
-        if moved is labels:
-            original = original or _mask_png(labels)
-            png = original
-        else:
-            png = _mask_png(moved)
+        files[path] = write_file(Path(f"{folder}/{path}"), source.read_bytes() if keep else encode_jpeg(frame))
         path = f"Annotations/{category}/{index:05d}.png"
-        files[path] = write_file(folder / path, png)
-        void += int(np.count_nonzero(moved == IGNORE))
-        visible.append(bool((moved == 1).any()))
+        files[path] = write_file(Path(f"{folder}/{path}"), whole if moved is labels else _mask_png(moved))
+        void += int(np.count_nonzero(moved == IGNORE)) if crowd else 0
+        visible.append(1 in moved)
     return {
-        "files": files,
-        "size": list(labels.shape),
-        "void": void,
-        "visible": sum(visible),
-        "first": visible.index(True) if any(visible) else -1,
-    }
+        "files": files, "size": list(labels.shape), "void": void, "crowd": crowd, "visible": sum(visible),
+        "first": visible.index(True) if any(visible) else -1, "steps": [_words(own) for own in steps],
+    }  # fmt: skip
 
 
 def _mask_png(labels: np.ndarray) -> bytes:
@@ -255,10 +255,11 @@ def build_mask_tubes(
         )  # fmt: skip
     tubes = plan.tubes
     pairs = [tubes.pairs[index] for index in plan.chosen]
-    with BenchmarkWriter(out, resume=True) as writer:
+    chunks = [tuple(pairs[start : start + _CHUNK]) for start in range(0, len(pairs), _CHUNK)]
+    with _TubeWriter(out, resume=True) as writer:
         tasks = (
-            _Task(tubes.masks, tubes.rules, tuple(pairs[start : start + _CHUNK]), writer.root, writer.state)
-            for start in range(0, len(pairs), _CHUNK)
+            _Task(tubes.masks, tubes.rules, chunk, writer.root, record)
+            for chunk, record in zip(chunks, writer.records(chunks, tubes.masks))
         )
         done = 0
         for count in in_order(_write_tubes, tasks, workers):
@@ -277,10 +278,49 @@ def build_mask_tubes(
     return report
 
 
+class _TubeWriter(BenchmarkWriter):
+    """Knows the workers' files from the records that they left, a record for a chunk of tubes.
+
+    Two records are held at a time, so that memory does not grow with the number of tubes.
+    """
+
+    def __enter__(self) -> _TubeWriter:
+        super().__enter__()
+        return self
+
+    def records(self, chunks: Sequence[tuple[tuple[int, int], ...]], masks: ClassMasks) -> list[Path]:
+        """Return the file of each chunk's record."""
+        files = [self.state / f"{number:07d}.json" for number in range(len(chunks))]
+        self._record_of = {video_name(masks, *pair): path for chunk, path in zip(chunks, files) for pair in chunk}
+        self._open: dict[Path, dict[str, Any]] = {}
+        return files
+
+    def has_tube(self, video: str) -> bool:
+        """Whether a tube is in this build."""
+        return video in self._record_of
+
+    def tube(self, video: str) -> dict[str, Any]:
+        """Return what is recorded of a tube."""
+        path = self._record_of[video]
+        if path not in self._open:
+            # Tubes of one image may lie in two chunks, and their names sort otherwise than their numbers.
+            while len(self._open) > 1:
+                self._open.pop(next(iter(self._open)))
+            self._open[path] = read_json(path)["tubes"]
+        return self._open[path][video]
+
+    def digest(self, path: str) -> Digest | None:
+        parts = path.split("/", 2)
+        if parts[0] != "videos" or len(parts) < 3 or parts[1] not in self._record_of:
+            return super().digest(path)
+        entry = self.tube(parts[1])["files"].get(parts[2])
+        return (int(entry[0]), str(entry[1])) if entry else None
+
+
 class _Tables:
     """The CSV files, row by row from the records that the workers left."""
 
-    def __init__(self, plan: TubePlan, writer: BenchmarkWriter) -> None:
+    def __init__(self, plan: TubePlan, writer: _TubeWriter) -> None:
         self.plan, self.writer, self.masks = plan, writer, plan.tubes.masks
 
     def all(self) -> dict[str, tuple[Sequence[str], Iterator[dict[str, Any]]]]:
@@ -297,12 +337,9 @@ class _Tables:
             image, category = self.plan.tubes.pairs[index]
             yield index, image, category, video_name(self.masks, image, category)
 
-    def _record(self, video: str) -> Mapping[str, Any]:
-        return read_json(self.writer.state / f"{video}.json")
-
     def _videos(self) -> Iterator[dict[str, Any]]:
         for _, image, _, video in self._tubes():
-            record = self._record(video)
+            record = self.writer.tube(video)
             yield {
                 "video": video, "source": self.masks.source, "source_split": self.masks.split,
                 "source_name": self.masks.names[image], "frames": self.plan.tubes.rules.frames,
@@ -311,19 +348,17 @@ class _Tables:
 
     def _pairs(self) -> Iterator[dict[str, Any]]:
         for _, image, category, video in self._tubes():
-            record = self._record(video)
-            crowd = (self.masks.mask(image, category) == IGNORE).any() if record["void"] else False
+            record = self.writer.tube(video)
             yield {
                 "video": video, "category": category, "category_name": self.masks.vocabulary.label(category),
-                "complete": "unsure" if crowd else "yes", "visible_frames": record["visible"],
+                "complete": "unsure" if record["crowd"] else "yes", "visible_frames": record["visible"],
                 "first_visible": record["first"], "instances": self.masks.instances(image, category),
             }  # fmt: skip
 
     def _frames(self) -> Iterator[dict[str, Any]]:
-        for _, image, category, video in self._tubes():
-            steps = plan_tube(self.plan.tubes.rules, self.masks.names[image], category)
-            for number, own in enumerate(steps):
-                yield {"video": video, "frame": f"{number:05d}", "source_frame": _words(own)}
+        for _, _, _, video in self._tubes():
+            for number, words in enumerate(self.writer.tube(video)["steps"]):
+                yield {"video": video, "frame": f"{number:05d}", "source_frame": words}
 
     def _episodes(self, shots: Sequence[str]) -> Iterator[dict[str, Any]]:
         for index, _, category, video in self._tubes():
@@ -347,8 +382,17 @@ class _Tables:
                 images.add(name)
                 path, suffix = _support_file(self.masks, image)
                 self.writer.place(f"supports/images/{name}{suffix}", path, link=link)
-            self.writer.mask(f"supports/masks/{category}/{name}.png", self.masks.mask(image, category))
+            self.writer.write(f"supports/masks/{category}/{name}.png", self._support_mask(image, category))
         return len(images)
+
+    def _support_mask(self, image: int, category: int) -> bytes:
+        video = video_name(self.masks, image, category)
+        if not self.writer.has_tube(video) or self.masks.has_ignore(image, category):
+            return encode_mask(self.masks.mask(image, category))
+        # The tube of the same image holds the same file, as the mask of its original.
+        steps = plan_tube(self.plan.tubes.rules, self.masks.names[image], category)
+        path = f"videos/{video}/Annotations/{category}/{steps.index(()):05d}.png"
+        return (self.writer.root / path).read_bytes()
 
 
 def _support_file(masks: ClassMasks, image: int) -> tuple[Path, str]:
