@@ -17,6 +17,7 @@ from run_models import BROKEN, IMAGE, RED, TOGETHER, write_model
 from tiny import write_image_benchmark, write_video_benchmark
 
 import cli
+from icvos.evaluation.episode import episode_seed
 from icvos.evaluation.records import read_run
 from icvos.files import lock_folder
 
@@ -357,6 +358,27 @@ def test_a_finished_run_in_a_read_only_place_is_printed(bench, red, tmp_path, mo
 
     monkeypatch.setattr("icvos.files.os.open", no)
     assert evaluate(red, bench, tmp_path / "r") == 0
+
+
+GREEDY = RED.replace(
+    "for frame in video:\n",
+    "held = [np.ones(1 << 24) for _ in range(100 * (level > 0) * (seed % 2))]\n        for frame in video:\n", 1,
+).replace('"red"', '"greedy"')  # fmt: skip
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_model_that_exhausts_memory_fails_its_episodes_alone(bench, tmp_path, workers):
+    # 12 GB where 700 MB may be had: every episode with an odd seed asks for them.
+    model = write_model(tmp_path, GREEDY)
+    code = "import resource; resource.setrlimit(resource.RLIMIT_DATA, (700 << 20, 700 << 20));" + RUN
+    command = ["evaluate", "--model", model, "--benchmark", bench, "--out", tmp_path / "r", "--workers", workers]
+    done = subprocess.run([sys.executable, "-c", code, *map(str, command)], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 1 and "Traceback" not in done.stderr, done.stderr
+    found = [json.loads(line) for line in (tmp_path / "r/episodes.jsonl").read_text().splitlines()]
+    odd = {record["id"]: episode_seed(0, record["id"]) % 2 == 1 for record in found}
+    assert len(found) == 20 and 0 < sum(odd.values()) < 20
+    assert all(bool(record.get("error")) == odd[record["id"]] for record in found)
+    assert all("MemoryError" in record["error"] for record in found if record.get("error"))
 
 
 def test_torn_records_are_mended(bench, red, tmp_path):

@@ -45,7 +45,7 @@ def command(
     Exit status 1 if an episode failed.
     """
     from icvos.commands.show import progress_bar, summary_table
-    from icvos.evaluation.frames import keep_memory
+    from icvos.evaluation.process import keep_memory, limit_memory
     from icvos.evaluation.records import read_run
     from icvos.evaluation.runner import RunOptions, open_benchmark, run_model
     from icvos.evaluation.workers import ModelSpec
@@ -57,6 +57,7 @@ def command(
     options = RunOptions(**values)
     opened, demo = open_benchmark(benchmark)
     _check_device(device)
+    limit_memory(device)
     model = create(spec, device=device, weights=files, options=chosen, demo=demo)
     with progress_bar(f"{type(model).info.name} on {opened.name}") as advance:
         place, result = run_model(

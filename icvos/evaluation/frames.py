@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import threading
 import time
 from collections import deque
@@ -15,24 +14,9 @@ import numpy as np
 from icvos.benchmark import Benchmark
 from icvos.evaluation.protocols import Protocol, nearest_resize, resize_image
 
-__all__ = ["Ahead", "GroundTruth", "StreamedVideo", "keep_memory"]
+__all__ = ["Ahead", "GroundTruth", "StreamedVideo"]
 
 T = TypeVar("T")
-
-
-def keep_memory() -> None:
-    """Let glibc keep the memory of one frame for the next, a third of a fast model's time; elsewhere do nothing.
-
-    By default every freed frame goes back to the kernel and the next one is faulted in page by page. It holds for the
-    whole process: for commands and workers, not for a notebook.
-    """
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (AttributeError, OSError):
-        return
-    trim_threshold, mmap_threshold = -1, -3  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD of <malloc.h>
-    mallopt(trim_threshold, 256 << 20)
-    mallopt(mmap_threshold, 32 << 20)
 
 
 class Ahead(Generic[T]):

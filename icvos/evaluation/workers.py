@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import multiprocessing
 import os
 import signal
@@ -19,7 +18,7 @@ from typing import Any
 from icvos.benchmark import Benchmark, Episode, load_benchmark
 from icvos.errors import IcvosError, ModelError, UsageError
 from icvos.evaluation.episode import EpisodeResult, Job, run_image_episode, run_video_episodes, runs_together
-from icvos.evaluation.frames import keep_memory
+from icvos.evaluation.process import die_with_parent, keep_memory, limit_memory
 from icvos.models.interface import ImageModel, Model, VideoModel
 from icvos.models.registry import as_video_model, create
 
@@ -87,20 +86,11 @@ def _in_main_thread() -> bool:
     return threading.current_thread() is threading.main_thread()
 
 
-def _die_with_parent(parent: int) -> None:
-    # Linux: the kernel kills this process when its parent goes, however it goes.
-    try:
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)
-    except (OSError, AttributeError):
-        return
-    if os.getppid() != parent:
-        os._exit(1)
-
-
 def _work(pipe: Connection, parent: int, spec: ModelSpec, root: Path, job: Job, threads: int) -> None:
     """The worker's life: build the model, then run the groups that come; each result goes back as it is there."""
-    _die_with_parent(parent)
+    die_with_parent(parent)
     keep_memory()
+    limit_memory(spec.device)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     try:
