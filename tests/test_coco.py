@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -209,6 +210,28 @@ def test_a_changed_json_is_another_cache(tmp_path: Path) -> None:
     second = coco_masks(root, "val2014")
     assert (first.area(0, 17), second.area(0, 17)) == (81, 25)
     assert first.sha256 != second.sha256
+
+
+def _open(root: Path) -> tuple[int, str]:
+    masks = coco_masks(root, "val2014")
+    return masks.area(0, 17), masks.sha256
+
+
+def test_processes_make_the_cache_once(tmp_path: Path) -> None:
+    """Ranks of a training run open it at the same time: none fails, none sees half of it."""
+    root = trees.coco(tmp_path, [trees.annotation(i, "dog", trees.rectangle(1, 1, 9, 9)) for i in (1, 2, 3)])
+    with ThreadPoolExecutor(4) as pool:
+        found = set(pool.map(_open, [root] * 4))
+    assert len(found) == 1 and found.pop()[0] == 81
+
+
+@pytest.mark.parametrize("name", ["codes.npy", "pairs.npy", "sizes.npy", "images.json", "meta.json"])
+def test_damaged_cache(tmp_path: Path, name: str) -> None:
+    root = trees.coco(tmp_path, [trees.annotation(1, "dog", trees.rectangle(1, 1, 9, 9))])
+    path = coco_masks(root, "val2014", cache=tmp_path / "cache").folder / name
+    path.write_bytes(path.read_bytes()[:-5])
+    with pytest.raises(SourceError, match=r"cache is broken|JSON is broken"):
+        coco_masks(root, "val2014", cache=tmp_path / "cache").mask(0, 17)
 
 
 @settings(max_examples=60, deadline=None)

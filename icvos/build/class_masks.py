@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from itertools import pairwise
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from icvos.categories import COCO80, VOC20, Vocabulary
-from icvos.errors import InputError, SourceError, UsageError
+from icvos.errors import InputError, LockedError, SourceError, UsageError
 from icvos.files import atomic_write, check_id, file_sha256, icvos_home, lock_folder, read_image, read_json, write_json
 
 if TYPE_CHECKING:
@@ -237,18 +238,22 @@ def coco_masks(root: Path, split: str, *, cache: Path | None = None, progress: P
     # A cache is known by the JSON's hash, so that the JSON is parsed only once.
     sha256 = file_sha256(path) if split in SPLITS and path.is_file() else ""
     folder = _place(cache, f"coco-{split}-{sha256[:16]}")
-    if sha256 and (folder / "meta.json").is_file():
-        return ClassMasks(folder, [root])
-    coco = Coco(root, split)
 
-    def records() -> Iterator[_Record]:
-        for image, record in coco.images.items():
-            file_name = Path(record.file_name).name
-            yield (Path(file_name).stem, f"0:{split}/{file_name}", (record.height, record.width), record.licence,
-                   coco.class_codes(image))  # fmt: skip
+    def make() -> None:
+        coco = Coco(root, split)
 
-    meta = {"source": f"coco{split[-2:]}", "split": split, "vocabulary": "coco80", "licence": _COCO_LICENCE}
-    _write(folder, meta, records(), len(coco.images), lambda: sha256, coco.json, progress)
+        def records() -> Iterator[_Record]:
+            for image, record in coco.images.items():
+                file_name = Path(record.file_name).name
+                yield (Path(file_name).stem, f"0:{split}/{file_name}", (record.height, record.width), record.licence,
+                       coco.class_codes(image))  # fmt: skip
+
+        meta = {"source": f"coco{split[-2:]}", "split": split, "vocabulary": "coco80", "licence": _COCO_LICENCE}
+        _write(folder, meta, records(), len(coco.images), lambda: sha256, coco.json, progress)
+
+    if not sha256:
+        Coco(root, split)  # says what is missing
+    _once(folder, make)
     return ClassMasks(folder, [root])
 
 
@@ -281,8 +286,6 @@ def voc_masks(
     voc = Voc(root, split, sbd)
     roots = [voc.root] + ([voc.sbd] if voc.sbd is not None else [])
     folder = _place(cache, f"voc-{split}-{voc.fingerprint[:16]}")
-    if (folder / "meta.json").is_file():
-        return ClassMasks(folder, roots)
 
     def records() -> Iterator[_Record]:
         for name, (size, codes) in zip(voc.names, in_order(_VocCodes(voc), voc.names, workers)):
@@ -291,7 +294,10 @@ def voc_masks(
             yield name, f"{number}:{path.relative_to(roots[number]).as_posix()}", size, None, codes
 
     meta = {"source": "voc12", "split": split, "vocabulary": "voc20", "licence": _VOC_LICENCE}
-    _write(folder, meta, records(), len(voc.names), lambda: voc.sha256, voc.root, progress)
+    _once(
+        folder,
+        lambda: _write(folder, meta, records(), len(voc.names), lambda: voc.sha256, voc.root, progress),
+    )
     return ClassMasks(folder, roots)
 
 
@@ -307,6 +313,20 @@ class _VocCodes:
 
 def _place(cache: Path | None, name: str) -> Path:
     return (Path(cache) if cache is not None else icvos_home() / "cache" / "masks") / f"{name}-v{VERSION}"
+
+
+def _once(folder: Path, make: Callable[[], None], patience: float = 3600.0) -> None:
+    """Make a cache if it is not there; of several processes that want it one makes it, and the others wait."""
+    end = time.monotonic() + patience
+    while not (folder / "meta.json").is_file():
+        try:
+            with lock_folder(folder):
+                if not (folder / "meta.json").is_file():
+                    make()
+        except LockedError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.1)
 
 
 def _write(
@@ -331,19 +351,16 @@ def _write(
     for one, other in pairwise(found):
         if one[0] == other[0]:
             raise SourceError(f"image '{one[0]}' is listed twice", where=where)
-    with lock_folder(folder):
-        if (folder / "meta.json").is_file():
-            return
-        partial = folder.with_name(folder.name + ".partial")
+    partial = folder.with_name(folder.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        _write_arrays(partial, found)
+        write_json(partial / "meta.json", {"version": VERSION, **meta, "sha256": sha256()})
+        partial.rename(folder)
+    except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        try:
-            _write_arrays(partial, found)
-            write_json(partial / "meta.json", {"version": VERSION, **meta, "sha256": sha256()})
-            partial.rename(folder)
-        except BaseException:
-            shutil.rmtree(partial, ignore_errors=True)
-            raise
+        raise
 
 
 def _checked(record: _Record, where: Path) -> _Record:

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -106,9 +107,9 @@ class FewShotPlan:
     notes: list[str]
     training: dict[str, Any] | None
 
-    @property
+    @cached_property
     def uses(self) -> dict[str, dict[int, set[int]]]:
-        """Categories for which each image is a query, and a support, by its number."""
+        """Categories for which each image is a query, and a support, by its number; asked for when all is planned."""
         out: dict[str, dict[int, set[int]]] = {"queries": {}, "supports": {}}
         for episode in self.episodes:
             out["queries"].setdefault(self.masks.numbers[episode.query], set()).add(episode.category)

@@ -247,19 +247,27 @@ class MaskTubes:
         masks: Class-level masks.
         rules: Of the tubes.
         categories: Numbers; all by default.
+        images: Numbers of the images to use; all by default.
 
     Raises:
         UsageError: No image shows any category.
     """
 
     def __init__(
-        self, masks: ClassMasks, rules: TubeRules | None = None, *, categories: Sequence[int] | None = None
+        self,
+        masks: ClassMasks,
+        rules: TubeRules | None = None,
+        *,
+        categories: Sequence[int] | None = None,
+        images: frozenset[int] | None = None,
     ) -> None:
         self.masks = masks
         self.rules = rules or TubeRules()
         wanted = range(1, len(masks.vocabulary) + 1) if categories is None else sorted(set(categories))
         found = {c: masks.images_of(c, self.rules.min_area) for c in wanted}
-        self.pairs = sorted((image, category) for category, images in found.items() for image in images)
+        if images is not None:
+            found = {c: [image for image in numbers if image in images] for c, numbers in found.items()}
+        self.pairs = sorted((image, category) for category, numbers in found.items() for image in numbers)
         if not self.pairs:
             raise UsageError(
                 f"no image of {masks.split} shows a category on {self.rules.min_area} pixels", fix="lower --min-area"
