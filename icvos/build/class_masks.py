@@ -8,39 +8,23 @@ gigabytes in every process.
 from __future__ import annotations
 
 import hashlib
-import shutil
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from icvos.build.class_masks_files import VERSION, Progress, Record, make_once, write_cache
 from icvos.categories import COCO80, VOC20, Vocabulary
-from icvos.errors import InputError, LockedError, SourceError, UsageError
-from icvos.files import atomic_write, check_id, file_sha256, icvos_home, lock_folder, read_image, read_json, write_json
+from icvos.errors import SourceError, UsageError
+from icvos.files import file_sha256, icvos_home, read_image, read_json
 
 if TYPE_CHECKING:
     from icvos.sources.voc import Voc
 
-__all__ = ["ClassMasks", "coco_masks", "voc_masks"]
+__all__ = ["ClassMasks", "Progress", "check_min_area", "coco_masks", "pool_sha256", "voc_masks"]
 
-VERSION = 1
-"""Raised when the cache's files change."""
-
-_PAIR = np.dtype(
-    [
-        ("image", "<i4"), ("category", "<i2"), ("instances", "<i2"), ("area", "<i4"),
-        ("start", "<i8"), ("middle", "<i8"), ("end", "<i8"),
-    ]
-)  # fmt: skip
-_Record = tuple[str, str, tuple[int, int], int | None, list[tuple[int, int, int, bytes, bytes]]]
-"""Name, file (``<root's number>:<path>``), (H, W), licence, and each category's (number, instances, area, code, ignore
-code)."""
-
-Progress = Callable[[str, int, int], None]
 _COCO_LICENCE = (
     "COCO: annotations CC BY 4.0; each image has the Flickr licence that its JSON names; https://cocodataset.org"
 )
@@ -242,18 +226,18 @@ def coco_masks(root: Path, split: str, *, cache: Path | None = None, progress: P
     def make() -> None:
         coco = Coco(root, split)
 
-        def records() -> Iterator[_Record]:
+        def records() -> Iterator[Record]:
             for image, record in coco.images.items():
                 file_name = Path(record.file_name).name
                 yield (Path(file_name).stem, f"0:{split}/{file_name}", (record.height, record.width), record.licence,
                        coco.class_codes(image))  # fmt: skip
 
         meta = {"source": f"coco{split[-2:]}", "split": split, "vocabulary": "coco80", "licence": _COCO_LICENCE}
-        _write(folder, meta, records(), len(coco.images), lambda: sha256, coco.json, progress)
+        write_cache(folder, meta, records(), len(coco.images), lambda: sha256, coco.json, progress)
 
     if not sha256:
         Coco(root, split)  # says what is missing
-    _once(folder, make)
+    make_once(folder, make)
     return ClassMasks(folder, [root])
 
 
@@ -287,16 +271,16 @@ def voc_masks(
     roots = [voc.root] + ([voc.sbd] if voc.sbd is not None else [])
     folder = _place(cache, f"voc-{split}-{voc.fingerprint[:16]}")
 
-    def records() -> Iterator[_Record]:
+    def records() -> Iterator[Record]:
         for name, (size, codes) in zip(voc.names, in_order(_VocCodes(voc), voc.names, workers)):
             path = voc.path(name)
             number = next(i for i, place in enumerate(roots) if path.is_relative_to(place))
             yield name, f"{number}:{path.relative_to(roots[number]).as_posix()}", size, None, codes
 
     meta = {"source": "voc12", "split": split, "vocabulary": "voc20", "licence": _VOC_LICENCE}
-    _once(
+    make_once(
         folder,
-        lambda: _write(folder, meta, records(), len(voc.names), lambda: voc.sha256, voc.root, progress),
+        lambda: write_cache(folder, meta, records(), len(voc.names), lambda: voc.sha256, voc.root, progress),
     )
     return ClassMasks(folder, roots)
 
@@ -313,82 +297,6 @@ class _VocCodes:
 
 def _place(cache: Path | None, name: str) -> Path:
     return (Path(cache) if cache is not None else icvos_home() / "cache" / "masks") / f"{name}-v{VERSION}"
-
-
-def _once(folder: Path, make: Callable[[], None], patience: float = 3600.0) -> None:
-    """Make a cache if it is not there; of several processes that want it one makes it, and the others wait."""
-    end = time.monotonic() + patience
-    while not (folder / "meta.json").is_file():
-        try:
-            with lock_folder(folder):
-                if not (folder / "meta.json").is_file():
-                    make()
-        except LockedError:
-            if time.monotonic() > end:
-                raise
-            time.sleep(0.1)
-
-
-def _write(
-    folder: Path,
-    meta: dict[str, Any],
-    records: Iterator[_Record],
-    total: int,
-    sha256: Callable[[], str],
-    where: Path,
-    progress: Progress | None,
-) -> None:
-    """Write a cache; it appears when all of it is there."""
-    if not total:
-        raise SourceError(f"{meta['split']} lists no image", where=where, fix="choose another split")
-    found: list[_Record] = []
-    for record in records:
-        check = _checked(record, where)
-        found.append(check)
-        if progress is not None:
-            progress(f"masks of {meta['split']}", len(found), total)
-    found.sort(key=lambda record: record[0])
-    for one, other in pairwise(found):
-        if one[0] == other[0]:
-            raise SourceError(f"image '{one[0]}' is listed twice", where=where)
-    partial = folder.with_name(folder.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    try:
-        _write_arrays(partial, found)
-        write_json(partial / "meta.json", {"version": VERSION, **meta, "sha256": sha256()})
-        partial.rename(folder)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
-
-
-def _checked(record: _Record, where: Path) -> _Record:
-    try:
-        check_id(record[0], "image name")
-    except InputError as error:
-        raise SourceError(error.what, where=where, expected=error.expected) from None
-    return record
-
-
-def _write_arrays(folder: Path, records: Sequence[_Record]) -> None:
-    pairs, parts, place = [], [], 0
-    for number, record in enumerate(records):
-        for category, instances, area, code, ignored in sorted(record[4]):
-            middle = place + len(code)
-            pairs.append((number, category, instances, area, place, middle, middle + len(ignored)))
-            parts += [code, ignored]
-            place = middle + len(ignored)
-    listing = {"names": [r[0] for r in records], "files": [r[1] for r in records], "licences": [r[3] for r in records]}
-    write_json(folder / "images.json", listing)
-    arrays = {
-        "sizes": np.array([r[2] for r in records], np.int32).reshape(-1, 2),
-        "pairs": np.array(pairs, _PAIR),
-        "codes": np.frombuffer(b"".join(parts), np.uint8),
-    }
-    for name, array in arrays.items():
-        with atomic_write(folder / f"{name}.npy") as stream:
-            np.save(stream, array, allow_pickle=False)
 
 
 def pool_sha256(names: Sequence[str]) -> str:
