@@ -96,9 +96,7 @@ def _write_tube(task: _Task, image: int, category: int) -> dict[str, Any]:
     pixels, labels = masks.read(image), masks.mask(image, category)
     crowd = bool((labels == IGNORE).any())
     source = masks.path(image)
-    shutil.rmtree(folder, ignore_errors=True)
-    for place in ("JPEGImages", f"Annotations/{category}"):
-        os.makedirs(f"{folder}/{place}")  # noqa: PTH103
+    _make_folders(folder, category)
     files: dict[str, Digest] = {}
     visible, void = [], 0
     whole = _mask_png(labels)
@@ -117,6 +115,18 @@ def _write_tube(task: _Task, image: int, category: int) -> dict[str, Any]:
         "files": files, "size": list(labels.shape), "void": void, "crowd": crowd, "visible": sum(visible),
         "first": visible.index(True) if any(visible) else -1, "steps": [step_words(own) for own in steps],
     }  # fmt: skip
+
+
+def _make_folders(folder: str, category: int) -> None:
+    # Plain calls, as few as can be: on some disks they take longer than the pixels.
+    try:
+        os.mkdir(folder)  # noqa: PTH102
+    except FileExistsError:
+        # Half a tube of a killed build.
+        shutil.rmtree(folder)
+        os.mkdir(folder)  # noqa: PTH102
+    for place in ("JPEGImages", "Annotations", f"Annotations/{category}"):
+        os.mkdir(f"{folder}/{place}")  # noqa: PTH102
 
 
 def _mask_png(labels: np.ndarray) -> bytes:
@@ -165,6 +175,7 @@ def build_mask_tubes(
             _Task(tubes.masks, tubes.rules, chunk, writer.root, record)
             for chunk, record in zip(chunks, writer.records(chunks, tubes.masks))
         )
+        (writer.root / "videos").mkdir(exist_ok=True)
         done = 0
         for count in in_order(_write_tubes, tasks, workers):
             done += count

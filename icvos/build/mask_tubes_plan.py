@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from icvos.build.class_masks import ClassMasks
@@ -42,7 +43,7 @@ class TubePlan:
         own = len(self.chosen) * 2 * self.tubes.rules.frames
         return own + 2 * min(len(self.chosen) * self.draws * self.shots, len(self.tubes.pairs))
 
-    @property
+    @cached_property
     def estimate(self) -> int:
         """About the bytes to write: from the images' sizes: COCO's own files are larger than ours."""
         masks, sizes = self.tubes.masks, {}
