@@ -24,6 +24,7 @@ EXTRAS = {
     "train": ("tensorboard", "peft"),
     "seggpt": ("transformers",),
     "fast": ("isal",),
+    "voc": ("scipy",),
 }
 
 
@@ -115,7 +116,7 @@ def _places() -> Iterator[Line]:
     yield Line("ok" if writable else "bad", "home", f"{home} ({origin}){'' if writable else ': not writable'}")
     free = free_bytes(home)
     yield Line("ok" if free > 2 << 30 else "note", "disk", f"{free / 2**30:.1f} GiB free there")
-    demo = sorted(home.glob("demo*")) if home.is_dir() else []
+    demo = sorted((home / "demo").glob("*-seed*-*")) if (home / "demo").is_dir() else []
     yield Line("ok", "demo", f"{len(demo)} built" if demo else "not built yet: icvos build-data")
 
 

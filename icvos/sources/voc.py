@@ -184,7 +184,7 @@ def read_sbd_mat(path: Path) -> np.ndarray:
     try:
         from scipy.io import loadmat
     except ModuleNotFoundError:
-        raise MissingExtraError("scipy", "dev", "reading SBD's .mat files") from None
+        raise MissingExtraError("scipy", "voc", "reading SBD's .mat files") from None
     expected = "GTcls with a field Segmentation, (H, W) uint8, in a MATLAB 5 file"
     try:
         content = loadmat(io.BytesIO(path.read_bytes()), variable_names=["GTcls"])
