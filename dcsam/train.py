@@ -1,11 +1,19 @@
-"""``icvos train dcsam``: the stages of the paper, on COCO, PASCAL or the drawn world.
+r"""``icvos train dcsam``: the stages of the paper, on COCO, PASCAL or the drawn world.
 
     icvos train dcsam --set stage=image --set data=coco-20i --set root=COCO --set fold=0 --weights sam2=… …
     icvos train dcsam --set stage=tube-pretrain --set data=mask-tubes --set root=COCO --weights dcsam=… …
     icvos train dcsam --set stage=tube-finetune --set data=mask-tubes --set train_sam=decoder+memory …
 
-``image``: one support, one query image. ``tube-pretrain``: the same with the first two frames of a mask tube. On
-``tube-finetune`` the prompts of a tube's first frame are tracked through all of it.
+``image``: one support, one query image. ``tube-pretrain``: the same with two frames of a mask tube. On
+``tube-finetune`` the prompts of a tube's first frame, from another image of the category, are tracked through all of
+it. On 4 GPUs, each stage from the one before it::
+
+    torchrun --nproc-per-node 4 -m icvos.commands.train dcsam --set stage=image --set data=coco-20i --set root=COCO \
+        --set fold=0 --weights sam2=SAM2.pt --weights backbone=RESNET50.pth --out runs/image --workers 8
+    torchrun --nproc-per-node 4 -m icvos.commands.train dcsam --set stage=tube-pretrain --set data=mask-tubes \
+        --set root=COCO --weights dcsam=runs/image/best.safetensors --weights sam2=SAM2.pt --out runs/pretrain …
+    torchrun --nproc-per-node 4 -m icvos.commands.train dcsam --set stage=tube-finetune --set data=mask-tubes \
+        --set root=COCO --set train_sam=decoder --weights dcsam=runs/pretrain/best.safetensors --out runs/finetune …
 """
 
 from __future__ import annotations
@@ -22,16 +30,18 @@ from torch import Tensor, nn
 
 from dcsam.checkpoint import load_model, read_checkpoint, save_checkpoint
 from dcsam.config import DCSAMConfig
-from dcsam.examples import open_examples
+from dcsam.examples import ImagePairs, TubeClips, TubePairs, open_examples
+from dcsam.feature_cache import FeatureCache
 from dcsam.loss import segmentation_loss
 from dcsam.model import DCSAM
 from dcsam.opening import overlay, sam2_of_checkpoint
 from dcsam.train_sam2 import iou, normalised
-from dcsam.trainable import TrainableDCSAM, TrainSam
+from dcsam.trainable import Both, TrainableDCSAM, TrainSam, merged_state
+from icvos.build.fewshot import MIN_AREA
 from icvos.errors import UsageError
 from icvos.foundation.open import open_segmenter
 from icvos.foundation.sam2_image import Sam2
-from icvos.foundation.segmenter import PromptableSegmenter
+from icvos.foundation.segmenter import ImageFeatures, PromptableSegmenter
 from icvos.training.task import Examples, Settings, TrainingTask
 
 __all__ = ["DCSamTask"]
@@ -60,6 +70,11 @@ class DCSamTask(TrainingTask):
             then needs the same ``--weights sam2=`` again).
         length: Examples of an epoch, where they are drawn without end.
         frames: Of a tube or clip.
+        split: Of the raw data, where it is not the usual one (train2014, or train2017; VOC's trainaug or train).
+        sbd: SBD's folder, for PASCAL-5i.
+        min_area: Pixels of a category in an image, at least.
+        cache: Folder for the frozen encoders' features (image stage on real data): each image is encoded once in the
+            whole training. What it will take is said before the start.
     """
 
     name = "dcsam"
@@ -87,8 +102,19 @@ class DCSamTask(TrainingTask):
         length: int = 20_000,
         frames: int = 5,
         seed: int = 1,
+        split: str = "",
+        sbd: Path | None = None,
+        min_area: int = MIN_AREA,
+        cache: Path | None = None,
     ) -> None:
         self.weights = dict(weights or {})
+        if stage != "tube-finetune" and train_sam in ("memory", "decoder+memory", "lora"):
+            raise UsageError(
+                f"train_sam={train_sam} trains memory, which stage {stage} does not reach",
+                fix="use stage=tube-finetune, or train_sam=none or decoder",
+            )
+        if cache is not None and (stage != "image" or data == "demo" or train_sam != "none" or train_backbone):
+            raise UsageError("cache= is for the image stage on real data with frozen encoders", fix="leave cache= out")
         if stage == "image" and train_sam != "none" and data != "demo":
             raise UsageError("SAM is frozen in the image stage", expected="train_sam=none")
         self.stage, self.data, self.root, self.fold, self.train_sam = stage, data, root, fold, train_sam
@@ -100,6 +126,11 @@ class DCSamTask(TrainingTask):
         }  # fmt: skip
         self.variant = variant
         self.side = image_size
+        self.raw: dict[str, Any] = {"split": split, "sbd": sbd, "min_area": min_area}
+        self.cache_root = cache
+        self._cache: FeatureCache | None = None
+        self._opened: dict[str, Examples] = {}
+        self._hashes: dict[str, str] = {}
 
     def defaults(self) -> Settings:
         """Return the authors' settings (their README; facts: paper tables, training facts)."""
@@ -163,19 +194,55 @@ class DCSamTask(TrainingTask):
         return self._examples("validation")
 
     def _examples(self, part: str) -> Examples:
-        return open_examples(
-            self.data, part, root=self.root, fold=self.fold, size=self.side, length=self.length, seed=self.seed,
-            frames=1 if self.stage == "image" else self.frames, tubes=self.stage != "image",
-        )  # fmt: skip
+        if part not in self._opened:
+            self._opened[part] = open_examples(
+                self.data, part, root=self.root, fold=self.fold, size=self.side, length=self.length, seed=self.seed,
+                frames=1 if self.stage == "image" else self.frames, tubes=self.stage != "image",
+                pairs=self.stage == "tube-pretrain", **self.raw,
+            )  # fmt: skip
+        return self._opened[part]
+
+    def notes(self, model: nn.Module) -> list[str]:
+        """Return what to know before the start: the size of the feature cache."""
+        cache = self._features()
+        if cache is None:
+            return []
+        assert isinstance(model, TrainableDCSAM)
+        parts = [self._examples(part) for part in ("train", "validation")]
+        return [cache.estimate(model, sum(part.images for part in parts if isinstance(part, ImagePairs)))]
+
+    def _features(self) -> FeatureCache | None:
+        if self.cache_root is not None and self._cache is None:
+            sizes = {key: self.sizes[key] for key in ("backbone", "image_size")}
+            self._cache = FeatureCache(self.cache_root, [self.data_source, self._weight_hashes(), sizes])
+        return self._cache
+
+    @property
+    def data_source(self) -> list[str]:
+        """What an image's name is unique in."""
+        examples = self._examples("train")
+        return [examples.sampler.pool.masks.source] if isinstance(examples, ImagePairs) else [self.data]
+
+    def _weight_hashes(self) -> dict[str, str]:
+        from icvos.files import file_sha256
+
+        for name, path in sorted(self.weights.items()):
+            if name not in self._hashes:
+                self._hashes[name] = file_sha256(path)
+        return self._hashes
 
     def collate(self, examples: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
         """Join examples: support (B, 3, S, S), its mask (B, S, S), frames (B, T, 3, S, S), masks (B, T, S, S)."""
-        return {
+        batch: dict[str, Any] = {
             "support": normalised(np.stack([e["support"] for e in examples])),
             "support_mask": torch.from_numpy(np.stack([e["support_mask"] for e in examples])),
             "frames": normalised(np.stack([e["frames"] for e in examples])),
             "masks": torch.from_numpy(np.stack([e["masks"] for e in examples])),
         }
+        if all("names" in e for e in examples):
+            # Supports first, then queries, as they go through the encoders.
+            batch["names"] = [e["names"][place] for place in (0, 1) for e in examples]
+        return batch
 
     # --------------------------------------------------------------------------------------------------------- loss
 
@@ -197,15 +264,11 @@ class DCSamTask(TrainingTask):
 
     def _forward(self, model: TrainableDCSAM, batch: Mapping[str, Any]) -> tuple[Tensor, Tensor, Tensor | None]:
         """Return the final logits (B, T, S, S), the first stage's (B, 1, S, S) on frame 0, and the backbone's loss."""
-        support, frames = batch["support"], batch["frames"]
+        frames = batch["frames"]
         count, length = frames.shape[:2]
         video = self.stage == "tube-finetune"
         side = (frames.shape[-2], frames.shape[-1])
-        # Supports and queries go through the encoders together, each once.
-        together = model.encode(torch.cat([support, frames[:, 0]]), top=True)
-        first = torch.arange(count, device=frames.device)
-        shown = together[0].map(lambda maps: maps[:count]), together[1][first]
-        asked = together[0].map(lambda maps: maps[count:]), together[1][first + count]
+        shown, asked, rest = self._encoded(model, batch)
         stages = model.prompts(shown, batch["support_mask"], asked, shots=1, align=not video)
         align = not video
         coarse = F.interpolate(model.decode(asked[1], stages[0]).float(), side, mode="bilinear", align_corners=align) \
@@ -216,10 +279,34 @@ class DCSamTask(TrainingTask):
         if not video:
             logits = model.decode(asked[1], stages[1]).float()
             return F.interpolate(logits, side, mode="bilinear", align_corners=True), coarse, extra
-        rest = model.encode_sam(frames.flatten(0, 1))
+        assert rest is not None
         tracked = model.track(stages[1], rest, count, length)
         logits = torch.cat([frame.logits.float().clamp(-50, 50) for frame in tracked], dim=1)
         return F.interpolate(logits, side, mode="bilinear", align_corners=False), coarse, extra
+
+    def _encoded(self, model: TrainableDCSAM, batch: Mapping[str, Any]) -> tuple[Both, Both, ImageFeatures | None]:
+        """Return the features of supports, of queries, and of all frames of tubes: each image once, all together."""
+        support, frames = batch["support"], batch["frames"]
+        count, length = frames.shape[:2]
+        cache = self._features()
+        rest = None
+        asked = torch.arange(count, device=frames.device)
+        if cache is not None and "names" in batch:
+            backbone, sam = cache.encode(model, torch.cat([support, frames[:, 0]]), batch["names"])
+        else:
+            # Only a backbone that learns from its priors needs its top map with a graph.
+            backbone = model.extract(torch.cat([support, frames[:, 0]]), top=bool(self.prior_weight))
+            if self.stage == "tube-finetune":
+                sam = model.encode_sam(torch.cat([support, frames.flatten(0, 1)]))
+                asked, rest = asked * length, sam[count:]
+            else:
+                sam = model.encode_sam(torch.cat([support, frames[:, 0]]))
+        first = torch.arange(count, device=frames.device)
+        return (
+            (backbone.map(lambda maps: maps[:count]), sam[first]),
+            (backbone.map(lambda maps: maps[count:]), sam[asked + count]),
+            rest,
+        )
 
     def validate(self, model: nn.Module, batches: Iterable[Mapping[str, Any]]) -> dict[str, float]:
         assert isinstance(model, TrainableDCSAM)
@@ -237,14 +324,15 @@ class DCSamTask(TrainingTask):
     # ------------------------------------------------------------------------------------------------------ records
 
     def describe(self) -> dict[str, Any]:
-        from icvos.files import file_sha256
-
+        examples = self._examples("train")
+        source = examples.describe() if isinstance(examples, (ImagePairs, TubePairs, TubeClips)) else None
         return {
             "stage": self.stage, "data": self.data, "fold": self.fold, "train_sam": self.train_sam,
             "train_backbone": self.train_backbone, "variant": self.variant, "sizes": self.sizes,
             "coarse_weight": self.coarse_weight, "prior_weight": self.prior_weight, "length": self.length,
             "frames": self.frames, "seed": self.seed,
-            "weights": {name: file_sha256(path) for name, path in sorted(self.weights.items())},
+            "weights": self._weight_hashes(),
+            **({} if source is None else {"examples": source, "cached": self.cache_root is not None}),
         }  # fmt: skip
 
     def export(self, model: nn.Module, path: Path) -> None:
@@ -254,12 +342,16 @@ class DCSamTask(TrainingTask):
         sam2 = None
         if isinstance(model.sam, Sam2) and trained_sam:
             metadata["sam2_config"] = json.dumps(model.sam.config.to_dict())
-            sam2 = model.sam.model.state_dict()
+            sam2 = merged_state(model.sam.model)
             if self.sam_file == "changed":
                 metadata["sam2_part"] = "changed"
-                trained = {name for name, p in model.sam.model.named_parameters() if p.requires_grad}
+                trained = {_merged_name(name) for name, p in model.sam.model.named_parameters() if p.requires_grad}
                 sam2 = {name: value for name, value in sam2.items() if name in trained}
         save_checkpoint(path, model.generator, sam2=sam2, metadata=metadata)
+
+
+def _merged_name(name: str) -> str:
+    return name.replace(".base_layer.", ".") if ".lora_" not in name else f"{name.split('.lora_')[0]}.weight"
 
 
 def _load_backbone(generator: DCSAM, path: Path) -> None:

@@ -17,7 +17,7 @@ from icvos.foundation.sam2_image import Sam2
 from icvos.foundation.segmenter import ImageFeatures, PromptableSegmenter
 from icvos.foundation.tracker import Prompt, TrackedFrame, Tracker, TrackerOptions
 
-__all__ = ["TrainSam", "TrainableDCSAM", "add_lora", "sam_parameters"]
+__all__ = ["Both", "TrainSam", "TrainableDCSAM", "add_lora", "merged_state", "sam_parameters"]
 
 Both = tuple[BackboneFeatures, ImageFeatures]
 TrainSam = Literal["none", "decoder", "memory", "decoder+memory", "lora"]
@@ -58,6 +58,24 @@ def add_lora(sam2: nn.Module) -> nn.Module:
     config = LoraConfig(r=8, lora_alpha=16, lora_dropout=0.05, bias="none", target_modules=list(_LORA_TARGETS))
     sam2.requires_grad_(False)
     return inject_adapter_in_model(config, sam2)
+
+
+def merged_state(sam2: nn.Module) -> dict[str, Tensor]:
+    """Return the state of a SAM 2 with its adapters, if it has any, merged into the weights: the package's own keys."""
+    state = sam2.state_dict()
+    if not any(".lora_" in name for name in state):
+        return state
+    deltas = {
+        f"{name}.weight": module.get_delta_weight("default")
+        for name, module in sam2.named_modules() if hasattr(module, "get_delta_weight")
+    }  # fmt: skip
+    out = {}
+    for name, value in state.items():
+        if ".lora_" in name:
+            continue
+        plain = name.replace(".base_layer.", ".")
+        out[plain] = value + deltas[plain].to(value) if plain in deltas else value
+    return out
 
 
 class TrainableDCSAM(nn.Module):

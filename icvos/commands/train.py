@@ -87,6 +87,8 @@ def command(
 
             trainer = Trainer(task, chosen, world, place, say=say, progress=progress)
             say(_overview(trainer))
+            for note in task.notes(trainer.model):
+                say(note)
             if world.main:
                 with lock_folder(place):
                     place.mkdir(parents=True, exist_ok=True)
@@ -120,6 +122,8 @@ def _dry_run(trainer: Any) -> None:
     from icvos.training.loop import set_training_mode
 
     click.echo(_overview(trainer))
+    for note in trainer.task.notes(trainer.model):
+        click.echo(note)
     stream = iter(batches(trainer.task, trainer.examples, trainer.settings, trainer.world, 0, 2))
     set_training_mode(trainer.model)
     trainer.one_step(stream)

@@ -97,6 +97,10 @@ class TrainingTask(ABC):
         """Return the optimiser's groups; by default one of all that requires gradients."""
         return [{"params": [p for p in model.parameters() if p.requires_grad]}]
 
+    def notes(self, model: torch.nn.Module) -> list[str]:
+        """Return lines to print before the start, or raise what forbids it."""
+        return []
+
     @abstractmethod
     def describe(self) -> dict[str, Any]:
         """Return what was trained on what, as JSON values: a run resumes only where this is the same."""
