@@ -1,4 +1,4 @@
-"""icvos leaderboard show | render."""
+"""icvos leaderboard: show, add to and render the leaderboards."""
 
 from __future__ import annotations
 
@@ -7,86 +7,90 @@ from typing import Any
 
 import click
 
-_SHOWN = ("ic-vos", "coco-20i", "pascal-5i")
+FORMATS = ("markdown", "csv", "latex", "html")
+SUFFIXES = {".md": "markdown", ".csv": "csv", ".tex": "latex", ".html": "html", ".htm": "html"}
 
 
-@click.group()
-def command() -> None:
-    """Show and render the leaderboards: what was measured here, and apart from it what the papers printed."""
-
-
-def _choose(function: Any) -> Any:
+def _sources(function: Any) -> Any:
     for option in (
-        click.option("--no-published", is_flag=True, help="Leave out what the papers printed."),
-        click.option("--protocol", help="Only this protocol's rows."),
-        click.option("--benchmark", help="Only this benchmark's rows: demo, ic-vos, coco-20i, pascal-5i, …"),
-        click.option(
-            "--board", type=click.Path(path_type=Path), help="A folder of leaderboard records (runs added to it)."
-        ),
-        click.option(
-            "--runs", type=click.Path(path_type=Path), default=Path("runs"), show_default=True, help="A folder of runs."
-        ),
-    ):
+        click.option("--published/--no-published", default=None, help="Printed figures too, in tables of their own."),
+        click.option("--protocol", help="Only this protocol's measured rows."),
+        click.option("--benchmark", help="Only this benchmark: demo, ic-vos, coco-20i, pascal-5i, …"),
+        click.option("--board", type=click.Path(path_type=Path), help="Folder of records; default leaderboards/ in a "
+                     "checkout, else under ICVOS_HOME."),
+        click.option("--runs", type=click.Path(path_type=Path), help="Folder of runs, shown as not added; default "
+                     "runs/ where it is there."),
+    ):  # fmt: skip
         function = option(function)
     return function
 
 
 def _tables(
-    runs: Path, board: Path | None, benchmark: str | None, protocol: str | None, no_published: bool
+    runs: Path | None, board: Path | None, benchmark: str | None, protocol: str | None, published: bool | None
 ) -> list[Any]:
-    from icvos.leaderboard.published import published
-    from icvos.leaderboard.runs import find_runs
-    from icvos.leaderboard.tables import measured_tables, published_tables
+    from icvos.leaderboard.board import default_board, read_board
+    from icvos.leaderboard.entry import find_runs
+    from icvos.leaderboard.table import build_tables
 
-    found = [row for place in (runs, board) if place is not None for row in find_runs(place)]
-    rows = [r for r in found if benchmark in (None, r.benchmark) and protocol in (None, r.protocol)]
-    tables = measured_tables(rows)
-    if not no_published:
-        known = sorted({number.benchmark for number in published()})
-        wanted = _SHOWN if benchmark is None else tuple(name for name in known if name == benchmark)
-        tables += published_tables(published(), wanted)
-    return tables
+    entries = read_board(board or default_board(), must_exist=board is not None)
+    if runs is not None or Path("runs").is_dir():
+        found, problems = find_runs(runs or Path("runs"))
+        entries += found
+        for line in problems:
+            click.echo(f"left out: {line}", err=True)
+    entries = [entry for entry in entries if protocol in (None, entry.protocol)]
+    show = published if published is not None else benchmark is None or not benchmark.startswith("demo")
+    return build_tables(entries, benchmark=benchmark, published=show)
 
 
-@command.command("show")
-@_choose
-def show(**options: Any) -> None:
-    """Print the tables: runs below --runs first, then what the papers printed."""
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
+@click.group()
+def command() -> None:
+    """Show, add to and render the leaderboards: what was measured, and apart from it what papers printed."""
 
-    console = Console()
-    tables = _tables(**options)
+
+@command.command()
+@_sources
+def show(**chosen: Any) -> None:
+    """Print the tables."""
+    from icvos.leaderboard.render_text import to_terminal
+
+    tables = _tables(**chosen)
     if not any(table.kind == "measured" for table in tables):
-        console.print(
-            f"no finished runs in {options['runs']}: icvos evaluate --model histogram makes one", highlight=False
-        )
-    for table in tables:
-        grid = Table(box=box.SIMPLE_HEAD, title=table.title, title_justify="left", title_style="bold")
-        for name in table.columns:
-            grid.add_column(name, justify="left" if name in ("method", "encoder") else "right", no_wrap=True)
-        for row in table.rows:
-            grid.add_row(*row, style="dim" if table.kind == "published" else None)
-        console.print(grid)
-        for note in table.notes:
-            console.print(f"  {note}", markup=False, highlight=False)
+        what = f" on {chosen['benchmark']}" if chosen["benchmark"] else ""
+        click.echo(f"nothing is measured{what} yet; icvos evaluate --model histogram makes a first run", err=True)
+    to_terminal(tables)
 
 
-@command.command("render")
-@_choose
-@click.option("--format", "kind", type=click.Choice(["markdown", "csv"]), default="markdown", show_default=True)
-@click.option("--out", type=click.Path(path_type=Path), help="A file; default standard output.")
-def render(kind: str, out: Path | None, **options: Any) -> None:
-    """Write the tables as Markdown or CSV."""
+@command.command()
+@click.argument("place", required=False, type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), help="The same as PLACE.")
+@click.option("--format", "form", type=click.Choice(FORMATS), help="Default: by the suffix, else markdown.")
+@_sources
+def render(place: Path | None, out: Path | None, form: str | None, **chosen: Any) -> None:
+    """Write the tables to PLACE (.md, .csv, .tex or .html), or to standard output."""
+    from icvos.errors import UsageError
     from icvos.files import atomic_write
-    from icvos.leaderboard.tables import to_csv, to_markdown
 
-    tables = _tables(**options)
-    text = to_csv(tables) if kind == "csv" else "\n".join(to_markdown(table) for table in tables)
-    if out is None:
+    place = place or out
+    if form is None:
+        form = "markdown" if place is None else SUFFIXES.get(place.suffix.lower())
+    if form is None:
+        raise UsageError(f"'{place}' has no known suffix", expected=", ".join(SUFFIXES), fix="or give --format")
+    text = _render(form, _tables(**chosen))
+    if place is None:
         click.echo(text, nl=False)
         return
-    with atomic_write(out, "w") as stream:
+    with atomic_write(place, "w") as stream:
         stream.write(text)
-    click.echo(f"wrote {out}")
+    click.echo(f"{form}: {place}")
+
+
+def _render(form: str, tables: list[Any]) -> str:
+    from icvos.leaderboard import render_text
+
+    if form == "html":
+        from icvos.leaderboard.render_html import to_html
+
+        return to_html(tables)
+    writers = {"markdown": render_text.to_markdown, "csv": render_text.to_csv, "latex": render_text.to_latex}
+    return writers[form](tables)

@@ -1,44 +1,92 @@
-"""What the papers printed: package data, kept apart from what was measured here."""
+"""What papers printed: ``leaderboards/published.csv``, package data."""
 
 from __future__ import annotations
 
-import csv
-import io
-from dataclasses import dataclass
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from functools import cache
-from importlib.resources import files
+from pathlib import Path
 
-__all__ = ["Published", "published"]
+from icvos.errors import InputError
+from icvos.files import read_csv
+
+__all__ = ["BENCHMARKS", "COLUMNS", "PublishedRow", "published_for", "read_published"]
+
+COLUMNS = (
+    "benchmark", "protocol", "method", "encoder", "shots", "metric", "part", "value", "kind", "source", "table", "note",
+)  # fmt: skip
+BENCHMARKS = ("ic-vos", "coco-20i", "pascal-5i", "coco-20i-to-pascal-5i", "lvos-v2")
 
 
 @dataclass(frozen=True)
-class Published:
-    """A printed number.
+class PublishedRow:
+    """A line of a printed table.
 
     Attributes:
-        benchmark: ``ic-vos``, ``coco-20i``, ``pascal-5i``, ``coco2pascal`` or ``lvos-v2``.
-        table: Of the paper.
-        method, encoder, shots: As printed.
-        metric: ``J``, ``F``, ``J&F``, ``mIoU`` or ``fold N``.
-        value: Percent, as printed.
-        source: Paper and table.
-        note: What is odd about it.
+        kind: ``published``, or ``reference`` (given the first frame's own mask: no in-context method).
+        shots: Supports shown; 0 for a reference.
+        values: Printed figures in percent, by (metric, part): ``("mIoU", "fold-0")``, ``("J&F", "all")``.
+        notes: What is odd about the printed figures.
     """
 
     benchmark: str
-    table: str
+    protocol: str
     method: str
     encoder: str
-    shots: str
-    metric: str
-    value: float
+    shots: int
+    kind: str
     source: str
-    note: str
+    table: str
+    values: dict[tuple[str, str], float] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    def value(self, metric: str) -> float | None:
+        """Return the figure of the whole benchmark, or None if it was not printed."""
+        return self.values.get((metric, "all"), self.values.get((metric, "mean")))
+
+    @property
+    def label(self) -> str:
+        """Method with its encoder."""
+        return f"{self.method} ({self.encoder})" if self.encoder else self.method
 
 
 @cache
-def published() -> tuple[Published, ...]:
-    """Return all printed numbers, in the order of their tables."""
-    text = files("leaderboards").joinpath("published.csv").read_text(encoding="utf-8")
-    rows = csv.DictReader(io.StringIO(text))
-    return tuple(Published(**{**row, "value": float(row["value"])}) for row in rows)  # type: ignore[arg-type]
+def _packaged() -> tuple[PublishedRow, ...]:
+    # Beside icvos/ in a checkout and in site-packages alike; importlib.resources trips over the path hook that an
+    # editable install can leave in a namespace package.
+    return read_published(Path(__file__).resolve().parents[2] / "leaderboards" / "published.csv")
+
+
+def read_published(path: Path | None = None) -> tuple[PublishedRow, ...]:
+    """Read printed figures; by default those that come with icvos.
+
+    Raises:
+        InputError: A column is missing, or a figure is no percentage.
+    """
+    if path is None:
+        return _packaged()
+    rows: dict[tuple[str, ...], PublishedRow] = {}
+    for number, line in enumerate(read_csv(path, COLUMNS), 2):
+        head = tuple(line[name] for name in ("benchmark", "protocol", "method", "encoder", "shots", "kind", "table"))
+        try:
+            value, shots = float(line["value"]), int(line["shots"])
+        except ValueError:
+            value, shots = math.nan, 0
+        if not 0 <= value <= 100 or line["kind"] not in ("published", "reference"):
+            raise InputError(f"line {number} holds no printed figure", where=path, expected="a percentage, its kind")
+        old = rows.get(head)
+        values = {**(old.values if old else {}), (line["metric"], line["part"]): value}
+        part = f"{line['metric']} {line['part']}: " if line["part"] not in ("all", "mean") else ""
+        notes = old.notes if old else ()
+        notes += tuple(note for note in [part + line["note"]] if line["note"] and note not in notes)
+        rows[head] = PublishedRow(
+            line["benchmark"], line["protocol"], line["method"], line["encoder"], shots, line["kind"], line["source"],
+            line["table"], values, notes,
+        )  # fmt: skip
+    return tuple(rows.values())
+
+
+def published_for(benchmark: str, rows: Sequence[PublishedRow] | None = None) -> list[PublishedRow]:
+    """Return what was printed for a benchmark; demo benchmarks have none, by design of their names."""
+    return [row for row in (read_published() if rows is None else rows) if row.benchmark == benchmark]

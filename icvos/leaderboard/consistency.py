@@ -1,0 +1,174 @@
+"""Whether a run agrees with itself: ranges, completeness, and a result that follows from its episodes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from icvos.benchmark import Benchmark, Episode
+from icvos.errors import IcvosError
+from icvos.evaluation.aggregate import image_result, sequence_result, video_result
+from icvos.evaluation.protocols import protocol
+from icvos.evaluation.runner import RunOptions, benchmark_result, select_episodes
+from icvos.leaderboard.entry import Entry
+
+__all__ = ["check_against", "check_values", "recompute", "same_result"]
+
+PERCENT = ("J", "F", "J_visible", "F_visible", "absent_correct", "J_recall", "F_recall")
+COMPARED = ("summary", "per_category", "per_source", "per_video", "per_draw", "per_fold")
+TOLERANCE = 1e-9
+
+
+def check_values(entry: Entry) -> list[str]:
+    """Return what is out of range or contradictory in a run's episodes and its two files; empty if nothing is."""
+    out = []
+    seen: set[str] = set()
+    for row in entry.records:
+        name = row["id"]
+        if name in seen:
+            out.append(f"episode {name} stands twice")
+        seen.add(name)
+        for metric in PERCENT:
+            value = row.get(metric)
+            if value is not None and not (math.isfinite(value) and 0 <= value <= 100):
+                out.append(f"{metric} of episode {name} is {value}, which is no percentage")
+        if "inter_fg" in row and not (
+            0 <= row["inter_fg"] <= row["union_fg"] and 0 <= row["inter_bg"] <= row["union_bg"]
+        ):
+            out.append(f"episode {name} has an intersection larger than its union")
+    for name, value in entry.summary.items():
+        bad = value is not None and (isinstance(value, bool) or not isinstance(value, (int, float)))
+        if bad or (value is not None and not math.isfinite(value)):
+            out.append(f"{name} of the result is {value}, which is no number")
+    return out + _two_files(entry.run, entry.result)
+
+
+def _two_files(run: Mapping[str, Any], result: Mapping[str, Any]) -> list[str]:
+    """What ``run.json`` says in several places, and ``result.json`` again, must be the same."""
+    model, key = run["model"], run["key"]
+    pairs = [
+        ("model's name", model.get("name"), result["model"].get("name"), key.get("model")),
+        ("model's version", model.get("version"), result["model"].get("version"), key.get("model_version")),
+        ("options", model.get("options"), result["model"].get("options"), key.get("options")),
+        ("source's hash", model.get("source_sha256"), result["model"].get("source_sha256"), key.get("source")),
+        ("weights' hashes", model.get("weights"), result["model"].get("weights"), key.get("weights")),
+        ("benchmark's hash", run["benchmark"].get("manifest_sha256"), result["benchmark"].get("manifest_sha256"),
+         key.get("benchmark")),
+        ("benchmark's name", run["benchmark"].get("name"), result["benchmark"].get("name")),
+        ("protocol", result["protocol"].get("name"), key.get("protocol")),
+        *((name.replace("_", " "), result["protocol"].get(name), key.get(name))
+          for name in ("shots", "seed", "limit_episodes", "limit_frames")),
+    ]  # fmt: skip
+    return [
+        f"the {what} is said in several places, and not the same in all"
+        for what, first, *others in pairs
+        if any(other != first for other in others)
+    ]
+
+
+def recompute(entry: Entry) -> list[str]:
+    """Return where the result does not follow from the episodes; no benchmark is needed.
+
+    An episode's category, video, draw and source are taken from its record, as ``check_against`` compares them.
+    """
+    try:
+        rule = protocol(entry.protocol)
+        again = _again(entry, rule)
+    except (IcvosError, KeyError, TypeError, ValueError, AttributeError) as problem:
+        return [f"the result cannot be recomputed ({type(problem).__name__}: {problem})"]
+    return same_result(entry.result, again)
+
+
+def _again(entry: Entry, rule: Any) -> dict[str, Any]:
+    records = {row["id"]: row for row in entry.records}
+    if rule.kind == "image":
+        episodes = [
+            Episode(r["id"], r["query"], r["category"], _name(entry, r), 0, (), r["fold"]) for r in entry.records
+        ]
+        folds: dict[int, set[int]] = {}
+        for episode in episodes:
+            folds.setdefault(int(episode.fold or 0), set()).add(episode.category)
+        return image_result(entry.run, rule, episodes, records, {f: sorted(c) for f, c in folds.items()})
+    if any("category" not in row for row in entry.records):
+        return sequence_result(entry.run, rule, sorted(records), records)
+    episodes = [Episode(r["id"], r["video"], r["category"], r["category_name"], r["draw"], ()) for r in entry.records]
+    return video_result(entry.run, rule, episodes, records, {r["video"]: r["source"] for r in entry.records})
+
+
+def _name(entry: Entry, row: Mapping[str, Any]) -> str:
+    return str(row.get("category_name") or row["category"])
+
+
+def same_result(given: Mapping[str, Any], again: Mapping[str, Any]) -> list[str]:
+    """Return the first figure in which two results differ, by more than the order of a sum can explain."""
+    for part in COMPARED:
+        one, other = given.get(part), again.get(part)
+        if part == "summary" or entry_comparable(one, other):
+            found = _differs(one, other, part)
+            if found:
+                return [found]
+    return []
+
+
+def entry_comparable(one: Any, other: Any) -> bool:
+    """Whether a table can be compared: image records hold no category's name, and undrawn categories differ."""
+    return isinstance(one, dict) and isinstance(other, dict) and sorted(one) == sorted(other)
+
+
+def _differs(one: Any, other: Any, where: str) -> str | None:
+    if isinstance(one, dict) and isinstance(other, dict):
+        for name in sorted({*one, *other}):
+            if name != "undrawn":
+                found = _differs(one.get(name), other.get(name), f"{where}, {name}")
+                if found:
+                    return found
+        return None
+    if isinstance(one, (int, float)) and isinstance(other, (int, float)):
+        return None if abs(one - other) <= TOLERANCE * max(1.0, abs(other)) else _said(where, one, other)
+    return None if one == other else _said(where, one, other)
+
+
+def _said(where: str, one: Any, other: Any) -> str:
+    return f"the result says {one} for {where}, and its episodes give {other}"
+
+
+def check_against(entry: Entry, benchmark: Benchmark) -> list[str]:
+    """Return where a run contradicts a benchmark: its hash, the set of episodes, their videos, draws, frames."""
+    if entry.result["benchmark"].get("manifest_sha256") != benchmark.manifest_sha256:
+        mine = str(entry.result["benchmark"].get("manifest_sha256"))[:16]
+        return [f"the benchmark's hash is {mine}, and that of {benchmark.root} {benchmark.manifest_sha256[:16]}"]
+    rule = protocol(entry.protocol, benchmark.kind)
+    episodes = select_episodes(benchmark, rule, RunOptions(rule.name))
+    records = {row["id"]: row for row in entry.records}
+    missing = [e.id for e in episodes if e.id not in records]
+    unknown = sorted(set(records) - {e.id for e in episodes})
+    if missing:
+        return [f"{len(missing)} of {len(episodes)} episodes are missing: {missing[0]}"]
+    if unknown:
+        return [f"{len(unknown)} episodes are not of the benchmark: {unknown[0]}"]
+    for episode in episodes:
+        found = _episode(records[episode.id], episode, benchmark, rule)
+        if found:
+            return [found]
+    return same_result(entry.result, benchmark_result(entry.run, benchmark, rule, episodes, records))
+
+
+def _episode(row: Mapping[str, Any], episode: Episode, benchmark: Benchmark, rule: Any) -> str | None:
+    if benchmark.kind == "image":
+        wanted: dict[str, Any] = {"query": episode.video, "category": episode.category, "fold": episode.fold}
+    else:
+        video = benchmark.videos[episode.video]
+        wanted = {
+            "video": episode.video, "category": episode.category, "draw": episode.draw, "source": video.source,
+            "frames": len(rule.frames(video.frames)),
+        }  # fmt: skip
+    for name, value in wanted.items():
+        if row.get(name) != value and not row.get("error"):
+            return f"episode {episode.id} says {name} {row.get(name)}, and the benchmark {value}"
+    return None
+
+
+def not_rankable(entry: Entry) -> Sequence[str]:
+    """Return why a run may not stand on a board."""
+    return entry.not_ranked

@@ -1,0 +1,161 @@
+"""An entry of a leaderboard: one run's result with what ran, from a run folder or a stored record."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from icvos.errors import IcvosError, RunError
+from icvos.evaluation.records import RunFolder, read_result, read_run
+
+__all__ = ["CHECKED", "Entry", "find_runs", "read_entry"]
+
+# How far a row was checked, least first. "not added" is a run folder shown directly.
+CHECKED = ("not added", "self-reported", "masks re-scored", "reproduced by maintainer")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One measured row.
+
+    Attributes:
+        run, result: ``run.json`` and ``result.json``.
+        records: The episodes' records, in order of id.
+        checked: One of ``CHECKED``.
+        where: The run folder or the record's file.
+    """
+
+    run: Mapping[str, Any]
+    result: Mapping[str, Any]
+    records: tuple[Mapping[str, Any], ...]
+    checked: str
+    where: Path
+
+    @property
+    def model(self) -> str:
+        """Name of the model."""
+        return str(self.result["model"].get("name"))
+
+    @property
+    def version(self) -> str:
+        """Version of the model."""
+        return str(self.result["model"].get("version"))
+
+    @property
+    def label(self) -> str:
+        """Name, version."""
+        return f"{self.model} {self.version}"
+
+    @property
+    def benchmark(self) -> str:
+        """Name of the benchmark."""
+        return str(self.result["benchmark"].get("name"))
+
+    @property
+    def protocol(self) -> str:
+        """Name of the protocol."""
+        return str(self.result["protocol"].get("name"))
+
+    @property
+    def shots(self) -> int:
+        """Supports shown."""
+        shots = self.result["protocol"].get("shots")
+        return shots if isinstance(shots, int) else 1
+
+    @property
+    def image(self) -> bool:
+        """Whether the benchmark is of few-shot images (mIoU) and not of videos (J&F)."""
+        return self.summary["mIoU"] is not None
+
+    @property
+    def summary(self) -> Mapping[str, Any]:
+        """Figures of the whole benchmark, percent."""
+        return self.result["summary"]
+
+    @property
+    def score(self) -> float:
+        """What it is ranked by, percent: J&F, or mIoU; not a number if there is none."""
+        value = self.summary["mIoU" if self.image else "J&F"]
+        return math.nan if value is None else float(value)
+
+    @property
+    def fps(self) -> float | None:
+        """Frames a second, or None."""
+        value = self.run.get("fps")
+        return float(value) if isinstance(value, (int, float)) and math.isfinite(value) else None
+
+    @property
+    def group(self) -> tuple[str, str, str, str, int]:
+        """What rows must share to stand in one table: benchmark, its version and hash, protocol, shots."""
+        benchmark = self.result["benchmark"]
+        return (
+            self.benchmark, str(benchmark.get("version")), str(benchmark.get("manifest_sha256")), self.protocol,
+            self.shots,
+        )  # fmt: skip
+
+    @property
+    def not_ranked(self) -> tuple[str, ...]:
+        """Why it stands in the table without a rank; empty if it is ranked."""
+        rule, out = self.result["protocol"], []
+        if self.summary["failed"]:
+            out.append(f"{self.summary['failed']} failed")
+        if rule.get("limit_episodes") or rule.get("limit_frames"):
+            out.append("limited")
+        if self.run["key"].get("shard"):
+            out.append("a shard")
+        if self.run.get("status") not in ("complete", "failed"):
+            out.append("unfinished")
+        if math.isnan(self.score):
+            out.append("no score")
+        return tuple(out)
+
+
+def read_entry(folder: Path, checked: str = "not added") -> Entry:
+    """Read a run folder.
+
+    Raises:
+        RunError: It is no finished run, or is damaged.
+    """
+    run, result = read_run(folder), read_result(folder)
+    records = RunFolder(Path(folder), run).records()
+    return Entry(run, result, tuple(records[name] for name in sorted(records)), checked, Path(folder))
+
+
+def find_runs(root: Path, *, depth: int = 4) -> tuple[list[Entry], list[str]]:
+    """Return the finished runs under a folder, sorted by place, and a line for each that cannot be shown.
+
+    Raises:
+        RunError: There is no such folder.
+    """
+    root = Path(root)
+    if not root.is_dir():
+        raise RunError("no such folder of runs", where=root, fix="icvos evaluate --model histogram makes a first run")
+    entries, problems = [], []
+    for folder in _folders(root, depth):
+        if not (folder / "run.json").is_file():
+            continue
+        try:
+            entries.append(read_entry(folder))
+        except IcvosError as error:
+            problems.append(str(error))
+    return entries, problems
+
+
+def _folders(root: Path, depth: int) -> Iterator[Path]:
+    yield root
+    if depth and not (root / "run.json").exists():
+        for child in sorted(root.iterdir()):
+            # What a changed method set aside (NAME.old1) is history, not a row.
+            if child.is_dir() and not child.is_symlink() and ".old" not in child.suffix:
+                yield from _folders(child, depth - 1)
+
+
+def grouped(entries: Sequence[Entry]) -> dict[tuple[str, str, str, str, int], list[Entry]]:
+    """Return entries by table, tables sorted."""
+    out: dict[tuple[str, str, str, str, int], list[Entry]] = {}
+    for entry in entries:
+        out.setdefault(entry.group, []).append(entry)
+    return dict(sorted(out.items()))

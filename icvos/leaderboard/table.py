@@ -1,0 +1,164 @@
+"""From entries to tables: columns, order, ranks, marks, notes; what every rendering shows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from icvos.leaderboard.entry import Entry, grouped
+from icvos.leaderboard.marks import legend, marks
+from icvos.leaderboard.published import BENCHMARKS, PublishedRow, published_for
+from icvos.leaderboard.standing import Standing, standings
+
+__all__ = ["Column", "Table", "build_tables"]
+
+VIDEO = (("J", "J"), ("F", "F"), ("J&F", "J&F"), ("J&F visible", "J&F_visible"), ("absent correct", "absent_correct"))
+IMAGE = (("mIoU", "mIoU"), ("FB-IoU", "FB_IoU"), ("mean IoU", "mean_IoU"))
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column: its head, whether it holds figures, and digits after the point."""
+
+    head: str
+    numeric: bool = True
+    digits: int = 2
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of one benchmark and protocol, measured or published, never both.
+
+    Attributes:
+        title: One line.
+        kind: ``measured`` or ``published``.
+        columns, rows: Cells are str, float, int or None (does not apply).
+        notes: Lines under the table.
+        entries: The measured rows' entries, in order of the rows.
+        standings: Their ranks and intervals.
+    """
+
+    title: str
+    kind: str
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[str | float | int | None, ...], ...]
+    notes: tuple[str, ...] = ()
+    entries: tuple[Entry, ...] = ()
+    standings: tuple[Standing, ...] = ()
+    benchmark: str = ""
+    protocol: str = ""
+
+
+def figure(entry: Entry, name: str) -> float | None:
+    """Return a figure of the summary, percent."""
+    summary = entry.summary
+    if name == "J&F_visible":
+        j, f = summary["J_visible"], summary["F_visible"]
+        return None if j is None or f is None else (j + f) / 2
+    value = summary.get(name)
+    return None if value is None else float(value)
+
+
+def build_tables(
+    entries: Sequence[Entry], *, benchmark: str | None = None, published: bool = True, intervals: bool = True
+) -> list[Table]:
+    """Return the tables of measured entries, then those of printed figures.
+
+    Args:
+        benchmark: Only this one.
+        published: Whether to give printed figures of the same benchmarks (all, if ``benchmark`` is None).
+        intervals: Whether to bootstrap.
+    """
+    chosen = [entry for entry in entries if benchmark in (None, entry.benchmark)]
+    out = [_measured(group, intervals) for group in grouped(chosen).values()]
+    if published:
+        names = [benchmark] if benchmark else BENCHMARKS
+        out += [table for name in names for table in _published(name)]
+    return out
+
+
+def _measured(entries: Sequence[Entry], intervals: bool) -> Table:
+    places = standings(entries, intervals=intervals)
+    order = sorted(range(len(entries)), key=lambda i: _order(entries[i], places[i]))
+    image = entries[0].image
+    metrics = IMAGE if image else VIDEO
+    some = any(place.interval for place in places)
+    columns = [Column("rank", False), Column("model", False), *(Column(head) for head, _ in metrics)]
+    columns += [Column("95 %", False)] * some
+    columns += [Column("fps", digits=1), Column("n", digits=0), Column("checked", False), Column("mark", False)]
+    rows: list[tuple[str | float | int | None, ...]] = []
+    used: list[str] = []
+    for i in order:
+        entry, place = entries[i], places[i]
+        mine = marks(entry)
+        used += [mark for mark in mine if mark not in used]
+        interval = [f"{place.interval[0]:.1f}–{place.interval[1]:.1f}" if place.interval else None] if some else []
+        text = " ".join((*mine, *entry.not_ranked)) or "-"
+        rows.append(
+            (place.text, _name(entry, entries), *(figure(entry, name) for _, name in metrics), *interval, entry.fps,
+             entry.summary["episodes"], entry.checked, text)
+        )  # fmt: skip
+    name, version, _, protocol, shots = entries[0].group
+    title = f"{name} {version}, protocol {protocol}, {shots}-shot".replace(" None,", ",")
+    notes = (*_rank_notes(places, image), *legend(used))
+    return Table(title, "measured", tuple(columns), tuple(rows), notes, tuple(entries[i] for i in order),
+                 tuple(places[i] for i in order), name, protocol)  # fmt: skip
+
+
+def _name(entry: Entry, entries: Sequence[Entry]) -> str:
+    """The model's name, with what tells it from others of that name in the table."""
+    same = [other for other in entries if other.model == entry.model and other is not entry]
+    if not same:
+        return entry.model
+    if all(other.version != entry.version for other in same):
+        return entry.label
+    options = ",".join(f"{key}={value}" for key, value in (entry.run["model"].get("options") or {}).items())
+    return f"{entry.label} {options or entry.where.name}"
+
+
+def _order(entry: Entry, place: Standing) -> tuple[bool, float, float, str]:
+    score = entry.score
+    return place.rank is None, -(score if not math.isnan(score) else -1.0), place.rank or 0, entry.label
+
+
+def _rank_notes(places: Sequence[Standing], image: bool) -> list[str]:
+    units = max((place.units for place in places), default=0)
+    what = "query images" if image else "source videos"
+    if not any(place.interval for place in places):
+        ranked = sum(place.rank is not None for place in places)
+        return [f"{units} {what}: under 20 no interval is given, and the order may be chance"] if ranked > 1 else []
+    return [
+        f"95 %: bootstrap over {units} {what}; variance of training and of seeds is not in it",
+        "rank 1-3: between 1 and 3, for all rows at once with 95 %; the same rank is a tie",
+    ]
+
+
+def _published(benchmark: str) -> list[Table]:
+    rows = published_for(benchmark)
+    out = []
+    for protocol, table, kind in sorted({(r.protocol, r.table, r.kind) for r in rows}):
+        mine = [r for r in rows if (r.protocol, r.table, r.kind) == (protocol, table, kind)]
+        out.append(_published_table(benchmark, protocol, table, mine))
+    return out
+
+
+def _published_table(benchmark: str, protocol: str, table: str, rows: Sequence[PublishedRow]) -> Table:
+    keys = list(dict.fromkeys(key for row in rows for key in row.values))
+    columns = [Column("method", False), Column("encoder", False), Column("shots", digits=0)]
+    decimals = 1 if keys[0][0] == "mIoU" else 2
+    for metric, part in keys:
+        columns.append(Column(metric if part in ("all", "mean") else part, digits=decimals))
+    metric = "mIoU" if decimals == 1 else "J&F"
+    cells, notes = [], list[str]()
+    for row in sorted(rows, key=lambda row: -(row.value(metric) or 0)):
+        notes += [note for note in row.notes if note not in notes]
+        marked = "".join(f" [{notes.index(note) + 1}]" for note in row.notes)
+        method = row.method + marked
+        cells.append((method, row.encoder or None, row.shots or None, *(row.values.get(k) for k in keys)))
+    what = "reference figures" if rows[0].kind == "reference" else "published"
+    title = f"{benchmark}, {what}: printed in {rows[0].source}, Table {table}; not measured here"
+    return Table(
+        title, "published", tuple(columns), tuple(cells), tuple(f"[{i}] {note}" for i, note in enumerate(notes, 1)), benchmark=benchmark,
+        protocol=protocol,
+    )  # fmt: skip
