@@ -62,6 +62,45 @@ def show(**chosen: Any) -> None:
 
 
 @command.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--board", type=click.Path(path_type=Path), help="Folder of records; default as in show.")
+@click.option("--benchmark", help="The benchmark's folder, or demo…; default where the run read it.")
+@click.option("--reproduced", type=click.Path(path_type=Path), help="A maintainer's own run of the same method.")
+@click.option("--replace", is_flag=True, help="Replace the record of the same model and version.")
+@click.option("--workers", default=1, show_default=True, type=click.IntRange(1), help="Processes that score masks.")
+def add(
+    run: Path, board: Path | None, benchmark: str | None, reproduced: Path | None, replace: bool, workers: int
+) -> None:  # fmt: skip
+    """Check RUN, a run folder or a packed submission, and add it to the board.
+
+    The row says how far it was checked: self-reported; masks re-scored, if it holds its masks; reproduced by
+    maintainer, with --reproduced. Partial runs, and whatever contradicts itself or the benchmark, are refused.
+    """
+    from icvos.commands.show import progress_bar
+    from icvos.errors import RunError
+    from icvos.leaderboard.board import default_board
+    from icvos.leaderboard.judge import judge, opened_run, reproduces
+    from icvos.leaderboard.record import record_path, write_record
+
+    with opened_run(run) as folder, progress_bar("re-scoring") as advance:
+        found = judge(folder, benchmark, workers=workers, progress=advance, name=run)
+    checked, checks = found.checked, found.checks
+    if reproduced is not None:
+        own = judge(reproduced, benchmark, workers=workers).entry
+        problems = reproduces(found.entry, own)
+        if problems:
+            raise RunError(f"not reproduced: {problems[0]}", where=run)
+        checked, checks = "reproduced by maintainer", (*checks, "a maintainer's own run agrees")
+    place = record_path(board or default_board(), found.entry)
+    if place.exists() and not replace:
+        raise RunError("this model and version stand on the board already", where=place, fix="give --replace")
+    write_record(board or default_board(), found.entry, checked, checks)
+    for line in checks:
+        click.echo(f"ok: {line}")
+    click.echo(f"added, {checked}: {place}")
+
+
+@command.command()
 @click.argument("place", required=False, type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), help="The same as PLACE.")
 @click.option("--format", "form", type=click.Choice(FORMATS), help="Default: by the suffix, else markdown.")

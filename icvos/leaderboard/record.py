@@ -84,7 +84,7 @@ def entry_of(record: Mapping[str, Any], path: Path) -> Entry:
                 "per_category", "per_source", "per_video", "per_draw"))
         and all(name in result["summary"] for name in SUMMARY)
     )  # fmt: skip
-    if not whole:
+    if not whole or not isinstance(run, dict) or not isinstance(result, dict) or not isinstance(episodes, list):
         raise RunError("the record is damaged", where=path, expected=f"run, result, episodes as in {RECORD_SCHEMA}")
     for row in episodes:
         if not isinstance(row, dict) or not isinstance(row.get("id"), str):

@@ -158,7 +158,5 @@ def _published_table(benchmark: str, protocol: str, table: str, rows: Sequence[P
         cells.append((method, row.encoder or None, row.shots or None, *(row.values.get(k) for k in keys)))
     what = "reference figures" if rows[0].kind == "reference" else "published"
     title = f"{benchmark}, {what}: printed in {rows[0].source}, Table {table}; not measured here"
-    return Table(
-        title, "published", tuple(columns), tuple(cells), tuple(f"[{i}] {note}" for i, note in enumerate(notes, 1)), benchmark=benchmark,
-        protocol=protocol,
-    )  # fmt: skip
+    lines = tuple(f"[{i}] {note}" for i, note in enumerate(notes, 1))
+    return Table(title, "published", tuple(columns), tuple(cells), lines, benchmark=benchmark, protocol=protocol)

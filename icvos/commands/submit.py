@@ -1,0 +1,53 @@
+"""icvos submit: pack and check submissions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.group()
+def command() -> None:
+    """Pack a run as a submission, and check one that was sent."""
+
+
+@command.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), help="The archive; default RUN.zip beside the run.")
+@click.option("--masks/--no-masks", default=True, show_default=True, help="Without masks a row stays self-reported.")
+@click.option("--benchmark", help="The benchmark's folder, or demo…; default where the run read it.")
+def pack(run: Path, out: Path | None, masks: bool, benchmark: str | None) -> None:
+    """Pack RUN, a folder of icvos evaluate or icvos score, as one archive."""
+    from icvos.leaderboard.archive import pack as write
+    from icvos.leaderboard.consistency import check_values, recompute
+    from icvos.leaderboard.entry import read_entry
+
+    entry = read_entry(run)
+    problems = check_values(entry) or list(entry.not_ranked) or recompute(entry)
+    if problems:
+        from icvos.errors import RunError
+
+        raise RunError(f"the run would be refused: {problems[0]}", where=run, fix="finish or repeat the run first")
+    place = out or run.resolve().with_name(run.resolve().name + ".zip")
+    count = write(run, place, masks=masks)
+    click.echo(f"packed {count} files, {place.stat().st_size / 1e6:.1f} MB: {place}")
+    click.echo(f"next: icvos submit check {place}")
+
+
+@command.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--benchmark", help="The benchmark's folder, or demo…; a demo is found by its name.")
+@click.option("--workers", default=1, show_default=True, type=click.IntRange(1), help="Processes that score masks.")
+def check(file: Path, benchmark: str | None, workers: int) -> None:
+    """Judge FILE, a packed submission or a run folder: no GPU is needed, and nothing of it is run."""
+    from icvos.commands.show import progress_bar
+    from icvos.leaderboard.judge import judge, opened_run
+
+    with opened_run(file) as folder, progress_bar("re-scoring") as advance:
+        found = judge(folder, benchmark, workers=workers, progress=advance, name=file)
+    for line in found.checks:
+        click.echo(f"ok: {line}")
+    entry = found.entry
+    what = "mIoU" if entry.image else "J&F"
+    click.echo(f"{entry.label} on {entry.benchmark}, {entry.protocol}: {what} {entry.score:.2f}, {found.checked}")

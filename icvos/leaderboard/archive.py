@@ -1,0 +1,186 @@
+"""A submission's archive: packed from a run, and read as what a stranger sent."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import stat
+import zipfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NoReturn
+
+from icvos.errors import InputError, RunError
+from icvos.files import atomic_write, check_id, free_bytes, to_json
+
+__all__ = ["SUBMISSION_SCHEMA", "pack", "unpack"]
+
+SUBMISSION_SCHEMA = "icvos-submission/1"
+FORM = re.compile(r"(run\.json|result\.json|episodes\.jsonl|submission\.json|masks/([^/]+)/[0-9]{5}\.png)")
+TEXTS = ("run.json", "result.json", "episodes.jsonl", "submission.json")
+MAX_TEXT, MAX_MASK, MAX_TOTAL, MAX_MEMBERS = 256 << 20, 16 << 20, 64 << 30, 5_000_000
+# Text of records is some twenty times smaller when deflated; masks are deflated already.
+MAX_RATIO = 200
+
+
+def pack(run: Path, out: Path, *, masks: bool = True) -> int:
+    """Write a run folder as an archive: the same bytes every time.
+
+    Args:
+        masks: Whether to take the masks along; without them a row stays ``self-reported``.
+
+    Returns:
+        The number of files in it.
+
+    Raises:
+        RunError: A file of the run is missing, or masks are wanted that were not saved.
+    """
+    if masks and not (run / "masks").is_dir():
+        raise RunError(
+            "the run holds no masks", where=run,
+            fix="evaluate again with --save-masks, or pack with --no-masks (the row stays self-reported)",
+        )  # fmt: skip
+    paths = ["run.json", "result.json", "episodes.jsonl"]
+    if masks:
+        paths += [p.relative_to(run).as_posix() for p in sorted((run / "masks").glob("*/*.png"))]
+    listed = []
+    with atomic_write(out) as stream, zipfile.ZipFile(stream, "w") as archive:
+        for name in paths:
+            data = _packed(run / name)
+            listed.append({"path": name, "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()})
+            _put(archive, name, data)
+        _put(archive, "submission.json", to_json({"schema": SUBMISSION_SCHEMA, "files": listed}).encode())
+    return len(paths) + 1
+
+
+def _packed(path: Path) -> bytes:
+    if not path.is_file():
+        raise RunError("a file of the run is missing", where=path, fix="finish the run first")
+    data = path.read_bytes()
+    if path.name == "run.json":
+        # Where the benchmark lies on one machine is nobody else's business.
+        run = json.loads(data)
+        (run.get("environment") or {}).pop("benchmark_folder", None)
+        data = to_json(run).encode()
+    return data
+
+
+def _put(archive: zipfile.ZipFile, name: str, data: bytes) -> None:
+    entry = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
+    entry.external_attr = 0o644 << 16
+    entry.compress_type = zipfile.ZIP_STORED if name.endswith(".png") else zipfile.ZIP_DEFLATED
+    archive.writestr(entry, data)
+
+
+def _refuse(what: str, where: Path, fix: str = "pack the run again: icvos submit pack RUN") -> NoReturn:
+    raise InputError(f"the submission is refused: {what}", where=where, fix=fix)
+
+
+def _members(archive: zipfile.ZipFile, file: Path) -> Iterator[zipfile.ZipInfo]:
+    """Yield the members, each name, kind and size judged before anything is read."""
+    members = archive.infolist()
+    if len(members) > MAX_MEMBERS:
+        _refuse(f"{len(members)} files in it", file)
+    seen: set[str] = set()
+    total = 0
+    for member in members:
+        name = member.filename
+        shown = name[:80].encode("unicode_escape").decode()
+        if name.startswith(("/", "\\")) or ".." in re.split(r"[/\\]", name) or re.match(r"[A-Za-z]:", name):
+            _refuse(f"the path '{shown}' escapes", file)
+        if stat.S_IFMT(member.external_attr >> 16) not in (0, stat.S_IFREG):
+            _refuse(f"'{shown}' is a link or no plain file", file)
+        form = FORM.fullmatch(name)
+        if form is None:
+            _refuse(f"an extra file, '{shown}'", file)
+        if form.group(2):
+            check_id(form.group(2))
+        if name in seen:
+            _refuse(f"'{shown}' stands twice", file)
+        seen.add(name)
+        if member.flag_bits & 1 or member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            _refuse(f"'{shown}' is encrypted or packed in an unusual way", file)
+        limit = MAX_TEXT if name in TEXTS else MAX_MASK
+        total += member.file_size
+        bomb = member.file_size > 1 << 20 and member.file_size > MAX_RATIO * max(member.compress_size, 1)
+        if member.file_size > limit or total > MAX_TOTAL or bomb:
+            _refuse(f"a bomb: '{shown}' would unpack {member.compress_size} bytes to {member.file_size}", file)
+        yield member
+    for name in TEXTS:
+        if name not in seen:
+            _refuse(f"{name} is missing", file)
+
+
+def unpack(file: Path, out: Path) -> None:
+    """Unpack a submission into an empty folder, as a run folder; nothing is written outside of it.
+
+    Raises:
+        InputError: The archive is cut off or hostile, or a file is not what its list says.
+    """
+    if not file.is_file():
+        raise InputError("no such submission", where=file, expected="a .zip made by icvos submit pack")
+    try:
+        with zipfile.ZipFile(file) as archive:
+            members = list(_members(archive, file))
+            need = sum(member.file_size for member in members)
+            if need > free_bytes(out):
+                _refuse(f"it unpacks to {need >> 20} MiB, more than is free in {out}", file, "set TMPDIR elsewhere")
+            hashes = {member.filename: _extract(archive, member, out, file) for member in members}
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, UnicodeDecodeError, ValueError) as problem:
+        _refuse(f"the archive is cut off or damaged ({problem})", file, "send it again")
+    _check_list(out / "submission.json", hashes, file)
+
+
+def _extract(archive: zipfile.ZipFile, member: zipfile.ZipInfo, out: Path, file: Path) -> tuple[int, str]:
+    place = out.joinpath(*member.filename.split("/"))
+    place.parent.mkdir(parents=True, exist_ok=True)
+    digest, size = hashlib.sha256(), 0
+    with archive.open(member) as source, place.open("xb") as target:
+        while block := source.read(1 << 20):
+            size += len(block)
+            if size > member.file_size:
+                _refuse(f"a bomb: '{member.filename}' holds more than it says", file)
+            digest.update(block)
+            target.write(block)
+    return size, digest.hexdigest()
+
+
+def _constant(name: str) -> NoReturn:
+    raise ValueError(f"it holds {name}")
+
+
+def read_strict(path: Path, file: Path) -> Any:
+    """Read JSON without NaN or infinity."""
+    try:
+        return json.loads(path.read_bytes(), parse_constant=_constant)
+    except RecursionError:
+        _refuse(f"{path.name} is nested too deep", file)
+    except ValueError as problem:
+        _refuse(f"{path.name} is no clean JSON ({problem})", file)
+
+
+def _check_list(listing: Path, hashes: dict[str, tuple[int, str]], file: Path) -> None:
+    submission = read_strict(listing, file)
+    if not isinstance(submission, dict) or submission.get("schema") != SUBMISSION_SCHEMA:
+        _refuse(f"submission.json is of another schema than {SUBMISSION_SCHEMA}", file)
+    files = submission.get("files")
+    if not isinstance(files, list) or not all(isinstance(row, dict) for row in files):
+        _refuse("submission.json lists no files", file)
+    listed = {str(row.get("path")): (row.get("bytes"), row.get("sha256")) for row in files}
+    there = {name: found for name, found in hashes.items() if name != "submission.json"}
+    for name in sorted({*listed, *there}):
+        if name not in listed:
+            _refuse(f"an extra file, '{name}', that its list does not name", file)
+        if name not in there:
+            _refuse(f"'{name[:80]}' is listed and missing", file)
+        if listed[name] != there[name]:
+            _refuse(f"'{name}' was changed after it was packed (its SHA-256 is another)", file)
+    for name in ("run.json", "result.json"):
+        read_strict(listing.parent / name, file)
+    for number, line in enumerate((listing.parent / "episodes.jsonl").read_bytes().splitlines(), 1):
+        try:
+            json.loads(line, parse_constant=_constant)
+        except (ValueError, RecursionError) as problem:
+            _refuse(f"line {number} of episodes.jsonl is no clean JSON ({problem})", file)

@@ -1,0 +1,168 @@
+"""Judging a run or a submission before it may stand on a board: all that can be checked without the method itself."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from icvos.benchmark import Benchmark, Episode
+from icvos.errors import IcvosError, RunError
+from icvos.evaluation.integrity import verify_tables
+from icvos.evaluation.predictions import open_predictions
+from icvos.evaluation.protocols import protocol
+from icvos.evaluation.runner import RunOptions, open_benchmark, select_episodes
+from icvos.evaluation.scoring import check_benchmark_masks, score_all
+from icvos.leaderboard.archive import unpack
+from icvos.leaderboard.consistency import check_against, check_values, recompute
+from icvos.leaderboard.entry import Entry, read_entry
+
+__all__ = ["Judgement", "judge", "opened_run", "reproduces"]
+
+Progress = Callable[[int, int, Mapping[str, Any] | None], None]
+# Compared between what is reported and what its masks give.
+VIDEO = ("J", "F", "J_visible", "F_visible", "absent_correct", "J_recall", "F_recall", "J_decay", "F_decay")
+IMAGE = ("inter_fg", "union_fg", "inter_bg", "union_bg")
+# Two runs of one method on other machines: kernels differ in the last bits, masks in some pixels of their borders.
+EPISODE_TOLERANCE, SUMMARY_TOLERANCE = 1.0, 0.1
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What was found.
+
+    Attributes:
+        entry: The run.
+        checked: ``self-reported`` or ``masks re-scored``.
+        checks: What was checked, one line each.
+    """
+
+    entry: Entry
+    checked: str
+    checks: tuple[str, ...]
+
+
+@contextmanager
+def opened_run(place: Path) -> Iterator[Path]:
+    """Give a run folder: itself, or a submission's archive unpacked for a while.
+
+    Raises:
+        InputError: The archive is hostile or damaged.
+    """
+    if place.is_dir():
+        yield place
+        return
+    with tempfile.TemporaryDirectory(prefix="icvos-submission-") as folder:
+        unpack(place, Path(folder))
+        yield Path(folder)
+
+
+def _refuse(what: str, where: Path) -> RunError:
+    return RunError(f"refused: {what}", where=where)
+
+
+def _benchmark_of(entry: Entry, given: str | None, where: Path) -> Benchmark:
+    """Open the benchmark: as given, the demo by its name, or where the run read it."""
+    name = entry.benchmark
+    demos = {"demo": "demo", "demo-coco-20i": "demo/coco-20i", "demo-pascal-5i": "demo/pascal-5i"}
+    place = given or (entry.run.get("environment") or {}).get("benchmark_folder")
+    if not isinstance(place, str) or (given is None and not Path(place).is_dir()):
+        place = demos.get(name)
+    if place is None:
+        raise RunError(f"the benchmark '{name}' is not at hand", where=where, fix="give its folder with --benchmark")
+    opened, _ = open_benchmark(place)
+    verify_tables(opened)
+    return opened
+
+
+def judge(
+    folder: Path, benchmark: str | None = None, *, workers: int = 1, progress: Progress | None = None,
+    name: Path | None = None,
+) -> Judgement:  # fmt: skip
+    """Check a run folder; nothing of it is believed that can be computed.
+
+    Args:
+        folder: The run.
+        benchmark: A built benchmark's folder or a demo's name; by default where the run read it.
+        workers: Processes that score masks.
+        name: What errors call it; default the folder.
+
+    Raises:
+        RunError: The run is partial, contradicts itself, the benchmark or its masks; the reason is said.
+    """
+    name = name or folder
+    try:
+        entry = read_entry(folder)
+    except RunError as error:
+        raise _refuse(error.what, name) from None
+    for problems in (check_values(entry), _partial(entry)):
+        if problems:
+            raise _refuse(problems[0], name)
+    opened = _benchmark_of(entry, benchmark, name)
+    problems = check_against(entry, opened) or recompute(entry)
+    if problems:
+        raise _refuse(problems[0], name)
+    checks = [
+        f"benchmark {opened.name} {opened.version}, manifest {opened.manifest_sha256[:16]}",
+        f"all {len(entry.records)} episodes are there, their figures in range",
+        "the result follows from the episodes",
+    ]
+    if not (folder / "masks").is_dir():
+        return Judgement(entry, "self-reported", (*checks, "no masks: J and F are as reported"))
+    count = _rescore(entry, folder / "masks", opened, workers, progress, name)
+    return Judgement(entry, "masks re-scored", (*checks, f"the masks of {count} episodes give the J and F reported"))
+
+
+def _partial(entry: Entry) -> list[str]:
+    return [f"a run that is {reason} takes no rank" for reason in entry.not_ranked]
+
+
+def _rescore(
+    entry: Entry, masks: Path, benchmark: Benchmark, workers: int, progress: Progress | None, name: Path
+) -> int:  # fmt: skip
+    rule = protocol(entry.protocol, benchmark.kind)
+    episodes = select_episodes(benchmark, rule, RunOptions(rule.name))
+    try:
+        check_benchmark_masks(benchmark, open_predictions(masks), rule, episodes)
+        groups: dict[str, list[Episode]] = {}
+        for episode in episodes:
+            groups.setdefault(episode.video if benchmark.kind == "video" else episode.id, []).append(episode)
+        given = {row["id"]: row for row in entry.records}
+        done = 0
+        for scored in score_all("benchmark", benchmark.root, masks, rule, list(groups.values()), workers=workers):
+            for row, _ in scored:
+                _compare(given[row["id"]], row, name)
+                done += 1
+                if progress is not None:
+                    progress(done, len(episodes), row)
+    except RunError:
+        raise
+    except IcvosError as error:
+        raise _refuse(f"its masks: {error.what}", name) from None
+    return done
+
+
+def _compare(given: Mapping[str, Any], again: Mapping[str, Any], name: Path) -> None:
+    for metric in (*VIDEO, *IMAGE):
+        said, found = given.get(metric), again.get(metric)
+        same = said == found if said is None or found is None else abs(said - found) <= 1e-9
+        if metric in again and not same:
+            raise _refuse(f"episode {given['id']} reports {metric} {said}, and its masks give {found}", name)
+
+
+def reproduces(entry: Entry, own: Entry) -> list[str]:
+    """Return where a maintainer's own run of the same method contradicts a submission; empty if it reproduces it."""
+    for what in ("model", "model_version", "options", "source", "weights", "benchmark", "protocol", "shots", "seed"):
+        if entry.run["key"].get(what) != own.run["key"].get(what):
+            return [f"the maintainer's run is of another {what.replace('_', ' ')}"]
+    if abs(entry.score - own.score) > SUMMARY_TOLERANCE:
+        return [f"the maintainer's run scores {own.score:.2f}, the submission {entry.score:.2f}"]
+    mine = {row["id"]: row for row in own.records}
+    for row in entry.records:
+        for metric in ("J", "F"):
+            if metric in row and abs(row[metric] - mine.get(row["id"], {}).get(metric, -100)) > EPISODE_TOLERANCE:
+                return [f"{metric} of episode {row['id']} is more than {EPISODE_TOLERANCE} apart in the two runs"]
+    return []
