@@ -14,7 +14,7 @@ from icvos.leaderboard.report_pictures import choose, contact_sheet, overlay_vid
 from icvos.leaderboard.report_plots import category_rows, plot_categories, plot_curves, sensitivity
 from icvos.leaderboard.report_run import ReportRun, score_of
 
-__all__ = ["Report", "write_report"]
+__all__ = ["STYLE", "Report", "write_report"]
 
 SENSITIVITY = ("video", "category", "draws", "best", "best_draw", "worst", "worst_draw", "spread", "deviation")
 
@@ -96,7 +96,7 @@ def _pictures(
             report.problems.append(str(error))
 
 
-_STYLE = """
+STYLE = """
 :root{color-scheme:light dark}
 body{font:16px/1.5 system-ui,sans-serif;margin:0 auto;max-width:1100px;padding:1rem}
 img,video{max-width:100%;height:auto;border-radius:4px;background:#fafafa}
@@ -111,7 +111,7 @@ figure{margin:0}figcaption{font-size:.85rem;overflow-wrap:anywhere}.note{opacity
 def _page(run: ReportRun, report: Report, picks: Mapping[str, Sequence[str]], rows: Sequence[Mapping[str, Any]]) -> str:
     parts = [
         "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>",
-        f"<title>{escape(run.title)}</title><style>{_STYLE}</style><h1>{escape(run.title)}</h1>",
+        f"<title>{escape(run.title)}</title><style>{STYLE}</style><h1>{escape(run.title)}</h1>",
         _summary(run),
     ]
     parts += [f"<p class=note>{escape(problem)}</p>" for problem in report.problems]
@@ -140,8 +140,11 @@ def _page(run: ReportRun, report: Report, picks: Mapping[str, Sequence[str]], ro
 
 def _summary(run: ReportRun) -> str:
     summary = run.result["summary"]
-    names = ("mIoU", "FB_IoU", "mean_IoU") if run.image else (
-        "J", "F", "J&F", "J_visible", "F_visible", "absent_correct", "J_recall", "F_recall", "J_decay", "F_decay")
+    names = (
+        ("mIoU", "FB_IoU", "mean_IoU")
+        if run.image
+        else ("J", "F", "J&F", "J_visible", "F_visible", "absent_correct", "J_recall", "F_recall", "J_decay", "F_decay")
+    )
     shown = [name for name in names if summary[name] is not None]
     heads = "".join(f"<th>{escape(name.replace('_', ' '))}" for name in shown)
     cells = "".join(f"<td>{summary[name]:.2f}" for name in shown)

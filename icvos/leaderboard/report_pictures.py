@@ -14,7 +14,7 @@ from icvos.errors import IcvosError, InputError
 from icvos.leaderboard.overlay import PAPER, caption, fit, legend, paint, paint_support
 from icvos.leaderboard.report_run import ReportRun, Shown, score_of
 
-__all__ = ["choose", "contact_sheet", "overlay_video", "pick_frames"]
+__all__ = ["choose", "contact_sheet", "episode_row", "overlay_video", "pick_frames", "stack"]
 
 WIDE, HIGH = 256, 176
 GAP = 6
@@ -50,7 +50,8 @@ def _line(parts: Sequence[np.ndarray]) -> np.ndarray:
     return np.concatenate(out[:-1], axis=1)
 
 
-def _stack(parts: Sequence[np.ndarray]) -> np.ndarray:
+def stack(parts: Sequence[np.ndarray]) -> np.ndarray:
+    """Return pictures one below the other, (H, W, 3)."""
     width = max(part.shape[1] for part in parts)
     out = []
     for part in parts:
@@ -86,14 +87,14 @@ def episode_row(run: ReportRun, name: str, word: str) -> np.ndarray:
         words = ["query"] if run.image else [f"frame {index}" + ("" if shown.truth.any() else ", absent")]
         cells.append(np.concatenate([picture, caption(wide, words, size=12)]))
     row = _line(cells)
-    return _stack([caption(max(row.shape[1], WIDE * 3), [head]), row])
+    return stack([caption(max(row.shape[1], WIDE * 3), [head]), row])
 
 
 def contact_sheet(run: ReportRun, picks: dict[str, list[str]]) -> np.ndarray:
     """Return the best, median and worst episodes as one picture, (H, W, 3) uint8 RGB."""
     rows = [episode_row(run, name, word) for word, names in picks.items() for name in names]
     width = max(row.shape[1] for row in rows)
-    return _stack([caption(width, [run.title], size=17), legend(width), *rows])
+    return stack([caption(width, [run.title], size=17), legend(width), *rows])
 
 
 def overlay_video(run: ReportRun, name: str, path: Path, *, fps: float = 10.0, longest: int = 480) -> int:
@@ -171,6 +172,6 @@ def _video_frame(
     union = (shown.truth | shown.predicted).sum()
     text = f"{category}, frame {index} of {count}: J {100 * hit / union if union else 100:.0f}"
     text += "" if shown.truth.any() else ", absent"
-    picture = _stack([caption(row.shape[1], [text], size=13), row, legend(row.shape[1], size=12)])
+    picture = stack([caption(row.shape[1], [text], size=13), row, legend(row.shape[1], size=12)])
     # VP9 wants even sides.
     return np.pad(picture, ((0, picture.shape[0] % 2), (0, picture.shape[1] % 2), (0, 0)), mode="edge")

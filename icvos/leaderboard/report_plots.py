@@ -11,9 +11,12 @@ import numpy as np
 from icvos.errors import RunError
 from icvos.leaderboard.report_run import ReportRun
 
-__all__ = ["category_rows", "frame_values", "plot_categories", "plot_curves", "save", "sensitivity"]
+__all__ = [
+    "BLUE", "ORANGE", "agg_pyplot", "category_rows", "frame_values", "plot_categories", "plot_curves", "save",
+    "sensitivity",
+]  # fmt: skip
 
-BLUE, ORANGE, GREY = "#0072B2", "#E69F00", "#888888"
+BLUE, ORANGE = "#0072B2", "#E69F00"
 
 
 def frame_values(run: ReportRun, name: str) -> tuple[np.ndarray, np.ndarray] | None:
@@ -45,7 +48,8 @@ def save(figure: Any, path: Path) -> None:
     part.replace(path)
 
 
-def _pyplot() -> Any:
+def agg_pyplot() -> Any:
+    """Return pyplot, drawing to files alone."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -78,7 +82,7 @@ def plot_curves(run: ReportRun, picks: Mapping[str, Sequence[str]], path: Path, 
         return False
     chosen = [(word, name) for word, names in picks.items() for name in names]
     values = [(word, name, frame_values(run, name)) for word, name in chosen]
-    pyplot = _pyplot()
+    pyplot = agg_pyplot()
     rows = 1 + (len(values) + 1) // 2
     figure, axes = pyplot.subplots(rows, 2, figsize=(11, 2.5 * rows), layout="constrained", squeeze=False)
     share = (np.arange(bins) + 0.5) * 100 / bins
@@ -121,7 +125,7 @@ def plot_categories(run: ReportRun, path: Path) -> bool:
     rows = category_rows(run)
     if not rows:
         return False
-    pyplot = _pyplot()
+    pyplot = agg_pyplot()
     figure, axis = pyplot.subplots(figsize=(8, 1.4 + 0.32 * len(rows)), layout="constrained")
     places = np.arange(len(rows))
     both = rows[0][2] is not None

@@ -1,0 +1,63 @@
+"""icvos compare: two runs of one benchmark, paired."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+
+@click.command()
+@click.argument("a", type=click.Path(path_type=Path))
+@click.argument("b", type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Folder for pictures and a page too.")
+@click.option("--benchmark", type=click.Path(path_type=Path), help="The runs' benchmark; default where they say.")
+@click.option("--each", default=3, show_default=True, type=click.IntRange(1, 20), help="Episodes drawn each way.")
+@click.option("--top", default=5, show_default=True, type=click.IntRange(1), help="Lines printed each way.")
+def command(a: Path, b: Path, out: Path | None, benchmark: Path | None, each: int, top: int) -> None:
+    """Compare runs A and B of one benchmark: paired differences with a 95 % interval, and where they come from."""
+    from icvos.leaderboard.compare import compare
+    from icvos.leaderboard.report_run import open_run
+
+    result = compare(open_run(a, benchmark=benchmark), open_run(b, benchmark=benchmark))
+    _print(result, top)
+    if out is not None:
+        from icvos.leaderboard.compare_pictures import write_comparison
+
+        for path in write_comparison(result, out, each=each):
+            click.echo(path)
+
+
+def _print(result: Any, top: int) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    from icvos.leaderboard.compare import wins
+
+    console = Console(highlight=False)
+    console.print(f"A: {result.a.title}", markup=False)
+    console.print(f"B: {result.b.title}", markup=False)
+
+    def show(title: str, rows: Any) -> None:
+        table = Table(box=box.SIMPLE_HEAD, collapse_padding=True, pad_edge=False)
+        table.add_column("percent" if title == "percent" else "")
+        for head in ("A", "B", "A less B"):
+            table.add_column(head, justify="right")
+        for name, first, second, difference in rows:
+            label = escape(name.replace("_", " ") if title == "percent" else name)
+            table.add_row(label, f"{first:.2f}", f"{second:.2f}", f"{difference:+.2f}")
+        if title != "percent":
+            console.print(title, markup=False)
+        console.print(table)
+
+    show("percent", result.metrics)
+    for title, rows in (("videos", result.by_video), ("categories", result.by_category)):
+        if not rows:
+            continue
+        ahead, behind, equal = wins(rows)
+        shown = [row for row in rows if row[3] > 1e-9][:top] + [row for row in rows if row[3] < -1e-9][:top][::-1]
+        show(f"{title}: A ahead in {ahead}, B in {behind}, equal in {equal}; the largest differences", shown)
+    console.print(result.verdict, markup=False)
