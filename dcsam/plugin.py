@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from icvos import ImageModel, ModelInfo, Prediction, Support, Video, VideoModel, WeightInfo
 from icvos.errors import UsageError
+
+if TYPE_CHECKING:
+    from dcsam.explain import Panel
 
 __all__ = ["DCSam"]
 
@@ -135,3 +138,12 @@ class DCSam(VideoModel, ImageModel):
         with torch.no_grad(), self.engine.autocast():
             logits, _, _ = self.engine.segment_image(fitted, image)
         return Prediction(logits[0, 0] > 0, score=logits[0, 0].float())
+
+    # ------------------------------------------------------------------------------------------------ introspection
+
+    def explain(self, supports: Sequence[Support], image: np.ndarray, *, video: bool) -> list[Panel]:
+        """Return pictures of what leads to the prompts on an image, for ``icvos show-episode``."""
+        from dcsam.explain import explain
+
+        self._check(supports)
+        return explain(self.engine, supports, image, video=video)

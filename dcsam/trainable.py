@@ -136,7 +136,9 @@ class TrainableDCSAM(nn.Module):
         side = self.sam.image_size
         if pixels.shape[-1] != side:
             pixels = F.interpolate(pixels, (side, side), mode="bilinear", align_corners=True)
-        return self.sam.encode(pixels)
+        # On the CPU large images go through one by one: together they only leave the caches.
+        alone = pixels.device.type == "cpu" and side >= 512
+        return self.sam.encode(pixels, batch=1 if alone else None)
 
     def decode(self, features: ImageFeatures, tokens: Tensor) -> Tensor:
         """Return (B, 1, 4h, 4w) logits of (B, N, C) prompts on B images."""

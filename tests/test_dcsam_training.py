@@ -33,6 +33,7 @@ from dcsam.trainable import TrainableDCSAM, add_lora, merged_state, sam_paramete
 from icvos.build.fewshot import test_categories as tested
 from icvos.categories import COCO80
 from icvos.errors import UsageError
+from icvos.foundation.prior import prior_mask
 from icvos.foundation.sam2_image import build_sam2, save_sam2
 from icvos.training.checkpoint import read_checkpoint as read_training
 from icvos.training.data import batches, to_device
@@ -267,6 +268,19 @@ def test_real_coco_gives_examples() -> None:
     assert example["frames"].shape == (1, 512, 512, 3) and example["masks"].any() and example["support_mask"].any()
 
 
+def test_the_prior_skips_places_outside_the_mask_and_changes_nothing() -> None:
+    generator = torch.Generator().manual_seed(0)
+    query, support = (torch.randn(n, 6, 5, 5, generator=generator) for n in (3, 6))
+    mask = (torch.rand(6, 1, 5, 5, generator=generator) > 0.5).float()
+    mask[0], mask[1] = 0, 1  # nothing inside, nothing outside
+    mask[2, 0, 0, 0] = 0.3
+    norms = [x.flatten(2).norm(dim=1) for x in (query, support * mask)]
+    product = torch.einsum("bcq,bncp->bnpq", query.flatten(2), (support * mask).unflatten(0, (3, 2)).flatten(3))
+    cosine = product / (norms[1].view(3, 2, 25, 1) * norms[0].view(3, 1, 1, 25) + 1e-7)
+    wanted = cosine.amax(dim=2).mean(dim=1).view(3, 1, 5, 5)
+    torch.testing.assert_close(prior_mask(query, support, mask), wanted, atol=1e-6, rtol=0)
+
+
 # ---- the loop -------------------------------------------------------------------------------------------------------
 
 
@@ -377,8 +391,8 @@ def test_from_an_official_checkpoint_through_the_stages_to_evaluation(
     wide = build_sam2(replace(TINY_SAM2, name="wide", embed_dim=256, memory_dim=64, decoder_heads=8))
     save_sam2(tmp_path / "sam2.safetensors", wide)
     bench = write_video_benchmark(tmp_path / "bench", videos=1, frames=2, draws=1)
-    common = ("--device", "cpu", "--validate-every", 0, "--max-steps", 1, "--batch", 1, "--threads", 1, "--set", "data=mask-tubes",
-              "--set", f"root={root}", "--set", "min_area=50")  # fmt: skip
+    common = ("--device", "cpu", "--validate-every", 0, "--max-steps", 1, "--batch", 1, "--threads", 1,
+              "--set", "data=mask-tubes", "--set", f"root={root}", "--set", "min_area=50")  # fmt: skip
     pretrained, tuned = tmp_path / "pretrain", tmp_path / "finetune"
     given = ("--weights", f"dcsam={tmp_path}/official.pt", "--weights", f"sam2={tmp_path}/sam2.safetensors")
     out = run(capsys, "train", "dcsam", "--set", "stage=tube-pretrain", *given, "--out", pretrained, *common)
@@ -427,6 +441,7 @@ def test_cached_features_train_as_fresh_ones(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_eight_tubes_are_learnt_by_heart(tmp_path: Path) -> None:
     """Five frames each through the tracker, decoder and memory trained too: 95 mIoU or more on the same tubes."""
     side = 128
@@ -457,6 +472,6 @@ def test_eight_tubes_are_learnt_by_heart(tmp_path: Path) -> None:
     own = task({"dcsam": path}, folder, "tube-finetune", train_sam="decoder+memory", train_backbone=True, frames=5)
     eight = Eight(own.train_examples())
     own._opened = {"train": eight, "validation": eight}  # type: ignore[dict-item]
-    run = trainer(own, tmp_path / "run", batch=4, lr=2e-3, max_steps=400, epochs=1000, clip=1.0, warmup=20)
+    run = trainer(own, tmp_path / "run", batch=4, lr=2e-3, max_steps=300, epochs=1000, clip=1.0, warmup=20)
     run.fit()
     assert run.validate()["mIoU"] >= 95

@@ -46,8 +46,23 @@ def prior_mask(query: Tensor, support: Tensor, mask: Tensor, *, eps: float = 1e-
         norm = flat.norm(dim=1, keepdim=True)
         total = torch.zeros_like(norm)
         # A support at a time: the products of all at once would be n * (h * w)^2 floats a query.
-        for shot in masked.unbind(1):
+        places = (weight != 0).unflatten(0, (batch, shots)).flatten(2).unbind(1)
+        for shot, inside in zip(masked.unbind(1), places, strict=True):
+            if query.device.type == "cpu":
+                greatest = [_greatest(*sample, eps) for sample in zip(shot, flat, norm, inside, strict=True)]
+                total = total + torch.stack(greatest)
+                continue
             product = shot.transpose(1, 2) @ flat
             cosine = product / (shot.norm(dim=1).unsqueeze(2) @ norm + eps)
             total = total + cosine.amax(dim=1, keepdim=True)
         return (total / shots).unflatten(2, query.shape[-2:])
+
+
+def _greatest(support: Tensor, query: Tensor, norm: Tensor, inside: Tensor, eps: float) -> Tensor:
+    """Return (1, Q) the greatest cosine of (C, Q) to any of (C, P) places; those outside are 0 and cost nothing."""
+    chosen = support[:, inside]
+    if not chosen.shape[1]:
+        return torch.zeros_like(norm)
+    product = chosen.transpose(0, 1) @ query
+    greatest = (product / (chosen.norm(dim=0).unsqueeze(1) @ norm + eps)).amax(dim=0, keepdim=True)
+    return greatest if chosen.shape[1] == support.shape[1] else greatest.clamp(min=0)

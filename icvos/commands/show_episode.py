@@ -1,0 +1,126 @@
+"""icvos show-episode: draw what a model saw and did in one episode."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from icvos.commands.options import model_options, parse_weights
+
+
+@click.command()
+@click.argument("episode", required=False)
+@click.option(
+    "--model", "spec", default="dcsam", show_default=True, help="A name (icvos models list) or file.py:Class."
+)
+@click.option(
+    "--benchmark", default="demo", show_default=True, help="A built benchmark's folder, or demo[/coco-20i|…]."
+)
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="The PNG; default EPISODE.png.")
+@click.option("--shots", default=1, show_default=True, type=click.IntRange(1), help="Supports shown.")
+@click.option(
+    "--frame", "more", multiple=True, type=click.IntRange(1), help="Draw this frame's result too; repeatable."
+)
+@click.option("--seed", default=0, show_default=True, help="Of what models draw.")
+@model_options
+def command(
+    episode: str | None,
+    spec: str,
+    benchmark: str,
+    out: Path | None,
+    shots: int,
+    more: tuple[int, ...],
+    seed: int,
+    settings: tuple[str, ...],
+    weights: tuple[str, ...],
+    device: str,
+) -> None:
+    """Draw one EPISODE (by default the benchmark's first) as a picture.
+
+    It shows the supports, frame 0 or the query with its ground truth (yellow line), and the result (blue) with J and F;
+    of DC-SAM also the prior masks, the coarse mask and what its prompts attend to.
+
+    \b
+    icvos show-episode davis17__dog__18__d0 --benchmark BENCH --weights dcsam=PATH --frame 20
+    """
+    from dcsam.explain import Panel, draw
+    from icvos.evaluation.runner import open_benchmark
+    from icvos.models.registry import create, parse_options, resolve
+
+    opened, demo = open_benchmark(benchmark)
+    chosen = opened.episode(episode) if episode else opened.episodes[0]
+    options = parse_options(resolve(spec), settings)
+    model = create(spec, device=device, weights=parse_weights(weights), options=options, demo=demo)
+    supports = opened.supports(chosen, shots)
+    panels = [
+        Panel(f"support {name}", shown.image, mask=shown.mask)
+        for name, shown in zip(chosen.supports, supports, strict=False)
+    ]
+    is_image = opened.kind == "image"
+    explaining = getattr(model, "explain", None)
+    if is_image:
+        image, mask, _ = opened.query(chosen)
+        panels.append(Panel("query, ground truth", image, outline=mask))
+        results = [(0, image, mask)]
+    else:
+        results = _frames(opened, chosen, more)
+        image = results[0][1]
+        panels.append(Panel("frame 0, ground truth", image, outline=results[0][2]))
+    if explaining is not None:
+        panels += explaining(supports, image, video=not is_image)
+    panels += _results(model, supports, opened, chosen, results, seed=seed, is_image=is_image)
+    place = out or Path(f"{chosen.id}.png")
+    place.parent.mkdir(parents=True, exist_ok=True)
+    draw(panels, place, title=f"{type(model).info.name} on {opened.name}: {chosen.id} ({chosen.category_name})")
+    for panel in panels:
+        if panel.title.startswith("result"):
+            click.echo(panel.title)
+    click.echo(f"picture: {place}")
+
+
+def _frames(opened: Any, episode: Any, more: tuple[int, ...]) -> list[tuple[int, Any, Any]]:
+    """Return (frame, image, ground truth) of frame 0 and those asked for."""
+    from icvos.errors import UsageError
+
+    video = opened.video(episode.video)
+    wrong = [frame for frame in more if frame >= len(video)]
+    if wrong:
+        raise UsageError(f"no frame {wrong[0]} in {episode.video}", expected=f"0 to {len(video) - 1}")
+    return [
+        (frame, video[frame], opened.annotation(episode.video, episode.category, frame) == 1)
+        for frame in sorted({0, *more})
+    ]
+
+
+def _results(
+    model: Any, supports: Any, opened: Any, episode: Any, results: list, *, seed: int, is_image: bool
+) -> list[Any]:
+    """Run the model as far as the last frame asked for, and return a panel of each."""
+    import numpy as np
+
+    from dcsam.explain import Panel
+    from icvos.metrics import jf
+    from icvos.models.interface import ImageModel, VideoModel
+    from icvos.models.registry import as_video_model
+
+    wanted = {frame: (image, mask) for frame, image, mask in results}
+    if is_image or (isinstance(model, ImageModel) and not isinstance(model, VideoModel) and len(wanted) == 1):
+        masks = {0: model.predict(model.fit(supports, seed=seed), results[0][1])}
+    else:
+        masks = {}
+        for frame, mask in enumerate(as_video_model(model).segment(supports, opened.video(episode.video), seed=seed)):
+            if frame in wanted:
+                masks[frame] = mask
+            if frame == max(wanted):
+                break
+    panels = []
+    for frame, (image, truth) in wanted.items():
+        found = getattr(masks[frame], "mask", masks[frame])
+        found = np.asarray(found.cpu() if hasattr(found, "cpu") else found).astype(bool)
+        j, f = jf(found, truth)
+        name = "result" if is_image else f"result, frame {frame}"
+        title = f"{name}: J {100 * float(j):.1f}, F {100 * float(f):.1f}"
+        panels.append(Panel(title, image, mask=found, outline=truth))
+    return panels
