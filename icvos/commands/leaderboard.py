@@ -35,7 +35,9 @@ def _tables(
     entries = read_board(board or default_board(), must_exist=board is not None)
     if runs is not None or Path("runs").is_dir():
         found, problems = find_runs(runs or Path("runs"))
-        entries += found
+        # A run that was added stands on the board once.
+        known = [(entry.run["key"], entry.result) for entry in entries]
+        entries += [entry for entry in found if (entry.run["key"], entry.result) not in known]
         for line in problems:
             click.echo(f"left out: {line}", err=True)
     entries = [entry for entry in entries if protocol in (None, entry.protocol)]

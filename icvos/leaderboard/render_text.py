@@ -36,7 +36,10 @@ def _shown(table: Table) -> list[int]:
     return out
 
 
-SHORT = {"self-reported": "reported", "masks re-scored": "re-scored", "reproduced by maintainer": "reproduced"}
+SHORT = {
+    "not added": "local", "self-reported": "reported", "masks re-scored": "re-scored",
+    "reproduced by maintainer": "reproduced",
+}  # fmt: skip
 # What a narrow terminal leaves out, first to last.
 DROPPED = ("n", "encoder", "fold-3", "fold-2", "fold-1", "fold-0", "fps", "absent correct")
 
@@ -52,7 +55,7 @@ def _fitting(table: Table, cells: Sequence[Sequence[str]], width: int) -> list[i
     needs = {i: max(len(text) for text in (*_head(table.columns[i]).split("\n"), *(row[i] for row in cells)))
              for i in shown}  # fmt: skip
     for name in DROPPED:
-        if sum(needs[i] + 2 for i in shown) - 2 + 1 <= width:
+        if sum(needs[i] + 2 for i in shown) <= width:
             break
         shown = [i for i in shown if table.columns[i].head != name]
     return shown

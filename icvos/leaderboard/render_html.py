@@ -1,0 +1,152 @@
+"""Tables, plots and details as one self-contained HTML page."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Sequence
+from itertools import combinations
+from typing import Any
+
+from icvos.leaderboard.entry import Entry
+from icvos.leaderboard.marks import MARKS, marks, seen_split
+from icvos.leaderboard.page_script import SCRIPT
+from icvos.leaderboard.page_style import STYLE
+from icvos.leaderboard.standing import samples_of
+from icvos.leaderboard.summaries import seen_summary, track_20i
+from icvos.leaderboard.table import Table, figure
+from icvos.metrics.summary import draw_spread, paired_difference
+
+__all__ = ["to_html"]
+
+PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; \
+script-src 'unsafe-inline'; img-src data:">
+<title>icvos leaderboards</title><style>{style}</style></head><body>
+<header><h1>icvos leaderboards</h1><p>In-context segmentation: one support image with a mask; segment that kind of
+thing in another scene.</p><button id="theme" type="button">Dark</button></header>
+<main><noscript>This page draws its tables with JavaScript; icvos leaderboard render also writes Markdown and
+CSV.</noscript>
+<nav><select id="picker" aria-label="Benchmark and protocol"></select>
+<input id="filter" type="search" placeholder="Filter rows" aria-label="Filter rows"></nav>
+<section><h2 id="title"></h2><p class="soft" id="count" aria-live="polite"></p>
+<div class="scroll"><table id="table"></table></div><ul class="note" id="notes"></ul></section>
+<div class="pair" id="plots"><section><h3 id="title-jf"></h3><div id="plot-jf"></div></section>
+<section><h3 id="title-speed"></h3><div id="plot-speed"></div></section></div>
+<section id="heat-box"><h3>By category</h3><p class="soft">Percent; * the method declares to have trained on it.</p>
+<div class="scroll"><table id="heat" class="heat"></table></div></section>
+<section id="compare"><h3>Two methods, video by video</h3><div class="choose">
+<select id="first" aria-label="First method"></select><select id="second" aria-label="Second method"></select></div>
+<p class="soft" id="compare-text"></p><div class="pair"><div id="compare-plot"></div><div id="compare-bars"></div></div>
+</section></main>
+<dialog id="details"><button id="close" class="close" type="button">Close</button><div id="details-body"></div></dialog>
+<footer>Made by icvos leaderboard render. Measured and printed figures are never in one table.</footer>
+<script type="application/json" id="data">{data}</script><script>{script}</script></body></html>
+"""
+
+
+def to_html(tables: Sequence[Table]) -> str:
+    """Return the page; it loads nothing, and its policy forbids to."""
+    data = json.dumps({"tables": [_table(table) for table in tables]}, ensure_ascii=False, allow_nan=False)
+    # "<" never ends the script element early, whatever a model is called.
+    data = data.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
+    return PAGE.replace("{style}", STYLE).replace("{script}", SCRIPT).replace("{data}", data)
+
+
+def _table(table: Table) -> dict[str, Any]:
+    image = bool(table.entries) and table.entries[0].image
+    names = [str(row[1]) for row in table.rows]
+    return {
+        "id": re.sub(r"[^a-z0-9]+", "-", table.title.lower()).strip("-"),
+        "title": table.title,
+        "kind": table.kind,
+        "metric": "mIoU" if image else "J&F",
+        "columns": [{"head": c.head, "numeric": c.numeric, "digits": c.digits} for c in table.columns],
+        "rows": [[_number(value) if isinstance(value, float) else value for value in row] for row in table.rows],
+        "notes": list(table.notes),
+        "entries": [_entry(e, s.interval, n) for e, s, n in zip(table.entries, table.standings, names)],
+        "differences": _differences(table, names),
+    }
+
+
+def _number(value: float | None) -> float | None:
+    return None if value is None or not math.isfinite(value) else round(value, 4)
+
+
+def _main(row: dict[str, Any], image: bool) -> float | None:
+    return _number(row.get("mIoU" if image else "J&F"))
+
+
+def _entry(entry: Entry, interval: tuple[float, float] | None, name: str) -> dict[str, Any]:
+    image, result = entry.image, entry.result
+    return {
+        "key": name,
+        "label": name,
+        "score": _number(entry.score),
+        "a": _number(figure(entry, "mIoU" if image else "J")),
+        "b": _number(figure(entry, "FB_IoU" if image else "F")),
+        "low": interval[0] if interval else None,
+        "high": interval[1] if interval else None,
+        "fps": entry.fps,
+        "categories": {key: _main(row, image) for key, row in result["per_category"].items()},
+        "videos": {key: _main(row, image) for key, row in result["per_video"].items()},
+        "seen": seen_split(entry)[0],
+        "details": _details(entry),
+        "tables": _tables(entry),
+    }
+
+
+def _details(entry: Entry) -> list[tuple[str, str]]:
+    run, model = entry.run, entry.run["model"]
+    environment = run.get("environment") or {}
+    spread = draw_spread({draw: row.get("J&F") for draw, row in entry.result["per_draw"].items()})
+    rows = [
+        ("checked", entry.checked),
+        ("marks", "; ".join(MARKS[mark] for mark in marks(entry)) or "none"),
+        ("not ranked", ", ".join(entry.not_ranked)),
+        ("paper", model.get("paper")),
+        ("licence", model.get("licence")),
+        ("reads frames", model.get("access")),
+        ("trained on", ", ".join(map(str, model.get("training_data") or ())) or "nothing declared"),
+        ("options", json.dumps(model.get("options") or {}, ensure_ascii=False)),
+        ("weights", "; ".join(f"{k}: {str(v)[:16]}…" for k, v in (model.get("weights") or {}).items()) or "none"),
+        ("source", str(model.get("source_sha256") or "")[:16]),
+        ("benchmark", f"{entry.benchmark} {run['benchmark'].get('version') or ''}, manifest {entry.group[2][:16]}"),
+        ("protocol", f"{entry.protocol}, {entry.shots}-shot, seed {entry.result['protocol'].get('seed')}"),
+        ("episodes", f"{entry.summary['episodes']}, {entry.summary['failed']} failed"),
+        ("draws", f"{spread[0]:.2f} to {spread[1]:.2f}, deviation {spread[2]:.2f}" if spread else ""),
+        ("device", f"{environment.get('gpu') or environment.get('device') or ''} {environment.get('platform') or ''}"),
+        ("software", ", ".join(f"{k} {environment[k]}" for k in ("python", "torch", "sam2") if environment.get(k))),
+        ("icvos", f"{run.get('icvos')} {str(run.get('commit') or '')[:12]}"),
+        ("run", f"{run.get('start')} to {run.get('end')}"),
+    ]
+    return [(name, str(value).strip()) for name, value in rows if value]
+
+
+def _tables(entry: Entry) -> list[tuple[str, list[list[Any]]]]:
+    image, result = entry.image, entry.result
+    summary = [
+        [name.replace("_", " "), _number(value)]
+        for name, value in entry.summary.items()
+        if value is not None and name not in ("episodes", "failed")
+    ]
+    seen = [[name, pairs, _number(value)] for name, pairs, value in seen_summary(entry)]
+    out = [("All figures", summary), ("Seen in training, and not", seen)]
+    for title, part in (("By source", "per_source"), ("By draw", "per_draw"), ("By fold", "per_fold")):
+        rows = result.get(part) or {}
+        out.append((title, [[str(key), _main(row, image)] for key, row in rows.items()]))
+    out.append(("Track ic-vos-20i", [[f"fold {fold}", pairs, _number(v)] for fold, pairs, v in track_20i(entry)]))
+    return out
+
+
+def _differences(table: Table, names: Sequence[str]) -> list[dict[str, Any]]:
+    """Paired differences of the first rows; of more than twelve, those of the best twelve."""
+    known = [(n, samples_of(e)) for e, n in zip(table.entries[:12], names) if e.records and not e.not_ranked]
+    out = []
+    for (a, one), (b, other) in combinations(known, 2):
+        if one.units == other.units:
+            value, interval = paired_difference(one, other)
+            out.append({"a": a, "b": b, "value": value, "interval": interval})
+    return out

@@ -1,0 +1,55 @@
+"""Parts of a result: categories seen in training and not, and the folds of COCO-20i as a track of IC-VOS."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from icvos.categories import vocabulary
+from icvos.leaderboard.entry import Entry
+from icvos.leaderboard.marks import seen_split
+
+__all__ = ["fold_of", "mean_over", "seen_summary", "track_20i"]
+
+
+def fold_of(name: str) -> int | None:
+    """Return COCO-20i's test fold of a category: every fourth of the 80 (fold f holds f + 1, f + 5, …)."""
+    number = vocabulary("coco80").find(name)
+    return None if number is None else (number - 1) % 4
+
+
+def mean_over(entry: Entry, names: Collection[str]) -> tuple[int, float | None]:
+    """Return the number of pairs and J&F over the pairs of some categories, mean over draws; mIoU on images."""
+    if entry.image:
+        rows = [row["mIoU"] for name, row in entry.result["per_category"].items() if name in names]
+        known = [value for value in rows if value is not None]
+        return len(known), sum(known) / len(known) if known else None
+    draws: dict[int, list[float]] = {}
+    pairs = set()
+    for row in entry.records:
+        if row.get("category_name") in names:
+            score = 0.0 if row.get("error") else (row["J"] + row["F"]) / 2
+            draws.setdefault(row["draw"], []).append(score)
+            pairs.add((row["video"], row["category_name"]))
+    means = [sum(values) / len(values) for values in draws.values()]
+    return len(pairs), sum(means) / len(means) if means else None
+
+
+def seen_summary(entry: Entry) -> list[tuple[str, int, float | None]]:
+    """Return (what, pairs, score) for categories declared as trained on and the others; empty if none is declared."""
+    seen, unseen = seen_split(entry)
+    if not seen:
+        return []
+    return [("seen", *mean_over(entry, set(seen))), ("unseen", *mean_over(entry, set(unseen)))]
+
+
+def track_20i(entry: Entry) -> list[tuple[int, int, float | None]]:
+    """Return (fold, pairs, score) of the track ``ic-vos-20i``: fold f = pairs whose category is in its test fold f."""
+    if entry.image:
+        return []
+    names = list(entry.result["per_category"])
+    out = []
+    for fold in range(4):
+        count, score = mean_over(entry, {name for name in names if fold_of(name) == fold})
+        if count:
+            out.append((fold, count, score))
+    return out
