@@ -42,10 +42,12 @@ def test_an_image_episode_and_a_model_that_explains_nothing(
     given = ("--benchmark", bench, "--weights", f"dcsam={tiny_dcsam_file(tmp_path)}")
     assert "result: J " in show(capsys, *given, "--out", tmp_path / "image.png")
     monkeypatch.chdir(tmp_path)
+    assert "is a model of videos" in show(capsys, "--benchmark", bench, "--model", "support-mask", code=2)
+    bench = write_video_benchmark(tmp_path / "videos", videos=1)
     # Without --out it is named by the episode; the whole support mask as prediction needs no weights.
     out = show(capsys, "--benchmark", bench, "--model", "support-mask")
     place = Path(out.split("picture: ")[1].strip())
-    assert place.is_file() and "result: J " in out
+    assert place.is_file() and "result, frame 0: J " in out
 
 
 def test_what_dcsam_looked_at(tmp_path: Path) -> None:

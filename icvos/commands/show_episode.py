@@ -101,10 +101,13 @@ def _results(
     import numpy as np
 
     from dcsam.explain import Panel
+    from icvos.errors import UsageError
     from icvos.metrics import jf
     from icvos.models.interface import ImageModel, VideoModel
     from icvos.models.registry import as_video_model
 
+    if is_image and not isinstance(model, ImageModel):
+        raise UsageError(f"{type(model).info.name} is a model of videos", fix="give a benchmark of videos")
     wanted = {frame: (image, mask) for frame, image, mask in results}
     if is_image or (isinstance(model, ImageModel) and not isinstance(model, VideoModel) and len(wanted) == 1):
         masks = {0: model.predict(model.fit(supports, seed=seed), results[0][1])}
