@@ -46,7 +46,7 @@ DROPPED = ("n", "encoder", "fold-3", "fold-2", "fold-1", "fold-0", "fps", "absen
 
 def _head(column: Column) -> str:
     # Heads of two words take two lines, so that a table fits 80 columns.
-    return column.head if column.head == "95 %" else column.head.replace(" ", "\n", 1)
+    return column.head if column.head == "95 %" else column.head.replace("visible", "vis").replace(" ", "\n", 1)
 
 
 def _fitting(table: Table, cells: Sequence[Sequence[str]], width: int) -> list[int]:

@@ -129,8 +129,8 @@ def _rank_notes(places: Sequence[Standing], image: bool) -> list[str]:
         ranked = sum(place.rank is not None for place in places)
         return [f"{units} {what}: under 20 no interval is given, and the order may be chance"] if ranked > 1 else []
     return [
-        f"95 %: bootstrap over {units} {what}; variance of training and of seeds is not in it",
-        "rank 1-3: between 1 and 3, for all rows at once with 95 %; the same rank is a tie",
+        f"95 %: bootstrap over {units} {what}; training and seeds vary beyond it",
+        "rank a-b: from a to b, for all rows at once with 95 %; equal ranks are ties",
     ]
 
 

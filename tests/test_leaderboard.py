@@ -1,0 +1,216 @@
+"""Tables: printed figures, measured rows, marks, and every format of render."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from board_runs import build, icvos, run
+
+from icvos.errors import InputError, RunError
+from icvos.leaderboard.entry import Entry, find_runs, read_entry
+from icvos.leaderboard.marks import marks, seen_split
+from icvos.leaderboard.published import published_for, read_published
+from icvos.leaderboard.render_text import to_csv, to_latex, to_markdown
+from icvos.leaderboard.summaries import fold_of, seen_summary, track_20i
+from icvos.leaderboard.table import build_tables
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("board")
+    patch = pytest.MonkeyPatch()
+    patch.setenv("ICVOS_HOME", str(root / "home"))
+    benchmarks = build(root)
+    for model in ("empty", "histogram"):
+        run(benchmarks / "demo", root / "runs/demo" / model, model)
+    run(benchmarks / "pascal-5i", root / "runs/pascal/histogram")
+    run(benchmarks / "demo", root / "runs/limited", "full", "--limit-frames", 2)
+    patch.undo()
+    return root / "runs"
+
+
+def changed(entry: Entry, **model: Any) -> Entry:
+    return Entry({**entry.run, "model": {**entry.run["model"], **model}}, entry.result, entry.records, entry.checked,
+                 entry.where)  # fmt: skip
+
+
+# --------------------------------------------------------------------------------------------------- printed figures
+
+
+def test_every_printed_row_is_there() -> None:
+    counts: dict[tuple[str, str], int] = {}
+    for row in read_published():
+        counts[row.table, row.benchmark] = counts.get((row.table, row.benchmark), 0) + 1
+    assert counts == {
+        ("II", "coco-20i"): 8, ("III", "coco-20i"): 19, ("III", "pascal-5i"): 19, ("IV", "ic-vos"): 8,
+        ("IX", "pascal-5i"): 4, ("XII", "coco-20i-to-pascal-5i"): 9, ("XIII", "ic-vos"): 2, ("XIII", "lvos-v2"): 2,
+    }  # fmt: skip
+
+
+def test_printed_sums_agree_but_for_the_known_oddities() -> None:
+    odd = []
+    for row in read_published():
+        if ("J", "all") in row.values:
+            expected, tolerance = (row.values["J", "all"] + row.values["F", "all"]) / 2, 0.0101
+            printed = row.values["J&F", "all"]
+        elif ("mIoU", "fold-0") in row.values:
+            expected, tolerance = sum(row.values["mIoU", f"fold-{i}"] for i in range(4)) / 4, 0.0501
+            printed = row.values["mIoU", "mean"]
+        else:
+            continue
+        if abs(expected - printed) > tolerance:
+            odd.append((row.table, row.method))
+            assert row.notes
+    assert odd == [("III", "PFENet"), ("IV", "Matcher + SAM2")]
+
+
+def test_reference_rows_are_no_methods() -> None:
+    kinds = {row.kind for row in published_for("ic-vos") if row.method.startswith("SAM2")}
+    assert kinds == {"reference"}
+    tables = build_tables([], benchmark="ic-vos")
+    assert len(tables) == 2 and all(t.kind == "published" for t in tables)
+
+
+@pytest.mark.parametrize("value", ["many", "nan", "101", "-1"])
+def test_broken_printed_figure(tmp_path: Path, value: str) -> None:
+    path = tmp_path / "p.csv"
+    head = "benchmark,protocol,method,encoder,shots,metric,part,value,kind,source,table,note"
+    path.write_text(f"{head}\nic-vos,paper,X,,1,J,all,{value},published,s,IV,\n")
+    with pytest.raises(InputError, match="line 2"):
+        read_published(path)
+
+
+# ------------------------------------------------------------------------------------------------------ measured rows
+
+
+def test_measured_and_printed_never_share_a_table(runs: Path) -> None:
+    entries, problems = find_runs(runs)
+    assert not problems and len(entries) == 4
+    for table in build_tables(entries):
+        names = {str(value) for row in table.rows for value in row}
+        assert (table.kind == "measured") == bool(table.entries)
+        assert not (table.kind == "published" and "histogram" in names)
+
+
+def test_table_of_a_newcomer(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert icvos("leaderboard", "show", "--runs", runs, "--benchmark", "demo-tiny") == 0
+    shown = capsys.readouterr().out
+    for word in ("model", "J&F", "vis", "absent", "fps", "histogram", "empty", "under 20 no interval"):
+        assert word in shown
+    # A limited run stands there without a rank, and the paper's figures are not of the demo.
+    assert "limited" in shown and "DC-SAM" not in shown
+    assert max(map(len, shown.splitlines())) <= 80
+
+
+def test_figures_are_those_of_the_result(runs: Path) -> None:
+    entry = read_entry(runs / "demo/histogram")
+    table = build_tables([entry], published=False)[0]
+    row = dict(zip((c.head for c in table.columns), table.rows[0]))
+    result = json.loads((runs / "demo/histogram/result.json").read_text())["summary"]
+    assert (row["J"], row["F"], row["J&F"]) == (result["J"], result["F"], result["J&F"])
+    assert row["J&F visible"] == (result["J_visible"] + result["F_visible"]) / 2
+
+
+def test_broken_run_is_named_and_the_rest_shown(
+    runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import shutil
+
+    shutil.copytree(runs / "demo", tmp_path / "runs")
+    (tmp_path / "runs/empty/result.json").write_text('{"schema": "icvos-result/1"')
+    assert icvos("leaderboard", "show", "--runs", tmp_path / "runs", "--no-published") == 0
+    captured = capsys.readouterr()
+    assert "left out: JSON is broken" in captured.err and "histogram" in captured.out
+
+
+def test_what_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert icvos("leaderboard", "show", "--runs", tmp_path / "none") == 2
+    assert "no such folder of runs" in capsys.readouterr().err
+    assert icvos("leaderboard", "render", tmp_path / "table.docx") == 2
+    assert "no known suffix" in capsys.readouterr().err
+    with pytest.raises(RunError, match="no run here"):
+        read_entry(tmp_path)
+
+
+# -------------------------------------------------------------------------------------------------- marks, summaries
+
+
+def test_marks_from_what_is_declared(runs: Path) -> None:
+    entry = read_entry(runs / "demo/histogram")
+    assert marks(entry) == ()
+    name = next(iter(entry.result["per_category"]))
+    assert marks(changed(entry, training_categories=[name])) == ("C",)
+    assert marks(changed(entry, training_data=["coco2014:train"])) == ("I",)
+    assert marks(changed(entry, training_data=["davis2017:train"])) == ("V",)
+    assert marks(changed(entry, access="lookahead:2")) == ("L",)
+
+
+def test_synonyms_are_one_category(runs: Path) -> None:
+    entry = read_entry(runs / "demo/histogram")
+    result = {**entry.result, "per_category": {"motorcycle": {}, "dog": {}}}
+    fake = Entry(entry.run, result, (), "not added", entry.where)
+    assert seen_split(changed(fake, training_categories=["motorbike"])) == (["motorcycle"], ["dog"])
+
+
+def test_seen_and_unseen_and_folds_cover_all_pairs(runs: Path) -> None:
+    entry = read_entry(runs / "demo/histogram")
+    pairs = len({(r["video"], r["category"]) for r in entry.records})
+    names = list(entry.result["per_category"])
+    split = seen_summary(changed(entry, training_categories=names[:2]))
+    assert [row[0] for row in split] == ["seen", "unseen"] and sum(row[1] for row in split) == pairs
+    whole = seen_summary(changed(entry, training_categories=names))
+    assert whole[0][2] == pytest.approx(entry.score)
+    assert sum(row[1] for row in track_20i(entry)) == pairs
+
+
+@pytest.mark.parametrize(("name", "fold"), [("person", 0), ("bicycle", 1), ("car", 2), ("toothbrush", 3)])
+def test_fold_of_coco_20i(name: str, fold: int) -> None:
+    assert fold_of(name) == fold
+
+
+# ------------------------------------------------------------------------------------------------------- all formats
+
+
+def test_markdown_is_well_formed(runs: Path) -> None:
+    tables = build_tables(find_runs(runs)[0])
+    text = to_markdown(tables)
+    for block in text.split("\n\n"):
+        widths = {line.count("|") for line in block.splitlines() if line.startswith("|")}
+        assert len(widths) <= 1
+    assert "| DC-SAM" in text and "printed 20.44" in text
+
+
+def test_csv_holds_full_precision(runs: Path) -> None:
+    entry = read_entry(runs / "demo/histogram")
+    rows = list(csv.DictReader(io.StringIO(to_csv(build_tables([entry], published=False)))))
+    value = next(row["value"] for row in rows if row["column"] == "J&F")
+    assert float(value) == entry.score
+
+
+def test_latex_escapes(runs: Path) -> None:
+    entry = read_entry(runs / "demo/histogram")
+    evil = Entry(entry.run, {**entry.result, "model": {"name": r"a_b & \input{x} 50%", "version": "1"}}, entry.records,
+                 "not added", entry.where)  # fmt: skip
+    text = to_latex(build_tables([evil], published=False))
+    assert r"a\_b \& \textbackslash{}input\{x\} 50\%" in text and "\\bottomrule" in text
+
+
+def test_hostile_names_stay_text(runs: Path) -> None:
+    entry = read_entry(runs / "demo/histogram")
+    evil = Entry(entry.run, {**entry.result, "model": {"name": "=cmd|' /C calc'!A0", "version": "1"}}, entry.records,
+                 "not added", entry.where)  # fmt: skip
+    tables = build_tables([evil], published=False)
+    assert "\\|" in to_markdown(tables)
+    assert not any(cell.startswith("=") for row in csv.reader(io.StringIO(to_csv(tables))) for cell in row)
+
+
+@pytest.mark.parametrize("suffix", ["md", "csv", "tex", "html"])
+def test_render_is_deterministic(runs: Path, tmp_path: Path, suffix: str) -> None:
+    for name in ("a", "b"):
+        assert icvos("leaderboard", "render", tmp_path / f"{name}.{suffix}", "--runs", runs) == 0
+    assert (tmp_path / f"a.{suffix}").read_bytes() == (tmp_path / f"b.{suffix}").read_bytes()
