@@ -445,7 +445,9 @@ def test_cached_features_train_as_fresh_ones(
 def test_eight_tubes_are_learnt_by_heart(tmp_path: Path) -> None:
     """Five frames each through the tracker, decoder and memory trained too: 95 mIoU or more on the same tubes."""
     side = 128
-    annotations = [annotation(i, "car", rectangle(6 + i, 5 + i, 26 + i, 24 - i)) for i in range(1, 17)]
+    # Things of about half the image's side: masks are decoded at a quarter of its pixels.
+    shapes = [rectangle(4 + i % 5, 3 + i % 4, 34 + i % 7, 30 - i % 6) for i in range(1, 17)]
+    annotations = [annotation(i, "car", shape) for i, shape in enumerate(shapes, 1)]
     folder = coco(tmp_path / "coco", annotations, images=16, split="train2014")
     torch.manual_seed(0)
     sam2 = build_sam2(replace(TINY_SAM2, image_size=side))
@@ -472,6 +474,6 @@ def test_eight_tubes_are_learnt_by_heart(tmp_path: Path) -> None:
     own = task({"dcsam": path}, folder, "tube-finetune", train_sam="decoder+memory", train_backbone=True, frames=5)
     eight = Eight(own.train_examples())
     own._opened = {"train": eight, "validation": eight}  # type: ignore[dict-item]
-    run = trainer(own, tmp_path / "run", batch=4, lr=2e-3, max_steps=300, epochs=1000, clip=1.0, warmup=20)
+    run = trainer(own, tmp_path / "run", batch=4, lr=3e-3, max_steps=240, epochs=1000, clip=1.0, warmup=15)
     run.fit()
     assert run.validate()["mIoU"] >= 95
