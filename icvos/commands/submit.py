@@ -16,8 +16,8 @@ def command() -> None:
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), help="The archive; default RUN.zip beside the run.")
 @click.option("--masks/--no-masks", default=True, show_default=True, help="Without masks a row stays self-reported.")
-@click.option("--benchmark", help="The benchmark's folder, or demo…; default where the run read it.")
-def pack(run: Path, out: Path | None, masks: bool, benchmark: str | None) -> None:
+@click.option("--predictions", type=click.Path(path_type=Path), help="The masks that icvos score scored.")
+def pack(run: Path, out: Path | None, masks: bool, predictions: Path | None) -> None:
     """Pack RUN, a folder of icvos evaluate or icvos score, as one archive."""
     from icvos.leaderboard.archive import pack as write
     from icvos.leaderboard.consistency import check_values, recompute
@@ -30,7 +30,7 @@ def pack(run: Path, out: Path | None, masks: bool, benchmark: str | None) -> Non
 
         raise RunError(f"the run would be refused: {problems[0]}", where=run, fix="finish or repeat the run first")
     place = out or run.resolve().with_name(run.resolve().name + ".zip")
-    count = write(run, place, masks=masks)
+    count = write(run, place, masks=masks, predictions=predictions)
     click.echo(f"packed {count} files, {place.stat().st_size / 1e6:.1f} MB: {place}")
     click.echo(f"next: icvos submit check {place}")
 

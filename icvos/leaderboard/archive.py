@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from icvos.errors import InputError, RunError
-from icvos.files import atomic_write, check_id, free_bytes, to_json
+from icvos.evaluation.predictions import open_predictions
+from icvos.files import atomic_write, check_id, encode_mask, free_bytes, to_json
 
 __all__ = ["SUBMISSION_SCHEMA", "pack", "unpack"]
 
@@ -25,11 +26,12 @@ MAX_TEXT, MAX_MASK, MAX_TOTAL, MAX_MEMBERS = 256 << 20, 16 << 20, 64 << 30, 5_00
 MAX_RATIO = 200
 
 
-def pack(run: Path, out: Path, *, masks: bool = True) -> int:
+def pack(run: Path, out: Path, *, masks: bool = True, predictions: Path | None = None) -> int:
     """Write a run folder as an archive: the same bytes every time.
 
     Args:
         masks: Whether to take the masks along; without them a row stays ``self-reported``.
+        predictions: Where the masks are that ``icvos score`` scored; by default the run's own ``masks``.
 
     Returns:
         The number of files in it.
@@ -37,22 +39,33 @@ def pack(run: Path, out: Path, *, masks: bool = True) -> int:
     Raises:
         RunError: A file of the run is missing, or masks are wanted that were not saved.
     """
-    if masks and not (run / "masks").is_dir():
+    if masks and predictions is None and not (run / "masks").is_dir():
         raise RunError(
             "the run holds no masks", where=run,
-            fix="evaluate again with --save-masks, or pack with --no-masks (the row stays self-reported)",
+            fix="evaluate again with --save-masks; after icvos score give the masks with --predictions; or pack with "
+            "--no-masks (the row stays self-reported)",
         )  # fmt: skip
-    paths = ["run.json", "result.json", "episodes.jsonl"]
-    if masks:
-        paths += [p.relative_to(run).as_posix() for p in sorted((run / "masks").glob("*/*.png"))]
     listed = []
     with atomic_write(out) as stream, zipfile.ZipFile(stream, "w") as archive:
-        for name in paths:
-            data = _packed(run / name)
+        for name, data in _contents(run, masks, predictions):
             listed.append({"path": name, "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()})
             _put(archive, name, data)
         _put(archive, "submission.json", to_json({"schema": SUBMISSION_SCHEMA, "files": listed}).encode())
-    return len(paths) + 1
+    return len(listed) + 1
+
+
+def _contents(run: Path, masks: bool, predictions: Path | None) -> Iterator[tuple[str, bytes]]:
+    for name in ("run.json", "result.json", "episodes.jsonl"):
+        yield name, _packed(run / name)
+    if masks and predictions is not None:
+        given = open_predictions(predictions)
+        for name in given.names():
+            for frame in given.frames(name):
+                # Encoded anew, so that whatever form they had is one form here.
+                yield f"masks/{check_id(name)}/{frame}.png", encode_mask(given.load(name, frame))
+    elif masks:
+        for path in sorted((run / "masks").glob("*/*.png")):
+            yield path.relative_to(run).as_posix(), path.read_bytes()
 
 
 def _packed(path: Path) -> bytes:
