@@ -33,7 +33,7 @@ types: $(READY)
 	$(BIN)/mypy
 
 tests: $(READY)
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n auto --dist worksteal
 
 slow: $(READY)
 	$(BIN)/python -m pytest -q -m slow

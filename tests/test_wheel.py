@@ -47,13 +47,13 @@ def test_wheel_installs_and_runs_in_a_clean_environment(tmp_path: Path) -> None:
     clean = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"} | {"ICVOS_HOME": str(tmp_path / "home")}
     icvos = environment / "bin" / "icvos"
     assert "evaluate" in run(icvos, "--help", cwd=tmp_path, env=clean)
-    shown = run(icvos, "leaderboard", "show", "--board", tmp_path / "board", cwd=tmp_path, env=clean)
+    shown = run(icvos, "leaderboard", "show", cwd=tmp_path, env=clean)
     assert "DC-SAM" in shown and "71.52" in shown
     run(icvos, "build-data", "demo", "--size", "tiny", "--out", tmp_path / "demo", cwd=tmp_path, env=clean)
     found = run(python, "-c", "import icvos, cli; print(icvos.__file__, cli.__file__)", cwd=tmp_path, env=clean)
     assert str(ROOT) not in found
     evaluated = run(
-        icvos, "evaluate", "--model", "histogram", "--benchmark", tmp_path / "demo", "--out", tmp_path / "run",
+        icvos, "evaluate", "--model", "histogram", "--benchmark", tmp_path / "demo" / "benchmarks" / "demo", "--out", tmp_path / "run",
         "--limit-episodes", "2", cwd=tmp_path, env=clean,
     )  # fmt: skip
     assert "J&F" in evaluated
