@@ -105,8 +105,11 @@ class Engine:
     def encode(self, pixels: Tensor, *, top: bool = False) -> Encoded:
         """Encode (B, 3, S, S) normalised images by both encoders."""
         pixels = pixels.to(self.device)
+        # On the CPU large images go through one by one: together they only leave the caches.
+        batch = 1 if self.device.type == "cpu" and self.segmenter.image_size >= 512 else None
         with torch.no_grad():
-            return Encoded(self.model.extract(pixels, top=top), self.segmenter.encode(self.to_sam(pixels)))
+            sam = self.segmenter.encode(self.to_sam(pixels), batch=batch)
+            return Encoded(self.model.extract(pixels, top=top), sam)
 
     def supports(self, episodes: Sequence[Sequence[Support]]) -> SupportState:
         """Return the state of E episodes with the same number of supports; an image used twice is encoded once."""

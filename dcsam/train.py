@@ -337,7 +337,9 @@ class DCSamTask(TrainingTask):
 
     def export(self, model: nn.Module, path: Path) -> None:
         assert isinstance(model, TrainableDCSAM)
-        trained_sam = self.train_sam != "none" or self.data == "demo" or self.stage != "image"
+        # A SAM that came inside the checkpoint goes on inside it.
+        inside = "sam2" not in self.weights and "sam" not in self.weights
+        trained_sam = inside or self.train_sam != "none" or self.data == "demo" or self.stage != "image"
         metadata: dict[str, str] = {"stage": self.stage, "data": self.data, "train_sam": self.train_sam}
         sam2 = None
         if isinstance(model.sam, Sam2) and trained_sam:
