@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import shutil
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +15,7 @@ import numpy as np
 import pytest
 from board_runs import build, icvos, run
 
-from icvos.files import encode_mask
+from icvos.files import decode_mask, encode_mask
 
 Files = dict[str, bytes]
 
@@ -83,8 +84,6 @@ def raise_episode(files: Files) -> None:
 
 
 def swap_mask(files: Files) -> None:
-    from icvos.files import decode_mask
-
     name = next(n for n in files if n.startswith("masks/"))
     files[name] = encode_mask((decode_mask(files[name], name) == 0).astype(np.uint8))
 
@@ -264,7 +263,10 @@ def test_good_one_is_added_once(world: Path, tmp_path: Path, capsys: pytest.Capt
     assert (board / "demo-tiny/native/histogram@1.json").is_file()
     assert icvos(*add) == 2
     assert "--replace" in capsys.readouterr().err
-    assert icvos(*add, "--replace", "--reproduced", world / "run") == 0
+    assert icvos(*add, "--replace", "--reproduced", world / "run") == 2
+    assert "the submission itself" in capsys.readouterr().err
+    own = run(benchmark, tmp_path / "own")
+    assert icvos(*add, "--replace", "--reproduced", own) == 0
     assert "reproduced by maintainer" in capsys.readouterr().out
     assert icvos("leaderboard", "show", "--board", board, "--runs", world / "run", "--no-published") == 0
     # A run that was added stands in the table once.
@@ -306,6 +308,23 @@ def test_record_edited_on_the_board_is_noticed(world: Path, tmp_path: Path, caps
     capsys.readouterr()
     assert icvos("leaderboard", "show", "--board", board) == 2
     assert "its episodes give" in capsys.readouterr().err
+
+
+def test_masks_made_anywhere(world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    benchmark = world / "world/benchmarks/demo"
+    masks = tmp_path / "masks"
+    shutil.copytree(world / "run/masks", masks)
+    assert icvos("score", masks, "--benchmark", benchmark, "--model", "mine", "--out", tmp_path / "scored") == 0
+    assert icvos("submit", "pack", tmp_path / "scored", "--predictions", masks, "--out", tmp_path / "m.zip") == 0
+    capsys.readouterr()
+    assert icvos("submit", "check", tmp_path / "m.zip", "--benchmark", benchmark) == 0
+    assert "masks re-scored" in capsys.readouterr().out
+    # A mask that changed between scoring and packing is found out.
+    first = next(masks.rglob("*.png"))
+    first.write_bytes(encode_mask((decode_mask(first.read_bytes(), first) == 0).astype(np.uint8)))
+    assert icvos("submit", "pack", tmp_path / "scored", "--predictions", masks, "--out", tmp_path / "n.zip") == 0
+    assert icvos("submit", "check", tmp_path / "n.zip", "--benchmark", benchmark) == 2
+    assert "its masks give" in capsys.readouterr().err
 
 
 def test_few_shot_submission(world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

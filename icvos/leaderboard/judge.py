@@ -160,6 +160,8 @@ def reproduces(entry: Entry, own: Entry) -> list[str]:
             return [f"the maintainer's run is of another {what.replace('_', ' ')}"]
     if abs(entry.score - own.score) > SUMMARY_TOLERANCE:
         return [f"the maintainer's run scores {own.score:.2f}, the submission {entry.score:.2f}"]
+    if entry.records == own.records and entry.run.get("start") == own.run.get("start"):
+        return ["that is the submission itself, not another run"]
     mine = {row["id"]: row for row in own.records}
     for row in entry.records:
         for metric in ("J", "F"):
