@@ -102,6 +102,8 @@ def compare(a: ReportRun, b: ReportRun, *, replicates: int = 2000) -> Comparison
         samples = [few_shot_samples(rows, replicates=replicates) for rows in (ours, theirs)]
     else:
         samples = [video_samples(rows, ("J", "F"), replicates=replicates) for rows in (ours, theirs)]
+    if samples[0].units != samples[1].units:
+        raise UsageError("the runs name other videos for the same episodes", where=b.root, fix="evaluate both again")
     difference, interval = paired_difference(samples[0], samples[1])
     score = "mIoU" if a.image else "J&F"
     episodes = {name: (score_of(a.records[name]), score_of(b.records[name])) for name in a.records}

@@ -10,6 +10,7 @@ from typing import Any
 
 from icvos.errors import IcvosError, RunError
 from icvos.evaluation.records import RunFolder, read_result, read_run
+from icvos.leaderboard.form import check_form
 
 __all__ = ["CHECKED", "Entry", "find_runs", "read_entry"]
 
@@ -121,6 +122,7 @@ def read_entry(folder: Path, checked: str = "not added") -> Entry:
     """
     run, result = read_run(folder), read_result(folder)
     records = RunFolder(Path(folder), run).records()
+    check_form(run, result, records.values(), Path(folder))
     return Entry(run, result, tuple(records[name] for name in sorted(records)), checked, Path(folder))
 
 

@@ -12,6 +12,7 @@ from icvos.evaluation.records import COUNTS, NUMBERS, RESULT_SCHEMA, RUN_SCHEMA,
 from icvos.files import check_id, read_json, write_json
 from icvos.leaderboard.consistency import check_values, recompute
 from icvos.leaderboard.entry import CHECKED, Entry
+from icvos.leaderboard.form import check_form
 
 __all__ = ["RECORD_SCHEMA", "read_record", "record_of", "record_path", "write_record"]
 
@@ -93,4 +94,5 @@ def entry_of(record: Mapping[str, Any], path: Path) -> Entry:
         for name in (*NUMBERS, *COUNTS):
             if row.get(name) is not None and (isinstance(row[name], bool) or not isinstance(row[name], (int, float))):
                 raise RunError(f"{name} of episode {row['id']} is no number", where=path)
+    check_form(run, result, episodes, path)
     return Entry(run, result, tuple(episodes), str(record["checked"]), path)

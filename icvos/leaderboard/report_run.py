@@ -14,6 +14,7 @@ from icvos.errors import PredictionError, RunError, UsageError, did_you_mean
 from icvos.evaluation.predictions import FolderPredictions, Predictions, open_predictions
 from icvos.evaluation.protocols import PROTOCOLS, Protocol
 from icvos.evaluation.records import RunFolder, read_result, read_run
+from icvos.leaderboard.form import check_form
 
 __all__ = ["ReportRun", "Shown", "half_sum", "open_run", "score_of"]
 
@@ -148,6 +149,7 @@ def open_run(root: Path, *, benchmark: Path | None = None, masks: Path | None = 
     """
     run, result = read_run(root), read_result(root)
     records = RunFolder(Path(root), run).records()
+    check_form(run, result, records.values(), Path(root))
     name = result["protocol"].get("name")
     if name not in PROTOCOLS:
         raise RunError(f"the run's protocol is '{name}'", where=root, fix="use the icvos that made it")

@@ -1,0 +1,131 @@
+"""The form of a run's files, which strangers write: types, finite numbers, and text that a terminal can bear."""
+
+from __future__ import annotations
+
+import math
+import unicodedata
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from icvos.errors import RunError
+
+__all__ = ["check_form"]
+
+MAX_DEPTH, MAX_TEXT = 12, 20_000
+# Overrides of the direction of writing make a name look like another.
+TURNING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+# What an episode's record holds where it holds it at all.
+RECORD = {
+    "video": str, "source": str, "category_name": str, "query": str, "category": int, "draw": int, "fold": int,
+    "object": int, "supports": list,
+}  # fmt: skip
+LONG = frozenset({"error", "traceback"})
+
+
+def check_form(run: Mapping[str, Any], result: Mapping[str, Any], records: Iterable[Any], where: Path) -> None:
+    """Check what readers of a run rely on; ranges and contradictions are judged elsewhere.
+
+    Args:
+        run, result: ``run.json`` and ``result.json``, both objects with their parts.
+        records: Of the episodes.
+        where: The run's folder or a record's file.
+
+    Raises:
+        RunError: The first thing that is wrong.
+    """
+    problem = (
+        _clean(run, "run.json") or _clean(result, "result.json") or _model(run["model"]) or _names(result)
+        or _protocol(result) or _tables(result) or next(filter(None, map(_record, records)), None)
+    )  # fmt: skip
+    if problem:
+        raise RunError(f"the run is damaged: {problem}", where=where, fix="evaluate again")
+
+
+def _clean(value: Any, place: str, depth: int = 0) -> str | None:
+    """Return the first text or number within that no reader should have to bear."""
+    if depth > MAX_DEPTH:
+        return f"{place[:80]} is nested too deep"
+    if isinstance(value, str):
+        return _text(value, place)
+    if isinstance(value, float):
+        return None if math.isfinite(value) else f"{place} is {value}"
+    if isinstance(value, int):
+        return None if abs(value) < 2**63 else f"{place} is too large"
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            found = _text(str(key), f"a name in {place}") or _clean(inner, f"{place}, {key}", depth + 1)
+            if found:
+                return found
+    if isinstance(value, list):
+        return next(filter(None, (_clean(inner, place, depth + 1) for inner in value)), None)
+    return None
+
+
+def _text(text: str, place: str) -> str | None:
+    if len(text) > MAX_TEXT:
+        return f"{place} is a text of {len(text):,} letters"
+    if any(letter in TURNING or unicodedata.category(letter) in ("Cc", "Cs") for letter in text):
+        return f"{place} holds letters that are not to be printed"
+    return None
+
+
+def _model(model: Mapping[str, Any]) -> str | None:
+    for name in ("training_data", "training_categories"):
+        value = model.get(name)
+        if value is not None and not (isinstance(value, list) and all(isinstance(item, str) for item in value)):
+            return f"the model's {name.replace('_', ' ')} is no list of names"
+    for name in ("options", "weights"):
+        if not isinstance(model.get(name), (dict, type(None))):
+            return f"the model's {name} is no mapping"
+    for name in ("access", "paper", "licence", "source_sha256", "dtype", "kind"):
+        if not isinstance(model.get(name), (str, type(None))):
+            return f"the model's {name} is no text"
+    return None
+
+
+def _names(result: Mapping[str, Any]) -> str | None:
+    for part, name in (("model", "name"), ("model", "version"), ("benchmark", "name"), ("protocol", "name")):
+        value = result[part].get(name)
+        if not isinstance(value, str) or not 0 < len(value) <= 150:
+            return f"the {part}'s {name} is no name"
+    for name in ("version", "manifest_sha256"):
+        if not isinstance(result["benchmark"].get(name), (str, type(None))):
+            return f"the benchmark's {name} is no text"
+    return None
+
+
+def _protocol(result: Mapping[str, Any]) -> str | None:
+    for name in ("shots", "seed", "limit_episodes", "limit_frames"):
+        if not isinstance(result["protocol"].get(name), (int, type(None))):
+            return f"the protocol's {name} is no number"
+    for name in ("episodes", "failed"):
+        value = result["summary"].get(name)
+        if type(value) is not int or value < 0:
+            return f"the result's number of {name} is {value}"
+    return None
+
+
+def _tables(result: Mapping[str, Any]) -> str | None:
+    for part in ("per_category", "per_source", "per_video", "per_draw", "per_fold"):
+        table = result.get(part, {})
+        if not isinstance(table, dict):
+            return f"{part} is no table"
+        for key, row in table.items():
+            if not isinstance(row, dict):
+                return f"{part}, {key} is no row of figures"
+            for name, value in row.items():
+                if name == "undrawn" and isinstance(value, list):  # categories that no episode of the fold drew
+                    continue
+                if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float))):
+                    return f"{part}, {key}, {name} is no number"
+    return None
+
+
+def _record(record: Any) -> str | None:
+    if not isinstance(record, dict):
+        return "an episode's record is none"
+    for name, kind in RECORD.items():
+        if name in record and type(record[name]) is not kind:
+            return f"{name} of episode {record.get('id')} is not of its kind"
+    return _clean({key: value for key, value in record.items() if key not in LONG}, f"episode {record.get('id')}")
