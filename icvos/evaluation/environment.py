@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import platform
 import re
@@ -19,7 +20,7 @@ from icvos.evaluation.protocols import Protocol
 from icvos.evaluation.records import RUN_SCHEMA
 from icvos.files import file_sha256
 from icvos.models.interface import ImageModel, Model
-from icvos.models.registry import source_sha256
+from icvos.models.registry import option_types, source_sha256
 from icvos.version import __version__
 
 __all__ = ["commit", "describe_benchmark", "describe_device", "describe_model", "describe_run", "now", "safe_name"]
@@ -81,8 +82,13 @@ def _driver() -> str | None:
 
 
 def describe_model(model: Model, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what ``run.json`` says of a model: its declaration, options, source and weights, all hashed."""
+    """Return what ``run.json`` says of a model: its declaration, all options, source and weights, hashed.
+
+    Options that were not given stand with their defaults, so that a run is the same however it was started.
+    """
     info = type(model).info
+    defaults = {name: default for name, (_, default) in option_types(type(model)).items()}
+    effective = {name: value for name, value in {**defaults, **options}.items() if value is not inspect.Parameter.empty}
     return {
         "name": info.name,
         "version": info.version,
@@ -93,7 +99,7 @@ def describe_model(model: Model, options: Mapping[str, Any]) -> dict[str, Any]:
         "training_data": list(info.training_data),
         "training_categories": list(info.training_categories),
         "options": {key: value if isinstance(value, (int, float, bool, str)) or value is None else str(value)
-                    for key, value in sorted(options.items())},
+                    for key, value in sorted(effective.items())},
         "source_sha256": source_sha256(type(model)),
         "weights": {name: file_sha256(path) for name, path in sorted(model.weights.items())},
         "dtype": str(getattr(model, "dtype", "float32")).removeprefix("torch."),

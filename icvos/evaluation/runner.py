@@ -375,7 +375,7 @@ def evaluate(
     else:
         built = model
     place = None if out is None else Path(out)
-    known = options if options is not None else _options_of(built)
+    known = dict(options or {}) if isinstance(model, (str, type)) else _options_of(built)
     return run_model(built, opened, settings, out=place, settings=known, spec=spec)[1]
 
 
