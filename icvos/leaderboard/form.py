@@ -34,9 +34,11 @@ def check_form(run: Mapping[str, Any], result: Mapping[str, Any], records: Itera
     Raises:
         RunError: The first thing that is wrong.
     """
+    episodes = bool(result["per_draw"])
     problem = (
         _clean(run, "run.json") or _clean(result, "result.json") or _model(run["model"]) or _names(result)
-        or _protocol(result) or _tables(result) or next(filter(None, map(_record, records)), None)
+        or _protocol(result) or _tables(result)
+        or next(filter(None, (_record(record, episodes) for record in records)), None)
     )  # fmt: skip
     if problem:
         raise RunError(f"the run is damaged: {problem}", where=where, fix="evaluate again")
@@ -122,9 +124,17 @@ def _tables(result: Mapping[str, Any]) -> str | None:
     return None
 
 
-def _record(record: Any) -> str | None:
+def _record(record: Any, episodes: bool) -> str | None:
+    """Judge a record; ``episodes`` says that a video benchmark's are expected, not objects of label maps."""
     if not isinstance(record, dict):
         return "an episode's record is none"
+    if record.get("inter_fg") is not None:
+        needed: tuple[str, ...] = ("query", "category", "fold")
+    else:
+        needed = ("video", "category", "category_name", "draw") if episodes else ("video",)
+    for name in needed:
+        if name not in record:
+            return f"episode {record.get('id')} does not say its {name.replace('_', ' ')}"
     for name, kind in RECORD.items():
         if name in record and type(record[name]) is not kind:
             return f"{name} of episode {record.get('id')} is not of its kind"
