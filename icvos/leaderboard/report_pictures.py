@@ -98,7 +98,7 @@ def contact_sheet(run: ReportRun, picks: dict[str, list[str]]) -> np.ndarray:
 
 
 def overlay_video(run: ReportRun, name: str, path: Path, *, fps: float = 10.0, longest: int = 480) -> int:
-    """Write one episode as a webm (VP9, or VP8): the support beside each frame, and the errors in colour.
+    """Write one episode as a webm (VP8, or VP9): the support beside each frame, and the errors in colour.
 
     Returns:
         How many frames were written.
@@ -148,7 +148,7 @@ def _quiet() -> Iterator[None]:
 def _open_writer(path: Path, fps: float, shape: tuple[int, ...]) -> Any:
     import cv2
 
-    for code in ("VP90", "VP80"):
+    for code in ("VP80", "VP90"):  # VP8 encodes three times as fast here, at the same error
         with _quiet():
             writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*code), fps, (shape[1], shape[0]))
         if writer.isOpened():
