@@ -214,3 +214,15 @@ def test_render_is_deterministic(runs: Path, tmp_path: Path, suffix: str) -> Non
     for name in ("a", "b"):
         assert icvos("leaderboard", "render", tmp_path / f"{name}.{suffix}", "--runs", runs) == 0
     assert (tmp_path / f"a.{suffix}").read_bytes() == (tmp_path / f"b.{suffix}").read_bytes()
+
+
+def test_reported_and_checked_figures_stand_apart(runs: Path) -> None:
+    first, second = read_entry(runs / "demo/histogram"), read_entry(runs / "demo/empty")
+    reported = Entry(first.run, first.result, first.records, "self-reported", first.where)
+    checked = [Entry(e.run, e.result, e.records, how, e.where)
+               for e, how in ((second, "masks re-scored"), (first, "reproduced by maintainer"))]  # fmt: skip
+    tables = build_tables([reported, *checked], published=False)
+    assert [{entry.checked for entry in table.entries} for table in tables] == [
+        {"masks re-scored", "reproduced by maintainer"}, {"self-reported"}
+    ]  # fmt: skip
+    assert "as reported" in tables[1].title and tables[1].standings[0].text == "1"

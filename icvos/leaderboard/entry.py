@@ -89,12 +89,13 @@ class Entry:
         return float(value) if isinstance(value, (int, float)) and math.isfinite(value) else None
 
     @property
-    def group(self) -> tuple[str, str, str, str, int]:
-        """What rows must share to stand in one table: benchmark, its version and hash, protocol, shots."""
+    def group(self) -> tuple[str, str, str, str, int, bool]:
+        """What rows must share to stand in one table: benchmark, its version and hash, protocol, shots, and whether
+        the figures are as their authors reported them. Reported and checked figures never stand in one column."""
         benchmark = self.result["benchmark"]
         return (
             self.benchmark, str(benchmark.get("version")), str(benchmark.get("manifest_sha256")), self.protocol,
-            self.shots,
+            self.shots, self.checked == "self-reported",
         )  # fmt: skip
 
     @property
@@ -155,9 +156,9 @@ def _folders(root: Path, depth: int) -> Iterator[Path]:
                 yield from _folders(child, depth - 1)
 
 
-def grouped(entries: Sequence[Entry]) -> dict[tuple[str, str, str, str, int], list[Entry]]:
+def grouped(entries: Sequence[Entry]) -> dict[tuple[str, str, str, str, int, bool], list[Entry]]:
     """Return entries by table, tables sorted."""
-    out: dict[tuple[str, str, str, str, int], list[Entry]] = {}
+    out: dict[tuple[str, str, str, str, int, bool], list[Entry]] = {}
     for entry in entries:
         out.setdefault(entry.group, []).append(entry)
     return dict(sorted(out.items()))
