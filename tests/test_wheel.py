@@ -52,8 +52,9 @@ def test_wheel_installs_and_runs_in_a_clean_environment(tmp_path: Path) -> None:
     run(icvos, "build-data", "demo", "--size", "tiny", "--out", tmp_path / "demo", cwd=tmp_path, env=clean)
     found = run(python, "-c", "import icvos, cli; print(icvos.__file__, cli.__file__)", cwd=tmp_path, env=clean)
     assert str(ROOT) not in found
+    bench = tmp_path / "demo" / "benchmarks" / "demo"
     evaluated = run(
-        icvos, "evaluate", "--model", "histogram", "--benchmark", tmp_path / "demo" / "benchmarks" / "demo", "--out", tmp_path / "run",
+        icvos, "evaluate", "--model", "histogram", "--benchmark", bench, "--out", tmp_path / "run",
         "--limit-episodes", "2", cwd=tmp_path, env=clean,
     )  # fmt: skip
     assert "J&F" in evaluated
