@@ -12,6 +12,13 @@ forward, backward and the optimiser's step, and for the cache the reading of its
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
+# A file beside this one has the package's name, and python puts this folder first.
+sys.path = [place for place in sys.path if Path(place).resolve() != Path(__file__).resolve().parent]
+
+# ruff: noqa: E402
 import argparse
 import json
 import platform
@@ -19,7 +26,6 @@ import tempfile
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from pathlib import Path
 from statistics import median
 from typing import Any
 
