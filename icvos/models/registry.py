@@ -142,7 +142,7 @@ def option_types(cls: type) -> dict[str, tuple[Any, Any]]:
         function = vars(base)["__init__"]
         try:
             hints = typing.get_type_hints(function)
-        except Exception:
+        except Exception:  # annotations that name what is not importable here: options are read as text then
             hints = {}
         passes_on = False
         for name, parameter in inspect.signature(function).parameters.items():
