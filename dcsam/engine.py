@@ -23,7 +23,7 @@ from icvos.foundation.segmenter import ImageFeatures, PromptableSegmenter
 from icvos.foundation.tracker import Prompt, Tracker, TrackerOptions
 from icvos.types import Support, Video
 
-__all__ = ["Encoded", "Engine"]
+__all__ = ["Encoded", "Engine", "Fitted"]
 
 # ImageNet's mean and deviation on [0, 1], which are SAM's too (fact Q14).
 MEAN = (0.485, 0.456, 0.406)
@@ -44,6 +44,19 @@ class Encoded:
     def fused(self) -> SamFeatures:
         """SAM's features as the prompt generator takes them."""
         return SamFeatures(self.sam.embedding, self.sam.high_res)
+
+
+class Fitted:
+    """Supports of B episodes, encoded when they are first used.
+
+    Attributes:
+        episodes: The sets of supports, of the same number each.
+        state: What the prompt generator made of them, once it has.
+    """
+
+    def __init__(self, episodes: Sequence[Sequence[Support]]) -> None:
+        self.episodes = episodes
+        self.state: SupportState | None = None
 
 
 class Engine:
@@ -72,6 +85,7 @@ class Engine:
             raise UsageError(f"this DC-SAM's prompts have {model.config.width} channels, SAM's {segmenter.embed_dim}")
         self.model, self.segmenter, self.precision, self.ahead = model, segmenter, precision, ahead
         self.size = model.config.image_size
+        self._mean, self._std = (torch.tensor(values, device=segmenter.device)[:, None, None] for values in (MEAN, STD))
 
     @property
     def device(self) -> torch.device:
@@ -84,16 +98,28 @@ class Engine:
             return torch.autocast(self.device.type, dtype=torch.bfloat16)
         return nullcontext()
 
+    def compile(self) -> None:
+        """Compile the blocks of SAM's encoder: alike blocks share their code, so that this takes a minute, not many."""
+        dynamo = torch._dynamo.config
+        # One code object serves all blocks; each width, window and batch size counts as a recompilation of it.
+        dynamo.recompile_limit = max(dynamo.recompile_limit, 64)  # type: ignore[attr-defined]
+        for block in self.segmenter.encoder_blocks():
+            block.compile(dynamic=False)
+
     # ------------------------------------------------------------------------------------------------------ images
 
     def pixels(self, image: np.ndarray) -> Tensor:
-        """Return (H, W, 3) uint8 RGB as (1, 3, S, S) float on the CPU: squashed by Pillow's bilinear, normalised."""
+        """Return (H, W, 3) uint8 RGB as (1, S, S, 3) uint8 on the CPU, squashed by Pillow's bilinear."""
         if image.shape[:2] != (self.size, self.size):
             from PIL import Image
 
             image = np.array(Image.fromarray(image).resize((self.size, self.size), Image.Resampling.BILINEAR))
-        values = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None].float() / 255
-        return (values - values.new_tensor(MEAN)[:, None, None]) / values.new_tensor(STD)[:, None, None]
+        return torch.from_numpy(np.array(image))[None]
+
+    def normalised(self, pixels: Tensor) -> Tensor:
+        """Return (B, S, S, 3) uint8 as (B, 3, S, S) float on the device, normalised."""
+        values = pixels.to(self.device, non_blocking=True).permute(0, 3, 1, 2).float() / 255
+        return (values - self._mean) / self._std
 
     def to_sam(self, pixels: Tensor) -> Tensor:
         """Return (B, 3, S, S) at SAM's size: bilinear with aligned corners, as the public code enlarges."""
@@ -103,16 +129,22 @@ class Engine:
         return F.interpolate(pixels, (side, side), mode="bilinear", align_corners=True)
 
     def encode(self, pixels: Tensor, *, top: bool = False) -> Encoded:
-        """Encode (B, 3, S, S) normalised images by both encoders."""
-        pixels = pixels.to(self.device)
+        """Encode (B, S, S, 3) uint8 images by both encoders."""
+        values = self.normalised(pixels)
         # On the CPU large images go through one by one: together they only leave the caches.
         batch = 1 if self.device.type == "cpu" and self.segmenter.image_size >= 512 else None
         with torch.no_grad():
-            sam = self.segmenter.encode(self.to_sam(pixels), batch=batch)
-            return Encoded(self.model.extract(pixels, top=top), sam)
+            sam = self.segmenter.encode(self.to_sam(values), batch=batch)
+            return Encoded(self.model.extract(values, top=top), sam)
 
     def supports(self, episodes: Sequence[Sequence[Support]]) -> SupportState:
         """Return the state of E episodes with the same number of supports; an image used twice is encoded once."""
+        return self._together(episodes, None)[0]
+
+    def _together(
+        self, episodes: Sequence[Sequence[Support]], image: np.ndarray | None
+    ) -> tuple[SupportState, Encoded | None]:
+        """Encode supports, and a query image with them, as one batch."""
         shots = len(episodes[0])
         places: dict[int, int] = {}
         unique: list[Support] = []
@@ -120,12 +152,14 @@ class Engine:
             if id(support.image) not in places:
                 places[id(support.image)] = len(unique)
                 unique.append(support)
-        encoded = self.encode(torch.cat([self.pixels(support.image) for support in unique]))
+        images = [support.image for support in unique] + ([] if image is None else [image])
+        encoded = self.encode(torch.cat([self.pixels(each) for each in images]))
         flat = [support for episode in episodes for support in episode]
         order = torch.tensor([places[id(support.image)] for support in flat], device=self.device)
         masks = torch.cat([self._mask(support.mask) for support in flat])
         chosen = encoded[order]
-        return self.model.encode_supports(chosen.backbone, masks, chosen.fused, shots=shots)
+        state = self.model.encode_supports(chosen.backbone, masks, chosen.fused, shots=shots)
+        return state, None if image is None else encoded[torch.tensor([len(unique)], device=self.device)]
 
     def _mask(self, mask: np.ndarray) -> Tensor:
         """Return (1, S, S) float {0, 1}: nearest pixel, as the public code resizes masks."""
@@ -164,10 +198,17 @@ class Engine:
         """Return the final prompts as SAM's sparse tokens, (B, 2N, C)."""
         return self.model.tokens(output.prompts, self.segmenter.point_embeddings)
 
-    def segment_image(self, support: SupportState, image: np.ndarray) -> tuple[Tensor, Output, Encoded]:
-        """Return (B, 1, H, W) logits at the image's size for B sets of supports, and what led to them."""
-        encoded = self.encode(self.pixels(image), top=True)
-        output = self.prompts(support, self.query(encoded), encoded.sam, video=False)
+    def segment_image(self, fitted: Fitted, image: np.ndarray) -> tuple[Tensor, Output, Encoded]:
+        """Return (B, 1, H, W) logits at the image's size for B sets of supports, and what led to them.
+
+        The first image that supports are used on is encoded with them, as one batch.
+        """
+        if fitted.state is None:
+            fitted.state, encoded = self._together(fitted.episodes, image)
+        else:
+            encoded = self.encode(self.pixels(image), top=True)
+        assert encoded is not None
+        output = self.prompts(fitted.state, self.query(encoded), encoded.sam, video=False)
         logits = self._decoder(encoded.sam, align=True)(self.tokens(output))
         size = (image.shape[0], image.shape[1])
         if tuple(logits.shape[-2:]) != size:
@@ -212,7 +253,7 @@ class Engine:
             # The frames themselves are read here: the video may belong to this thread.
             waiting = pool.submit(prepare, block) if (block := list(islice(stream, self.ahead))) else None
             while waiting is not None:
-                pixels = waiting.result().to(self.device, non_blocking=cuda)
+                pixels = self.normalised(waiting.result())
                 block = list(islice(stream, self.ahead))
                 waiting = pool.submit(prepare, block) if block else None
                 with torch.no_grad(), self.autocast():

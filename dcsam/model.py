@@ -15,7 +15,7 @@ or all of it by ``model(support, query, decode=…)``. No method changes its arg
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -27,6 +27,7 @@ from dcsam.prompts import PromptDecoder
 from dcsam.states import Prompts, QueryState, SamFeatures, SupportState
 from icvos.errors import ModelError, UsageError
 from icvos.foundation.backbones import BackboneFeatures, LayeredBackbone, create_backbone
+from icvos.foundation.bottleneck import fold_norms
 from icvos.foundation.prior import prior_mask
 
 __all__ = ["DCSAM", "Output"]
@@ -149,6 +150,19 @@ class DCSAM(nn.Module):
             return self.backbone.top(features, mask)
         return LayeredBackbone.top(self, features, mask)  # type: ignore[arg-type]
 
+    @torch.no_grad()
+    def tops(self, features: BackboneFeatures, masks: Sequence[Tensor]) -> list[Tensor]:
+        """Return ``top`` for each of several masks; places outside a mask may hold anything."""
+        if not self.layered:
+            return self.backbone.tops(features, masks)
+        return LayeredBackbone.tops(self, features, masks)  # type: ignore[arg-type]
+
+    def fold_backbone(self) -> None:
+        """Fold the frozen backbone's norms into its convolutions, for inference: faster, other keys, no way back."""
+        for module in self.backbone_modules():
+            fold_norms(module)
+            module.to(memory_format=torch.channels_last)
+
     # ---- one image ---------------------------------------------------------------------------------------------------
 
     def encode_query(self, features: BackboneFeatures, sam: SamFeatures | None = None) -> QueryState:
@@ -173,15 +187,18 @@ class DCSAM(nn.Module):
         projected, fused = self._embed(features, sam)
         grid = features.deep.shape[-2:]
         mask = _to_grid(masks, grid).to(projected.dtype)
-        states: list[tuple[Tensor, Tensor, Tensor]] = []
-        for side in (mask, 1 - mask) if self.config.negative else (mask,):
+        sides = (mask, 1 - mask) if self.config.negative else (mask,)
+        prototypes, merged = [], []
+        for negative, side in enumerate(sides):
             prototype = _prototype(projected, side)
-            merged = self._merge(projected, prototype, fused, side, negative=bool(states))
-            states.append(
-                (prototype.unflatten(0, (-1, shots)), merged.unflatten(0, (-1, shots)), self.top(features, side))
-            )
-        prototypes, merged_sides, tops = zip(*states)
-        return SupportState(mask.unflatten(0, (-1, shots)).squeeze(2), prototypes, merged_sides, tops)
+            merged.append(self._merge(projected, prototype, fused, side, negative=bool(negative)))
+            prototypes.append(prototype)
+        return SupportState(
+            mask.unflatten(0, (-1, shots)).squeeze(2),
+            tuple(x.unflatten(0, (-1, shots)) for x in prototypes),
+            tuple(x.unflatten(0, (-1, shots)) for x in merged),
+            tuple(self.tops(features, sides)),
+        )
 
     def _embed(self, features: BackboneFeatures, sam: SamFeatures | None) -> tuple[Tensor, Tensor | None]:
         grid = features.deep.shape[-2:]

@@ -82,8 +82,11 @@ def open_engine(
     variant: Variant | None = None,
     precision: str = "fp32",
     ahead: int = 1,
+    fold: bool = True,
 ) -> Engine:
     """Open a DC-SAM from ``weights``: ``dcsam``, and ``sam2`` or ``sam`` where the checkpoint holds none.
+
+    ``fold``: fold the backbone's norms into its convolutions, which is faster; not for what goes into training mode.
 
     Raises:
         UsageError: A SAM is missing or of the wrong version.
@@ -95,4 +98,7 @@ def open_engine(
     for module in (segmenter, model):
         module.requires_grad_(False)
     # Weights stored in half precision compute in single.
-    return Engine(model.to(torch.float32), segmenter.to(torch.float32), precision=precision, ahead=ahead)
+    model, segmenter = model.to(torch.float32), segmenter.to(torch.float32)
+    if fold:
+        model.fold_backbone()
+    return Engine(model, segmenter, precision=precision, ahead=ahead)

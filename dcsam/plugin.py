@@ -30,7 +30,7 @@ class DCSam(VideoModel, ImageModel):
             checkpoint's own, which is ``reference`` for a published one.
         precision: ``fp32``, ``bf16`` (autocast), or ``auto``: bf16 on CUDA.
         ahead: Video frames encoded together; 0 chooses 1 on the CPU and 8 on CUDA.
-        compile: Compile SAM's image encoder with torch.compile (pays over many frames).
+        compile: Compile the blocks of SAM's image encoder with torch.compile (pays over many frames).
         train_mode: Repeat the public video evaluation, which never leaves training mode (fact Q10): dropout, batch
             statistics; results are stochastic.
     """
@@ -68,14 +68,11 @@ class DCSam(VideoModel, ImageModel):
         chosen = ("bf16" if cuda else "fp32") if precision == "auto" else precision
         self.engine = open_engine(
             self.weights, device=device, variant=None if variant == "auto" else variant, precision=chosen,
-            ahead=ahead or (8 if cuda else 1),
+            ahead=ahead or (8 if cuda else 1), fold=not train_mode,
         )  # fmt: skip
         self.dtype = {"bf16": "bfloat16", "fp32": "float32"}[chosen]
         if compile:
-            import torch
-
-            encoder: Any = self.engine.segmenter
-            encoder.encode_batch = torch.compile(encoder.encode_batch)
+            self.engine.compile()
         if train_mode:
             import torch.nn as nn
 
@@ -122,13 +119,12 @@ class DCSam(VideoModel, ImageModel):
     # ------------------------------------------------------------------------------------------------------- image
 
     def fit(self, supports: Sequence[Support], *, seed: int) -> Any:
-        import torch
+        from dcsam.engine import Fitted
 
         self._check(supports)
         if not any(support.mask.any() for support in supports):
             return None
-        with torch.no_grad(), self.engine.autocast():
-            return self.engine.supports([supports])
+        return Fitted([list(supports)])
 
     def predict(self, fitted: Any, image: np.ndarray) -> Prediction:
         import torch

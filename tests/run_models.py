@@ -11,7 +11,7 @@ from icvos import ImageModel, ModelInfo, Prediction, VideoModel
 """
 
 # Redness against the support's thing, with noise that the seed decides: every episode and seed gives another result.
-RED = '''
+RED = """
 class Red(VideoModel):
     info = ModelInfo(name="red", version="1")
 
@@ -25,10 +25,10 @@ class Red(VideoModel):
         for frame in video:
             time.sleep(self.nap)
             yield (frame[..., 0] > level - 60) ^ (generator.random(frame.shape[:2]) < self.noise)
-'''
+"""
 
 # The same in one pass over the video, with noise from the global stream: results depend on who runs together.
-TOGETHER = '''
+TOGETHER = """
 class Together(VideoModel):
     info = ModelInfo(name="together", version="1")
 
@@ -44,9 +44,9 @@ class Together(VideoModel):
         for frame in video:
             time.sleep(self.nap)
             yield [(frame[..., 0] > 150) ^ (np.random.random(frame.shape[:2]) < 0.1) for _ in episodes]
-'''
+"""
 
-IMAGE = '''
+IMAGE = """
 class Red(ImageModel):
     info = ModelInfo(name="red-image", version="1")
 
@@ -63,10 +63,10 @@ class Red(ImageModel):
         if self.fail == "raise":
             raise RuntimeError("no idea")
         return image[..., 0] > fitted - 60
-'''
+"""
 
 # The first episode that is run is broken in one way; every other one is good.
-BROKEN = '''
+BROKEN = """
 class Broken(VideoModel):
     info = ModelInfo(name="broken", version="1")
 
@@ -106,7 +106,7 @@ class Broken(VideoModel):
     def dies(self, good): os._exit(9)
     def killed(self, good): os.kill(os.getpid(), 9)
     def hangs(self, good): time.sleep(600)
-'''
+"""
 
 
 def write_model(folder: Path, source: str, name: str = "my_method.py") -> str:

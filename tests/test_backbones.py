@@ -11,6 +11,7 @@ from conftest import shared
 
 from icvos.errors import UsageError, WeightsError
 from icvos.foundation.backbones import BackboneFeatures, create_backbone, load_backbone
+from icvos.foundation.bottleneck import Bottleneck, all_bottlenecks, fold_norms, masked_bottlenecks
 from icvos.foundation.prior import prior_mask
 
 TINY = {"width": 24, "depth": 6, "heads": 2, "patch": 14, "pretrain_size": 56}
@@ -231,3 +232,47 @@ def test_prior_mask_finds_itself_and_nothing_in_an_empty_mask() -> None:
     assert not prior_mask(features, features, torch.zeros(1, 1, 6, 6)).any()
     with pytest.raises(UsageError):
         prior_mask(features, features[:0], torch.zeros(0, 1, 6, 6))
+
+
+@pytest.mark.parametrize("folded", [False, True], ids=["norms", "folded"])
+def test_masked_bottlenecks_are_the_layer_inside_the_mask(folded: bool) -> None:
+    torch.manual_seed(0)
+    layer = torch.nn.Sequential(
+        Bottleneck(6, 4, stride=1, dilation=2, project=True), Bottleneck(16, 4, stride=1, dilation=3, project=False)
+    )
+    for norm in (module for module in layer.modules() if isinstance(module, torch.nn.BatchNorm2d)):
+        for values in (norm.running_mean, norm.weight.data, norm.bias.data):
+            values.normal_()
+    layer.eval().requires_grad_(False)
+    maps = torch.randn(4, 6, 17, 19)
+    masks = torch.zeros(4, 1, 17, 19)
+    masks[0, 0, 7:9, 8] = 1  # in the middle; 1: nothing; 2: everything; 3: at two borders
+    masks[2] = 1
+    masks[3, 0, 0, 18] = 1
+    wanted = [layer(maps * side) * side for side in (masks, 1 - masks)]
+    if folded:
+        fold_norms(layer)
+        assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in layer.modules())
+    assert all_bottlenecks(layer)
+    found = masked_bottlenecks(layer, maps, [masks, 1 - masks])
+    for side, mine, theirs in zip((masks, 1 - masks), found, wanted, strict=True):
+        torch.testing.assert_close(mine * side, theirs, atol=1e-5, rtol=1e-5)
+    assert not found[0][1].any()
+    torch.testing.assert_close(masked_bottlenecks(layer, maps, [masks])[0] * masks, wanted[0], atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["resnet50", "vgg16_bn", "compact"])
+def test_folded_norms_change_rounding_only(name: str) -> None:
+    torch.manual_seed(0)
+    backbone = create_backbone(name)
+    for norm in (module for module in backbone.modules() if isinstance(module, torch.nn.BatchNorm2d)):
+        norm.running_mean.normal_(std=0.1)
+        norm.running_var.uniform_(0.5, 1.5)
+    image = torch.randn(1, 3, 64, 64)
+    plain = backbone(image, top=True)
+    fold_norms(backbone)
+    folded = backbone(image, top=True)
+    for mine, theirs in ((folded.middle, plain.middle), (folded.deep, plain.deep), (folded.top, plain.top)):
+        assert mine is not None and theirs is not None
+        assert float((mine - theirs).abs().max()) <= 1e-4 * float(theirs.abs().max())
+    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in backbone.modules())

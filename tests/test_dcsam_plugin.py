@@ -99,13 +99,17 @@ def test_evaluation_reaches_each_stage_once(weights: dict[str, Path], monkeypatc
     model = DCSam(weights=weights)
     calls: list[str] = []
     generator = model.engine.model
-    for name in ("first_stage", "second_stage"):
+    for name in ("forward", "first_stage", "second_stage"):
         inner = getattr(generator, name)
         monkeypatch.setattr(
             generator, name, lambda *a, _name=name, _inner=inner, **k: calls.append(_name) or _inner(*a, **k)
         )
     list(model.segment([support()], Clip(4), seed=0))
-    assert calls == ["first_stage", "second_stage"]
+    # ``forward`` is the call that tests/test_parity.py feeds the reference's arrays.
+    assert calls == ["forward", "first_stage", "second_stage"]
+    calls.clear()
+    model.predict(model.fit([support()], seed=0), Clip(1)[0])
+    assert calls == ["forward", "first_stage", "second_stage"]
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (37, 400), (2160, 3840)], ids=str)
@@ -160,3 +164,19 @@ def test_memory_is_flat(weights: dict[str, Path]) -> None:
             gc.collect()
             held[index] = sum(o.numel() * o.element_size() for o in gc.get_objects() if type(o) is torch.Tensor)
     assert held[399] <= 1.05 * held[39]
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("compiled", [False, True], ids=["eager", "compiled"])
+def test_gpu_memory_is_flat_and_masks_are_those_of_the_cpu(weights: dict[str, Path], compiled: bool) -> None:
+    """Peak memory over 400 frames is that over 40, within 5 %."""
+    model = DCSam(weights=weights, device="cuda", precision="fp32", compile=compiled)
+    stream = model.segment([support()], Clip(400), seed=0)
+    masks = [next(stream).cpu() for _ in range(40)]
+    early = torch.cuda.max_memory_allocated()
+    torch.cuda.reset_peak_memory_stats()
+    assert sum(1 for _ in stream) == 360
+    assert torch.cuda.max_memory_allocated() <= 1.05 * early
+    on_cpu = DCSam(weights=weights).segment([support()], Clip(400), seed=0)
+    for mine, theirs in zip(masks[:5], on_cpu):
+        assert float((mine != theirs).float().mean()) < 0.005

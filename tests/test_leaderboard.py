@@ -116,9 +116,7 @@ def test_figures_are_those_of_the_result(runs: Path) -> None:
     assert row["J&F visible"] == (result["J_visible"] + result["F_visible"]) / 2
 
 
-def test_broken_run_is_named_and_the_rest_shown(
-    runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_broken_run_is_named_and_the_rest_shown(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     import shutil
 
     shutil.copytree(runs / "demo", tmp_path / "runs")

@@ -19,7 +19,7 @@ from dcsam.config import DCSAMConfig
 from dcsam.loss import segmentation_loss
 from dcsam.model import DCSAM
 from dcsam.prompts import PromptDecoder
-from dcsam.states import SamFeatures
+from dcsam.states import QueryState, SamFeatures, SupportState
 from icvos.foundation.backbones import BackboneFeatures
 from icvos.foundation.prior import prior_mask
 
@@ -137,6 +137,28 @@ def build(name: str, queries: int, *, real: bool) -> DCSAM:
     return fill(model, () if real else ("layer0", "layer1", "layer2", "layer3"))
 
 
+def plugins_call(model: DCSAM, support: SupportState, query: QueryState, d: dict, sides: set[str]) -> dict[str, Tensor]:
+    """Both stages by the one call that the plugin makes (``Engine.prompts``), the fixture's mask decoded between them.
+
+    With SAM 1 this is the path with prompts moved in place, where the fixture holds it.
+    """
+    kind = "_inplace" if model.config.sam == 1 and "in_pe_pos" in d else ""
+    if f"pos2{kind}" not in sides:
+        return {}
+    points = (d["in_pe_neg"], d["in_pe_pos"]) if kind else (torch.zeros(256), torch.zeros(256))
+    mask = d["in_pre_mask"].float().reshape(len(query), 1, *d["in_pre_mask"].shape[-2:])
+    asked = []
+
+    def decode(tokens: Tensor) -> Tensor:
+        asked.append(tokens)
+        return mask - 0.5
+
+    output = model(support, query, decode=decode, point_embeddings=points)
+    assert len(asked) == 1
+    near("pos1", output.first.positive, d["out_pos1"], 1e-3)
+    return {f"pos2{kind}": output.prompts.positive, f"neg2{kind}": output.prompts.negative}
+
+
 def check_generator(d: dict, name: str, *, real: bool = False) -> None:
     tight = 1e-3 if real else 1e-4
     model = build(name, d["out_pos1"].shape[1], real=real)
@@ -175,6 +197,7 @@ def check_generator(d: dict, name: str, *, real: bool = False) -> None:
         moved = model.inserted(first, (d["in_pe_neg"], d["in_pe_pos"]))
         second = model.second_stage(support, query, moved, d["in_pre_mask"])
         seen.update(pos2_inplace=second.positive, neg2_inplace=second.negative)
+    seen.update(plugins_call(model, support, query, d, sides={"pos2", "pos2_inplace"} & {k[4:] for k in d}))
     for key in d:
         if key.startswith("out_") and not key.startswith("out_query_layer"):
             near(key, seen[key.removeprefix("out_")], d[key], tight)

@@ -7,13 +7,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from icvos.errors import UsageError, WeightsError, did_you_mean
+from icvos.foundation.bottleneck import Bottleneck, all_bottlenecks, masked_bottlenecks
 
 __all__ = [
     "BACKBONES",
@@ -67,6 +69,10 @@ class Backbone(nn.Module):
         """Return (B, C4, h4, w4) top features, of what lies in ``mask`` (B, 1, h, w) alone where that is possible."""
         raise NotImplementedError
 
+    def tops(self, features: BackboneFeatures, masks: Sequence[Tensor]) -> list[Tensor]:
+        """Return ``top`` for each of several masks (B, 1, h, w). Only places inside a mask are sure to hold a value."""
+        return [self.top(features, mask) for mask in masks]
+
 
 class LayeredBackbone(Backbone):
     """A convolutional backbone as five modules, ``layer0`` to ``layer4``; the names are those of the checkpoints."""
@@ -95,29 +101,14 @@ class LayeredBackbone(Backbone):
         deep = features.deep if mask is None else features.deep * mask.to(features.deep.dtype)
         return self.layer4(deep)
 
-
-class _Bottleneck(nn.Module):
-    def __init__(self, inside: int, width: int, *, stride: int, dilation: int, project: bool) -> None:
-        super().__init__()
-        outside = 4 * width
-        self.conv1 = nn.Conv2d(inside, width, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(width)
-        self.conv2 = nn.Conv2d(width, width, 3, stride, padding=dilation, dilation=dilation, bias=False)
-        self.bn2 = nn.BatchNorm2d(width)
-        self.conv3 = nn.Conv2d(width, outside, 1, bias=False)
-        self.bn3 = nn.BatchNorm2d(outside)
-        self.relu = nn.ReLU(inplace=True)
-        self.downsample = (
-            nn.Sequential(nn.Conv2d(inside, outside, 1, stride, bias=False), nn.BatchNorm2d(outside))
-            if project
-            else None
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        kept = x if self.downsample is None else self.downsample(x)
-        x = self.relu(self.bn1(self.conv1(x)))
-        x = self.relu(self.bn2(self.conv2(x)))
-        return self.relu(self.bn3(self.conv3(x)) + kept)
+    def tops(self, features: BackboneFeatures, masks: Sequence[Tensor]) -> list[Tensor]:
+        """See ``Backbone``; bottlenecks share what does not depend on the mask, and leave out what cannot be seen."""
+        if features.deep.device.type != "cpu":
+            deep = torch.cat([features.deep * mask.to(features.deep.dtype) for mask in masks])
+            return list(self.layer4(deep).split(len(features.deep)))
+        if all_bottlenecks(self.layer4):
+            return masked_bottlenecks(self.layer4, features.deep, masks)
+        return [LayeredBackbone.top(self, features, mask) for mask in masks]
 
 
 def _convolutions(plan: tuple[int | str, ...], inside: int, *, bias: bool) -> tuple[nn.Sequential, int]:
@@ -148,7 +139,7 @@ def _resnet(blocks: tuple[int, int, int, int]) -> LayeredBackbone:
         stage = []
         for number in range(count):
             first = number == 0
-            stage.append(_Bottleneck(inside, width, stride=stride if first else 1, dilation=dilation, project=first))
+            stage.append(Bottleneck(inside, width, stride=stride if first else 1, dilation=dilation, project=first))
             inside = 4 * width
         layers.append(nn.Sequential(*stage))
     return LayeredBackbone(tuple(layers), (512, 1024))

@@ -13,6 +13,9 @@ from icvos.errors import UsageError
 
 __all__ = ["prior_mask"]
 
+#: Places of a support that are compared at once on the CPU.
+BLOCK = 512
+
 
 def prior_mask(query: Tensor, support: Tensor, mask: Tensor, *, eps: float = 1e-7) -> Tensor:
     """Return the mean over supports of the greatest cosine to any place of the masked support.
@@ -41,28 +44,33 @@ def prior_mask(query: Tensor, support: Tensor, mask: Tensor, *, eps: float = 1e-
         weight = mask.to(query.dtype)
         if weight.shape[-2:] != support.shape[-2:]:
             weight = F.interpolate(weight, support.shape[-2:], mode="bilinear", align_corners=True)
-        masked = (support * weight).unflatten(0, (batch, shots)).flatten(3)
         flat = query.flatten(2)
         norm = flat.norm(dim=1, keepdim=True)
         total = torch.zeros_like(norm)
         # A support at a time: the products of all at once would be n * (h * w)^2 floats a query.
-        places = (weight != 0).unflatten(0, (batch, shots)).flatten(2).unbind(1)
-        for shot, inside in zip(masked.unbind(1), places, strict=True):
+        shown = support.unflatten(0, (batch, shots)).flatten(3).unbind(1)
+        weights = weight.unflatten(0, (batch, shots)).flatten(3).unbind(1)
+        for shot, inside in zip(shown, weights, strict=True):
             if query.device.type == "cpu":
-                greatest = [_greatest(*sample, eps) for sample in zip(shot, flat, norm, inside, strict=True)]
+                greatest = [_greatest(*sample, eps) for sample in zip(shot, inside, flat, norm, strict=True)]
                 total = total + torch.stack(greatest)
                 continue
-            product = shot.transpose(1, 2) @ flat
-            cosine = product / (shot.norm(dim=1).unsqueeze(2) @ norm + eps)
+            masked = shot * inside
+            product = masked.transpose(1, 2) @ flat
+            cosine = product / (masked.norm(dim=1).unsqueeze(2) @ norm + eps)
             total = total + cosine.amax(dim=1, keepdim=True)
         return (total / shots).unflatten(2, query.shape[-2:])
 
 
-def _greatest(support: Tensor, query: Tensor, norm: Tensor, inside: Tensor, eps: float) -> Tensor:
-    """Return (1, Q) the greatest cosine of (C, Q) to any of (C, P) places; those outside are 0 and cost nothing."""
-    chosen = support[:, inside]
-    if not chosen.shape[1]:
-        return torch.zeros_like(norm)
-    product = chosen.transpose(0, 1) @ query
-    greatest = (product / (chosen.norm(dim=0).unsqueeze(1) @ norm + eps)).amax(dim=0, keepdim=True)
-    return greatest if chosen.shape[1] == support.shape[1] else greatest.clamp(min=0)
+def _greatest(support: Tensor, weight: Tensor, query: Tensor, norm: Tensor, eps: float) -> Tensor:
+    """Return (1, Q) the greatest cosine of (C, Q) to any of (C, P) places; those of weight 0 count as 0, for free."""
+    inside = weight[0] != 0
+    chosen = support.transpose(0, 1)[inside] * weight[0, inside, None]
+    length = chosen.norm(dim=1, keepdim=True)
+    greatest = torch.zeros_like(norm) if len(chosen) < len(inside) else torch.full_like(norm, -torch.inf)
+    # In blocks that stay in the cache from the product to its maximum.
+    for start in range(0, len(chosen), BLOCK):
+        rows, lengths = chosen[start : start + BLOCK], length[start : start + BLOCK]
+        cosine = (rows @ query).div_((lengths @ norm).add_(eps))
+        greatest = torch.maximum(greatest, cosine.amax(dim=0, keepdim=True))
+    return greatest

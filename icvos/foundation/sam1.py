@@ -81,6 +81,9 @@ class Sam1(PromptableSegmenter):
     def dense_pe(self) -> Tensor:
         return self.model.prompt_encoder.get_dense_pe()
 
+    def encoder_blocks(self) -> list[nn.Module]:
+        return list(self.model.image_encoder.blocks)
+
     def encode_batch(self, images: Tensor) -> ImageFeatures:
         return ImageFeatures(self.model.image_encoder(images))
 

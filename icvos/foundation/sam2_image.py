@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from icvos.errors import UsageError, WeightsError, did_you_mean
 from icvos.foundation.construct import load_into, on_meta
@@ -38,6 +38,9 @@ class Sam2(PromptableSegmenter):
 
     def dense_pe(self) -> Tensor:
         return self.model.sam_prompt_encoder.get_dense_pe()
+
+    def encoder_blocks(self) -> list[nn.Module]:
+        return list(self.model.image_encoder.trunk.blocks)
 
     def encode_batch(self, images: Tensor) -> ImageFeatures:
         out = self.model.forward_image(images)

@@ -339,6 +339,10 @@ class PromptableSegmenter(nn.Module, ABC):
         """Return the (1, C, h, w) position code of the grid."""
 
     @abstractmethod
+    def encoder_blocks(self) -> list[nn.Module]:
+        """Return the transformer blocks of the image encoder, which is where its time goes."""
+
+    @abstractmethod
     def encode_batch(self, images: Tensor) -> ImageFeatures:
         """Encode (B, 3, S, S) normalised images."""
 
