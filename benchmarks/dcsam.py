@@ -82,7 +82,10 @@ def build(sam: str, device: str, precision: str, size: int, ahead: int, *, plain
         model.tops = lambda maps, masks: [model.top(maps, mask) for mask in masks]  # type: ignore[method-assign]
     else:
         model.fold_backbone()
-    return Engine(model, segmenter, precision=precision, ahead=ahead)
+    engine = Engine(model, segmenter, precision=precision, ahead=ahead)
+    if not plain:
+        engine.cast_weights()
+    return engine
 
 
 def supports(count: int) -> list[Support]:
@@ -174,6 +177,9 @@ def compare(name: str, parts: dict[str, Callable[[], Any]], units: float, unit: 
     took: dict[str, list[float]] = {key: [] for key in parts}
     cpu: dict[str, list[float]] = {key: [] for key in parts}
     results: dict[str, Any] = {}
+    if device == "cuda":
+        for work in parts.values():
+            work()
     for _ in range(rounds):
         for key, work in parts.items():
             spent, busy, results[key] = seconds(work, device)
@@ -229,7 +235,8 @@ def on_gpu(values: argparse.Namespace) -> dict[str, Any]:
         engine = build(values.sam, "cuda", precision, values.size, values.ahead)
         if compiled:
             engine.compile()
-        our_video(engine, shown[:1], video)  # warms up, compiles
+        for count in (1, 5):
+            our_video(engine, shown[:count], video)  # warms up, compiles
         one = median(seconds(lambda e=engine: our_video(e, shown[:1], video), "cuda")[0] for _ in range(values.rounds))
         five = median(seconds(lambda e=engine: our_video(e, shown, video), "cuda")[0] for _ in range(values.rounds))
         encoder = _encoder_seconds(engine, video)

@@ -86,7 +86,8 @@ def open_engine(
 ) -> Engine:
     """Open a DC-SAM from ``weights``: ``dcsam``, and ``sam2`` or ``sam`` where the checkpoint holds none.
 
-    ``fold``: fold the backbone's norms into its convolutions, which is faster; not for what goes into training mode.
+    ``fold``: fold the backbone's norms into its convolutions and cast weights ahead for bf16, which is faster; not for
+    what goes into training mode.
 
     Raises:
         UsageError: A SAM is missing or of the wrong version.
@@ -101,4 +102,7 @@ def open_engine(
     model, segmenter = model.to(torch.float32), segmenter.to(torch.float32)
     if fold:
         model.fold_backbone()
-    return Engine(model, segmenter, precision=precision, ahead=ahead)
+    engine = Engine(model, segmenter, precision=precision, ahead=ahead)
+    if fold:
+        engine.cast_weights()
+    return engine

@@ -10,6 +10,8 @@ import torch
 from tiny_weights import tiny_dcsam, tiny_dcsam_file, tiny_sam2_file
 
 from dcsam.checkpoint import save_checkpoint
+from dcsam.engine import Fitted
+from dcsam.opening import open_engine
 from dcsam.plugin import DCSam
 from icvos import Support
 from icvos.errors import UsageError, WeightsError
@@ -164,6 +166,19 @@ def test_memory_is_flat(weights: dict[str, Path]) -> None:
             gc.collect()
             held[index] = sum(o.numel() * o.element_size() for o in gc.get_objects() if type(o) is torch.Tensor)
     assert held[399] <= 1.05 * held[39]
+
+
+def test_weights_cast_ahead_give_what_autocast_gives(weights: dict[str, Path]) -> None:
+    model = DCSam(weights=weights, precision="bf16")
+    plain = open_engine(weights, precision="bf16", fold=False)
+    plain.model.fold_backbone()
+    assert model.engine.model.downsample_query[0].weight.dtype == torch.bfloat16
+    assert plain.model.downsample_query[0].weight.dtype == torch.float32
+    shown, image = [[support()]], Clip(1)[0]
+    with torch.no_grad(), plain.autocast():
+        mine, theirs = (e.segment_image(Fitted(shown), image)[0] for e in (model.engine, plain))
+    assert torch.equal(mine, theirs)
+    assert len(list(model.segment([support()], Clip(3), seed=0))) == 3
 
 
 @pytest.mark.gpu
