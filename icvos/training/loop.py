@@ -53,11 +53,14 @@ class _LossOf(nn.Module):
 def set_training_mode(model: nn.Module) -> None:
     """Set training mode where something is trained; modules that are frozen as a whole stay in eval mode.
 
-    So a frozen backbone's batch norms keep their statistics (the reference lets them drift: Q11), its dropout off.
+    So a frozen backbone's batch norms keep their statistics (the reference lets them drift: Q11), its dropout off. A
+    module with a true attribute ``drifts`` stays in training mode all the same: some published codes do so.
     """
     model.train()
 
     def visit(module: nn.Module) -> None:
+        if getattr(module, "drifts", False):
+            return
         parameters = list(module.parameters())
         holds_something = bool(parameters) or next(module.buffers(), None) is not None
         if holds_something and not any(p.requires_grad for p in parameters):
@@ -108,7 +111,7 @@ class Trainer:
         if not any(len(list(group["params"])) for group in groups):
             raise RunError("nothing is trainable", fix="look at --train-sam and the frozen parts")
         self.parameters = [p for group in groups for p in group["params"]]
-        self.optimiser = torch.optim.AdamW(groups, lr=settings.lr, weight_decay=settings.weight_decay)
+        self.optimiser = task.optimiser(groups, settings)
         self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimiser, self._rate)
         module: nn.Module = _LossOf(task, self.model)
         if world.size > 1:
@@ -120,10 +123,7 @@ class Trainer:
         self._stop: int | None = None
 
     def _rate(self, step: int) -> float:
-        warm = self.settings.warmup
-        if step < warm:
-            return (step + 1) / (warm + 1)
-        return 0.5 * (1 + math.cos(math.pi * (step - warm) / max(self.steps - warm, 1)))
+        return self.task.rate(step, self.steps, self.settings)
 
     # ----------------------------------------------------------------------------------------------- checkpoints
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -34,7 +35,8 @@ class Settings:
         epochs, max_steps: Length; ``max_steps`` (optimiser steps) cuts it when not None.
         batch: Examples a process and step, before accumulation.
         accumulate: Batches whose gradients are summed into one step.
-        lr, weight_decay: Of AdamW; the rate follows a cosine to zero over all steps.
+        lr, weight_decay: Of the task's optimiser (AdamW, if it names no other); the rate follows the task's curve (a
+            cosine to zero over all steps, if it gives no other).
         warmup: Steps of linear warm-up.
         clip: Largest gradient norm, or None.
         precision: ``fp32`` or ``bf16`` (autocast).
@@ -96,6 +98,19 @@ class TrainingTask(ABC):
     def parameter_groups(self, model: torch.nn.Module, settings: Settings) -> list[dict[str, Any]]:
         """Return the optimiser's groups; by default one of all that requires gradients."""
         return [{"params": [p for p in model.parameters() if p.requires_grad]}]
+
+    def optimiser(self, groups: list[dict[str, Any]], settings: Settings) -> torch.optim.Optimizer:
+        """Return the optimiser of the groups; AdamW where a method's authors used no other."""
+        import torch
+
+        return torch.optim.AdamW(groups, lr=settings.lr, weight_decay=settings.weight_decay)
+
+    def rate(self, step: int, steps: int, settings: Settings) -> float:
+        """Return what the learning rate is multiplied by at a step: a linear warm-up, then a cosine to zero."""
+        warm = settings.warmup
+        if step < warm:
+            return (step + 1) / (warm + 1)
+        return 0.5 * (1 + math.cos(math.pi * (step - warm) / max(steps - warm, 1)))
 
     def notes(self, model: torch.nn.Module) -> list[str]:
         """Return lines to print before the start, or raise what forbids it."""
