@@ -1,9 +1,11 @@
 """``make demo-weights``: the shipped weights, trained from nothing on the drawn world's training shapes.
 
-    python -m dcsam.demo_weights --out FOLDER --minutes 4.5 4.5 3 [--stages sam2 image tubes]
+    python -m dcsam.demo_weights --out FOLDER [--stages backbone image] [--minutes 25 25]
 
-Three stages: a promptable SAM 2; DC-SAM with its backbone on pairs of images, SAM 2's decoder trained with it; then
-both through clips, memory modules too. Each stage's length is its share of the minutes: the speed is measured first.
+Stages: a promptable SAM 2 on stills, then on clips with its memory; a backbone that tells families of shapes apart;
+DC-SAM on pairs of images (backbone and SAM 2's mask decoder are trained on with it); then on clips. Each stage's number
+of steps is what its minutes hold, by the speed of its first steps. A stage that is done is not done again; one that was
+stopped goes on where it was.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ import argparse
 import json
 import platform
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +22,7 @@ from typing import Any
 import torch
 
 from dcsam.train import DCSamTask
+from dcsam.train_backbone import BackboneTask
 from dcsam.train_sam2 import DemoSam2Task
 from icvos.build.demo_world.version import drawing_hash, generator_version
 from icvos.files import write_json
@@ -27,69 +31,95 @@ from icvos.training.distribute import World
 from icvos.training.loop import Trainer
 from icvos.training.task import Settings, TrainingTask
 
-__all__ = ["main"]
+__all__ = ["STAGES", "main", "stage_task"]
 
-STAGES = ("sam2", "image", "tubes")
+#: Each stage with the minutes it takes by default on 2 CPU cores.
+STAGES = {"sam2-stills": 20.0, "sam2": 30.0, "backbone": 25.0, "image": 25.0, "tubes": 15.0}
+#: What each writes.
+FILES = {
+    "sam2-stills": "demo_sam2_stills", "sam2": "demo_sam2", "backbone": "demo_backbone", "image": "demo_dcsam_image",
+    "tubes": "demo_dcsam",
+}  # fmt: skip
+#: Examples of a step on a GPU and on the CPU, and the learning rate.
+BATCHES = {
+    "sam2-stills": (128, 16, 1e-3), "sam2": (64, 8, 8e-4), "backbone": (48, 4, 1.5e-3), "image": (48, 4, 8e-4),
+    "tubes": (40, 6, 4e-4),
+}  # fmt: skip
 
 
-def _task(stage: str, out: Path, length: int) -> tuple[TrainingTask, dict[str, Any]]:
-    """Return a stage's task and what of its settings is not the default."""
+def stage_task(stage: str, out: Path, length: int, **changes: Any) -> TrainingTask:
+    """Return a stage's task; the weights it starts from lie in ``out``. ``changes`` are for ablations."""
+    files = {name: out / f"{file}.safetensors" for name, file in FILES.items()}
+    if stage == "sam2-stills":
+        return DemoSam2Task(frames=1, length=length)
     if stage == "sam2":
-        return DemoSam2Task(frames=4, length=length), {"batch": 32, "lr": 8e-4, "weight_decay": 0.01}
-    sam2 = {"sam2": out / "demo_sam2.safetensors"}
+        start = {"sam2": files["sam2-stills"]} if files["sam2-stills"].is_file() else {}
+        return DemoSam2Task(weights=start, frames=4, length=length)
+    if stage == "backbone":
+        return BackboneTask(length=length)
+    common: dict[str, Any] = {
+        "data": "demo", "train_backbone": True, "train_sam": "decoder", "sam_file": "changed", "length": length,
+    }  # fmt: skip
     if stage == "image":
-        task = DCSamTask(
-            weights=sam2, stage="image", data="demo", backbone="compact", image_size=192, queries=8, dropout=0.05,
-            train_backbone=True, train_sam="decoder", coarse_weight=0.5, prior_weight=1.0, sam_file="changed",
-            length=length,
-        )  # fmt: skip
-        return task, {"batch": 48, "lr": 1e-3, "weight_decay": 0.01}
-    task = DCSamTask(
-        weights={**sam2, "dcsam": out / "demo_dcsam_image.safetensors"}, stage="tube-finetune", data="demo", frames=5,
-        train_backbone=True, train_sam="decoder+memory", coarse_weight=0.25, prior_weight=0.5, sam_file="changed",
-        length=length,
-    )  # fmt: skip
-    return task, {"batch": 16, "lr": 3e-4, "weight_decay": 0.01}
+        sizes = {"backbone": "compact", "image_size": 192, "queries": 8, "dropout": 0.05}
+        start = {"sam2": files["sam2"], "backbone": files["backbone"]}
+        losses = {"coarse_weight": 0.5, "prior_weight": 0.5}
+        return DCSamTask(weights=start, stage="image", **{**common, **sizes, **losses, **changes})
+    start = {"sam2": files["sam2"], "dcsam": files["image"]}
+    losses = {"coarse_weight": 0.25, "prior_weight": 0.25}
+    return DCSamTask(weights=start, stage="tube-finetune", frames=5, **{**common, **losses, **changes})
 
 
-def _train(stage: str, out: Path, minutes: float, device: str, workers: int) -> dict[str, Any]:
-    world = World(0, 1, torch.device(device))
+def _steps(stage: str, out: Path, minutes: float, settings: Settings, world: World) -> int:
+    """Return how many steps fit into the minutes, by a trial of some; what was planned once stays."""
+    path = out / f"{stage}.plan.json"
+    if path.is_file():
+        return int(json.loads(path.read_text())["steps"])
     begin = time.perf_counter()
-    probe, changes = _task(stage, out, 10**9)
-    settings = replace(
-        Settings(epochs=1, clip=1.0, warmup=150, workers=workers, validate_every=0, seed=0), **changes
-    )  # fmt: skip
     stamps: list[float] = []
+    (out / f"{stage}.probe").mkdir(parents=True, exist_ok=True)
     trial = Trainer(
-        probe, replace(settings, max_steps=25, warmup=10), world, out / f"{stage}.probe",
+        stage_task(stage, out, 10**9), replace(settings, max_steps=16, warmup=10), world, out / f"{stage}.probe",
         say=lambda line: None, progress=lambda *_: stamps.append(time.perf_counter()),
     )  # fmt: skip
-    (out / f"{stage}.probe").mkdir(parents=True, exist_ok=True)
     trial.fit()
-    pace = (stamps[-1] - stamps[4]) / (len(stamps) - 5)
-    left = minutes * 60 - (time.perf_counter() - begin) - 15
-    steps = max(int(left / pace), 20)
+    pace = (stamps[-1] - stamps[5]) / (len(stamps) - 6)
+    steps = max(int((minutes * 60 - (time.perf_counter() - begin) - 10) / pace), 20)
     print(f"{stage}: {pace:.3f} s a step, {steps} steps of {settings.batch}", flush=True)
-    task, _ = _task(stage, out, steps * settings.batch)
+    write_json(path, {"steps": steps, "batch": settings.batch, "seconds_a_step": pace})
+    return steps
+
+
+def train_stage(
+    stage: str, out: Path, minutes: float, device: str, workers: int, *, lr: float | None = None
+) -> dict[str, Any]:
+    """Train one stage, write its fp16 weights, and return its record."""
+    world = World(0, 1, torch.device(device))
+    begin = time.perf_counter()
+    on_gpu, on_cpu, rate = BATCHES[stage]
+    settings = Settings(
+        epochs=1, batch=on_gpu if device.startswith("cuda") else on_cpu, lr=lr or rate, weight_decay=0.01, warmup=80,
+        clip=1.0, workers=workers, validate_every=1, save_every=250,
+    )  # fmt: skip
+    steps = _steps(stage, out, minutes, settings, world)
+    task = stage_task(stage, out, steps * settings.batch)
     folder = out / f"{stage}.run"
     folder.mkdir(parents=True, exist_ok=True)
     last = time.perf_counter()
 
-    def show(step: int, total: int, values: dict[str, float]) -> None:
+    def show(step: int, total: int, values: Mapping[str, float]) -> None:
         nonlocal last
         if time.perf_counter() - last > 15 or step == total:
             last = time.perf_counter()
             shown = ", ".join(f"{name} {value:.3f}" for name, value in values.items() if name != "lr")
             print(f"{stage}: step {step} of {total}: {shown}", flush=True)
 
-    final = replace(settings, max_steps=steps, validate_every=1)
-    trainer = Trainer(task, final, world, folder, say=print, progress=show)
-    summary = trainer.fit()
-    name = {"sam2": "demo_sam2", "image": "demo_dcsam_image", "tubes": "demo_dcsam"}[stage]
-    halve(folder / "last.safetensors", out / f"{name}.safetensors")
+    final = replace(settings, max_steps=steps)
+    summary = Trainer(task, final, world, folder, say=lambda line: print(line, flush=True), progress=show).fit()
+    halve(folder / "last.safetensors", out / f"{FILES[stage]}.safetensors")
     return {
-        "stage": stage, "steps": summary["steps"], "batch": settings.batch, "lr": settings.lr, "seconds_a_step": pace,
-        "minutes": (time.perf_counter() - begin) / 60, "validation_mIoU": summary["best_mIoU"],
+        "steps": summary["steps"], "batch": settings.batch, "lr": settings.lr,
+        "minutes": round((time.perf_counter() - begin) / 60, 2), "validation_mIoU": summary["best_mIoU"],
         "device": torch.cuda.get_device_name() if device.startswith("cuda") else platform.processor() or "cpu",
         "torch": torch.__version__, "describe": {**task.describe(), "weights": None},
     }  # fmt: skip
@@ -103,22 +133,28 @@ def halve(source: Path, target: Path) -> None:
 
 def main() -> None:
     """Train the stages asked for and write the weights and their record."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--minutes", type=float, nargs="+", default=[40.0, 40.0, 35.0])
-    parser.add_argument("--stages", nargs="+", default=list(STAGES), choices=STAGES)
+    parser.add_argument("--stages", nargs="+", default=list(STAGES), choices=list(STAGES))
+    parser.add_argument("--minutes", type=float, nargs="+", help="Of each stage; by default those of 2 CPU cores.")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--workers", type=int, default=0)
+    parser.add_argument("--lr", type=float, help="Another learning rate.")
     values = parser.parse_args()
+    minutes = values.minutes or [STAGES[stage] for stage in values.stages]
+    if len(minutes) != len(values.stages):
+        parser.error(f"{len(values.stages)} stages and {len(minutes)} minutes")
     torch.backends.cuda.matmul.allow_tf32 = True
     torch.backends.cudnn.allow_tf32 = True
     values.out.mkdir(parents=True, exist_ok=True)
-    record_path = values.out / "training.json"
-    record = json.loads(record_path.read_text()) if record_path.is_file() else {"stages": {}}
-    record |= {"drawing": drawing_hash(), "generator": generator_version()}
-    for stage, minutes in zip(values.stages, values.minutes, strict=True):
-        record["stages"][stage] = _train(stage, values.out, minutes, values.device, values.workers)
-        write_json(record_path, record)
+    for stage, share in zip(values.stages, minutes):
+        # A file a stage: stages that do not need each other may be trained side by side.
+        path = values.out / f"{stage}.json"
+        if path.is_file() and (values.out / f"{FILES[stage]}.safetensors").is_file():
+            print(f"{stage}: done before", flush=True)
+            continue
+        record = train_stage(stage, values.out, share, values.device, values.workers, lr=values.lr)
+        write_json(path, {"stage": stage, "drawing": drawing_hash(), "generator": generator_version(), **record})
 
 
 if __name__ == "__main__":

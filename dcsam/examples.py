@@ -9,54 +9,20 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from dcsam.train_sam2 import drawn_world, squared
+from dcsam.drawn import DrawnClips, DrawnWorlds, drawn_world
 from icvos.build.class_masks import ClassMasks, coco_masks, voc_masks
-from icvos.build.demo_world.episodes import TrainingWorld
 from icvos.build.fewshot import MIN_AREA, training_categories
 from icvos.build.fewshot_sampler import EpisodeSampler, TrainingPool
 from icvos.build.mask_tubes import MaskTubes, TubeRules
 from icvos.errors import UsageError
 from icvos.training.task import Examples
 
-__all__ = ["DrawnClips", "DrawnPairs", "ImagePairs", "TubeClips", "TubePairs", "open_examples", "squeezed"]
+__all__ = ["ImagePairs", "TubeClips", "TubePairs", "open_examples", "squeezed"]
 
 #: Share of the training images that validation keeps for itself; a small data set needs more for a pair of a kind.
 HELD_OUT = (0.05, 0.1, 0.2, 0.4)
 VALIDATION_EPISODES = 1000
 T = TypeVar("T")
-
-
-class DrawnPairs:
-    """Pairs of images of the drawn world: a support and a query of the same kind of thing."""
-
-    def __init__(self, world: TrainingWorld, length: int) -> None:
-        self.world, self.length = world, length
-
-    def __len__(self) -> int:
-        return self.length
-
-    def get(self, epoch: int, index: int) -> Mapping[str, Any]:
-        pair = self.world.pair(epoch * self.length + index)
-        images, masks = squared(
-            np.stack([pair.support_image, pair.query_image]), np.stack([pair.support_mask, pair.query_mask])
-        )
-        return {"support": images[0], "support_mask": masks[0], "frames": images[1:], "masks": masks[1:]}
-
-
-class DrawnClips:
-    """Supports and clips of the drawn world."""
-
-    def __init__(self, world: TrainingWorld, length: int, frames: int) -> None:
-        self.world, self.length, self.frames = world, length, frames
-
-    def __len__(self) -> int:
-        return self.length
-
-    def get(self, epoch: int, index: int) -> Mapping[str, Any]:
-        episode = self.world.episode(epoch * self.length + index, frames=self.frames)
-        support, support_mask = squared(episode.support_images, episode.support_masks)
-        frames, masks = squared(episode.frames, episode.masks)
-        return {"support": support[0], "support_mask": support_mask[0], "frames": frames, "masks": masks}
 
 
 def squeezed(image: np.ndarray, mask: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
@@ -189,8 +155,8 @@ def open_examples(
     if data == "demo":
         # Validation draws from training families too, from another stream: the held-out ones are for the benchmark.
         world = drawn_world(size, seed if part == "train" else seed + 5000)
-        count = length if part == "train" else 192
-        return DrawnClips(world, count, frames) if tubes else DrawnPairs(world, count)
+        count = length if part == "train" else 64
+        return DrawnClips(world, count, frames) if tubes else DrawnWorlds(world, count)
     if root is None:
         raise UsageError(f"data={data} needs the raw data", fix="give --set root=FOLDER")
     if data not in ("coco-20i", "pascal-5i", "coco", "mask-tubes"):

@@ -30,12 +30,13 @@ from torch import Tensor, nn
 
 from dcsam.checkpoint import load_model, read_checkpoint, save_checkpoint
 from dcsam.config import DCSAMConfig
+from dcsam.drawn import family_maps, join_worlds, to_float
 from dcsam.examples import ImagePairs, TubeClips, TubePairs, open_examples
 from dcsam.feature_cache import FeatureCache
 from dcsam.loss import segmentation_loss
 from dcsam.model import DCSAM
 from dcsam.opening import overlay, sam2_of_checkpoint
-from dcsam.train_sam2 import iou, normalised
+from dcsam.train_sam2 import iou
 from dcsam.trainable import Both, TrainableDCSAM, TrainSam, merged_state
 from icvos.build.fewshot import MIN_AREA
 from icvos.errors import UsageError
@@ -232,11 +233,16 @@ class DCSamTask(TrainingTask):
         return self._hashes
 
     def collate(self, examples: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
-        """Join examples: support (B, 3, S, S), its mask (B, S, S), frames (B, T, 3, S, S), masks (B, T, S, S)."""
+        """Join examples: support (B, 3, S, S), its mask (B, S, S), frames (B, T, 3, S, S), masks (B, T, S, S).
+
+        Drawn worlds are joined as they are, see ``join_worlds``.
+        """
+        if "pairs" in examples[0]:
+            return join_worlds(examples)
         batch: dict[str, Any] = {
-            "support": normalised(np.stack([e["support"] for e in examples])),
+            "support": torch.from_numpy(np.stack([e["support"] for e in examples])),
             "support_mask": torch.from_numpy(np.stack([e["support_mask"] for e in examples])),
-            "frames": normalised(np.stack([e["frames"] for e in examples])),
+            "frames": torch.from_numpy(np.stack([e["frames"] for e in examples])),
             "masks": torch.from_numpy(np.stack([e["masks"] for e in examples])),
         }
         if all("names" in e for e in examples):
@@ -248,6 +254,7 @@ class DCSamTask(TrainingTask):
 
     def loss(self, model: nn.Module, batch: Mapping[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
         assert isinstance(model, TrainableDCSAM)
+        batch = _asked(batch)
         logits, coarse, extra = self._forward(model, batch)
         scalars: dict[str, Tensor] = {}
         truth = batch["masks"] if self.stage == "tube-finetune" else batch["masks"][:, :1]
@@ -264,15 +271,14 @@ class DCSamTask(TrainingTask):
 
     def _forward(self, model: TrainableDCSAM, batch: Mapping[str, Any]) -> tuple[Tensor, Tensor, Tensor | None]:
         """Return the final logits (B, T, S, S), the first stage's (B, 1, S, S) on frame 0, and the backbone's loss."""
-        frames = batch["frames"]
-        count, length = frames.shape[:2]
+        count, length = batch["masks"].shape[:2]
         video = self.stage == "tube-finetune"
-        side = (frames.shape[-2], frames.shape[-1])
+        side = (batch["masks"].shape[-2], batch["masks"].shape[-1])
         shown, asked, rest = self._encoded(model, batch)
         stages = model.prompts(shown, batch["support_mask"], asked, shots=1, align=not video)
         align = not video
         coarse = F.interpolate(model.decode(asked[1], stages[0]).float(), side, mode="bilinear", align_corners=align) \
-            if self.coarse_weight else frames.new_zeros(count, 1, *side)  # fmt: skip
+            if self.coarse_weight else torch.zeros(count, 1, *side)  # fmt: skip
         extra = None
         if self.prior_weight:
             extra = model.prior_loss(shown[0], batch["support_mask"], asked[0], batch["masks"][:, 0])
@@ -286,6 +292,14 @@ class DCSamTask(TrainingTask):
 
     def _encoded(self, model: TrainableDCSAM, batch: Mapping[str, Any]) -> tuple[Both, Both, ImageFeatures | None]:
         """Return the features of supports, of queries, and of all frames of tubes: each image once, all together."""
+        if "images" in batch:
+            backbone, sam = model.encode(batch["images"], top=bool(self.prior_weight))
+            shown, queried = batch["pairs"][:, 0], batch["pairs"][:, 1]
+            return (
+                (backbone.map(lambda x: x[shown]), sam[shown]),
+                (backbone.map(lambda x: x[queried]), sam[queried]),
+                None,
+            )
         support, frames = batch["support"], batch["frames"]
         count, length = frames.shape[:2]
         cache = self._features()
@@ -312,7 +326,7 @@ class DCSamTask(TrainingTask):
         assert isinstance(model, TrainableDCSAM)
         ious: list[float] = []
         found: list[float] = []
-        for batch in batches:
+        for batch in map(_asked, batches):
             logits, _, _ = self._forward(model, batch)
             truth = batch["masks"][:, : logits.shape[1]].bool()
             values = iou((logits > 0).flatten(0, 1), truth.flatten(0, 1)).tolist()
@@ -350,6 +364,16 @@ class DCSamTask(TrainingTask):
                 trained = {_merged_name(name) for name, p in model.sam.model.named_parameters() if p.requires_grad}
                 sam2 = {name: value for name, value in sam2.items() if name in trained}
         save_checkpoint(path, model.generator, sam2=sam2, metadata=metadata)
+
+
+def _asked(batch: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a batch with float images; of drawn worlds with the masks of each pair's support and query."""
+    if "pairs" not in batch:
+        return {**batch, **{name: to_float(batch[name]) for name in ("support", "frames")}}
+    maps = family_maps(batch["labels"], batch["families"])
+    support, query, family = batch["pairs"].unbind(1)
+    shown, asked = (maps[places] == family[:, None, None] for places in (support, query))
+    return {**batch, "images": to_float(batch["images"]), "support_mask": shown, "masks": asked[:, None]}
 
 
 def _merged_name(name: str) -> str:

@@ -1,7 +1,8 @@
 """``icvos train demo-sam2``: a small promptable SAM 2, trained from nothing on the drawn world's training shapes.
 
-Each example is a short clip and one instance in it. The first frame is prompted by its mask, its box, or points inside
-and outside, the rest is tracked through memory; the loss is on every frame's mask, predicted IoU and presence.
+Each example is a short clip (or a still). Several instances on single frames are asked for by a box, points, or both;
+one instance is prompted on the first frame by its mask, box or points and tracked through memory. The loss is on masks,
+predicted IoU and presence.
 """
 
 from __future__ import annotations
@@ -16,14 +17,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dcsam.loss import segmentation_loss
+from dcsam.drawn import INSTANCES, drawn_world, squared, to_float
 from icvos.build.demo_world.episodes import TrainingWorld
 from icvos.foundation.sam2_config import Sam2Config
 from icvos.foundation.sam2_image import Sam2, build_sam2, load_sam2, save_sam2
+from icvos.foundation.segmenter import ImageFeatures
 from icvos.foundation.tracker import Prompt, TrackedFrame, Tracker, TrackerOptions
 from icvos.training.task import Examples, Settings, TrainingTask
 
-__all__ = ["DEMO_SAM2", "ClipExamples", "DemoSam2Task", "drawn_world", "squared"]
+__all__ = ["DEMO_SAM2", "ClipExamples", "DemoSam2Task", "iou"]
 
 #: The demo's SAM 2: 192 px, a grid of 12, some 2 million parameters.
 DEMO_SAM2 = Sam2Config(
@@ -31,67 +33,70 @@ DEMO_SAM2 = Sam2Config(
     background=6, embed_dim=96, memory_dim=32, memory_layers=2, memory_mlp=256, decoder_heads=4, decoder_mlp=256,
     dropout=0.0,
 )  # fmt: skip
-MEAN = torch.tensor((0.485, 0.456, 0.406))[:, None, None]
-STD = torch.tensor((0.229, 0.224, 0.225))[:, None, None]
-
-
-def normalised(images: np.ndarray) -> Tensor:
-    """Return (..., H, W, 3) uint8 as (..., 3, H, W) float, ImageNet-normalised."""
-    values = torch.from_numpy(np.ascontiguousarray(images)).movedim(-1, -3).float() / 255
-    return (values - MEAN) / STD
-
-
-def drawn_world(side: int, seed: int, random_share: float = 0.5) -> TrainingWorld:
-    """Return a world whose images are 4:3 with ``side`` pixels across: the benchmark's are squeezed to squares too."""
-    return TrainingWorld((side * 3 // 4, side), seed, random_share)
-
-
-def squared(images: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Squeeze (T, H, W, 3) images (bilinear) and (T, H, W) labels (nearest) to squares of side W."""
-    import cv2
-
-    cv2.setNumThreads(0)  # the loading processes are as many as there are cores
-    side = images.shape[2]
-    size = (side, side)
-    pictures = np.stack([cv2.resize(image, size, interpolation=cv2.INTER_LINEAR) for image in images])
-    rows = np.arange(side) * labels.shape[1] // side
-    return pictures, labels[:, rows]
 
 
 class ClipExamples:
-    """Clips of the drawn world with one instance each to follow."""
+    """Clips of the drawn world: instances to segment from prompts on single frames, and one to follow.
 
-    def __init__(self, world: TrainingWorld, frames: int, length: int, offset: int = 0) -> None:
-        self.world, self.frames, self.length, self.offset = world, frames, length, offset
+    Args:
+        world: Draws them.
+        frames: T.
+        length: Of an epoch.
+        prompts: Prompts on single frames, P.
+    """
+
+    def __init__(self, world: TrainingWorld, frames: int, length: int, *, prompts: int = 4) -> None:
+        self.world, self.frames, self.length, self.prompts = world, frames, length, prompts
 
     def __len__(self) -> int:
         return self.length
 
     def get(self, epoch: int, index: int) -> Mapping[str, Any]:
-        number = self.offset + epoch * self.length + index
-        clip = self.world.clip(number, frames=self.frames)
-        frames, labels = squared(clip.frames, clip.labels)
+        number = epoch * self.length + index
+        if self.frames == 1:
+            still = self.world.still(number)
+            frames, labels = squared(still.image[None], still.labels[None])
+        else:
+            clip = self.world.clip(number, frames=self.frames)
+            frames, labels = squared(clip.frames, clip.labels)
         generator = np.random.default_rng([self.world.seed, 31, number])
-        seen = [label for label in range(1, len(clip.names) + 1) if (labels[0] == label).sum() > 40]
-        label = int(generator.choice(seen)) if seen else 1
+        seen = [(t, i) for t in range(len(labels)) for i in range(1, INSTANCES) if (labels[t] == i).sum() > 60]
+        at_start = [i for t, i in seen if t == 0]
+        label = int(generator.choice(at_start)) if at_start else 1
+        asked = [seen[int(generator.integers(len(seen)))] if seen else (0, 1) for _ in range(self.prompts)]
+        sparse = [_sparse(labels[t] == i, generator) for t, i in asked]
         return {
-            "frames": frames,
-            "masks": labels == label,
-            "prompt": int(generator.integers(4)),
-            "points": _points(labels[0] == label, generator),
-        }
+            "frames": frames, "masks": labels == label, "prompt": int(generator.integers(3)),
+            "start": _sparse(labels[0] == label, generator),
+            "asked": np.array([t for t, _ in asked], np.int64),
+            "asked_masks": np.stack([labels[t] == i for t, i in asked]),
+            "sparse": np.stack(sparse),
+        }  # fmt: skip
 
 
-def _points(mask: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    """Return (3, 3) float: x, y and label of three points, the first inside, then inside or outside; -1 is none."""
+def _sparse(mask: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """Return (3, 3) float: x, y and label of three places: a loose box (2 and 3) and perhaps a point, or points.
+
+    The first point is inside (1), others inside or outside (0); -1 is none.
+    """
     out = np.zeros((3, 3), np.float32)
     out[:, 2] = -1
-    for place in range(int(generator.integers(1, 4))):
-        inside = place == 0 or generator.random() < 0.5
+    place = 0
+    rows, columns = np.nonzero(mask)
+    if generator.random() < 0.4 and len(rows):
+        left, right, top, bottom = columns.min(), columns.max() + 1, rows.min(), rows.max() + 1
+        loose = generator.normal(0, 0.05, 4) * np.array([right - left, bottom - top] * 2)
+        out[:2, :2] = np.array([[left, top], [right, bottom]]) + loose.reshape(2, 2)
+        out[:2, 2] = (2, 3)
+        place = 2
+    wanted = int(generator.integers(0, 2)) if place else int(generator.integers(1, 4))
+    for number in range(wanted):
+        inside = number == 0 or generator.random() < 0.5
         rows, columns = np.nonzero(mask if inside else ~mask)
         if len(rows):
             pick = int(generator.integers(len(rows)))
             out[place] = (columns[pick] + 0.5, rows[pick] + 0.5, float(inside))
+            place += 1
     return out
 
 
@@ -136,13 +141,38 @@ class DemoSam2Task(TrainingTask):
         return ClipExamples(self._world(self.seed + 1000), 8, 96)
 
     def collate(self, examples: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
-        return {
-            "frames": normalised(np.stack([e["frames"] for e in examples])),
-            "masks": torch.from_numpy(np.stack([e["masks"] for e in examples])),
-            "points": torch.from_numpy(np.stack([e["points"] for e in examples])),
-            # One kind of prompt a batch: the package embeds a batch of one kind.
-            "prompt": examples[0]["prompt"],
-        }
+        names = ("frames", "masks", "start", "asked", "asked_masks", "sparse")
+        batch: dict[str, Any] = {name: torch.from_numpy(np.stack([e[name] for e in examples])) for name in names}
+        # One kind of prompt a batch starts the clips: mask, box or points.
+        batch["prompt"] = examples[0]["prompt"]
+        return batch
+
+    # ---- prompts on single frames ----------------------------------------------------------------------------------
+
+    def _asked(self, model: Sam2, features: ImageFeatures, batch: Mapping[str, Any]) -> tuple[Tensor, Tensor, Tensor]:
+        """Return (N, 4, h, w) logits and (N, 4) predicted IoU of prompts on frames, and their (N, S, S) masks."""
+        count, length = batch["frames"].shape[:2]
+        sparse = batch["sparse"].flatten(0, 1)
+        place = (torch.arange(count, device=sparse.device)[:, None] * length + batch["asked"]).flatten()
+        tokens, dense = model.embed((sparse[..., :2], sparse[..., 2].int()), None, None)
+        chosen = features[place]
+        logits, quality, _, _ = model.model.sam_mask_decoder.predict_masks(
+            image_embeddings=chosen.embedding, image_pe=model.dense_pe(), sparse_prompt_embeddings=tokens,
+            dense_prompt_embeddings=dense, repeat_image=False, high_res_features=list(chosen.high_res),
+        )  # fmt: skip
+        return logits, quality, batch["asked_masks"].flatten(0, 1)
+
+    def _image_loss(self, model: Sam2, features: ImageFeatures, batch: Mapping[str, Any]) -> Tensor:
+        """Return the loss of the single mask, of the best of the three others, and of all predicted IoUs."""
+        logits, quality, truth = self._asked(model, features, batch)
+        losses = torch.stack([sample_loss(logits[:, k], truth) for k in range(4)], dim=1)
+        with torch.no_grad():
+            large = F.interpolate(logits.float(), truth.shape[-2:], mode="bilinear", align_corners=False) > 0
+            actual = iou(large.flatten(0, 1), truth[:, None].expand_as(large).flatten(0, 1)).view_as(quality)
+        judged = (quality.float() - actual).abs().mean()
+        return losses[:, 0].mean() + 0.5 * losses[:, 1:].min(dim=1).values.mean() + 0.2 * judged
+
+    # ---- clips -----------------------------------------------------------------------------------------------------
 
     def _prompt(self, batch: Mapping[str, Any]) -> Prompt:
         masks, kind = batch["masks"][:, 0], batch["prompt"]
@@ -150,39 +180,48 @@ class DemoSam2Task(TrainingTask):
             return Prompt(masks=masks)
         if kind == 1:
             return Prompt(boxes=_boxes(masks))
-        points = batch["points"]
-        return Prompt(points=(points[..., :2], points[..., 2].int()))
+        start = batch["start"]
+        return Prompt(points=(start[..., :2], start[..., 2].int()))
 
-    def _track(self, model: Sam2, batch: Mapping[str, Any]) -> list[TrackedFrame]:
-        frames = batch["frames"]
-        count, length = frames.shape[:2]
-        features = model.encode(frames.flatten(0, 1))
-        tracker = Tracker(model, TrackerOptions(memory_dtype=None))
+    def _track(self, model: Sam2, batch: Mapping[str, Any], features: ImageFeatures) -> list[TrackedFrame]:
+        count, length = batch["frames"].shape[:2]
+        tracker = Tracker(model, TrackerOptions(memory_dtype=None, multimask="never"))
         bank = tracker.start(num_frames=length)
-        order = torch.arange(count * length, device=frames.device).view(count, length)
+        order = torch.arange(count * length, device=features.embedding.device).view(count, length)
         prompt = self._prompt(batch)
         return [tracker.step(bank, features[order[:, t]], prompt=prompt if t == 0 else None) for t in range(length)]
 
     def loss(self, model: nn.Module, batch: Mapping[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
         assert isinstance(model, Sam2)
-        tracked = self._track(model, batch)
+        features = model.encode(to_float(batch["frames"]).flatten(0, 1))
+        asked = self._image_loss(model, features, batch)
+        # Prompts differ between batches: zero times every parameter keeps DistributedDataParallel content.
+        idle = torch.stack([p.sum() * 0.0 for p in model.parameters() if p.requires_grad]).sum()
+        if self.frames == 1:
+            return asked + idle, {"image_loss": asked.detach()}
+        tracked = self._track(model, batch, features)
         masks = torch.stack([mask_loss(frame, batch["masks"][:, t]) for t, frame in enumerate(tracked)]).mean()
         extra = torch.stack([score_loss(frame, batch["masks"][:, t]) for t, frame in enumerate(tracked)]).mean()
-        # A mask prompt's frame is given back as it is, and the prompt encoder of the other kinds gets no gradient then:
-        # zero times every parameter keeps DistributedDataParallel content.
-        idle = torch.stack([p.sum() * 0.0 for p in model.parameters() if p.requires_grad]).sum()
-        return masks + extra + idle, {"mask_loss": masks.detach(), "score_loss": extra.detach()}
+        scalars = {"image_loss": asked.detach(), "mask_loss": masks.detach(), "score_loss": extra.detach()}
+        return asked + 2 * masks + extra + idle, scalars
 
     def validate(self, model: nn.Module, batches: Iterable[Mapping[str, Any]]) -> dict[str, float]:
         assert isinstance(model, Sam2)
-        first: list[float] = []
+        asked: list[float] = []
         rest: list[float] = []
         for batch in batches:
-            for t, frame in enumerate(self._track(model, batch)):
-                truth = batch["masks"][:, t]
-                ious = iou(frame.masks((truth.shape[-2], truth.shape[-1])), truth)
-                (first if t == 0 else rest).extend(ious.tolist())
-        return {"mIoU": 100 * float(np.mean(rest)), "first_IoU": 100 * float(np.mean(first))}
+            features = model.encode(to_float(batch["frames"]).flatten(0, 1))
+            logits, _, truth = self._asked(model, features, batch)
+            large = F.interpolate(logits[:, :1].float(), truth.shape[-2:], mode="bilinear", align_corners=False)
+            asked += iou(large[:, 0] > 0, truth).tolist()
+            if self.frames == 1:
+                continue
+            for t, frame in enumerate(self._track(model, batch, features)):
+                masks = batch["masks"][:, t]
+                if t:
+                    rest += iou(frame.masks((masks.shape[-2], masks.shape[-1])), masks).tolist()
+        found = {"prompted_IoU": 100 * float(np.mean(asked))}
+        return {**found, "mIoU": 100 * float(np.mean(rest)) if rest else found["prompted_IoU"]}
 
     def describe(self) -> dict[str, Any]:
         return {"frames": self.frames, "length": self.length, "random_share": self.random_share, "seed": self.seed,
@@ -203,16 +242,26 @@ def _boxes(masks: Tensor) -> Tensor:
     return torch.stack([left, top, right, bottom], dim=1).float()
 
 
-def mask_loss(frame: TrackedFrame, truth: Tensor) -> Tensor:
-    """Return BCE (times 3) plus Dice of a frame's logits against (B, H, W) masks; frames judged absent count too.
+def sample_loss(logits: Tensor, truth: Tensor) -> Tensor:
+    """Return (N,) BCE (times 3) plus Dice of (N, h, w) logits against (N, S, S) masks.
 
-    The loss is taken at four times the grid's logits, where boundaries begin to show.
+    The loss is taken at twice the logits' grid, where boundaries begin to show.
     """
-    size = (frame.logits.shape[-2] * 2, frame.logits.shape[-1] * 2)
+    size = (logits.shape[-2] * 2, logits.shape[-1] * 2)
     target = F.interpolate(truth[:, None].float(), size, mode="area")[:, 0]
-    logits = frame.resized(size)[:, 0].clamp(-30, 30)
-    bce = F.binary_cross_entropy_with_logits(logits, target)
-    return segmentation_loss(logits[:, None], (target > 0.5)[:, None]) + 2 * bce
+    fine = F.interpolate(logits[:, None].float(), size, mode="bilinear", align_corners=False)[:, 0].clamp(-30, 30)
+    bce = F.binary_cross_entropy_with_logits(fine, target, reduction="none").mean(dim=(1, 2))
+    chance = fine.sigmoid()
+    both = (chance * target).sum(dim=(1, 2))
+    dice = 1 - (2 * both + 1) / (chance.sum(dim=(1, 2)) + target.sum(dim=(1, 2)) + 1)
+    return 3 * bce + dice
+
+
+def mask_loss(frame: TrackedFrame, truth: Tensor) -> Tensor:
+    """Return the mean ``sample_loss`` of a tracked frame, where the thing is there and where it is judged there."""
+    losses = sample_loss(frame.logits[:, 0], truth)
+    judged = (frame.object_score[:, 0] > 0) & truth.flatten(1).any(dim=1)
+    return (losses * judged).sum() / judged.sum().clamp(min=1)
 
 
 def score_loss(frame: TrackedFrame, truth: Tensor) -> Tensor:

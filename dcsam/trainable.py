@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from dcsam.model import DCSAM
 from dcsam.states import SamFeatures
+from dcsam.train_backbone import balanced_bce, dice, prior_logits
 from icvos.errors import MissingExtraError, UsageError
 from icvos.foundation.backbones import BackboneFeatures
-from icvos.foundation.prior import prior_mask
 from icvos.foundation.sam2_image import Sam2
 from icvos.foundation.segmenter import ImageFeatures, PromptableSegmenter
 from icvos.foundation.tracker import Prompt, TrackedFrame, Tracker, TrackerOptions
@@ -161,18 +161,13 @@ class TrainableDCSAM(nn.Module):
         return generator.tokens(output.first, points), generator.tokens(output.prompts, points)
 
     def prior_loss(self, support: BackboneFeatures, masks: Tensor, query: BackboneFeatures, truth: Tensor) -> Tensor:
-        """Return a loss that teaches a backbone to tell kinds apart: its prior maps against the query's mask.
-
-        The greatest cosine to the support's thing, less that to the support's background, is a logit.
-        """
+        """Return a loss that keeps a backbone telling kinds apart: its prior maps against the query's mask."""
         top: Any = type(self.generator).top
-        grid = support.deep.shape[-2:]
-        inside = F.interpolate(masks[:, None].float(), grid, mode="nearest")
+        inside = F.interpolate(masks[:, None].float(), support.deep.shape[-2:], mode="nearest")
         assert query.top is not None
-        near = prior_mask(query.top, top.__wrapped__(self.generator, support, inside), inside)
-        far = prior_mask(query.top, top.__wrapped__(self.generator, support, 1 - inside), 1 - inside)
-        target = F.interpolate(truth[:, None].float(), near.shape[-2:], mode="area")
-        return F.binary_cross_entropy_with_logits(10 * (near - far), target)
+        logits = prior_logits(lambda *given: top.__wrapped__(self.generator, *given), support, inside, query.top)
+        target = F.interpolate(truth[:, None].float(), logits.shape[-2:], mode="area")
+        return balanced_bce(logits, target) + dice(logits, target)
 
     def track(self, tokens: Tensor, frames: ImageFeatures, count: int, length: int) -> list[TrackedFrame]:
         """Track B prompts through B clips of ``length`` frames, whose features are those of B * length images."""

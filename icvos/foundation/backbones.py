@@ -193,14 +193,37 @@ class _Residual(nn.Module):
         return (x + self.body(x)).relu()
 
 
-def _compact(width: int = 80) -> LayeredBackbone:
-    """Strides 2, 4, 8, 8, 8; residual blocks whose dilations see some 200 pixels. For the drawn world."""
+class _Context(nn.Module):
+    """A look at the whole image: a grid half as fine with self-attention, added to the finer one."""
+
+    def __init__(self, width: int, inside: int, layers: int, heads: int) -> None:
+        super().__init__()
+        self.down, _ = _convolutions(("half", inside), width, bias=False)
+        self.near = nn.Sequential(_Residual(inside, 1), _Residual(inside, 1))
+        layer = nn.TransformerEncoderLayer(
+            inside, heads, 2 * inside, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
+        )
+        self.far = nn.TransformerEncoder(layer, layers, enable_nested_tensor=False)
+        self.fuse, _ = _convolutions((width,), width + inside, bias=False)
+        self.after = _Residual(width, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        coarse = self.near(self.down(x))
+        height, width = coarse.shape[-2:]
+        # Zero padding tells the convolutions where the borders are: no position code is needed on a small grid.
+        tokens = self.far(coarse.flatten(2).transpose(1, 2)).transpose(1, 2).unflatten(2, (height, width))
+        fine = nn.functional.interpolate(tokens, x.shape[-2:], mode="bilinear", align_corners=False)
+        return self.after(self.fuse(torch.cat((x, fine), dim=1)))
+
+
+def _compact(width: int = 80, inside: int = 112) -> LayeredBackbone:
+    """Strides 2, 4, 8, 8, 8; the deep map sees the whole image through attention at stride 16. For the drawn world."""
     layers: list[nn.Module] = []
-    inside = 3
+    channels = 3
     for outside, blocks in ((width // 4, 0), (width // 2, 1), (width, 1)):
-        down, inside = _convolutions(("half", outside), inside, bias=False)
-        layers.append(nn.Sequential(*down, *(_Residual(inside, 1) for _ in range(blocks))))
-    layers.append(nn.Sequential(*(_Residual(width, dilation) for dilation in (1, 2, 4, 2))))
+        down, channels = _convolutions(("half", outside), channels, bias=False)
+        layers.append(nn.Sequential(*down, *(_Residual(channels, 1) for _ in range(blocks))))
+    layers.append(_Context(width, inside, 2, 4))
     layers.append(nn.Sequential(_Residual(width, 2), _Residual(width, 1)))
     return LayeredBackbone(tuple(layers), (width, width))
 

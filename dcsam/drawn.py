@@ -1,0 +1,152 @@
+"""Training examples of the drawn world: images asked for many things, pairs, clips. Pixels stay uint8 to the device."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from icvos.build.demo_world.episodes import TrainingWorld
+
+__all__ = [
+    "DrawnClips",
+    "DrawnWorlds",
+    "drawn_world",
+    "family_maps",
+    "join_worlds",
+    "normalised",
+    "squared",
+    "to_float",
+]
+
+MEAN = torch.tensor((0.485, 0.456, 0.406))[:, None, None]
+STD = torch.tensor((0.229, 0.224, 0.225))[:, None, None]
+#: Instances of an image, at most.
+INSTANCES = 8
+
+
+def to_float(images: Tensor) -> Tensor:
+    """Return (..., H, W, 3) uint8 as (..., 3, H, W) float, ImageNet-normalised, where it is; float stays as it is."""
+    if images.dtype != torch.uint8:
+        return images
+    values = images.movedim(-1, -3).float() / 255
+    return (values - MEAN.to(values.device)) / STD.to(values.device)
+
+
+def normalised(images: np.ndarray) -> Tensor:
+    """Return (..., H, W, 3) uint8 as (..., 3, H, W) float, ImageNet-normalised."""
+    return to_float(torch.from_numpy(np.ascontiguousarray(images)))
+
+
+def drawn_world(side: int, seed: int, random_share: float = 0.5) -> TrainingWorld:
+    """Return a world whose images are 4:3 with ``side`` pixels across: the benchmark's are squeezed to squares too."""
+    return TrainingWorld((side * 3 // 4, side), seed, random_share)
+
+
+def squared(images: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Squeeze (T, H, W, 3) images (bilinear) and (T, H, W) labels (nearest) to squares of side W."""
+    import cv2
+
+    cv2.setNumThreads(0)  # the loading processes are as many as there are cores
+    side = images.shape[2]
+    size = (side, side)
+    pictures = np.stack([cv2.resize(image, size, interpolation=cv2.INTER_LINEAR) for image in images])
+    rows = np.arange(side) * labels.shape[1] // side
+    return pictures, labels[:, rows]
+
+
+def numbers(names: Sequence[str]) -> np.ndarray:
+    """Return (INSTANCES + 1,) int64: a number for the family of each label, 0 for the ground and for none."""
+    out = np.zeros(INSTANCES + 1, np.int64)
+    out[1 : len(names) + 1] = [1 + zlib.crc32(name.encode()) for name in names]
+    return out
+
+
+def family_maps(labels: Tensor, families: Tensor) -> Tensor:
+    """Return (N, H, W) int64 numbers of families of (N, H, W) uint8 labels and (N, INSTANCES + 1) numbers."""
+    return families.gather(1, labels.flatten(1).long()).view(labels.shape)
+
+
+class DrawnWorlds:
+    """Few images with things of few families; pairs of them, each image asked for different things.
+
+    Args:
+        world: Draws them.
+        length: Of an epoch.
+        pairs: Ordered pairs of a world that are asked.
+        absent: Share of the pairs whose query does not show what is asked for, about.
+    """
+
+    def __init__(
+        self, world: TrainingWorld, length: int, *, pairs: int = 8, absent: float = 0.15, offset: int = 0
+    ) -> None:
+        self.world, self.length, self.pairs, self.absent, self.offset = world, length, pairs, absent, offset
+
+    def __len__(self) -> int:
+        return self.length
+
+    def get(self, epoch: int, index: int) -> Mapping[str, Any]:
+        number = self.offset + epoch * self.length + index
+        stills = self.world.world(number)
+        images, labels = squared(np.stack([s.image for s in stills]), np.stack([s.labels for s in stills]))
+        families = np.stack([numbers(still.names) for still in stills])
+        generator = np.random.default_rng([self.world.seed, 37, number])
+        return {
+            "images": images,
+            "labels": labels,
+            "families": families,
+            "pairs": self._pairs(labels, families, generator),
+        }
+
+    def _pairs(self, labels: np.ndarray, families: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+        """Return (P, 3) int64: support image, query image, family; a family that is seen well in the support."""
+        seen = []
+        for one, own in zip(labels, families):
+            areas = np.bincount(one.ravel(), minlength=INSTANCES + 1) / one.size
+            seen.append({int(f) for f in own[1:] if f and areas[own == f].sum() >= 0.015})
+        present: list[tuple[int, int, int]] = []
+        missing: list[tuple[int, int, int]] = []
+        for support in range(len(labels)):
+            for query in range(len(labels)):
+                for family in sorted(seen[support]) if support != query else ():
+                    (present if family in families[query] else missing).append((support, query, family))
+        out = []
+        for _ in range(self.pairs):
+            first, second = (missing, present) if generator.random() < self.absent else (present, missing)
+            choice = first or second
+            if choice:
+                out.append(choice[int(generator.integers(len(choice)))])
+        # A world in which nothing is seen well is so rare that its first thing will do.
+        return np.array(out or [(0, 1, int(families[0][1]))], np.int64)
+
+
+def join_worlds(examples: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
+    """Join worlds: images (N, S, S, 3) uint8, labels (N, S, S), families (N, I), pairs (P, 3) of places among the N."""
+    counts = np.cumsum([0, *(len(e["images"]) for e in examples)])
+    pairs = [e["pairs"] + np.array([start, start, 0]) for e, start in zip(examples, counts)]
+    return {
+        "images": torch.from_numpy(np.concatenate([e["images"] for e in examples])),
+        "labels": torch.from_numpy(np.concatenate([e["labels"] for e in examples])),
+        "families": torch.from_numpy(np.concatenate([e["families"] for e in examples])),
+        "pairs": torch.from_numpy(np.concatenate(pairs)),
+    }
+
+
+class DrawnClips:
+    """Supports and clips of the drawn world."""
+
+    def __init__(self, world: TrainingWorld, length: int, frames: int) -> None:
+        self.world, self.length, self.frames = world, length, frames
+
+    def __len__(self) -> int:
+        return self.length
+
+    def get(self, epoch: int, index: int) -> Mapping[str, Any]:
+        episode = self.world.episode(epoch * self.length + index, frames=self.frames)
+        support, support_mask = squared(episode.support_images, episode.support_masks)
+        frames, masks = squared(episode.frames, episode.masks)
+        return {"support": support[0], "support_mask": support_mask[0], "frames": frames, "masks": masks}
