@@ -4,6 +4,8 @@
 object; there is no other prompt; frame 0 is the tracker's too; an empty mask there is empty throughout.
 ``@first-found``: the first frame on which X finds anything (empty before). ``@every=N``: X prompts again each N frames.
 ``@best``: the frame of which X is most confident, tracked both ways (offline).
+
+With ``icvos evaluate --oracle first-frame`` the ground truth of frame 0 prompts the tracker in X's place.
 """
 
 from __future__ import annotations
@@ -69,6 +71,19 @@ class Lifted(VideoModel):
     def segment(self, supports: Sequence[Support], video: Video, *, seed: int) -> Iterator[Any]:
         fitted = self.image_model.fit(supports, seed=seed)
         return _no_grad(self._stream(fitted, video))
+
+    def segment_from_mask(self, mask: Any, video: Video, *, seed: int) -> Iterator[Any]:
+        """Track a mask of frame 0, (H, W) bool, through the video; the image model is not asked."""
+        return _no_grad(self._tracked(mask, video))
+
+    def _tracked(self, mask: Any, video: Video) -> Iterator[Any]:
+        import torch
+
+        from icvos.foundation.tracker import Prompt
+
+        prompt = Prompt(masks=torch.as_tensor(mask, device=self.tracker.segmenter.device)[None].float())
+        for tracked in self.tracker.track(video, prompt, num_frames=len(video)):
+            yield tracked.masks(video.size)[0]
 
     def _stream(self, fitted: Any, video: Video) -> Iterator[Any]:
         import torch
@@ -169,5 +184,8 @@ def lift(cls: type[Model], mode: str = "") -> type[Lifted]:
         "info": lifted_info, "lifted": cls, "wait": name == "first-found",
         "every": int(number) if name == "every" else None, "__module__": cls.__module__, "__doc__": Lifted.__doc__,
     }  # fmt: skip
+    if name in ("every", "best"):
+        # X goes on localising on later frames, which is not to be had from frame 0's mask: no oracle there.
+        body["segment_from_mask"] = None
     base: Callable[..., Any] = type
     return base(f"{cls.__name__}Lifted", (LiftedBest if name == "best" else Lifted,), body)

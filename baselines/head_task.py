@@ -1,0 +1,182 @@
+"""What the trainings of the few-shot baselines share: pairs of a data set, a frozen backbone, records, files."""
+
+from __future__ import annotations
+
+import dataclasses
+from abc import abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from baselines.heads import HeadConfig, SavedHead, backbone_digest, check_backbone, open_backbone, read_head
+from icvos.build.fewshot import MIN_AREA
+from icvos.build.fewshot_sampler import EpisodeSampler
+from icvos.errors import UsageError
+from icvos.foundation.backbones import Backbone
+from icvos.training.loss import iou
+from icvos.training.pairs import VALIDATION_SEED, DrawnPairs, ImagePairs, open_sampler
+from icvos.training.task import Examples, TrainingTask
+
+__all__ = ["Data", "HeadTask"]
+
+Data = Literal["demo", "coco-20i", "pascal-5i", "coco"]
+#: Pairs of the drawn world that validation takes.
+DRAWN_VALIDATION = 64
+
+
+class HeadTask(TrainingTask):
+    """The training of a head on a frozen backbone.
+
+    Args:
+        weights: ``backbone``: weights of the frozen backbone; the task's own name: a head to go on from, which
+            brings its sizes.
+        data: ``demo`` (the drawn world), ``coco-20i``, ``pascal-5i`` or ``coco`` (all categories).
+        root: The data set's folder, where it is not drawn.
+        fold: Of COCO-20i and PASCAL-5i: the classes of its test fold are not trained on.
+        length: Pairs of an epoch, where they are drawn without end.
+        seed: Of the draws.
+        split: Of the raw data, where it is not the usual one (train2014, or train2017; VOC's trainaug or train).
+        sbd: SBD's folder, for PASCAL-5i.
+        min_area: Pixels of a category in an image, at least.
+    """
+
+    #: Where validation differs from what the authors do: theirs picks the best epoch on the test fold's classes; here
+    #: it is images and draws of the training classes that training never sees.
+    def __init__(
+        self,
+        *,
+        weights: Mapping[str, Path] | None = None,
+        data: Data = "demo",
+        root: Path | None = None,
+        fold: int = 0,
+        length: int = 20_000,
+        seed: int = 1,
+        split: str = "",
+        sbd: Path | None = None,
+        min_area: int = MIN_AREA,
+    ) -> None:
+        self.weights = {name: Path(path) for name, path in (weights or {}).items()}
+        self.data, self.root, self.fold, self.length, self.seed = data, root, fold, length, seed
+        self.raw: dict[str, Any] = {"split": split, "sbd": sbd, "min_area": min_area}
+        self._opened: dict[str, Examples] = {}
+        self._samplers: dict[str, EpisodeSampler] = {}
+        self._hashes: dict[str, str] = {}
+        self._digest = ""
+
+    # -------------------------------------------------------------------------------------------------------- model
+
+    @property
+    @abstractmethod
+    def config(self) -> HeadConfig:
+        """The sizes of the head that is trained."""
+
+    def start(self) -> SavedHead | None:
+        """Return the head to go on from, if one was given."""
+        return read_head(self.weights[self.name], self.name) if self.name in self.weights else None
+
+    def frozen_backbone(self) -> Backbone:
+        """Return the backbone with its weights.
+
+        Raises:
+            UsageError: None was given.
+            WeightsError: It is of another model, or not the one that the head to go on from was trained on.
+        """
+        if "backbone" not in self.weights:
+            raise UsageError(f"{self.name} needs a trained backbone",
+                             fix="give --weights backbone=PATH ('icvos weights list')")  # fmt: skip
+        path = self.weights["backbone"]
+        backbone = open_backbone(self.config.backbone, self.config.backbone_options, path)
+        self._digest = backbone_digest(backbone)
+        saved = self.start()
+        if saved is not None:
+            check_backbone(saved, backbone, path)
+        return backbone
+
+    # --------------------------------------------------------------------------------------------------------- data
+
+    def train_examples(self) -> Examples:
+        return self._examples("train")
+
+    def validation_examples(self) -> Examples | None:
+        return self._examples("validation")
+
+    def _examples(self, part: str) -> Examples:
+        if part not in self._opened:
+            self._opened[part] = self.drawn(part) if self.data == "demo" else self.pairs(self.sampler(part), part)
+        return self._opened[part]
+
+    def drawn(self, part: str) -> Examples:
+        """Return pairs of the drawn world's training shapes; validation draws from another stream."""
+        seed = self.seed if part == "train" else self.seed + VALIDATION_SEED
+        return DrawnPairs(self.config.image_size, seed, self.length if part == "train" else DRAWN_VALIDATION)
+
+    def pairs(self, sampler: EpisodeSampler, part: str) -> Examples:
+        """Return pairs of a data set's images, squeezed to squares."""
+        return ImagePairs(sampler, self.config.image_size)
+
+    def sampler(self, part: str) -> EpisodeSampler:
+        """Return the sampler of the data set's pairs."""
+        if part not in self._samplers:
+            self._samplers[part] = open_sampler(
+                self.data, part, root=self.root, fold=self.fold, seed=self.seed, **self.raw
+            )
+        return self._samplers[part]
+
+    def collate(self, examples: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+        """Join examples: ``support``, ``query`` (B, S, S, 3) uint8, ``support_mask``, ``truth`` (B, S, S).
+
+        A truth may be bool, or uint8 with 255 where nothing is known.
+        """
+        return {
+            "support": torch.from_numpy(np.stack([e["support"] for e in examples])),
+            "support_mask": torch.from_numpy(np.stack([e["support_mask"] for e in examples])),
+            "query": torch.from_numpy(np.stack([e["frames"][0] for e in examples])),
+            "truth": torch.from_numpy(np.stack([e["masks"][0] for e in examples])),
+        }
+
+    # --------------------------------------------------------------------------------------------------- validation
+
+    @abstractmethod
+    def masks(self, model: nn.Module, batch: Mapping[str, Any]) -> Tensor:
+        """Return the (B, S, S) bool masks that the model finds."""
+
+    def validate(self, model: nn.Module, batches: Iterable[Mapping[str, Any]]) -> dict[str, float]:
+        """Return the mean IoU over pairs, and over those whose query shows the thing."""
+        every: list[float] = []
+        seen: list[float] = []
+        for batch in batches:
+            known, truth = batch["truth"] != 255, batch["truth"] == 1
+            values = iou(self.masks(model, batch) & known, truth)
+            every += values.tolist()
+            seen += values[truth.flatten(1).any(dim=1)].tolist()
+        return {"mIoU": 100 * float(np.mean(every)), "visible_IoU": 100 * float(np.mean(seen)) if seen else 0.0}
+
+    # ------------------------------------------------------------------------------------------------------ records
+
+    def describe(self) -> dict[str, Any]:
+        from icvos.files import file_sha256
+
+        for name, path in sorted(self.weights.items()):
+            if name not in self._hashes:
+                self._hashes[name] = file_sha256(path)
+        source = {} if self.data == "demo" else {"examples": self.sampler("train").describe()}
+        config = {name: list(v) if isinstance(v, tuple) else v for name, v in dataclasses.asdict(self.config).items()}
+        return {
+            "data": self.data, "fold": self.fold, "length": self.length, "seed": self.seed, "config": config,
+            "weights": self._hashes, **source,
+        }  # fmt: skip
+
+    def trained_on(self) -> dict[str, Any]:
+        """Return what a head's file says of its training: data sets and names of categories, none for drawn ones."""
+        record: dict[str, Any] = {"data": self.data, "fold": self.fold}
+        if self.data == "demo":
+            return record
+        masks, described = self.sampler("train").pool.masks, self.sampler("train").describe()
+        names = [masks.vocabulary.names[number - 1] for number in described["categories"]]
+        long = {"coco14": "coco2014", "coco17": "coco2017", "voc12": "voc2012"}
+        return {**record, "training_data": [f"{long.get(masks.source, masks.source)}:{masks.split}"],
+                "training_categories": names}  # fmt: skip
