@@ -18,7 +18,8 @@ NAMES = [
 SIGNATURES = {
     "evaluate": (
         "(model, benchmark, *, out=None, protocol='', shots=1, seed=0, device='cpu', weights=None, options=None, "
-        "workers=1, timeout=None, save_masks=False, episodes=None, limit_episodes=None, limit_frames=None)"
+        "workers=1, timeout=None, save_masks=False, episodes=None, limit_episodes=None, limit_frames=None, "
+        "oracle=None)"
     ),
     "load_benchmark": "(path)",
     "VideoModel.__init__": "(self, *, device='cpu', weights=None, **options)",

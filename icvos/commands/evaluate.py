@@ -34,6 +34,9 @@ def _shard(context: click.Context, parameter: click.Parameter, value: str | None
 @click.option("--save-masks", is_flag=True, help="Keep the predicted masks in the run's folder.")
 @click.option("--limit-episodes", type=click.IntRange(1), help="Only the first so many; such a run is never ranked.")
 @click.option("--limit-frames", type=click.IntRange(1), help="Only so many frames of each video; never ranked.")
+@click.option(
+    "--oracle", metavar="first-frame", help="Tell the method frame 0's ground truth in place of supports; never ranked."
+)
 @model_options
 def command(
     spec: str, benchmark: str, out: Path | None, settings: tuple[str, ...], weights: tuple[str, ...], device: str,
@@ -67,6 +70,11 @@ def command(
         )  # fmt: skip
     run = read_run(place)
     summary_table([(place, run, result)])
+    if "oracle" in result:
+        told, all_ = result["oracle"], result["summary"]["episodes"]
+        click.echo(f"oracle {told['name']}: frame 0's ground truth was given as {told['given_as']}; never ranked")
+        if told["absent_on_frame_0"]:
+            click.echo(f"{told['absent_on_frame_0']} of {all_} episodes have nothing on frame 0 and count as empty")
     click.echo(f"run: {place}")
     if result["summary"]["failed"]:
         click.echo(f"{result['summary']['failed']} of {result['summary']['episodes']} episodes failed:", err=True)

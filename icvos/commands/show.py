@@ -57,6 +57,8 @@ def summary_table(runs: Sequence[tuple[Path, Mapping[str, Any], Mapping[str, Any
     image = first["summary"]["mIoU"] is not None
     names = ("mIoU", "FB_IoU", "mean_IoU") if image else ("J", "F", "J&F", "J_visible", "F_visible", "absent_correct")
     title = f"{first['benchmark']['name']} {first['benchmark']['version'] or ''}, protocol {first['protocol']['name']}"
+    if first["protocol"].get("oracle"):
+        title += f", oracle {first['protocol']['oracle']}"
     heads = {"J_visible": "J vis", "F_visible": "F vis", "absent_correct": "absent"}
     table = Table(title=title, box=box.SIMPLE_HEAD, collapse_padding=True, pad_edge=False)
     table.add_column("model", no_wrap=True)

@@ -22,13 +22,16 @@ def pack(run: Path, out: Path | None, masks: bool, predictions: Path | None) -> 
     from icvos.leaderboard.archive import pack as write
     from icvos.leaderboard.consistency import check_values, recompute
     from icvos.leaderboard.entry import read_entry
+    from icvos.leaderboard.judge import partial
 
     entry = read_entry(run)
-    problems = check_values(entry) or list(entry.not_ranked) or recompute(entry)
+    problems = check_values(entry) or partial(entry) or recompute(entry)
     if problems:
         from icvos.errors import RunError
 
-        raise RunError(f"the run would be refused: {problems[0]}", where=run, fix="finish or repeat the run first")
+        raise RunError(
+            f"the run would be refused: {problems[0]}", where=run, fix="evaluate again, whole and without an oracle"
+        )
     place = out or run.resolve().with_name(run.resolve().name + ".zip")
     count = write(run, place, masks=masks, predictions=predictions)
     click.echo(f"packed {count} files, {place.stat().st_size / 1e6:.1f} MB: {place}")

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from icvos.benchmark import Episode
+from icvos.evaluation.oracle import oracle_result
 from icvos.evaluation.protocols import Protocol
 from icvos.evaluation.records import RESULT_SCHEMA, SUMMARY
 from icvos.metrics import FewShotScore
@@ -61,6 +62,7 @@ def _result(
         "protocol": {
             "name": protocol.name,
             **{name: key.get(name) for name in ("shots", "seed", "limit_episodes", "limit_frames", "resized_masks")},
+            "oracle": key.get("oracle"),
         },
         "summary": {name: summary.get(name) for name in SUMMARY},
         **tables,
@@ -99,6 +101,7 @@ def video_result(
         "per_video": _table(rows, lambda r: r["video"]),
         "per_draw": _table(rows, lambda r: str(r["draw"])),
     }
+    tables |= oracle_result(run["key"], [episode.id for episode in episodes], records)
     return _result(run, protocol, summary, tables)
 
 

@@ -20,6 +20,7 @@ from icvos.errors import InputError, ModelError, UsageError
 from icvos.evaluation.frame_scorer import FrameScorer, to_numpy
 from icvos.evaluation.frames import GroundTruth, StreamedVideo
 from icvos.evaluation.integrity import verify_query, verify_supports, verify_video
+from icvos.evaluation.oracle import oracle_supports
 from icvos.evaluation.protocols import Protocol, nearest_resize, resize_image
 from icvos.evaluation.torch_state import (
     episode_seed,
@@ -53,6 +54,8 @@ class Job:
         seed: Of the run.
         limit_frames: Only so many frames, or None.
         masks: Folder for the predicted masks, or None.
+        oracle: What the model is told (``first-frame``), or None.
+        oracle_as: How it is told: as its ``support``, or as the ``prompt`` of its tracker.
     """
 
     protocol: Protocol
@@ -60,6 +63,8 @@ class Job:
     seed: int = 0
     limit_frames: int | None = None
     masks: Path | None = None
+    oracle: str | None = None
+    oracle_as: str | None = None
 
 
 @dataclass(frozen=True)
@@ -133,7 +138,7 @@ def run_video_episodes(
             resumed run computes exactly what an uninterrupted one does.
     """
     todo = [episode for episode in episodes if wanted is None or episode.id in wanted]
-    if runs_together(model) and len(episodes) > 1 and todo:
+    if runs_together(model) and job.oracle_as != "prompt" and len(episodes) > 1 and todo:
         try:
             for result in _run(model, benchmark, episodes, job, pool):
                 if wanted is None or result.record["id"] in wanted:
@@ -141,12 +146,21 @@ def run_video_episodes(
             return
         except _Failed as failed:
             forget(failed.error)
-    for episode in todo:
+    for alike in _alike(todo, job):
         try:
-            yield from _run(model, benchmark, [episode], job, pool)
+            yield from _run(model, benchmark, alike, job, pool)
         except _Failed as failed:
-            yield EpisodeResult(failure(episode, failed.error))
+            for episode in alike:
+                yield EpisodeResult(failure(episode, failed.error))
             forget(failed.error)
+
+
+def _alike(episodes: Sequence[Episode], job: Job) -> list[list[Episode]]:
+    """Return the episodes of a video, each by itself; with an oracle the draws of a category are one and the same."""
+    groups: dict[str | int, list[Episode]] = {}
+    for episode in episodes:
+        groups.setdefault(episode.id if job.oracle is None else episode.category, []).append(episode)
+    return list(groups.values())
 
 
 def _text(error: BaseException | str) -> dict[str, str]:
@@ -166,33 +180,49 @@ def failure(episode: Episode, error: BaseException | str) -> dict[str, Any]:
 
 
 class _Pass:
-    """One pass of a model over a video, for one episode or several at once."""
+    """One pass of a model over a video, for one episode or several at once.
+
+    Attributes:
+        sets, seeds: What the model is given: sets of supports, and the seed of each.
+        follows: For each episode the set whose masks are its own; None for a prediction that is empty throughout.
+    """
 
     def __init__(
         self, model: VideoModel, benchmark: Benchmark, episodes: Sequence[Episode], job: Job, pool: ThreadPoolExecutor
     ) -> None:
         name = episodes[0].video
-        self.model, self.episodes = model, episodes
+        self.model, self.episodes, self.job = model, episodes, job
         self.video = StreamedVideo(benchmark, name, job.protocol, pool, job.limit_frames)
         for category in sorted({episode.category for episode in episodes}):
             verify_video(benchmark, name, category, len(self.video))
-        cache: dict[tuple[int, str], Support] = {}
-        begin = time.perf_counter()
-        self.sets = [_supports(benchmark, episode, job, cache) for episode in episodes]
-        self.support_seconds = time.perf_counter() - begin
-        self.seeds = [episode_seed(job.seed, episode.id) for episode in episodes]
         # The ground truth is decoded once for all draws of a category.
         self.truths = {
             category: GroundTruth(benchmark, name, category, job.protocol, pool, len(self.video))
             for category in sorted({episode.category for episode in episodes})
         }
+        cache: dict[tuple[int, str], Support] = {}
+        begin = time.perf_counter()
+        self.follows: list[int | None]
+        if job.oracle is None:
+            self.sets = [_supports(benchmark, episode, job, cache) for episode in episodes]
+            self.seeds = [episode_seed(job.seed, episode.id) for episode in episodes]
+            self.follows = list(range(len(episodes)))
+        else:
+            self.sets, self.seeds, self.follows = oracle_supports(self.video, self.truths, episodes, job.seed)
+        self.support_seconds = time.perf_counter() - begin
         self.scorers = [
             FrameScorer(self.video.size, None if job.masks is None else job.masks / episode.id) for episode in episodes
         ]
         self.seconds = 0.0
 
     def _begin(self) -> Iterator[Sequence[Any]]:
+        if not self.sets:
+            return (() for _ in range(len(self.video)))
         seed_all(self.seeds[0])
+        if self.job.oracle_as == "prompt":
+            (shown,) = self.sets[0]
+            tracked = self.model.segment_from_mask(shown.mask, self.video, seed=self.seeds[0])  # type: ignore[attr-defined]
+            return ((item,) for item in tracked)
         if len(self.sets) > 1:
             return iter(self.model.segment_many(self.sets, self.video, seeds=self.seeds))
         return ((item,) for item in self.model.segment(self.sets[0], self.video, seed=self.seeds[0]))
@@ -208,6 +238,7 @@ class _Pass:
     def drive(self) -> None:
         """Take every item from the model, check it and score it."""
         modes, had_torch = torch_modes(), "torch" in sys.modules
+        nothing = np.zeros(self.video.size, bool)
         with _model_at_work():
             stream = self._begin()
         try:
@@ -223,8 +254,8 @@ class _Pass:
             while items is not None:
                 self._check(items, count, modes)
                 truths = {category: truth[count] for category, truth in self.truths.items()}
-                for episode, scorer, item in zip(self.episodes, self.scorers, items):
-                    scorer.add(item, truths[episode.category])
+                for episode, scorer, place in zip(self.episodes, self.scorers, self.follows):
+                    scorer.add(nothing if place is None else items[place], truths[episode.category])
                 count += 1
                 items = self._next(stream)
             if count < len(self.video):
@@ -237,12 +268,12 @@ class _Pass:
         with _model_at_work():
             if count == len(self.video):
                 raise ModelError(f"it yields more masks than the video's {len(self.video)} frames")
-            if len(items) != len(self.scorers):
-                raise ModelError(f"segment_many yields {len(items)} masks for {len(self.scorers)} episodes")
+            if len(items) != len(self.sets):
+                raise ModelError(f"segment_many yields {len(items)} masks for {len(self.sets)} episodes")
             if modes is not None and torch_modes() != modes:
                 raise ModelError("grad mode, inference mode or autocast leaks out of it", fix="icvos models check")
-            for scorer, item in zip(self.scorers, items):
-                scorer.check(item)
+            for item in items:
+                self.scorers[0].check(item)
 
     def close(self) -> None:
         self.video.close()
@@ -273,15 +304,18 @@ def _run(
         work.close()
     source = benchmark.videos[episodes[0].video].source
     # Time is shared out: what one pass over the video costs each of its episodes.
-    share = work.seconds / len(episodes)
-    for episode, scorer in zip(episodes, work.scorers):
+    share = work.seconds / max(len(work.sets), 1)
+    for episode, scorer, place in zip(episodes, work.scorers, work.follows):
         j, f = scorer.score.values()
+        timed = place is not None and share > 0
+        told = {} if job.oracle is None else {"absent_on_frame_0": place is None}
         record = {
             "id": episode.id, "video": episode.video, "source": source, "category": episode.category,
             "category_name": episode.category_name, "draw": episode.draw, "frames": scorer.count,
-            "visible_frames": scorer.visible, **scorer.score.summary(), "seconds": share,
+            "visible_frames": scorer.visible, **scorer.score.summary(),
+            "seconds": share if place is not None else None,
             "support_seconds": work.support_seconds / len(episodes),
-            "fps": scorer.count / share if share > 0 else None, "peak_memory": peak_memory(model.device),
+            "fps": scorer.count / share if timed else None, "peak_memory": peak_memory(model.device), **told,
         }  # fmt: skip
         yield EpisodeResult(record, {"J": j, "F": f})
 

@@ -23,6 +23,7 @@ from icvos.evaluation.episode import (
     run_video_episodes,
 )
 from icvos.evaluation.integrity import verify_tables
+from icvos.evaluation.oracle import check_oracle, oracle_key
 from icvos.evaluation.protocols import Protocol, protocol
 from icvos.evaluation.records import RunFolder, read_result, read_run
 from icvos.evaluation.workers import Group, ModelSpec, run_in_workers
@@ -50,6 +51,7 @@ class RunOptions:
         save_masks: Keep the predicted masks.
         limit_episodes, limit_frames: For quick turns; such a run is never ranked.
         episodes: Ids of the episodes to run, or None for all; such a run is never ranked.
+        oracle: ``first-frame`` tells the model frame 0's ground truth in place of supports (never ranked), or None.
     """
 
     protocol: str = ""
@@ -62,6 +64,7 @@ class RunOptions:
     limit_episodes: int | None = None
     limit_frames: int | None = None
     episodes: tuple[str, ...] | None = None
+    oracle: str | None = None
 
     def __post_init__(self) -> None:
         for name in ("shots", "workers"):
@@ -71,6 +74,7 @@ class RunOptions:
             value = getattr(self, name)
             if value is not None and value <= 0:
                 raise UsageError(f"{name} is {value}", expected="more than 0")
+        check_oracle(self.oracle, self.shots)
         if self.shard is not None and not 1 <= self.shard[0] <= self.shard[1]:
             raise UsageError(f"shard {self.shard[0]}/{self.shard[1]}", expected="i/N with i from 1 to N")
         if self.episodes is not None and (self.shard is not None or not self.episodes):
@@ -177,15 +181,17 @@ def _prepare(
     episodes = select_episodes(benchmark, rule, options)
     described = describe_model(model, settings)
     shard = None if options.shard is None else f"{options.shard[0]}/{options.shard[1]}"
+    oracle = oracle_key(options.oracle, model, benchmark)
     run = describe_run(
         described, describe_benchmark(benchmark), rule, model.device, shots=options.shots, seed=options.seed,
-        limit_episodes=options.limit_episodes, limit_frames=options.limit_frames, shard=shard,
+        limit_episodes=options.limit_episodes, limit_frames=options.limit_frames, shard=shard, **oracle,
     )  # fmt: skip
     if options.episodes is not None:
         chosen = hashlib.sha256("\n".join(e.id for e in episodes).encode()).hexdigest()
         run["key"] |= {"limit_episodes": len(episodes), "chosen_episodes": chosen[:16]}
     run["environment"]["benchmark_folder"] = str(benchmark.root.resolve())
-    place = out or Path("runs") / safe_name(benchmark.name) / safe_name(described["name"])
+    suffix = f"-oracle-{options.oracle}" if options.oracle else ""
+    place = out or Path("runs") / safe_name(benchmark.name) / safe_name(described["name"] + suffix)
     return _Run(model, benchmark, rule, options, episodes, place, spec, run)
 
 
@@ -273,7 +279,7 @@ def speed(records: Mapping[str, Mapping[str, Any]], ids: Sequence[str]) -> dict[
     """Return fps, seconds and peak memory over the good records, for ``run.json``."""
     good = [records[i] for i in ids if i in records and not records[i].get("error")]
     seconds = sum(record.get("seconds") or 0.0 for record in good)
-    frames = sum(record.get("frames", 1) for record in good)
+    frames = sum(record.get("frames", 1) for record in good if record.get("seconds"))
     peaks = [record["peak_memory"] for record in good if record.get("peak_memory")]
     return {"fps": frames / seconds if seconds else None, "seconds": seconds, "peak_memory": max(peaks, default=None)}
 
@@ -281,7 +287,8 @@ def speed(records: Mapping[str, Mapping[str, Any]], ids: Sequence[str]) -> dict[
 def _results(plan: _Run, todo: Sequence[Episode]) -> Generator[EpisodeResult, None, None]:
     options = plan.options
     masks = plan.out / "masks" if options.save_masks else None
-    job = Job(plan.rule, options.shots, options.seed, options.limit_frames, masks)
+    told = plan.describe["key"].get("oracle_as")
+    job = Job(plan.rule, options.shots, options.seed, options.limit_frames, masks, options.oracle, told)
     groups = _groups(plan.episodes, todo, plan.benchmark)
     if not groups:
         return
@@ -338,6 +345,7 @@ def evaluate(
     episodes: Sequence[str] | None = None,
     limit_episodes: int | None = None,
     limit_frames: int | None = None,
+    oracle: str | None = None,
 ) -> dict[str, Any]:
     """Evaluate a model on a benchmark, as ``icvos evaluate`` does.
 
@@ -351,7 +359,7 @@ def evaluate(
         device, weights, options: To build the model, where it is not built yet.
         workers, timeout: Need a spec.
         episodes: Ids of the episodes to run; all by default.
-        save_masks, limit_episodes, limit_frames: As on the command line.
+        save_masks, limit_episodes, limit_frames, oracle: As on the command line.
 
     Returns:
         ``result.json``: ``result["summary"]["J&F"]``, ``["per_category"]``, …; percent, unrounded.
@@ -362,7 +370,7 @@ def evaluate(
     opened, demo = open_benchmark(benchmark)
     settings = RunOptions(
         protocol, shots, seed, None, workers, timeout, save_masks, limit_episodes, limit_frames,
-        None if episodes is None else tuple(episodes),
+        None if episodes is None else tuple(episodes), oracle,
     )  # fmt: skip
     spec = None
     if isinstance(model, str):

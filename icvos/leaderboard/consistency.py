@@ -58,7 +58,7 @@ def _two_files(run: Mapping[str, Any], result: Mapping[str, Any]) -> list[str]:
         ("benchmark's name", run["benchmark"].get("name"), result["benchmark"].get("name")),
         ("protocol", result["protocol"].get("name"), key.get("protocol")),
         *((name.replace("_", " "), result["protocol"].get(name), key.get(name))
-          for name in ("shots", "seed", "limit_episodes", "limit_frames")),
+          for name in ("shots", "seed", "limit_episodes", "limit_frames", "oracle")),
     ]  # fmt: skip
     return [
         f"the {what} is said in several places, and not the same in all"

@@ -89,13 +89,19 @@ class Entry:
         return float(value) if isinstance(value, (int, float)) and math.isfinite(value) else None
 
     @property
-    def group(self) -> tuple[str, str, str, str, int, bool]:
-        """What rows must share to stand in one table: benchmark, its version and hash, protocol, shots, and whether
-        the figures are as their authors reported them. Reported and checked figures never stand in one column."""
+    def oracle(self) -> str:
+        """What the model was told (``first-frame``), or "". Such a run stands apart, and is never ranked."""
+        return str(self.result["protocol"].get("oracle") or self.run["key"].get("oracle") or "")
+
+    @property
+    def group(self) -> tuple[str, str, str, str, int, bool, str]:
+        """What rows must share to stand in one table: benchmark, its version and hash, protocol, shots, whether the
+        figures are as their authors reported them, and the oracle. Reported and checked figures never stand in one
+        column, nor do those of a model that was told ground truth."""
         benchmark = self.result["benchmark"]
         return (
             self.benchmark, str(benchmark.get("version")), str(benchmark.get("manifest_sha256")), self.protocol,
-            self.shots, self.checked == "self-reported",
+            self.shots, self.checked == "self-reported", self.oracle,
         )  # fmt: skip
 
     @property
@@ -106,6 +112,8 @@ class Entry:
             out.append(f"{self.summary['failed']} failed")
         if rule.get("limit_episodes") or rule.get("limit_frames"):
             out.append("limited")
+        if self.oracle:
+            out.append("an oracle")
         if self.run["key"].get("shard"):
             out.append("a shard")
         if self.run.get("status") not in ("complete", "failed"):
@@ -156,9 +164,9 @@ def _folders(root: Path, depth: int) -> Iterator[Path]:
                 yield from _folders(child, depth - 1)
 
 
-def grouped(entries: Sequence[Entry]) -> dict[tuple[str, str, str, str, int, bool], list[Entry]]:
+def grouped(entries: Sequence[Entry]) -> dict[tuple[str, str, str, str, int, bool, str], list[Entry]]:
     """Return entries by table, tables sorted."""
-    out: dict[tuple[str, str, str, str, int, bool], list[Entry]] = {}
+    out: dict[tuple[str, str, str, str, int, bool, str], list[Entry]] = {}
     for entry in entries:
         out.setdefault(entry.group, []).append(entry)
     return dict(sorted(out.items()))

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from icvos.errors import RunError
+from icvos.evaluation.oracle import ORACLES
 
 __all__ = ["check_form"]
 
@@ -101,6 +102,8 @@ def _protocol(result: Mapping[str, Any]) -> str | None:
     for name in ("shots", "seed", "limit_episodes", "limit_frames"):
         if not isinstance(result["protocol"].get(name), (int, type(None))):
             return f"the protocol's {name} is no number"
+    if result["protocol"].get("oracle") not in (None, *ORACLES):
+        return "the protocol's oracle is unknown"
     for name in ("episodes", "failed"):
         value = result["summary"].get(name)
         if type(value) is not int or value < 0:

@@ -20,7 +20,7 @@ from icvos.leaderboard.archive import unpack
 from icvos.leaderboard.consistency import check_against, check_values, recompute
 from icvos.leaderboard.entry import Entry, read_entry
 
-__all__ = ["Judgement", "judge", "opened_run", "reproduces"]
+__all__ = ["Judgement", "judge", "opened_run", "partial", "reproduces"]
 
 Progress = Callable[[int, int, Mapping[str, Any] | None], None]
 # Compared between what is reported and what its masks give.
@@ -98,7 +98,7 @@ def judge(
         entry = read_entry(folder)
     except RunError as error:
         raise _refuse(error.what, name) from None
-    for problems in (check_values(entry), _partial(entry)):
+    for problems in (check_values(entry), partial(entry)):
         if problems:
             raise _refuse(problems[0], name)
     opened = _benchmark_of(entry, benchmark, name)
@@ -116,7 +116,8 @@ def judge(
     return Judgement(entry, "masks re-scored", (*checks, f"the masks of {count} episodes give the J and F reported"))
 
 
-def _partial(entry: Entry) -> list[str]:
+def partial(entry: Entry) -> list[str]:
+    """Return why a run may not stand on a board, a line each; empty if it may."""
     return [f"a run that is {reason} takes no rank" for reason in entry.not_ranked]
 
 

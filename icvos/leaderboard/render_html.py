@@ -115,6 +115,7 @@ def _details(entry: Entry) -> list[tuple[str, str]]:
         ("source", str(model.get("source_sha256") or "")[:16]),
         ("benchmark", f"{entry.benchmark} {run['benchmark'].get('version') or ''}, manifest {entry.group[2][:16]}"),
         ("protocol", f"{entry.protocol}, {entry.shots}-shot, seed {entry.result['protocol'].get('seed')}"),
+        ("oracle", entry.oracle),
         ("episodes", f"{entry.summary['episodes']}, {entry.summary['failed']} failed"),
         ("draws", f"{spread[0]:.2f} to {spread[1]:.2f}, deviation {spread[2]:.2f}" if spread else ""),
         ("device", f"{environment.get('gpu') or environment.get('device') or ''} {environment.get('platform') or ''}"),

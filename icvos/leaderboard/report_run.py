@@ -71,7 +71,15 @@ class ReportRun:
         """Model, benchmark, protocol."""
         model, benchmark = self.result["model"], self.result["benchmark"]
         version = f" {benchmark['version']}" if benchmark.get("version") else ""
-        return f"{model['name']} {model['version']} on {benchmark['name']}{version}, protocol {self.protocol.name}"
+        told = f", oracle {self.oracle}: told its ground truth" if self.oracle else ""
+        return (
+            f"{model['name']} {model['version']} on {benchmark['name']}{version}, protocol {self.protocol.name}{told}"
+        )
+
+    @property
+    def oracle(self) -> str:
+        """What the model was told (``first-frame``), or ""."""
+        return str(self.result["protocol"].get("oracle") or "")
 
     @property
     def image(self) -> bool:
@@ -100,9 +108,12 @@ class ReportRun:
         return int(self.records[episode.id].get("frames") or 0)
 
     def supports(self, episode: Episode) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Return the supports shown, image and mask."""
+        """Return the supports shown, image and mask; with an oracle frame 0 and its ground truth."""
         if self.benchmark is None:
             return []
+        if self.oracle:
+            truth = self.benchmark.annotation(episode.video, episode.category, 0)
+            return [(self.benchmark.video(episode.video)[0], truth)] if truth.any() else []
         shots = self.result["protocol"].get("shots") or 1
         return [(s.image, s.mask) for s in self.benchmark.supports(episode, shots)]
 

@@ -99,9 +99,10 @@ def _measured(entries: Sequence[Entry], intervals: bool) -> Table:
             (place.text, _name(entry, entries), *(figure(entry, name) for _, name in metrics), *interval, entry.fps,
              entry.summary["episodes"], entry.checked, text)
         )  # fmt: skip
-    name, version, _, protocol, shots, reported = entries[0].group
+    name, version, _, protocol, shots, reported, oracle = entries[0].group
     title = f"{name} {version}, protocol {protocol}, {shots}-shot".replace(" None,", ",")
     title += ", as reported by the authors: not re-scored" if reported else ""
+    title += f", oracle {oracle}: told its ground truth, never ranked" if oracle else ""
     notes = (*_rank_notes(places, image), *legend(used))
     return Table(title, "measured", tuple(columns), tuple(rows), notes, tuple(entries[i] for i in order),
                  tuple(places[i] for i in order), name, protocol)  # fmt: skip

@@ -1,0 +1,97 @@
+"""``--oracle first-frame``: a method is told frame 0's ground truth, so that what is left to go wrong is propagation.
+
+The difference between a run and its oracle run is what localisation costs; what the oracle run lacks to 100 is what
+propagation costs (the paper's Table XIII, where SAM 2 is given frame 0's mask). Such a run is never ranked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from icvos.benchmark import Benchmark, Episode
+from icvos.errors import UsageError, did_you_mean
+from icvos.evaluation.frames import GroundTruth
+from icvos.evaluation.torch_state import episode_seed
+from icvos.models.interface import Model
+from icvos.models.lifting import first_mask_use
+from icvos.types import Support, Video
+
+__all__ = ["ORACLES", "check_oracle", "oracle_key", "oracle_result", "oracle_supports"]
+
+ORACLES = ("first-frame",)
+
+
+def check_oracle(name: str | None, shots: int) -> None:
+    """Check what was asked for.
+
+    Raises:
+        UsageError: No such oracle, or several shots with it.
+    """
+    if name is None:
+        return
+    if name not in ORACLES:
+        raise UsageError(f"no oracle '{name}'", fix=did_you_mean(name, ORACLES))
+    if shots != 1:
+        raise UsageError(f"oracle '{name}' goes without --shots {shots}: frame 0 is the only support")
+
+
+def oracle_key(name: str | None, model: Model, benchmark: Benchmark) -> dict[str, Any]:
+    """Return what the key of ``run.json`` says of an oracle; nothing for a run without one.
+
+    Raises:
+        UsageError: The benchmark or the model is not one for it.
+    """
+    if name is None:
+        return {}
+    if benchmark.kind == "image":
+        raise UsageError(f"oracle '{name}' is for videos", where=benchmark.root, expected="a video benchmark")
+    return {"oracle": name, "oracle_as": first_mask_use(model)}
+
+
+def oracle_supports(
+    video: Video, truths: Mapping[int, GroundTruth], episodes: Sequence[Episode], seed: int
+) -> tuple[list[list[Support]], list[int], list[int | None]]:
+    """Return what the model is given in place of the episodes' supports: frame 0 and its ground truth, by category.
+
+    Draws differ in their supports alone, so all draws of a category share one result; its seed is that of the pair.
+
+    Args:
+        video: As the model sees it.
+        truths: Ground truth by category, at the same size.
+        episodes: Of the video.
+        seed: Of the run.
+
+    Returns:
+        The sets of supports, their seeds, and for each episode the set that it follows; None where the category is
+        not on frame 0: there is nothing to track, and the prediction is empty on every frame.
+    """
+    frame = video[0]
+    sets: list[list[Support]] = []
+    seeds: list[int] = []
+    places: dict[int, int | None] = {}
+    for episode in episodes:
+        if episode.category in places:
+            continue
+        mask = truths[episode.category][0]
+        places[episode.category] = len(sets) if mask.any() else None
+        if mask.any():
+            sets.append([Support(frame, mask)])
+            seeds.append(episode_seed(seed, f"{episode.video}__{episode.category}"))
+    return sets, seeds, [places[episode.category] for episode in episodes]
+
+
+def oracle_result(
+    key: Mapping[str, Any], ids: Sequence[str], records: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Any]:
+    """Return the part ``oracle`` of ``result.json``; empty for a run without one.
+
+    Args:
+        key: Of ``run.json``.
+        ids: Of the run's episodes.
+        records: By id.
+    """
+    if key.get("oracle") is None:
+        return {}
+    absent = sum(bool(records.get(name, {}).get("absent_on_frame_0")) for name in ids)
+    return {"oracle": {"name": key["oracle"], "given_as": key.get("oracle_as"), "absent_on_frame_0": absent}}
