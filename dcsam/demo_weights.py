@@ -21,6 +21,8 @@ from typing import Any
 
 import torch
 
+from dcsam.drawn import Scenes
+from dcsam.drawn_pool import draw_pool
 from dcsam.train import DCSamTask
 from dcsam.train_backbone import BackboneTask
 from dcsam.train_sam2 import DemoSam2Task
@@ -42,23 +44,26 @@ FILES = {
 }  # fmt: skip
 #: Examples of a step on a GPU and on the CPU, and the learning rate.
 BATCHES = {
-    "sam2-stills": (128, 16, 1e-3), "sam2": (64, 8, 8e-4), "backbone": (48, 4, 1.5e-3), "image": (48, 4, 8e-4),
+    "sam2-stills": (128, 16, 1e-3), "sam2": (96, 8, 1e-3), "backbone": (48, 4, 1.5e-3), "image": (48, 4, 8e-4),
     "tubes": (40, 6, 4e-4),
 }  # fmt: skip
+#: Scenes that a stage takes from a pool, where not worlds.
+POOLS = {"sam2": "clips", "tubes": "episodes"}
 
 
-def stage_task(stage: str, out: Path, length: int, **changes: Any) -> TrainingTask:
+def stage_task(stage: str, out: Path, length: int, *, pool: Scenes | None = None, **changes: Any) -> TrainingTask:
     """Return a stage's task; the weights it starts from lie in ``out``. ``changes`` are for ablations."""
     files = {name: out / f"{file}.safetensors" for name, file in FILES.items()}
     if stage == "sam2-stills":
-        return DemoSam2Task(frames=1, length=length)
+        return DemoSam2Task(frames=1, length=length, pool=pool)
     if stage == "sam2":
         start = {"sam2": files["sam2-stills"]} if files["sam2-stills"].is_file() else {}
-        return DemoSam2Task(weights=start, frames=4, length=length)
+        return DemoSam2Task(weights=start, frames=4, length=length, pool=pool)
     if stage == "backbone":
-        return BackboneTask(length=length)
+        return BackboneTask(length=length, pool=pool)
     common: dict[str, Any] = {
         "data": "demo", "train_backbone": True, "train_sam": "decoder", "sam_file": "changed", "length": length,
+        "pool": pool,
     }  # fmt: skip
     if stage == "image":
         sizes = {"backbone": "compact", "image_size": 192, "queries": 8, "dropout": 0.05}
@@ -70,20 +75,21 @@ def stage_task(stage: str, out: Path, length: int, **changes: Any) -> TrainingTa
     return DCSamTask(weights=start, stage="tube-finetune", frames=5, **{**common, **losses, **changes})
 
 
-def _steps(stage: str, out: Path, minutes: float, settings: Settings, world: World) -> int:
+def _steps(stage: str, out: Path, minutes: float, settings: Settings, world: World, pool: Scenes | None) -> int:
     """Return how many steps fit into the minutes, by a trial of some; what was planned once stays."""
     path = out / f"{stage}.plan.json"
     if path.is_file():
         return int(json.loads(path.read_text())["steps"])
     begin = time.perf_counter()
     stamps: list[float] = []
-    (out / f"{stage}.probe").mkdir(parents=True, exist_ok=True)
+    folder = out / f"{stage}.probe"
+    folder.mkdir(parents=True, exist_ok=True)
     trial = Trainer(
-        stage_task(stage, out, 10**9), replace(settings, max_steps=16, warmup=10), world, out / f"{stage}.probe",
+        stage_task(stage, out, 10**9, pool=pool), replace(settings, max_steps=30, warmup=10), world, folder,
         say=lambda line: None, progress=lambda *_: stamps.append(time.perf_counter()),
     )  # fmt: skip
     trial.fit()
-    pace = (stamps[-1] - stamps[5]) / (len(stamps) - 6)
+    pace = (stamps[-1] - stamps[9]) / (len(stamps) - 10)
     steps = max(int((minutes * 60 - (time.perf_counter() - begin) - 10) / pace), 20)
     print(f"{stage}: {pace:.3f} s a step, {steps} steps of {settings.batch}", flush=True)
     write_json(path, {"steps": steps, "batch": settings.batch, "seconds_a_step": pace})
@@ -91,7 +97,7 @@ def _steps(stage: str, out: Path, minutes: float, settings: Settings, world: Wor
 
 
 def train_stage(
-    stage: str, out: Path, minutes: float, device: str, workers: int, *, lr: float | None = None
+    stage: str, out: Path, minutes: float, device: str, workers: int, *, lr: float | None = None, pool_size: int = 0
 ) -> dict[str, Any]:
     """Train one stage, write its fp16 weights, and return its record."""
     world = World(0, 1, torch.device(device))
@@ -101,8 +107,13 @@ def train_stage(
         epochs=1, batch=on_gpu if device.startswith("cuda") else on_cpu, lr=lr or rate, weight_decay=0.01, warmup=80,
         clip=1.0, workers=workers, validate_every=1, save_every=250,
     )  # fmt: skip
-    steps = _steps(stage, out, minutes, settings, world)
-    task = stage_task(stage, out, steps * settings.batch)
+    pool = None
+    if pool_size:
+        # On a GPU drawing would be waited for.
+        kind = POOLS.get(stage, "worlds")
+        pool = draw_pool(out, kind, pool_size, side=192, seed=1, workers=max(workers, 1))
+    steps = _steps(stage, out, minutes - (time.perf_counter() - begin) / 60, settings, world, pool)
+    task = stage_task(stage, out, steps * settings.batch, pool=pool)
     folder = out / f"{stage}.run"
     folder.mkdir(parents=True, exist_ok=True)
     last = time.perf_counter()
@@ -121,7 +132,7 @@ def train_stage(
         "steps": summary["steps"], "batch": settings.batch, "lr": settings.lr,
         "minutes": round((time.perf_counter() - begin) / 60, 2), "validation_mIoU": summary["best_mIoU"],
         "device": torch.cuda.get_device_name() if device.startswith("cuda") else platform.processor() or "cpu",
-        "torch": torch.__version__, "describe": {**task.describe(), "weights": None},
+        "torch": torch.__version__, "pool": pool_size, "describe": {**task.describe(), "weights": None},
     }  # fmt: skip
 
 
@@ -140,7 +151,9 @@ def main() -> None:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--workers", type=int, default=0)
     parser.add_argument("--lr", type=float, help="Another learning rate.")
+    parser.add_argument("--pool", type=int, help="Draw so many scenes of a kind ahead; 0 none; by default on a GPU.")
     values = parser.parse_args()
+    pool = values.pool if values.pool is not None else 8000 if values.device.startswith("cuda") else 0
     minutes = values.minutes or [STAGES[stage] for stage in values.stages]
     if len(minutes) != len(values.stages):
         parser.error(f"{len(values.stages)} stages and {len(minutes)} minutes")
@@ -153,7 +166,7 @@ def main() -> None:
         if path.is_file() and (values.out / f"{FILES[stage]}.safetensors").is_file():
             print(f"{stage}: done before", flush=True)
             continue
-        record = train_stage(stage, values.out, share, values.device, values.workers, lr=values.lr)
+        record = train_stage(stage, values.out, share, values.device, values.workers, lr=values.lr, pool_size=pool)
         write_json(path, {"stage": stage, "drawing": drawing_hash(), "generator": generator_version(), **record})
 
 

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from icvos.build.demo_world.episodes import TrainingWorld
+from icvos.build.demo_world.episodes import Episode, Footage, Still, TrainingWorld
 
 __all__ = [
     "DrawnClips",
     "DrawnWorlds",
+    "Scenes",
     "drawn_world",
     "family_maps",
     "join_worlds",
@@ -59,6 +60,21 @@ def squared(images: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndar
     return pictures, labels[:, rows]
 
 
+def varied(images: np.ndarray, labels: np.ndarray, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Mirror and turn squares (T, S, S, 3) and their (T, S, S) labels together; mix and scale the colours of all."""
+    if generator.random() < 0.5:
+        images, labels = images[:, :, ::-1], labels[:, :, ::-1]
+    if generator.random() < 0.5:
+        images, labels = images[:, ::-1], labels[:, ::-1]
+    if generator.random() < 0.3:
+        images, labels = images.swapaxes(1, 2), labels.swapaxes(1, 2)
+    images = images[..., generator.permutation(3)]
+    ramp = np.arange(256)[:, None] * generator.uniform(0.75, 1.2, 3) + generator.uniform(-20, 20, 3)
+    table = ramp.clip(0, 255).astype(np.uint8)
+    images = np.stack([table[images[..., channel], channel] for channel in range(3)], axis=-1)
+    return np.ascontiguousarray(images), np.ascontiguousarray(labels)
+
+
 def numbers(names: Sequence[str]) -> np.ndarray:
     """Return (INSTANCES + 1,) int64: a number for the family of each label, 0 for the ground and for none."""
     out = np.zeros(INSTANCES + 1, np.int64)
@@ -71,6 +87,21 @@ def family_maps(labels: Tensor, families: Tensor) -> Tensor:
     return families.gather(1, labels.flatten(1).long()).view(labels.shape)
 
 
+class Scenes(Protocol):
+    """What examples are taken from: ``TrainingWorld``, which draws without end, or a pool drawn ahead."""
+
+    @property
+    def seed(self) -> int: ...
+
+    def still(self, index: int) -> Still: ...
+
+    def world(self, index: int) -> list[Still]: ...
+
+    def clip(self, index: int, *, frames: int = ...) -> Footage: ...
+
+    def episode(self, index: int, *, frames: int = ..., shots: int = ...) -> Episode: ...
+
+
 class DrawnWorlds:
     """Few images with things of few families; pairs of them, each image asked for different things.
 
@@ -81,9 +112,7 @@ class DrawnWorlds:
         absent: Share of the pairs whose query does not show what is asked for, about.
     """
 
-    def __init__(
-        self, world: TrainingWorld, length: int, *, pairs: int = 8, absent: float = 0.15, offset: int = 0
-    ) -> None:
+    def __init__(self, world: Scenes, length: int, *, pairs: int = 8, absent: float = 0.15, offset: int = 0) -> None:
         self.world, self.length, self.pairs, self.absent, self.offset = world, length, pairs, absent, offset
 
     def __len__(self) -> int:
@@ -139,14 +168,19 @@ def join_worlds(examples: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
 class DrawnClips:
     """Supports and clips of the drawn world."""
 
-    def __init__(self, world: TrainingWorld, length: int, frames: int) -> None:
+    def __init__(self, world: Scenes, length: int, frames: int) -> None:
         self.world, self.length, self.frames = world, length, frames
 
     def __len__(self) -> int:
         return self.length
 
     def get(self, epoch: int, index: int) -> Mapping[str, Any]:
-        episode = self.world.episode(epoch * self.length + index, frames=self.frames)
+        number = epoch * self.length + index
+        episode = self.world.episode(number, frames=self.frames)
         support, support_mask = squared(episode.support_images, episode.support_masks)
         frames, masks = squared(episode.frames, episode.masks)
+        if not isinstance(self.world, TrainingWorld):
+            generator = np.random.default_rng([self.world.seed, 39, number])
+            support, support_mask = varied(support, support_mask, generator)
+            frames, masks = varied(frames, masks, generator)
         return {"support": support[0], "support_mask": support_mask[0], "frames": frames, "masks": masks}

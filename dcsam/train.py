@@ -30,7 +30,7 @@ from torch import Tensor, nn
 
 from dcsam.checkpoint import load_model, read_checkpoint, save_checkpoint
 from dcsam.config import DCSAMConfig
-from dcsam.drawn import family_maps, join_worlds, to_float
+from dcsam.drawn import DrawnClips, DrawnWorlds, Scenes, family_maps, join_worlds, to_float
 from dcsam.examples import ImagePairs, TubeClips, TubePairs, open_examples
 from dcsam.feature_cache import FeatureCache
 from dcsam.loss import segmentation_loss
@@ -107,8 +107,10 @@ class DCSamTask(TrainingTask):
         sbd: Path | None = None,
         min_area: int = MIN_AREA,
         cache: Path | None = None,
+        pool: Scenes | None = None,
     ) -> None:
         self.weights = dict(weights or {})
+        self.pool = pool
         if stage != "tube-finetune" and train_sam in ("memory", "decoder+memory", "lora"):
             raise UsageError(
                 f"train_sam={train_sam} trains memory, which stage {stage} does not reach",
@@ -195,6 +197,9 @@ class DCSamTask(TrainingTask):
         return self._examples("validation")
 
     def _examples(self, part: str) -> Examples:
+        if self.pool is not None and part == "train":
+            image = self.stage == "image"
+            return DrawnWorlds(self.pool, self.length) if image else DrawnClips(self.pool, self.length, self.frames)
         if part not in self._opened:
             self._opened[part] = open_examples(
                 self.data, part, root=self.root, fold=self.fold, size=self.side, length=self.length, seed=self.seed,

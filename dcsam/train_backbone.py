@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dcsam.drawn import INSTANCES, DrawnWorlds, drawn_world, family_maps, join_worlds, to_float
+from dcsam.drawn import INSTANCES, DrawnWorlds, Scenes, drawn_world, family_maps, join_worlds, to_float
 from dcsam.train_sam2 import iou
 from icvos.foundation.backbones import create_backbone
 from icvos.foundation.prior import prior_mask
@@ -74,8 +74,10 @@ class BackboneTask(TrainingTask):
         length: int = 20_000,
         random_share: float = 0.5,
         seed: int = 1,
+        pool: Scenes | None = None,
     ) -> None:
         self.weights = dict(weights or {})
+        self.pool = pool
         self.backbone, self.side, self.length = backbone, image_size, length
         self.random_share, self.seed = random_share, seed
 
@@ -89,7 +91,7 @@ class BackboneTask(TrainingTask):
         return model
 
     def train_examples(self) -> Examples:
-        return DrawnWorlds(drawn_world(self.side, self.seed, self.random_share), self.length)
+        return DrawnWorlds(self.pool or drawn_world(self.side, self.seed, self.random_share), self.length)
 
     def validation_examples(self) -> Examples:
         return DrawnWorlds(drawn_world(self.side, self.seed + 1000, self.random_share), 60)

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dcsam.drawn import INSTANCES, drawn_world, squared, to_float
+from dcsam.drawn import INSTANCES, Scenes, drawn_world, squared, to_float, varied
 from icvos.build.demo_world.episodes import TrainingWorld
 from icvos.foundation.sam2_config import Sam2Config
 from icvos.foundation.sam2_image import Sam2, build_sam2, load_sam2, save_sam2
@@ -45,7 +45,7 @@ class ClipExamples:
         prompts: Prompts on single frames, P.
     """
 
-    def __init__(self, world: TrainingWorld, frames: int, length: int, *, prompts: int = 4) -> None:
+    def __init__(self, world: Scenes, frames: int, length: int, *, prompts: int = 4) -> None:
         self.world, self.frames, self.length, self.prompts = world, frames, length, prompts
 
     def __len__(self) -> int:
@@ -60,6 +60,8 @@ class ClipExamples:
             clip = self.world.clip(number, frames=self.frames)
             frames, labels = squared(clip.frames, clip.labels)
         generator = np.random.default_rng([self.world.seed, 31, number])
+        if not isinstance(self.world, TrainingWorld):
+            frames, labels = varied(frames, labels, generator)
         seen = [(t, i) for t in range(len(labels)) for i in range(1, INSTANCES) if (labels[t] == i).sum() > 60]
         at_start = [i for t, i in seen if t == 0]
         label = int(generator.choice(at_start)) if at_start else 1
@@ -121,8 +123,10 @@ class DemoSam2Task(TrainingTask):
         length: int = 20_000,
         random_share: float = 0.5,
         seed: int = 1,
+        pool: Scenes | None = None,
     ) -> None:
         self.weights = dict(weights or {})
+        self.pool = pool
         self.frames, self.length, self.random_share, self.seed = frames, length, random_share, seed
 
     def defaults(self) -> Settings:
@@ -135,7 +139,7 @@ class DemoSam2Task(TrainingTask):
         return drawn_world(DEMO_SAM2.image_size, seed, self.random_share)
 
     def train_examples(self) -> Examples:
-        return ClipExamples(self._world(self.seed), self.frames, self.length)
+        return ClipExamples(self.pool or self._world(self.seed), self.frames, self.length)
 
     def validation_examples(self) -> Examples:
         return ClipExamples(self._world(self.seed + 1000), 8, 96)
