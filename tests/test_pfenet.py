@@ -122,7 +122,8 @@ def test_a_support_is_seen_through_its_mask_twice() -> None:
     torch.testing.assert_close(state.prototype, masked_mean(model.head.of_support(stacked), mask))
     query = model.backbone(draw(1, 3, 64, 64, seed=5), top=True).top
     assert query is not None
-    cosine = F.cosine_similarity(query[0].flatten(1).T[None], (top * mask)[0].flatten(1).T[:, None], dim=2, eps=1e-7)
+    shown, asked = (top * mask)[0].flatten(1).T, query[0].flatten(1)
+    cosine = (shown @ asked) / (shown.norm(dim=1)[:, None] * asked.norm(dim=0)[None] + 1e-7)
     torch.testing.assert_close(
         model.prior(state, query)[0, 0], unit_range(cosine.amax(dim=0).view(8, 8)), atol=1e-5, rtol=1e-5
     )
