@@ -47,6 +47,7 @@ class Lifted(VideoModel):
 
         own = {name: path for name, path in self.weights.items() if name != "tracker"}
         self.image_model = self.lifted(device=device, weights=own, **options)
+        self.weights |= self.image_model.weights  # with the files that it found itself: they are part of the record
         # Prompts of @every pile up: only as many are kept as memories as the tracker's window is long.
         kept = 7 if self.every else None
         self.tracker = Tracker(load_sam2(self.weights["tracker"], device=device), TrackerOptions(max_prompted=kept))
@@ -178,7 +179,7 @@ def lift(cls: type[Model], mode: str = "") -> type[Lifted]:
         access="offline" if name == "best" else info.access,
         weights={**info.weights, "tracker": _TRACKER},
         training_data=tuple(dict.fromkeys((*info.training_data, "sa-v:train", "sa-1b:train"))),
-        extra=info.extra or "sam",
+        extra=",".join(dict.fromkeys((info.extra or "sam", "sam"))),
     )
     body = {
         "info": lifted_info, "lifted": cls, "wait": name == "first-found",

@@ -242,6 +242,8 @@ def create(
         if name not in declared:
             fix = did_you_mean(name, declared) if declared else "it takes none"
             raise UsageError(f"model '{cls.info.name}' takes no weights '{name}'", fix=fix)
+        if path.is_dir() and (path / "model.safetensors").is_file():  # a folder as Hugging Face lays it out
+            path = given[name] = path / "model.safetensors"
         if not path.is_file():
             raise WeightsError(f"weights '{name}' not found", where=path, fix=f"they come from {declared[name].source}")
     missing = [name for name, weight in declared.items() if weight.required and name not in given]
