@@ -20,9 +20,31 @@ def command(workers: int) -> None:
     steps = [["build-data", "demo"], *(["evaluate", "--model", model, *extra] for model in MODELS)]
     steps.append(["leaderboard", "show", "--benchmark", "demo"])
     failed = sum(_run(step) != 0 for step in steps)
+    _others()
     click.echo(f"\n{len(steps)} commands in {time.perf_counter() - start:.0f} s; next: icvos --help, or the README")
     if failed:
         raise SystemExit(1)
+
+
+def _others() -> None:
+    """Show the methods that were not run, and what each needs: no row of the table above is made without weights."""
+    from rich import box
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    from icvos.models.needs import all_needs
+
+    table = Table(title="Methods that were not run here", box=box.SIMPLE_HEAD, collapse_padding=True, pad_edge=False)
+    table.add_column("model", no_wrap=True)
+    table.add_column("status", no_wrap=True)
+    table.add_column("what to do")
+    for needs in all_needs():
+        if needs.name not in MODELS:
+            table.add_row(*map(escape, (needs.name, needs.status, needs.text)))
+    if table.row_count:
+        click.echo()
+        Console().print(table)
 
 
 def _run(arguments: list[str]) -> int:

@@ -16,28 +16,35 @@ def command() -> None:
 
 @command.command("list")
 def list_models() -> None:
-    """List the installed models with what each needs."""
+    """List the installed models: what each needs, and whether weights for the demo are here."""
+    from rich import box
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
-    from icvos.errors import IcvosError
-    from icvos.models.interface import ImageModel
-    from icvos.models.registry import names, resolve
+    from icvos.models.needs import all_needs
 
-    table = Table("model", "version", "kind", "access", "weights", "extra", "paper", title="Models")
-    for name in names():
-        try:
-            cls = resolve(name)
-        except IcvosError as error:
-            table.add_row(name, "", "cannot be imported", "", "", "", str(error))
+    table = Table(title="Models", box=box.SIMPLE_HEAD, collapse_padding=True, pad_edge=False)
+    table.add_column("model", no_wrap=True)
+    for head in ("version", "kind", "access", "weights", "demo weights", "extra"):
+        table.add_column(head)
+    broken = []
+    for needs in all_needs():
+        if needs.cls is None:
+            broken.append(f"{needs.name} cannot be imported: {needs.problem}")
             continue
-        info = cls.info
-        kind = "image" if issubclass(cls, ImageModel) else "video"
-        required = ", ".join(key if weight.required else f"[{key}]" for key, weight in info.weights.items())
-        if required and cls.demo_weights():
-            required += " (demo: shipped)"
-        table.add_row(name, info.version, kind, info.access, required or "none", info.extra or "", info.paper)
-    Console(soft_wrap=False).print(table)
+        weights = ", ".join((*needs.weights, *(f"({name})" for name in needs.optional)))
+        demo = ("here" if needs.demo else "not here") if needs.weights else "none needed"
+        extra = needs.extra + (f" (not installed: {', '.join(needs.missing)})" if needs.missing else "")
+        info = needs.cls.info
+        row = (needs.name, info.version, needs.kind, info.access, weights or "none", demo, extra or "-")
+        table.add_row(*map(escape, row))
+    Console().print(table)
+    click.echo("(weights) are optional; 'icvos models show MODEL' says where weights come from, and the paper.")
+    click.echo("An image model X runs on videos frame by frame, or tracked: X+sam2 (with --weights tracker=PATH),")
+    click.echo("X+sam2@first-found, X+sam2@every=N, X+sam2@best.")
+    for line in broken:
+        click.echo(line, err=True)
 
 
 @command.command("show")
@@ -46,18 +53,20 @@ def show_model(model: str) -> None:
     """Show what MODEL declares: options, weights, training data."""
     import inspect
 
-    from icvos.models.interface import ImageModel
+    from icvos.models.needs import needs_of
     from icvos.models.registry import option_types, resolve, source_sha256
 
     cls = resolve(model)
-    info = cls.info
-    click.echo(f"{info.name} {info.version} ({'image' if issubclass(cls, ImageModel) else 'video'} model)")
+    info, needs = cls.info, needs_of(model)
+    click.echo(f"{info.name} {info.version} ({needs.kind} model)")
     rows = {
         "class": f"{cls.__module__}:{cls.__qualname__}",
         "paper": info.paper,
         "licence": info.licence,
         "access": info.access,
         "extra": info.extra or "",
+        "not installed": ", ".join(needs.missing),
+        "demo weights": ("here" if needs.demo else "not here") if needs.weights else "none needed",
         "training data": ", ".join(info.training_data),
         "training categories": ", ".join(info.training_categories),
         "source sha256": source_sha256(cls),
