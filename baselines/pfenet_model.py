@@ -227,24 +227,29 @@ def _deep_first(features: Any) -> Tensor:
     return torch.cat((maps[:, middle:], maps[:, :middle]), dim=1)
 
 
-def pfenet_loss(logits: Tensor, sides: list[Tensor], truth: Tensor) -> tuple[Tensor, Tensor]:
+def pfenet_loss(
+    logits: Tensor, sides: list[Tensor], truth: Tensor, *, foreground: float = 1.0
+) -> tuple[Tensor, Tensor]:
     """Return the main cross-entropy and the mean of the sides' (weights 1 : 1 in the total).
 
     Args:
         logits: (B, 2, S, S) float.
         sides: Of (B, 2, h, w) float each; enlarged bilinearly with aligned corners.
         truth: (B, S, S) long: 0, 1, or 255, which is ignored.
+        foreground: How much a pixel of the thing counts against one of the ground (the authors: as much).
     """
     size = (truth.shape[-2], truth.shape[-1])
     enlarged = [F.interpolate(side.float(), size, mode="bilinear", align_corners=True) for side in sides]
-    losses = [_cross_entropy(each, truth) for each in (logits, *enlarged)]
+    losses = [_cross_entropy(each, truth, foreground) for each in (logits, *enlarged)]
     return losses[0], torch.stack(losses[1:]).mean()
 
 
-def _cross_entropy(logits: Tensor, truth: Tensor) -> Tensor:
-    """Return the mean over pixels that count; 0 where none does (torch gives NaN)."""
-    total = F.cross_entropy(logits, truth, ignore_index=255, reduction="sum")
-    return total / (truth != 255).sum().clamp(min=1)
+def _cross_entropy(logits: Tensor, truth: Tensor, foreground: float) -> Tensor:
+    """Return the weighted mean over pixels that count; 0 where none does (torch gives NaN)."""
+    total = F.cross_entropy(
+        logits, truth, weight=logits.new_tensor((1.0, foreground)), ignore_index=255, reduction="sum"
+    )
+    return total / ((truth == 0).sum() + foreground * (truth == 1).sum()).clamp(min=1)
 
 
 def open_pfenet(path: str | Path, backbone: str | Path) -> tuple[PFENet, SavedHead]:

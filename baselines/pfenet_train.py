@@ -45,6 +45,8 @@ class PfeNetTask(HeadTask):
             some layers takes all of them.
         drift: The published code's batch norms: the frozen backbone's stay in training mode, so that its features are
             normalised by the batch and its running statistics move (they are then stored with the head).
+        foreground: How much a pixel of the thing counts in the loss (1 is the authors'; a short training on the drawn
+            world's small things would answer nothing at all).
         data, root, fold, length, seed, split, sbd, min_area: See ``HeadTask``; 2048 pixels at least, as the authors.
     """
 
@@ -60,6 +62,7 @@ class PfeNetTask(HeadTask):
         dropout: float = 0.5,
         times_ten: bool = False,
         drift: bool = False,
+        foreground: float = 1.0,
         data: Data = "demo",
         root: Path | None = None,
         fold: int = 0,
@@ -73,7 +76,7 @@ class PfeNetTask(HeadTask):
             weights=weights, data=data, root=root, fold=fold, length=length, seed=seed, split=split, sbd=sbd,
             min_area=min_area,
         )  # fmt: skip
-        self.times_ten, self.drift = times_ten, drift
+        self.times_ten, self.drift, self.foreground = times_ten, drift, foreground
         pascal = data == "pascal-5i"
         self.sizes: dict[str, Any] = {
             "backbone": backbone, "width": width, "dropout": dropout,
@@ -133,7 +136,7 @@ class PfeNetTask(HeadTask):
     def loss(self, model: nn.Module, batch: Mapping[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
         logits, sides = model(to_float(batch["support"]), batch["support_mask"], to_float(batch["query"]))
         truth = batch["truth"].long()
-        main, side = pfenet_loss(logits, sides, truth)
+        main, side = pfenet_loss(logits, sides, truth, foreground=self.foreground)
         found = (logits.argmax(dim=1) == 1) & (truth != 255)
         shown = {"main_loss": main, "side_loss": side, "train_mIoU": 100 * iou(found, truth == 1).mean()}
         return main + side, {name: value.detach() for name, value in shown.items()}
@@ -145,12 +148,15 @@ class PfeNetTask(HeadTask):
     # ------------------------------------------------------------------------------------------------------ records
 
     def describe(self) -> dict[str, Any]:
-        return {**super().describe(), "times_ten": self.times_ten, "drift": self.drift}
+        return {
+            **super().describe(), "times_ten": self.times_ten, "drift": self.drift, "foreground": self.foreground,
+        }  # fmt: skip
 
     def export(self, model: nn.Module, path: Path) -> None:
         assert isinstance(model, PFENet)
         save_head(
             path, KIND, self.config, model.head, backbone_sha256=self._digest,
             statistics=model.statistics() if self.drift else None,
-            metadata={**self.trained_on(), "times_ten": self.times_ten, "drift": self.drift},
+            metadata={**self.trained_on(), "times_ten": self.times_ten, "drift": self.drift,
+                      "foreground": self.foreground},
         )  # fmt: skip

@@ -184,6 +184,10 @@ def test_loss_leaves_out_what_is_ignored() -> None:
     main, sides = pfenet_loss(logits, [side, side], truth)
     assert (float(main), float(sides)) == pytest.approx(expected, rel=1e-5)
     assert float(pfenet_loss(logits, [side], torch.full_like(truth, 255))[0]) == 0
+    logs = logits.log_softmax(dim=1)[0]
+    weights = [(y, x, 5.0 if truth[0, y, x] == 1 else 1.0) for y in range(3) for x in range(4)]
+    total = -sum(w * float(logs[int(truth[0, y, x]), y, x]) for y, x, w in weights) / sum(w for _, _, w in weights)
+    assert float(pfenet_loss(logits, [side], truth, foreground=5.0)[0]) == pytest.approx(total, rel=1e-5)
 
 
 # ---- images ----------------------------------------------------------------------------------------------------------
