@@ -219,10 +219,14 @@ def open_vrp(path: str | Path, backbone: str | Path, segmenter: PromptableSegmen
     """Open a trained VRP-SAM in eval mode.
 
     Raises:
-        WeightsError: A file is missing, hostile, partial or of another model; or the SAM is not of the right width.
+        WeightsError: A file is missing, hostile, partial or of another model, or not made for this SAM.
     """
     saved = read_head(path, KIND)
     config = config_of(VRPConfig, saved.config, where=saved.path)
+    trained_with = saved.metadata.get("sam", segmenter.name)
+    if trained_with != segmenter.name:
+        raise WeightsError(f"trained with the SAM {trained_with}, and {segmenter.name} was given", where=saved.path,
+                           fix="give the SAM that it was trained with")  # fmt: skip
     body = open_backbone(config.backbone, config.backbone_options, backbone)
     head = VRPEncoder(config, sum(body.channels))
     fill_head(head, saved, KIND)

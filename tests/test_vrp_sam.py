@@ -285,6 +285,8 @@ def test_wrong_weights_say_so(weights: dict[str, Path], tmp_path: Path) -> None:
     fails("these are pfenet weights", **{"vrp-sam": other})
     wide = head_file(tmp_path / "wide.safetensors", "vrp-sam", tiny_vrp(width=32))
     fails("tokens have 32 channels, tiny-test's prompts 64", **{"vrp-sam": wide})
+    large = head_file(tmp_path / "large.safetensors", "vrp-sam", tiny_vrp(), metadata={"sam": "vit_h"})
+    fails("trained with the SAM vit_h, and tiny-test was given", **{"vrp-sam": large})
     strange = tiny_backbone(seed=9).state_dict()
     save_state(tmp_path / "strange.safetensors", strange)
     fails("another backbone than vrp.safetensors was trained on", backbone=tmp_path / "strange.safetensors")
