@@ -3,7 +3,7 @@
     python -m dcsam.demo_weights --out FOLDER [--stages backbone image] [--minutes 25 25]
 
 Stages: a promptable SAM 2 on stills, then on clips with its memory; a backbone that tells families of shapes apart;
-DC-SAM on pairs of images (backbone and SAM 2's mask decoder are trained on with it); then on clips. Each stage's number
+DC-SAM on pairs of images, SAM 2's mask decoder with it; then on clips. Each stage's number
 of steps is what its minutes hold, by the speed of its first steps. A stage that is done is not done again; one that was
 stopped goes on where it was.
 """
@@ -44,9 +44,11 @@ FILES = {
 }  # fmt: skip
 #: Examples of a step on a GPU and on the CPU, and the learning rate.
 BATCHES = {
-    "sam2-stills": (128, 16, 1e-3), "sam2": (96, 8, 1e-3), "backbone": (48, 4, 1.5e-3), "image": (48, 4, 8e-4),
+    "sam2-stills": (64, 16, 1e-3), "sam2": (96, 8, 1e-3), "backbone": (24, 4, 1.2e-3), "image": (48, 4, 8e-4),
     "tubes": (40, 6, 4e-4),
 }  # fmt: skip
+#: Stages whose steps are one CUDA graph on a GPU.
+GRAPHED = ("sam2-stills", "backbone")
 #: Scenes that a stage takes from a pool, where not worlds.
 POOLS = {"sam2": "clips", "tubes": "episodes"}
 
@@ -62,16 +64,16 @@ def stage_task(stage: str, out: Path, length: int, *, pool: Scenes | None = None
     if stage == "backbone":
         return BackboneTask(length=length, pool=pool)
     common: dict[str, Any] = {
-        "data": "demo", "train_backbone": True, "train_sam": "decoder", "sam_file": "changed", "length": length,
+        "data": "demo", "train_sam": "decoder", "sam_file": "changed", "length": length,
         "pool": pool,
     }  # fmt: skip
     if stage == "image":
         sizes = {"backbone": "compact", "image_size": 192, "queries": 8, "dropout": 0.05}
         start = {"sam2": files["sam2"], "backbone": files["backbone"]}
-        losses = {"coarse_weight": 0.5, "prior_weight": 0.5}
+        losses = {"coarse_weight": 0.5}
         return DCSamTask(weights=start, stage="image", **{**common, **sizes, **losses, **changes})
     start = {"sam2": files["sam2"], "dcsam": files["image"]}
-    losses = {"coarse_weight": 0.25, "prior_weight": 0.25}
+    losses = {"coarse_weight": 0.25}
     return DCSamTask(weights=start, stage="tube-finetune", frames=5, **{**common, **losses, **changes})
 
 
@@ -81,15 +83,18 @@ def _steps(stage: str, out: Path, minutes: float, settings: Settings, world: Wor
     if path.is_file():
         return int(json.loads(path.read_text())["steps"])
     begin = time.perf_counter()
+    # On a GPU the first steps wait for loaders, libraries and graphs.
+    count = 100 if world.device.type == "cuda" else 24
     stamps: list[float] = []
     folder = out / f"{stage}.probe"
     folder.mkdir(parents=True, exist_ok=True)
     trial = Trainer(
-        stage_task(stage, out, 10**9, pool=pool), replace(settings, max_steps=30, warmup=10), world, folder,
+        stage_task(stage, out, 10**9, pool=pool), replace(settings, max_steps=count, warmup=10), world, folder,
         say=lambda line: None, progress=lambda *_: stamps.append(time.perf_counter()),
     )  # fmt: skip
     trial.fit()
-    pace = (stamps[-1] - stamps[9]) / (len(stamps) - 10)
+    half = count // 2
+    pace = (stamps[-1] - stamps[half]) / (count - 1 - half)
     steps = max(int((minutes * 60 - (time.perf_counter() - begin) - 10) / pace), 20)
     print(f"{stage}: {pace:.3f} s a step, {steps} steps of {settings.batch}", flush=True)
     write_json(path, {"steps": steps, "batch": settings.batch, "seconds_a_step": pace})
@@ -106,6 +111,7 @@ def train_stage(
     settings = Settings(
         epochs=1, batch=on_gpu if device.startswith("cuda") else on_cpu, lr=lr or rate, weight_decay=0.01, warmup=80,
         clip=1.0, workers=workers, validate_every=1, save_every=250,
+        graphs=stage in GRAPHED,
     )  # fmt: skip
     pool = None
     if pool_size:

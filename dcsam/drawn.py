@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any, Protocol
 
 import numpy as np
@@ -24,8 +25,8 @@ __all__ = [
     "to_float",
 ]
 
-MEAN = torch.tensor((0.485, 0.456, 0.406))[:, None, None]
-STD = torch.tensor((0.229, 0.224, 0.225))[:, None, None]
+MEAN = (0.485, 0.456, 0.406)
+STD = (0.229, 0.224, 0.225)
 #: Instances of an image, at most.
 INSTANCES = 8
 
@@ -35,7 +36,14 @@ def to_float(images: Tensor) -> Tensor:
     if images.dtype != torch.uint8:
         return images
     values = images.movedim(-1, -3).float() / 255
-    return (values - MEAN.to(values.device)) / STD.to(values.device)
+    mean, std = _constants(values.device)
+    return (values - mean) / std
+
+
+@cache
+def _constants(device: torch.device) -> tuple[Tensor, Tensor]:
+    mean, std = (torch.tensor(each, device=device)[:, None, None] for each in (MEAN, STD))
+    return mean, std
 
 
 def normalised(images: np.ndarray) -> Tensor:
@@ -68,11 +76,13 @@ def varied(images: np.ndarray, labels: np.ndarray, generator: np.random.Generato
         images, labels = images[:, ::-1], labels[:, ::-1]
     if generator.random() < 0.3:
         images, labels = images.swapaxes(1, 2), labels.swapaxes(1, 2)
-    images = images[..., generator.permutation(3)]
+    import cv2
+
+    pixels = np.ascontiguousarray(images[..., generator.permutation(3)])
     ramp = np.arange(256)[:, None] * generator.uniform(0.75, 1.2, 3) + generator.uniform(-20, 20, 3)
-    table = ramp.clip(0, 255).astype(np.uint8)
-    images = np.stack([table[images[..., channel], channel] for channel in range(3)], axis=-1)
-    return np.ascontiguousarray(images), np.ascontiguousarray(labels)
+    table = ramp.clip(0, 255).astype(np.uint8)[None]
+    mixed = cv2.LUT(pixels.reshape(-1, pixels.shape[2], 3), table).reshape(pixels.shape)
+    return mixed, np.ascontiguousarray(labels)
 
 
 def numbers(names: Sequence[str]) -> np.ndarray:
@@ -146,11 +156,10 @@ class DrawnWorlds:
         out = []
         for _ in range(self.pairs):
             first, second = (missing, present) if generator.random() < self.absent else (present, missing)
-            choice = first or second
-            if choice:
-                out.append(choice[int(generator.integers(len(choice)))])
-        # A world in which nothing is seen well is so rare that its first thing will do.
-        return np.array(out or [(0, 1, int(families[0][1]))], np.int64)
+            # A world in which nothing is seen well is so rare that its first thing will do.
+            choice = first or second or [(0, 1, int(families[0][1]))]
+            out.append(choice[int(generator.integers(len(choice)))])
+        return np.array(out, np.int64)
 
 
 def join_worlds(examples: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:

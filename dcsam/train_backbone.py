@@ -132,14 +132,15 @@ class BackboneTask(TrainingTask):
         each = F.interpolate(each, grid, mode="area")
         area = each.sum(dim=(2, 3))
         pooled = torch.einsum("nchw,nihw->nic", top, each) / area.clamp(min=1e-3)[..., None]
-        there = (area > 1.0) & (families[:, 1:] > 0)
-        instances = F.normalize(pooled[there], dim=1)
-        whose = torch.arange(count, device=top.device)[:, None].expand(-1, INSTANCES)[there]
-        family = families[:, 1:][there]
+        there = ((area > 1.0) & (families[:, 1:] > 0)).flatten()
+        instances = F.normalize(pooled.flatten(0, 1), dim=1)
+        whose = torch.arange(count, device=top.device)[:, None].expand(-1, INSTANCES).flatten()
+        family = families[:, 1:].flatten()
         shown = F.normalize((near_top * inside).sum(dim=(2, 3)) / inside.sum(dim=(2, 3)).clamp(min=1), dim=1)
-        first = _contrastive(shown, pairs[:, 0], pairs[:, 2], instances, whose, family)
+        every = torch.ones_like(pairs[:, 0], dtype=torch.bool)
+        first = _contrastive(shown, pairs[:, 0], pairs[:, 2], every, instances, whose, family, there)
         # The instances among themselves too: both sides of these come the same way, and are easier to bring together.
-        return 0.5 * (first + _contrastive(instances, whose, family, instances, whose, family))
+        return 0.5 * (first + _contrastive(instances, whose, family, there, instances, whose, family, there))
 
     def validate(self, model: nn.Module, batches: Iterable[Mapping[str, Any]]) -> dict[str, float]:
         assert isinstance(model, _Learner)
@@ -167,15 +168,16 @@ class BackboneTask(TrainingTask):
 
 
 def _contrastive(
-    anchors: Tensor, images: Tensor, kinds: Tensor, others: Tensor, their_images: Tensor, their_kinds: Tensor
-) -> Tensor:
-    """Return the supervised contrastive loss of unit vectors against those of other images."""
-    other = their_images[None] != images[:, None]
-    scores = (anchors @ others.T / TEMPERATURE).masked_fill(~other, -torch.inf)
+    anchors: Tensor, images: Tensor, kinds: Tensor, real: Tensor,
+    others: Tensor, their_images: Tensor, their_kinds: Tensor, they_are_real: Tensor,
+) -> Tensor:  # fmt: skip
+    """Return the supervised contrastive loss of unit vectors against those of other images; what is not real rests."""
+    other = (their_images[None] != images[:, None]) & they_are_real[None]
+    scores = (anchors @ others.T / TEMPERATURE).masked_fill(~other, -1e4)
     positive = (their_kinds[None] == kinds[:, None]) & other
     logs = scores.log_softmax(dim=1).masked_fill(~positive, 0.0)
     each = -logs.sum(dim=1) / positive.sum(dim=1).clamp(min=1)
-    usable = positive.any(dim=1)
+    usable = positive.any(dim=1) & real
     return (each * usable).sum() / usable.sum().clamp(min=1)
 
 

@@ -68,7 +68,7 @@ class ClipExamples:
         asked = [seen[int(generator.integers(len(seen)))] if seen else (0, 1) for _ in range(self.prompts)]
         sparse = [_sparse(labels[t] == i, generator) for t, i in asked]
         return {
-            "frames": frames, "masks": labels == label, "prompt": int(generator.integers(3)),
+            "frames": frames, "things": labels > 0, "masks": labels == label, "prompt": int(generator.integers(3)),
             "start": _sparse(labels[0] == label, generator),
             "asked": np.array([t for t, _ in asked], np.int64),
             "asked_masks": np.stack([labels[t] == i for t, i in asked]),
@@ -102,6 +102,27 @@ def _sparse(mask: np.ndarray, generator: np.random.Generator) -> np.ndarray:
     return out
 
 
+class _Learner(nn.Module):
+    """A SAM 2, and two looks at its features that ask where there is a thing at all: they bring the encoder going."""
+
+    def __init__(self, sam2: Sam2) -> None:
+        super().__init__()
+        self.sam2 = sam2
+        self.coarse = nn.Conv2d(sam2.embed_dim, 1, 1)
+        self.fine = nn.Conv2d(sam2.embed_dim // 8, 1, 1)
+
+    def thing_loss(self, features: ImageFeatures, things: Tensor) -> Tensor:
+        """Return BCE of (N, S, S) bool things on the coarsest and the finest map."""
+        maps = ((self.coarse, features.embedding), (self.fine, features.high_res[0]))
+        losses = [
+            F.binary_cross_entropy_with_logits(
+                look(values), F.interpolate(things[:, None].float(), values.shape[-2:], mode="area")
+            )
+            for look, values in maps
+        ]
+        return losses[0] + losses[1]
+
+
 class DemoSam2Task(TrainingTask):
     """A small SAM 2 from nothing.
 
@@ -133,7 +154,7 @@ class DemoSam2Task(TrainingTask):
         return Settings(epochs=1, batch=16, lr=6e-4, weight_decay=0.01, warmup=200, clip=1.0, validate_every=1)
 
     def model(self) -> nn.Module:
-        return load_sam2(self.weights["sam2"]) if "sam2" in self.weights else build_sam2(DEMO_SAM2)
+        return _Learner(load_sam2(self.weights["sam2"]) if "sam2" in self.weights else build_sam2(DEMO_SAM2))
 
     def _world(self, seed: int) -> TrainingWorld:
         return drawn_world(DEMO_SAM2.image_size, seed, self.random_share)
@@ -145,9 +166,9 @@ class DemoSam2Task(TrainingTask):
         return ClipExamples(self._world(self.seed + 1000), 8, 96)
 
     def collate(self, examples: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
-        names = ("frames", "masks", "start", "asked", "asked_masks", "sparse")
+        names = ("frames", "things", "masks", "start", "asked", "asked_masks", "sparse")
         batch: dict[str, Any] = {name: torch.from_numpy(np.stack([e[name] for e in examples])) for name in names}
-        # One kind of prompt a batch starts the clips: mask, box or points.
+        # One kind of prompt a batch starts the clips: a mask, or a box and points.
         batch["prompt"] = examples[0]["prompt"]
         return batch
 
@@ -182,8 +203,6 @@ class DemoSam2Task(TrainingTask):
         masks, kind = batch["masks"][:, 0], batch["prompt"]
         if kind == 0:
             return Prompt(masks=masks)
-        if kind == 1:
-            return Prompt(boxes=_boxes(masks))
         start = batch["start"]
         return Prompt(points=(start[..., :2], start[..., 2].int()))
 
@@ -196,9 +215,10 @@ class DemoSam2Task(TrainingTask):
         return [tracker.step(bank, features[order[:, t]], prompt=prompt if t == 0 else None) for t in range(length)]
 
     def loss(self, model: nn.Module, batch: Mapping[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
-        assert isinstance(model, Sam2)
+        assert isinstance(model, _Learner)
+        learner, model = model, model.sam2
         features = model.encode(to_float(batch["frames"]).flatten(0, 1))
-        asked = self._image_loss(model, features, batch)
+        asked = self._image_loss(model, features, batch) + learner.thing_loss(features, batch["things"].flatten(0, 1))
         # Prompts differ between batches: zero times every parameter keeps DistributedDataParallel content.
         idle = torch.stack([p.sum() * 0.0 for p in model.parameters() if p.requires_grad]).sum()
         if self.frames == 1:
@@ -210,7 +230,8 @@ class DemoSam2Task(TrainingTask):
         return asked + 2 * masks + extra + idle, scalars
 
     def validate(self, model: nn.Module, batches: Iterable[Mapping[str, Any]]) -> dict[str, float]:
-        assert isinstance(model, Sam2)
+        assert isinstance(model, _Learner)
+        model = model.sam2
         asked: list[float] = []
         rest: list[float] = []
         for batch in batches:
@@ -232,18 +253,8 @@ class DemoSam2Task(TrainingTask):
                 "config": json.loads(json.dumps(DEMO_SAM2.to_dict()))}  # fmt: skip
 
     def export(self, model: nn.Module, path: Path) -> None:
-        assert isinstance(model, Sam2)
-        save_sam2(path, model)
-
-
-def _boxes(masks: Tensor) -> Tensor:
-    """Return the (B, 4) tight boxes of (B, H, W) masks; of an empty one the whole image."""
-    height, width = masks.shape[-2:]
-    rows, columns = masks.any(dim=2), masks.any(dim=1)
-    top, left = rows.float().argmax(dim=1), columns.float().argmax(dim=1)
-    bottom = height - rows.flip(1).float().argmax(dim=1)
-    right = width - columns.flip(1).float().argmax(dim=1)
-    return torch.stack([left, top, right, bottom], dim=1).float()
+        assert isinstance(model, _Learner)
+        save_sam2(path, model.sam2)
 
 
 def sample_loss(logits: Tensor, truth: Tensor) -> Tensor:

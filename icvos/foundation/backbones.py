@@ -193,6 +193,33 @@ class _Residual(nn.Module):
         return (x + self.body(x)).relu()
 
 
+class _ChannelNorm(nn.Module):
+    """Layer norm over the channels of each place: it does not mind how much of the map is masked out."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.norm(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+class _Top(nn.Module):
+    """Two 3x3 convolutions around which the input goes, with channel norms: for masked maps as for whole ones."""
+
+    def __init__(self, width: int, dilation: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(width, width, 3, padding=dilation, dilation=dilation),
+            _ChannelNorm(width),
+            nn.GELU(),
+            nn.Conv2d(width, width, 3, padding=dilation, dilation=dilation),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.body(x)
+
+
 class _Context(nn.Module):
     """A look at the whole image: a grid half as fine with self-attention, added to the finer one."""
 
@@ -224,7 +251,7 @@ def _compact(width: int = 80, inside: int = 112) -> LayeredBackbone:
         down, channels = _convolutions(("half", outside), channels, bias=False)
         layers.append(nn.Sequential(*down, *(_Residual(channels, 1) for _ in range(blocks))))
     layers.append(_Context(width, inside, 2, 4))
-    layers.append(nn.Sequential(_Residual(width, 2), _Residual(width, 1)))
+    layers.append(nn.Sequential(_Top(width, 2), _Top(width, 1)))
     return LayeredBackbone(tuple(layers), (width, width))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import signal
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
@@ -26,6 +26,7 @@ from icvos.training.checkpoint import (
 )
 from icvos.training.data import batches, steps_per_epoch, to_device, validation_batches
 from icvos.training.distribute import World
+from icvos.training.graphs import GraphedStep
 from icvos.training.logs import TrainingLog, draw_curves
 from icvos.training.task import Settings, TrainingTask
 
@@ -112,12 +113,17 @@ class Trainer:
             raise RunError("nothing is trainable", fix="look at --train-sam and the frozen parts")
         self.parameters = [p for group in groups for p in group["params"]]
         self.optimiser = task.optimiser(groups, settings)
+        graphs = settings.graphs and world.device.type == "cuda" and world.size == 1 and settings.accumulate == 1
+        for group in self.optimiser.param_groups if graphs else ():
+            # A graph reads the rate where it lies.
+            group["capturable"], group["lr"] = True, torch.tensor(group["lr"], device=world.device)
         self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimiser, self._rate)
         module: nn.Module = _LossOf(task, self.model)
         if world.size > 1:
             devices = [world.device.index] if world.device.type == "cuda" else None
             module = DistributedDataParallel(module, device_ids=devices)
         self.module = module
+        self.graphed = GraphedStep(self._compute, self.optimiser, self.parameters, settings.clip) if graphs else None
         self.step = 0
         self.best: float | None = None
         self._stop: int | None = None
@@ -242,9 +248,40 @@ class Trainer:
                 )
         self.say(f"waited for data {waited / max(worked, 1e-9):.0%} of the time")
 
+    def _compute(self, batch: Mapping[str, Any]) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        with self._autocast():
+            loss, scalars = self.module(batch)
+        return loss, scalars
+
+    def _graphed_step(self, graphed: GraphedStep, stream: Iterator[dict[str, Any]]) -> tuple[dict[str, float], float]:
+        """Do ``one_step`` as a CUDA graph."""
+        begin = time.perf_counter()
+        batch = to_device(next(stream), self.world.device)
+        wait = time.perf_counter() - begin
+        try:
+            found = graphed(batch)
+        except RuntimeError as error:
+            # What cannot be captured runs as it is; the optimiser does not mind.
+            self.say(f"no CUDA graph: {str(error).splitlines()[0]}")
+            self.graphed = None
+            found = graphed.plainly(batch)
+        names = list(found)
+        values = dict(zip(names, torch.stack([found[name].float() for name in names]).tolist(), strict=True))
+        if not math.isfinite(values["loss"]):
+            raise TrainingStopped(
+                f"the loss is {values['loss']} at step {self.step}", where="; ".join(batch["examples"]),
+                fix="lower --lr, set --clip, or look at these examples",
+            )  # fmt: skip
+        values["lr"] = float(self.schedule.get_last_lr()[0])
+        self.schedule.step()
+        self.step += 1
+        return values, wait
+
     def one_step(self, stream: Iterator[dict[str, Any]]) -> tuple[dict[str, float], float]:
         """Do one optimiser step; returns its scalars and the seconds it waited for data."""
         settings = self.settings
+        if self.graphed is not None:
+            return self._graphed_step(self.graphed, stream)
         self.optimiser.zero_grad(set_to_none=True)
         total: dict[str, Any] = {}
         wait = 0.0

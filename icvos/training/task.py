@@ -44,6 +44,7 @@ class Settings:
         validate_every: Epochs between validations; 0 never.
         save_every: Steps between checkpoints (one is written at each epoch's end too); 0 for epochs only.
         seed: Of every random choice.
+        graphs: Run each step as one CUDA graph (small models on one GPU, a loss without a look at the host).
     """
 
     epochs: int = 1
@@ -59,6 +60,7 @@ class Settings:
     validate_every: int = 1
     save_every: int = 0
     seed: int = 0
+    graphs: bool = False
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 
