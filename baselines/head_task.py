@@ -31,6 +31,9 @@ DRAWN_VALIDATION = 64
 class HeadTask(TrainingTask):
     """The training of a head on a frozen backbone.
 
+    The authors pick their best epoch on the test fold's classes; here validation is on images of the training split and
+    its classes that training never sees.
+
     Args:
         weights: ``backbone``: weights of the frozen backbone; the task's own name: a head to go on from, which
             brings its sizes.
@@ -44,8 +47,6 @@ class HeadTask(TrainingTask):
         min_area: Pixels of a category in an image, at least.
     """
 
-    #: Where validation differs from what the authors do: theirs picks the best epoch on the test fold's classes; here
-    #: it is images and draws of the training classes that training never sees.
     def __init__(
         self,
         *,
