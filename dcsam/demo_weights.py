@@ -44,7 +44,7 @@ FILES = {
 }  # fmt: skip
 #: Examples of a step on a GPU and on the CPU, and the learning rate.
 BATCHES = {
-    "sam2-stills": (64, 16, 1e-3), "sam2": (96, 8, 1e-3), "backbone": (24, 4, 1.2e-3), "image": (48, 4, 8e-4),
+    "sam2-stills": (64, 16, 1e-3), "sam2": (96, 8, 1e-3), "backbone": (24, 4, 1.2e-3), "image": (48, 3, 8e-4),
     "tubes": (40, 6, 4e-4),
 }  # fmt: skip
 #: Stages whose steps are one CUDA graph on a GPU.
@@ -62,7 +62,9 @@ def stage_task(stage: str, out: Path, length: int, *, pool: Scenes | None = None
         start = {"sam2": files["sam2-stills"]} if files["sam2-stills"].is_file() else {}
         return DemoSam2Task(weights=start, frames=4, length=length, pool=pool)
     if stage == "backbone":
-        return BackboneTask(length=length, pool=pool)
+        earlier = out / "demo_backbone_start.safetensors"
+        start = {"backbone": earlier} if earlier.is_file() else {}
+        return BackboneTask(weights=start, length=length, pool=pool)
     common: dict[str, Any] = {
         "data": "demo", "train_sam": "decoder", "sam_file": "changed", "length": length,
         "pool": pool,

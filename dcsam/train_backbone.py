@@ -87,7 +87,9 @@ class BackboneTask(TrainingTask):
     def model(self) -> nn.Module:
         model = _Learner(self.backbone)
         if "backbone" in self.weights:
-            model.backbone.load_state_dict(load_state(self.weights["backbone"]))
+            model.backbone.load_state_dict(
+                {k: v.float() if v.is_floating_point() else v for k, v in load_state(self.weights["backbone"]).items()}
+            )
         return model
 
     def train_examples(self) -> Examples:

@@ -1,0 +1,113 @@
+"""DC-SAM's parts at demo scale: the same short training with one of them off, several seeds, on the demo benchmark.
+
+    python benchmarks/ablation.py --weights FOLDER --out runs/ablation     # resumes; one process, one thread
+
+FOLDER holds ``demo_sam2.safetensors`` and ``demo_backbone.safetensors`` (``make demo-weights``, its first stages).
+Every row has the same steps: image pairs, then clips (tubes); the row without tubes has image pairs instead, for the
+same time. The backbone and SAM 2's encoder are frozen. Every value is printed, in the order of the configurations.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+# benchmarks/dcsam.py has the package's name, and python puts its folder first.
+sys.path = [place for place in sys.path if Path(place).resolve() != Path(__file__).resolve().parent]
+
+# ruff: noqa: E402
+import argparse
+import json
+import time
+from statistics import mean
+from typing import Any
+
+import torch
+
+import icvos
+from dcsam.demo_weights import stage_task
+from icvos.files import write_json
+from icvos.training.distribute import World
+from icvos.training.loop import Trainer
+from icvos.training.task import Settings
+
+CONFIGURATIONS: dict[str, dict[str, Any]] = {
+    "corrected": {},
+    "reference": {"variant": "reference"},
+    "no negative prompts": {"negative": False},
+    "no cyclic bias": {"cyclic": False},
+    "no tubes": {},
+}
+
+
+def train(stage: str, folder: Path, out: Path, steps: int, batch: int, rate: float, seed: int, **changes: Any) -> float:
+    """Train one stage; return its CPU seconds."""
+    begin = time.process_time()
+    task = stage_task(stage, folder, steps * batch, seed=seed, **changes)
+    settings = Settings(epochs=1, batch=batch, lr=rate, weight_decay=0.01, warmup=20, clip=1.0, max_steps=steps,
+                        validate_every=0, seed=seed)  # fmt: skip
+    out.mkdir(parents=True, exist_ok=True)
+    Trainer(task, settings, World(0, 1, torch.device("cpu")), out, say=lambda line: None).fit()
+    return time.process_time() - begin
+
+
+def one(name: str, seed: int, values: argparse.Namespace) -> dict[str, Any]:
+    """Train and score one configuration and seed, unless that was done before."""
+    folder = values.out / f"{name.replace(' ', '-')}-{seed}"
+    record = folder / "record.json"
+    if record.is_file():
+        return dict(json.loads(record.read_text()))
+    folder.mkdir(parents=True, exist_ok=True)
+    for part in ("demo_sam2", "demo_backbone"):
+        link = folder / f"{part}.safetensors"
+        if not link.exists():
+            link.symlink_to((values.weights / link.name).resolve())
+    changes = CONFIGURATIONS[name]
+    tubes = name != "no tubes"
+    images = values.images if tubes else values.images + values.more
+    spent = train("image", folder, folder / "image", images, 2, 8e-4, seed, **changes)
+    best = folder / "image" / "last.safetensors"
+    if tubes:
+        (folder / "demo_dcsam_image.safetensors").unlink(missing_ok=True)
+        (folder / "demo_dcsam_image.safetensors").symlink_to(best.resolve())
+        spent += train("tubes", folder, folder / "tubes", values.tubes, 2, 4e-4, seed, **changes)
+        best = folder / "tubes" / "last.safetensors"
+    result = icvos.evaluate(
+        "dcsam", values.benchmark, out=folder / "run", limit_episodes=values.episodes,
+        weights={"dcsam": best, "sam2": values.weights / "demo_sam2.safetensors"},
+    )  # fmt: skip
+    summary = result["summary"]
+    found = {"name": name, "seed": seed, "J&F": summary["J&F"], "J": summary["J"], "F": summary["F"],
+             "cpu_seconds": round(spent)}  # fmt: skip
+    write_json(record, found)
+    return found
+
+
+def main() -> None:
+    """Run all and print every value."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--weights", type=Path, required=True)
+    parser.add_argument("--out", type=Path, default=Path("runs/ablation"))
+    parser.add_argument("--benchmark", default="demo")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
+    parser.add_argument("--images", type=int, default=240, help="Steps on pairs.")
+    parser.add_argument("--tubes", type=int, default=60, help="Steps on clips.")
+    parser.add_argument("--more", type=int, default=90, help="Steps on pairs instead, without tubes.")
+    parser.add_argument("--episodes", type=int)
+    parser.add_argument("--only", nargs="+", choices=list(CONFIGURATIONS), default=list(CONFIGURATIONS))
+    values = parser.parse_args()
+    torch.set_num_threads(1)
+    rows: dict[str, list[dict[str, Any]]] = {}
+    for seed in values.seeds:
+        for name in values.only:
+            found = one(name, seed, values)
+            rows.setdefault(name, []).append(found)
+            print(f"{name:22} seed {seed}: J&F {found['J&F']:6.2f}, {found['cpu_seconds']} s of CPU", flush=True)
+    print()
+    for name, found_rows in rows.items():
+        each = ", ".join(f"{row['J&F']:.2f}" for row in found_rows)
+        print(f"{name:22} mean {mean(row['J&F'] for row in found_rows):6.2f}  ({each})")
+
+
+if __name__ == "__main__":
+    main()
