@@ -35,12 +35,12 @@ from torch import Tensor
 
 from dcsam.config import DCSAMConfig
 from dcsam.feature_cache import FeatureCache
-from dcsam.loss import segmentation_loss
 from dcsam.model import DCSAM
 from dcsam.trainable import Both, TrainableDCSAM
 from icvos.foundation.sam2_image import build_sam2
 from icvos.foundation.segmenter import ImageFeatures
 from icvos.training.loop import set_training_mode
+from icvos.training.loss import segmentation_loss
 
 
 def build(sam: str, backbone: str, size: int) -> TrainableDCSAM:

@@ -33,16 +33,15 @@ from dcsam.config import DCSAMConfig
 from dcsam.drawn import DrawnClips, DrawnWorlds, Scenes, family_maps, join_worlds, to_float
 from dcsam.examples import ImagePairs, TubeClips, TubePairs, open_examples
 from dcsam.feature_cache import FeatureCache
-from dcsam.loss import segmentation_loss
 from dcsam.model import DCSAM
 from dcsam.opening import overlay, sam2_of_checkpoint
-from dcsam.train_sam2 import iou
 from dcsam.trainable import Both, TrainableDCSAM, TrainSam, merged_state
 from icvos.build.fewshot import MIN_AREA
 from icvos.errors import UsageError
 from icvos.foundation.open import open_segmenter
 from icvos.foundation.sam2_image import Sam2
 from icvos.foundation.segmenter import ImageFeatures, PromptableSegmenter
+from icvos.training.loss import iou, segmentation_loss
 from icvos.training.task import Examples, Settings, TrainingTask
 
 __all__ = ["DCSamTask"]

@@ -16,10 +16,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dcsam.drawn import INSTANCES, DrawnWorlds, Scenes, drawn_world, family_maps, join_worlds, to_float
-from dcsam.train_sam2 import iou
 from icvos.foundation.backbones import create_backbone
 from icvos.foundation.prior import prior_mask
 from icvos.foundation.weights import load_state, save_state
+from icvos.training.loss import iou
 from icvos.training.task import Examples, Settings, TrainingTask
 
 __all__ = ["BackboneTask", "prior_logits"]

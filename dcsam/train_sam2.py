@@ -23,9 +23,10 @@ from icvos.foundation.sam2_config import Sam2Config
 from icvos.foundation.sam2_image import Sam2, build_sam2, load_sam2, save_sam2
 from icvos.foundation.segmenter import ImageFeatures
 from icvos.foundation.tracker import Prompt, TrackedFrame, Tracker, TrackerOptions
+from icvos.training.loss import iou
 from icvos.training.task import Examples, Settings, TrainingTask
 
-__all__ = ["DEMO_SAM2", "ClipExamples", "DemoSam2Task", "iou"]
+__all__ = ["DEMO_SAM2", "ClipExamples", "DemoSam2Task"]
 
 #: The demo's SAM 2: 192 px, a grid of 12, some 2 million parameters.
 DEMO_SAM2 = Sam2Config(
@@ -287,10 +288,3 @@ def score_loss(frame: TrackedFrame, truth: Tensor) -> Tensor:
         actual = iou(frame.masks((truth.shape[-2], truth.shape[-1])), truth)
     quality = ((frame.iou[:, 0].float() - actual).abs() * there).mean()
     return 0.5 * presence + 0.2 * quality
-
-
-def iou(masks: Tensor, truth: Tensor) -> Tensor:
-    """Return the (B,) IoU of (B, H, W) masks; both empty is 1."""
-    both = (masks & truth).flatten(1).sum(dim=1).float()
-    either = (masks | truth).flatten(1).sum(dim=1).float()
-    return torch.where(either > 0, both / either.clamp(min=1), torch.ones_like(both))

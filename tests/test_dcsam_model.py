@@ -10,11 +10,11 @@ from torch import Tensor
 
 from dcsam.attention import CyclicAttention, cyclic_attention, cyclic_bias
 from dcsam.config import QUIRKS, DCSAMConfig
-from dcsam.loss import segmentation_loss
 from dcsam.model import DCSAM, Output
-from dcsam.prompts import sine_position
 from dcsam.states import Prompts, QueryState, SamFeatures, SupportState
 from icvos.errors import ModelError, UsageError
+from icvos.foundation.position import sine_position
+from icvos.training.loss import segmentation_loss
 
 WIDTH = 16
 SIZES = {
