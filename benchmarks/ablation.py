@@ -37,6 +37,7 @@ CONFIGURATIONS: dict[str, dict[str, Any]] = {
     "no negative prompts": {"negative": False},
     "no cyclic bias": {"cyclic": False},
     "no tubes": {},
+    "no place codes": {"place_codes": False},
 }
 
 

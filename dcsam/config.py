@@ -48,6 +48,9 @@ class DCSAMConfig:
         cyclic: The cyclic bias of the cross-attention (off: plain cross-attention).
         sam_features: Fusion with SAM's features (off: 2 * width + 1 channels are merged).
         two_stages: The second stage on the query's coarse mask (off: the first stage's prompts are final).
+        place_codes: Our own option, off in every published model: the mean of SAM's code of the places that a prompt
+            attends to in the second stage is added to it, so that it says where, as SAM's points do. Without it places
+            enter the keys alone; a small SAM trained for minutes makes little of that.
         shared_head_masks: Q1. Head h of sample b uses the mask of sample (b * heads + h) % B.
         last_support_only: Q2. Only the last support is attended to; the others act through prototype and prior.
         first_stage_ignores_query: Q3. The first stage attends to the support alone. This is also the paper's figure, so
@@ -76,6 +79,7 @@ class DCSAMConfig:
     cyclic: bool = True
     sam_features: bool = True
     two_stages: bool = True
+    place_codes: bool = False
     shared_head_masks: bool = False
     last_support_only: bool = False
     first_stage_ignores_query: bool = True

@@ -44,8 +44,8 @@ FILES = {
 }  # fmt: skip
 #: Examples of a step on a GPU and on the CPU, and the learning rate.
 BATCHES = {
-    "sam2-stills": (64, 16, 1e-3), "sam2": (96, 8, 1e-3), "backbone": (24, 4, 1.2e-3), "image": (48, 3, 8e-4),
-    "tubes": (40, 6, 4e-4),
+    "sam2-stills": (64, 16, 1e-3), "sam2": (96, 8, 1e-3), "backbone": (24, 4, 1.2e-3), "image": (48, 3, 1.2e-3),
+    "tubes": (40, 3, 4e-4),
 }  # fmt: skip
 #: Stages whose steps are one CUDA graph on a GPU.
 GRAPHED = ("sam2-stills", "backbone")
@@ -70,12 +70,12 @@ def stage_task(stage: str, out: Path, length: int, *, pool: Scenes | None = None
         "pool": pool,
     }  # fmt: skip
     if stage == "image":
-        sizes = {"backbone": "compact", "image_size": 192, "queries": 8, "dropout": 0.05}
+        sizes = {"backbone": "compact", "image_size": 192, "queries": 8, "dropout": 0.05, "place_codes": True}
         start = {"sam2": files["sam2"], "backbone": files["backbone"]}
-        losses = {"coarse_weight": 0.5}
+        losses = {"coarse_weight": 0.3, "attention_weight": 0.3}
         return DCSamTask(weights=start, stage="image", **{**common, **sizes, **losses, **changes})
     start = {"sam2": files["sam2"], "dcsam": files["image"]}
-    losses = {"coarse_weight": 0.25}
+    losses = {"coarse_weight": 0.2, "attention_weight": 0.1}
     return DCSamTask(weights=start, stage="tube-finetune", frames=5, **{**common, **losses, **changes})
 
 

@@ -32,18 +32,19 @@ STD = (0.229, 0.224, 0.225)
 
 @dataclass(frozen=True)
 class Encoded:
-    """B images, each seen once by the backbone and once by SAM's encoder."""
+    """B images, each seen once by the backbone and once by SAM's encoder, and SAM's code of places."""
 
     backbone: BackboneFeatures
     sam: ImageFeatures
+    position: Tensor
 
     def __getitem__(self, index: Tensor) -> Encoded:
-        return Encoded(self.backbone.map(lambda maps: maps[index]), self.sam[index])
+        return Encoded(self.backbone.map(lambda maps: maps[index]), self.sam[index], self.position)
 
     @property
     def fused(self) -> SamFeatures:
         """SAM's features as the prompt generator takes them."""
-        return SamFeatures(self.sam.embedding, self.sam.high_res)
+        return SamFeatures(self.sam.embedding, self.sam.high_res, self.position)
 
 
 class Fitted:
@@ -144,7 +145,7 @@ class Engine:
         batch = 1 if self.device.type == "cpu" and self.segmenter.image_size >= 512 else None
         with torch.no_grad(), self.autocast():
             sam = self.segmenter.encode(self.to_sam(values), batch=batch)
-            return Encoded(self.model.extract(values, top=top), sam)
+            return Encoded(self.model.extract(values, top=top), sam, self.segmenter.dense_pe())
 
     def supports(self, episodes: Sequence[Sequence[Support]]) -> SupportState:
         """Return the state of E episodes with the same number of supports; an image used twice is encoded once."""
@@ -236,7 +237,7 @@ class Engine:
             with torch.no_grad(), self.autocast():
                 prompt = None
                 if index == 0:
-                    first = Encoded(self.model.extract(pixels, top=True), features)
+                    first = Encoded(self.model.extract(pixels, top=True), features, self.segmenter.dense_pe())
                     output = self.prompts(support, self.query(first), features, video=True)
                     prompt = Prompt(embeddings=self.tokens(output))
                 masks = self._enlarged(tracker.step(bank, features, prompt=prompt).logits, video.size)

@@ -168,7 +168,13 @@ class DCSAM(nn.Module):
     def encode_query(self, features: BackboneFeatures, sam: SamFeatures | None = None) -> QueryState:
         """Project a batch of query images; ``sam`` may be left out where the configuration does not fuse it."""
         top = features.top if features.top is not None else self.top(features)
-        return QueryState(*self._embed(features, sam), top=top)
+        projected, fused = self._embed(features, sam)
+        place = None
+        if self.config.place_codes:
+            if sam is None or sam.position is None:
+                raise UsageError("this DC-SAM's prompts carry SAM's code of places", expected="sam= with its position")
+            place = _resize(sam.position, projected.shape[-2:]).to(projected.dtype)
+        return QueryState(projected, fused, top, place)
 
     def encode_supports(
         self, features: BackboneFeatures, masks: Tensor, sam: SamFeatures | None = None, *, shots: int = 1
@@ -303,7 +309,9 @@ class DCSAM(nn.Module):
                 features = support.merged[0][:, -1]
             else:
                 features = self.query_features(support, query, negative=bool(negative))
-            sides.append(decoder.second_stage(prompts, features, 1 - mask if negative else mask))
+            # The code of the query's places means nothing on a support.
+            place = None if negative and c.negative_from_support else query.position
+            sides.append(decoder.second_stage(prompts, features, 1 - mask if negative else mask, place))
         return self._prompts(sides)
 
     def _decoders(self) -> list[PromptDecoder]:

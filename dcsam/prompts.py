@@ -62,13 +62,16 @@ class PromptDecoder(nn.Module):
         layer = cast(_Cross, self.transformer_cross_attention_layers_0[0])
         return self._cross(layer, prompts, features, masks)
 
-    def second_stage(self, prompts: Tensor, features: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    def second_stage(
+        self, prompts: Tensor, features: Tensor, mask: Tensor, place: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Refine on the query image.
 
         Args:
             prompts: (B, N, C) of the first stage.
             features: (B, C, h, w) float, merged features.
             mask: (B, h, w), this branch's side of each cell in the coarse mask.
+            place: (1, C, h, w), code of the places, whose mean under the attention is added to the prompts; or None.
 
         Returns:
             prompts (B, N, C) and weights (B, N, h, w).
@@ -78,7 +81,12 @@ class PromptDecoder(nn.Module):
         block = cast(_Self, self.transformer_self_attention_layers[0])
         query = prompts + self.q_embed.weight
         update, _ = block.self_attn(query, query, prompts, need_weights=False)
-        return block.norm(prompts + update), weights.squeeze(2)
+        prompts, weights = block.norm(prompts + update), weights.squeeze(2)
+        if place is not None:
+            prompts = prompts + (weights.flatten(2) @ place.flatten(2).transpose(1, 2).to(weights.dtype)).to(
+                prompts.dtype
+            )
+        return prompts, weights
 
     def _cross(self, layer: _Cross, prompts: Tensor, features: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
         shots, channels, height, width = features.shape[1:]

@@ -16,10 +16,12 @@ class SamFeatures:
     Attributes:
         embedding: (B, C, h, w) float, what the mask decoder sees (SAM 2: with the no-memory embedding).
         high_res: SAM 2: (B, C/8, 4h, 4w) and (B, C/4, 2h, 2w), already projected; SAM 1: empty.
+        position: (1, C, h, w), SAM's own code of the grid's places; needed where ``place_codes`` is on.
     """
 
     embedding: Tensor
     high_res: tuple[Tensor, ...] = ()
+    position: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -30,11 +32,13 @@ class QueryState:
         projected: (B, C, h, w) backbone features.
         fused: (B, C', h, w) SAM's features, or None.
         top: (B, C4, h4, w4) for the prior mask.
+        position: (1, C, h, w), SAM's own code of the places, or None.
     """
 
     projected: Tensor
     fused: Tensor | None
     top: Tensor
+    position: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.projected)
@@ -42,7 +46,7 @@ class QueryState:
     def expand(self, batch: int) -> QueryState:
         """Return the state for ``batch`` samples: one image is shared without a copy."""
         fused = None if self.fused is None else _expand(self.fused, batch)
-        return QueryState(_expand(self.projected, batch), fused, _expand(self.top, batch))
+        return QueryState(_expand(self.projected, batch), fused, _expand(self.top, batch), self.position)
 
 
 @dataclass(frozen=True)

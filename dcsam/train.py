@@ -63,8 +63,10 @@ class DCSamTask(TrainingTask):
         train_backbone: Train the backbone too (the demo's, which starts from nothing).
         backbone, sam, image_size, queries, width, dropout: Sizes of a new model.
         negative, cyclic: Parts to switch off, for ablations.
+        place_codes: See ``DCSAMConfig``.
         variant: ``corrected`` or ``reference``.
         coarse_weight: Weight of the same loss on the first stage's mask; the authors have none.
+        attention_weight: Weight of the loss that asks the final prompts to look at the thing; the authors have none.
         prior_weight: Weight of the loss that teaches a backbone from nothing (with ``train_backbone``).
         sam_file: Write the whole SAM 2 into a checkpoint, or only what of it was trained (``changed``: the checkpoint
             then needs the same ``--weights sam2=`` again).
@@ -95,9 +97,11 @@ class DCSamTask(TrainingTask):
         dropout: float = 0.5,
         negative: bool = True,
         cyclic: bool = True,
+        place_codes: bool = False,
         variant: Literal["corrected", "reference"] = "corrected",
         coarse_weight: float = 0.0,
         prior_weight: float = 0.0,
+        attention_weight: float = 0.0,
         sam_file: Literal["whole", "changed"] = "whole",
         length: int = 20_000,
         frames: int = 5,
@@ -124,9 +128,9 @@ class DCSamTask(TrainingTask):
         self.length, self.frames, self.seed, self.sam_file = length, frames, seed, sam_file
         self.sizes: dict[str, Any] = {
             "backbone": backbone, "image_size": image_size, "queries": queries, "dropout": dropout,
-            "negative": negative, "cyclic": cyclic,
+            "negative": negative, "cyclic": cyclic, "place_codes": place_codes,
         }  # fmt: skip
-        self.variant = variant
+        self.variant, self.attention_weight = variant, attention_weight
         self.side = image_size
         self.raw: dict[str, Any] = {"split": split, "sbd": sbd, "min_area": min_area}
         self.cache_root = cache
@@ -266,15 +270,15 @@ class DCSamTask(TrainingTask):
         scalars["mask_loss"] = loss.detach()
         if self.coarse_weight:
             loss = loss + self.coarse_weight * segmentation_loss(coarse, batch["masks"][:, :1])
-        if extra is not None:
-            scalars["prior_loss"] = extra.detach()
-            loss = loss + self.prior_weight * extra
+        for name, value in extra.items():
+            scalars[name] = value.detach()
+            loss = loss + (self.prior_weight if name == "prior_loss" else self.attention_weight) * value
         with torch.no_grad():
             scalars["train_mIoU"] = 100 * iou((logits > 0).flatten(1)[:, None], truth.bool().flatten(1)[:, None]).mean()
         return loss, scalars
 
-    def _forward(self, model: TrainableDCSAM, batch: Mapping[str, Any]) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Return the final logits (B, T, S, S), the first stage's (B, 1, S, S) on frame 0, and the backbone's loss."""
+    def _forward(self, model: TrainableDCSAM, batch: Mapping[str, Any]) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """Return the final logits (B, T, S, S), the first stage's (B, 1, S, S) on frame 0, and further losses."""
         count, length = batch["masks"].shape[:2]
         video = self.stage == "tube-finetune"
         side = (batch["masks"].shape[-2], batch["masks"].shape[-1])
@@ -283,9 +287,11 @@ class DCSamTask(TrainingTask):
         align = not video
         coarse = F.interpolate(model.decode(asked[1], stages[0]).float(), side, mode="bilinear", align_corners=align) \
             if self.coarse_weight else torch.zeros(count, 1, *side)  # fmt: skip
-        extra = None
+        extra: dict[str, Tensor] = {}
         if self.prior_weight:
-            extra = model.prior_loss(shown[0], batch["support_mask"], asked[0], batch["masks"][:, 0])
+            extra["prior_loss"] = model.prior_loss(shown[0], batch["support_mask"], asked[0], batch["masks"][:, 0])
+        if self.attention_weight:
+            extra["attention_loss"] = model.attention_loss(stages[2], batch["masks"][:, 0])
         if not video:
             logits = model.decode(asked[1], stages[1]).float()
             return F.interpolate(logits, side, mode="bilinear", align_corners=True), coarse, extra
@@ -347,7 +353,8 @@ class DCSamTask(TrainingTask):
         return {
             "stage": self.stage, "data": self.data, "fold": self.fold, "train_sam": self.train_sam,
             "train_backbone": self.train_backbone, "variant": self.variant, "sizes": self.sizes,
-            "coarse_weight": self.coarse_weight, "prior_weight": self.prior_weight, "length": self.length,
+            "coarse_weight": self.coarse_weight, "prior_weight": self.prior_weight,
+            "attention_weight": self.attention_weight, "length": self.length,
             "frames": self.frames, "seed": self.seed,
             "weights": self._weight_hashes(),
             **({} if source is None else {"examples": source, "cached": self.cache_root is not None}),

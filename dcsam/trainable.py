@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dcsam.model import DCSAM
+from dcsam.model import DCSAM, Output
 from dcsam.states import SamFeatures
 from dcsam.train_backbone import balanced_bce, dice, prior_logits
 from icvos.errors import MissingExtraError, UsageError
@@ -146,19 +146,22 @@ class TrainableDCSAM(nn.Module):
 
     # ------------------------------------------------------------------------------------------------------- passes
 
-    def prompts(self, support: Both, masks: Tensor, query: Both, *, shots: int, align: bool) -> tuple[Tensor, Tensor]:
-        """Return the tokens of both stages, (B, 2N, C) each: the first stage's, then the final ones."""
+    def prompts(
+        self, support: Both, masks: Tensor, query: Both, *, shots: int, align: bool
+    ) -> tuple[Tensor, Tensor, Output]:
+        """Return the tokens of both stages, (B, 2N, C) each, the first stage's first; and what led to them."""
         generator, side = self.generator, self.generator.config.image_size
 
         def coarse(tokens: Tensor) -> Tensor:
             logits = self.decode(query[1], tokens)
             return F.interpolate(logits.float(), (side, side), mode="bilinear", align_corners=align)
 
-        state = generator.encode_supports(support[0], masks, _fused(support[1]), shots=shots)
-        asked = generator.encode_query(query[0], _fused(query[1]))
+        place = self.sam.dense_pe() if generator.config.place_codes else None
+        state = generator.encode_supports(support[0], masks, _fused(support[1], None), shots=shots)
+        asked = generator.encode_query(query[0], _fused(query[1], place))
         points = self.sam.point_embeddings
         output = generator(state, asked, decode=coarse, point_embeddings=points)
-        return generator.tokens(output.first, points), generator.tokens(output.prompts, points)
+        return generator.tokens(output.first, points), generator.tokens(output.prompts, points), output
 
     def prior_loss(self, support: BackboneFeatures, masks: Tensor, query: BackboneFeatures, truth: Tensor) -> Tensor:
         """Return a loss that keeps a backbone telling kinds apart: its prior maps against the query's mask."""
@@ -168,6 +171,22 @@ class TrainableDCSAM(nn.Module):
         logits = prior_logits(lambda *given: top.__wrapped__(self.generator, *given), support, inside, query.top)
         target = F.interpolate(truth[:, None].float(), logits.shape[-2:], mode="area")
         return balanced_bce(logits, target) + dice(logits, target)
+
+    def attention_loss(self, output: Output, truth: Tensor) -> Tensor:
+        """Return how little of the final prompts' attention falls where it should, as -log of its share.
+
+        That of positive prompts should fall on the thing, that of negative ones beside it; an absent thing rests.
+        """
+        attention = output.prompts.attention
+        assert attention is not None
+        inside = F.interpolate(truth[:, None].float(), attention.shape[-2:], mode="area")
+        there = truth.flatten(1).any(dim=1).float()[:, None]
+        share = (attention.float() * inside).sum(dim=(2, 3))
+        loss = (-(share + 1e-3).log() * there).mean()
+        if output.prompts.negative_attention is not None:
+            beside = (output.prompts.negative_attention.float() * (1 - inside)).sum(dim=(2, 3))
+            loss = loss - (beside + 1e-3).log().mean()
+        return loss
 
     def track(self, tokens: Tensor, frames: ImageFeatures, count: int, length: int) -> list[TrackedFrame]:
         """Track B prompts through B clips of ``length`` frames, whose features are those of B * length images."""
@@ -182,5 +201,5 @@ class TrainableDCSAM(nn.Module):
         ]
 
 
-def _fused(features: ImageFeatures) -> SamFeatures:
-    return SamFeatures(features.embedding, features.high_res)
+def _fused(features: ImageFeatures, place: Tensor | None) -> SamFeatures:
+    return SamFeatures(features.embedding, features.high_res, place)
