@@ -56,6 +56,13 @@ class PerSam(ImageModel):
         extra="sam",
     )
 
+    @classmethod
+    def demo_weights(cls) -> Mapping[str, Path]:
+        from icvos.foundation.demo import demo_weights
+
+        found = demo_weights("sam2")
+        return {"sam": found["sam2"]} if found else {}
+
     def __init__(
         self,
         *,

@@ -1,11 +1,11 @@
 """``make demo-weights``: the shipped weights, trained from nothing on the drawn world's training shapes.
 
-    python -m dcsam.demo_weights --out FOLDER [--stages backbone image] [--minutes 25 25]
+    python -m dcsam.demo_weights --out FOLDER [--stages backbone image] [--minutes 25 25] [--install]
 
 Stages: a promptable SAM 2 on stills, then on clips with its memory; a backbone that tells families of shapes apart;
 DC-SAM on pairs of images, SAM 2's mask decoder with it; then on clips. Each stage's number
 of steps is what its minutes hold, by the speed of its first steps. A stage that is done is not done again; one that was
-stopped goes on where it was.
+stopped goes on where it was. ``--install`` puts the two files that are shipped, and their record, into dcsam/weights.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from dcsam.train import DCSamTask
 from dcsam.train_backbone import BackboneTask
 from dcsam.train_sam2 import DemoSam2Task
 from icvos.build.demo_world.version import drawing_hash, generator_version
-from icvos.files import write_json
+from icvos.files import atomic_write, write_json
 from icvos.foundation.weights import load_metadata, load_state, save_state
 from icvos.training.distribute import World
 from icvos.training.loop import Trainer
@@ -160,6 +160,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=0)
     parser.add_argument("--lr", type=float, help="Another learning rate.")
     parser.add_argument("--pool", type=int, help="Draw so many scenes of a kind ahead; 0 none; by default on a GPU.")
+    parser.add_argument("--install", action="store_true", help="Copy what is shipped into dcsam/weights at the end.")
     values = parser.parse_args()
     pool = values.pool if values.pool is not None else 8000 if values.device.startswith("cuda") else 0
     minutes = values.minutes or [STAGES[stage] for stage in values.stages]
@@ -176,6 +177,19 @@ def main() -> None:
             continue
         record = train_stage(stage, values.out, share, values.device, values.workers, lr=values.lr, pool_size=pool)
         write_json(path, {"stage": stage, "drawing": drawing_hash(), "generator": generator_version(), **record})
+    if values.install:
+        install(values.out, Path(__file__).parent / "weights")
+
+
+def install(out: Path, target: Path) -> None:
+    """Copy the shipped files of a finished training, with the record of all its stages."""
+    target.mkdir(exist_ok=True)
+    for name in ("demo_sam2", "demo_dcsam"):
+        with atomic_write(target / f"{name}.safetensors") as stream:
+            stream.write((out / f"{name}.safetensors").read_bytes())
+    stages = [json.loads((out / f"{stage}.json").read_text()) for stage in STAGES if (out / f"{stage}.json").is_file()]
+    files = {path.name: path.stat().st_size for path in sorted(target.glob("*.safetensors"))}
+    write_json(target / "training.json", {"schema": "icvos-demo-weights/1", "bytes": files, "stages": stages})
 
 
 if __name__ == "__main__":
