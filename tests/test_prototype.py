@@ -63,9 +63,9 @@ def test_pooling_and_scores_by_hand(weights: dict[str, Path]) -> None:
 @pytest.mark.parametrize("feature", ["top", "deep", "joined"])
 def test_finds_the_support_again(weights: dict[str, Path], feature: str, monkeypatch: pytest.MonkeyPatch) -> None:
     image = np.full((48, 64, 3), 40, np.uint8)
-    image[10:30, 20:44] = (230, 30, 90)
+    image[9:30, 20:44] = (230, 30, 90)  # whole cells of the grid below
     mask = np.zeros((48, 64), bool)
-    mask[10:30, 20:44] = True
+    mask[9:30, 20:44] = True
     method = model(weights, feature=feature)
     assert method.features([image, image]).shape[0] == 2
 

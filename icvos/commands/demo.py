@@ -7,7 +7,7 @@ import time
 
 import click
 
-# Methods that run on the demo world as shipped, from the floors up; those whose small weights are not here are left out.
+# Methods on the demo world, from the floors up; those whose small weights are not here are left out.
 MODELS = (
     "empty", "full", "support-mask", "histogram", "histogram+sam2", "persam+sam2", "prototype+sam2", "pfenet+sam2",
     "vrp-sam+sam2", "sam2-memory", "dcsam",
