@@ -2,7 +2,8 @@
 
     python -m dcsam.demo_weights --out FOLDER [--stages backbone image] [--minutes 25 25] [--install]
 
-Stages: a promptable SAM 2 on stills, then on clips with its memory; a backbone that tells families of shapes apart;
+Stages: a promptable SAM 2 on stills, then on clips with its memory, then its memory alone on longer clips; a backbone
+that tells families of shapes apart;
 DC-SAM on pairs of images, SAM 2's mask decoder with it; then on clips. Each stage's number
 of steps is what its minutes hold, by the speed of its first steps. A stage that is done is not done again; one that was
 stopped goes on where it was. ``--install`` puts the two files that are shipped, and their record, into dcsam/weights.
@@ -36,16 +37,16 @@ from icvos.training.task import Settings, TrainingTask
 __all__ = ["STAGES", "main", "stage_task"]
 
 #: Each stage with the minutes it takes by default on 2 CPU cores.
-STAGES = {"sam2-stills": 20.0, "sam2": 30.0, "backbone": 25.0, "image": 25.0, "tubes": 15.0}
+STAGES = {"sam2-stills": 20.0, "sam2": 25.0, "memory": 12.0, "backbone": 25.0, "image": 25.0, "tubes": 15.0}
 #: What each writes.
 FILES = {
-    "sam2-stills": "demo_sam2_stills", "sam2": "demo_sam2", "backbone": "demo_backbone", "image": "demo_dcsam_image",
-    "tubes": "demo_dcsam",
+    "sam2-stills": "demo_sam2_stills", "sam2": "demo_sam2_clips", "memory": "demo_sam2", "backbone": "demo_backbone",
+    "image": "demo_dcsam_image", "tubes": "demo_dcsam",
 }  # fmt: skip
 #: Examples of a step on a GPU and on the CPU, and the learning rate.
 BATCHES = {
-    "sam2-stills": (64, 16, 1e-3), "sam2": (96, 8, 1e-3), "backbone": (24, 4, 1.2e-3), "image": (48, 3, 1.2e-3),
-    "tubes": (40, 3, 4e-4),
+    "sam2-stills": (64, 16, 1e-3), "sam2": (96, 8, 1e-3), "memory": (48, 4, 4e-4), "backbone": (24, 4, 1.2e-3),
+    "image": (48, 3, 1.2e-3), "tubes": (40, 6, 1e-4),
 }  # fmt: skip
 #: Stages whose steps are one CUDA graph on a GPU.
 GRAPHED = ("sam2-stills", "backbone")
@@ -61,6 +62,8 @@ def stage_task(stage: str, out: Path, length: int, *, pool: Scenes | None = None
     if stage == "sam2":
         start = {"sam2": files["sam2-stills"]} if files["sam2-stills"].is_file() else {}
         return DemoSam2Task(weights=start, frames=4, length=length, pool=pool)
+    if stage == "memory":
+        return DemoSam2Task(weights={"sam2": files["sam2"]}, frames=8, length=length, train="memory", pool=pool)
     if stage == "backbone":
         earlier = out / "demo_backbone_start.safetensors"
         start = {"backbone": earlier} if earlier.is_file() else {}
@@ -71,10 +74,10 @@ def stage_task(stage: str, out: Path, length: int, *, pool: Scenes | None = None
     }  # fmt: skip
     if stage == "image":
         sizes = {"backbone": "compact", "image_size": 192, "queries": 8, "dropout": 0.05, "place_codes": True}
-        start = {"sam2": files["sam2"], "backbone": files["backbone"]}
+        start = {"sam2": files["memory"], "backbone": files["backbone"]}
         losses = {"coarse_weight": 0.3, "attention_weight": 0.3}
         return DCSamTask(weights=start, stage="image", **{**common, **sizes, **losses, **changes})
-    start = {"sam2": files["sam2"], "dcsam": files["image"]}
+    start = {"sam2": files["memory"], "dcsam": files["image"]}
     losses = {"coarse_weight": 0.2, "attention_weight": 0.1}
     return DCSamTask(weights=start, stage="tube-finetune", frames=5, **{**common, **losses, **changes})
 
@@ -116,7 +119,7 @@ def train_stage(
         graphs=stage in GRAPHED,
     )  # fmt: skip
     pool = None
-    if pool_size:
+    if pool_size and stage != "memory":  # whose clips are longer than a pool's
         # On a GPU drawing would be waited for.
         kind = POOLS.get(stage, "worlds")
         pool = draw_pool(out, kind, pool_size, side=192, seed=1, workers=max(workers, 1))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -34,6 +34,10 @@ DEMO_SAM2 = Sam2Config(
     background=6, embed_dim=96, memory_dim=32, memory_layers=2, memory_mlp=256, decoder_heads=4, decoder_mlp=256,
     dropout=0.0,
 )  # fmt: skip
+
+
+#: What carries a thing from frame to frame.
+MEMORY = ("memory_attention.", "memory_encoder.", "maskmem_tpos_enc", "obj_ptr_", "no_obj_", "no_mem_pos_enc")
 
 
 class ClipExamples:
@@ -130,6 +134,8 @@ class DemoSam2Task(TrainingTask):
     Args:
         weights: ``sam2``: weights to go on from, or nothing.
         frames: Frames of a clip.
+        train: ``all``, or ``memory``: the memory attention, the memory encoder and the pointers alone, on longer clips;
+            what segments single frames stays as it is, and so does every DC-SAM on top of it.
         length: Examples of an epoch.
         width: Of the image encoder's first stage.
         random_share: Of categories drawn anew.
@@ -146,16 +152,22 @@ class DemoSam2Task(TrainingTask):
         random_share: float = 0.5,
         seed: int = 1,
         pool: Scenes | None = None,
+        train: Literal["all", "memory"] = "all",
     ) -> None:
         self.weights = dict(weights or {})
-        self.pool = pool
+        self.pool, self.train = pool, train
         self.frames, self.length, self.random_share, self.seed = frames, length, random_share, seed
 
     def defaults(self) -> Settings:
         return Settings(epochs=1, batch=16, lr=6e-4, weight_decay=0.01, warmup=200, clip=1.0, validate_every=1)
 
     def model(self) -> nn.Module:
-        return _Learner(load_sam2(self.weights["sam2"]) if "sam2" in self.weights else build_sam2(DEMO_SAM2))
+        learner = _Learner(load_sam2(self.weights["sam2"]).float() if "sam2" in self.weights else build_sam2(DEMO_SAM2))
+        if self.train == "memory":
+            learner.requires_grad_(False)
+            for name, parameter in learner.sam2.model.named_parameters():
+                parameter.requires_grad_(name.startswith(MEMORY))
+        return learner
 
     def _world(self, seed: int) -> TrainingWorld:
         return drawn_world(DEMO_SAM2.image_size, seed, self.random_share)
@@ -219,7 +231,10 @@ class DemoSam2Task(TrainingTask):
         assert isinstance(model, _Learner)
         learner, model = model, model.sam2
         features = model.encode(to_float(batch["frames"]).flatten(0, 1))
-        asked = self._image_loss(model, features, batch) + learner.thing_loss(features, batch["things"].flatten(0, 1))
+        asked = features.embedding.new_zeros(())
+        if self.train == "all":
+            things = batch["things"].flatten(0, 1)
+            asked = self._image_loss(model, features, batch) + learner.thing_loss(features, things)
         # Prompts differ between batches: zero times every parameter keeps DistributedDataParallel content.
         idle = torch.stack([p.sum() * 0.0 for p in model.parameters() if p.requires_grad]).sum()
         if self.frames == 1:
@@ -250,7 +265,8 @@ class DemoSam2Task(TrainingTask):
         return {**found, "mIoU": 100 * float(np.mean(rest)) if rest else found["prompted_IoU"]}
 
     def describe(self) -> dict[str, Any]:
-        return {"frames": self.frames, "length": self.length, "random_share": self.random_share, "seed": self.seed,
+        return {"frames": self.frames, "train": self.train,
+                "length": self.length, "random_share": self.random_share, "seed": self.seed,
                 "config": json.loads(json.dumps(DEMO_SAM2.to_dict()))}  # fmt: skip
 
     def export(self, model: nn.Module, path: Path) -> None:
