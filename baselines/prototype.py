@@ -41,8 +41,8 @@ class Prototype(ImageModel):
         feature: ``top``, ``deep`` or ``joined`` (middle and deep, as PFENet takes them).
         background: Compare with the background's prototype (PANet); off, the cosine itself is thresholded (SG-One).
         pool: What several supports are averaged over: their ``prototypes`` (PANet) or all ``cells``.
-        threshold: On the cosine, or on the difference of both; nan (the default) takes the value that is best on the
-            supports themselves (ours).
+        fit_threshold: Draw the line where it is best on the supports themselves (ours).
+        threshold: Where it is drawn otherwise, on the cosine or on the difference of both (PANet's is 0).
     """
 
     info = ModelInfo(
@@ -70,7 +70,8 @@ class Prototype(ImageModel):
         feature: Literal["top", "deep", "joined"] = "top",
         background: bool = True,
         pool: Literal["prototypes", "cells"] = "prototypes",
-        threshold: float = float("nan"),
+        fit_threshold: bool = True,
+        threshold: float = 0.0,
     ) -> None:
         super().__init__(device=device, weights=weights)
         from baselines.heads import open_backbone
@@ -91,7 +92,8 @@ class Prototype(ImageModel):
         self.size = size or int(found.get("image_size", 512))
         if self.size < 32:
             raise UsageError(f"size={self.size}", expected="32 pixels or more")
-        self.feature, self.background, self.pool, self.threshold = feature, background, pool, threshold
+        self.feature, self.background, self.pool = feature, background, pool
+        self.threshold = None if fit_threshold else float(threshold)
 
     @classmethod
     def demo_weights(cls) -> Mapping[str, Path]:
@@ -130,8 +132,8 @@ class Prototype(ImageModel):
             for s in seen
         ])  # fmt: skip
         fitted = Fitted(self._pooled(features, masks), self._pooled(features, 1 - masks), 0.0)
-        if np.isfinite(self.threshold):
-            return Fitted(fitted.thing, fitted.ground, float(self.threshold))
+        if self.threshold is not None:
+            return Fitted(fitted.thing, fitted.ground, self.threshold)
         scores = self.scores(fitted, features)
         return Fitted(fitted.thing, fitted.ground, best_threshold(scores.flatten(), masks.flatten() > 0.5))
 

@@ -77,7 +77,7 @@ def test_finds_the_support_again(weights: dict[str, Path], feature: str, monkeyp
     monkeypatch.setattr(Prototype, "features", lambda self, images: colours(list(images)))
     found = np.asarray(method.predict(method.fit([Support(image, mask)], seed=0), image).mask)
     assert (found & mask).sum() / (found | mask).sum() > 0.85
-    high = model(weights, feature=feature, threshold=5.0)
+    high = model(weights, feature=feature, fit_threshold=False, threshold=5.0)
     assert not np.asarray(high.predict(high.fit([Support(image, mask)], seed=0), image).mask).any()
     nothing = method.predict(method.fit([Support(image, mask & ~mask)], seed=0), image)
     assert not np.asarray(nothing.mask).any() and nothing.confidence == 0
