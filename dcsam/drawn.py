@@ -134,6 +134,10 @@ class DrawnWorlds:
         images, labels = squared(np.stack([s.image for s in stills]), np.stack([s.labels for s in stills]))
         families = np.stack([numbers(still.names) for still in stills])
         generator = np.random.default_rng([self.world.seed, 37, number])
+        if not isinstance(self.world, TrainingWorld):
+            # Scenes of a pool come again: never quite the same.
+            parts = [varied(images[i : i + 1], labels[i : i + 1], generator) for i in range(len(images))]
+            images, labels = (np.concatenate(each) for each in zip(*parts))
         return {
             "images": images,
             "labels": labels,

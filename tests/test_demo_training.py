@@ -1,0 +1,241 @@
+"""What the demo's weights are trained on and by: drawn examples, pools, prompts, losses; and what is shipped."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from dcsam import demo_weights
+from dcsam.drawn import DrawnClips, DrawnWorlds, drawn_world, family_maps, join_worlds, to_float, varied
+from dcsam.drawn_pool import draw_pool
+from dcsam.plugin import DCSam
+from dcsam.train_backbone import BackboneTask, _contrastive
+from dcsam.train_sam2 import ClipExamples, DemoSam2Task, sample_loss
+from dcsam.trainable import TrainableDCSAM
+from icvos import Support
+from icvos.training.distribute import World
+from icvos.training.loop import Trainer
+from icvos.training.loss import iou
+from icvos.training.task import Settings
+
+SIDE = 64
+WEIGHTS = Path(demo_weights.__file__).parent / "weights"
+
+
+# ---- examples -------------------------------------------------------------------------------------------------------
+
+
+def test_pairs_of_a_world_show_what_they_ask_for() -> None:
+    examples = DrawnWorlds(drawn_world(SIDE, 3), 8, pairs=6)
+    batch = join_worlds([examples.get(0, i) for i in range(8)])
+    maps = family_maps(batch["labels"], batch["families"])
+    support, query, family = batch["pairs"].unbind(1)
+    shown = (maps[support] == family[:, None, None]).flatten(1).float().mean(dim=1)
+    asked = (maps[query] == family[:, None, None]).flatten(1).any(dim=1)
+    assert len(batch["pairs"]) == 48 and bool((support != query).all()) and bool((support // 4 == query // 4).all())
+    assert float(shown.min()) >= 0.015
+    # Most queries show the thing, some do not.
+    assert 0.5 < float(asked.float().mean()) < 1
+    again = join_worlds([examples.get(0, i) for i in range(8)])
+    assert all(torch.equal(batch[name], again[name]) for name in batch)
+
+
+def test_images_and_labels_vary_together() -> None:
+    generator = np.random.default_rng(0)
+    labels = np.zeros((2, 16, 16), np.uint8)
+    labels[:, 2:5, 7:15] = 1
+    images = np.where(labels[..., None] > 0, 200, 50).astype(np.uint8).repeat(3, axis=3)
+    for _ in range(20):
+        pixels, moved = varied(images, labels, generator)
+        assert pixels.shape == images.shape and moved.sum() == labels.sum()
+        inside, outside = pixels[moved > 0], pixels[moved == 0]
+        assert (inside == inside[0]).all() and (outside == outside[0]).all() and inside[0].sum() > outside[0].sum()
+
+
+@pytest.mark.parametrize("kind", ["worlds", "clips", "episodes"])
+def test_a_pool_holds_the_scenes_of_its_world(kind: str, tmp_path: Path) -> None:
+    world = drawn_world(SIDE, 5)
+    pool = draw_pool(tmp_path, kind, 3, side=SIDE, seed=5, workers=1, say=lambda line: None)
+    if kind == "worlds":
+        for mine, theirs in zip(pool.world(4), world.world(1), strict=True):
+            assert np.array_equal(mine.image, theirs.image) and mine.names == theirs.names
+        assert np.array_equal(pool.still(6).labels, world.world(1)[2].labels)
+        example = DrawnWorlds(pool, 10).get(0, 1)
+        assert not np.array_equal(example["images"], DrawnWorlds(pool, 10).get(0, 4)["images"])  # the same, varied anew
+    elif kind == "clips":
+        assert np.array_equal(pool.clip(2, frames=3).frames, world.clip(2, frames=4).frames[:3])
+    else:
+        mine, theirs = pool.episode(2), world.episode(2, frames=5)
+        assert np.array_equal(mine.frames, theirs.frames) and np.array_equal(mine.masks, theirs.masks)
+        assert np.array_equal(mine.support_masks, theirs.support_masks) and mine.name == theirs.name
+        assert DrawnClips(pool, 10, 4).get(0, 1)["masks"].shape == (4, SIDE, SIDE)
+    stamps = [path.stat().st_mtime_ns for path in sorted(tmp_path.rglob("*.npy"))]
+    draw_pool(tmp_path, kind, 3, side=SIDE, seed=5, workers=1)
+    assert stamps == [path.stat().st_mtime_ns for path in sorted(tmp_path.rglob("*.npy"))]
+    assert not list(tmp_path.rglob("*.partial*"))
+
+
+def test_prompts_lie_where_their_labels_say() -> None:
+    examples = ClipExamples(drawn_world(SIDE * 2, 3), 2, 10, prompts=6)
+    kinds = set()
+    for index in range(10):
+        example = examples.get(0, index)
+        for points, mask in zip(example["sparse"], example["asked_masks"], strict=True):
+            rows, columns = np.nonzero(mask)
+            for x, y, label in points:
+                kinds.add(int(label))
+                if label in (0, 1):
+                    assert mask[int(y), int(x)] == bool(label)
+            if points[0, 2] == 2 and len(rows):
+                size = max(np.ptp(rows), np.ptp(columns)) + 1
+                assert (
+                    abs(points[0, 0] - columns.min()) < 0.3 * size and abs(points[1, 1] - rows.max()) < 0.3 * size + 1
+                )
+    assert kinds == {-1, 0, 1, 2, 3}
+
+
+# ---- losses ---------------------------------------------------------------------------------------------------------
+
+
+def test_contrastive_loss_by_loops() -> None:
+    generator = torch.Generator().manual_seed(0)
+    vectors = F.normalize(torch.randn(6, 4, generator=generator), dim=1)
+    image, kind = torch.tensor([0, 0, 1, 1, 2, 2]), torch.tensor([1, 2, 1, 3, 2, 1])
+    real = torch.tensor([True, True, True, True, True, False])
+    losses = []
+    for a in range(5):
+        others = [b for b in range(5) if image[b] != image[a]]
+        positives = [b for b in others if kind[b] == kind[a]]
+        if positives:
+            total = sum(float((vectors[a] @ vectors[b] / 0.1).exp()) for b in others)
+            chances = [float((vectors[a] @ vectors[b] / 0.1).exp()) / total for b in positives]
+            losses.append(-np.mean(np.log(chances)))
+    found = _contrastive(vectors, image, kind, real, vectors, image, kind, real)
+    assert float(found) == pytest.approx(np.mean(losses), rel=1e-5)
+
+
+def test_mask_loss_tells_right_from_wrong() -> None:
+    truth = torch.zeros(2, 32, 32, dtype=torch.bool)
+    truth[:, 8:20, 8:24] = True
+    right = (F.interpolate(truth[:, None].float(), (8, 8), mode="area")[:, 0] - 0.5) * 40
+    assert float(sample_loss(right, truth).max()) < 1.0 < float(sample_loss(-right, truth).min())
+
+
+def test_attention_loss_falls_with_the_share_on_the_thing() -> None:
+    class Seen:
+        def __init__(self, attention: torch.Tensor) -> None:
+            self.prompts = self
+            self.attention, self.negative_attention = attention, None
+
+    truth = torch.zeros(2, 8, 8, dtype=torch.bool)
+    truth[0, :4] = True
+    half = torch.full((2, 3, 4, 4), 1 / 16)
+    given = torch.zeros(2, 3, 4, 4)
+    given[:, :, 0, 0] = 1
+    at_half, at_one = (float(TrainableDCSAM.attention_loss(None, Seen(a), truth)) for a in (half, given))  # type: ignore[arg-type]
+    # The second sample shows no thing and rests: the mean is over both.
+    assert at_half == pytest.approx(-np.log(0.501) / 2, rel=1e-3) and abs(at_one) < 1e-3
+
+
+# ---- training -------------------------------------------------------------------------------------------------------
+
+
+def settings(steps: int) -> Settings:
+    return Settings(epochs=1, batch=2, lr=2e-3, warmup=2, clip=1.0, max_steps=steps, validate_every=0)
+
+
+def test_a_backbone_learns_one_world_by_heart(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    task = BackboneTask(image_size=SIDE, length=2)
+    before = Trainer(task, settings(1), World(0, 1, torch.device("cpu")), tmp_path, say=lambda line: None)
+    batch = task.collate([before.examples.get(0, i) for i in range(2)])
+    optimiser = torch.optim.AdamW(before.model.parameters(), lr=2e-3)
+    values = []
+    for _ in range(25):
+        loss, _ = task.loss(before.model, batch)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        values.append(float(loss.detach()))
+    assert values[-1] < 0.75 * values[0]
+
+
+def test_memory_alone_is_trained_and_single_frames_stay() -> None:
+    task = DemoSam2Task(frames=2, length=4, train="memory")
+    model = task.model()
+    trained = {name.split(".")[2] for name, p in model.named_parameters() if p.requires_grad}
+    assert {"memory_attention", "memory_encoder"} <= trained
+    assert not trained & {"image_encoder", "sam_mask_decoder", "sam_prompt_encoder"}
+    examples = task.train_examples()
+    loss, scalars = task.loss(model, task.collate([examples.get(0, i) for i in range(2)]))
+    loss.backward()
+    assert float(scalars["image_loss"]) == 0
+    assert any(p.grad is not None and bool(p.grad.abs().sum() > 0) for p in model.parameters())
+
+
+@pytest.mark.gpu
+def test_graphed_steps_train_as_plain_ones(tmp_path: Path) -> None:
+    """The losses of ten steps as CUDA graphs are those without, but for rounding."""
+    losses = []
+    for graphs in (False, True):
+        out = tmp_path / str(graphs)
+        out.mkdir()
+        seen: list[float] = []
+        task = BackboneTask(image_size=SIDE, length=20)
+        trainer = Trainer(
+            task, replace(settings(10), graphs=graphs, lr=1e-4), World(0, 1, torch.device("cuda")), out,
+            say=lambda line: pytest.fail(line) if "graph" in line else None,
+            progress=lambda step, total, values, seen=seen: seen.append(values["loss"]),
+        )  # fmt: skip
+        trainer.fit()
+        losses.append(seen)
+    assert losses[0] == pytest.approx(losses[1], rel=2e-2)
+
+
+# ---- what is shipped ------------------------------------------------------------------------------------------------
+
+
+def test_shipped_weights_are_small_and_recorded() -> None:
+    files = sorted(WEIGHTS.glob("*.safetensors"))
+    assert {path.stem for path in files} == {"demo_dcsam", "demo_sam2"}
+    assert sum(path.stat().st_size for path in files) <= 10_000_000
+    record = json.loads((WEIGHTS / "training.json").read_text())
+    assert record["bytes"] == {path.name: path.stat().st_size for path in files}
+    assert {"sam2-stills", "backbone", "image"} <= {stage["stage"] for stage in record["stages"]}
+
+
+def test_shipped_model_segments_in_context() -> None:
+    """On new drawn scenes (of families that training never drew): good with the right support, not with another."""
+    model = DCSam(weights=DCSam.demo_weights())
+    examples = DrawnWorlds(drawn_world(192, 4321, random_share=1.0), 10, pairs=2, absent=0.0)
+    right, wrong = [], []
+    for index in range(10):
+        example = examples.get(0, index)
+        for support, query, family in example["pairs"]:
+            maps = np.take_along_axis(example["families"][:, None], example["labels"].reshape(4, 1, -1), axis=2)
+            maps = maps.reshape(example["labels"].shape)
+            truth = torch.from_numpy(maps[query] == family)
+            if not bool(truth.any()):
+                continue
+            others = [f for f in example["families"][support, 1:] if f not in (0, family)]
+            for chosen, found in ((family, right), (others[0] if others else 0, wrong)):
+                mask = maps[support] == chosen
+                if chosen and mask.any():
+                    fitted = model.fit([Support(example["images"][support], mask)], seed=0)
+                    result = model.predict(fitted, example["images"][query]).mask
+                    found.append(float(iou(torch.as_tensor(np.asarray(result))[None], truth[None])))
+    assert len(right) >= 12 and len(wrong) >= 8
+    assert np.mean(right) > 0.4 and np.mean(wrong) < 0.5 * np.mean(right)
+
+
+def test_uint8_images_become_normalised_floats() -> None:
+    image = torch.randint(0, 255, (2, 5, 6, 3), dtype=torch.uint8)
+    mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+    torch.testing.assert_close(to_float(image), ((image.float() / 255 - mean) / std).permute(0, 3, 1, 2))
+    assert to_float(torch.ones(1)) is not None and to_float(torch.ones(1)).dtype == torch.float32
