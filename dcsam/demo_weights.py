@@ -46,7 +46,7 @@ FILES = {
 #: Examples of a step on a GPU and on the CPU, and the learning rate.
 BATCHES = {
     "sam2-stills": (64, 16, 1e-3), "sam2": (96, 8, 1e-3), "memory": (48, 4, 4e-4), "backbone": (24, 4, 1.2e-3),
-    "image": (48, 3, 1.2e-3), "tubes": (40, 6, 1e-4),
+    "image": (48, 3, 1.2e-3), "tubes": (40, 4, 1e-4),
 }  # fmt: skip
 #: Stages whose steps are one CUDA graph on a GPU.
 GRAPHED = ("sam2-stills", "backbone")
