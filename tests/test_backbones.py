@@ -40,6 +40,7 @@ def test_keys_are_the_references(name: str, file: str) -> None:
         ("vgg16_bn", {}, 512, [(256, 64), (512, 32), (512, 32)]),
         ("small", {"width": 8}, 64, [(16, 8), (32, 8), (32, 8)]),
         ("dinov2_vitb14", {}, 512, [(768, 37), (768, 37), (768, 37)]),
+        ("dinov2_vitl14", {}, 518, [(1024, 37), (1024, 37), (1024, 37)]),
         ("dinov2_vitb14", TINY, 56, [(24, 4), (24, 4), (24, 4)]),
     ],
 )
@@ -51,6 +52,22 @@ def test_shapes(name: str, options: dict, size: int, shapes: list[tuple[int, int
     assert backbone.channels == (shapes[0][0], shapes[1][0])
     assert not backbone.training
     assert not any(p.requires_grad for p in backbone.parameters())
+
+
+def test_dinov2_vitl14_has_the_official_keys() -> None:
+    keys = {key: tuple(value.shape) for key, value in on_meta("dinov2_vitl14").state_dict().items()}
+    block = {
+        **{f"{norm}.{kind}": (1024,) for norm in ("norm1", "norm2") for kind in ("weight", "bias")},
+        "attn.qkv.weight": (3072, 1024), "attn.qkv.bias": (3072,), "attn.proj.weight": (1024, 1024),
+        "attn.proj.bias": (1024,), "ls1.gamma": (1024,), "ls2.gamma": (1024,), "mlp.fc1.weight": (4096, 1024),
+        "mlp.fc1.bias": (4096,), "mlp.fc2.weight": (1024, 4096), "mlp.fc2.bias": (1024,),
+    }  # fmt: skip
+    expected = {
+        "cls_token": (1, 1, 1024), "pos_embed": (1, 1370, 1024), "patch_embed.proj.weight": (1024, 3, 14, 14),
+        "patch_embed.proj.bias": (1024,), "norm.weight": (1024,), "norm.bias": (1024,),
+        **{f"blocks.{number}.{name}": shape for number in range(24) for name, shape in block.items()},
+    }  # fmt: skip
+    assert keys == expected
 
 
 def test_resnet101_counts_its_blocks() -> None:

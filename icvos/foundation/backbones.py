@@ -266,6 +266,7 @@ BACKBONES: dict[str, Callable[..., Backbone]] = {
     "resnet101": lambda: _resnet((3, 4, 23, 3)),
     "vgg16_bn": _vgg16,
     "dinov2_vitb14": _dinov2,
+    "dinov2_vitl14": lambda **options: _dinov2(**{"width": 1024, "depth": 24, "heads": 16, **options}),
     "small": _small,
     "compact": _compact,
 }
