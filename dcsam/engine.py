@@ -86,6 +86,8 @@ class Engine:
             raise UsageError(f"this DC-SAM's prompts have {model.config.width} channels, SAM's {segmenter.embed_dim}")
         self.model, self.segmenter, self.precision, self.ahead = model, segmenter, precision, ahead
         self.size = model.config.image_size
+        #: The data set named in the checkpoint, where it names one.
+        self.trained_on = ""
         self._mean, self._std = (torch.tensor(values, device=segmenter.device)[:, None, None] for values in (MEAN, STD))
 
     @property

@@ -103,6 +103,7 @@ def open_engine(
     if fold:
         model.fold_backbone()
     engine = Engine(model, segmenter, precision=precision, ahead=ahead)
+    engine.trained_on = str(checkpoint.metadata.get("data", ""))
     if fold:
         engine.cast_weights()
     return engine

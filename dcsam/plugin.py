@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -70,6 +71,9 @@ class DCSam(VideoModel, ImageModel):
             self.weights, device=device, variant=None if variant == "auto" else variant, precision=chosen,
             ahead=ahead or (8 if cuda else 1), fold=not train_mode,
         )  # fmt: skip
+        if self.engine.trained_on == "demo":
+            # The small model of the demo has seen drawn shapes alone.
+            self.info = replace(type(self).info, training_data=("icvos demo:train",))  # type: ignore[misc]
         self.dtype = {"bf16": "bfloat16", "fp32": "float32"}[chosen]
         if compile:
             self.engine.compile()

@@ -25,6 +25,7 @@ EXTRAS = {
     "seggpt": ("transformers",),
     "fast": ("isal",),
     "voc": ("scipy",),
+    "matcher": ("scipy",),
 }
 
 

@@ -86,7 +86,8 @@ def describe_model(model: Model, options: Mapping[str, Any]) -> dict[str, Any]:
 
     Options that were not given stand with their defaults, so that a run is the same however it was started.
     """
-    info = type(model).info
+    # A trained model's file may say more than its class: what it was trained on.
+    info = model.info
     defaults = {name: default for name, (_, default) in option_types(type(model)).items()}
     effective = {name: value for name, value in {**defaults, **options}.items() if value is not inspect.Parameter.empty}
     return {
