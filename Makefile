@@ -24,7 +24,7 @@ $(READY): setup.cfg pyproject.toml constraints.txt $(wildcard setup.py icvos/met
 demo: $(READY)
 	@$(BIN)/icvos demo
 
-# Trains the small weights of the demo from nothing: about two hours on 2 cores, less on a GPU; goes on where it stopped.
+# Trains the small weights of the demo from nothing: planned for two hours on 2 cores; goes on where it stopped.
 demo-weights: $(READY)
 	$(BIN)/python -m dcsam.demo_weights --out runs/demo-weights --install
 	$(BIN)/python -m baselines.demo_weights --backbone dcsam/weights/demo_dcsam.safetensors \

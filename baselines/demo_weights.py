@@ -26,8 +26,9 @@ from baselines.head_task import HeadTask
 from baselines.pfenet_train import PfeNetTask
 from baselines.vrp_train import VrpTask
 from icvos.build.demo_world.version import drawing_hash, generator_version
+from icvos.errors import one_line
 from icvos.files import write_json
-from icvos.foundation.weights import load_metadata, load_state, save_state
+from icvos.foundation.weights import halve_file
 from icvos.training.distribute import World
 from icvos.training.loop import Trainer
 from icvos.training.task import Settings
@@ -105,7 +106,7 @@ def train_head(
         summary = Trainer(task, settings, world, folder, progress=show).fit()
         out.mkdir(parents=True, exist_ok=True)
         place = head_file(name, out)
-        _halve(folder / "last.safetensors", place)
+        halve_file(folder / "last.safetensors", place)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return {
@@ -126,12 +127,6 @@ def _pace(name: str, backbone: Path, sam2: Path | None, world: World, folder: Pa
         progress=lambda *_: stamps.append(time.perf_counter()),
     ).fit()  # fmt: skip
     return (stamps[-1] - stamps[3]) / (len(stamps) - 4)
-
-
-def _halve(source: Path, target: Path) -> None:
-    """Write a safetensors file in fp16, its metadata kept."""
-    state = {name: value.half() if value.is_floating_point() else value for name, value in load_state(source).items()}
-    save_state(target, state, metadata=load_metadata(source))
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -159,4 +154,5 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with one_line():
+        main()

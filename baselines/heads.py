@@ -22,13 +22,12 @@ from icvos.errors import UsageError, WeightsError, did_you_mean
 from icvos.foundation.backbones import Backbone, BackboneFeatures, LayeredBackbone, create_backbone, load_backbone
 from icvos.foundation.construct import load_into
 from icvos.foundation.prior import prior_mask
-from icvos.foundation.segmenter import MEAN, STD
 from icvos.foundation.weights import load_metadata, load_state, save_state, strip_prefix
 from icvos.types import ModelInfo
 
 __all__ = [
     "HeadConfig", "SavedHead", "backbone_digest", "check_backbone", "config_of", "each_prior", "fill_head", "grid_mask",
-    "joined", "masked_mean", "open_backbone", "read_head", "save_head", "to_float", "trained_info",
+    "joined", "masked_mean", "open_backbone", "read_head", "save_head", "trained_info",
 ]  # fmt: skip
 
 METADATA_KEY = "icvos-baseline"
@@ -81,12 +80,6 @@ def config_of(cls: type[Config], values: Mapping[str, Any], *, where: Path | Non
 
 
 # ------------------------------------------------------------------------------------------------------------- features
-
-
-def to_float(images: Tensor) -> Tensor:
-    """Return (..., H, W, 3) uint8 RGB as (..., 3, H, W) float, ImageNet-normalised, on the images' device."""
-    mean, deviation = (torch.tensor(values, device=images.device)[:, None, None] for values in (MEAN, STD))
-    return (images.movedim(-1, -3).float() / 255 - mean) / deviation
 
 
 def joined(features: BackboneFeatures) -> Tensor:

@@ -176,7 +176,7 @@ class Matcher(ImageModel):
         import torch
         import torch.nn.functional as F
 
-        from baselines.heads import to_float
+        from icvos.foundation.pixels import to_float
 
         maps = [
             self.backbone(to_float(torch.tensor(image, device=self.device)[None]), top=True).top for image in images

@@ -67,7 +67,7 @@ class PfeNet(ImageModel):
         """Return the encoded supports, or None if no support has a mask."""
         import torch
 
-        from baselines.heads import to_float
+        from icvos.foundation.pixels import to_float
 
         seen = [self._square(support.image, support.mask) for support in supports if support.mask.any()]
         if not seen:
@@ -80,7 +80,7 @@ class PfeNet(ImageModel):
     def predict(self, fitted: PFESupports | None, image: np.ndarray) -> Prediction:
         import torch
 
-        from baselines.heads import to_float
+        from icvos.foundation.pixels import to_float
 
         size = (image.shape[0], image.shape[1])
         if fitted is None:

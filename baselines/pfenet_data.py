@@ -11,7 +11,7 @@ import numpy as np
 
 from baselines.pfenet import squared_up
 from icvos.build.fewshot_sampler import EpisodeSampler
-from icvos.foundation.segmenter import MEAN
+from icvos.foundation.pixels import MEAN
 
 __all__ = ["IGNORE", "Augmentation", "AugmentedPairs", "PaddedPairs", "augmented"]
 

@@ -20,11 +20,12 @@ import torch
 from torch import Tensor, nn
 
 from baselines.head_task import Data, HeadTask
-from baselines.heads import config_of, fill_head, save_head, to_float
+from baselines.heads import config_of, fill_head, save_head
 from baselines.pfenet_data import Augmentation, AugmentedPairs, PaddedPairs
 from baselines.pfenet_model import KIND, PFENet, PFENetConfig, PFENetHead, pfenet_loss
 from icvos.build.fewshot import MIN_AREA
 from icvos.build.fewshot_sampler import EpisodeSampler
+from icvos.foundation.pixels import to_float
 from icvos.training.loss import iou
 from icvos.training.task import Examples, Settings
 

@@ -75,20 +75,12 @@ class Prototype(ImageModel):
     ) -> None:
         super().__init__(device=device, weights=weights)
         from baselines.heads import open_backbone
-        from icvos.foundation.weights import load_state
 
         path = self.weights["backbone"]
         found = named_inside(path)
         name = found.get("backbone", "resnet50") if backbone == "auto" else backbone
         options = found.get("backbone_options", {}) if name == found.get("backbone") else {}
-        if name.startswith("dinov2"):
-            from icvos.foundation.backbones import create_backbone, load_backbone
-
-            self.backbone = create_backbone(name, options)
-            load_backbone(self.backbone, load_state(path), where=str(path))
-        else:
-            self.backbone = open_backbone(name, options, path)
-        self.backbone = self.backbone.float().to(device)
+        self.backbone = open_backbone(name, options, path).float().to(device)
         self.size = size or int(found.get("image_size", 512))
         if self.size < 32:
             raise UsageError(f"size={self.size}", expected="32 pixels or more")
@@ -106,7 +98,8 @@ class Prototype(ImageModel):
         """Return (B, C, h, w) float features of (H, W, 3) uint8 images, each squashed to the square."""
         import torch
 
-        from baselines.heads import joined, to_float
+        from baselines.heads import joined
+        from icvos.foundation.pixels import to_float
         from icvos.training.pairs import squeezed
 
         squares = [squeezed(image, np.zeros(image.shape[:2], bool), self.size)[0] for image in images]

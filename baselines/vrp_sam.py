@@ -76,8 +76,8 @@ class VrpSam(ImageModel):
         """Return the encoded supports, or None if no support has a mask."""
         import torch
 
-        from baselines.heads import to_float
         from baselines.vrp_model import shown
+        from icvos.foundation.pixels import to_float
         from icvos.training.pairs import squeezed
 
         seen = [squeezed(support.image, support.mask, self.size) for support in supports if support.mask.any()]
@@ -92,7 +92,7 @@ class VrpSam(ImageModel):
         import torch
         from torch.nn.functional import interpolate
 
-        from baselines.heads import to_float
+        from icvos.foundation.pixels import to_float
         from icvos.training.pairs import squeezed
 
         size = (image.shape[0], image.shape[1])

@@ -16,11 +16,12 @@ from typing import Any, Literal
 from torch import Tensor, nn
 
 from baselines.head_task import Data, HeadTask
-from baselines.heads import config_of, fill_head, save_head, to_float
+from baselines.heads import config_of, fill_head, save_head
 from baselines.vrp_model import KIND, VRPConfig, VRPEncoder, VRPSam, shown
 from icvos.build.fewshot import MIN_AREA
 from icvos.errors import UsageError
 from icvos.foundation.open import open_segmenter
+from icvos.foundation.pixels import to_float
 from icvos.foundation.segmenter import PromptableSegmenter
 from icvos.training.loss import iou, segmentation_loss
 from icvos.training.task import Settings

@@ -26,6 +26,7 @@ import torch
 
 import icvos
 from dcsam.demo_weights import stage_task
+from icvos.errors import one_line
 from icvos.files import write_json
 from icvos.training.distribute import World
 from icvos.training.loop import Trainer
@@ -91,9 +92,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/ablation"))
     parser.add_argument("--benchmark", default="demo")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
-    parser.add_argument("--images", type=int, default=240, help="Steps on pairs.")
-    parser.add_argument("--tubes", type=int, default=60, help="Steps on clips.")
-    parser.add_argument("--more", type=int, default=90, help="Steps on pairs instead, without tubes.")
+    parser.add_argument("--images", type=int, default=100, help="Steps on pairs.")
+    parser.add_argument("--tubes", type=int, default=30, help="Steps on clips.")
+    parser.add_argument("--more", type=int, default=50, help="Steps on pairs instead, without tubes.")
     parser.add_argument("--episodes", type=int)
     parser.add_argument("--only", nargs="+", choices=list(CONFIGURATIONS), default=list(CONFIGURATIONS))
     values = parser.parse_args()
@@ -111,4 +112,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with one_line():
+        main()

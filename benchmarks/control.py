@@ -25,6 +25,7 @@ import numpy as np
 import icvos
 from icvos import ModelInfo, Support, Video, VideoModel
 from icvos.benchmark import Benchmark
+from icvos.errors import UsageError, one_line
 from icvos.evaluation.runner import open_benchmark
 from icvos.models.registry import create
 
@@ -69,11 +70,13 @@ def main() -> None:
     values = parser.parse_args()
     benchmark, demo = open_benchmark(values.benchmark)
     model = create(values.model, demo=demo)
-    assert isinstance(model, VideoModel)
+    if not isinstance(model, VideoModel):
+        raise UsageError(f"'{values.model}' is an image model", fix=f"use --model {values.model}+sam2")
     right = icvos.evaluate(values.model, values.benchmark, out=values.out / "right")["summary"]["J&F"]
     wrong = icvos.evaluate(WrongSupport(model, benchmark), benchmark, out=values.out / "wrong")["summary"]["J&F"]
     print(f"{values.model}: J&F {right:.2f} with its supports, {wrong:.2f} with supports of another category")
 
 
 if __name__ == "__main__":
-    main()
+    with one_line():
+        main()

@@ -3,10 +3,10 @@
     python -m dcsam.demo_weights --out FOLDER [--stages backbone image] [--minutes 25 25] [--install]
 
 Stages: a promptable SAM 2 on stills, then on clips with its memory, then its memory alone on longer clips; a backbone
-that tells families of shapes apart;
-DC-SAM on pairs of images, SAM 2's mask decoder with it; then on clips. Each stage's number
-of steps is what its minutes hold, by the speed of its first steps. A stage that is done is not done again; one that was
-stopped goes on where it was. ``--install`` puts the two files that are shipped, and their record, into dcsam/weights.
+that tells families of shapes apart; DC-SAM on pairs of images, SAM 2's mask decoder with it; then on clips. The steps of
+each are what its minutes hold, by the speed of its first steps. A stage that is done is not done again; one that was
+stopped goes on where it was. ``--install`` puts the two files that are shipped, and their record, into
+dcsam/weights.
 """
 
 from __future__ import annotations
@@ -28,8 +28,9 @@ from dcsam.train import DCSamTask
 from dcsam.train_backbone import BackboneTask
 from dcsam.train_sam2 import DemoSam2Task
 from icvos.build.demo_world.version import drawing_hash, generator_version
+from icvos.errors import UsageError, one_line
 from icvos.files import atomic_write, write_json
-from icvos.foundation.weights import load_metadata, load_state, save_state
+from icvos.foundation.weights import halve_file
 from icvos.training.distribute import World
 from icvos.training.loop import Trainer
 from icvos.training.task import Settings, TrainingTask
@@ -60,14 +61,11 @@ def stage_task(stage: str, out: Path, length: int, *, pool: Scenes | None = None
     if stage == "sam2-stills":
         return DemoSam2Task(frames=1, length=length, pool=pool)
     if stage == "sam2":
-        start = {"sam2": files["sam2-stills"]} if files["sam2-stills"].is_file() else {}
-        return DemoSam2Task(weights=start, frames=4, length=length, pool=pool)
+        return DemoSam2Task(weights={"sam2": files["sam2-stills"]}, frames=4, length=length, pool=pool)
     if stage == "memory":
         return DemoSam2Task(weights={"sam2": files["sam2"]}, frames=8, length=length, train="memory", pool=pool)
     if stage == "backbone":
-        earlier = out / "demo_backbone_start.safetensors"
-        start = {"backbone": earlier} if earlier.is_file() else {}
-        return BackboneTask(weights=start, length=length, pool=pool)
+        return BackboneTask(length=length, pool=pool)
     common: dict[str, Any] = {
         "data": "demo", "train_sam": "decoder", "sam_file": "changed", "length": length,
         "pool": pool,
@@ -86,7 +84,10 @@ def _steps(stage: str, out: Path, minutes: float, settings: Settings, world: Wor
     """Return how many steps fit into the minutes, by a trial of some; what was planned once stays."""
     path = out / f"{stage}.plan.json"
     if path.is_file():
-        return int(json.loads(path.read_text())["steps"])
+        try:
+            return int(json.loads(path.read_text())["steps"])
+        except (ValueError, KeyError, TypeError):
+            raise UsageError("a broken plan", where=path, fix="delete it: it is made again") from None
     begin = time.perf_counter()
     # On a GPU the first steps wait for loaders, libraries and graphs.
     count = 100 if world.device.type == "cuda" else 24
@@ -107,14 +108,14 @@ def _steps(stage: str, out: Path, minutes: float, settings: Settings, world: Wor
 
 
 def train_stage(
-    stage: str, out: Path, minutes: float, device: str, workers: int, *, lr: float | None = None, pool_size: int = 0
+    stage: str, out: Path, minutes: float, device: str, workers: int, *, pool_size: int = 0
 ) -> dict[str, Any]:
     """Train one stage, write its fp16 weights, and return its record."""
     world = World(0, 1, torch.device(device))
     begin = time.perf_counter()
     on_gpu, on_cpu, rate = BATCHES[stage]
     settings = Settings(
-        epochs=1, batch=on_gpu if device.startswith("cuda") else on_cpu, lr=lr or rate, weight_decay=0.01, warmup=80,
+        epochs=1, batch=on_gpu if device.startswith("cuda") else on_cpu, lr=rate, weight_decay=0.01, warmup=80,
         clip=1.0, workers=workers, validate_every=1, save_every=250,
         graphs=stage in GRAPHED,
     )  # fmt: skip
@@ -138,19 +139,13 @@ def train_stage(
 
     final = replace(settings, max_steps=steps)
     summary = Trainer(task, final, world, folder, say=lambda line: print(line, flush=True), progress=show).fit()
-    halve(folder / "last.safetensors", out / f"{FILES[stage]}.safetensors")
+    halve_file(folder / "last.safetensors", out / f"{FILES[stage]}.safetensors")
     return {
         "steps": summary["steps"], "batch": settings.batch, "lr": settings.lr,
         "minutes": round((time.perf_counter() - begin) / 60, 2), "validation_mIoU": summary["best_mIoU"],
         "device": torch.cuda.get_device_name() if device.startswith("cuda") else platform.processor() or "cpu",
         "torch": torch.__version__, "pool": pool_size, "describe": {**task.describe(), "weights": None},
     }  # fmt: skip
-
-
-def halve(source: Path, target: Path) -> None:
-    """Write a safetensors file in fp16, its metadata kept."""
-    state = {name: value.half() if value.is_floating_point() else value for name, value in load_state(source).items()}
-    save_state(target, state, metadata=load_metadata(source))
 
 
 def main() -> None:
@@ -161,7 +156,6 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, nargs="+", help="Of each stage; by default those of 2 CPU cores.")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--workers", type=int, default=0)
-    parser.add_argument("--lr", type=float, help="Another learning rate.")
     parser.add_argument("--pool", type=int, help="Draw so many scenes of a kind ahead; 0 none; by default on a GPU.")
     parser.add_argument("--install", action="store_true", help="Copy what is shipped into dcsam/weights at the end.")
     values = parser.parse_args()
@@ -178,7 +172,7 @@ def main() -> None:
         if path.is_file() and (values.out / f"{FILES[stage]}.safetensors").is_file():
             print(f"{stage}: done before", flush=True)
             continue
-        record = train_stage(stage, values.out, share, values.device, values.workers, lr=values.lr, pool_size=pool)
+        record = train_stage(stage, values.out, share, values.device, values.workers, pool_size=pool)
         write_json(path, {"stage": stage, "drawing": drawing_hash(), "generator": generator_version(), **record})
     if values.install:
         install(values.out, Path(__file__).parent / "weights")
@@ -186,8 +180,12 @@ def main() -> None:
 
 def install(out: Path, target: Path) -> None:
     """Copy the shipped files of a finished training, with the record of all its stages."""
+    names = ("demo_sam2", "demo_dcsam")
+    for name in names:
+        if not (out / f"{name}.safetensors").is_file():
+            raise UsageError(f"nothing to install: no {name}.safetensors", where=out, fix="train all stages first")
     target.mkdir(exist_ok=True)
-    for name in ("demo_sam2", "demo_dcsam"):
+    for name in names:
         with atomic_write(target / f"{name}.safetensors") as stream:
             stream.write((out / f"{name}.safetensors").read_bytes())
     stages = [json.loads((out / f"{stage}.json").read_text()) for stage in STAGES if (out / f"{stage}.json").is_file()]
@@ -196,4 +194,5 @@ def install(out: Path, target: Path) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with one_line():
+        main()

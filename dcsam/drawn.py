@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping, Sequence
-from functools import cache
 from typing import Any, Protocol
 
 import numpy as np
@@ -20,35 +19,11 @@ __all__ = [
     "drawn_world",
     "family_maps",
     "join_worlds",
-    "normalised",
     "squared",
-    "to_float",
 ]
 
-MEAN = (0.485, 0.456, 0.406)
-STD = (0.229, 0.224, 0.225)
 #: Instances of an image, at most.
 INSTANCES = 8
-
-
-def to_float(images: Tensor) -> Tensor:
-    """Return (..., H, W, 3) uint8 as (..., 3, H, W) float, ImageNet-normalised, where it is; float stays as it is."""
-    if images.dtype != torch.uint8:
-        return images
-    values = images.movedim(-1, -3).float() / 255
-    mean, std = _constants(values.device)
-    return (values - mean) / std
-
-
-@cache
-def _constants(device: torch.device) -> tuple[Tensor, Tensor]:
-    mean, std = (torch.tensor(each, device=device)[:, None, None] for each in (MEAN, STD))
-    return mean, std
-
-
-def normalised(images: np.ndarray) -> Tensor:
-    """Return (..., H, W, 3) uint8 as (..., 3, H, W) float, ImageNet-normalised."""
-    return to_float(torch.from_numpy(np.ascontiguousarray(images)))
 
 
 def drawn_world(side: int, seed: int, random_share: float = 0.5) -> TrainingWorld:

@@ -18,6 +18,7 @@ from dcsam.model import DCSAM, Output
 from dcsam.states import QueryState, SamFeatures, SupportState
 from icvos.errors import UsageError
 from icvos.foundation.backbones import BackboneFeatures
+from icvos.foundation.pixels import to_float
 from icvos.foundation.sam2_image import Sam2
 from icvos.foundation.segmenter import ImageFeatures, PromptableSegmenter
 from icvos.foundation.tracker import Prompt, Tracker, TrackerOptions
@@ -25,18 +26,14 @@ from icvos.types import Support, Video
 
 __all__ = ["Encoded", "Engine", "Fitted"]
 
-# ImageNet's mean and deviation on [0, 1], which are SAM's too (fact Q14).
-MEAN = (0.485, 0.456, 0.406)
-STD = (0.229, 0.224, 0.225)
-
 
 @dataclass(frozen=True)
 class Encoded:
-    """B images, each seen once by the backbone and once by SAM's encoder, and SAM's code of places."""
+    """B images, each seen once by the backbone and once by SAM's encoder, and SAM's code of places if needed."""
 
     backbone: BackboneFeatures
     sam: ImageFeatures
-    position: Tensor
+    position: Tensor | None
 
     def __getitem__(self, index: Tensor) -> Encoded:
         return Encoded(self.backbone.map(lambda maps: maps[index]), self.sam[index], self.position)
@@ -88,7 +85,6 @@ class Engine:
         self.size = model.config.image_size
         #: The data set named in the checkpoint, where it names one.
         self.trained_on = ""
-        self._mean, self._std = (torch.tensor(values, device=segmenter.device)[:, None, None] for values in (MEAN, STD))
 
     @property
     def device(self) -> torch.device:
@@ -130,8 +126,7 @@ class Engine:
 
     def normalised(self, pixels: Tensor) -> Tensor:
         """Return (B, S, S, 3) uint8 as (B, 3, S, S) float on the device, normalised."""
-        values = pixels.to(self.device, non_blocking=True).permute(0, 3, 1, 2).float() / 255
-        return (values - self._mean) / self._std
+        return to_float(pixels.to(self.device, non_blocking=True))
 
     def to_sam(self, pixels: Tensor) -> Tensor:
         """Return (B, 3, S, S) at SAM's size: bilinear with aligned corners, as the public code enlarges."""
@@ -147,7 +142,11 @@ class Engine:
         batch = 1 if self.device.type == "cpu" and self.segmenter.image_size >= 512 else None
         with torch.no_grad(), self.autocast():
             sam = self.segmenter.encode(self.to_sam(values), batch=batch)
-            return Encoded(self.model.extract(values, top=top), sam, self.segmenter.dense_pe())
+            return Encoded(self.model.extract(values, top=top), sam, self._places())
+
+    def _places(self) -> Tensor | None:
+        """Return SAM's code of places, for the models whose prompts carry it."""
+        return self.segmenter.dense_pe() if self.model.config.place_codes else None
 
     def supports(self, episodes: Sequence[Sequence[Support]]) -> SupportState:
         """Return the state of E episodes with the same number of supports; an image used twice is encoded once."""
@@ -239,7 +238,7 @@ class Engine:
             with torch.no_grad(), self.autocast():
                 prompt = None
                 if index == 0:
-                    first = Encoded(self.model.extract(pixels, top=True), features, self.segmenter.dense_pe())
+                    first = Encoded(self.model.extract(pixels, top=True), features, self._places())
                     output = self.prompts(support, self.query(first), features, video=True)
                     prompt = Prompt(embeddings=self.tokens(output))
                 masks = self._enlarged(tracker.step(bank, features, prompt=prompt).logits, video.size)

@@ -8,12 +8,7 @@ r"""``icvos train dcsam``: the stages of the paper, on COCO, PASCAL or the drawn
 ``tube-finetune`` the prompts of a tube's first frame, from another image of the category, are tracked through all of
 it. On 4 GPUs, each stage from the one before it::
 
-    torchrun --nproc-per-node 4 -m icvos.commands.train dcsam --set stage=image --set data=coco-20i --set root=COCO \
-        --set fold=0 --weights sam2=SAM2.pt --weights backbone=RESNET50.pth --out runs/image --workers 8
-    torchrun --nproc-per-node 4 -m icvos.commands.train dcsam --set stage=tube-pretrain --set data=mask-tubes \
-        --set root=COCO --weights dcsam=runs/image/best.safetensors --weights sam2=SAM2.pt --out runs/pretrain …
-    torchrun --nproc-per-node 4 -m icvos.commands.train dcsam --set stage=tube-finetune --set data=mask-tubes \
-        --set root=COCO --set train_sam=decoder --weights dcsam=runs/pretrain/best.safetensors --out runs/finetune …
+    torchrun --nproc-per-node 4 -m icvos.commands.train dcsam --set stage=image …      # the README has all three
 """
 
 from __future__ import annotations
@@ -30,7 +25,7 @@ from torch import Tensor, nn
 
 from dcsam.checkpoint import load_model, read_checkpoint, save_checkpoint
 from dcsam.config import DCSAMConfig
-from dcsam.drawn import DrawnClips, DrawnWorlds, Scenes, family_maps, join_worlds, to_float
+from dcsam.drawn import DrawnClips, DrawnWorlds, Scenes, family_maps, join_worlds
 from dcsam.examples import ImagePairs, TubeClips, TubePairs, open_examples
 from dcsam.feature_cache import FeatureCache
 from dcsam.model import DCSAM
@@ -39,6 +34,7 @@ from dcsam.trainable import Both, TrainableDCSAM, TrainSam, merged_state
 from icvos.build.fewshot import MIN_AREA
 from icvos.errors import UsageError
 from icvos.foundation.open import open_segmenter
+from icvos.foundation.pixels import to_float
 from icvos.foundation.sam2_image import Sam2
 from icvos.foundation.segmenter import ImageFeatures, PromptableSegmenter
 from icvos.training.loss import iou, segmentation_loss

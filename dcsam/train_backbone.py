@@ -15,8 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dcsam.drawn import INSTANCES, DrawnWorlds, Scenes, drawn_world, family_maps, join_worlds, to_float
+from dcsam.drawn import INSTANCES, DrawnWorlds, Scenes, drawn_world, family_maps, join_worlds
 from icvos.foundation.backbones import create_backbone
+from icvos.foundation.pixels import to_float
 from icvos.foundation.prior import prior_mask
 from icvos.foundation.weights import load_state, save_state
 from icvos.training.loss import iou

@@ -17,8 +17,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dcsam.drawn import INSTANCES, Scenes, drawn_world, squared, to_float, varied
+from dcsam.drawn import INSTANCES, Scenes, drawn_world, squared, varied
 from icvos.build.demo_world.episodes import TrainingWorld
+from icvos.foundation.pixels import to_float
 from icvos.foundation.sam2_config import Sam2Config
 from icvos.foundation.sam2_image import Sam2, build_sam2, load_sam2, save_sam2
 from icvos.foundation.segmenter import ImageFeatures

@@ -17,7 +17,9 @@ IcvosError                      one line: what is wrong; where; what was expecte
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 __all__ = [
@@ -34,6 +36,7 @@ __all__ = [
     "UsageError",
     "WeightsError",
     "did_you_mean",
+    "one_line",
 ]
 
 
@@ -134,3 +137,13 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
         return "none is known"
     shown = ", ".join(options[:12])
     return f"known: {shown}{', …' if len(options) > 12 else ''}"
+
+
+@contextmanager
+def one_line() -> Iterator[None]:
+    """Answer an error of icvos as the command line does, in a script run by itself: one line, and its exit status."""
+    try:
+        yield
+    except IcvosError as error:
+        sys.stderr.write(f"icvos: {error}\n")
+        raise SystemExit(error.exit_status) from None

@@ -18,12 +18,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from icvos.errors import UsageError
+from icvos.foundation.pixels import MEAN, STD
 
 __all__ = ["Decoded", "Guidance", "ImageFeatures", "Placement", "PromptableSegmenter", "Resample", "resize_logits"]
-
-# SAM and SAM 2 normalise with ImageNet's mean and deviation on [0, 1].
-MEAN = (0.485, 0.456, 0.406)
-STD = (0.229, 0.224, 0.225)
 
 Resample = Literal["bilinear", "pil-bilinear", "pil-bicubic"]
 

@@ -22,6 +22,7 @@ __all__ = [
     "Checkpoint",
     "checkpoint",
     "find_checkpoint",
+    "halve_file",
     "load_metadata",
     "load_state",
     "save_state",
@@ -295,3 +296,9 @@ def strip_prefix(state: Mapping[str, Tensor], prefix: str = "module.") -> dict[s
     if state and all(key.startswith(prefix) for key in state):
         return {key[len(prefix) :]: value for key, value in state.items()}
     return dict(state)
+
+
+def halve_file(source: Path, target: Path) -> None:
+    """Write a safetensors file in fp16, its metadata kept."""
+    state = {name: value.half() if value.is_floating_point() else value for name, value in load_state(source).items()}
+    save_state(target, state, metadata=load_metadata(source))
