@@ -3,8 +3,8 @@
     python -m dcsam.demo_weights --out FOLDER [--stages backbone image] [--minutes 25 25] [--install]
 
 Stages: a promptable SAM 2 on stills, then on clips with its memory, then its memory alone on longer clips; a backbone
-that tells families of shapes apart; DC-SAM on pairs of images, SAM 2's mask decoder with it; then on clips. The steps of
-each are what its minutes hold, by the speed of its first steps. A stage that is done is not done again; one that was
+that tells families of shapes apart; DC-SAM on pairs of images, SAM 2's mask decoder with it; then on clips. The steps
+of each are what its minutes hold, by the speed of its first steps. A stage that is done is not done again; one that was
 stopped goes on where it was. ``--install`` puts the two files that are shipped, and their record, into
 dcsam/weights.
 """
