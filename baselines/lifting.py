@@ -11,7 +11,7 @@ With ``icvos evaluate --oracle first-frame`` the ground truth of frame 0 prompts
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -70,8 +70,15 @@ class Lifted(VideoModel):
         return mask[None].float(), float(confidence)
 
     def segment(self, supports: Sequence[Support], video: Video, *, seed: int) -> Iterator[Any]:
-        fitted = self.image_model.fit(supports, seed=seed)
-        return _no_grad(self._stream(fitted, video))
+        for masks in self.segment_many([supports], video, seeds=[seed]):
+            yield masks[0]
+
+    def segment_many(
+        self, episodes: Sequence[Sequence[Support]], video: Video, *, seeds: Sequence[int]
+    ) -> Iterator[Sequence[Any]]:
+        """Yield frame by frame a mask for each support set: the tracker encodes a frame once for all of them."""
+        fitted = [self.image_model.fit(supports, seed=seed) for supports, seed in zip(episodes, seeds, strict=True)]
+        yield from _no_grad(self._stream(fitted, video))
 
     def segment_from_mask(self, mask: Any, video: Video, *, seed: int) -> Iterator[Any]:
         """Track a mask of frame 0, (H, W) bool, through the video; the image model is not asked."""
@@ -86,34 +93,73 @@ class Lifted(VideoModel):
         for tracked in self.tracker.track(video, prompt, num_frames=len(video)):
             yield tracked.masks(video.size)[0]
 
-    def _stream(self, fitted: Any, video: Video) -> Iterator[Any]:
+    def _stream(self, fitted: Sequence[Any], video: Video) -> Iterator[Sequence[Any]]:
         import torch
 
+        empty = torch.zeros(video.size, dtype=torch.bool, device=self.tracker.segmenter.device)
+        waiting = list(range(len(fitted)))
+        tracks: list[_Track] = []
+        for index, frame in enumerate(video):
+            masks = [empty] * len(fitted)
+            starts = [
+                (place, mask) for place in (waiting if index == 0 or self.wait or self.every else ())
+                if (mask := self._prompt(fitted[place], frame)) is not None
+            ]  # fmt: skip
+            waiting = [place for place in waiting if place not in [started for started, _ in starts]]
+            if starts or tracks:
+                (features,) = self.tracker.encode([frame])
+                for track in tracks:
+                    # Only @every prompts again, and it tracks each episode by itself.
+                    again = self.every is not None and index % self.every == 0
+                    mask = self._prompt(fitted[track.places[0]], frame) if again else None
+                    track.step(self.tracker, features, mask, masks, video.size)
+                # What starts on the same frame and is never prompted again is tracked as one batch.
+                for group in [[start] for start in starts] if self.every else [starts] if starts else []:
+                    begun = _Track([place for place, _ in group], self.tracker.start(num_frames=len(video) - index))
+                    begun.step(self.tracker, features, torch.cat([mask for _, mask in group]), masks, video.size)
+                    tracks.append(begun)
+            yield masks
+
+    def _prompt(self, fitted: Any, frame: np.ndarray) -> Any:
+        """Return a frame's (1, H, W) float prompt, or None: an empty mask neither starts a track nor erases it."""
+        mask, _ = self._found(fitted, frame)
+        return mask if bool(mask.any()) else None
+
+
+@dataclass
+class _Track:
+    """Episodes that are tracked as one batch.
+
+    Attributes:
+        places: Of each, among all episodes.
+        bank: Its memory.
+    """
+
+    places: Sequence[int]
+    bank: Any
+
+    def step(self, tracker: Any, features: Any, mask: Any, masks: list[Any], size: tuple[int, int]) -> None:
+        """Track one frame, with the (N, H, W) prompts ``mask`` if any, and put its masks into their places."""
         from icvos.foundation.tracker import Prompt
 
-        empty = torch.zeros(video.size, dtype=torch.bool, device=self.tracker.segmenter.device)
-        bank: Any = None
-        for index, frame in enumerate(video):
-            due = bank is None and (index == 0 or self.wait or self.every)
-            due = due or (self.every is not None and index % self.every == 0)
-            prompt = None
-            if due:
-                mask, _ = self._found(fitted, frame)
-                # An empty mask starts no track; on a track it is no reason to erase it either.
-                prompt = Prompt(masks=mask) if bool(mask.any()) else None
-            if bank is None and prompt is None:
-                yield empty
-                continue
-            if bank is None:
-                bank = self.tracker.start(num_frames=len(video) - index)
-            (features,) = self.tracker.encode([frame])
-            yield self.tracker.step(bank, features, prompt=prompt).masks(video.size)[0]
+        prompt = None if mask is None else Prompt(masks=mask)
+        found = tracker.step(self.bank, features, prompt=prompt).masks(size)
+        for row, place in enumerate(self.places):
+            masks[place] = found[row]
 
 
 class LiftedBest(Lifted):
-    """``@best``: two passes, the second from the most confident frame both ways; masks wait as bits, not frames."""
+    """``@best``: two passes, the second from the most confident frame both ways; masks wait as bits, not frames.
 
-    def _stream(self, fitted: Any, video: Video) -> Iterator[Any]:
+    Its passes go through a video in different orders for each support set, so that there is nothing to share.
+    """
+
+    segment_many = VideoModel.segment_many
+
+    def segment(self, supports: Sequence[Support], video: Video, *, seed: int) -> Iterator[Any]:
+        return _no_grad(self._both_ways(self.image_model.fit(supports, seed=seed), video))
+
+    def _both_ways(self, fitted: Any, video: Video) -> Iterator[Any]:
         import torch
 
         best, chosen, score = -1, None, -np.inf

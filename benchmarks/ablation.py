@@ -3,8 +3,10 @@
     python benchmarks/ablation.py --weights FOLDER --out runs/ablation     # resumes; one process, one thread
 
 FOLDER holds ``demo_sam2.safetensors`` and ``demo_backbone.safetensors`` (``make demo-weights``, its first stages).
-Every row has the same steps: image pairs, then clips (tubes); the row without tubes has image pairs instead, for the
-same time. The backbone and SAM 2's encoder are frozen. Every value is printed, in the order of the configurations.
+Every row has the same steps: image pairs, then mask tubes, made from COCO-layout images of training shapes (the demo
+world of size ``large``, drawn into ``--raw`` if it is not there); the row without tubes has image pairs instead, for
+the same time, another drawn clips. The backbone and SAM 2's encoder are frozen. Every value is printed, in the order
+of the configurations.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ import torch
 
 import icvos
 from dcsam.demo_weights import stage_task
+from icvos.build.demo import demo_raw
 from icvos.errors import one_line
 from icvos.files import write_json
 from icvos.training.distribute import World
@@ -37,7 +40,8 @@ CONFIGURATIONS: dict[str, dict[str, Any]] = {
     "reference": {"variant": "reference"},
     "no negative prompts": {"negative": False},
     "no cyclic bias": {"cyclic": False},
-    "no tubes": {},
+    "no mask tubes": {},
+    "drawn clips": {},
     "no place codes": {"place_codes": False},
 }
 
@@ -65,13 +69,15 @@ def one(name: str, seed: int, values: argparse.Namespace) -> dict[str, Any]:
         if not link.exists():
             link.symlink_to((values.weights / link.name).resolve())
     changes = CONFIGURATIONS[name]
-    tubes = name != "no tubes"
+    tubes = name != "no mask tubes"
     images = values.images if tubes else values.images + values.more
     spent = train("image", folder, folder / "image", images, 2, 8e-4, seed, **changes)
     best = folder / "image" / "last.safetensors"
     if tubes:
         (folder / "demo_dcsam_image.safetensors").unlink(missing_ok=True)
         (folder / "demo_dcsam_image.safetensors").symlink_to(best.resolve())
+        if name != "drawn clips":
+            changes = {**changes, "data": "mask-tubes", "root": values.raw / "coco", "split": "train2014"}
         spent += train("tubes", folder, folder / "tubes", values.tubes, 2, 4e-4, seed, **changes)
         best = folder / "tubes" / "last.safetensors"
     result = icvos.evaluate(
@@ -90,15 +96,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--weights", type=Path, required=True)
     parser.add_argument("--out", type=Path, default=Path("runs/ablation"))
+    parser.add_argument("--raw", type=Path, default=Path("runs/large/raw"), help="Raw data of training shapes.")
     parser.add_argument("--benchmark", default="demo")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--images", type=int, default=100, help="Steps on pairs.")
-    parser.add_argument("--tubes", type=int, default=30, help="Steps on clips.")
+    parser.add_argument("--tubes", type=int, default=30, help="Steps on mask tubes or clips.")
     parser.add_argument("--more", type=int, default=50, help="Steps on pairs instead, without tubes.")
     parser.add_argument("--episodes", type=int)
     parser.add_argument("--only", nargs="+", choices=list(CONFIGURATIONS), default=list(CONFIGURATIONS))
     values = parser.parse_args()
     torch.set_num_threads(1)
+    if not values.raw.is_dir():
+        demo_raw("large", 0, values.raw)
     rows: dict[str, list[dict[str, Any]]] = {}
     for seed in values.seeds:
         for name in values.only:

@@ -1,6 +1,6 @@
 """``make demo-weights``: the shipped weights, trained from nothing on the drawn world's training shapes.
 
-    python -m dcsam.demo_weights --out FOLDER [--stages backbone image] [--minutes 25 25] [--install]
+    python -m dcsam.demo_weights --out FOLDER [--stages backbone image] [--minutes 25 25] [--start FOLDER] [--install]
 
 Stages: a promptable SAM 2 on stills, then on clips with its memory, then its memory alone on longer clips; a backbone
 that tells families of shapes apart; DC-SAM on pairs of images, SAM 2's mask decoder with it; then on clips. The steps
@@ -46,41 +46,62 @@ FILES = {
 }  # fmt: skip
 #: Examples of a step on a GPU and on the CPU, and the learning rate.
 BATCHES = {
-    "sam2-stills": (64, 16, 1e-3), "sam2": (96, 8, 1e-3), "memory": (48, 4, 4e-4), "backbone": (24, 4, 1.2e-3),
+    "sam2-stills": (64, 16, 1e-3), "sam2": (96, 4, 1e-3), "memory": (48, 4, 4e-4), "backbone": (24, 4, 1.2e-3),
     "image": (48, 3, 1.2e-3), "tubes": (40, 4, 1e-4),
 }  # fmt: skip
 #: Stages whose steps are one CUDA graph on a GPU.
 GRAPHED = ("sam2-stills", "backbone")
+#: Stages whose convolutions gain from bfloat16 on a CPU that computes in it.
+HALVED = ("backbone",)
 #: Scenes that a stage takes from a pool, where not worlds.
 POOLS = {"sam2": "clips", "tubes": "episodes"}
 
 
-def stage_task(stage: str, out: Path, length: int, *, pool: Scenes | None = None, **changes: Any) -> TrainingTask:
-    """Return a stage's task; the weights it starts from lie in ``out``. ``changes`` are for ablations."""
+def stage_task(
+    stage: str, out: Path, length: int, *, pool: Scenes | None = None, start: Path | None = None, **changes: Any
+) -> TrainingTask:
+    """Return a stage's task; the weights it starts from lie in ``out``.
+
+    Args:
+        stage: Its name.
+        out: Folder of the stages before it.
+        length: Examples of an epoch.
+        pool: What is drawn ahead.
+        start: Folder of an earlier training, which is gone on with, on scenes that it has not seen.
+        changes: To the task, for ablations.
+    """
     files = {name: out / f"{file}.safetensors" for name, file in FILES.items()}
+    drawn: dict[str, Any] = {"length": length, "pool": pool, "seed": 1}
+    earlier: dict[str, Path] = {}
+    if start is not None:
+        drawn["seed"] = 2
+        earlier = {name: start / f"{file}.safetensors" for name, file in FILES.items()}
     if stage == "sam2-stills":
-        return DemoSam2Task(frames=1, length=length, pool=pool)
+        return DemoSam2Task(weights={"sam2": earlier["memory"]} if earlier else None, frames=1, **drawn)
     if stage == "sam2":
-        return DemoSam2Task(weights={"sam2": files["sam2-stills"]}, frames=4, length=length, pool=pool)
+        before = files["sam2-stills"]
+        return DemoSam2Task(weights={"sam2": before if before.is_file() or not earlier else earlier["memory"]},
+                            frames=4, **drawn)  # fmt: skip
     if stage == "memory":
-        return DemoSam2Task(weights={"sam2": files["sam2"]}, frames=8, length=length, train="memory", pool=pool)
+        return DemoSam2Task(weights={"sam2": files["sam2"]}, frames=8, train="memory", **drawn)
     if stage == "backbone":
-        return BackboneTask(length=length, pool=pool)
-    common: dict[str, Any] = {
-        "data": "demo", "train_sam": "decoder", "sam_file": "changed", "length": length,
-        "pool": pool,
-    }  # fmt: skip
+        return BackboneTask(weights={"backbone": earlier["backbone"]} if earlier else None, **drawn)
+    common: dict[str, Any] = {"data": "demo", "train_sam": "decoder", "sam_file": "changed", **drawn}
     if stage == "image":
         sizes = {"backbone": "compact", "image_size": 192, "queries": 8, "dropout": 0.05, "place_codes": True}
-        start = {"sam2": files["memory"], "backbone": files["backbone"]}
+        encoders = {"sam2": files["memory"], "backbone": files["backbone"]}
+        if earlier:
+            encoders["dcsam"] = earlier["image"]
         losses = {"coarse_weight": 0.3, "attention_weight": 0.3}
-        return DCSamTask(weights=start, stage="image", **{**common, **sizes, **losses, **changes})
-    start = {"sam2": files["memory"], "dcsam": files["image"]}
+        return DCSamTask(weights=encoders, stage="image", **{**common, **sizes, **losses, **changes})
+    before_tubes = {"sam2": files["memory"], "dcsam": files["image"]}
     losses = {"coarse_weight": 0.2, "attention_weight": 0.1}
-    return DCSamTask(weights=start, stage="tube-finetune", frames=5, **{**common, **losses, **changes})
+    return DCSamTask(weights=before_tubes, stage="tube-finetune", frames=5, **{**common, **losses, **changes})
 
 
-def _steps(stage: str, out: Path, minutes: float, settings: Settings, world: World, pool: Scenes | None) -> int:
+def _steps(
+    stage: str, out: Path, minutes: float, settings: Settings, world: World, pool: Scenes | None, start: Path | None
+) -> int:
     """Return how many steps fit into the minutes, by a trial of some; what was planned once stays."""
     path = out / f"{stage}.plan.json"
     if path.is_file():
@@ -95,7 +116,8 @@ def _steps(stage: str, out: Path, minutes: float, settings: Settings, world: Wor
     folder = out / f"{stage}.probe"
     folder.mkdir(parents=True, exist_ok=True)
     trial = Trainer(
-        stage_task(stage, out, 10**9, pool=pool), replace(settings, max_steps=count, warmup=10), world, folder,
+        stage_task(stage, out, 10**9, pool=pool, start=start),
+        replace(settings, max_steps=count, warmup=10), world, folder,
         say=lambda line: None, progress=lambda *_: stamps.append(time.perf_counter()),
     )  # fmt: skip
     trial.fit()
@@ -107,25 +129,29 @@ def _steps(stage: str, out: Path, minutes: float, settings: Settings, world: Wor
     return steps
 
 
+def _halves_well(device: str) -> bool:
+    return device == "cpu" and bool(torch.cpu.get_capabilities().get("avx512_bf16", False))
+
+
 def train_stage(
-    stage: str, out: Path, minutes: float, device: str, workers: int, *, pool_size: int = 0
+    stage: str, out: Path, minutes: float, device: str, workers: int, *, pool_size: int = 0, start: Path | None = None
 ) -> dict[str, Any]:
     """Train one stage, write its fp16 weights, and return its record."""
     world = World(0, 1, torch.device(device))
     begin = time.perf_counter()
     on_gpu, on_cpu, rate = BATCHES[stage]
     settings = Settings(
-        epochs=1, batch=on_gpu if device.startswith("cuda") else on_cpu, lr=rate, weight_decay=0.01, warmup=80,
-        clip=1.0, workers=workers, validate_every=1, save_every=250,
-        graphs=stage in GRAPHED,
+        epochs=1, batch=on_gpu if device.startswith("cuda") else on_cpu, lr=rate if start is None else rate / 2,
+        weight_decay=0.01, warmup=80, clip=1.0, workers=workers, validate_every=1, save_every=250,
+        graphs=stage in GRAPHED, precision="bf16" if stage in HALVED and _halves_well(device) else "fp32",
     )  # fmt: skip
     pool = None
     if pool_size and stage != "memory":  # whose clips are longer than a pool's
         # On a GPU drawing would be waited for.
         kind = POOLS.get(stage, "worlds")
         pool = draw_pool(out, kind, pool_size, side=192, seed=1, workers=max(workers, 1))
-    steps = _steps(stage, out, minutes - (time.perf_counter() - begin) / 60, settings, world, pool)
-    task = stage_task(stage, out, steps * settings.batch, pool=pool)
+    steps = _steps(stage, out, minutes - (time.perf_counter() - begin) / 60, settings, world, pool, start)
+    task = stage_task(stage, out, steps * settings.batch, pool=pool, start=start)
     folder = out / f"{stage}.run"
     folder.mkdir(parents=True, exist_ok=True)
     last = time.perf_counter()
@@ -141,7 +167,7 @@ def train_stage(
     summary = Trainer(task, final, world, folder, say=lambda line: print(line, flush=True), progress=show).fit()
     halve_file(folder / "last.safetensors", out / f"{FILES[stage]}.safetensors")
     return {
-        "steps": summary["steps"], "batch": settings.batch, "lr": settings.lr,
+        "steps": summary["steps"], "batch": settings.batch, "lr": settings.lr, "precision": settings.precision,
         "minutes": round((time.perf_counter() - begin) / 60, 2), "validation_mIoU": summary["best_mIoU"],
         "device": torch.cuda.get_device_name() if device.startswith("cuda") else platform.processor() or "cpu",
         "torch": torch.__version__, "pool": pool_size, "describe": {**task.describe(), "weights": None},
@@ -156,6 +182,8 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, nargs="+", help="Of each stage; by default those of 2 CPU cores.")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--workers", type=int, default=0)
+    parser.add_argument("--start", type=Path, metavar="FOLDER",
+                        help="Go on from an earlier training's weights, with half its learning rates.")  # fmt: skip
     parser.add_argument("--pool", type=int, help="Draw so many scenes of a kind ahead; 0 none; by default on a GPU.")
     parser.add_argument("--install", action="store_true", help="Copy what is shipped into dcsam/weights at the end.")
     values = parser.parse_args()
@@ -172,7 +200,12 @@ def main() -> None:
         if path.is_file() and (values.out / f"{FILES[stage]}.safetensors").is_file():
             print(f"{stage}: done before", flush=True)
             continue
-        record = train_stage(stage, values.out, share, values.device, values.workers, pool_size=pool)
+        record = train_stage(
+            stage, values.out, share, values.device, values.workers, pool_size=pool, start=values.start
+        )
+        earlier = values.start / f"{stage}.json" if values.start is not None else None
+        if earlier is not None and earlier.is_file():
+            record["earlier"] = json.loads(earlier.read_text())
         write_json(path, {"stage": stage, "drawing": drawing_hash(), "generator": generator_version(), **record})
     if values.install:
         install(values.out, Path(__file__).parent / "weights")

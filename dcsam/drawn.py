@@ -16,31 +16,32 @@ __all__ = [
     "DrawnClips",
     "DrawnWorlds",
     "Scenes",
-    "drawn_world",
     "family_maps",
     "join_worlds",
     "squared",
+    "squared_still",
 ]
 
 #: Instances of an image, at most.
 INSTANCES = 8
 
 
-def drawn_world(side: int, seed: int, random_share: float = 0.5) -> TrainingWorld:
-    """Return a world whose images are 4:3 with ``side`` pixels across: the benchmark's are squeezed to squares too."""
-    return TrainingWorld((side * 3 // 4, side), seed, random_share)
-
-
-def squared(images: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Squeeze (T, H, W, 3) images (bilinear) and (T, H, W) labels (nearest) to squares of side W."""
+def squared(images: np.ndarray, labels: np.ndarray, side: int) -> tuple[np.ndarray, np.ndarray]:
+    """Squeeze (T, H, W, 3) images (bilinear) and (T, H, W) labels (nearest) to squares of a side."""
+    if images.shape[1:3] == (side, side):
+        return images, labels
     import cv2
 
     cv2.setNumThreads(0)  # the loading processes are as many as there are cores
-    side = images.shape[2]
-    size = (side, side)
-    pictures = np.stack([cv2.resize(image, size, interpolation=cv2.INTER_LINEAR) for image in images])
-    rows = np.arange(side) * labels.shape[1] // side
-    return pictures, labels[:, rows]
+    pictures = np.stack([cv2.resize(image, (side, side), interpolation=cv2.INTER_LINEAR) for image in images])
+    rows, columns = (np.arange(side) * length // side for length in labels.shape[1:])
+    return pictures, labels[:, rows[:, None], columns]
+
+
+def squared_still(still: Still, side: int) -> Still:
+    """Return a still as a square."""
+    image, labels = squared(still.image[None], still.labels[None], side)
+    return Still(image[0], labels[0], still.names)
 
 
 def varied(images: np.ndarray, labels: np.ndarray, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -92,21 +93,25 @@ class DrawnWorlds:
 
     Args:
         world: Draws them.
+        side: Of the squares.
         length: Of an epoch.
         pairs: Ordered pairs of a world that are asked.
         absent: Share of the pairs whose query does not show what is asked for, about.
     """
 
-    def __init__(self, world: Scenes, length: int, *, pairs: int = 8, absent: float = 0.15, offset: int = 0) -> None:
-        self.world, self.length, self.pairs, self.absent, self.offset = world, length, pairs, absent, offset
+    def __init__(
+        self, world: Scenes, side: int, length: int, *, pairs: int = 8, absent: float = 0.15, offset: int = 0
+    ) -> None:
+        self.world, self.side, self.length = world, side, length
+        self.pairs, self.absent, self.offset = pairs, absent, offset
 
     def __len__(self) -> int:
         return self.length
 
     def get(self, epoch: int, index: int) -> Mapping[str, Any]:
         number = self.offset + epoch * self.length + index
-        stills = self.world.world(number)
-        images, labels = squared(np.stack([s.image for s in stills]), np.stack([s.labels for s in stills]))
+        stills = [squared_still(still, self.side) for still in self.world.world(number)]
+        images, labels = np.stack([s.image for s in stills]), np.stack([s.labels for s in stills])
         families = np.stack([numbers(still.names) for still in stills])
         generator = np.random.default_rng([self.world.seed, 37, number])
         if not isinstance(self.world, TrainingWorld):
@@ -156,8 +161,8 @@ def join_worlds(examples: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
 class DrawnClips:
     """Supports and clips of the drawn world."""
 
-    def __init__(self, world: Scenes, length: int, frames: int) -> None:
-        self.world, self.length, self.frames = world, length, frames
+    def __init__(self, world: Scenes, side: int, length: int, frames: int) -> None:
+        self.world, self.side, self.length, self.frames = world, side, length, frames
 
     def __len__(self) -> int:
         return self.length
@@ -165,8 +170,8 @@ class DrawnClips:
     def get(self, epoch: int, index: int) -> Mapping[str, Any]:
         number = epoch * self.length + index
         episode = self.world.episode(number, frames=self.frames)
-        support, support_mask = squared(episode.support_images, episode.support_masks)
-        frames, masks = squared(episode.frames, episode.masks)
+        support, support_mask = squared(episode.support_images, episode.support_masks, self.side)
+        frames, masks = squared(episode.frames, episode.masks, self.side)
         if not isinstance(self.world, TrainingWorld):
             generator = np.random.default_rng([self.world.seed, 39, number])
             support, support_mask = varied(support, support_mask, generator)

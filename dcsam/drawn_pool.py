@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from dcsam.drawn import INSTANCES, drawn_world
-from icvos.build.demo_world.episodes import Episode, Footage, Still
+from dcsam.drawn import INSTANCES, squared, squared_still
+from icvos.build.demo_world.episodes import Episode, Footage, Still, TrainingWorld
 from icvos.build.demo_world.version import drawing_hash
 
 __all__ = ["DrawnPool", "draw_pool"]
@@ -87,24 +87,27 @@ def _named(names: tuple[str, ...]) -> np.ndarray:
 
 
 def _draw(kind: str, side: int, seed: int, random_share: float, start: int, stop: int) -> tuple[np.ndarray, ...]:
-    """Draw some scenes: images (N, T, H, W, 3) uint8, labels (N, T, H, W) uint8, names (N, T or 1, INSTANCES)."""
-    world = drawn_world(side, seed, random_share)
+    """Draw some scenes: images (N, T, S, S, 3) uint8, labels (N, T, S, S) uint8, names (N, T or 1, INSTANCES)."""
+    world = TrainingWorld.of_layouts(side, seed, random_share)
     images, labels, names = [], [], []
     for index in range(start, stop):
         if kind == "worlds":
-            stills = world.world(index, images=WORLD_IMAGES)
+            stills = [squared_still(still, side) for still in world.world(index, images=WORLD_IMAGES)]
             images.append(np.stack([s.image for s in stills]))
             labels.append(np.stack([s.labels for s in stills]))
             names.append(np.stack([_named(s.names) for s in stills]))
         elif kind == "clips":
             clip = world.clip(index, frames=CLIP_FRAMES)
-            images.append(clip.frames)
-            labels.append(clip.labels)
+            frames, own = squared(clip.frames, clip.labels, side)
+            images.append(frames)
+            labels.append(own)
             names.append(_named(clip.names)[None])
         else:
             episode = world.episode(index, frames=EPISODE_FRAMES)
-            images.append(np.concatenate([episode.support_images, episode.frames]))
-            labels.append(np.concatenate([episode.support_masks, episode.masks]).astype(np.uint8))
+            support, shown = squared(episode.support_images, episode.support_masks, side)
+            frames, masks = squared(episode.frames, episode.masks, side)
+            images.append(np.concatenate([support, frames]))
+            labels.append(np.concatenate([shown, masks]).astype(np.uint8))
             names.append(_named((episode.name,))[None])
     return np.stack(images), np.stack(labels), np.stack(names)
 
@@ -114,7 +117,7 @@ def draw_pool(
     say: Callable[[str], None] = print,
 ) -> DrawnPool:  # fmt: skip
     """Draw ``count`` scenes of a kind (``worlds``, ``clips`` or ``episodes``), or open those drawn before."""
-    folder = root / f"pool-{drawing_hash()[:10]}-{side}-{seed}-{random_share:g}-{count}"
+    folder = root / f"squares-{drawing_hash()[:10]}-{side}-{seed}-{random_share:g}-{count}"
     pool = DrawnPool(folder, seed)
     paths = {part: folder / f"{kind}_{part}.npy" for part in ("images", "labels", "names")}
     if all(path.is_file() for path in paths.values()):

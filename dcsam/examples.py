@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from dcsam.drawn import DrawnClips, DrawnWorlds, drawn_world
+from dcsam.drawn import DrawnClips, DrawnWorlds
+from icvos.build.demo_world.episodes import TrainingWorld
 from icvos.build.fewshot import MIN_AREA
 from icvos.build.mask_tubes import MaskTubes, TubeRules
 from icvos.errors import UsageError
@@ -113,9 +114,9 @@ def open_examples(
     """
     if data == "demo":
         # Validation draws from training families too, from another stream: the held-out ones are for the benchmark.
-        world = drawn_world(size, seed if part == "train" else seed + 5000)
+        world = TrainingWorld.of_layouts(size, seed if part == "train" else seed + 5000)
         count = length if part == "train" else 64
-        return DrawnClips(world, count, frames) if tubes else DrawnWorlds(world, count)
+        return DrawnClips(world, size, count, frames) if tubes else DrawnWorlds(world, size, count)
     if root is None:
         raise UsageError(f"data={data} needs the raw data", fix="give --set root=FOLDER")
     if data not in ("coco-20i", "pascal-5i", "coco", "mask-tubes"):

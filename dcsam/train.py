@@ -156,7 +156,8 @@ class DCSamTask(TrainingTask):
         given = self.weights.get("sam2") or self.weights.get("sam")
         if given is not None:
             sam = open_segmenter(given)
-            if checkpoint is not None and checkpoint.metadata.get("sam2_part") == "changed" and isinstance(sam, Sam2):
+            changed = checkpoint is not None and checkpoint.metadata.get("sam2_part") == "changed"
+            if checkpoint is not None and changed and isinstance(sam, Sam2) and "backbone" not in self.weights:
                 overlay(sam, checkpoint)
         elif checkpoint is not None and checkpoint.sam2 is not None:
             sam = sam2_of_checkpoint(checkpoint)
@@ -165,6 +166,8 @@ class DCSamTask(TrainingTask):
         if checkpoint is not None:
             model = load_model(checkpoint, variant=self.variant).float()
             self.side = model.config.image_size
+            if "backbone" in self.weights:
+                _load_backbone(model, self.weights["backbone"])
             return sam.float(), model
         return sam.float(), self._new(sam)
 
@@ -198,7 +201,9 @@ class DCSamTask(TrainingTask):
     def _examples(self, part: str) -> Examples:
         if self.pool is not None and part == "train":
             image = self.stage == "image"
-            return DrawnWorlds(self.pool, self.length) if image else DrawnClips(self.pool, self.length, self.frames)
+            if image:
+                return DrawnWorlds(self.pool, self.side, self.length)
+            return DrawnClips(self.pool, self.side, self.length, self.frames)
         if part not in self._opened:
             self._opened[part] = open_examples(
                 self.data, part, root=self.root, fold=self.fold, size=self.side, length=self.length, seed=self.seed,

@@ -15,7 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dcsam.drawn import INSTANCES, DrawnWorlds, Scenes, drawn_world, family_maps, join_worlds
+from dcsam.drawn import INSTANCES, DrawnWorlds, Scenes, family_maps, join_worlds
+from icvos.build.demo_world.episodes import TrainingWorld
 from icvos.foundation.backbones import create_backbone
 from icvos.foundation.pixels import to_float
 from icvos.foundation.prior import prior_mask
@@ -94,10 +95,11 @@ class BackboneTask(TrainingTask):
         return model
 
     def train_examples(self) -> Examples:
-        return DrawnWorlds(self.pool or drawn_world(self.side, self.seed, self.random_share), self.length)
+        world = self.pool or TrainingWorld.of_layouts(self.side, self.seed, self.random_share)
+        return DrawnWorlds(world, self.side, self.length)
 
     def validation_examples(self) -> Examples:
-        return DrawnWorlds(drawn_world(self.side, self.seed + 1000, self.random_share), 60)
+        return DrawnWorlds(TrainingWorld.of_layouts(self.side, self.seed + 1000, self.random_share), self.side, 60)
 
     def collate(self, examples: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
         return join_worlds(examples)

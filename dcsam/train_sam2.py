@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dcsam.drawn import INSTANCES, Scenes, drawn_world, squared, varied
+from dcsam.drawn import INSTANCES, Scenes, squared, varied
 from icvos.build.demo_world.episodes import TrainingWorld
 from icvos.foundation.pixels import to_float
 from icvos.foundation.sam2_config import Sam2Config
@@ -46,13 +46,14 @@ class ClipExamples:
 
     Args:
         world: Draws them.
+        side: Of the squares.
         frames: T.
         length: Of an epoch.
         prompts: Prompts on single frames, P.
     """
 
-    def __init__(self, world: Scenes, frames: int, length: int, *, prompts: int = 4) -> None:
-        self.world, self.frames, self.length, self.prompts = world, frames, length, prompts
+    def __init__(self, world: Scenes, side: int, frames: int, length: int, *, prompts: int = 4) -> None:
+        self.world, self.side, self.frames, self.length, self.prompts = world, side, frames, length, prompts
 
     def __len__(self) -> int:
         return self.length
@@ -61,10 +62,10 @@ class ClipExamples:
         number = epoch * self.length + index
         if self.frames == 1:
             still = self.world.still(number)
-            frames, labels = squared(still.image[None], still.labels[None])
+            frames, labels = squared(still.image[None], still.labels[None], self.side)
         else:
             clip = self.world.clip(number, frames=self.frames)
-            frames, labels = squared(clip.frames, clip.labels)
+            frames, labels = squared(clip.frames, clip.labels, self.side)
         generator = np.random.default_rng([self.world.seed, 31, number])
         if not isinstance(self.world, TrainingWorld):
             frames, labels = varied(frames, labels, generator)
@@ -78,7 +79,7 @@ class ClipExamples:
             "start": _sparse(labels[0] == label, generator),
             "asked": np.array([t for t, _ in asked], np.int64),
             "asked_masks": np.stack([labels[t] == i for t, i in asked]),
-            "sparse": np.stack(sparse),
+            "sparse": np.stack(sparse), "bare": bool(generator.integers(2)),
         }  # fmt: skip
 
 
@@ -171,19 +172,19 @@ class DemoSam2Task(TrainingTask):
         return learner
 
     def _world(self, seed: int) -> TrainingWorld:
-        return drawn_world(DEMO_SAM2.image_size, seed, self.random_share)
+        return TrainingWorld.of_layouts(DEMO_SAM2.image_size, seed, self.random_share)
 
     def train_examples(self) -> Examples:
-        return ClipExamples(self.pool or self._world(self.seed), self.frames, self.length)
+        return ClipExamples(self.pool or self._world(self.seed), DEMO_SAM2.image_size, self.frames, self.length)
 
     def validation_examples(self) -> Examples:
-        return ClipExamples(self._world(self.seed + 1000), 8, 96)
+        return ClipExamples(self._world(self.seed + 1000), DEMO_SAM2.image_size, 8, 96)
 
     def collate(self, examples: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
         names = ("frames", "things", "masks", "start", "asked", "asked_masks", "sparse")
         batch: dict[str, Any] = {name: torch.from_numpy(np.stack([e[name] for e in examples])) for name in names}
         # One kind of prompt a batch starts the clips: a mask, or a box and points.
-        batch["prompt"] = examples[0]["prompt"]
+        batch["prompt"], batch["bare"] = examples[0]["prompt"], examples[0]["bare"]
         return batch
 
     # ---- prompts on single frames ----------------------------------------------------------------------------------
@@ -222,7 +223,9 @@ class DemoSam2Task(TrainingTask):
 
     def _track(self, model: Sam2, batch: Mapping[str, Any], features: ImageFeatures) -> list[TrackedFrame]:
         count, length = batch["frames"].shape[:2]
-        tracker = Tracker(model, TrackerOptions(memory_dtype=None, multimask="never"))
+        # Frames without a prompt have not-a-point tokens in SAM 2 and none in DC-SAM: it learns both.
+        tokens: Literal["none", "pad"] = "none" if batch["bare"] else "pad"
+        tracker = Tracker(model, TrackerOptions(memory_dtype=None, multimask="never", tracked_tokens=tokens))
         bank = tracker.start(num_frames=length)
         order = torch.arange(count * length, device=features.embedding.device).view(count, length)
         prompt = self._prompt(batch)
@@ -236,8 +239,10 @@ class DemoSam2Task(TrainingTask):
         if self.train == "all":
             things = batch["things"].flatten(0, 1)
             asked = self._image_loss(model, features, batch) + learner.thing_loss(features, things)
-        # Prompts differ between batches: zero times every parameter keeps DistributedDataParallel content.
-        idle = torch.stack([p.sum() * 0.0 for p in model.parameters() if p.requires_grad]).sum()
+        # Prompts differ between batches: zero times every parameter keeps DistributedDataParallel and graphs content.
+        idle = asked.new_zeros(())
+        if features.embedding.is_cuda or torch.distributed.is_initialized():
+            idle = torch.stack([p.sum() * 0.0 for p in model.parameters() if p.requires_grad]).sum()
         if self.frames == 1:
             return asked + idle, {"image_loss": asked.detach()}
         tracked = self._track(model, batch, features)

@@ -12,13 +12,14 @@ import torch
 import torch.nn.functional as F
 
 from dcsam import demo_weights
-from dcsam.drawn import DrawnClips, DrawnWorlds, drawn_world, family_maps, join_worlds, varied
+from dcsam.drawn import DrawnClips, DrawnWorlds, family_maps, join_worlds, squared, squared_still, varied
 from dcsam.drawn_pool import draw_pool
 from dcsam.plugin import DCSam
 from dcsam.train_backbone import BackboneTask, _contrastive
 from dcsam.train_sam2 import ClipExamples, DemoSam2Task, sample_loss
 from dcsam.trainable import TrainableDCSAM
 from icvos import Support
+from icvos.build.demo_world.episodes import TrainingWorld
 from icvos.foundation.pixels import to_float
 from icvos.training.distribute import World
 from icvos.training.loop import Trainer
@@ -33,7 +34,7 @@ WEIGHTS = Path(demo_weights.__file__).parent / "weights"
 
 
 def test_pairs_of_a_world_show_what_they_ask_for() -> None:
-    examples = DrawnWorlds(drawn_world(SIDE, 3), 8, pairs=6)
+    examples = DrawnWorlds(TrainingWorld.of_layouts(SIDE, 3), SIDE, 8, pairs=6)
     batch = join_worlds([examples.get(0, i) for i in range(8)])
     maps = family_maps(batch["labels"], batch["families"])
     support, query, family = batch["pairs"].unbind(1)
@@ -61,21 +62,24 @@ def test_images_and_labels_vary_together() -> None:
 
 @pytest.mark.parametrize("kind", ["worlds", "clips", "episodes"])
 def test_a_pool_holds_the_scenes_of_its_world(kind: str, tmp_path: Path) -> None:
-    world = drawn_world(SIDE, 5)
+    world = TrainingWorld.of_layouts(SIDE, 5)
     pool = draw_pool(tmp_path, kind, 3, side=SIDE, seed=5, workers=1, say=lambda line: None)
     if kind == "worlds":
         for mine, theirs in zip(pool.world(4), world.world(1), strict=True):
-            assert np.array_equal(mine.image, theirs.image) and mine.names == theirs.names
-        assert np.array_equal(pool.still(6).labels, world.world(1)[2].labels)
-        example = DrawnWorlds(pool, 10).get(0, 1)
-        assert not np.array_equal(example["images"], DrawnWorlds(pool, 10).get(0, 4)["images"])  # the same, varied anew
+            assert np.array_equal(mine.image, squared_still(theirs, SIDE).image) and mine.names == theirs.names
+        assert np.array_equal(pool.still(6).labels, squared_still(world.world(1)[2], SIDE).labels)
+        first, again = (DrawnWorlds(pool, SIDE, 10).get(0, i)["images"] for i in (1, 4))
+        assert not np.array_equal(first, again)  # the same world, varied anew
     elif kind == "clips":
-        assert np.array_equal(pool.clip(2, frames=3).frames, world.clip(2, frames=4).frames[:3])
+        clip = world.clip(2, frames=4)
+        assert np.array_equal(pool.clip(2, frames=3).frames, squared(clip.frames, clip.labels, SIDE)[0][:3])
     else:
         mine, theirs = pool.episode(2), world.episode(2, frames=5)
-        assert np.array_equal(mine.frames, theirs.frames) and np.array_equal(mine.masks, theirs.masks)
-        assert np.array_equal(mine.support_masks, theirs.support_masks) and mine.name == theirs.name
-        assert DrawnClips(pool, 10, 4).get(0, 1)["masks"].shape == (4, SIDE, SIDE)
+        frames, masks = squared(theirs.frames, theirs.masks, SIDE)
+        assert np.array_equal(mine.frames, frames) and np.array_equal(mine.masks, masks)
+        shown = squared(theirs.support_images, theirs.support_masks, SIDE)[1]
+        assert np.array_equal(mine.support_masks, shown) and mine.name == theirs.name
+        assert DrawnClips(pool, SIDE, 10, 4).get(0, 1)["masks"].shape == (4, SIDE, SIDE)
     stamps = [path.stat().st_mtime_ns for path in sorted(tmp_path.rglob("*.npy"))]
     draw_pool(tmp_path, kind, 3, side=SIDE, seed=5, workers=1)
     assert stamps == [path.stat().st_mtime_ns for path in sorted(tmp_path.rglob("*.npy"))]
@@ -83,7 +87,7 @@ def test_a_pool_holds_the_scenes_of_its_world(kind: str, tmp_path: Path) -> None
 
 
 def test_prompts_lie_where_their_labels_say() -> None:
-    examples = ClipExamples(drawn_world(SIDE * 2, 3), 2, 10, prompts=6)
+    examples = ClipExamples(TrainingWorld.of_layouts(SIDE * 2, 3), SIDE * 2, 2, 10, prompts=6)
     kinds = set()
     for index in range(10):
         example = examples.get(0, index)
@@ -214,7 +218,7 @@ def test_shipped_weights_are_small_and_recorded() -> None:
 def test_shipped_model_segments_in_context() -> None:
     """On new drawn scenes (of families that training never drew): good with the right support, not with another."""
     model = DCSam(weights=DCSam.demo_weights())
-    examples = DrawnWorlds(drawn_world(192, 4321, random_share=1.0), 10, pairs=2, absent=0.0)
+    examples = DrawnWorlds(TrainingWorld.of_layouts(192, 4321, random_share=1.0), 192, 10, pairs=2, absent=0.0)
     right, wrong = [], []
     for index in range(10):
         example = examples.get(0, index)

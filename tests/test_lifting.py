@@ -92,6 +92,40 @@ def test_every_prompts_again(weights: dict[str, Path]) -> None:
     assert len(calls) == 1
 
 
+class Picky(Bright):
+    """Its threshold is the support's first pixel: support sets differ, and some find nothing at first."""
+
+    def fit(self, supports: Sequence[Support], *, seed: int) -> Any:
+        return int(supports[0].image[0, 0, 0])
+
+    def predict(self, fitted: Any, image: np.ndarray) -> Prediction:
+        return Prediction(image[..., 0] > fitted, confidence=0.5)
+
+
+@pytest.mark.parametrize(("mode", "encoded"), [("", 6), ("first-found", 6), ("every=2", 6)])
+def test_episodes_of_a_video_share_its_frames(mode: str, encoded: int, weights: dict[str, Path]) -> None:
+    def shown(level: int) -> list[Support]:
+        return [Support(np.full((8, 8, 3), level, np.uint8), np.ones((8, 8), bool))]
+
+    # Found on frame 0, from frame 2 (the clip brightens) twice, and never.
+    sets, clip = [shown(20), shown(150), shown(255), shown(120)], Late(6, empty=2)
+    model = lift(Picky, mode)(weights=weights)
+    encode, seen = model.tracker.segmenter.encode, []
+
+    def counted(pixels: torch.Tensor, **more: Any) -> Any:
+        seen.append(len(pixels))
+        return encode(pixels, **more)
+
+    model.tracker.segmenter.encode = counted  # type: ignore[method-assign]
+    together = [[np.asarray(mask) for mask in masks] for masks in model.segment_many(sets, clip, seeds=[0] * 4)]
+    assert sum(seen) == encoded
+    for place, supports in enumerate(sets):
+        alone = [np.asarray(mask) for mask in model.segment(supports, clip, seed=0)]
+        assert all(np.mean(a != b[place]) < 0.002 for a, b in zip(alone, together, strict=True))
+        first = [mask.any() for mask in alone]
+        assert first[0] == (place == 0) and any(first) == (place == 0 or (mode != "" and place != 2))
+
+
 @pytest.mark.parametrize("mode", ["", "first-found", "every=2", "best"])
 def test_lifted_models_keep_the_rules(mode: str, weights: dict[str, Path]) -> None:
     findings = check_model(lambda: lift(Bright, mode)(weights=weights), skip=("memory",))

@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from tiny_weights import tiny_sam2_file
 
-from baselines.persam import PerSam, PerSamF, fit_mixing
+from baselines.persam import PerSam, PerSamF, dice_focal_slope, fit_mixing
 from icvos import Support
 from icvos.foundation.segmenter import ImageFeatures
 from icvos.models.check import check_model
@@ -69,6 +70,21 @@ def test_mixing_finds_the_mask_that_is_right() -> None:
         three = torch.cat([three[:place], right[None], three[place:]])
         weights = fit_mixing([three], [truth], steps=1000, lr=1e-3)
         assert int(weights.argmax()) == place and float(weights.sum()) == pytest.approx(1, abs=1e-5)
+
+
+def test_the_slope_of_the_fitted_loss_is_what_autograd_finds() -> None:
+    generator = torch.Generator().manual_seed(3)
+    logit = (torch.randn(500, generator=generator, dtype=torch.float64) * 6).requires_grad_()
+    truth = (torch.rand(500, generator=generator) > 0.8).double()
+    chance = logit.sigmoid()
+    dice = 1 - (2 * (chance * truth).sum() + 1) / (chance.sum() + truth.sum() + 1)
+    cross = F.binary_cross_entropy_with_logits(logit, truth, reduction="none")
+    right = torch.where(truth > 0, chance, 1 - chance)
+    (dice + (torch.where(truth > 0, 0.25, 0.75) * (1 - right) ** 2 * cross).mean()).backward()
+    assert logit.grad is not None
+    torch.testing.assert_close(dice_focal_slope(logit.detach(), truth), logit.grad, rtol=1e-9, atol=1e-12)
+    far = dice_focal_slope(torch.tensor([-500.0, 500.0, 0.0]), torch.tensor([1.0, 0.0, 1.0]))
+    assert torch.isfinite(far).all()
 
 
 @pytest.mark.parametrize("cls", [PerSam, PerSamF])

@@ -52,14 +52,14 @@ class DrawnPairs:
     """Pairs of the drawn world's training shapes, squeezed to squares; the query may not show the thing.
 
     Args:
-        size: Side of the squares, pixels; the world's images are 4:3, as the demo benchmark's.
+        size: Side of the squares, pixels.
         seed: Of the world.
         length: Pairs of an epoch.
         random_share: Of kinds of things drawn anew.
     """
 
     def __init__(self, size: int, seed: int, length: int, random_share: float = 0.5) -> None:
-        self.world = TrainingWorld((size * 3 // 4, size), seed, random_share)
+        self.world = TrainingWorld.of_layouts(size, seed, random_share)
         self.size, self.length = size, length
 
     def __len__(self) -> int:

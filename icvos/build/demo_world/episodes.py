@@ -99,12 +99,25 @@ class TrainingWorld:
         seed: Of everything.
         random_share: How likely a category is a new random one, not a named training family.
         absent: How likely a query does not show the category that is asked for.
+        still_sizes, clip_sizes: (H, W) that each still, and each clip, is drawn in one of; by default all in ``size``.
     """
 
     size: tuple[int, int] = (160, 160)
     seed: int = 0
     random_share: float = 0.5
     absent: float = 0.15
+    still_sizes: tuple[tuple[int, int], ...] = ()
+    clip_sizes: tuple[tuple[int, int], ...] = ()
+
+    @classmethod
+    def of_layouts(cls, side: int, seed: int, random_share: float = 0.5) -> TrainingWorld:
+        """Return a world whose images have the aspects of the raw data sets' layouts, the long side ``side`` pixels.
+
+        Clips are 4:3, 3:2 or square, stills portrait too. Models that squeeze images to squares learn so that a thing
+        on a portrait support is the same on a wide frame.
+        """
+        clips = ((side * 3 // 4, side), (side * 2 // 3, side), (side, side))
+        return cls(clips[0], seed, random_share, still_sizes=(*clips, (side, side * 3 // 4)), clip_sizes=clips)
 
     def still(self, index: int) -> Still:
         """Return an image with two to five instances of two to four families."""
@@ -133,7 +146,8 @@ class TrainingWorld:
         """Return supports and a clip."""
         rng = self._rng("episode", index)
         target, *others = self._families(5, rng)
-        supports = [self._seen(target, others[:2], rng) for _ in range(shots)]
+        size = self._size(self.still_sizes, rng)
+        supports = [self._seen(target, others[:2], rng, size) for _ in range(shots)]
         footage = self._footage(self._query(target, others, rng), frames, rng)
         return Episode(
             np.stack([support.image for support in supports]),
@@ -160,6 +174,9 @@ class TrainingWorld:
     def _rng(self, stream: str, index: int) -> np.random.Generator:
         return np.random.default_rng([self.seed, 7000 + _STREAMS.index(stream), index])
 
+    def _size(self, choices: Sequence[tuple[int, int]], rng: np.random.Generator) -> tuple[int, int]:
+        return choices[int(rng.integers(len(choices)))] if choices else self.size
+
     def _families(self, count: int, rng: np.random.Generator) -> list[Family]:
         """Return different families; now and then two random ones of one kind, which are harder to tell apart."""
         out: list[Family] = []
@@ -185,27 +202,32 @@ class TrainingWorld:
                 cast.append(target)
         return cast
 
-    def _seen(self, target: Family, others: Sequence[Family], rng: np.random.Generator) -> Still:
+    def _seen(
+        self, target: Family, others: Sequence[Family], rng: np.random.Generator, size: tuple[int, int] | None = None
+    ) -> Still:
         """Return an image on which a good part of the target is seen."""
-        still = self._still([target, *others[: int(rng.integers(0, 3))]], rng, first=(0.24, 0.46))
+        size = size or self._size(self.still_sizes, rng)
+        still = self._still([target, *others[: int(rng.integers(0, 3))]], rng, first=(0.24, 0.46), size=size)
         for _ in range(4):
             if still.mask(target.name).mean() >= 0.02:
                 break
-            still = self._still([target, *others[:1]], rng, first=(0.24, 0.46))
+            still = self._still([target, *others[:1]], rng, first=(0.24, 0.46), size=size)
         return still
 
     def _still(
-        self, cast: Sequence[Family], rng: np.random.Generator, *, first: tuple[float, float] = (0.15, 0.4)
-    ) -> Still:
+        self, cast: Sequence[Family], rng: np.random.Generator, *, first: tuple[float, float] = (0.15, 0.4),
+        size: tuple[int, int] | None = None,
+    ) -> Still:  # fmt: skip
         roles = [Role(family, "stay", (0.15, 0.4) if i else first) for i, family in enumerate(cast)]
-        image, labels = make_scene(roles, self.size, 1, rng, occluders=0.25).frame(0)
+        size = size or self._size(self.still_sizes, rng)
+        image, labels = make_scene(roles, size, 1, rng, occluders=0.25).frame(0)
         return Still(image, labels, tuple(family.name for family in cast))
 
     def _footage(self, cast: Sequence[Family], frames: int, rng: np.random.Generator) -> Footage:
         roles = [Role(family, PATHS[int(rng.integers(len(PATHS)))], (0.15, 0.36)) for family in cast]
         step = int(rng.integers(1, 3))
         length = max(20, frames * step)
-        scene: Scene = make_scene(roles, self.size, length, rng)
+        scene: Scene = make_scene(roles, self._size(self.clip_sizes, rng), length, rng)
         start = int(rng.integers(0, length - (frames - 1) * step))
         drawn = [scene.frame(start + step * i) for i in range(frames)]
         return Footage(
