@@ -11,14 +11,17 @@ import torch
 from dcsam.checkpoint import DCSAMCheckpoint, load_model, read_checkpoint
 from dcsam.config import Variant
 from dcsam.engine import Engine
+from dcsam.model import DCSAM
 from icvos.errors import UsageError, WeightsError
+from icvos.foundation.backbones import create_backbone, load_backbone
 from icvos.foundation.construct import load_into
 from icvos.foundation.sam1 import load_sam1
 from icvos.foundation.sam2_config import Sam2Config
 from icvos.foundation.sam2_image import Sam2, build_sam2, load_sam2
 from icvos.foundation.segmenter import PromptableSegmenter
+from icvos.foundation.weights import load_state
 
-__all__ = ["open_engine", "overlay", "sam2_of_checkpoint"]
+__all__ = ["fill_backbone", "open_engine", "overlay", "sam2_of_checkpoint"]
 
 
 def sam2_of_checkpoint(checkpoint: DCSAMCheckpoint) -> Sam2:
@@ -55,6 +58,19 @@ def overlay(segmenter: Sam2, checkpoint: DCSAMCheckpoint) -> None:
     if wrong:
         raise WeightsError(f"the SAM 2 given is not the one this was trained on ({wrong[0]})", where=checkpoint.path)
     segmenter.model.load_state_dict({name: value.float() for name, value in changed.items()}, strict=False)
+
+
+def fill_backbone(generator: DCSAM, path: Path) -> None:
+    """Load a backbone's own weights (a publisher's file, or our own) into a prompt generator.
+
+    Raises:
+        WeightsError: They are of another backbone.
+    """
+    backbone = create_backbone(generator.config.backbone, generator.config.backbone_options)
+    load_backbone(backbone, load_state(path), where=str(path))
+    prefix = "" if generator.layered else "backbone."
+    state = {f"{prefix}{name}": value for name, value in backbone.state_dict().items()}
+    generator.load_state_dict(state, strict=False)
 
 
 def _segmenter(checkpoint: DCSAMCheckpoint, weights: Mapping[str, Path]) -> PromptableSegmenter:

@@ -29,7 +29,7 @@ from dcsam.drawn import DrawnClips, DrawnWorlds, Scenes, family_maps, join_world
 from dcsam.examples import ImagePairs, TubeClips, TubePairs, open_examples
 from dcsam.feature_cache import FeatureCache
 from dcsam.model import DCSAM
-from dcsam.opening import overlay, sam2_of_checkpoint
+from dcsam.opening import fill_backbone, overlay, sam2_of_checkpoint
 from dcsam.trainable import Both, TrainableDCSAM, TrainSam, merged_state
 from icvos.build.fewshot import MIN_AREA
 from icvos.errors import UsageError
@@ -50,7 +50,8 @@ class DCSamTask(TrainingTask):
 
     Args:
         weights: ``dcsam``: a checkpoint to go on from (published or our own), or nothing; ``sam2`` or ``sam``: the SAM
-            (a video checkpoint holds its own); ``backbone``: ImageNet weights for a new model.
+            (a video checkpoint holds its own); ``backbone``: ImageNet weights for a new model. Beside ``dcsam``, a
+            ``backbone`` takes the place of its own, and the SAM given is taken as it is: its head goes on over them.
         stage: ``image``, ``tube-pretrain`` or ``tube-finetune``.
         data: ``demo`` (drawn), ``coco-20i``, ``pascal-5i``, ``coco`` or ``mask-tubes``.
         root: The data set's folder, where it is not drawn.
@@ -167,7 +168,7 @@ class DCSamTask(TrainingTask):
             model = load_model(checkpoint, variant=self.variant).float()
             self.side = model.config.image_size
             if "backbone" in self.weights:
-                _load_backbone(model, self.weights["backbone"])
+                fill_backbone(model, self.weights["backbone"])
             return sam.float(), model
         return sam.float(), self._new(sam)
 
@@ -183,7 +184,7 @@ class DCSamTask(TrainingTask):
         )  # fmt: skip
         generator = DCSAM(config)
         if "backbone" in self.weights:
-            _load_backbone(generator, self.weights["backbone"])
+            fill_backbone(generator, self.weights["backbone"])
         elif not self.train_backbone:
             raise UsageError(
                 "a new DC-SAM needs a trained backbone", fix="give --weights backbone=PATH ('icvos weights list')"
@@ -390,14 +391,3 @@ def _asked(batch: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _merged_name(name: str) -> str:
     return name.replace(".base_layer.", ".") if ".lora_" not in name else f"{name.split('.lora_')[0]}.weight"
-
-
-def _load_backbone(generator: DCSAM, path: Path) -> None:
-    from icvos.foundation.backbones import create_backbone, load_backbone
-    from icvos.foundation.weights import load_state
-
-    backbone = create_backbone(generator.config.backbone, generator.config.backbone_options)
-    load_backbone(backbone, load_state(path), where=str(path))
-    prefix = "" if generator.layered else "backbone."
-    state = {f"{prefix}{name}": value for name, value in backbone.state_dict().items()}
-    generator.load_state_dict(state, strict=False)

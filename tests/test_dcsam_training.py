@@ -33,8 +33,10 @@ from dcsam.trainable import TrainableDCSAM, add_lora, merged_state, sam_paramete
 from icvos.build.fewshot import test_categories as tested
 from icvos.categories import COCO80
 from icvos.errors import UsageError
+from icvos.foundation.backbones import create_backbone
 from icvos.foundation.prior import prior_mask
 from icvos.foundation.sam2_image import build_sam2, save_sam2
+from icvos.foundation.weights import save_state
 from icvos.training.checkpoint import read_checkpoint as read_training
 from icvos.training.data import batches, to_device
 from icvos.training.distribute import World
@@ -411,6 +413,30 @@ def test_from_an_official_checkpoint_through_the_stages_to_evaluation(
         chosen = ("--model", "dcsam", "--weights", f"dcsam={folder}/last.safetensors", "--benchmark", bench)
         run(capsys, "evaluate", *chosen, "--limit-episodes", 1, "--device", "cpu", "--out", tmp_path / f"run{number}")
         assert (tmp_path / f"run{number}" / "result.json").is_file()
+
+
+def test_a_head_goes_on_over_new_encoders(root: Path, tmp_path: Path) -> None:
+    """With ``backbone=`` beside ``dcsam=``, the head is the checkpoint's; the backbone and SAM 2 are those given."""
+    head, sam2 = tiny_dcsam(), tiny_sam2()
+    own = {name: value for name, value in sam2.model.state_dict().items() if name.startswith("sam_mask_decoder.")}
+    changed = {name: value + 1 for name, value in own.items()}
+    save_checkpoint(tmp_path / "dcsam.safetensors", head, sam2=changed, metadata={"sam2_part": "changed"})
+    save_sam2(tmp_path / "sam2.safetensors", sam2)
+    torch.manual_seed(5)
+    backbone = create_backbone(head.config.backbone, head.config.backbone_options).state_dict()
+    save_state(tmp_path / "backbone.safetensors", backbone, metadata={})
+    old = head.state_dict()
+    assert not torch.equal(backbone["layer1.0.weight"], old["layer1.0.weight"])
+    weights = {name: tmp_path / f"{name}.safetensors" for name in ("dcsam", "sam2", "backbone")}
+    for given in (weights, {name: path for name, path in weights.items() if name != "backbone"}):
+        model = task(given, root).model()
+        assert isinstance(model, TrainableDCSAM)
+        new = "backbone" in given
+        mine = model.generator.state_dict()
+        assert all(torch.equal(mine[name], backbone[name] if new and name in backbone else old[name]) for name in old)
+        decoder = model.sam.state_dict()
+        wanted = own if new else changed
+        assert all(torch.equal(decoder[f"model.{name}"], value) for name, value in wanted.items())
 
 
 def test_cached_features_train_as_fresh_ones(

@@ -203,6 +203,29 @@ def test_graphed_steps_train_as_plain_ones(tmp_path: Path) -> None:
     assert losses[0] == pytest.approx(losses[1], rel=2e-2)
 
 
+def test_going_on_starts_from_the_earlier_weights_on_other_scenes(tmp_path: Path) -> None:
+    """``--start``: every stage finds the earlier file it goes on from, and draws what that one has not seen."""
+    start, out = tmp_path / "start", tmp_path / "out"
+    out.mkdir()
+    first = {}
+    for stage in ("sam2-stills", "backbone"):
+        task = demo_weights.stage_task(stage, start, 4)
+        first[stage] = (task.model(), task.train_examples().get(0, 0))
+        start.mkdir(exist_ok=True)
+        file = demo_weights.FILES["memory" if stage == "sam2-stills" else stage]
+        task.export(first[stage][0], start / f"{file}.safetensors")
+    for stage, before in (("sam2-stills", "sam2-stills"), ("sam2", "sam2-stills"), ("backbone", "backbone")):
+        task = demo_weights.stage_task(stage, out, 4, start=start)
+        earlier, example = first[before]
+        part = "backbone" if stage == "backbone" else "sam2"
+        mine = getattr(task.model(), part).state_dict()
+        theirs = getattr(earlier, part).state_dict()
+        assert all(torch.allclose(mine[name].float(), value.float(), atol=2e-3) for name, value in theirs.items())
+        other = task.train_examples().get(0, 0)
+        name = "images" if stage == "backbone" else "frames"
+        assert not np.array_equal(example[name][:1], other[name][:1])
+
+
 # ---- what is shipped ------------------------------------------------------------------------------------------------
 
 
