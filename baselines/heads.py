@@ -164,11 +164,9 @@ def save_head(
     """Write a head's file, atomically; ``half`` stores fp16."""
     state = {f"head.{name}": value for name, value in head.state_dict().items()}
     state |= {f"backbone.{name}": value for name, value in (statistics or {}).items()}
-    if half:
-        state = {name: value.half() if value.is_floating_point() else value for name, value in state.items()}
     record = {"kind": kind, "config": dataclasses.asdict(config), "backbone_sha256": backbone_sha256,
               "metadata": dict(metadata or {})}  # fmt: skip
-    save_state(path, state, metadata={METADATA_KEY: json.dumps(record, sort_keys=True)})
+    save_state(path, state, metadata={METADATA_KEY: json.dumps(record, sort_keys=True)}, half=half)
 
 
 def read_head(path: str | Path, kind: str) -> SavedHead:

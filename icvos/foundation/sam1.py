@@ -224,8 +224,5 @@ def save_sam1(path: str | Path, segmenter: Sam1, *, half: bool = False) -> None:
 
     from icvos.foundation.weights import save_state
 
-    state = {
-        key: value.half() if half and value.is_floating_point() else value
-        for key, value in segmenter.model.state_dict().items()
-    }
-    save_state(path, state, metadata={"sam1_config": json.dumps(segmenter.config.to_dict(), sort_keys=True)})
+    metadata = {"sam1_config": json.dumps(segmenter.config.to_dict(), sort_keys=True)}
+    save_state(path, segmenter.model.state_dict(), metadata=metadata, half=half)

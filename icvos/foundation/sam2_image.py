@@ -137,8 +137,5 @@ def save_sam2(path: str | Path, segmenter: Sam2, *, half: bool = False) -> None:
 
     from icvos.foundation.weights import save_state
 
-    state = {
-        key: value.half() if half and value.is_floating_point() else value
-        for key, value in segmenter.model.state_dict().items()
-    }
-    save_state(path, state, metadata={"sam2_config": json.dumps(segmenter.config.to_dict(), sort_keys=True)})
+    metadata = {"sam2_config": json.dumps(segmenter.config.to_dict(), sort_keys=True)}
+    save_state(path, segmenter.model.state_dict(), metadata=metadata, half=half)

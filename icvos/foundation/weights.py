@@ -279,13 +279,23 @@ def load_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
 
 
 def save_state(
-    path: str | os.PathLike[str], state: Mapping[str, Tensor], *, metadata: Mapping[str, str] | None = None
-) -> None:
-    """Write tensors and strings as safetensors, atomically; the bytes depend on the content alone."""
+    path: str | os.PathLike[str], state: Mapping[str, Tensor], *, metadata: Mapping[str, str] | None = None,
+    half: bool = False,
+) -> None:  # fmt: skip
+    """Write tensors and strings as safetensors, atomically; the bytes depend on the content alone.
+
+    Args:
+        path: The file.
+        state: Tensors by name, on any device.
+        metadata: Strings by name.
+        half: Store floating point as fp16.
+    """
     _torch("writing a checkpoint")
     from safetensors.torch import save
 
     tensors = {key: state[key].detach().cpu().contiguous().clone() for key in sorted(state)}
+    if half:
+        tensors = {key: value.half() if value.is_floating_point() else value for key, value in tensors.items()}
     data = save(tensors, metadata=dict(sorted((metadata or {}).items())))
     with atomic_write(path) as stream:
         stream.write(data)
@@ -300,5 +310,4 @@ def strip_prefix(state: Mapping[str, Tensor], prefix: str = "module.") -> dict[s
 
 def halve_file(source: Path, target: Path) -> None:
     """Write a safetensors file in fp16, its metadata kept."""
-    state = {name: value.half() if value.is_floating_point() else value for name, value in load_state(source).items()}
-    save_state(target, state, metadata=load_metadata(source))
+    save_state(target, load_state(source), metadata=load_metadata(source), half=True)
