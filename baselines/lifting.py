@@ -45,9 +45,14 @@ class Lifted(VideoModel):
         from icvos.foundation.sam2_image import load_sam2
         from icvos.foundation.tracker import Tracker, TrackerOptions
 
-        own = {name: path for name, path in self.weights.items() if name != "tracker"}
-        self.image_model = self.lifted(device=device, weights=own, **options)
+        files = {name: path for name, path in self.weights.items() if name != "tracker"}
+        self.image_model = self.lifted(device=device, weights=files, **options)
         self.weights |= self.image_model.weights  # with the files that it found itself: they are part of the record
+        # What the image model has seen is known when its weights are open.
+        own = self.image_model.info
+        self.info = replace(  # type: ignore[misc]
+            type(self).info, training_categories=own.training_categories, training_data=_data_with_tracker(own)
+        )
         # Prompts of @every pile up: only as many are kept as memories as the tracker's window is long.
         kept = 7 if self.every else None
         self.tracker = Tracker(load_sam2(self.weights["tracker"], device=device), TrackerOptions(max_prompted=kept))
@@ -198,6 +203,10 @@ def _no_grad(stream: Iterator[Any]) -> Iterator[Any]:
         yield item
 
 
+def _data_with_tracker(info: ModelInfo) -> tuple[str, ...]:
+    return tuple(dict.fromkeys((*info.training_data, "sa-v:train", "sa-1b:train")))
+
+
 def lift(cls: type[Model], mode: str = "") -> type[Lifted]:
     """Return the class of ``cls`` lifted to video.
 
@@ -224,7 +233,7 @@ def lift(cls: type[Model], mode: str = "") -> type[Lifted]:
         version=f"{info.version}.1",
         access="offline" if name == "best" else info.access,
         weights={**info.weights, "tracker": _TRACKER},
-        training_data=tuple(dict.fromkeys((*info.training_data, "sa-v:train", "sa-1b:train"))),
+        training_data=_data_with_tracker(info),
         extra=",".join(dict.fromkeys((info.extra or "sam", "sam"))),
     )
     body = {

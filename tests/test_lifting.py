@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -139,6 +140,21 @@ def test_registry_lifts_by_name(weights: dict[str, Path]) -> None:
     assert model.image_model.bins == 8  # type: ignore[attr-defined]
     with pytest.raises(UsageError, match="needs weights: tracker"):
         create("histogram+sam2")
+
+
+def test_a_lift_declares_what_its_image_model_turns_out_to_have_seen(weights: dict[str, Path]) -> None:
+    class Trained(Bright):
+        info = replace(Bright.info, training_data=("coco2014:train",), training_categories=("dog",))
+
+        def __init__(self, **given: Any) -> None:
+            super().__init__(**given)
+            self.info = replace(type(self).info, training_data=(), training_categories=())  # type: ignore[misc]
+
+    cls = lift(Trained)
+    assert cls.info.training_data[0] == "coco2014:train" and cls.info.training_categories == ("dog",)
+    own = cls(weights=weights).info
+    assert own.training_data == ("sa-v:train", "sa-1b:train") and own.training_categories == ()
+    assert own.name == "bright+sam2"
 
 
 @pytest.mark.parametrize(
