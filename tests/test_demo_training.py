@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,6 +23,7 @@ from dcsam.train_sam2 import ClipExamples, DemoSam2Task, sample_loss
 from dcsam.trainable import TrainableDCSAM
 from icvos import Support
 from icvos.build.demo_world.episodes import TrainingWorld
+from icvos.errors import UsageError
 from icvos.foundation.pixels import to_float
 from icvos.training.distribute import World
 from icvos.training.loop import Trainer
@@ -224,6 +228,35 @@ def test_going_on_starts_from_the_earlier_weights_on_other_scenes(tmp_path: Path
         other = task.train_examples().get(0, 0)
         name = "images" if stage == "backbone" else "frames"
         assert not np.array_equal(example[name][:1], other[name][:1])
+
+
+@pytest.mark.parametrize("status", [0, 3])
+def test_the_backbone_learns_beside_the_others_on_a_core_of_its_own(
+    status: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[str, int]] = []
+    given: list[float] = []
+
+    def beside(values: Any, minutes: float) -> subprocess.Popen[bytes]:
+        given.append(minutes)
+        return subprocess.Popen([sys.executable, "-c", f"raise SystemExit({status})"])
+
+    before = torch.get_num_threads()
+    monkeypatch.setattr(demo_weights, "_one_stage", lambda stage, *_: seen.append((stage, torch.get_num_threads())))
+    monkeypatch.setattr(demo_weights, "_backbone_beside", beside)
+    monkeypatch.setattr(sys, "argv", ["x", "--out", str(tmp_path), "--device", "cpu"])
+    torch.set_num_threads(2)
+    try:
+        if status:
+            with pytest.raises(UsageError, match="training the backbone failed"):
+                demo_weights.main()
+        else:
+            demo_weights.main()
+    finally:
+        torch.set_num_threads(before)
+    alone, together = ["sam2-stills", "sam2", "memory"], ["image", "tubes"]
+    assert seen == [(stage, 1) for stage in alone] + [(stage, 2) for stage in together if not status]
+    assert given == [demo_weights.STAGES["backbone"]]
 
 
 # ---- what is shipped ------------------------------------------------------------------------------------------------
