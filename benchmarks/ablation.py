@@ -76,8 +76,9 @@ def one(name: str, seed: int, values: argparse.Namespace) -> dict[str, Any]:
     if tubes:
         (folder / "demo_dcsam_image.safetensors").unlink(missing_ok=True)
         (folder / "demo_dcsam_image.safetensors").symlink_to(best.resolve())
+        changes = {**changes, "frames": 5}
         if name != "drawn clips":
-            changes = {**changes, "data": "mask-tubes", "root": values.raw / "coco", "split": "train2014"}
+            changes |= {"data": "mask-tubes", "root": values.raw / "coco", "split": "train2014"}
         spent += train("tubes", folder, folder / "tubes", values.tubes, 2, 4e-4, seed, **changes)
         best = folder / "tubes" / "last.safetensors"
     result = icvos.evaluate(
