@@ -98,8 +98,8 @@ def stage_task(
         losses = {"coarse_weight": 0.3, "attention_weight": 0.3}
         return DCSamTask(weights=encoders, stage="image", **{**common, **sizes, **losses, **changes})
     before_tubes = {"sam2": files["memory"], "dcsam": files["image"]}
-    losses = {"coarse_weight": 0.2, "attention_weight": 0.1}
-    return DCSamTask(weights=before_tubes, stage="tube-finetune", frames=8, **{**common, **losses, **changes})
+    losses = {"frames": 8, "coarse_weight": 0.2, "attention_weight": 0.1}
+    return DCSamTask(weights=before_tubes, stage="tube-finetune", **{**common, **losses, **changes})
 
 
 def _steps(
