@@ -50,7 +50,7 @@ FILES = {
 #: Examples of a step on a GPU and on the CPU, and the learning rate.
 BATCHES = {
     "sam2-stills": (64, 16, 1e-3), "sam2": (96, 4, 1e-3), "memory": (48, 4, 4e-4), "backbone": (24, 4, 1.2e-3),
-    "image": (48, 3, 1.2e-3), "tubes": (40, 3, 1e-4),
+    "image": (48, 3, 1.2e-3), "tubes": (40, 4, 1e-4),
 }  # fmt: skip
 #: Stages whose steps are one CUDA graph on a GPU.
 GRAPHED = ("sam2-stills", "backbone")
@@ -98,7 +98,7 @@ def stage_task(
         losses = {"coarse_weight": 0.3, "attention_weight": 0.3}
         return DCSamTask(weights=encoders, stage="image", **{**common, **sizes, **losses, **changes})
     before_tubes = {"sam2": files["memory"], "dcsam": files["image"]}
-    losses = {"frames": 8, "coarse_weight": 0.2, "attention_weight": 0.1}
+    losses = {"frames": 5, "coarse_weight": 0.2, "attention_weight": 0.1}
     return DCSamTask(weights=before_tubes, stage="tube-finetune", **{**common, **losses, **changes})
 
 

@@ -24,7 +24,7 @@ __all__ = ["DrawnPool", "draw_pool"]
 
 WORLD_IMAGES = 4
 CLIP_FRAMES = 4
-EPISODE_FRAMES = 8
+EPISODE_FRAMES = 5
 #: Scenes that one process draws before it writes them.
 CHUNK = 64
 
