@@ -3,10 +3,10 @@
     python -m dcsam.demo_weights --out FOLDER [--stages backbone image] [--minutes 25 25] [--start FOLDER] [--install]
 
 Stages: a promptable SAM 2 on stills, then on clips with its memory, then its memory alone on longer clips; a backbone
-that tells families of shapes apart; DC-SAM on pairs of images, SAM 2's mask decoder with it; then on clips. The steps
-of each are what its minutes hold, by the speed of its first steps. A stage that is done is not done again; one that was
-stopped goes on where it was. ``--install`` puts the two files that are shipped, and their record, into
-dcsam/weights.
+that tells families of shapes apart; DC-SAM on pairs of images, SAM 2's mask decoder with it; then on clips, the mean of
+the weights before and after which is what is kept. The steps of each are what its minutes hold, by the speed of its
+first steps. A stage that is done is not done again; one that was stopped goes on where it was. ``--install`` puts the
+two files that are shipped, and their record, into dcsam/weights.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from dcsam.train_sam2 import DemoSam2Task
 from icvos.build.demo_world.version import drawing_hash, generator_version
 from icvos.errors import UsageError, one_line
 from icvos.files import atomic_write, write_json
-from icvos.foundation.weights import halve_file
+from icvos.foundation.weights import average_files, halve_file
 from icvos.training.distribute import World
 from icvos.training.loop import Trainer
 from icvos.training.task import Settings, TrainingTask
@@ -168,12 +168,17 @@ def train_stage(
 
     final = replace(settings, max_steps=steps)
     summary = Trainer(task, final, world, folder, say=lambda line: print(line, flush=True), progress=show).fit()
-    halve_file(folder / "last.safetensors", out / f"{FILES[stage]}.safetensors")
+    place = out / f"{FILES[stage]}.safetensors"
+    halve_file(folder / "last.safetensors", place)
+    if stage == "tubes":
+        # Clips teach to go on with a thing, and unteach that nothing may be there: the mean keeps both.
+        average_files(out / f"{FILES['image']}.safetensors", place, place)
     return {
         "steps": summary["steps"], "batch": settings.batch, "lr": settings.lr, "precision": settings.precision,
         "minutes": round((time.perf_counter() - begin) / 60, 2), "validation_mIoU": summary["best_mIoU"],
         "device": torch.cuda.get_device_name() if device.startswith("cuda") else platform.processor() or "cpu",
         "torch": torch.__version__, "pool": pool_size, "describe": {**task.describe(), "weights": None},
+        **({"averaged_with": "image"} if stage == "tubes" else {}),
     }  # fmt: skip
 
 

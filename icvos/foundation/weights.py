@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = [
     "CHECKPOINTS",
     "Checkpoint",
+    "average_files",
     "checkpoint",
     "find_checkpoint",
     "halve_file",
@@ -306,6 +307,23 @@ def strip_prefix(state: Mapping[str, Tensor], prefix: str = "module.") -> dict[s
     if state and all(key.startswith(prefix) for key in state):
         return {key[len(prefix) :]: value for key, value in state.items()}
     return dict(state)
+
+
+def average_files(first: Path, second: Path, target: Path) -> None:
+    """Write the mean of two safetensors files with the same tensors, at the precision and with the metadata of the
+    second: weights before and after fine-tuning (arXiv 2109.01903).
+
+    Raises:
+        WeightsError: Their tensors do not have the same names and shapes.
+    """
+    before, after = load_state(first), load_state(second)
+    if {k: v.shape for k, v in before.items()} != {k: v.shape for k, v in after.items()}:
+        raise WeightsError(f"not the tensors of {second}", where=first, fix="give two files of one model")
+    mean = {
+        name: ((before[name].float() + value.float()) / 2).to(value.dtype) if value.is_floating_point() else value
+        for name, value in after.items()
+    }  # fmt: skip
+    save_state(target, mean, metadata=load_metadata(second))
 
 
 def halve_file(source: Path, target: Path) -> None:
