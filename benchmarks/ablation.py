@@ -102,7 +102,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--images", type=int, default=100, help="Steps on pairs.")
     parser.add_argument("--tubes", type=int, default=30, help="Steps on mask tubes or clips.")
-    parser.add_argument("--more", type=int, default=50, help="Steps on pairs instead, without tubes.")
+    parser.add_argument("--more", type=int, default=20, help="Steps on pairs instead, without tubes.")
     parser.add_argument("--episodes", type=int)
     parser.add_argument("--only", nargs="+", choices=list(CONFIGURATIONS), default=list(CONFIGURATIONS))
     values = parser.parse_args()

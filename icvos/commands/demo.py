@@ -7,8 +7,11 @@ import time
 
 import click
 
-# Methods on the demo world, from the floors up, that take a minute or two at most; those without weights are left out.
-MODELS = ("empty", "full", "support-mask", "histogram", "sam2-memory", "prototype+sam2", "dcsam")
+# Methods on the demo world, from the floors up; those whose weights or packages are not here are left out.
+MODELS = (
+    "empty", "full", "support-mask", "histogram", "histogram+sam2", "sam2-memory", "persam+sam2", "persam-f+sam2",
+    "vrp-sam+sam2", "prototype+sam2", "pfenet+sam2", "dcsam",
+)  # fmt: skip
 
 
 @click.command()
