@@ -142,7 +142,9 @@ class Engine:
         batch = 1 if self.device.type == "cpu" and self.segmenter.image_size >= 512 else None
         with torch.no_grad(), self.autocast():
             sam = self.segmenter.encode(self.to_sam(values), batch=batch)
-            return Encoded(self.model.extract(values, top=top), sam, self._places())
+            blocks = values.split(batch or len(values))
+            features = BackboneFeatures.join([self.model.extract(block, top=top) for block in blocks])
+            return Encoded(features, sam, self._places())
 
     def _places(self) -> Tensor | None:
         """Return SAM's code of places, for the models whose prompts carry it."""

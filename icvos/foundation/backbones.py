@@ -45,6 +45,17 @@ class BackboneFeatures:
     def __len__(self) -> int:
         return len(self.deep)
 
+    @classmethod
+    def join(cls, parts: Sequence[BackboneFeatures]) -> BackboneFeatures:
+        """Return the features of several batches as one; all have top maps, or none has."""
+        if len(parts) == 1:
+            return parts[0]
+        tops = [part.top for part in parts if part.top is not None]
+        return cls(
+            torch.cat([part.middle for part in parts]), torch.cat([part.deep for part in parts]),
+            torch.cat(tops) if tops else None,
+        )  # fmt: skip
+
     def map(self, function: Callable[[Tensor], Tensor]) -> BackboneFeatures:
         """Return the features with ``function`` applied to each map (indexing, expanding, moving)."""
         return BackboneFeatures(
