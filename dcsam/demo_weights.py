@@ -32,7 +32,7 @@ from dcsam.train_backbone import BackboneTask
 from dcsam.train_sam2 import DemoSam2Task
 from icvos.build.demo_world.version import drawing_hash, generator_version
 from icvos.errors import UsageError, one_line
-from icvos.files import atomic_write, write_json
+from icvos.files import atomic_write, read_json, write_json
 from icvos.foundation.weights import average_files, halve_file
 from icvos.training.distribute import World
 from icvos.training.loop import Trainer
@@ -152,7 +152,7 @@ def train_stage(
     if pool_size and stage != "memory":  # whose clips are longer than a pool's
         # On a GPU drawing would be waited for.
         kind = POOLS.get(stage, "worlds")
-        pool = draw_pool(out, kind, pool_size, side=192, seed=1, workers=max(workers, 1))
+        pool = draw_pool(out, kind, pool_size, side=192, seed=1 if start is None else 2, workers=max(workers, 1))
     steps = _steps(stage, out, minutes - (time.perf_counter() - begin) / 60, settings, world, pool, start)
     task = stage_task(stage, out, steps * settings.batch, pool=pool, start=start)
     folder = out / f"{stage}.run"
@@ -231,12 +231,13 @@ def _one_stage(stage: str, minutes: float, pool: int, values: argparse.Namespace
     if path.is_file() and (values.out / f"{FILES[stage]}.safetensors").is_file():
         print(f"{stage}: done before", flush=True)
         return
+    before = values.start / f"{stage}.json" if values.start is not None else None
+    earlier = read_json(before) if before is not None and before.is_file() else None
     record = train_stage(
         stage, values.out, minutes, values.device, values.workers, pool_size=pool, start=values.start
     )  # fmt: skip
-    earlier = values.start / f"{stage}.json" if values.start is not None else None
-    if earlier is not None and earlier.is_file():
-        record["earlier"] = json.loads(earlier.read_text())
+    if earlier is not None:
+        record["earlier"] = earlier
     write_json(path, {"stage": stage, "drawing": drawing_hash(), "generator": generator_version(), **record})
 
 
@@ -260,7 +261,7 @@ def install(out: Path, target: Path) -> None:
     for name in names:
         with atomic_write(target / f"{name}.safetensors") as stream:
             stream.write((out / f"{name}.safetensors").read_bytes())
-    stages = [json.loads((out / f"{stage}.json").read_text()) for stage in STAGES if (out / f"{stage}.json").is_file()]
+    stages = [read_json(out / f"{stage}.json") for stage in STAGES if (out / f"{stage}.json").is_file()]
     files = {path.name: path.stat().st_size for path in sorted(target.glob("*.safetensors"))}
     write_json(target / "training.json", {"schema": "icvos-demo-weights/1", "bytes": files, "stages": stages})
 
