@@ -110,7 +110,7 @@ class Lifted(VideoModel):
                 (place, mask) for place in (waiting if index == 0 or self.wait or self.every else ())
                 if (mask := self._prompt(fitted[place], frame)) is not None
             ]  # fmt: skip
-            waiting = [place for place in waiting if place not in [started for started, _ in starts]]
+            waiting = [place for place in waiting if place not in dict(starts)]
             if starts or tracks:
                 (features,) = self.tracker.encode([frame])
                 for track in tracks:
@@ -119,7 +119,8 @@ class Lifted(VideoModel):
                     mask = self._prompt(fitted[track.places[0]], frame) if again else None
                     track.step(self.tracker, features, mask, masks, video.size)
                 # What starts on the same frame and is never prompted again is tracked as one batch.
-                for group in [[start] for start in starts] if self.every else [starts] if starts else []:
+                size = 1 if self.every else max(len(starts), 1)
+                for group in (starts[first : first + size] for first in range(0, len(starts), size)):
                     begun = _Track([place for place, _ in group], self.tracker.start(num_frames=len(video) - index))
                     begun.step(self.tracker, features, torch.cat([mask for _, mask in group]), masks, video.size)
                     tracks.append(begun)
