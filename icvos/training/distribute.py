@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 import torch.distributed as dist
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 
-from icvos.errors import UsageError
+from icvos.errors import IcvosError, UsageError
 
 __all__ = ["World", "open_world"]
 
@@ -23,6 +26,7 @@ class World:
     rank: int
     size: int
     device: torch.device
+    _parallel: list[DistributedDataParallel] = field(default_factory=list, compare=False, repr=False)
 
     @property
     def main(self) -> bool:
@@ -50,6 +54,25 @@ class World:
         if self.size > 1:
             dist.barrier()
 
+    def parallel(self, module: nn.Module) -> nn.Module:
+        """Return the module with gradients averaged over the ranks; alone, the module itself."""
+        if self.size == 1:
+            return module
+        devices = [self.device.index] if self.device.type == "cuda" else None
+        self._parallel.append(DistributedDataParallel(module, device_ids=devices))
+        return self._parallel[-1]
+
+    def leave(self) -> None:
+        """Let go of everything that holds the process group, so that it ends with the world and not with Python.
+
+        A group that outlives the interpreter has threads that release tensors without one: now and then the process
+        then dies at its end (SIGABRT), its work done.
+        """
+        while self._parallel:
+            parallel = self._parallel.pop()
+            for holder in ("logger", "reducer", "process_group"):
+                setattr(parallel, holder, None)
+
 
 @contextmanager
 def open_world(device: str) -> Iterator[World]:
@@ -74,10 +97,18 @@ def open_world(device: str) -> Iterator[World]:
             )
         place = torch.device("cuda", local)
         torch.cuda.set_device(place)
+    world = World(rank, size, place)
     if size > 1:
+        # Imported first: its functions' defaults are the group that there is at its import, and would hold it for ever.
+        importlib.import_module("torch.distributed.nn")
         dist.init_process_group("nccl" if place.type == "cuda" else "gloo")
     try:
-        yield World(rank, size, place)
+        yield world
+        world.leave()
+    except IcvosError:
+        # Raised between collectives. Amid one (any other error) the group would wait for ranks that do not come.
+        world.leave()
+        raise
     finally:
         if size > 1 and dist.is_initialized():
             dist.destroy_process_group()

@@ -118,11 +118,7 @@ class Trainer:
             # A graph reads the rate where it lies.
             group["capturable"], group["lr"] = True, torch.tensor(group["lr"], device=world.device)
         self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimiser, self._rate)
-        module: nn.Module = _LossOf(task, self.model)
-        if world.size > 1:
-            devices = [world.device.index] if world.device.type == "cuda" else None
-            module = DistributedDataParallel(module, device_ids=devices)
-        self.module = module
+        self.module = world.parallel(_LossOf(task, self.model))
         self.graphed = GraphedStep(self._compute, self.optimiser, self.parameters, settings.clip) if graphs else None
         self.step = 0
         self.best: float | None = None
