@@ -69,7 +69,8 @@ class Frames:
 def build(sam: str, device: str, precision: str, size: int, ahead: int, *, plain: bool = False) -> Engine:
     """Return an engine with generated weights; the score head says that the thing is there.
 
-    ``plain`` leaves the backbone as published: norms apart, the whole top layer for each side of the mask.
+    ``plain`` leaves both encoders as published: the backbone's norms apart and its whole top layer for each side of the
+    mask, SAM 2's as the package runs it.
     """
     torch.manual_seed(0)
     segmenter = build_sam2(sam)
@@ -79,6 +80,7 @@ def build(sam: str, device: str, precision: str, size: int, ahead: int, *, plain
     for module in (segmenter, model):
         module.requires_grad_(False).to(device).eval()
     if plain:
+        segmenter.in_pieces = False
         model.tops = lambda maps, masks: [model.top(maps, mask) for mask in masks]  # type: ignore[method-assign]
     else:
         model.fold_backbone()

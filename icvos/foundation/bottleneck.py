@@ -40,7 +40,7 @@ class Bottleneck(nn.Module):
         kept = x if self.downsample is None else self.downsample(x)
         x = self.relu(self.bn1(self.conv1(x)))
         x = self.relu(self.bn2(self.conv2(x)))
-        return self.relu(self.bn3(self.conv3(x)) + kept)
+        return self.relu(self.bn3(self.conv3(x)).add_(kept))
 
 
 def all_bottlenecks(layer: nn.Module) -> TypeGuard[nn.Sequential]:
@@ -82,7 +82,7 @@ def masked_bottlenecks(layer: nn.Sequential, maps: Tensor, masks: Sequence[Tenso
                     x = _step(block, x, before, after, maps.shape[-2:])
                 _cut(whole, levels[-1]).copy_(x)
             found.append(whole)
-    return [torch.cat(found) for found in results]
+    return [torch.cat(found) if len(found) > 1 else found[0] for found in results]
 
 
 class _Shared:
@@ -106,7 +106,7 @@ class _Shared:
         top, _, left, _ = self.box
         inside = (box[0] - top, box[1] - top, box[2] - left, box[3] - left)
         values = _cut(values, inside) * _cut(mask, box)
-        return values if conv is None or conv.bias is None else values + conv.bias[:, None, None]
+        return values if conv is None or conv.bias is None else values.add_(conv.bias[:, None, None])
 
 
 def _step(block: Bottleneck, x: Tensor, before: Box, after: Box, grid: torch.Size) -> Tensor:
@@ -128,7 +128,7 @@ def _finish(block: Bottleneck, x: Tensor, kept: Tensor, before: Box, after: Box,
     if any(sides):
         x = F.pad(x, sides)
     x = F.conv2d(x, block.conv2.weight, block.conv2.bias, dilation=block.conv2.dilation)
-    return block.relu(block.bn3(block.conv3(block.relu(block.bn2(x)))) + kept)
+    return block.relu(block.bn3(block.conv3(block.relu(block.bn2(x)))).add_(kept))
 
 
 def _boxes(mask: Tensor, reaches: Sequence[int]) -> list[Box]:

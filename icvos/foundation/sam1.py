@@ -14,7 +14,9 @@ from torch import Tensor, nn
 from icvos.errors import UsageError, WeightsError, did_you_mean
 from icvos.foundation.construct import load_into, on_meta, require
 from icvos.foundation.guidance import guided
+from icvos.foundation.pieces import fits_pieces
 from icvos.foundation.segmenter import Decoded, Guidance, ImageFeatures, PromptableSegmenter
+from icvos.foundation.vit_cpu import vit_in_pieces
 
 __all__ = ["SAM1", "Sam1", "Sam1Config", "build_sam1", "load_sam1", "recognise_sam1", "save_sam1"]
 
@@ -85,7 +87,9 @@ class Sam1(PromptableSegmenter):
         return list(self.model.image_encoder.blocks)
 
     def encode_batch(self, images: Tensor) -> ImageFeatures:
-        return ImageFeatures(self.model.image_encoder(images))
+        encoder = self.model.image_encoder
+        pieces = self.in_pieces and fits_pieces(images, encoder.blocks)
+        return ImageFeatures(vit_in_pieces(encoder, images) if pieces else encoder(images))
 
     def embed(
         self, points: tuple[Tensor, Tensor] | None, boxes: Tensor | None, masks: Tensor | None

@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from icvos.errors import UsageError, WeightsError, did_you_mean
 from icvos.foundation.construct import load_into, on_meta
 from icvos.foundation.guidance import guided
+from icvos.foundation.hiera_cpu import hiera_in_pieces
+from icvos.foundation.pieces import fits_pieces
 from icvos.foundation.sam2_config import SAM2, Sam2Config, build_model, recognise_sam2
 from icvos.foundation.segmenter import Decoded, Guidance, ImageFeatures, PromptableSegmenter
 
@@ -43,8 +45,10 @@ class Sam2(PromptableSegmenter):
         return list(self.model.image_encoder.trunk.blocks)
 
     def encode_batch(self, images: Tensor) -> ImageFeatures:
-        out = self.model.forward_image(images)
-        *high_res, raw = out["backbone_fpn"]
+        if self.in_pieces and fits_pieces(images, self.encoder_blocks()):
+            *high_res, raw = hiera_in_pieces(self.model, images)
+        else:
+            *high_res, raw = self.model.forward_image(images)["backbone_fpn"]
         # The image predictor adds it because video training saw it on every frame without memory.
         return ImageFeatures(raw + self.model.no_mem_embed.reshape(1, -1, 1, 1), tuple(high_res), raw)
 

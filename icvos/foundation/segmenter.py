@@ -174,6 +174,8 @@ class PromptableSegmenter(nn.Module, ABC):
     #: How the package's own predictor brings an image to the square: padded (SAM 1) or squashed (SAM 2).
     pads: bool
     resample: Resample
+    #: On the CPU the encoder works in pieces; False leaves it to the package's own code.
+    in_pieces = True
     #: Value of a white pixel as the package normalises it, so that even the rounding is the same.
     white: float
 

@@ -1,0 +1,65 @@
+"""SAM's image encoders on the CPU: in pieces, as icvos runs them, against the packages' own, in turn in one run.
+
+python benchmarks/encoders.py                 # SAM 1 vit_b, SAM 2.1 tiny and base+, generated weights
+python benchmarks/encoders.py vit_h sam2.1_hiera_large --rounds 1
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import time
+from statistics import median
+
+import torch
+
+from icvos.foundation.sam1 import SAM1, build_sam1
+from icvos.foundation.sam2_image import build_sam2
+from icvos.foundation.segmenter import PromptableSegmenter
+
+
+def build(name: str) -> PromptableSegmenter:
+    """Return a SAM with generated weights; those that start at zero are drawn, so that a mistake would show."""
+    torch.manual_seed(0)
+    sam = build_sam1(name) if name in SAM1 else build_sam2(name)
+    with torch.no_grad():
+        for key, parameter in sam.named_parameters():
+            if "rel_pos" in key or "pos_embed" in key:
+                parameter.normal_(std=0.05)
+    return sam.requires_grad_(False)
+
+
+def compare(name: str, rounds: int) -> None:
+    """Time both ways in turn on one image; print medians, their ratio, and how far the embeddings are apart."""
+    sam = build(name)
+    image = torch.randn(1, 3, sam.image_size, sam.image_size)
+    took: dict[bool, list[float]] = {False: [], True: []}
+    found = {}
+    with torch.no_grad():
+        for _ in range(rounds + 1):
+            for way in took:
+                sam.in_pieces = way
+                begin = time.perf_counter()
+                found[way] = sam.encode(image).embedding
+                took[way].append(time.perf_counter() - begin)
+    # The first round warms up.
+    package, ours = (median(values[1:]) for values in took.values())
+    apart = float((found[True] - found[False]).abs().max() / found[False].abs().max())
+    print(f"{name:24} package {package:7.2f} s, in pieces {ours:7.2f} s, {package / ours:5.2f} times; "
+          f"embeddings apart by {apart:.1e} of the greatest value", flush=True)  # fmt: skip
+
+
+def main() -> None:
+    """Run and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", default=["vit_b", "sam2.1_hiera_tiny", "sam2.1_hiera_base_plus"])
+    parser.add_argument("--rounds", type=int, default=3)
+    values = parser.parse_args()
+    print(f"CPU, {torch.get_num_threads()} threads, torch {torch.__version__}")
+    for name in values.names:
+        compare(name, values.rounds)
+    print(f"peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GiB")
+
+
+if __name__ == "__main__":
+    main()
