@@ -189,7 +189,13 @@ def test_merge_on_a_moved_benchmark(bench, red, tmp_path, capsys):
 
 # --------------------------------------------------------------------------------------- stopped from outside
 
-RUN = "import sys; import cli; cli.main(sys.argv[1:])"
+# As from a terminal, even where this suite runs in the background and has inherited an ignored Ctrl-C.
+RUN = """
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
+import cli
+cli.main(sys.argv[1:])
+"""
 
 
 def start(*arguments) -> subprocess.Popen:
