@@ -145,16 +145,16 @@ class HeadTask(TrainingTask):
     def masks(self, model: nn.Module, batch: Mapping[str, Any]) -> Tensor:
         """Return the (B, S, S) bool masks that the model finds."""
 
-    def validate(self, model: nn.Module, batches: Iterable[Mapping[str, Any]]) -> dict[str, float]:
+    def validate(self, model: nn.Module, batches: Iterable[Mapping[str, Any]]) -> dict[str, list[float]]:
         """Return the mean IoU over pairs, and over those whose query shows the thing."""
         every: list[float] = []
         seen: list[float] = []
         for batch in batches:
             known, truth = batch["truth"] != 255, batch["truth"] == 1
-            values = iou(self.masks(model, batch) & known, truth)
+            values = 100 * iou(self.masks(model, batch) & known, truth)
             every += values.tolist()
             seen += values[truth.flatten(1).any(dim=1)].tolist()
-        return {"mIoU": 100 * float(np.mean(every)), "visible_IoU": 100 * float(np.mean(seen)) if seen else 0.0}
+        return {"mIoU": every, "visible_IoU": seen}
 
     # ------------------------------------------------------------------------------------------------------ records
 

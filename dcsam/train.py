@@ -334,18 +334,18 @@ class DCSamTask(TrainingTask):
             rest,
         )
 
-    def validate(self, model: nn.Module, batches: Iterable[Mapping[str, Any]]) -> dict[str, float]:
+    def validate(self, model: nn.Module, batches: Iterable[Mapping[str, Any]]) -> dict[str, list[float]]:
         assert isinstance(model, TrainableDCSAM)
         ious: list[float] = []
         found: list[float] = []
         for batch in map(_asked, batches):
             logits, _, _ = self._forward(model, batch)
             truth = batch["masks"][:, : logits.shape[1]].bool()
-            values = iou((logits > 0).flatten(0, 1), truth.flatten(0, 1)).tolist()
+            values = (100 * iou((logits > 0).flatten(0, 1), truth.flatten(0, 1))).tolist()
             there = truth.flatten(0, 1).flatten(1).any(dim=1).tolist()
             ious += values
             found += [value for value, visible in zip(values, there) if visible]
-        return {"mIoU": 100 * float(np.mean(ious)), "visible_IoU": 100 * float(np.mean(found)) if found else 0.0}
+        return {"mIoU": ious, "visible_IoU": found}
 
     # ------------------------------------------------------------------------------------------------------ records
 

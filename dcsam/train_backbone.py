@@ -10,7 +10,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -147,7 +146,7 @@ class BackboneTask(TrainingTask):
         # The instances among themselves too: both sides of these come the same way, and are easier to bring together.
         return 0.5 * (first + _contrastive(instances, whose, family, there, instances, whose, family, there))
 
-    def validate(self, model: nn.Module, batches: Iterable[Mapping[str, Any]]) -> dict[str, float]:
+    def validate(self, model: nn.Module, batches: Iterable[Mapping[str, Any]]) -> dict[str, list[float]]:
         assert isinstance(model, _Learner)
         found: list[float] = []
         for batch in batches:
@@ -159,8 +158,8 @@ class BackboneTask(TrainingTask):
             logits = prior_logits(model.backbone.top, support, inside, features.top[pairs[:, 1]])
             masks = F.interpolate(logits, asked.shape[-2:], mode="bilinear")[:, 0] > 0
             there = asked.flatten(1).any(dim=1)
-            found += iou(masks, asked)[there].tolist()
-        return {"mIoU": 100 * float(np.mean(found))}
+            found += (100 * iou(masks, asked)[there]).tolist()
+        return {"mIoU": found}
 
     def describe(self) -> dict[str, Any]:
         return {"backbone": self.backbone, "image_size": self.side, "length": self.length,

@@ -251,7 +251,7 @@ class DemoSam2Task(TrainingTask):
         scalars = {"image_loss": asked.detach(), "mask_loss": masks.detach(), "score_loss": extra.detach()}
         return asked + 2 * masks + extra + idle, scalars
 
-    def validate(self, model: nn.Module, batches: Iterable[Mapping[str, Any]]) -> dict[str, float]:
+    def validate(self, model: nn.Module, batches: Iterable[Mapping[str, Any]]) -> dict[str, list[float]]:
         assert isinstance(model, _Learner)
         model = model.sam2
         asked: list[float] = []
@@ -260,15 +260,14 @@ class DemoSam2Task(TrainingTask):
             features = model.encode(to_float(batch["frames"]).flatten(0, 1))
             logits, _, truth = self._asked(model, features, batch)
             large = F.interpolate(logits[:, :1].float(), truth.shape[-2:], mode="bilinear", align_corners=False)
-            asked += iou(large[:, 0] > 0, truth).tolist()
+            asked += (100 * iou(large[:, 0] > 0, truth)).tolist()
             if self.frames == 1:
                 continue
             for t, frame in enumerate(self._track(model, batch, features)):
                 masks = batch["masks"][:, t]
                 if t:
-                    rest += iou(frame.masks((masks.shape[-2], masks.shape[-1])), masks).tolist()
-        found = {"prompted_IoU": 100 * float(np.mean(asked))}
-        return {**found, "mIoU": 100 * float(np.mean(rest)) if rest else found["prompted_IoU"]}
+                    rest += (100 * iou(frame.masks((masks.shape[-2], masks.shape[-1])), masks)).tolist()
+        return {"prompted_IoU": asked, "mIoU": asked if self.frames == 1 else rest}
 
     def describe(self) -> dict[str, Any]:
         return {"frames": self.frames, "train": self.train,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -149,3 +150,6 @@ def test_torchrun_with_two_processes_equals_one_with_batch_two(tmp_path: Path) -
     for name, value in one.model.state_dict().items():
         torch.testing.assert_close(two[name], value, atol=1e-6, rtol=0)
     assert (tmp_path / "two" / "curves.png").stat().st_size > 5000
+    # Five validation examples: three on one rank, two on the other, each counts the same.
+    figures = [json.loads((tmp_path / run / "training.json").read_text())["best_mIoU"] for run in ("two", "one")]
+    assert figures[0] == pytest.approx(figures[1], rel=1e-5)

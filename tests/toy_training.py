@@ -71,10 +71,13 @@ class ToyTask(TrainingTask):
         error = model(batch["x"]) - batch["y"]
         return (error**2).mean(), {"error": error.detach().abs().mean()}
 
-    def validate(self, model: nn.Module, batches: Iterable[Mapping[str, Any]]) -> dict[str, float]:
+    def validate(self, model: nn.Module, batches: Iterable[Mapping[str, Any]]) -> dict[str, list[float]]:
         assert not model.training
-        errors = [float((model(b["x"]) - b["y"]).abs().mean()) + float(torch.rand(())) * 0 for b in batches]
-        return {"mIoU": 100 / (1 + float(np.mean(errors)))}
+        values: list[float] = []
+        for batch in batches:
+            torch.rand(())  # a validation that draws must not shift what training draws
+            values += (100 / (1 + (model(batch["x"]) - batch["y"]).abs().flatten())).tolist()
+        return {"mIoU": values}
 
     def describe(self) -> dict[str, Any]:
         return {"length": self.length, "dropout": self.dropout}

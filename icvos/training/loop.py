@@ -330,11 +330,14 @@ class Trainer:
                 yield to_device(batch, self.world.device)
 
         with torch.no_grad(), self._autocast():
-            figures = self.task.validate(self.model, moved())
+            mine = self.task.validate(self.model, moved())
         # Validation must not shift what training draws next.
         restore_generators(generators, self.world.device)
-        shares = self.world.gather(figures)
-        figures = {name: sum(share[name] for share in shares) / len(shares) for name in shares[0]}
+        values: dict[str, list[float]] = {}
+        for share in self.world.gather(mine):
+            for name, part in share.items():
+                values.setdefault(name, []).extend(part)
+        figures = {name: sum(every) / len(every) for name, every in values.items() if every}
         score = figures.get("mIoU")
         if score is not None and (self.best is None or score > self.best):
             self.best = score

@@ -93,8 +93,11 @@ class TrainingTask(ABC):
     def loss(self, model: torch.nn.Module, batch: Mapping[str, Any]) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """Return the loss (a mean over the batch) and further scalars to log. Gradients flow through the loss only."""
 
-    def validate(self, model: torch.nn.Module, batches: Iterable[Mapping[str, Any]]) -> dict[str, float]:
-        """Return validation figures; ``mIoU`` (percent) selects the best checkpoint. The model is in eval mode."""
+    def validate(self, model: torch.nn.Module, batches: Iterable[Mapping[str, Any]]) -> dict[str, list[float]]:
+        """Return validation figures as what each example adds; the loop takes the mean over the examples of all ranks.
+
+        ``mIoU`` (percent) selects the best checkpoint. The model is in eval mode. A rank may have no batch at all.
+        """
         return {}
 
     def parameter_groups(self, model: torch.nn.Module, settings: Settings) -> list[dict[str, Any]]:
