@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -253,6 +253,19 @@ class Benchmark:
         """Return a support by its category and image name (without suffix)."""
         image, mask, ignore = self._image_and_mask("supports", category, name)
         return Support(image, mask, ignore if ignore.any() else None)
+
+    def check_shots(self, episodes: Sequence[Episode], shots: int) -> None:
+        """Compare the supports to be shown with those that there are.
+
+        Raises:
+            UsageError: No episode has so many.
+        """
+        most = max((len(episode.supports) for episode in episodes), default=0)
+        if episodes and shots > most:
+            raise UsageError(
+                f"{shots} shots, where no episode of '{self.name}' has more than {most} supports",
+                fix=f"give --shots 1 to {most}, or build the benchmark with more supports",
+            )
 
     def supports(self, episode: Episode, shots: int = 1) -> list[Support]:
         """Return the first ``shots`` supports of an episode."""

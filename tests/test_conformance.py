@@ -169,8 +169,26 @@ def test_wrong_model_fails_its_rule(model: type, rule: str) -> None:
     assert findings[rule].mend
 
 
+class Exits(Good):
+    def segment(self, supports, video, *, seed):
+        yield np.zeros(video.size, bool)
+        raise SystemExit(3)
+
+
+@pytest.mark.parametrize("model", [FloatMask, Exits])
+def test_what_breaks_every_mask_is_said_once(model: type) -> None:
+    findings = {finding.rule: finding for finding in check_model(model)}
+    assert [name for name, finding in findings.items() if finding.status == "failed"] == ["masks"]
+    assert findings["sizes"].message == "not to be judged while 'masks' fails"
+
+
+def test_an_exception_is_shown_with_its_line() -> None:
+    message = next(finding.message for finding in check_model(Exits) if finding.rule == "masks")
+    assert message.startswith("it raised SystemExit: 3 (") and "test_conformance.py:" in message
+
+
 def test_good_model_keeps_every_rule() -> None:
-    findings = check_model(Good)
+    findings = list(check_model(Good))
     assert [f.rule for f in findings] == [name for name, _, _ in RULES]
     assert not [f for f in findings if f.status == "failed"]
 

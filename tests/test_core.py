@@ -203,6 +203,13 @@ def test_lock_refuses_a_second_process(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == []
 
 
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs a place where not even root may write")
+def test_a_place_where_nothing_can_be_written_is_named() -> None:
+    says = r"cannot write here .*in /proc/icvos; choose another"
+    with pytest.raises(InputError, match=says), files.lock_folder(Path("/proc/icvos/run")):
+        pass
+
+
 def test_supports_and_infos_are_checked() -> None:
     image = np.zeros((4, 5, 3), np.uint8)
     assert Support(image, np.zeros((4, 5), bool)).size == (4, 5)

@@ -109,6 +109,47 @@ def test_broken_files_and_weights_are_answered(method: Path, tmp_path: Path) -> 
         create("histogram", options={"blur": 4})
 
 
+OWN_INIT = """
+import numpy as np
+from icvos import ModelInfo, VideoModel
+
+class Base(VideoModel):
+    info = ModelInfo(name="own", version="1")
+    def segment(self, supports, video, *, seed):
+        for frame in video:
+            yield np.zeros(frame.shape[:2], bool)
+
+class Options(Base):
+    def __init__(self, threshold: float = 0.5):
+        self.threshold = threshold
+
+class NoSuper(Base):
+    def __init__(self, *, device="cpu", weights=None, threshold: float = 0.5):
+        self.threshold = threshold
+
+class Fails(Base):
+    def __init__(self, threshold: float = 0.5):
+        raise ValueError("threshold is wrong")
+
+class NoSegment(VideoModel):
+    info = ModelInfo(name="abstract", version="1")
+"""
+
+
+def test_a_models_own_init(tmp_path: Path) -> None:
+    """One that takes its options alone is a model; one that fails is answered with its own line."""
+    path = tmp_path / "own.py"
+    path.write_text(OWN_INIT)
+    for name in ("Options", "NoSuper"):
+        model = create(f"{path}:{name}", options={"threshold": 0.25})
+        assert (model.threshold, model.device, model.weights) == (0.25, "cpu", {})  # type: ignore[attr-defined]
+    line = OWN_INIT.splitlines().index('        raise ValueError("threshold is wrong")') + 1
+    with pytest.raises(UsageError, match=rf"cannot be built \(ValueError: threshold is wrong\); in .*own.py:{line};"):
+        create(f"{path}:Fails")
+    with pytest.raises(UsageError, match=r"cannot be built .*abstract method.* in .*own.py"):
+        create(f"{path}:NoSegment")
+
+
 def run(*args: str) -> int:
     with pytest.raises(SystemExit) as stop:
         cli.main(list(args))

@@ -175,6 +175,24 @@ def test_benchmark_numbers_with_workers(tiny_benchmark: Path, tmp_path: Path) ->
     assert (summary["J"], summary["F"]) == pytest.approx(tuple(np.mean(values, axis=0)), abs=1e-9)
 
 
+@pytest.mark.parametrize("workers", (1, 2))
+def test_ground_truth_that_changed_is_not_scored(
+    tiny_benchmark: Path, tmp_path: Path, workers: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Masks written over the ground truth would score 100 under the benchmark's good name."""
+    changed = tmp_path / "changed"
+    shutil.copytree(tiny_benchmark, changed)
+    predictions = predict(tiny_benchmark, tmp_path / "p", lambda m: np.zeros_like(m))
+    path = next(p for p in sorted(changed.glob("videos/*/Annotations/*/*.png")) if read_mask(p).any())
+    write_mask(path, np.zeros_like(read_mask(path)))
+    assert score(predictions, "--benchmark", changed, "--out", tmp_path / "r", "--workers", workers) == 2
+    assert f"file changed since the benchmark was built; in {path}" in capsys.readouterr().err
+    table = changed / "episodes.csv"
+    table.write_text(table.read_text().replace("\n", "\n\n", 1))
+    assert score(predictions, "--benchmark", changed, "--out", tmp_path / "t") == 2
+    assert "episodes.csv" in capsys.readouterr().err
+
+
 def test_paper_takes_masks_of_both_sizes(tiny_benchmark: Path, tmp_path: Path) -> None:
     shifted = predict(tiny_benchmark, tmp_path / "own", lambda mask: np.roll(mask, 2, axis=0))
     large = predict(tiny_benchmark, tmp_path / "512", lambda m: nearest_resize(np.roll(m, 2, axis=0), (512, 512)))

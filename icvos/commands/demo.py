@@ -15,7 +15,7 @@ MODELS = (
 
 
 @click.command()
-@click.option("--workers", default=1, show_default=True, help="Processes that evaluate.")
+@click.option("--workers", default=1, show_default=True, type=click.IntRange(1), help="Processes that evaluate.")
 def command(workers: int) -> None:
     """Build the demo benchmark, run every method whose needs are met here on it, and show the table."""
     from icvos.models.needs import needs_of

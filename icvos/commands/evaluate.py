@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from icvos.commands.options import model_options, parse_weights
+from icvos.commands.options import FiniteRange, model_options, parse_weights
 
 
 def _shard(context: click.Context, parameter: click.Parameter, value: str | None) -> tuple[int, int] | None:
@@ -29,7 +29,7 @@ def _shard(context: click.Context, parameter: click.Parameter, value: str | None
 @click.option("--shots", default=1, show_default=True, type=click.IntRange(1), help="Supports shown of each episode.")
 @click.option("--seed", default=0, show_default=True, help="Of what models draw.")
 @click.option("--workers", default=1, show_default=True, type=click.IntRange(1), help="Processes.")
-@click.option("--timeout", type=click.FloatRange(0, min_open=True), help="Seconds that an episode may take.")
+@click.option("--timeout", type=FiniteRange(0, min_open=True), help="Seconds that an episode may take.")
 @click.option("--shard", callback=_shard, metavar="I/N", help="Only this part of the videos; join with icvos merge.")
 @click.option("--save-masks", is_flag=True, help="Keep the predicted masks in the run's folder.")
 @click.option("--limit-episodes", type=click.IntRange(1), help="Only the first so many; such a run is never ranked.")

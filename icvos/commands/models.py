@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import click
@@ -99,17 +100,18 @@ def check(model: str, settings: tuple[str, ...], weights: tuple[str, ...], devic
 
     options = parse_options(resolve(model), settings)
     files = parse_weights(weights)
-    findings = check_model(
+    failed = 0
+    for finding in check_model(
         lambda: create(model, device=device, weights=files, options=options, demo=True),
         skip=("memory",) if quick else (),
-    )
-    for finding in findings:
+    ):
+        failed += finding.status == "failed"
         colour = {"passed": "green", "failed": "red", "skipped": "yellow"}[finding.status]
         click.echo(f"{click.style(f'{finding.status:8}', fg=colour)}{finding.rule:15}{finding.message}")
         if finding.mend:
             click.echo(f"{'':23}{finding.mend}")
-    failed = sum(finding.status == "failed" for finding in findings)
-    click.echo(f"{model}: {'breaks ' + str(failed) + ' rules' if failed else 'keeps every rule'}")
+    broken = f"breaks {failed} rule{'s' * (failed > 1)}"
+    click.echo(f"{model}: {broken if failed else 'keeps every rule'}")
     if failed:
         raise SystemExit(1)
 
@@ -123,5 +125,5 @@ def new(name: str, into: Path) -> None:
 
     for path in write_skeleton(name, into):
         click.echo(f"wrote {path}")
-    place = into / name
+    place = shlex.quote(str(into / name))
     click.echo(f"next: pip install -e {place} && icvos models check {name} && icvos evaluate --model {name}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -9,7 +10,18 @@ import click
 
 from icvos.errors import UsageError
 
-__all__ = ["model_options", "parse_weights"]
+__all__ = ["FiniteRange", "model_options", "parse_weights"]
+
+
+class FiniteRange(click.FloatRange):
+    """A range of numbers that NaN and infinity are outside of."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Return the number, or say that it is none."""
+        number = float(super().convert(value, param, ctx))
+        if not math.isfinite(number):
+            self.fail(f"{value} is no finite number", param, ctx)
+        return number
 
 
 def model_options(function: Callable[..., Any]) -> Callable[..., Any]:

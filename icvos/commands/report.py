@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from icvos.commands.options import FiniteRange
+
 
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
@@ -15,7 +17,7 @@ import click
 @click.option("--each", default=2, show_default=True, type=click.IntRange(1, 50), help="Of best, median and worst.")
 @click.option("--episode", "only", multiple=True, metavar="ID", help="These episodes instead; repeatable.")
 @click.option("--videos/--no-videos", default=True, help="Overlay videos (webm).")
-@click.option("--fps", default=10.0, show_default=True, type=click.FloatRange(1, 120), help="Of the videos.")
+@click.option("--fps", default=10.0, show_default=True, type=FiniteRange(1, 120), help="Of the videos.")
 def command(
     run: Path, out: Path | None, benchmark: Path | None, masks: Path | None, each: int, only: tuple[str, ...],
     videos: bool, fps: float,

@@ -129,6 +129,7 @@ def _score_benchmark(
     predictions: Path, benchmark: str, name: str, out: Path | None, title: tuple[str, str], shots: int, workers: int
 ) -> None:
     from icvos.evaluation.environment import describe_benchmark, safe_name
+    from icvos.evaluation.integrity import verify_tables
     from icvos.evaluation.predictions import open_predictions
     from icvos.evaluation.protocols import protocol
     from icvos.evaluation.runner import RunOptions, benchmark_result, open_benchmark, select_episodes
@@ -136,7 +137,9 @@ def _score_benchmark(
 
     opened, _ = open_benchmark(benchmark)
     rule = protocol(name or ("native" if opened.kind == "video" else "fss-native"), opened.kind)
+    verify_tables(opened)
     episodes = select_episodes(opened, rule, RunOptions(rule.name))
+    opened.check_shots(episodes, shots)
     resized = check_benchmark_masks(opened, open_predictions(predictions), rule, episodes)
     settings = {"shots": shots, "seed": None, "limit_episodes": None, "limit_frames": None, "shard": None}
     run = _describe(title, predictions, describe_benchmark(opened), rule, resized_masks=resized or None, **settings)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import click
@@ -35,7 +36,7 @@ def pack(run: Path, out: Path | None, masks: bool, predictions: Path | None) -> 
     place = out or run.resolve().with_name(run.resolve().name + ".zip")
     count = write(run, place, masks=masks, predictions=predictions)
     click.echo(f"packed {count} files, {place.stat().st_size / 1e6:.1f} MB: {place}")
-    click.echo(f"next: icvos submit check {place}")
+    click.echo(f"next: icvos submit check {shlex.quote(str(place))}")
 
 
 @command.command()

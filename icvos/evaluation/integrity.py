@@ -12,7 +12,7 @@ from weakref import WeakKeyDictionary
 from icvos.benchmark import Benchmark
 from icvos.errors import BenchmarkError
 
-__all__ = ["manifest_rows", "verify_query", "verify_supports", "verify_tables", "verify_video"]
+__all__ = ["manifest_rows", "verify_masks", "verify_query", "verify_supports", "verify_tables", "verify_video"]
 
 TABLES = ("benchmark.json", "episodes.csv", "frames.csv", "pairs.csv", "videos.csv")
 # What was compared already, for each opened benchmark: its files are read once more at most.
@@ -109,6 +109,15 @@ def verify_video(benchmark: Benchmark, video: str, category: int, frames: int) -
         BenchmarkError: One changed, or is not in the manifest.
     """
     _verify(benchmark, f"videos/{video}/JPEGImages/", frames)
+    verify_masks(benchmark, video, category, frames)
+
+
+def verify_masks(benchmark: Benchmark, video: str, category: int, frames: int) -> None:
+    """Compare a category's masks on a video's first ``frames`` frames.
+
+    Raises:
+        BenchmarkError: One changed, or is not in the manifest.
+    """
     _verify(benchmark, f"videos/{video}/Annotations/{category}/", frames)
 
 

@@ -179,6 +179,8 @@ def _prepare(
     verify_tables(benchmark)
     rule = _protocol_of(benchmark, options)
     episodes = select_episodes(benchmark, rule, options)
+    if options.oracle is None:
+        benchmark.check_shots(episodes, options.shots)
     described = describe_model(model, settings)
     shard = None if options.shard is None else f"{options.shard[0]}/{options.shard[1]}"
     oracle = oracle_key(options.oracle, model, benchmark)

@@ -17,6 +17,7 @@ import numpy as np
 
 from icvos.benchmark import Benchmark, Episode, load_benchmark
 from icvos.errors import ModelError, PredictionError
+from icvos.evaluation.integrity import verify_masks, verify_query
 from icvos.evaluation.predictions import Predictions, open_predictions
 from icvos.evaluation.protocols import Protocol, nearest_resize
 from icvos.files import listing, read_mask
@@ -258,7 +259,9 @@ def score_episodes(
     for category in sorted({episode.category for episode in episodes}):
         mine = [episode for episode in episodes if episode.category == category]
         scores = [VideoScore() for _ in mine]
-        for index in range(_episode_frames(benchmark, mine[0], rule)):
+        frames = _episode_frames(benchmark, mine[0], rule)
+        verify_masks(benchmark, mine[0].video, category, frames)
+        for index in range(frames):
             # The ground truth is read once for all draws.
             truth = benchmark.annotation(mine[0].video, category, index)
             shape = truth.shape
@@ -284,6 +287,7 @@ def score_episodes(
 
 
 def _score_image(benchmark: Benchmark, predictions: Predictions, rule: Protocol, episode: Episode) -> Record:
+    verify_query(benchmark, episode.category, episode.video)
     _, truth, ignore = benchmark.query(episode)
     place = predictions.place(episode.id, "00000")
     mask = _binary(predictions.load(episode.id, "00000"), place)

@@ -103,7 +103,10 @@ def _members(archive: zipfile.ZipFile, file: Path) -> Iterator[zipfile.ZipInfo]:
         shown = name[:80].encode("unicode_escape").decode()
         if name.startswith(("/", "\\")) or ".." in re.split(r"[/\\]", name) or re.match(r"[A-Za-z]:", name):
             _refuse(f"the path '{shown}' escapes", file)
-        if stat.S_IFMT(member.external_attr >> 16) not in (0, stat.S_IFREG):
+        kind = stat.S_IFMT(member.external_attr >> 16)
+        if name.endswith("/") and kind in (0, stat.S_IFDIR) and not member.file_size:
+            continue  # a folder's own entry, as zip -r writes it
+        if kind not in (0, stat.S_IFREG):
             _refuse(f"'{shown}' is a link or no plain file", file)
         form = FORM.fullmatch(name)
         if form is None:

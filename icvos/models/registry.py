@@ -6,7 +6,9 @@ import hashlib
 import importlib
 import importlib.util
 import inspect
+import math
 import sys
+import traceback
 import types
 import typing
 from collections.abc import Iterable, Mapping
@@ -19,7 +21,9 @@ from icvos.models.interface import ImageModel, Model, VideoModel
 from icvos.models.lifting import FrameByFrame
 from icvos.types import ModelInfo
 
-__all__ = ["as_video_model", "create", "names", "option_types", "parse_options", "resolve", "source_sha256"]
+__all__ = [
+    "as_video_model", "create", "names", "option_types", "parse_options", "resolve", "source_line", "source_sha256",
+]  # fmt: skip
 
 GROUP = "icvos.models"
 LIFT_GROUP = "icvos.lifts"
@@ -204,11 +208,14 @@ def _convert(text: str, kind: Any, key: str) -> Any:
         raise UsageError(f"option {key} is '{text}'", expected="true or false")
     if kind in (int, float):
         try:
-            return kind(text)
-        except ValueError:
+            value = kind(text)
+        except (ValueError, OverflowError):
             raise UsageError(
                 f"option {key} is '{text}'", expected="a whole number" if kind is int else "a number"
             ) from None
+        if not math.isfinite(value):
+            raise UsageError(f"option {key} is '{text}'", expected="a finite number")
+        return value
     return Path(text) if kind is Path else text
 
 
@@ -256,10 +263,44 @@ def create(
     for key in options or {}:
         if key not in known:
             raise UsageError(f"model '{cls.info.name}' has no option '{key}'", fix=did_you_mean(key, known))
+    asked = _asked(cls)
+    fixed: dict[str, Any] = {"device": device, "weights": given}
+    fixed = {name: value for name, value in fixed.items() if name in asked}
     try:
-        return cls(device=device, weights=given, **(options or {}))
+        model = cls(**fixed, **(options or {}))
     except ModuleNotFoundError as error:
         raise MissingExtraError(str(error.name), cls.info.extra or "all", f"model '{cls.info.name}'") from None
+    except IcvosError:
+        raise
+    except Exception as error:
+        raise UsageError(
+            f"model '{cls.info.name}' cannot be built ({type(error).__name__}: {error})", where=source_line(cls, error),
+            fix="--debug shows the whole way there",
+        ) from error  # fmt: skip
+    # An __init__ that takes its options alone, and calls no super().__init__(), is a plain way to write a model.
+    for name, value in (("device", device), ("weights", given)):
+        if not hasattr(model, name):
+            setattr(model, name, value)
+    return model
+
+
+def _asked(cls: type) -> set[str]:
+    """Return which of ``device`` and ``weights`` a model's ``__init__`` takes."""
+    found: set[str] = set()
+    for base in cls.__mro__:
+        if "__init__" in vars(base):
+            parameters = inspect.signature(vars(base)["__init__"]).parameters
+            found.update(name for name in ("device", "weights") if name in parameters)
+            if not any(each.kind is inspect.Parameter.VAR_KEYWORD for each in parameters.values()):
+                break
+    return found
+
+
+def source_line(cls: type, error: BaseException) -> str:
+    """Return file and line of a model's own source that an error came through last, or the file alone."""
+    path = getattr(sys.modules.get(cls.__module__), "__file__", None) or cls.__module__
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == path]
+    return f"{path}:{lines[-1]}" if lines else f"{path} ({cls.__qualname__})"
 
 
 def as_video_model(model: Model) -> VideoModel:

@@ -10,7 +10,7 @@ import click
 @click.command()
 @click.argument("benchmark", type=click.Path(path_type=Path))
 @click.option("--quick", is_flag=True, help="Only names, sizes and tables; read no pixels.")
-@click.option("--workers", default=1, show_default=True, help="Processes.")
+@click.option("--workers", default=1, show_default=True, type=click.IntRange(1), help="Processes.")
 def command(benchmark: Path, quick: bool, workers: int) -> None:
     """Check every hash, size, mask value, episode and orphan of BENCHMARK; exit 1 if anything is wrong."""
     from icvos.build.check import check_benchmark

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -82,4 +83,4 @@ def build_and_print(plan: FewShotPlan, options: dict[str, Any], progress: Callab
     click.echo(f"manifest {report.manifest_sha256}")
     first = next(iter(report.episodes))
     protocol = "" if first == "fss-native" else f" --protocol {first}"
-    click.echo(f"next: icvos evaluate --model histogram --benchmark {options['out']}{protocol}")
+    click.echo(f"next: icvos evaluate --model histogram --benchmark {shlex.quote(str(options['out']))}{protocol}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -62,7 +63,7 @@ if TYPE_CHECKING:
 @click.option("--subset", type=click.Choice(["mini"]), help="A frozen choice of 30 pairs, for quick turns.")
 @click.option("--name", default="ic-vos", show_default=True, help="The benchmark's name.")
 @click.option("--link", is_flag=True, help="Hard-link images instead of copying (copies across file systems).")
-@click.option("--workers", default=1, show_default=True, help="Processes.")
+@click.option("--workers", default=1, show_default=True, type=click.IntRange(1), help="Processes.")
 @click.option(
     "--left-out",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -131,7 +132,7 @@ def _print(report: BuildReport, out: Path) -> None:
         f"{report.episodes:,} episodes, {report.supports:,} support images"
     )
     click.echo(f"manifest {report.manifest_sha256}")
-    click.echo(f"next: icvos evaluate --model histogram --benchmark {out}")
+    click.echo(f"next: icvos evaluate --model histogram --benchmark {shlex.quote(str(out))}")
 
 
 def _left_out(lines: list[str], file: Path | None, most: int = 20) -> None:

@@ -22,7 +22,7 @@ from icvos.commands.build.raw_options import open_sources, source_options
     help="Labels that are known already; repeatable.",
 )
 @click.option("--page-size", default=200, show_default=True, help="Videos on one page.")
-@click.option("--workers", default=1, show_default=True, help="Processes.")
+@click.option("--workers", default=1, show_default=True, type=click.IntRange(1), help="Processes.")
 def command(out: Path, recipes: tuple[Path, ...], page_size: int, workers: int, **folders: Any) -> None:
     """Make a page per data set on which its objects are labelled, and the two CSV files it fills.
 

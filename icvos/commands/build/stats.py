@@ -21,9 +21,12 @@ def command(benchmark: Path, plot: Path | None, as_json: bool) -> None:
     from icvos.benchmark import load_benchmark
     from icvos.build.stats import benchmark_stats, plot_stats, table_rows
     from icvos.errors import UsageError
+    from icvos.evaluation.integrity import verify_tables
     from icvos.files import to_json
 
-    stats = benchmark_stats(load_benchmark(benchmark))
+    opened = load_benchmark(benchmark)
+    verify_tables(opened)
+    stats = benchmark_stats(opened)
     if plot is not None:
         if plot.suffix.lower() not in (".png", ".pdf", ".svg"):
             raise UsageError(f"a plot cannot be written as '{plot.suffix}'", where=plot, expected=".png, .pdf or .svg")
