@@ -21,7 +21,7 @@ from icvos.foundation.pixels import to_float
 from icvos.foundation.prior import prior_mask
 from icvos.foundation.weights import load_state, save_state
 from icvos.training.loss import iou
-from icvos.training.task import Examples, Settings, TrainingTask
+from icvos.training.task import Examples, Settings, TrainingTask, check_options
 
 __all__ = ["BackboneTask", "prior_logits"]
 
@@ -78,6 +78,10 @@ class BackboneTask(TrainingTask):
         pool: Scenes | None = None,
     ) -> None:
         self.weights = dict(weights or {})
+        check_options(
+            self.name, weights=self.weights, known=("backbone",), length=(length, 1), image_size=(image_size, 32),
+            random_share=(random_share, 0), seed=(seed, 0),
+        )  # fmt: skip
         self.pool = pool
         self.backbone, self.side, self.length = backbone, image_size, length
         self.random_share, self.seed = random_share, seed

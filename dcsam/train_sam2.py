@@ -25,7 +25,7 @@ from icvos.foundation.sam2_image import Sam2, build_sam2, load_sam2, save_sam2
 from icvos.foundation.segmenter import ImageFeatures
 from icvos.foundation.tracker import Prompt, TrackedFrame, Tracker, TrackerOptions
 from icvos.training.loss import iou
-from icvos.training.task import Examples, Settings, TrainingTask
+from icvos.training.task import Examples, Settings, TrainingTask, check_options
 
 __all__ = ["DEMO_SAM2", "ClipExamples", "DemoSam2Task"]
 
@@ -157,6 +157,10 @@ class DemoSam2Task(TrainingTask):
         train: Literal["all", "memory"] = "all",
     ) -> None:
         self.weights = dict(weights or {})
+        check_options(
+            self.name, weights=self.weights, known=("sam2",), frames=(frames, 1), length=(length, 1),
+            random_share=(random_share, 0), seed=(seed, 0),
+        )  # fmt: skip
         self.pool, self.train = pool, train
         self.frames, self.length, self.random_share, self.seed = frames, length, random_share, seed
 

@@ -292,3 +292,25 @@ def test_damaged_runs(original, red, tmp_path, capsys):
     assert "line 2 is no record" in refused(capsys, *arguments)
     (tmp_path / "r/run.json").write_text("{}")
     assert "run.json is of another schema" in refused(capsys, *arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("--lr", "nan"), "nan is no finite number"),
+        (("--weight-decay", "inf"), "inf is no finite number"),
+        (("--clip", "nan"), "nan is no finite number"),
+        (("--seed", "99999999999999999999999"), "Invalid value for '--seed'"),
+        (("--device", "foo"), "no device 'foo'"),
+        (("--set", "length=0"), "option length is 0; expected 1 or more"),
+        (("--set", "random_share=7"), "option random_share is 7.0; expected 0 to 1"),
+        (("--set", "pool=-3"), "it can be given from Python only"),
+        (("--weights", "x=y"), "takes no weights 'x'"),
+    ],
+)
+@pytest.mark.parametrize("task", ("demo-sam2", "demo-backbone"))
+def test_bad_training_is_answered_before_it_starts(task, tmp_path, capsys, arguments, says):
+    pytest.importorskip("torch")
+    line = refused(capsys, "train", task, "--max-steps", 1, "--out", tmp_path / "r", *arguments)
+    assert says in line
+    assert not (tmp_path / "r").exists()

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from icvos.commands.options import FiniteRange, model_options, parse_weights
+from icvos.commands.options import FiniteRange, check_device, model_options, parse_weights
 
 
 def _shard(context: click.Context, parameter: click.Parameter, value: str | None) -> tuple[int, int] | None:
@@ -59,7 +59,7 @@ def command(
     chosen = parse_options(resolve(spec), settings)
     options = RunOptions(**values)
     opened, demo = open_benchmark(benchmark)
-    _check_device(device)
+    check_device(device)
     limit_memory(device)
     model = create(spec, device=device, weights=files, options=chosen, demo=demo)
     with progress_bar(f"{type(model).info.name} on {opened.name}") as advance:
@@ -80,24 +80,6 @@ def command(
         click.echo(f"{result['summary']['failed']} of {result['summary']['episodes']} episodes failed:", err=True)
         _failures(place)
         raise SystemExit(1)
-
-
-def _check_device(device: str) -> None:
-    from icvos.errors import UsageError
-
-    kind, _, index = device.partition(":")
-    if kind == "cpu" and not index:
-        return
-    if kind != "cuda" or (index and not index.isdigit()):
-        raise UsageError(f"no device '{device}'", expected="cpu, cuda or cuda:N")
-    try:
-        import torch
-    except ModuleNotFoundError:
-        raise UsageError("a CUDA device needs torch", fix="pip install 'icvos[torch]'") from None
-    if not torch.cuda.is_available() or int(index or 0) >= torch.cuda.device_count():
-        raise UsageError(
-            f"device '{device}' is not there", fix="icvos doctor shows the devices; --device cpu always works"
-        )
 
 
 def _failures(place: Path, most: int = 5) -> None:

@@ -10,7 +10,7 @@ import click
 
 from icvos.errors import UsageError
 
-__all__ = ["FiniteRange", "model_options", "parse_weights"]
+__all__ = ["FiniteRange", "check_device", "model_options", "parse_weights"]
 
 
 class FiniteRange(click.FloatRange):
@@ -54,3 +54,24 @@ def parse_weights(texts: Sequence[str]) -> dict[str, str]:
             raise UsageError(f"weights '{name}' are given twice")
         out[name] = path
     return out
+
+
+def check_device(device: str) -> None:
+    """Ask whether a device is there.
+
+    Raises:
+        UsageError: No such device, or torch is not installed.
+    """
+    kind, _, index = device.partition(":")
+    if kind == "cpu" and not index:
+        return
+    if kind != "cuda" or (index and not index.isdigit()):
+        raise UsageError(f"no device '{device}'", expected="cpu, cuda or cuda:N")
+    try:
+        import torch
+    except ModuleNotFoundError:
+        raise UsageError("a CUDA device needs torch", fix="pip install 'icvos[torch]'") from None
+    if not torch.cuda.is_available() or int(index or 0) >= torch.cuda.device_count():
+        raise UsageError(
+            f"device '{device}' is not there", fix="icvos doctor shows the devices; --device cpu always works"
+        )

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from icvos.commands.options import parse_weights
+from icvos.commands.options import FiniteRange, check_device, parse_weights
 
 
 @click.command()
@@ -20,15 +20,15 @@ from icvos.commands.options import parse_weights
 @click.option("--max-steps", type=click.IntRange(1), help="Stop after so many optimiser steps.")
 @click.option("--batch", type=click.IntRange(1), help="Examples a process and step.")
 @click.option("--accumulate", type=click.IntRange(1), help="Batches a step.")
-@click.option("--lr", type=click.FloatRange(0, min_open=True), help="Learning rate of AdamW.")
-@click.option("--weight-decay", type=click.FloatRange(0), help="Of AdamW.")
+@click.option("--lr", type=FiniteRange(0, min_open=True), help="Learning rate of AdamW.")
+@click.option("--weight-decay", type=FiniteRange(0), help="Of AdamW.")
 @click.option("--warmup", type=click.IntRange(0), help="Steps of linear warm-up.")
-@click.option("--clip", type=click.FloatRange(0, min_open=True), help="Largest gradient norm.")
+@click.option("--clip", type=FiniteRange(0, min_open=True), help="Largest gradient norm.")
 @click.option("--precision", type=click.Choice(["fp32", "bf16"]), help="bf16: autocast.")
 @click.option("--workers", type=click.IntRange(0), help="Data-loading processes a rank.")
 @click.option("--validate-every", type=click.IntRange(0), help="Epochs between validations; 0 never.")
 @click.option("--save-every", type=click.IntRange(0), help="Steps between checkpoints; 0 at the end of epochs only.")
-@click.option("--seed", type=int, help="Of every random choice.")
+@click.option("--seed", type=click.IntRange(0, 2**63 - 1), help="Of every random choice.")
 @click.option("--threads", type=click.IntRange(1), help="CPU threads a process; default torch's own choice.")
 @click.option("--dry-run", is_flag=True, help="Do one step, say what it costs, write nothing.")
 def command(
@@ -55,6 +55,8 @@ def command(
     from icvos.training.loop import Trainer
     from icvos.training.tasks import resolve_task
 
+    if device:
+        check_device(device)
     if threads:
         torch.set_num_threads(threads)
     cls = resolve_task(name)

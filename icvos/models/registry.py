@@ -216,6 +216,8 @@ def _convert(text: str, kind: Any, key: str) -> Any:
         if not math.isfinite(value):
             raise UsageError(f"option {key} is '{text}'", expected="a finite number")
         return value
+    if inspect.isclass(kind) and kind not in (str, Path, Any) and kind.__module__ != "builtins":
+        raise UsageError(f"option {key} is a {kind.__name__}: it can be given from Python only")
     return Path(text) if kind is Path else text
 
 

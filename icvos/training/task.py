@@ -9,10 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from icvos.errors import UsageError, did_you_mean
+
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Examples", "Settings", "TrainingTask"]
+__all__ = ["Examples", "Settings", "TrainingTask", "check_options"]
 
 
 class Examples(Protocol):
@@ -128,3 +130,28 @@ class TrainingTask(ABC):
     @abstractmethod
     def export(self, model: torch.nn.Module, path: Path) -> None:
         """Write the trained weights as ``icvos evaluate --weights`` takes them."""
+
+
+def check_options(
+    task: str, *, weights: Mapping[str, Path], known: Sequence[str], **least: tuple[float, float]
+) -> None:
+    """Compare a task's weights and numbers with what it takes.
+
+    Args:
+        task: Its name.
+        weights: As given.
+        known: The names that it takes.
+        least: For each number its value and the smallest allowed; ``…_share`` lies between that and 1.
+
+    Raises:
+        UsageError: One is unknown, or too small or great.
+    """
+    for name in weights:
+        if name not in known:
+            raise UsageError(f"'{task}' takes no weights '{name}'", fix=did_you_mean(name, known))
+    for name, (value, low) in least.items():
+        share = name.endswith("_share")
+        if not (low <= value <= 1 if share else low <= value):
+            raise UsageError(
+                f"option {name} is {value}", expected=f"{low} to 1" if share else f"{low} or more"
+            )  # fmt: skip
