@@ -314,3 +314,22 @@ def test_bad_training_is_answered_before_it_starts(task, tmp_path, capsys, argum
     line = refused(capsys, "train", task, "--max-steps", 1, "--out", tmp_path / "r", *arguments)
     assert says in line
     assert not (tmp_path / "r").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("--benchmark", "demmo"), "no benchmark 'demmo'"),
+        (("--protocol", "nativ"), "did you mean 'native'"),
+    ],
+)
+def test_unknown_names_on_the_leaderboard_are_answered(tmp_path, capsys, arguments, says):
+    (tmp_path / "board").mkdir()
+    assert says in refused(capsys, "leaderboard", "show", "--board", tmp_path / "board", *arguments)
+
+
+def test_the_leaderboard_takes_a_benchmarks_folder(original, tmp_path, capsys):
+    (tmp_path / "board").mkdir()
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["leaderboard", "show", "--board", str(tmp_path / "board"), "--benchmark", str(original)])
+    assert stop.value.code == 0 and "nothing is measured" in capsys.readouterr().err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ def _sources(function: Any) -> Any:
 def _tables(
     runs: Path | None, board: Path | None, benchmark: str | None, protocol: str | None, published: bool | None
 ) -> list[Any]:
+    from icvos.evaluation.protocols import protocol as named_protocol
     from icvos.leaderboard.board import default_board, read_board
     from icvos.leaderboard.entry import find_runs
     from icvos.leaderboard.table import build_tables
@@ -40,9 +42,31 @@ def _tables(
         entries += [entry for entry in found if (entry.run["key"], entry.result) not in known]
         for line in problems:
             click.echo(f"left out: {line}", err=True)
+    benchmark = _benchmark_name(benchmark, [entry.benchmark for entry in entries])
+    if protocol is not None and all(protocol != entry.protocol for entry in entries):
+        named_protocol(protocol)
     entries = [entry for entry in entries if protocol in (None, entry.protocol)]
     show = published if published is not None else benchmark is None or not benchmark.startswith("demo")
     return build_tables(entries, benchmark=benchmark, published=show)
+
+
+def _benchmark_name(given: str | None, measured: Sequence[str]) -> str | None:
+    """Return the name of a benchmark that is given by name or folder.
+
+    Raises:
+        UsageError: No run, paper or demo has a benchmark of that name.
+    """
+    from icvos.benchmark import load_benchmark
+    from icvos.errors import UsageError, did_you_mean
+    from icvos.leaderboard.published import BENCHMARKS
+
+    known = {*measured, *BENCHMARKS, "demo", "demo-coco-20i", "demo-pascal-5i"}
+    if given is None or given in known:
+        return given
+    if (Path(given) / "benchmark.json").is_file():
+        return load_benchmark(given).name
+    fix = did_you_mean(given, known)
+    raise UsageError(f"no benchmark '{given}'", expected="a name, or a benchmark's folder", fix=fix)
 
 
 @click.group()

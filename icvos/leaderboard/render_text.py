@@ -77,7 +77,9 @@ def to_terminal(tables: Sequence[Table], *, width: int | None = None) -> None:
         shown = _fitting(table, texts, console.width)
         for index in shown:
             numeric = table.columns[index].numeric
-            out.add_column(escape(_head(table.columns[index])), justify="right" if numeric else "left", no_wrap=True)
+            head = escape(_head(table.columns[index]))
+            # Where it is too narrow all the same, labels take more lines; a figure is never cut.
+            out.add_column(head, justify="right" if numeric else "left", no_wrap=numeric, overflow="fold")
         for row in texts:
             out.add_row(*(escape(row[index]) for index in shown))
         console.print(out)
