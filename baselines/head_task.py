@@ -146,7 +146,7 @@ class HeadTask(TrainingTask):
         """Return the (B, S, S) bool masks that the model finds."""
 
     def validate(self, model: nn.Module, batches: Iterable[Mapping[str, Any]]) -> dict[str, list[float]]:
-        """Return the mean IoU over pairs, and over those whose query shows the thing."""
+        """Return the IoU of each pair, and of those whose query shows the thing."""
         every: list[float] = []
         seen: list[float] = []
         for batch in batches:

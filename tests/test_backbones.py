@@ -293,3 +293,21 @@ def test_folded_norms_change_rounding_only(name: str) -> None:
         assert mine is not None and theirs is not None
         assert float((mine - theirs).abs().max()) <= 1e-4 * float(theirs.abs().max())
     assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in backbone.modules())
+
+
+def test_tops_with_norms_over_the_batch_are_those_of_each_mask_by_itself() -> None:
+    """Cut to a mask's box, or both sides of it together, a map would have other means."""
+    torch.manual_seed(0)
+    backbone = create_backbone("resnet50")
+    features = BackboneFeatures(torch.zeros(2, 512, 9, 9), torch.rand(2, 1024, 9, 9))
+    mask = torch.zeros(2, 1, 9, 9)
+    mask[0, :, 2:5, 3:6] = mask[1, :, 6:, :4] = 1
+    backbone.layer4.train()
+    start = {key: value.clone() for key, value in backbone.state_dict().items()}
+    expected = [backbone.top(features, side) for side in (mask, 1 - mask)]
+    statistics = {key: value.clone() for key, value in backbone.state_dict().items()}
+    backbone.load_state_dict(start)
+    for one, other in zip(backbone.tops(features, (mask, 1 - mask)), expected, strict=True):
+        torch.testing.assert_close(one, other)
+    for key, value in backbone.state_dict().items():
+        torch.testing.assert_close(value, statistics[key])

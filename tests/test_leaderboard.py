@@ -15,7 +15,7 @@ from icvos.errors import InputError, RunError
 from icvos.leaderboard.entry import Entry, find_runs, read_entry
 from icvos.leaderboard.marks import marks, seen_split
 from icvos.leaderboard.published import published_for, read_published
-from icvos.leaderboard.render_text import to_csv, to_latex, to_markdown
+from icvos.leaderboard.render_text import to_csv, to_latex, to_markdown, to_terminal
 from icvos.leaderboard.summaries import fold_of, seen_summary, track_20i
 from icvos.leaderboard.table import build_tables
 
@@ -133,6 +133,46 @@ def test_what_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     assert "no known suffix" in capsys.readouterr().err
     with pytest.raises(RunError, match="no run here"):
         read_entry(tmp_path)
+
+
+def variant(entry: Entry, name: str, seed: int = 0, **options: Any) -> Entry:
+    new = changed(entry, options=options)
+    run = {**new.run, "key": {**new.run["key"], "seed": seed}}
+    return Entry(run, new.result, new.records, new.checked, Path(name))
+
+
+def test_labels_say_what_differs_and_no_more(runs: Path) -> None:
+    entry = read_entry(runs / "demo/histogram")
+
+    def labels(*entries: Entry) -> set[Any]:
+        return {row[1] for row in build_tables(entries, published=False)[0].rows}
+
+    first = variant(entry, "a", bins=16, blur=9)
+    assert labels(first) == {"histogram"}
+    other = variant(entry, "b", bins=32, blur=9)
+    assert labels(first, other) == {"histogram bins=16", "histogram bins=32"}
+    seeds = variant(entry, "c", 1, bins=16, blur=9)
+    assert labels(first, seeds) == {"histogram seed=0", "histogram seed=1"}
+    expected = {"histogram bins=16, seed=0", "histogram bins=16, seed=1", "histogram bins=32"}
+    assert labels(first, other, seeds) == expected
+    # Of nothing that is known do these differ: their folders tell them apart.
+    assert labels(first, variant(entry, "d", bins=16, blur=9)) == {"histogram a", "histogram d"}
+    newer = Entry(other.run, {**other.result, "model": {"name": "histogram", "version": "2"}}, other.records,
+                  other.checked, other.where)  # fmt: skip
+    assert labels(first, newer) == {"histogram 1", "histogram 2"}
+
+
+@pytest.mark.parametrize("width", [80, 60, 50])
+def test_figures_are_never_cut(runs: Path, width: int, capsys: pytest.CaptureFixture[str]) -> None:
+    entry = read_entry(runs / "demo/histogram")
+    entries = [variant(entry, name, weights=f"a-long-name-of-weights-{name}" * 2) for name in "ab"]
+    table = build_tables(entries, published=False)[0]
+    to_terminal([table], width=width)
+    shown = capsys.readouterr().out
+    assert "…" not in shown and max(map(len, shown.splitlines())) <= width
+    for column, value in zip(table.columns, table.rows[0]):
+        if column.head in ("J", "F", "J&F"):
+            assert shown.split().count(f"{value:.2f}") >= 2
 
 
 # -------------------------------------------------------------------------------------------------- marks, summaries

@@ -327,6 +327,21 @@ def test_masks_made_anywhere(world: Path, tmp_path: Path, capsys: pytest.Capture
     assert "its masks give" in capsys.readouterr().err
 
 
+def test_the_entries_of_folders_are_passed_over(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An archive packed again with ``zip -r`` names its folders too; a folder with content is none."""
+    path = write(tmp_path / "again.zip", read(world / "good.zip"))
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.mkdir("masks")
+    assert icvos("submit", "check", path, "--benchmark", world / "world/benchmarks/demo") == 0
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("masks/more/", b"content")
+    capsys.readouterr()
+    assert icvos("submit", "check", path, "--benchmark", world / "world/benchmarks/demo") == 2
+    assert "no plain file" in capsys.readouterr().err
+
+
 def test_few_shot_submission(world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     benchmark = world / "world/benchmarks/pascal-5i"
     out = run(benchmark, tmp_path / "few", "histogram", "--save-masks")

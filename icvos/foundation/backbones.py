@@ -114,6 +114,9 @@ class LayeredBackbone(Backbone):
 
     def tops(self, features: BackboneFeatures, masks: Sequence[Tensor]) -> list[Tensor]:
         """See ``Backbone``; bottlenecks share what does not depend on the mask, and leave out what cannot be seen."""
+        if any(module.training for module in self.layer4.modules() if isinstance(module, nn.BatchNorm2d)):
+            # Norms over the batch see each masked map whole and by itself, as the public codes' calls do.
+            return [LayeredBackbone.top(self, features, mask) for mask in masks]
         if features.deep.device.type != "cpu":
             deep = torch.cat([features.deep * mask.to(features.deep.dtype) for mask in masks])
             return list(self.layer4(deep).split(len(features.deep)))

@@ -10,7 +10,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from icvos.foundation.pieces import pieces
+from icvos.foundation.pieces import in_pieces, pieces
 
 __all__ = ["hiera_in_pieces"]
 
@@ -28,16 +28,18 @@ def hiera_in_pieces(model: Any, images: Tensor) -> list[Tensor]:
     maps = _trunk(encoder.trunk, images)
     neck = encoder.neck
     last = len(neck.convs) - 1
+    high = (decoder.conv_s0, decoder.conv_s1)
     found: list[Tensor] = []
     above: Tensor | None = None
     for level in range(last, -1, -1):
-        lateral = neck.convs[last - level]
-        if level < 2 and level not in neck.fpn_top_down_levels:
-            project = decoder.conv_s1 if level else decoder.conv_s0
-            found.append(_rows(nn.Sequential(lateral, project), maps[level], neck.d_model))
+        x, lateral = maps[level], neck.convs[last - level]
+        joined = level in neck.fpn_top_down_levels
+        if level < 2 and not joined:
+            layers = nn.Sequential(lateral, high[level])
+            found.append(in_pieces(layers, x, 2, len(x) * x.shape[3] * neck.d_model))
             continue
-        x = lateral(maps[level])
-        if level in neck.fpn_top_down_levels and above is not None:
+        x = lateral(x)
+        if joined and above is not None:
             aligned = None if neck.fpn_interp_model == "nearest" else False
             x = x + F.interpolate(
                 above.float(), scale_factor=2.0, mode=neck.fpn_interp_model, align_corners=aligned, antialias=False
@@ -45,9 +47,7 @@ def hiera_in_pieces(model: Any, images: Tensor) -> list[Tensor]:
             if neck.fuse_type == "avg":
                 x = x / 2
         above = x
-        if level < 2:
-            x = (decoder.conv_s1 if level else decoder.conv_s0)(x)
-        found.append(x)
+        found.append(high[level](x) if level < 2 else x)
     return found[::-1][: len(found) - encoder.scalp]
 
 
@@ -76,7 +76,7 @@ def _block(block: Any, x: Tensor) -> Tensor:
         x = block.attn(x)
     else:
         windows, padded = window_partition(x, size)
-        x = _windows(block.attn, windows, 3 * block.dim_out)
+        x = in_pieces(block.attn, windows, 0, size**2 * 3 * block.dim_out)
         height, width = kept.shape[1:3]
         if block.q_stride:
             size //= block.q_stride[0]
@@ -87,31 +87,3 @@ def _block(block: Any, x: Tensor) -> Tensor:
         rows = x[:, piece]
         rows += block.mlp(block.norm2(rows))
     return x
-
-
-def _windows(attention: nn.Module, windows: Tensor, channels: int) -> Tensor:
-    """Return the attention's (n, h', w', C') for (n, h, w, C) windows, some at a time."""
-    out: Tensor | None = None
-    for piece in pieces(len(windows), windows.shape[1] * windows.shape[2] * channels):
-        some = attention(windows[piece])
-        if len(some) == len(windows):
-            return some
-        if out is None:
-            out = some.new_empty((len(windows), *some.shape[1:]))
-        out[piece] = some
-    assert out is not None
-    return out
-
-
-def _rows(convolutions: nn.Module, x: Tensor, channels: int) -> Tensor:
-    """Return 1x1 convolutions of (B, C, h, w), some rows at a time."""
-    out: Tensor | None = None
-    for piece in pieces(x.shape[2], len(x) * x.shape[3] * channels):
-        some = convolutions(x[:, :, piece])
-        if some.shape[2] == x.shape[2]:
-            return some
-        if out is None:
-            out = some.new_empty((*some.shape[:2], *x.shape[2:]))
-        out[:, :, piece] = some
-    assert out is not None
-    return out

@@ -5,12 +5,12 @@ Hidden values of 100 MB would come from the system page by page, cleared, at eve
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import torch
 from torch import Tensor, nn
 
-__all__ = ["fits_pieces", "pieces"]
+__all__ = ["fits_pieces", "in_pieces", "pieces"]
 
 #: Bytes of a piece's largest array.
 PIECE = 16 << 20
@@ -28,3 +28,16 @@ def pieces(count: int, values: int) -> Iterator[slice]:
     each = max(PIECE // (4 * values), 1)
     for start in range(0, count, each):
         yield slice(start, min(start + each, count))
+
+
+def in_pieces(function: Callable[[Tensor], Tensor], x: Tensor, dim: int, values: int) -> Tensor:
+    """Return ``function(x)`` of a function that treats the places along ``dim`` apart, some of them at a time."""
+    out: Tensor | None = None
+    for piece in pieces(x.shape[dim], values):
+        some = function(x.narrow(dim, piece.start, piece.stop - piece.start))
+        if some.shape[dim] == x.shape[dim]:
+            return some
+        if out is None:
+            out = some.new_empty((*some.shape[:dim], x.shape[dim], *some.shape[dim + 1 :]))
+        out.narrow(dim, piece.start, piece.stop - piece.start).copy_(some)
+    return function(x) if out is None else out

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from icvos.foundation.pieces import pieces
+from icvos.foundation.pieces import in_pieces, pieces
 
 __all__ = ["vit_in_pieces"]
 
@@ -45,8 +45,7 @@ def _attention(block: Any, x: Tensor) -> Tensor:
         return _everywhere(block.attn, x)
     windows, padded = window_partition(x, size)
     each = size**2 * max(block.attn.num_heads * size**2, 3 * x.shape[-1])
-    found = [block.attn(windows[piece]) for piece in pieces(len(windows), each)]
-    return window_unpartition(found[0] if len(found) == 1 else torch.cat(found), size, padded, x.shape[1:3])
+    return window_unpartition(in_pieces(block.attn, windows, 0, each), size, padded, x.shape[1:3])
 
 
 def _everywhere(attention: Any, x: Tensor) -> Tensor:
@@ -58,6 +57,10 @@ def _everywhere(attention: Any, x: Tensor) -> Tensor:
     parts = list(pieces(height, heads * width * height * width))
     if len(parts) == 1:
         return torch.cat([attention(image) for image in x.split(1)])
+    down = along = None
+    if attention.use_rel_pos:
+        down = get_rel_pos(height, height, attention.rel_pos_h)
+        along = get_rel_pos(width, width, attention.rel_pos_w)
     out = torch.empty_like(x)
     for sample in range(batch):
         qkv = attention.qkv(x[sample]).view(height, width, 3, heads, -1).permute(2, 3, 0, 1, 4)
@@ -66,10 +69,8 @@ def _everywhere(attention: Any, x: Tensor) -> Tensor:
         for piece in parts:
             rows = query[:, piece]
             bias = None
-            if attention.use_rel_pos:
-                down = get_rel_pos(height, height, attention.rel_pos_h)[piece]
-                along = get_rel_pos(width, width, attention.rel_pos_w)
-                vertical = torch.einsum("nhwc,hkc->nhwk", rows, down)
+            if down is not None and along is not None:
+                vertical = torch.einsum("nhwc,hkc->nhwk", rows, down[piece])
                 horizontal = torch.einsum("nhwc,wkc->nhwk", rows, along)
                 bias = (vertical.unsqueeze(-1) + horizontal.unsqueeze(-2)).flatten(3).flatten(1, 2)[None]
             seen = F.scaled_dot_product_attention(

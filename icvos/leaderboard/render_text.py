@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Sequence
+from typing import Literal
 
 from icvos.leaderboard.table import Column, Table
 
@@ -76,10 +77,12 @@ def to_terminal(tables: Sequence[Table], *, width: int | None = None) -> None:
         texts = [[SHORT.get(text, text) for text in row] for row in texts]
         shown = _fitting(table, texts, console.width)
         for index in shown:
-            numeric = table.columns[index].numeric
-            head = escape(_head(table.columns[index]))
+            column, head = table.columns[index], _head(table.columns[index])
             # Where it is too narrow all the same, labels take more lines; a figure is never cut.
-            out.add_column(head, justify="right" if numeric else "left", no_wrap=numeric, overflow="fold")
+            whole = column.numeric or column.head in ("rank", "95 %")
+            least = max(len(text) for text in (*head.split("\n"), *(row[index] for row in texts))) if whole else None
+            justify: Literal["left", "right"] = "right" if column.numeric else "left"
+            out.add_column(escape(head), justify=justify, no_wrap=whole, min_width=least, overflow="fold")
         for row in texts:
             out.add_row(*(escape(row[index]) for index in shown))
         console.print(out)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from icvos.leaderboard.entry import Entry, grouped
 from icvos.leaderboard.marks import legend, marks
@@ -109,14 +110,27 @@ def _measured(entries: Sequence[Entry], intervals: bool) -> Table:
 
 
 def _name(entry: Entry, entries: Sequence[Entry]) -> str:
-    """The model's name, with what tells it from others of that name in the table."""
-    same = [other for other in entries if other.model == entry.model and other is not entry]
-    if not same:
-        return entry.model
-    if all(other.version != entry.version for other in same):
-        return entry.label
-    options = ",".join(f"{key}={value}" for key, value in (entry.run["model"].get("options") or {}).items())
-    return f"{entry.label} {options or entry.where.name}"
+    """The model's name, with what tells it from others of that name in the table, and no more."""
+    same = [other for other in entries if other.model == entry.model]
+    name = entry.label if any(other.version != entry.version for other in same) else entry.model
+    alike = [other for other in same if other.version == entry.version]
+    if len(alike) == 1:
+        return name
+    mine = _options(entry)
+    words = [f"{key}={value}" for key, value in mine.items()
+             if any(key not in _options(other) or _options(other)[key] != value for other in alike)]  # fmt: skip
+    # Where the options agree the seed may tell; where it does not either, the folder.
+    alike = [other for other in alike if _options(other) == mine]
+    seed = entry.run["key"].get("seed")
+    if any(other.run["key"].get("seed") != seed for other in alike):
+        words.append(f"seed={seed}")
+    if sum(other.run["key"].get("seed") == seed for other in alike) > 1:
+        words.append(entry.where.name)
+    return f"{name} {', '.join(words)}".rstrip()
+
+
+def _options(entry: Entry) -> Mapping[str, Any]:
+    return entry.run["model"].get("options") or {}
 
 
 def _order(entry: Entry, place: Standing) -> tuple[bool, float, float, str]:

@@ -152,6 +152,4 @@ def check_options(
     for name, (value, low) in least.items():
         share = name.endswith("_share")
         if not (low <= value <= 1 if share else low <= value):
-            raise UsageError(
-                f"option {name} is {value}", expected=f"{low} to 1" if share else f"{low} or more"
-            )  # fmt: skip
+            raise UsageError(f"option {name} is {value}", expected=f"{low} to 1" if share else f"{low} or more")
