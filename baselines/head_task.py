@@ -17,9 +17,10 @@ from icvos.build.fewshot import MIN_AREA
 from icvos.build.fewshot_sampler import EpisodeSampler
 from icvos.errors import UsageError
 from icvos.foundation.backbones import Backbone
+from icvos.training.lineage import DRAWN, Lineage
 from icvos.training.loss import iou
 from icvos.training.pairs import VALIDATION_SEED, DrawnPairs, ImagePairs, open_sampler
-from icvos.training.task import Examples, TrainingTask
+from icvos.training.task import Examples, TrainingTask, check_options
 
 __all__ = ["Data", "HeadTask"]
 
@@ -42,10 +43,15 @@ class HeadTask(TrainingTask):
         fold: Of COCO-20i and PASCAL-5i: the classes of its test fold are not trained on.
         length: Pairs of an epoch, where they are drawn without end.
         seed: Of the draws.
-        split: Of the raw data, where it is not the usual one (train2014, or train2017; VOC's trainaug or train).
+        split: Of the raw data, where it is not the usual one (train2014; VOC's trainaug or train).
         sbd: SBD's folder, for PASCAL-5i.
         min_area: Pixels of a category in an image, at least.
+
+    Attributes:
+        encoders: Names of the frozen networks' weights.
     """
+
+    encoders: tuple[str, ...] = ("backbone",)
 
     def __init__(
         self,
@@ -61,6 +67,10 @@ class HeadTask(TrainingTask):
         min_area: int = MIN_AREA,
     ) -> None:
         self.weights = {name: Path(path) for name, path in (weights or {}).items()}
+        check_options(
+            self.name, weights=self.weights, known=(self.name, *self.encoders), length=(length, 1), seed=(seed, 0),
+            min_area=(min_area, 0),
+        )  # fmt: skip
         self.data, self.root, self.fold, self.length, self.seed = data, root, fold, length, seed
         self.raw: dict[str, Any] = {"split": split, "sbd": sbd, "min_area": min_area}
         self._opened: dict[str, Examples] = {}
@@ -172,12 +182,11 @@ class HeadTask(TrainingTask):
         }  # fmt: skip
 
     def trained_on(self) -> dict[str, Any]:
-        """Return what a head's file says of its training: data sets and names of categories, none for drawn ones."""
-        record: dict[str, Any] = {"data": self.data, "fold": self.fold}
-        if self.data == "demo":
-            return record
-        masks, described = self.sampler("train").pool.masks, self.sampler("train").describe()
-        names = [masks.vocabulary.names[number - 1] for number in described["categories"]]
-        long = {"coco14": "coco2014", "coco17": "coco2017", "voc12": "voc2012"}
-        return {**record, "training_data": [f"{long.get(masks.source, masks.source)}:{masks.split}"],
-                "training_categories": names}  # fmt: skip
+        """Return what a head's file says of its training: data sets and categories, and those of the head before."""
+        own = DRAWN
+        if self.data != "demo":
+            sampler = self.sampler("train")
+            own = Lineage.of_masks(sampler.pool.masks, sampler.describe()["categories"])
+        saved = self.start()
+        before = Lineage.of_record(saved.metadata) if saved is not None else None
+        return {"data": self.data, "fold": self.fold, **((before or Lineage()) + own).record()}

@@ -23,6 +23,7 @@ from icvos.foundation.backbones import Backbone, BackboneFeatures, LayeredBackbo
 from icvos.foundation.construct import load_into
 from icvos.foundation.prior import prior_mask
 from icvos.foundation.weights import load_metadata, load_state, save_state, strip_prefix
+from icvos.training.lineage import Lineage
 from icvos.types import ModelInfo
 
 __all__ = [
@@ -254,6 +255,5 @@ def check_backbone(saved: SavedHead, backbone: Backbone, path: str | Path) -> No
 
 def trained_info(info: ModelInfo, saved: SavedHead, *, others: tuple[str, ...] = ()) -> ModelInfo:
     """Return a model's declaration with the categories and data that its file says, and the ``others`` of its parts."""
-    categories = tuple(str(name) for name in saved.metadata.get("training_categories", ()))
-    data = tuple(str(name) for name in saved.metadata.get("training_data", ()))
-    return dataclasses.replace(info, training_categories=categories, training_data=(*data, *others))
+    known = Lineage.of_record(saved.metadata) or Lineage()
+    return dataclasses.replace(info, training_categories=known.categories, training_data=(*known.data, *others))

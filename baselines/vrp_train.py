@@ -40,6 +40,7 @@ class VrpTask(HeadTask):
     """
 
     name = KIND
+    encoders = ("backbone", "sam")
 
     def __init__(
         self,

@@ -20,11 +20,14 @@ from dcsam.config import DCSAMConfig, Variant
 from dcsam.model import DCSAM
 from icvos.errors import UsageError, WeightsError
 from icvos.foundation.weights import load_metadata, load_state, save_state, strip_prefix
+from icvos.training.lineage import DRAWN, Lineage
 
 __all__ = ["DCSAMCheckpoint", "load_model", "read_checkpoint", "recognise", "save_checkpoint"]
 
 METADATA_KEY = "dcsam"
 _SAM2_SIZES = {(96, 12): "tiny", (96, 16): "small", (112, 24): "base_plus", (144, 48): "large"}
+#: The authors' training data; which of COCO's categories, their files do not say.
+_AUTHORS = Lineage(("coco2014:train",))
 _MARK = "transformer_decoder.supp_q_feat.weight"
 
 
@@ -54,6 +57,14 @@ class DCSAMCheckpoint:
     def video(self) -> bool:
         """It was trained on video, with its own SAM 2."""
         return self.sam2 is not None
+
+    @property
+    def lineage(self) -> Lineage:
+        """What the prompt generator was trained on; a file that does not say is taken for one of the authors'."""
+        known = Lineage.of_record(self.metadata)
+        if known is None:
+            known = DRAWN if self.metadata.get("data") == "demo" else _AUTHORS
+        return known
 
 
 def read_checkpoint(path: str | Path) -> DCSAMCheckpoint:

@@ -22,6 +22,7 @@ from icvos.foundation.pixels import to_float
 from icvos.foundation.sam2_image import Sam2
 from icvos.foundation.segmenter import ImageFeatures, PromptableSegmenter
 from icvos.foundation.tracker import Prompt, Tracker, TrackerOptions
+from icvos.training.lineage import Lineage
 from icvos.types import Support, Video
 
 __all__ = ["Encoded", "Engine", "Fitted"]
@@ -66,6 +67,10 @@ class Engine:
         precision: ``fp32``, or ``bf16`` for autocast.
         ahead: Video frames encoded together.
 
+    Attributes:
+        alone: Images are encoded one by one, for a model whose norms go by the batch (training mode).
+        lineage: What both were trained on.
+
     Raises:
         UsageError: The SAM is of the other version, or of another width.
     """
@@ -83,8 +88,8 @@ class Engine:
             raise UsageError(f"this DC-SAM's prompts have {model.config.width} channels, SAM's {segmenter.embed_dim}")
         self.model, self.segmenter, self.precision, self.ahead = model, segmenter, precision, ahead
         self.size = model.config.image_size
-        #: The data set named in the checkpoint, where it names one.
-        self.trained_on = ""
+        self.alone = False
+        self.lineage = Lineage()
 
     @property
     def device(self) -> torch.device:
@@ -139,7 +144,7 @@ class Engine:
         """Encode (B, S, S, 3) uint8 images by both encoders."""
         values = self.normalised(pixels)
         # On the CPU large images go through one by one: together they only leave the caches.
-        batch = 1 if self.device.type == "cpu" and self.segmenter.image_size >= 512 else None
+        batch = 1 if self.alone or (self.device.type == "cpu" and self.segmenter.image_size >= 512) else None
         with torch.no_grad(), self.autocast():
             sam = self.segmenter.encode(self.to_sam(values), batch=batch)
             blocks = values.split(batch or len(values))

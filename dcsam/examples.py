@@ -13,6 +13,7 @@ from icvos.build.demo_world.episodes import TrainingWorld
 from icvos.build.fewshot import MIN_AREA
 from icvos.build.mask_tubes import MaskTubes, TubeRules
 from icvos.errors import UsageError
+from icvos.training.lineage import Lineage
 from icvos.training.pairs import (
     VALIDATION_EPISODES,
     VALIDATION_SEED,
@@ -51,6 +52,10 @@ class _Tubes:
     def describe(self) -> dict[str, Any]:
         """Return what the tubes are made from."""
         return self.tubes.describe()
+
+    def lineage(self) -> Lineage:
+        """Return the data set and categories of the tubes."""
+        return Lineage.of_masks(self.tubes.masks, (category for _, category in self.tubes.pairs))
 
 
 class TubePairs(_Tubes):
@@ -104,7 +109,7 @@ def open_examples(
         seed: Of the draws.
         tubes: Whether T frames belong to one tube or clip.
         pairs: Of a tube two frames alone, support and query.
-        split: Of the raw data; by default train2014 or train2017, VOC's trainaug with SBD, else train.
+        split: Of the raw data; by default train2014, VOC's trainaug with SBD, else train.
         sbd: SBD's folder, for PASCAL-5i.
         min_area: Pixels of a category in an image, at least.
 

@@ -15,11 +15,12 @@ from dcsam.model import DCSAM
 from icvos.errors import UsageError, WeightsError
 from icvos.foundation.backbones import create_backbone, load_backbone
 from icvos.foundation.construct import load_into
-from icvos.foundation.sam1 import load_sam1
-from icvos.foundation.sam2_config import Sam2Config
+from icvos.foundation.sam1 import SAM1, load_sam1
+from icvos.foundation.sam2_config import SAM2, Sam2Config
 from icvos.foundation.sam2_image import Sam2, build_sam2, load_sam2
 from icvos.foundation.segmenter import PromptableSegmenter
 from icvos.foundation.weights import load_state
+from icvos.training.lineage import Lineage
 
 __all__ = ["fill_backbone", "open_engine", "overlay", "sam2_of_checkpoint"]
 
@@ -91,6 +92,13 @@ def _segmenter(checkpoint: DCSAMCheckpoint, weights: Mapping[str, Path]) -> Prom
     return load_sam2(weights[name]) if name == "sam2" else load_sam1(weights[name])
 
 
+def _lineage_of_sam(segmenter: PromptableSegmenter) -> Lineage:
+    """Return what a SAM of a published size was trained on; one of our own sizes saw what its DC-SAM saw."""
+    if segmenter.name in SAM2:
+        return Lineage(("sa-1b:train", "sa-v:train"))
+    return Lineage(("sa-1b:train",) if segmenter.name in SAM1 else ())
+
+
 def open_engine(
     weights: Mapping[str, Path],
     *,
@@ -119,7 +127,7 @@ def open_engine(
     if fold:
         model.fold_backbone()
     engine = Engine(model, segmenter, precision=precision, ahead=ahead)
-    engine.trained_on = str(checkpoint.metadata.get("data", ""))
+    engine.lineage = checkpoint.lineage + _lineage_of_sam(segmenter)
     if fold:
         engine.cast_weights()
     return engine

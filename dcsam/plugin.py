@@ -71,9 +71,10 @@ class DCSam(VideoModel, ImageModel):
             self.weights, device=device, variant=None if variant == "auto" else variant, precision=chosen,
             ahead=ahead or (8 if cuda else 1), fold=not train_mode,
         )  # fmt: skip
-        if self.engine.trained_on == "demo":
-            # The small model of the demo has seen drawn shapes alone.
-            self.info = replace(type(self).info, training_data=("icvos demo:train",))  # type: ignore[misc]
+        seen = self.engine.lineage
+        self.info = replace(  # type: ignore[misc]
+            type(self).info, training_data=seen.data, training_categories=seen.categories
+        )
         self.dtype = {"bf16": "bfloat16", "fp32": "float32"}[chosen]
         if compile:
             self.engine.compile()
@@ -83,6 +84,8 @@ class DCSam(VideoModel, ImageModel):
             # Past DCSAM.train, which would keep the backbone in eval: the public code does not.
             nn.Module.train(self.engine.model, True)
             self.engine.segmenter.train(True)
+            # Batch statistics are those of one image, as in the public code, which takes one support and one video.
+            self.engine.alone = True
 
     @classmethod
     def demo_weights(cls) -> Mapping[str, Path]:
@@ -111,7 +114,7 @@ class DCSam(VideoModel, ImageModel):
 
         for supports in episodes:
             self._check(supports)
-        if len({len(supports) for supports in episodes}) > 1:
+        if len(episodes) > 1 and (self.engine.alone or len({len(supports) for supports in episodes}) > 1):
             yield from super().segment_many(episodes, video, seeds=seeds)
             return
         with torch.no_grad(), self.engine.autocast():

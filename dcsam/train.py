@@ -30,15 +30,16 @@ from dcsam.examples import ImagePairs, TubeClips, TubePairs, open_examples
 from dcsam.feature_cache import FeatureCache
 from dcsam.model import DCSAM
 from dcsam.opening import fill_backbone, overlay, sam2_of_checkpoint
-from dcsam.trainable import Both, TrainableDCSAM, TrainSam, merged_state
+from dcsam.trainable import Both, TrainableDCSAM, TrainSam, merged_state, trained_names
 from icvos.build.fewshot import MIN_AREA
 from icvos.errors import UsageError
 from icvos.foundation.open import open_segmenter
 from icvos.foundation.pixels import to_float
 from icvos.foundation.sam2_image import Sam2
 from icvos.foundation.segmenter import ImageFeatures, PromptableSegmenter
+from icvos.training.lineage import DRAWN
 from icvos.training.loss import iou, segmentation_loss
-from icvos.training.task import Examples, Settings, TrainingTask
+from icvos.training.task import Examples, Settings, TrainingTask, check_options
 
 __all__ = ["DCSamTask"]
 
@@ -69,7 +70,7 @@ class DCSamTask(TrainingTask):
             then needs the same ``--weights sam2=`` again).
         length: Examples of an epoch, where they are drawn without end.
         frames: Of a tube or clip.
-        split: Of the raw data, where it is not the usual one (train2014, or train2017; VOC's trainaug or train).
+        split: Of the raw data, where it is not the usual one (train2014; VOC's trainaug or train).
         sbd: SBD's folder, for PASCAL-5i.
         min_area: Pixels of a category in an image, at least.
         cache: Folder for the frozen encoders' features (image stage on real data): each image is encoded once in the
@@ -110,6 +111,12 @@ class DCSamTask(TrainingTask):
         pool: Scenes | None = None,
     ) -> None:
         self.weights = dict(weights or {})
+        check_options(
+            self.name, weights=self.weights, known=("dcsam", "sam2", "sam", "backbone"), length=(length, 1),
+            frames=(frames, 1), seed=(seed, 0), queries=(queries, 1), image_size=(image_size, 1),
+            min_area=(min_area, 0), coarse_weight=(coarse_weight, 0), prior_weight=(prior_weight, 0),
+            attention_weight=(attention_weight, 0),
+        )  # fmt: skip
         self.pool = pool
         if stage != "tube-finetune" and train_sam in ("memory", "decoder+memory", "lora"):
             raise UsageError(
@@ -367,15 +374,18 @@ class DCSamTask(TrainingTask):
         # A SAM that came inside the checkpoint goes on inside it.
         inside = "sam2" not in self.weights and "sam" not in self.weights
         trained_sam = inside or self.train_sam != "none" or self.data == "demo" or self.stage != "image"
-        metadata: dict[str, str] = {"stage": self.stage, "data": self.data, "train_sam": self.train_sam}
+        examples = self._examples("train")
+        seen = examples.lineage() if isinstance(examples, (ImagePairs, TubePairs, TubeClips)) else DRAWN
+        if "dcsam" in self.weights:
+            seen = read_checkpoint(self.weights["dcsam"]).lineage + seen
+        metadata = {"stage": self.stage, "data": self.data, "train_sam": self.train_sam, **seen.texts()}
         sam2 = None
         if isinstance(model.sam, Sam2) and trained_sam:
             metadata["sam2_config"] = json.dumps(model.sam.config.to_dict())
             sam2 = merged_state(model.sam.model)
             if self.sam_file == "changed":
                 metadata["sam2_part"] = "changed"
-                trained = {_merged_name(name) for name, p in model.sam.model.named_parameters() if p.requires_grad}
-                sam2 = {name: value for name, value in sam2.items() if name in trained}
+                sam2 = {name: sam2[name] for name in trained_names(model.sam.model)}
         save_checkpoint(path, model.generator, sam2=sam2, metadata=metadata)
 
 
@@ -387,7 +397,3 @@ def _asked(batch: Mapping[str, Any]) -> Mapping[str, Any]:
     support, query, family = batch["pairs"].unbind(1)
     shown, asked = (maps[places] == family[:, None, None] for places in (support, query))
     return {**batch, "images": to_float(batch["images"]), "support_mask": shown, "masks": asked[:, None]}
-
-
-def _merged_name(name: str) -> str:
-    return name.replace(".base_layer.", ".") if ".lora_" not in name else f"{name.split('.lora_')[0]}.weight"

@@ -17,7 +17,7 @@ from icvos.foundation.sam2_image import Sam2
 from icvos.foundation.segmenter import ImageFeatures, PromptableSegmenter
 from icvos.foundation.tracker import Prompt, TrackedFrame, Tracker, TrackerOptions
 
-__all__ = ["Both", "TrainSam", "TrainableDCSAM", "add_lora", "merged_state", "sam_parameters"]
+__all__ = ["Both", "TrainSam", "TrainableDCSAM", "add_lora", "merged_state", "sam_parameters", "trained_names"]
 
 Both = tuple[BackboneFeatures, ImageFeatures]
 TrainSam = Literal["none", "decoder", "memory", "decoder+memory", "lora"]
@@ -76,6 +76,13 @@ def merged_state(sam2: nn.Module) -> dict[str, Tensor]:
         plain = name.replace(".base_layer.", ".")
         out[plain] = value + deltas[plain].to(value) if plain in deltas else value
     return out
+
+
+def trained_names(sam2: nn.Module) -> list[str]:
+    """Return the names of what is trained of a SAM 2 as ``merged_state`` has them: those of adapters' weights too."""
+    names = [name for name, parameter in sam2.named_parameters() if parameter.requires_grad]
+    plain = [f"{n.split('.lora_')[0]}.weight" if ".lora_" in n else n.replace(".base_layer.", ".") for n in names]
+    return list(dict.fromkeys(plain))
 
 
 class TrainableDCSAM(nn.Module):

@@ -17,6 +17,7 @@ from icvos import Support
 from icvos.errors import UsageError, WeightsError
 from icvos.models.check import check_model
 from icvos.models.clips import Clip, support
+from icvos.training.lineage import Lineage
 
 
 @pytest.fixture(scope="module")
@@ -141,6 +142,21 @@ def test_train_mode_is_stochastic(weights: dict[str, Path]) -> None:
     assert not DCSam(weights=weights).engine.model.training
 
 
+def test_in_train_mode_batch_statistics_are_those_of_one_image(weights: dict[str, Path]) -> None:
+    """As in the public code, which knows one support and one video: episodes do not shift each other's norms."""
+    model = DCSam(weights=weights, train_mode=True)
+    sizes = []
+    for part in model.engine.model.backbone_modules():
+        for module in part.modules():
+            if isinstance(module, torch.nn.BatchNorm2d):
+                module.register_forward_pre_hook(lambda module, inputs: sizes.append(len(inputs[0])))
+    episodes = [[support(seed=seed)] for seed in (1, 2, 3)]
+    masks = list(model.segment_many(episodes, Clip(2), seeds=[0, 1, 2]))
+    assert [len(each) for each in masks] == [3, 3]
+    model.predict(model.fit([support(seed=1)], seed=0), Clip(1)[0])
+    assert sizes and set(sizes) == {1}
+
+
 def test_wrong_weights_say_what_is_missing(folder: Path) -> None:
     image_only = folder / "image.safetensors"
     save_checkpoint(image_only, tiny_dcsam())
@@ -151,6 +167,23 @@ def test_wrong_weights_say_what_is_missing(folder: Path) -> None:
     assert DCSam(weights={"dcsam": image_only, "sam2": tiny_sam2_file(folder)}).engine.segmenter.name == "tiny-test"
     with pytest.raises(WeightsError, match="not a DC-SAM checkpoint"):
         DCSam(weights={"dcsam": tiny_sam2_file(folder)})
+
+
+def test_what_a_checkpoint_saw_is_declared(folder: Path) -> None:
+    sam2 = tiny_sam2_file(folder)
+    path = folder / "lineage.safetensors"
+
+    def declared(**metadata: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        save_checkpoint(path, tiny_dcsam(), metadata=metadata)
+        info = DCSam(weights={"dcsam": path, "sam2": sam2}).info
+        return info.training_data, info.training_categories
+
+    seen = Lineage(("coco2014:train", "voc2012:trainaug"), ("dog", "cat"))
+    assert declared(data="coco-20i", **seen.texts()) == (seen.data, seen.categories)
+    assert declared(data="demo") == (("icvos demo:train",), ())
+    # One that does not say is taken for the authors'; broken metadata too.
+    assert declared() == (("coco2014:train",), ())
+    assert declared(training_data="[", training_categories="{}") == (("coco2014:train",), ())
 
 
 def test_memory_is_flat(weights: dict[str, Path]) -> None:

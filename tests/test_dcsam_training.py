@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 import pickle
 import subprocess
@@ -258,6 +259,10 @@ def test_wrong_data_say_so(root: Path, tmp_path: Path) -> None:
             open_examples(data, "train", root=root, **{**COMMON, "tubes": tubes})
     with pytest.raises(UsageError, match="give --set root=FOLDER"):
         open_examples("coco", "train", root=None, **COMMON)
+    later = tmp_path / "later"
+    coco(later, [annotation(1, "car", rectangle(2, 2, 20, 20))], images=1, split="train2017")
+    with pytest.raises(UsageError, match="train2017 holds images of val2014"):
+        open_examples("coco", "train", root=later, **COMMON)
     one = coco(tmp_path, [annotation(1, "car", rectangle(2, 2, 20, 20))], images=1, split="train2014")
     with pytest.raises(UsageError, match="too few images to train and validate"):
         open_examples("coco", "train", root=one, **COMMON)
@@ -413,6 +418,10 @@ def test_from_an_official_checkpoint_through_the_stages_to_evaluation(
         chosen = ("--model", "dcsam", "--weights", f"dcsam={folder}/last.safetensors", "--benchmark", bench)
         run(capsys, "evaluate", *chosen, "--limit-episodes", 1, "--device", "cpu", "--out", tmp_path / f"run{number}")
         assert (tmp_path / f"run{number}" / "result.json").is_file()
+        # The authors' file does not say which categories it saw; the stages since do.
+        declared = json.loads((tmp_path / f"run{number}" / "run.json").read_text())["model"]
+        assert declared["training_data"] == ["coco2014:train"]
+        assert set(declared["training_categories"]) == set(NAMES)
 
 
 def test_a_head_goes_on_over_new_encoders(root: Path, tmp_path: Path) -> None:

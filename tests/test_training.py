@@ -105,6 +105,28 @@ def test_frozen_modules_stay_in_eval() -> None:
     assert model.training and model.head.training and not any(m.training for m in model.frozen.modules())
 
 
+def test_a_run_with_cuda_graphs_goes_on_without_them(tmp_path: Path) -> None:
+    """Graphs keep rates and counts of steps on the device; plain steps want them as numbers and on the CPU."""
+    trainer(tmp_path / "whole").fit()
+    first = trainer(tmp_path / "parts", max_steps=10)
+    first._place_rates(True)
+    assert all(torch.is_tensor(group["lr"]) and group["capturable"] for group in first.optimiser.param_groups)
+    first._place_rates(False)
+    first.settings = replace(first.settings, max_steps=None)
+    first.steps = 18
+    first.progress = lambda step, steps, values: signal.raise_signal(signal.SIGTERM) if step == 10 else None
+    with pytest.raises(TrainingStopped):
+        first.fit()
+    content = torch.load(first.checkpoint_path, weights_only=True)
+    for group in content["optimiser"]["param_groups"]:
+        group["lr"], group["capturable"] = torch.tensor(group["lr"], dtype=torch.float64), True
+    torch.save(content, first.checkpoint_path)
+    second = trainer(tmp_path / "parts")
+    second.fit()
+    assert all(isinstance(group["lr"], float) and not group["capturable"] for group in second.optimiser.param_groups)
+    assert losses(tmp_path / "whole") == losses(tmp_path / "parts")
+
+
 def test_accumulation_equals_a_larger_batch(tmp_path: Path) -> None:
     task = ToyTask(dropout=0.0)
     one = trainer(tmp_path / "a", task, batch=4, max_steps=3, validate_every=0)
@@ -126,6 +148,8 @@ from icvos.training.loop import Trainer
 with open_world("cpu") as world:
     task = ToyTask(dropout=0.0)
     t = Trainer(task, replace(task.defaults(), batch=1, max_steps=4), world, Path(sys.argv[1]), say=lambda line: None)
+    # Else all ranks would drop the same units.
+    assert len(set(world.gather(torch.initial_seed()))) == 2
     t.fit()
     if world.main:
         torch.save({k: v for k, v in t.model.state_dict().items()}, sys.argv[1] + "/model.pt")

@@ -353,7 +353,10 @@ def test_trained_files_are_run_and_gone_on_from(files: dict[str, Path], tmp_path
     model = VrpSam(weights={**files, "vrp-sam": place})
     for name, value in run.model.head.state_dict().items():
         assert torch.equal(model.model.head.state_dict()[name], value)
-    assert read_head(place, "vrp-sam").metadata == {"data": "demo", "fold": 0, "prompt": "mask", "sam": "tiny-test"}
+    assert read_head(place, "vrp-sam").metadata == {
+        "data": "demo", "fold": 0, "prompt": "mask", "sam": "tiny-test", "training_data": ["icvos demo:train"],
+        "training_categories": [],
+    }  # fmt: skip
     again = task({**files, "vrp-sam": place}, queries=9).model()  # the file's own sizes count
     assert again.head.config.queries == 4
     torch.testing.assert_close(again.head.queries.weight, run.model.head.queries.weight)
@@ -377,8 +380,13 @@ def test_coco_pairs_train_and_name_their_categories(files: dict[str, Path], tmp_
     run = trainer(own, tmp_path / "run", max_steps=1, validate_every=1)
     assert run.fit()["best_mIoU"] is not None
     found = read_head(tmp_path / "run" / "best.safetensors", "vrp-sam").metadata
-    assert found["training_data"] == ["coco2014:train2014"]
+    assert found["training_data"] == ["coco2014:train"]
     assert "car" in found["training_categories"] and "person" not in found["training_categories"]
+    # What a head saw stays with it when it goes on, elsewhere too.
+    on = task({**files, "vrp-sam": tmp_path / "run" / "best.safetensors"})
+    after = on.trained_on()
+    assert after["training_data"] == ["coco2014:train", "icvos demo:train"]
+    assert after["training_categories"] == found["training_categories"]
 
 
 def test_what_is_missing_is_said(files: dict[str, Path], tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
@@ -114,15 +115,27 @@ class Trainer:
         self.parameters = [p for group in groups for p in group["params"]]
         self.optimiser = task.optimiser(groups, settings)
         graphs = settings.graphs and world.device.type == "cuda" and world.size == 1 and settings.accumulate == 1
-        for group in self.optimiser.param_groups if graphs else ():
-            # A graph reads the rate where it lies.
-            group["capturable"], group["lr"] = True, torch.tensor(group["lr"], device=world.device)
+        self._place_rates(graphs)
         self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimiser, self._rate)
         self.module = world.parallel(_LossOf(task, self.model))
         self.graphed = GraphedStep(self._compute, self.optimiser, self.parameters, settings.clip) if graphs else None
         self.step = 0
         self.best: float | None = None
         self._stop: int | None = None
+        if world.size > 1:
+            # The weights began alike; what is drawn beside the examples, as dropout is, must not be.
+            torch.manual_seed(int(np.random.SeedSequence([settings.seed, world.rank]).generate_state(1, np.uint64)[0]))
+
+    def _place_rates(self, graphs: bool) -> None:
+        """Keep rates and counts on the device for graphs, which read them where they lie, and otherwise on the CPU."""
+        for group in self.optimiser.param_groups:
+            rate = float(group["lr"])
+            group["lr"] = torch.tensor(rate, device=self.world.device) if graphs else rate
+            if "capturable" in group:
+                group["capturable"] = graphs
+        for state in self.optimiser.state.values():
+            if isinstance(state.get("step"), torch.Tensor):
+                state["step"] = state["step"].to(self.world.device if graphs else "cpu")
 
     def _rate(self, step: int) -> float:
         return self.task.rate(step, self.steps, self.settings)
@@ -179,6 +192,7 @@ class Trainer:
                 )
         self.model.load_state_dict(content["model"], strict=False)
         self.optimiser.load_state_dict(content["optimiser"])
+        self._place_rates(self.graphed is not None)
         self.schedule.load_state_dict(content["schedule"])
         self.step, self.best = int(content["step"]), content["best"]
         restore_generators(content["generators"][self.world.rank], self.world.device)

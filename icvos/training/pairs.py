@@ -14,6 +14,7 @@ from icvos.build.demo_world.episodes import TrainingWorld
 from icvos.build.fewshot import MIN_AREA, training_categories
 from icvos.build.fewshot_sampler import EpisodeSampler, TrainingPool
 from icvos.errors import UsageError
+from icvos.training.lineage import Lineage
 
 __all__ = [
     "PAIR_DATA",
@@ -108,6 +109,10 @@ class ImagePairs:
         """Return what the pairs are drawn from."""
         return self.sampler.describe()
 
+    def lineage(self) -> Lineage:
+        """Return the data set and categories of the pairs."""
+        return Lineage.of_masks(self.sampler.pool.masks, self.sampler.describe()["categories"])
+
 
 def open_sampler(
     data: str,
@@ -129,12 +134,12 @@ def open_sampler(
         root: The raw data set's folder.
         fold: The test fold that is left out of COCO-20i and PASCAL-5i.
         seed: Of the draws.
-        split: Of the raw data; by default train2014 or train2017, VOC's trainaug with SBD, else train.
+        split: Of the raw data; by default train2014, VOC's trainaug with SBD, else train.
         sbd: SBD's folder, for PASCAL-5i.
         min_area: Pixels of a category in an image, at least.
 
     Raises:
-        UsageError: Unknown data, no folder, or too few images.
+        UsageError: Unknown data, no folder, train2014 missing beside train2017, or too few images.
         SourceError: Broken raw data.
     """
     if data not in PAIR_DATA:
@@ -151,10 +156,16 @@ def open_masks(data: str, root: Path, split: str, sbd: Path | None) -> ClassMask
     """Return the annotations of a data set's training split; see ``open_sampler``."""
     if data == "pascal-5i":
         return voc_masks(root, split or ("trainaug" if sbd is not None else "train"), sbd=sbd)
-    if not split:
-        there = [s for s in ("train2014", "train2017") if (root / "annotations" / f"instances_{s}.json").is_file()]
-        split = there[0] if there else "train2014"
-    return coco_masks(root, split)
+    annotations = root / "annotations"
+    there = {year for year in (2014, 2017) if (annotations / f"instances_train{year}.json").is_file()}
+    if not split and there == {2017}:
+        raise UsageError(
+            "train2014 is not here, and train2017 holds images of val2014, which COCO-20i and IC-VOS test on",
+            where=root,
+            expected="annotations/instances_train2014.json",
+            fix="get COCO 2014, or give --set split=train2017 where no test is on val2014",
+        )
+    return coco_masks(root, split or "train2014")
 
 
 class PairPool(TrainingPool):
