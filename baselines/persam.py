@@ -94,8 +94,20 @@ class PerSam(ImageModel):
         )[0, 0]
         kept = grid > 0
         if not kept.any():
-            kept = grid == grid.max()  # a thing smaller than a cell: the published code divides by zero here
+            kept = self._most_covered(support)  # the published code divides by zero here
         return features, features.embedding[0].permute(1, 2, 0)[kept]
+
+    def _most_covered(self, support: Support) -> Any:
+        """Return (h, w) bool: the one cell of the grid that a support's mask covers most, never one of padding."""
+        import torch
+        import torch.nn.functional as F
+
+        place, grid = self.segmenter.place(support.size), self.segmenter.grid
+        mask = torch.tensor(support.mask, device=self.segmenter.device)[None].float()
+        content = F.adaptive_avg_pool2d(mask, place.content)
+        square = F.pad(content, (0, place.size - place.content[1], 0, place.size - place.content[0]))
+        share = F.adaptive_avg_pool2d(square, (grid, grid)).flatten()
+        return F.one_hot(share.argmax(), grid * grid).view(grid, grid).bool()
 
     def _vector(self, cells: Any) -> Any:
         """Return the target vector (1, C) of (N, C) cells."""

@@ -15,6 +15,7 @@ import numpy as np
 from icvos.categories import Vocabulary, vocabulary
 from icvos.errors import BenchmarkError, InputError, MaskError, UsageError, did_you_mean
 from icvos.files import check_id, read_csv, read_image, read_json, read_mask
+from icvos.png import stored_size
 from icvos.types import Support
 
 __all__ = [
@@ -275,6 +276,13 @@ class Benchmark:
         """Return a few-shot query: its image, its mask (H, W) bool, and where to ignore (H, W) bool."""
         return self._image_and_mask("queries", episode.category, episode.video)
 
+    def query_size(self, episode: Episode) -> tuple[int, int] | None:
+        """Return (H, W) of a few-shot query by its mask's header, or None where there is none (``query`` says why)."""
+        return stored_size(self._mask_path("queries", episode.category, episode.video))
+
+    def _mask_path(self, place: str, category: int, name: str) -> Path:
+        return self.root / place / "masks" / str(category) / f"{name}.png"
+
     def _image_and_mask(self, place: str, category: int, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         folder = self.root / place / "images"
         for suffix in (".jpg", ".jpeg", ".png"):
@@ -284,7 +292,7 @@ class Benchmark:
         else:
             raise BenchmarkError(f"image '{name}' is missing", where=folder, fix=_CHECK)
         image = read_image(path)
-        labels = read_mask(self.root / place / "masks" / str(category) / f"{name}.png", size=image.shape[:2])
+        labels = read_mask(self._mask_path(place, category, name), size=image.shape[:2])
         return image, labels == 1, labels == 255
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import struct
 import zlib
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-__all__ = ["decode_labels", "header"]
+__all__ = ["decode_labels", "header", "stored_size"]
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _LARGEST = 1 << 28  # pixels; beyond that Pillow's own guard answers
@@ -26,6 +27,16 @@ def header(data: bytes) -> tuple[int, int, int, int, int] | None:
         return None
     width, height, depth, colour, _, _, interlaced = struct.unpack(">IIBBBBB", data[16:29])
     return height, width, depth, colour, interlaced
+
+
+def stored_size(path: Path) -> tuple[int, int] | None:
+    """Return (H, W) from a PNG file's header, or None where there is none (reading it says what is wrong)."""
+    try:
+        with path.open("rb") as stream:
+            found = header(stream.read(33))
+    except OSError:
+        return None
+    return None if found is None else found[:2]
 
 
 @cache

@@ -27,6 +27,7 @@ from icvos.build.check import check_benchmark
 from icvos.build.draws import draw_supports, support_pool
 from icvos.build.icvos import BuildReport, build_icvos, prepare
 from icvos.build.icvos_rules import BuildRules
+from icvos.build.icvos_supports import Supports
 from icvos.build.manifest import iter_files
 from icvos.build.recipe import read_recipes
 from icvos.build.workers import in_order
@@ -246,6 +247,21 @@ def test_nothing_left_is_an_error(trees: Path, tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="no support for 'person'"):
         build(trees, tmp_path / "B", names=("davis17",), rules={"support_min_area": 10**6})
     assert not (tmp_path / "B").exists()
+
+
+def test_the_support_pool_goes_by_the_areas_of_the_json(tmp_path: Path) -> None:
+    """Not by covered pixels: another rule gives other files, and needs another BUILDER_VERSION."""
+    root = raw.coco(tmp_path / "coco")
+    path = root / "annotations/instances_val2014.json"
+    content = json.loads(path.read_text())
+    people = [a for a in content["annotations"] if a["category_id"] == 1 and not a["iscrowd"]]
+    names = [f"COCO_val2014_{a['image_id']:012d}" for a in people]  # the mask of each covers 3,000 pixels
+    people[0]["area"] = 2047.5
+    people[1]["area"] = 1024.0
+    content["annotations"].append({**people[1], "id": 5})  # the same pixels again
+    path.write_text(json.dumps(content))
+    supports = Supports(open_coco(root), BuildRules(), COCO80)
+    assert len(names) == 3 and supports.pool(PERSON).names == (names[1], names[2])
 
 
 def test_clips_of_the_recipe(trees: Path, tmp_path: Path) -> None:

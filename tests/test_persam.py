@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from sam_tiny import tiny_sam1
 from tiny_weights import tiny_sam2_file
 
 from baselines.persam import PerSam, PerSamF, dice_focal_slope, fit_mixing
 from icvos import Support
+from icvos.foundation.sam1 import save_sam1
 from icvos.foundation.segmenter import ImageFeatures
 from icvos.models.check import check_model
 
@@ -104,3 +106,31 @@ def test_a_thing_smaller_than_a_cell_and_no_thing_at_all(weights: dict[str, Path
     fitted = model.fit([Support(image, mask)], seed=0)
     assert fitted is not None and torch.isfinite(fitted.vector).all()
     assert np.asarray(model.predict(fitted, image).mask).shape == (300, 300)
+
+
+@pytest.mark.parametrize("size", [(60, 120), (120, 60), (37, 120), (120, 120), (31, 29)])
+@pytest.mark.parametrize("family", ["sam1", "sam2"])
+def test_a_thing_that_no_cell_shows_is_the_cell_it_covers_most(
+    weights: dict[str, Path], tmp_path: Path, family: str, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SAM 1 pads what is not square with zeros, above the negative values that an image without white comes to."""
+    if family == "sam1":
+        save_sam1(tmp_path / "sam1.safetensors", tiny_sam1())
+        weights = {"sam": tmp_path / "sam1.safetensors"}
+    model = PerSam(weights=weights)
+    segmenter, grid = model.segmenter, model.segmenter.grid
+    numbers = torch.arange(float(grid * grid)).view(1, 1, grid, grid)
+    monkeypatch.setattr(segmenter, "encode", lambda image: ImageFeatures(numbers))  # a cell's feature is its number
+    cell = segmenter.image_size / grid
+    height, width = segmenter.place(size).content
+    lost = 0
+    for row, column in ((0, 0), (size[0] - 1, 0), (0, size[1] - 1), (size[0] - 1, size[1] - 1), (17, 13)):
+        mask = np.zeros(size, bool)
+        mask[row, column] = True
+        black = segmenter.preprocess(np.repeat((mask * np.uint8(255))[..., None], 3, axis=2))
+        lost += not (F.interpolate(black, (grid, grid), mode="bilinear")[:, 0] > 0).any()
+        found = model._cells(Support(np.zeros((*size, 3), np.uint8), mask))
+        assert found is not None
+        middle = (row + 0.5) * height / size[0] // cell, (column + 0.5) * width / size[1] // cell
+        assert found[1].tolist() == [[middle[0] * grid + middle[1]]]
+    assert lost  # else nothing was asked of the fallback

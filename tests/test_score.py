@@ -66,12 +66,15 @@ def tiny_benchmark(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_video_benchmark(tmp_path_factory.mktemp("tiny") / "b", frames=4)
 
 
-def predict(benchmark: Path, out: Path, change: Callable[[np.ndarray], np.ndarray] = lambda m: m) -> Path:
-    """Write the ground truth, changed, as the predictions of all episodes."""
+def predict(
+    benchmark: Path, out: Path, change: Callable[[np.ndarray], np.ndarray] = lambda m: m, protocol: str | None = None
+) -> Path:
+    """Write the ground truth, changed, as the predictions of all episodes; of images, those of a protocol."""
     opened = load_benchmark(benchmark)
     for episode in opened.episodes:
         if opened.kind == "image":
-            write_mask(out / episode.id / "00000.png", change(opened.query(episode)[1].astype(np.uint8)))
+            if episode.protocol == protocol:
+                write_mask(out / episode.id / "00000.png", change(opened.query(episode)[1].astype(np.uint8)))
             continue
         for index in range(opened.videos[episode.video].frames):
             mask = opened.annotation(episode.video, episode.category, index)
@@ -152,13 +155,57 @@ def test_benchmark_against_itself_is_100(tiny_benchmark: Path, tmp_path: Path, p
 @pytest.mark.parametrize("protocol", ["fss-native", "fss-paper"])
 def test_images_against_themselves_are_100(tmp_path: Path, protocol: str) -> None:
     benchmark = write_image_benchmark(tmp_path / "b")
-    opened = load_benchmark(benchmark)
-    for episode in opened.episodes:
-        if episode.protocol == protocol:
-            write_mask(tmp_path / "p" / episode.id / "00000.png", opened.query(episode)[1].astype(np.uint8))
-    assert score(tmp_path / "p", "--benchmark", benchmark, "--protocol", protocol, "--out", tmp_path / "r") == 0
+    given = predict(benchmark, tmp_path / "p", protocol=protocol)
+    assert score(given, "--benchmark", benchmark, "--protocol", protocol, "--out", tmp_path / "r") == 0
     summary = result(tmp_path / "r")["summary"]
     assert summary["mIoU"] == summary["FB_IoU"] == summary["mean_IoU"] == 100
+    assert result(tmp_path / "r")["protocol"]["resized_masks"] == (True if protocol == "fss-paper" else None)
+
+
+def test_masks_of_queries_are_recorded_as_resized(tmp_path: Path) -> None:
+    """As those of videos: by one mask of the query's own size, not by those that come as the protocol wants them."""
+    benchmark = write_image_benchmark(tmp_path / "b")
+    shifted = predict(benchmark, tmp_path / "own", lambda m: np.roll(m, 2, axis=0), "fss-paper")
+    large = predict(
+        benchmark, tmp_path / "512", lambda m: nearest_resize(np.roll(m, 2, axis=0), (512, 512)), "fss-paper"
+    )
+    mixed = tmp_path / "mixed"
+    shutil.copytree(large, mixed)
+    shutil.copy(shifted / "q1__1__f0__d0/00000.png", mixed / "q1__1__f0__d0/00000.png")
+    runs: dict[str, dict] = {"q1__1__f0__d0": {"00000": None}}  # nothing predicted has no size
+    for path in sorted(large.rglob("*.png")):
+        runs.setdefault(path.parent.name, {"00000": encode(read_mask(path))})
+    (tmp_path / "p.json").write_text(json.dumps(runs))
+    found = {}
+    for where in (shifted, large, mixed, tmp_path / "p.json"):
+        out = tmp_path / f"r-{where.stem}"
+        assert score(where, "--benchmark", benchmark, "--protocol", "fss-paper", "--out", out) == 0
+        found[where.stem] = result(out)
+    assert found["own"]["summary"] == found["512"]["summary"] == found["mixed"]["summary"]
+    assert {name: one["protocol"]["resized_masks"] for name, one in found.items()} == {
+        "own": True, "512": None, "mixed": True, "p": None,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("protocol", "size", "expected"),
+    [
+        ("fss-native", (512, 512), "expected 40x52"),  # the other protocol's
+        ("fss-native", (52, 40), "expected 40x52"),  # turned
+        ("fss-paper", (52, 40), "expected 40x52 or 512x512"),
+        ("fss-paper", (9, 9), "expected 40x52 or 512x512"),
+    ],
+)
+def test_masks_of_queries_of_another_size_are_refused_at_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], protocol: str, size: tuple[int, int], expected: str
+) -> None:
+    benchmark = write_image_benchmark(tmp_path / "b")
+    given = predict(benchmark, tmp_path / "p", protocol=protocol)
+    write_mask(given / "q3__2__f1__d0/00000.png", np.zeros(size, np.uint8))
+    assert score(given, "--benchmark", benchmark, "--protocol", protocol, "--out", tmp_path / "r") == 2
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1 and f"mask is {size[0]}x{size[1]} (HxW)" in lines[0] and expected in lines[0], lines
+    assert not (tmp_path / "r").exists()
 
 
 def test_benchmark_numbers_with_workers(tiny_benchmark: Path, tmp_path: Path) -> None:

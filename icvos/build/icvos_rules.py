@@ -36,7 +36,8 @@ class BuildRules:
         first_frame: ``visible`` keeps only pairs that are seen in the first frame; ``any`` keeps them all.
         categories: Numbers of the categories wanted; empty for all.
         allow_incomplete: Keep pairs whose ``complete`` is not ``yes``.
-        support_min_area: Pixels that a support's category must cover; 2,048 as in the few-shot lists.
+        support_min_area: Area of a support's category, at least, as COCO's JSON gives it: the sum over its instances,
+            crowds apart. 2,048 as in the few-shot lists, which count covered pixels.
         subset: ``mini`` for a frozen choice of 30 pairs, or nothing.
     """
 

@@ -22,7 +22,7 @@ from icvos.evaluation.predictions import Predictions, open_predictions
 from icvos.evaluation.protocols import Protocol, nearest_resize
 from icvos.files import listing, read_mask
 from icvos.metrics import VideoScore, fss_counts, jf, jf_labels
-from icvos.png import header
+from icvos.png import stored_size
 
 __all__ = ["Sequences", "check_benchmark_masks", "check_sequences", "score_all", "score_episodes", "score_sequences"]
 
@@ -75,12 +75,7 @@ class Sequences:
 
     def size(self, name: str, frame: str) -> tuple[int, int] | None:
         """Return (H, W) from a frame's header, or None where it has none (reading it says what is wrong)."""
-        try:
-            with (self.root / name / f"{frame}.png").open("rb") as stream:
-                found = header(stream.read(33))
-        except OSError:
-            return None
-        return None if found is None else found[:2]
+        return stored_size(self.root / name / f"{frame}.png")
 
     def objects(self, name: str) -> int:
         """Return the number of objects: the largest id of the first frame."""
@@ -196,6 +191,14 @@ def _episode_frames(benchmark: Benchmark, episode: Episode, rule: Protocol) -> i
     return len(rule.frames(benchmark.videos[episode.video].frames))
 
 
+def _own_size(benchmark: Benchmark, episode: Episode) -> tuple[int, int] | None:
+    """Return (H, W) of an episode's ground truth, or None where only reading it tells."""
+    if benchmark.kind == "image":
+        return benchmark.query_size(episode)
+    record = benchmark.videos[episode.video]
+    return record.height, record.width
+
+
 def check_benchmark_masks(
     benchmark: Benchmark, predictions: Predictions, rule: Protocol, episodes: Sequence[Episode]
 ) -> bool:
@@ -225,10 +228,7 @@ def check_benchmark_masks(
                 where=f"{predictions.where}/{episode.id}",
                 expected=f"00000 to {most - 1:05d}",
             )
-        own = None
-        if benchmark.kind == "video":
-            record = benchmark.videos[episode.video]
-            own = (record.height, record.width)
+        own = _own_size(benchmark, episode)
         for frame in wanted:
             size = predictions.size(episode.id, frame)
             if size is None or own is None or size == rule.size:

@@ -56,7 +56,12 @@ if TYPE_CHECKING:
     help="Keep categories of which not every instance is known to be annotated, marked.",
 )
 @click.option("--support-pool", metavar="SPLIT", help="val2014, train2014, val2017, …; default: the one there is.")
-@click.option("--support-min-area", default=2048, show_default=True, help="Pixels of the thing in a support, at least.")
+@click.option(
+    "--support-min-area",
+    default=2048,
+    show_default=True,
+    help="Pixels of the thing in a support, at least, by the areas in COCO's JSON.",
+)
 @click.option("--draws", default=5, show_default=True, help="Lists of supports for each video and category.")
 @click.option("--shots", default=5, show_default=True, help="Supports in each list.")
 @click.option("--seed", default=0, show_default=True, help="Of the draws.")
