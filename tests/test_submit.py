@@ -348,3 +348,19 @@ def test_few_shot_submission(world: Path, tmp_path: Path, capsys: pytest.Capture
     assert icvos("submit", "pack", out, "--out", tmp_path / "few.zip") == 0
     assert icvos("submit", "check", tmp_path / "few.zip", "--benchmark", benchmark) == 0
     assert "mIoU" in capsys.readouterr().out
+
+
+def test_resized_masks_whose_record_is_silent_are_refused(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    benchmark, masks, packed = world / "world/benchmarks/demo", world / "run/masks", tmp_path / "m.zip"
+    assert icvos("score", masks, "--benchmark", benchmark, "--protocol", "paper", "--model", "mine",
+                 "--out", tmp_path / "scored") == 0  # fmt: skip
+    assert icvos("submit", "pack", tmp_path / "scored", "--predictions", masks, "--out", packed) == 0
+    assert icvos("submit", "check", packed, "--benchmark", benchmark) == 0
+    files = read(packed)
+    assert json.loads(files["result.json"])["protocol"]["resized_masks"] is True
+    edit(files, "result.json", lambda r: r["protocol"].update(resized_masks=False))
+    capsys.readouterr()
+    assert icvos("submit", "check", write(tmp_path / "silent.zip", files), "--benchmark", benchmark) == 2
+    assert "its record does not say so" in capsys.readouterr().err

@@ -66,7 +66,8 @@ def masked_bottlenecks(layer: nn.Sequential, maps: Tensor, masks: Sequence[Tenso
         For each mask (B, C', h, w).
     """
     blocks = [cast(Bottleneck, block) for block in layer]
-    results: list[list[Tensor]] = [[] for _ in masks]
+    shape = (len(maps), blocks[-1].conv3.out_channels, *maps.shape[-2:])
+    results = [maps.new_zeros(shape) for _ in masks]
     for sample in range(len(maps)):
         chosen = [mask[sample : sample + 1].to(maps.dtype) for mask in masks]
         boxes = [_boxes(mask[0, 0], [_reach(block) for block in blocks]) for mask in chosen]
@@ -75,14 +76,12 @@ def masked_bottlenecks(layer: nn.Sequential, maps: Tensor, masks: Sequence[Tenso
             union = (min(x[0] for x in seen), max(x[1] for x in seen), min(x[2] for x in seen), max(x[3] for x in seen))
             shared = _Shared(blocks[0], _cut(maps[sample : sample + 1], union), union)
         for found, mask, levels in zip(results, chosen, boxes):
-            whole = maps.new_zeros(1, blocks[-1].conv3.out_channels, *maps.shape[-2:])
             if levels:
                 x = shared.masked(mask, levels[0], levels[1])
                 for block, before, after in zip(blocks[1:], levels[1:], levels[2:]):
                     x = _step(block, x, before, after, maps.shape[-2:])
-                _cut(whole, levels[-1]).copy_(x)
-            found.append(whole)
-    return [torch.cat(found) if len(found) > 1 else found[0] for found in results]
+                _cut(found[sample : sample + 1], levels[-1]).copy_(x)
+    return results
 
 
 class _Shared:

@@ -64,13 +64,11 @@ def prior_mask(query: Tensor, support: Tensor, mask: Tensor, *, eps: float = 1e-
 
 def _greatest(support: Tensor, weight: Tensor, query: Tensor, norm: Tensor, eps: float) -> Tensor:
     """Return (1, Q) the greatest cosine of (C, Q) to any of (C, P) places; those of weight 0 count as 0, for free."""
-    inside = weight[0] != 0
-    chosen = support.transpose(0, 1)[inside] * weight[0, inside, None]
-    length = chosen.norm(dim=1, keepdim=True)
-    greatest = torch.zeros_like(norm) if len(chosen) < len(inside) else torch.full_like(norm, -torch.inf)
+    inside = weight[0].nonzero().flatten()
+    greatest = torch.zeros_like(norm) if len(inside) < len(weight[0]) else torch.full_like(norm, -torch.inf)
     # In blocks that stay in the cache from the product to its maximum.
-    for start in range(0, len(chosen), BLOCK):
-        rows, lengths = chosen[start : start + BLOCK], length[start : start + BLOCK]
-        cosine = (rows @ query).div_((lengths @ norm).add_(eps))
+    for places in inside.split(BLOCK) if len(inside) else ():
+        chosen = support.index_select(1, places).mul_(weight[:, places])
+        cosine = (chosen.t() @ query).div_((chosen.norm(dim=0)[:, None] @ norm).add_(eps))
         greatest = torch.maximum(greatest, cosine.amax(dim=0, keepdim=True))
     return greatest

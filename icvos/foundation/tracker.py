@@ -26,6 +26,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from icvos.errors import UsageError
+from icvos.foundation.memory_cpu import fits_memory, quick_memory
 from icvos.foundation.sam2_image import Sam2, boxes_as_points
 from icvos.foundation.segmenter import ImageFeatures, Resample, resize_logits
 
@@ -246,7 +247,11 @@ class Tracker:
         if features.raw is None or len(features) not in (1, count):
             raise UsageError(f"{count} objects cannot be tracked on features of {len(features)} images of SAM 1 or 2")
         levels = [level.expand(count, -1, -1, -1) for level in (*features.high_res, features.raw)]
-        heads = self._prompted(levels, prompt) if prompt is not None else self._tracked(bank, levels)
+        heads = (
+            self._prompted(levels, prompt)
+            if prompt is not None
+            else self._tracked(bank, levels, shared=len(features) == 1)
+        )
         output = self._remember(levels, heads, prompted=prompt is not None)
         (bank.tracked if prompt is None else bank.prompted)[bank.index] = output
         frame = TrackedFrame(bank.index, heads.low, heads.score, heads.iou)
@@ -295,20 +300,21 @@ class Tracker:
         masks = F.interpolate(masks, size=size, mode="bilinear", align_corners=False, antialias=True)
         return (masks >= 0.5).float()
 
-    def _tracked(self, bank: MemoryBank, levels: list[Tensor]) -> _Heads:
+    def _tracked(self, bank: MemoryBank, levels: list[Tensor], *, shared: bool) -> _Heads:
         model = self.segmenter.model
         *high_res, raw = levels
         size = (raw.shape[-2], raw.shape[-1])
         position = model.image_encoder.neck.position_encoding(raw).to(raw.dtype)
-        features = model._prepare_memory_conditioned_features(
-            frame_idx=bank.index,
-            is_init_cond_frame=False,
-            current_vision_feats=[raw.flatten(2).permute(2, 0, 1)],
-            current_vision_pos_embeds=[position.flatten(2).permute(2, 0, 1)],
-            feat_sizes=[size],
-            output_dict={"cond_frame_outputs": bank.prompted, "non_cond_frame_outputs": bank.tracked},
-            num_frames=max(bank.num_frames, bank.index + 1),
-        )
+        with quick_memory(self.segmenter, shared=shared):
+            features = model._prepare_memory_conditioned_features(
+                frame_idx=bank.index,
+                is_init_cond_frame=False,
+                current_vision_feats=[raw.flatten(2).permute(2, 0, 1)],
+                current_vision_pos_embeds=[position.flatten(2).permute(2, 0, 1)],
+                feat_sizes=[size],
+                output_dict={"cond_frame_outputs": bank.prompted, "non_cond_frame_outputs": bank.tracked},
+                num_frames=max(bank.num_frames, bank.index + 1),
+            )
         multimask = self.options.multimask == "auto" and model._use_multimask(False, None)
         if self.options.tracked_tokens == "none":
             tokens = features.new_zeros(len(features), 0, self.segmenter.embed_dim)
@@ -342,17 +348,24 @@ class Tracker:
         raw = levels[-1]
         # The package encodes a prompted frame's memory from its low-resolution logits, also where a mask was given.
         high = self._enlarge(heads.low) if prompted else heads.high
-        memory, positions = self.segmenter.model._encode_new_memory(
-            current_vision_feats=[raw.flatten(2).permute(2, 0, 1)],
-            feat_sizes=[(raw.shape[-2], raw.shape[-1])],
-            pred_masks_high_res=high,
-            object_score_logits=heads.score,
-            is_mask_from_pts=prompted,
-        )
+        # On the CPU object by object: together they only leave the caches.
+        count = len(heads.low)
+        groups = [slice(n, n + 1) for n in range(count)] if fits_memory(self.segmenter) else [slice(count)]
+        made = [
+            self.segmenter.model._encode_new_memory(
+                current_vision_feats=[raw[group].flatten(2).permute(2, 0, 1)],
+                feat_sizes=[(raw.shape[-2], raw.shape[-1])],
+                pred_masks_high_res=high[group],
+                object_score_logits=heads.score[group],
+                is_mask_from_pts=prompted,
+            )
+            for group in groups
+        ]
+        memory, positions = torch.cat([part[0] for part in made]), made[0][1]
         if self.options.memory_dtype is not None:
             memory = memory.to(self.options.memory_dtype)
         # One copy of the position code serves all objects: it depends on the grid alone.
-        positions = [position[:1].clone().expand(len(memory), -1, -1, -1) for position in positions]
+        positions = [position[:1].clone().expand(count, -1, -1, -1) for position in positions]
         return {"maskmem_features": memory, "maskmem_pos_enc": positions, "obj_ptr": heads.pointer}
 
 

@@ -127,7 +127,9 @@ def _rescore(
     rule = protocol(entry.protocol, benchmark.kind)
     episodes = select_episodes(benchmark, rule, RunOptions(rule.name))
     try:
-        check_benchmark_masks(benchmark, open_predictions(masks), rule, episodes)
+        resized = check_benchmark_masks(benchmark, open_predictions(masks), rule, episodes)
+        if resized and not entry.result["protocol"].get("resized_masks"):
+            raise _refuse("its masks are resized to the protocol's size, and its record does not say so", name)
         groups: dict[str, list[Episode]] = {}
         for episode in episodes:
             groups.setdefault(episode.video if benchmark.kind == "video" else episode.id, []).append(episode)
