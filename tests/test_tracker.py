@@ -29,9 +29,7 @@ def video() -> tuple[Any, Any]:
 
 @pytest.fixture(scope="module")
 def sam2(video: tuple[Any, Any]) -> Any:
-    """Return a SAM 2 that runs the package's own layers, so that the tracker's steps can be compared to the digit."""
     segmenter = tiny_sam2()
-    segmenter.in_pieces = False
     balance(segmenter, video[0], video[1][0])
     return segmenter
 
@@ -307,7 +305,6 @@ def reference_run(segmenter: Any, images: Any, tokens: Any) -> Any:
 @pytest.mark.parametrize(("training", "there"), [(False, False), (True, False), (False, True)])
 def test_embeddings_as_the_reference_does(sam2: Any, video: tuple[Any, Any], training: bool, there: bool) -> None:
     segmenter = tiny_sam2(dropout=0.0)  # in train mode (Q10), dropout aside, which is random
-    segmenter.in_pieces = False
     balance(segmenter, video[0], video[1][0])
     segmenter = always_there(segmenter) if there else segmenter
     segmenter.train(training)

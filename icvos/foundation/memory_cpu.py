@@ -23,13 +23,18 @@ __all__ = ["attended_memory", "fits_memory", "quick_memory", "weighted"]
 
 #: Queries and keys that are compared at a time: 4 MB of products.
 TILE = 1024
+#: Side of the smallest grid that gains.
+LEAST = 16
 
 
 def fits_memory(segmenter: Sam2) -> bool:
-    """Return whether memories may be worked out in pieces: on the CPU, in eval mode, without gradients and autocast."""
+    """Return whether memories may be worked out in pieces: on the CPU, in eval mode, without gradients and autocast.
+
+    On a small grid (the demo's SAM 2) the package takes fewer steps, and is faster.
+    """
     if segmenter.device.type != "cpu" or torch.is_grad_enabled() or torch.is_autocast_enabled("cpu"):
         return False
-    return segmenter.in_pieces and not segmenter.model.training
+    return segmenter.in_pieces and not segmenter.model.training and segmenter.grid >= LEAST
 
 
 @contextmanager
