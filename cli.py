@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import faulthandler
 import importlib
 import signal
 import sys
@@ -81,6 +83,9 @@ def main(args: list[str] | None = None) -> NoReturn:
     debug = "--debug" in head
     arguments = [a for i, a in enumerate(arguments) if not (a == "--debug" and i < len(head))]
     signal.signal(signal.SIGTERM, _terminate)
+    with contextlib.suppress(ValueError, OSError):  # standard error is no file
+        # A model's compiled code that crashes takes the process with it: say at least where.
+        faulthandler.enable()
     try:
         sys.exit(icvos.main(arguments, prog_name="icvos", standalone_mode=False) or 0)
     except SystemExit:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -185,6 +186,21 @@ def test_what_breaks_every_mask_is_said_once(model: type) -> None:
 def test_an_exception_is_shown_with_its_line() -> None:
     message = next(finding.message for finding in check_model(Exits) if finding.rule == "masks")
     assert message.startswith("it raised SystemExit: 3 (") and "test_conformance.py:" in message
+
+
+class Hangs(Good):
+    def segment(self, supports, video, *, seed):
+        for frame in video:
+            time.sleep(30)
+            yield frame[..., 0] > 150
+
+
+def test_a_model_that_hangs_is_stopped_where_a_limit_is_given() -> None:
+    begin = time.perf_counter()
+    found = {finding.rule: finding for finding in check_model(Hangs, timeout=0.2)}
+    assert time.perf_counter() - begin < 20
+    assert found["masks"].status == "failed" and "took more than 0.2 s (" in found["masks"].message
+    assert found["sizes"].status == "skipped" and found["declares"].status == "passed"
 
 
 def test_good_model_keeps_every_rule() -> None:

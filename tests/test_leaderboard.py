@@ -107,6 +107,23 @@ def test_table_of_a_newcomer(runs: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert max(map(len, shown.splitlines())) <= 80
 
 
+def test_a_benchmarks_folder_shows_runs_on_that_very_benchmark(
+    runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import shutil
+
+    own = tmp_path / "own"
+    shutil.copytree(runs.parent / "world/benchmarks/demo", own)
+    assert icvos("leaderboard", "show", "--runs", runs, "--benchmark", own) == 0
+    assert "histogram" in capsys.readouterr().out
+    # One of the same name and another content.
+    with (own / "manifest.csv").open("a") as stream:
+        stream.write("x,1," + "0" * 64 + "\n")
+    assert icvos("leaderboard", "show", "--runs", runs, "--benchmark", own) == 0
+    shown = capsys.readouterr()
+    assert "histogram" not in shown.out and "nothing is measured" in shown.err
+
+
 def test_figures_are_those_of_the_result(runs: Path) -> None:
     entry = read_entry(runs / "demo/histogram")
     table = build_tables([entry], published=False)[0]

@@ -57,6 +57,29 @@ def test_file_and_its_options(method: Path) -> None:
     assert create(f"{method}:Mine", options={"count": 3}).count == 3  # type: ignore[attr-defined]
 
 
+def test_options_without_annotations_have_their_defaults_types(method: Path) -> None:
+    method.write_text(METHOD.replace("gain: float = 1.0", "gain=1.0").replace("flag: bool = False", "flag=False"))
+    cls = resolve(str(method))
+    assert parse_options(cls, ["gain=2", "flag=no"]) == {"gain": 2.0, "flag": False}
+    with pytest.raises(UsageError, match="option gain is 'x'; expected a number"):
+        parse_options(cls, ["gain=x"])
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"gain": "x"}, "gain is 'x'; expected a value of type float"),
+        ({"flag": 1}, "flag is 1; expected a value of type bool"),
+        ({"gain": True}, "gain is True"),
+        ({"kind": "c"}, "kind is 'c'; expected a or b"),
+    ],
+)
+def test_options_given_from_python_are_checked(method: Path, options: dict[str, object], words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        create(str(method), options=options)
+    assert create(str(method), options={"gain": 2, "flag": True, "kind": "b"}).flag is True  # type: ignore[attr-defined]
+
+
 def test_source_hash_follows_the_file_and_what_it_imports(method: Path) -> None:
     before = source_sha256(resolve(str(method)))
     (method.parent / "icvos_test_helper.py").write_text("VALUE = 101\n")
@@ -164,12 +187,25 @@ def test_models_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert run("models", "check", "histogram", "--set", "bins=8", "--quick") == 0
     assert "keeps every rule" in capsys.readouterr().out
     assert run("models", "check", "histogram", "--set", "bins=1") == 2
-    assert run("models", "new", "2bad", "--into", str(tmp_path)) == 2
+    for name in ("2bad", "numpy", "json"):
+        assert run("models", "new", name, "--into", str(tmp_path)) == 2
     assert run("models", "new", "demo-method", "--into", str(tmp_path)) == 0
     assert run("models", "new", "demo-method", "--into", str(tmp_path)) == 2
     capsys.readouterr()
     assert run("models", "check", f"{tmp_path}/demo-method/demo_method/model.py") == 0
     assert "keeps every rule" in capsys.readouterr().out
+
+
+def test_a_model_that_crashes_says_where(tmp_path: Path) -> None:
+    """A crash in compiled code ends the process; what is left is the stack."""
+    path = tmp_path / "crash.py"
+    text = METHOD.replace("from icvos_test_helper import VALUE", "import ctypes\nVALUE = 1")
+    path.write_text(text.replace("yield frame[..., 0] > VALUE", "yield ctypes.string_at(0)"))
+    command = [sys.executable, "-m", "cli", "models", "check", str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parent.parent)
+    assert done.returncode < 0
+    line = 1 + path.read_text().splitlines().index("            yield ctypes.string_at(0)")
+    assert f'File "{path}", line {line} in segment' in done.stderr
 
 
 def test_help_is_instant_and_imports_nothing_heavy() -> None:

@@ -42,7 +42,8 @@ def _tables(
         entries += [entry for entry in found if (entry.run["key"], entry.result) not in known]
         for line in problems:
             click.echo(f"left out: {line}", err=True)
-    benchmark = _benchmark_name(benchmark, [entry.benchmark for entry in entries])
+    benchmark, version = _benchmark_name(benchmark, [entry.benchmark for entry in entries])
+    entries = [entry for entry in entries if version in (None, entry.result["benchmark"].get("manifest_sha256"))]
     if protocol is not None and all(protocol != entry.protocol for entry in entries):
         named_protocol(protocol)
     entries = [entry for entry in entries if protocol in (None, entry.protocol)]
@@ -50,8 +51,8 @@ def _tables(
     return build_tables(entries, benchmark=benchmark, published=show)
 
 
-def _benchmark_name(given: str | None, measured: Sequence[str]) -> str | None:
-    """Return the name of a benchmark that is given by name or folder.
+def _benchmark_name(given: str | None, measured: Sequence[str]) -> tuple[str | None, str | None]:
+    """Return the name of a benchmark that is given by name or folder, and of a folder its manifest's hash.
 
     Raises:
         UsageError: No run, paper or demo has a benchmark of that name.
@@ -62,9 +63,10 @@ def _benchmark_name(given: str | None, measured: Sequence[str]) -> str | None:
 
     known = {*measured, *BENCHMARKS, "demo", "demo-coco-20i", "demo-pascal-5i"}
     if given is None or given in known:
-        return given
+        return given, None
     if (Path(given) / "benchmark.json").is_file():
-        return load_benchmark(given).name
+        opened = load_benchmark(given)
+        return opened.name, opened.manifest_sha256
     fix = did_you_mean(given, known)
     raise UsageError(f"no benchmark '{given}'", expected="a name, or a benchmark's folder", fix=fix)
 

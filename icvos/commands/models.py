@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from icvos.commands.options import model_options, parse_weights
+from icvos.commands.options import FiniteRange, model_options, parse_weights
 
 
 @click.group()
@@ -93,7 +93,15 @@ def show_model(model: str) -> None:
 @click.argument("model")
 @model_options
 @click.option("--quick", is_flag=True, help="Leave out the rule on memory, which takes about 100 frames.")
-def check(model: str, settings: tuple[str, ...], weights: tuple[str, ...], device: str, quick: bool) -> None:
+@click.option("--timeout", type=FiniteRange(0, min_open=True), help="Seconds that a rule may take; default no limit.")
+def check(
+    model: str,
+    settings: tuple[str, ...],
+    weights: tuple[str, ...],
+    device: str,
+    quick: bool,
+    timeout: float | None,
+) -> None:
     """Run MODEL on tiny synthetic clips and say, rule by rule, what it breaks. Exit 1 if it breaks any."""
     from icvos.models.check import check_model
     from icvos.models.registry import create, parse_options, resolve
@@ -104,6 +112,7 @@ def check(model: str, settings: tuple[str, ...], weights: tuple[str, ...], devic
     for finding in check_model(
         lambda: create(model, device=device, weights=files, options=options, demo=True),
         skip=("memory",) if quick else (),
+        timeout=timeout,
     ):
         failed += finding.status == "failed"
         colour = {"passed": "green", "failed": "red", "skipped": "yellow"}[finding.status]

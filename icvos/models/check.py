@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from icvos.errors import IcvosError
+from icvos.models.alarm import time_limit
 from icvos.models.clips import Clip, support
 from icvos.models.interface import ImageModel, Model, VideoModel
 from icvos.models.registry import as_video_model, source_line
@@ -345,12 +346,15 @@ RULES: tuple[tuple[str, Callable[[_Trial], str], str], ...] = (
 )  # fmt: skip
 
 
-def check_model(build: Callable[[], Model], *, skip: Sequence[str] = ()) -> Iterator[Finding]:
+def check_model(
+    build: Callable[[], Model], *, skip: Sequence[str] = (), timeout: float | None = None
+) -> Iterator[Finding]:
     """Judge a model by every rule.
 
     Args:
         build: Builds the model; called once.
         skip: Names of rules to leave out.
+        timeout: Seconds that a rule may take, or None; needs the main thread of a POSIX system.
 
     Yields:
         A finding for each rule of ``RULES``, in order, as it is judged.
@@ -358,7 +362,11 @@ def check_model(build: Callable[[], Model], *, skip: Sequence[str] = ()) -> Iter
     trial = _Trial(build)
     basic = ""
     for name, rule, mend in RULES:
-        finding = Finding(name, "skipped", "left out on request") if name in skip else _judge(trial, name, rule, mend)
+        finding = (
+            Finding(name, "skipped", "left out on request")
+            if name in skip
+            else _judge(trial, name, rule, mend, timeout)
+        )
         if finding.status == "failed":
             # What no mask comes out of breaks most rules: said once.
             fault = re.sub(r"\d+", "#", finding.message)
@@ -369,9 +377,10 @@ def check_model(build: Callable[[], Model], *, skip: Sequence[str] = ()) -> Iter
         yield finding
 
 
-def _judge(trial: _Trial, name: str, rule: Callable[[_Trial], str], mend: str) -> Finding:
+def _judge(trial: _Trial, name: str, rule: Callable[[_Trial], str], mend: str, timeout: float | None) -> Finding:
     try:
-        return Finding(name, "passed", rule(trial))
+        with time_limit(timeout, "the rule"):
+            return Finding(name, "passed", rule(trial))
     except _Skip as reason:
         return Finding(name, "skipped", str(reason))
     except _Broken as problem:

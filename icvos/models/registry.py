@@ -138,7 +138,7 @@ def _model_class(module: types.ModuleType, attribute: str, place: str) -> type[M
 
 
 def option_types(cls: type) -> dict[str, tuple[Any, Any]]:
-    """Return the options of a model (or training task) as name -> (annotation, default)."""
+    """Return the options of a model (or training task) as name -> (annotation, else the default's type; default)."""
     out: dict[str, tuple[Any, Any]] = {}
     for base in cls.__mro__:
         if base is Model or "__init__" not in vars(base):
@@ -153,7 +153,8 @@ def option_types(cls: type) -> dict[str, tuple[Any, Any]]:
             if parameter.kind is inspect.Parameter.VAR_KEYWORD:
                 passes_on = True
             elif name not in _FIXED and parameter.kind is not inspect.Parameter.VAR_POSITIONAL:
-                out.setdefault(name, (hints.get(name, str), parameter.default))
+                plain = type(parameter.default) if type(parameter.default) in (bool, int, float) else str
+                out.setdefault(name, (hints.get(name, plain), parameter.default))
         if not passes_on:
             break
     lifted = getattr(cls, "lifted", None)
@@ -179,6 +180,16 @@ def parse_options(cls: type, settings: Iterable[str]) -> dict[str, Any]:
             raise UsageError(f"'{name}' has no option '{key}'", fix=fix)
         out[key] = _convert(text, known[key][0], key)
     return out
+
+
+def _check_value(value: Any, kind: Any, key: str) -> None:
+    """Compare an option's value, given from Python, with a plain annotation; others are the model's own business."""
+    literal = typing.get_origin(kind) is typing.Literal
+    if literal and value not in typing.get_args(kind):
+        raise UsageError(f"option {key} is {value!r}", expected=" or ".join(map(str, typing.get_args(kind))))
+    wanted: dict[Any, tuple[type, ...]] = {bool: (bool,), int: (int,), float: (int, float), str: (str,)}
+    if not literal and kind in wanted and (not isinstance(value, wanted[kind]) or kind is not bool is type(value)):
+        raise UsageError(f"option {key} is {value!r}", expected=f"a value of type {kind.__name__}")
 
 
 def _convert(text: str, kind: Any, key: str) -> Any:
@@ -262,9 +273,10 @@ def create(
             fix=f"give --weights {missing[0]}=PATH ('icvos weights list' says where they come from)",
         )
     known = option_types(cls)
-    for key in options or {}:
+    for key, value in (options or {}).items():
         if key not in known:
             raise UsageError(f"model '{cls.info.name}' has no option '{key}'", fix=did_you_mean(key, known))
+        _check_value(value, known[key][0], key)
     asked = _asked(cls)
     fixed: dict[str, Any] = {"device": device, "weights": given}
     fixed = {name: value for name, value in fixed.items() if name in asked}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import keyword
 import re
+import sys
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 from icvos.errors import InputError, UsageError
@@ -123,6 +125,8 @@ def write_skeleton(name: str, folder: Path) -> list[Path]:
     package = name.replace("-", "_").lower()
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9-]*[A-Za-z0-9]", name) or keyword.iskeyword(package):
         raise UsageError(f"'{name}' is no name for a method", expected="a letter, then letters, digits and '-'")
+    if package in sys.stdlib_module_names or package in packages_distributions():
+        raise UsageError(f"'{package}' is a Python package that is there already", fix="choose another name")
     root = folder / name
     if root.exists() and any(root.iterdir()):
         raise InputError("folder is not empty", where=root, fix="choose another name or --into another folder")
