@@ -107,17 +107,24 @@ def open_engine(
     precision: str = "fp32",
     ahead: int = 1,
     fold: bool = True,
+    trained_on: str = "",
 ) -> Engine:
     """Open a DC-SAM from ``weights``: ``dcsam``, and ``sam2`` or ``sam`` where the checkpoint holds none.
 
     ``fold``: fold the backbone's norms into its convolutions and cast weights ahead for bf16, which is faster; not for
-    what goes into training mode.
+    what goes into training mode. ``trained_on``: of a checkpoint that does not say, see ``Lineage.named``.
 
     Raises:
-        UsageError: A SAM is missing or of the wrong version.
+        UsageError: A SAM is missing or of the wrong version, or ``trained_on`` is wrong.
         WeightsError: A file is missing, partial, hostile or of another model.
     """
     checkpoint = read_checkpoint(weights["dcsam"])
+    lineage = checkpoint.lineage
+    if trained_on:
+        if Lineage.of_record(checkpoint.metadata) is not None:
+            fix = "leave trained_on out"
+            raise UsageError("this checkpoint says itself what it was trained on", where=checkpoint.path, fix=fix)
+        lineage = Lineage.named(trained_on)
     segmenter = _segmenter(checkpoint, weights).to(device).eval()
     model = load_model(checkpoint, variant=variant, device=device)
     for module in (segmenter, model):
@@ -127,7 +134,7 @@ def open_engine(
     if fold:
         model.fold_backbone()
     engine = Engine(model, segmenter, precision=precision, ahead=ahead)
-    engine.lineage = checkpoint.lineage + _lineage_of_sam(segmenter)
+    engine.lineage = lineage + _lineage_of_sam(segmenter)
     if fold:
         engine.cast_weights()
     return engine

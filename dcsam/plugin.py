@@ -32,6 +32,8 @@ class DCSam(VideoModel, ImageModel):
         precision: ``fp32``, ``bf16`` (autocast), or ``auto``: bf16 on CUDA.
         ahead: Video frames encoded together; 0 chooses 1 on the CPU and 8 on CUDA.
         compile: Compile the blocks of SAM's image encoder with torch.compile (pays over many frames).
+        trained_on: What a published checkpoint, which does not say, was trained on, for the leaderboards' marks:
+            ``coco-20i:FOLD`` or ``pascal-5i:FOLD`` (all but that test fold's classes), or ``coco`` (all 80).
         train_mode: Repeat the public video evaluation, which never leaves training mode (fact Q10): dropout, batch
             statistics; results are stochastic.
     """
@@ -60,6 +62,7 @@ class DCSam(VideoModel, ImageModel):
         precision: Literal["auto", "fp32", "bf16"] = "auto",
         ahead: int = 0,
         compile: bool = False,
+        trained_on: str = "",
         train_mode: bool = False,
     ) -> None:
         super().__init__(device=device, weights=weights)
@@ -69,7 +72,7 @@ class DCSam(VideoModel, ImageModel):
         chosen = ("bf16" if cuda else "fp32") if precision == "auto" else precision
         self.engine = open_engine(
             self.weights, device=device, variant=None if variant == "auto" else variant, precision=chosen,
-            ahead=ahead or (8 if cuda else 1), fold=not train_mode,
+            ahead=ahead or (8 if cuda else 1), fold=not train_mode, trained_on=trained_on,
         )  # fmt: skip
         seen = self.engine.lineage
         self.info = replace(  # type: ignore[misc]

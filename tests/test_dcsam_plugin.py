@@ -186,6 +186,25 @@ def test_what_a_checkpoint_saw_is_declared(folder: Path) -> None:
     assert declared(training_data="[", training_categories="{}") == (("coco2014:train",), ())
 
 
+def test_the_training_of_a_published_checkpoint_can_be_said(folder: Path) -> None:
+    path, sam2 = folder / "silent.safetensors", tiny_sam2_file(folder)
+    save_checkpoint(path, tiny_dcsam())
+    given = {"dcsam": path, "sam2": sam2}
+    info = DCSam(weights=given, trained_on="coco-20i:2").info
+    assert len(info.training_categories) == 60 and info.training_data == ("coco2014:train",)
+    assert "person" in info.training_categories and "car" not in info.training_categories  # number 3, of fold 2
+    assert len(DCSam(weights=given, trained_on="coco").info.training_categories) == 80
+    pascal = DCSam(weights=given, trained_on="pascal-5i:0").info
+    assert len(pascal.training_categories) == 15 and "aeroplane" not in pascal.training_categories
+    assert pascal.training_data == ("voc2012:trainaug",)
+    for wrong in ("coco-20i", "coco:1", "coco-20i:4", "imagenet"):
+        with pytest.raises(UsageError):
+            DCSam(weights=given, trained_on=wrong)
+    save_checkpoint(path, tiny_dcsam(), metadata=Lineage(("x:train",)).texts())
+    with pytest.raises(UsageError, match="says itself"):
+        DCSam(weights=given, trained_on="coco")
+
+
 def test_memory_is_flat(weights: dict[str, Path]) -> None:
     """Live tensors at frame 400 are those at frame 40, within 5 %."""
     import gc

@@ -53,6 +53,7 @@ def list_models() -> None:
 def show_model(model: str) -> None:
     """Show what MODEL declares: options, weights, training data."""
     import inspect
+    import typing
 
     from icvos.models.needs import needs_of
     from icvos.models.registry import option_types, resolve, source_sha256
@@ -80,8 +81,9 @@ def show_model(model: str) -> None:
         known = f", sha256 {weight.sha256}" if weight.sha256 else ""
         click.echo(f"  --weights {key}=PATH ({need}): {weight.source}{known}")
     for key, (kind, default) in option_types(cls).items():
-        name = getattr(kind, "__name__", str(kind))
-        shown = "" if default is inspect.Parameter.empty else f", default {default}"
+        literal = typing.get_origin(kind) is typing.Literal
+        name = " | ".join(map(str, typing.get_args(kind))) if literal else getattr(kind, "__name__", str(kind))
+        shown = "" if default in (inspect.Parameter.empty, "") else f", default {default}"
         click.echo(f"  --set {key}=… ({name}{shown})")
     text = inspect.getdoc(cls)
     if text:

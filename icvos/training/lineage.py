@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from icvos.errors import UsageError
+
 if TYPE_CHECKING:
     from icvos.build.class_masks import ClassMasks
 
@@ -34,6 +36,25 @@ class Lineage:
         names = tuple(masks.vocabulary.names[number - 1] for number in sorted(set(numbers)))
         split = masks.split.removesuffix("2014").removesuffix("2017")
         return cls((f"{_LONG.get(masks.source, masks.source)}:{split}",), names)
+
+    @classmethod
+    def named(cls, text: str) -> Lineage:
+        """Return that of a public training: ``coco-20i:2``, ``pascal-5i:0`` (all but a test fold's classes), ``coco``.
+
+        Raises:
+            UsageError: It is none of these.
+        """
+        from icvos.build.fewshot import training_categories, vocabulary_of
+
+        name, _, fold = text.partition(":")
+        if name not in ("coco", "coco-20i", "pascal-5i") or (name == "coco") != (fold == ""):
+            raise UsageError(f"no training '{text}'", expected="coco, coco-20i:FOLD or pascal-5i:FOLD")
+        if name != "coco" and fold not in ("0", "1", "2", "3"):
+            raise UsageError(f"fold '{fold}' does not exist", expected="0 to 3")
+        words = vocabulary_of("pascal-5i" if name == "pascal-5i" else "coco-20i")
+        numbers = range(1, len(words) + 1) if name == "coco" else training_categories(name, int(fold))
+        data = "voc2012:trainaug" if name == "pascal-5i" else "coco2014:train"
+        return cls((data,), tuple(words.names[number - 1] for number in numbers))
 
     @classmethod
     def of_record(cls, record: Mapping[str, Any]) -> Lineage | None:
