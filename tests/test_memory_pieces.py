@@ -1,4 +1,4 @@
-"""SAM 2's memory attention in tiles against the package's: heads, pointers, several memories, objects of one frame."""
+"""SAM 2's memory attention in pieces against the package's: heads, pointers, several memories, objects of one frame."""
 
 from __future__ import annotations
 
@@ -8,22 +8,13 @@ from typing import Any
 import pytest
 from sam_tiny import balance, clip, tiny_sam2, torch
 
-from icvos.foundation import memory_cpu
-from icvos.foundation.memory_cpu import attended_memory, fits_memory, weighted
+from icvos.foundation import memory_cpu, products
+from icvos.foundation.memory_cpu import attended_memory, fits_memory
 from icvos.foundation.tracker import Prompt, Tracker, TrackerOptions
 
 
 def drawn(*shape: int, seed: int) -> Any:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
-
-
-@pytest.mark.parametrize("tile", [7, 64, 1 << 20])
-def test_tiles_add_up_to_the_softmax(monkeypatch: pytest.MonkeyPatch, tile: int) -> None:
-    monkeypatch.setattr(memory_cpu, "TILE", tile)
-    queries, keys, values = drawn(50, 8, seed=1), drawn(90, 8, seed=2), drawn(90, 5, seed=3)
-    keys[70] *= 100  # one tile that outweighs the others by far, and rows where it counts for nothing
-    expected = torch.softmax((queries @ keys.T).double(), dim=1) @ values.double()
-    torch.testing.assert_close(weighted(queries, keys, values).double(), expected, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -36,7 +27,8 @@ def test_tiles_add_up_to_the_softmax(monkeypatch: pytest.MonkeyPatch, tile: int)
 def test_equals_the_packages_attention(
     monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], memories: int, pointers: int, objects: int
 ) -> None:
-    monkeypatch.setattr(memory_cpu, "TILE", 10)
+    monkeypatch.setattr(products, "SCORES", 500)
+    monkeypatch.setattr(products, "LEAST", 0)
     sizes = {"memory_dim": changes["memory_dim"]} if "memory_dim" in changes else {}
     model = tiny_sam2(**sizes).model
     attention = model.memory_attention
@@ -73,7 +65,8 @@ def test_what_objects_share_is_worked_out_once(monkeypatch: pytest.MonkeyPatch) 
 
 def test_a_video_is_tracked_as_the_package_does(monkeypatch: pytest.MonkeyPatch) -> None:
     """With memories in single precision: bfloat16 would make some of the last digits' differences larger."""
-    monkeypatch.setattr(memory_cpu, "TILE", 10)
+    monkeypatch.setattr(products, "SCORES", 500)
+    monkeypatch.setattr(products, "LEAST", 0)
     monkeypatch.setattr(memory_cpu, "LEAST", 1)
     images, masks = clip(20)
     segmenter = tiny_sam2()

@@ -5,14 +5,19 @@ Windows and places of a Hiera block (arXiv 2306.00989) do not see one another ou
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from icvos.foundation.pieces import in_pieces, pieces
+from icvos.foundation.products import attend, linear
 
 __all__ = ["hiera_in_pieces"]
+
+#: Places from which attention among them is worked out by ``attend``.
+MANY = 1024
 
 
 def hiera_in_pieces(model: Any, images: Tensor) -> list[Tensor]:
@@ -73,10 +78,10 @@ def _block(block: Any, x: Tensor) -> Tensor:
         kept = do_pool(block.proj(x), block.pool)
     size = block.window_size
     if size == 0:
-        x = block.attn(x)
+        x = _attention(block.attn, x)
     else:
         windows, padded = window_partition(x, size)
-        x = in_pieces(block.attn, windows, 0, size**2 * 3 * block.dim_out)
+        x = in_pieces(partial(_attention, block.attn), windows, 0, size**2 * 3 * block.dim_out)
         height, width = kept.shape[1:3]
         if block.q_stride:
             size //= block.q_stride[0]
@@ -85,5 +90,35 @@ def _block(block: Any, x: Tensor) -> Tensor:
     x = kept + x
     for piece in pieces(x.shape[1], len(x) * x.shape[2] * block.mlp.layers[0].out_features):
         rows = x[:, piece]
-        rows += block.mlp(block.norm2(rows))
+        rows += _feed(block.mlp, block.norm2(rows))
     return x
+
+
+def _feed(mlp: Any, x: Tensor) -> Tensor:
+    """Return what the package's ``MLP`` of two layers and a GELU returns."""
+    first, second = mlp.layers
+    return linear(linear(x, first.weight, first.bias, gelu=True), second.weight, second.bias)
+
+
+def _attention(attention: Any, x: Tensor) -> Tensor:
+    """Return what a ``MultiScaleAttention`` makes of (B, h, w, C) windows."""
+    from sam2.modeling.backbones.hieradet import do_pool
+
+    batch, height, width, _ = x.shape
+    heads = attention.num_heads
+    qkv = linear(x, attention.qkv.weight, attention.qkv.bias).view(batch, height * width, 3, heads, -1)
+    q, k, v = qkv.unbind(2)
+    if attention.q_pool:
+        q = do_pool(q.reshape(batch, height, width, -1), attention.q_pool)
+        height, width = q.shape[1:3]
+        q = q.reshape(batch, height * width, heads, -1)
+    q, k, v = (part.transpose(1, 2) for part in (q, k, v))
+    if q.shape[2] < MANY:
+        seen = F.scaled_dot_product_attention(q, k, v).transpose(1, 2)
+    else:
+        scaled = q * q.shape[3] ** -0.5
+        seen = x.new_empty(batch, height * width, heads, v.shape[3])
+        for sample in range(batch):
+            for head in range(heads):
+                seen[sample, :, head] = attend(scaled[sample, head], k[sample, head], v[sample, head])
+    return linear(seen.reshape(batch, height, width, -1), attention.proj.weight, attention.proj.bias)

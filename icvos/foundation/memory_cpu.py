@@ -1,4 +1,4 @@
-"""SAM 2's memory attention on the CPU: the package's sums with fewer products, in tiles that stay in the caches.
+"""SAM 2's memory attention on the CPU: the package's sums with fewer products, in pieces that stay in the caches.
 
 A memory has fewer channels than the keys and values made of it (64 against 256). Values are weighted before they are
 projected, which takes a quarter of the products; keys carry rotary codes and are projected as they are. Objects of one
@@ -14,15 +14,14 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from icvos.foundation.pieces import in_pieces
+from icvos.foundation.products import attend, linear
 from icvos.foundation.sam2_image import Sam2
 
-__all__ = ["attended_memory", "fits_memory", "quick_memory", "weighted"]
+__all__ = ["attended_memory", "fits_memory", "quick_memory"]
 
-#: Queries and keys that are compared at a time: 4 MB of products.
-TILE = 1024
 #: Side of the smallest grid that gains.
 LEAST = 16
 
@@ -108,8 +107,13 @@ def attended_memory(
 
 def _feed(layer: Any, x: Tensor) -> Tensor:
     """Return a layer's feed-forward part of (B, n, C) rows."""
-    hidden = layer.linear1(layer.norm3(x))
-    return layer.linear2(F.relu(hidden, inplace=True) if layer.activation is F.relu else layer.activation(hidden))
+    hidden = _project(layer.linear1, layer.norm3(x))
+    hidden = F.relu(hidden, inplace=True) if layer.activation is F.relu else layer.activation(hidden)
+    return _project(layer.linear2, hidden)
+
+
+def _project(layer: nn.Linear, x: Tensor) -> Tensor:
+    return linear(x, layer.weight, layer.bias)
 
 
 def _look(attention: Any, queries: Tensor, keys: Tensor, values: Tensor, pointers: int) -> Tensor:
@@ -118,42 +122,25 @@ def _look(attention: Any, queries: Tensor, keys: Tensor, values: Tensor, pointer
     The weights of each place sum to one, so that values may be weighted first and projected after.
     """
     heads = attention.num_heads
-    q, k = (_split(x, heads) for x in (attention.q_proj(queries), attention.k_proj(keys)))
+    q, k = (_split(x, heads) for x in (_project(attention.q_proj, queries), _project(attention.k_proj, keys)))
     codes = _codes(attention, q.shape[2])
     _turn(q, codes)
     _turn(k[:, :, : k.shape[2] - pointers], codes)
     width = q.shape[3]
-    if values.shape[2] >= width:
-        out = F.scaled_dot_product_attention(q.expand(len(k), -1, -1, -1), k, _split(attention.v_proj(values), heads))
-        return attention.out_proj(out.transpose(1, 2).flatten(2))
     q *= width**-0.5
+    late = values.shape[2] < width
+    v = None if late else _split(_project(attention.v_proj, values), heads)
     found = []
     for head in range(heads):
-        rows = slice(head * width, (head + 1) * width)
-        mixed = torch.stack([weighted(q[min(n, len(q) - 1), head], k[n, head], values[n]) for n in range(len(k))])
-        found.append(F.linear(mixed, attention.v_proj.weight[rows], attention.v_proj.bias[rows]))
-    return attention.out_proj(torch.cat(found, dim=2))
-
-
-def weighted(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-    """Return softmax(queries keys^T) values, (N, V), of (N, C) scaled queries, (M, C) keys and (M, V) values.
-
-    Keys are taken a tile at a time; a tile's part counts by the sum of exponentials that it was divided by.
-    """
-    out = queries.new_empty(len(queries), values.shape[1])
-    for start in range(0, len(queries), TILE):
-        asked = queries[start : start + TILE]
-        parts, sums = [], []
-        for first in range(0, len(keys), TILE):
-            scores = asked @ keys[first : first + TILE].t()
-            top = scores.amax(dim=1)
-            torch.softmax(scores, dim=1, out=scores)
-            # The greatest weight is the exponential of zero, divided by the sum.
-            sums.append(top - scores.amax(dim=1).log())
-            parts.append(scores @ values[first : first + TILE])
-        shares = torch.softmax(torch.stack(sums), dim=0)[..., None]
-        torch.sum(torch.stack(parts) * shares, dim=0, out=out[start : start + TILE])
-    return out
+        mixed = torch.stack([
+            attend(q[min(n, len(q) - 1), head], k[n, head], values[n] if v is None else v[n, head])
+            for n in range(len(k))
+        ])  # fmt: skip
+        if late:
+            rows = slice(head * width, (head + 1) * width)
+            mixed = linear(mixed, attention.v_proj.weight[rows], attention.v_proj.bias[rows])
+        found.append(mixed)
+    return _project(attention.out_proj, torch.cat(found, dim=2))
 
 
 def _split(x: Tensor, heads: int) -> Tensor:

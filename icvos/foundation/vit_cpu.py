@@ -6,13 +6,14 @@ a time attends to the rest. Equations: ViTDet (arXiv 2203.16527) with decomposed
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from icvos.foundation.pieces import in_pieces, pieces
+from icvos.foundation.products import linear
 
 __all__ = ["vit_in_pieces"]
 
@@ -31,7 +32,7 @@ def vit_in_pieces(encoder: Any, images: Tensor) -> Tensor:
         x = x + _attention(block, block.norm1(x))
         for piece in pieces(x.shape[1], len(x) * x.shape[2] * block.mlp.lin1.out_features):
             rows = x[:, piece]
-            rows += block.mlp(block.norm2(rows))
+            rows += _feed(block.mlp, block.norm2(rows))
     found: Tensor = encoder.neck(x.permute(0, 3, 1, 2))
     return found
 
@@ -45,37 +46,69 @@ def _attention(block: Any, x: Tensor) -> Tensor:
         return _everywhere(block.attn, x)
     windows, padded = window_partition(x, size)
     each = size**2 * max(block.attn.num_heads * size**2, 3 * x.shape[-1])
-    return window_unpartition(in_pieces(block.attn, windows, 0, each), size, padded, x.shape[1:3])
+    return window_unpartition(in_pieces(partial(_within, block.attn), windows, 0, each), size, padded, x.shape[1:3])
+
+
+def _feed(mlp: Any, x: Tensor) -> Tensor:
+    """Return what the package's ``MLPBlock`` returns."""
+    first, second = mlp.lin1, mlp.lin2
+    exact = isinstance(mlp.act, nn.GELU) and mlp.act.approximate == "none"
+    hidden = linear(x, first.weight, first.bias, gelu=exact)
+    return linear(hidden if exact else mlp.act(hidden), second.weight, second.bias)
+
+
+def _within(attention: Any, x: Tensor) -> Tensor:
+    """Return what the package's ``Attention`` makes of (B, h, w, C) windows."""
+    from segment_anything.modeling.image_encoder import add_decomposed_rel_pos
+
+    batch, height, width, _ = x.shape
+    qkv = linear(x, attention.qkv.weight, attention.qkv.bias)
+    qkv = qkv.view(batch, height * width, 3, attention.num_heads, -1).permute(2, 0, 3, 1, 4)
+    query, key, value = qkv.flatten(1, 2).unbind(0)
+    scores = (query * attention.scale) @ key.transpose(1, 2)
+    if attention.use_rel_pos:
+        size = (height, width)
+        scores = add_decomposed_rel_pos(scores, query, attention.rel_pos_h, attention.rel_pos_w, size, size)
+    seen = torch.softmax(scores, dim=2) @ value
+    seen = seen.view(batch, attention.num_heads, height, width, -1).permute(0, 2, 3, 1, 4).flatten(3)
+    return linear(seen, attention.proj.weight, attention.proj.bias)
 
 
 def _everywhere(attention: Any, x: Tensor) -> Tensor:
     """Return the attention of all places to all, some rows of an image at a time."""
     from segment_anything.modeling.image_encoder import get_rel_pos
 
-    batch, height, width, channels = x.shape
+    batch, height, width, _ = x.shape
     heads = attention.num_heads
     parts = list(pieces(height, heads * width * height * width))
     if len(parts) == 1:
-        return torch.cat([attention(image) for image in x.split(1)])
+        return torch.cat([_within(attention, image) for image in x.split(1)])
     down = along = None
     if attention.use_rel_pos:
         down = get_rel_pos(height, height, attention.rel_pos_h)
         along = get_rel_pos(width, width, attention.rel_pos_w)
     out = torch.empty_like(x)
     for sample in range(batch):
-        qkv = attention.qkv(x[sample]).view(height, width, 3, heads, -1).permute(2, 3, 0, 1, 4)
-        query, key, value = qkv.unbind(0)
-        key, value = key.flatten(1, 2), value.flatten(1, 2)
+        qkv = linear(x[sample], attention.qkv.weight, attention.qkv.bias).view(height, width, 3, heads, -1)
+        query, key, value = qkv.permute(2, 3, 0, 1, 4).unbind(0)
+        keys, turned = key.flatten(1, 2).contiguous(), value.flatten(1, 2).transpose(1, 2).contiguous()
         for piece in parts:
             rows = query[:, piece]
             bias = None
             if down is not None and along is not None:
                 vertical = torch.einsum("nhwc,hkc->nhwk", rows, down[piece])
                 horizontal = torch.einsum("nhwc,wkc->nhwk", rows, along)
-                bias = (vertical.unsqueeze(-1) + horizontal.unsqueeze(-2)).flatten(3).flatten(1, 2)[None]
-            seen = F.scaled_dot_product_attention(
-                rows.flatten(1, 2)[None], key[None], value[None], attn_mask=bias, scale=attention.scale
-            )
-            out[sample, piece] = seen[0].view(heads, -1, width, channels // heads).permute(1, 2, 0, 3).flatten(2)
-    found: Tensor = attention.proj(out)
-    return found
+                bias = vertical.unsqueeze(-1), horizontal.unsqueeze(-2)
+            scaled = rows.flatten(1, 2) * attention.scale
+            for head in range(heads):
+                scores = linear(scaled[head], keys[head])
+                if bias is not None:
+                    shaped = scores.view(*rows.shape[1:3], height, width)
+                    shaped += bias[0][head]
+                    shaped += bias[1][head]
+                torch.softmax(scores, dim=1, out=scores)
+                seen = linear(scores, turned[head])
+                out[sample, piece, :, head * seen.shape[1] : (head + 1) * seen.shape[1]] = seen.view(
+                    -1, width, seen.shape[1]
+                )
+    return linear(out, attention.proj.weight, attention.proj.bias)

@@ -1,0 +1,62 @@
+"""Matrix products on the CPU by oneDNN.
+
+torch leaves them to MKL, which uses half of the vector units of other vendors than its own; oneDNN, which torch has for
+its convolutions, asks what the processor can do. The same numbers in single precision but for the order of sums.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+__all__ = ["attend", "linear"]
+
+#: Multiplications from which it pays to ask for another library.
+LEAST = 1 << 20
+#: Scores of places that are held at a time: 8 MB.
+SCORES = 1 << 21
+
+
+def _onednn() -> Any:
+    """Return the operator that torch's compiler uses for linear layers on the CPU, or None where it is not built in."""
+    return getattr(torch.ops.mkldnn, "_linear_pointwise", None) if torch.backends.mkldnn.is_available() else None
+
+
+_LINEAR = _onednn()
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, *, gelu: bool = False) -> Tensor:
+    """Return ``F.linear(x, weight, bias)``, of any strides, and where asked its GELU.
+
+    With gradients, under autocast, in other precisions and on other devices it is torch's own.
+    """
+    if _LINEAR is not None and x.numel() * len(weight) >= LEAST and _plain(x, weight):
+        found: Tensor = _LINEAR(x, weight, bias, "gelu" if gelu else "none", [], "none" if gelu else "")
+        return found
+    x = F.linear(x, weight, bias)
+    return F.gelu(x) if gelu else x
+
+
+def _plain(x: Tensor, weight: Tensor) -> bool:
+    """Return whether a product is one in single precision on the CPU, without gradients and autocast."""
+    if x.device.type != "cpu" or torch.is_grad_enabled() or torch.is_autocast_enabled("cpu"):
+        return False
+    return x.dtype == weight.dtype == torch.float32
+
+
+def attend(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+    """Return softmax(queries keys^T) values, (N, V), of (N, C) scaled queries, (M, C) keys and (M, V) values.
+
+    Some queries at a time, so that their scores stay in the caches.
+    """
+    keys, turned = keys.contiguous(), values.t().contiguous()
+    out = queries.new_empty(len(queries), values.shape[1])
+    each = max(SCORES // len(keys), 64)
+    for start in range(0, len(queries), each):
+        scores = linear(queries[start : start + each], keys)
+        torch.softmax(scores, dim=1, out=scores)
+        out[start : start + each] = linear(scores, turned)
+    return out
