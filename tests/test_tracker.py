@@ -79,8 +79,13 @@ def track(segmenter: Any, images: Any, prompt: Prompt, **options: Any) -> Any:
     {"image_size": 128, "dynamic_multimask": False, "binarize_prompted": False},
 ], ids=["2.1", "2.0", "short memory", "128 px, plain"])  # fmt: skip
 def test_equals_the_predictor_on_masks(changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    """40 frames, the object leaving and coming back, one empty prompt, another object: within 1e-4 on logits."""
+    """40 frames, the object leaving and coming back, one empty prompt, another object: within 1e-4 on logits.
+
+    By the package's own layers: memories in bfloat16 turn differences in the last digit into larger ones
+    (``test_memory_pieces`` compares icvos' own with memories in single precision).
+    """
     segmenter = tiny_sam2(**changes)
+    segmenter.in_pieces = False
     images, masks = clip(FRAMES, segmenter.image_size)
     assert masks[0].any() and not masks[20].any() and masks[26].any()  # it does leave and come back
     balance(segmenter, images, masks[0])

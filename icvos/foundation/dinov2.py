@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from icvos.errors import UsageError
 from icvos.foundation.backbones import Backbone, BackboneFeatures
+from icvos.foundation.products import linear
 
 __all__ = ["DINOv2"]
 
@@ -31,8 +32,10 @@ class _Attention(nn.Module):
         self.proj = nn.Linear(width, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        q, k, v = self.qkv(x).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        return self.proj(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+        qkv = linear(x, self.qkv.weight, self.qkv.bias)
+        q, k, v = qkv.unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        seen = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+        return linear(seen, self.proj.weight, self.proj.bias)
 
 
 class _MLP(nn.Module):
@@ -42,7 +45,8 @@ class _MLP(nn.Module):
         self.fc2 = nn.Linear(4 * width, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.fc2(F.gelu(self.fc1(x)))
+        hidden = linear(x, self.fc1.weight, self.fc1.bias, gelu=True)
+        return linear(hidden, self.fc2.weight, self.fc2.bias)
 
 
 class _Block(nn.Module):

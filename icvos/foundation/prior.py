@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from icvos.errors import UsageError
+from icvos.foundation.products import linear
 
 __all__ = ["prior_mask"]
 
@@ -69,6 +70,6 @@ def _greatest(support: Tensor, weight: Tensor, query: Tensor, norm: Tensor, eps:
     # In blocks that stay in the cache from the product to its maximum.
     for places in inside.split(BLOCK) if len(inside) else ():
         chosen = support.index_select(1, places).mul_(weight[:, places])
-        cosine = (chosen.t() @ query).div_((chosen.norm(dim=0)[:, None] @ norm).add_(eps))
+        cosine = linear(chosen.t(), query.t()).div_((chosen.norm(dim=0)[:, None] @ norm).add_(eps))
         greatest = torch.maximum(greatest, cosine.amax(dim=0, keepdim=True))
     return greatest
