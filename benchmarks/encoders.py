@@ -1,4 +1,4 @@
-"""SAM's image encoders on the CPU: in pieces, as icvos runs them, against the packages' own, in turn in one run.
+"""SAM's image encoders on the CPU: as icvos runs them, against the packages' own, in turn in one run.
 
 python benchmarks/encoders.py                 # SAM 1 vit_b, SAM 2.1 tiny and base+, generated weights
 python benchmarks/encoders.py vit_h sam2.1_hiera_large --rounds 1
@@ -45,7 +45,7 @@ def compare(name: str, rounds: int) -> None:
     # The first round warms up.
     package, ours = (median(values[1:]) for values in took.values())
     apart = float((found[True] - found[False]).abs().max() / found[False].abs().max())
-    print(f"{name:24} package {package:7.2f} s, in pieces {ours:7.2f} s, {package / ours:5.2f} times; "
+    print(f"{name:24} package {package:7.2f} s, icvos {ours:7.2f} s, {package / ours:5.2f} times; "
           f"embeddings apart by {apart:.1e} of the greatest value", flush=True)  # fmt: skip
 
 

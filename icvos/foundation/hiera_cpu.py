@@ -1,4 +1,4 @@
-"""SAM 2's image encoder on the CPU: the same sums, worked out in pieces that stay in the caches.
+"""SAM 2's image encoder on the CPU: the same sums, in pieces that stay in the caches, products by oneDNN.
 
 Windows and places of a Hiera block (arXiv 2306.00989) do not see one another outside of its global attention.
 """

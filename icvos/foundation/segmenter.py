@@ -174,7 +174,7 @@ class PromptableSegmenter(nn.Module, ABC):
     #: How the package's own predictor brings an image to the square: padded (SAM 1) or squashed (SAM 2).
     pads: bool
     resample: Resample
-    #: On the CPU the encoder, and SAM 2's memory, work in pieces; False leaves both to the package's own code.
+    #: On the CPU the encoder, and SAM 2's memory, go our faster way; False leaves both to the package's own code.
     in_pieces = True
     #: Value of a white pixel as the package normalises it, so that even the rounding is the same.
     white: float

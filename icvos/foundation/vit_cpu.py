@@ -1,4 +1,4 @@
-"""SAM 1's image encoder on the CPU: the same sums, worked out in pieces that stay in the caches.
+"""SAM 1's image encoder on the CPU: the same sums, in pieces that stay in the caches, products by oneDNN.
 
 A global block of ViT-B holds the attention of all places to all in 800 MB, several times over; here a row of places at
 a time attends to the rest. Equations: ViTDet (arXiv 2203.16527) with decomposed relative positions (arXiv 2112.01526).
