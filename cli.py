@@ -83,7 +83,7 @@ def main(args: list[str] | None = None) -> NoReturn:
     debug = "--debug" in head
     arguments = [a for i, a in enumerate(arguments) if not (a == "--debug" and i < len(head))]
     signal.signal(signal.SIGTERM, _terminate)
-    with contextlib.suppress(ValueError, OSError):  # standard error is no file
+    with contextlib.suppress(ValueError, OSError, RuntimeError, AttributeError):  # standard error is no file
         # A model's compiled code that crashes takes the process with it: say at least where.
         faulthandler.enable()
     try:

@@ -196,9 +196,7 @@ class Hangs(Good):
 
 
 def test_a_model_that_hangs_is_stopped_where_a_limit_is_given() -> None:
-    begin = time.perf_counter()
     found = {finding.rule: finding for finding in check_model(Hangs, timeout=0.2)}
-    assert time.perf_counter() - begin < 20
     assert found["masks"].status == "failed" and "took more than 0.2 s (" in found["masks"].message
     assert found["sizes"].status == "skipped" and found["declares"].status == "passed"
 
