@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,7 +20,7 @@ from icvos.errors import UsageError
 from icvos.foundation.backbones import Backbone
 from icvos.training.lineage import DRAWN, Lineage
 from icvos.training.loss import iou
-from icvos.training.pairs import VALIDATION_SEED, DrawnPairs, ImagePairs, open_sampler
+from icvos.training.pairs import VALIDATION_SEED, DrawnPairs, ImagePairs, open_sampler, sampler_lineage
 from icvos.training.task import Examples, TrainingTask, check_options
 
 __all__ = ["Data", "HeadTask"]
@@ -183,10 +184,10 @@ class HeadTask(TrainingTask):
 
     def trained_on(self) -> dict[str, Any]:
         """Return what a head's file says of its training: data sets and categories, and those of the head before."""
-        own = DRAWN
-        if self.data != "demo":
-            sampler = self.sampler("train")
-            own = Lineage.of_masks(sampler.pool.masks, sampler.describe()["categories"])
+        own = DRAWN if self.data == "demo" else sampler_lineage(self.sampler("train"))
+        return {"data": self.data, "fold": self.fold, **(self._before + own).record()}
+
+    @cached_property
+    def _before(self) -> Lineage:
         saved = self.start()
-        before = Lineage.of_record(saved.metadata) if saved is not None else None
-        return {"data": self.data, "fold": self.fold, **((before or Lineage()) + own).record()}
+        return (Lineage.of_record(saved.metadata) if saved is not None else None) or Lineage()

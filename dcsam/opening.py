@@ -112,7 +112,7 @@ def open_engine(
     """Open a DC-SAM from ``weights``: ``dcsam``, and ``sam2`` or ``sam`` where the checkpoint holds none.
 
     ``fold``: fold the backbone's norms into its convolutions and cast weights ahead for bf16, which is faster; not for
-    what goes into training mode. ``trained_on``: of a checkpoint that does not say, see ``Lineage.named``.
+    what goes into training mode. ``trained_on``: beside what the checkpoint says, see ``Lineage.named``.
 
     Raises:
         UsageError: A SAM is missing or of the wrong version, or ``trained_on`` is wrong.
@@ -121,10 +121,7 @@ def open_engine(
     checkpoint = read_checkpoint(weights["dcsam"])
     lineage = checkpoint.lineage
     if trained_on:
-        if Lineage.of_record(checkpoint.metadata) is not None:
-            fix = "leave trained_on out"
-            raise UsageError("this checkpoint says itself what it was trained on", where=checkpoint.path, fix=fix)
-        lineage = Lineage.named(trained_on)
+        lineage = Lineage.named(trained_on) + (Lineage.of_record(checkpoint.metadata) or Lineage())
     segmenter = _segmenter(checkpoint, weights).to(device).eval()
     model = load_model(checkpoint, variant=variant, device=device)
     for module in (segmenter, model):

@@ -33,7 +33,8 @@ class DCSam(VideoModel, ImageModel):
         ahead: Video frames encoded together; 0 chooses 1 on the CPU and 8 on CUDA.
         compile: Compile the blocks of SAM's image encoder with torch.compile (pays over many frames).
         trained_on: What a published checkpoint, which does not say, was trained on, for the leaderboards' marks:
-            ``coco-20i:FOLD`` or ``pascal-5i:FOLD`` (all but that test fold's classes), or ``coco`` (all 80).
+            ``coco-20i:FOLD`` or ``pascal-5i:FOLD`` (all but that test fold's classes), or ``coco`` (all 80). It is
+            added to what a checkpoint of ours says, which may have begun as a published one.
         train_mode: Repeat the public video evaluation, which never leaves training mode (fact Q10): dropout, batch
             statistics; results are stochastic.
     """

@@ -37,7 +37,7 @@ from icvos.foundation.open import open_segmenter
 from icvos.foundation.pixels import to_float
 from icvos.foundation.sam2_image import Sam2
 from icvos.foundation.segmenter import ImageFeatures, PromptableSegmenter
-from icvos.training.lineage import DRAWN
+from icvos.training.lineage import DRAWN, Lineage
 from icvos.training.loss import iou, segmentation_loss
 from icvos.training.task import Examples, Settings, TrainingTask, check_options
 
@@ -161,6 +161,7 @@ class DCSamTask(TrainingTask):
 
     def _parts(self) -> tuple[PromptableSegmenter, DCSAM]:
         checkpoint = read_checkpoint(self.weights["dcsam"]) if "dcsam" in self.weights else None
+        self._before = Lineage() if checkpoint is None else checkpoint.lineage
         given = self.weights.get("sam2") or self.weights.get("sam")
         if given is not None:
             sam = open_segmenter(given)
@@ -376,8 +377,7 @@ class DCSamTask(TrainingTask):
         trained_sam = inside or self.train_sam != "none" or self.data == "demo" or self.stage != "image"
         examples = self._examples("train")
         seen = examples.lineage() if isinstance(examples, (ImagePairs, TubePairs, TubeClips)) else DRAWN
-        if "dcsam" in self.weights:
-            seen = read_checkpoint(self.weights["dcsam"]).lineage + seen
+        seen = self._before + seen
         metadata = {"stage": self.stage, "data": self.data, "train_sam": self.train_sam, **seen.texts()}
         sam2 = None
         if isinstance(model.sam, Sam2) and trained_sam:

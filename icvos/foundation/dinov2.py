@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from icvos.errors import UsageError
 from icvos.foundation.backbones import Backbone, BackboneFeatures
-from icvos.foundation.products import linear
+from icvos.foundation.products import project
 
 __all__ = ["DINOv2"]
 
@@ -32,10 +32,10 @@ class _Attention(nn.Module):
         self.proj = nn.Linear(width, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        qkv = linear(x, self.qkv.weight, self.qkv.bias)
+        qkv = project(self.qkv, x)
         q, k, v = qkv.unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         seen = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
-        return linear(seen, self.proj.weight, self.proj.bias)
+        return project(self.proj, seen)
 
 
 class _MLP(nn.Module):
@@ -45,8 +45,7 @@ class _MLP(nn.Module):
         self.fc2 = nn.Linear(4 * width, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        hidden = linear(x, self.fc1.weight, self.fc1.bias, gelu=True)
-        return linear(hidden, self.fc2.weight, self.fc2.bias)
+        return project(self.fc2, project(self.fc1, x, gelu=True))
 
 
 class _Block(nn.Module):

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from icvos.foundation.pieces import in_pieces, pieces
-from icvos.foundation.products import attend, linear
+from icvos.foundation.products import attend, project
 
 __all__ = ["hiera_in_pieces"]
 
@@ -97,7 +97,7 @@ def _block(block: Any, x: Tensor) -> Tensor:
 def _feed(mlp: Any, x: Tensor) -> Tensor:
     """Return what the package's ``MLP`` of two layers and a GELU returns."""
     first, second = mlp.layers
-    return linear(linear(x, first.weight, first.bias, gelu=True), second.weight, second.bias)
+    return project(second, project(first, x, gelu=True))
 
 
 def _attention(attention: Any, x: Tensor) -> Tensor:
@@ -106,7 +106,7 @@ def _attention(attention: Any, x: Tensor) -> Tensor:
 
     batch, height, width, _ = x.shape
     heads = attention.num_heads
-    qkv = linear(x, attention.qkv.weight, attention.qkv.bias).view(batch, height * width, 3, heads, -1)
+    qkv = project(attention.qkv, x).view(batch, height * width, 3, heads, -1)
     q, k, v = qkv.unbind(2)
     if attention.q_pool:
         q = do_pool(q.reshape(batch, height, width, -1), attention.q_pool)
@@ -121,4 +121,4 @@ def _attention(attention: Any, x: Tensor) -> Tensor:
         for sample in range(batch):
             for head in range(heads):
                 seen[sample, :, head] = attend(scaled[sample, head], k[sample, head], v[sample, head])
-    return linear(seen.reshape(batch, height, width, -1), attention.proj.weight, attention.proj.bias)
+    return project(attention.proj, seen.reshape(batch, height, width, -1))

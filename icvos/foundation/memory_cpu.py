@@ -14,10 +14,10 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from icvos.foundation.pieces import in_pieces
-from icvos.foundation.products import attend, linear
+from icvos.foundation.products import attend, linear, project
 from icvos.foundation.sam2_image import Sam2
 
 __all__ = ["attended_memory", "fits_memory", "quick_memory"]
@@ -107,13 +107,9 @@ def attended_memory(
 
 def _feed(layer: Any, x: Tensor) -> Tensor:
     """Return a layer's feed-forward part of (B, n, C) rows."""
-    hidden = _project(layer.linear1, layer.norm3(x))
+    hidden = project(layer.linear1, layer.norm3(x))
     hidden = F.relu(hidden, inplace=True) if layer.activation is F.relu else layer.activation(hidden)
-    return _project(layer.linear2, hidden)
-
-
-def _project(layer: nn.Linear, x: Tensor) -> Tensor:
-    return linear(x, layer.weight, layer.bias)
+    return project(layer.linear2, hidden)
 
 
 def _look(attention: Any, queries: Tensor, keys: Tensor, values: Tensor, pointers: int) -> Tensor:
@@ -122,14 +118,14 @@ def _look(attention: Any, queries: Tensor, keys: Tensor, values: Tensor, pointer
     The weights of each place sum to one, so that values may be weighted first and projected after.
     """
     heads = attention.num_heads
-    q, k = (_split(x, heads) for x in (_project(attention.q_proj, queries), _project(attention.k_proj, keys)))
+    q, k = (_split(x, heads) for x in (project(attention.q_proj, queries), project(attention.k_proj, keys)))
     codes = _codes(attention, q.shape[2])
     _turn(q, codes)
     _turn(k[:, :, : k.shape[2] - pointers], codes)
     width = q.shape[3]
     q *= width**-0.5
     late = values.shape[2] < width
-    v = None if late else _split(_project(attention.v_proj, values), heads)
+    v = None if late else _split(project(attention.v_proj, values), heads)
     found = []
     for head in range(heads):
         mixed = torch.stack([
@@ -140,7 +136,7 @@ def _look(attention: Any, queries: Tensor, keys: Tensor, values: Tensor, pointer
             rows = slice(head * width, (head + 1) * width)
             mixed = linear(mixed, attention.v_proj.weight[rows], attention.v_proj.bias[rows])
         found.append(mixed)
-    return _project(attention.out_proj, torch.cat(found, dim=2))
+    return project(attention.out_proj, torch.cat(found, dim=2))
 
 
 def _split(x: Tensor, heads: int) -> Tensor:
@@ -153,7 +149,9 @@ def _codes(attention: Any, count: int) -> Tensor:
     if len(attention.freqs_cis) != count:
         side = round(count**0.5)
         attention.freqs_cis = attention.compute_cis(end_x=side, end_y=side)
-    return attention.freqs_cis.cpu()
+    # The package puts them on a GPU wherever there is one.
+    attention.freqs_cis = attention.freqs_cis.cpu()
+    return attention.freqs_cis
 
 
 def _turn(x: Tensor, codes: Tensor) -> None:

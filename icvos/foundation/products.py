@@ -10,9 +10,9 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
-__all__ = ["attend", "linear"]
+__all__ = ["attend", "linear", "project"]
 
 #: Multiplications from which it pays to ask for another library.
 LEAST = 1 << 20
@@ -38,6 +38,11 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, *, gelu: bool 
         return found
     x = F.linear(x, weight, bias)
     return F.gelu(x) if gelu else x
+
+
+def project(layer: nn.Linear, x: Tensor, *, gelu: bool = False) -> Tensor:
+    """Return ``layer(x)`` by ``linear``."""
+    return linear(x, layer.weight, layer.bias, gelu=gelu)
 
 
 def _plain(x: Tensor, weight: Tensor) -> bool:

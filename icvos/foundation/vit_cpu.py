@@ -10,10 +10,10 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from icvos.foundation.pieces import in_pieces, pieces
-from icvos.foundation.products import linear
+from icvos.foundation.products import linear, project
 
 __all__ = ["vit_in_pieces"]
 
@@ -50,11 +50,8 @@ def _attention(block: Any, x: Tensor) -> Tensor:
 
 
 def _feed(mlp: Any, x: Tensor) -> Tensor:
-    """Return what the package's ``MLPBlock`` returns."""
-    first, second = mlp.lin1, mlp.lin2
-    exact = isinstance(mlp.act, nn.GELU) and mlp.act.approximate == "none"
-    hidden = linear(x, first.weight, first.bias, gelu=exact)
-    return linear(hidden if exact else mlp.act(hidden), second.weight, second.bias)
+    """Return what the package's ``MLPBlock`` with a GELU returns."""
+    return project(mlp.lin2, project(mlp.lin1, x, gelu=True))
 
 
 def _within(attention: Any, x: Tensor) -> Tensor:
@@ -62,7 +59,7 @@ def _within(attention: Any, x: Tensor) -> Tensor:
     from segment_anything.modeling.image_encoder import add_decomposed_rel_pos
 
     batch, height, width, _ = x.shape
-    qkv = linear(x, attention.qkv.weight, attention.qkv.bias)
+    qkv = project(attention.qkv, x)
     qkv = qkv.view(batch, height * width, 3, attention.num_heads, -1).permute(2, 0, 3, 1, 4)
     query, key, value = qkv.flatten(1, 2).unbind(0)
     scores = (query * attention.scale) @ key.transpose(1, 2)
@@ -71,7 +68,7 @@ def _within(attention: Any, x: Tensor) -> Tensor:
         scores = add_decomposed_rel_pos(scores, query, attention.rel_pos_h, attention.rel_pos_w, size, size)
     seen = torch.softmax(scores, dim=2) @ value
     seen = seen.view(batch, attention.num_heads, height, width, -1).permute(0, 2, 3, 1, 4).flatten(3)
-    return linear(seen, attention.proj.weight, attention.proj.bias)
+    return project(attention.proj, seen)
 
 
 def _everywhere(attention: Any, x: Tensor) -> Tensor:
@@ -88,8 +85,9 @@ def _everywhere(attention: Any, x: Tensor) -> Tensor:
         down = get_rel_pos(height, height, attention.rel_pos_h)
         along = get_rel_pos(width, width, attention.rel_pos_w)
     out = torch.empty_like(x)
+    by_head = out.unflatten(3, (heads, -1))
     for sample in range(batch):
-        qkv = linear(x[sample], attention.qkv.weight, attention.qkv.bias).view(height, width, 3, heads, -1)
+        qkv = project(attention.qkv, x[sample]).view(height, width, 3, heads, -1)
         query, key, value = qkv.permute(2, 3, 0, 1, 4).unbind(0)
         keys, turned = key.flatten(1, 2).contiguous(), value.flatten(1, 2).transpose(1, 2).contiguous()
         for piece in parts:
@@ -107,8 +105,5 @@ def _everywhere(attention: Any, x: Tensor) -> Tensor:
                     shaped += bias[0][head]
                     shaped += bias[1][head]
                 torch.softmax(scores, dim=1, out=scores)
-                seen = linear(scores, turned[head])
-                out[sample, piece, :, head * seen.shape[1] : (head + 1) * seen.shape[1]] = seen.view(
-                    -1, width, seen.shape[1]
-                )
-    return linear(out, attention.proj.weight, attention.proj.bias)
+                by_head[sample, piece, :, head] = linear(scores, turned[head]).unflatten(0, (-1, width))
+    return project(attention.proj, out)

@@ -188,7 +188,12 @@ def _check_value(value: Any, kind: Any, key: str) -> None:
     if literal and value not in typing.get_args(kind):
         raise UsageError(f"option {key} is {value!r}", expected=" or ".join(map(str, typing.get_args(kind))))
     wanted: dict[Any, tuple[type, ...]] = {bool: (bool,), int: (int,), float: (int, float), str: (str,)}
-    if not literal and kind in wanted and (not isinstance(value, wanted[kind]) or kind is not bool is type(value)):
+    # A truth value is a whole number to Python, not to a user.
+    if (
+        not literal
+        and kind in wanted
+        and (not isinstance(value, wanted[kind]) or (type(value) is bool) != (kind is bool))
+    ):
         raise UsageError(f"option {key} is {value!r}", expected=f"a value of type {kind.__name__}")
 
 

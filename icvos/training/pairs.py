@@ -23,6 +23,7 @@ __all__ = [
     "PairPool",
     "open_masks",
     "open_sampler",
+    "sampler_lineage",
     "split_images",
     "squeezed",
 ]
@@ -111,7 +112,12 @@ class ImagePairs:
 
     def lineage(self) -> Lineage:
         """Return the data set and categories of the pairs."""
-        return Lineage.of_masks(self.sampler.pool.masks, self.sampler.describe()["categories"])
+        return sampler_lineage(self.sampler)
+
+
+def sampler_lineage(sampler: EpisodeSampler) -> Lineage:
+    """Return the data set and categories that a sampler draws from."""
+    return Lineage.of_masks(sampler.pool.masks, sampler.describe()["categories"])
 
 
 def open_sampler(
