@@ -12,14 +12,22 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from icvos.errors import UsageError, WeightsError, did_you_mean
-from icvos.foundation.backbones import Backbone, BackboneFeatures, LayeredBackbone, create_backbone, load_backbone
+from icvos.foundation.backbones import (
+    Backbone,
+    BackboneFeatures,
+    Dilation,
+    LayeredBackbone,
+    create_backbone,
+    load_backbone,
+    with_dilation,
+)
 from icvos.foundation.construct import load_into
 from icvos.foundation.prior import prior_mask
 from icvos.foundation.weights import load_metadata, load_state, save_state, strip_prefix
@@ -39,7 +47,9 @@ class HeadConfig:
     """Sizes of a head; stored with its weights.
 
     Attributes:
-        backbone, backbone_options: As ``icvos.foundation.backbones.create_backbone`` takes them.
+        backbone, backbone_options: As ``icvos.foundation.backbones.create_backbone`` takes them; a ResNet's dilation is
+            the method's where it is not named.
+        method_dilation: That of the method's public code.
         image_size: Side of the square image that the backbone sees, pixels.
         width: Channels of the head.
         dropout: Probability of dropping a projected channel in training.
@@ -50,8 +60,11 @@ class HeadConfig:
     image_size: int = 512
     width: int = 256
     dropout: float = 0.5
+    method_dilation: ClassVar[Dilation]
 
     def __post_init__(self) -> None:
+        options = with_dilation(self.backbone, self.backbone_options, default=self.method_dilation)
+        object.__setattr__(self, "backbone_options", options)
         if self.image_size < 16 or self.width < 4 or self.width % 4 or not 0 <= self.dropout < 1:
             raise UsageError(
                 f"image_size={self.image_size}, width={self.width}, dropout={self.dropout} of a head",
@@ -63,7 +76,9 @@ Config = TypeVar("Config", bound=HeadConfig)
 
 
 def config_of(cls: type[Config], values: Mapping[str, Any], *, where: Path | None = None) -> Config:
-    """Return a configuration of its plain values.
+    """Return a configuration of its plain values, as a file holds them.
+
+    A ResNet whose dilation they do not name (0.1.0) has the ``DEFAULT_DILATION``.
 
     Raises:
         WeightsError: A key that this version does not know, or a value out of range.
@@ -75,6 +90,8 @@ def config_of(cls: type[Config], values: Mapping[str, Any], *, where: Path | Non
                                fix=did_you_mean(name, known))  # fmt: skip
     try:
         plain: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
+        backbone = plain.get("backbone", cls.backbone)
+        plain["backbone_options"] = with_dilation(backbone, plain.get("backbone_options", {}))
         return cls(**plain)
     except (UsageError, TypeError) as error:
         raise WeightsError(f"the head's configuration is broken ({error})", where=where) from None

@@ -19,7 +19,7 @@ import numpy as np
 
 from icvos import ImageModel, ModelInfo, Prediction, Support, Video, VideoModel, WeightInfo
 from icvos.errors import UsageError, did_you_mean
-from icvos.models.interface import Model
+from icvos.models.interface import Model, of_kind
 
 __all__ = ["Lifted", "lift"]
 
@@ -47,6 +47,7 @@ class Lifted(VideoModel):
 
         files = {name: path for name, path in self.weights.items() if name != "tracker"}
         self.image_model = self.lifted(device=device, weights=files, **options)
+        self.dtype = of_kind(getattr(self.image_model, "dtype", "float32"), "image")
         self.weights |= self.image_model.weights  # with the files that it found itself: they are part of the record
         # What the image model has seen is known when its weights are open.
         own = self.image_model.info

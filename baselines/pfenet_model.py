@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -40,7 +40,7 @@ from baselines.heads import (
     read_head,
 )
 from icvos.errors import UsageError
-from icvos.foundation.backbones import Backbone
+from icvos.foundation.backbones import Backbone, Dilation
 
 __all__ = ["KIND", "PFENet", "PFENetConfig", "PFENetHead", "PFESupports", "open_pfenet", "pfenet_loss", "unit_range"]
 
@@ -61,6 +61,7 @@ class PFENetConfig(HeadConfig):
     image_size: int = 473
     scales: tuple[float, ...] = (60, 30, 15, 8)
     resize: Literal["pad", "squash"] = "pad"
+    method_dilation: ClassVar[Dilation] = "pspnet"
 
     def __post_init__(self) -> None:
         super().__post_init__()

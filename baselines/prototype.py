@@ -37,6 +37,8 @@ class Prototype(ImageModel):
 
     Args:
         backbone: As ``icvos.foundation.backbones`` names it; ``auto`` reads it from the file, else ResNet-50.
+        dilation: Of a ResNet, as ``icvos.foundation.backbones.DILATIONS`` names it; ``auto``: what the file says, else
+            ``pspnet``, as PFENet has it.
         size: Side of the square image that the backbone sees, pixels; 0: what the file says, else 512.
         feature: ``top``, ``deep`` or ``joined`` (middle and deep, as PFENet takes them).
         background: Compare with the background's prototype (PANet); off, the cosine itself is thresholded (SG-One).
@@ -66,6 +68,7 @@ class Prototype(ImageModel):
         device: str = "cpu",
         weights: Mapping[str, Path] | None = None,
         backbone: str = "auto",
+        dilation: Literal["auto", "torchvision", "pspnet"] = "auto",
         size: int = 0,
         feature: Literal["top", "deep", "joined"] = "top",
         background: bool = True,
@@ -75,11 +78,15 @@ class Prototype(ImageModel):
     ) -> None:
         super().__init__(device=device, weights=weights)
         from baselines.heads import open_backbone
+        from icvos.foundation.backbones import with_dilation
 
         path = self.weights["backbone"]
         found = named_inside(path)
         name = found.get("backbone", "resnet50") if backbone == "auto" else backbone
         options = found.get("backbone_options", {}) if name == found.get("backbone") else {}
+        if dilation != "auto":
+            options = {**options, "dilation": dilation}
+        options = with_dilation(name, options)
         self.backbone = open_backbone(name, options, path).float().to(device)
         self.size = size or int(found.get("image_size", 512))
         if self.size < 32:

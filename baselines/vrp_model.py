@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -32,7 +32,7 @@ from baselines.heads import (
     read_head,
 )
 from icvos.errors import UsageError, WeightsError
-from icvos.foundation.backbones import Backbone
+from icvos.foundation.backbones import Backbone, Dilation
 from icvos.foundation.position import sine_position
 from icvos.foundation.segmenter import ImageFeatures, PromptableSegmenter
 
@@ -54,6 +54,7 @@ class VRPConfig(HeadConfig):
     queries: int = 50
     heads: int = 4
     prior_scale: float = 10.0
+    method_dilation: ClassVar[Dilation] = "torchvision"
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -109,7 +109,7 @@ def reference_prompts(engine: Engine, shown: Support, image: np.ndarray, *, vide
 
         def decode(tokens: torch.Tensor) -> torch.Tensor:
             again = engine.segmenter.encode(engine.to_sam(engine.normalised(pixels)))
-            return engine._decoder(again, align=not video)(tokens)
+            return engine._decoder(again, video=video)(tokens)
 
         output = engine.model(
             state, engine.query(encoded), decode=decode, point_embeddings=engine.segmenter.point_embeddings
@@ -123,7 +123,7 @@ def reference_image(engine: Engine, shown: Support, image: np.ndarray) -> torch.
     tokens = reference_prompts(engine, shown, image, video=False)
     with engine.autocast():
         last = engine.segmenter.encode(engine.to_sam(engine.normalised(engine.pixels(image))))
-        return engine._decoder(last, align=True)(tokens) > 0
+        return engine._decoder(last, video=False)(tokens) > 0
 
 
 @torch.no_grad()

@@ -32,7 +32,9 @@ def cyclic_bias(scores: Tensor, mask: Tensor) -> Tensor:
     return torch.zeros_like(scores[..., 0, :]).masked_fill_(inconsistent, float("-inf")).unsqueeze(-2)
 
 
-def cyclic_attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
+def cyclic_attention(
+    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, *, scores_in_autocast: bool = False
+) -> tuple[Tensor, Tensor]:
     """Attend, over any leading dimensions.
 
     The scores are taken in float32 also under autocast: in bfloat16 ties would decide which keys are dropped.
@@ -42,17 +44,27 @@ def cyclic_attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | N
         key: (..., S, E) float.
         value: (..., S, E) float.
         mask: (..., S) side of each key; None attends to all keys.
+        scores_in_autocast: Q18: under autocast the public code has scores and output in its dtype, the softmax alone in
+            float32.
 
     Returns:
-        output (..., N, E) and weights (..., N, S), which sum to 1.
+        output (..., N, E) and weights (..., N, S) float32, which sum to 1.
     """
+    if scores_in_autocast:
+        return _attend(query, key, value, mask)
     with torch.autocast(query.device.type, enabled=False):
-        scores = (query.float() * query.shape[-1] ** -0.5) @ key.float().transpose(-2, -1)
-        if mask is not None:
-            # The choice of keys is not differentiable; detached, it keeps the argmax out of the graph.
-            scores = scores + cyclic_bias(scores.detach(), mask)
-        weights = scores.softmax(dim=-1)
-        return (weights @ value.float()).to(value.dtype), weights
+        output, weights = _attend(query.float(), key.float(), value.float(), mask)
+        return output.to(value.dtype), weights
+
+
+def _attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Attend with scores in the dtype that the product of queries and keys has here."""
+    scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-2, -1)
+    # The choice of keys is not differentiable; detached, it keeps the argmax out of the graph.
+    bias = None if mask is None else cyclic_bias(scores.detach(), mask)
+    scores = scores.float()
+    weights = (scores if bias is None else scores + bias).softmax(dim=-1)
+    return weights.to(value.dtype) @ value, weights
 
 
 class CyclicAttention(nn.Module):
@@ -61,11 +73,12 @@ class CyclicAttention(nn.Module):
     Args:
         width: Channels.
         heads: Heads.
+        scores_in_autocast: Q18, see ``cyclic_attention``.
     """
 
-    def __init__(self, width: int, heads: int) -> None:
+    def __init__(self, width: int, heads: int, *, scores_in_autocast: bool = False) -> None:
         super().__init__()
-        self.heads = heads
+        self.heads, self.scores_in_autocast = heads, scores_in_autocast
         self.in_proj_weight = nn.Parameter(torch.empty(3 * width, width))
         self.in_proj_bias = nn.Parameter(torch.zeros(3 * width))
         self.out_proj = nn.Linear(width, width)
@@ -97,5 +110,5 @@ class CyclicAttention(nn.Module):
                 mask = mask.repeat(self.heads, 1).unflatten(0, (-1, self.heads))
             else:
                 mask = mask.unsqueeze(1).expand(-1, self.heads, -1)
-        output, weights = cyclic_attention(q, k, v, mask)
+        output, weights = cyclic_attention(q, k, v, mask, scores_in_autocast=self.scores_in_autocast)
         return self.out_proj(output.transpose(1, 2).flatten(2)), weights.mean(dim=1)

@@ -113,6 +113,8 @@ def _configuration(path: Path) -> tuple[str | None, dict[str, str]]:
 def recognise(shapes: Mapping[str, tuple[int, ...]], *, where: str | Path | None = None) -> DCSAMConfig:
     """Tell SAM's version, backbone, width and number of queries of a published model by its keys and shapes.
 
+    A ResNet's dilation is that of the public code, which no key tells.
+
     Raises:
         WeightsError: It is no DC-SAM prompt generator.
     """

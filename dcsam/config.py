@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from icvos.errors import UsageError, did_you_mean
+from icvos.foundation.backbones import with_dilation
 
 __all__ = ["QUIRKS", "DCSAMConfig", "Variant"]
 
@@ -25,7 +26,12 @@ QUIRKS: dict[str, tuple[str, bool]] = {
     "Q7": ("pass_non_finite", True),
     "Q8": ("freeze_sam_fusion", True),
     "Q9": ("first_coarse_mask_only", False),
+    "Q18": ("scores_in_autocast", True),
+    "Q19": ("absent_logits_in_loss", True),
+    "Q20": ("bfloat16_memories", True),
 }
+# Those of them that the files of 0.1.0 do not name: a file of the reference variant has what the variant has now.
+_SINCE_0_1 = ("scores_in_autocast", "absent_logits_in_loss", "bfloat16_memories")
 
 
 @dataclass(frozen=True)
@@ -35,7 +41,8 @@ class DCSAMConfig:
     Attributes:
         sam: 1 or 2: whose features are fused and whose decoder takes the prompts.
         backbone: Name in ``icvos.foundation.backbones``.
-        backbone_options: Sizes of a configurable backbone (``small``, ``dinov2``).
+        backbone_options: Sizes of a configurable backbone (``small``, ``dinov2``); the dilation of a ResNet, that of
+            the public code, ``torchvision``, where it is not named.
         image_size: Side of the square image that the backbone sees, pixels.
         width: Channels of the head and of SAM's prompts.
         heads: Attention heads.
@@ -62,6 +69,12 @@ class DCSAMConfig:
         freeze_sam_fusion: Q8. Where SAM 2's features are resized to a coarser grid (VGG-16), their fusion gets no
             gradient.
         first_coarse_mask_only: Q9. Training on video: the coarse mask of every sample but the first is empty.
+        scores_in_autocast: Q18. Under autocast the scores of the cyclic attention are in its dtype, bfloat16, where
+            ties decide which keys are dropped; off, they are always in float32.
+        absent_logits_in_loss: Q19. Training on video: the logits go into the loss as they are, -1024 on a frame where
+            the object is judged absent; off, they are clamped to -50 … 50 first.
+        bfloat16_memories: Q20. Training on video: memories are stored in bfloat16, as in evaluation; off, in the dtype
+            of the features.
     """
 
     sam: Literal[1, 2] = 2
@@ -89,10 +102,14 @@ class DCSAMConfig:
     pass_non_finite: bool = False
     freeze_sam_fusion: bool = False
     first_coarse_mask_only: bool = False
+    scores_in_autocast: bool = False
+    absent_logits_in_loss: bool = False
+    bfloat16_memories: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "sam_high_res", tuple(self.sam_high_res))
-        object.__setattr__(self, "backbone_options", dict(self.backbone_options))
+        options = with_dilation(self.backbone, self.backbone_options, default="torchvision")
+        object.__setattr__(self, "backbone_options", options)
         if self.sam not in (1, 2):
             raise UsageError(f"there is no SAM {self.sam}", expected="1 or 2")
         for name in ("image_size", "width", "heads", "queries", "sam_channels"):
@@ -137,7 +154,9 @@ class DCSAMConfig:
 
     @classmethod
     def from_json(cls, text: str, *, where: str | None = None) -> DCSAMConfig:
-        """Read a configuration.
+        """Read a configuration; a ResNet whose dilation it does not name (0.1.0) has the ``DEFAULT_DILATION``.
+
+        A deviation that it does not name is on where the file is of the reference variant, else off.
 
         Raises:
             UsageError: It is not JSON, or has a key that this version does not know.
@@ -154,7 +173,12 @@ class DCSAMConfig:
                 raise UsageError(
                     f"the DC-SAM configuration has an unknown key '{name}'", where=where, fix=did_you_mean(name, known)
                 )
-        return cls(**values)
+        backbone = values.get("backbone", cls.backbone)
+        values["backbone_options"] = with_dilation(backbone, values.get("backbone_options", {}))
+        config = cls(**values)
+        gained: dict[str, Any] = {name: True for name in _SINCE_0_1 if name not in values}
+        newer = dataclasses.replace(config, **gained)
+        return newer if newer.variant == "reference" else config
 
 
 def _behaviour(variant: str) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
+from copy import copy
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -18,6 +19,7 @@ from dcsam.model import DCSAM, Output
 from dcsam.states import QueryState, SamFeatures, SupportState
 from icvos.errors import UsageError
 from icvos.foundation.backbones import BackboneFeatures
+from icvos.foundation.holes import fill_holes
 from icvos.foundation.pixels import to_float
 from icvos.foundation.sam2_image import Sam2
 from icvos.foundation.segmenter import ImageFeatures, PromptableSegmenter
@@ -69,6 +71,8 @@ class Engine:
 
     Attributes:
         alone: Images are encoded one by one, for a model whose norms go by the batch (training mode).
+        fill_holes: On video, holes of at most so many pixels of SAM 2's logits are filled, in the coarse mask too; see
+            ``TrackerOptions``.
         lineage: What both were trained on.
 
     Raises:
@@ -89,12 +93,21 @@ class Engine:
         self.model, self.segmenter, self.precision, self.ahead = model, segmenter, precision, ahead
         self.size = model.config.image_size
         self.alone = False
+        self.fill_holes = 0
         self.lineage = Lineage()
 
     @property
     def device(self) -> torch.device:
         """Where both are."""
         return self.segmenter.device
+
+    def with_precision(self, precision: str) -> Engine:
+        """Return this engine, or one that shares its models where its precision is another."""
+        if precision == self.precision:
+            return self
+        other = copy(self)
+        other.precision = precision
+        return other
 
     def cast_weights(self) -> None:
         """With autocast: keep the weights that it casts at every use in bfloat16. The same values, fewer kernels."""
@@ -195,7 +208,7 @@ class Engine:
 
         The reference variant mixes masks across a batch (Q1), so it is asked one set at a time.
         """
-        decode = self._decoder(sam, align=not video)
+        decode = self._decoder(sam, video=video)
         points = self.segmenter.point_embeddings
         if not self.model.config.shared_head_masks or len(support) == 1:
             return self.model(support, query, decode=decode, point_embeddings=points)
@@ -205,10 +218,12 @@ class Engine:
         ]
         return _joined(outputs)
 
-    def _decoder(self, sam: ImageFeatures, *, align: bool) -> Callable[[Tensor], Tensor]:
+    def _decoder(self, sam: ImageFeatures, *, video: bool) -> Callable[[Tensor], Tensor]:
         def decode(tokens: Tensor) -> Tensor:
-            logits = self.segmenter.decode(sam, embeddings=tokens.to(sam.embedding.dtype)).logits
-            return F.interpolate(logits.float(), (self.size, self.size), mode="bilinear", align_corners=align)
+            logits = self.segmenter.decode(sam, embeddings=tokens.to(sam.embedding.dtype)).logits.float()
+            if video:
+                logits = fill_holes(logits, self.fill_holes)
+            return F.interpolate(logits, (self.size, self.size), mode="bilinear", align_corners=not video)
 
         return decode
 
@@ -227,7 +242,7 @@ class Engine:
             encoded = self.encode(self.pixels(image), top=True)
         assert encoded is not None
         output = self.prompts(fitted.state, self.query(encoded), encoded.sam, video=False)
-        logits = self._decoder(encoded.sam, align=True)(self.tokens(output))
+        logits = self._decoder(encoded.sam, video=False)(self.tokens(output))
         size = (image.shape[0], image.shape[1])
         if tuple(logits.shape[-2:]) != size:
             logits = F.interpolate(logits, size, mode="bilinear", align_corners=False)
@@ -239,7 +254,7 @@ class Engine:
         """Yield (E, H, W) bool masks a frame for E sets of supports: prompts on frame 0, then the tracker."""
         if not isinstance(self.segmenter, Sam2):
             raise UsageError("this DC-SAM prompts SAM 1, which does not track", fix="run it with a tracker: dcsam+sam2")
-        tracker = Tracker(self.segmenter, TrackerOptions.dc_sam())
+        tracker = Tracker(self.segmenter, TrackerOptions.dc_sam(fill_holes=self.fill_holes))
         bank = tracker.start(num_frames=len(video))
         for index, (pixels, features) in enumerate(self._frames(video)):
             with torch.no_grad(), self.autocast():

@@ -106,7 +106,14 @@ class DCSAM(nn.Module):
 
     def _decoder(self) -> PromptDecoder:
         c = self.config
-        return PromptDecoder(c.width, c.heads, c.queries, cyclic=c.cyclic, shared_masks=c.shared_head_masks)
+        return PromptDecoder(
+            c.width,
+            c.heads,
+            c.queries,
+            cyclic=c.cyclic,
+            shared_masks=c.shared_head_masks,
+            scores_in_autocast=c.scores_in_autocast,
+        )
 
     # ---- the frozen part -------------------------------------------------------------------------------------------
 

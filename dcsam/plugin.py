@@ -13,9 +13,13 @@ from icvos import ImageModel, ModelInfo, Prediction, Support, Video, VideoModel,
 from icvos.errors import UsageError
 
 if TYPE_CHECKING:
+    from dcsam.engine import Engine
     from dcsam.explain import Panel
 
 __all__ = ["DCSam"]
+
+# The fill_hole_area of SAM 2's published configurations of the video predictor.
+SAM2_HOLES = 8
 
 _PAPER = "DC-SAM: In-Context Segment Anything in Images and Videos via Dual Consistency (arXiv 2504.12080)"
 
@@ -29,12 +33,16 @@ class DCSam(VideoModel, ImageModel):
     Args:
         variant: ``corrected``, ``reference`` (what the public code computes; one support), or ``auto``: the
             checkpoint's own, which is ``reference`` for a published one.
-        precision: ``fp32``, ``bf16`` (autocast), or ``auto``: bf16 on CUDA.
+        precision: ``fp32``, ``bf16`` (autocast), or ``auto``: bf16 on CUDA, but fp32 for images of the ``reference``
+            variant, as the authors' evaluation of images has no autocast.
         ahead: Video frames encoded together; 0 chooses 1 on the CPU and 8 on CUDA.
         compile: Compile the blocks of SAM's image encoder with torch.compile (pays over many frames).
         trained_on: What a published checkpoint, which does not say, was trained on, for the leaderboards' marks:
             ``coco-20i:FOLD`` or ``pascal-5i:FOLD`` (all but that test fold's classes), or ``coco`` (all 80). It is
             added to what a checkpoint of ours says, which may have begun as a published one.
+        fill_holes: On videos: fill holes of at most so many pixels of SAM 2's low-resolution logits; 0 fills none,
+            ``auto`` is 8 for the ``reference`` variant, whose public code does so where its compiled extension was
+            built, else 0.
         train_mode: Repeat the public video evaluation, which never leaves training mode (fact Q10): dropout, batch
             statistics; results are stochastic.
     """
@@ -64,22 +72,34 @@ class DCSam(VideoModel, ImageModel):
         ahead: int = 0,
         compile: bool = False,
         trained_on: str = "",
+        fill_holes: int | Literal["auto"] = "auto",
         train_mode: bool = False,
     ) -> None:
         super().__init__(device=device, weights=weights)
         from dcsam.opening import open_engine
+        from icvos.foundation.holes import check_area
 
-        cuda = device.startswith("cuda")
-        chosen = ("bf16" if cuda else "fp32") if precision == "auto" else precision
+        if fill_holes != "auto":
+            check_area(fill_holes)
         self.engine = open_engine(
-            self.weights, device=device, variant=None if variant == "auto" else variant, precision=chosen,
-            ahead=ahead or (8 if cuda else 1), fold=not train_mode, trained_on=trained_on,
+            self.weights, device=device, variant=None if variant == "auto" else variant,
+            ahead=ahead or (8 if device.startswith("cuda") else 1), fold=not train_mode, trained_on=trained_on,
         )  # fmt: skip
+        # What the options came to, by kind of benchmark; the record of a run says it.
+        self.variant = self.engine.model.config.variant
+        self.precision = {
+            kind: precision_of(precision, self.variant, kind, device=device) for kind in ("video", "image")
+        }
+        self.dtype = {kind: {"bf16": "bfloat16", "fp32": "float32"}[each] for kind, each in self.precision.items()}
+        self.fill_holes = {"video": hole_area(fill_holes, self.variant), "image": 0}
+        self.engine.precision, self.engine.fill_holes = self.precision["video"], self.fill_holes["video"]
+        # Weights cast ahead would spoil images in single precision.
+        if self.precision["image"] == self.precision["video"] and not train_mode:
+            self.engine.cast_weights()
         seen = self.engine.lineage
         self.info = replace(  # type: ignore[misc]
             type(self).info, training_data=seen.data, training_categories=seen.categories
         )
-        self.dtype = {"bf16": "bfloat16", "fp32": "float32"}[chosen]
         if compile:
             self.engine.compile()
         if train_mode:
@@ -90,6 +110,11 @@ class DCSam(VideoModel, ImageModel):
             self.engine.segmenter.train(True)
             # Batch statistics are those of one image, as in the public code, which takes one support and one video.
             self.engine.alone = True
+
+    @property
+    def image_engine(self) -> Engine:
+        """The engine at the precision that images have."""
+        return self.engine.with_precision(self.precision["image"])
 
     @classmethod
     def demo_weights(cls) -> Mapping[str, Path]:
@@ -142,8 +167,9 @@ class DCSam(VideoModel, ImageModel):
 
         if fitted is None:
             return Prediction(np.zeros(image.shape[:2], bool), confidence=0.0)
-        with torch.no_grad(), self.engine.autocast():
-            logits, _, _ = self.engine.segment_image(fitted, image)
+        engine = self.image_engine
+        with torch.no_grad(), engine.autocast():
+            logits, _, _ = engine.segment_image(fitted, image)
         return Prediction(logits[0, 0] > 0, score=logits[0, 0].float())
 
     # ------------------------------------------------------------------------------------------------ introspection
@@ -153,4 +179,27 @@ class DCSam(VideoModel, ImageModel):
         from dcsam.explain import explain
 
         self._check(supports)
-        return explain(self.engine, supports, image, video=video)
+        return explain(self.engine if video else self.image_engine, supports, image, video=video)
+
+
+def precision_of(precision: str, variant: str, kind: str, *, device: str) -> str:
+    """Return ``fp32`` or ``bf16``: the precision asked for, or what ``auto`` is.
+
+    Args:
+        precision: ``fp32``, ``bf16`` or ``auto``.
+        variant: Of the model, as ``DCSAMConfig.variant`` names it.
+        kind: ``video`` or ``image``: the path that is run.
+        device: As PyTorch names it.
+    """
+    if precision != "auto":
+        return precision
+    # The authors' eval_video.py runs under bf16 autocast on CUDA, their eval_image.py has none.
+    in_half = device.startswith("cuda") and not (variant == "reference" and kind == "image")
+    return "bf16" if in_half else "fp32"
+
+
+def hole_area(area: int | Literal["auto"], variant: str) -> int:
+    """Return the greatest area of a hole that is filled on video: the one asked for, or what ``auto`` is."""
+    if area != "auto":
+        return area
+    return SAM2_HOLES if variant == "reference" else 0

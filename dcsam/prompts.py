@@ -13,9 +13,9 @@ __all__ = ["PromptDecoder"]
 
 
 class _Cross(nn.Module):
-    def __init__(self, width: int, heads: int) -> None:
+    def __init__(self, width: int, heads: int, *, scores_in_autocast: bool) -> None:
         super().__init__()
-        self.multihead_attn = CyclicAttention(width, heads)
+        self.multihead_attn = CyclicAttention(width, heads, scores_in_autocast=scores_in_autocast)
         self.norm = nn.LayerNorm(width)
 
 
@@ -35,16 +35,25 @@ class PromptDecoder(nn.Module):
         queries: Prompt tokens.
         cyclic: Use the masks to drop inconsistent keys.
         shared_masks: Q1, see ``CyclicAttention``.
+        scores_in_autocast: Q18, see ``cyclic_attention``.
     """
 
     def __init__(
-        self, width: int, heads: int, queries: int, *, cyclic: bool = True, shared_masks: bool = False
+        self,
+        width: int,
+        heads: int,
+        queries: int,
+        *,
+        cyclic: bool = True,
+        shared_masks: bool = False,
+        scores_in_autocast: bool = False,
     ) -> None:
         super().__init__()
         self.cyclic, self.shared_masks = cyclic, shared_masks
         self.transformer_self_attention_layers = nn.ModuleList([_Self(width, heads)])
-        self.transformer_cross_attention_layers = nn.ModuleList([_Cross(width, heads)])
-        self.transformer_cross_attention_layers_0 = nn.ModuleList([_Cross(width, heads)])
+        cross = [_Cross(width, heads, scores_in_autocast=scores_in_autocast) for _ in range(2)]
+        self.transformer_cross_attention_layers = nn.ModuleList(cross[:1])
+        self.transformer_cross_attention_layers_0 = nn.ModuleList(cross[1:])
         self.supp_q_feat = nn.Embedding(queries, width)
         self.q_embed = nn.Embedding(queries, width)
 
@@ -94,7 +103,7 @@ class PromptDecoder(nn.Module):
         position = sine_position(height, width, channels, device=features.device).repeat(shots, 1)
         update, weights = layer.multihead_attn(
             prompts + self.q_embed.weight,
-            value + position.to(value.dtype),
+            value + position,  # in float32, as in the public code, also where autocast has the value in bfloat16
             value,
             masks.flatten(1) if self.cyclic else None,
             shared_masks=self.shared_masks,

@@ -45,6 +45,9 @@ __all__ = ["DCSamTask"]
 
 Stage = Literal["image", "tube-pretrain", "tube-finetune"]
 
+# On video the logits are clamped so before the loss, but for Q19: a wrong "absent", -1024, would outweigh all else.
+CLAMP = 50.0
+
 
 class DCSamTask(TrainingTask):
     """DC-SAM's training.
@@ -139,6 +142,7 @@ class DCSamTask(TrainingTask):
         self.raw: dict[str, Any] = {"split": split, "sbd": sbd, "min_area": min_area}
         self.cache_root = cache
         self._cache: FeatureCache | None = None
+        self._backbone_options: Mapping[str, Any] = {}
         self._opened: dict[str, Examples] = {}
         self._hashes: dict[str, str] = {}
 
@@ -157,6 +161,7 @@ class DCSamTask(TrainingTask):
         sam, generator = self._parts()
         if not isinstance(sam, Sam2) and self.stage != "image":
             raise UsageError(f"stage {self.stage} needs SAM 2", fix="give --weights sam2=PATH")
+        self._backbone_options = generator.config.backbone_options
         return TrainableDCSAM(generator, sam, train_sam=self.train_sam, train_backbone=self.train_backbone)
 
     def _parts(self) -> tuple[PromptableSegmenter, DCSAM]:
@@ -223,17 +228,19 @@ class DCSamTask(TrainingTask):
 
     def notes(self, model: nn.Module) -> list[str]:
         """Return what to know before the start: the size of the feature cache."""
-        cache = self._features()
+        assert isinstance(model, TrainableDCSAM)
+        cache = self._features(model)
         if cache is None:
             return []
-        assert isinstance(model, TrainableDCSAM)
         parts = [self._examples(part) for part in ("train", "validation")]
         return [cache.estimate(model, sum(part.images for part in parts if isinstance(part, ImagePairs)))]
 
-    def _features(self) -> FeatureCache | None:
+    def _features(self, model: TrainableDCSAM) -> FeatureCache | None:
+        """Return the cache, if there is one; its key holds the backbone as the model has it, with its dilation."""
         if self.cache_root is not None and self._cache is None:
-            sizes = {key: self.sizes[key] for key in ("backbone", "image_size")}
-            self._cache = FeatureCache(self.cache_root, [self.data_source, self._weight_hashes(), sizes])
+            config = model.generator.config
+            built = {name: getattr(config, name) for name in ("backbone", "backbone_options", "image_size")}
+            self._cache = FeatureCache(self.cache_root, [self.data_source, self._weight_hashes(), built])
         return self._cache
 
     @property
@@ -307,7 +314,9 @@ class DCSamTask(TrainingTask):
             return F.interpolate(logits, side, mode="bilinear", align_corners=True), coarse, extra
         assert rest is not None
         tracked = model.track(stages[1], rest, count, length)
-        logits = torch.cat([frame.logits.float().clamp(-50, 50) for frame in tracked], dim=1)
+        logits = torch.cat([frame.logits.float() for frame in tracked], dim=1)
+        if not model.generator.config.absent_logits_in_loss:
+            logits = logits.clamp(-CLAMP, CLAMP)
         return F.interpolate(logits, side, mode="bilinear", align_corners=False), coarse, extra
 
     def _encoded(self, model: TrainableDCSAM, batch: Mapping[str, Any]) -> tuple[Both, Both, ImageFeatures | None]:
@@ -322,7 +331,7 @@ class DCSamTask(TrainingTask):
             )
         support, frames = batch["support"], batch["frames"]
         count, length = frames.shape[:2]
-        cache = self._features()
+        cache = self._features(model)
         rest = None
         asked = torch.arange(count, device=frames.device)
         if cache is not None and "names" in batch:
@@ -367,6 +376,10 @@ class DCSamTask(TrainingTask):
             "attention_weight": self.attention_weight, "length": self.length,
             "frames": self.frames, "seed": self.seed,
             "weights": self._weight_hashes(),
+            # A ResNet's dilation, which is a checkpoint's own where training goes on from one.
+            **({"backbone_options": self._backbone_options} if self._backbone_options else {}),
+            # What a reference run of 0.1.0 did not do, so that it is not continued as if it had.
+            **({"deviations": ["Q19", "Q20"]} if self.variant == "reference" and self.stage == "tube-finetune" else {}),
             **({} if source is None else {"examples": source, "cached": self.cache_root is not None}),
         }  # fmt: skip
 

@@ -196,10 +196,14 @@ class TrainableDCSAM(nn.Module):
         return loss
 
     def track(self, tokens: Tensor, frames: ImageFeatures, count: int, length: int) -> list[TrackedFrame]:
-        """Track B prompts through B clips of ``length`` frames, whose features are those of B * length images."""
+        """Track B prompts through B clips of ``length`` frames, whose features are those of B * length images.
+
+        Memories are stored in bfloat16 where the configuration says so (Q20), else in the dtype of the features.
+        """
         if not isinstance(self.sam, Sam2):
             raise UsageError("SAM 1 does not track", fix="train tubes with SAM 2")
-        tracker = Tracker(self.sam, TrackerOptions.dc_sam(memory_dtype=None))
+        memory_dtype = torch.bfloat16 if self.generator.config.bfloat16_memories else None
+        tracker = Tracker(self.sam, TrackerOptions.dc_sam(memory_dtype=memory_dtype))
         bank = tracker.start(num_frames=length)
         order = torch.arange(count * length, device=tokens.device).view(count, length)
         return [

@@ -16,7 +16,9 @@ SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
-        "--parity-dir", default=None, help="Folder of parity fixtures (.npz); default ../shared/parity where present."
+        "--parity-dir",
+        default=None,
+        help="Folder of parity fixtures (.npz); default ../shared/parity and parity_end_to_end where present.",
     )
 
 

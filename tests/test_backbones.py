@@ -88,6 +88,41 @@ def test_dilated_layers_keep_the_grid_and_widen_the_view() -> None:
     assert (changed % 2 == 0).all()
 
 
+@pytest.mark.parametrize("name", ["resnet50", "resnet101"])
+@pytest.mark.parametrize("dilation", ["torchvision", "pspnet"])
+def test_dilated_layers_are_those_of_torchvision_or_of_pspnet(name: str, dilation: str) -> None:
+    """Layers 1 to 4 of the same weights in torchvision's own network; PSPNet sets the first blocks' 3x3s on top."""
+    import torchvision
+
+    theirs = getattr(torchvision.models, name)(replace_stride_with_dilation=[False, True, True])
+    if dilation == "pspnet":
+        for layer, factor in ((theirs.layer3, 2), (theirs.layer4, 4)):
+            layer[0].conv2.dilation = layer[0].conv2.padding = (factor, factor)
+    mine = create_backbone(name, {"dilation": dilation})
+    x = torch.randn(1, 128, 12, 12, generator=torch.Generator().manual_seed(0))
+    # The deep stem gives 128 channels.
+    theirs.layer1[0].conv1 = torch.nn.Conv2d(128, 64, 1, bias=False)
+    theirs.layer1[0].downsample[0] = torch.nn.Conv2d(128, 256, 1, bias=False)
+    theirs, mine, x = theirs.eval().double(), mine.double(), x.double()
+    with torch.no_grad():
+        for number in (1, 2, 3, 4):
+            layer, other = getattr(mine, f"layer{number}"), getattr(theirs, f"layer{number}")
+            layer.load_state_dict(other.state_dict())
+            deep, x = x, other(x)
+            torch.testing.assert_close(layer(deep), x)
+        mask = (torch.rand(1, 1, 6, 6, generator=torch.Generator().manual_seed(1)) > 0.5).double()
+        (top,) = mine.tops(BackboneFeatures(deep, deep), [mask])
+        torch.testing.assert_close(top * mask, theirs.layer4(deep * mask) * mask)
+
+
+def test_a_resnet_has_one_of_two_dilations() -> None:
+    for options in ({"dilation": "hsnet"}, {"dilation": 2}):
+        with pytest.raises(UsageError, match="expected torchvision or pspnet"):
+            create_backbone("resnet50", options)
+    with pytest.raises(UsageError, match="does not take these options"):
+        create_backbone("vgg16_bn", {"dilation": "pspnet"})
+
+
 def test_torchvision_vgg_and_deep_stem_resnet_load() -> None:
     backbone = create_backbone("vgg16_bn")
     starts = {"layer0": 0, "layer1": 7, "layer2": 14, "layer3": 24, "layer4": 34}

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import shared
-from test_parity import generated
+from parity_scheme import generated
 
 from dcsam.checkpoint import load_model, read_checkpoint, recognise, sam2_name, save_checkpoint
 from dcsam.config import DCSAMConfig

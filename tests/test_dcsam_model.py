@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
 import torch
 from torch import Tensor
 
+from dcsam import attention
 from dcsam.attention import CyclicAttention, cyclic_attention, cyclic_bias
 from dcsam.config import QUIRKS, DCSAMConfig
 from dcsam.model import DCSAM, Output
@@ -133,6 +135,65 @@ def test_scores_are_taken_in_float32_under_autocast() -> None:
     assert torch.equal(found, expected)
 
 
+def scores_dtypes(monkeypatch: pytest.MonkeyPatch) -> list[torch.dtype]:
+    """Note the dtype of the scores that the keys are dropped by, from now on."""
+    dtypes: list[torch.dtype] = []
+
+    def bias(scores: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        dtypes.append(scores.dtype)
+        return cyclic_bias(scores, mask)
+
+    monkeypatch.setattr(attention, "cyclic_bias", bias)
+    return dtypes
+
+
+@pytest.mark.parametrize(("variant", "dtype"), [("reference", torch.bfloat16), ("corrected", torch.float32)])
+def test_q18_dtype_of_the_scores_under_autocast(
+    variant: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = DCSAMConfig.reference() if variant == "reference" else DCSAMConfig.corrected()
+    model = make(**{name: getattr(config, name) for name, _ in QUIRKS.values()})
+    dtypes = scores_dtypes(monkeypatch)
+    plain = both_stages(model)
+    assert set(dtypes) == {torch.float32}
+    dtypes.clear()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        half = both_stages(model)
+    assert len(dtypes) == 4 and set(dtypes) == {dtype}  # two stages of two branches
+    assert not same(half.prompts, plain.prompts, atol=1e-4)
+
+
+def test_q18_attention_is_the_public_codes_under_autocast() -> None:
+    """Projections, scores and output in bfloat16, the choice of keys by those scores, the softmax in float32."""
+    torch.manual_seed(0)
+    module = CyclicAttention(256, 4, scores_in_autocast=True)
+    query, key = torch.randn(1, 25, 256), torch.randn(1, 400, 256)
+    mask = (torch.rand(1, 400) > 0.5).float()
+    half = torch.bfloat16
+    q, k, v = (
+        (x.to(half) @ w.to(half).T + b.to(half)).unflatten(-1, (4, 64)).transpose(1, 2)
+        for x, w, b in zip((query, key, key), module.in_proj_weight.chunk(3), module.in_proj_bias.chunk(3), strict=True)
+    )
+    scores = q / 8 @ k.transpose(-2, -1)
+    assert scores.dtype == half
+    back = scores.argmax(-1).gather(-1, scores.argmax(-2))
+    sides = mask[:, None].expand(-1, 4, -1)
+    dropped = torch.where(sides.gather(-1, back) == sides, 0.0, -torch.inf)[:, :, None]
+    weights = (scores.float() + dropped).softmax(-1)
+    output = (weights.to(half) @ v).transpose(1, 2).flatten(2)
+    expected = output @ module.out_proj.weight.to(half).T + module.out_proj.bias.to(half)
+    with torch.autocast("cpu", dtype=half), torch.no_grad():
+        actual, seen = module(query, key, key, mask)
+        single = CyclicAttention(256, 4)
+        single.load_state_dict(module.state_dict())
+        in_float32, _ = single(query, key, key, mask)
+    assert torch.equal(actual, expected) and torch.equal(seen, weights.mean(1))
+    # Both the rounding and the keys that are dropped by it differ from scores in float32.
+    kept = [(q.float() / 8 @ k.float().transpose(-2, -1)).argmax(axis) for axis in (-1, -2)]
+    assert any(not torch.equal(mine, scores.argmax(axis)) for mine, axis in zip(kept, (-1, -2), strict=True))
+    assert not torch.equal(in_float32, actual)
+
+
 def test_sine_position_is_y_then_x() -> None:
     code = sine_position(3, 5, 16).unflatten(0, (3, 5))
     assert (code[:, :1, :8] == code[:, :, :8]).all()
@@ -150,9 +211,22 @@ def test_variants_by_name() -> None:
     assert reference.variant == "reference"
     assert reference.with_variant("corrected") == DCSAMConfig(sam=1)
     assert replace(DCSAMConfig(), negative_from_support=True).variant == "mixed"
-    assert list(QUIRKS) == [f"Q{i}" for i in range(1, 10)]
+    assert list(QUIRKS) == [f"Q{i}" for i in (*range(1, 10), 18, 19, 20)]
     with pytest.raises(UsageError, match="did you mean 'reference'"):
         DCSAMConfig().with_variant("referense")
+
+
+@pytest.mark.parametrize("variant", ["reference", "corrected", "mixed"])
+def test_a_configuration_of_0_1_0(variant: str) -> None:
+    """It knew none of Q18 to Q20: a file of the reference variant has them, no other has."""
+    config = DCSAMConfig.reference() if variant == "reference" else DCSAMConfig.corrected()
+    values = json.loads(config.to_json()) | ({"negative_from_support": True} if variant == "mixed" else {})
+    gained = ("scores_in_autocast", "absent_logits_in_loss", "bfloat16_memories")
+    for name in gained:
+        del values[name]
+    again = DCSAMConfig.from_json(json.dumps(values))
+    assert again.variant == variant
+    assert {getattr(again, name) for name in gained} == {variant == "reference"}
 
 
 @pytest.mark.parametrize("sam", [1, 2])

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from tiny_weights import tiny_dcsam, tiny_dcsam_file, tiny_sam2_file
 
+from baselines.lifting import lift
+from dcsam import plugin
 from dcsam.checkpoint import save_checkpoint
 from dcsam.engine import Fitted
 from dcsam.opening import open_engine
-from dcsam.plugin import DCSam
+from dcsam.plugin import DCSam, precision_of
 from icvos import Support
 from icvos.errors import UsageError, WeightsError
+from icvos.evaluation.environment import describe_model
+from icvos.foundation.segmenter import ImageFeatures
+from icvos.foundation.tracker import Tracker
 from icvos.models.check import check_model
 from icvos.models.clips import Clip, support
+from icvos.models.registry import parse_options
 from icvos.training.lineage import Lineage
 
 
@@ -231,6 +239,138 @@ def test_weights_cast_ahead_give_what_autocast_gives(weights: dict[str, Path]) -
         mine, theirs = (e.segment_image(Fitted(shown), image)[0] for e in (model.engine, plain))
     assert torch.equal(mine, theirs)
     assert len(list(model.segment([support()], Clip(3), seed=0))) == 3
+
+
+# ---- precision: the public code's video runs under bf16 autocast on CUDA, its image benchmarks in fp32 ---------------
+
+
+@pytest.mark.parametrize(
+    ("precision", "variant", "device", "video", "image"),
+    [
+        ("auto", "reference", "cuda", "bf16", "fp32"),
+        ("auto", "reference", "cuda:1", "bf16", "fp32"),
+        ("auto", "corrected", "cuda", "bf16", "bf16"),
+        ("auto", "mixed", "cuda", "bf16", "bf16"),
+        ("auto", "reference", "cpu", "fp32", "fp32"),
+        ("auto", "corrected", "cpu", "fp32", "fp32"),
+        ("bf16", "reference", "cuda", "bf16", "bf16"),
+        ("bf16", "corrected", "cpu", "bf16", "bf16"),
+        ("fp32", "reference", "cuda", "fp32", "fp32"),
+        ("fp32", "corrected", "cuda", "fp32", "fp32"),
+    ],
+)
+def test_precision_by_variant_kind_and_device(
+    precision: str, variant: str, device: str, video: str, image: str
+) -> None:
+    for kind, expected in (("video", video), ("image", image)):
+        assert precision_of(precision, variant, kind, device=device) == expected
+
+
+def test_images_in_single_precision_beside_videos_in_half(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The reference variant as on CUDA: what runs in half first must not change what runs in single after it."""
+    weights = {"dcsam": tiny_dcsam_file(folder, reference=True)}
+    plain, half = DCSam(weights=weights), DCSam(weights=weights, precision="bf16")
+    monkeypatch.setattr(plugin, "precision_of", lambda p, v, kind, **_: "bf16" if kind == "video" else "fp32")
+    model = DCSam(weights=weights)
+    dtypes = watch_maps(model)
+
+    def image_score(model: DCSam) -> torch.Tensor:
+        score = model.predict(model.fit([support()], seed=0), Clip(1)[0]).score
+        assert isinstance(score, torch.Tensor)
+        return score
+
+    mine = list(model.segment([support()], Clip(3), seed=0))
+    assert set(dtypes) == {torch.bfloat16}
+    dtypes.clear()
+    assert torch.equal(image_score(model), image_score(plain))
+    assert set(dtypes) == {torch.float32}
+    assert not torch.equal(image_score(half), image_score(plain))
+    assert all(torch.equal(a, b) for a, b in zip(mine, half.segment([support()], Clip(3), seed=0), strict=True))
+    for kind, dtype in (("video", "bfloat16"), ("image", "float32")):
+        described = describe_model(model, {}, kind=kind)
+        assert described["dtype"] == dtype and described["options"]["precision"] == model.precision[kind]
+
+
+def watch_maps(model: DCSam) -> list[torch.dtype]:
+    """Note the dtype of the finest map of each call of SAM's encoder, from now on."""
+    dtypes: list[torch.dtype] = []
+    encode = model.engine.segmenter.encode_batch
+
+    def encode_batch(images: torch.Tensor) -> ImageFeatures:
+        features = encode(images)
+        dtypes.append(features.high_res[0].dtype)
+        return features
+
+    model.engine.segmenter.encode_batch = encode_batch  # type: ignore[method-assign]
+    return dtypes
+
+
+def test_a_lift_says_the_precision_of_its_image_model(weights: dict[str, Path], folder: Path) -> None:
+    lifted = lift(DCSam)
+    files = {**weights, "tracker": tiny_sam2_file(folder)}
+    for precision, dtype in (("bf16", "bfloat16"), ("fp32", "float32")):
+        model = lifted(weights=files, precision=precision)
+        assert describe_model(model, {"precision": precision}, kind="video")["dtype"] == dtype
+
+
+# ---- hole filling ----------------------------------------------------------------------------------------------------
+
+
+def test_holes_are_filled_by_default_in_reference_alone(weights: dict[str, Path], folder: Path) -> None:
+    reference = {"dcsam": tiny_dcsam_file(folder, reference=True)}
+    cases: list[tuple[dict[str, Path], dict[str, Any], int]] = [
+        (reference, {}, 8), (reference, {"fill_holes": 0}, 0), (reference, {"variant": "corrected"}, 0),
+        (reference, {"fill_holes": 3}, 3), (weights, {}, 0), (weights, {"fill_holes": 5}, 5),
+        (weights, {"variant": "reference"}, 8),
+    ]  # fmt: skip
+    for files, options, area in cases:
+        model = DCSam(weights=files, **options)
+        assert model.engine.fill_holes == area
+        video, image = (describe_model(model, options, kind=kind)["options"] for kind in ("video", "image"))
+        assert video["fill_holes"] == area and image["fill_holes"] == options.get("fill_holes", 0)
+        assert video["variant"] == model.engine.model.config.variant
+    for wrong in (-1, True, 2.0, "all"):
+        with pytest.raises(UsageError, match="a whole number; 0 fills none"):
+            DCSam(weights=weights, fill_holes=wrong)
+    assert parse_options(DCSam, ["fill_holes=12"]) == {"fill_holes": 12}
+    assert parse_options(DCSam, ["fill_holes=auto"]) == {"fill_holes": "auto"}
+    with pytest.raises(UsageError):
+        parse_options(DCSam, ["fill_holes=some"])
+
+
+def test_holes_are_filled_in_the_coarse_mask_and_in_the_tracker_but_not_on_images(
+    weights: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = DCSam(weights=weights, fill_holes=8)
+    sam, seen = model.engine.segmenter, []
+    decode, step = sam.decode, Tracker.step
+
+    def ragged(features: ImageFeatures, **prompts: Any) -> Any:
+        """Decode, with a hole of 4 pixels and one of 9 in a large thing."""
+        decoded = decode(features, **prompts)
+        logits = torch.full_like(decoded.logits, 5.0)
+        logits[..., 4, 2:6] = logits[..., 8:11, 8:11] = -5.0
+        return replace(decoded, logits=logits)
+
+    def tracked(tracker: Tracker, *arguments: Any, **named: Any) -> Any:
+        seen.append(tracker.options.fill_holes)
+        return step(tracker, *arguments, **named)
+
+    monkeypatch.setattr(sam, "decode", ragged)
+    monkeypatch.setattr(Tracker, "step", tracked)
+    with torch.no_grad():
+        state = model.engine.supports([[support()]])
+        encoded = model.engine.encode(model.engine.pixels(Clip(1)[0]), top=True)
+        query = model.engine.query(encoded)
+        video, image = (
+            model.engine.prompts(state, query, encoded.sam, video=video).coarse_logits for video in (True, False)
+        )
+    assert video is not None and image is not None
+    small, large = (slice(16, 20), slice(8, 24)), (slice(36, 40), slice(36, 40))  # 64 pixels from 16
+    assert (video[0, 0][small] > 0).all() and (video[0, 0][large] < 0).all()
+    assert (image[0, 0][large] < 0).all() and (image[0, 0, 17:19, 12:20] < 0).all()
+    list(model.segment([support()], Clip(2), seed=0))
+    assert seen == [8, 8]
 
 
 @pytest.mark.gpu

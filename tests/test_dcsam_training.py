@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import os
 import pickle
 import subprocess
@@ -17,7 +18,7 @@ import pytest
 import torch
 from conftest import shared
 from fewshot_trees import annotation, coco, many, pascal_world, rectangle
-from test_parity import generated
+from parity_scheme import generated
 from tiny import write_video_benchmark
 from tiny_weights import TINY_SAM2, tiny_dcsam, tiny_dcsam_file, tiny_sam2
 from torch import nn
@@ -37,6 +38,7 @@ from icvos.errors import UsageError
 from icvos.foundation.backbones import create_backbone
 from icvos.foundation.prior import prior_mask
 from icvos.foundation.sam2_image import build_sam2, save_sam2
+from icvos.foundation.tracker import MemoryBank, Tracker
 from icvos.foundation.weights import save_state
 from icvos.training.checkpoint import read_checkpoint as read_training
 from icvos.training.data import batches, to_device
@@ -151,6 +153,79 @@ def test_gradients_reach_what_is_meant_to_train_and_no_other(
     assert not any(m.training for part in model.generator.backbone_modules() for m in part.modules())
     if choice == "none":
         assert not model.sam.training
+
+
+def video_model(variant: Any, object_score: float, choice: Any = "none") -> TrainableDCSAM:
+    """A tiny model of a variant whose SAM 2 judges every object there or absent, without dropout."""
+    sam2 = tiny_sam2()
+    with torch.no_grad():
+        head = sam2.model.sam_mask_decoder.pred_obj_score_head.layers[-1]
+        head.weight.zero_()
+        head.bias.fill_(object_score)
+    generator = tiny_dcsam(dropout=0.0)
+    generator.config = generator.config.with_variant(variant)
+    model = TrainableDCSAM(generator, sam2, train_sam=choice)
+    set_training_mode(model)
+    return model
+
+
+@pytest.mark.parametrize(("variant", "logit"), [("reference", 1024.0), ("corrected", 50.0)])
+def test_an_absent_object_in_the_loss_of_video(root: Path, variant: Any, logit: float) -> None:
+    """Q19: -1024 where the object is judged absent, or clamped to -50; the frame's target is there all the same."""
+    own = task({}, root, "tube-finetune", frames=3, variant=variant)
+    model = video_model(variant, -5.0)
+    own.side = model.generator.config.image_size
+    batch = one_batch(own, Settings(batch=2))
+    loss, scalars = own.loss(model, batch)
+    truth = batch["masks"].double().flatten(1)
+    assert truth.any(dim=1).all() and not truth.all()
+    # Of a logit -x: the cross-entropy is x where the target is 1 and log(1 + e^-x) more; the probability is 0.
+    cross_entropy = logit * truth.mean() + math.log1p(math.exp(-logit))
+    dice = (1 - 1 / (truth.sum(dim=1) + 1)).mean()
+    assert loss.item() == pytest.approx((cross_entropy + dice).item(), rel=1e-6)
+    assert scalars["mask_loss"].item() == loss.item() and scalars["train_mIoU"].item() == 0
+
+
+def test_memories_of_video_training(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Q20: bfloat16 in ``reference``, the features' own dtype in ``corrected``; gradients reach through either."""
+    banks: list[MemoryBank] = []
+    start = Tracker.start
+
+    def kept(self: Tracker, *, num_frames: int | None = None) -> MemoryBank:
+        banks.append(start(self, num_frames=num_frames))
+        return banks[-1]
+
+    monkeypatch.setattr(Tracker, "start", kept)
+    for variant, dtype in (("reference", torch.bfloat16), ("corrected", torch.float32)):
+        own = task({}, root, "tube-finetune", train_sam="memory", frames=3, variant=variant)
+        model = video_model(variant, 5.0, "memory")
+        own.side = model.generator.config.image_size
+        loss, _ = own.loss(model, one_batch(own, Settings(batch=1)))
+        loss.backward()
+        outputs = [*banks[-1].prompted.values(), *banks[-1].tracked.values()]
+        assert [output["maskmem_features"].dtype for output in outputs] == [dtype] * 3
+        gradients = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+        assert all(bool(gradient.isfinite().all()) for gradient in gradients.values())
+        # The memory encoder acts through what was stored alone.
+        names = {name for name, p in model.named_parameters() if p.requires_grad and ".memory_encoder." in name}
+        assert names and all(bool(gradients[name].any()) for name in names)
+
+
+@pytest.mark.parametrize("variant", ["reference", "corrected"])
+def test_one_step_on_tubes_in_either_variant(
+    weights: dict[str, Path], root: Path, variant: Any, tmp_path: Path
+) -> None:
+    own = task(weights, root, "tube-finetune", train_sam="decoder+memory", frames=2, variant=variant)
+    run = trainer(own, tmp_path, max_steps=1)
+    before = {name: p.clone() for name, p in run.model.named_parameters() if p.requires_grad}
+    run.fit()
+    assert run.step == 1 and all(p.isfinite().all() for p in run.model.parameters())
+    assert any(not torch.equal(p, before[name]) for name, p in run.model.named_parameters() if name in before)
+    config = run.model.generator.config
+    assert config.variant == variant
+    assert {config.absent_logits_in_loss, config.bfloat16_memories} == {variant == "reference"}
+    # A reference run of 0.1.0, which did neither, is not continued as if it had.
+    assert ("deviations" in own.describe()) == (variant == "reference")
 
 
 def test_memory_is_not_trained_where_it_is_not_reached(weights: dict[str, Path], root: Path) -> None:

@@ -175,12 +175,16 @@ def recompute(root: Path, run_folder: Path, protocol: str) -> dict[str, Any]:
             union[e.category] = union.get(e.category, 0) + u
             background += [(~predicted & ~truth & counted).sum(), ((~predicted | ~truth) & counted).sum()]
             ious.append(i / u)
+        total = sum(inter[c] / union[c] for c in inter)
         per_fold[fold] = (
-            np.mean([inter[c] / union[c] for c in inter]),
+            total / len(inter),
+            total / len(tested("coco-20i" if "coco" in load_benchmark(root).name else "pascal-5i", fold)),
             (sum(inter.values()) / sum(union.values()) + background[0] / background[1]) / 2,
         )
-    miou, fb = (100 * np.mean([value[k] for value in per_fold.values()]) for k in range(2))
-    return {"mIoU": miou, "FB_IoU": fb, "mean_IoU": 100 * np.mean(ious)}
+    drawn, as_zero, fb = (100 * np.mean([value[k] for value in per_fold.values()]) for k in range(3))
+    headline = as_zero if protocol == "fss-paper" else drawn
+    means = {"mIoU_drawn": drawn, "mIoU_undrawn_as_0": as_zero}
+    return {"mIoU": headline, **means, "FB_IoU": fb, "mean_IoU": 100 * np.mean(ious)}
 
 
 @pytest.mark.parametrize("protocol", ["fss-native", "fss-paper"])
@@ -193,11 +197,18 @@ def test_histogram_on_real_coco(real: Path, tmp_path: Path, capsys: pytest.Captu
     status, text, err = run(capsys, "evaluate", "--model", "histogram", "--benchmark", bench, "--out", out,
                             "--protocol", protocol, "--save-masks")  # fmt: skip
     assert status == 0, err
-    summary = read_json(out / "result.json")["summary"]
+    result = read_json(out / "result.json")
+    summary = result["summary"]
     expected = recompute(bench, out, protocol)
     for name, value in expected.items():
         assert summary[name] == pytest.approx(value, abs=1e-9)
     assert 0 < summary["mIoU"] < 100
+    # Most of COCO's categories are in none of these few images: both means are printed, and what was not drawn.
+    undrawn = sum(len(row["undrawn"]) for row in result["per_fold"].values())
+    verb = "counts as 0" if protocol == "fss-paper" else "leaves out"
+    assert f"mIoU {verb} the {undrawn} of 40 categories that no episode drew" in text and undrawn > 20
+    assert f"{expected['mIoU_undrawn_as_0']:.2f} with undrawn ones as 0" in text
+    assert f"{expected['mIoU_drawn']:.2f} over drawn ones" in text
 
 
 @pytest.fixture(scope="module")

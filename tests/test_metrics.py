@@ -378,3 +378,25 @@ def test_few_shot_sums() -> None:
     assert summary["FB_IoU"] == pytest.approx(50 * (4 / 16 + 10 / 22))
     assert summary["mean_IoU"] == pytest.approx(100 * (0.5 + 0.75 + 0) / 3)
     assert summary["undrawn"] == [9]
+
+
+def test_few_shot_categories_that_were_not_drawn() -> None:
+    score = FewShotScore()
+    score.add(2, 3, 4, 5, 6)
+    score.add(7, 1, 4, 1, 2)
+    # 75 and 25 percent, and two categories that no episode drew: 50 over drawn ones, 25 over all four.
+    for as_zero, headline in ((False, 50.0), (True, 25.0)):
+        summary = score.summary([2, 7, 9, 11], undrawn_as_zero=as_zero)
+        assert (summary["mIoU"], summary["mIoU_drawn"], summary["mIoU_undrawn_as_0"]) == (headline, 50.0, 25.0)
+        assert summary["undrawn"] == [9, 11] and summary["FB_IoU"] == 50 * (4 / 8 + 6 / 8)
+    assert score.summary(undrawn_as_zero=True)["mIoU"] == score.summary([2, 7])["mIoU"] == 50.0
+    nothing = FewShotScore().summary([2, 7], undrawn_as_zero=True)
+    assert nothing["mIoU"] is nothing["mIoU_undrawn_as_0"] is nothing["mIoU_drawn"] is None
+
+
+def test_nineteen_of_twenty_categories_drawn() -> None:
+    score = FewShotScore()
+    for category in range(19):
+        score.add(category, 5579, 100_000, 0, 1)
+    summary = score.summary(range(20), undrawn_as_zero=True)
+    assert summary["mIoU_drawn"] == pytest.approx(5.579) and summary["mIoU"] == pytest.approx(5.579 * 19 / 20)

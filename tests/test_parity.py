@@ -1,17 +1,20 @@
-"""The reference's own numbers: every fixture of the parity folder, by its family (see the folder's README).
+"""The reference's own numbers: every fixture of the parity folders, by its family (see the folders' READMEs).
 
-``pytest tests/test_parity.py --parity-dir DIR``; by default ../shared/parity where it is present.
+``pytest tests/test_parity.py --parity-dir DIR``; by default ../shared/parity (parts of the model) and
+../shared/parity_end_to_end (whole runs: ``parity_runs.py``, ``parity_training.py``), where they are present.
 """
 
 from __future__ import annotations
 
-import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from conftest import SHARED
+from parity_runs import check_image, check_scores, check_video
+from parity_scheme import WeightFiles, generated, near
+from parity_training import check_training
 from torch import Tensor, nn
 
 from dcsam.attention import CyclicAttention, cyclic_attention
@@ -26,41 +29,22 @@ from icvos.training.loss import segmentation_loss
 BACKBONES = {"r50": "resnet50", "vgg": "vgg16_bn"}
 
 
-def folder(config: pytest.Config) -> Path:
-    given = config.getoption("--parity-dir")
-    return Path(given) if given else SHARED / "parity"
+def folders(config: pytest.Config) -> list[Path]:
+    named = config.getoption("--parity-dir")
+    return [Path(named)] if named else [SHARED / "parity", SHARED / "parity_end_to_end"]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "path" not in metafunc.fixturenames:
         return
-    place = folder(metafunc.config)
-    files = sorted(place.glob("*.npz"))
+    searched = folders(metafunc.config)
+    files = [path for folder in searched for path in sorted(folder.glob("*.npz"))]
     if files:
         metafunc.parametrize("path", files, ids=[path.stem for path in files])
     else:
-        # A folder that was named must hold fixtures; the default one may be absent.
+        # A folder that was named must hold fixtures; the default ones may be absent.
         named = metafunc.config.getoption("--parity-dir") is not None
-        metafunc.parametrize("path", [place if named else None], ids=["none"])
-
-
-def generated(key: str, shape: torch.Size) -> Tensor:
-    """The weight scheme of the fixtures."""
-    if key.endswith("num_batches_tracked"):
-        return torch.zeros(shape, dtype=torch.int64)
-    noise = np.random.RandomState(zlib.crc32(key.encode()) & 0xFFFFFFFF).standard_normal(tuple(shape))
-    if key.endswith("running_mean"):
-        value = 0.1 * noise
-    elif key.endswith("running_var"):
-        value = 1 + 0.1 * np.abs(noise)
-    elif key.endswith(("supp_q_feat.weight", "q_embed.weight")):
-        value = noise
-    elif len(shape) >= 2:
-        gain = np.sqrt(2) if len(shape) == 4 else 3.0 if key.endswith("in_proj_weight") else 1.0
-        value = noise * gain / np.sqrt(np.prod(tuple(shape[1:])))
-    else:
-        value = 1 + 0.1 * noise if key.endswith("weight") else 0.1 * noise
-    return torch.from_numpy(np.asarray(value, np.float32))
+        metafunc.parametrize("path", [searched[0] if named else None], ids=["none"])
 
 
 def fill(module: nn.Module, skip: tuple[str, ...] = ()) -> nn.Module:
@@ -68,12 +52,6 @@ def fill(module: nn.Module, skip: tuple[str, ...] = ()) -> nn.Module:
     state = {key: generated(key, value.shape) for key, value in module.state_dict().items() if not key.startswith(skip)}
     module.load_state_dict(state, assign=True, strict=not skip)
     return module.eval().requires_grad_(False)
-
-
-def near(name: str, actual: Tensor, expected: np.ndarray, tolerance: float) -> None:
-    assert tuple(actual.shape) == expected.shape, name
-    worst = float(np.abs(actual.detach().double().numpy() - expected.astype(np.float64)).max())
-    assert worst <= tolerance, f"{name}: {worst:.3g} from the reference, {tolerance:g} allowed"
 
 
 class StandIn(nn.Module):
@@ -225,16 +203,28 @@ FAMILIES = {
     "d_real_": check_real,
     "e_loss_": check_loss,
 }
+# Families of whole runs, which need files.
+RUNS = {"f_image_": check_image, "g_train_step_": check_training, "h_video_": check_video, "i_scores": check_scores}
 
 
-def test_equals_the_reference(path: Path | None) -> None:
+@pytest.fixture(scope="session")
+def weight_files(tmp_path_factory: pytest.TempPathFactory) -> WeightFiles:
+    return WeightFiles(tmp_path_factory.mktemp("parity_weights"))
+
+
+def test_equals_the_reference(path: Path | None, weight_files: WeightFiles, tmp_path: Path) -> None:
     if path is None:
         pytest.skip("needs ../shared/parity, which is not part of the repository (or --parity-dir DIR)")
     assert path.suffix == ".npz", f"{path} holds no fixture (.npz)"
     family = next((check for prefix, check in FAMILIES.items() if path.stem.startswith(prefix)), None)
-    assert family is not None, f"unknown family of fixtures: {path.name}; known: {', '.join(FAMILIES)}"
+    run = next((check for prefix, check in RUNS.items() if path.stem.startswith(prefix)), None)
+    known = ", ".join((*FAMILIES, *RUNS))
+    assert family is not None or run is not None, f"unknown family of fixtures: {path.name}; known: {known}"
     with np.load(path, allow_pickle=False) as stored:
         arrays = {key: stored[key] for key in stored.files}
+    if run is not None:
+        run(arrays, path, weight_files, tmp_path)
+        return
     inputs = {
         key: torch.from_numpy(value.copy()) if key.startswith("in_") and value.ndim else value
         for key, value in arrays.items()

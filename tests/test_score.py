@@ -158,7 +158,9 @@ def test_images_against_themselves_are_100(tmp_path: Path, protocol: str) -> Non
     given = predict(benchmark, tmp_path / "p", protocol=protocol)
     assert score(given, "--benchmark", benchmark, "--protocol", protocol, "--out", tmp_path / "r") == 0
     summary = result(tmp_path / "r")["summary"]
-    assert summary["mIoU"] == summary["FB_IoU"] == summary["mean_IoU"] == 100
+    assert summary["mIoU_drawn"] == summary["FB_IoU"] == summary["mean_IoU"] == 100
+    # Fold 0 has two categories, and no episode is of the second; fold 1 has one.
+    assert summary["mIoU_undrawn_as_0"] == 75 and summary["mIoU"] == (75 if protocol == "fss-paper" else 100)
     assert result(tmp_path / "r")["protocol"]["resized_masks"] == (True if protocol == "fss-paper" else None)
 
 

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from icvos.metrics import FewShotScore
 from icvos.metrics.summary import (
     MIN_UNITS,
     Samples,
@@ -65,6 +66,48 @@ def test_few_shot_value_is_miou_of_sums() -> None:
     ]
     # Category 1: 10 of 12; category 2: 1 of 4; the mean of the two folds.
     assert few_shot_samples(rows, replicates=10).value == pytest.approx(100 * (10 / 12 + 1 / 4) / 2)
+
+
+@pytest.mark.parametrize(("undrawn", "folds"), [(None, (1, 1)), ({0: 1, 1: 3}, (2, 4)), ({}, (1, 1))])
+def test_few_shot_value_counts_undrawn_categories_as_the_headline(
+    undrawn: dict[int, int] | None, folds: tuple[int, int]
+) -> None:
+    rows = [
+        {"query": "a", "fold": 0, "category": 1, "inter_fg": 1, "union_fg": 2},
+        {"query": "b", "fold": 1, "category": 2, "inter_fg": 1, "union_fg": 4},
+    ]
+    value = few_shot_samples(rows, undrawn=undrawn, replicates=10).value
+    assert value == pytest.approx(100 * (1 / 2 / folds[0] + 1 / 4 / folds[1]) / 2)
+
+
+def test_few_shot_replicates_follow_the_rule_of_the_headline() -> None:
+    rows = [
+        {"query": f"q{index:02d}", "fold": 0, "category": index % 5, "inter_fg": 3 + index % 5, "union_fg": 10}
+        for index in range(10)
+    ]
+    iou = {category: 10.0 * (3 + category) for category in range(5)}
+    units = sorted(row["query"] for row in rows)
+    weights, _ = bootstrap_weights(units, {}, replicates=200)
+    left_out = few_shot_samples(rows, replicates=200).replicates
+    as_zero = few_shot_samples(rows, undrawn={0: 3}, replicates=200).replicates
+    missing = 0
+    for row, plain, zero in zip(weights, left_out, as_zero, strict=True):
+        drawn = {index % 5 for index in np.flatnonzero(row)}
+        missing += len(drawn) < 5
+        assert plain == pytest.approx(sum(iou[category] for category in drawn) / len(drawn))
+        assert zero == pytest.approx(sum(iou[category] for category in drawn) / 8)
+    assert missing > 20  # replicates that lack a category are there to be judged
+
+
+def test_an_empty_union_counts_zero_in_the_value_as_in_the_headline() -> None:
+    rows = [
+        {"query": "a", "fold": 0, "category": 1, "inter_fg": 0, "union_fg": 0},
+        {"query": "b", "fold": 0, "category": 2, "inter_fg": 1, "union_fg": 2},
+    ]
+    score = FewShotScore()
+    for row in rows:
+        score.add(row["category"], row["inter_fg"], row["union_fg"], 1, 1)
+    assert few_shot_samples(rows, replicates=10).value == score.summary()["mIoU"] == 25.0
 
 
 def test_weights_stay_within_their_source() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import gc
+import importlib
 import itertools
 from collections.abc import Iterator
 from typing import Any
@@ -14,9 +15,11 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("sam2")
 
+from holes_stand_in import connected_components  # noqa: E402
 from sam_tiny import balance, clip, tiny_sam1, tiny_sam2  # noqa: E402
 
 from icvos.errors import UsageError  # noqa: E402
+from icvos.foundation.holes import FILLED, fill_holes  # noqa: E402
 from icvos.foundation.tracker import MemoryBank, Prompt, Tracker, TrackerOptions  # noqa: E402
 
 FRAMES = 40  # more than the 16 object pointers that are kept, so that eviction shows
@@ -48,13 +51,27 @@ def always_there(segmenter: Any) -> Any:
     return segmenter
 
 
-def package(segmenter: Any, images: Any, prompts: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Run the package's own video predictor with these weights: (T, N, 1, S, S) logits. Hole filling is off."""
-    import sam2.sam2_video_predictor as module
+def package(
+    segmenter: Any,
+    images: Any,
+    prompts: list[dict[str, Any]],
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    holes: int = 0,
+    predictor: str = "sam2_video_predictor",
+) -> Any:
+    """Run the package's own video predictor with these weights: (T, N, 1, S, S) logits.
 
+    Holes are filled with OpenCV's components in place of those of the package's compiled extension.
+    """
+    import sam2.utils.misc
+
+    module = importlib.import_module(f"sam2.{predictor}")
     model = copy.deepcopy(segmenter.model)
     model.__class__ = module.SAM2VideoPredictor
-    model.fill_hole_area, model.non_overlap_masks = 0, False
+    model.fill_hole_area, model.non_overlap_masks = holes, False
+    monkeypatch.setattr(sam2.utils.misc, "get_connected_components", connected_components)
+    model.clear_non_cond_mem_for_multi_obj = False
     model.clear_non_cond_mem_around_input = model.add_all_frames_to_correct_as_cond = False
     size = segmenter.image_size
     monkeypatch.setattr(module, "load_video_frames", lambda **_: (images, size, size))
@@ -133,6 +150,32 @@ def test_equals_the_predictor_on_points(
         boxes=None if box is None else torch.tensor([box]),
     )
     assert (track(sam2, video[0], prompt) - expected).abs().max() < 1e-4
+
+
+@pytest.mark.parametrize("predictor", ["sam2_video_predictor", "sam2_video_predictor_legacy"])
+def test_equals_the_predictor_with_holes_filled(predictor: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The prompted frame's memory is made of the filled logits, a tracked frame's of those before.
+
+    So it is in both predictors of the package; DC-SAM's public code has the older one.
+    """
+    segmenter = always_there(tiny_sam2(image_size=128, binarize_prompted=False))
+    segmenter.in_pieces = False
+    images, masks = clip(8, 128)
+    given = torch.stack([masks[0], masks[0].T])
+    given[0, 48:56, 44:48] = given[1, 44:48, 48:52] = False
+    prompts = [{"mask": mask} for mask in given]
+    expected = package(segmenter, images, prompts, monkeypatch, holes=8, predictor=predictor)
+    frames = list(
+        Tracker(segmenter, TrackerOptions(fill_holes=8)).track(images, Prompt(masks=given), num_frames=len(images))
+    )
+    assert (torch.stack([frame.resized((128, 128)) for frame in frames]) - expected).abs().max() < 1e-4
+    # The comparison means something: both kinds of frames have holes, and the next frame sees that of the first.
+    filled = [int((frame.logits == torch.tensor(FILLED)).sum()) for frame in frames]
+    assert filled[0] and any(filled[1:])
+    plain = list(Tracker(segmenter).track(images, Prompt(masks=given), num_frames=len(images)))
+    filled_later = [fill_holes(frame.logits, 8) for frame in plain[:2]]
+    assert torch.equal(filled_later[0], frames[0].logits)
+    assert (filled_later[1] - frames[1].logits).abs().max() > 1e-2
 
 
 @pytest.mark.parametrize("frames", [1, 2, 5])

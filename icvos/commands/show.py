@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import click
+
 __all__ = ["number", "progress_bar", "summary_table"]
 
 
@@ -53,6 +55,8 @@ def summary_table(runs: Sequence[tuple[Path, Mapping[str, Any], Mapping[str, Any
     from rich.console import Console
     from rich.table import Table
 
+    from icvos.evaluation.undrawn import undrawn_of
+
     first = runs[0][2]
     image = first["summary"]["mIoU"] is not None
     names = ("mIoU", "FB_IoU", "mean_IoU") if image else ("J", "F", "J&F", "J_visible", "F_visible", "absent_correct")
@@ -71,3 +75,8 @@ def summary_table(runs: Sequence[tuple[Path, Mapping[str, Any], Mapping[str, Any
         cells += [number(fps, 0 if fps and fps >= 100 else 1), str(summary["episodes"]), str(summary["failed"])]
         table.add_row(result["model"]["name"], *cells)
     Console().print(table)
+    for _, _, result in runs:
+        undrawn = undrawn_of(result)
+        if undrawn is not None:
+            limit = result["protocol"].get("limit_episodes")
+            click.echo(undrawn.text + (f"; the run is limited to {limit} episodes and never ranked" if limit else ""))

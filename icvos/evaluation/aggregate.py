@@ -16,6 +16,7 @@ __all__ = ["METRICS", "image_result", "sequence_result", "video_result"]
 METRICS = (
     "J", "F", "J_visible", "F_visible", "absent_correct", "J_recall", "F_recall", "J_decay", "F_decay",
 )  # fmt: skip
+FOLD_METRICS = ("mIoU", "mIoU_drawn", "mIoU_undrawn_as_0", "FB_IoU")
 Record = Mapping[str, Any]
 
 
@@ -130,7 +131,8 @@ def image_result(
     """Return the result of a run on a few-shot image benchmark: the mean over folds of each fold's figures.
 
     Args:
-        folds: Categories of each fold; those that no episode drew are listed, not counted as zero.
+        folds: Categories of each fold. Those that no episode drew are listed; the protocol says whether ``mIoU`` counts
+            them as 0.
     """
     names = {episode.category: episode.category_name for episode in episodes}
     per_fold: dict[str, Any] = {}
@@ -150,12 +152,11 @@ def image_result(
             counts = [record[name] for name in ("inter_fg", "union_fg", "inter_bg", "union_bg")]
             score.add(episode.category, *counts)
             ious.append(100.0 * counts[0] / counts[1] if counts[1] else 100.0)
-        summary = score.summary(folds.get(fold))
+        summary = score.summary(folds.get(fold), undrawn_as_zero=protocol.undrawn_as_zero)
         per_category |= {names[c]: {"mIoU": iou, "fold": fold} for c, iou in summary.pop("per_category").items()}
         per_fold[str(fold)] = summary
     total = {
-        "mIoU": _mean(row["mIoU"] for row in per_fold.values()),
-        "FB_IoU": _mean(row["FB_IoU"] for row in per_fold.values()),
+        **{name: _mean(row[name] for row in per_fold.values()) for name in FOLD_METRICS},
         "mean_IoU": _mean(ious),
         "episodes": len(episodes),
         "failed": failed,

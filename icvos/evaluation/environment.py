@@ -19,7 +19,7 @@ from icvos.benchmark import Benchmark
 from icvos.evaluation.protocols import Protocol
 from icvos.evaluation.records import RUN_SCHEMA
 from icvos.files import file_sha256
-from icvos.models.interface import ImageModel, Model
+from icvos.models.interface import ImageModel, Model, of_kind
 from icvos.models.registry import option_types, source_sha256
 from icvos.version import __version__
 
@@ -81,15 +81,23 @@ def _driver() -> str | None:
     return match.group(1) if match else None
 
 
-def describe_model(model: Model, options: Mapping[str, Any]) -> dict[str, Any]:
+def describe_model(model: Model, options: Mapping[str, Any], *, kind: str) -> dict[str, Any]:
     """Return what ``run.json`` says of a model: its declaration, all options, source and weights, hashed.
 
-    Options that were not given stand with their defaults, so that a run is the same however it was started.
+    Options that were not given stand with their defaults, so that a run is the same however it was started. One that is
+    ``auto`` stands as what the model made of it, where it keeps that under the option's name.
+
+    Args:
+        model: Built.
+        options: Those that were given.
+        kind: Of the benchmark, ``image`` or ``video``.
     """
     # A trained model's file may say more than its class: what it was trained on.
     info = model.info
     defaults = {name: default for name, (_, default) in option_types(type(model)).items()}
     effective = {name: value for name, value in {**defaults, **options}.items() if value is not inspect.Parameter.empty}
+    chosen = {name: of_kind(getattr(model, name, value), kind) for name, value in effective.items() if value == "auto"}
+    effective |= {name: value for name, value in chosen.items() if isinstance(value, (int, float, str))}
     return {
         "name": info.name,
         "version": info.version,
@@ -103,7 +111,7 @@ def describe_model(model: Model, options: Mapping[str, Any]) -> dict[str, Any]:
                     for key, value in sorted(effective.items())},
         "source_sha256": source_sha256(type(model)),
         "weights": {name: file_sha256(path) for name, path in sorted(model.weights.items())},
-        "dtype": str(getattr(model, "dtype", "float32")).removeprefix("torch."),
+        "dtype": str(of_kind(getattr(model, "dtype", "float32"), kind)).removeprefix("torch."),
     }  # fmt: skip
 
 

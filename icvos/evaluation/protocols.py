@@ -22,6 +22,8 @@ class Protocol:
         max_frames: Only the first so many frames, or None.
         skip_ends: Whether the first and last frame are dropped.
         ignore: Whether ignored pixels leave prediction and ground truth (few-shot).
+        undrawn_as_zero: Whether ``mIoU`` counts a category of the fold that no episode drew as 0, or leaves it out
+            (few-shot).
         text: One line for tables.
     """
 
@@ -31,6 +33,7 @@ class Protocol:
     max_frames: int | None = None
     skip_ends: bool = False
     ignore: bool = True
+    undrawn_as_zero: bool = False
     text: str = ""
 
     def frames(self, count: int) -> range:
@@ -47,8 +50,14 @@ PROTOCOLS = {
         Protocol(
             "davis-2017", "sequence", skip_ends=True, text="official semi-supervised: first and last frame dropped"
         ),
-        Protocol("fss-paper", "image", size=(512, 512), text="few-shot at 512x512, 1,000 episodes a fold"),
-        Protocol("fss-native", "image", text="few-shot at full size, every query and category once"),
+        Protocol(
+            "fss-paper",
+            "image",
+            size=(512, 512),
+            undrawn_as_zero=True,
+            text="few-shot at 512x512, 1,000 episodes a fold, undrawn categories as 0",
+        ),
+        Protocol("fss-native", "image", text="few-shot at full size, every query and category once, over drawn ones"),
     )
 }
 

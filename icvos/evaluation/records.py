@@ -14,6 +14,7 @@ from typing import IO, Any
 import numpy as np
 
 from icvos.errors import InputError, RunError
+from icvos.evaluation.undrawn import complete_means
 from icvos.files import atomic_write, check_id, lock_folder, read_json, write_json
 
 __all__ = ["RESULT_SCHEMA", "RUN_SCHEMA", "SUMMARY", "RunFolder", "key_hash", "read_result", "read_run"]
@@ -30,7 +31,7 @@ NUMBERS = (
 )  # fmt: skip
 SUMMARY = (
     "J", "F", "J&F", "J&F_by_category", "J_visible", "F_visible", "absent_correct", "J_recall", "F_recall", "J_decay",
-    "F_decay", "mIoU", "FB_IoU", "mean_IoU", "episodes", "failed",
+    "F_decay", "mIoU", "FB_IoU", "mean_IoU", "episodes", "failed", "mIoU_drawn", "mIoU_undrawn_as_0",
 )  # fmt: skip
 PARTS = ("key", "model", "benchmark", "environment")
 COUNTS = ("inter_fg", "union_fg", "inter_bg", "union_bg", "frames", "visible_frames", "peak_memory")
@@ -59,7 +60,7 @@ def read_run(folder: Path) -> dict[str, Any]:
 
 
 def read_result(folder: Path) -> dict[str, Any]:
-    """Read ``result.json``.
+    """Read ``result.json``; mIoU of one that 0.1.0 wrote is completed by ``complete_means``.
 
     Raises:
         RunError: Missing, or of another schema.
@@ -72,6 +73,8 @@ def read_result(folder: Path) -> dict[str, Any]:
         raise RunError("result.json is of another schema", where=path, expected=RESULT_SCHEMA)
     parts = ("summary", "model", "benchmark", "protocol", "per_category", "per_source", "per_video", "per_draw")
     good = all(isinstance(result.get(name), dict) for name in parts)
+    if good:
+        result = complete_means(result)
     if not good or any(name not in result["summary"] or not _finite(result["summary"][name]) for name in SUMMARY):
         raise RunError("result.json is damaged", where=path, fix="run the same icvos evaluate again")
     return result

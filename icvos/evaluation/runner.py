@@ -181,7 +181,7 @@ def _prepare(
     episodes = select_episodes(benchmark, rule, options)
     if options.oracle is None:
         benchmark.check_shots(episodes, options.shots)
-    described = describe_model(model, settings)
+    described = describe_model(model, settings, kind=benchmark.kind)
     shard = None if options.shard is None else f"{options.shard[0]}/{options.shard[1]}"
     oracle = oracle_key(options.oracle, model, benchmark)
     run = describe_run(

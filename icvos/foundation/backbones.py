@@ -1,6 +1,7 @@
 """Frozen image backbones that give a middle, a deep and a top feature map.
 
-``resnet50``, ``resnet101``: three 3x3 convolutions as stem, layers 3 and 4 dilated instead of strided (stride 8).
+``resnet50``, ``resnet101``: three 3x3 convolutions as stem, layers 3 and 4 dilated instead of strided (stride 8), in
+one of two flavours (``DILATIONS``), which the same weights fit.
 ``vgg16_bn``: torchvision's network, cut at its pools (middle stride 8, deep and top stride 16).
 ``dinov2_vitb14`` and other sizes: ``icvos.foundation.dinov2``. ``small``: a few thousand parameters.
 """
@@ -9,7 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -19,13 +21,34 @@ from icvos.foundation.bottleneck import Bottleneck, all_bottlenecks, masked_bott
 
 __all__ = [
     "BACKBONES",
+    "DEFAULT_DILATION",
+    "DILATIONS",
     "Backbone",
     "BackboneFeatures",
+    "Dilation",
     "LayeredBackbone",
     "create_backbone",
     "freeze",
     "load_backbone",
+    "with_dilation",
 ]
+
+Dilation = Literal["torchvision", "pspnet"]
+
+#: How a ResNet's layers 3 and 4 trade their stride for dilation: that of the 3x3 convolution in a layer's first block,
+#: and in its other blocks. ``torchvision`` is ``replace_stride_with_dilation=[False, True, True]``: the first block
+#: keeps the dilation of the layer before (DC-SAM, VRP-SAM). ``pspnet`` dilates every block (PSPNet, arXiv 1612.01105,
+#: and PFENet).
+DILATIONS: dict[Dilation, tuple[tuple[int, int], tuple[int, int]]] = {
+    "torchvision": ((1, 2), (2, 4)),
+    "pspnet": ((2, 2), (4, 4)),
+}
+
+#: What options that name no dilation mean: every ResNet of icvos 0.1.0, whose files do not say it, is built so.
+DEFAULT_DILATION: Dilation = "pspnet"
+
+#: Blocks of layers 1 to 4.
+RESNETS = {"resnet50": (3, 4, 6, 3), "resnet101": (3, 4, 23, 3)}
 
 
 @dataclass(frozen=True)
@@ -144,17 +167,21 @@ def _convolutions(plan: tuple[int | str, ...], inside: int, *, bias: bool) -> tu
     return nn.Sequential(*layers), inside
 
 
-def _resnet(blocks: tuple[int, int, int, int]) -> LayeredBackbone:
+def _dilations(dilation: Dilation) -> tuple[tuple[int, int], tuple[int, int]]:
+    if dilation not in DILATIONS:
+        raise UsageError(f"a ResNet has no dilation '{dilation}'", expected=" or ".join(DILATIONS))
+    return DILATIONS[dilation]
+
+
+def _resnet(blocks: tuple[int, int, int, int], *, dilation: Dilation = DEFAULT_DILATION) -> LayeredBackbone:
     stem, inside = _convolutions(("half", 64, 64, 128), 3, bias=False)
     stem.append(nn.MaxPool2d(3, 2, padding=1))
     layers: list[nn.Module] = [stem]
-    # Layers 3 and 4 trade their stride for dilation (PSPNet, arXiv 1612.01105), in the first block too.
-    for width, count, stride, dilation in zip((64, 128, 256, 512), blocks, (1, 2, 1, 1), (1, 1, 2, 4)):
-        stage = []
-        for number in range(count):
-            first = number == 0
-            stage.append(Bottleneck(inside, width, stride=stride if first else 1, dilation=dilation, project=first))
-            inside = 4 * width
+    dilations = ((1, 1), (1, 1), *_dilations(dilation))
+    for width, count, stride, (first, others) in zip((64, 128, 256, 512), blocks, (1, 2, 1, 1), dilations):
+        stage = [Bottleneck(inside, width, stride=stride, dilation=first, project=True)]
+        inside = 4 * width
+        stage += [Bottleneck(inside, width, stride=1, dilation=others, project=False) for _ in range(count - 1)]
         layers.append(nn.Sequential(*stage))
     return LayeredBackbone(tuple(layers), (512, 1024))
 
@@ -276,8 +303,8 @@ def _dinov2(**options: Any) -> Backbone:
 
 
 BACKBONES: dict[str, Callable[..., Backbone]] = {
-    "resnet50": lambda: _resnet((3, 4, 6, 3)),
-    "resnet101": lambda: _resnet((3, 4, 23, 3)),
+    "resnet50": partial(_resnet, RESNETS["resnet50"]),
+    "resnet101": partial(_resnet, RESNETS["resnet101"]),
     "vgg16_bn": _vgg16,
     "dinov2_vitb14": _dinov2,
     "dinov2_vitl14": lambda **options: _dinov2(**{"width": 1024, "depth": 24, "heads": 16, **options}),
@@ -289,6 +316,10 @@ BACKBONES: dict[str, Callable[..., Backbone]] = {
 def create_backbone(name: str, options: Mapping[str, Any] | None = None) -> Backbone:
     """Build a backbone with random weights, in eval mode and frozen.
 
+    Args:
+        name: A key of ``BACKBONES``.
+        options: ``dilation`` of a ResNet (``DILATIONS``; without it ``DEFAULT_DILATION``); sizes of the others.
+
     Raises:
         UsageError: An unknown name, or an option it does not take.
     """
@@ -299,6 +330,27 @@ def create_backbone(name: str, options: Mapping[str, Any] | None = None) -> Back
     except TypeError as error:
         raise UsageError(f"backbone {name} does not take these options: {error}") from None
     return freeze(backbone)
+
+
+def with_dilation(name: str, options: Mapping[str, Any], *, default: Dilation = DEFAULT_DILATION) -> dict[str, Any]:
+    """Return a backbone's options such that those of a ResNet name its dilation; others stay as they are.
+
+    Args:
+        name: See ``create_backbone``.
+        options: See ``create_backbone``.
+        default: The dilation where the options name none: a method's for a new model; left out, what is meant by a
+            file that was written before 0.2.0.
+
+    Raises:
+        UsageError: The options are no mapping, or a ResNet has no such dilation.
+    """
+    if not isinstance(options, Mapping):
+        raise UsageError(f"backbone_options={options!r}", expected="options by name, or none: {}")
+    if name not in RESNETS:
+        return dict(options)
+    named = {"dilation": default, **options}
+    _dilations(named["dilation"])
+    return named
 
 
 def freeze(module: Any) -> Any:

@@ -9,8 +9,8 @@ video. It sets no grad mode: put ``torch.no_grad()`` around it unless you train 
         for frame in tracker.track(video, Prompt(masks=masks), num_frames=len(video)):
             frame.masks(video.size)
 
-The package's predictor holds all frames and runs object by object; what it computes a frame is the same (its hole
-filling, which needs a compiled extension, is left out).
+The package's predictor holds all frames and runs object by object; what it computes a frame is the same. Its hole
+filling, which it skips where its compiled extension is missing, is an option, off by default.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from icvos.errors import UsageError
+from icvos.foundation.holes import check_area, fill_holes
 from icvos.foundation.memory_cpu import fits_memory, quick_memory
 from icvos.foundation.sam2_image import Sam2, boxes_as_points
 from icvos.foundation.segmenter import ImageFeatures, Resample, resize_logits
@@ -81,6 +82,8 @@ class TrackerOptions:
         max_prompted: Keep only so many of the latest prompted frames as memories, so that a video with prompts
             throughout stays flat; None keeps all, as the package does.
         resample: How uint8 frames are resized; the package's predictor reads them with Pillow's bicubic.
+        fill_holes: Holes of at most so many pixels of the low-resolution logits are filled; 0 fills none. As in the
+            package, a prompted frame's memory is made of the filled logits, a tracked frame's of those before.
     """
 
     tracked_tokens: Literal["pad", "none"] = "pad"
@@ -89,6 +92,7 @@ class TrackerOptions:
     ahead: int = 1
     max_prompted: int | None = None
     resample: Resample = "pil-bicubic"
+    fill_holes: int = 0
 
     def __post_init__(self) -> None:
         if self.tracked_tokens not in ("pad", "none") or self.multimask not in ("auto", "never"):
@@ -97,6 +101,7 @@ class TrackerOptions:
             )
         if self.ahead < 1 or (self.max_prompted is not None and self.max_prompted < 1):
             raise UsageError("tracker options ahead and max_prompted must be at least 1")
+        check_area(self.fill_holes)
 
     @classmethod
     def dc_sam(cls, **more: Any) -> TrackerOptions:
@@ -252,6 +257,7 @@ class Tracker:
             if prompt is not None
             else self._tracked(bank, levels, shared=len(features) == 1)
         )
+        heads = replace(heads, low=fill_holes(heads.low, self.options.fill_holes))
         output = self._remember(levels, heads, prompted=prompt is not None)
         (bank.tracked if prompt is None else bank.prompted)[bank.index] = output
         frame = TrackedFrame(bank.index, heads.low, heads.score, heads.iou)

@@ -91,7 +91,10 @@ def compare(a: ReportRun, b: ReportRun, *, replicates: int = 2000) -> Comparison
         UsageError: They are not of one benchmark, protocol, number of shots and set of episodes.
     """
     _same(a, b)
-    names = IMAGE if a.image else VIDEO
+    names: tuple[str, ...] = IMAGE if a.image else VIDEO
+    undrawn = a.undrawn
+    if undrawn is not None and undrawn.count:
+        names = (*IMAGE[:1], undrawn.beside, *IMAGE[1:])
     metrics = []
     for name in names:
         first, second = a.result["summary"][name], b.result["summary"][name]
@@ -99,7 +102,8 @@ def compare(a: ReportRun, b: ReportRun, *, replicates: int = 2000) -> Comparison
             metrics.append((name, first, second, first - second))
     ours, theirs = list(a.records.values()), list(b.records.values())
     if a.image:
-        samples = [few_shot_samples(rows, replicates=replicates) for rows in (ours, theirs)]
+        counted = None if undrawn is None else undrawn.counted_as_zero
+        samples = [few_shot_samples(rows, undrawn=counted, replicates=replicates) for rows in (ours, theirs)]
     else:
         samples = [video_samples(rows, ("J", "F"), replicates=replicates) for rows in (ours, theirs)]
     if samples[0].units != samples[1].units:

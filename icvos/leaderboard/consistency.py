@@ -70,7 +70,8 @@ def _two_files(run: Mapping[str, Any], result: Mapping[str, Any]) -> list[str]:
 def recompute(entry: Entry) -> list[str]:
     """Return where the result does not follow from the episodes; no benchmark is needed.
 
-    An episode's category, video, draw and source are taken from its record, as ``check_against`` compares them.
+    An episode's category, video, draw and source are taken from its record, and the categories of a fold that no
+    episode drew from the result, as ``check_against`` compares them.
     """
     try:
         rule = protocol(entry.protocol)
@@ -89,6 +90,8 @@ def _again(entry: Entry, rule: Any) -> dict[str, Any]:
         folds: dict[int, set[int]] = {}
         for episode in episodes:
             folds.setdefault(int(episode.fold or 0), set()).add(episode.category)
+        for fold, categories in folds.items():
+            categories.update(entry.result["per_fold"][str(fold)]["undrawn"])
         return image_result(entry.run, rule, episodes, records, {f: sorted(c) for f, c in folds.items()})
     if any("category" not in row for row in entry.records):
         return sequence_result(entry.run, rule, sorted(records), records)
@@ -112,17 +115,16 @@ def same_result(given: Mapping[str, Any], again: Mapping[str, Any]) -> list[str]
 
 
 def entry_comparable(one: Any, other: Any) -> bool:
-    """Whether a table can be compared: image records hold no category's name, and undrawn categories differ."""
+    """Whether a table can be compared: image records hold no category's name."""
     return isinstance(one, dict) and isinstance(other, dict) and sorted(one) == sorted(other)
 
 
 def _differs(one: Any, other: Any, where: str) -> str | None:
     if isinstance(one, dict) and isinstance(other, dict):
         for name in sorted({*one, *other}):
-            if name != "undrawn":
-                found = _differs(one.get(name), other.get(name), f"{where}, {name}")
-                if found:
-                    return found
+            found = _differs(one.get(name), other.get(name), f"{where}, {name}")
+            if found:
+                return found
         return None
     if isinstance(one, (int, float)) and isinstance(other, (int, float)):
         return None if abs(one - other) <= TOLERANCE * max(1.0, abs(other)) else _said(where, one, other)

@@ -10,6 +10,7 @@ from typing import Any
 
 from icvos.errors import IcvosError, RunError
 from icvos.evaluation.records import RunFolder, read_result, read_run
+from icvos.evaluation.undrawn import Undrawn, undrawn_of
 from icvos.leaderboard.form import check_form
 
 __all__ = ["CHECKED", "Entry", "find_runs", "read_entry"]
@@ -75,6 +76,11 @@ class Entry:
     def summary(self) -> Mapping[str, Any]:
         """Figures of the whole benchmark, percent."""
         return self.result["summary"]
+
+    @property
+    def undrawn(self) -> Undrawn | None:
+        """What the result says of few-shot categories that no episode drew; None on videos."""
+        return undrawn_of(self.result)
 
     @property
     def score(self) -> float:

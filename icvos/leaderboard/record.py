@@ -9,6 +9,7 @@ from typing import Any
 
 from icvos.errors import RunError
 from icvos.evaluation.records import COUNTS, NUMBERS, RESULT_SCHEMA, RUN_SCHEMA, SUMMARY
+from icvos.evaluation.undrawn import complete_means
 from icvos.files import check_id, read_json, write_json
 from icvos.leaderboard.consistency import check_values, recompute
 from icvos.leaderboard.entry import CHECKED, Entry
@@ -83,8 +84,10 @@ def entry_of(record: Mapping[str, Any], path: Path) -> Entry:
         and all(isinstance(run.get(part), dict) for part in ("key", "model", "benchmark"))
         and all(isinstance(result.get(part), dict) for part in ("model", "benchmark", "protocol", "summary",
                 "per_category", "per_source", "per_video", "per_draw"))
-        and all(name in result["summary"] for name in SUMMARY)
     )  # fmt: skip
+    if whole and isinstance(result, dict):
+        result = complete_means(result)
+        whole = all(name in result["summary"] for name in SUMMARY)
     if not whole or not isinstance(run, dict) or not isinstance(result, dict) or not isinstance(episodes, list):
         raise RunError("the record is damaged", where=path, expected=f"run, result, episodes as in {RECORD_SCHEMA}")
     for row in episodes:

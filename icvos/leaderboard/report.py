@@ -140,11 +140,14 @@ def _page(run: ReportRun, report: Report, picks: Mapping[str, Sequence[str]], ro
 
 def _summary(run: ReportRun) -> str:
     summary = run.result["summary"]
-    names = (
+    names: tuple[str, ...] = (
         ("mIoU", "FB_IoU", "mean_IoU")
         if run.image
         else ("J", "F", "J&F", "J_visible", "F_visible", "absent_correct", "J_recall", "F_recall", "J_decay", "F_decay")
     )
+    undrawn = run.undrawn
+    if undrawn is not None and undrawn.count:
+        names = (names[0], undrawn.beside, *names[1:])
     shown = [name for name in names if summary[name] is not None]
     heads = "".join(f"<th>{escape(name.replace('_', ' '))}" for name in shown)
     cells = "".join(f"<td>{summary[name]:.2f}" for name in shown)
@@ -152,7 +155,9 @@ def _summary(run: ReportRun) -> str:
     note = f"{count} episodes, {failed} failed" if failed else f"{count} episodes"
     if category_rows(run):
         note += f", {len(run.result['per_category']) or len(run.result['per_video'])} categories or sequences"
-    return f"<div class=scroll><table><tr>{heads}<tr>{cells}</table></div><p class=note>{escape(note)}; percent.</p>"
+    more = f"<p class=note>{escape(undrawn.text)}.</p>" if undrawn is not None else ""
+    table = f"<div class=scroll><table><tr>{heads}<tr>{cells}</table></div>"
+    return f"{table}<p class=note>{escape(note)}; percent.</p>{more}"
 
 
 def _sensitivity(rows: Sequence[Mapping[str, Any]], most: int = 40) -> str:

@@ -14,6 +14,7 @@ from icvos.errors import PredictionError, RunError, UsageError, did_you_mean
 from icvos.evaluation.predictions import FolderPredictions, Predictions, open_predictions
 from icvos.evaluation.protocols import PROTOCOLS, Protocol
 from icvos.evaluation.records import RunFolder, read_result, read_run
+from icvos.evaluation.undrawn import Undrawn, undrawn_of
 from icvos.leaderboard.form import check_form
 
 __all__ = ["ReportRun", "Shown", "half_sum", "open_run", "score_of"]
@@ -85,6 +86,11 @@ class ReportRun:
     def image(self) -> bool:
         """Whether it is of few-shot images."""
         return self.protocol.kind == "image"
+
+    @property
+    def undrawn(self) -> Undrawn | None:
+        """What the result says of few-shot categories that no episode drew; None on videos."""
+        return undrawn_of(self.result)
 
     def episode(self, name: str) -> Episode:
         """Return an episode of the benchmark, of the run's protocol where the benchmark holds several."""

@@ -39,7 +39,9 @@ class Standing:
 def samples_of(entry: Entry, *, replicates: int = 2000) -> Samples:
     """Return the bootstrap replicates of what an entry is ranked by."""
     if entry.image:
-        return few_shot_samples(entry.records, replicates=replicates)
+        undrawn = entry.undrawn
+        counted = None if undrawn is None else undrawn.counted_as_zero
+        return few_shot_samples(entry.records, undrawn=counted, replicates=replicates)
     return video_samples(entry.records, ("J", "F"), replicates=replicates)
 
 

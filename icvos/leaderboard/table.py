@@ -83,7 +83,10 @@ def _measured(entries: Sequence[Entry], intervals: bool) -> Table:
     places = standings(entries, intervals=intervals)
     order = sorted(range(len(entries)), key=lambda i: _order(entries[i], places[i]))
     image = entries[0].image
-    metrics = IMAGE if image else VIDEO
+    metrics: tuple[tuple[str, str], ...] = IMAGE if image else VIDEO
+    undrawn = [each for each in (entry.undrawn for entry in entries) if each is not None and each.count]
+    if undrawn:
+        metrics = (*IMAGE[:1], (undrawn[0].heading, undrawn[0].beside), *IMAGE[1:])
     some = any(place.interval for place in places)
     columns = [Column("rank", False), Column("model", False), *(Column(head) for head, _ in metrics)]
     columns += [Column("95 %", False)] * some
@@ -104,7 +107,7 @@ def _measured(entries: Sequence[Entry], intervals: bool) -> Table:
     title = f"{name} {version}, protocol {protocol}, {shots}-shot".replace(" None,", ",")
     title += ", as reported by the authors: not re-scored" if reported else ""
     title += f", oracle {oracle}: told its ground truth, never ranked" if oracle else ""
-    notes = (*_rank_notes(places, image), *legend(used))
+    notes = (*_rank_notes(places, image), *dict.fromkeys(each.rule for each in undrawn), *legend(used))
     return Table(title, "measured", tuple(columns), tuple(rows), notes, tuple(entries[i] for i in order),
                  tuple(places[i] for i in order), name, protocol)  # fmt: skip
 

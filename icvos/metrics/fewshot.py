@@ -49,24 +49,30 @@ class FewShotScore:
             sums[place] += value
         self._episodes.append(inter_fg / union_fg if union_fg else 1.0)
 
-    def summary(self, categories: Iterable[int] | None = None) -> dict[str, Any]:
+    def summary(self, categories: Iterable[int] | None = None, *, undrawn_as_zero: bool = False) -> dict[str, Any]:
         """Return the figures in percent, unrounded.
 
         Args:
-            categories: Of the fold; those drawn by default. One that no episode drew is reported, not counted as zero
-                (the public code counts it as zero).
+            categories: Of the fold; those drawn by default.
+            undrawn_as_zero: What ``mIoU`` is: ``mIoU_undrawn_as_0`` (as DC-SAM's public code) or ``mIoU_drawn``.
 
         Returns:
-            mIoU (intersections over unions summed by category, mean over drawn categories), FB_IoU (sums over all,
-            mean of foreground and background), mean_IoU (mean over episodes), per_category, undrawn.
+            mIoU_drawn (intersections over unions summed by category, mean over the categories that some episode drew),
+            mIoU_undrawn_as_0 (mean over all categories, one that no episode drew counts as 0), mIoU (one of the two),
+            FB_IoU (sums over all, mean of foreground and background), mean_IoU (mean over episodes), per_category,
+            undrawn (the categories that no episode drew). Without any episode the figures are None.
         """
         wanted = sorted(self._sums if categories is None else set(categories))
         drawn = [category for category in wanted if category in self._sums]
         ious = {c: 100.0 * self._sums[c][0] / max(self._sums[c][1], 1) for c in drawn}
         total = [sum(self._sums[c][place] for c in drawn) for place in range(4)]
         both = (total[0] / max(total[1], 1), total[2] / max(total[3], 1))
+        total_iou = np.sum(list(ious.values()))
+        over_drawn, over_all = (float(total_iou / len(group)) if drawn else None for group in (drawn, wanted))
         return {
-            "mIoU": float(np.mean(list(ious.values()))) if drawn else None,
+            "mIoU": over_all if undrawn_as_zero else over_drawn,
+            "mIoU_drawn": over_drawn,
+            "mIoU_undrawn_as_0": over_all,
             "FB_IoU": 50.0 * (both[0] + both[1]) if drawn else None,
             "mean_IoU": 100.0 * float(np.mean(self._episodes)) if self._episodes else None,
             "per_category": ious,

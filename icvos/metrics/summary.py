@@ -132,29 +132,39 @@ def video_samples(records: Sequence[Row], metrics: Sequence[str], *, replicates:
     return Samples(float(total[0]), total[1:], freedom, units)
 
 
-def few_shot_samples(records: Sequence[Row], *, replicates: int = 2000, seed: int = 0) -> Samples:
+def few_shot_samples(
+    records: Sequence[Row], *, undrawn: Mapping[int, int] | None = None, replicates: int = 2000, seed: int = 0
+) -> Samples:
     """Return the replicates of mIoU, recomputed from the episodes' sums; the unit is the query image.
 
     Args:
         records: Of episodes: query, fold, category, inter_fg, union_fg.
+        undrawn: How many categories of each fold no episode drew, for the mIoU that counts them as 0: so do its
+            replicates, those too that a replicate alone did not draw. None: each leaves out what it did not draw.
     """
     units = tuple(sorted({str(row["query"]) for row in records}))
     place = {unit: index for index, unit in enumerate(units)}
     columns = sorted({(int(str(row["fold"])), int(str(row["category"]))) for row in records})
     at = {column: index for index, column in enumerate(columns)}
-    inter, union = np.zeros((len(units), len(columns))), np.zeros((len(units), len(columns)))
+    inter, union, episodes = np.zeros((3, len(units), len(columns)))
     for row in records:
         where = place[str(row["query"])], at[int(str(row["fold"])), int(str(row["category"]))]
         inter[where] += float(str(row["inter_fg"]))
         union[where] += float(str(row["union_fg"]))
+        episodes[where] += 1
     weights, freedom = bootstrap_weights(units, {}, replicates=replicates, seed=seed)
     weights = np.vstack([np.ones(len(units)), weights])
-    below = weights @ union
-    with np.errstate(invalid="ignore", divide="ignore"):
-        iou = np.where(below > 0, 100 * (weights @ inter) / below, np.nan)
+    # A weight is 0 or at least 1, and unions are whole: as FewShotScore has it, an empty union makes the IoU 0.
+    iou = 100 * (weights @ inter) / np.maximum(weights @ union, 1)
+    drawn = weights @ episodes > 0
     folds = np.array([fold for fold, _ in columns])
-    means = np.stack([_nanmean(iou[:, folds == fold]) for fold in np.unique(folds)], axis=1)
-    values = _nanmean(means)
+    means = []
+    for fold in np.unique(folds):
+        inside = folds == fold
+        count = drawn[:, inside].sum(axis=1)
+        over = np.maximum(count, 1) if undrawn is None else inside.sum() + undrawn.get(int(fold), 0)
+        means.append(np.where(count > 0, np.where(drawn, iou, 0.0)[:, inside].sum(axis=1) / over, np.nan))
+    values = _nanmean(np.stack(means, axis=1))
     return Samples(float(values[0]), values[1:], freedom, units)
 
 

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from icvos.types import Mask, ModelInfo, Prediction, Support, Video
 
-__all__ = ["ImageModel", "Model", "VideoModel"]
+__all__ = ["ImageModel", "Model", "VideoModel", "of_kind"]
 
 
 class Model(ABC):
@@ -17,6 +17,9 @@ class Model(ABC):
 
     A subclass sets ``info`` and takes its options as keyword-only parameters of ``__init__`` with defaults; their
     annotations (``int``, ``float``, ``bool``, ``str``) tell how ``--set key=value`` is read.
+
+    A built model may say for the record of a run: ``dtype``, what it computes in, and under an option's name what its
+    value ``auto`` came to. Where images and videos differ, either is a mapping from ``"image"`` and ``"video"``.
     """
 
     info: ClassVar[ModelInfo]
@@ -31,6 +34,11 @@ class Model(ABC):
     def demo_weights(cls) -> Mapping[str, Path]:
         """Return the weights shipped for the demo benchmarks, by name; used there when none are given."""
         return {}
+
+
+def of_kind(value: Any, kind: str) -> Any:
+    """Return a value that may be a mapping by kind of benchmark, ``image`` or ``video``, for one kind."""
+    return value[kind] if isinstance(value, Mapping) else value
 
 
 class VideoModel(Model):
