@@ -25,7 +25,7 @@ from baselines.demo_files import head_file
 from baselines.head_task import HeadTask
 from baselines.pfenet_train import PfeNetTask
 from baselines.vrp_train import VrpTask
-from icvos.build.demo_world.version import drawing_hash, generator_version
+from icvos.build.demo_world.version import DRAWING, GENERATOR_VERSION
 from icvos.errors import one_line
 from icvos.files import write_json
 from icvos.foundation.weights import halve_file
@@ -148,7 +148,7 @@ def main(arguments: list[str] | None = None) -> None:
             name, values.out, values.backbone, values.sam2, minutes=values.minutes, steps=values.steps,
             device=values.device, workers=values.workers,
         )  # fmt: skip
-        record |= {"drawing": drawing_hash(), "generator": generator_version()}
+        record |= {"drawing": DRAWING, "generator": GENERATOR_VERSION}
         write_json(path, record)
         print(f"{name}: {head_file(name, values.out)}, validation mIoU {record['heads'][name]['validation_mIoU']:.2f}")
 

@@ -30,7 +30,7 @@ from dcsam.drawn_pool import draw_pool
 from dcsam.train import DCSamTask
 from dcsam.train_backbone import BackboneTask
 from dcsam.train_sam2 import DemoSam2Task
-from icvos.build.demo_world.version import drawing_hash, generator_version
+from icvos.build.demo_world.version import DRAWING, GENERATOR_VERSION
 from icvos.errors import UsageError, one_line
 from icvos.files import atomic_write, read_json, write_json
 from icvos.foundation.weights import average_files, halve_file
@@ -238,7 +238,7 @@ def _one_stage(stage: str, minutes: float, pool: int, values: argparse.Namespace
     )  # fmt: skip
     if earlier is not None:
         record["earlier"] = earlier
-    write_json(path, {"stage": stage, "drawing": drawing_hash(), "generator": generator_version(), **record})
+    write_json(path, {"stage": stage, "drawing": DRAWING, "generator": GENERATOR_VERSION, **record})
 
 
 def _backbone_beside(values: argparse.Namespace, minutes: float) -> subprocess.Popen[bytes]:

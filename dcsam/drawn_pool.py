@@ -18,7 +18,7 @@ import numpy as np
 
 from dcsam.drawn import INSTANCES, squared, squared_still
 from icvos.build.demo_world.episodes import Episode, Footage, Still, TrainingWorld
-from icvos.build.demo_world.version import drawing_hash
+from icvos.build.demo_world.version import DRAWING
 
 __all__ = ["DrawnPool", "draw_pool"]
 
@@ -117,7 +117,7 @@ def draw_pool(
     say: Callable[[str], None] = print,
 ) -> DrawnPool:  # fmt: skip
     """Draw ``count`` scenes of a kind (``worlds``, ``clips`` or ``episodes``), or open those drawn before."""
-    folder = root / f"squares-{drawing_hash()[:10]}-{side}-{seed}-{random_share:g}-{count}"
+    folder = root / f"squares-{DRAWING[:10]}-{side}-{seed}-{random_share:g}-{count}"
     pool = DrawnPool(folder, seed)
     paths = {part: folder / f"{kind}_{part}.npy" for part in ("images", "labels", "names")}
     if all(path.is_file() for path in paths.values()):

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from icvos.build.demo_world.version import generator_version
+from icvos.build.demo_world.version import GENERATOR_VERSION
 from icvos.errors import LockedError, UsageError, did_you_mean
 from icvos.files import icvos_home, lock_folder, read_json, write_json
 
@@ -87,7 +87,7 @@ def is_ready(folder: Path) -> bool:
 
 def demo_folder(size: str, seed: int) -> Path:
     """Return where the demo of a size and seed lives, by the generator's version; it need not exist."""
-    return icvos_home() / "demo" / f"{size}-seed{seed}-{generator_version()}"
+    return icvos_home() / "demo" / f"{size}-seed{seed}-{GENERATOR_VERSION}"
 
 
 def ensure_demo(name: str = "demo", size: str = "default", *, seed: int = 0, progress: Progress = _silent) -> Path:
@@ -121,13 +121,13 @@ def check_world(root: Path, size: str, seed: int) -> None:
         raise UsageError(
             "another demo world is in this folder",
             where=path,
-            expected=f"size {size}, seed {seed}, generator {generator_version()}",
+            expected=f"size {size}, seed {seed}, generator {GENERATOR_VERSION}",
             fix="choose another --out, or remove it",
         )
 
 
 def _world(size: str, seed: int) -> dict[str, str | int]:
-    return {"generator": generator_version(), "size": size, "seed": seed}
+    return {"generator": GENERATOR_VERSION, "size": size, "seed": seed}
 
 
 def build_demo(name: str, size: str, seed: int, root: Path, *, progress: Progress = _silent) -> Path:
@@ -222,7 +222,7 @@ def _signed(recipe: Recipe, size: str, seed: int) -> Recipe:
     """Return the recipe with a hash that covers how the raw data were drawn, so that the benchmark's version does."""
     from icvos.build.recipe import Recipe
 
-    sign = hashlib.sha256(f"{recipe.sha256}|{generator_version()}|{size}|{seed}".encode()).hexdigest()
+    sign = hashlib.sha256(f"{recipe.sha256}|{GENERATOR_VERSION}|{size}|{seed}".encode()).hexdigest()
 
     class Signed(Recipe):
         @property

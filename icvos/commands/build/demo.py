@@ -31,7 +31,7 @@ def command(size: str, seed: int, out: Path | None, raw_only: bool, sheet: Path 
     generator's version; what is there already is not built again.
     """
     from icvos.build.demo import DEMO_NAMES, build_demo, check_world, demo_folder, demo_raw, is_ready
-    from icvos.build.demo_world.version import generator_version
+    from icvos.build.demo_world.version import GENERATOR_VERSION
 
     root = Path(os.path.abspath(out)) if out else demo_folder(size, seed)  # noqa: PTH100
     start = time.perf_counter()
@@ -50,7 +50,7 @@ def command(size: str, seed: int, out: Path | None, raw_only: bool, sheet: Path 
         known = is_ready(root / "benchmarks" / name.removeprefix("demo/"))
         path = build_demo(name, size, seed, root, progress=_show)
         click.echo(f"{name}: {_counts(path)}, {'there already' if known else 'built'}: {path}")
-    click.echo(f"demo world {size}, seed {seed}, generator {generator_version()}, {time.perf_counter() - start:.1f} s")
+    click.echo(f"demo world {size}, seed {seed}, generator {GENERATOR_VERSION}, {time.perf_counter() - start:.1f} s")
     where = "" if out is None and size == "default" and seed == 0 else f" --benchmark {root / 'benchmarks' / 'demo'}"
     click.echo(f"next: icvos evaluate --model histogram{where}")
 
