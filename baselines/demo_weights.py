@@ -98,8 +98,10 @@ def train_head(
         def show(step: int, total: int, values: dict[str, float]) -> None:
             if time.perf_counter() - shown[0] > 15 or step == total:
                 shown[0] = time.perf_counter()
-                print(f"{name}: step {step} of {total}: loss {values['loss']:.3f}, "
-                      f"IoU {values['train_mIoU']:.1f}", flush=True)  # fmt: skip
+                print(
+                    f"{name}: step {step} of {total}: loss {values['loss']:.3f}, IoU {values['train_mIoU']:.1f}",
+                    flush=True,
+                )
 
         folder = scratch / "run"
         folder.mkdir()
@@ -110,11 +112,17 @@ def train_head(
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return {
-        "steps": summary["steps"], "batch": settings.batch, "lr": settings.lr, "seconds_a_step": pace,
-        "minutes": (time.perf_counter() - begin) / 60, "validation_mIoU": summary["best_mIoU"],
-        "bytes": place.stat().st_size, "torch": torch.__version__,
-        "device": torch.cuda.get_device_name() if device.startswith("cuda") else "cpu", "describe": task.describe(),
-    }  # fmt: skip
+        "steps": summary["steps"],
+        "batch": settings.batch,
+        "lr": settings.lr,
+        "seconds_a_step": pace,
+        "minutes": (time.perf_counter() - begin) / 60,
+        "validation_mIoU": summary["best_mIoU"],
+        "bytes": place.stat().st_size,
+        "torch": torch.__version__,
+        "device": torch.cuda.get_device_name() if device.startswith("cuda") else "cpu",
+        "describe": task.describe(),
+    }
 
 
 def _pace(name: str, backbone: Path, sam2: Path | None, world: World, folder: Path, workers: int) -> float:
@@ -123,9 +131,13 @@ def _pace(name: str, backbone: Path, sam2: Path | None, world: World, folder: Pa
     task, settings = demo_task(name, backbone, sam2, length=10**9)
     folder.mkdir()
     Trainer(
-        task, replace(settings, max_steps=PROBE, workers=workers), world, folder, say=lambda line: None,
+        task,
+        replace(settings, max_steps=PROBE, workers=workers),
+        world,
+        folder,
+        say=lambda line: None,
         progress=lambda *_: stamps.append(time.perf_counter()),
-    ).fit()  # fmt: skip
+    ).fit()
     return (stamps[-1] - stamps[3]) / (len(stamps) - 4)
 
 
@@ -145,9 +157,15 @@ def main(arguments: list[str] | None = None) -> None:
     record = json.loads(path.read_text()) if path.is_file() else {"heads": {}}
     for name in values.heads:
         record["heads"][name] = train_head(
-            name, values.out, values.backbone, values.sam2, minutes=values.minutes, steps=values.steps,
-            device=values.device, workers=values.workers,
-        )  # fmt: skip
+            name,
+            values.out,
+            values.backbone,
+            values.sam2,
+            minutes=values.minutes,
+            steps=values.steps,
+            device=values.device,
+            workers=values.workers,
+        )
         record |= {"drawing": DRAWING, "generator": GENERATOR_VERSION}
         write_json(path, record)
         print(f"{name}: {head_file(name, values.out)}, validation mIoU {record['heads'][name]['validation_mIoU']:.2f}")

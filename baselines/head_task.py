@@ -69,9 +69,13 @@ class HeadTask(TrainingTask):
     ) -> None:
         self.weights = {name: Path(path) for name, path in (weights or {}).items()}
         check_options(
-            self.name, weights=self.weights, known=(self.name, *self.encoders), length=(length, 1), seed=(seed, 0),
+            self.name,
+            weights=self.weights,
+            known=(self.name, *self.encoders),
+            length=(length, 1),
+            seed=(seed, 0),
             min_area=(min_area, 0),
-        )  # fmt: skip
+        )
         self.data, self.root, self.fold, self.length, self.seed = data, root, fold, length, seed
         self.raw: dict[str, Any] = {"split": split, "sbd": sbd, "min_area": min_area}
         self._opened: dict[str, Examples] = {}
@@ -98,8 +102,9 @@ class HeadTask(TrainingTask):
             WeightsError: It is of another model, or not the one that the head to go on from was trained on.
         """
         if "backbone" not in self.weights:
-            raise UsageError(f"{self.name} needs a trained backbone",
-                             fix="give --weights backbone=PATH ('icvos weights list')")  # fmt: skip
+            raise UsageError(
+                f"{self.name} needs a trained backbone", fix="give --weights backbone=PATH ('icvos weights list')"
+            )
         path = self.weights["backbone"]
         backbone = open_backbone(self.config.backbone, self.config.backbone_options, path)
         self._digest = backbone_digest(backbone)
@@ -178,9 +183,14 @@ class HeadTask(TrainingTask):
         source = {} if self.data == "demo" else {"examples": self.sampler("train").describe()}
         config = {name: list(v) if isinstance(v, tuple) else v for name, v in dataclasses.asdict(self.config).items()}
         return {
-            "data": self.data, "fold": self.fold, "length": self.length, "seed": self.seed, "config": config,
-            "weights": self._hashes, **source,
-        }  # fmt: skip
+            "data": self.data,
+            "fold": self.fold,
+            "length": self.length,
+            "seed": self.seed,
+            "config": config,
+            "weights": self._hashes,
+            **source,
+        }
 
     def trained_on(self) -> dict[str, Any]:
         """Return what a head's file says of its training: data sets and categories, and those of the head before."""

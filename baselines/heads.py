@@ -35,9 +35,21 @@ from icvos.training.lineage import Lineage
 from icvos.types import ModelInfo
 
 __all__ = [
-    "HeadConfig", "SavedHead", "backbone_digest", "check_backbone", "config_of", "each_prior", "fill_head", "grid_mask",
-    "joined", "masked_mean", "open_backbone", "read_head", "save_head", "trained_info",
-]  # fmt: skip
+    "HeadConfig",
+    "SavedHead",
+    "backbone_digest",
+    "check_backbone",
+    "config_of",
+    "each_prior",
+    "fill_head",
+    "grid_mask",
+    "joined",
+    "masked_mean",
+    "open_backbone",
+    "read_head",
+    "save_head",
+    "trained_info",
+]
 
 METADATA_KEY = "icvos-baseline"
 
@@ -86,8 +98,9 @@ def config_of(cls: type[Config], values: Mapping[str, Any], *, where: Path | Non
     known = [f.name for f in dataclasses.fields(cls)]
     for name in values:
         if name not in known:
-            raise WeightsError(f"the head's configuration has an unknown key '{name}'", where=where,
-                               fix=did_you_mean(name, known))  # fmt: skip
+            raise WeightsError(
+                f"the head's configuration has an unknown key '{name}'", where=where, fix=did_you_mean(name, known)
+            )
     try:
         plain: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
         backbone = plain.get("backbone", cls.backbone)
@@ -182,8 +195,12 @@ def save_head(
     """Write a head's file, atomically; ``half`` stores fp16."""
     state = {f"head.{name}": value for name, value in head.state_dict().items()}
     state |= {f"backbone.{name}": value for name, value in (statistics or {}).items()}
-    record = {"kind": kind, "config": dataclasses.asdict(config), "backbone_sha256": backbone_sha256,
-              "metadata": dict(metadata or {})}  # fmt: skip
+    record = {
+        "kind": kind,
+        "config": dataclasses.asdict(config),
+        "backbone_sha256": backbone_sha256,
+        "metadata": dict(metadata or {}),
+    }
     save_state(path, state, metadata={METADATA_KEY: json.dumps(record, sort_keys=True)}, half=half)
 
 
@@ -198,21 +215,31 @@ def read_head(path: str | Path, kind: str) -> SavedHead:
     text = load_metadata(path).get(METADATA_KEY)
     if text is None:
         raise WeightsError(
-            f"no {kind} weights", where=path, expected=f"a .safetensors that 'icvos train {kind}' wrote",
+            f"no {kind} weights",
+            where=path,
+            expected=f"a .safetensors that 'icvos train {kind}' wrote",
             fix="weights of other projects have other layouts",
-        )  # fmt: skip
+        )
     try:
         record = json.loads(text)
         found = SavedHead(
-            dict(record["config"]), _under(state, "head."), _under(state, "backbone."), str(record["backbone_sha256"]),
-            dict(record["metadata"]), path,
-        )  # fmt: skip
+            dict(record["config"]),
+            _under(state, "head."),
+            _under(state, "backbone."),
+            str(record["backbone_sha256"]),
+            dict(record["metadata"]),
+            path,
+        )
         other = str(record["kind"])
     except (ValueError, KeyError, TypeError):
         raise WeightsError(f"the metadata of these {kind} weights are broken", where=path, fix="train again") from None
     if other != kind:
-        raise WeightsError(f"these are {other} weights", where=path, expected=f"{kind} weights",
-                           fix=f"use --model {other}, or give another file")  # fmt: skip
+        raise WeightsError(
+            f"these are {other} weights",
+            where=path,
+            expected=f"{kind} weights",
+            fix=f"use --model {other}, or give another file",
+        )
     return found
 
 
@@ -259,10 +286,11 @@ def check_backbone(saved: SavedHead, backbone: Backbone, path: str | Path) -> No
     """
     if backbone_digest(backbone) != saved.backbone_sha256:
         raise WeightsError(
-            f"another backbone than {saved.path.name} was trained on", where=path,
+            f"another backbone than {saved.path.name} was trained on",
+            where=path,
             expected=f"weights of {saved.config.get('backbone')} with the digest {saved.backbone_sha256[:12]}…",
             fix="give the file that was given to 'icvos train'",
-        )  # fmt: skip
+        )
     if saved.statistics:
         own = backbone.state_dict()
         if any(name not in own or own[name].shape != value.shape for name, value in saved.statistics.items()):

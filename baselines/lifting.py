@@ -108,9 +108,10 @@ class Lifted(VideoModel):
         for index, frame in enumerate(video):
             masks = [empty] * len(fitted)
             starts = [
-                (place, mask) for place in (waiting if index == 0 or self.wait or self.every else ())
+                (place, mask)
+                for place in (waiting if index == 0 or self.wait or self.every else ())
                 if (mask := self._prompt(fitted[place], frame)) is not None
-            ]  # fmt: skip
+            ]
             waiting = [place for place in waiting if place not in dict(starts)]
             if starts or tracks:
                 (features,) = self.tracker.encode([frame])
@@ -239,9 +240,13 @@ def lift(cls: type[Model], mode: str = "") -> type[Lifted]:
         extra=",".join(dict.fromkeys((info.extra or "sam", "sam"))),
     )
     body = {
-        "info": lifted_info, "lifted": cls, "wait": name == "first-found",
-        "every": int(number) if name == "every" else None, "__module__": cls.__module__, "__doc__": Lifted.__doc__,
-    }  # fmt: skip
+        "info": lifted_info,
+        "lifted": cls,
+        "wait": name == "first-found",
+        "every": int(number) if name == "every" else None,
+        "__module__": cls.__module__,
+        "__doc__": Lifted.__doc__,
+    }
     if name in ("every", "best"):
         # X goes on localising on later frames, which is not to be had from frame 0's mask: no oracle there.
         body["segment_from_mask"] = None

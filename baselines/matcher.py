@@ -150,12 +150,26 @@ class Matcher(ImageModel):
         if recipe not in matching.RECIPES:
             raise UsageError(f"no recipe '{recipe}'", expected=" or ".join(matching.RECIPES))
         given: dict[str, Any] = {
-            "sample_min": sample_min, "sample_max": sample_max, "iterations": iterations, "prompts": prompts,
-            "box": box, "dense": dense, "multimask": multimask, "min_iou": min_iou, "min_stability": min_stability,
-            "nms": nms, "alpha": alpha, "beta": beta, "exponent": exponent, "emd_filter": emd_filter,
-            "purity_filter": purity_filter, "coverage_filter": coverage_filter, "score_filter": score_filter,
-            "topk": topk, "merge": merge,
-        }  # fmt: skip
+            "sample_min": sample_min,
+            "sample_max": sample_max,
+            "iterations": iterations,
+            "prompts": prompts,
+            "box": box,
+            "dense": dense,
+            "multimask": multimask,
+            "min_iou": min_iou,
+            "min_stability": min_stability,
+            "nms": nms,
+            "alpha": alpha,
+            "beta": beta,
+            "exponent": exponent,
+            "emd_filter": emd_filter,
+            "purity_filter": purity_filter,
+            "coverage_filter": coverage_filter,
+            "score_filter": score_filter,
+            "topk": topk,
+            "merge": merge,
+        }
         given = {name: value for name, value in given.items() if value is not None}
         self.recipe = replace(matching.RECIPES[recipe], **given)
         self.merge_shots = 5 if recipe == "coco" and merge is None else self.recipe.merge
@@ -273,8 +287,9 @@ class Matcher(ImageModel):
             parts += self._masks(features, grid, None, multimask=False, limits=(least[0], least[1]))
         if not parts:
             return None
-        found = Proposals(*(torch.cat([getattr(part, name) for part in parts])
-                            for name in ("logits", "iou", "boxes", "grids")))  # fmt: skip
+        found = Proposals(
+            *(torch.cat([getattr(part, name) for part in parts]) for name in ("logits", "iou", "boxes", "grids"))
+        )
         return found[nms(found.boxes, found.iou, recipe.nms)] if recipe.nms < 1 else found
 
     def _masks(
@@ -349,8 +364,12 @@ def _open(path: Path, name: str) -> Any:
         if not name and position is not None:
             name = _WIDTHS.get(position.shape[-1], "")
         if not name:
-            raise WeightsError("this is no DINOv2 that is known", where=path, expected="ViT-B/14 or ViT-L/14",
-                               fix="fetch it: icvos weights fetch dinov2-vitl14")  # fmt: skip
+            raise WeightsError(
+                "this is no DINOv2 that is known",
+                where=path,
+                expected="ViT-B/14 or ViT-L/14",
+                fix="fetch it: icvos weights fetch dinov2-vitl14",
+            )
     if name.startswith("dinov2") and "registers" not in options and "register_tokens" in state:
         options = {**options, "registers": state["register_tokens"].shape[1]}
     backbone = create_backbone(name, options)

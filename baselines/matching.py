@@ -15,9 +15,20 @@ import numpy as np
 from icvos.errors import UsageError
 
 __all__ = [
-    "RECIPES", "Recipe", "centres", "chosen", "emd", "grid_mask", "kept", "matched", "metrics", "scores", "strongest",
-    "subset_sizes", "subsets",
-]  # fmt: skip
+    "RECIPES",
+    "Recipe",
+    "centres",
+    "chosen",
+    "emd",
+    "grid_mask",
+    "kept",
+    "matched",
+    "metrics",
+    "scores",
+    "strongest",
+    "subset_sizes",
+    "subsets",
+]
 
 
 @dataclass(frozen=True)
@@ -83,14 +94,24 @@ class Recipe:
 RECIPES = {
     "default": Recipe(),
     "coco": Recipe(
-        sample_min=1, iterations=64, prompts="points", dense=True, multimask=True, min_iou=0.85, min_stability=0.9,
-        nms=0.65, purity_filter=0.02, score_filter=True, topk=0.0, merge=9,
+        sample_min=1,
+        iterations=64,
+        prompts="points",
+        dense=True,
+        multimask=True,
+        min_iou=0.85,
+        min_stability=0.9,
+        nms=0.65,
+        purity_filter=0.02,
+        score_filter=True,
+        topk=0.0,
+        merge=9,
     ),
     "fss": Recipe(alpha=0.8, beta=0.2, exponent=1.0),
     "parts": Recipe(
         sample_min=3, iterations=128, prompts="points", box=True, alpha=0.5, beta=0.5, coverage_filter=0.3, merge=5
     ),
-}  # fmt: skip
+}
 
 
 # ---- patch-level matching (section 3.2) ------------------------------------------------------------------------------

@@ -36,12 +36,13 @@ class PfeNet(ImageModel):
         licence="Apache-2.0",
         weights={
             "pfenet": WeightInfo("icvos train pfenet (the authors' 8 models have another layout and no licence)"),
-            "backbone": WeightInfo("the frozen backbone it was trained on: resnet50-v2, resnet101-v2 or vgg16-bn "
-                                   "(icvos weights list)"),
+            "backbone": WeightInfo(
+                "the frozen backbone it was trained on: resnet50-v2, resnet101-v2 or vgg16-bn (icvos weights list)"
+            ),
         },
         training_data=("coco2014:train",),
         extra="torch",
-    )  # fmt: skip
+    )
 
     def __init__(self, *, device: str = "cpu", weights: Mapping[str, Path] | None = None, aligned: bool = True) -> None:
         super().__init__(device=device, weights=weights)

@@ -78,9 +78,11 @@ def _head(width: int) -> nn.Sequential:
 
 def _two(width: int) -> nn.Sequential:
     return nn.Sequential(
-        nn.Conv2d(width, width, 3, padding=1, bias=False), nn.ReLU(),
-        nn.Conv2d(width, width, 3, padding=1, bias=False), nn.ReLU(),
-    )  # fmt: skip
+        nn.Conv2d(width, width, 3, padding=1, bias=False),
+        nn.ReLU(),
+        nn.Conv2d(width, width, 3, padding=1, bias=False),
+        nn.ReLU(),
+    )
 
 
 def _one(inside: int, width: int) -> nn.Sequential:

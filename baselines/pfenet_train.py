@@ -74,18 +74,27 @@ class PfeNetTask(HeadTask):
         min_area: int = MIN_AREA,
     ) -> None:
         super().__init__(
-            weights=weights, data=data, root=root, fold=fold, length=length, seed=seed, split=split, sbd=sbd,
+            weights=weights,
+            data=data,
+            root=root,
+            fold=fold,
+            length=length,
+            seed=seed,
+            split=split,
+            sbd=sbd,
             min_area=min_area,
-        )  # fmt: skip
+        )
         self.times_ten, self.drift, self.foreground = times_ten, drift, foreground
         pascal = data == "pascal-5i"
         self.sizes: dict[str, Any] = {
-            "backbone": backbone, "width": width, "dropout": dropout,
+            "backbone": backbone,
+            "width": width,
+            "dropout": dropout,
             "image_size": image_size or {"pascal-5i": 473, "demo": 192}.get(data, 641),
             # A size of one's own has a grid of its own, for which 60 cells are no natural number.
             "scales": (60, 30, 15, 8) if pascal and image_size in (0, 473) else SHARES,
             "resize": "squash" if data == "demo" else "pad",
-        }  # fmt: skip
+        }
         self._config: PFENetConfig | None = None
 
     def defaults(self) -> Settings:
@@ -150,14 +159,25 @@ class PfeNetTask(HeadTask):
 
     def describe(self) -> dict[str, Any]:
         return {
-            **super().describe(), "times_ten": self.times_ten, "drift": self.drift, "foreground": self.foreground,
-        }  # fmt: skip
+            **super().describe(),
+            "times_ten": self.times_ten,
+            "drift": self.drift,
+            "foreground": self.foreground,
+        }
 
     def export(self, model: nn.Module, path: Path) -> None:
         assert isinstance(model, PFENet)
         save_head(
-            path, KIND, self.config, model.head, backbone_sha256=self._digest,
+            path,
+            KIND,
+            self.config,
+            model.head,
+            backbone_sha256=self._digest,
             statistics=model.statistics() if self.drift else None,
-            metadata={**self.trained_on(), "times_ten": self.times_ten, "drift": self.drift,
-                      "foreground": self.foreground},
-        )  # fmt: skip
+            metadata={
+                **self.trained_on(),
+                "times_ten": self.times_ten,
+                "drift": self.drift,
+                "foreground": self.foreground,
+            },
+        )

@@ -55,12 +55,14 @@ class Prototype(ImageModel):
         "ICCV 2019 (arXiv 1908.06391)",
         licence="Apache-2.0",
         weights={
-            "backbone": WeightInfo("a frozen backbone: resnet50-v2, resnet101-v2, vgg16-bn, a DINOv2, or a checkpoint "
-                                   "that holds one (icvos weights list)"),
+            "backbone": WeightInfo(
+                "a frozen backbone: resnet50-v2, resnet101-v2, vgg16-bn, a DINOv2, or a checkpoint "
+                "that holds one (icvos weights list)"
+            ),
         },
         training_data=("imagenet-1k:train",),
         extra="torch",
-    )  # fmt: skip
+    )
 
     def __init__(
         self,
@@ -127,10 +129,12 @@ class Prototype(ImageModel):
         if not seen:
             return None
         features = self.features([support.image for support in seen])
-        masks = torch.cat([
-            grid_mask(torch.from_numpy(np.array(s.mask))[None].to(self.device), features.shape[-2:], "bilinear")
-            for s in seen
-        ])  # fmt: skip
+        masks = torch.cat(
+            [
+                grid_mask(torch.from_numpy(np.array(s.mask))[None].to(self.device), features.shape[-2:], "bilinear")
+                for s in seen
+            ]
+        )
         fitted = Fitted(self._pooled(features, masks), self._pooled(features, 1 - masks), 0.0)
         if self.threshold is not None:
             return Fitted(fitted.thing, fitted.ground, self.threshold)

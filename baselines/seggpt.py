@@ -27,9 +27,20 @@ _PORT = "the folder of BAAI/seggpt-vit-large (config.json, model.safetensors) on
 _PACKAGES = ("torch", "torchvision", "safetensors", "transformers")
 # Section 4.1 of the paper.
 _DATA = (
-    "ade20k:train", "coco2017:train", "voc2012:train", "sbd:train", "cityscapes:train", "lip:train", "paco:train",
-    "chase-db1:train", "drive:train", "hrf:train", "stare:train", "isaid:train", "loveda:train",
-)  # fmt: skip
+    "ade20k:train",
+    "coco2017:train",
+    "voc2012:train",
+    "sbd:train",
+    "cityscapes:train",
+    "lip:train",
+    "paco:train",
+    "chase-db1:train",
+    "drive:train",
+    "hrf:train",
+    "stare:train",
+    "isaid:train",
+    "loveda:train",
+)
 
 
 @dataclass(frozen=True)
@@ -146,8 +157,10 @@ class SegGpt(ImageModel):
         from torch.nn import functional
 
         lower = painted[:, painted.shape[1] // 2 :].float()
-        std, mean = (torch.tensor(v, device=lower.device)[:, None, None]
-                     for v in (self.processor.image_std, self.processor.image_mean))  # fmt: skip
+        std, mean = (
+            torch.tensor(v, device=lower.device)[:, None, None]
+            for v in (self.processor.image_std, self.processor.image_mean)
+        )
         colours = (lower * std + mean).clamp(0, 1)
         return functional.interpolate(colours[None], size=size, mode="nearest")[0].mean(dim=0)
 

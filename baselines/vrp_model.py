@@ -59,8 +59,10 @@ class VRPConfig(HeadConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.queries < 1 or self.heads < 1 or self.width % self.heads:
-            raise UsageError(f"queries={self.queries}, heads={self.heads} with width {self.width}",
-                             expected="at least 1, and a width that the heads divide")  # fmt: skip
+            raise UsageError(
+                f"queries={self.queries}, heads={self.heads} with width {self.width}",
+                expected="at least 1, and a width that the heads divide",
+            )
 
 
 class _Attention(nn.Module):
@@ -226,8 +228,11 @@ def open_vrp(path: str | Path, backbone: str | Path, segmenter: PromptableSegmen
     config = config_of(VRPConfig, saved.config, where=saved.path)
     trained_with = saved.metadata.get("sam", segmenter.name)
     if trained_with != segmenter.name:
-        raise WeightsError(f"trained with the SAM {trained_with}, and {segmenter.name} was given", where=saved.path,
-                           fix="give the SAM that it was trained with")  # fmt: skip
+        raise WeightsError(
+            f"trained with the SAM {trained_with}, and {segmenter.name} was given",
+            where=saved.path,
+            fix="give the SAM that it was trained with",
+        )
     body = open_backbone(config.backbone, config.backbone_options, backbone)
     head = VRPEncoder(config, sum(body.channels))
     fill_head(head, saved, KIND)

@@ -62,13 +62,24 @@ class VrpTask(HeadTask):
         min_area: int = MIN_AREA,
     ) -> None:
         super().__init__(
-            weights=weights, data=data, root=root, fold=fold, length=length, seed=seed, split=split, sbd=sbd,
+            weights=weights,
+            data=data,
+            root=root,
+            fold=fold,
+            length=length,
+            seed=seed,
+            split=split,
+            sbd=sbd,
             min_area=min_area,
-        )  # fmt: skip
+        )
         self.prompt: Literal["mask", "box"] = prompt
         self.sizes: dict[str, Any] = {
-            "backbone": backbone, "image_size": image_size, "queries": queries, "heads": heads, "dropout": dropout,
-        }  # fmt: skip
+            "backbone": backbone,
+            "image_size": image_size,
+            "queries": queries,
+            "heads": heads,
+            "dropout": dropout,
+        }
         self._segmenter: PromptableSegmenter | None = None
         self._config: VRPConfig | None = None
 
@@ -81,8 +92,7 @@ class VrpTask(HeadTask):
         """The frozen SAM."""
         if self._segmenter is None:
             if "sam" not in self.weights:
-                raise UsageError("vrp-sam needs a SAM or SAM 2",
-                                 fix="give --weights sam=PATH ('icvos weights list')")  # fmt: skip
+                raise UsageError("vrp-sam needs a SAM or SAM 2", fix="give --weights sam=PATH ('icvos weights list')")
             self._segmenter = open_segmenter(self.weights["sam"]).float()
         return self._segmenter
 

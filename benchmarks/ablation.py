@@ -50,8 +50,17 @@ def train(stage: str, folder: Path, out: Path, steps: int, batch: int, rate: flo
     """Train one stage; return its CPU seconds."""
     begin = time.process_time()
     task = stage_task(stage, folder, steps * batch, seed=seed, **changes)
-    settings = Settings(epochs=1, batch=batch, lr=rate, weight_decay=0.01, warmup=20, clip=1.0, max_steps=steps,
-                        validate_every=0, seed=seed)  # fmt: skip
+    settings = Settings(
+        epochs=1,
+        batch=batch,
+        lr=rate,
+        weight_decay=0.01,
+        warmup=20,
+        clip=1.0,
+        max_steps=steps,
+        validate_every=0,
+        seed=seed,
+    )
     out.mkdir(parents=True, exist_ok=True)
     Trainer(task, settings, World(0, 1, torch.device("cpu")), out, say=lambda line: None).fit()
     return time.process_time() - begin
@@ -82,12 +91,21 @@ def one(name: str, seed: int, values: argparse.Namespace) -> dict[str, Any]:
         spent += train("tubes", folder, folder / "tubes", values.tubes, 2, 4e-4, seed, **changes)
         best = folder / "tubes" / "last.safetensors"
     result = icvos.evaluate(
-        "dcsam", values.benchmark, out=folder / "run", limit_episodes=values.episodes,
+        "dcsam",
+        values.benchmark,
+        out=folder / "run",
+        limit_episodes=values.episodes,
         weights={"dcsam": best, "sam2": values.weights / "demo_sam2.safetensors"},
-    )  # fmt: skip
+    )
     summary = result["summary"]
-    found = {"name": name, "seed": seed, "J&F": summary["J&F"], "J": summary["J"], "F": summary["F"],
-             "cpu_seconds": round(spent)}  # fmt: skip
+    found = {
+        "name": name,
+        "seed": seed,
+        "J&F": summary["J&F"],
+        "J": summary["J"],
+        "F": summary["F"],
+        "cpu_seconds": round(spent),
+    }
     write_json(record, found)
     return found
 

@@ -77,9 +77,15 @@ def write_coco(root: Path, stock: Path) -> None:
         data["images"].append({"id": number, "file_name": name, "height": H, "width": W})
         for category in (17, 18):
             data["annotations"].append(
-                {"id": 100 * number + category, "image_id": number, "category_id": category, "iscrowd": 0,
-                 "area": 10000.0, "segmentation": [[10, 10, 110, 10, 110, 110, 10, 110]]}
-            )  # fmt: skip
+                {
+                    "id": 100 * number + category,
+                    "image_id": number,
+                    "category_id": category,
+                    "iscrowd": 0,
+                    "area": 10000.0,
+                    "segmentation": [[10, 10, 110, 10, 110, 110, 10, 110]],
+                }
+            )
     (root / "annotations/instances_val2014.json").write_text(json.dumps(data))
 
 

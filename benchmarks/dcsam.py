@@ -213,20 +213,41 @@ def against_reference(plain: Engine, engine: Engine, values: argparse.Namespace,
     image = Frames(1, (values.size, values.size))[0]
     video = Frames(values.frames, (480, 640))
     return {
-        "image episode": compare("image episode", {
-            "reference's order": lambda: reference_image(plain, shown[0], image),
-            "its order, our layers": lambda: reference_image(engine, shown[0], image),
-            "ours": lambda: our_image(engine, shown[0], image),
-        }, 1, "episodes", values.rounds, device),
-        "one draw": compare(f"video of {values.frames}, one draw", {
-            "reference's order": lambda: reference_video(plain, shown[:1], video),
-            "ours": lambda: our_video(engine, shown[:1], video),
-        }, values.frames, "frames", values.rounds, device),
-        "five draws": compare(f"video of {values.frames}, five draws", {
-            "reference's order": lambda: reference_video(plain, shown, video),
-            "ours": lambda: our_video(engine, shown, video),
-        }, 5 * values.frames, "frames", values.rounds, device),
-    }  # fmt: skip
+        "image episode": compare(
+            "image episode",
+            {
+                "reference's order": lambda: reference_image(plain, shown[0], image),
+                "its order, our layers": lambda: reference_image(engine, shown[0], image),
+                "ours": lambda: our_image(engine, shown[0], image),
+            },
+            1,
+            "episodes",
+            values.rounds,
+            device,
+        ),
+        "one draw": compare(
+            f"video of {values.frames}, one draw",
+            {
+                "reference's order": lambda: reference_video(plain, shown[:1], video),
+                "ours": lambda: our_video(engine, shown[:1], video),
+            },
+            values.frames,
+            "frames",
+            values.rounds,
+            device,
+        ),
+        "five draws": compare(
+            f"video of {values.frames}, five draws",
+            {
+                "reference's order": lambda: reference_video(plain, shown, video),
+                "ours": lambda: our_video(engine, shown, video),
+            },
+            5 * values.frames,
+            "frames",
+            values.rounds,
+            device,
+        ),
+    }
 
 
 def on_gpu(values: argparse.Namespace) -> dict[str, Any]:
@@ -243,11 +264,16 @@ def on_gpu(values: argparse.Namespace) -> dict[str, Any]:
         five = median(seconds(lambda e=engine: our_video(e, shown, video), "cuda")[0] for _ in range(values.rounds))
         encoder = _encoder_seconds(engine, video)
         record[name] = {
-            "frames_a_second": values.frames / one, "share_outside_encoder": 1 - encoder / one,
-            "five_draws_over_one": five / one, "peak_memory_GiB": torch.cuda.max_memory_allocated() / 2**30,
-        }  # fmt: skip
-        print(f"{values.sam} {name:9} {values.frames / one:8.2f} frames/s, {1 - encoder / one:.0%} of the time outside "
-              f"the encoder, five draws take {five / one:.2f} times one", flush=True)  # fmt: skip
+            "frames_a_second": values.frames / one,
+            "share_outside_encoder": 1 - encoder / one,
+            "five_draws_over_one": five / one,
+            "peak_memory_GiB": torch.cuda.max_memory_allocated() / 2**30,
+        }
+        print(
+            f"{values.sam} {name:9} {values.frames / one:8.2f} frames/s, {1 - encoder / one:.0%} of the time outside "
+            f"the encoder, five draws take {five / one:.2f} times one",
+            flush=True,
+        )
         torch.cuda.reset_peak_memory_stats()
     return record
 

@@ -45,8 +45,11 @@ def compare(name: str, rounds: int) -> None:
     # The first round warms up.
     package, ours = (median(values[1:]) for values in took.values())
     apart = float((found[True] - found[False]).abs().max() / found[False].abs().max())
-    print(f"{name:24} package {package:7.2f} s, icvos {ours:7.2f} s, {package / ours:5.2f} times; "
-          f"embeddings apart by {apart:.1e} of the greatest value", flush=True)  # fmt: skip
+    print(
+        f"{name:24} package {package:7.2f} s, icvos {ours:7.2f} s, {package / ours:5.2f} times; "
+        f"embeddings apart by {apart:.1e} of the greatest value",
+        flush=True,
+    )
 
 
 def main() -> None:

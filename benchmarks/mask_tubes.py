@@ -53,9 +53,15 @@ def drawn_coco(root: Path) -> None:
                 [np.cos(angles), np.sin(angles)], 1
             )
             data["annotations"].append(
-                {"id": 2 * number + category % 2, "image_id": number, "category_id": category, "iscrowd": 0,
-                 "area": 9000.0, "segmentation": [points.ravel().tolist()]}
-            )  # fmt: skip
+                {
+                    "id": 2 * number + category % 2,
+                    "image_id": number,
+                    "category_id": category,
+                    "iscrowd": 0,
+                    "area": 9000.0,
+                    "segmentation": [points.ravel().tolist()],
+                }
+            )
     (root / "annotations" / "instances_val2014.json").write_text(json.dumps(data))
 
 
@@ -136,14 +142,20 @@ def main() -> None:
                 times["workers"].append(build(masks, rules, work / "out", options.workers))
         best = {key: min(values) for key, values in times.items() if values}
         print(f"floor: {best['floor']:.2f} s, {frames / best['floor']:.0f} frames/s")
-        print(f"build: {best['build']:.2f} s, {frames / best['build']:.0f} frames/s, "
-              f"{best['floor'] / best['build']:.2f} of the floor (wanted: 0.7)")  # fmt: skip
+        print(
+            f"build: {best['build']:.2f} s, {frames / best['build']:.0f} frames/s, "
+            f"{best['floor'] / best['build']:.2f} of the floor (wanted: 0.7)"
+        )
         if options.workers > 1:
-            print(f"build, {options.workers} workers: {best['workers']:.2f} s, "
-                  f"{best['build'] / best['workers']:.2f} times one")  # fmt: skip
+            print(
+                f"build, {options.workers} workers: {best['workers']:.2f} s, "
+                f"{best['build'] / best['workers']:.2f} times one"
+            )
         rest = 1 - (best["decode"] + best["warp"]) / best["fly"]
-        print(f"on the fly: {frames / best['fly']:.0f} frames/s a worker; decode {best['decode'] / best['fly']:.0%}, "
-              f"warp {best['warp'] / best['fly']:.0%}, the rest {max(rest, 0):.0%}")  # fmt: skip
+        print(
+            f"on the fly: {frames / best['fly']:.0f} frames/s a worker; decode {best['decode'] / best['fly']:.0%}, "
+            f"warp {best['warp'] / best['fly']:.0%}, the rest {max(rest, 0):.0%}"
+        )
 
 
 if __name__ == "__main__":

@@ -54,9 +54,12 @@ def compare(side: int, objects: int, rounds: int) -> None:
             best[way] = min(one, took[0]), min(full, *took[6:])
     (theirs, theirs_full), (mine, mine_full) = best[False], best[True]
     apart = float((last[True] - last[False]).abs().max() / last[False].abs().max())
-    print(f"{side} px, {objects} objects: one memory {theirs:6.2f} s and {mine:6.2f} s, {theirs / mine:.2f} times; "
-          f"seven {theirs_full:6.2f} s and {mine_full:6.2f} s, {theirs_full / mine_full:.2f} times; "
-          f"logits apart by {apart:.1e} of the greatest", flush=True)  # fmt: skip
+    print(
+        f"{side} px, {objects} objects: one memory {theirs:6.2f} s and {mine:6.2f} s, {theirs / mine:.2f} times; "
+        f"seven {theirs_full:6.2f} s and {mine_full:6.2f} s, {theirs_full / mine_full:.2f} times; "
+        f"logits apart by {apart:.1e} of the greatest",
+        flush=True,
+    )
 
 
 def main() -> None:

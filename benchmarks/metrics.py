@@ -165,9 +165,7 @@ def memory(quick: bool) -> None:
                     if [tuple(pair) for pair in np.stack(mine, 1).tolist()] != other:
                         raise SystemExit("ours and the peer differ")
                 repeat = 10
-                fast, slow = alternate(
-                    2 if quick else 5, lambda run=ours, n=repeat: [run() for _ in range(n)], theirs
-                )  # fmt: skip
+                fast, slow = alternate(2 if quick else 5, lambda run=ours, n=repeat: [run() for _ in range(n)], theirs)
                 total = count * objects
                 ratios.append(slow / (fast / repeat))
                 say(

@@ -57,14 +57,20 @@ def draw(root: Path, *, videos: int, frames: int, size: tuple[int, int]) -> Path
                 else:
                     os.link(folder / f"{index % 10:05d}.{suffix}", folder / f"{index:05d}.{suffix}")
     video = {"source": "bench", "source_split": "", "source_name": "", "frames": frames, "height": height}
-    write_csv(root / "videos.csv", VIDEO_COLUMNS, [
-        {**video, "video": name, "width": width, "void_pixels": 0} for name in names
-    ])  # fmt: skip
+    write_csv(
+        root / "videos.csv",
+        VIDEO_COLUMNS,
+        [{**video, "video": name, "width": width, "void_pixels": 0} for name in names],
+    )
     pair = {"category": 1, "category_name": "person"}
-    write_csv(root / "pairs.csv", PAIR_COLUMNS, [
-        {**pair, "video": name, "complete": "yes", "visible_frames": frames, "first_visible": 0, "instances": 1}
-        for name in names
-    ])  # fmt: skip
+    write_csv(
+        root / "pairs.csv",
+        PAIR_COLUMNS,
+        [
+            {**pair, "video": name, "complete": "yes", "visible_frames": frames, "first_visible": 0, "instances": 1}
+            for name in names
+        ],
+    )
     rows_of_frames = ({"video": n, "frame": f"{i:05d}", "source_frame": i} for n in names for i in range(frames))
     write_csv(root / "frames.csv", FRAME_COLUMNS, rows_of_frames)
     episodes = [{**pair, "id": f"{name}__1__d0", "video": name, "draw": 0, "support_1": "s"} for name in names]
@@ -76,8 +82,19 @@ def draw(root: Path, *, videos: int, frames: int, size: tuple[int, int]) -> Path
 
 def evaluate(bench: Path, out: Path, model: str, workers: int = 1) -> tuple[float, int]:
     """Run icvos evaluate in a process; return its wall seconds and the peak bytes of its resident set."""
-    command = [sys.executable, str(ROOT / "cli.py"), "evaluate", "--model", model, "--benchmark", str(bench),
-               "--out", str(out), "--workers", str(workers)]  # fmt: skip
+    command = [
+        sys.executable,
+        str(ROOT / "cli.py"),
+        "evaluate",
+        "--model",
+        model,
+        "--benchmark",
+        str(bench),
+        "--out",
+        str(out),
+        "--workers",
+        str(workers),
+    ]
     begin = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)

@@ -164,8 +164,10 @@ def main() -> None:
                 seconds[name].append(spent)
                 cpu[name].append(busy)
     device = torch.cuda.get_device_name() if values.device == "cuda" else f"{platform.machine()} CPU"
-    print(f"{values.sam}, {values.backbone}, {values.size} px, batch {values.batch}, {values.precision}, {device}, "
-          f"{torch.get_num_threads()} threads, torch {torch.__version__}")  # fmt: skip
+    print(
+        f"{values.sam}, {values.backbone}, {values.size} px, batch {values.batch}, {values.precision}, {device}, "
+        f"{torch.get_num_threads()} threads, torch {torch.__version__}"
+    )
     base = median(seconds["reference"])
     record = {}
     for name, took in seconds.items():

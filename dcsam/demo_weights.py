@@ -44,14 +44,22 @@ __all__ = ["STAGES", "main", "stage_task"]
 STAGES = {"sam2-stills": 18.0, "sam2": 30.0, "memory": 10.0, "backbone": 58.0, "image": 30.0, "tubes": 8.0}
 #: What each writes.
 FILES = {
-    "sam2-stills": "demo_sam2_stills", "sam2": "demo_sam2_clips", "memory": "demo_sam2", "backbone": "demo_backbone",
-    "image": "demo_dcsam_image", "tubes": "demo_dcsam",
-}  # fmt: skip
+    "sam2-stills": "demo_sam2_stills",
+    "sam2": "demo_sam2_clips",
+    "memory": "demo_sam2",
+    "backbone": "demo_backbone",
+    "image": "demo_dcsam_image",
+    "tubes": "demo_dcsam",
+}
 #: Examples of a step on a GPU and on the CPU, and the learning rate.
 BATCHES = {
-    "sam2-stills": (64, 16, 1e-3), "sam2": (96, 4, 1e-3), "memory": (48, 4, 4e-4), "backbone": (24, 4, 1.2e-3),
-    "image": (48, 3, 1.2e-3), "tubes": (40, 4, 1e-4),
-}  # fmt: skip
+    "sam2-stills": (64, 16, 1e-3),
+    "sam2": (96, 4, 1e-3),
+    "memory": (48, 4, 4e-4),
+    "backbone": (24, 4, 1.2e-3),
+    "image": (48, 3, 1.2e-3),
+    "tubes": (40, 4, 1e-4),
+}
 #: Stages whose steps are one CUDA graph on a GPU.
 GRAPHED = ("sam2-stills", "backbone")
 #: Stages whose convolutions gain from bfloat16 on a CPU that computes in it.
@@ -83,8 +91,9 @@ def stage_task(
         return DemoSam2Task(weights={"sam2": earlier["memory"]} if earlier else None, frames=1, **drawn)
     if stage == "sam2":
         before = files["sam2-stills"]
-        return DemoSam2Task(weights={"sam2": before if before.is_file() or not earlier else earlier["memory"]},
-                            frames=4, **drawn)  # fmt: skip
+        return DemoSam2Task(
+            weights={"sam2": before if before.is_file() or not earlier else earlier["memory"]}, frames=4, **drawn
+        )
     if stage == "memory":
         return DemoSam2Task(weights={"sam2": files["sam2"]}, frames=8, train="memory", **drawn)
     if stage == "backbone":
@@ -120,9 +129,12 @@ def _steps(
     folder.mkdir(parents=True, exist_ok=True)
     trial = Trainer(
         stage_task(stage, out, 10**9, pool=pool, start=start),
-        replace(settings, max_steps=count, warmup=10), world, folder,
-        say=lambda line: None, progress=lambda *_: stamps.append(time.perf_counter()),
-    )  # fmt: skip
+        replace(settings, max_steps=count, warmup=10),
+        world,
+        folder,
+        say=lambda line: None,
+        progress=lambda *_: stamps.append(time.perf_counter()),
+    )
     trial.fit()
     half = count // 2
     pace = (stamps[-1] - stamps[half]) / (count - 1 - half)
@@ -144,10 +156,18 @@ def train_stage(
     begin = time.perf_counter()
     on_gpu, on_cpu, rate = BATCHES[stage]
     settings = Settings(
-        epochs=1, batch=on_gpu if device.startswith("cuda") else on_cpu, lr=rate if start is None else rate / 2,
-        weight_decay=0.01, warmup=80, clip=1.0, workers=workers, validate_every=1, save_every=250,
-        graphs=stage in GRAPHED, precision="bf16" if stage in HALVED and _halves_well(device) else "fp32",
-    )  # fmt: skip
+        epochs=1,
+        batch=on_gpu if device.startswith("cuda") else on_cpu,
+        lr=rate if start is None else rate / 2,
+        weight_decay=0.01,
+        warmup=80,
+        clip=1.0,
+        workers=workers,
+        validate_every=1,
+        save_every=250,
+        graphs=stage in GRAPHED,
+        precision="bf16" if stage in HALVED and _halves_well(device) else "fp32",
+    )
     pool = None
     if pool_size and stage != "memory":  # whose clips are longer than a pool's
         # On a GPU drawing would be waited for.
@@ -174,12 +194,18 @@ def train_stage(
         # Clips teach to go on with a thing, and unteach that nothing may be there: the mean keeps both.
         average_files(out / f"{FILES['image']}.safetensors", place, place)
     return {
-        "steps": summary["steps"], "batch": settings.batch, "lr": settings.lr, "precision": settings.precision,
-        "minutes": round((time.perf_counter() - begin) / 60, 2), "validation_mIoU": summary["best_mIoU"],
+        "steps": summary["steps"],
+        "batch": settings.batch,
+        "lr": settings.lr,
+        "precision": settings.precision,
+        "minutes": round((time.perf_counter() - begin) / 60, 2),
+        "validation_mIoU": summary["best_mIoU"],
         "device": torch.cuda.get_device_name() if device.startswith("cuda") else platform.processor() or "cpu",
-        "torch": torch.__version__, "pool": pool_size, "describe": {**task.describe(), "weights": None},
+        "torch": torch.__version__,
+        "pool": pool_size,
+        "describe": {**task.describe(), "weights": None},
         **({"averaged_with": "image"} if stage == "tubes" else {}),
-    }  # fmt: skip
+    }
 
 
 def main() -> None:
@@ -190,8 +216,12 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, nargs="+", help="Of each stage; by default those of 2 CPU cores.")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--workers", type=int, default=0)
-    parser.add_argument("--start", type=Path, metavar="FOLDER",
-                        help="Go on from an earlier training's weights, with half its learning rates.")  # fmt: skip
+    parser.add_argument(
+        "--start",
+        type=Path,
+        metavar="FOLDER",
+        help="Go on from an earlier training's weights, with half its learning rates.",
+    )
     parser.add_argument("--pool", type=int, help="Draw so many scenes of a kind ahead; 0 none; by default on a GPU.")
     parser.add_argument("--install", action="store_true", help="Copy what is shipped into dcsam/weights at the end.")
     values = parser.parse_args()
@@ -233,9 +263,7 @@ def _one_stage(stage: str, minutes: float, pool: int, values: argparse.Namespace
         return
     before = values.start / f"{stage}.json" if values.start is not None else None
     earlier = read_json(before) if before is not None and before.is_file() else None
-    record = train_stage(
-        stage, values.out, minutes, values.device, values.workers, pool_size=pool, start=values.start
-    )  # fmt: skip
+    record = train_stage(stage, values.out, minutes, values.device, values.workers, pool_size=pool, start=values.start)
     if earlier is not None:
         record["earlier"] = earlier
     write_json(path, {"stage": stage, "drawing": DRAWING, "generator": GENERATOR_VERSION, **record})
@@ -243,8 +271,21 @@ def _one_stage(stage: str, minutes: float, pool: int, values: argparse.Namespace
 
 def _backbone_beside(values: argparse.Namespace, minutes: float) -> subprocess.Popen[bytes]:
     """Start this command for the backbone alone, on one core."""
-    command = [sys.executable, "-m", "dcsam.demo_weights", "--out", str(values.out), "--stages", "backbone",
-               "--minutes", str(minutes), "--device", "cpu", "--workers", str(values.workers)]  # fmt: skip
+    command = [
+        sys.executable,
+        "-m",
+        "dcsam.demo_weights",
+        "--out",
+        str(values.out),
+        "--stages",
+        "backbone",
+        "--minutes",
+        str(minutes),
+        "--device",
+        "cpu",
+        "--workers",
+        str(values.workers),
+    ]
     for name in ("start", "pool"):
         if getattr(values, name) is not None:
             command += [f"--{name}", str(getattr(values, name))]

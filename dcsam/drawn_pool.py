@@ -113,9 +113,16 @@ def _draw(kind: str, side: int, seed: int, random_share: float, start: int, stop
 
 
 def draw_pool(
-    root: Path, kind: str, count: int, *, side: int, seed: int, random_share: float = 0.5, workers: int = 1,
+    root: Path,
+    kind: str,
+    count: int,
+    *,
+    side: int,
+    seed: int,
+    random_share: float = 0.5,
+    workers: int = 1,
     say: Callable[[str], None] = print,
-) -> DrawnPool:  # fmt: skip
+) -> DrawnPool:
     """Draw ``count`` scenes of a kind (``worlds``, ``clips`` or ``episodes``), or open those drawn before."""
     folder = root / f"squares-{DRAWING[:10]}-{side}-{seed}-{random_share:g}-{count}"
     pool = DrawnPool(folder, seed)

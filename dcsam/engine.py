@@ -316,9 +316,11 @@ def _joined(outputs: Sequence[Output]) -> Output:
     def prompts(several: list[Prompts]) -> Prompts:
         positive = torch.cat([p.positive for p in several])
         return Prompts(
-            positive, cat([p.negative for p in several]), cat([p.attention for p in several]),
+            positive,
+            cat([p.negative for p in several]),
+            cat([p.attention for p in several]),
             cat([p.negative_attention for p in several]),
-        )  # fmt: skip
+        )
 
     return Output(
         prompts([o.prompts for o in outputs]),

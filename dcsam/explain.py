@@ -104,9 +104,14 @@ def draw(panels: Sequence[Panel], path: Path, *, title: str, columns: int = 4) -
         if panel.heat is not None:
             low, high = panel.span or (float(panel.heat.min()), float(panel.heat.max()))
             shown = axis.imshow(
-                panel.heat, cmap="inferno", alpha=0.65, vmin=low, vmax=max(high, low + 1e-9),
-                extent=(-0.5, width - 0.5, height - 0.5, -0.5), interpolation="bilinear",
-            )  # fmt: skip
+                panel.heat,
+                cmap="inferno",
+                alpha=0.65,
+                vmin=low,
+                vmax=max(high, low + 1e-9),
+                extent=(-0.5, width - 0.5, height - 0.5, -0.5),
+                interpolation="bilinear",
+            )
             figure.colorbar(shown, ax=axis, fraction=0.035, pad=0.01).ax.tick_params(labelsize=7)
         if panel.mask is not None and panel.mask.any():
             tint = np.zeros((height, width, 4), np.float32)

@@ -109,8 +109,9 @@ class FeatureCache:
         if left > free:
             raise UsageError(
                 f"the feature cache needs {left / 2**30:.1f} GiB more, {free / 2**30:.1f} GiB are free",
-                where=self.folder, fix="give another cache=FOLDER, or train without",
-            )  # fmt: skip
+                where=self.folder,
+                fix="give another cache=FOLDER, or train without",
+            )
         return line
 
 

@@ -82,9 +82,13 @@ class DCSam(VideoModel, ImageModel):
         if fill_holes != "auto":
             check_area(fill_holes)
         self.engine = open_engine(
-            self.weights, device=device, variant=None if variant == "auto" else variant,
-            ahead=ahead or (8 if device.startswith("cuda") else 1), fold=not train_mode, trained_on=trained_on,
-        )  # fmt: skip
+            self.weights,
+            device=device,
+            variant=None if variant == "auto" else variant,
+            ahead=ahead or (8 if device.startswith("cuda") else 1),
+            fold=not train_mode,
+            trained_on=trained_on,
+        )
         # What the options came to, by kind of benchmark; the record of a run says it.
         self.variant = self.engine.model.config.variant
         self.precision = {

@@ -115,11 +115,19 @@ class DCSamTask(TrainingTask):
     ) -> None:
         self.weights = dict(weights or {})
         check_options(
-            self.name, weights=self.weights, known=("dcsam", "sam2", "sam", "backbone"), length=(length, 1),
-            frames=(frames, 1), seed=(seed, 0), queries=(queries, 1), image_size=(image_size, 1),
-            min_area=(min_area, 0), coarse_weight=(coarse_weight, 0), prior_weight=(prior_weight, 0),
+            self.name,
+            weights=self.weights,
+            known=("dcsam", "sam2", "sam", "backbone"),
+            length=(length, 1),
+            frames=(frames, 1),
+            seed=(seed, 0),
+            queries=(queries, 1),
+            image_size=(image_size, 1),
+            min_area=(min_area, 0),
+            coarse_weight=(coarse_weight, 0),
+            prior_weight=(prior_weight, 0),
             attention_weight=(attention_weight, 0),
-        )  # fmt: skip
+        )
         self.pool = pool
         if stage != "tube-finetune" and train_sam in ("memory", "decoder+memory", "lora"):
             raise UsageError(
@@ -134,9 +142,14 @@ class DCSamTask(TrainingTask):
         self.train_backbone, self.coarse_weight, self.prior_weight = train_backbone, coarse_weight, prior_weight
         self.length, self.frames, self.seed, self.sam_file = length, frames, seed, sam_file
         self.sizes: dict[str, Any] = {
-            "backbone": backbone, "image_size": image_size, "queries": queries, "dropout": dropout,
-            "negative": negative, "cyclic": cyclic, "place_codes": place_codes,
-        }  # fmt: skip
+            "backbone": backbone,
+            "image_size": image_size,
+            "queries": queries,
+            "dropout": dropout,
+            "negative": negative,
+            "cyclic": cyclic,
+            "place_codes": place_codes,
+        }
         self.variant, self.attention_weight = variant, attention_weight
         self.side = image_size
         self.raw: dict[str, Any] = {"split": split, "sbd": sbd, "min_area": min_area}
@@ -192,9 +205,12 @@ class DCSamTask(TrainingTask):
             high = (sam.embed_dim // 8, sam.embed_dim // 4)
         make = DCSAMConfig.reference if self.variant == "reference" else DCSAMConfig.corrected
         config = make(
-            sam=2 if isinstance(sam, Sam2) else 1, width=sam.embed_dim, sam_channels=sam.embed_dim,
-            sam_high_res=high, **sizes,
-        )  # fmt: skip
+            sam=2 if isinstance(sam, Sam2) else 1,
+            width=sam.embed_dim,
+            sam_channels=sam.embed_dim,
+            sam_high_res=high,
+            **sizes,
+        )
         generator = DCSAM(config)
         if "backbone" in self.weights:
             fill_backbone(generator, self.weights["backbone"])
@@ -220,10 +236,18 @@ class DCSamTask(TrainingTask):
             return DrawnClips(self.pool, self.side, self.length, self.frames)
         if part not in self._opened:
             self._opened[part] = open_examples(
-                self.data, part, root=self.root, fold=self.fold, size=self.side, length=self.length, seed=self.seed,
-                frames=1 if self.stage == "image" else self.frames, tubes=self.stage != "image",
-                pairs=self.stage == "tube-pretrain", **self.raw,
-            )  # fmt: skip
+                self.data,
+                part,
+                root=self.root,
+                fold=self.fold,
+                size=self.side,
+                length=self.length,
+                seed=self.seed,
+                frames=1 if self.stage == "image" else self.frames,
+                tubes=self.stage != "image",
+                pairs=self.stage == "tube-pretrain",
+                **self.raw,
+            )
         return self._opened[part]
 
     def notes(self, model: nn.Module) -> list[str]:
@@ -302,8 +326,11 @@ class DCSamTask(TrainingTask):
         shown, asked, rest = self._encoded(model, batch)
         stages = model.prompts(shown, batch["support_mask"], asked, shots=1, align=not video)
         align = not video
-        coarse = F.interpolate(model.decode(asked[1], stages[0]).float(), side, mode="bilinear", align_corners=align) \
-            if self.coarse_weight else torch.zeros(count, 1, *side)  # fmt: skip
+        coarse = (
+            F.interpolate(model.decode(asked[1], stages[0]).float(), side, mode="bilinear", align_corners=align)
+            if self.coarse_weight
+            else torch.zeros(count, 1, *side)
+        )
         extra: dict[str, Tensor] = {}
         if self.prior_weight:
             extra["prior_loss"] = model.prior_loss(shown[0], batch["support_mask"], asked[0], batch["masks"][:, 0])
@@ -370,18 +397,26 @@ class DCSamTask(TrainingTask):
         examples = self._examples("train")
         source = examples.describe() if isinstance(examples, (ImagePairs, TubePairs, TubeClips)) else None
         return {
-            "stage": self.stage, "data": self.data, "fold": self.fold, "train_sam": self.train_sam,
-            "train_backbone": self.train_backbone, "variant": self.variant, "sizes": self.sizes,
-            "coarse_weight": self.coarse_weight, "prior_weight": self.prior_weight,
-            "attention_weight": self.attention_weight, "length": self.length,
-            "frames": self.frames, "seed": self.seed,
+            "stage": self.stage,
+            "data": self.data,
+            "fold": self.fold,
+            "train_sam": self.train_sam,
+            "train_backbone": self.train_backbone,
+            "variant": self.variant,
+            "sizes": self.sizes,
+            "coarse_weight": self.coarse_weight,
+            "prior_weight": self.prior_weight,
+            "attention_weight": self.attention_weight,
+            "length": self.length,
+            "frames": self.frames,
+            "seed": self.seed,
             "weights": self._weight_hashes(),
             # A ResNet's dilation, which is a checkpoint's own where training goes on from one.
             **({"backbone_options": self._backbone_options} if self._backbone_options else {}),
             # What a reference run of 0.1.0 did not do, so that it is not continued as if it had.
             **({"deviations": ["Q19", "Q20"]} if self.variant == "reference" and self.stage == "tube-finetune" else {}),
             **({} if source is None else {"examples": source, "cached": self.cache_root is not None}),
-        }  # fmt: skip
+        }
 
     def export(self, model: nn.Module, path: Path) -> None:
         assert isinstance(model, TrainableDCSAM)

@@ -79,9 +79,14 @@ class BackboneTask(TrainingTask):
     ) -> None:
         self.weights = dict(weights or {})
         check_options(
-            self.name, weights=self.weights, known=("backbone",), length=(length, 1), image_size=(image_size, 32),
-            random_share=(random_share, 0), seed=(seed, 0),
-        )  # fmt: skip
+            self.name,
+            weights=self.weights,
+            known=("backbone",),
+            length=(length, 1),
+            image_size=(image_size, 32),
+            random_share=(random_share, 0),
+            seed=(seed, 0),
+        )
         self.pool = pool
         self.backbone, self.side, self.length = backbone, image_size, length
         self.random_share, self.seed = random_share, seed
@@ -121,8 +126,10 @@ class BackboneTask(TrainingTask):
         near_top = model.backbone.top(support, inside)
         logits = prior_logits(
             lambda maps, mask: near_top if mask is inside else model.backbone.top(maps, mask),
-            support, inside, features.top[pairs[:, 1]],
-        )  # fmt: skip
+            support,
+            inside,
+            features.top[pairs[:, 1]],
+        )
         prior = balanced_bce(logits, target) + dice(logits, target)
         contrast = self._contrast(features.top, near_top, inside, labels, families, pairs)
         ground = F.interpolate((labels > 0)[:, None].float(), grid, mode="area")
@@ -166,8 +173,13 @@ class BackboneTask(TrainingTask):
         return {"mIoU": found}
 
     def describe(self) -> dict[str, Any]:
-        return {"backbone": self.backbone, "image_size": self.side, "length": self.length,
-                "random_share": self.random_share, "seed": self.seed}  # fmt: skip
+        return {
+            "backbone": self.backbone,
+            "image_size": self.side,
+            "length": self.length,
+            "random_share": self.random_share,
+            "seed": self.seed,
+        }
 
     def export(self, model: nn.Module, path: Path) -> None:
         assert isinstance(model, _Learner)
@@ -176,9 +188,15 @@ class BackboneTask(TrainingTask):
 
 
 def _contrastive(
-    anchors: Tensor, images: Tensor, kinds: Tensor, real: Tensor,
-    others: Tensor, their_images: Tensor, their_kinds: Tensor, they_are_real: Tensor,
-) -> Tensor:  # fmt: skip
+    anchors: Tensor,
+    images: Tensor,
+    kinds: Tensor,
+    real: Tensor,
+    others: Tensor,
+    their_images: Tensor,
+    their_kinds: Tensor,
+    they_are_real: Tensor,
+) -> Tensor:
     """Return the supervised contrastive loss of unit vectors against those of other images; what is not real rests."""
     other = (their_images[None] != images[:, None]) & they_are_real[None]
     scores = (anchors @ others.T / TEMPERATURE).masked_fill(~other, -1e4)

@@ -31,10 +31,22 @@ __all__ = ["DEMO_SAM2", "ClipExamples", "DemoSam2Task"]
 
 #: The demo's SAM 2: 192 px, a grid of 12, some 2 million parameters.
 DEMO_SAM2 = Sam2Config(
-    "demo", image_size=192, width=32, heads=1, stages=(1, 2, 4, 1), global_blocks=(4, 6), window_spec=(8, 4, 12, 6),
-    background=6, embed_dim=96, memory_dim=32, memory_layers=2, memory_mlp=256, decoder_heads=4, decoder_mlp=256,
+    "demo",
+    image_size=192,
+    width=32,
+    heads=1,
+    stages=(1, 2, 4, 1),
+    global_blocks=(4, 6),
+    window_spec=(8, 4, 12, 6),
+    background=6,
+    embed_dim=96,
+    memory_dim=32,
+    memory_layers=2,
+    memory_mlp=256,
+    decoder_heads=4,
+    decoder_mlp=256,
     dropout=0.0,
-)  # fmt: skip
+)
 
 
 #: What carries a thing from frame to frame.
@@ -75,12 +87,16 @@ class ClipExamples:
         asked = [seen[int(generator.integers(len(seen)))] if seen else (0, 1) for _ in range(self.prompts)]
         sparse = [_sparse(labels[t] == i, generator) for t, i in asked]
         return {
-            "frames": frames, "things": labels > 0, "masks": labels == label, "prompt": int(generator.integers(3)),
+            "frames": frames,
+            "things": labels > 0,
+            "masks": labels == label,
+            "prompt": int(generator.integers(3)),
             "start": _sparse(labels[0] == label, generator),
             "asked": np.array([t for t, _ in asked], np.int64),
             "asked_masks": np.stack([labels[t] == i for t, i in asked]),
-            "sparse": np.stack(sparse), "bare": bool(generator.integers(2)),
-        }  # fmt: skip
+            "sparse": np.stack(sparse),
+            "bare": bool(generator.integers(2)),
+        }
 
 
 def _sparse(mask: np.ndarray, generator: np.random.Generator) -> np.ndarray:
@@ -158,9 +174,14 @@ class DemoSam2Task(TrainingTask):
     ) -> None:
         self.weights = dict(weights or {})
         check_options(
-            self.name, weights=self.weights, known=("sam2",), frames=(frames, 1), length=(length, 1),
-            random_share=(random_share, 0), seed=(seed, 0),
-        )  # fmt: skip
+            self.name,
+            weights=self.weights,
+            known=("sam2",),
+            frames=(frames, 1),
+            length=(length, 1),
+            random_share=(random_share, 0),
+            seed=(seed, 0),
+        )
         self.pool, self.train = pool, train
         self.frames, self.length, self.random_share, self.seed = frames, length, random_share, seed
 
@@ -201,9 +222,13 @@ class DemoSam2Task(TrainingTask):
         tokens, dense = model.embed((sparse[..., :2], sparse[..., 2].int()), None, None)
         chosen = features[place]
         logits, quality, _, _ = model.model.sam_mask_decoder.predict_masks(
-            image_embeddings=chosen.embedding, image_pe=model.dense_pe(), sparse_prompt_embeddings=tokens,
-            dense_prompt_embeddings=dense, repeat_image=False, high_res_features=list(chosen.high_res),
-        )  # fmt: skip
+            image_embeddings=chosen.embedding,
+            image_pe=model.dense_pe(),
+            sparse_prompt_embeddings=tokens,
+            dense_prompt_embeddings=dense,
+            repeat_image=False,
+            high_res_features=list(chosen.high_res),
+        )
         return logits, quality, batch["asked_masks"].flatten(0, 1)
 
     def _image_loss(self, model: Sam2, features: ImageFeatures, batch: Mapping[str, Any]) -> Tensor:
@@ -274,9 +299,14 @@ class DemoSam2Task(TrainingTask):
         return {"prompted_IoU": asked, "mIoU": asked if self.frames == 1 else rest}
 
     def describe(self) -> dict[str, Any]:
-        return {"frames": self.frames, "train": self.train,
-                "length": self.length, "random_share": self.random_share, "seed": self.seed,
-                "config": json.loads(json.dumps(DEMO_SAM2.to_dict()))}  # fmt: skip
+        return {
+            "frames": self.frames,
+            "train": self.train,
+            "length": self.length,
+            "random_share": self.random_share,
+            "seed": self.seed,
+            "config": json.loads(json.dumps(DEMO_SAM2.to_dict())),
+        }
 
     def export(self, model: nn.Module, path: Path) -> None:
         assert isinstance(model, _Learner)

@@ -39,8 +39,11 @@ def sam_parameters(sam2: nn.Module, choice: TrainSam) -> dict[str, nn.Parameter]
     wanted = []
     if choice in ("decoder", "decoder+memory"):
         prefix = "sam_mask_decoder."
-        wanted += [n for n, _ in sam2.named_parameters() if n.startswith(prefix)
-                   and not n.removeprefix(prefix).startswith(_FROZEN_HEADS)]  # fmt: skip
+        wanted += [
+            n
+            for n, _ in sam2.named_parameters()
+            if n.startswith(prefix) and not n.removeprefix(prefix).startswith(_FROZEN_HEADS)
+        ]
     if choice in ("memory", "decoder+memory"):
         wanted += [n for n, _ in sam2.named_parameters() if n.startswith(_MEMORY)]
     if choice == "lora":
@@ -67,8 +70,9 @@ def merged_state(sam2: nn.Module) -> dict[str, Tensor]:
         return state
     deltas = {
         f"{name}.weight": module.get_delta_weight("default")
-        for name, module in sam2.named_modules() if hasattr(module, "get_delta_weight")
-    }  # fmt: skip
+        for name, module in sam2.named_modules()
+        if hasattr(module, "get_delta_weight")
+    }
     out = {}
     for name, value in state.items():
         if ".lora_" in name:

@@ -36,8 +36,14 @@ __all__ = [
 SCHEMA = "icvos-benchmark/1"
 VIDEO_COLUMNS = ("video", "source", "source_split", "source_name", "frames", "height", "width", "fps", "void_pixels")
 PAIR_COLUMNS = (
-    "video", "category", "category_name", "complete", "visible_frames", "first_visible", "instances",
-)  # fmt: skip
+    "video",
+    "category",
+    "category_name",
+    "complete",
+    "visible_frames",
+    "first_visible",
+    "instances",
+)
 FRAME_COLUMNS = ("video", "frame", "source_frame")
 EPISODE_COLUMNS = ("id", "video", "category", "category_name", "draw")  # and support_1 … support_K
 QUERY_EPISODE_COLUMNS = ("id", "protocol", "query", "category", "category_name", "fold", "draw")  # and support_1 …
@@ -160,10 +166,16 @@ class Benchmark:
         for row in rows:
             name = _id(row["video"], path)
             out[name] = VideoRecord(
-                name, row["source"], row["source_split"], row["source_name"],
-                _int(row, "frames", path), _int(row, "height", path), _int(row, "width", path),
-                _float(row, "fps", path), _int(row, "void_pixels", path),
-            )  # fmt: skip
+                name,
+                row["source"],
+                row["source_split"],
+                row["source_name"],
+                _int(row, "frames", path),
+                _int(row, "height", path),
+                _int(row, "width", path),
+                _float(row, "fps", path),
+                _int(row, "void_pixels", path),
+            )
         return out
 
     @cached_property
@@ -176,9 +188,13 @@ class Benchmark:
             if key[0] not in self.videos:
                 raise BenchmarkError(f"pair of an unknown video '{key[0]}'", where=path)
             out[key] = Pair(
-                *key, row["category_name"], row["complete"], _int(row, "visible_frames", path),
-                _int(row, "first_visible", path), _int(row, "instances", path),
-            )  # fmt: skip
+                *key,
+                row["category_name"],
+                row["complete"],
+                _int(row, "visible_frames", path),
+                _int(row, "first_visible", path),
+                _int(row, "instances", path),
+            )
         return out
 
     @cached_property
@@ -194,10 +210,15 @@ class Benchmark:
             supports = tuple(_id(row[name], path) for name in shots if row[name])
             place = _id(row["query" if image else "video"], path)
             episode = Episode(
-                _id(row["id"], path), place, _int(row, "category", path), row["category_name"],
-                _int(row, "draw", path), supports, _int(row, "fold", path) if image else None,
+                _id(row["id"], path),
+                place,
+                _int(row, "category", path),
+                row["category_name"],
+                _int(row, "draw", path),
+                supports,
+                _int(row, "fold", path) if image else None,
                 row["protocol"] if image else None,
-            )  # fmt: skip
+            )
             if not supports:
                 raise BenchmarkError(f"episode {episode.id} has no support", where=path)
             if not image and (place, episode.category) not in self.pairs:

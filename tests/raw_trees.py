@@ -148,13 +148,15 @@ def ytvis(root: Path, *, ovis: bool = False) -> Path:
             {"id": 7, "width": W, "height": H, "length": 3, "file_names": [f"{video}/{name}" for name in names]}
         ],
         "categories": [
-            {"id": 1, "name": "cat"}, {"id": 2, "name": "Bird" if ovis else "dog"}, {"id": 3, "name": "mouse"}
+            {"id": 1, "name": "cat"},
+            {"id": 2, "name": "Bird" if ovis else "dog"},
+            {"id": 3, "name": "mouse"},
         ],
         "annotations": [
             {"id": 100 + i, "video_id": 7, "category_id": c, "segmentations": s, "iscrowd": crowd, "areas": []}
             for i, (c, s, crowd) in enumerate(tracks)
         ],
-    }  # fmt: skip
+    }
     (root / ("annotations_train.json" if ovis else "train.json")).write_text(json.dumps(data))
     return root
 
@@ -171,10 +173,14 @@ def coco(root: Path, *, year: int = 2014, each: int = 3) -> Path:
             picture(root / split / file, (80, 96), seed=100 + number, mode="L" if copy == 1 else "RGB")
             images.append({"id": number, "file_name": file, "height": 80, "width": 96, "license": 1})
             entry: dict[str, Any] = {
-                "id": 10 * number, "image_id": number, "category_id": COCO80.source_ids[COCO80.number(name) - 1],
-                "segmentation": [[10, 10, 70, 10, 70, 60, 10, 60]], "area": 3000.0, "bbox": [10, 10, 60, 50],
+                "id": 10 * number,
+                "image_id": number,
+                "category_id": COCO80.source_ids[COCO80.number(name) - 1],
+                "segmentation": [[10, 10, 70, 10, 70, 60, 10, 60]],
+                "area": 3000.0,
+                "bbox": [10, 10, 60, 50],
                 "iscrowd": 0,
-            }  # fmt: skip
+            }
             annotations.append(entry)
             if copy == 2:
                 crowd = np.zeros((80, 96), np.uint8)

@@ -24,8 +24,10 @@ def write_lists(
     """Lists in DC-SAM's form, with paths of another machine."""
     place = root / "fss_list" / "val"
     place.mkdir(parents=True, exist_ok=True)
-    paths = {name: (f"{PLACE}/JPEGImages/{name}.jpg", f"{PLACE}/SegmentationClassAug/{name}.png") for name in
-             {*order, *(n for names in by_category.values() for n in names)}}  # fmt: skip
+    paths = {
+        name: (f"{PLACE}/JPEGImages/{name}.jpg", f"{PLACE}/SegmentationClassAug/{name}.png")
+        for name in {*order, *(n for names in by_category.values() for n in names)}
+    }
     (place / f"data_list_{fold}.txt").write_text("".join(f"{' '.join(paths[name])}\n" for name in order))
     (place / f"sub_class_file_list_{fold}.txt").write_text(
         str({c: [paths[n] for n in v] for c, v in by_category.items()})

@@ -58,15 +58,26 @@ def test_dinov2_vitl14_has_the_official_keys() -> None:
     keys = {key: tuple(value.shape) for key, value in on_meta("dinov2_vitl14").state_dict().items()}
     block = {
         **{f"{norm}.{kind}": (1024,) for norm in ("norm1", "norm2") for kind in ("weight", "bias")},
-        "attn.qkv.weight": (3072, 1024), "attn.qkv.bias": (3072,), "attn.proj.weight": (1024, 1024),
-        "attn.proj.bias": (1024,), "ls1.gamma": (1024,), "ls2.gamma": (1024,), "mlp.fc1.weight": (4096, 1024),
-        "mlp.fc1.bias": (4096,), "mlp.fc2.weight": (1024, 4096), "mlp.fc2.bias": (1024,),
-    }  # fmt: skip
+        "attn.qkv.weight": (3072, 1024),
+        "attn.qkv.bias": (3072,),
+        "attn.proj.weight": (1024, 1024),
+        "attn.proj.bias": (1024,),
+        "ls1.gamma": (1024,),
+        "ls2.gamma": (1024,),
+        "mlp.fc1.weight": (4096, 1024),
+        "mlp.fc1.bias": (4096,),
+        "mlp.fc2.weight": (1024, 4096),
+        "mlp.fc2.bias": (1024,),
+    }
     expected = {
-        "cls_token": (1, 1, 1024), "pos_embed": (1, 1370, 1024), "patch_embed.proj.weight": (1024, 3, 14, 14),
-        "patch_embed.proj.bias": (1024,), "norm.weight": (1024,), "norm.bias": (1024,),
+        "cls_token": (1, 1, 1024),
+        "pos_embed": (1, 1370, 1024),
+        "patch_embed.proj.weight": (1024, 3, 14, 14),
+        "patch_embed.proj.bias": (1024,),
+        "norm.weight": (1024,),
+        "norm.bias": (1024,),
         **{f"blocks.{number}.{name}": shape for number in range(24) for name, shape in block.items()},
-    }  # fmt: skip
+    }
     assert keys == expected
 
 

@@ -128,19 +128,24 @@ CASES = {
         "episodes.csv",
     ),
     "an episode of an unknown video": (
-        replace("episodes.csv", "d0,tiny__v0,", "d0,tiny__v7,"), "is of no pair", "episodes.csv",
+        replace("episodes.csv", "d0,tiny__v0,", "d0,tiny__v7,"),
+        "is of no pair",
+        "episodes.csv",
     ),
     "an episode twice": (replace("episodes.csv", "v0__1__d1", "v0__1__d0"), "stands twice", "episodes.csv"),
     "an id that leaves the folder": (replace("episodes.csv", "tiny__v0__1__d0", "../x"), "no valid id", "episodes.csv"),
     "a number that is none": (replace("videos.csv", ",6,", ",six,"), "frames is 'six'", "videos.csv"),
     "a missing column": (drop_column("pairs.csv", "complete"), "no column complete", "pairs.csv"),
     "no episodes.csv": (remove("episodes.csv"), "CSV file not found", "episodes.csv"),
-    "no episode": (lambda root: write("episodes.csv", (root / "episodes.csv").read_text().splitlines()[0])(root),
-                   "no episodes of protocol 'native'", ""),
+    "no episode": (
+        lambda root: write("episodes.csv", (root / "episodes.csv").read_text().splitlines()[0])(root),
+        "no episodes of protocol 'native'",
+        "",
+    ),
     "benchmark.json cut off": (cut("benchmark.json", 0.5), "JSON is broken", "benchmark.json"),
     "another schema": (replace("benchmark.json", "icvos-benchmark/1", "icvos-benchmark/9"), "schema is", "expected"),
     "an unknown vocabulary": (replace("benchmark.json", "coco80", "coco81"), "coco81", ""),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -105,7 +105,7 @@ def test_a_flipped_byte_a_deleted_file_an_added_file(bench: Path, path: str) -> 
         (edit("benchmark.json", '"episodes": 15', '"episodes": 16'), "says 16 episodes"),
         (edit("pairs.csv", "davis17__dogs,17", "davis17__digs,17"), "unknown video 'davis17__digs'"),
     ],
-)  # fmt: skip
+)
 def test_damage_that_hashes_do_not_show(bench: Path, change: Callable[[Path], Any], said: str) -> None:
     change(bench)
     write_manifest(bench)
@@ -141,9 +141,15 @@ def test_the_command(bench: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "path,bytes\n", "path,bytes,sha256\n../x,1," + "0" * 64, "path,bytes,sha256\na,x," + "0" * 64,
-             "path,bytes,sha256\nb,1," + "0" * 64 + "\na,1," + "0" * 64]
-)  # fmt: skip
+    "text",
+    [
+        "",
+        "path,bytes\n",
+        "path,bytes,sha256\n../x,1," + "0" * 64,
+        "path,bytes,sha256\na,x," + "0" * 64,
+        "path,bytes,sha256\nb,1," + "0" * 64 + "\na,1," + "0" * 64,
+    ],
+)
 def test_manifests_that_are_broken(tmp_path: Path, text: str) -> None:
     (tmp_path / "manifest.csv").write_text(text)
     if text:
@@ -169,8 +175,16 @@ def test_writer_for_images(tmp_path: Path) -> None:
     """The writer that the few-shot builders use: a benchmark of queries is checked too."""
     source = raw.picture(tmp_path / "a.jpg")
     header = {"schema": "icvos-benchmark/1", "name": "few", "version": "1", "vocabulary": "voc20"}
-    row = {"id": "a__1__f0__d0", "protocol": "fss-native", "query": "a", "category": 1, "category_name": "aeroplane",
-           "fold": 0, "draw": 0, "support_1": "s"}  # fmt: skip
+    row = {
+        "id": "a__1__f0__d0",
+        "protocol": "fss-native",
+        "query": "a",
+        "category": 1,
+        "category_name": "aeroplane",
+        "fold": 0,
+        "draw": 0,
+        "support_1": "s",
+    }
     with BenchmarkWriter(tmp_path / "F") as writer:
         for place, name in (("queries", "a"), ("supports", "s")):
             writer.place(f"{place}/images/{name}.jpg", source)

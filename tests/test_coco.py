@@ -29,12 +29,15 @@ def test_polygons_crowd_and_overlap(tmp_path: Path) -> None:
     flat = crowd.ravel(order="F")
     edges = np.flatnonzero(np.diff(flat)) + 1
     counts = np.diff(np.concatenate([[0], edges, [flat.size]])).tolist()
-    root = trees.coco(tmp_path, [
-        trees.annotation(1, "dog", trees.rectangle(0, 0, 20, 12)),
-        trees.annotation(1, "dog", trees.rectangle(15, 5, 10, 10)),
-        trees.annotation(1, "dog", {"size": list(trees.SIZE), "counts": counts}, crowd=1),
-        trees.annotation(1, "cat", trees.rectangle(40, 30, 5, 5)),
-    ])  # fmt: skip
+    root = trees.coco(
+        tmp_path,
+        [
+            trees.annotation(1, "dog", trees.rectangle(0, 0, 20, 12)),
+            trees.annotation(1, "dog", trees.rectangle(15, 5, 10, 10)),
+            trees.annotation(1, "dog", {"size": list(trees.SIZE), "counts": counts}, crowd=1),
+            trees.annotation(1, "cat", trees.rectangle(40, 30, 5, 5)),
+        ],
+    )
     reader = Coco(root, "val2014")
     expected = FULL.copy()
     expected[crowd == 1] = 255
@@ -133,12 +136,15 @@ def test_broken_segmentations(tmp_path: Path, shape: Any, words: str) -> None:
         ("[]", "no COCO instances"),
         ('{"images": [], "annotations": []}', "no COCO instances"),
         ('{"images": [{"id": 1}], "annotations": [], "categories": []}', "not COCO's"),
-        ('{"images": [{"id": 1, "file_name": "a.jpg", "height": -4, "width": 4}], "annotations": [], '
-         '"categories": []}', "not COCO's"),
+        (
+            '{"images": [{"id": 1, "file_name": "a.jpg", "height": -4, "width": 4}], "annotations": [], '
+            '"categories": []}',
+            "not COCO's",
+        ),
         ('{"images": [], "annotations": [{"image_id": 5, "category_id": 1}], "categories": []}', "no image here"),
         ('{"images": [], "annotations": [], "categories": []}', "lists no image"),
     ],
-)  # fmt: skip
+)
 def test_broken_json(tmp_path: Path, content: str, words: str) -> None:
     trees.write_json(tmp_path, "val2014", content)
     with pytest.raises(SourceError, match=words):

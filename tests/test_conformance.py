@@ -154,12 +154,25 @@ class ImageRemembers(ImageModel):
 
 
 WRONG = [
-    (TooFew, "masks"), (TooMany, "masks"), (WrongSize, "sizes"), (FloatMask, "masks"), (NanScore, "masks"),
-    (ReturnsList, "lazy"), (NeedsTwoFrames, "one-frame"), (NeedsForeground, "empty-support"),
-    (WritesSupport, "untouched"), (FreshRandom, "deterministic"), (Remembers, "deterministic"),
-    (ManyDiffers, "segment-many"), (LeaksGrad, "leaks"), (LooksAhead, "access"), (ReadsAllFirst, "streams"),
-    (KeepsFrames, "memory"), (KeepsTensors, "memory"), (ImageRemembers, "fit-once"),
-]  # fmt: skip
+    (TooFew, "masks"),
+    (TooMany, "masks"),
+    (WrongSize, "sizes"),
+    (FloatMask, "masks"),
+    (NanScore, "masks"),
+    (ReturnsList, "lazy"),
+    (NeedsTwoFrames, "one-frame"),
+    (NeedsForeground, "empty-support"),
+    (WritesSupport, "untouched"),
+    (FreshRandom, "deterministic"),
+    (Remembers, "deterministic"),
+    (ManyDiffers, "segment-many"),
+    (LeaksGrad, "leaks"),
+    (LooksAhead, "access"),
+    (ReadsAllFirst, "streams"),
+    (KeepsFrames, "memory"),
+    (KeepsTensors, "memory"),
+    (ImageRemembers, "fit-once"),
+]
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")

@@ -48,11 +48,18 @@ def test_coco_and_voc() -> None:
 @pytest.mark.parametrize(
     ("vocab", "name", "number"),
     [
-        (COCO80, "motorbike", 4), (COCO80, "TV_monitor", 63), (COCO80, "aeroplane", 5), (COCO80, "sofa", 58),
-        (VOC20, "motorcycle", 14), (VOC20, "tv", 20), (VOC20, "potted plant", 16), (VOC20, "couch", 18),
-        (COCO80, "17", 17), (VOC20, "dining-table", 11),
+        (COCO80, "motorbike", 4),
+        (COCO80, "TV_monitor", 63),
+        (COCO80, "aeroplane", 5),
+        (COCO80, "sofa", 58),
+        (VOC20, "motorcycle", 14),
+        (VOC20, "tv", 20),
+        (VOC20, "potted plant", 16),
+        (VOC20, "couch", 18),
+        (COCO80, "17", 17),
+        (VOC20, "dining-table", 11),
     ],
-)  # fmt: skip
+)
 def test_synonyms(vocab: Vocabulary, name: str, number: int) -> None:
     assert vocab.number(name) == number
 

@@ -319,10 +319,14 @@ def test_a_lift_says_the_precision_of_its_image_model(weights: dict[str, Path], 
 def test_holes_are_filled_by_default_in_reference_alone(weights: dict[str, Path], folder: Path) -> None:
     reference = {"dcsam": tiny_dcsam_file(folder, reference=True)}
     cases: list[tuple[dict[str, Path], dict[str, Any], int]] = [
-        (reference, {}, 8), (reference, {"fill_holes": 0}, 0), (reference, {"variant": "corrected"}, 0),
-        (reference, {"fill_holes": 3}, 3), (weights, {}, 0), (weights, {"fill_holes": 5}, 5),
+        (reference, {}, 8),
+        (reference, {"fill_holes": 0}, 0),
+        (reference, {"variant": "corrected"}, 0),
+        (reference, {"fill_holes": 3}, 3),
+        (weights, {}, 0),
+        (weights, {"fill_holes": 5}, 5),
         (weights, {"variant": "reference"}, 8),
-    ]  # fmt: skip
+    ]
     for files, options, area in cases:
         model = DCSam(weights=files, **options)
         assert model.engine.fill_holes == area

@@ -116,11 +116,16 @@ def wanted(model: TrainableDCSAM, choice: str) -> set[str]:
 @pytest.mark.parametrize(
     ("stage", "choice"),
     [
-        ("image", "none"), ("tube-pretrain", "none"), ("tube-pretrain", "decoder"), ("tube-finetune", "none"),
-        ("tube-finetune", "decoder"), ("tube-finetune", "memory"), ("tube-finetune", "decoder+memory"),
+        ("image", "none"),
+        ("tube-pretrain", "none"),
+        ("tube-pretrain", "decoder"),
+        ("tube-finetune", "none"),
+        ("tube-finetune", "decoder"),
+        ("tube-finetune", "memory"),
+        ("tube-finetune", "decoder+memory"),
         ("tube-finetune", "lora"),
     ],
-)  # fmt: skip
+)
 def test_gradients_reach_what_is_meant_to_train_and_no_other(
     root: Path, stage: str, choice: Any, backbone: str
 ) -> None:
@@ -250,9 +255,11 @@ def test_adapters_are_merged_into_the_weights(weights: dict[str, Path], root: Pa
     tokens = torch.randn(1, 3, 64)
     # rtol: the adapters' sums run in another order.
     torch.testing.assert_close(
-        model.sam.decode(ours, embeddings=tokens).logits, plain.decode(theirs, embeddings=tokens).logits,
-        atol=1e-4, rtol=1e-4,
-    )  # fmt: skip
+        model.sam.decode(ours, embeddings=tokens).logits,
+        plain.decode(theirs, embeddings=tokens).logits,
+        atol=1e-4,
+        rtol=1e-4,
+    )
     own.export(model, tmp_path / "lora.safetensors")
     again = open_engine({"dcsam": tmp_path / "lora.safetensors"})
     merged = again.segmenter.state_dict()["model.sam_mask_decoder.conv_s0.weight"]
@@ -327,9 +334,10 @@ def test_images_become_squares_as_in_the_reference() -> None:
 
 def test_wrong_data_say_so(root: Path, tmp_path: Path) -> None:
     for data, tubes, pattern in (
-        ("coco-20i", True, "does not go with this stage"), ("mask-tubes", False, "does not go with this stage"),
+        ("coco-20i", True, "does not go with this stage"),
+        ("mask-tubes", False, "does not go with this stage"),
         ("kitti", False, "no training data 'kitti'"),
-    ):  # fmt: skip
+    ):
         with pytest.raises(UsageError, match=pattern):
             open_examples(data, "train", root=root, **{**COMMON, "tubes": tubes})
     with pytest.raises(UsageError, match="give --set root=FOLDER"):
@@ -473,8 +481,24 @@ def test_from_an_official_checkpoint_through_the_stages_to_evaluation(
     wide = build_sam2(replace(TINY_SAM2, name="wide", embed_dim=256, memory_dim=64, decoder_heads=8))
     save_sam2(tmp_path / "sam2.safetensors", wide)
     bench = write_video_benchmark(tmp_path / "bench", videos=1, frames=2, draws=1)
-    common = ("--device", "cpu", "--validate-every", 0, "--max-steps", 1, "--batch", 1, "--threads", 1,
-              "--set", "data=mask-tubes", "--set", f"root={root}", "--set", "min_area=50")  # fmt: skip
+    common = (
+        "--device",
+        "cpu",
+        "--validate-every",
+        0,
+        "--max-steps",
+        1,
+        "--batch",
+        1,
+        "--threads",
+        1,
+        "--set",
+        "data=mask-tubes",
+        "--set",
+        f"root={root}",
+        "--set",
+        "min_area=50",
+    )
     pretrained, tuned = tmp_path / "pretrain", tmp_path / "finetune"
     given = ("--weights", f"dcsam={tmp_path}/official.pt", "--weights", f"sam2={tmp_path}/sam2.safetensors")
     out = run(capsys, "train", "dcsam", "--set", "stage=tube-pretrain", *given, "--out", pretrained, *common)
@@ -487,8 +511,22 @@ def test_from_an_official_checkpoint_through_the_stages_to_evaluation(
     assert not torch.equal(
         first.state["merge_1.0.weight"], generated("merge_1.0.weight", shapes["merge_1.0.weight"].shape)
     )
-    run(capsys, "train", "dcsam", "--set", "stage=tube-finetune", "--set", "train_sam=decoder", "--set", "frames=2",
-        "--weights", f"dcsam={pretrained}/last.safetensors", "--out", tuned, *common)  # fmt: skip
+    run(
+        capsys,
+        "train",
+        "dcsam",
+        "--set",
+        "stage=tube-finetune",
+        "--set",
+        "train_sam=decoder",
+        "--set",
+        "frames=2",
+        "--weights",
+        f"dcsam={pretrained}/last.safetensors",
+        "--out",
+        tuned,
+        *common,
+    )
     for number, folder in enumerate((pretrained, tuned)):
         chosen = ("--model", "dcsam", "--weights", f"dcsam={folder}/last.safetensors", "--benchmark", bench)
         run(capsys, "evaluate", *chosen, "--limit-episodes", 1, "--device", "cpu", "--out", tmp_path / f"run{number}")
@@ -566,8 +604,12 @@ def test_eight_tubes_are_learnt_by_heart(tmp_path: Path) -> None:
     import json
 
     path = tmp_path / "start.safetensors"
-    save_checkpoint(path, tiny_dcsam(image_size=side, dropout=0.0), sam2=sam2.model.state_dict(),
-                    metadata={"sam2_config": json.dumps(sam2.config.to_dict())})  # fmt: skip
+    save_checkpoint(
+        path,
+        tiny_dcsam(image_size=side, dropout=0.0),
+        sam2=sam2.model.state_dict(),
+        metadata={"sam2_config": json.dumps(sam2.config.to_dict())},
+    )
 
     class Eight:
         """The same eight tubes in every epoch."""

@@ -154,9 +154,13 @@ def test_a_second_caller_waits(home: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert len(slept) == 1
 
 
-@pytest.mark.parametrize(("arguments", "message"), [
-    (("dem", "tiny"), "did you mean 'demo'"), (("demo", "tinny"), "did you mean 'tiny'"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("dem", "tiny"), "did you mean 'demo'"),
+        (("demo", "tinny"), "did you mean 'tiny'"),
+    ],
+)
 def test_unknown_names(home: Path, arguments: tuple[str, str], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         ensure_demo(*arguments)
@@ -193,8 +197,15 @@ def test_no_word_at_all_is_the_demo(
 def test_raw_only(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["build-data", "demo", "--size", "tiny", "--out", str(tmp_path / "x"), "--raw-only"]) == 0
     assert sorted(p.name for p in (tmp_path / "x" / "raw").iterdir()) == [
-        "coco", "davis", "lvos", "mose", "recipe", "sbd", "voc", "world.json",
-    ]  # fmt: skip
+        "coco",
+        "davis",
+        "lvos",
+        "mose",
+        "recipe",
+        "sbd",
+        "voc",
+        "world.json",
+    ]
     assert not (tmp_path / "x" / "benchmarks").exists()
 
 

@@ -24,10 +24,21 @@ from icvos.models.registry import resolve
 from icvos.training.task import Settings
 
 SAM2 = Sam2Config(
-    "small-demo", image_size=192, width=16, heads=1, stages=(1, 1, 2, 1), global_blocks=(3,),
-    window_spec=(8, 4, 12, 6), background=6, embed_dim=64, memory_dim=16, memory_layers=1, memory_mlp=64,
-    decoder_heads=4, decoder_mlp=64,
-)  # fmt: skip
+    "small-demo",
+    image_size=192,
+    width=16,
+    heads=1,
+    stages=(1, 1, 2, 1),
+    global_blocks=(3,),
+    window_spec=(8, 4, 12, 6),
+    background=6,
+    embed_dim=64,
+    memory_dim=16,
+    memory_layers=1,
+    memory_mlp=64,
+    decoder_heads=4,
+    decoder_mlp=64,
+)
 
 
 @pytest.fixture(scope="module")

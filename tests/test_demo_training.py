@@ -198,10 +198,13 @@ def test_graphed_steps_train_as_plain_ones(tmp_path: Path) -> None:
         seen: list[float] = []
         task = BackboneTask(image_size=SIDE, length=20)
         trainer = Trainer(
-            task, replace(settings(10), graphs=graphs, lr=1e-4), World(0, 1, torch.device("cuda")), out,
+            task,
+            replace(settings(10), graphs=graphs, lr=1e-4),
+            World(0, 1, torch.device("cuda")),
+            out,
             say=lambda line: pytest.fail(line) if "graph" in line else None,
             progress=lambda step, total, values, seen=seen: seen.append(values["loss"]),
-        )  # fmt: skip
+        )
         trainer.fit()
         losses.append(seen)
     assert losses[0] == pytest.approx(losses[1], rel=2e-2)

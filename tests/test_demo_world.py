@@ -148,9 +148,14 @@ def test_labels_are_what_is_seen() -> None:
     assert np.array_equal(scene.frame(3)[0], scene.frame(3)[0])
 
 
-@pytest.mark.parametrize(("path", "first", "middle", "last"), [
-    ("late", False, None, True), ("leave", True, None, False), ("return", True, False, True),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("path", "first", "middle", "last"),
+    [
+        ("late", False, None, True),
+        ("leave", True, None, False),
+        ("return", True, False, True),
+    ],
+)
 def test_things_come_and_go(path: str, first: bool, middle: bool | None, last: bool) -> None:
     seen = []
     for seed in range(8):

@@ -200,9 +200,12 @@ cli.main(sys.argv[1:])
 
 def start(*arguments) -> subprocess.Popen:
     return subprocess.Popen(
-        [sys.executable, "-c", RUN, *map(str, arguments)], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+        [sys.executable, "-c", RUN, *map(str, arguments)],
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
         start_new_session=True,
-    )  # fmt: skip
+    )
 
 
 def children(pid: int) -> list[int]:
@@ -276,9 +279,18 @@ def killed_again_and_again(tmp_path, bench, source, *, workers, kills, seed):
         run = tmp_path / f"r{done}"
         while done < kills and not (run / "result.json").exists():
             process = start(
-                "evaluate", "--model", model, "--benchmark", bench, "--out", run, "--set", "nap=0.01",
-                "--workers", workers,
-            )  # fmt: skip
+                "evaluate",
+                "--model",
+                model,
+                "--benchmark",
+                bench,
+                "--out",
+                run,
+                "--set",
+                "nap=0.01",
+                "--workers",
+                workers,
+            )
             # Any moment: while starting, within an episode, while the result is written.
             if generator.random() < 0.3:
                 time.sleep(generator.random() * 0.8)
@@ -368,8 +380,9 @@ def test_a_finished_run_in_a_read_only_place_is_printed(bench, red, tmp_path, mo
 
 GREEDY = RED.replace(
     "for frame in video:\n",
-    "held = [np.ones(1 << 24) for _ in range(100 * (level > 0) * (seed % 2))]\n        for frame in video:\n", 1,
-).replace('"red"', '"greedy"')  # fmt: skip
+    "held = [np.ones(1 << 24) for _ in range(100 * (level > 0) * (seed % 2))]\n        for frame in video:\n",
+    1,
+).replace('"red"', '"greedy"')
 
 
 @pytest.mark.parametrize("workers", [1, 2])

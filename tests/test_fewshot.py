@@ -88,9 +88,11 @@ def test_native_covers_every_query_once(coco20i: Path) -> None:
         episodes = list(native_episodes(found, fold, seed=0, shots=3))
         pairs = [(e.query, e.category) for e in episodes]
         expected = [
-            (masks.names[i], c) for c in tested("coco-20i", fold) for i in range(14)
+            (masks.names[i], c)
+            for c in tested("coco-20i", fold)
+            for i in range(14)
             if masks.area(i, c) >= 100 and len(masks.images_of(c, 100)) > 1
-        ]  # fmt: skip
+        ]
         assert sorted(pairs) == sorted(expected)
         for e in episodes:
             pool = {masks.names[i] for i in masks.images_of(e.category, 100)}
@@ -194,8 +196,19 @@ def test_histogram_on_real_coco(real: Path, tmp_path: Path, capsys: pytest.Captu
     status, text, _ = run(capsys, "build-data", "coco-20i", "--coco", real / "coco", "--out", bench, *options)
     assert status == 0 and "to build:" in text and "manifest" in text
     assert run(capsys, "build-data", "check", bench)[0] == 0
-    status, text, err = run(capsys, "evaluate", "--model", "histogram", "--benchmark", bench, "--out", out,
-                            "--protocol", protocol, "--save-masks")  # fmt: skip
+    status, text, err = run(
+        capsys,
+        "evaluate",
+        "--model",
+        "histogram",
+        "--benchmark",
+        bench,
+        "--out",
+        out,
+        "--protocol",
+        protocol,
+        "--save-masks",
+    )
     assert status == 0, err
     result = read_json(out / "result.json")
     summary = result["summary"]
@@ -220,8 +233,25 @@ def test_pascal_5i(pascal: tuple[Path, Path], tmp_path: Path, capsys: pytest.Cap
     """All four folds, the void border ignored in truth and supports, and the numbers by a plain recomputation."""
     voc, sbd = pascal
     bench, out = tmp_path / "B", tmp_path / "R"
-    status, _, err = run(capsys, "build-data", "pascal-5i", "--voc", voc, "--sbd", sbd, "--out", bench, "--min-area",
-                            100, "--paper-episodes", 5, "--shots", 1, "--novel-in-train", "drop")  # fmt: skip
+    status, _, err = run(
+        capsys,
+        "build-data",
+        "pascal-5i",
+        "--voc",
+        voc,
+        "--sbd",
+        sbd,
+        "--out",
+        bench,
+        "--min-area",
+        100,
+        "--paper-episodes",
+        5,
+        "--shots",
+        1,
+        "--novel-in-train",
+        "drop",
+    )
     assert status == 0, err
     assert check_benchmark(bench) == []
     opened = load_benchmark(bench)
@@ -260,16 +290,46 @@ def test_authors_episodes(pascal: tuple[Path, Path], tmp_path: Path, capsys: pyt
     order = sorted({name for names in by_category.values() for name in names}, reverse=True)
     lists = write_lists(tmp_path / "lists", 1, by_category, order)
     bench = tmp_path / "B"
-    status, text, err = run(capsys, "build-data", "pascal-5i", "--voc", pascal[0], "--out", bench, "--fold", 1,
-                            "--lists", lists, "--episodes", "authors", "--paper-episodes", 70)  # fmt: skip
+    status, text, err = run(
+        capsys,
+        "build-data",
+        "pascal-5i",
+        "--voc",
+        pascal[0],
+        "--out",
+        bench,
+        "--fold",
+        1,
+        "--lists",
+        lists,
+        "--episodes",
+        "authors",
+        "--paper-episodes",
+        70,
+    )
     assert status == 0, err
     assert "--protocol fss-paper" in text and check_benchmark(bench) == []
     episodes = load_benchmark(bench).episodes
     assert [e.video for e in episodes] == [order[i % len(order)] for i in range(70)]
     assert all(e.category in by_category and len(e.supports) == 1 for e in episodes)
     # The lists alone: candidates of our own episodes.
-    status, _, err = run(capsys, "build-data", "pascal-5i", "--voc", pascal[0], "--out", tmp_path / "C", "--fold", 1,
-                         "--lists", lists, "--min-area", 9999, "--paper-episodes", 5)  # fmt: skip
+    status, _, err = run(
+        capsys,
+        "build-data",
+        "pascal-5i",
+        "--voc",
+        pascal[0],
+        "--out",
+        tmp_path / "C",
+        "--fold",
+        1,
+        "--lists",
+        lists,
+        "--min-area",
+        9999,
+        "--paper-episodes",
+        5,
+    )
     assert status == 0, err
     native = [e for e in load_benchmark(tmp_path / "C").episodes if e.protocol == "fss-native"]
     assert {(e.video, e.category) for e in native} == {(n, c) for c, names in by_category.items() for n in names}
@@ -290,9 +350,13 @@ def test_authors_episodes(pascal: tuple[Path, Path], tmp_path: Path, capsys: pyt
     ],
 )
 def test_bad_usage(
-    pascal: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
-    arguments: tuple[str, ...], words: str,
-) -> None:  # fmt: skip
+    pascal: tuple[Path, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: tuple[str, ...],
+    words: str,
+) -> None:
     monkeypatch.chdir(tmp_path)
     status, _, err = run(capsys, "build-data", "pascal-5i", "--voc", pascal[0], "--out", "B", *arguments)
     assert status == 2 and words in err and err.count("\n") == 1

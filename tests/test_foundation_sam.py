@@ -233,9 +233,14 @@ def test_guided_attention_is_a_double_softmax(sam1: Any) -> None:
 # Sizes, meta device, loading.
 
 
-@pytest.mark.parametrize(("name", "count", "keys"), [
-    ("vit_b", 93735472, 314), ("vit_l", 312342832, 482), ("vit_h", 641090608, 594),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "count", "keys"),
+    [
+        ("vit_b", 93735472, 314),
+        ("vit_l", 312342832, 482),
+        ("vit_h", 641090608, 594),
+    ],
+)
 def test_sam1_sizes_on_meta(name: str, count: int, keys: int) -> None:
     from segment_anything import sam_model_registry
 
@@ -250,15 +255,37 @@ def test_sam1_sizes_on_meta(name: str, count: int, keys: int) -> None:
 
 
 FLAGS = [  # every attribute by which two SAM 2 models with the same keys can differ
-    "num_maskmem", "image_size", "backbone_stride", "sigmoid_scale_for_mem_enc", "sigmoid_bias_for_mem_enc",
-    "binarize_mask_from_pts_for_mem_enc", "use_mask_input_as_output_without_sam", "max_cond_frames_in_attn",
-    "directly_add_no_mem_embed", "use_high_res_features_in_sam", "multimask_output_in_sam", "multimask_min_pt_num",
-    "multimask_max_pt_num", "multimask_output_for_tracking", "use_multimask_token_for_obj_ptr",
-    "iou_prediction_use_sigmoid", "memory_temporal_stride_for_eval", "non_overlap_masks_for_mem_enc",
-    "use_obj_ptrs_in_encoder", "max_obj_ptrs_in_encoder", "add_tpos_enc_to_obj_ptrs", "proj_tpos_enc_in_obj_ptrs",
-    "use_signed_tpos_enc_to_obj_ptrs", "only_obj_ptrs_in_the_past_for_eval", "pred_obj_scores",
-    "pred_obj_scores_mlp", "fixed_no_obj_ptr", "soft_no_obj_ptr", "use_mlp_for_obj_ptr_proj", "num_feature_levels",
-]  # fmt: skip
+    "num_maskmem",
+    "image_size",
+    "backbone_stride",
+    "sigmoid_scale_for_mem_enc",
+    "sigmoid_bias_for_mem_enc",
+    "binarize_mask_from_pts_for_mem_enc",
+    "use_mask_input_as_output_without_sam",
+    "max_cond_frames_in_attn",
+    "directly_add_no_mem_embed",
+    "use_high_res_features_in_sam",
+    "multimask_output_in_sam",
+    "multimask_min_pt_num",
+    "multimask_max_pt_num",
+    "multimask_output_for_tracking",
+    "use_multimask_token_for_obj_ptr",
+    "iou_prediction_use_sigmoid",
+    "memory_temporal_stride_for_eval",
+    "non_overlap_masks_for_mem_enc",
+    "use_obj_ptrs_in_encoder",
+    "max_obj_ptrs_in_encoder",
+    "add_tpos_enc_to_obj_ptrs",
+    "proj_tpos_enc_in_obj_ptrs",
+    "use_signed_tpos_enc_to_obj_ptrs",
+    "only_obj_ptrs_in_the_past_for_eval",
+    "pred_obj_scores",
+    "pred_obj_scores_mlp",
+    "fixed_no_obj_ptr",
+    "soft_no_obj_ptr",
+    "use_mlp_for_obj_ptr_proj",
+    "num_feature_levels",
+]
 
 
 @pytest.mark.parametrize("name", sorted(SAM2))
@@ -286,12 +313,18 @@ def test_sam2_is_built_as_its_yaml_says(name: str) -> None:
         "image_encoder.trunk": ["window_spec", "global_att_blocks", "stage_ends", "q_pool_blocks", "q_stride"],
         "image_encoder.neck": ["fpn_interp_model", "fuse_type", "fpn_top_down_levels", "d_model"],
         "memory_attention": ["pos_enc_at_input", "num_layers", "batch_first"],
-        "memory_attention.layers.0": ["pos_enc_at_attn", "pos_enc_at_cross_attn_keys", "pos_enc_at_cross_attn_queries",
-                                      "activation_str", "dropout_value", "dim_feedforward"],
+        "memory_attention.layers.0": [
+            "pos_enc_at_attn",
+            "pos_enc_at_cross_attn_keys",
+            "pos_enc_at_cross_attn_queries",
+            "activation_str",
+            "dropout_value",
+            "dim_feedforward",
+        ],
         "memory_attention.layers.0.cross_attn_image": ["rope_k_repeat", "num_heads", "internal_dim", "dropout_p"],
         "sam_prompt_encoder": ["mask_input_size", "image_embedding_size", "input_image_size"],
         "sam_mask_decoder": ["num_mask_tokens", "pred_obj_scores", "use_high_res_features"],
-    }.items():  # fmt: skip
+    }.items():
         for attribute in attributes:
             mine, theirs = (getattr(model.get_submodule(path), attribute) for model in (ours.model, official))
             assert mine == theirs or list(mine) == list(theirs), (path, attribute)
@@ -301,8 +334,10 @@ def test_sam2_is_built_as_its_yaml_says(name: str) -> None:
 
 def test_published_sam2_parameter_counts() -> None:
     """README of sam2 at 2b90b9f prints 38.9, 46, 80.8 and 224.4 million."""
-    counts = [round(count_parameters(build_sam2(f"sam2_hiera_{size}", meta=True)) / 1e6, 1)
-              for size in ("tiny", "small", "base_plus", "large")]  # fmt: skip
+    counts = [
+        round(count_parameters(build_sam2(f"sam2_hiera_{size}", meta=True)) / 1e6, 1)
+        for size in ("tiny", "small", "base_plus", "large")
+    ]
     assert counts == [38.9, 46.0, 80.8, 224.4]
 
 
@@ -358,10 +393,20 @@ def test_a_broken_configuration_inside_is_one_line(sam2: Any, tmp_path: Path) ->
             load_sam1(tmp_path / "y.safetensors")
 
 
-@pytest.mark.parametrize("changes", [
-    {"image_size": 100}, {"version": "3"}, {"stages": (1, 1, 1)}, {"global_blocks": (9,)}, {"global_blocks": (2,)},
-    {"heads": 3}, {"memory_dim": 24}, {"embed_dim": 30}, {"num_maskmem": 1},
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"image_size": 100},
+        {"version": "3"},
+        {"stages": (1, 1, 1)},
+        {"global_blocks": (9,)},
+        {"global_blocks": (2,)},
+        {"heads": 3},
+        {"memory_dim": 24},
+        {"embed_dim": 30},
+        {"num_maskmem": 1},
+    ],
+)
 def test_sizes_that_do_not_fit(changes: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match="configuration 'tiny'"):
         Sam2Config(**{**SAM2_TINY, **changes})
@@ -377,10 +422,25 @@ def test_unknown_names() -> None:
 def test_a_demo_sized_sam2_learns(size: int) -> None:
     """A few million parameters at 128 to 192 pixels, trained through points: every part of the image path gets a
     gradient, and the loss falls."""
-    config = Sam2Config.from_dict(json.loads(json.dumps(Sam2Config(
-        "demo", image_size=size, width=32, stages=(1, 1, 3, 1), global_blocks=(3, 4), window_spec=(8, 4, 4, 4),
-        embed_dim=128, memory_dim=32, memory_layers=2, memory_mlp=256, decoder_mlp=256,
-    ).to_dict())))  # fmt: skip
+    config = Sam2Config.from_dict(
+        json.loads(
+            json.dumps(
+                Sam2Config(
+                    "demo",
+                    image_size=size,
+                    width=32,
+                    stages=(1, 1, 3, 1),
+                    global_blocks=(3, 4),
+                    window_spec=(8, 4, 4, 4),
+                    embed_dim=128,
+                    memory_dim=32,
+                    memory_layers=2,
+                    memory_mlp=256,
+                    decoder_mlp=256,
+                ).to_dict()
+            )
+        )
+    )
     torch.manual_seed(0)
     segmenter = build_sam2(config).train()
     assert 1e6 < count_parameters(segmenter) < 6e6

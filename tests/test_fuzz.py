@@ -69,8 +69,17 @@ def world(tmp_path_factory):
         "--save-masks",
     )
     for index in (1, 2):
-        run("evaluate", "--model", root / "my_method.py", "--benchmark", root / "bench", "--out", root / f"s{index}",
-            "--shard", f"{index}/2")  # fmt: skip
+        run(
+            "evaluate",
+            "--model",
+            root / "my_method.py",
+            "--benchmark",
+            root / "bench",
+            "--out",
+            root / f"s{index}",
+            "--shard",
+            f"{index}/2",
+        )
     shutil.copytree(root / "run/masks", root / "masks")
     generator = np.random.default_rng(0)
     for name in ("a", "b"):

@@ -15,8 +15,10 @@ from icvos.leaderboard.entry import Entry, find_runs
 from icvos.leaderboard.render_html import to_html
 from icvos.leaderboard.table import build_tables
 
-CHROMIUM = next((p for p in map(Path, ("/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"))
-                 if p.exists()), None)  # fmt: skip
+CHROMIUM = next(
+    (p for p in map(Path, ("/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome")) if p.exists()),
+    None,
+)
 EVIL = "</script><img src=x onerror=alert(1)>"
 
 

@@ -35,8 +35,9 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def changed(entry: Entry, **model: Any) -> Entry:
-    return Entry({**entry.run, "model": {**entry.run["model"], **model}}, entry.result, entry.records, entry.checked,
-                 entry.where)  # fmt: skip
+    return Entry(
+        {**entry.run, "model": {**entry.run["model"], **model}}, entry.result, entry.records, entry.checked, entry.where
+    )
 
 
 # --------------------------------------------------------------------------------------------------- printed figures
@@ -47,9 +48,15 @@ def test_every_printed_row_is_there() -> None:
     for row in read_published():
         counts[row.table, row.benchmark] = counts.get((row.table, row.benchmark), 0) + 1
     assert counts == {
-        ("II", "coco-20i"): 8, ("III", "coco-20i"): 19, ("III", "pascal-5i"): 19, ("IV", "ic-vos"): 8,
-        ("IX", "pascal-5i"): 4, ("XII", "coco-20i-to-pascal-5i"): 9, ("XIII", "ic-vos"): 2, ("XIII", "lvos-v2"): 2,
-    }  # fmt: skip
+        ("II", "coco-20i"): 8,
+        ("III", "coco-20i"): 19,
+        ("III", "pascal-5i"): 19,
+        ("IV", "ic-vos"): 8,
+        ("IX", "pascal-5i"): 4,
+        ("XII", "coco-20i-to-pascal-5i"): 9,
+        ("XIII", "ic-vos"): 2,
+        ("XIII", "lvos-v2"): 2,
+    }
 
 
 def test_printed_sums_agree_but_for_the_known_oddities() -> None:
@@ -174,8 +181,13 @@ def test_labels_say_what_differs_and_no_more(runs: Path) -> None:
     assert labels(first, other, seeds) == expected
     # Of nothing that is known do these differ: their folders tell them apart.
     assert labels(first, variant(entry, "d", bins=16, blur=9)) == {"histogram a", "histogram d"}
-    newer = Entry(other.run, {**other.result, "model": {"name": "histogram", "version": "2"}}, other.records,
-                  other.checked, other.where)  # fmt: skip
+    newer = Entry(
+        other.run,
+        {**other.result, "model": {"name": "histogram", "version": "2"}},
+        other.records,
+        other.checked,
+        other.where,
+    )
     assert labels(first, newer) == {"histogram 1", "histogram 2"}
 
 
@@ -249,16 +261,26 @@ def test_csv_holds_full_precision(runs: Path) -> None:
 
 def test_latex_escapes(runs: Path) -> None:
     entry = read_entry(runs / "demo/histogram")
-    evil = Entry(entry.run, {**entry.result, "model": {"name": r"a_b & \input{x} 50%", "version": "1"}}, entry.records,
-                 "not added", entry.where)  # fmt: skip
+    evil = Entry(
+        entry.run,
+        {**entry.result, "model": {"name": r"a_b & \input{x} 50%", "version": "1"}},
+        entry.records,
+        "not added",
+        entry.where,
+    )
     text = to_latex(build_tables([evil], published=False))
     assert r"a\_b \& \textbackslash{}input\{x\} 50\%" in text and "\\bottomrule" in text
 
 
 def test_hostile_names_stay_text(runs: Path) -> None:
     entry = read_entry(runs / "demo/histogram")
-    evil = Entry(entry.run, {**entry.result, "model": {"name": "=cmd|' /C calc'!A0", "version": "1"}}, entry.records,
-                 "not added", entry.where)  # fmt: skip
+    evil = Entry(
+        entry.run,
+        {**entry.result, "model": {"name": "=cmd|' /C calc'!A0", "version": "1"}},
+        entry.records,
+        "not added",
+        entry.where,
+    )
     tables = build_tables([evil], published=False)
     assert "\\|" in to_markdown(tables)
     assert not any(cell.startswith("=") for row in csv.reader(io.StringIO(to_csv(tables))) for cell in row)
@@ -274,10 +296,13 @@ def test_render_is_deterministic(runs: Path, tmp_path: Path, suffix: str) -> Non
 def test_reported_and_checked_figures_stand_apart(runs: Path) -> None:
     first, second = read_entry(runs / "demo/histogram"), read_entry(runs / "demo/empty")
     reported = Entry(first.run, first.result, first.records, "self-reported", first.where)
-    checked = [Entry(e.run, e.result, e.records, how, e.where)
-               for e, how in ((second, "masks re-scored"), (first, "reproduced by maintainer"))]  # fmt: skip
+    checked = [
+        Entry(e.run, e.result, e.records, how, e.where)
+        for e, how in ((second, "masks re-scored"), (first, "reproduced by maintainer"))
+    ]
     tables = build_tables([reported, *checked], published=False)
     assert [{entry.checked for entry in table.entries} for table in tables] == [
-        {"masks re-scored", "reproduced by maintainer"}, {"self-reported"}
-    ]  # fmt: skip
+        {"masks re-scored", "reproduced by maintainer"},
+        {"self-reported"},
+    ]
     assert "as reported" in tables[1].title and tables[1].standings[0].text == "1"

@@ -53,9 +53,14 @@ def picture() -> tuple[np.ndarray, np.ndarray]:
 
 
 GEOMETRIC = [
-    Step("rotate", (10.0,)), Step("rotate", (-7.5,)), Step("hflip"), Step("vflip"), Step("scale", (0.8,)),
-    Step("scale", (1.25,)), Step("shift", (0.1, -0.05)),
-]  # fmt: skip
+    Step("rotate", (10.0,)),
+    Step("rotate", (-7.5,)),
+    Step("hflip"),
+    Step("vflip"),
+    Step("scale", (0.8,)),
+    Step("scale", (1.25,)),
+    Step("shift", (0.1, -0.05)),
+]
 
 
 @pytest.mark.parametrize("step", GEOMETRIC, ids=str)
@@ -292,9 +297,17 @@ def test_bad_usage(
     masks: ClassMasks, tmp_path: Path, capsys: pytest.CaptureFixture[str], options: tuple[object, ...], words: str
 ) -> None:
     status, _, err = run(
-        capsys, "build-data", "mask-tubes", "--coco", masks.roots[0], "--split", "val2014", "--out", tmp_path / "B",
+        capsys,
+        "build-data",
+        "mask-tubes",
+        "--coco",
+        masks.roots[0],
+        "--split",
+        "val2014",
+        "--out",
+        tmp_path / "B",
         *options,
-    )  # fmt: skip
+    )
     assert status == 2 and words in err and err.count("\n") == 1
     assert not (tmp_path / "B").exists()
 

@@ -59,8 +59,12 @@ def scene(size: tuple[int, int] = (40, 90), seed: int = 0) -> Support:
 def best_assignment(values: np.ndarray) -> list[int]:
     """The column of each row, by trying all."""
     columns = range(values.shape[1])
-    return list(max(itertools.permutations(columns, len(values)),
-                    key=lambda choice: sum(values[row, column] for row, column in enumerate(choice))))  # fmt: skip
+    return list(
+        max(
+            itertools.permutations(columns, len(values)),
+            key=lambda choice: sum(values[row, column] for row, column in enumerate(choice)),
+        )
+    )
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -153,8 +157,9 @@ def emd_by_copies(cost: np.ndarray) -> float:
     """n and m places as n * m units each: the best of all assignments of so many copies."""
     n, m = cost.shape
     copies = np.repeat(np.repeat(cost, m, axis=0), n, axis=1)
-    return min(float(np.mean([copies[i, p] for i, p in enumerate(order)]))
-               for order in itertools.permutations(range(n * m)))  # fmt: skip
+    return min(
+        float(np.mean([copies[i, p] for i, p in enumerate(order)])) for order in itertools.permutations(range(n * m))
+    )
 
 
 @pytest.mark.parametrize(("n", "m"), [(2, 3), (3, 2), (1, 4), (4, 1), (1, 1)])
@@ -271,9 +276,11 @@ def test_boxes_are_tight() -> None:
     masks[0] = False
     for mask, box in zip(masks, _boxes(masks).tolist()):
         places = mask.nonzero()
-        expected = [0, 0, 0, 0] if len(places) == 0 else [
-            int(places[:, 1].min()), int(places[:, 0].min()), int(places[:, 1].max()), int(places[:, 0].max())
-        ]  # fmt: skip
+        expected = (
+            [0, 0, 0, 0]
+            if len(places) == 0
+            else [int(places[:, 1].min()), int(places[:, 0].min()), int(places[:, 1].max()), int(places[:, 0].max())]
+        )
         assert box == expected
 
 
@@ -342,7 +349,11 @@ def test_prompts_of_a_recipe(weights: dict[str, Path]) -> None:
 
     calls, found = run(recipe="coco", min_stability=0.0, nms=1.0, batch=4096)
     assert [(len(call[0][0]), call[0][0].shape[1], call[2]) for call in calls] == [
-        (3, 1, True), (3, 2, True), (1, 3, True), (4096, 1, False)]  # fmt: skip
+        (3, 1, True),
+        (3, 2, True),
+        (1, 3, True),
+        (4096, 1, False),
+    ]
     assert all(boxes is None for _, boxes, _ in calls)
     grid = calls[-1][0][0][:, 0] * 56 / 64
     line = [(i + 0.5) / 64 * 56 for i in range(64)]
@@ -450,9 +461,15 @@ def test_options_and_what_is_missing(weights: dict[str, Path], monkeypatch: pyte
     assert Matcher(weights=weights, size=56, **read).recipe == replace(
         RECIPES["coco"], nms=0.5, dense=False, prompts="centres", merge=2
     )
-    for wrong, match in (({"sample_min": 9}, "sample_min and sample_max"), ({"alpha": 0.0}, "alpha and beta"),
-                         ({"nms": 0.0}, "nms"), ({"merge": 0}, "merge"), ({"size": 55}, "multiple of 14"),
-                         ({"recipe": "voc"}, "no recipe"), ({"backbone": "small"}, "expected a DINOv2")):  # fmt: skip
+    for wrong, match in (
+        ({"sample_min": 9}, "sample_min and sample_max"),
+        ({"alpha": 0.0}, "alpha and beta"),
+        ({"nms": 0.0}, "nms"),
+        ({"merge": 0}, "merge"),
+        ({"size": 55}, "multiple of 14"),
+        ({"recipe": "voc"}, "no recipe"),
+        ({"backbone": "small"}, "expected a DINOv2"),
+    ):
         with pytest.raises(UsageError, match=match):
             small(weights, **wrong)
     assert create("matcher+sam2", weights={**weights, "tracker": weights["sam"]}, options={"size": 56})

@@ -219,8 +219,22 @@ def test_resumed_sharded_and_in_workers_it_is_one_result(bench: Path, tmp_path: 
     evaluate(model, bench, out=tmp_path / "again", oracle=ORACLE)
     assert (tmp_path / "again/result.json").read_bytes() == expected
     for index in (1, 2):
-        assert icvos("evaluate", "--model", model, "--benchmark", bench, "--out", tmp_path / f"s{index}", "--oracle",
-                     ORACLE, "--shard", f"{index}/2") == 0  # fmt: skip
+        assert (
+            icvos(
+                "evaluate",
+                "--model",
+                model,
+                "--benchmark",
+                bench,
+                "--out",
+                tmp_path / f"s{index}",
+                "--oracle",
+                ORACLE,
+                "--shard",
+                f"{index}/2",
+            )
+            == 0
+        )
     assert icvos("merge", tmp_path / "s1", tmp_path / "s2", "--out", tmp_path / "all") == 0
     assert (tmp_path / "all/result.json").read_bytes() == expected
 

@@ -13,9 +13,12 @@ from icvos.evaluation.records import RUN_SCHEMA, RunFolder, read_result, read_ru
 
 def run(**key):
     return {
-        "schema": RUN_SCHEMA, "key": {"model": "m", "seed": 0, "source": "a", **key}, "model": {"name": "m"},
-        "benchmark": {"name": "b"}, "start": "then",
-    }  # fmt: skip
+        "schema": RUN_SCHEMA,
+        "key": {"model": "m", "seed": 0, "source": "a", **key},
+        "model": {"name": "m"},
+        "benchmark": {"name": "b"},
+        "start": "then",
+    }
 
 
 def record(name, j=50.0):
@@ -57,13 +60,21 @@ def test_a_torn_last_line_is_dropped(tmp_path, torn):
 @pytest.mark.parametrize(
     "line",
     [
-        "no json", "[]", '{"id": "../x", "J": 1, "F": 1}', '{"id": "a"}', '{"id": "a", "J": 1}',
-        '{"id": "a", "J": NaN, "F": 1}', '{"id": "a", "J": "1", "F": 1}', '{"id": "a", "J": 1, "F": 1, "frames": -1}',
-        '{"id": "a", "J": 1, "F": 1, "J_decay": []}', '{"id": "a", "J": 1e400, "F": 1}', '{"id": 3, "J": 1, "F": 1}',
+        "no json",
+        "[]",
+        '{"id": "../x", "J": 1, "F": 1}',
+        '{"id": "a"}',
+        '{"id": "a", "J": 1}',
+        '{"id": "a", "J": NaN, "F": 1}',
+        '{"id": "a", "J": "1", "F": 1}',
+        '{"id": "a", "J": 1, "F": 1, "frames": -1}',
+        '{"id": "a", "J": 1, "F": 1, "J_decay": []}',
+        '{"id": "a", "J": 1e400, "F": 1}',
+        '{"id": 3, "J": 1, "F": 1}',
         '{"id": "a", "inter_fg": 1.5, "union_fg": 2, "inter_bg": 1, "union_bg": 1}',
         '{"id": "a", "J": 1, "F": 1, "error": 1}',
     ],
-)  # fmt: skip
+)
 def test_a_damaged_line_is_named(tmp_path, line):
     with RunFolder.open(tmp_path, run()) as folder:
         folder.add(record("a"))

@@ -53,8 +53,12 @@ def test_report_writes_everything(world: Path, tmp_path: Path, capfd: pytest.Cap
     files = sorted(p.relative_to(tmp_path / "r").as_posix() for p in (tmp_path / "r").rglob("*") if p.is_file())
     clips = [name for name in files if name.endswith(".webm")]
     assert set(files) - set(clips) == {
-        "categories.png", "contact_sheet.png", "curves.png", "index.html", "support_sensitivity.csv"
-    }  # fmt: skip
+        "categories.png",
+        "contact_sheet.png",
+        "curves.png",
+        "index.html",
+        "support_sensitivity.csv",
+    }
     assert len(clips) == 3 and all(str(tmp_path / "r" / name) in shown.out for name in files)
     page = (tmp_path / "r" / "index.html").read_text()
     assert "http" not in page and all(f"videos/{Path(name).name}" in page for name in clips)
@@ -161,8 +165,10 @@ def test_paint_colours_right_missed_and_wrong() -> None:
     truth[:, :20] = True
     predicted[20:] = True
     picture = paint(frame, truth, predicted)
-    nearest = {name: min(COLOURS, key=lambda c: np.abs(picture[at].astype(int) - COLOURS[c]).sum())
-               for name, at in {"right": (30, 5), "missed": (5, 5), "wrong": (30, 35)}.items()}  # fmt: skip
+    nearest = {
+        name: min(COLOURS, key=lambda c: np.abs(picture[at].astype(int) - COLOURS[c]).sum())
+        for name, at in {"right": (30, 5), "missed": (5, 5), "wrong": (30, 35)}.items()
+    }
     assert nearest == {"right": "right", "missed": "missed", "wrong": "wrong"}
     assert (picture[5, 35] == picture[5, 35, 0]).all()  # untouched background is grey
     ignored = paint(frame, truth, predicted, ignore=np.ones((40, 40), bool))
@@ -219,8 +225,9 @@ def test_sensitivity_ranks_pairs_by_spread(tmp_path: Path) -> None:
     }
     table = sensitivity(ReportRun(tmp_path, {}, {}, records, None, None, None), score_of)  # type: ignore[arg-type]
     assert [(row["video"], row["spread"], row["best_draw"], row["worst_draw"]) for row in table] == [
-        ("v", 20.0, 1, 0), ("w", 5.0, 1, 0)
-    ]  # fmt: skip
+        ("v", 20.0, 1, 0),
+        ("w", 5.0, 1, 0),
+    ]
     assert table[0]["deviation"] == pytest.approx(np.std([10, 30], ddof=1))
 
 

@@ -17,9 +17,29 @@ import cli
 
 GONE = object()
 ODD = [
-    GONE, None, True, -1, 5, 1.5, 10**30, 1e308, "", "x" * 300, "\x1b[31mred\nnew", "</script><b>|", [], [1], [[]],
-    [None], {}, {"a": 1}, "../../x", "\ud800", "\u202eabc", "INF",
-]  # fmt: skip
+    GONE,
+    None,
+    True,
+    -1,
+    5,
+    1.5,
+    10**30,
+    1e308,
+    "",
+    "x" * 300,
+    "\x1b[31mred\nnew",
+    "</script><b>|",
+    [],
+    [1],
+    [[]],
+    [None],
+    {},
+    {"a": 1},
+    "../../x",
+    "\ud800",
+    "\u202eabc",
+    "INF",
+]
 
 
 def icvos(*words: Any) -> int:
@@ -41,8 +61,11 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def read(run: Path) -> dict[str, Any]:
     lines = [json.loads(line) for line in (run / "episodes.jsonl").read_text().splitlines()]
-    return {"run": json.loads((run / "run.json").read_text()), "lines": lines,
-            "result": json.loads((run / "result.json").read_text())}  # fmt: skip
+    return {
+        "run": json.loads((run / "run.json").read_text()),
+        "lines": lines,
+        "result": json.loads((run / "result.json").read_text()),
+    }
 
 
 def write(run: Path, files: dict[str, Any]) -> Path:
@@ -125,9 +148,14 @@ def test_any_type_anywhere(
     ],
 )
 def test_what_is_wrong_is_said(
-    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], file: str, place: tuple[Any, ...], new: Any,
+    world: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    file: str,
+    place: tuple[Any, ...],
+    new: Any,
     words: str,
-) -> None:  # fmt: skip
+) -> None:
     files = read(world / "video-run")
     run = write(tmp_path / "run", {**files, file: put(files[file], place, new)})
     assert icvos("submit", "pack", run, "--no-masks") == 2

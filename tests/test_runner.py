@@ -454,9 +454,25 @@ def test_records_hold_what_design_says(bench, red, tmp_path):
     assert run["benchmark"]["manifest_sha256"] == icvos.load_benchmark(bench).manifest_sha256
     summary = read_result(tmp_path / "r")["summary"]
     assert list(summary) == [
-        "J", "F", "J&F", "J&F_by_category", "J_visible", "F_visible", "absent_correct", "J_recall", "F_recall",
-        "J_decay", "F_decay", "mIoU", "FB_IoU", "mean_IoU", "episodes", "failed", "mIoU_drawn", "mIoU_undrawn_as_0",
-    ]  # fmt: skip
+        "J",
+        "F",
+        "J&F",
+        "J&F_by_category",
+        "J_visible",
+        "F_visible",
+        "absent_correct",
+        "J_recall",
+        "F_recall",
+        "J_decay",
+        "F_decay",
+        "mIoU",
+        "FB_IoU",
+        "mean_IoU",
+        "episodes",
+        "failed",
+        "mIoU_drawn",
+        "mIoU_undrawn_as_0",
+    ]
     text = (tmp_path / "r/result.json").read_text()
     assert not any(word in text for word in ("seconds", "fps", "start", str(tmp_path)))
 

@@ -124,9 +124,12 @@ def test_all_forms_and_worker_counts_give_the_same_result(sequences: tuple[Path,
     (tmp_path / "z").mkdir()
     (tmp_path / "n").mkdir()
     forms = {
-        "folder": (given, 1), "workers": (given, 2), "zip": (pack(given, tmp_path / "z/p.zip"), 1),
-        "nested": (pack(given, tmp_path / "n/p.zip", "all/"), 2), "json": (tmp_path / "j/p.json", 1),
-    }  # fmt: skip
+        "folder": (given, 1),
+        "workers": (given, 2),
+        "zip": (pack(given, tmp_path / "z/p.zip"), 1),
+        "nested": (pack(given, tmp_path / "n/p.zip", "all/"), 2),
+        "json": (tmp_path / "j/p.json", 1),
+    }
     results = set()
     for form, (where, workers) in forms.items():
         out = tmp_path / f"run-{form}"
@@ -185,8 +188,11 @@ def test_masks_of_queries_are_recorded_as_resized(tmp_path: Path) -> None:
         found[where.stem] = result(out)
     assert found["own"]["summary"] == found["512"]["summary"] == found["mixed"]["summary"]
     assert {name: one["protocol"]["resized_masks"] for name, one in found.items()} == {
-        "own": True, "512": None, "mixed": True, "p": None,
-    }  # fmt: skip
+        "own": True,
+        "512": None,
+        "mixed": True,
+        "p": None,
+    }
 
 
 @pytest.mark.parametrize(
@@ -356,9 +362,12 @@ BAD = [
 
 @pytest.mark.parametrize(("spoil", "words"), BAD)
 def test_bad_folders_get_one_line(
-    sequences: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str],
-    spoil: Callable[[Path], object], words: str,
-) -> None:  # fmt: skip
+    sequences: tuple[Path, Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    spoil: Callable[[Path], object],
+    words: str,
+) -> None:
     truth, given = sequences
     spoil(given)
     assert score(given, "--ground-truth", truth, "--out", tmp_path / "r") == 2
@@ -410,9 +419,12 @@ def _entry(
     ],
 )
 def test_bad_archives_get_one_line(
-    sequences: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str],
-    add: Callable[[zipfile.ZipFile], None], words: str,
-) -> None:  # fmt: skip
+    sequences: tuple[Path, Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    add: Callable[[zipfile.ZipFile], None],
+    words: str,
+) -> None:
     truth, given = sequences
     archive = pack(given, tmp_path / "p.zip")
     with zipfile.ZipFile(archive, "a") as stream:
@@ -479,9 +491,12 @@ def test_bad_run_lengths_get_one_line(
     ],
 )
 def test_bad_episodes_get_one_line(
-    tiny_benchmark: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
-    spoil: Callable[[Path], object], words: str,
-) -> None:  # fmt: skip
+    tiny_benchmark: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    spoil: Callable[[Path], object],
+    words: str,
+) -> None:
     given = predict(tiny_benchmark, tmp_path / "p")
     spoil(given)
     assert score(given, "--benchmark", tiny_benchmark, "--out", tmp_path / "r") == 2

@@ -29,10 +29,18 @@ transformers = pytest.importorskip("transformers", reason="needs the extra seggp
 from baselines.seggpt import SegGpt  # noqa: E402 - it declares itself without them, and runs only with them
 
 TINY: dict[str, Any] = {
-    "hidden_size": 32, "num_hidden_layers": 4, "num_attention_heads": 2, "image_size": [64, 32], "patch_size": 8,
-    "merge_index": 1, "intermediate_hidden_state_indices": [1, 2, 3], "decoder_hidden_size": 8,
-    "pretrain_image_size": 32, "mlp_dim": 64, "drop_path_rate": 0.0,
-}  # fmt: skip
+    "hidden_size": 32,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 2,
+    "image_size": [64, 32],
+    "patch_size": 8,
+    "merge_index": 1,
+    "intermediate_hidden_state_indices": [1, 2, 3],
+    "decoder_hidden_size": 8,
+    "pretrain_image_size": 32,
+    "mlp_dim": 64,
+    "drop_path_rate": 0.0,
+}
 
 
 @pytest.fixture(scope="module")
@@ -71,8 +79,13 @@ def test_one_support_is_the_library_s_own_inference(folder: Path, weights: dict[
     shown = support((48, 40))
     network = transformers.SegGptForImageSegmentation.from_pretrained(folder, local_files_only=True).eval()
     processor = transformers.SegGptImageProcessor(size={"height": 32, "width": 32})
-    inputs = processor(images=query, prompt_images=shown.image.copy(), prompt_masks=shown.mask.astype(np.uint8),
-                       num_labels=1, return_tensors="pt")  # fmt: skip
+    inputs = processor(
+        images=query,
+        prompt_images=shown.image.copy(),
+        prompt_masks=shown.mask.astype(np.uint8),
+        num_labels=1,
+        return_tensors="pt",
+    )
     with torch.no_grad():
         outputs = network(**inputs)
     (expected,) = processor.post_process_semantic_segmentation(outputs, target_sizes=[query.shape[:2]], num_labels=1)
@@ -122,8 +135,10 @@ def ensemble(network: Any, prompts: Any, pixels: Any) -> Any:
     masked = torch.arange(side * side // 2)[None] >= side * side // 4
     streams = network.model.embeddings(
         torch.cat([prompts.images, pixels.expand(count, -1, -1, -1)], dim=2),
-        torch.cat([prompts.masks, prompts.masks], dim=2), bool_masked_pos=masked, embedding_type="instance",
-    )  # fmt: skip
+        torch.cat([prompts.masks, prompts.masks], dim=2),
+        bool_masked_pos=masked,
+        embedding_type="instance",
+    )
     parts = [streams[:count], streams[count:]]
     kept = []
     for index, layer in enumerate(network.model.encoder.layers):

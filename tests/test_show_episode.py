@@ -55,9 +55,11 @@ def test_what_dcsam_looked_at(tmp_path: Path) -> None:
     shown = [support(seed=100), support(seed=105)]
     panels = {panel.title: panel for panel in model.explain(shown, Clip(1)[0], video=True)}
     assert list(panels)[:4] == [
-        "first stage's attention on the support 1", "first stage's attention on the support 2", "prior mask",
+        "first stage's attention on the support 1",
+        "first stage's attention on the support 2",
+        "prior mask",
         "prior mask of the rest",
-    ]  # fmt: skip
+    ]
     grid = panels["prior mask"].heat
     assert grid is not None and grid.shape == (8, 8) and grid.min() >= -1 and grid.max() <= 1
     for title in ("positive prompts' attention", "negative prompts' attention"):

@@ -252,9 +252,15 @@ def test_real_multi_object_first_frames(real: Path) -> None:
     source = Davis(real / "davis_multi_object")
     found = {video.name: areas(source, video.name)[0] for video in source.videos()}
     assert {name: sorted(ids) for name, ids in found.items()} == {
-        "bike-trial": [1, 2], "boxing": [1, 2, 3], "burnout": [1], "choreography": [1, 2, 3, 4, 5, 6, 7],
-        "demolition": [1, 2, 3], "dive-in": [1], "dog-control": [1, 2, 3, 4, 5], "dolphins": [1, 2, 3, 4, 5, 6],
-    }  # fmt: skip
+        "bike-trial": [1, 2],
+        "boxing": [1, 2, 3],
+        "burnout": [1],
+        "choreography": [1, 2, 3, 4, 5, 6, 7],
+        "demolition": [1, 2, 3],
+        "dive-in": [1],
+        "dog-control": [1, 2, 3, 4, 5],
+        "dolphins": [1, 2, 3, 4, 5, 6],
+    }
     for video in source.videos():
         (frame,) = source.frames(video)
         array = np.array(Image.open(frame.labels))

@@ -199,8 +199,16 @@ def coverage(videos: int, simulations: int = 1000, seed: int = 0) -> float:
             mood = rng.beta(a, b)
             for category in range(2):
                 score = 100 * min(max(mood + 0.1 * rng.uniform(-1, 1) * min(mood, 1 - mood), 0), 1)
-                rows.append({"video": f"v{video}", "source": "a" if video < split else "b", "draw": 0,
-                             "category": category, "J": score, "F": score})  # fmt: skip
+                rows.append(
+                    {
+                        "video": f"v{video}",
+                        "source": "a" if video < split else "b",
+                        "draw": 0,
+                        "category": category,
+                        "J": score,
+                        "F": score,
+                    }
+                )
         found = interval(video_samples(rows, ("J",), replicates=1000, seed=index))
         truth = 100 * sum(a / (a + b) for a, b in shapes) / videos
         hits += found is not None and found[0] <= truth <= found[1]

@@ -41,8 +41,11 @@ def read(path: Path) -> Files:
 def write(path: Path, files: Files, *, relist: bool = True) -> Path:
     """Write an archive; ``relist`` makes its list anew, as a careful forger would."""
     if relist:
-        rows = [{"path": n, "bytes": len(d), "sha256": hashlib.sha256(d).hexdigest()}
-                for n, d in files.items() if n != "submission.json"]  # fmt: skip
+        rows = [
+            {"path": n, "bytes": len(d), "sha256": hashlib.sha256(d).hexdigest()}
+            for n, d in files.items()
+            if n != "submission.json"
+        ]
         files = {**files, "submission.json": json.dumps({"schema": "icvos-submission/1", "files": rows}).encode()}
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, data in files.items():
@@ -78,8 +81,13 @@ def raise_episode(files: Files) -> None:
     rows[0]["J"] = min(rows[0]["J"] + 5, 100.0)
     set_lines(files, rows)
     episodes = [Episode(r["id"], r["video"], r["category"], r["category_name"], r["draw"], ()) for r in rows]
-    again = video_result(json.loads(files["run.json"]), protocol("native"), episodes, {r["id"]: r for r in rows},
-                         {r["video"]: r["source"] for r in rows})  # fmt: skip
+    again = video_result(
+        json.loads(files["run.json"]),
+        protocol("native"),
+        episodes,
+        {r["id"]: r for r in rows},
+        {r["video"]: r["source"] for r in rows},
+    )
     files["result.json"] = json.dumps(again).encode()
 
 
@@ -170,8 +178,10 @@ def test_altered_with_its_list_made_anew(
     error = capsys.readouterr().err
     assert reason in error and "bad.zip" in error and error.count("\n") == 1
     # What is refused by check is refused by add, and nothing is written.
-    assert icvos("leaderboard", "add", bad, "--board", tmp_path / "board", "--benchmark",
-                 world / "world/benchmarks/demo") == 2  # fmt: skip
+    assert (
+        icvos("leaderboard", "add", bad, "--board", tmp_path / "board", "--benchmark", world / "world/benchmarks/demo")
+        == 2
+    )
     assert not (tmp_path / "board").exists()
 
 
@@ -248,8 +258,9 @@ def test_hostile_archives(
     assert not list(tmp_path.rglob("evil*"))
 
 
-@pytest.mark.parametrize("words", [("submit", "check", "none.zip"), ("submit", "pack", "none"),
-                                   ("leaderboard", "add", "none")])  # fmt: skip
+@pytest.mark.parametrize(
+    "words", [("submit", "check", "none.zip"), ("submit", "pack", "none"), ("leaderboard", "add", "none")]
+)
 def test_missing_file(capsys: pytest.CaptureFixture[str], tmp_path: Path, words: tuple[str, ...]) -> None:
     assert icvos(*words[:-1], tmp_path / words[-1]) == 2
     assert "none" in capsys.readouterr().err
@@ -354,8 +365,21 @@ def test_resized_masks_whose_record_is_silent_are_refused(
     world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     benchmark, masks, packed = world / "world/benchmarks/demo", world / "run/masks", tmp_path / "m.zip"
-    assert icvos("score", masks, "--benchmark", benchmark, "--protocol", "paper", "--model", "mine",
-                 "--out", tmp_path / "scored") == 0  # fmt: skip
+    assert (
+        icvos(
+            "score",
+            masks,
+            "--benchmark",
+            benchmark,
+            "--protocol",
+            "paper",
+            "--model",
+            "mine",
+            "--out",
+            tmp_path / "scored",
+        )
+        == 0
+    )
     assert icvos("submit", "pack", tmp_path / "scored", "--predictions", masks, "--out", packed) == 0
     assert icvos("submit", "check", packed, "--benchmark", benchmark) == 0
     files = read(packed)

@@ -12,9 +12,19 @@ import cli
 import icvos
 
 NAMES = [
-    "Benchmark", "IcvosError", "ImageModel", "ModelInfo", "Prediction", "Support", "Video", "VideoModel", "WeightInfo",
-    "__version__", "evaluate", "load_benchmark",
-]  # fmt: skip
+    "Benchmark",
+    "IcvosError",
+    "ImageModel",
+    "ModelInfo",
+    "Prediction",
+    "Support",
+    "Video",
+    "VideoModel",
+    "WeightInfo",
+    "__version__",
+    "evaluate",
+    "load_benchmark",
+]
 SIGNATURES = {
     "evaluate": (
         "(model, benchmark, *, out=None, protocol='', shots=1, seed=0, device='cpu', weights=None, options=None, "
@@ -38,9 +48,17 @@ FIELDS = {
     "Prediction": ["mask", "score", "confidence"],
     "WeightInfo": ["source", "sha256", "required"],
     "ModelInfo": [
-        "name", "version", "paper", "licence", "access", "weights", "training_categories", "training_data", "extra",
+        "name",
+        "version",
+        "paper",
+        "licence",
+        "access",
+        "weights",
+        "training_categories",
+        "training_data",
+        "extra",
     ],
-}  # fmt: skip
+}
 
 
 def _plain(function) -> str:

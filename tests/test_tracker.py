@@ -89,12 +89,16 @@ def track(segmenter: Any, images: Any, prompt: Prompt, **options: Any) -> Any:
     return torch.stack([f.resized(size) for f in tracker.track(images, prompt, num_frames=len(images))])
 
 
-@pytest.mark.parametrize("changes", [
-    {},
-    {"version": "2.0"},  # no signed, projected positions of pointers, no no-object memory
-    {"num_maskmem": 3, "max_object_pointers": 4},
-    {"image_size": 128, "dynamic_multimask": False, "binarize_prompted": False},
-], ids=["2.1", "2.0", "short memory", "128 px, plain"])  # fmt: skip
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"version": "2.0"},  # no signed, projected positions of pointers, no no-object memory
+        {"num_maskmem": 3, "max_object_pointers": 4},
+        {"image_size": 128, "dynamic_multimask": False, "binarize_prompted": False},
+    ],
+    ids=["2.1", "2.0", "short memory", "128 px, plain"],
+)
 def test_equals_the_predictor_on_masks(changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """40 frames, the object leaving and coming back, one empty prompt, another object: within 1e-4 on logits.
 
@@ -340,10 +344,16 @@ def reference_run(segmenter: Any, images: Any, tokens: Any) -> Any:
         model.sparse = tokens if t == 0 else None
         dummy = {"point_coords": torch.zeros(count, 0, 2), "point_labels": torch.zeros(count, 0, dtype=torch.int32)}
         current = model.track_step(
-            frame_idx=t, is_init_cond_frame=t == 0, current_vision_feats=features,
-            current_vision_pos_embeds=positions, feat_sizes=sizes, point_inputs=dummy if t == 0 else None,
-            mask_inputs=None, output_dict=memory, num_frames=len(images),
-        )  # fmt: skip
+            frame_idx=t,
+            is_init_cond_frame=t == 0,
+            current_vision_feats=features,
+            current_vision_pos_embeds=positions,
+            feat_sizes=sizes,
+            point_inputs=dummy if t == 0 else None,
+            mask_inputs=None,
+            output_dict=memory,
+            num_frames=len(images),
+        )
         current["maskmem_features"] = current["maskmem_features"].to(torch.bfloat16)
         memory["cond_frame_outputs" if t == 0 else "non_cond_frame_outputs"][t] = current
         results.append(F.interpolate(current["pred_masks"], (512, 512), mode="bilinear", align_corners=False))

@@ -157,8 +157,12 @@ def test_tokens_look_at_the_support_themselves_the_query_themselves() -> None:
     support, query = draw(1, 8, 3, 4), draw(1, 8, 3, 4, seed=1)
     place = sine_position(3, 4, 8)
     tokens = head.queries.weight
-    for block, maps in ((head.from_support, support), (head.among_support, None), (head.from_query, query),
-                        (head.among_query, None)):  # fmt: skip
+    for block, maps in (
+        (head.from_support, support),
+        (head.among_support, None),
+        (head.from_query, query),
+        (head.among_query, None),
+    ):
         value = tokens if maps is None else maps[0].flatten(1).T
         key = value if maps is None else value + place
         tokens = _attend(block, tokens, key, value, 2)
@@ -216,10 +220,14 @@ def test_tokens_are_the_only_sparse_prompt() -> None:
     sam: Any = model.segmenter.model
     dense = sam.sam_prompt_encoder.no_mask_embed.weight.reshape(1, -1, 1, 1).expand(1, -1, 4, 4)
     logits, *_ = sam.sam_mask_decoder(
-        image_embeddings=features.embedding, image_pe=sam.sam_prompt_encoder.get_dense_pe(),
-        sparse_prompt_embeddings=tokens, dense_prompt_embeddings=dense, multimask_output=False, repeat_image=False,
+        image_embeddings=features.embedding,
+        image_pe=sam.sam_prompt_encoder.get_dense_pe(),
+        sparse_prompt_embeddings=tokens,
+        dense_prompt_embeddings=dense,
+        multimask_output=False,
+        repeat_image=False,
         high_res_features=list(features.high_res),
-    )  # fmt: skip
+    )
     expected = torch.nn.functional.interpolate(logits, (64, 64), mode="bilinear", align_corners=True)
     torch.testing.assert_close(model.decode(features, tokens), expected)
 
@@ -354,9 +362,13 @@ def test_trained_files_are_run_and_gone_on_from(files: dict[str, Path], tmp_path
     for name, value in run.model.head.state_dict().items():
         assert torch.equal(model.model.head.state_dict()[name], value)
     assert read_head(place, "vrp-sam").metadata == {
-        "data": "demo", "fold": 0, "prompt": "mask", "sam": "tiny-test", "training_data": ["icvos demo:train"],
+        "data": "demo",
+        "fold": 0,
+        "prompt": "mask",
+        "sam": "tiny-test",
+        "training_data": ["icvos demo:train"],
         "training_categories": [],
-    }  # fmt: skip
+    }
     again = task({**files, "vrp-sam": place}, queries=9).model()  # the file's own sizes count
     assert again.head.config.queries == 4
     torch.testing.assert_close(again.head.queries.weight, run.model.head.queries.weight)

@@ -54,9 +54,19 @@ def test_wheel_installs_and_runs_in_a_clean_environment(tmp_path: Path) -> None:
     assert str(ROOT) not in found
     bench = tmp_path / "demo" / "benchmarks" / "demo"
     evaluated = run(
-        icvos, "evaluate", "--model", "histogram", "--benchmark", bench, "--out", tmp_path / "run",
-        "--limit-episodes", "2", cwd=tmp_path, env=clean,
-    )  # fmt: skip
+        icvos,
+        "evaluate",
+        "--model",
+        "histogram",
+        "--benchmark",
+        bench,
+        "--out",
+        tmp_path / "run",
+        "--limit-episodes",
+        "2",
+        cwd=tmp_path,
+        env=clean,
+    )
     assert "J&F" in evaluated
     # Torch is not there: what needs it says so in one line.
     assert subprocess.run([python, "-c", "import torch"], capture_output=True).returncode != 0

@@ -59,11 +59,16 @@ def write_video_benchmark(
             write_mask(root / "supports" / "masks" / str(category) / f"{name}.png", labels)
     episodes = [
         {
-            "id": f"{video}__{category}__d{draw}", "video": video, "category": category, "category_name": label,
-            "draw": draw, **{f"support_{i + 1}": supports[(draw + i) % len(supports)] for i in range(shots)},
+            "id": f"{video}__{category}__d{draw}",
+            "video": video,
+            "category": category,
+            "category_name": label,
+            "draw": draw,
+            **{f"support_{i + 1}": supports[(draw + i) % len(supports)] for i in range(shots)},
         }
-        for video, category, label in pairs for draw in range(draws)
-    ]  # fmt: skip
+        for video, category, label in pairs
+        for draw in range(draws)
+    ]
     _tables(root, names, pairs, frames, size)
     columns = (*EPISODE_COLUMNS, *(f"support_{i + 1}" for i in range(shots)))
     write_csv(root / "episodes.csv", columns, episodes)
@@ -73,14 +78,40 @@ def write_video_benchmark(
 def _tables(
     root: Path, names: list[str], pairs: list[tuple[str, int, str]], frames: int, size: tuple[int, int]
 ) -> None:
-    write_csv(root / "videos.csv", VIDEO_COLUMNS, [
-        {"video": n, "source": "tiny", "source_split": "val", "source_name": n, "frames": frames, "height": size[0],
-         "width": size[1], "fps": None, "void_pixels": 0} for n in names
-    ])  # fmt: skip
-    write_csv(root / "pairs.csv", PAIR_COLUMNS, [
-        {"video": v, "category": c, "category_name": n, "complete": "yes", "visible_frames": frames - 1,
-         "first_visible": 0, "instances": 1} for v, c, n in pairs
-    ])  # fmt: skip
+    write_csv(
+        root / "videos.csv",
+        VIDEO_COLUMNS,
+        [
+            {
+                "video": n,
+                "source": "tiny",
+                "source_split": "val",
+                "source_name": n,
+                "frames": frames,
+                "height": size[0],
+                "width": size[1],
+                "fps": None,
+                "void_pixels": 0,
+            }
+            for n in names
+        ],
+    )
+    write_csv(
+        root / "pairs.csv",
+        PAIR_COLUMNS,
+        [
+            {
+                "video": v,
+                "category": c,
+                "category_name": n,
+                "complete": "yes",
+                "visible_frames": frames - 1,
+                "first_visible": 0,
+                "instances": 1,
+            }
+            for v, c, n in pairs
+        ],
+    )
     rows = [{"video": n, "frame": f"{i:05d}", "source_frame": f"{i:05d}"} for n in names for i in range(frames)]
     write_csv(root / "frames.csv", FRAME_COLUMNS, rows)
 
@@ -105,11 +136,18 @@ def write_image_benchmark(root: Path, *, queries: int = 4) -> Path:
                 write_mask(root / place / "masks" / str(category) / f"{name}.png", labels)
     rows = [
         {
-            "id": f"{name}__{category}__f{category - 1}__d0", "protocol": protocol, "query": name, "category": category,
-            "category_name": ("person", "bicycle")[category - 1], "fold": category - 1, "draw": 0,
+            "id": f"{name}__{category}__f{category - 1}__d0",
+            "protocol": protocol,
+            "query": name,
+            "category": category,
+            "category_name": ("person", "bicycle")[category - 1],
+            "fold": category - 1,
+            "draw": 0,
             "support_1": names[(number + 1) % queries],
         }
-        for protocol in ("fss-native", "fss-paper") for category in (1, 2) for number, name in enumerate(names)
-    ]  # fmt: skip
+        for protocol in ("fss-native", "fss-paper")
+        for category in (1, 2)
+        for number, name in enumerate(names)
+    ]
     write_csv(root / "episodes.csv", (*QUERY_EPISODE_COLUMNS, "support_1"), rows)
     return _finish(root, "tiny-20i", folds={"0": [1, 5], "1": [2]})

@@ -51,8 +51,12 @@ def tiny_pfenet(**changes: Any) -> PFENetHead:
     """Return a head of two scales."""
     torch.manual_seed(3)
     sizes: dict[str, Any] = {
-        "backbone": "small", "backbone_options": SMALL, "image_size": 64, "width": 16, "scales": (1.0, 0.5),
-    }  # fmt: skip
+        "backbone": "small",
+        "backbone_options": SMALL,
+        "image_size": 64,
+        "width": 16,
+        "scales": (1.0, 0.5),
+    }
     return PFENetHead(PFENetConfig(**{**sizes, **changes}), CHANNELS).eval()
 
 

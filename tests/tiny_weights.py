@@ -15,9 +15,21 @@ from icvos.foundation.sam2_config import Sam2Config
 from icvos.foundation.sam2_image import Sam2, build_sam2, save_sam2
 
 TINY_SAM2 = Sam2Config(
-    "tiny-test", image_size=64, width=16, heads=1, stages=(1, 1, 2, 1), global_blocks=(3,), window_spec=(4, 2, 2, 2),
-    background=2, embed_dim=64, memory_dim=16, memory_layers=1, memory_mlp=64, decoder_heads=4, decoder_mlp=64,
-)  # fmt: skip
+    "tiny-test",
+    image_size=64,
+    width=16,
+    heads=1,
+    stages=(1, 1, 2, 1),
+    global_blocks=(3,),
+    window_spec=(4, 2, 2, 2),
+    background=2,
+    embed_dim=64,
+    memory_dim=16,
+    memory_layers=1,
+    memory_mlp=64,
+    decoder_heads=4,
+    decoder_mlp=64,
+)
 
 
 def tiny_sam2(seed: int = 0) -> Sam2:
@@ -39,9 +51,16 @@ def tiny_dcsam(*, reference: bool = False, **changes: Any) -> DCSAM:
     torch.manual_seed(1)
     make = DCSAMConfig.reference if reference else DCSAMConfig.corrected
     sizes: dict[str, Any] = {
-        "sam": 2, "backbone": "small", "backbone_options": {"width": 8}, "image_size": 64, "width": 64, "heads": 4,
-        "queries": 4, "sam_channels": 64, "sam_high_res": (8, 16),
-    }  # fmt: skip
+        "sam": 2,
+        "backbone": "small",
+        "backbone_options": {"width": 8},
+        "image_size": 64,
+        "width": 64,
+        "heads": 4,
+        "queries": 4,
+        "sam_channels": 64,
+        "sam_high_res": (8, 16),
+    }
     return DCSAM(make(**{**sizes, **changes})).eval()
 
 

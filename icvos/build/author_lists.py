@@ -69,9 +69,11 @@ def read_lists(folder: Path, fold: int, *, part: str = "val") -> AuthorLists:
             return _read_hsnet([place / f"fold{number}.txt" for number in own])
         if (place / f"fold{fold}.pkl").is_file():
             raise SourceError(
-                "list is a pickle, which may run code", where=place / f"fold{fold}.pkl", expected="text lists",
+                "list is a pickle, which may run code",
+                where=place / f"fold{fold}.pkl",
+                expected="text lists",
                 fix="take DC-SAM's or PFENet's lists instead",
-            )  # fmt: skip
+            )
     raise SourceError(
         f"no lists of fold {fold}",
         where=folder,
@@ -154,13 +156,16 @@ def check_names(lists: AuthorLists, known: Iterable[str], split: str) -> None:
         SourceError: Some are not.
     """
     names = set(known)
-    missing = [n for n in dict.fromkeys([*lists.order, *(n for v in lists.by_category.values() for n in v)])
-               if n not in names]  # fmt: skip
+    missing = [
+        n for n in dict.fromkeys([*lists.order, *(n for v in lists.by_category.values() for n in v)]) if n not in names
+    ]
     if missing:
         raise SourceError(
-            f"{len(missing)} images of the list are not in {split}, {missing[0]} for one", where=lists.path,
-            expected="lists of this split", fix="give the data set that the lists were made for",
-        )  # fmt: skip
+            f"{len(missing)} images of the list are not in {split}, {missing[0]} for one",
+            where=lists.path,
+            expected="lists of this split",
+            fix="give the data set that the lists were made for",
+        )
 
 
 def replay(

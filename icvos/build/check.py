@@ -21,10 +21,18 @@ from icvos.sources.base import folders
 __all__ = ["check_benchmark"]
 
 PARTS = {
-    "video": {"videos", "supports", "benchmark.json", "manifest.csv", "videos.csv", "pairs.csv", "frames.csv",
-              "episodes.csv"},
+    "video": {
+        "videos",
+        "supports",
+        "benchmark.json",
+        "manifest.csv",
+        "videos.csv",
+        "pairs.csv",
+        "frames.csv",
+        "episodes.csv",
+    },
     "image": {"queries", "supports", "benchmark.json", "manifest.csv", "episodes.csv"},
-}  # fmt: skip
+}
 
 
 def check_benchmark(

@@ -229,8 +229,13 @@ def coco_masks(root: Path, split: str, *, cache: Path | None = None, progress: P
         def records() -> Iterator[Record]:
             for image, record in coco.images.items():
                 file_name = Path(record.file_name).name
-                yield (Path(file_name).stem, f"0:{split}/{file_name}", (record.height, record.width), record.licence,
-                       coco.class_codes(image))  # fmt: skip
+                yield (
+                    Path(file_name).stem,
+                    f"0:{split}/{file_name}",
+                    (record.height, record.width),
+                    record.licence,
+                    coco.class_codes(image),
+                )
 
         meta = {"source": f"coco{split[-2:]}", "split": split, "vocabulary": "coco80", "licence": _COCO_LICENCE}
         write_cache(folder, meta, records(), len(coco.images), lambda: sha256, coco.json, progress)

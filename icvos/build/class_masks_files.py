@@ -21,10 +21,15 @@ VERSION = 1
 
 PAIR = np.dtype(
     [
-        ("image", "<i4"), ("category", "<i2"), ("instances", "<i2"), ("area", "<i4"),
-        ("start", "<i8"), ("middle", "<i8"), ("end", "<i8"),
+        ("image", "<i4"),
+        ("category", "<i2"),
+        ("instances", "<i2"),
+        ("area", "<i4"),
+        ("start", "<i8"),
+        ("middle", "<i8"),
+        ("end", "<i8"),
     ]
-)  # fmt: skip
+)
 Record = tuple[str, str, tuple[int, int], int | None, list[tuple[int, int, int, bytes, bytes]]]
 """Name, file (``<root's number>:<path>``), (H, W), licence, and each category's (number, instances, area, code, ignore
 code)."""

@@ -130,8 +130,9 @@ def candidates(
         what = ", ".join(masks.vocabulary.label(category) for category in categories)
         raise UsageError(
             f"no category of the fold ({what}) has two images in {masks.split}",
-            expected="a query and a support", fix="lower --min-area, or leave the fold out with --fold",
-        )  # fmt: skip
+            expected="a query and a support",
+            fix="lower --min-area, or leave the fold out with --fold",
+        )
     whole = pool_sha256([f"{category} {pool.sha256}" for category, pool in pools.items()])
     return Candidates(pools, tuple(c for c in sorted(categories) if c not in pools), whole)
 

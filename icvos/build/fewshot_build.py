@@ -131,9 +131,10 @@ class FewShotPlan:
                 path = self.masks.path(image)
                 if not path.is_file():
                     raise SourceError(
-                        f"image {self.masks.names[image]} is listed but not there", where=path,
+                        f"image {self.masks.names[image]} is listed but not there",
+                        where=path,
                         fix="unpack the split's images",
-                    )  # fmt: skip
+                    )
                 total += path.stat().st_size
         return total
 
@@ -196,9 +197,15 @@ def _plan_fold(plan: FewShotPlan, fold: int, lists: AuthorLists | None) -> None:
     if rules.episodes == "authors":
         assert lists is not None
         own = list(
-            replay(lists, fold, categories, coco=rules.benchmark == "coco-20i", shown=_shown(masks),
-                   count=rules.paper_count)
-        )  # fmt: skip
+            replay(
+                lists,
+                fold,
+                categories,
+                coco=rules.benchmark == "coco-20i",
+                shown=_shown(masks),
+                count=rules.paper_count,
+            )
+        )
         plan.candidates_sha256[fold] = episodes_sha256(own)
         plan.episodes += own
         return
@@ -229,9 +236,13 @@ def _shown(masks: ClassMasks) -> Callable[[str], list[int]]:
 
 def _training(rules: FewShotRules, train: ClassMasks, folds: Iterable[int]) -> dict[str, Any]:
     out: dict[str, Any] = {
-        "source": train.source, "split": train.split, "annotations_sha256": train.sha256,
-        "novel_in_train": rules.novel_in_train, "min_area": rules.min_area, "folds": {},
-    }  # fmt: skip
+        "source": train.source,
+        "split": train.split,
+        "annotations_sha256": train.sha256,
+        "novel_in_train": rules.novel_in_train,
+        "min_area": rules.min_area,
+        "folds": {},
+    }
     for fold in sorted(folds):
         try:
             pool = TrainingPool(train, rules.benchmark, fold, min_area=rules.min_area, novel=rules.novel_in_train)
@@ -239,8 +250,11 @@ def _training(rules: FewShotRules, train: ClassMasks, folds: Iterable[int]) -> d
             out["folds"][str(fold)] = None  # a small sample: there is nothing to train on
             continue
         out["folds"][str(fold)] = {
-            "categories": list(pool.categories), "images": pool.images, "pairs": pool.pairs, "sha256": pool.sha256,
-        }  # fmt: skip
+            "categories": list(pool.categories),
+            "images": pool.images,
+            "pairs": pool.pairs,
+            "sha256": pool.sha256,
+        }
     return out
 
 
@@ -306,9 +320,11 @@ def build_fewshot(
     need = plan.files * 1500 + (0 if link else plan.image_bytes)
     if need * 1.05 > free_bytes(out):
         raise InputError(
-            f"the disk has {free_bytes(out) / 1e9:.1f} GB free", where=Path(out).parent,
-            expected=f"about {need / 1e9:.1f} GB", fix="use --link, or another disk",
-        )  # fmt: skip
+            f"the disk has {free_bytes(out) / 1e9:.1f} GB free",
+            where=Path(out).parent,
+            expected=f"about {need / 1e9:.1f} GB",
+            fix="use --link, or another disk",
+        )
     uses = plan.uses
     total = sum(len(images) for images in uses.values())
     with BenchmarkWriter(out) as writer:
@@ -324,9 +340,13 @@ def build_fewshot(
                 progress("images", done, total)
         counts = {protocol: sum(e.protocol == protocol for e in plan.episodes) for protocol in PROTOCOLS}
         report = FewShotReport(
-            writer.out, "", len(uses["queries"]), len(uses["supports"]), {k: v for k, v in counts.items() if v},
+            writer.out,
+            "",
+            len(uses["queries"]),
+            len(uses["supports"]),
+            {k: v for k, v in counts.items() if v},
             plan.notes,
-        )  # fmt: skip
+        )
         header = _header(plan, name or plan.rules.benchmark, report, licence)
         shots = [f"support_{shot}" for shot in range(1, plan.rules.shots + 1)]
         tables = {"episodes.csv": ((*QUERY_EPISODE_COLUMNS, *shots), _rows(plan, shots))}
@@ -337,10 +357,15 @@ def build_fewshot(
 def _rows(plan: FewShotPlan, shots: Sequence[str]) -> Iterator[dict[str, Any]]:
     for e in plan.episodes:
         yield {
-            "id": e.id, "protocol": e.protocol, "query": e.query, "category": e.category,
-            "category_name": plan.masks.vocabulary.label(e.category), "fold": e.fold, "draw": e.draw,
+            "id": e.id,
+            "protocol": e.protocol,
+            "query": e.query,
+            "category": e.category,
+            "category_name": plan.masks.vocabulary.label(e.category),
+            "fold": e.fold,
+            "draw": e.draw,
             **dict(zip(shots, e.supports)),
-        }  # fmt: skip
+        }
 
 
 def _header(plan: FewShotPlan, name: str, report: FewShotReport, licence: str) -> dict[str, Any]:
@@ -359,7 +384,9 @@ def _header(plan: FewShotPlan, name: str, report: FewShotReport, licence: str) -
         "vocabulary": masks.vocabulary.name,
         "folds": {str(fold): list(categories) for fold, categories in sorted(plan.folds.items())},
         "counts": {
-            "queries": report.queries, "supports": report.supports, "episodes": report.episodes,
+            "queries": report.queries,
+            "supports": report.supports,
+            "episodes": report.episodes,
             "categories": len({episode.category for episode in plan.episodes}),
         },
         "sources": [{"id": masks.source, "split": masks.split, "annotations_sha256": masks.sha256}],
@@ -372,4 +399,4 @@ def _header(plan: FewShotPlan, name: str, report: FewShotReport, licence: str) -
         "notes": list(plan.notes),
         "licences": {masks.source: licence or masks.licence},
         "images_by_licence": dict(sorted(licences.items())),
-    }  # fmt: skip
+    }

@@ -169,10 +169,18 @@ class EpisodeSampler:
         """Return what the episodes are drawn from, as JSON values, for the record of a training run."""
         masks = self.pool.masks
         return {
-            "source": masks.source, "split": masks.split, "annotations_sha256": masks.sha256, "fold": self.fold,
-            "novel_in_train": self.pool.novel, "categories": list(self._categories), "images": self.pool.images,
-            "pool_sha256": self.pool.sha256, "seed": self.seed, "shots": self.shots, "length": len(self),
-        }  # fmt: skip
+            "source": masks.source,
+            "split": masks.split,
+            "annotations_sha256": masks.sha256,
+            "fold": self.fold,
+            "novel_in_train": self.pool.novel,
+            "categories": list(self._categories),
+            "images": self.pool.images,
+            "pool_sha256": self.pool.sha256,
+            "seed": self.seed,
+            "shots": self.shots,
+            "length": len(self),
+        }
 
 
 def novel_pixels(masks: ClassMasks, image: int, categories: Sequence[int]) -> np.ndarray:

@@ -132,9 +132,11 @@ def build_icvos(
     need = estimate(prepared, link=link)
     if need.new_bytes * 1.05 > free_bytes(out):
         raise InputError(
-            f"the disk has {free_bytes(out) / 1e9:.1f} GB free", where=out.parent,
-            expected=f"about {need.new_bytes / 1e9:.1f} GB", fix="use --link, or another disk",
-        )  # fmt: skip
+            f"the disk has {free_bytes(out) / 1e9:.1f} GB free",
+            where=out.parent,
+            expected=f"about {need.new_bytes / 1e9:.1f} GB",
+            fix="use --link, or another disk",
+        )
     with BenchmarkWriter(out, resume=True) as writer:
         report = BuildReport(writer.out, "", 0, 0, 0, 0, 0, list(prepared.plan.left_out), list(prepared.plan.notes))
         videos = list(_videos(prepared, writer, link, workers, progress, report, need.frames))
@@ -179,9 +181,17 @@ def _videos(
 def _task(prepared: Prepared, planned: PlannedVideo, writer: BenchmarkWriter, link: bool) -> VideoTask:
     clip = prepared.recipe.clip(planned.source.id, planned.video.name)
     return VideoTask(
-        planned.source, planned.video, planned.name, planned.groups, planned.named, clip, prepared.rules, link,
-        writer.root, writer.state,
-    )  # fmt: skip
+        planned.source,
+        planned.video,
+        planned.name,
+        planned.groups,
+        planned.named,
+        clip,
+        prepared.rules,
+        link,
+        writer.root,
+        writer.state,
+    )
 
 
 class _Finish:
@@ -215,19 +225,24 @@ class _Finish:
         for planned in self.videos:
             record = self._record(planned)
             yield {
-                "video": planned.name, "source": planned.source.id, "source_split": planned.video.split,
-                "source_name": planned.video.name, "fps": planned.video.fps,
+                "video": planned.name,
+                "source": planned.source.id,
+                "source_split": planned.video.split,
+                "source_name": planned.video.name,
+                "fps": planned.video.fps,
                 **{key: record[key] for key in ("frames", "height", "width", "void_pixels")},
-            }  # fmt: skip
+            }
 
     def _pair_rows(self) -> Iterator[dict[str, Any]]:
         for planned in self.videos:
             for pair in self._record(planned)["pairs"]:
                 category = pair["category"]
                 yield {
-                    "video": planned.name, "category_name": self.prepared.words.label(category),
-                    "complete": planned.complete[category], **pair,
-                }  # fmt: skip
+                    "video": planned.name,
+                    "category_name": self.prepared.words.label(category),
+                    "complete": planned.complete[category],
+                    **pair,
+                }
 
     def _frame_rows(self) -> Iterator[dict[str, Any]]:
         for planned in self.videos:
@@ -243,10 +258,13 @@ class _Finish:
             for draw, names in enumerate(drawn):
                 padded = [*names, *[None] * (rules.shots - len(names))]
                 yield {
-                    "id": f"{video}__{category}__d{draw}", "video": video, "category": category,
-                    "category_name": pair["category_name"], "draw": draw,
+                    "id": f"{video}__{category}__d{draw}",
+                    "video": video,
+                    "category": category,
+                    "category_name": pair["category_name"],
+                    "draw": draw,
                     **{f"support_{shot + 1}": name for shot, name in enumerate(padded)},
-                }  # fmt: skip
+                }
 
     def header(self, name: str, report: BuildReport) -> dict[str, Any]:
         prepared = self.prepared
@@ -262,12 +280,18 @@ class _Finish:
             "vocabulary": prepared.words.name if prepared.words.name != "custom" else list(prepared.words.names),
             "complete_only": complete,
             "counts": {
-                "videos": report.videos, "frames": report.frames, "pairs": report.pairs, "episodes": report.episodes,
-                "categories": len({row["category"] for row in self._pair_rows()}), "supports": report.supports,
+                "videos": report.videos,
+                "frames": report.frames,
+                "pairs": report.pairs,
+                "episodes": report.episodes,
+                "categories": len({row["category"] for row in self._pair_rows()}),
+                "supports": report.supports,
             },
             "sources": self._sources(),
             "support_pool": {
-                "source": "coco", "split": pool, "min_area": prepared.rules.support_min_area,
+                "source": "coco",
+                "split": pool,
+                "min_area": prepared.rules.support_min_area,
                 "candidates": {
                     str(c): {"images": len(prepared.supports.pool(c).names), "sha256": prepared.supports.pool(c).sha256}
                     for c in sorted({row["category"] for row in self._pair_rows()})
@@ -281,7 +305,7 @@ class _Finish:
                 **{source.id: source.licence for source in sorted(prepared.sources, key=lambda source: source.id)},
                 "coco": prepared.supports.licence,
             },
-        }  # fmt: skip
+        }
 
     def _sources(self) -> list[dict[str, Any]]:
         out = []

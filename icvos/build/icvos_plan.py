@@ -134,9 +134,13 @@ def _plan_video(source: VideoSource, video: SourceVideo, recipe: Recipe, words: 
         # An instance that is annotated but not wanted is one that the ground truth lacks.
         complete[category] = "no" if category in dropped else said
     return PlannedVideo(
-        source, video, video_name(source, video.name),
-        {category: tuple(groups[category]) for category in sorted(groups)}, tuple(sorted(labels)), complete,
-    )  # fmt: skip
+        source,
+        video,
+        video_name(source, video.name),
+        {category: tuple(groups[category]) for category in sorted(groups)},
+        tuple(sorted(labels)),
+        complete,
+    )
 
 
 def own_label(source: VideoSource, said: str | None, words: Vocabulary) -> ObjectLabel | None:

@@ -111,10 +111,17 @@ def _fingerprint(task: VideoTask, frames: Sequence[SourceFrame]) -> str:
     ]
     text = json.dumps(
         [
-            BUILDER_VERSION, task.source.id, repr(task.video), sorted(task.groups.items()), task.named, task.clip,
-            task.rules.header(), task.link, stats,
+            BUILDER_VERSION,
+            task.source.id,
+            repr(task.video),
+            sorted(task.groups.items()),
+            task.named,
+            task.clip,
+            task.rules.header(),
+            task.link,
+            stats,
         ]
-    )  # fmt: skip
+    )
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -251,10 +258,11 @@ def _labels(task: VideoTask, frame: SourceFrame, size: tuple[int, int]) -> Any:
         turned = f"{size[1]}x{size[0]}"
         if size[0] != size[1] and f"mask is {turned}" in error.what and _orientation(frame.image) > 4:
             raise type(error)(
-                error.what + ", as the image would be if turned by its EXIF tag", where=error.where,
+                error.what + ", as the image would be if turned by its EXIF tag",
+                where=error.where,
                 expected=f"masks drawn on the stored pixels, {size[0]}x{size[1]}",
                 fix="remove the tag from the images, turning them",
-            ) from None  # fmt: skip
+            ) from None
         raise
 
 

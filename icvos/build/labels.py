@@ -126,22 +126,27 @@ def _rows(
             category = "none"
         rows.append(
             {
-                "source": source.id, "video": video.name, "object": number, "category": category,
+                "source": source.id,
+                "video": video.name,
+                "object": number,
+                "category": category,
                 "keep": "yes" if label is None or label.keep else "no",
                 "start": "" if label is None or label.start is None else label.start,
                 "end": "" if label is None or label.end is None else label.end,
                 "note": f"{source.title} says {said}" if said and (label is None or label.category is None) else "",
             }
-        )  # fmt: skip
+        )
     answers = [
         {
-            "source": source.id, "video": video.name, "category": words.label(category),
+            "source": source.id,
+            "video": video.name,
+            "category": words.label(category),
             "complete": recipe.complete.get(
                 (source.id, video.name, category), "yes" if video.complete == "yes" else ""
             ),
         }
         for category in sorted(categories)
-    ]  # fmt: skip
+    ]
     return rows, answers
 
 

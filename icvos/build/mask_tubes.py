@@ -322,13 +322,22 @@ class MaskTubes:
         support = self.masks.numbers[self.supports_of(index, epoch)[0]]
         labels = self.masks.mask(support, tube.category)
         return {
-            "frames": tube.frames, "masks": tube.masks, "ignore": tube.ignore, "category": tube.category,
-            "support_image": self.masks.read(support), "support_mask": labels == 1, "support_ignore": labels == IGNORE,
-        }  # fmt: skip
+            "frames": tube.frames,
+            "masks": tube.masks,
+            "ignore": tube.ignore,
+            "category": tube.category,
+            "support_image": self.masks.read(support),
+            "support_mask": labels == 1,
+            "support_ignore": labels == IGNORE,
+        }
 
     def describe(self) -> dict[str, Any]:
         """Return what the tubes are made from, as JSON values, for the record of a training run."""
         return {
-            "source": self.masks.source, "split": self.masks.split, "annotations_sha256": self.masks.sha256,
-            "rules": self.rules.header(), "tubes": len(self), "categories": sorted({c for _, c in self.pairs}),
-        }  # fmt: skip
+            "source": self.masks.source,
+            "split": self.masks.split,
+            "annotations_sha256": self.masks.sha256,
+            "rules": self.rules.header(),
+            "tubes": len(self),
+            "categories": sorted({c for _, c in self.pairs}),
+        }

@@ -112,9 +112,14 @@ def _write_tube(task: _Task, image: int, category: int) -> dict[str, Any]:
         void += int(np.count_nonzero(moved == IGNORE)) if crowd else 0
         visible.append(1 in moved)
     return {
-        "files": files, "size": list(labels.shape), "void": void, "crowd": crowd, "visible": sum(visible),
-        "first": visible.index(True) if any(visible) else -1, "steps": [step_words(own) for own in steps],
-    }  # fmt: skip
+        "files": files,
+        "size": list(labels.shape),
+        "void": void,
+        "crowd": crowd,
+        "visible": sum(visible),
+        "first": visible.index(True) if any(visible) else -1,
+        "steps": [step_words(own) for own in steps],
+    }
 
 
 def _make_folders(folder: str, category: int) -> None:
@@ -164,9 +169,11 @@ def build_mask_tubes(
     need = plan.estimate
     if need > free_bytes(out):
         raise InputError(
-            f"the disk has {free_bytes(out) / 1e9:.1f} GB free", where=Path(out).parent,
-            expected=f"about {need / 1e9:.1f} GB", fix="use --limit, or another disk",
-        )  # fmt: skip
+            f"the disk has {free_bytes(out) / 1e9:.1f} GB free",
+            where=Path(out).parent,
+            expected=f"about {need / 1e9:.1f} GB",
+            fix="use --limit, or another disk",
+        )
     tubes = plan.tubes
     pairs = [tubes.pairs[index] for index in plan.chosen]
     chunks = [tuple(pairs[start : start + _CHUNK]) for start in range(0, len(pairs), _CHUNK)]
@@ -185,9 +192,14 @@ def build_mask_tubes(
         supports = tables.write_supports(link)
         alone = sum(tubes.supports_of(index) == [tubes.masks.names[tubes.pairs[index][0]]] for index in plan.chosen)
         report = TubeReport(
-            writer.out, "", len(pairs), len({image for image, _ in pairs}), len(pairs) * tubes.rules.frames, supports,
+            writer.out,
+            "",
+            len(pairs),
+            len({image for image, _ in pairs}),
+            len(pairs) * tubes.rules.frames,
+            supports,
             alone,
-        )  # fmt: skip
+        )
         header = tube_header(plan, name, report, licence)
         report.manifest_sha256 = writer.finish(header, tables.all(), adopt=False)
     return report

@@ -12,8 +12,16 @@ from icvos.build.class_masks import ClassMasks
 from icvos.build.mask_tubes import MaskTubes, Step, TubeRules
 from icvos.errors import SourceError, UsageError
 
-__all__ = ["BUILDER_VERSION", "QUALITY", "TubePlan", "TubeReport", "image_bytes", "plan_mask_tubes", "step_words",
-           "video_name"]  # fmt: skip
+__all__ = [
+    "BUILDER_VERSION",
+    "QUALITY",
+    "TubePlan",
+    "TubeReport",
+    "image_bytes",
+    "plan_mask_tubes",
+    "step_words",
+    "video_name",
+]
 
 BUILDER_VERSION = "1"
 """Raised when the same raw data and rules would give other files."""

@@ -85,19 +85,28 @@ class TubeTables:
         for _, image, _, video in self._tubes():
             record = self.writer.tube(video)
             yield {
-                "video": video, "source": self.masks.source, "source_split": self.masks.split,
-                "source_name": self.masks.names[image], "frames": self.plan.tubes.rules.frames,
-                "height": record["size"][0], "width": record["size"][1], "void_pixels": record["void"],
-            }  # fmt: skip
+                "video": video,
+                "source": self.masks.source,
+                "source_split": self.masks.split,
+                "source_name": self.masks.names[image],
+                "frames": self.plan.tubes.rules.frames,
+                "height": record["size"][0],
+                "width": record["size"][1],
+                "void_pixels": record["void"],
+            }
 
     def _pairs(self) -> Iterator[dict[str, Any]]:
         for _, image, category, video in self._tubes():
             record = self.writer.tube(video)
             yield {
-                "video": video, "category": category, "category_name": self.masks.vocabulary.label(category),
-                "complete": "unsure" if record["crowd"] else "yes", "visible_frames": record["visible"],
-                "first_visible": record["first"], "instances": self.masks.instances(image, category),
-            }  # fmt: skip
+                "video": video,
+                "category": category,
+                "category_name": self.masks.vocabulary.label(category),
+                "complete": "unsure" if record["crowd"] else "yes",
+                "visible_frames": record["visible"],
+                "first_visible": record["first"],
+                "instances": self.masks.instances(image, category),
+            }
 
     def _frames(self) -> Iterator[dict[str, Any]]:
         for _, _, _, video in self._tubes():
@@ -109,9 +118,13 @@ class TubeTables:
             for draw in range(self.plan.draws):
                 supports = self.plan.tubes.supports_of(index, draw, self.plan.shots)
                 yield {
-                    "id": f"{video}__{category}__d{draw}", "video": video, "category": category,
-                    "category_name": self.masks.vocabulary.label(category), "draw": draw, **dict(zip(shots, supports)),
-                }  # fmt: skip
+                    "id": f"{video}__{category}__d{draw}",
+                    "video": video,
+                    "category": category,
+                    "category_name": self.masks.vocabulary.label(category),
+                    "draw": draw,
+                    **dict(zip(shots, supports)),
+                }
 
     def write_supports(self, link: bool) -> int:
         """Write the supports that were drawn; return how many images."""
@@ -153,8 +166,13 @@ def tube_header(plan: TubePlan, name: str, report: TubeReport, licence: str) -> 
     tubes = plan.tubes
     masks = tubes.masks
     categories = sorted({tubes.pairs[index][1] for index in plan.chosen})
-    rules = {**tubes.rules.header(), "draws": plan.draws, "shots": plan.shots, "draw_rule": DRAW_RULE,
-             "jpeg_quality": QUALITY}  # fmt: skip
+    rules = {
+        **tubes.rules.header(),
+        "draws": plan.draws,
+        "shots": plan.shots,
+        "draw_rule": DRAW_RULE,
+        "jpeg_quality": QUALITY,
+    }
     names = [f"{masks.names[tubes.pairs[i][0]]} {tubes.pairs[i][1]}" for i in plan.chosen]
     text = json.dumps([SCHEMA, BUILDER_VERSION, rules, masks.sha256, names], sort_keys=True)
     return {
@@ -164,8 +182,13 @@ def tube_header(plan: TubePlan, name: str, report: TubeReport, licence: str) -> 
         "vocabulary": masks.vocabulary.name,
         "kind": "mask tubes",
         "counts": {
-            "videos": report.tubes, "frames": report.frames, "pairs": report.tubes, "images": report.images,
-            "episodes": report.tubes * plan.draws, "categories": len(categories), "supports": report.supports,
+            "videos": report.tubes,
+            "frames": report.frames,
+            "pairs": report.tubes,
+            "images": report.images,
+            "episodes": report.tubes * plan.draws,
+            "categories": len(categories),
+            "supports": report.supports,
             "own_image_as_support": report.alone,
         },
         "sources": [{"id": masks.source, "split": masks.split, "annotations_sha256": masks.sha256}],
@@ -173,4 +196,4 @@ def tube_header(plan: TubePlan, name: str, report: TubeReport, licence: str) -> 
         "seed": tubes.rules.seed,
         "rules": rules,
         "licences": {masks.source: licence or masks.licence},
-    }  # fmt: skip
+    }

@@ -51,12 +51,19 @@ class BenchmarkStats:
     def as_dict(self) -> dict[str, Any]:
         """Return the counts for JSON, with the means and medians that Table I gives."""
         return {
-            "name": self.name, "videos": self.videos, "mean_frames": self.frames / self.videos,
-            "median_frames": median(self.lengths), "frames": self.frames, "classes": len(self.categories),
-            "pairs": self.pairs, "episodes": self.episodes, "supports": self.supports, "complete": self.complete,
+            "name": self.name,
+            "videos": self.videos,
+            "mean_frames": self.frames / self.videos,
+            "median_frames": median(self.lengths),
+            "frames": self.frames,
+            "classes": len(self.categories),
+            "pairs": self.pairs,
+            "episodes": self.episodes,
+            "supports": self.supports,
+            "complete": self.complete,
             "categories": {k: {"pairs": p, "visible_frames": v} for k, (p, v) in self.categories.items()},
             "sources": {k: {"videos": v, "frames": f, "pairs": p} for k, (v, f, p) in self.sources.items()},
-        }  # fmt: skip
+        }
 
 
 def benchmark_stats(bench: Benchmark) -> BenchmarkStats:

@@ -9,9 +9,19 @@ import click
 
 # Methods on the demo world, from the floors up; those whose weights or packages are not here are left out.
 MODELS = (
-    "empty", "full", "support-mask", "histogram", "histogram+sam2", "sam2-memory", "persam+sam2", "persam-f+sam2",
-    "vrp-sam+sam2", "prototype+sam2", "pfenet+sam2", "dcsam",
-)  # fmt: skip
+    "empty",
+    "full",
+    "support-mask",
+    "histogram",
+    "histogram+sam2",
+    "sam2-memory",
+    "persam+sam2",
+    "persam-f+sam2",
+    "vrp-sam+sam2",
+    "prototype+sam2",
+    "pfenet+sam2",
+    "dcsam",
+)
 
 
 @click.command()

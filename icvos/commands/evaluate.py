@@ -39,9 +39,14 @@ def _shard(context: click.Context, parameter: click.Parameter, value: str | None
 )
 @model_options
 def command(
-    spec: str, benchmark: str, out: Path | None, settings: tuple[str, ...], weights: tuple[str, ...], device: str,
+    spec: str,
+    benchmark: str,
+    out: Path | None,
+    settings: tuple[str, ...],
+    weights: tuple[str, ...],
+    device: str,
     **values: Any,
-) -> None:  # fmt: skip
+) -> None:
     """Run a model on a benchmark, score it, and write a run folder.
 
     The same command again continues a run that was stopped, or prints the result of one that is complete.
@@ -64,10 +69,15 @@ def command(
     model = create(spec, device=device, weights=files, options=chosen, demo=demo)
     with progress_bar(f"{type(model).info.name} on {opened.name}") as advance:
         place, result = run_model(
-            model, opened, options, out=out, settings=chosen,
-            spec=ModelSpec(spec, device, {k: str(v) for k, v in model.weights.items()}, chosen, demo), progress=advance,
+            model,
+            opened,
+            options,
+            out=out,
+            settings=chosen,
+            spec=ModelSpec(spec, device, {k: str(v) for k, v in model.weights.items()}, chosen, demo),
+            progress=advance,
             notify=lambda line: click.echo(line, err=True),
-        )  # fmt: skip
+        )
     run = read_run(place)
     summary_table([(place, run, result)])
     if "oracle" in result:

@@ -17,11 +17,17 @@ def _sources(function: Any) -> Any:
         click.option("--published/--no-published", default=None, help="Printed figures too, in tables of their own."),
         click.option("--protocol", help="Only this protocol's measured rows."),
         click.option("--benchmark", help="Only this benchmark: demo, ic-vos, coco-20i, pascal-5i, …"),
-        click.option("--board", type=click.Path(path_type=Path), help="Folder of records; default leaderboards/ in a "
-                     "checkout, else under ICVOS_HOME."),
-        click.option("--runs", type=click.Path(path_type=Path), help="Folder of runs, shown as not added; default "
-                     "runs/ where it is there."),
-    ):  # fmt: skip
+        click.option(
+            "--board",
+            type=click.Path(path_type=Path),
+            help="Folder of records; default leaderboards/ in a checkout, else under ICVOS_HOME.",
+        ),
+        click.option(
+            "--runs",
+            type=click.Path(path_type=Path),
+            help="Folder of runs, shown as not added; default runs/ where it is there.",
+        ),
+    ):
         function = option(function)
     return function
 
@@ -98,7 +104,7 @@ def show(**chosen: Any) -> None:
 @click.option("--workers", default=1, show_default=True, type=click.IntRange(1), help="Processes that score masks.")
 def add(
     run: Path, board: Path | None, benchmark: str | None, reproduced: Path | None, replace: bool, workers: int
-) -> None:  # fmt: skip
+) -> None:
     """Check RUN, a run folder or a packed submission, and add it to the board.
 
     The row says how far it was checked: self-reported; masks re-scored, if it holds its masks; reproduced by

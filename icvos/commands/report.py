@@ -19,9 +19,15 @@ from icvos.commands.options import FiniteRange
 @click.option("--videos/--no-videos", default=True, help="Overlay videos (webm).")
 @click.option("--fps", default=10.0, show_default=True, type=FiniteRange(1, 120), help="Of the videos.")
 def command(
-    run: Path, out: Path | None, benchmark: Path | None, masks: Path | None, each: int, only: tuple[str, ...],
-    videos: bool, fps: float,
-) -> None:  # fmt: skip
+    run: Path,
+    out: Path | None,
+    benchmark: Path | None,
+    masks: Path | None,
+    each: int,
+    only: tuple[str, ...],
+    videos: bool,
+    fps: float,
+) -> None:
     """Draw the run in folder RUN: overlay videos, a contact sheet of the best, median and worst episodes, J and F over
     time, bars by category, how much the support matters, and a page (index.html) with all of it.
 

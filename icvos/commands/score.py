@@ -27,9 +27,16 @@ import click
 )
 @click.option("--workers", default=1, show_default=True, type=click.IntRange(1), help="Processes.")
 def command(
-    predictions: Path, benchmark: str | None, ground_truth: Path | None, name: str, out: Path | None,
-    model_name: str | None, model_version: str, shots: int, workers: int,
-) -> None:  # fmt: skip
+    predictions: Path,
+    benchmark: str | None,
+    ground_truth: Path | None,
+    name: str,
+    out: Path | None,
+    model_name: str | None,
+    model_version: str,
+    shots: int,
+    workers: int,
+) -> None:
     """Score PREDICTIONS: a folder or .zip of NAME/00000.png, or COCO run lengths in a .json.
 
     With --benchmark NAME is an episode's id, and masks hold 0 and 1. With --ground-truth NAME is a sequence, and masks
@@ -52,9 +59,16 @@ def _describe(
     from icvos.evaluation.environment import describe_run
 
     model: dict[str, Any] = {
-        "name": title[0], "version": title[1], "kind": "masks", "options": {}, "weights": {}, "dtype": None,
-        "source_sha256": None, "training_data": [], "training_categories": [],
-    }  # fmt: skip
+        "name": title[0],
+        "version": title[1],
+        "kind": "masks",
+        "options": {},
+        "weights": {},
+        "dtype": None,
+        "source_sha256": None,
+        "training_data": [],
+        "training_categories": [],
+    }
     return describe_run(model, benchmark, rule, "cpu", masks=_fingerprint(predictions), **key)
 
 
@@ -77,9 +91,7 @@ def _fingerprint(predictions: Path) -> str:
     return digest.hexdigest()
 
 
-def _run(
-    run: dict[str, Any], out: Path, ids: list[str], score: Any, result: Any
-) -> None:  # fmt: skip
+def _run(run: dict[str, Any], out: Path, ids: list[str], score: Any, result: Any) -> None:
     """Score what is not scored yet into the run's folder, and print the table."""
     from icvos.commands.show import progress_bar, summary_table
     from icvos.evaluation.environment import now

@@ -73,9 +73,12 @@ def command(
         from icvos.files import lock_folder
 
         columns = (
-            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
             TextColumn("{task.fields[figures]}"),
-        )  # fmt: skip
+        )
         with Progress(*columns, disable=not world.main) as bar:
             row = bar.add_task(name, total=None, figures="")
 

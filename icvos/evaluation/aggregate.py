@@ -14,8 +14,16 @@ from icvos.metrics import FewShotScore
 __all__ = ["METRICS", "image_result", "sequence_result", "video_result"]
 
 METRICS = (
-    "J", "F", "J_visible", "F_visible", "absent_correct", "J_recall", "F_recall", "J_decay", "F_decay",
-)  # fmt: skip
+    "J",
+    "F",
+    "J_visible",
+    "F_visible",
+    "absent_correct",
+    "J_recall",
+    "F_recall",
+    "J_decay",
+    "F_decay",
+)
 FOLD_METRICS = ("mIoU", "mIoU_drawn", "mIoU_undrawn_as_0", "FB_IoU")
 Record = Mapping[str, Any]
 
@@ -32,9 +40,14 @@ def _half_sum(j: float | None, f: float | None) -> float | None:
 def _failed(episode: Episode) -> dict[str, Any]:
     """What an episode without a good record counts as: nothing was right."""
     return {
-        "id": episode.id, "video": episode.video, "category": episode.category, "draw": episode.draw,
-        "J": 0.0, "F": 0.0, "error": "not evaluated",
-    }  # fmt: skip
+        "id": episode.id,
+        "video": episode.video,
+        "category": episode.category,
+        "draw": episode.draw,
+        "J": 0.0,
+        "F": 0.0,
+        "error": "not evaluated",
+    }
 
 
 def _means(records: Sequence[Record]) -> dict[str, float | None]:
@@ -71,9 +84,12 @@ def _result(
 
 
 def video_result(
-    run: Mapping[str, Any], protocol: Protocol, episodes: Sequence[Episode], records: Mapping[str, Record],
+    run: Mapping[str, Any],
+    protocol: Protocol,
+    episodes: Sequence[Episode],
+    records: Mapping[str, Record],
     sources: Mapping[str, str],
-) -> dict[str, Any]:  # fmt: skip
+) -> dict[str, Any]:
     """Return the result of a run on a video benchmark.
 
     Args:
@@ -125,9 +141,12 @@ def sequence_result(
 
 
 def image_result(
-    run: Mapping[str, Any], protocol: Protocol, episodes: Sequence[Episode], records: Mapping[str, Record],
+    run: Mapping[str, Any],
+    protocol: Protocol,
+    episodes: Sequence[Episode],
+    records: Mapping[str, Record],
     folds: Mapping[int, Sequence[int]],
-) -> dict[str, Any]:  # fmt: skip
+) -> dict[str, Any]:
     """Return the result of a run on a few-shot image benchmark: the mean over folds of each fold's figures.
 
     Args:

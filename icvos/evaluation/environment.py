@@ -61,17 +61,25 @@ def _version(package: str) -> str | None:
 def describe_device(device: str) -> dict[str, Any]:
     """Return the device's name and what computes on it; torch is asked only if it is imported already."""
     out: dict[str, Any] = {
-        "device": device, "python": platform.python_version(), "platform": platform.platform(),
-        "cpus": len(os.sched_getaffinity(0)), "torch": _version("torch"), "sam2": _version("sam2"),
-        "numpy": _version("numpy"), "opencv": _version("opencv-python") or _version("opencv-python-headless"),
-    }  # fmt: skip
+        "device": device,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cpus": len(os.sched_getaffinity(0)),
+        "torch": _version("torch"),
+        "sam2": _version("sam2"),
+        "numpy": _version("numpy"),
+        "opencv": _version("opencv-python") or _version("opencv-python-headless"),
+    }
     torch = sys.modules.get("torch")
     if torch is not None and device.startswith("cuda") and torch.cuda.is_available():
         card = torch.cuda.get_device_properties(torch.device(device))
         out |= {
-            "gpu": card.name, "cuda": torch.version.cuda, "driver": _driver(), "gpu_memory": card.total_memory,
+            "gpu": card.name,
+            "cuda": torch.version.cuda,
+            "driver": _driver(),
+            "gpu_memory": card.total_memory,
             "tf32": torch.backends.cuda.matmul.allow_tf32,
-        }  # fmt: skip
+        }
     return out
 
 
@@ -107,12 +115,14 @@ def describe_model(model: Model, options: Mapping[str, Any], *, kind: str) -> di
         "access": info.access,
         "training_data": list(info.training_data),
         "training_categories": list(info.training_categories),
-        "options": {key: value if isinstance(value, (int, float, bool, str)) or value is None else str(value)
-                    for key, value in sorted(effective.items())},
+        "options": {
+            key: value if isinstance(value, (int, float, bool, str)) or value is None else str(value)
+            for key, value in sorted(effective.items())
+        },
         "source_sha256": source_sha256(type(model)),
         "weights": {name: file_sha256(path) for name, path in sorted(model.weights.items())},
         "dtype": str(of_kind(getattr(model, "dtype", "float32"), kind)).removeprefix("torch."),
-    }  # fmt: skip
+    }
 
 
 def describe_benchmark(benchmark: Benchmark) -> dict[str, Any]:

@@ -39,9 +39,15 @@ from icvos.models.interface import ImageModel, VideoModel
 from icvos.types import Support
 
 __all__ = [
-    "EpisodeResult", "Job", "episode_seed", "failure", "image_failure", "run_image_episode", "run_video_episodes",
+    "EpisodeResult",
+    "Job",
+    "episode_seed",
+    "failure",
+    "image_failure",
+    "run_image_episode",
+    "run_video_episodes",
     "runs_together",
-]  # fmt: skip
+]
 
 
 @dataclass(frozen=True)
@@ -125,9 +131,13 @@ def _resized(support: Support, size: tuple[int, int]) -> Support:
 
 
 def run_video_episodes(
-    model: VideoModel, benchmark: Benchmark, episodes: Sequence[Episode], job: Job, pool: ThreadPoolExecutor,
+    model: VideoModel,
+    benchmark: Benchmark,
+    episodes: Sequence[Episode],
+    job: Job,
+    pool: ThreadPoolExecutor,
     wanted: frozenset[str] | None = None,
-) -> Iterator[EpisodeResult]:  # fmt: skip
+) -> Iterator[EpisodeResult]:
     """Run episodes of one video and yield a result for each.
 
     A model that overrides ``segment_many`` gets all at once; if that fails, each is run by itself, so that only what is
@@ -174,9 +184,15 @@ def _text(error: BaseException | str) -> dict[str, str]:
 def failure(episode: Episode, error: BaseException | str) -> dict[str, Any]:
     """Return the record of a video episode that failed."""
     return {
-        "id": episode.id, "video": episode.video, "category": episode.category,
-        "category_name": episode.category_name, "draw": episode.draw, "J": 0.0, "F": 0.0, **_text(error),
-    }  # fmt: skip
+        "id": episode.id,
+        "video": episode.video,
+        "category": episode.category,
+        "category_name": episode.category_name,
+        "draw": episode.draw,
+        "J": 0.0,
+        "F": 0.0,
+        **_text(error),
+    }
 
 
 class _Pass:
@@ -310,13 +326,21 @@ def _run(
         timed = place is not None and share > 0
         told = {} if job.oracle is None else {"absent_on_frame_0": place is None}
         record = {
-            "id": episode.id, "video": episode.video, "source": source, "category": episode.category,
-            "category_name": episode.category_name, "draw": episode.draw, "frames": scorer.count,
-            "visible_frames": scorer.visible, **scorer.score.summary(),
+            "id": episode.id,
+            "video": episode.video,
+            "source": source,
+            "category": episode.category,
+            "category_name": episode.category_name,
+            "draw": episode.draw,
+            "frames": scorer.count,
+            "visible_frames": scorer.visible,
+            **scorer.score.summary(),
             "seconds": share if place is not None else None,
             "support_seconds": work.support_seconds / len(episodes),
-            "fps": scorer.count / share if timed else None, "peak_memory": peak_memory(model.device), **told,
-        }  # fmt: skip
+            "fps": scorer.count / share if timed else None,
+            "peak_memory": peak_memory(model.device),
+            **told,
+        }
         yield EpisodeResult(record, {"J": j, "F": f})
 
 
@@ -331,9 +355,12 @@ def _query(benchmark: Benchmark, episode: Episode, job: Job) -> tuple[np.ndarray
 
 def _image_record(episode: Episode, job: Job) -> dict[str, Any]:
     return {
-        "id": episode.id, "fold": episode.fold, "category": episode.category, "query": episode.video,
+        "id": episode.id,
+        "fold": episode.fold,
+        "category": episode.category,
+        "query": episode.video,
         "supports": list(episode.supports[: job.shots]),
-    }  # fmt: skip
+    }
 
 
 def image_failure(benchmark: Benchmark, episode: Episode, job: Job, error: BaseException | str) -> dict[str, Any]:
@@ -341,8 +368,11 @@ def image_failure(benchmark: Benchmark, episode: Episode, job: Job, error: BaseE
     _, truth, ignore = _query(benchmark, episode, job)
     known = int(np.count_nonzero(~ignore))
     counts = {
-        "inter_fg": 0, "union_fg": max(int(np.count_nonzero(truth & ~ignore)), 1), "inter_bg": 0, "union_bg": known,
-    }  # fmt: skip
+        "inter_fg": 0,
+        "union_fg": max(int(np.count_nonzero(truth & ~ignore)), 1),
+        "inter_bg": 0,
+        "union_bg": known,
+    }
     return {**_image_record(episode, job), **counts, **_text(error)}
 
 

@@ -85,9 +85,11 @@ def _compare(path: Path, size: int, sha256: str) -> None:
         return
     if len(data) != size or hashlib.sha256(data).hexdigest() != sha256:
         raise BenchmarkError(
-            "file changed since the benchmark was built", where=path, expected=f"SHA-256 {sha256[:16]}…",
+            "file changed since the benchmark was built",
+            where=path,
+            expected=f"SHA-256 {sha256[:16]}…",
             fix="build it again; icvos build-data check lists all that changed",
-        )  # fmt: skip
+        )
 
 
 def verify_tables(benchmark: Benchmark) -> None:

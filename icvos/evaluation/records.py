@@ -26,13 +26,39 @@ RESULT_SCHEMA = "icvos-result/1"
 # difference in anything else is another run, which has no business in the same folder.
 STALE = frozenset({"icvos", "model_version", "source", "weights", "dtype", "device", "benchmark", "masks"})
 NUMBERS = (
-    "J", "F", "J_visible", "F_visible", "absent_correct", "J_recall", "F_recall", "J_decay", "F_decay", "seconds",
-    "support_seconds", "fps",
-)  # fmt: skip
+    "J",
+    "F",
+    "J_visible",
+    "F_visible",
+    "absent_correct",
+    "J_recall",
+    "F_recall",
+    "J_decay",
+    "F_decay",
+    "seconds",
+    "support_seconds",
+    "fps",
+)
 SUMMARY = (
-    "J", "F", "J&F", "J&F_by_category", "J_visible", "F_visible", "absent_correct", "J_recall", "F_recall", "J_decay",
-    "F_decay", "mIoU", "FB_IoU", "mean_IoU", "episodes", "failed", "mIoU_drawn", "mIoU_undrawn_as_0",
-)  # fmt: skip
+    "J",
+    "F",
+    "J&F",
+    "J&F_by_category",
+    "J_visible",
+    "F_visible",
+    "absent_correct",
+    "J_recall",
+    "F_recall",
+    "J_decay",
+    "F_decay",
+    "mIoU",
+    "FB_IoU",
+    "mean_IoU",
+    "episodes",
+    "failed",
+    "mIoU_drawn",
+    "mIoU_undrawn_as_0",
+)
 PARTS = ("key", "model", "benchmark", "environment")
 COUNTS = ("inter_fg", "union_fg", "inter_bg", "union_bg", "frames", "visible_frames", "peak_memory")
 

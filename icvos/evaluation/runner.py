@@ -123,9 +123,12 @@ def _groups(episodes: Sequence[Episode], missing: Sequence[Episode], benchmark: 
 
 
 def benchmark_result(
-    run: Mapping[str, Any], benchmark: Benchmark, rule: Protocol, episodes: Sequence[Episode],
+    run: Mapping[str, Any],
+    benchmark: Benchmark,
+    rule: Protocol,
+    episodes: Sequence[Episode],
     records: Mapping[str, Mapping[str, Any]],
-) -> dict[str, Any]:  # fmt: skip
+) -> dict[str, Any]:
     """Return ``result.json`` of a run on a built benchmark, video or image."""
     if benchmark.kind == "video":
         sources = {name: video.source for name, video in benchmark.videos.items()}
@@ -185,9 +188,17 @@ def _prepare(
     shard = None if options.shard is None else f"{options.shard[0]}/{options.shard[1]}"
     oracle = oracle_key(options.oracle, model, benchmark)
     run = describe_run(
-        described, describe_benchmark(benchmark), rule, model.device, shots=options.shots, seed=options.seed,
-        limit_episodes=options.limit_episodes, limit_frames=options.limit_frames, shard=shard, **oracle,
-    )  # fmt: skip
+        described,
+        describe_benchmark(benchmark),
+        rule,
+        model.device,
+        shots=options.shots,
+        seed=options.seed,
+        limit_episodes=options.limit_episodes,
+        limit_frames=options.limit_frames,
+        shard=shard,
+        **oracle,
+    )
     if options.episodes is not None:
         chosen = hashlib.sha256("\n".join(e.id for e in episodes).encode()).hexdigest()
         run["key"] |= {"limit_episodes": len(episodes), "chosen_episodes": chosen[:16]}
@@ -298,9 +309,14 @@ def _results(plan: _Run, todo: Sequence[Episode]) -> Generator[EpisodeResult, No
         if plan.spec is None:
             raise UsageError("workers and timeouts need a model by name", fix="pass a spec, as 'my_method.py:MyMethod'")
         yield from run_in_workers(
-            plan.spec, plan.benchmark.root, job, groups, workers=options.workers, timeout=options.timeout,
+            plan.spec,
+            plan.benchmark.root,
+            job,
+            groups,
+            workers=options.workers,
+            timeout=options.timeout,
             fail=lambda episode, why: _lost_episode(plan.benchmark, episode, job, why),
-        )  # fmt: skip
+        )
     elif plan.benchmark.kind == "image":
         assert isinstance(plan.model, ImageModel)  # _check_kind
         for (episode, *_), _ in groups:
@@ -371,9 +387,18 @@ def evaluate(
     """
     opened, demo = open_benchmark(benchmark)
     settings = RunOptions(
-        protocol, shots, seed, None, workers, timeout, save_masks, limit_episodes, limit_frames,
-        None if episodes is None else tuple(episodes), oracle,
-    )  # fmt: skip
+        protocol,
+        shots,
+        seed,
+        None,
+        workers,
+        timeout,
+        save_masks,
+        limit_episodes,
+        limit_frames,
+        None if episodes is None else tuple(episodes),
+        oracle,
+    )
     spec = None
     if isinstance(model, str):
         files = {name: str(path) for name, path in (weights or {}).items()}

@@ -104,17 +104,22 @@ def check_sequences(truth: Sequences, predictions: Predictions, rule: Protocol) 
         scored = [frames[i] for i in rule.frames(len(frames))]
         missing = [frame for frame in scored if frame not in given]
         if missing:
-            raise PredictionError(f"{len(missing)} of {len(scored)} frames are missing: {_named(missing)}",
-                                  where=f"{predictions.where}/{name}")  # fmt: skip
+            raise PredictionError(
+                f"{len(missing)} of {len(scored)} frames are missing: {_named(missing)}",
+                where=f"{predictions.where}/{name}",
+            )
         unknown = sorted(given - set(frames))
         if unknown:
-            raise PredictionError(f"{len(unknown)} frames are not in the ground truth: {_named(unknown)}",
-                                  where=f"{predictions.where}/{name}")  # fmt: skip
+            raise PredictionError(
+                f"{len(unknown)} frames are not in the ground truth: {_named(unknown)}",
+                where=f"{predictions.where}/{name}",
+            )
         if not scored:
             raise PredictionError(
-                f"protocol '{rule.name}' leaves none of {len(frames)} frames", where=truth.root / name,
+                f"protocol '{rule.name}' leaves none of {len(frames)} frames",
+                where=truth.root / name,
                 expected="three frames or more",
-            )  # fmt: skip
+            )
         for frame in scored:
             size, own = predictions.size(name, frame), truth.size(name, frame)
             if size is not None and own is not None and size != own:
@@ -217,8 +222,10 @@ def check_benchmark_masks(
         given = predictions.frames(episode.id)
         missing = sorted(set(wanted) - set(given))
         if missing:
-            raise PredictionError(f"{len(missing)} of {len(wanted)} frames are missing: {_named(missing)}",
-                                  where=f"{predictions.where}/{episode.id}")  # fmt: skip
+            raise PredictionError(
+                f"{len(missing)} of {len(wanted)} frames are missing: {_named(missing)}",
+                where=f"{predictions.where}/{episode.id}",
+            )
         # Frames beyond the protocol's length may be there: they are not scored.
         most = benchmark.videos[episode.video].frames if benchmark.kind == "video" else 1
         unknown = [frame for frame in given if not (frame.isdigit() and len(frame) == 5 and int(frame) < most)]
@@ -235,9 +242,10 @@ def check_benchmark_masks(
                 continue
             if size != own:
                 raise PredictionError(
-                    f"mask is {size[0]}x{size[1]} (HxW)", where=predictions.place(episode.id, frame),
+                    f"mask is {size[0]}x{size[1]} (HxW)",
+                    where=predictions.place(episode.id, frame),
                     expected=f"{own[0]}x{own[1]}" + (f" or {rule.size[0]}x{rule.size[1]}" if rule.size else ""),
-                )  # fmt: skip
+                )
             resized = resized or rule.size is not None
     return resized
 
@@ -278,10 +286,16 @@ def score_episodes(
         for episode, score in zip(mine, scores):
             j, f = score.values()
             record = {
-                "id": episode.id, "video": episode.video, "source": benchmark.videos[episode.video].source,
-                "category": category, "category_name": episode.category_name, "draw": episode.draw,
-                "frames": len(score), "visible_frames": len(score) - score.absent_frames, **score.summary(),
-            }  # fmt: skip
+                "id": episode.id,
+                "video": episode.video,
+                "source": benchmark.videos[episode.video].source,
+                "category": category,
+                "category_name": episode.category_name,
+                "draw": episode.draw,
+                "frames": len(score),
+                "visible_frames": len(score) - score.absent_frames,
+                **score.summary(),
+            }
             out.append((record, {"J": j, "F": f}))
     return out
 
@@ -297,9 +311,13 @@ def _score_image(benchmark: Benchmark, predictions: Predictions, rule: Protocol,
     mask = _fit(mask, truth.shape, place).astype(bool, copy=False)
     counts = dict(zip(("inter_fg", "union_fg", "inter_bg", "union_bg"), fss_counts(mask, truth, ignore=ignore)))
     return {
-        "id": episode.id, "fold": episode.fold, "category": episode.category, "query": episode.video,
-        "supports": list(episode.supports), **counts,
-    }  # fmt: skip
+        "id": episode.id,
+        "fold": episode.fold,
+        "category": episode.category,
+        "query": episode.video,
+        "supports": list(episode.supports),
+        **counts,
+    }
 
 
 # ------------------------------------------------------------------------------------------------------ workers

@@ -10,8 +10,15 @@ from types import ModuleType
 import numpy as np
 
 __all__ = [
-    "episode_seed", "forget", "peak_memory", "reset_peak", "restore_modes", "seed_all", "synchronise", "torch_modes",
-]  # fmt: skip
+    "episode_seed",
+    "forget",
+    "peak_memory",
+    "reset_peak",
+    "restore_modes",
+    "seed_all",
+    "synchronise",
+    "torch_modes",
+]
 
 Modes = tuple[bool, ...]
 
@@ -40,9 +47,11 @@ def torch_modes() -> Modes | None:
     if torch is None:
         return None
     return (
-        torch.is_grad_enabled(), torch.is_inference_mode_enabled(), torch.is_autocast_enabled("cpu"),
+        torch.is_grad_enabled(),
+        torch.is_inference_mode_enabled(),
+        torch.is_autocast_enabled("cpu"),
         torch.is_autocast_enabled("cuda"),
-    )  # fmt: skip
+    )
 
 
 def restore_modes(modes: Modes | None) -> None:

@@ -119,9 +119,14 @@ def _work(pipe: Connection, parent: int, spec: ModelSpec, root: Path, job: Job, 
 
 
 def _results(
-    model: Model, video_model: VideoModel | None, benchmark: Benchmark, group: list[Episode], wanted: frozenset[str],
-    job: Job, pool: ThreadPoolExecutor,
-) -> Iterator[EpisodeResult]:  # fmt: skip
+    model: Model,
+    video_model: VideoModel | None,
+    benchmark: Benchmark,
+    group: list[Episode],
+    wanted: frozenset[str],
+    job: Job,
+    pool: ThreadPoolExecutor,
+) -> Iterator[EpisodeResult]:
     if video_model is not None:
         yield from run_video_episodes(video_model, benchmark, group, job, pool, wanted)
         return

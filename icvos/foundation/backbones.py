@@ -75,9 +75,10 @@ class BackboneFeatures:
             return parts[0]
         tops = [part.top for part in parts if part.top is not None]
         return cls(
-            torch.cat([part.middle for part in parts]), torch.cat([part.deep for part in parts]),
+            torch.cat([part.middle for part in parts]),
+            torch.cat([part.deep for part in parts]),
             torch.cat(tops) if tops else None,
-        )  # fmt: skip
+        )
 
     def map(self, function: Callable[[Tensor], Tensor]) -> BackboneFeatures:
         """Return the features with ``function`` applied to each map (indexing, expanding, moving)."""

@@ -121,9 +121,11 @@ def _finish(block: Bottleneck, x: Tensor, kept: Tensor, before: Box, after: Box,
     reach = _reach(block)
     x = block.relu(x)
     sides = (
-        reach - (after[2] - before[2]), reach - (before[3] - after[3]),
-        reach - (after[0] - before[0]), reach - (before[1] - after[1]),
-    )  # fmt: skip
+        reach - (after[2] - before[2]),
+        reach - (before[3] - after[3]),
+        reach - (after[0] - before[0]),
+        reach - (before[1] - after[1]),
+    )
     if any(sides):
         x = F.pad(x, sides)
     x = F.conv2d(x, block.conv2.weight, block.conv2.bias, dilation=block.conv2.dilation)

@@ -128,10 +128,12 @@ def _look(attention: Any, queries: Tensor, keys: Tensor, values: Tensor, pointer
     v = None if late else _split(project(attention.v_proj, values), heads)
     found = []
     for head in range(heads):
-        mixed = torch.stack([
-            attend(q[min(n, len(q) - 1), head], k[n, head], values[n] if v is None else v[n, head])
-            for n in range(len(k))
-        ])  # fmt: skip
+        mixed = torch.stack(
+            [
+                attend(q[min(n, len(q) - 1), head], k[n, head], values[n] if v is None else v[n, head])
+                for n in range(len(k))
+            ]
+        )
         if late:
             rows = slice(head * width, (head + 1) * width)
             mixed = linear(mixed, attention.v_proj.weight[rows], attention.v_proj.bias[rows])

@@ -41,10 +41,11 @@ def pack(run: Path, out: Path, *, masks: bool = True, predictions: Path | None =
     """
     if masks and predictions is None and not (run / "masks").is_dir():
         raise RunError(
-            "the run holds no masks", where=run,
+            "the run holds no masks",
+            where=run,
             fix="evaluate again with --save-masks; after icvos score give the masks with --predictions; or pack with "
             "--no-masks (the row stays self-reported)",
-        )  # fmt: skip
+        )
     listed = []
     with atomic_write(out) as stream, zipfile.ZipFile(stream, "w") as archive:
         for name, data in _contents(run, masks, predictions):

@@ -60,9 +60,10 @@ def _same(a: ReportRun, b: ReportRun) -> None:
         if first != second:
             words = {"manifest_sha256": "benchmark", "name": "protocol", "shots": "number of shots"}[name]
             raise UsageError(
-                f"the runs differ in their {words}: {str(first)[:16]} and {str(second)[:16]}", where=b.root,
+                f"the runs differ in their {words}: {str(first)[:16]} and {str(second)[:16]}",
+                where=b.root,
                 expected="two runs of one benchmark, protocol and number of shots",
-            )  # fmt: skip
+            )
     if set(a.records) != set(b.records):
         alone = sorted(set(a.records) ^ set(b.records))
         raise UsageError(
@@ -112,10 +113,16 @@ def compare(a: ReportRun, b: ReportRun, *, replicates: int = 2000) -> Comparison
     score = "mIoU" if a.image else "J&F"
     episodes = {name: (score_of(a.records[name]), score_of(b.records[name])) for name in a.records}
     return Comparison(
-        a, b, tuple(metrics), difference, interval, len(samples[0].units),
+        a,
+        b,
+        tuple(metrics),
+        difference,
+        interval,
+        len(samples[0].units),
         _rows(_tables(a.result["per_video"], b.result["per_video"], score)),
-        _rows(_tables(a.result["per_category"], b.result["per_category"], score)), _rows(episodes),
-    )  # fmt: skip
+        _rows(_tables(a.result["per_category"], b.result["per_category"], score)),
+        _rows(episodes),
+    )
 
 
 def wins(rows: Sequence[tuple[str, float, float, float]]) -> tuple[int, int, int]:

@@ -37,8 +37,14 @@ def plot_comparison(result: Comparison, path: Path, *, most: int = 30) -> None:
     left.plot([0, 100], [0, 100], color="#888888", lw=1)
     left.scatter([row[2] for row in points], [row[1] for row in points], s=18, alpha=0.6, color=BLUE, lw=0)
     unit = "a video" if result.by_video else "an episode"
-    left.set(xlim=(-2, 102), ylim=(-2, 102), xlabel=f"{second}, {score}", ylabel=f"{first}, {score}", aspect="equal",
-             title=f"a point is {unit}; above the line A is better")  # fmt: skip
+    left.set(
+        xlim=(-2, 102),
+        ylim=(-2, 102),
+        xlabel=f"{second}, {score}",
+        ylabel=f"{first}, {score}",
+        aspect="equal",
+        title=f"a point is {unit}; above the line A is better",
+    )
     colours = [BLUE if row[3] > 0 else ORANGE for row in bars]
     right.barh(range(len(bars)), [row[3] for row in bars], color=colours)
     right.axvline(0, color="#888888", lw=1)
@@ -95,9 +101,10 @@ def _page(result: Comparison, sheet: bool, most: int = 60) -> str:
     parts = [
         "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>",
         f"<title>{escape(title)}</title><style>{STYLE}</style><h1>{escape(title)}</h1>",
-        f"<p>{escape(result.verdict)}.</p>", _table("percent", result.metrics, names),
+        f"<p>{escape(result.verdict)}.</p>",
+        _table("percent", result.metrics, names),
         "<h2>Where they differ</h2><p><img src=compare.png alt='A against B'></p>",
-    ]  # fmt: skip
+    ]
     if sheet:
         parts.append("<p><img src=sheet.png alt='episodes that differ most'></p>")
     for head, rows in (("category", result.by_category), ("video", result.by_video)):

@@ -53,13 +53,19 @@ def _two_files(run: Mapping[str, Any], result: Mapping[str, Any]) -> list[str]:
         ("options", model.get("options"), result["model"].get("options"), key.get("options")),
         ("source's hash", model.get("source_sha256"), result["model"].get("source_sha256"), key.get("source")),
         ("weights' hashes", model.get("weights"), result["model"].get("weights"), key.get("weights")),
-        ("benchmark's hash", run["benchmark"].get("manifest_sha256"), result["benchmark"].get("manifest_sha256"),
-         key.get("benchmark")),
+        (
+            "benchmark's hash",
+            run["benchmark"].get("manifest_sha256"),
+            result["benchmark"].get("manifest_sha256"),
+            key.get("benchmark"),
+        ),
         ("benchmark's name", run["benchmark"].get("name"), result["benchmark"].get("name")),
         ("protocol", result["protocol"].get("name"), key.get("protocol")),
-        *((name.replace("_", " "), result["protocol"].get(name), key.get(name))
-          for name in ("shots", "seed", "limit_episodes", "limit_frames", "oracle")),
-    ]  # fmt: skip
+        *(
+            (name.replace("_", " "), result["protocol"].get(name), key.get(name))
+            for name in ("shots", "seed", "limit_episodes", "limit_frames", "oracle")
+        ),
+    ]
     return [
         f"the {what} is said in several places, and not the same in all"
         for what, first, *others in pairs
@@ -162,9 +168,12 @@ def _episode(row: Mapping[str, Any], episode: Episode, benchmark: Benchmark, rul
     else:
         video = benchmark.videos[episode.video]
         wanted = {
-            "video": episode.video, "category": episode.category, "draw": episode.draw, "source": video.source,
+            "video": episode.video,
+            "category": episode.category,
+            "draw": episode.draw,
+            "source": video.source,
             "frames": len(rule.frames(video.frames)),
-        }  # fmt: skip
+        }
     for name, value in wanted.items():
         if row.get(name) != value and not row.get("error"):
             return f"episode {episode.id} says {name} {row.get(name)}, and the benchmark {value}"

@@ -106,9 +106,14 @@ class Entry:
         column, nor do those of a model that was told ground truth."""
         benchmark = self.result["benchmark"]
         return (
-            self.benchmark, str(benchmark.get("version")), str(benchmark.get("manifest_sha256")), self.protocol,
-            self.shots, self.checked == "self-reported", self.oracle,
-        )  # fmt: skip
+            self.benchmark,
+            str(benchmark.get("version")),
+            str(benchmark.get("manifest_sha256")),
+            self.protocol,
+            self.shots,
+            self.checked == "self-reported",
+            self.oracle,
+        )
 
     @property
     def not_ranked(self) -> tuple[str, ...]:

@@ -18,9 +18,16 @@ MAX_DEPTH, MAX_TEXT = 12, 20_000
 TURNING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 # What an episode's record holds where it holds it at all.
 RECORD = {
-    "video": str, "source": str, "category_name": str, "query": str, "category": int, "draw": int, "fold": int,
-    "object": int, "supports": list,
-}  # fmt: skip
+    "video": str,
+    "source": str,
+    "category_name": str,
+    "query": str,
+    "category": int,
+    "draw": int,
+    "fold": int,
+    "object": int,
+    "supports": list,
+}
 LONG = frozenset({"error", "traceback"})
 
 
@@ -37,10 +44,14 @@ def check_form(run: Mapping[str, Any], result: Mapping[str, Any], records: Itera
     """
     episodes = bool(result["per_draw"])
     problem = (
-        _clean(run, "run.json") or _clean(result, "result.json") or _model(run["model"]) or _names(result)
-        or _protocol(result) or _tables(result)
+        _clean(run, "run.json")
+        or _clean(result, "result.json")
+        or _model(run["model"])
+        or _names(result)
+        or _protocol(result)
+        or _tables(result)
         or next(filter(None, (_record(record, episodes) for record in records)), None)
-    )  # fmt: skip
+    )
     if problem:
         raise RunError(f"the run is damaged: {problem}", where=where, fix="evaluate again")
 

@@ -79,9 +79,13 @@ def _benchmark_of(entry: Entry, given: str | None, where: Path) -> Benchmark:
 
 
 def judge(
-    folder: Path, benchmark: str | None = None, *, workers: int = 1, progress: Progress | None = None,
+    folder: Path,
+    benchmark: str | None = None,
+    *,
+    workers: int = 1,
+    progress: Progress | None = None,
     name: Path | None = None,
-) -> Judgement:  # fmt: skip
+) -> Judgement:
     """Check a run folder; nothing of it is believed that can be computed.
 
     Args:
@@ -123,7 +127,7 @@ def partial(entry: Entry) -> list[str]:
 
 def _rescore(
     entry: Entry, masks: Path, benchmark: Benchmark, workers: int, progress: Progress | None, name: Path
-) -> int:  # fmt: skip
+) -> int:
     rule = protocol(entry.protocol, benchmark.kind)
     episodes = select_episodes(benchmark, rule, RunOptions(rule.name))
     try:

@@ -42,8 +42,10 @@ def paint(
     out = np.repeat(frame.mean(axis=2, keepdims=True), 3, axis=2) * 0.62 + frame * 0.13 + 35
     out = np.clip(out, 0, 255).astype(np.uint8)
     for name, where in (
-        ("right", truth & predicted), ("missed", truth & ~predicted & counted), ("wrong", ~truth & predicted & counted),
-    ):  # fmt: skip
+        ("right", truth & predicted),
+        ("missed", truth & ~predicted & counted),
+        ("wrong", ~truth & predicted & counted),
+    ):
         _blend(out, where, COLOURS[name], 0.65)
     out[_outline(truth, max(1, min(truth.shape) // 240))] = 255
     return out

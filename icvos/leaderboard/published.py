@@ -14,8 +14,19 @@ from icvos.files import read_csv
 __all__ = ["BENCHMARKS", "COLUMNS", "PublishedRow", "published_for", "read_published"]
 
 COLUMNS = (
-    "benchmark", "protocol", "method", "encoder", "shots", "metric", "part", "value", "kind", "source", "table", "note",
-)  # fmt: skip
+    "benchmark",
+    "protocol",
+    "method",
+    "encoder",
+    "shots",
+    "metric",
+    "part",
+    "value",
+    "kind",
+    "source",
+    "table",
+    "note",
+)
 BENCHMARKS = ("ic-vos", "coco-20i", "pascal-5i", "coco-20i-to-pascal-5i", "lvos-v2")
 
 
@@ -81,9 +92,17 @@ def read_published(path: Path | None = None) -> tuple[PublishedRow, ...]:
         notes = old.notes if old else ()
         notes += tuple(note for note in [part + line["note"]] if line["note"] and note not in notes)
         rows[head] = PublishedRow(
-            line["benchmark"], line["protocol"], line["method"], line["encoder"], shots, line["kind"], line["source"],
-            line["table"], values, notes,
-        )  # fmt: skip
+            line["benchmark"],
+            line["protocol"],
+            line["method"],
+            line["encoder"],
+            shots,
+            line["kind"],
+            line["source"],
+            line["table"],
+            values,
+            notes,
+        )
     return tuple(rows.values())
 
 

@@ -78,13 +78,27 @@ def entry_of(record: Mapping[str, Any], path: Path) -> Entry:
     """
     run, result, episodes = record.get("run"), record.get("result"), record.get("episodes")
     whole = (
-        isinstance(run, dict) and run.get("schema") == RUN_SCHEMA and isinstance(result, dict)
-        and result.get("schema") == RESULT_SCHEMA and isinstance(episodes, list)
+        isinstance(run, dict)
+        and run.get("schema") == RUN_SCHEMA
+        and isinstance(result, dict)
+        and result.get("schema") == RESULT_SCHEMA
+        and isinstance(episodes, list)
         and record.get("checked") in CHECKED[1:]
         and all(isinstance(run.get(part), dict) for part in ("key", "model", "benchmark"))
-        and all(isinstance(result.get(part), dict) for part in ("model", "benchmark", "protocol", "summary",
-                "per_category", "per_source", "per_video", "per_draw"))
-    )  # fmt: skip
+        and all(
+            isinstance(result.get(part), dict)
+            for part in (
+                "model",
+                "benchmark",
+                "protocol",
+                "summary",
+                "per_category",
+                "per_source",
+                "per_video",
+                "per_draw",
+            )
+        )
+    )
     if whole and isinstance(result, dict):
         result = complete_means(result)
         whole = all(name in result["summary"] for name in SUMMARY)

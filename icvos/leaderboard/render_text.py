@@ -38,9 +38,11 @@ def _shown(table: Table) -> list[int]:
 
 
 SHORT = {
-    "not added": "local", "self-reported": "reported", "masks re-scored": "re-scored",
+    "not added": "local",
+    "self-reported": "reported",
+    "masks re-scored": "re-scored",
     "reproduced by maintainer": "reproduced",
-}  # fmt: skip
+}
 # What a narrow terminal leaves out, first to last.
 DROPPED = ("n", "encoder", "fold-3", "fold-2", "fold-1", "fold-0", "fps", "absent correct")
 
@@ -53,8 +55,9 @@ def _head(column: Column) -> str:
 def _fitting(table: Table, cells: Sequence[Sequence[str]], width: int) -> list[int]:
     """Columns that fit a terminal."""
     shown = _shown(table)
-    needs = {i: max(len(text) for text in (*_head(table.columns[i]).split("\n"), *(row[i] for row in cells)))
-             for i in shown}  # fmt: skip
+    needs = {
+        i: max(len(text) for text in (*_head(table.columns[i]).split("\n"), *(row[i] for row in cells))) for i in shown
+    }
     for name in DROPPED:
         if sum(needs[i] + 2 for i in shown) <= width:
             break
@@ -143,9 +146,16 @@ def to_csv(tables: Sequence[Table]) -> str:
                 text = "" if value is None else repr(value) if isinstance(value, float) else str(value)
                 if column.head not in ("model", "method"):
                     writer.writerow(
-                        (table.kind, table.benchmark, table.protocol, table.title, f"{number} {row[name]}",
-                         column.head, _safe(text, column))
-                    )  # fmt: skip
+                        (
+                            table.kind,
+                            table.benchmark,
+                            table.protocol,
+                            table.title,
+                            f"{number} {row[name]}",
+                            column.head,
+                            _safe(text, column),
+                        )
+                    )
     return stream.getvalue()
 
 
@@ -154,8 +164,19 @@ def _safe(text: str, column: Column) -> str:
     return f"'{text}" if not column.numeric and text[:1] in ("=", "+", "@") else text
 
 
-_TEX = {"\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
-        "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "–": "--"}  # fmt: skip
+_TEX = {
+    "\\": r"\textbackslash{}",
+    "&": r"\&",
+    "%": r"\%",
+    "$": r"\$",
+    "#": r"\#",
+    "_": r"\_",
+    "{": r"\{",
+    "}": r"\}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "–": "--",
+}
 
 
 def _tex(text: str) -> str:

@@ -35,9 +35,15 @@ class Report:
 
 
 def write_report(
-    run: ReportRun, out: Path, *, each: int = 2, only: Sequence[str] = (), videos: bool = True, fps: float = 10.0,
+    run: ReportRun,
+    out: Path,
+    *,
+    each: int = 2,
+    only: Sequence[str] = (),
+    videos: bool = True,
+    fps: float = 10.0,
     progress: Callable[[str], None] = lambda name: None,
-) -> Report:  # fmt: skip
+) -> Report:
     """Write pictures, videos, curves, tables and a page that shows them.
 
     Args:
@@ -79,9 +85,13 @@ def write_report(
 
 
 def _pictures(
-    run: ReportRun, report: Report, picks: Mapping[str, Sequence[str]], videos: bool, fps: float,
+    run: ReportRun,
+    report: Report,
+    picks: Mapping[str, Sequence[str]],
+    videos: bool,
+    fps: float,
     progress: Callable[[str], None],
-) -> None:  # fmt: skip
+) -> None:
     progress("contact_sheet.png")
     write_image(report.root / "contact_sheet.png", contact_sheet(run, {k: list(v) for k, v in picks.items()}))
     report.files.append("contact_sheet.png")

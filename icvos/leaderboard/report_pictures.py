@@ -157,9 +157,15 @@ def _open_writer(path: Path, fps: float, shape: tuple[int, ...]) -> Any:
 
 
 def _video_frame(
-    run: ReportRun, shown: Shown, supports: Sequence[np.ndarray], record: object, category: str, index: int, count: int,
+    run: ReportRun,
+    shown: Shown,
+    supports: Sequence[np.ndarray],
+    record: object,
+    category: str,
+    index: int,
+    count: int,
     longest: int,
-) -> np.ndarray:  # fmt: skip
+) -> np.ndarray:
     height, width = shown.truth.shape
     scale = min(1.0, longest / max(height, width))
     wide, high = round(width * scale), round(height * scale)

@@ -12,9 +12,16 @@ from icvos.errors import RunError
 from icvos.leaderboard.report_run import ReportRun
 
 __all__ = [
-    "BLUE", "ORANGE", "agg_pyplot", "category_rows", "frame_values", "plot_categories", "plot_curves", "save",
+    "BLUE",
+    "ORANGE",
+    "agg_pyplot",
+    "category_rows",
+    "frame_values",
+    "plot_categories",
+    "plot_curves",
+    "save",
     "sensitivity",
-]  # fmt: skip
+]
 
 BLUE, ORANGE = "#0072B2", "#E69F00"
 
@@ -129,11 +136,24 @@ def plot_categories(run: ReportRun, path: Path) -> bool:
     figure, axis = pyplot.subplots(figsize=(8, 1.4 + 0.32 * len(rows)), layout="constrained")
     places = np.arange(len(rows))
     both = rows[0][2] is not None
-    axis.barh(places - (0.2 if both else 0), [row[1] for row in rows], 0.4 if both else 0.7, color=BLUE,
-              label="J" if both else "mIoU")  # fmt: skip
+    axis.barh(
+        places - (0.2 if both else 0),
+        [row[1] for row in rows],
+        0.4 if both else 0.7,
+        color=BLUE,
+        label="J" if both else "mIoU",
+    )
     if both:
-        axis.barh(places + 0.2, [row[2] or 0.0 for row in rows], 0.4, color=ORANGE, label="F", hatch="//",
-                  edgecolor="white", lw=0)  # fmt: skip
+        axis.barh(
+            places + 0.2,
+            [row[2] or 0.0 for row in rows],
+            0.4,
+            color=ORANGE,
+            label="F",
+            hatch="//",
+            edgecolor="white",
+            lw=0,
+        )
     axis.set_yticks(places, [row[0] for row in rows], fontsize=9)
     axis.invert_yaxis()
     axis.set(xlim=(0, 100), xlabel="percent", title=run.title)
@@ -164,11 +184,19 @@ def sensitivity(run: ReportRun, score: Any) -> list[dict[str, Any]]:
             continue
         ranked = sorted(records, key=lambda r: (-score(r), r["draw"]))
         values = _values(ranked, score)
-        out.append({
-            "video": video, "category": category, "draws": len(ranked),
-            "best": values[0], "best_draw": ranked[0]["draw"], "worst": values[-1], "worst_draw": ranked[-1]["draw"],
-            "spread": values[0] - values[-1], "deviation": float(np.std(values, ddof=1)),
-        })  # fmt: skip
+        out.append(
+            {
+                "video": video,
+                "category": category,
+                "draws": len(ranked),
+                "best": values[0],
+                "best_draw": ranked[0]["draw"],
+                "worst": values[-1],
+                "worst_draw": ranked[-1]["draw"],
+                "spread": values[0] - values[-1],
+                "deviation": float(np.std(values, ddof=1)),
+            }
+        )
     return sorted(out, key=lambda row: (-row["spread"], row["video"], row["category"]))
 
 

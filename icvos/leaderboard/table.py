@@ -100,16 +100,33 @@ def _measured(entries: Sequence[Entry], intervals: bool) -> Table:
         interval = [f"{place.interval[0]:.1f}–{place.interval[1]:.1f}" if place.interval else None] if some else []
         text = " ".join((*mine, *entry.not_ranked)) or "-"
         rows.append(
-            (place.text, _name(entry, entries), *(figure(entry, name) for _, name in metrics), *interval, entry.fps,
-             entry.summary["episodes"], entry.checked, text)
-        )  # fmt: skip
+            (
+                place.text,
+                _name(entry, entries),
+                *(figure(entry, name) for _, name in metrics),
+                *interval,
+                entry.fps,
+                entry.summary["episodes"],
+                entry.checked,
+                text,
+            )
+        )
     name, version, _, protocol, shots, reported, oracle = entries[0].group
     title = f"{name} {version}, protocol {protocol}, {shots}-shot".replace(" None,", ",")
     title += ", as reported by the authors: not re-scored" if reported else ""
     title += f", oracle {oracle}: told its ground truth, never ranked" if oracle else ""
     notes = (*_rank_notes(places, image), *dict.fromkeys(each.rule for each in undrawn), *legend(used))
-    return Table(title, "measured", tuple(columns), tuple(rows), notes, tuple(entries[i] for i in order),
-                 tuple(places[i] for i in order), name, protocol)  # fmt: skip
+    return Table(
+        title,
+        "measured",
+        tuple(columns),
+        tuple(rows),
+        notes,
+        tuple(entries[i] for i in order),
+        tuple(places[i] for i in order),
+        name,
+        protocol,
+    )
 
 
 def _name(entry: Entry, entries: Sequence[Entry]) -> str:
@@ -120,8 +137,11 @@ def _name(entry: Entry, entries: Sequence[Entry]) -> str:
     if len(alike) == 1:
         return name
     mine = _options(entry)
-    words = [f"{key}={value}" for key, value in mine.items()
-             if any(key not in _options(other) or _options(other)[key] != value for other in alike)]  # fmt: skip
+    words = [
+        f"{key}={value}"
+        for key, value in mine.items()
+        if any(key not in _options(other) or _options(other)[key] != value for other in alike)
+    ]
     # Where the options agree the seed may tell; where it does not either, the folder.
     alike = [other for other in alike if _options(other) == mine]
     seed = entry.run["key"].get("seed")

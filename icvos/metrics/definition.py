@@ -78,9 +78,11 @@ def boundary_counts(prediction: np.ndarray, truth: np.ndarray, radius: int) -> t
     if len(rows_p) == 0 or len(rows_t) == 0:
         return len(rows_p), 0, len(rows_t), 0
     return (
-        len(rows_p), _matched(rows_p, columns_p, edge_t, radius),
-        len(rows_t), _matched(rows_t, columns_t, edge_p, radius),
-    )  # fmt: skip
+        len(rows_p),
+        _matched(rows_p, columns_p, edge_t, radius),
+        len(rows_t),
+        _matched(rows_t, columns_t, edge_p, radius),
+    )
 
 
 def mask_counts(prediction: np.ndarray, truth: np.ndarray, radius: int) -> tuple[int, int, int, int, int, int]:

@@ -111,9 +111,16 @@ def counts_triton(p: Tensor, t: Tensor, radius: int) -> Tensor:
     halves = _halves(radius, device)
     block = max(triton.next_power_of_2(width), 32)
     _rows_kernel[(lines,)](
-        p.view(torch.uint8), t.view(torch.uint8), far_p, far_t, rows, height, width, BLOCK=block,
+        p.view(torch.uint8),
+        t.view(torch.uint8),
+        far_p,
+        far_t,
+        rows,
+        height,
+        width,
+        BLOCK=block,
         num_warps=4 if block <= 1024 else 8,
-    )  # fmt: skip
+    )
     piece = min(block, 128)
     blocks = -(-width // piece)
     found = torch.empty((lines * blocks, 2), dtype=torch.int32, device=device)

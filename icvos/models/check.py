@@ -343,7 +343,7 @@ RULES: tuple[tuple[str, Callable[[_Trial], str], str], ...] = (
     ("streams", _rule_streams, "Read frames as you yield masks; do not start with list(video)."),
     ("memory", _rule_memory, "Keep a bounded number of past frames, features and masks."),
     ("fit-once", _rule_fit_once, "Keep what belongs to the supports in fit's return value, nothing in self."),
-)  # fmt: skip
+)
 
 
 def check_model(

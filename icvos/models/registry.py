@@ -22,8 +22,15 @@ from icvos.models.lifting import FrameByFrame
 from icvos.types import ModelInfo
 
 __all__ = [
-    "as_video_model", "create", "names", "option_types", "parse_options", "resolve", "source_line", "source_sha256",
-]  # fmt: skip
+    "as_video_model",
+    "create",
+    "names",
+    "option_types",
+    "parse_options",
+    "resolve",
+    "source_line",
+    "source_sha256",
+]
 
 GROUP = "icvos.models"
 LIFT_GROUP = "icvos.lifts"
@@ -293,9 +300,10 @@ def create(
         raise
     except Exception as error:
         raise UsageError(
-            f"model '{cls.info.name}' cannot be built ({type(error).__name__}: {error})", where=source_line(cls, error),
+            f"model '{cls.info.name}' cannot be built ({type(error).__name__}: {error})",
+            where=source_line(cls, error),
             fix="--debug shows the whole way there",
-        ) from error  # fmt: skip
+        ) from error
     # An __init__ that takes its options alone, and calls no super().__init__(), is a plain way to write a model.
     for name, value in (("device", device), ("weights", given)):
         if not hasattr(model, name):

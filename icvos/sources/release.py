@@ -87,9 +87,10 @@ class Release(VideoSource):
             if odd:
                 what = "has no mask" if odd[0] in images else "is a mask without a frame"
                 raise SourceError(
-                    f"'{odd[0]}' {what} ({len(odd)} in all)", where=folder / "Annotations" / str(category),
+                    f"'{odd[0]}' {what} ({len(odd)} in all)",
+                    where=folder / "Annotations" / str(category),
                     expected="a mask for every frame, of the same name",
-                )  # fmt: skip
+                )
         some = folder / "Annotations" / str(min(video.objects))
         return [SourceFrame(stem, path, some / f"{stem}.png") for stem, path in images.items()]
 

@@ -198,8 +198,12 @@ def read_sbd_mat(path: Path) -> np.ndarray:
         raise MaskError("no GTcls", where=path, expected=expected) from None
     except Exception as problem:
         # scipy raises nearly anything on a broken file.
-        raise MaskError(f"mask cannot be read ({type(problem).__name__}: {problem})", where=path, expected=expected,
-                        fix="fetch the file again") from None  # fmt: skip
+        raise MaskError(
+            f"mask cannot be read ({type(problem).__name__}: {problem})",
+            where=path,
+            expected=expected,
+            fix="fetch the file again",
+        ) from None
     if not isinstance(labels, np.ndarray) or labels.ndim != 2 or not labels.size:
         raise MaskError("GTcls is of another form", where=path, expected=expected)
     if labels.dtype != np.uint8:

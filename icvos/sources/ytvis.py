@@ -19,10 +19,17 @@ from icvos.sources.base import FrameLabels, SourceFrame, SourceVideo, VideoSourc
 __all__ = ["RleFrame", "YouTubeVis"]
 
 JSON = (
-    "train.json", "train/instances.json", "instances.json", "train/train.json", "annotations_train.json",
-    "annotations/annotations_train.json", "annotations/train.json", "youtube_vis_2019_train.json",
-    "youtube_vis_2021_train.json", "ovis_train.json",
-)  # fmt: skip
+    "train.json",
+    "train/instances.json",
+    "instances.json",
+    "train/train.json",
+    "annotations_train.json",
+    "annotations/annotations_train.json",
+    "annotations/train.json",
+    "youtube_vis_2019_train.json",
+    "youtube_vis_2021_train.json",
+    "ovis_train.json",
+)
 IMAGES = ("train/JPEGImages", "JPEGImages", "train", "train_all_frames/JPEGImages", ".")
 
 
@@ -116,9 +123,10 @@ class YouTubeVis(VideoSource):
         for track in tracks:
             if not isinstance(track["segmentations"], list) or len(track["segmentations"]) != len(files):
                 raise SourceError(
-                    f"annotation {track['id']} of {name} does not cover its frames", where=self.json,
+                    f"annotation {track['id']} of {name} does not cover its frames",
+                    where=self.json,
                     expected=f"{len(files)} segmentations, null where it is not seen",
-                )  # fmt: skip
+                )
             if not track.get("iscrowd"):
                 number = int(track["id"])
                 objects[number], masks[number] = names[track["category_id"]], track["segmentations"]
@@ -168,9 +176,10 @@ def _code(value: Any, size: tuple[int, int], frame: SourceFrame, path: Path) -> 
             return mask.merge(mask.frPyObjects(value, *size))
         if tuple(value["size"]) != size:
             raise MaskError(
-                f"RLE of frame {frame.name} is {'x'.join(map(str, value['size']))}", where=path,
+                f"RLE of frame {frame.name} is {'x'.join(map(str, value['size']))}",
+                where=path,
                 expected=f"{size[0]}x{size[1]}",
-            )  # fmt: skip
+            )
         counts = value["counts"]
         if isinstance(counts, list):
             return mask.frPyObjects(value, *size)

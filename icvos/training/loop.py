@@ -98,8 +98,13 @@ class Trainer:
         progress: Callable[[int, int, dict[str, float]], None] | None = None,
     ) -> None:
         self.task, self.settings, self.world, self.out, self.say, self.progress = (
-            task, settings, world, out, say, progress,
-        )  # fmt: skip
+            task,
+            settings,
+            world,
+            out,
+            say,
+            progress,
+        )
         torch.manual_seed(settings.seed)
         self.model = task.model().to(world.device)
         self.examples = task.train_examples()
@@ -279,9 +284,10 @@ class Trainer:
         values = dict(zip(names, torch.stack([found[name].float() for name in names]).tolist(), strict=True))
         if not math.isfinite(values["loss"]):
             raise TrainingStopped(
-                f"the loss is {values['loss']} at step {self.step}", where="; ".join(batch["examples"]),
+                f"the loss is {values['loss']} at step {self.step}",
+                where="; ".join(batch["examples"]),
                 fix="lower --lr, set --clip, or look at these examples",
-            )  # fmt: skip
+            )
         values["lr"] = float(self.schedule.get_last_lr()[0])
         self.schedule.step()
         self.step += 1

@@ -102,9 +102,12 @@ class ImagePairs:
         support, support_mask = squeezed(episode["support_images"][0], episode["support_masks"][0], self.size)
         frame, mask = squeezed(episode["query_image"], episode["query_mask"], self.size)
         return {
-            "support": support, "support_mask": support_mask, "frames": frame[None], "masks": mask[None],
+            "support": support,
+            "support_mask": support_mask,
+            "frames": frame[None],
+            "masks": mask[None],
             "names": (names[supports[0]], names[query]),
-        }  # fmt: skip
+        }
 
     def describe(self) -> dict[str, Any]:
         """Return what the pairs are drawn from."""

@@ -31,8 +31,18 @@ def write_coco(root: Path, size: WorldSize, seed: int, progress: Callable[[str],
             name = f"COCO_{split}_{image_id:012d}.jpg"
             _write(root / split / name, image, grey=picture.grey)
             height, width = labels.shape
-            images.append({"license": 1, "file_name": name, "coco_url": "", "height": height, "width": width,
-                           "date_captured": "", "flickr_url": "", "id": image_id})  # fmt: skip
+            images.append(
+                {
+                    "license": 1,
+                    "file_name": name,
+                    "coco_url": "",
+                    "height": height,
+                    "width": width,
+                    "date_captured": "",
+                    "flickr_url": "",
+                    "id": image_id,
+                }
+            )
             annotations += _annotations(picture, labels, image_id, 1 + 100 * len(images))
             progress(f"coco {split} {index + 1} of {count}")
         categories = [
@@ -42,9 +52,14 @@ def write_coco(root: Path, size: WorldSize, seed: int, progress: Callable[[str],
         info = {"description": f"icvos demo world, {split}", "version": "1", "year": 2014}
         write_json(
             root / "annotations" / f"instances_{split}.json",
-            {"info": info, "images": images, "licenses": [_LICENCE], "annotations": annotations,
-             "categories": categories},
-        )  # fmt: skip
+            {
+                "info": info,
+                "images": images,
+                "licenses": [_LICENCE],
+                "annotations": annotations,
+                "categories": categories,
+            },
+        )
 
 
 def _write(path: Path, image: np.ndarray, *, grey: bool) -> None:
@@ -71,9 +86,17 @@ def _annotations(picture: Picture, labels: np.ndarray, image_id: int, first_id: 
         ys, xs = np.nonzero(mask)
         box = [int(xs.min()), int(ys.min()), int(np.ptp(xs)) + 1, int(np.ptp(ys)) + 1]
         shape: Any = {"counts": mask_to_runs(mask), "size": list(mask.shape)} if crowd else mask_to_polygons(mask)
-        out.append({"segmentation": shape, "area": int(mask.sum()), "iscrowd": int(crowd), "image_id": image_id,
-                    "bbox": box, "category_id": COCO80.source_ids[COCO80.number(name) - 1],
-                    "id": first_id + len(out)})  # fmt: skip
+        out.append(
+            {
+                "segmentation": shape,
+                "area": int(mask.sum()),
+                "iscrowd": int(crowd),
+                "image_id": image_id,
+                "bbox": box,
+                "category_id": COCO80.source_ids[COCO80.number(name) - 1],
+                "id": first_id + len(out),
+            }
+        )
     return out
 
 

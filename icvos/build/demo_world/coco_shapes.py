@@ -18,7 +18,7 @@ from icvos.build.demo_world.outline import (
     rect,
     rounded,
     spline,
-)  # fmt: skip
+)
 
 __all__ = ["COCO_FAMILIES"]
 
@@ -49,8 +49,10 @@ def _bird(o: Outline, u: Uniform) -> None:
 
 def _bottle(o: Outline, u: Uniform) -> None:
     wide, neck, shoulder = u(0.3, 0.38), u(0.1, 0.14), u(-0.3, -0.1)
-    right = spline([(neck, -0.85), (neck, shoulder - 0.25), (wide, shoulder + 0.1), (wide, 0.85), (wide - 0.06, 0.98)],
-                   closed=False)  # fmt: skip
+    right = spline(
+        [(neck, -0.85), (neck, shoulder - 0.25), (wide, shoulder + 0.1), (wide, 0.85), (wide - 0.06, 0.98)],
+        closed=False,
+    )
     o.fill(np.concatenate([right, (right * (-1, 1))[::-1]]))
     o.fill(rounded(-neck - 0.05, -1.05, neck + 0.05, -0.82, 0.04))
 
@@ -92,8 +94,16 @@ def _cup(o: Outline, u: Uniform) -> None:
     foot, deep = u(0.35, 0.5), u(0.5, 0.65)
     hand = u(0.26, 0.34)
     o.stroke(ellipse(0.58, -0.12, hand, hand * 1.1), 0.13)
-    o.fill([(-0.6, -deep), (0.6, -deep), (0.6 - (0.6 - foot) * 0.4, 0.2), (foot, deep), (-foot, deep),
-            (-0.6 + (0.6 - foot) * 0.4, 0.2)])  # fmt: skip
+    o.fill(
+        [
+            (-0.6, -deep),
+            (0.6, -deep),
+            (0.6 - (0.6 - foot) * 0.4, 0.2),
+            (foot, deep),
+            (-foot, deep),
+            (-0.6 + (0.6 - foot) * 0.4, 0.2),
+        ]
+    )
     o.fill(ellipse(0, deep + u(0.1, 0.16), u(0.75, 0.9), 0.09))
 
 
@@ -160,9 +170,18 @@ def _potted_plant(o: Outline, u: Uniform) -> None:
 COCO_FAMILIES: dict[str, NamedFamily] = {
     name: NamedFamily(name, function)
     for name, function in (
-        ("airplane", _airplane), ("bird", _bird), ("bottle", _bottle), ("car", _car), ("chair", _chair), ("cup", _cup),
-        ("giraffe", _giraffe), ("kite", _kite), ("person", _person), ("potted plant", _potted_plant),
-        ("scissors", _scissors), ("umbrella", _umbrella),
+        ("airplane", _airplane),
+        ("bird", _bird),
+        ("bottle", _bottle),
+        ("car", _car),
+        ("chair", _chair),
+        ("cup", _cup),
+        ("giraffe", _giraffe),
+        ("kite", _kite),
+        ("person", _person),
+        ("potted plant", _potted_plant),
+        ("scissors", _scissors),
+        ("umbrella", _umbrella),
     )
-}  # fmt: skip
+}
 """Held-out families by the COCO name that they stand for."""

@@ -215,9 +215,13 @@ class TrainingWorld:
         return still
 
     def _still(
-        self, cast: Sequence[Family], rng: np.random.Generator, *, first: tuple[float, float] = (0.15, 0.4),
+        self,
+        cast: Sequence[Family],
+        rng: np.random.Generator,
+        *,
+        first: tuple[float, float] = (0.15, 0.4),
         size: tuple[int, int] | None = None,
-    ) -> Still:  # fmt: skip
+    ) -> Still:
         roles = [Role(family, "stay", (0.15, 0.4) if i else first) for i, family in enumerate(cast)]
         size = size or self._size(self.still_sizes, rng)
         image, labels = make_scene(roles, size, 1, rng, occluders=0.25).frame(0)

@@ -47,9 +47,18 @@ def write_lvos(root: Path, size: WorldSize, seed: int, progress: Callable[[str],
                 for label in known[name]:
                     if (labels == label).any():
                         seen.setdefault(label, []).append(number)
-            videos[name] = {"objects": {str(label): {"frame_range": {
-                "start": str(numbers[0]), "end": str(numbers[-1] + 5), "frame_nums": str(len(numbers))}}
-                for label, numbers in sorted(seen.items())}}  # fmt: skip
+            videos[name] = {
+                "objects": {
+                    str(label): {
+                        "frame_range": {
+                            "start": str(numbers[0]),
+                            "end": str(numbers[-1] + 5),
+                            "frame_nums": str(len(numbers)),
+                        }
+                    }
+                    for label, numbers in sorted(seen.items())
+                }
+            }
             progress(f"lvos {index + 1} of {len(plan)}")
         if part:
             write_json(root / split / f"{split}_meta.json", {"videos": videos})

@@ -15,9 +15,21 @@ import cv2
 import numpy as np
 
 __all__ = [
-    "Family", "NamedFamily", "Outline", "Uniform", "both", "circle", "draw_alpha", "ellipse", "polar", "rect",
-    "regular", "rounded", "spline", "turned",
-]  # fmt: skip
+    "Family",
+    "NamedFamily",
+    "Outline",
+    "Uniform",
+    "both",
+    "circle",
+    "draw_alpha",
+    "ellipse",
+    "polar",
+    "rect",
+    "regular",
+    "rounded",
+    "spline",
+    "turned",
+]
 
 Points: TypeAlias = np.ndarray | Sequence[tuple[float, float]]
 Uniform: TypeAlias = Callable[[float, float], float]
@@ -115,8 +127,16 @@ def draw_alpha(family: Family, size: int, rng: np.random.Generator) -> np.ndarra
     return outline.transformed(bend).alpha(size)
 
 
-def ellipse(x: float, y: float, rx: float, ry: float, turn: float = 0.0, start: float = 0.0, end: float = 2 * pi,
-            count: int = 40) -> np.ndarray:  # fmt: skip
+def ellipse(
+    x: float,
+    y: float,
+    rx: float,
+    ry: float,
+    turn: float = 0.0,
+    start: float = 0.0,
+    end: float = 2 * pi,
+    count: int = 40,
+) -> np.ndarray:
     """Points of an ellipse or an arc of it: centre, radii, turn and range in radians (0 is right, pi / 2 is down)."""
     angles = np.linspace(start, end, count, endpoint=abs(end - start) < 2 * pi - 1e-9)
     a, b = rx * np.cos(angles), ry * np.sin(angles)

@@ -65,13 +65,41 @@ class WorldSize:
 
 
 SIZES = {
-    "tiny": WorldSize({"davis": 3, "mose": 1, "lvos": 1}, (6, 8), {"train2014": 14, "val2014": 30}, 32,
-                      ((72, 96), (72, 112)), (72, 96), 2, 2, 20),
-    "default": WorldSize({"davis": 12, "mose": 6, "lvos": 6}, (18, 22), {"train2014": 60, "val2014": 90}, 100,
-                         ((240, 320), (240, 360), (256, 256)), (240, 320), 3, 5, 250),
-    "large": WorldSize({"davis": 40, "mose": 20, "lvos": 20}, (28, 40), {"train2014": 1600, "val2014": 600}, 300,
-                       ((240, 320), (240, 426), (320, 320)), (240, 320), 3, 5, 1000, "training"),
-}  # fmt: skip
+    "tiny": WorldSize(
+        {"davis": 3, "mose": 1, "lvos": 1},
+        (6, 8),
+        {"train2014": 14, "val2014": 30},
+        32,
+        ((72, 96), (72, 112)),
+        (72, 96),
+        2,
+        2,
+        20,
+    ),
+    "default": WorldSize(
+        {"davis": 12, "mose": 6, "lvos": 6},
+        (18, 22),
+        {"train2014": 60, "val2014": 90},
+        100,
+        ((240, 320), (240, 360), (256, 256)),
+        (240, 320),
+        3,
+        5,
+        250,
+    ),
+    "large": WorldSize(
+        {"davis": 40, "mose": 20, "lvos": 20},
+        (28, 40),
+        {"train2014": 1600, "val2014": 600},
+        300,
+        ((240, 320), (240, 426), (320, 320)),
+        (240, 320),
+        3,
+        5,
+        1000,
+        "training",
+    ),
+}
 Names = dict[str, dict[int, str]]
 """The category of each object of each video of a source; only DAVIS' own files tell it."""
 

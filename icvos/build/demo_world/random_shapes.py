@@ -148,6 +148,11 @@ def _holed(o: Outline, own: np.random.Generator, rng: np.random.Generator) -> No
 
 
 _DRAW = {
-    "fourier": _fourier, "angular": _angular, "union": _union, "strokes": _strokes, "rotational": _rotational,
-    "mirror": _mirror, "holed": _holed,
-}  # fmt: skip
+    "fourier": _fourier,
+    "angular": _angular,
+    "union": _union,
+    "strokes": _strokes,
+    "rotational": _rotational,
+    "mirror": _mirror,
+    "holed": _holed,
+}

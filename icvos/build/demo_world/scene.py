@@ -208,13 +208,14 @@ def _actor(
     turn = rng.normal(0, 0.4) if rng.random() < 0.75 else rng.uniform(0, 2 * np.pi)
     spin = rng.normal(0, 0.6) if rng.random() < 0.7 else rng.uniform(-2.5, 2.5)
     return Actor(
-        sprite, place,
+        sprite,
+        place,
         turn + spin * moments + _wander(rng, moments, rng.uniform(0, 0.2)),
         scale * np.exp(rng.normal(0, 0.15) * moments + _wander(rng, moments, rng.uniform(0, 0.12))),
         _wander(rng, moments, rng.uniform(0, 0.25)),
         _wander(rng, moments, rng.uniform(0, 0.18)),
         label,
-    )  # fmt: skip
+    )
 
 
 def _occluder(size: tuple[int, int], frames: int, rng: np.random.Generator) -> Actor:

@@ -42,8 +42,20 @@ def _arrow(o: Outline, u: Uniform) -> None:
 
 def _double_arrow(o: Outline, u: Uniform) -> None:
     wide, head, neck = u(0.13, 0.22), u(0.4, 0.55), u(0.4, 0.55)
-    o.fill([(-1, 0), (-neck, -head), (-neck, -wide), (neck, -wide), (neck, -head), (1, 0), (neck, head), (neck, wide),
-            (-neck, wide), (-neck, head)])  # fmt: skip
+    o.fill(
+        [
+            (-1, 0),
+            (-neck, -head),
+            (-neck, -wide),
+            (neck, -wide),
+            (neck, -head),
+            (1, 0),
+            (neck, head),
+            (neck, wide),
+            (-neck, wide),
+            (-neck, head),
+        ]
+    )
 
 
 def _plus(o: Outline, u: Uniform) -> None:

@@ -140,8 +140,25 @@ def _flag(o: Outline, u: Uniform) -> None:
 
 def _paper_clip(o: Outline, u: Uniform) -> None:
     thick = u(0.1, 0.13)
-    o.stroke(spline([(-0.45, -0.4), (-0.45, 0.75), (0, 1), (0.45, 0.75), (0.45, -0.75), (0.05, -1), (-0.25, -0.75),
-                     (-0.22, 0.5), (0, 0.65), (0.2, 0.5), (0.2, -0.4)], closed=False), thick)  # fmt: skip
+    o.stroke(
+        spline(
+            [
+                (-0.45, -0.4),
+                (-0.45, 0.75),
+                (0, 1),
+                (0.45, 0.75),
+                (0.45, -0.75),
+                (0.05, -1),
+                (-0.25, -0.75),
+                (-0.22, 0.5),
+                (0, 0.65),
+                (0.2, 0.5),
+                (0.2, -0.4),
+            ],
+            closed=False,
+        ),
+        thick,
+    )
 
 
 def _hook(o: Outline, u: Uniform) -> None:

@@ -27,7 +27,7 @@ def command(coco: Path, split: str, train_split: str, **options: Any) -> None:
     \b
     icvos build-data coco-20i --coco COCO --out B
     icvos build-data coco-20i --coco COCO --lists LISTS --episodes authors --out B
-    """  # fmt: skip
+    """
     from icvos.build.coco20i import plan_coco20i
     from icvos.commands.build.progress import shown
 

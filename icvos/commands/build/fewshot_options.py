@@ -43,7 +43,7 @@ def fewshot_options(function: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--link", is_flag=True, help="Hard-link images instead of copying (copies across file systems)."),
         click.option("--workers", default=1, show_default=True, type=click.IntRange(1), help="Processes."),
         click.option("--dry-run", is_flag=True, help="Say what would be built, and stop."),
-    ]  # fmt: skip
+    ]
     for option in reversed(options):
         function = option(function)
     return function
@@ -56,9 +56,15 @@ def rules_of(benchmark: str, options: dict[str, Any]) -> FewShotRules:
 
     shots = options["shots"] if options["shots"] is not None else (1 if options["episodes"] == "authors" else 5)
     return FewShotRules(
-        benchmark, tuple(options["folds"]) or tuple(range(FOLDS)), shots, options["seed"], options["min_area"],
-        options["paper_episodes"], options["episodes"], options["novel_in_train"],
-    )  # fmt: skip
+        benchmark,
+        tuple(options["folds"]) or tuple(range(FOLDS)),
+        shots,
+        options["seed"],
+        options["min_area"],
+        options["paper_episodes"],
+        options["episodes"],
+        options["novel_in_train"],
+    )
 
 
 def build_and_print(plan: FewShotPlan, options: dict[str, Any], progress: Callable[[str, int, int], None]) -> None:

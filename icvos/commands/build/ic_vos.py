@@ -82,7 +82,7 @@ def command(coco: Path, out: Path, from_release: Path | None, **options: Any) ->
     \b
     From raw data:            icvos build-data ic-vos --davis DAVIS --coco COCO --out B
     From the authors' folder: icvos build-data ic-vos --from-release ICVOS --coco COCO --out B
-    """  # fmt: skip
+    """
     from icvos.build.icvos import build_icvos, estimate, prepare
     from icvos.build.icvos_rules import BuildRules
     from icvos.build.recipe import read_recipes
@@ -103,11 +103,22 @@ def command(coco: Path, out: Path, from_release: Path | None, **options: Any) ->
     rules = BuildRules(
         categories=tuple(sorted({COCO80.number(name) for name in names})),
         subset=options["subset"] or "",
-        **{key: options[key] for key in (
-            "seed", "draws", "shots", "min_visible_frames", "min_area", "min_frames", "max_frames", "first_frame",
-            "allow_incomplete", "support_min_area",
-        )},
-    )  # fmt: skip
+        **{
+            key: options[key]
+            for key in (
+                "seed",
+                "draws",
+                "shots",
+                "min_visible_frames",
+                "min_area",
+                "min_frames",
+                "max_frames",
+                "first_frame",
+                "allow_incomplete",
+                "support_min_area",
+            )
+        },
+    )
     recipe = read_recipes(options["recipes"], COCO80)
     prepared = prepare(sources, open_coco(coco, options["support_pool"]), recipe=recipe, rules=rules)
     for note in prepared.plan.notes:

@@ -29,7 +29,7 @@ def command(out: Path, recipes: tuple[Path, ...], page_size: int, workers: int, 
     \b
     icvos build-data labels --mose MOSE --out LABELS     then open LABELS/mose.html in a browser
     icvos build-data ic-vos --mose MOSE --recipe objects-mose.csv --recipe complete-mose.csv --coco COCO --out B
-    """  # fmt: skip
+    """
     from icvos.build.labels import write_labels
     from icvos.build.recipe import read_recipes
     from icvos.categories import COCO80

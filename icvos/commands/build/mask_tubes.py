@@ -41,7 +41,7 @@ def command(coco: Path, split: str, out: Path, **options: Any) -> None:
 
     \b
     icvos build-data mask-tubes --coco COCO --limit 1000 --out TUBES
-    """  # fmt: skip
+    """
     from icvos.build.class_masks import coco_masks
     from icvos.build.mask_tubes import TubeRules
     from icvos.build.mask_tubes_build import build_mask_tubes, plan_mask_tubes
@@ -55,9 +55,13 @@ def command(coco: Path, split: str, out: Path, **options: Any) -> None:
     with shown() as progress:
         masks = coco_masks(coco, split, progress=progress)
         plan = plan_mask_tubes(
-            masks, rules, categories=wanted or None, limit=options["limit"], draws=options["draws"],
+            masks,
+            rules,
+            categories=wanted or None,
+            limit=options["limit"],
+            draws=options["draws"],
             shots=options["shots"],
-        )  # fmt: skip
+        )
         click.echo(
             f"to write: {len(plan.chosen):,} tubes of {rules.frames} frames, up to {plan.files:,} files, "
             f"about {plan.estimate / 1e6:,.0f} MB"

@@ -28,7 +28,7 @@ def command(voc: Path, sbd: Path | None, split: str, domain_shift: bool, **optio
     \b
     icvos build-data pascal-5i --voc VOC2012 --sbd SBD --out B
     icvos build-data pascal-5i --voc VOC2012 --lists LISTS --episodes authors --out B
-    """  # fmt: skip
+    """
     from icvos.build.pascal5i import plan_pascal5i
     from icvos.commands.build.progress import shown
 

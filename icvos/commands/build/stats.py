@@ -38,8 +38,16 @@ def command(benchmark: Path, plot: Path | None, as_json: bool) -> None:
     from rich.table import Table
 
     console = Console()
-    table = Table("data set", "videos", "mean frames", "total frames", "classes", "ann.",
-                  title="Table I of the paper, and this benchmark", title_justify="left")  # fmt: skip
+    table = Table(
+        "data set",
+        "videos",
+        "mean frames",
+        "total frames",
+        "classes",
+        "ann.",
+        title="Table I of the paper, and this benchmark",
+        title_justify="left",
+    )
     rows = table_rows(stats)
     for row in rows:
         table.add_row(*row, style="bold" if row is rows[-1] else None)
