@@ -13,7 +13,7 @@ help:
 setup: $(READY)
 
 # An editable install freezes entry points and a changed constraint changes what is installed: hence these prerequisites.
-$(READY): setup.cfg pyproject.toml constraints.txt $(wildcard setup.py icvos/metrics/*.c)
+$(READY): setup.cfg pyproject.toml constraints.txt $(wildcard setup.py icvos/*.c)
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(PIP) install -q -c constraints.txt setuptools wheel
 	$(PIP) install -q -c constraints.txt torch torchvision
@@ -26,7 +26,7 @@ demo: $(READY)
 
 # Trains the small weights of the demo from nothing: planned for two hours on 2 cores; goes on where it stopped.
 demo-weights: $(READY)
-	$(BIN)/python -m dcsam.demo_weights --out runs/demo-weights --install
+	$(BIN)/python -m tools.train_demo_weights --out runs/demo-weights --install
 	$(BIN)/python -m baselines.demo_weights --backbone dcsam/weights/demo_dcsam.safetensors \
 	  --sam2 dcsam/weights/demo_sam2.safetensors --minutes 8 --out baselines/weights
 

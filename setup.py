@@ -5,8 +5,8 @@ from setuptools import Extension, setup
 setup(
     ext_modules=[
         Extension(
-            "icvos.metrics._engine",
-            ["icvos/metrics/_engine.c"],
+            "icvos._engine",
+            ["icvos/_engine.c"],
             extra_compile_args=["-O3", "-std=c11"],
             py_limited_api=True,
             optional=True,

@@ -23,9 +23,9 @@ import torch
 
 from baselines.demo_files import head_file
 from baselines.head_task import HeadTask
-from baselines.pfenet_train import PfeNetTask
-from baselines.vrp_train import VrpTask
-from icvos.build.demo_world.version import DRAWING, GENERATOR_VERSION
+from baselines.pfenet.train import PfeNetTask
+from baselines.vrp_sam.train import VrpTask
+from icvos.demo.world.version import DRAWING, GENERATOR_VERSION
 from icvos.errors import one_line
 from icvos.files import write_json
 from icvos.foundation.weights import halve_file

@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from icvos.data.lineage import Lineage
 from icvos.errors import UsageError, WeightsError, did_you_mean
 from icvos.foundation.backbones import (
     Backbone,
@@ -31,7 +32,6 @@ from icvos.foundation.backbones import (
 from icvos.foundation.construct import load_into
 from icvos.foundation.prior import prior_mask
 from icvos.foundation.weights import load_metadata, load_state, save_state, strip_prefix
-from icvos.training.lineage import Lineage
 from icvos.types import ModelInfo
 
 __all__ = [

@@ -42,7 +42,7 @@ class Lifted(VideoModel):
 
     def __init__(self, *, device: str = "cpu", weights: Mapping[str, Path] | None = None, **options: Any) -> None:
         super().__init__(device=device, weights=weights)
-        from icvos.foundation.sam2_image import load_sam2
+        from icvos.foundation.sam2 import load_sam2
         from icvos.foundation.tracker import Tracker, TrackerOptions
 
         files = {name: path for name, path in self.weights.items() if name != "tracker"}

@@ -27,13 +27,13 @@ from typing import Any
 import torch
 
 import icvos
-from dcsam.demo_weights import stage_task
-from icvos.build.demo import demo_raw
+from icvos.demo.benchmarks import demo_raw
 from icvos.errors import one_line
 from icvos.files import write_json
 from icvos.training.distribute import World
 from icvos.training.loop import Trainer
 from icvos.training.task import Settings
+from tools.train_demo_weights import stage_task
 
 CONFIGURATIONS: dict[str, dict[str, Any]] = {
     "corrected": {},

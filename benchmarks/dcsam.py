@@ -33,7 +33,7 @@ import torch
 from dcsam.config import DCSAMConfig
 from dcsam.engine import Engine, Fitted
 from dcsam.model import DCSAM
-from icvos.foundation.sam2_image import build_sam2
+from icvos.foundation.sam2 import build_sam2
 from icvos.foundation.tracker import Prompt, Tracker, TrackerOptions
 from icvos.types import Support
 

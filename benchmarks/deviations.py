@@ -33,10 +33,10 @@ from torch import Tensor
 from dcsam.checkpoint import load_model, read_checkpoint
 from dcsam.model import DCSAM
 from dcsam.plugin import DCSam
-from dcsam.trainable import TrainableDCSAM
-from icvos.evaluation.protocols import nearest_resize
+from dcsam.training.module import TrainableDCSAM
 from icvos.foundation.tracker import Tracker
 from icvos.metrics import jf
+from icvos.protocols import nearest_resize
 from icvos.training.data import to_device
 from icvos.training.loop import set_training_mode
 

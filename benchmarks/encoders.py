@@ -14,7 +14,7 @@ from statistics import median
 import torch
 
 from icvos.foundation.sam1 import SAM1, build_sam1
-from icvos.foundation.sam2_image import build_sam2
+from icvos.foundation.sam2 import build_sam2
 from icvos.foundation.segmenter import PromptableSegmenter
 
 

@@ -25,10 +25,10 @@ from typing import Any
 import cv2
 import numpy as np
 
-from icvos.build.class_masks import ClassMasks, coco_masks
-from icvos.build.mask_tubes import MaskTubes, TubeRules, make_frame, plan_tube
-from icvos.build.mask_tubes_build import build_mask_tubes, plan_mask_tubes
-from icvos.build.mask_tubes_plan import QUALITY
+from icvos.builders.tubes.build import build_mask_tubes, plan_mask_tubes
+from icvos.builders.tubes.plan import QUALITY
+from icvos.data.class_masks import ClassMasks, coco_masks
+from icvos.data.mask_tubes import MaskTubes, TubeRules, make_frame, plan_tube
 from icvos.files import encode_mask, read_image
 
 

@@ -25,8 +25,8 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from icvos.benchmark import EPISODE_COLUMNS, FRAME_COLUMNS, PAIR_COLUMNS, SCHEMA, VIDEO_COLUMNS  # noqa: E402
-from icvos.build.manifest import write_manifest  # noqa: E402
 from icvos.files import write_csv, write_image, write_json, write_mask  # noqa: E402
+from icvos.manifest import write_manifest  # noqa: E402
 
 
 def draw(root: Path, *, videos: int, frames: int, size: tuple[int, int]) -> Path:

@@ -34,10 +34,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dcsam.config import DCSAMConfig
-from dcsam.feature_cache import FeatureCache
 from dcsam.model import DCSAM
-from dcsam.trainable import Both, TrainableDCSAM
-from icvos.foundation.sam2_image import build_sam2
+from dcsam.training.feature_cache import FeatureCache
+from dcsam.training.module import Both, TrainableDCSAM
+from icvos.foundation.sam2 import build_sam2
 from icvos.foundation.segmenter import ImageFeatures
 from icvos.training.loop import set_training_mode
 from icvos.training.loss import segmentation_loss

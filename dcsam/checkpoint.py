@@ -18,9 +18,9 @@ from torch import Tensor
 
 from dcsam.config import DCSAMConfig, Variant
 from dcsam.model import DCSAM
+from icvos.data.lineage import DRAWN, Lineage
 from icvos.errors import UsageError, WeightsError
 from icvos.foundation.weights import load_metadata, load_state, save_state, strip_prefix
-from icvos.training.lineage import DRAWN, Lineage
 
 __all__ = ["DCSAMCheckpoint", "load_model", "read_checkpoint", "recognise", "save_checkpoint"]
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from icvos.build.demo_world.episodes import Episode, Footage, Still, TrainingWorld
+from icvos.demo.world.episodes import Episode, Footage, Still, TrainingWorld
 
 __all__ = [
     "DrawnClips",

@@ -15,16 +15,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dcsam.features import QueryState, SamFeatures, SupportState
 from dcsam.model import DCSAM, Output
-from dcsam.states import QueryState, SamFeatures, SupportState
+from icvos.data.lineage import Lineage
 from icvos.errors import UsageError
 from icvos.foundation.backbones import BackboneFeatures
 from icvos.foundation.holes import fill_holes
 from icvos.foundation.pixels import to_float
-from icvos.foundation.sam2_image import Sam2
+from icvos.foundation.sam2 import Sam2
 from icvos.foundation.segmenter import ImageFeatures, PromptableSegmenter
 from icvos.foundation.tracker import Prompt, Tracker, TrackerOptions
-from icvos.training.lineage import Lineage
 from icvos.types import Support, Video
 
 __all__ = ["Encoded", "Engine", "Fitted"]
@@ -307,7 +307,7 @@ def _one(support: SupportState, index: int) -> SupportState:
 
 
 def _joined(outputs: Sequence[Output]) -> Output:
-    from dcsam.states import Prompts
+    from dcsam.features import Prompts
 
     def cat(parts: list[Tensor | None]) -> Tensor | None:
         known = [part for part in parts if part is not None]

@@ -23,8 +23,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dcsam.config import DCSAMConfig
+from dcsam.features import Prompts, QueryState, SamFeatures, SupportState
 from dcsam.prompts import PromptDecoder
-from dcsam.states import Prompts, QueryState, SamFeatures, SupportState
 from icvos.errors import ModelError, UsageError
 from icvos.foundation.backbones import BackboneFeatures, LayeredBackbone, create_backbone
 from icvos.foundation.bottleneck import fold_norms

@@ -76,7 +76,7 @@ class DCSam(VideoModel, ImageModel):
         train_mode: bool = False,
     ) -> None:
         super().__init__(device=device, weights=weights)
-        from dcsam.opening import open_engine
+        from dcsam.load import open_engine
         from icvos.foundation.holes import check_area
 
         if fill_holes != "auto":

@@ -47,7 +47,7 @@ def _tools() -> tuple[Any, Any]:
     except ImportError:
         import zlib as codec  # type: ignore[no-redef]
     try:
-        from icvos.metrics import _engine  # type: ignore[attr-defined]
+        from icvos import _engine  # type: ignore[attr-defined]
     except ImportError:
         _engine = None
     return codec, _engine

@@ -30,12 +30,12 @@ from dcsam.model import Output
 from dcsam.plugin import DCSam
 from icvos import Support
 from icvos.benchmark import QUERY_EPISODE_COLUMNS, SCHEMA
-from icvos.build.manifest import write_manifest
 from icvos.categories import COCO80
-from icvos.evaluation.protocols import nearest_resize, resize_image
 from icvos.files import read_mask, write_csv, write_json, write_mask
 from icvos.foundation.tracker import TrackedFrame, Tracker
+from icvos.manifest import write_manifest
 from icvos.metrics import FewShotScore, fss_counts, jf
+from icvos.protocols import nearest_resize, resize_image
 from icvos.training.loss import segmentation_loss
 
 # The README's tolerances.

@@ -13,7 +13,7 @@ from torch import Tensor
 from dcsam.config import DCSAMConfig
 from dcsam.model import DCSAM
 from icvos.foundation.sam1 import build_sam1
-from icvos.foundation.sam2_image import build_sam2
+from icvos.foundation.sam2 import build_sam2
 from icvos.foundation.weights import load_state
 
 

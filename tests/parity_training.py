@@ -11,8 +11,8 @@ import torch
 from parity_runs import LOGITS, Arrays, Picture, recorded, thinned, without_dropout
 from parity_scheme import WeightFiles, Weights, near
 
-import dcsam.train
-from dcsam.train import DCSamTask
+import dcsam.training.task
+from dcsam.training.task import DCSamTask
 from icvos.training.data import batches
 from icvos.training.distribute import World
 from icvos.training.loop import Trainer, set_training_mode
@@ -34,7 +34,7 @@ class Pairs:
         return self.length
 
     def get(self, epoch: int, index: int) -> Mapping[str, Any]:
-        """Return a pair as ``icvos.training.pairs`` does."""
+        """Return a pair as ``icvos.data.pairs`` does."""
         support, query = self.pairs[index % len(self.pairs)]
         return {
             "support": support.image,
@@ -72,7 +72,7 @@ def check_training(d: Arrays, path: Path, files: WeightFiles, folder: Path) -> N
     set_training_mode(trainer.model)
     rates = [trainer.schedule.get_last_lr()[0]]
     loader = batches(task, task.pairs, settings, world, 0, 1)
-    with recorded(dcsam.train, "segmentation_loss") as calls:
+    with recorded(dcsam.training.task, "segmentation_loss") as calls:
         scalars, _ = trainer.one_step(iter(loader))
     (((logits, *_), _),) = calls
     near("loss", torch.tensor(scalars["loss"]), d["out_loss"], LOSS)

@@ -54,8 +54,8 @@ def shake(module: Any, seed: int = 0) -> Any:
 def tiny_sam2(**changes: Any) -> Any:
     """Return a shaken tiny SAM 2, built by icvos."""
     pytest.importorskip("sam2")
+    from icvos.foundation.sam2 import build_sam2
     from icvos.foundation.sam2_config import Sam2Config
-    from icvos.foundation.sam2_image import build_sam2
 
     torch.manual_seed(0)  # the buffer of point codes is drawn, not learned
     return shake(build_sam2(Sam2Config(**{**SAM2_TINY, **changes})))

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from icvos.build.author_lists import SEED, check_names, read_lists, replay
-from icvos.build.fewshot import test_categories as tested
+from icvos.builders.fewshot.episodes import test_categories as tested
+from icvos.data.author_lists import SEED, check_names, read_lists, replay
 from icvos.errors import SourceError, UsageError
 
 PLACE = "/root/somebody/env_run/datasets/voc/VOC2012"

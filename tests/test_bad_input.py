@@ -13,7 +13,7 @@ from run_models import RED, write_model
 from tiny import write_image_benchmark, write_video_benchmark
 
 import cli
-from icvos.build.manifest import write_manifest
+from icvos.manifest import write_manifest
 
 MASK = "videos/tiny__v1/Annotations/1/00002.png"
 FRAME = "videos/tiny__v1/JPEGImages/00002.jpg"

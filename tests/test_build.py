@@ -22,18 +22,19 @@ from PIL import Image
 
 import cli
 from icvos.benchmark import load_benchmark
-from icvos.build import icvos_video, writer
-from icvos.build.check import check_benchmark
-from icvos.build.draws import draw_supports, support_pool
-from icvos.build.icvos import BuildReport, build_icvos, prepare
-from icvos.build.icvos_rules import BuildRules
-from icvos.build.icvos_supports import Supports
-from icvos.build.manifest import iter_files
-from icvos.build.recipe import read_recipes
-from icvos.build.workers import in_order
+from icvos.builders import writer
+from icvos.builders.check import check_benchmark
+from icvos.builders.ic_vos import video as icvos_video
+from icvos.builders.ic_vos.build import BuildReport, build_icvos, prepare
+from icvos.builders.ic_vos.rules import BuildRules
+from icvos.builders.ic_vos.supports import Supports
+from icvos.builders.recipe import read_recipes
 from icvos.categories import COCO80
+from icvos.data.draws import draw_supports, support_pool
 from icvos.errors import BenchmarkError, IcvosError, InputError, LockedError, MaskError, SourceError, UsageError
 from icvos.files import file_sha256, lock_folder, read_mask
+from icvos.manifest import iter_files
+from icvos.processes import in_order
 from icvos.sources import open_source
 from icvos.sources.coco import open_coco
 from icvos.sources.release import Release
@@ -477,7 +478,7 @@ def test_a_full_disk_leaves_nothing_half_written(trees: Path, tmp_path: Path, mo
 
 
 def test_no_room_is_said_before_it_starts(trees: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("icvos.build.icvos.free_bytes", lambda _: 1000)
+    monkeypatch.setattr("icvos.builders.ic_vos.build.free_bytes", lambda _: 1000)
     with pytest.raises(IcvosError, match="GB free"):
         build(trees, tmp_path / "B", names=("davis17",))
     assert not list(tmp_path.iterdir())

@@ -14,14 +14,14 @@ import raw_trees as raw
 
 import cli
 from icvos.benchmark import load_benchmark
-from icvos.build.check import check_benchmark
-from icvos.build.icvos import build_icvos, prepare
-from icvos.build.icvos_rules import BuildRules
-from icvos.build.manifest import check_manifest, iter_files, read_manifest, write_manifest
-from icvos.build.stats import PAPER_TABLE, benchmark_stats, table_rows
-from icvos.build.writer import BenchmarkWriter
+from icvos.builders.check import check_benchmark
+from icvos.builders.ic_vos.build import build_icvos, prepare
+from icvos.builders.ic_vos.rules import BuildRules
+from icvos.builders.stats import PAPER_TABLE, benchmark_stats, table_rows
+from icvos.builders.writer import BenchmarkWriter
 from icvos.errors import BenchmarkError, IcvosError
 from icvos.files import write_mask
+from icvos.manifest import check_manifest, iter_files, read_manifest, write_manifest
 from icvos.sources import open_source
 from icvos.sources.coco import open_coco
 

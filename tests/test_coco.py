@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from icvos.build.class_masks import coco_masks
+from icvos.data.class_masks import coco_masks
 from icvos.errors import InputError, SourceError, UsageError
 from icvos.sources.coco import Coco, run_lengths
 

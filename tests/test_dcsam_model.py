@@ -12,8 +12,8 @@ from torch import Tensor
 from dcsam import attention
 from dcsam.attention import CyclicAttention, cyclic_attention, cyclic_bias
 from dcsam.config import QUIRKS, DCSAMConfig
+from dcsam.features import Prompts, QueryState, SamFeatures, SupportState
 from dcsam.model import DCSAM, Output
-from dcsam.states import Prompts, QueryState, SamFeatures, SupportState
 from icvos.errors import ModelError, UsageError
 from icvos.foundation.position import sine_position
 from icvos.training.loss import segmentation_loss

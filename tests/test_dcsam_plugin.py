@@ -15,17 +15,17 @@ from baselines.lifting import lift
 from dcsam import plugin
 from dcsam.checkpoint import save_checkpoint
 from dcsam.engine import Fitted
-from dcsam.opening import open_engine
+from dcsam.load import open_engine
 from dcsam.plugin import DCSam, precision_of
 from icvos import Support
+from icvos.data.lineage import Lineage
 from icvos.errors import UsageError, WeightsError
-from icvos.evaluation.environment import describe_model
 from icvos.foundation.segmenter import ImageFeatures
 from icvos.foundation.tracker import Tracker
 from icvos.models.check import check_model
 from icvos.models.clips import Clip, support
 from icvos.models.registry import parse_options
-from icvos.training.lineage import Lineage
+from icvos.runs.environment import describe_model
 
 
 @pytest.fixture(scope="module")

@@ -27,17 +27,17 @@ import cli
 import dcsam.checkpoint
 from dcsam.checkpoint import read_checkpoint, save_checkpoint
 from dcsam.config import DCSAMConfig
-from dcsam.examples import ImagePairs, open_examples, squeezed
+from dcsam.load import open_engine
 from dcsam.model import DCSAM
-from dcsam.opening import open_engine
-from dcsam.train import DCSamTask
-from dcsam.trainable import TrainableDCSAM, add_lora, merged_state, sam_parameters
-from icvos.build.fewshot import test_categories as tested
+from dcsam.training.examples import ImagePairs, open_examples, squeezed
+from dcsam.training.module import TrainableDCSAM, add_lora, merged_state, sam_parameters
+from dcsam.training.task import DCSamTask
+from icvos.builders.fewshot.episodes import test_categories as tested
 from icvos.categories import COCO80
 from icvos.errors import UsageError
 from icvos.foundation.backbones import create_backbone
 from icvos.foundation.prior import prior_mask
-from icvos.foundation.sam2_image import build_sam2, save_sam2
+from icvos.foundation.sam2 import build_sam2, save_sam2
 from icvos.foundation.tracker import MemoryBank, Tracker
 from icvos.foundation.weights import save_state
 from icvos.training.checkpoint import read_checkpoint as read_training
@@ -417,7 +417,7 @@ SCRIPT = """
 import sys
 from pathlib import Path
 import torch
-from dcsam.train import DCSamTask
+from dcsam.training.task import DCSamTask
 from icvos.training.data import batches, to_device
 from icvos.training.distribute import open_world
 from icvos.training.loop import Trainer

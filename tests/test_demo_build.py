@@ -10,12 +10,12 @@ import pytest
 
 import cli
 from icvos.benchmark import load_benchmark
-from icvos.build import demo
-from icvos.build.demo import DEMO_NAMES, build_demo, ensure_demo
-from icvos.build.demo_world.coco_shapes import COCO_FAMILIES
-from icvos.build.manifest import check_manifest
+from icvos.demo import benchmarks as demo
+from icvos.demo.benchmarks import DEMO_NAMES, build_demo, ensure_demo
+from icvos.demo.world.coco_shapes import COCO_FAMILIES
 from icvos.errors import UsageError
 from icvos.files import lock_folder, read_mask
+from icvos.manifest import check_manifest
 
 
 @pytest.fixture
@@ -188,7 +188,7 @@ def test_no_word_at_all_is_the_demo(
 ) -> None:
     asked = []
     monkeypatch.setattr(demo, "build_demo", lambda name, size, seed, root, progress: asked.append((name, size)) or root)
-    monkeypatch.setattr("icvos.commands.build.demo._counts", lambda path: "counts")
+    monkeypatch.setattr("icvos.commands.builders.demo._counts", lambda path: "counts")
     assert run(["build-data"]) == 0
     assert asked == [(name, "default") for name in DEMO_NAMES]
     assert "next: icvos evaluate --model histogram\n" in capsys.readouterr().out

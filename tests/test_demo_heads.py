@@ -17,8 +17,8 @@ from baselines.heads import read_head
 from icvos import ImageModel
 from icvos.errors import WeightsError
 from icvos.foundation.backbones import create_backbone
+from icvos.foundation.sam2 import build_sam2, save_sam2
 from icvos.foundation.sam2_config import Sam2Config
-from icvos.foundation.sam2_image import build_sam2, save_sam2
 from icvos.foundation.weights import save_state
 from icvos.models.registry import resolve
 from icvos.training.task import Settings

@@ -14,21 +14,21 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from dcsam import demo_weights
 from dcsam.drawn import DrawnClips, DrawnWorlds, family_maps, join_worlds, squared, squared_still, varied
-from dcsam.drawn_pool import draw_pool
 from dcsam.plugin import DCSam
-from dcsam.train_backbone import BackboneTask, _contrastive
-from dcsam.train_sam2 import ClipExamples, DemoSam2Task, sample_loss
-from dcsam.trainable import TrainableDCSAM
+from dcsam.training.module import TrainableDCSAM
 from icvos import Support
-from icvos.build.demo_world.episodes import TrainingWorld
+from icvos.demo.training.backbone_task import BackboneTask, _contrastive
+from icvos.demo.training.pool import draw_pool
+from icvos.demo.training.sam2_task import ClipExamples, DemoSam2Task, sample_loss
+from icvos.demo.world.episodes import TrainingWorld
 from icvos.errors import UsageError
 from icvos.foundation.pixels import to_float
 from icvos.training.distribute import World
 from icvos.training.loop import Trainer
 from icvos.training.loss import iou
 from icvos.training.task import Settings
+from tools import train_demo_weights as demo_weights
 
 SIDE = 64
 WEIGHTS = Path(demo_weights.__file__).parent / "weights"

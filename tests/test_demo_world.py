@@ -13,19 +13,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from icvos.build.demo import demo_raw
-from icvos.build.demo_world import version
-from icvos.build.demo_world.coco_layout import mask_to_polygons, mask_to_runs
-from icvos.build.demo_world.coco_shapes import COCO_FAMILIES
-from icvos.build.demo_world.episodes import TrainingWorld
-from icvos.build.demo_world.outline import draw_alpha
-from icvos.build.demo_world.paint import make_sprite
-from icvos.build.demo_world.plan import SIZES, cast_of, clips, make_clip, make_picture, world_size
-from icvos.build.demo_world.random_shapes import KINDS, RandomFamily
-from icvos.build.demo_world.scene import Role, make_scene
-from icvos.build.demo_world.training_shapes import TRAINING_FAMILIES
-from icvos.build.demo_world.voc_layout import mat_file
 from icvos.categories import COCO80, VOC20
+from icvos.demo.benchmarks import demo_raw
+from icvos.demo.world import version
+from icvos.demo.world.coco_layout import mask_to_polygons, mask_to_runs
+from icvos.demo.world.coco_shapes import COCO_FAMILIES
+from icvos.demo.world.episodes import TrainingWorld
+from icvos.demo.world.outline import draw_alpha
+from icvos.demo.world.paint import make_sprite
+from icvos.demo.world.plan import SIZES, cast_of, clips, make_clip, make_picture, world_size
+from icvos.demo.world.random_shapes import KINDS, RandomFamily
+from icvos.demo.world.scene import Role, make_scene
+from icvos.demo.world.training_shapes import TRAINING_FAMILIES
+from icvos.demo.world.voc_layout import mat_file
 from icvos.errors import UsageError
 from icvos.files import read_image, read_json, read_mask
 

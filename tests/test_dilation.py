@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from baselines.heads import config_of
-from baselines.pfenet_model import PFENetConfig
-from baselines.vrp_model import VRPConfig
+from baselines.pfenet.model import PFENetConfig
+from baselines.vrp_sam.model import VRPConfig
 from dcsam.checkpoint import recognise
 from dcsam.config import DCSAMConfig
-from dcsam.feature_cache import FeatureCache
 from dcsam.model import DCSAM
+from dcsam.training.feature_cache import FeatureCache
 from icvos.errors import UsageError, WeightsError
 from icvos.foundation.backbones import with_dilation
 

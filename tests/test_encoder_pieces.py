@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 from sam_tiny import tiny_sam1, tiny_sam2, torch
 
-from icvos.foundation import hiera_cpu, pieces, products
-from icvos.foundation.hiera_cpu import hiera_in_pieces
-from icvos.foundation.vit_cpu import vit_in_pieces
+from icvos.foundation.cpu import chunks as pieces
+from icvos.foundation.cpu import hiera as hiera_cpu
+from icvos.foundation.cpu import matmul as products
+from icvos.foundation.cpu.hiera import hiera_in_pieces
+from icvos.foundation.cpu.vit import vit_in_pieces
 
 PIECES = (1 << 8, 1 << 14, 1 << 30)
 

@@ -18,8 +18,8 @@ from tiny import write_image_benchmark, write_video_benchmark
 
 import cli
 from icvos.evaluation.episode import episode_seed
-from icvos.evaluation.records import read_run
 from icvos.files import lock_folder
+from icvos.runs.records import read_run
 
 ROOT = Path(cli.__file__).parent
 

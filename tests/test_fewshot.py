@@ -16,20 +16,20 @@ from test_author_lists import write_lists
 
 import cli
 from icvos.benchmark import load_benchmark
-from icvos.build.check import check_benchmark
-from icvos.build.class_masks import coco_masks, voc_masks
-from icvos.build.coco20i import plan_coco20i
-from icvos.build.fewshot import (
+from icvos.builders.check import check_benchmark
+from icvos.builders.fewshot.build import FewShotRules, build_fewshot, plan_fewshot
+from icvos.builders.fewshot.episodes import (
     candidates,
     native_episodes,
     paper_episodes,
     training_categories,
     vocabulary_of,
 )
-from icvos.build.fewshot import test_categories as tested
-from icvos.build.fewshot_build import FewShotRules, build_fewshot, plan_fewshot
-from icvos.build.fewshot_sampler import EpisodeSampler, TrainingPool
-from icvos.build.pascal5i import plan_pascal5i
+from icvos.builders.fewshot.episodes import test_categories as tested
+from icvos.builders.fewshot.pascal5i import plan_pascal5i
+from icvos.builders.fewshot.plan import plan_coco20i
+from icvos.data.class_masks import coco_masks, voc_masks
+from icvos.data.sampler import EpisodeSampler, TrainingPool
 from icvos.errors import InputError, SourceError, UsageError
 from icvos.files import read_json
 
@@ -105,7 +105,7 @@ def test_native_covers_every_query_once(coco20i: Path) -> None:
 
 def test_supports_are_drawn_evenly() -> None:
     """The query taken out of a longer draw leaves an even draw of the others."""
-    from icvos.build.fewshot import Candidates, support_pool
+    from icvos.builders.fewshot.episodes import Candidates, support_pool
 
     pool = support_pool([f"i{n}" for n in range(6)])
     counts: dict[str, int] = {}
@@ -460,7 +460,7 @@ def test_training_pools(coco20i: Path) -> None:
 
 
 def test_lists_of_another_data_set(pascal: tuple[Path, Path], tmp_path: Path) -> None:
-    from icvos.build.author_lists import read_lists
+    from icvos.data.author_lists import read_lists
 
     lists = write_lists(tmp_path, 0, {1: ["2099_000001", "2007_000000"]}, ["2099_000001"])
     rules = FewShotRules("pascal-5i", folds=(0,), shots=1)

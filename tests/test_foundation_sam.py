@@ -24,8 +24,8 @@ from sam_tiny import SAM2_TINY, clip, shake, tiny_sam1, tiny_sam2  # noqa: E402
 from icvos.errors import MissingExtraError, UsageError, WeightsError  # noqa: E402
 from icvos.foundation.construct import count_parameters, on_meta, require  # noqa: E402
 from icvos.foundation.sam1 import SAM1, build_sam1, load_sam1, recognise_sam1, save_sam1  # noqa: E402
+from icvos.foundation.sam2 import build_sam2, load_sam2, save_sam2  # noqa: E402
 from icvos.foundation.sam2_config import SAM2, Sam2Config, recognise_sam2  # noqa: E402
-from icvos.foundation.sam2_image import build_sam2, load_sam2, save_sam2  # noqa: E402
 from icvos.foundation.segmenter import Guidance, ImageFeatures  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[1]

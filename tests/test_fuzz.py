@@ -19,8 +19,8 @@ from run_models import RED, write_model
 from tiny import write_video_benchmark
 
 import cli
-from icvos.build.manifest import write_manifest
 from icvos.files import write_mask
+from icvos.manifest import write_manifest
 
 CASES = 360
 PART = 60

@@ -15,11 +15,11 @@ import raw_trees as raw
 
 import cli
 from icvos.benchmark import load_benchmark
-from icvos.build.check import check_benchmark
-from icvos.build.icvos import build_icvos, prepare
-from icvos.build.icvos_rules import BuildRules
-from icvos.build.labels import sample_video, write_labels
-from icvos.build.recipe import read_recipes
+from icvos.builders.check import check_benchmark
+from icvos.builders.ic_vos.build import build_icvos, prepare
+from icvos.builders.ic_vos.rules import BuildRules
+from icvos.builders.labels.write import sample_video, write_labels
+from icvos.builders.recipe import read_recipes
 from icvos.categories import COCO80
 from icvos.errors import UsageError
 from icvos.sources import open_source
@@ -70,7 +70,7 @@ def test_long_pages_are_split(trees: Path, tmp_path: Path) -> None:
 
 
 def test_what_is_shown_of_a_video(trees: Path) -> None:
-    from icvos.build.labels import _Task
+    from icvos.builders.labels.write import _Task
 
     source = open_source("lvos", trees / "lvos")
     shown = sample_video(_Task(source, source.videos()[0]))

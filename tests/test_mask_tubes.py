@@ -12,10 +12,10 @@ import pytest
 
 import cli
 from icvos.benchmark import load_benchmark
-from icvos.build.check import check_benchmark
-from icvos.build.class_masks import ClassMasks, coco_masks
-from icvos.build.mask_tubes import MEAN, TRANSFORMS, MaskTubes, Step, TubeRules, make_frame, plan_tube
-from icvos.build.mask_tubes_build import build_mask_tubes, encode_jpeg, plan_mask_tubes
+from icvos.builders.check import check_benchmark
+from icvos.builders.tubes.build import build_mask_tubes, encode_jpeg, plan_mask_tubes
+from icvos.data.class_masks import ClassMasks, coco_masks
+from icvos.data.mask_tubes import MEAN, TRANSFORMS, MaskTubes, Step, TubeRules, make_frame, plan_tube
 from icvos.errors import SourceError, UsageError
 from icvos.files import read_csv, read_image, read_json, read_mask
 
@@ -228,7 +228,7 @@ def test_real_images_same_seed_two_workers(real: Path, tmp_path: Path, capsys: p
 
 
 def test_resume_after_a_kill(masks: ClassMasks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import icvos.build.mask_tubes_build as module
+    import icvos.builders.tubes.build as module
 
     build_mask_tubes(plan_mask_tubes(masks, RULES), tmp_path / "whole")
     real_write, written = module._write_tube, []

@@ -17,9 +17,9 @@ from sam_tiny import tiny_sam1
 from test_backbones import TINY
 from tiny_weights import tiny_sam2, tiny_sam2_file
 
-from baselines import matching
-from baselines.matcher import Matcher, Patches, _boxes, _open
-from baselines.matching import RECIPES, Recipe
+from baselines.matcher import matching
+from baselines.matcher.matching import RECIPES, Recipe
+from baselines.matcher.plugin import Matcher, Patches, _boxes, _open
 from icvos import Support
 from icvos.errors import MissingExtraError, UsageError, WeightsError
 from icvos.foundation.backbones import create_backbone
@@ -449,7 +449,7 @@ def test_an_empty_mask_counts_as_the_whole_where_it_is_asked_for(weights: dict[s
         assert not found.mask.any() and (found.confidence > 0) == option
     similarity = (fitted.features @ model._features([np.zeros((56, 56, 3), np.uint8)]).T).numpy()[fitted.inside]
     whole = 1 - matching.emd((1 - similarity) / 2)
-    from baselines.matcher import Proposals
+    from baselines.matcher.plugin import Proposals
 
     none = Proposals(None, None, None, torch.zeros(1, 16, dtype=torch.bool))
     assert model._judge(similarity, np.array([2]), none)[:, 0] - 1e-6 == pytest.approx([whole, 1 / 16, 1])

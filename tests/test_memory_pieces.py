@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from sam_tiny import balance, clip, tiny_sam2, torch
 
-from icvos.foundation import memory_cpu, products
-from icvos.foundation.memory_cpu import attended_memory, fits_memory
+from icvos.foundation.cpu import matmul as products
+from icvos.foundation.cpu import memory as memory_cpu
+from icvos.foundation.cpu.memory import attended_memory, fits_memory
 from icvos.foundation.tracker import Prompt, Tracker, TrackerOptions
 
 

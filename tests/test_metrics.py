@@ -284,7 +284,7 @@ def test_official_numbers(each_engine: str) -> None:
 def test_fallback_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     import icvos.metrics
 
-    monkeypatch.setitem(sys.modules, "icvos.metrics._engine", None)
+    monkeypatch.setitem(sys.modules, "icvos._engine", None)
     monkeypatch.delattr(icvos.metrics, "_engine", raising=False)
     frames._compiled.cache_clear()
     try:

@@ -18,17 +18,17 @@ from tiny import write_image_benchmark, write_video_benchmark
 from baselines.lifting import lift
 from baselines.sam2_memory import Sam2Memory
 from icvos import ImageModel, ModelInfo, Support, VideoModel, load_benchmark
-from icvos.build.manifest import write_manifest
 from icvos.errors import UsageError
-from icvos.evaluation.protocols import nearest_resize, resize_image
-from icvos.evaluation.records import RunFolder, read_result, read_run
 from icvos.evaluation.runner import evaluate
 from icvos.files import read_mask, write_mask
-from icvos.foundation.sam2_image import save_sam2
+from icvos.foundation.sam2 import save_sam2
 from icvos.foundation.tracker import Prompt, Tracker
 from icvos.leaderboard.entry import find_runs, read_entry
 from icvos.leaderboard.table import build_tables
+from icvos.manifest import write_manifest
 from icvos.metrics import jf
+from icvos.protocols import nearest_resize, resize_image
+from icvos.runs.records import RunFolder, read_result, read_run
 
 ORACLE = "first-frame"
 FRAMES = 4
@@ -324,7 +324,7 @@ def test_reports_say_it_and_show_frame_0(board: Path, tmp_path: Path, capsys: py
     assert icvos("leaderboard", "render", tmp_path / "page.html", "--runs", board / "runs", "--no-published") == 0
     assert "never ranked" in (tmp_path / "page.html").read_text()
 
-    from icvos.leaderboard.report_run import open_run
+    from icvos.report.run import open_run
 
     opened = open_run(board / "runs/told")
     assert opened.benchmark is not None

@@ -19,9 +19,9 @@ from torch import Tensor, nn
 
 from dcsam.attention import CyclicAttention, cyclic_attention
 from dcsam.config import DCSAMConfig
+from dcsam.features import QueryState, SamFeatures, SupportState
 from dcsam.model import DCSAM
 from dcsam.prompts import PromptDecoder
-from dcsam.states import QueryState, SamFeatures, SupportState
 from icvos.foundation.backbones import BackboneFeatures
 from icvos.foundation.prior import prior_mask
 from icvos.training.loss import segmentation_loss

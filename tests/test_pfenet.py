@@ -16,10 +16,10 @@ from tiny_heads import OnePair, head_file, tiny_backbone, tiny_backbone_file, ti
 from tiny_weights import tiny_sam2_file
 
 from baselines.heads import each_prior, joined, masked_mean, read_head
-from baselines.pfenet import PfeNet, squared_up
-from baselines.pfenet_data import IGNORE, Augmentation, AugmentedPairs, augmented
-from baselines.pfenet_model import PFENet, PFENetConfig, PFENetHead, pfenet_loss, unit_range
-from baselines.pfenet_train import PfeNetTask
+from baselines.pfenet.data import IGNORE, Augmentation, AugmentedPairs, augmented
+from baselines.pfenet.model import PFENet, PFENetConfig, PFENetHead, pfenet_loss, unit_range
+from baselines.pfenet.plugin import PfeNet, squared_up
+from baselines.pfenet.train import PfeNetTask
 from icvos import Support
 from icvos.errors import WeightsError
 from icvos.foundation.construct import count_parameters

@@ -8,8 +8,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from icvos.foundation import products  # noqa: E402
-from icvos.foundation.products import attend, linear  # noqa: E402
+from icvos.foundation.cpu import matmul as products  # noqa: E402
+from icvos.foundation.cpu.matmul import attend, linear  # noqa: E402
 
 
 @pytest.fixture(autouse=True)

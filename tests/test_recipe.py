@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import raw_trees as raw
 
-from icvos.build.icvos import prepare
-from icvos.build.icvos_plan import make_plan
-from icvos.build.icvos_rules import BuildRules, rules_version
-from icvos.build.recipe import ObjectLabel, Recipe, read_recipes
+from icvos.builders.ic_vos.build import prepare
+from icvos.builders.ic_vos.plan import make_plan
+from icvos.builders.ic_vos.rules import BuildRules, rules_version
+from icvos.builders.recipe import ObjectLabel, Recipe, read_recipes
 from icvos.categories import COCO80
 from icvos.errors import IcvosError, InputError, SourceError, UsageError
 from icvos.sources import open_source
@@ -147,7 +147,7 @@ def test_unknown_video_in_a_completeness_file(trees: Path, tmp_path: Path) -> No
 
 def test_an_object_that_only_masks_could_tell(trees: Path, tmp_path: Path) -> None:
     # MOSE v1 lists no objects: it shows while its masks are read.
-    from icvos.build.icvos import build_icvos
+    from icvos.builders.ic_vos.build import build_icvos
 
     recipe = read(tmp_path, "source,video,object,category\nmose,001ca3cb,1,dog\nmose,001ca3cb,2,dog\n")
     prepared = prepare(

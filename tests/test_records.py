@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from icvos.errors import LockedError, RunError
-from icvos.evaluation.records import RUN_SCHEMA, RunFolder, read_result, read_run
+from icvos.runs.records import RUN_SCHEMA, RunFolder, read_result, read_run
 
 
 def run(**key):

@@ -14,11 +14,11 @@ from tiny import write_image_benchmark, write_video_benchmark
 import cli
 from icvos.errors import RunError, UsageError
 from icvos.files import read_image, write_mask
-from icvos.leaderboard.compare import compare, wins
-from icvos.leaderboard.overlay import COLOURS, fit, paint, paint_support
-from icvos.leaderboard.report_pictures import choose, overlay_video, pick_frames
-from icvos.leaderboard.report_plots import frame_values, sensitivity
-from icvos.leaderboard.report_run import ReportRun, open_run, score_of
+from icvos.report.compare import compare, wins
+from icvos.report.overlay import COLOURS, fit, paint, paint_support
+from icvos.report.pictures import choose, overlay_video, pick_frames
+from icvos.report.plots import frame_values, sensitivity
+from icvos.report.run import ReportRun, open_run, score_of
 
 
 def icvos(*arguments: object) -> int:

@@ -14,11 +14,11 @@ import icvos
 from icvos import ModelInfo, VideoModel
 from icvos.errors import BenchmarkError, RunError, UsageError
 from icvos.evaluation.episode import episode_seed
-from icvos.evaluation.protocols import nearest_resize
-from icvos.evaluation.records import RunFolder, read_result, read_run
 from icvos.evaluation.runner import evaluate
 from icvos.files import read_mask
 from icvos.metrics import jf
+from icvos.protocols import nearest_resize
+from icvos.runs.records import RunFolder, read_result, read_run
 
 
 @pytest.fixture(scope="module")

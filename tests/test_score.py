@@ -21,10 +21,10 @@ from tiny import write_image_benchmark, write_video_benchmark
 
 import cli
 from icvos.benchmark import load_benchmark
-from icvos.evaluation.protocols import nearest_resize
 from icvos.files import decode_mask, read_mask, write_mask
 from icvos.metrics import jf
 from icvos.png import decode_labels
+from icvos.protocols import nearest_resize
 
 SIZE = (30, 44)
 

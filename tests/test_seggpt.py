@@ -17,11 +17,11 @@ from tiny import write_video_benchmark
 import cli
 from icvos import Support
 from icvos.errors import MissingExtraError, UsageError, WeightsError
-from icvos.evaluation.records import read_run
 from icvos.files import file_sha256
 from icvos.models.check import check_model
 from icvos.models.clips import support
 from icvos.models.registry import create, resolve
+from icvos.runs.records import read_run
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers", reason="needs the extra seggpt: pip install 'icvos[seggpt]'")

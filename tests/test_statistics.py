@@ -10,8 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from icvos.metrics import FewShotScore
-from icvos.metrics.summary import (
+from icvos.leaderboard.statistics import (
     MIN_UNITS,
     Samples,
     bootstrap_weights,
@@ -23,6 +22,7 @@ from icvos.metrics.summary import (
     t_quantile,
     video_samples,
 )
+from icvos.metrics import FewShotScore
 
 
 def episodes(values: np.ndarray, *, draws: int = 1, sources: int = 2) -> list[dict[str, Any]]:

@@ -74,8 +74,8 @@ def raise_summary(files: Files) -> None:
 def raise_episode(files: Files) -> None:
     """An episode's score raised, and the result recomputed to fit: only its masks tell."""
     from icvos.benchmark import Episode
-    from icvos.evaluation.aggregate import video_result
-    from icvos.evaluation.protocols import protocol
+    from icvos.protocols import protocol
+    from icvos.runs.result import video_result
 
     rows = lines(files)
     rows[0]["J"] = min(rows[0]["J"] + 5, 100.0)

@@ -450,7 +450,7 @@ def test_own_heads_are_the_packages(sam2: Any, multimask: bool, there: bool) -> 
 def test_the_smallest_published_sizes_run() -> None:
     """SAM 2.1 tiny tracks and SAM 1 vit_b decodes at 1024 pixels, on generated weights."""
     from icvos.foundation.sam1 import build_sam1
-    from icvos.foundation.sam2_image import build_sam2
+    from icvos.foundation.sam2 import build_sam2
 
     image = np.random.default_rng(0).integers(0, 256, (480, 854, 3), np.uint8)
     mask = torch.zeros(1, 480, 854, dtype=torch.bool)

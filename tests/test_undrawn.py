@@ -10,17 +10,17 @@ from board_runs import icvos, run
 from run_models import IMAGE, write_model
 from tiny import write_image_benchmark
 
-from icvos.evaluation.protocols import PROTOCOLS
-from icvos.evaluation.records import read_result
-from icvos.evaluation.undrawn import complete_means, undrawn_of
 from icvos.files import read_json, write_json
-from icvos.leaderboard.compare import compare
 from icvos.leaderboard.entry import read_entry
+from icvos.leaderboard.ranks import samples_of
 from icvos.leaderboard.record import read_record, write_record
-from icvos.leaderboard.report import write_report
-from icvos.leaderboard.report_run import open_run
-from icvos.leaderboard.standing import samples_of
 from icvos.leaderboard.table import build_tables
+from icvos.protocols import PROTOCOLS
+from icvos.report.compare import compare
+from icvos.report.report import write_report
+from icvos.report.run import open_run
+from icvos.runs.records import read_result
+from icvos.runs.undrawn import complete_means, undrawn_of
 
 NEW = ("mIoU_drawn", "mIoU_undrawn_as_0")
 PROTOCOL_NAMES = ("fss-native", "fss-paper")

@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 from scipy.io import savemat
 
-from icvos.build.class_masks import voc_masks
-from icvos.build.demo_world.voc_layout import mat_file
+from icvos.data.class_masks import voc_masks
+from icvos.demo.world.voc_layout import mat_file
 from icvos.errors import InputError, MaskError, SourceError, UsageError
 from icvos.sources.voc import Voc, read_sbd_mat
 

@@ -25,16 +25,16 @@ from baselines.heads import (
     open_backbone,
     read_head,
 )
-from baselines.vrp_model import VRPConfig, VRPEncoder, VRPSam, filled_boxes, open_vrp
-from baselines.vrp_sam import VrpSam
-from baselines.vrp_train import VrpTask
+from baselines.vrp_sam.model import VRPConfig, VRPEncoder, VRPSam, filled_boxes, open_vrp
+from baselines.vrp_sam.plugin import VrpSam
+from baselines.vrp_sam.train import VrpTask
 from icvos import Support
 from icvos.errors import UsageError, WeightsError
 from icvos.foundation.backbones import BackboneFeatures
 from icvos.foundation.construct import count_parameters
 from icvos.foundation.open import open_segmenter
 from icvos.foundation.position import sine_position
-from icvos.foundation.sam2_image import save_sam2
+from icvos.foundation.sam2 import save_sam2
 from icvos.foundation.weights import save_state
 from icvos.models.check import check_model
 from icvos.models.registry import create

@@ -14,8 +14,8 @@ from icvos.benchmark import (
     SCHEMA,
     VIDEO_COLUMNS,
 )
-from icvos.build.manifest import write_manifest
 from icvos.files import write_csv, write_image, write_json, write_mask
+from icvos.manifest import write_manifest
 
 SIZE = (40, 52)
 

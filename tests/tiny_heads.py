@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from baselines.heads import backbone_digest, save_head
-from baselines.pfenet_model import PFENetConfig, PFENetHead
-from baselines.vrp_model import VRPConfig, VRPEncoder
+from baselines.pfenet.model import PFENetConfig, PFENetHead
+from baselines.vrp_sam.model import VRPConfig, VRPEncoder
 from icvos.foundation.backbones import Backbone, create_backbone
 from icvos.foundation.weights import save_state
 from icvos.training.task import Examples

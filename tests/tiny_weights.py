@@ -11,8 +11,8 @@ import torch
 from dcsam.checkpoint import save_checkpoint
 from dcsam.config import DCSAMConfig
 from dcsam.model import DCSAM
+from icvos.foundation.sam2 import Sam2, build_sam2, save_sam2
 from icvos.foundation.sam2_config import Sam2Config
-from icvos.foundation.sam2_image import Sam2, build_sam2, save_sam2
 
 TINY_SAM2 = Sam2Config(
     "tiny-test",

@@ -8,7 +8,7 @@ import click
 
 from icvos.errors import did_you_mean
 
-# Word: (module in icvos.commands.build, what it does in one line). The module holds a click command named ``command``.
+# Word: (module in icvos.commands.builders, what it does in one line). The module holds a click command named ``command``.
 BUILDERS = {
     "check": ("check", "Check every hash, size, mask value, episode and orphan of a built benchmark."),
     "coco-20i": ("coco_20i", "Build COCO-20i, few-shot episodes on images."),
@@ -30,7 +30,7 @@ class BuildGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in BUILDERS:
             return None
-        return importlib.import_module(f"icvos.commands.build.{BUILDERS[cmd_name][0]}").command
+        return importlib.import_module(f"icvos.commands.builders.{BUILDERS[cmd_name][0]}").command
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

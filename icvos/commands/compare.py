@@ -17,13 +17,13 @@ import click
 @click.option("--top", default=5, show_default=True, type=click.IntRange(1), help="Lines printed each way.")
 def command(a: Path, b: Path, out: Path | None, benchmark: Path | None, each: int, top: int) -> None:
     """Compare runs A and B of one benchmark: paired differences with a 95 % interval, and where they come from."""
-    from icvos.leaderboard.compare import compare
-    from icvos.leaderboard.report_run import open_run
+    from icvos.report.compare import compare
+    from icvos.report.run import open_run
 
     result = compare(open_run(a, benchmark=benchmark), open_run(b, benchmark=benchmark))
     _print(result, top)
     if out is not None:
-        from icvos.leaderboard.compare_pictures import write_comparison
+        from icvos.report.compare_page import write_comparison
 
         for path in write_comparison(result, out, each=each):
             click.echo(path)
@@ -35,7 +35,7 @@ def _print(result: Any, top: int) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from icvos.leaderboard.compare import wins
+    from icvos.report.compare import wins
 
     console = Console(highlight=False)
     console.print(f"A: {result.a.title}", markup=False)

@@ -54,10 +54,10 @@ def command(
     """
     from icvos.commands.show import progress_bar, summary_table
     from icvos.evaluation.process import keep_memory, limit_memory
-    from icvos.evaluation.records import read_run
     from icvos.evaluation.runner import RunOptions, open_benchmark, run_model
     from icvos.evaluation.workers import ModelSpec
     from icvos.models.registry import create, parse_options, resolve
+    from icvos.runs.records import read_run
 
     keep_memory()
     files = parse_weights(weights)

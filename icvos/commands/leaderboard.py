@@ -35,10 +35,10 @@ def _sources(function: Any) -> Any:
 def _tables(
     runs: Path | None, board: Path | None, benchmark: str | None, protocol: str | None, published: bool | None
 ) -> list[Any]:
-    from icvos.evaluation.protocols import protocol as named_protocol
     from icvos.leaderboard.board import default_board, read_board
     from icvos.leaderboard.entry import find_runs
     from icvos.leaderboard.table import build_tables
+    from icvos.protocols import protocol as named_protocol
 
     entries = read_board(board or default_board(), must_exist=board is not None)
     if runs is not None or Path("runs").is_dir():

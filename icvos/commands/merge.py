@@ -14,8 +14,8 @@ import click
 def command(runs: tuple[Path, ...], out: Path, benchmark: str | None) -> None:
     """Join RUNS, made with --shard 1/N … N/N, to one: the same result.json, byte for byte, as a run without shards."""
     from icvos.commands.show import summary_table
-    from icvos.evaluation.merge import merge_runs
-    from icvos.evaluation.records import read_run
+    from icvos.runs.merge import merge_runs
+    from icvos.runs.records import read_run
 
     result = merge_runs(list(runs), out, benchmark)
     summary_table([(out, read_run(out), result)])

@@ -33,8 +33,8 @@ def command(
 
     Pictures need the run's masks: icvos evaluate --save-masks.
     """
-    from icvos.leaderboard.report import write_report
-    from icvos.leaderboard.report_run import open_run
+    from icvos.report.report import write_report
+    from icvos.report.run import open_run
 
     opened = open_run(run, benchmark=benchmark, masks=masks)
     report = write_report(opened, out or run / "report", each=each, only=only, videos=videos, fps=fps)

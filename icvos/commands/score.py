@@ -56,7 +56,7 @@ def command(
 def _describe(
     title: tuple[str, str], predictions: Path, benchmark: dict[str, Any], rule: Any, **key: Any
 ) -> dict[str, Any]:
-    from icvos.evaluation.environment import describe_run
+    from icvos.runs.environment import describe_run
 
     model: dict[str, Any] = {
         "name": title[0],
@@ -94,8 +94,8 @@ def _fingerprint(predictions: Path) -> str:
 def _run(run: dict[str, Any], out: Path, ids: list[str], score: Any, result: Any) -> None:
     """Score what is not scored yet into the run's folder, and print the table."""
     from icvos.commands.show import progress_bar, summary_table
-    from icvos.evaluation.environment import now
-    from icvos.evaluation.records import RunFolder, read_result, read_run
+    from icvos.runs.environment import now
+    from icvos.runs.records import RunFolder, read_result, read_run
 
     with RunFolder.open(out, run) as folder, progress_bar(run["model"]["name"]) as advance:
         count = len(folder.done(ids))
@@ -115,11 +115,11 @@ def _score_sequences(
     predictions: Path, truth: Path, name: str, out: Path | None, title: tuple[str, str], workers: int
 ) -> None:
     from icvos.errors import UsageError
-    from icvos.evaluation.aggregate import sequence_result
-    from icvos.evaluation.environment import safe_name
     from icvos.evaluation.predictions import open_predictions
-    from icvos.evaluation.protocols import protocol
-    from icvos.evaluation.scoring import Sequences, check_sequences, score_all
+    from icvos.evaluation.score_episodes import Sequences, check_sequences, score_all
+    from icvos.protocols import protocol
+    from icvos.runs.environment import safe_name
+    from icvos.runs.result import sequence_result
 
     rule = protocol(name)
     if rule.kind == "image" or rule.size is not None:
@@ -140,12 +140,12 @@ def _score_sequences(
 def _score_benchmark(
     predictions: Path, benchmark: str, name: str, out: Path | None, title: tuple[str, str], shots: int, workers: int
 ) -> None:
-    from icvos.evaluation.environment import describe_benchmark, safe_name
     from icvos.evaluation.integrity import verify_tables
     from icvos.evaluation.predictions import open_predictions
-    from icvos.evaluation.protocols import protocol
     from icvos.evaluation.runner import RunOptions, benchmark_result, open_benchmark, select_episodes
-    from icvos.evaluation.scoring import check_benchmark_masks, score_all
+    from icvos.evaluation.score_episodes import check_benchmark_masks, score_all
+    from icvos.protocols import protocol
+    from icvos.runs.environment import describe_benchmark, safe_name
 
     opened, _ = open_benchmark(benchmark)
     rule = protocol(name or ("native" if opened.kind == "video" else "fss-native"), opened.kind)

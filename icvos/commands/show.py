@@ -59,7 +59,7 @@ def summary_table(runs: Sequence[tuple[Path, Mapping[str, Any], Mapping[str, Any
     from rich.console import Console
     from rich.table import Table
 
-    from icvos.evaluation.undrawn import undrawn_of
+    from icvos.runs.undrawn import undrawn_of
 
     first = runs[0][2]
     image = first["summary"]["mIoU"] is not None

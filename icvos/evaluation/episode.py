@@ -21,7 +21,6 @@ from icvos.evaluation.frame_scorer import FrameScorer, to_numpy
 from icvos.evaluation.frames import GroundTruth, StreamedVideo
 from icvos.evaluation.integrity import verify_query, verify_supports, verify_video
 from icvos.evaluation.oracle import oracle_supports
-from icvos.evaluation.protocols import Protocol, nearest_resize, resize_image
 from icvos.evaluation.torch_state import (
     episode_seed,
     forget,
@@ -36,6 +35,7 @@ from icvos.files import write_mask
 from icvos.metrics import fss_counts
 from icvos.models.check import mask_problem
 from icvos.models.interface import ImageModel, VideoModel
+from icvos.protocols import Protocol, nearest_resize, resize_image
 from icvos.types import Support
 
 __all__ = [

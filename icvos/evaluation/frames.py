@@ -12,7 +12,7 @@ from typing import Generic, TypeVar
 import numpy as np
 
 from icvos.benchmark import Benchmark
-from icvos.evaluation.protocols import Protocol, nearest_resize, resize_image
+from icvos.protocols import Protocol, nearest_resize, resize_image
 
 __all__ = ["Ahead", "GroundTruth", "StreamedVideo"]
 

@@ -12,8 +12,6 @@ from typing import Any
 
 from icvos.benchmark import Benchmark, Episode, load_benchmark
 from icvos.errors import RunError, UsageError, did_you_mean
-from icvos.evaluation.aggregate import image_result, video_result
-from icvos.evaluation.environment import describe_benchmark, describe_model, describe_run, now, safe_name
 from icvos.evaluation.episode import (
     EpisodeResult,
     Job,
@@ -24,11 +22,13 @@ from icvos.evaluation.episode import (
 )
 from icvos.evaluation.integrity import verify_tables
 from icvos.evaluation.oracle import check_oracle, oracle_key
-from icvos.evaluation.protocols import Protocol, protocol
-from icvos.evaluation.records import RunFolder, read_result, read_run
 from icvos.evaluation.workers import Group, ModelSpec, run_in_workers
 from icvos.models.interface import ImageModel, Model
 from icvos.models.registry import as_video_model, create, option_types
+from icvos.protocols import Protocol, protocol
+from icvos.runs.environment import describe_benchmark, describe_model, describe_run, now, safe_name
+from icvos.runs.records import RunFolder, read_result, read_run
+from icvos.runs.result import image_result, video_result
 
 __all__ = ["RunOptions", "benchmark_result", "evaluate", "open_benchmark", "run_model", "select_episodes", "speed"]
 
@@ -339,7 +339,7 @@ def open_benchmark(benchmark: Benchmark | str | Path) -> tuple[Benchmark, bool]:
     if isinstance(benchmark, Benchmark):
         return benchmark, bool(benchmark.header.get("demo"))
     if str(benchmark) in DEMO_NAMES and not (Path(benchmark) / "benchmark.json").is_file():
-        from icvos.build.demo import ensure_demo
+        from icvos.demo.benchmarks import ensure_demo
 
         return load_benchmark(ensure_demo(str(benchmark))), True
     opened = load_benchmark(benchmark)

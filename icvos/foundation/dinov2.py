@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from icvos.errors import UsageError
 from icvos.foundation.backbones import Backbone, BackboneFeatures
-from icvos.foundation.products import project
+from icvos.foundation.cpu.matmul import project
 
 __all__ = ["DINOv2"]
 

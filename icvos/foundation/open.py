@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from icvos.foundation.sam1 import load_sam1
-from icvos.foundation.sam2_image import load_sam2
+from icvos.foundation.sam2 import load_sam2
 from icvos.foundation.segmenter import PromptableSegmenter
 from icvos.foundation.weights import load_state
 

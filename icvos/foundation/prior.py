@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from icvos.errors import UsageError
-from icvos.foundation.products import linear
+from icvos.foundation.cpu.matmul import linear
 
 __all__ = ["prior_mask"]
 

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 
 from icvos.errors import UsageError, WeightsError, did_you_mean
 from icvos.foundation.construct import load_into, on_meta, require
+from icvos.foundation.cpu.chunks import fits_pieces
+from icvos.foundation.cpu.vit import vit_in_pieces
 from icvos.foundation.guidance import guided
-from icvos.foundation.pieces import fits_pieces
 from icvos.foundation.segmenter import Decoded, Guidance, ImageFeatures, PromptableSegmenter
-from icvos.foundation.vit_cpu import vit_in_pieces
 
 __all__ = ["SAM1", "Sam1", "Sam1Config", "build_sam1", "load_sam1", "recognise_sam1", "save_sam1"]
 

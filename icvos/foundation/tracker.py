@@ -26,9 +26,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from icvos.errors import UsageError
+from icvos.foundation.cpu.memory import fits_memory, quick_memory
 from icvos.foundation.holes import check_area, fill_holes
-from icvos.foundation.memory_cpu import fits_memory, quick_memory
-from icvos.foundation.sam2_image import Sam2, boxes_as_points
+from icvos.foundation.sam2 import Sam2, boxes_as_points
 from icvos.foundation.segmenter import ImageFeatures, Resample, resize_logits
 
 __all__ = ["MemoryBank", "Prompt", "TrackedFrame", "Tracker", "TrackerOptions"]

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from icvos.errors import IcvosError, RunError
-from icvos.evaluation.records import RunFolder, read_result, read_run
-from icvos.evaluation.undrawn import Undrawn, undrawn_of
-from icvos.leaderboard.form import check_form
+from icvos.runs.records import RunFolder, read_result, read_run
+from icvos.runs.schema import check_form
+from icvos.runs.undrawn import Undrawn, undrawn_of
 
 __all__ = ["CHECKED", "Entry", "find_runs", "read_entry"]
 

@@ -13,12 +13,12 @@ from icvos.benchmark import Benchmark, Episode
 from icvos.errors import IcvosError, RunError
 from icvos.evaluation.integrity import verify_tables
 from icvos.evaluation.predictions import open_predictions
-from icvos.evaluation.protocols import protocol
 from icvos.evaluation.runner import RunOptions, open_benchmark, select_episodes
-from icvos.evaluation.scoring import check_benchmark_masks, score_all
+from icvos.evaluation.score_episodes import check_benchmark_masks, score_all
 from icvos.leaderboard.archive import unpack
 from icvos.leaderboard.consistency import check_against, check_values, recompute
 from icvos.leaderboard.entry import Entry, read_entry
+from icvos.protocols import protocol
 
 __all__ = ["Judgement", "judge", "opened_run", "partial", "reproduces"]
 

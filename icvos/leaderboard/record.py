@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from icvos.errors import RunError
-from icvos.evaluation.records import COUNTS, NUMBERS, RESULT_SCHEMA, RUN_SCHEMA, SUMMARY
-from icvos.evaluation.undrawn import complete_means
 from icvos.files import check_id, read_json, write_json
 from icvos.leaderboard.consistency import check_values, recompute
 from icvos.leaderboard.entry import CHECKED, Entry
-from icvos.leaderboard.form import check_form
+from icvos.runs.records import COUNTS, NUMBERS, RESULT_SCHEMA, RUN_SCHEMA, SUMMARY
+from icvos.runs.schema import check_form
+from icvos.runs.undrawn import complete_means
 
 __all__ = ["RECORD_SCHEMA", "read_record", "record_of", "record_path", "write_record"]
 

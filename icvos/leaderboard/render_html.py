@@ -13,10 +13,10 @@ from icvos.leaderboard.entry import Entry
 from icvos.leaderboard.marks import MARKS, marks, seen_split
 from icvos.leaderboard.page_script import SCRIPT
 from icvos.leaderboard.page_style import STYLE
-from icvos.leaderboard.standing import samples_of
+from icvos.leaderboard.ranks import samples_of
+from icvos.leaderboard.statistics import draw_spread, paired_difference
 from icvos.leaderboard.summaries import seen_summary, track_20i
 from icvos.leaderboard.table import Table, figure
-from icvos.metrics.summary import draw_spread, paired_difference
 
 __all__ = ["to_html"]
 

@@ -10,7 +10,7 @@ from typing import Any
 from icvos.leaderboard.entry import Entry, grouped
 from icvos.leaderboard.marks import legend, marks
 from icvos.leaderboard.published import BENCHMARKS, PublishedRow, published_for
-from icvos.leaderboard.standing import Standing, standings
+from icvos.leaderboard.ranks import Standing, standings
 
 __all__ = ["Column", "Table", "build_tables"]
 

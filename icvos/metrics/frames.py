@@ -24,7 +24,7 @@ class SlowEngineWarning(UserWarning):
 def _compiled() -> Any:
     """Return the compiled engine, or None (with one warning)."""
     try:
-        from icvos.metrics import _engine  # type: ignore[attr-defined]
+        from icvos import _engine  # type: ignore[attr-defined]
     except ImportError:
         warnings.warn(
             "the compiled metrics engine is not built: numpy computes the same, more slowly; a C compiler and "

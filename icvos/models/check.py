@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 
 from icvos.errors import IcvosError
-from icvos.models.alarm import time_limit
 from icvos.models.clips import Clip, support
 from icvos.models.interface import ImageModel, Model, VideoModel
 from icvos.models.registry import as_video_model, source_line
+from icvos.models.timeout import time_limit
 from icvos.types import Prediction, Support, Video
 
 __all__ = ["RULES", "Finding", "check_model", "mask_problem"]

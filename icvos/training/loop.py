@@ -16,6 +16,7 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from icvos.demo.training.graphs import GraphedStep
 from icvos.errors import IcvosError, RunError
 from icvos.files import write_json
 from icvos.training.checkpoint import (
@@ -27,7 +28,6 @@ from icvos.training.checkpoint import (
 )
 from icvos.training.data import batches, steps_per_epoch, to_device, validation_batches
 from icvos.training.distribute import World
-from icvos.training.graphs import GraphedStep
 from icvos.training.logs import TrainingLog, draw_curves
 from icvos.training.task import Settings, TrainingTask
 

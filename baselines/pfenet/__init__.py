@@ -1,0 +1,1 @@
+"""PFENet (arXiv 2008.01449): its plugin, model, data and training."""

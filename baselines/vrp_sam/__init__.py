@@ -1,0 +1,1 @@
+"""VRP-SAM (arXiv 2402.17726): its plugin, model and training."""

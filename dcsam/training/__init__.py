@@ -1,0 +1,1 @@
+"""Training of DC-SAM: its task, what is trained, examples and the cache of frozen features."""

@@ -1,0 +1,447 @@
+r"""``icvos train dcsam``: the stages of the paper, on COCO, PASCAL or the drawn world.
+
+    icvos train dcsam --set stage=image --set data=coco-20i --set root=COCO --set fold=0 --weights sam2=… …
+    icvos train dcsam --set stage=tube-pretrain --set data=mask-tubes --set root=COCO --weights dcsam=… …
+    icvos train dcsam --set stage=tube-finetune --set data=mask-tubes --set train_sam=decoder+memory …
+
+``image``: one support, one query image. ``tube-pretrain``: the same with two frames of a mask tube. On
+``tube-finetune`` the prompts of a tube's first frame, from another image of the category, are tracked through all of
+it. On 4 GPUs, each stage from the one before it::
+
+    torchrun --nproc-per-node 4 -m icvos.commands.train dcsam --set stage=image …      # the README has all three
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dcsam.checkpoint import load_model, read_checkpoint, save_checkpoint
+from dcsam.config import DCSAMConfig
+from dcsam.drawn import DrawnClips, DrawnWorlds, Scenes, family_maps, join_worlds
+from dcsam.load import fill_backbone, overlay, sam2_of_checkpoint
+from dcsam.model import DCSAM
+from dcsam.training.examples import ImagePairs, TubeClips, TubePairs, open_examples
+from dcsam.training.feature_cache import FeatureCache
+from dcsam.training.module import Both, TrainableDCSAM, TrainSam, merged_state, trained_names
+from icvos.builders.fewshot.episodes import MIN_AREA
+from icvos.data.lineage import DRAWN, Lineage
+from icvos.errors import UsageError
+from icvos.foundation.open import open_segmenter
+from icvos.foundation.pixels import to_float
+from icvos.foundation.sam2 import Sam2
+from icvos.foundation.segmenter import ImageFeatures, PromptableSegmenter
+from icvos.training.loss import iou, segmentation_loss
+from icvos.training.task import Examples, Settings, TrainingTask, check_options
+
+__all__ = ["DCSamTask"]
+
+Stage = Literal["image", "tube-pretrain", "tube-finetune"]
+
+# On video the logits are clamped so before the loss, but for Q19: a wrong "absent", -1024, would outweigh all else.
+CLAMP = 50.0
+
+
+class DCSamTask(TrainingTask):
+    """DC-SAM's training.
+
+    Args:
+        weights: ``dcsam``: a checkpoint to go on from (published or our own), or nothing; ``sam2`` or ``sam``: the SAM
+            (a video checkpoint holds its own); ``backbone``: ImageNet weights for a new model. Beside ``dcsam``, a
+            ``backbone`` takes the place of its own, and the SAM given is taken as it is: its head goes on over them.
+        stage: ``image``, ``tube-pretrain`` or ``tube-finetune``.
+        data: ``demo`` (drawn), ``coco-20i``, ``pascal-5i``, ``coco`` or ``mask-tubes``.
+        root: The data set's folder, where it is not drawn.
+        fold: Of COCO-20i and PASCAL-5i: the classes of its test fold are not trained on.
+        train_sam: What of SAM 2 is trained (the paper's Tables VI, VII and X).
+        train_backbone: Train the backbone too (the demo's, which starts from nothing).
+        backbone, sam, image_size, queries, width, dropout: Sizes of a new model.
+        negative, cyclic: Parts to switch off, for ablations.
+        place_codes: See ``DCSAMConfig``.
+        variant: ``corrected`` or ``reference``.
+        coarse_weight: Weight of the same loss on the first stage's mask; the authors have none.
+        attention_weight: Weight of the loss that asks the final prompts to look at the thing; the authors have none.
+        prior_weight: Weight of the loss that teaches a backbone from nothing (with ``train_backbone``).
+        sam_file: Write the whole SAM 2 into a checkpoint, or only what of it was trained (``changed``: the checkpoint
+            then needs the same ``--weights sam2=`` again).
+        length: Examples of an epoch, where they are drawn without end.
+        frames: Of a tube or clip.
+        split: Of the raw data, where it is not the usual one (train2014; VOC's trainaug or train).
+        sbd: SBD's folder, for PASCAL-5i.
+        min_area: Pixels of a category in an image, at least.
+        cache: Folder for the frozen encoders' features (image stage on real data): each image is encoded once in the
+            whole training. What it will take is said before the start.
+    """
+
+    name = "dcsam"
+
+    def __init__(
+        self,
+        *,
+        weights: Mapping[str, Path] | None = None,
+        stage: Stage = "image",
+        data: Literal["demo", "coco-20i", "pascal-5i", "coco", "mask-tubes"] = "demo",
+        root: Path | None = None,
+        fold: int = 0,
+        train_sam: TrainSam = "none",
+        train_backbone: bool = False,
+        backbone: str = "resnet50",
+        image_size: int = 512,
+        queries: int = 25,
+        dropout: float = 0.5,
+        negative: bool = True,
+        cyclic: bool = True,
+        place_codes: bool = False,
+        variant: Literal["corrected", "reference"] = "corrected",
+        coarse_weight: float = 0.0,
+        prior_weight: float = 0.0,
+        attention_weight: float = 0.0,
+        sam_file: Literal["whole", "changed"] = "whole",
+        length: int = 20_000,
+        frames: int = 5,
+        seed: int = 1,
+        split: str = "",
+        sbd: Path | None = None,
+        min_area: int = MIN_AREA,
+        cache: Path | None = None,
+        pool: Scenes | None = None,
+    ) -> None:
+        self.weights = dict(weights or {})
+        check_options(
+            self.name,
+            weights=self.weights,
+            known=("dcsam", "sam2", "sam", "backbone"),
+            length=(length, 1),
+            frames=(frames, 1),
+            seed=(seed, 0),
+            queries=(queries, 1),
+            image_size=(image_size, 1),
+            min_area=(min_area, 0),
+            coarse_weight=(coarse_weight, 0),
+            prior_weight=(prior_weight, 0),
+            attention_weight=(attention_weight, 0),
+        )
+        self.pool = pool
+        if stage != "tube-finetune" and train_sam in ("memory", "decoder+memory", "lora"):
+            raise UsageError(
+                f"train_sam={train_sam} trains memory, which stage {stage} does not reach",
+                fix="use stage=tube-finetune, or train_sam=none or decoder",
+            )
+        if cache is not None and (stage != "image" or data == "demo" or train_sam != "none" or train_backbone):
+            raise UsageError("cache= is for the image stage on real data with frozen encoders", fix="leave cache= out")
+        if stage == "image" and train_sam != "none" and data != "demo":
+            raise UsageError("SAM is frozen in the image stage", expected="train_sam=none")
+        self.stage, self.data, self.root, self.fold, self.train_sam = stage, data, root, fold, train_sam
+        self.train_backbone, self.coarse_weight, self.prior_weight = train_backbone, coarse_weight, prior_weight
+        self.length, self.frames, self.seed, self.sam_file = length, frames, seed, sam_file
+        self.sizes: dict[str, Any] = {
+            "backbone": backbone,
+            "image_size": image_size,
+            "queries": queries,
+            "dropout": dropout,
+            "negative": negative,
+            "cyclic": cyclic,
+            "place_codes": place_codes,
+        }
+        self.variant, self.attention_weight = variant, attention_weight
+        self.side = image_size
+        self.raw: dict[str, Any] = {"split": split, "sbd": sbd, "min_area": min_area}
+        self.cache_root = cache
+        self._cache: FeatureCache | None = None
+        self._backbone_options: Mapping[str, Any] = {}
+        self._opened: dict[str, Examples] = {}
+        self._hashes: dict[str, str] = {}
+
+    def defaults(self) -> Settings:
+        """Return the authors' settings (their README; facts: paper tables, training facts)."""
+        if self.stage == "image":
+            pascal = self.data == "pascal-5i"
+            return Settings(epochs=100 if pascal else 50, batch=2, lr=2e-4 if pascal else 1e-4)
+        if self.stage == "tube-pretrain":
+            return Settings(epochs=40, batch=8, lr=1e-4)
+        return Settings(epochs=10, batch=1, lr=1e-5)
+
+    # -------------------------------------------------------------------------------------------------------- model
+
+    def model(self) -> nn.Module:
+        sam, generator = self._parts()
+        if not isinstance(sam, Sam2) and self.stage != "image":
+            raise UsageError(f"stage {self.stage} needs SAM 2", fix="give --weights sam2=PATH")
+        self._backbone_options = generator.config.backbone_options
+        return TrainableDCSAM(generator, sam, train_sam=self.train_sam, train_backbone=self.train_backbone)
+
+    def _parts(self) -> tuple[PromptableSegmenter, DCSAM]:
+        checkpoint = read_checkpoint(self.weights["dcsam"]) if "dcsam" in self.weights else None
+        self._before = Lineage() if checkpoint is None else checkpoint.lineage
+        given = self.weights.get("sam2") or self.weights.get("sam")
+        if given is not None:
+            sam = open_segmenter(given)
+            changed = checkpoint is not None and checkpoint.metadata.get("sam2_part") == "changed"
+            if checkpoint is not None and changed and isinstance(sam, Sam2) and "backbone" not in self.weights:
+                overlay(sam, checkpoint)
+        elif checkpoint is not None and checkpoint.sam2 is not None:
+            sam = sam2_of_checkpoint(checkpoint)
+        else:
+            raise UsageError("no SAM to train with", fix="give --weights sam2=PATH (or sam=PATH)")
+        if checkpoint is not None:
+            model = load_model(checkpoint, variant=self.variant).float()
+            self.side = model.config.image_size
+            if "backbone" in self.weights:
+                fill_backbone(model, self.weights["backbone"])
+            return sam.float(), model
+        return sam.float(), self._new(sam)
+
+    def _new(self, sam: PromptableSegmenter) -> DCSAM:
+        sizes = dict(self.sizes)
+        high = (32, 64)
+        if isinstance(sam, Sam2):
+            high = (sam.embed_dim // 8, sam.embed_dim // 4)
+        make = DCSAMConfig.reference if self.variant == "reference" else DCSAMConfig.corrected
+        config = make(
+            sam=2 if isinstance(sam, Sam2) else 1,
+            width=sam.embed_dim,
+            sam_channels=sam.embed_dim,
+            sam_high_res=high,
+            **sizes,
+        )
+        generator = DCSAM(config)
+        if "backbone" in self.weights:
+            fill_backbone(generator, self.weights["backbone"])
+        elif not self.train_backbone:
+            raise UsageError(
+                "a new DC-SAM needs a trained backbone", fix="give --weights backbone=PATH ('icvos weights list')"
+            )
+        return generator
+
+    # --------------------------------------------------------------------------------------------------------- data
+
+    def train_examples(self) -> Examples:
+        return self._examples("train")
+
+    def validation_examples(self) -> Examples | None:
+        return self._examples("validation")
+
+    def _examples(self, part: str) -> Examples:
+        if self.pool is not None and part == "train":
+            image = self.stage == "image"
+            if image:
+                return DrawnWorlds(self.pool, self.side, self.length)
+            return DrawnClips(self.pool, self.side, self.length, self.frames)
+        if part not in self._opened:
+            self._opened[part] = open_examples(
+                self.data,
+                part,
+                root=self.root,
+                fold=self.fold,
+                size=self.side,
+                length=self.length,
+                seed=self.seed,
+                frames=1 if self.stage == "image" else self.frames,
+                tubes=self.stage != "image",
+                pairs=self.stage == "tube-pretrain",
+                **self.raw,
+            )
+        return self._opened[part]
+
+    def notes(self, model: nn.Module) -> list[str]:
+        """Return what to know before the start: the size of the feature cache."""
+        assert isinstance(model, TrainableDCSAM)
+        cache = self._features(model)
+        if cache is None:
+            return []
+        parts = [self._examples(part) for part in ("train", "validation")]
+        return [cache.estimate(model, sum(part.images for part in parts if isinstance(part, ImagePairs)))]
+
+    def _features(self, model: TrainableDCSAM) -> FeatureCache | None:
+        """Return the cache, if there is one; its key holds the backbone as the model has it, with its dilation."""
+        if self.cache_root is not None and self._cache is None:
+            config = model.generator.config
+            built = {name: getattr(config, name) for name in ("backbone", "backbone_options", "image_size")}
+            self._cache = FeatureCache(self.cache_root, [self.data_source, self._weight_hashes(), built])
+        return self._cache
+
+    @property
+    def data_source(self) -> list[str]:
+        """What an image's name is unique in."""
+        examples = self._examples("train")
+        return [examples.sampler.pool.masks.source] if isinstance(examples, ImagePairs) else [self.data]
+
+    def _weight_hashes(self) -> dict[str, str]:
+        from icvos.files import file_sha256
+
+        for name, path in sorted(self.weights.items()):
+            if name not in self._hashes:
+                self._hashes[name] = file_sha256(path)
+        return self._hashes
+
+    def collate(self, examples: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+        """Join examples: support (B, 3, S, S), its mask (B, S, S), frames (B, T, 3, S, S), masks (B, T, S, S).
+
+        Drawn worlds are joined as they are, see ``join_worlds``.
+        """
+        if "pairs" in examples[0]:
+            return join_worlds(examples)
+        batch: dict[str, Any] = {
+            "support": torch.from_numpy(np.stack([e["support"] for e in examples])),
+            "support_mask": torch.from_numpy(np.stack([e["support_mask"] for e in examples])),
+            "frames": torch.from_numpy(np.stack([e["frames"] for e in examples])),
+            "masks": torch.from_numpy(np.stack([e["masks"] for e in examples])),
+        }
+        if all("names" in e for e in examples):
+            # Supports first, then queries, as they go through the encoders.
+            batch["names"] = [e["names"][place] for place in (0, 1) for e in examples]
+        return batch
+
+    # --------------------------------------------------------------------------------------------------------- loss
+
+    def loss(self, model: nn.Module, batch: Mapping[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
+        assert isinstance(model, TrainableDCSAM)
+        batch = _asked(batch)
+        logits, coarse, extra = self._forward(model, batch)
+        scalars: dict[str, Tensor] = {}
+        truth = batch["masks"] if self.stage == "tube-finetune" else batch["masks"][:, :1]
+        loss = segmentation_loss(logits, truth)
+        scalars["mask_loss"] = loss.detach()
+        if self.coarse_weight:
+            loss = loss + self.coarse_weight * segmentation_loss(coarse, batch["masks"][:, :1])
+        for name, value in extra.items():
+            scalars[name] = value.detach()
+            loss = loss + (self.prior_weight if name == "prior_loss" else self.attention_weight) * value
+        with torch.no_grad():
+            scalars["train_mIoU"] = 100 * iou((logits > 0).flatten(1)[:, None], truth.bool().flatten(1)[:, None]).mean()
+        return loss, scalars
+
+    def _forward(self, model: TrainableDCSAM, batch: Mapping[str, Any]) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """Return the final logits (B, T, S, S), the first stage's (B, 1, S, S) on frame 0, and further losses."""
+        count, length = batch["masks"].shape[:2]
+        video = self.stage == "tube-finetune"
+        side = (batch["masks"].shape[-2], batch["masks"].shape[-1])
+        shown, asked, rest = self._encoded(model, batch)
+        stages = model.prompts(shown, batch["support_mask"], asked, shots=1, align=not video)
+        align = not video
+        coarse = (
+            F.interpolate(model.decode(asked[1], stages[0]).float(), side, mode="bilinear", align_corners=align)
+            if self.coarse_weight
+            else torch.zeros(count, 1, *side)
+        )
+        extra: dict[str, Tensor] = {}
+        if self.prior_weight:
+            extra["prior_loss"] = model.prior_loss(shown[0], batch["support_mask"], asked[0], batch["masks"][:, 0])
+        if self.attention_weight:
+            extra["attention_loss"] = model.attention_loss(stages[2], batch["masks"][:, 0])
+        if not video:
+            logits = model.decode(asked[1], stages[1]).float()
+            return F.interpolate(logits, side, mode="bilinear", align_corners=True), coarse, extra
+        assert rest is not None
+        tracked = model.track(stages[1], rest, count, length)
+        logits = torch.cat([frame.logits.float() for frame in tracked], dim=1)
+        if not model.generator.config.absent_logits_in_loss:
+            logits = logits.clamp(-CLAMP, CLAMP)
+        return F.interpolate(logits, side, mode="bilinear", align_corners=False), coarse, extra
+
+    def _encoded(self, model: TrainableDCSAM, batch: Mapping[str, Any]) -> tuple[Both, Both, ImageFeatures | None]:
+        """Return the features of supports, of queries, and of all frames of tubes: each image once, all together."""
+        if "images" in batch:
+            backbone, sam = model.encode(batch["images"], top=bool(self.prior_weight))
+            shown, queried = batch["pairs"][:, 0], batch["pairs"][:, 1]
+            return (
+                (backbone.map(lambda x: x[shown]), sam[shown]),
+                (backbone.map(lambda x: x[queried]), sam[queried]),
+                None,
+            )
+        support, frames = batch["support"], batch["frames"]
+        count, length = frames.shape[:2]
+        cache = self._features(model)
+        rest = None
+        asked = torch.arange(count, device=frames.device)
+        if cache is not None and "names" in batch:
+            backbone, sam = cache.encode(model, torch.cat([support, frames[:, 0]]), batch["names"])
+        else:
+            # Only a backbone that learns from its priors needs its top map with a graph.
+            backbone = model.extract(torch.cat([support, frames[:, 0]]), top=bool(self.prior_weight))
+            if self.stage == "tube-finetune":
+                sam = model.encode_sam(torch.cat([support, frames.flatten(0, 1)]))
+                asked, rest = asked * length, sam[count:]
+            else:
+                sam = model.encode_sam(torch.cat([support, frames[:, 0]]))
+        first = torch.arange(count, device=frames.device)
+        return (
+            (backbone.map(lambda maps: maps[:count]), sam[first]),
+            (backbone.map(lambda maps: maps[count:]), sam[asked + count]),
+            rest,
+        )
+
+    def validate(self, model: nn.Module, batches: Iterable[Mapping[str, Any]]) -> dict[str, list[float]]:
+        assert isinstance(model, TrainableDCSAM)
+        ious: list[float] = []
+        found: list[float] = []
+        for batch in map(_asked, batches):
+            logits, _, _ = self._forward(model, batch)
+            truth = batch["masks"][:, : logits.shape[1]].bool()
+            values = (100 * iou((logits > 0).flatten(0, 1), truth.flatten(0, 1))).tolist()
+            there = truth.flatten(0, 1).flatten(1).any(dim=1).tolist()
+            ious += values
+            found += [value for value, visible in zip(values, there) if visible]
+        return {"mIoU": ious, "visible_IoU": found}
+
+    # ------------------------------------------------------------------------------------------------------ records
+
+    def describe(self) -> dict[str, Any]:
+        examples = self._examples("train")
+        source = examples.describe() if isinstance(examples, (ImagePairs, TubePairs, TubeClips)) else None
+        return {
+            "stage": self.stage,
+            "data": self.data,
+            "fold": self.fold,
+            "train_sam": self.train_sam,
+            "train_backbone": self.train_backbone,
+            "variant": self.variant,
+            "sizes": self.sizes,
+            "coarse_weight": self.coarse_weight,
+            "prior_weight": self.prior_weight,
+            "attention_weight": self.attention_weight,
+            "length": self.length,
+            "frames": self.frames,
+            "seed": self.seed,
+            "weights": self._weight_hashes(),
+            # A ResNet's dilation, which is a checkpoint's own where training goes on from one.
+            **({"backbone_options": self._backbone_options} if self._backbone_options else {}),
+            # What a reference run of 0.1.0 did not do, so that it is not continued as if it had.
+            **({"deviations": ["Q19", "Q20"]} if self.variant == "reference" and self.stage == "tube-finetune" else {}),
+            **({} if source is None else {"examples": source, "cached": self.cache_root is not None}),
+        }
+
+    def export(self, model: nn.Module, path: Path) -> None:
+        assert isinstance(model, TrainableDCSAM)
+        # A SAM that came inside the checkpoint goes on inside it.
+        inside = "sam2" not in self.weights and "sam" not in self.weights
+        trained_sam = inside or self.train_sam != "none" or self.data == "demo" or self.stage != "image"
+        examples = self._examples("train")
+        seen = examples.lineage() if isinstance(examples, (ImagePairs, TubePairs, TubeClips)) else DRAWN
+        seen = self._before + seen
+        metadata = {"stage": self.stage, "data": self.data, "train_sam": self.train_sam, **seen.texts()}
+        sam2 = None
+        if isinstance(model.sam, Sam2) and trained_sam:
+            metadata["sam2_config"] = json.dumps(model.sam.config.to_dict())
+            sam2 = merged_state(model.sam.model)
+            if self.sam_file == "changed":
+                metadata["sam2_part"] = "changed"
+                sam2 = {name: sam2[name] for name in trained_names(model.sam.model)}
+        save_checkpoint(path, model.generator, sam2=sam2, metadata=metadata)
+
+
+def _asked(batch: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a batch with float images; of drawn worlds with the masks of each pair's support and query."""
+    if "pairs" not in batch:
+        return {**batch, **{name: to_float(batch[name]) for name in ("support", "frames")}}
+    maps = family_maps(batch["labels"], batch["families"])
+    support, query, family = batch["pairs"].unbind(1)
+    shown, asked = (maps[places] == family[:, None, None] for places in (support, query))
+    return {**batch, "images": to_float(batch["images"]), "support_mask": shown, "masks": asked[:, None]}

@@ -1,0 +1,251 @@
+"""Checking a built benchmark: hashes, sizes, mask values, tables, episodes and orphans, each problem named."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from icvos.benchmark import FRAME_COLUMNS, Benchmark, Episode, Pair, VideoRecord, load_benchmark
+from icvos.builders.ic_vos.rules import Progress
+from icvos.builders.ic_vos.video import image_size
+from icvos.errors import IcvosError
+from icvos.files import read_csv, read_mask
+from icvos.manifest import check_manifest
+from icvos.processes import in_order
+from icvos.sources.base import folders
+
+__all__ = ["check_benchmark"]
+
+PARTS = {
+    "video": {
+        "videos",
+        "supports",
+        "benchmark.json",
+        "manifest.csv",
+        "videos.csv",
+        "pairs.csv",
+        "frames.csv",
+        "episodes.csv",
+    },
+    "image": {"queries", "supports", "benchmark.json", "manifest.csv", "episodes.csv"},
+}
+
+
+def check_benchmark(
+    root: Path, *, quick: bool = False, workers: int = 1, progress: Progress | None = None
+) -> list[str]:
+    """Return everything that is wrong with a built benchmark, one line each; nothing if all is well.
+
+    Args:
+        root: Its folder.
+        quick: Only names, sizes and tables; no file of pixels is read.
+        workers: Processes that decode images and masks.
+        progress: Told how many videos, or masks of images, are done.
+
+    Raises:
+        BenchmarkError: It cannot even be opened, or its manifest cannot be read.
+    """
+    bench = load_benchmark(root)
+    problems = check_manifest(root, hashes=not quick)
+    try:
+        problems += _tables(bench)
+        problems += _orphans(bench)
+    except IcvosError as error:
+        # Without tables there is nothing to compare with.
+        return [*problems, str(error)]
+    if quick:
+        return problems
+    done = 0
+    if bench.kind == "video":
+        of = _pairs_by_video(bench)
+        tasks = (_VideoTask(root, record, tuple(of.get(name, ()))) for name, record in bench.videos.items())
+        for found in in_order(_check_video, tasks, workers):
+            problems += found
+            done += 1
+            if progress:
+                progress("videos", done, len(bench.videos))
+    masks = sorted(set(_still_masks(bench)))
+    for number, found in enumerate(in_order(_check_still, masks, workers)):
+        problems += found
+        if progress:
+            progress("supports and queries", number + 1, len(masks))
+    return problems
+
+
+@dataclass(frozen=True)
+class _VideoTask:
+    root: Path
+    record: VideoRecord
+    pairs: tuple[Pair, ...]
+
+
+def _pairs_by_video(bench: Benchmark) -> dict[str, list[Pair]]:
+    out: dict[str, list[Pair]] = {}
+    for (video, _), pair in bench.pairs.items():
+        out.setdefault(video, []).append(pair)
+    return out
+
+
+def _check_video(task: _VideoTask) -> list[str]:
+    """Compare frames and masks of one video with the tables."""
+    record, problems = task.record, []
+    folder = task.root / "videos" / record.video
+    size = (record.height, record.width)
+    for path in sorted((folder / "JPEGImages").glob("*")):
+        try:
+            found = image_size(path.read_bytes(), path)
+            if found != size:
+                problems.append(
+                    f"{_short(task.root, path)}: is {found[0]}x{found[1]}, videos.csv says {size[0]}x{size[1]}"
+                )
+        except (IcvosError, OSError) as error:
+            problems.append(f"{_short(task.root, path)}: {error}")
+    for pair in task.pairs:
+        visible, first = 0, -1
+        for index in range(record.frames):
+            path = folder / "Annotations" / str(pair.category) / f"{index:05d}.png"
+            try:
+                labels = read_mask(path, size=size)
+            except IcvosError as error:
+                problems.append(f"{_short(task.root, path)}: {error}")
+                continue
+            top = int(labels.max(initial=0))
+            if top > 1:
+                problems.append(f"{_short(task.root, path)}: holds the value {top}, only 0 and 1 are allowed")
+            if top:
+                visible += 1
+                first = index if first < 0 else first
+        if (visible, first) != (pair.visible_frames, pair.first_visible):
+            problems.append(
+                f"pairs.csv: {record.video},{pair.category} says {pair.visible_frames} visible frames from "
+                f"{pair.first_visible}, the masks show {visible} from {first}"
+            )
+    return problems
+
+
+def _still_masks(bench: Benchmark) -> Iterator[tuple[Path, Path, str]]:
+    for episode in bench.episodes:
+        for name in episode.supports:
+            yield _still(bench.root / "supports", episode.category, name)
+        if bench.kind == "image":
+            yield _still(bench.root / "queries", episode.category, episode.video)
+
+
+def _still(place: Path, category: int, name: str) -> tuple[Path, Path, str]:
+    return place / "images", place / "masks" / str(category) / f"{name}.png", name
+
+
+def _check_still(task: tuple[Path, Path, str]) -> list[str]:
+    """Check an image and one mask of it: {0, 1, 255}, the thing in it, the image's size."""
+    images, mask, name = task
+    root = images.parent.parent
+    found = [
+        images / f"{name}{suffix}" for suffix in (".jpg", ".jpeg", ".png") if (images / f"{name}{suffix}").is_file()
+    ]
+    if not found:
+        return [f"{_short(root, images)}/{name}: no such image"]
+    try:
+        labels = read_mask(mask, size=image_size(found[0].read_bytes(), found[0]))
+    except (IcvosError, OSError) as error:
+        return [f"{_short(root, mask)}: {error}"]
+    values = set(np.unique(labels).tolist())
+    odd = sorted(values - {0, 1, 255})
+    if odd:
+        return [f"{_short(root, mask)}: holds the value {odd[0]}, only 0, 1 and 255 are allowed"]
+    return [] if 1 in values else [f"{_short(root, mask)}: nothing is marked in it"]
+
+
+def _tables(bench: Benchmark) -> list[str]:
+    """Compare the tables with each other, and ``benchmark.json`` with them."""
+    problems = []
+    counts = bench.header.get("counts")
+    said = counts.get("episodes") if isinstance(counts, dict) else None
+    if isinstance(said, dict):  # by protocol
+        said = sum(number for number in said.values() if isinstance(number, int))
+    if said is not None and said != len(bench.episodes):
+        problems.append(f"benchmark.json: says {said} episodes, episodes.csv has {len(bench.episodes)}")
+    episodes: dict[tuple[str, int], list[Episode]] = {}
+    for episode in bench.episodes:
+        episodes.setdefault((episode.video, episode.category), []).append(episode)
+        if len(set(episode.supports)) != len(episode.supports):
+            problems.append(f"episodes.csv: {episode.id} has a support twice")
+        if not 1 <= episode.category <= len(bench.vocabulary):
+            problems.append(f"episodes.csv: {episode.id} has category {episode.category}, which is none")
+        elif bench.vocabulary.label(episode.category) != episode.category_name:
+            problems.append(f"episodes.csv: {episode.id} calls category {episode.category} '{episode.category_name}'")
+    if bench.kind == "image":
+        return problems
+    draws = _draws(bench)
+    for key, pair in bench.pairs.items():
+        found = [episode.draw for episode in episodes.get(key, ())]
+        if sorted(found) != list(range(len(found))) or not found or (draws and len(found) != draws):
+            problems.append(f"episodes.csv: {key[0]},{key[1]} has draws {sorted(found)}, not 0 to {(draws or 1) - 1}")
+        if pair.complete not in ("yes", "no", "unsure"):
+            problems.append(f"pairs.csv: complete of {key[0]},{key[1]} is '{pair.complete}'")
+    paired = _pairs_by_video(bench)
+    problems += [f"videos.csv: {video} has no pair" for video in bench.videos if video not in paired]
+    frames: dict[str, int] = {}
+    for row in read_csv(bench.root / "frames.csv", FRAME_COLUMNS):
+        frames[row["video"]] = frames.get(row["video"], 0) + 1
+    for video, record in bench.videos.items():
+        if frames.get(video, 0) != record.frames:
+            problems.append(f"frames.csv: {video} has {frames.get(video, 0)} frames, videos.csv says {record.frames}")
+    return problems
+
+
+def _draws(bench: Benchmark) -> int | None:
+    rules = bench.header.get("rules")
+    draws = rules.get("draws") if isinstance(rules, dict) else None
+    return draws if isinstance(draws, int) else None
+
+
+def _orphans(bench: Benchmark) -> list[str]:
+    """Name what belongs to no row of the tables, and what rows have no file."""
+    root = bench.root
+    problems = [f"{name}: does not belong here" for name in sorted(os.listdir(root)) if name not in PARTS[bench.kind]]
+    places = {"supports": {(e.category, name) for e in bench.episodes for name in e.supports}}
+    if bench.kind == "image":
+        places["queries"] = {(e.category, e.video) for e in bench.episodes}
+    else:
+        problems += _video_orphans(bench)
+    for place, used in places.items():
+        for category in folders(root / place / "masks"):
+            for path in sorted((root / place / "masks" / category).iterdir()):
+                if (int(category) if category.isdigit() else 0, path.stem) not in used:
+                    problems.append(f"{_short(root, path)}: is used by no episode")
+        names = {name for _, name in used}
+        images = sorted((root / place / "images").iterdir()) if (root / place / "images").is_dir() else []
+        problems += [f"{_short(root, path)}: is used by no episode" for path in images if path.stem not in names]
+    return problems
+
+
+def _video_orphans(bench: Benchmark) -> list[str]:
+    problems = []
+    root = bench.root / "videos"
+    paired = _pairs_by_video(bench)
+    for video in folders(root):
+        if video not in bench.videos:
+            problems.append(f"videos/{video}: is not in videos.csv")
+            continue
+        frames = bench.videos[video].frames
+        expected = {f"{index:05d}" for index in range(frames)}
+        classes = {str(pair.category) for pair in paired.get(video, ())}
+        for name in folders(root / video / "Annotations"):
+            if name not in classes:
+                problems.append(f"videos/{video}/Annotations/{name}: is not in pairs.csv")
+        for place in ("JPEGImages", *(f"Annotations/{name}" for name in sorted(classes))):
+            folder = root / video / place
+            found = {path.stem for path in folder.iterdir()} if folder.is_dir() else set()
+            problems += [f"videos/{video}/{place}/{stem}: is missing" for stem in sorted(expected - found)]
+            problems += [
+                f"videos/{video}/{place}/{stem}: is no frame of the video" for stem in sorted(found - expected)
+            ]
+    return problems + [f"videos/{video}: is missing" for video in bench.videos if not (root / video).is_dir()]
+
+
+def _short(root: Path, path: Path) -> str:
+    return path.relative_to(root).as_posix()

@@ -1,0 +1,402 @@
+"""Writing a few-shot image benchmark: plan episodes, place images, write masks, tables and header."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from icvos.benchmark import QUERY_EPISODE_COLUMNS, SCHEMA
+from icvos.builders.fewshot.episodes import (
+    FOLDS,
+    MIN_AREA,
+    PAPER_EPISODES,
+    FewShotEpisode,
+    candidates,
+    check_fold,
+    episodes_sha256,
+    native_episodes,
+    paper_episodes,
+    test_categories,
+    vocabulary_of,
+)
+from icvos.builders.ic_vos.video import image_size
+from icvos.builders.writer import BenchmarkWriter, place_file, write_file
+from icvos.data.author_lists import AuthorLists, check_names, replay
+from icvos.data.class_masks import ClassMasks, check_min_area
+from icvos.data.draws import DRAW_RULE
+from icvos.data.sampler import NOVEL, TrainingPool
+from icvos.errors import InputError, SourceError, UsageError, did_you_mean
+from icvos.files import IMAGE_SUFFIXES, encode_mask, free_bytes
+from icvos.manifest import Digest
+from icvos.processes import in_order
+
+__all__ = ["BUILDER_VERSION", "FewShotPlan", "FewShotReport", "FewShotRules", "build_fewshot", "plan_fewshot"]
+
+BUILDER_VERSION = "1"
+"""Raised when the same raw data and rules would give other files."""
+
+PROTOCOLS = ("fss-native", "fss-paper")
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class FewShotRules:
+    """What decides the content of a few-shot benchmark.
+
+    Attributes:
+        benchmark: ``coco-20i``, ``pascal-5i`` or ``coco2pascal``.
+        folds: Of 0 to 3.
+        shots: Distinct supports of each episode.
+        seed: Of the draws.
+        min_area: Pixels of the category in queries and supports.
+        paper_count: Episodes of a fold in ``fss-paper``.
+        episodes: ``frozen`` draws by our rule; ``authors`` draws the authors' own again (``fss-paper``, 1 shot).
+        novel_in_train: What becomes of the fold's test categories in training images (recorded).
+    """
+
+    benchmark: str
+    folds: tuple[int, ...] = tuple(range(FOLDS))
+    shots: int = 5
+    seed: int = 0
+    min_area: int = MIN_AREA
+    paper_count: int = PAPER_EPISODES
+    episodes: str = "frozen"
+    novel_in_train: str = "background"
+
+    def __post_init__(self) -> None:
+        vocabulary_of(self.benchmark)
+        for fold in self.folds:
+            check_fold(fold)
+        if not self.folds or len(set(self.folds)) != len(self.folds):
+            raise UsageError(f"folds {list(self.folds)}", expected="some of 0 to 3, each once")
+        if self.shots < 1 or self.paper_count < 1:
+            raise UsageError("a few-shot benchmark needs at least one shot and one episode")
+        check_min_area(self.min_area)
+        if self.episodes not in ("frozen", "authors"):
+            raise UsageError(f"episodes '{self.episodes}'", expected="frozen or authors")
+        if self.episodes == "authors" and self.shots != 1:
+            raise UsageError(
+                f"the authors' episodes have 1 shot, not {self.shots}: their code cannot run more", fix="--shots 1"
+            )
+        if self.novel_in_train not in NOVEL:
+            raise UsageError(f"novel in train '{self.novel_in_train}'", fix=did_you_mean(self.novel_in_train, NOVEL))
+
+
+@dataclass
+class FewShotPlan:
+    """A build that is planned but not begun.
+
+    Attributes:
+        masks: Of the test split.
+        episodes: All of them, in the order of ``episodes.csv``.
+        folds: Test categories of each fold, those that cannot be tested too.
+        notes: What somebody should know, one line each.
+        training: What ``benchmark.json`` says of training, or None.
+    """
+
+    rules: FewShotRules
+    masks: ClassMasks
+    episodes: list[FewShotEpisode]
+    folds: dict[int, tuple[int, ...]]
+    candidates_sha256: dict[int, str]
+    notes: list[str]
+    training: dict[str, Any] | None
+
+    @cached_property
+    def uses(self) -> dict[str, dict[int, set[int]]]:
+        """Categories for which each image is a query, and a support, by its number; asked for when all is planned."""
+        out: dict[str, dict[int, set[int]]] = {"queries": {}, "supports": {}}
+        for episode in self.episodes:
+            out["queries"].setdefault(self.masks.numbers[episode.query], set()).add(episode.category)
+            for name in episode.supports:
+                out["supports"].setdefault(self.masks.numbers[name], set()).add(episode.category)
+        return out
+
+    @property
+    def files(self) -> int:
+        """Images and masks to write."""
+        return sum(1 + len(categories) for place in self.uses.values() for categories in place.values())
+
+    @property
+    def image_bytes(self) -> int:
+        """Bytes of the images to place; those in both places twice."""
+        total = 0
+        for place in self.uses.values():
+            for image in place:
+                path = self.masks.path(image)
+                if not path.is_file():
+                    raise SourceError(
+                        f"image {self.masks.names[image]} is listed but not there",
+                        where=path,
+                        fix="unpack the split's images",
+                    )
+                total += path.stat().st_size
+        return total
+
+
+@dataclass
+class FewShotReport:
+    """What was built."""
+
+    out: Path
+    manifest_sha256: str
+    queries: int
+    supports: int
+    episodes: dict[str, int]
+    notes: list[str] = field(default_factory=list)
+
+
+def plan_fewshot(
+    masks: ClassMasks,
+    rules: FewShotRules,
+    *,
+    train: ClassMasks | None = None,
+    lists: Mapping[int, AuthorLists] | None = None,
+) -> FewShotPlan:
+    """Work out folds and episodes.
+
+    Args:
+        masks: Class-level masks of the test split.
+        rules: What to build.
+        train: Masks of the training split, for the record of what each fold trains on.
+        lists: The authors' lists of each fold: they are the candidates, and with ``episodes="authors"`` what is
+            replayed.
+
+    Raises:
+        UsageError: A fold that was asked for has no category that can be tested (of all four, it is left out and
+            noted; no fold at all is an error), or the authors' episodes are asked for without lists.
+        SourceError: The lists do not fit the data set.
+    """
+    plan = FewShotPlan(rules, masks, [], {}, {}, [], None)
+    if rules.episodes == "authors" and not lists:
+        raise UsageError("the authors' episodes need their lists", fix="give --lists DIR")
+    for fold in sorted(rules.folds):
+        plan.folds[fold] = test_categories(rules.benchmark, fold)
+        given = lists[fold] if lists is not None else None
+        if given is not None:
+            check_names(given, masks.numbers, f"{masks.source} {masks.split}")
+        try:
+            _plan_fold(plan, fold, given)
+        except UsageError as error:
+            if len(rules.folds) < FOLDS or (fold == max(rules.folds) and not plan.episodes):
+                raise
+            del plan.folds[fold]
+            plan.notes.append(f"fold {fold} is left out: {error.what}")
+    if train is not None:
+        plan.training = _training(rules, train, plan.folds)
+    return plan
+
+
+def _plan_fold(plan: FewShotPlan, fold: int, lists: AuthorLists | None) -> None:
+    rules, masks, categories = plan.rules, plan.masks, plan.folds[fold]
+    if rules.episodes == "authors":
+        assert lists is not None
+        own = list(
+            replay(
+                lists,
+                fold,
+                categories,
+                coco=rules.benchmark == "coco-20i",
+                shown=_shown(masks),
+                count=rules.paper_count,
+            )
+        )
+        plan.candidates_sha256[fold] = episodes_sha256(own)
+        plan.episodes += own
+        return
+    found = candidates(masks, categories, min_area=rules.min_area, lists=None if lists is None else lists.by_category)
+    plan.candidates_sha256[fold] = found.sha256
+    plan.episodes += native_episodes(found, fold, seed=rules.seed, shots=rules.shots)
+    plan.episodes += paper_episodes(found, fold, seed=rules.seed, shots=rules.shots, count=rules.paper_count)
+    words = masks.vocabulary
+    if found.alone:
+        plan.notes.append(
+            f"fold {fold}: fewer than two images of {', '.join(words.label(c) for c in found.alone)}: not tested"
+        )
+    few = [c for c, pool in found.by_category.items() if len(pool.names) <= rules.shots]
+    if few:
+        plan.notes.append(
+            f"fold {fold}: fewer than {rules.shots} supports for a query of {', '.join(words.label(c) for c in few)}: "
+            "all there are"
+        )
+
+
+def _shown(masks: ClassMasks) -> Callable[[str], list[int]]:
+    def shown(name: str) -> list[int]:
+        image = masks.numbers[name]
+        return [category for category in masks.categories_of(image) if masks.area(image, category)]
+
+    return shown
+
+
+def _training(rules: FewShotRules, train: ClassMasks, folds: Iterable[int]) -> dict[str, Any]:
+    out: dict[str, Any] = {
+        "source": train.source,
+        "split": train.split,
+        "annotations_sha256": train.sha256,
+        "novel_in_train": rules.novel_in_train,
+        "min_area": rules.min_area,
+        "folds": {},
+    }
+    for fold in sorted(folds):
+        try:
+            pool = TrainingPool(train, rules.benchmark, fold, min_area=rules.min_area, novel=rules.novel_in_train)
+        except UsageError:
+            out["folds"][str(fold)] = None  # a small sample: there is nothing to train on
+            continue
+        out["folds"][str(fold)] = {
+            "categories": list(pool.categories),
+            "images": pool.images,
+            "pairs": pool.pairs,
+            "sha256": pool.sha256,
+        }
+    return out
+
+
+@dataclass(frozen=True)
+class _Task:
+    """One image with its masks, to be written by a worker."""
+
+    masks: ClassMasks
+    root: Path
+    place: str
+    image: int
+    categories: tuple[int, ...]
+    link: bool
+
+
+def _write_image(task: _Task) -> list[tuple[str, Digest]]:
+    masks, name = task.masks, task.masks.names[task.image]
+    source = masks.path(task.image)
+    suffix = source.suffix.lower()
+    if suffix not in IMAGE_SUFFIXES:
+        raise SourceError(f"an image's suffix is '{suffix}'", where=source, expected=" or ".join(IMAGE_SUFFIXES))
+    try:
+        data = source.read_bytes()
+    except FileNotFoundError:
+        raise SourceError(f"image {name} is listed but not there", where=source, fix="unpack the images") from None
+    masks.check_size(task.image, image_size(data, source))
+    path = f"{task.place}/images/{name}{suffix}"
+    written = [(path, place_file(task.root / path, source, link=task.link, data=data))]
+    for category in task.categories:
+        labels = masks.mask(task.image, category)
+        if not (labels == 1).any():
+            what = masks.vocabulary.label(category)
+            raise SourceError(f"the image {name} shows no '{what}'", where=source, expected="it, as a list says")
+        path = f"{task.place}/masks/{category}/{name}.png"
+        written.append((path, write_file(task.root / path, encode_mask(labels))))
+    return written
+
+
+def build_fewshot(
+    plan: FewShotPlan,
+    out: Path,
+    *,
+    name: str = "",
+    link: bool = False,
+    workers: int = 1,
+    licence: str = "",
+    progress: Progress | None = None,
+) -> FewShotReport:
+    """Build the benchmark. The result depends on the raw data and the rules alone.
+
+    Args:
+        plan: From ``plan_fewshot``.
+        out: Its folder, to be made.
+        name: Of the benchmark; the rules' by default.
+        link: Hard-link images.
+        workers: Processes.
+        licence: One line in place of the source's own.
+        progress: Told how many images are done.
+
+    Raises:
+        InputError: Broken raw data, a full disk, or ``out`` is there already.
+    """
+    need = plan.files * 1500 + (0 if link else plan.image_bytes)
+    if need * 1.05 > free_bytes(out):
+        raise InputError(
+            f"the disk has {free_bytes(out) / 1e9:.1f} GB free",
+            where=Path(out).parent,
+            expected=f"about {need / 1e9:.1f} GB",
+            fix="use --link, or another disk",
+        )
+    uses = plan.uses
+    total = sum(len(images) for images in uses.values())
+    with BenchmarkWriter(out) as writer:
+        tasks = (
+            _Task(plan.masks, writer.root, place, image, tuple(sorted(categories)), link)
+            for place, images in uses.items()
+            for image, categories in sorted(images.items())
+        )
+        for done, written in enumerate(in_order(_write_image, tasks, workers), 1):
+            for path, digest in written:
+                writer.record(path, digest)
+            if progress is not None:
+                progress("images", done, total)
+        counts = {protocol: sum(e.protocol == protocol for e in plan.episodes) for protocol in PROTOCOLS}
+        report = FewShotReport(
+            writer.out,
+            "",
+            len(uses["queries"]),
+            len(uses["supports"]),
+            {k: v for k, v in counts.items() if v},
+            plan.notes,
+        )
+        header = _header(plan, name or plan.rules.benchmark, report, licence)
+        shots = [f"support_{shot}" for shot in range(1, plan.rules.shots + 1)]
+        tables = {"episodes.csv": ((*QUERY_EPISODE_COLUMNS, *shots), _rows(plan, shots))}
+        report.manifest_sha256 = writer.finish(header, tables, adopt=False)
+    return report
+
+
+def _rows(plan: FewShotPlan, shots: Sequence[str]) -> Iterator[dict[str, Any]]:
+    for e in plan.episodes:
+        yield {
+            "id": e.id,
+            "protocol": e.protocol,
+            "query": e.query,
+            "category": e.category,
+            "category_name": plan.masks.vocabulary.label(e.category),
+            "fold": e.fold,
+            "draw": e.draw,
+            **dict(zip(shots, e.supports)),
+        }
+
+
+def _header(plan: FewShotPlan, name: str, report: FewShotReport, licence: str) -> dict[str, Any]:
+    rules, masks = plan.rules, plan.masks
+    ruled = {**asdict(rules), "folds": sorted(rules.folds), "draw_rule": DRAW_RULE}
+    drawn = [plan.candidates_sha256[fold] for fold in sorted(plan.folds)]
+    text = json.dumps([SCHEMA, BUILDER_VERSION, ruled, masks.sha256, drawn, plan.training], sort_keys=True)
+    licences: dict[str, int] = {}
+    for image in sorted({image for place in plan.uses.values() for image in place}):
+        key = str(masks.image_licence(image) or "unnamed")
+        licences[key] = licences.get(key, 0) + 1
+    return {
+        "schema": SCHEMA,
+        "name": name,
+        "version": f"{BUILDER_VERSION}.{hashlib.sha256(text.encode()).hexdigest()[:8]}",
+        "vocabulary": masks.vocabulary.name,
+        "folds": {str(fold): list(categories) for fold, categories in sorted(plan.folds.items())},
+        "counts": {
+            "queries": report.queries,
+            "supports": report.supports,
+            "episodes": report.episodes,
+            "categories": len({episode.category for episode in plan.episodes}),
+        },
+        "sources": [{"id": masks.source, "split": masks.split, "annotations_sha256": masks.sha256}],
+        "ignore": "crowd regions" if masks.vocabulary.name == "coco80" else "void borders",
+        "episodes_sha256": episodes_sha256(plan.episodes),
+        "training": plan.training,
+        "builder": BUILDER_VERSION,
+        "seed": rules.seed,
+        "rules": ruled,
+        "notes": list(plan.notes),
+        "licences": {masks.source: licence or masks.licence},
+        "images_by_licence": dict(sorted(licences.items())),
+    }

@@ -1,0 +1,316 @@
+"""IC-VOS from raw data sets: plan, videos (over workers), supports, tables, manifest."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from icvos.benchmark import EPISODE_COLUMNS, FRAME_COLUMNS, PAIR_COLUMNS, SCHEMA, VIDEO_COLUMNS
+from icvos.builders.ic_vos.plan import Plan, PlannedVideo, make_plan
+from icvos.builders.ic_vos.rules import BUILDER_VERSION, BuildRules, Progress, rules_version
+from icvos.builders.ic_vos.video import VideoTask, build_video
+from icvos.builders.recipe import Recipe
+from icvos.builders.writer import BenchmarkWriter, Table
+from icvos.categories import COCO80, Vocabulary
+from icvos.data.draws import draw_supports
+from icvos.errors import InputError, UsageError
+from icvos.files import free_bytes
+from icvos.processes import in_order
+from icvos.sources.base import VideoSource
+from icvos.sources.coco import Coco
+
+if TYPE_CHECKING:
+    from icvos.builders.ic_vos.supports import Supports
+
+__all__ = ["BuildReport", "Estimate", "build_icvos", "estimate", "prepare"]
+
+
+@dataclass
+class Estimate:
+    """What a build will write, counted before it starts; supports come on top."""
+
+    videos: int
+    pairs: int
+    frames: int
+    files: int
+    new_bytes: int
+    linked_bytes: int
+
+
+@dataclass
+class BuildReport:
+    """What was built and what was left out."""
+
+    out: Path
+    manifest_sha256: str
+    videos: int
+    frames: int
+    pairs: int
+    episodes: int
+    supports: int
+    left_out: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Prepared:
+    """A build that is planned but not begun."""
+
+    plan: Plan
+    rules: BuildRules
+    recipe: Recipe
+    words: Vocabulary
+    supports: Supports
+    sources: Sequence[VideoSource]
+
+
+def silent(what: str, done: int, total: int) -> None:
+    """Progress for nobody."""
+
+
+def prepare(
+    sources: Sequence[VideoSource],
+    coco: Coco,
+    *,
+    recipe: Recipe | None = None,
+    rules: BuildRules | None = None,
+    words: Vocabulary = COCO80,
+) -> Prepared:
+    """Plan a build and make sure that every category has supports.
+
+    Raises:
+        SourceError: A source is broken, or COCO has no support for a category.
+        UsageError: The recipe names what is not there, or nothing is left to build.
+    """
+    from icvos.builders.ic_vos.supports import Supports
+
+    if not sources:
+        raise UsageError("no video data set is given", expected="--davis DIR, --mose DIR, …")
+    recipe, rules = recipe or Recipe(), rules or BuildRules()
+    plan = make_plan(sources, recipe, rules, words)
+    supports = Supports(coco, rules, words)
+    for category in plan.categories:
+        supports.pool(category)
+    return Prepared(plan, rules, recipe, words, supports, sources)
+
+
+def estimate(prepared: Prepared, *, link: bool = False) -> Estimate:
+    """Count what a build will write, from the listing of the raw data; masks are counted at their size there."""
+    out = Estimate(len(prepared.plan.videos), prepared.plan.pairs, 0, 0, 0, 0)
+    for planned in prepared.plan.videos:
+        frames = planned.source.frames(planned.video)[: prepared.rules.max_frames or None]
+        out.frames += len(frames)
+        out.files += len(frames) * (1 + len(planned.groups))
+        for frame in frames:
+            size = frame.image.stat().st_size if frame.image.is_file() else 0
+            out.linked_bytes += size if link else 0
+            out.new_bytes += 0 if link else size
+            out.new_bytes += len(planned.groups) * (frame.labels.stat().st_size if frame.labels else 2000)
+    return out
+
+
+def build_icvos(
+    prepared: Prepared,
+    out: Path,
+    *,
+    name: str = "ic-vos",
+    link: bool = False,
+    workers: int = 1,
+    progress: Progress = silent,
+) -> BuildReport:
+    """Build IC-VOS. The result depends on the raw data, the recipe and the rules alone.
+
+    A build that was killed goes on where it stopped, when it is called again with the same ``out``.
+
+    Raises:
+        InputError: Broken raw data, or ``out`` is there already.
+        LockedError: Another build works on ``out``.
+    """
+    need = estimate(prepared, link=link)
+    if need.new_bytes * 1.05 > free_bytes(out):
+        raise InputError(
+            f"the disk has {free_bytes(out) / 1e9:.1f} GB free",
+            where=out.parent,
+            expected=f"about {need.new_bytes / 1e9:.1f} GB",
+            fix="use --link, or another disk",
+        )
+    with BenchmarkWriter(out, resume=True) as writer:
+        report = BuildReport(writer.out, "", 0, 0, 0, 0, 0, list(prepared.plan.left_out), list(prepared.plan.notes))
+        videos = list(_videos(prepared, writer, link, workers, progress, report, need.frames))
+        if not videos:
+            raise UsageError(
+                "no pair passed the keep rules", where=out, fix="loosen them; see the list of left-out pairs"
+            )
+        build = _Finish(prepared, writer, videos)
+        report.supports = prepared.supports.write(writer, build.drawn(), link, progress)
+        report.pairs, report.videos = build.pairs, len(videos)
+        report.episodes = report.pairs * prepared.rules.draws
+        report.manifest_sha256 = writer.finish(build.header(name, report), build.tables(), adopt=False)
+    return report
+
+
+def _videos(
+    prepared: Prepared,
+    writer: BenchmarkWriter,
+    link: bool,
+    workers: int,
+    progress: Progress,
+    report: BuildReport,
+    total: int,
+) -> Iterator[PlannedVideo]:
+    """Build all videos; yield those that kept a pair."""
+    tasks = (_task(prepared, planned, writer, link) for planned in prepared.plan.videos)
+    done = 0
+    for planned, record in zip(prepared.plan.videos, in_order(build_video, tasks, workers)):
+        done += record["frames"]
+        progress("videos", done, total)
+        place = f"{planned.source.id},{planned.video.name}"
+        for category, reason in record["dropped"].items():
+            report.left_out.append(f"{place},{prepared.words.label(int(category))}: {reason}")
+        for number in record["unlabelled"]:
+            if number not in planned.video.objects:
+                report.left_out.append(f"{place},{number}: no label")
+        if record["pairs"]:
+            report.frames += record["frames"]
+            yield planned
+
+
+def _task(prepared: Prepared, planned: PlannedVideo, writer: BenchmarkWriter, link: bool) -> VideoTask:
+    clip = prepared.recipe.clip(planned.source.id, planned.video.name)
+    return VideoTask(
+        planned.source,
+        planned.video,
+        planned.name,
+        planned.groups,
+        planned.named,
+        clip,
+        prepared.rules,
+        link,
+        writer.root,
+        writer.state,
+    )
+
+
+class _Finish:
+    """Tables and header, row by row from the records that the workers left."""
+
+    def __init__(self, prepared: Prepared, writer: BenchmarkWriter, videos: Sequence[PlannedVideo]) -> None:
+        self.prepared = prepared
+        self.writer = writer
+        self.videos = videos
+        self.pairs = sum(len(self._record(planned)["pairs"]) for planned in videos)
+
+    def _record(self, planned: PlannedVideo) -> dict[str, Any]:
+        return json.loads((self.writer.state / f"{planned.name}.json").read_bytes())
+
+    def drawn(self) -> Iterator[tuple[int, str]]:
+        for row in self._episodes():
+            for shot in range(self.prepared.rules.shots):
+                if row[f"support_{shot + 1}"] is not None:
+                    yield row["category"], row[f"support_{shot + 1}"]
+
+    def tables(self) -> dict[str, Table]:
+        shots = [f"support_{shot + 1}" for shot in range(self.prepared.rules.shots)]
+        return {
+            "videos.csv": (VIDEO_COLUMNS, self._video_rows()),
+            "pairs.csv": (PAIR_COLUMNS, self._pair_rows()),
+            "frames.csv": (FRAME_COLUMNS, self._frame_rows()),
+            "episodes.csv": ((*EPISODE_COLUMNS, *shots), self._episodes()),
+        }
+
+    def _video_rows(self) -> Iterator[dict[str, Any]]:
+        for planned in self.videos:
+            record = self._record(planned)
+            yield {
+                "video": planned.name,
+                "source": planned.source.id,
+                "source_split": planned.video.split,
+                "source_name": planned.video.name,
+                "fps": planned.video.fps,
+                **{key: record[key] for key in ("frames", "height", "width", "void_pixels")},
+            }
+
+    def _pair_rows(self) -> Iterator[dict[str, Any]]:
+        for planned in self.videos:
+            for pair in self._record(planned)["pairs"]:
+                category = pair["category"]
+                yield {
+                    "video": planned.name,
+                    "category_name": self.prepared.words.label(category),
+                    "complete": planned.complete[category],
+                    **pair,
+                }
+
+    def _frame_rows(self) -> Iterator[dict[str, Any]]:
+        for planned in self.videos:
+            for index, name in enumerate(self._record(planned)["source_frames"]):
+                yield {"video": planned.name, "frame": f"{index:05d}", "source_frame": name}
+
+    def _episodes(self) -> Iterator[dict[str, Any]]:
+        rules = self.prepared.rules
+        for pair in self._pair_rows():
+            category, video = pair["category"], pair["video"]
+            pool = self.prepared.supports.pool(category)
+            drawn = draw_supports(rules.seed, pool, video, category, rules.draws, rules.shots)
+            for draw, names in enumerate(drawn):
+                padded = [*names, *[None] * (rules.shots - len(names))]
+                yield {
+                    "id": f"{video}__{category}__d{draw}",
+                    "video": video,
+                    "category": category,
+                    "category_name": pair["category_name"],
+                    "draw": draw,
+                    **{f"support_{shot + 1}": name for shot, name in enumerate(padded)},
+                }
+
+    def header(self, name: str, report: BuildReport) -> dict[str, Any]:
+        prepared = self.prepared
+        pool = prepared.supports.split
+        subset = f"-{prepared.rules.subset}" if prepared.rules.subset else ""
+        complete = all(row["complete"] == "yes" for row in self._pair_rows())
+        return {
+            "schema": SCHEMA,
+            "name": name + subset,
+            "version": rules_version(
+                prepared.rules, prepared.recipe.sha256, [source.id for source in prepared.sources], pool
+            ),
+            "vocabulary": prepared.words.name if prepared.words.name != "custom" else list(prepared.words.names),
+            "complete_only": complete,
+            "counts": {
+                "videos": report.videos,
+                "frames": report.frames,
+                "pairs": report.pairs,
+                "episodes": report.episodes,
+                "categories": len({row["category"] for row in self._pair_rows()}),
+                "supports": report.supports,
+            },
+            "sources": self._sources(),
+            "support_pool": {
+                "source": "coco",
+                "split": pool,
+                "min_area": prepared.rules.support_min_area,
+                "candidates": {
+                    str(c): {"images": len(prepared.supports.pool(c).names), "sha256": prepared.supports.pool(c).sha256}
+                    for c in sorted({row["category"] for row in self._pair_rows()})
+                },
+            },
+            "builder": BUILDER_VERSION,
+            "seed": prepared.rules.seed,
+            "rules": prepared.rules.header(),
+            "recipe_sha256": prepared.recipe.sha256,
+            "licences": {
+                **{source.id: source.licence for source in sorted(prepared.sources, key=lambda source: source.id)},
+                "coco": prepared.supports.licence,
+            },
+        }
+
+    def _sources(self) -> list[dict[str, Any]]:
+        out = []
+        for source in sorted(self.prepared.sources, key=lambda source: source.id):
+            own = [planned for planned in self.videos if planned.source is source]
+            frames = sum(self._record(planned)["frames"] for planned in own)
+            out.append({"id": source.id, "title": source.title, "videos": len(own), "frames": frames})
+        return out

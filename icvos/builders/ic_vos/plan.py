@@ -1,0 +1,227 @@
+"""What will be built, before any mask is decoded: videos, categories, what is left out, and why."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from icvos.builders.ic_vos.rules import MINI_PAIRS, BuildRules
+from icvos.builders.recipe import ObjectLabel, Recipe
+from icvos.categories import Vocabulary
+from icvos.errors import SourceError, UsageError, did_you_mean
+from icvos.files import check_id
+from icvos.sources.base import SourceVideo, VideoSource
+
+__all__ = ["Plan", "PlannedVideo", "make_plan", "own_label", "video_name"]
+
+# Names that mean another thing than COCO's: YouTube-VIS' mouse is an animal, COCO's belongs to a computer.
+FALSE_FRIENDS = {("ytvis", "mouse"), ("ovis", "mouse"), ("davis17", "mouse")}
+
+
+@dataclass
+class PlannedVideo:
+    """A video with something in it that is wanted.
+
+    Attributes:
+        name: In the benchmark: ``davis17__dog``.
+        groups: Objects of each category.
+        named: Objects that a recipe names.
+        complete: ``yes``, ``no`` or ``unsure`` of each category.
+    """
+
+    source: VideoSource
+    video: SourceVideo
+    name: str
+    groups: dict[int, tuple[int, ...]]
+    named: tuple[int, ...]
+    complete: dict[int, str]
+
+
+@dataclass
+class Plan:
+    """All videos to build, and what is left out.
+
+    Attributes:
+        left_out: Lines ``source,video,object: why``.
+        notes: What a person should know.
+    """
+
+    videos: list[PlannedVideo] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def categories(self) -> list[int]:
+        return sorted({category for planned in self.videos for category in planned.groups})
+
+    @property
+    def pairs(self) -> int:
+        return sum(len(planned.groups) for planned in self.videos)
+
+
+def video_name(source: VideoSource, name: str) -> str:
+    """Return a video's name in a benchmark: ``<source>__<name>``."""
+    return check_id(name if source.bare_names else f"{source.id}__{name}", "video name")
+
+
+def make_plan(sources: Sequence[VideoSource], recipe: Recipe, rules: BuildRules, words: Vocabulary) -> Plan:
+    """Decide what is built.
+
+    Raises:
+        SourceError: A source is broken, or names collide.
+        UsageError: The recipe names an unknown source, video or object, or nothing is left.
+    """
+    plan = Plan()
+    videos = [(source, video) for source in sources for video in source.videos()]
+    _refuse_collisions(videos)
+    _refuse_unknown(sources, videos, recipe)
+    incomplete = 0
+    for source, video in videos:
+        planned = _plan_video(source, video, recipe, words, plan)
+        wanted = {}
+        for category, objects in planned.groups.items():
+            if rules.categories and category not in rules.categories:
+                continue
+            # Where nobody judged a source that has no answer of its own (a plain --davis build), all of it is kept.
+            judged = source.id in recipe.judged_sources or not source.keep_unsure
+            if planned.complete[category] != "yes" and judged and not rules.allow_incomplete:
+                incomplete += 1
+                plan.left_out.append(
+                    f"{source.id},{video.name},{words.label(category)}: complete is {planned.complete[category]}"
+                )
+                continue
+            wanted[category] = objects
+        if wanted:
+            planned.groups = wanted
+            plan.videos.append(planned)
+    _note(plan, sources, recipe, incomplete)
+    if not plan.videos:
+        raise UsageError(
+            f"nothing is left to build from {len(videos)} videos",
+            where=", ".join(str(source.root) for source in sources),
+            expected="objects with a category, complete (or --allow-incomplete)",
+            fix="label them with: icvos build-data labels",
+        )
+    if rules.subset:
+        _take_subset(plan)
+    plan.videos.sort(key=lambda planned: planned.name)
+    return plan
+
+
+def _plan_video(source: VideoSource, video: SourceVideo, recipe: Recipe, words: Vocabulary, plan: Plan) -> PlannedVideo:
+    labels = recipe.objects.get((source.id, video.name), {})
+    groups: dict[int, list[int]] = {}
+    dropped: set[int] = set()  # categories of which an object is not wanted
+    for number in sorted({*video.objects, *labels}):
+        label = labels.get(number) or own_label(source, video.objects.get(number), words)
+        name = f"{source.id},{video.name},{number}"
+        if label is None:
+            said = video.objects.get(number)
+            plan.left_out.append(f"{name}: {f'no category of {words.name} is called {said!r}' if said else 'no label'}")
+        elif label.category is None:
+            plan.left_out.append(f"{name}: nothing of {words.name}, says the recipe")
+        elif not label.keep:
+            dropped.add(label.category)
+            plan.left_out.append(f"{name}: keep is no, says the recipe")
+        else:
+            groups.setdefault(label.category, []).append(number)
+    if not video.all_objects and not labels:
+        plan.left_out.append(f"{source.id},{video.name}: no object has a label")
+    complete = {}
+    for category in sorted(groups):
+        said = recipe.complete.get((source.id, video.name, category), video.complete)
+        # An instance that is annotated but not wanted is one that the ground truth lacks.
+        complete[category] = "no" if category in dropped else said
+    return PlannedVideo(
+        source,
+        video,
+        video_name(source, video.name),
+        {category: tuple(groups[category]) for category in sorted(groups)},
+        tuple(sorted(labels)),
+        complete,
+    )
+
+
+def own_label(source: VideoSource, said: str | None, words: Vocabulary) -> ObjectLabel | None:
+    """Return the label that the data set itself gives an object, or None."""
+    if not said or (source.id.rstrip("0123456789"), said.lower()) in FALSE_FRIENDS:
+        return None
+    number = words.find(said)
+    return None if number is None else ObjectLabel(number)
+
+
+def _refuse_collisions(videos: Sequence[tuple[VideoSource, SourceVideo]]) -> None:
+    seen: dict[str, str] = {}
+    for source, video in videos:
+        name = video_name(source, video.name)
+        other = seen.setdefault(name.casefold(), name)
+        if other is not name:
+            raise SourceError(
+                f"two videos would be called '{other}'" + ("" if other == name else f" and '{name}'"),
+                where=source.root,
+                expected="names that differ by more than their case",
+            )
+
+
+def _refuse_unknown(
+    sources: Sequence[VideoSource], videos: Sequence[tuple[VideoSource, SourceVideo]], recipe: Recipe
+) -> None:
+    given = {source.id for source in sources}
+    known = {(source.id, video.name): video for source, video in videos}
+    named = sorted({*recipe.objects, *((source, video) for source, video, _ in recipe.complete)})
+    for source, name in named:
+        if source not in given:
+            # A shared recipe may cover more sources than are built from, but not ones that do not exist.
+            _check_source(source)
+            continue
+        if (source, name) not in known:
+            names = [video for of, video in known if of == source]
+            raise UsageError(f"the recipe names an unknown video: {source},{name}", fix=did_you_mean(name, names))
+        video = known[source, name]
+        for number in recipe.objects.get((source, name), {}):
+            if video.all_objects and number not in video.objects:
+                raise UsageError(
+                    f"the recipe names an unknown object: {source},{name},{number}",
+                    expected=f"one of {', '.join(map(str, video.objects)) or 'none'}",
+                )
+
+
+def _check_source(name: str) -> None:
+    from icvos.sources import SOURCE_IDS
+
+    if name not in SOURCE_IDS:
+        raise UsageError(f"the recipe names an unknown source '{name}'", fix=did_you_mean(name, SOURCE_IDS))
+
+
+def _note(plan: Plan, sources: Sequence[VideoSource], recipe: Recipe, incomplete: int) -> None:
+    kept = [p for p in plan.videos if "unsure" in p.complete.values() and p.source.keep_unsure]
+    if kept and not any(p.source.id in recipe.judged_sources for p in kept):
+        plan.notes.append(
+            f"nobody has said whether the categories of {kept[0].source.title} are wholly annotated: "
+            "its pairs are kept, marked unsure"
+        )
+    if incomplete:
+        plan.notes.append(
+            f"{incomplete} pairs are left out because their category is not known to be wholly annotated "
+            "(--allow-incomplete keeps them, marked)"
+        )
+
+
+def _take_subset(plan: Plan) -> None:
+    """Keep 30 pairs: categories in turn, in each by a hash of names, so that no order of videos counts."""
+    queues: dict[int, list[tuple[str, str]]] = {}
+    for planned in plan.videos:
+        for category in planned.groups:
+            key = hashlib.sha256(f"mini|{planned.name}|{category}".encode()).hexdigest()
+            queues.setdefault(category, []).append((key, planned.name))
+    order = sorted(queues, key=lambda category: hashlib.sha256(f"mini|{category}".encode()).hexdigest())
+    turns = [sorted(queues[category]) for category in order]
+    chosen: set[tuple[str, int]] = set()
+    for turn in range(max(map(len, turns))):
+        for category, queue in zip(order, turns):
+            if turn < len(queue) and len(chosen) < MINI_PAIRS:
+                chosen.add((queue[turn][1], category))
+    for planned in plan.videos:
+        planned.groups = {c: objects for c, objects in planned.groups.items() if (planned.name, c) in chosen}
+    plan.videos = [planned for planned in plan.videos if planned.groups]

@@ -1,0 +1,330 @@
+"""One video into IC-VOS: frames placed, objects merged to class-level masks, a record left of what was done.
+
+Runs in a worker process; frame by frame, so that memory does not grow with a video's length.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from icvos.builders.ic_vos.rules import BUILDER_VERSION, BuildRules
+from icvos.builders.writer import place_file, write_file
+from icvos.errors import InputError, SourceError
+from icvos.files import atomic_write, encode_mask, read_json
+from icvos.manifest import Digest
+from icvos.sources.base import SourceFrame, SourceVideo, VideoSource
+
+__all__ = ["VideoTask", "build_video", "image_size"]
+
+
+@dataclass(frozen=True)
+class VideoTask:
+    """What a worker needs to build one video.
+
+    Attributes:
+        source, video: Where from.
+        name: Of the video in the benchmark.
+        groups: Objects of each category to merge.
+        named: Objects that a recipe names, which must be there.
+        clip: First and last frame as the source numbers them.
+        root, state: Folders of the benchmark being written, and of the records.
+    """
+
+    source: VideoSource
+    video: SourceVideo
+    name: str
+    groups: Mapping[int, tuple[int, ...]]
+    named: tuple[int, ...]
+    clip: tuple[int | None, int | None]
+    rules: BuildRules
+    link: bool
+    root: Path
+    state: Path
+
+    @property
+    def folder(self) -> Path:
+        return self.root / "videos" / self.name
+
+
+def build_video(task: VideoTask) -> dict[str, Any]:
+    """Build one video, or take what an earlier, killed build finished of it.
+
+    Returns:
+        The record without its files: pairs kept and dropped, objects without a label, frames, sizes. A video without
+        any pair that is kept has no frames.
+
+    Raises:
+        InputError: (SourceError, MaskError, …) the raw data or the recipe cannot be used.
+    """
+    frames = _clip(task, task.source.frames(task.video))
+    fingerprint = _fingerprint(task, frames)
+    path = task.state / f"{task.name}.json"
+    record = _earlier(task, path, fingerprint)
+    if record is None:
+        path.unlink(missing_ok=True)
+        shutil.rmtree(task.folder, ignore_errors=True)
+        try:
+            record = {"fingerprint": fingerprint, **_Builder(task).run(frames)}
+        except BaseException:
+            # A full disk or a broken mask: half a video is of no use to anybody.
+            shutil.rmtree(task.folder, ignore_errors=True)
+            raise
+        with atomic_write(path, "w") as stream:
+            json.dump(record, stream)
+    return {key: value for key, value in record.items() if key not in ("files", "source_frames", "fingerprint")}
+
+
+def _clip(task: VideoTask, frames: list[SourceFrame]) -> list[SourceFrame]:
+    start, end = task.clip
+    if start is not None or end is not None:
+        low, high = start or 0, end if end is not None else 10**18
+        frames = [frame for frame in frames if low <= _frame_number(frame.name) <= high]
+    frames = frames[: task.rules.max_frames or None]
+    if not frames:
+        raise SourceError(f"video {task.video.name} has no frames to use", where=task.source.root)
+    return frames
+
+
+def _frame_number(name: str) -> int:
+    return int(name[len(name.rstrip("0123456789")) :])
+
+
+def _fingerprint(task: VideoTask, frames: Sequence[SourceFrame]) -> str:
+    """Hash of everything that the record depends on: an earlier one is reused only if nothing of it changed."""
+    stats = [
+        [path.name, stat.st_size, stat.st_mtime_ns]
+        for frame in frames
+        for path in (frame.image, frame.labels)
+        if path is not None
+        for stat in [_stat(path)]
+    ]
+    text = json.dumps(
+        [
+            BUILDER_VERSION,
+            task.source.id,
+            repr(task.video),
+            sorted(task.groups.items()),
+            task.named,
+            task.clip,
+            task.rules.header(),
+            task.link,
+            stats,
+        ]
+    )
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _stat(path: Path) -> os.stat_result:
+    try:
+        return path.stat()
+    except FileNotFoundError:
+        raise SourceError("file not found", where=path, fix="fetch the video again") from None
+
+
+def _earlier(task: VideoTask, path: Path, fingerprint: str) -> dict[str, Any] | None:
+    try:
+        record = read_json(path)
+        if record["fingerprint"] != fingerprint:
+            return None
+        if any((task.folder / name).stat().st_size != size for name, (size, _) in record["files"].items()):
+            return None
+    except (InputError, OSError, KeyError, TypeError, ValueError):
+        return None
+    return record
+
+
+class _Builder:
+    """Builds one video, frame by frame."""
+
+    def __init__(self, task: VideoTask) -> None:
+        self.task = task
+        self.folder = str(task.folder)  # as text: joining paths costs as much as writing a small file
+        self.files: dict[str, Digest] = {}
+        self.size: tuple[int, int] | None = None
+        self.void = 0
+        self.seen: set[int] = set()
+        self.visible = dict.fromkeys(task.groups, 0)
+        self.first = dict.fromkeys(task.groups, -1)
+        self.largest = dict.fromkeys(task.groups, 0)
+
+    def run(self, frames: Sequence[SourceFrame]) -> dict[str, Any]:
+        task = self.task
+        for place in ("JPEGImages", *(f"Annotations/{category}" for category in task.groups)):
+            (task.folder / place).mkdir(parents=True, exist_ok=True)
+        for index, frame in enumerate(frames):
+            self._frame(index, frame)
+        missing = [number for number in task.named if number not in self.seen]
+        if missing and task.clip == (None, None) and not task.rules.max_frames:
+            raise SourceError(
+                f"the recipe names object {missing[0]} of {task.source.id},{task.video.name}, which no mask shows",
+                where=task.source.root,
+                expected=f"one of {', '.join(map(str, sorted(self.seen))) or 'none'}",
+            )
+        pairs, dropped = self._keep(len(frames))
+        if not pairs:
+            shutil.rmtree(task.folder)
+            self.files = {}
+        assert self.size is not None
+        grouped = {number for numbers in task.groups.values() for number in numbers}
+        return {
+            "video": task.name,
+            "frames": len(frames),
+            "height": self.size[0],
+            "width": self.size[1],
+            "void_pixels": self.void,
+            "pairs": pairs,
+            "dropped": dropped,
+            "unlabelled": sorted(self.seen - grouped - set(task.named)),
+            "source_frames": [frame.name for frame in frames],
+            "files": self.files,
+        }
+
+    def _frame(self, index: int, frame: SourceFrame) -> None:
+        task = self.task
+        data = frame.image.read_bytes()
+        size = image_size(data, frame.image)
+        if self.size is None:
+            self.size = size
+        elif size != self.size:
+            raise SourceError(
+                f"frame is {size[0]}x{size[1]} (HxW)", where=frame.image, expected=f"{self.size[0]}x{self.size[1]}"
+            )
+        name = f"JPEGImages/{index:05d}{_suffix(frame.image)}"
+        self.files[name] = place_file(f"{self.folder}/{name}", frame.image, link=task.link, data=data)
+        labels = _labels(task, frame, size)
+        areas = labels.areas()
+        self.seen.update(areas)
+        self.void += labels.void
+        for category, objects in task.groups.items():
+            there = [number for number in objects if number in areas]
+            if there:
+                self.visible[category] += 1
+                self.largest[category] = max(self.largest[category], sum(areas[number] for number in there))
+                if self.first[category] < 0:
+                    self.first[category] = index
+            png = encode_mask(labels.union(there)) if there else _empty(size)
+            name = f"Annotations/{category}/{index:05d}.png"
+            self.files[name] = write_file(f"{self.folder}/{name}", png)
+
+    def _keep(self, frames: int) -> tuple[list[dict[str, int]], dict[str, str]]:
+        rules, pairs, dropped = self.task.rules, [], {}
+        for category, objects in sorted(self.task.groups.items()):
+            seen = self.visible[category]
+            reason = ""
+            if frames < rules.min_frames:
+                reason = f"has {frames} frames of at least {rules.min_frames}"
+            elif seen < rules.min_visible_frames:
+                reason = f"seen in {seen} frames of at least {rules.min_visible_frames}"
+            elif self.largest[category] < rules.min_area:
+                reason = f"covers {self.largest[category]} pixels of at least {rules.min_area}"
+            elif rules.first_frame == "visible" and self.first[category] != 0:
+                reason = "not seen in the first frame"
+            if reason:
+                dropped[str(category)] = reason
+                self._forget(category)
+                continue
+            instances = sum(number in self.seen for number in objects)
+            pairs.append(
+                {
+                    "category": category,
+                    "visible_frames": seen,
+                    "first_visible": self.first[category],
+                    "instances": instances,
+                }
+            )
+        return pairs, dropped
+
+    def _forget(self, category: int) -> None:
+        folder = f"Annotations/{category}"
+        shutil.rmtree(self.task.folder / folder)
+        self.files = {name: digest for name, digest in self.files.items() if not name.startswith(f"{folder}/")}
+
+
+def _labels(task: VideoTask, frame: SourceFrame, size: tuple[int, int]) -> Any:
+    try:
+        return task.source.labels(task.video, frame, size)
+    except InputError as error:
+        turned = f"{size[1]}x{size[0]}"
+        if size[0] != size[1] and f"mask is {turned}" in error.what and _orientation(frame.image) > 4:
+            raise type(error)(
+                error.what + ", as the image would be if turned by its EXIF tag",
+                where=error.where,
+                expected=f"masks drawn on the stored pixels, {size[0]}x{size[1]}",
+                fix="remove the tag from the images, turning them",
+            ) from None
+        raise
+
+
+def _orientation(path: Path) -> int:
+    from PIL import Image
+
+    with Image.open(path) as picture:
+        return int(picture.getexif().get(0x0112, 1))
+
+
+def _suffix(path: Path) -> str:
+    suffix = path.suffix.lower()
+    return ".jpg" if suffix == ".jpeg" else suffix
+
+
+@lru_cache(maxsize=8)
+def _empty(size: tuple[int, int]) -> bytes:
+    return encode_mask(np.zeros(size, np.uint8))
+
+
+def image_size(data: bytes, path: Path) -> tuple[int, int]:
+    """Return (H, W) of the stored pixels of a JPEG or PNG, from its header.
+
+    Raises:
+        SourceError: Empty, cut off or no image.
+    """
+    jpeg = data[:2] == b"\xff\xd8"
+    # A whole JPEG ends with its end marker (some writers pad after it); a whole PNG with its IEND chunk.
+    whole = b"\xff\xd9" in data[-1024:] if jpeg else b"IEND" in data[-16:]
+    size = _jpeg_size(data) if jpeg else _other_size(data, path)
+    if size is None or not whole:
+        raise SourceError("frame is truncated", where=path, expected="a whole JPEG or PNG", fix="fetch it again")
+    return size
+
+
+def _jpeg_size(data: bytes) -> tuple[int, int] | None:
+    # Pillow's header parser takes as long as writing two masks.
+    place = 2
+    while place + 9 <= len(data) and data[place] == 0xFF:
+        marker = data[place + 1]
+        if marker == 0xFF:
+            place += 1
+        elif 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+            size = (
+                int.from_bytes(data[place + 5 : place + 7], "big"),
+                int.from_bytes(data[place + 7 : place + 9], "big"),
+            )
+            return size if min(size) > 0 else None
+        else:
+            place += 2 + int.from_bytes(data[place + 2 : place + 4], "big")
+    return None
+
+
+def _other_size(data: bytes, path: Path) -> tuple[int, int]:
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(io.BytesIO(data)) as picture:
+            width, height = picture.size
+            kind = picture.format
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        kind = None
+    if kind != "PNG":
+        raise SourceError(f"frame is {kind or 'no image'}", where=path, expected="a JPEG or PNG", fix="fetch it again")
+    return height, width

@@ -1,0 +1,1 @@
+"""The builder of mask-tube pseudo-videos."""

@@ -1,0 +1,75 @@
+"""icvos build-data demo: the drawn world as raw data, and the benchmarks that the ordinary builders make of it."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.option("--size", type=click.Choice(["tiny", "default", "large"]), default="default", show_default=True)
+@click.option(
+    "--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True, help="Another seed, another world."
+)
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder for 'raw' and 'benchmarks'; default: under ICVOS_HOME, where evaluate looks.",
+)
+@click.option("--raw-only", is_flag=True, help="Write the raw data only.")
+@click.option(
+    "--sheet", type=click.Path(dir_okay=False, path_type=Path), help="Also write a contact sheet of scenes, a PNG."
+)
+def command(size: str, seed: int, out: Path | None, raw_only: bool, sheet: Path | None) -> None:
+    """Build the demo: a small drawn world in the layouts of the real data sets, and benchmarks from it.
+
+    Its twelve COCO categories are told apart by outline alone. All of it is a pure function of size, seed and the
+    generator's version; what is there already is not built again.
+    """
+    from icvos.demo.benchmarks import DEMO_NAMES, build_demo, check_world, demo_folder, demo_raw, is_ready
+    from icvos.demo.world.version import GENERATOR_VERSION
+
+    root = Path(os.path.abspath(out)) if out else demo_folder(size, seed)  # noqa: PTH100
+    start = time.perf_counter()
+    if sheet:
+        from icvos.demo.world.sheet import contact_sheet
+
+        contact_sheet(sheet, size, seed)
+        click.echo(f"contact sheet: {sheet}")
+    if raw_only:
+        check_world(root, size, seed)
+        if not is_ready(root / "raw"):
+            demo_raw(size, seed, root / "raw", progress=_show)
+        click.echo(f"raw data in {root / 'raw'}")
+        return
+    for name in DEMO_NAMES:
+        known = is_ready(root / "benchmarks" / name.removeprefix("demo/"))
+        path = build_demo(name, size, seed, root, progress=_show)
+        click.echo(f"{name}: {_counts(path)}, {'there already' if known else 'built'}: {path}")
+    click.echo(f"demo world {size}, seed {seed}, generator {GENERATOR_VERSION}, {time.perf_counter() - start:.1f} s")
+    where = "" if out is None and size == "default" and seed == 0 else f" --benchmark {root / 'benchmarks' / 'demo'}"
+    click.echo(f"next: icvos evaluate --model histogram{where}")
+
+
+def _counts(path: Path) -> str:
+    from icvos.benchmark import load_benchmark
+
+    benchmark = load_benchmark(path)
+    categories = len({episode.category for episode in benchmark.episodes})
+    scenes = len({episode.video for episode in benchmark.episodes})
+    what = "images" if benchmark.kind == "image" else "videos"
+    return f"{scenes} {what}, {categories} categories, {len(benchmark.episodes)} episodes"
+
+
+def _show(line: str) -> None:
+    """Show ``WHAT n of m`` as one line that changes on a terminal, and only the last of it elsewhere."""
+    words = line.split()
+    last = len(words) < 3 or words[-1] == words[-3]
+    if sys.stdout.isatty():
+        click.echo(f"\r{line:<60}", nl=last)
+    elif last:
+        click.echo(line)

@@ -1,0 +1,173 @@
+"""icvos build-data ic-vos: the benchmark from raw data sets, or from the authors' folder."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from icvos.commands.builders.raw_options import open_sources, source_options
+
+if TYPE_CHECKING:
+    from icvos.builders.ic_vos.build import BuildReport
+
+
+@click.command()
+@source_options
+@click.option(
+    "--from-release",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="The authors' released folder: VIDEO/JPEGImages, VIDEO/Annotations/CLASS; instead of raw data.",
+)
+@click.option(
+    "--coco",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    required=True,
+    help="COCO 2014 or 2017: annotations, and any one split; supports come from it.",
+)
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="The benchmark's folder, to be made.")
+@click.option(
+    "--recipe",
+    "recipes",
+    type=click.Path(path_type=Path, dir_okay=False),
+    multiple=True,
+    metavar="CSV",
+    help="What the objects are, or which categories are complete (see labels); repeatable.",
+)
+@click.option("--categories", metavar="NAMES", help="Only these, by comma.")
+@click.option("--min-visible-frames", default=1, show_default=True, help="Frames that a category is seen in, at least.")
+@click.option("--min-area", default=1, show_default=True, help="Pixels that it covers in one of them, at least.")
+@click.option("--min-frames", default=2, show_default=True, help="Frames of a video, at least.")
+@click.option("--max-frames", default=0, show_default=True, help="First frames of a video that are used; 0 for all.")
+@click.option(
+    "--first-frame",
+    type=click.Choice(["any", "visible"]),
+    default="any",
+    show_default=True,
+    help="'visible' keeps only what is seen in a video's first frame.",
+)
+@click.option(
+    "--allow-incomplete",
+    is_flag=True,
+    help="Keep categories of which not every instance is known to be annotated, marked.",
+)
+@click.option("--support-pool", metavar="SPLIT", help="val2014, train2014, val2017, …; default: the one there is.")
+@click.option(
+    "--support-min-area",
+    default=2048,
+    show_default=True,
+    help="Pixels of the thing in a support, at least, by the areas in COCO's JSON.",
+)
+@click.option("--draws", default=5, show_default=True, help="Lists of supports for each video and category.")
+@click.option("--shots", default=5, show_default=True, help="Supports in each list.")
+@click.option("--seed", default=0, show_default=True, help="Of the draws.")
+@click.option("--subset", type=click.Choice(["mini"]), help="A frozen choice of 30 pairs, for quick turns.")
+@click.option("--name", default="ic-vos", show_default=True, help="The benchmark's name.")
+@click.option("--link", is_flag=True, help="Hard-link images instead of copying (copies across file systems).")
+@click.option("--workers", default=1, show_default=True, type=click.IntRange(1), help="Processes.")
+@click.option(
+    "--left-out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Write what is left out, and why, line by line, all of it.",
+)
+@click.option("--dry-run", is_flag=True, help="Say what would be built, and stop.")
+def command(coco: Path, out: Path, from_release: Path | None, **options: Any) -> None:
+    """Build IC-VOS: class-level masks of video objects, each with supports drawn from COCO.
+
+    \b
+    From raw data:            icvos build-data ic-vos --davis DAVIS --coco COCO --out B
+    From the authors' folder: icvos build-data ic-vos --from-release ICVOS --coco COCO --out B
+    """
+    from icvos.builders.ic_vos.build import build_icvos, estimate, prepare
+    from icvos.builders.ic_vos.rules import BuildRules
+    from icvos.builders.recipe import read_recipes
+    from icvos.categories import COCO80
+    from icvos.errors import UsageError
+    from icvos.sources.coco import open_coco
+
+    sources = open_sources(options)
+    if from_release is not None:
+        if sources:
+            raise UsageError("--from-release stands alone: its videos come as they are")
+        from icvos.sources.release import Release
+
+        sources = [Release(from_release)]
+        # Its frames and classes are taken as they are, those that show nothing too.
+        options.update(min_visible_frames=0, min_area=0, min_frames=0)
+    names = [name.strip() for name in (options["categories"] or "").split(",") if name.strip()]
+    rules = BuildRules(
+        categories=tuple(sorted({COCO80.number(name) for name in names})),
+        subset=options["subset"] or "",
+        **{
+            key: options[key]
+            for key in (
+                "seed",
+                "draws",
+                "shots",
+                "min_visible_frames",
+                "min_area",
+                "min_frames",
+                "max_frames",
+                "first_frame",
+                "allow_incomplete",
+                "support_min_area",
+            )
+        },
+    )
+    recipe = read_recipes(options["recipes"], COCO80)
+    prepared = prepare(sources, open_coco(coco, options["support_pool"]), recipe=recipe, rules=rules)
+    for note in prepared.plan.notes:
+        click.echo(f"note: {note}")
+    need = estimate(prepared, link=options["link"])
+    linked = f", {_size(need.linked_bytes)} linked" if options["link"] else ""
+    click.echo(
+        f"to build: {need.videos:,} videos, {need.pairs:,} pairs, {need.frames:,} frames, {need.files:,} files, "
+        f"about {_size(need.new_bytes)}{linked}, and the supports"
+    )
+    if options["dry_run"]:
+        _left_out(prepared.plan.left_out, options["left_out"])
+        return
+    from icvos.commands.builders.progress import shown
+
+    with shown() as progress:
+        report = build_icvos(
+            prepared, out, name=options["name"], link=options["link"], workers=options["workers"], progress=progress
+        )
+    _left_out(report.left_out, options["left_out"])
+    _print(report, out)
+
+
+def _print(report: BuildReport, out: Path) -> None:
+    click.echo(
+        f"built {out}: {report.videos:,} videos, {report.frames:,} frames, {report.pairs:,} pairs, "
+        f"{report.episodes:,} episodes, {report.supports:,} support images"
+    )
+    click.echo(f"manifest {report.manifest_sha256}")
+    click.echo(f"next: icvos evaluate --model histogram --benchmark {shlex.quote(str(out))}")
+
+
+def _left_out(lines: list[str], file: Path | None, most: int = 20) -> None:
+    from icvos.files import atomic_write
+
+    if file is not None:
+        with atomic_write(file, "w") as stream:
+            stream.writelines(f"{line}\n" for line in lines)
+        click.echo(f"left out: {len(lines):,} things, listed in {file}")
+        return
+    for line in lines[:most]:
+        click.echo(f"left out: {line}")
+    if len(lines) > most:
+        click.echo(f"left out: … and {len(lines) - most:,} more; --left-out FILE lists them all")
+
+
+def _size(number: float) -> str:
+    for unit in ("B", "kB", "MB"):
+        if number < 1000:
+            return f"{number:.0f} {unit}"
+        number /= 1000
+    return f"{number:.1f} GB"

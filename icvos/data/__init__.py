@@ -1,0 +1,1 @@
+"""What is drawn from raw images: class masks, folds, episodes, support draws, mask tubes, pairs."""

@@ -1,0 +1,211 @@
+"""Few-shot training pairs, a support and a query of one kind of thing: the drawn world, COCO-20i, PASCAL-5i, COCO."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from icvos.builders.fewshot.episodes import MIN_AREA, training_categories
+from icvos.data.class_masks import ClassMasks, coco_masks, voc_masks
+from icvos.data.lineage import Lineage
+from icvos.data.sampler import EpisodeSampler, TrainingPool
+from icvos.demo.world.episodes import TrainingWorld
+from icvos.errors import UsageError
+
+__all__ = [
+    "PAIR_DATA",
+    "DrawnPairs",
+    "ImagePairs",
+    "PairPool",
+    "open_masks",
+    "open_sampler",
+    "sampler_lineage",
+    "split_images",
+    "squeezed",
+]
+
+#: The raw data sets that pairs are drawn from.
+PAIR_DATA = ("coco-20i", "pascal-5i", "coco")
+#: Share of the training images that validation keeps for itself; a small data set needs more for a pair of a kind.
+HELD_OUT = (0.05, 0.1, 0.2, 0.4)
+VALIDATION_EPISODES = 1000
+#: What is added to a seed for validation's draws.
+VALIDATION_SEED = 5000
+T = TypeVar("T")
+
+
+def squeezed(image: np.ndarray, mask: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return (H, W, 3) and (H, W) bool as squares of a side: Pillow's bilinear, and torch's nearest, as the authors."""
+    from PIL import Image
+
+    height, width = mask.shape
+    if (height, width) == (size, size):
+        return image, mask
+    pixels = np.array(Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR))
+    places = np.arange(size)
+    return pixels, mask[np.ix_(places * height // size, places * width // size)]
+
+
+class DrawnPairs:
+    """Pairs of the drawn world's training shapes, squeezed to squares; the query may not show the thing.
+
+    Args:
+        size: Side of the squares, pixels.
+        seed: Of the world.
+        length: Pairs of an epoch.
+        random_share: Of kinds of things drawn anew.
+    """
+
+    def __init__(self, size: int, seed: int, length: int, random_share: float = 0.5) -> None:
+        self.world = TrainingWorld.of_layouts(size, seed, random_share)
+        self.size, self.length = size, length
+
+    def __len__(self) -> int:
+        return self.length
+
+    def get(self, epoch: int, index: int) -> Mapping[str, Any]:
+        """Return ``support`` (S, S, 3) uint8, ``support_mask`` (S, S) bool, ``frames`` (1, S, S, 3), ``masks``."""
+        pair = self.world.pair(epoch * self.length + index)
+        support, support_mask = squeezed(pair.support_image, pair.support_mask, self.size)
+        frame, mask = squeezed(pair.query_image, pair.query_mask, self.size)
+        return {"support": support, "support_mask": support_mask, "frames": frame[None], "masks": mask[None]}
+
+    def describe(self) -> dict[str, Any]:
+        """Return what the pairs are drawn from."""
+        world = self.world
+        return {"source": "demo world", "seed": world.seed, "random_share": world.random_share, "size": self.size}
+
+
+class ImagePairs:
+    """Pairs of images of one category, squeezed to squares: a support and a query of COCO or VOC."""
+
+    def __init__(self, sampler: EpisodeSampler, size: int) -> None:
+        self.sampler, self.size = sampler, size
+
+    def __len__(self) -> int:
+        return len(self.sampler)
+
+    @property
+    def images(self) -> int:
+        """Distinct images that episodes are drawn from."""
+        return self.sampler.pool.images
+
+    def get(self, epoch: int, index: int) -> Mapping[str, Any]:
+        """Return what ``DrawnPairs.get`` returns, and ``names`` of the two images."""
+        episode = self.sampler.get(epoch, index)
+        _, query, supports = self.sampler.draw(epoch, index)
+        names = self.sampler.pool.masks.names
+        support, support_mask = squeezed(episode["support_images"][0], episode["support_masks"][0], self.size)
+        frame, mask = squeezed(episode["query_image"], episode["query_mask"], self.size)
+        return {
+            "support": support,
+            "support_mask": support_mask,
+            "frames": frame[None],
+            "masks": mask[None],
+            "names": (names[supports[0]], names[query]),
+        }
+
+    def describe(self) -> dict[str, Any]:
+        """Return what the pairs are drawn from."""
+        return self.sampler.describe()
+
+    def lineage(self) -> Lineage:
+        """Return the data set and categories of the pairs."""
+        return sampler_lineage(self.sampler)
+
+
+def sampler_lineage(sampler: EpisodeSampler) -> Lineage:
+    """Return the data set and categories that a sampler draws from."""
+    return Lineage.of_masks(sampler.pool.masks, sampler.describe()["categories"])
+
+
+def open_sampler(
+    data: str,
+    part: str,
+    *,
+    root: Path | None,
+    fold: int,
+    seed: int,
+    split: str = "",
+    sbd: Path | None = None,
+    min_area: int = MIN_AREA,
+) -> EpisodeSampler:
+    """Return the sampler of a data set's pairs.
+
+    Args:
+        data: One of ``PAIR_DATA``.
+        part: ``train`` or ``validation``: images of the training split and classes that training never sees, so that
+            no choice is made on the test fold.
+        root: The raw data set's folder.
+        fold: The test fold that is left out of COCO-20i and PASCAL-5i.
+        seed: Of the draws.
+        split: Of the raw data; by default train2014, VOC's trainaug with SBD, else train.
+        sbd: SBD's folder, for PASCAL-5i.
+        min_area: Pixels of a category in an image, at least.
+
+    Raises:
+        UsageError: Unknown data, no folder, train2014 missing beside train2017, or too few images.
+        SourceError: Broken raw data.
+    """
+    if data not in PAIR_DATA:
+        raise UsageError(f"no pairs of '{data}'", expected=f"demo, {', '.join(PAIR_DATA)}")
+    if root is None:
+        raise UsageError(f"data={data} needs the raw data", fix="give --set root=FOLDER")
+    masks = open_masks(data, root, split, sbd)
+    pool = split_images(masks, part, lambda images: PairPool(masks, data, fold, min_area, images))
+    length = pool.images if part == "train" else min(5 * pool.pairs, VALIDATION_EPISODES)
+    return EpisodeSampler(pool, fold, seed=seed if part == "train" else seed + VALIDATION_SEED, length=length)
+
+
+def open_masks(data: str, root: Path, split: str, sbd: Path | None) -> ClassMasks:
+    """Return the annotations of a data set's training split; see ``open_sampler``."""
+    if data == "pascal-5i":
+        return voc_masks(root, split or ("trainaug" if sbd is not None else "train"), sbd=sbd)
+    annotations = root / "annotations"
+    there = {year for year in (2014, 2017) if (annotations / f"instances_train{year}.json").is_file()}
+    if not split and there == {2017}:
+        raise UsageError(
+            "train2014 is not here, and train2017 holds images of val2014, which COCO-20i and IC-VOS test on",
+            where=root,
+            expected="annotations/instances_train2014.json",
+            fix="get COCO 2014, or give --set split=train2017 where no test is on val2014",
+        )
+    return coco_masks(root, split or "train2014")
+
+
+class PairPool(TrainingPool):
+    """The training categories' images (all categories' for ``coco``) among some images."""
+
+    def __init__(self, masks: ClassMasks, data: str, fold: int, min_area: int, images: frozenset[int]) -> None:
+        every = range(1, len(masks.vocabulary) + 1)
+        wanted = every if data == "coco" else training_categories(data, fold)
+        self.masks, self.novel = masks, "background"
+        self.novel_categories = tuple(c for c in every if c not in set(wanted))
+        found = {c: [i for i in masks.images_of(c, min_area) if i in images] for c in wanted}
+        self._images = {c: np.array(numbers, np.int64) for c, numbers in found.items() if len(numbers) > 1}
+        if not self._images:
+            raise UsageError(f"no training category has two images in {masks.split}", fix="lower min_area")
+
+
+def split_images(masks: ClassMasks, part: str, make: Callable[[frozenset[int]], T]) -> T:
+    """Make examples of the images that a part may see: which they are depends on their names alone.
+
+    Raises:
+        UsageError: There are too few images for two parts.
+    """
+    ranks = sorted(range(len(masks)), key=lambda image: hashlib.sha256(masks.names[image].encode()).digest())
+    problem: UsageError | None = None
+    for share in HELD_OUT:
+        kept = max(round(share * len(ranks)), 1)
+        try:
+            validation, train = make(frozenset(ranks[:kept])), make(frozenset(ranks[kept:]))
+        except UsageError as error:
+            problem = error
+            continue
+        return train if part == "train" else validation
+    assert problem is not None
+    raise UsageError(f"too few images to train and validate: {problem.what}", where=masks.roots[0], fix=problem.fix)

@@ -1,0 +1,244 @@
+"""The demo: raw data of the drawn world, and the benchmarks that the ordinary builders make of it, built once."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from icvos.demo.world.version import GENERATOR_VERSION
+from icvos.errors import LockedError, UsageError, did_you_mean
+from icvos.files import icvos_home, lock_folder, read_json, write_json
+
+if TYPE_CHECKING:
+    from icvos.builders.fewshot.build import FewShotPlan, FewShotRules
+    from icvos.builders.recipe import Recipe
+
+__all__ = [
+    "DEMO_NAMES",
+    "SIZE_NAMES",
+    "build_demo",
+    "check_world",
+    "demo_folder",
+    "demo_raw",
+    "ensure_demo",
+    "is_ready",
+]
+
+DEMO_NAMES = ("demo", "demo/coco-20i", "demo/pascal-5i")
+SIZE_NAMES = ("tiny", "default", "large")
+LICENCE = "drawn by icvos (Apache-2.0), no rights of others"
+
+Progress = Callable[[str], None]
+
+
+def _silent(message: str) -> None:
+    pass
+
+
+def demo_raw(size: str, seed: int, out: Path, *, progress: Progress = _silent) -> Path:
+    """Write the raw data of the demo world: ``davis``, ``mose``, ``lvos``, ``coco``, ``voc`` and ``sbd`` in the
+    layouts of their authors, and a ``recipe`` that says what the objects of the videos are.
+
+    It is a pure function of size, seed and the generator's version. ``out`` appears when all is written.
+
+    Args:
+        size: ``tiny``, ``default`` or ``large``.
+        seed: Another seed is another world with the same kinds of things.
+        out: A folder that is not there yet, or is empty.
+        progress: Called with ``WHAT n of m`` for each thing written.
+
+    Raises:
+        UsageError: An unknown size, or a folder with something in it.
+    """
+    from icvos.demo.world.coco_layout import write_coco
+    from icvos.demo.world.davis_layout import write_davis
+    from icvos.demo.world.mose_layout import write_lvos, write_mose
+    from icvos.demo.world.plan import world_size
+    from icvos.demo.world.recipe_files import write_recipe
+    from icvos.demo.world.voc_layout import write_sbd, write_voc
+
+    plan = world_size(size)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UsageError("folder is not empty", where=out, fix="choose another --out, or remove it")
+    partial = out.parent / f"{out.name}.partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    known = {"davis17": write_davis(partial / "davis", plan, seed, progress)}
+    known["mose"] = write_mose(partial / "mose", plan, seed, progress)
+    known["lvos"] = write_lvos(partial / "lvos", plan, seed, progress)
+    write_recipe(partial / "recipe", known)
+    write_coco(partial / "coco", plan, seed, progress)
+    write_voc(partial / "voc" / "VOC2012", plan, seed, progress)
+    write_sbd(partial / "sbd", partial / "voc" / "VOC2012", plan, seed, progress)
+    write_json(partial / "world.json", _world(size, seed))
+    if out.exists():
+        out.rmdir()
+    partial.rename(out)
+    return out
+
+
+def is_ready(folder: Path) -> bool:
+    """Whether raw data or a benchmark of the demo stands whole in a folder: it is renamed there last of all."""
+    return (folder / "world.json").is_file() or (folder / "manifest.csv").is_file()
+
+
+def demo_folder(size: str, seed: int) -> Path:
+    """Return where the demo of a size and seed lives, by the generator's version; it need not exist."""
+    return icvos_home() / "demo" / f"{size}-seed{seed}-{GENERATOR_VERSION}"
+
+
+def ensure_demo(name: str = "demo", size: str = "default", *, seed: int = 0, progress: Progress = _silent) -> Path:
+    """Return the folder of a demo benchmark, building it if it is not there.
+
+    A second process that asks meanwhile waits.
+
+    Args:
+        name: One of ``DEMO_NAMES``.
+        size: One of ``SIZE_NAMES``.
+        seed: The world's seed.
+        progress: Called with ``WHAT n of m`` for each thing drawn.
+
+    Raises:
+        UsageError: An unknown name or size.
+        LockedError: Another process has been building for ten minutes.
+    """
+    if size not in SIZE_NAMES:
+        raise UsageError(f"unknown size '{size}' of the demo world", fix=did_you_mean(size, SIZE_NAMES))
+    return build_demo(name, size, seed, demo_folder(size, seed), progress=progress)
+
+
+def check_world(root: Path, size: str, seed: int) -> None:
+    """Refuse a folder whose raw data are another world's.
+
+    Raises:
+        UsageError: They are of another size, seed or generator.
+    """
+    path = root / "raw" / "world.json"
+    if path.is_file() and read_json(path) != _world(size, seed):
+        raise UsageError(
+            "another demo world is in this folder",
+            where=path,
+            expected=f"size {size}, seed {seed}, generator {GENERATOR_VERSION}",
+            fix="choose another --out, or remove it",
+        )
+
+
+def _world(size: str, seed: int) -> dict[str, str | int]:
+    return {"generator": GENERATOR_VERSION, "size": size, "seed": seed}
+
+
+def build_demo(name: str, size: str, seed: int, root: Path, *, progress: Progress = _silent) -> Path:
+    """Build a demo benchmark under ``root`` (``raw`` and ``benchmarks``), or return it if it is there."""
+    if name not in DEMO_NAMES:
+        raise UsageError(f"unknown demo benchmark '{name}'", fix=did_you_mean(name, DEMO_NAMES))
+    check_world(root, size, seed)
+    out = root / "benchmarks" / name.removeprefix("demo/")
+    patience = time.monotonic() + 600
+    while not is_ready(out):
+        try:
+            with lock_folder(root):
+                if not is_ready(out):
+                    _build(name, size, seed, root, out, progress)
+        except LockedError:
+            if time.monotonic() > patience:
+                raise
+            time.sleep(0.2)
+    return out
+
+
+def _build(name: str, size: str, seed: int, root: Path, out: Path, progress: Progress) -> None:
+    raw = root / "raw"
+    if not is_ready(raw):
+        demo_raw(size, seed, raw, progress=progress)
+    _BUILDERS[name](raw, out, size, seed, progress)
+
+
+def _build_ic_vos(raw: Path, out: Path, size: str, seed: int, progress: Progress) -> None:
+    """Build IC-VOS of the drawn videos as anyone builds it of real ones."""
+    from icvos.builders.ic_vos.build import build_icvos, prepare
+    from icvos.builders.ic_vos.rules import BuildRules
+    from icvos.builders.recipe import read_recipes
+    from icvos.categories import COCO80
+    from icvos.demo.world.plan import world_size
+    from icvos.sources import open_source
+    from icvos.sources.coco import open_coco
+
+    plan = world_size(size)
+    sources = [open_source(name, raw / name) for name in ("davis", "mose", "lvos")]
+    for source in sources:
+        source.licence, source.title = LICENCE, f"demo world, in the layout of {source.title}"
+    recipe = _signed(read_recipes(sorted((raw / "recipe").glob("*.csv")), COCO80), size, seed)
+    rules = BuildRules(draws=plan.draws, shots=plan.shots, support_min_area=plan.support_min_area)
+    prepared = prepare(sources, open_coco(raw / "coco", "val2014"), recipe=recipe, rules=rules)
+    prepared.supports.licence = LICENCE
+    build_icvos(
+        prepared,
+        out,
+        name=_name("demo", size, seed),
+        progress=lambda what, done, total: progress(f"demo: {what} {done} of {total}"),
+    )
+
+
+def _build_coco20i(raw: Path, out: Path, size: str, seed: int, progress: Progress) -> None:
+    from icvos.builders.fewshot.plan import plan_coco20i
+
+    rules = _few_shot_rules("coco-20i", size)
+    _build_few_shot(plan_coco20i(raw / "coco", rules, cache=raw.parent / "cache"), out, size, seed, progress)
+
+
+def _build_pascal5i(raw: Path, out: Path, size: str, seed: int, progress: Progress) -> None:
+    from icvos.builders.fewshot.pascal5i import plan_pascal5i
+
+    # Without --sbd: the masks of SBD are beside VOC's as PNG, which needs no scipy.
+    rules = _few_shot_rules("pascal-5i", size)
+    _build_few_shot(plan_pascal5i(raw / "voc", rules, cache=raw.parent / "cache"), out, size, seed, progress)
+
+
+def _few_shot_rules(benchmark: str, size: str) -> FewShotRules:
+    from icvos.builders.fewshot.build import FewShotRules
+    from icvos.demo.world.plan import world_size
+
+    plan = world_size(size)
+    return FewShotRules(benchmark, shots=plan.shots, min_area=plan.support_min_area, paper_count=plan.paper_count)
+
+
+def _build_few_shot(plan: FewShotPlan, out: Path, size: str, seed: int, progress: Progress) -> None:
+    from icvos.builders.fewshot.build import build_fewshot
+
+    name = plan.rules.benchmark
+    build_fewshot(
+        plan,
+        out,
+        name=_name(f"demo-{name}", size, seed),
+        licence=LICENCE,
+        progress=lambda what, done, total: progress(f"{name}: {what} {done} of {total}"),
+    )
+
+
+def _signed(recipe: Recipe, size: str, seed: int) -> Recipe:
+    """Return the recipe with a hash that covers how the raw data were drawn, so that the benchmark's version does."""
+    from icvos.builders.recipe import Recipe
+
+    sign = hashlib.sha256(f"{recipe.sha256}|{GENERATOR_VERSION}|{size}|{seed}".encode()).hexdigest()
+
+    class Signed(Recipe):
+        @property
+        def sha256(self) -> str:
+            return sign
+
+    return Signed(recipe.objects, recipe.complete)
+
+
+def _name(name: str, size: str, seed: int) -> str:
+    """Return a benchmark's name: ``demo``, and what of size and seed is not the default."""
+    return name + (f"-{size}" if size != "default" else "") + (f"-seed{seed}" if seed else "")
+
+
+_BUILDERS: dict[str, Callable[[Path, Path, str, int, Progress], None]] = {
+    "demo": _build_ic_vos,
+    "demo/coco-20i": _build_coco20i,
+    "demo/pascal-5i": _build_pascal5i,
+}

@@ -1,0 +1,1 @@
+"""Training on the demo's synthetic world."""

@@ -1,0 +1,219 @@
+"""``icvos train demo-backbone``: the drawn world's small backbone, from nothing, by telling families of shapes apart.
+
+A step sees worlds of few images. Things of one family, drawn on different images, are pulled together and all others
+apart (supervised contrastive, arXiv 2004.11362); the prior maps that DC-SAM will use are asked for the query's mask.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dcsam.drawn import INSTANCES, DrawnWorlds, Scenes, family_maps, join_worlds
+from icvos.demo.world.episodes import TrainingWorld
+from icvos.foundation.backbones import create_backbone
+from icvos.foundation.pixels import to_float
+from icvos.foundation.prior import prior_mask
+from icvos.foundation.weights import load_state, save_state
+from icvos.training.loss import iou
+from icvos.training.task import Examples, Settings, TrainingTask, check_options
+
+__all__ = ["BackboneTask", "prior_logits"]
+
+TEMPERATURE = 0.1
+#: How sharply the difference of two cosines tells inside from outside.
+SHARPNESS = 10.0
+
+
+def prior_logits(top: Any, support: Any, inside: Tensor, query: Tensor) -> Tensor:
+    """Return (B, 1, h, w): the greatest cosine to the support's thing less that to its background, sharpened.
+
+    Args:
+        top: Gives the top map of backbone features under a mask.
+        support: Backbone features of B images.
+        inside: (B, 1, h, w) float {0, 1}, the thing on the support.
+        query: (B, C, h, w) top map of the queries.
+    """
+    near = prior_mask(query, top(support, inside), inside)
+    far = prior_mask(query, top(support, 1 - inside), 1 - inside)
+    return SHARPNESS * (near - far)
+
+
+class _Learner(nn.Module):
+    """The backbone and what its training needs beside it."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.backbone = create_backbone(name).requires_grad_(True)
+        self.thing = nn.Conv2d(self.backbone.channels[1], 1, 1)
+
+
+class BackboneTask(TrainingTask):
+    """A backbone from nothing.
+
+    Args:
+        weights: ``backbone``: weights to go on from, or nothing.
+        backbone: Its name.
+        image_size: Side of the square images.
+        length: Worlds of an epoch.
+        random_share: Of families drawn anew.
+    """
+
+    name = "demo-backbone"
+
+    def __init__(
+        self,
+        *,
+        weights: Mapping[str, Path] | None = None,
+        backbone: str = "compact",
+        image_size: int = 192,
+        length: int = 20_000,
+        random_share: float = 0.5,
+        seed: int = 1,
+        pool: Scenes | None = None,
+    ) -> None:
+        self.weights = dict(weights or {})
+        check_options(
+            self.name,
+            weights=self.weights,
+            known=("backbone",),
+            length=(length, 1),
+            image_size=(image_size, 32),
+            random_share=(random_share, 0),
+            seed=(seed, 0),
+        )
+        self.pool = pool
+        self.backbone, self.side, self.length = backbone, image_size, length
+        self.random_share, self.seed = random_share, seed
+
+    def defaults(self) -> Settings:
+        return Settings(epochs=1, batch=4, lr=1.5e-3, weight_decay=0.01, warmup=40, clip=1.0)
+
+    def model(self) -> nn.Module:
+        model = _Learner(self.backbone)
+        if "backbone" in self.weights:
+            model.backbone.load_state_dict(
+                {k: v.float() if v.is_floating_point() else v for k, v in load_state(self.weights["backbone"]).items()}
+            )
+        return model
+
+    def train_examples(self) -> Examples:
+        world = self.pool or TrainingWorld.of_layouts(self.side, self.seed, self.random_share)
+        return DrawnWorlds(world, self.side, self.length)
+
+    def validation_examples(self) -> Examples:
+        return DrawnWorlds(TrainingWorld.of_layouts(self.side, self.seed + 1000, self.random_share), self.side, 60)
+
+    def collate(self, examples: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+        return join_worlds(examples)
+
+    def loss(self, model: nn.Module, batch: Mapping[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
+        assert isinstance(model, _Learner)
+        features = model.backbone(to_float(batch["images"]), top=True)
+        grid = features.top.shape[-2:]
+        pairs, labels, families = batch["pairs"], batch["labels"], batch["families"]
+        maps = family_maps(labels, families)
+        asked = (maps[pairs[:, 1]] == pairs[:, 2, None, None])[:, None].float()
+        shown = (maps[pairs[:, 0]] == pairs[:, 2, None, None])[:, None].float()
+        target = F.interpolate(asked, grid, mode="area")
+        inside = F.interpolate(shown, grid, mode="nearest")
+        support = features.map(lambda x: x[pairs[:, 0]])
+        near_top = model.backbone.top(support, inside)
+        logits = prior_logits(
+            lambda maps, mask: near_top if mask is inside else model.backbone.top(maps, mask),
+            support,
+            inside,
+            features.top[pairs[:, 1]],
+        )
+        prior = balanced_bce(logits, target) + dice(logits, target)
+        contrast = self._contrast(features.top, near_top, inside, labels, families, pairs)
+        ground = F.interpolate((labels > 0)[:, None].float(), grid, mode="area")
+        thing = F.binary_cross_entropy_with_logits(model.thing(features.deep), ground)
+        found = {"prior_loss": prior.detach(), "contrast": contrast.detach(), "thing_loss": thing.detach()}
+        return prior + contrast + thing, found
+
+    def _contrast(
+        self, top: Tensor, near_top: Tensor, inside: Tensor, labels: Tensor, families: Tensor, pairs: Tensor
+    ) -> Tensor:
+        """Return the contrastive loss of each shown thing against every instance on the other images."""
+        count = len(top)
+        grid = (top.shape[-2], top.shape[-1])
+        each = torch.stack([(labels == i + 1).float() for i in range(INSTANCES)], dim=1)
+        each = F.interpolate(each, grid, mode="area")
+        area = each.sum(dim=(2, 3))
+        pooled = torch.einsum("nchw,nihw->nic", top, each) / area.clamp(min=1e-3)[..., None]
+        there = ((area > 1.0) & (families[:, 1:] > 0)).flatten()
+        instances = F.normalize(pooled.flatten(0, 1), dim=1)
+        whose = torch.arange(count, device=top.device)[:, None].expand(-1, INSTANCES).flatten()
+        family = families[:, 1:].flatten()
+        shown = F.normalize((near_top * inside).sum(dim=(2, 3)) / inside.sum(dim=(2, 3)).clamp(min=1), dim=1)
+        every = torch.ones_like(pairs[:, 0], dtype=torch.bool)
+        first = _contrastive(shown, pairs[:, 0], pairs[:, 2], every, instances, whose, family, there)
+        # The instances among themselves too: both sides of these come the same way, and are easier to bring together.
+        return 0.5 * (first + _contrastive(instances, whose, family, there, instances, whose, family, there))
+
+    def validate(self, model: nn.Module, batches: Iterable[Mapping[str, Any]]) -> dict[str, list[float]]:
+        assert isinstance(model, _Learner)
+        found: list[float] = []
+        for batch in batches:
+            features = model.backbone(to_float(batch["images"]), top=True)
+            pairs, maps = batch["pairs"], family_maps(batch["labels"], batch["families"])
+            asked, shown = (maps[pairs[:, place]] == pairs[:, 2, None, None] for place in (1, 0))
+            inside = F.interpolate(shown[:, None].float(), features.top.shape[-2:], mode="nearest")
+            support = features.map(lambda x, p=pairs: x[p[:, 0]])  # type: ignore[misc]
+            logits = prior_logits(model.backbone.top, support, inside, features.top[pairs[:, 1]])
+            masks = F.interpolate(logits, asked.shape[-2:], mode="bilinear")[:, 0] > 0
+            there = asked.flatten(1).any(dim=1)
+            found += (100 * iou(masks, asked)[there]).tolist()
+        return {"mIoU": found}
+
+    def describe(self) -> dict[str, Any]:
+        return {
+            "backbone": self.backbone,
+            "image_size": self.side,
+            "length": self.length,
+            "random_share": self.random_share,
+            "seed": self.seed,
+        }
+
+    def export(self, model: nn.Module, path: Path) -> None:
+        assert isinstance(model, _Learner)
+        state = {name: value.detach().cpu().contiguous() for name, value in model.backbone.state_dict().items()}
+        save_state(path, state, metadata={"backbone": self.backbone})
+
+
+def _contrastive(
+    anchors: Tensor,
+    images: Tensor,
+    kinds: Tensor,
+    real: Tensor,
+    others: Tensor,
+    their_images: Tensor,
+    their_kinds: Tensor,
+    they_are_real: Tensor,
+) -> Tensor:
+    """Return the supervised contrastive loss of unit vectors against those of other images; what is not real rests."""
+    other = (their_images[None] != images[:, None]) & they_are_real[None]
+    scores = (anchors @ others.T / TEMPERATURE).masked_fill(~other, -1e4)
+    positive = (their_kinds[None] == kinds[:, None]) & other
+    logs = scores.log_softmax(dim=1).masked_fill(~positive, 0.0)
+    each = -logs.sum(dim=1) / positive.sum(dim=1).clamp(min=1)
+    usable = positive.any(dim=1) & real
+    return (each * usable).sum() / usable.sum().clamp(min=1)
+
+
+def balanced_bce(logits: Tensor, target: Tensor) -> Tensor:
+    """Return BCE whose places inside weigh three times."""
+    return (F.binary_cross_entropy_with_logits(logits, target, reduction="none") * (1 + 2 * target)).mean()
+
+
+def dice(logits: Tensor, target: Tensor) -> Tensor:
+    """Return the mean Dice loss of (B, 1, h, w) logits against (B, 1, h, w) shares."""
+    chance = logits.sigmoid()
+    both = 2 * (chance * target).sum(dim=(1, 2, 3)) + 1
+    return (1 - both / (chance.sum(dim=(1, 2, 3)) + target.sum(dim=(1, 2, 3)) + 1)).mean()

@@ -1,0 +1,345 @@
+"""``icvos train demo-sam2``: a small promptable SAM 2, trained from nothing on the drawn world's training shapes.
+
+Each example is a short clip (or a still). Several instances on single frames are asked for by a box, points, or both;
+one instance is prompted on the first frame by its mask, box or points and tracked through memory. The loss is on masks,
+predicted IoU and presence.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dcsam.drawn import INSTANCES, Scenes, squared, varied
+from icvos.demo.world.episodes import TrainingWorld
+from icvos.foundation.pixels import to_float
+from icvos.foundation.sam2 import Sam2, build_sam2, load_sam2, save_sam2
+from icvos.foundation.sam2_config import Sam2Config
+from icvos.foundation.segmenter import ImageFeatures
+from icvos.foundation.tracker import Prompt, TrackedFrame, Tracker, TrackerOptions
+from icvos.training.loss import iou
+from icvos.training.task import Examples, Settings, TrainingTask, check_options
+
+__all__ = ["DEMO_SAM2", "ClipExamples", "DemoSam2Task"]
+
+#: The demo's SAM 2: 192 px, a grid of 12, some 2 million parameters.
+DEMO_SAM2 = Sam2Config(
+    "demo",
+    image_size=192,
+    width=32,
+    heads=1,
+    stages=(1, 2, 4, 1),
+    global_blocks=(4, 6),
+    window_spec=(8, 4, 12, 6),
+    background=6,
+    embed_dim=96,
+    memory_dim=32,
+    memory_layers=2,
+    memory_mlp=256,
+    decoder_heads=4,
+    decoder_mlp=256,
+    dropout=0.0,
+)
+
+
+#: What carries a thing from frame to frame.
+MEMORY = ("memory_attention.", "memory_encoder.", "maskmem_tpos_enc", "obj_ptr_", "no_obj_", "no_mem_pos_enc")
+
+
+class ClipExamples:
+    """Clips of the drawn world: instances to segment from prompts on single frames, and one to follow.
+
+    Args:
+        world: Draws them.
+        side: Of the squares.
+        frames: T.
+        length: Of an epoch.
+        prompts: Prompts on single frames, P.
+    """
+
+    def __init__(self, world: Scenes, side: int, frames: int, length: int, *, prompts: int = 4) -> None:
+        self.world, self.side, self.frames, self.length, self.prompts = world, side, frames, length, prompts
+
+    def __len__(self) -> int:
+        return self.length
+
+    def get(self, epoch: int, index: int) -> Mapping[str, Any]:
+        number = epoch * self.length + index
+        if self.frames == 1:
+            still = self.world.still(number)
+            frames, labels = squared(still.image[None], still.labels[None], self.side)
+        else:
+            clip = self.world.clip(number, frames=self.frames)
+            frames, labels = squared(clip.frames, clip.labels, self.side)
+        generator = np.random.default_rng([self.world.seed, 31, number])
+        if not isinstance(self.world, TrainingWorld):
+            frames, labels = varied(frames, labels, generator)
+        seen = [(t, i) for t in range(len(labels)) for i in range(1, INSTANCES) if (labels[t] == i).sum() > 60]
+        at_start = [i for t, i in seen if t == 0]
+        label = int(generator.choice(at_start)) if at_start else 1
+        asked = [seen[int(generator.integers(len(seen)))] if seen else (0, 1) for _ in range(self.prompts)]
+        sparse = [_sparse(labels[t] == i, generator) for t, i in asked]
+        return {
+            "frames": frames,
+            "things": labels > 0,
+            "masks": labels == label,
+            "prompt": int(generator.integers(3)),
+            "start": _sparse(labels[0] == label, generator),
+            "asked": np.array([t for t, _ in asked], np.int64),
+            "asked_masks": np.stack([labels[t] == i for t, i in asked]),
+            "sparse": np.stack(sparse),
+            "bare": bool(generator.integers(2)),
+        }
+
+
+def _sparse(mask: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """Return (3, 3) float: x, y and label of three places: a loose box (2 and 3) and perhaps a point, or points.
+
+    The first point is inside (1), others inside or outside (0); -1 is none.
+    """
+    out = np.zeros((3, 3), np.float32)
+    out[:, 2] = -1
+    place = 0
+    rows, columns = np.nonzero(mask)
+    if generator.random() < 0.4 and len(rows):
+        left, right, top, bottom = columns.min(), columns.max() + 1, rows.min(), rows.max() + 1
+        loose = generator.normal(0, 0.05, 4) * np.array([right - left, bottom - top] * 2)
+        out[:2, :2] = np.array([[left, top], [right, bottom]]) + loose.reshape(2, 2)
+        out[:2, 2] = (2, 3)
+        place = 2
+    wanted = int(generator.integers(0, 2)) if place else int(generator.integers(1, 4))
+    for number in range(wanted):
+        inside = number == 0 or generator.random() < 0.5
+        rows, columns = np.nonzero(mask if inside else ~mask)
+        if len(rows):
+            pick = int(generator.integers(len(rows)))
+            out[place] = (columns[pick] + 0.5, rows[pick] + 0.5, float(inside))
+            place += 1
+    return out
+
+
+class _Learner(nn.Module):
+    """A SAM 2, and two looks at its features that ask where there is a thing at all: they bring the encoder going."""
+
+    def __init__(self, sam2: Sam2) -> None:
+        super().__init__()
+        self.sam2 = sam2
+        self.coarse = nn.Conv2d(sam2.embed_dim, 1, 1)
+        self.fine = nn.Conv2d(sam2.embed_dim // 8, 1, 1)
+
+    def thing_loss(self, features: ImageFeatures, things: Tensor) -> Tensor:
+        """Return BCE of (N, S, S) bool things on the coarsest and the finest map."""
+        maps = ((self.coarse, features.embedding), (self.fine, features.high_res[0]))
+        losses = [
+            F.binary_cross_entropy_with_logits(
+                look(values), F.interpolate(things[:, None].float(), values.shape[-2:], mode="area")
+            )
+            for look, values in maps
+        ]
+        return losses[0] + losses[1]
+
+
+class DemoSam2Task(TrainingTask):
+    """A small SAM 2 from nothing.
+
+    Args:
+        weights: ``sam2``: weights to go on from, or nothing.
+        frames: Frames of a clip.
+        train: ``all``, or ``memory``: the memory attention, the memory encoder and the pointers alone, on longer clips;
+            what segments single frames stays as it is, and so does every DC-SAM on top of it.
+        length: Examples of an epoch.
+        width: Of the image encoder's first stage.
+        random_share: Of categories drawn anew.
+    """
+
+    name = "demo-sam2"
+
+    def __init__(
+        self,
+        *,
+        weights: Mapping[str, Path] | None = None,
+        frames: int = 4,
+        length: int = 20_000,
+        random_share: float = 0.5,
+        seed: int = 1,
+        pool: Scenes | None = None,
+        train: Literal["all", "memory"] = "all",
+    ) -> None:
+        self.weights = dict(weights or {})
+        check_options(
+            self.name,
+            weights=self.weights,
+            known=("sam2",),
+            frames=(frames, 1),
+            length=(length, 1),
+            random_share=(random_share, 0),
+            seed=(seed, 0),
+        )
+        self.pool, self.train = pool, train
+        self.frames, self.length, self.random_share, self.seed = frames, length, random_share, seed
+
+    def defaults(self) -> Settings:
+        return Settings(epochs=1, batch=16, lr=6e-4, weight_decay=0.01, warmup=200, clip=1.0, validate_every=1)
+
+    def model(self) -> nn.Module:
+        learner = _Learner(load_sam2(self.weights["sam2"]).float() if "sam2" in self.weights else build_sam2(DEMO_SAM2))
+        if self.train == "memory":
+            learner.requires_grad_(False)
+            for name, parameter in learner.sam2.model.named_parameters():
+                parameter.requires_grad_(name.startswith(MEMORY))
+        return learner
+
+    def _world(self, seed: int) -> TrainingWorld:
+        return TrainingWorld.of_layouts(DEMO_SAM2.image_size, seed, self.random_share)
+
+    def train_examples(self) -> Examples:
+        return ClipExamples(self.pool or self._world(self.seed), DEMO_SAM2.image_size, self.frames, self.length)
+
+    def validation_examples(self) -> Examples:
+        return ClipExamples(self._world(self.seed + 1000), DEMO_SAM2.image_size, 8, 96)
+
+    def collate(self, examples: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+        names = ("frames", "things", "masks", "start", "asked", "asked_masks", "sparse")
+        batch: dict[str, Any] = {name: torch.from_numpy(np.stack([e[name] for e in examples])) for name in names}
+        # One kind of prompt a batch starts the clips: a mask, or a box and points.
+        batch["prompt"], batch["bare"] = examples[0]["prompt"], examples[0]["bare"]
+        return batch
+
+    # ---- prompts on single frames ----------------------------------------------------------------------------------
+
+    def _asked(self, model: Sam2, features: ImageFeatures, batch: Mapping[str, Any]) -> tuple[Tensor, Tensor, Tensor]:
+        """Return (N, 4, h, w) logits and (N, 4) predicted IoU of prompts on frames, and their (N, S, S) masks."""
+        count, length = batch["frames"].shape[:2]
+        sparse = batch["sparse"].flatten(0, 1)
+        place = (torch.arange(count, device=sparse.device)[:, None] * length + batch["asked"]).flatten()
+        tokens, dense = model.embed((sparse[..., :2], sparse[..., 2].int()), None, None)
+        chosen = features[place]
+        logits, quality, _, _ = model.model.sam_mask_decoder.predict_masks(
+            image_embeddings=chosen.embedding,
+            image_pe=model.dense_pe(),
+            sparse_prompt_embeddings=tokens,
+            dense_prompt_embeddings=dense,
+            repeat_image=False,
+            high_res_features=list(chosen.high_res),
+        )
+        return logits, quality, batch["asked_masks"].flatten(0, 1)
+
+    def _image_loss(self, model: Sam2, features: ImageFeatures, batch: Mapping[str, Any]) -> Tensor:
+        """Return the loss of the single mask, of the best of the three others, and of all predicted IoUs."""
+        logits, quality, truth = self._asked(model, features, batch)
+        losses = torch.stack([sample_loss(logits[:, k], truth) for k in range(4)], dim=1)
+        with torch.no_grad():
+            large = F.interpolate(logits.float(), truth.shape[-2:], mode="bilinear", align_corners=False) > 0
+            actual = iou(large.flatten(0, 1), truth[:, None].expand_as(large).flatten(0, 1)).view_as(quality)
+        judged = (quality.float() - actual).abs().mean()
+        return losses[:, 0].mean() + 0.5 * losses[:, 1:].min(dim=1).values.mean() + 0.2 * judged
+
+    # ---- clips -----------------------------------------------------------------------------------------------------
+
+    def _prompt(self, batch: Mapping[str, Any]) -> Prompt:
+        masks, kind = batch["masks"][:, 0], batch["prompt"]
+        if kind == 0:
+            return Prompt(masks=masks)
+        start = batch["start"]
+        return Prompt(points=(start[..., :2], start[..., 2].int()))
+
+    def _track(self, model: Sam2, batch: Mapping[str, Any], features: ImageFeatures) -> list[TrackedFrame]:
+        count, length = batch["frames"].shape[:2]
+        # Frames without a prompt have not-a-point tokens in SAM 2 and none in DC-SAM: it learns both.
+        tokens: Literal["none", "pad"] = "none" if batch["bare"] else "pad"
+        tracker = Tracker(model, TrackerOptions(memory_dtype=None, multimask="never", tracked_tokens=tokens))
+        bank = tracker.start(num_frames=length)
+        order = torch.arange(count * length, device=features.embedding.device).view(count, length)
+        prompt = self._prompt(batch)
+        return [tracker.step(bank, features[order[:, t]], prompt=prompt if t == 0 else None) for t in range(length)]
+
+    def loss(self, model: nn.Module, batch: Mapping[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
+        assert isinstance(model, _Learner)
+        learner, model = model, model.sam2
+        features = model.encode(to_float(batch["frames"]).flatten(0, 1))
+        asked = features.embedding.new_zeros(())
+        if self.train == "all":
+            things = batch["things"].flatten(0, 1)
+            asked = self._image_loss(model, features, batch) + learner.thing_loss(features, things)
+        # Prompts differ between batches: zero times every parameter keeps DistributedDataParallel and graphs content.
+        idle = asked.new_zeros(())
+        if features.embedding.is_cuda or torch.distributed.is_initialized():
+            idle = torch.stack([p.sum() * 0.0 for p in model.parameters() if p.requires_grad]).sum()
+        if self.frames == 1:
+            return asked + idle, {"image_loss": asked.detach()}
+        tracked = self._track(model, batch, features)
+        masks = torch.stack([mask_loss(frame, batch["masks"][:, t]) for t, frame in enumerate(tracked)]).mean()
+        extra = torch.stack([score_loss(frame, batch["masks"][:, t]) for t, frame in enumerate(tracked)]).mean()
+        scalars = {"image_loss": asked.detach(), "mask_loss": masks.detach(), "score_loss": extra.detach()}
+        return asked + 2 * masks + extra + idle, scalars
+
+    def validate(self, model: nn.Module, batches: Iterable[Mapping[str, Any]]) -> dict[str, list[float]]:
+        assert isinstance(model, _Learner)
+        model = model.sam2
+        asked: list[float] = []
+        rest: list[float] = []
+        for batch in batches:
+            features = model.encode(to_float(batch["frames"]).flatten(0, 1))
+            logits, _, truth = self._asked(model, features, batch)
+            large = F.interpolate(logits[:, :1].float(), truth.shape[-2:], mode="bilinear", align_corners=False)
+            asked += (100 * iou(large[:, 0] > 0, truth)).tolist()
+            if self.frames == 1:
+                continue
+            for t, frame in enumerate(self._track(model, batch, features)):
+                masks = batch["masks"][:, t]
+                if t:
+                    rest += (100 * iou(frame.masks((masks.shape[-2], masks.shape[-1])), masks)).tolist()
+        return {"prompted_IoU": asked, "mIoU": asked if self.frames == 1 else rest}
+
+    def describe(self) -> dict[str, Any]:
+        return {
+            "frames": self.frames,
+            "train": self.train,
+            "length": self.length,
+            "random_share": self.random_share,
+            "seed": self.seed,
+            "config": json.loads(json.dumps(DEMO_SAM2.to_dict())),
+        }
+
+    def export(self, model: nn.Module, path: Path) -> None:
+        assert isinstance(model, _Learner)
+        save_sam2(path, model.sam2)
+
+
+def sample_loss(logits: Tensor, truth: Tensor) -> Tensor:
+    """Return (N,) BCE (times 3) plus Dice of (N, h, w) logits against (N, S, S) masks.
+
+    The loss is taken at twice the logits' grid, where boundaries begin to show.
+    """
+    size = (logits.shape[-2] * 2, logits.shape[-1] * 2)
+    target = F.interpolate(truth[:, None].float(), size, mode="area")[:, 0]
+    fine = F.interpolate(logits[:, None].float(), size, mode="bilinear", align_corners=False)[:, 0].clamp(-30, 30)
+    bce = F.binary_cross_entropy_with_logits(fine, target, reduction="none").mean(dim=(1, 2))
+    chance = fine.sigmoid()
+    both = (chance * target).sum(dim=(1, 2))
+    dice = 1 - (2 * both + 1) / (chance.sum(dim=(1, 2)) + target.sum(dim=(1, 2)) + 1)
+    return 3 * bce + dice
+
+
+def mask_loss(frame: TrackedFrame, truth: Tensor) -> Tensor:
+    """Return the mean ``sample_loss`` of a tracked frame, where the thing is there and where it is judged there."""
+    losses = sample_loss(frame.logits[:, 0], truth)
+    judged = (frame.object_score[:, 0] > 0) & truth.flatten(1).any(dim=1)
+    return (losses * judged).sum() / judged.sum().clamp(min=1)
+
+
+def score_loss(frame: TrackedFrame, truth: Tensor) -> Tensor:
+    """Return the losses of presence (BCE) and of predicted IoU (L1, where the thing is there)."""
+    there = truth.flatten(1).any(dim=1).float()
+    presence = F.binary_cross_entropy_with_logits(frame.object_score[:, 0].float(), there)
+    with torch.no_grad():
+        actual = iou(frame.masks((truth.shape[-2], truth.shape[-1])), truth)
+    quality = ((frame.iou[:, 0].float() - actual).abs() * there).mean()
+    return 0.5 * presence + 0.2 * quality

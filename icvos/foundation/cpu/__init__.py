@@ -1,0 +1,1 @@
+"""The foundation models' costly sums on the CPU, in forms that run faster there."""

@@ -1,0 +1,1 @@
+"""Reports: one run, or two compared, in pictures."""

@@ -1,0 +1,132 @@
+"""Two runs side by side: paired differences, and where they come from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from icvos.errors import UsageError
+from icvos.leaderboard.statistics import few_shot_samples, paired_difference, video_samples
+from icvos.report.run import ReportRun, score_of
+
+__all__ = ["Comparison", "compare"]
+
+VIDEO = ("J", "F", "J&F", "J_visible", "F_visible", "absent_correct", "J_recall", "F_recall")
+IMAGE = ("mIoU", "FB_IoU", "mean_IoU")
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What two runs of one benchmark and protocol differ in; differences are A less B, in points.
+
+    Attributes:
+        a, b: The runs.
+        metrics: (name, A, B, difference) of the summaries.
+        difference: Of what is ranked by (J&F, or mIoU).
+        interval: Its 95 % interval, paired over units; None under 20 units.
+        units: How many source videos (query images) were drawn from.
+        by_video, by_category, episodes: (name, A, B, difference), largest difference first.
+    """
+
+    a: ReportRun
+    b: ReportRun
+    metrics: tuple[tuple[str, float, float, float], ...]
+    difference: float
+    interval: tuple[float, float] | None
+    units: int
+    by_video: tuple[tuple[str, float, float, float], ...]
+    by_category: tuple[tuple[str, float, float, float], ...]
+    episodes: tuple[tuple[str, float, float, float], ...]
+
+    @property
+    def verdict(self) -> str:
+        """One line on whether the difference means anything."""
+        score = "mIoU" if self.a.image else "J&F"
+        what = "query images" if self.a.image else "source videos"
+        text = f"{score} of A less B: {self.difference:+.2f}"
+        if self.interval is None:
+            return f"{text}; {self.units} {what} are too few for an interval (20 are needed)"
+        low, high = self.interval
+        text += f", 95 % {low:+.2f} to {high:+.2f} (paired bootstrap over {self.units} {what})"
+        if low > 0 or high < 0:
+            return f"{text}: {'A' if low > 0 else 'B'} is better"
+        return f"{text}: no difference beyond chance"
+
+
+def _same(a: ReportRun, b: ReportRun) -> None:
+    for part, name in (("benchmark", "manifest_sha256"), ("protocol", "name"), ("protocol", "shots")):
+        first, second = a.result[part].get(name), b.result[part].get(name)
+        if first != second:
+            words = {"manifest_sha256": "benchmark", "name": "protocol", "shots": "number of shots"}[name]
+            raise UsageError(
+                f"the runs differ in their {words}: {str(first)[:16]} and {str(second)[:16]}",
+                where=b.root,
+                expected="two runs of one benchmark, protocol and number of shots",
+            )
+    if set(a.records) != set(b.records):
+        alone = sorted(set(a.records) ^ set(b.records))
+        raise UsageError(
+            f"{len(alone)} episodes are in one run alone, as {alone[0]}", where=b.root, fix="finish both runs first"
+        )
+
+
+def _rows(pairs: Mapping[str, tuple[float, float]]) -> tuple[tuple[str, float, float, float], ...]:
+    rows = [(name, a, b, a - b) for name, (a, b) in pairs.items()]
+    return tuple(sorted(rows, key=lambda row: (-abs(row[3]), row[0])))
+
+
+def _tables(a: Mapping[str, Any], b: Mapping[str, Any], name: str) -> dict[str, tuple[float, float]]:
+    out = {}
+    for key in sorted(set(a) & set(b)):
+        first, second = a[key].get(name), b[key].get(name)
+        if first is not None and second is not None:
+            out[key] = (float(first), float(second))
+    return out
+
+
+def compare(a: ReportRun, b: ReportRun, *, replicates: int = 2000) -> Comparison:
+    """Compare two runs episode by episode.
+
+    Raises:
+        UsageError: They are not of one benchmark, protocol, number of shots and set of episodes.
+    """
+    _same(a, b)
+    names: tuple[str, ...] = IMAGE if a.image else VIDEO
+    undrawn = a.undrawn
+    if undrawn is not None and undrawn.count:
+        names = (*IMAGE[:1], undrawn.beside, *IMAGE[1:])
+    metrics = []
+    for name in names:
+        first, second = a.result["summary"][name], b.result["summary"][name]
+        if first is not None and second is not None:
+            metrics.append((name, first, second, first - second))
+    ours, theirs = list(a.records.values()), list(b.records.values())
+    if a.image:
+        counted = None if undrawn is None else undrawn.counted_as_zero
+        samples = [few_shot_samples(rows, undrawn=counted, replicates=replicates) for rows in (ours, theirs)]
+    else:
+        samples = [video_samples(rows, ("J", "F"), replicates=replicates) for rows in (ours, theirs)]
+    if samples[0].units != samples[1].units:
+        raise UsageError("the runs name other videos for the same episodes", where=b.root, fix="evaluate both again")
+    difference, interval = paired_difference(samples[0], samples[1])
+    score = "mIoU" if a.image else "J&F"
+    episodes = {name: (score_of(a.records[name]), score_of(b.records[name])) for name in a.records}
+    return Comparison(
+        a,
+        b,
+        tuple(metrics),
+        difference,
+        interval,
+        len(samples[0].units),
+        _rows(_tables(a.result["per_video"], b.result["per_video"], score)),
+        _rows(_tables(a.result["per_category"], b.result["per_category"], score)),
+        _rows(episodes),
+    )
+
+
+def wins(rows: Sequence[tuple[str, float, float, float]]) -> tuple[int, int, int]:
+    """Return in how many rows A is ahead, B is ahead, and they are equal (within a billionth)."""
+    ahead = sum(row[3] > 1e-9 for row in rows)
+    behind = sum(row[3] < -1e-9 for row in rows)
+    return ahead, behind, len(rows) - ahead - behind

@@ -1,0 +1,183 @@
+"""Contact sheets and overlay videos of a run."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from icvos.errors import IcvosError, InputError
+from icvos.report.overlay import PAPER, caption, fit, legend, paint, paint_support
+from icvos.report.run import ReportRun, Shown, score_of
+
+__all__ = ["choose", "contact_sheet", "episode_row", "overlay_video", "pick_frames", "stack"]
+
+WIDE, HIGH = 256, 176
+GAP = 6
+FRAMES = 4
+
+
+def choose(run: ReportRun, each: int = 2) -> dict[str, list[str]]:
+    """Return the ids of the best, median and worst episodes, no episode twice; failed ones aside."""
+    good = [name for name, record in run.records.items() if not record.get("error")]
+    ranked = sorted(good, key=lambda name: (-score_of(run.records[name]), name))
+    each = max(1, min(each, len(ranked) // 3))
+    middle = max((len(ranked) - each) // 2, 0)
+    picks = {"best": ranked[:each], "median": ranked[middle : middle + each], "worst": ranked[-each:]}
+    seen: set[str] = set()
+    out = {}
+    for word, names in picks.items():
+        out[word] = [name for name in names if name not in seen]
+        seen |= set(names)
+    return out
+
+
+def pick_frames(count: int, wanted: int = FRAMES) -> list[int]:
+    """Return frames spread over a video, the first and last among them."""
+    return sorted({round(place) for place in np.linspace(0, count - 1, min(wanted, count))}) if count > 0 else []
+
+
+def _line(parts: Sequence[np.ndarray]) -> np.ndarray:
+    height = max(part.shape[0] for part in parts)
+    out = []
+    for part in parts:
+        below = np.full((height - part.shape[0], part.shape[1], 3), PAPER, np.uint8)
+        out += [np.concatenate([part, below]), np.full((height, GAP, 3), PAPER, np.uint8)]
+    return np.concatenate(out[:-1], axis=1)
+
+
+def stack(parts: Sequence[np.ndarray]) -> np.ndarray:
+    """Return pictures one below the other, (H, W, 3)."""
+    width = max(part.shape[1] for part in parts)
+    out = []
+    for part in parts:
+        side = np.full((part.shape[0], width - part.shape[1], 3), PAPER, np.uint8)
+        out.append(np.concatenate([part, side], axis=1))
+    return np.concatenate(out)
+
+
+def _shape_of(shown: Shown) -> tuple[int, int]:
+    height, width = shown.truth.shape
+    return (WIDE, HIGH) if width >= height else (round(HIGH * 0.75), HIGH)
+
+
+def episode_row(run: ReportRun, name: str, word: str) -> np.ndarray:
+    """Return one line of a contact sheet: the support, then frames; a broken mask is said in its place."""
+    episode = run.episode(name)
+    record = run.records[name]
+    score = "IoU" if run.image else "J&F"
+    head = f"{word}: {episode.video}, {episode.category_name}, draw {episode.draw}: {score} {score_of(record):.1f}"
+    if record.get("absent_correct") is not None:
+        head += f", absent frames right {record['absent_correct']:.0f} %"
+    cells = []
+    for image, mask in run.supports(episode)[:1]:
+        cells.append(np.concatenate([fit(paint_support(image, mask), HIGH, HIGH), caption(HIGH, ["support"], size=12)]))
+    for index in pick_frames(run.frame_count(episode)):
+        try:
+            shown = run.shown(episode, index)
+        except IcvosError as error:
+            cells.append(caption(WIDE, [error.what], size=12))
+            continue
+        wide, high = _shape_of(shown)
+        picture = fit(paint(shown.frame, shown.truth, shown.predicted, ignore=shown.ignore), wide, high)
+        words = ["query"] if run.image else [f"frame {index}" + ("" if shown.truth.any() else ", absent")]
+        cells.append(np.concatenate([picture, caption(wide, words, size=12)]))
+    row = _line(cells)
+    return stack([caption(max(row.shape[1], WIDE * 3), [head]), row])
+
+
+def contact_sheet(run: ReportRun, picks: dict[str, list[str]]) -> np.ndarray:
+    """Return the best, median and worst episodes as one picture, (H, W, 3) uint8 RGB."""
+    rows = [episode_row(run, name, word) for word, names in picks.items() for name in names]
+    width = max(row.shape[1] for row in rows)
+    return stack([caption(width, [run.title], size=17), legend(width), *rows])
+
+
+def overlay_video(run: ReportRun, name: str, path: Path, *, fps: float = 10.0, longest: int = 480) -> int:
+    """Write one episode as a webm (VP8, or VP9): the support beside each frame, and the errors in colour.
+
+    Returns:
+        How many frames were written.
+
+    Raises:
+        InputError: OpenCV cannot write webm here.
+    """
+    import cv2
+
+    episode = run.episode(name)
+    record = run.records[name]
+    count = run.frame_count(episode)
+    supports = [paint_support(*pair) for pair in run.supports(episode)[:1]]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # OpenCV writes by name, and knows the container by its suffix.
+    part = path.with_name(f".{path.stem}.part.webm")
+    writer = None
+    try:
+        for index in range(count):
+            shown = run.shown(episode, index)
+            picture = _video_frame(run, shown, supports, record, episode.category_name, index, count, longest)
+            if writer is None:
+                writer = _open_writer(part, fps, picture.shape)
+            writer.write(cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+        if writer is not None:
+            writer.release()
+            part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+    return count
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Hold back what C libraries print on standard error: FFmpeg grumbles about a tag that it then replaces."""
+    saved = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
+        os.close(nowhere)
+
+
+def _open_writer(path: Path, fps: float, shape: tuple[int, ...]) -> Any:
+    import cv2
+
+    for code in ("VP80", "VP90"):  # VP8 encodes three times as fast here, at the same error
+        with _quiet():
+            writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*code), fps, (shape[1], shape[0]))
+        if writer.isOpened():
+            return writer
+    raise InputError("OpenCV cannot write webm videos here", where=path, fix="icvos report --no-videos")
+
+
+def _video_frame(
+    run: ReportRun,
+    shown: Shown,
+    supports: Sequence[np.ndarray],
+    record: object,
+    category: str,
+    index: int,
+    count: int,
+    longest: int,
+) -> np.ndarray:
+    height, width = shown.truth.shape
+    scale = min(1.0, longest / max(height, width))
+    wide, high = round(width * scale), round(height * scale)
+    clean = fit(shown.frame, wide, high)
+    painted = fit(paint(shown.frame, shown.truth, shown.predicted), wide, high)
+    side = max(96, min(high, wide // 2))
+    cells = [fit(image, side, high) for image in supports] + [clean, painted]
+    row = _line(cells)
+    hit = (shown.truth & shown.predicted).sum()
+    union = (shown.truth | shown.predicted).sum()
+    text = f"{category}, frame {index} of {count}: J {100 * hit / union if union else 100:.0f}"
+    text += "" if shown.truth.any() else ", absent"
+    picture = stack([caption(row.shape[1], [text], size=13), row, legend(row.shape[1], size=12)])
+    # VP9 wants even sides.
+    return np.pad(picture, ((0, picture.shape[0] % 2), (0, picture.shape[1] % 2), (0, 0)), mode="edge")

@@ -1,0 +1,166 @@
+"""What a run ran on: versions, device, commit; what decides whether a record may be reused."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import platform
+import re
+import subprocess
+import sys
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from icvos.benchmark import Benchmark
+from icvos.protocols import Protocol
+from icvos.runs.records import RUN_SCHEMA
+from icvos.files import file_sha256
+from icvos.models.interface import ImageModel, Model, of_kind
+from icvos.models.registry import option_types, source_sha256
+from icvos.version import __version__
+
+__all__ = ["commit", "describe_benchmark", "describe_device", "describe_model", "describe_run", "now", "safe_name"]
+
+
+def now() -> str:
+    """Return the time, UTC, to the second."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def safe_name(text: str) -> str:
+    """Return a text as a folder's name: what ids may not hold becomes ``_``."""
+    return re.sub(r"[^A-Za-z0-9_.-]+", "_", text).strip(".") or "_"
+
+
+@cache
+def commit() -> str | None:
+    """Return the commit of the checkout that icvos runs from, with ``+`` where files are changed; None elsewhere."""
+    root = Path(__file__).resolve().parents[2]
+    if not (root / ".git").exists():
+        return None
+    git = ["git", "-C", str(root)]
+    try:
+        head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10)
+        dirty = subprocess.run([*git, "status", "--porcelain", "-uno"], capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return head.stdout.strip() + ("+" if dirty.stdout.strip() else "") if head.returncode == 0 else None
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def describe_device(device: str) -> dict[str, Any]:
+    """Return the device's name and what computes on it; torch is asked only if it is imported already."""
+    out: dict[str, Any] = {
+        "device": device,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cpus": len(os.sched_getaffinity(0)),
+        "torch": _version("torch"),
+        "sam2": _version("sam2"),
+        "numpy": _version("numpy"),
+        "opencv": _version("opencv-python") or _version("opencv-python-headless"),
+    }
+    torch = sys.modules.get("torch")
+    if torch is not None and device.startswith("cuda") and torch.cuda.is_available():
+        card = torch.cuda.get_device_properties(torch.device(device))
+        out |= {
+            "gpu": card.name,
+            "cuda": torch.version.cuda,
+            "driver": _driver(),
+            "gpu_memory": card.total_memory,
+            "tf32": torch.backends.cuda.matmul.allow_tf32,
+        }
+    return out
+
+
+def _driver() -> str | None:
+    path = Path("/proc/driver/nvidia/version")
+    match = re.search(r"(\d+\.\d+(\.\d+)?)", path.read_text()) if path.is_file() else None
+    return match.group(1) if match else None
+
+
+def describe_model(model: Model, options: Mapping[str, Any], *, kind: str) -> dict[str, Any]:
+    """Return what ``run.json`` says of a model: its declaration, all options, source and weights, hashed.
+
+    Options that were not given stand with their defaults, so that a run is the same however it was started. One that is
+    ``auto`` stands as what the model made of it, where it keeps that under the option's name.
+
+    Args:
+        model: Built.
+        options: Those that were given.
+        kind: Of the benchmark, ``image`` or ``video``.
+    """
+    # A trained model's file may say more than its class: what it was trained on.
+    info = model.info
+    defaults = {name: default for name, (_, default) in option_types(type(model)).items()}
+    effective = {name: value for name, value in {**defaults, **options}.items() if value is not inspect.Parameter.empty}
+    chosen = {name: of_kind(getattr(model, name, value), kind) for name, value in effective.items() if value == "auto"}
+    effective |= {name: value for name, value in chosen.items() if isinstance(value, (int, float, str))}
+    return {
+        "name": info.name,
+        "version": info.version,
+        "kind": "image" if isinstance(model, ImageModel) else "video",
+        "paper": info.paper,
+        "licence": info.licence,
+        "access": info.access,
+        "training_data": list(info.training_data),
+        "training_categories": list(info.training_categories),
+        "options": {
+            key: value if isinstance(value, (int, float, bool, str)) or value is None else str(value)
+            for key, value in sorted(effective.items())
+        },
+        "source_sha256": source_sha256(type(model)),
+        "weights": {name: file_sha256(path) for name, path in sorted(model.weights.items())},
+        "dtype": str(of_kind(getattr(model, "dtype", "float32"), kind)).removeprefix("torch."),
+    }
+
+
+def describe_benchmark(benchmark: Benchmark) -> dict[str, Any]:
+    """Return what ``run.json`` says of a benchmark."""
+    return {
+        "name": benchmark.name,
+        "version": benchmark.version,
+        "manifest_sha256": benchmark.manifest_sha256,
+        "complete_only": benchmark.header.get("complete_only"),
+    }
+
+
+def describe_run(
+    model: Mapping[str, Any], benchmark: Mapping[str, Any], protocol: Protocol, device: str, **settings: Any
+) -> dict[str, Any]:
+    """Return a new ``run.json``; its ``key`` is what must be the same for a record to be reused."""
+    key = {
+        "icvos": __version__,
+        "model": model["name"],
+        "model_version": model["version"],
+        "options": model["options"],
+        "source": model["source_sha256"],
+        "weights": model["weights"],
+        "dtype": model["dtype"],
+        "device": device.partition(":")[0],
+        "benchmark": benchmark["manifest_sha256"],
+        "protocol": protocol.name,
+        **settings,
+    }
+    return {
+        "schema": RUN_SCHEMA,
+        "icvos": __version__,
+        "commit": commit(),
+        "key": key,
+        "model": dict(model),
+        "benchmark": dict(benchmark),
+        "environment": describe_device(device),
+        "start": now(),
+        "end": None,
+        "status": "running",
+    }

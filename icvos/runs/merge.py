@@ -1,0 +1,129 @@
+"""Joining the shards of a run."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import zipfile
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from icvos.errors import RunError
+from icvos.runs.environment import now
+from icvos.evaluation.integrity import verify_tables
+from icvos.protocols import protocol
+from icvos.runs.records import RunFolder, read_run
+from icvos.evaluation.runner import RunOptions, benchmark_result, open_benchmark, select_episodes, speed
+
+__all__ = ["merge_runs"]
+
+
+def _shards(runs: Sequence[Path]) -> list[dict[str, Any]]:
+    """Read the shards' ``run.json`` and check that they are all parts of one run.
+
+    Raises:
+        RunError: They differ, overlap, or one is missing.
+    """
+    described = [read_run(path) for path in runs]
+    seen: dict[str, Path] = {}
+    for path, run in zip(runs, described):
+        shard = run["key"].get("shard")
+        if not isinstance(shard, str) or not re.fullmatch(r"[1-9][0-9]{0,5}/[1-9][0-9]{0,5}", shard):
+            raise RunError("the run is no shard", where=path, expected="one made with --shard I/N")
+        if shard in seen:
+            raise RunError(f"shard {shard} is given twice: {seen[shard]} and {path}", fix="give each shard once")
+        seen[shard] = path
+        for name in sorted({*described[0]["key"], *run["key"]}):
+            value = described[0]["key"].get(name)
+            if name != "shard" and run["key"].get(name) != value:
+                mine = str(run["key"].get(name))[:60]
+                raise RunError(
+                    f"the runs differ: {name} is {mine} here and {str(value)[:60]} in {runs[0]}",
+                    where=path,
+                    fix="merge shards of one run",
+                )
+    counts = sorted({int(shard.partition("/")[2]) for shard in seen})
+    if len(counts) > 1:
+        raise RunError(f"shards of different numbers: of {counts[0]} and of {counts[1]}", fix="merge shards of one run")
+    missing = [f"{index}/{counts[0]}" for index in range(1, counts[0] + 1) if f"{index}/{counts[0]}" not in seen]
+    if missing:
+        more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
+        raise RunError(
+            f"shard {', '.join(missing[:3])}{more} is missing", where=runs[0], expected=f"all {counts[0]} shards"
+        )
+    return described
+
+
+def merge_runs(runs: Sequence[Path], out: Path, benchmark: str | None = None) -> dict[str, Any]:
+    """Join shards into one run folder.
+
+    Args:
+        runs: Folders made with ``--shard 1/N`` … ``N/N``.
+        out: The whole run's folder.
+        benchmark: The benchmark's folder or demo name; by default where the shards read it.
+
+    Returns:
+        The whole run's result, the same as that of one run.
+
+    Raises:
+        RunError: Shards differ, overlap or are missing, or one is not finished.
+    """
+    described = _shards(runs)
+    place = benchmark or described[0].get("environment", {}).get("benchmark_folder")
+    if not isinstance(place, str):
+        raise RunError("the runs do not say where their benchmark is", where=runs[0], fix="give it with --benchmark")
+    opened, _ = open_benchmark(place)
+    verify_tables(opened)
+    if opened.manifest_sha256 != described[0]["key"].get("benchmark"):
+        raise RunError("the shards were run on another benchmark", where=opened.root, fix="give it with --benchmark")
+    key = {**described[0]["key"], "shard": None}
+    rule = protocol(str(key.get("protocol")), opened.kind)
+    limit = key.get("limit_episodes")
+    options = RunOptions(rule.name, limit_episodes=limit if type(limit) is int else None)
+    episodes = select_episodes(opened, rule, options)
+    start = min(str(shard.get("start")) for shard in described)
+    run = {**described[0], "key": key, "start": start, "status": "running"}
+    with RunFolder.open(out, run, set_aside=False) as folder:
+        done = folder.done([episode.id for episode in episodes])
+        for path in runs:
+            shard = RunFolder(Path(path), {})
+            for identity, record in shard.records().items():
+                if identity not in done:
+                    _copy_masks(shard.root, folder.root, identity)
+                    folder.add(record, _frames(shard.root / "frames" / f"{identity}.npz"))
+        records = folder.records()
+        missing = [episode.id for episode in episodes if episode.id not in records]
+        if missing:
+            raise RunError(
+                f"{len(missing)} episodes are in no shard, {missing[0]} first", where=runs[0], fix="finish every shard"
+            )
+        result = benchmark_result(folder.run, opened, rule, episodes, records)
+        folder.write_result(result)
+        ids = [episode.id for episode in episodes]
+        status = "failed" if any(records[i].get("error") for i in ids) else "complete"
+        folder.write_run(status=status, end=now(), **speed(records, ids))
+    return result
+
+
+def _frames(path: Path) -> dict[str, np.ndarray] | None:
+    if not path.is_file():
+        return None
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            return {name: stored[name] for name in ("J", "F")}
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError):
+        raise RunError("frame values cannot be read", where=path, fix="delete the file and resume its shard") from None
+
+
+def _copy_masks(source: Path, out: Path, identity: str) -> None:
+    masks = source / "masks" / identity
+    if masks.is_dir():
+        partial = out / "masks" / f"{identity}.partial"
+        shutil.rmtree(partial, ignore_errors=True)
+        shutil.copytree(masks, partial)
+        shutil.rmtree(out / "masks" / identity, ignore_errors=True)
+        partial.rename(out / "masks" / identity)

@@ -1,0 +1,184 @@
+"""From episodes' records to ``result.json``: a pure function, independent of order and time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from icvos.benchmark import Episode
+from icvos.evaluation.oracle import oracle_result
+from icvos.protocols import Protocol
+from icvos.runs.records import RESULT_SCHEMA, SUMMARY
+from icvos.metrics import FewShotScore
+
+__all__ = ["METRICS", "image_result", "sequence_result", "video_result"]
+
+METRICS = (
+    "J",
+    "F",
+    "J_visible",
+    "F_visible",
+    "absent_correct",
+    "J_recall",
+    "F_recall",
+    "J_decay",
+    "F_decay",
+)
+FOLD_METRICS = ("mIoU", "mIoU_drawn", "mIoU_undrawn_as_0", "FB_IoU")
+Record = Mapping[str, Any]
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None
+
+
+def _half_sum(j: float | None, f: float | None) -> float | None:
+    return None if j is None or f is None else (j + f) / 2
+
+
+def _failed(episode: Episode) -> dict[str, Any]:
+    """What an episode without a good record counts as: nothing was right."""
+    return {
+        "id": episode.id,
+        "video": episode.video,
+        "category": episode.category,
+        "draw": episode.draw,
+        "J": 0.0,
+        "F": 0.0,
+        "error": "not evaluated",
+    }
+
+
+def _means(records: Sequence[Record]) -> dict[str, float | None]:
+    """Mean of each metric over draws of the mean over (video, category) pairs."""
+    draws = sorted({record["draw"] for record in records})
+    by_draw = [[record for record in records if record["draw"] == draw] for draw in draws]
+    out = {name: _mean(_mean(record.get(name) for record in rows) for rows in by_draw) for name in METRICS}
+    return {**out, "J&F": _half_sum(out["J"], out["F"])}
+
+
+def _table(records: Sequence[Record], key: Callable[[Record], str]) -> dict[str, dict[str, Any]]:
+    groups: dict[str, list[Record]] = {}
+    for record in records:
+        groups.setdefault(key(record), []).append(record)
+    return {name: {**_means(groups[name]), "episodes": len(groups[name])} for name in sorted(groups)}
+
+
+def _result(
+    run: Mapping[str, Any], protocol: Protocol, summary: Mapping[str, Any], tables: Mapping[str, Any]
+) -> dict[str, Any]:
+    model, benchmark, key = run["model"], run["benchmark"], run["key"]
+    return {
+        "schema": RESULT_SCHEMA,
+        "model": {name: model.get(name) for name in ("name", "version", "options", "source_sha256", "weights")},
+        "benchmark": {name: benchmark.get(name) for name in ("name", "version", "manifest_sha256")},
+        "protocol": {
+            "name": protocol.name,
+            **{name: key.get(name) for name in ("shots", "seed", "limit_episodes", "limit_frames", "resized_masks")},
+            "oracle": key.get("oracle"),
+        },
+        "summary": {name: summary.get(name) for name in SUMMARY},
+        **tables,
+    }
+
+
+def video_result(
+    run: Mapping[str, Any],
+    protocol: Protocol,
+    episodes: Sequence[Episode],
+    records: Mapping[str, Record],
+    sources: Mapping[str, str],
+) -> dict[str, Any]:
+    """Return the result of a run on a video benchmark.
+
+    Args:
+        run: ``run.json``.
+        protocol: Of the run.
+        episodes: All that the run should hold, in the benchmark's order.
+        records: By id; an episode without a record, or with an error, scores 0 and counts as failed.
+        sources: Source of each video.
+    """
+    rows: list[Record] = []
+    failed = 0
+    for episode in episodes:
+        record = records.get(episode.id)
+        if record is None or record.get("error"):
+            failed += 1
+            record = _failed(episode)
+        known = {"video": episode.video, "category": episode.category, "draw": episode.draw}
+        rows.append({**record, **known, "category_name": episode.category_name, "source": sources[episode.video]})
+    summary: dict[str, Any] = _means(rows)
+    per_category = _table(rows, lambda r: r["category_name"])
+    summary["J&F_by_category"] = _mean(row["J&F"] for row in per_category.values())
+    summary |= {"episodes": len(rows), "failed": failed}
+    tables = {
+        "per_category": per_category,
+        "per_source": _table(rows, lambda r: r["source"]),
+        "per_video": _table(rows, lambda r: r["video"]),
+        "per_draw": _table(rows, lambda r: str(r["draw"])),
+    }
+    tables |= oracle_result(run["key"], [episode.id for episode in episodes], records)
+    return _result(run, protocol, summary, tables)
+
+
+def sequence_result(
+    run: Mapping[str, Any], protocol: Protocol, ids: Sequence[str], records: Mapping[str, Record]
+) -> dict[str, Any]:
+    """Return the result of scoring label maps: mean over frames, then over all objects of all sequences."""
+    rows = [records.get(name) or {"id": name, "video": name, "J": 0.0, "F": 0.0, "error": "missing"} for name in ids]
+    means = {name: _mean(row.get(name) for row in rows) for name in METRICS}
+    per_video: dict[str, Any] = {}
+    for video in sorted({row["video"] for row in rows}):
+        mine = [row for row in rows if row["video"] == video]
+        j, f = (_mean(row["J"] for row in mine), _mean(row["F"] for row in mine))
+        per_video[video] = {"J": j, "F": f, "J&F": _half_sum(j, f), "objects": len(mine)}
+    failed = sum(bool(row.get("error")) for row in rows)
+    summary = {**means, "J&F": _half_sum(means["J"], means["F"]), "episodes": len(rows), "failed": failed}
+    return _result(
+        run, protocol, summary, {"per_category": {}, "per_source": {}, "per_video": per_video, "per_draw": {}}
+    )
+
+
+def image_result(
+    run: Mapping[str, Any],
+    protocol: Protocol,
+    episodes: Sequence[Episode],
+    records: Mapping[str, Record],
+    folds: Mapping[int, Sequence[int]],
+) -> dict[str, Any]:
+    """Return the result of a run on a few-shot image benchmark: the mean over folds of each fold's figures.
+
+    Args:
+        folds: Categories of each fold. Those that no episode drew are listed; the protocol says whether ``mIoU`` counts
+            them as 0.
+    """
+    names = {episode.category: episode.category_name for episode in episodes}
+    per_fold: dict[str, Any] = {}
+    per_category: dict[str, Any] = {}
+    ious: list[float] = []
+    failed = 0
+    for fold in sorted({episode.fold for episode in episodes if episode.fold is not None}):
+        score = FewShotScore()
+        for episode in episodes:
+            if episode.fold != fold:
+                continue
+            record = records.get(episode.id)
+            if record is None or record.get("error"):
+                failed += 1
+                # Nothing found; the unions are what the record of the failure says there was.
+                record = {"inter_fg": 0, "union_fg": 1, "inter_bg": 0, "union_bg": 1, **(record or {})}
+            counts = [record[name] for name in ("inter_fg", "union_fg", "inter_bg", "union_bg")]
+            score.add(episode.category, *counts)
+            ious.append(100.0 * counts[0] / counts[1] if counts[1] else 100.0)
+        summary = score.summary(folds.get(fold), undrawn_as_zero=protocol.undrawn_as_zero)
+        per_category |= {names[c]: {"mIoU": iou, "fold": fold} for c, iou in summary.pop("per_category").items()}
+        per_fold[str(fold)] = summary
+    total = {
+        **{name: _mean(row[name] for row in per_fold.values()) for name in FOLD_METRICS},
+        "mean_IoU": _mean(ious),
+        "episodes": len(episodes),
+        "failed": failed,
+    }
+    tables = {"per_category": dict(sorted(per_category.items())), "per_source": {}, "per_video": {}, "per_draw": {}}
+    return _result(run, protocol, total, {**tables, "per_fold": per_fold})

@@ -1,0 +1,312 @@
+"""``make demo-weights``: the shipped weights, trained from nothing on the drawn world's training shapes.
+
+    python -m tools.train_demo_weights --out FOLDER [--stages backbone image] [--minutes 25 25] [--start FOLDER] [--install]
+
+Stages: a promptable SAM 2 on stills, then on clips with its memory, then its memory alone on longer clips; a backbone
+that tells families of shapes apart; DC-SAM on pairs of images, SAM 2's mask decoder with it; then on clips, the mean of
+the weights before and after which is what is kept. The steps of each are what its minutes hold, by the speed of its
+first steps. A stage that is done is not done again; one that was stopped goes on where it was. ``--install`` puts the
+two files that are shipped, and their record, into dcsam/weights.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dcsam.drawn import Scenes
+from dcsam.training.task import DCSamTask
+from icvos.demo.training.backbone_task import BackboneTask
+from icvos.demo.training.pool import draw_pool
+from icvos.demo.training.sam2_task import DemoSam2Task
+from icvos.demo.world.version import DRAWING, GENERATOR_VERSION
+from icvos.errors import UsageError, one_line
+from icvos.files import atomic_write, read_json, write_json
+from icvos.foundation.weights import average_files, halve_file
+from icvos.training.distribute import World
+from icvos.training.loop import Trainer
+from icvos.training.task import Settings, TrainingTask
+
+__all__ = ["STAGES", "main", "stage_task"]
+
+#: Each stage with its minutes on 2 CPU cores; there the backbone learns beside those before it, on a core of its own.
+STAGES = {"sam2-stills": 18.0, "sam2": 30.0, "memory": 10.0, "backbone": 58.0, "image": 30.0, "tubes": 8.0}
+#: What each writes.
+FILES = {
+    "sam2-stills": "demo_sam2_stills",
+    "sam2": "demo_sam2_clips",
+    "memory": "demo_sam2",
+    "backbone": "demo_backbone",
+    "image": "demo_dcsam_image",
+    "tubes": "demo_dcsam",
+}
+#: Examples of a step on a GPU and on the CPU, and the learning rate.
+BATCHES = {
+    "sam2-stills": (64, 16, 1e-3),
+    "sam2": (96, 4, 1e-3),
+    "memory": (48, 4, 4e-4),
+    "backbone": (24, 4, 1.2e-3),
+    "image": (48, 3, 1.2e-3),
+    "tubes": (40, 4, 1e-4),
+}
+#: Stages whose steps are one CUDA graph on a GPU.
+GRAPHED = ("sam2-stills", "backbone")
+#: Stages whose convolutions gain from bfloat16 on a CPU that computes in it.
+HALVED = ("backbone",)
+#: Scenes that a stage takes from a pool, where not worlds.
+POOLS = {"sam2": "clips", "tubes": "episodes"}
+
+
+def stage_task(
+    stage: str, out: Path, length: int, *, pool: Scenes | None = None, start: Path | None = None, **changes: Any
+) -> TrainingTask:
+    """Return a stage's task; the weights it starts from lie in ``out``.
+
+    Args:
+        stage: Its name.
+        out: Folder of the stages before it.
+        length: Examples of an epoch.
+        pool: What is drawn ahead.
+        start: Folder of an earlier training, which is gone on with, on scenes that it has not seen.
+        changes: To the task, for ablations.
+    """
+    files = {name: out / f"{file}.safetensors" for name, file in FILES.items()}
+    drawn: dict[str, Any] = {"length": length, "pool": pool, "seed": 1}
+    earlier: dict[str, Path] = {}
+    if start is not None:
+        drawn["seed"] = 2
+        earlier = {name: start / f"{file}.safetensors" for name, file in FILES.items()}
+    if stage == "sam2-stills":
+        return DemoSam2Task(weights={"sam2": earlier["memory"]} if earlier else None, frames=1, **drawn)
+    if stage == "sam2":
+        before = files["sam2-stills"]
+        return DemoSam2Task(
+            weights={"sam2": before if before.is_file() or not earlier else earlier["memory"]}, frames=4, **drawn
+        )
+    if stage == "memory":
+        return DemoSam2Task(weights={"sam2": files["sam2"]}, frames=8, train="memory", **drawn)
+    if stage == "backbone":
+        return BackboneTask(weights={"backbone": earlier["backbone"]} if earlier else None, **drawn)
+    common: dict[str, Any] = {"data": "demo", "train_sam": "decoder", "sam_file": "changed", **drawn}
+    if stage == "image":
+        sizes = {"backbone": "compact", "image_size": 192, "queries": 8, "dropout": 0.05, "place_codes": True}
+        encoders = {"sam2": files["memory"], "backbone": files["backbone"]}
+        if earlier:
+            encoders["dcsam"] = earlier["image"]
+        losses = {"coarse_weight": 0.3, "attention_weight": 0.3}
+        return DCSamTask(weights=encoders, stage="image", **{**common, **sizes, **losses, **changes})
+    before_tubes = {"sam2": files["memory"], "dcsam": files["image"]}
+    losses = {"frames": 5, "coarse_weight": 0.2, "attention_weight": 0.1}
+    return DCSamTask(weights=before_tubes, stage="tube-finetune", **{**common, **losses, **changes})
+
+
+def _steps(
+    stage: str, out: Path, minutes: float, settings: Settings, world: World, pool: Scenes | None, start: Path | None
+) -> int:
+    """Return how many steps fit into the minutes, by a trial of some; what was planned once stays."""
+    path = out / f"{stage}.plan.json"
+    if path.is_file():
+        try:
+            return int(json.loads(path.read_text())["steps"])
+        except (ValueError, KeyError, TypeError):
+            raise UsageError("a broken plan", where=path, fix="delete it: it is made again") from None
+    begin = time.perf_counter()
+    # On a GPU the first steps wait for loaders, libraries and graphs.
+    count = 100 if world.device.type == "cuda" else 24
+    stamps: list[float] = []
+    folder = out / f"{stage}.probe"
+    folder.mkdir(parents=True, exist_ok=True)
+    trial = Trainer(
+        stage_task(stage, out, 10**9, pool=pool, start=start),
+        replace(settings, max_steps=count, warmup=10),
+        world,
+        folder,
+        say=lambda line: None,
+        progress=lambda *_: stamps.append(time.perf_counter()),
+    )
+    trial.fit()
+    half = count // 2
+    pace = (stamps[-1] - stamps[half]) / (count - 1 - half)
+    steps = max(int((minutes * 60 - (time.perf_counter() - begin) - 10) / pace), 20)
+    print(f"{stage}: {pace:.3f} s a step, {steps} steps of {settings.batch}", flush=True)
+    write_json(path, {"steps": steps, "batch": settings.batch, "seconds_a_step": pace})
+    return steps
+
+
+def _halves_well(device: str) -> bool:
+    return device == "cpu" and bool(torch.cpu.get_capabilities().get("avx512_bf16", False))
+
+
+def train_stage(
+    stage: str, out: Path, minutes: float, device: str, workers: int, *, pool_size: int = 0, start: Path | None = None
+) -> dict[str, Any]:
+    """Train one stage, write its fp16 weights, and return its record."""
+    world = World(0, 1, torch.device(device))
+    begin = time.perf_counter()
+    on_gpu, on_cpu, rate = BATCHES[stage]
+    settings = Settings(
+        epochs=1,
+        batch=on_gpu if device.startswith("cuda") else on_cpu,
+        lr=rate if start is None else rate / 2,
+        weight_decay=0.01,
+        warmup=80,
+        clip=1.0,
+        workers=workers,
+        validate_every=1,
+        save_every=250,
+        graphs=stage in GRAPHED,
+        precision="bf16" if stage in HALVED and _halves_well(device) else "fp32",
+    )
+    pool = None
+    if pool_size and stage != "memory":  # whose clips are longer than a pool's
+        # On a GPU drawing would be waited for.
+        kind = POOLS.get(stage, "worlds")
+        pool = draw_pool(out, kind, pool_size, side=192, seed=1 if start is None else 2, workers=max(workers, 1))
+    steps = _steps(stage, out, minutes - (time.perf_counter() - begin) / 60, settings, world, pool, start)
+    task = stage_task(stage, out, steps * settings.batch, pool=pool, start=start)
+    folder = out / f"{stage}.run"
+    folder.mkdir(parents=True, exist_ok=True)
+    last = time.perf_counter()
+
+    def show(step: int, total: int, values: Mapping[str, float]) -> None:
+        nonlocal last
+        if time.perf_counter() - last > 15 or step == total:
+            last = time.perf_counter()
+            shown = ", ".join(f"{name} {value:.3f}" for name, value in values.items() if name != "lr")
+            print(f"{stage}: step {step} of {total}: {shown}", flush=True)
+
+    final = replace(settings, max_steps=steps)
+    summary = Trainer(task, final, world, folder, say=lambda line: print(line, flush=True), progress=show).fit()
+    place = out / f"{FILES[stage]}.safetensors"
+    halve_file(folder / "last.safetensors", place)
+    if stage == "tubes":
+        # Clips teach to go on with a thing, and unteach that nothing may be there: the mean keeps both.
+        average_files(out / f"{FILES['image']}.safetensors", place, place)
+    return {
+        "steps": summary["steps"],
+        "batch": settings.batch,
+        "lr": settings.lr,
+        "precision": settings.precision,
+        "minutes": round((time.perf_counter() - begin) / 60, 2),
+        "validation_mIoU": summary["best_mIoU"],
+        "device": torch.cuda.get_device_name() if device.startswith("cuda") else platform.processor() or "cpu",
+        "torch": torch.__version__,
+        "pool": pool_size,
+        "describe": {**task.describe(), "weights": None},
+        **({"averaged_with": "image"} if stage == "tubes" else {}),
+    }
+
+
+def main() -> None:
+    """Train the stages asked for and write the weights and their record."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--stages", nargs="+", default=list(STAGES), choices=list(STAGES))
+    parser.add_argument("--minutes", type=float, nargs="+", help="Of each stage; by default those of 2 CPU cores.")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--workers", type=int, default=0)
+    parser.add_argument(
+        "--start",
+        type=Path,
+        metavar="FOLDER",
+        help="Go on from an earlier training's weights, with half its learning rates.",
+    )
+    parser.add_argument("--pool", type=int, help="Draw so many scenes of a kind ahead; 0 none; by default on a GPU.")
+    parser.add_argument("--install", action="store_true", help="Copy what is shipped into dcsam/weights at the end.")
+    values = parser.parse_args()
+    pool = values.pool if values.pool is not None else 8000 if values.device.startswith("cuda") else 0
+    minutes = values.minutes or [STAGES[stage] for stage in values.stages]
+    if len(minutes) != len(values.stages):
+        parser.error(f"{len(values.stages)} stages and {len(minutes)} minutes")
+    torch.backends.cuda.matmul.allow_tf32 = True
+    torch.backends.cudnn.allow_tf32 = True
+    values.out.mkdir(parents=True, exist_ok=True)
+    threads = torch.get_num_threads()
+    beside = None
+    if values.device == "cpu" and threads > 1 and "backbone" in values.stages[1:]:
+        # The backbone needs no stage before it: it learns in a process of its own, one core each.
+        beside = _backbone_beside(values, minutes[values.stages.index("backbone")])
+        torch.set_num_threads(1)
+    try:
+        for stage, share in zip(values.stages, minutes):
+            if stage == "backbone" and beside is not None:
+                if beside.wait() != 0:
+                    raise UsageError("training the backbone failed", fix="see above; the same command goes on")
+                torch.set_num_threads(threads)
+                continue
+            _one_stage(stage, share, pool, values)
+    finally:
+        if beside is not None and beside.poll() is None:
+            beside.terminate()
+            beside.wait()
+    if values.install:
+        install(values.out, Path(__file__).parent / "weights")
+
+
+def _one_stage(stage: str, minutes: float, pool: int, values: argparse.Namespace) -> None:
+    """Train a stage and write its record, unless it is done."""
+    # A file a stage: stages that do not need each other may be trained side by side.
+    path = values.out / f"{stage}.json"
+    if path.is_file() and (values.out / f"{FILES[stage]}.safetensors").is_file():
+        print(f"{stage}: done before", flush=True)
+        return
+    before = values.start / f"{stage}.json" if values.start is not None else None
+    earlier = read_json(before) if before is not None and before.is_file() else None
+    record = train_stage(stage, values.out, minutes, values.device, values.workers, pool_size=pool, start=values.start)
+    if earlier is not None:
+        record["earlier"] = earlier
+    write_json(path, {"stage": stage, "drawing": DRAWING, "generator": GENERATOR_VERSION, **record})
+
+
+def _backbone_beside(values: argparse.Namespace, minutes: float) -> subprocess.Popen[bytes]:
+    """Start this command for the backbone alone, on one core."""
+    command = [
+        sys.executable,
+        "-m",
+        "tools.train_demo_weights",
+        "--out",
+        str(values.out),
+        "--stages",
+        "backbone",
+        "--minutes",
+        str(minutes),
+        "--device",
+        "cpu",
+        "--workers",
+        str(values.workers),
+    ]
+    for name in ("start", "pool"):
+        if getattr(values, name) is not None:
+            command += [f"--{name}", str(getattr(values, name))]
+    return subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"})
+
+
+def install(out: Path, target: Path) -> None:
+    """Copy the shipped files of a finished training, with the record of all its stages."""
+    names = ("demo_sam2", "demo_dcsam")
+    for name in names:
+        if not (out / f"{name}.safetensors").is_file():
+            raise UsageError(f"nothing to install: no {name}.safetensors", where=out, fix="train all stages first")
+    target.mkdir(exist_ok=True)
+    for name in names:
+        with atomic_write(target / f"{name}.safetensors") as stream:
+            stream.write((out / f"{name}.safetensors").read_bytes())
+    stages = [read_json(out / f"{stage}.json") for stage in STAGES if (out / f"{stage}.json").is_file()]
+    files = {path.name: path.stat().st_size for path in sorted(target.glob("*.safetensors"))}
+    write_json(target / "training.json", {"schema": "icvos-demo-weights/1", "bytes": files, "stages": stages})
+
+
+if __name__ == "__main__":
+    with one_line():
+        main()
