@@ -27,7 +27,7 @@ demo: $(READY)
 # Trains the small weights of the demo from nothing: planned for two hours on 2 cores; goes on where it stopped.
 demo-weights: $(READY)
 	$(BIN)/python -m tools.train_demo_weights --out runs/demo-weights --install
-	$(BIN)/python -m baselines.demo_weights --backbone dcsam/weights/demo_dcsam.safetensors \
+	$(BIN)/python -m tools.train_demo_heads --backbone dcsam/weights/demo_dcsam.safetensors \
 	  --sam2 dcsam/weights/demo_sam2.safetensors --minutes 8 --out baselines/weights
 
 test: lint types tests

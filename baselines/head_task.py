@@ -14,12 +14,13 @@ import torch
 from torch import Tensor, nn
 
 from baselines.heads import HeadConfig, SavedHead, backbone_digest, check_backbone, open_backbone, read_head
-from icvos.builders.fewshot.episodes import MIN_AREA
+from icvos.data.folds import MIN_AREA
 from icvos.data.lineage import DRAWN, Lineage
-from icvos.data.pairs import VALIDATION_SEED, DrawnPairs, ImagePairs, open_sampler, sampler_lineage
+from icvos.data.pairs import VALIDATION_SEED, ImagePairs, open_sampler, sampler_lineage
 from icvos.data.sampler import EpisodeSampler
+from icvos.demo.training.examples import DrawnPairs
 from icvos.errors import UsageError
-from icvos.foundation.backbones import Backbone
+from icvos.foundation.backbone import Backbone
 from icvos.training.loss import iou
 from icvos.training.task import Examples, TrainingTask, check_options
 

@@ -20,15 +20,8 @@ from torch import Tensor, nn
 
 from icvos.data.lineage import Lineage
 from icvos.errors import UsageError, WeightsError, did_you_mean
-from icvos.foundation.backbones import (
-    Backbone,
-    BackboneFeatures,
-    Dilation,
-    LayeredBackbone,
-    create_backbone,
-    load_backbone,
-    with_dilation,
-)
+from icvos.foundation.backbone import Backbone, BackboneFeatures
+from icvos.foundation.backbones import Dilation, LayeredBackbone, create_backbone, load_backbone, with_dilation
 from icvos.foundation.construct import load_into
 from icvos.foundation.prior import prior_mask
 from icvos.foundation.weights import load_metadata, load_state, save_state, strip_prefix

@@ -73,7 +73,7 @@ class PerSam(ImageModel):
         target_in_prompt: bool = False,
     ) -> None:
         super().__init__(device=device, weights=weights)
-        from icvos.foundation.open import open_segmenter
+        from icvos.foundation.load import open_segmenter
 
         self.segmenter = open_segmenter(self.weights["sam"], device=device)
         self.guidance, self.aligned_guide, self.target_in_prompt = guidance, aligned_guide, target_in_prompt

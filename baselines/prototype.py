@@ -108,8 +108,8 @@ class Prototype(ImageModel):
         import torch
 
         from baselines.heads import joined
-        from icvos.data.pairs import squeezed
         from icvos.foundation.pixels import to_float
+        from icvos.images import squeezed
 
         squares = [squeezed(image, np.zeros(image.shape[:2], bool), self.size)[0] for image in images]
         with torch.no_grad():

@@ -35,7 +35,7 @@ class Sam2Memory(VideoModel):
 
     def __init__(self, *, device: str = "cpu", weights: Mapping[str, Path] | None = None, ahead: int = 1) -> None:
         super().__init__(device=device, weights=weights)
-        from icvos.foundation.sam2 import load_sam2
+        from icvos.foundation.load import load_sam2
         from icvos.foundation.tracker import Tracker, TrackerOptions
 
         self.tracker = Tracker(load_sam2(self.weights["sam2"], device=device), TrackerOptions(ahead=ahead))

@@ -19,11 +19,11 @@ import numpy as np
 
 from icvos import ImageModel, ModelInfo, Prediction, Support, WeightInfo
 from icvos.categories import vocabulary
-from icvos.errors import MissingExtraError, WeightsError
+from icvos.errors import MissingExtraError
+from icvos.foundation.seggpt import PUBLISHED, load_seggpt, seggpt_processor
 
 __all__ = ["SegGpt"]
 
-_PORT = "the folder of BAAI/seggpt-vit-large (config.json, model.safetensors) on huggingface.co"
 _PACKAGES = ("torch", "torchvision", "safetensors", "transformers")
 # Section 4.1 of the paper.
 _DATA = (
@@ -70,7 +70,7 @@ class SegGpt(ImageModel):
         licence="Apache-2.0; the authors' code and weights are MIT",
         weights={
             "seggpt": WeightInfo(
-                f"{_PORT}, or its model.safetensors",
+                f"{PUBLISHED}, or its model.safetensors",
                 sha256="809d3b653873a6fb9e9b5addab94ce2be9f7e49e56ac77da26a1ca0fc03f5c8f",
             ),
             "config": WeightInfo("the config.json of these weights, where it is not beside them", required=False),
@@ -95,10 +95,10 @@ class SegGpt(ImageModel):
         # What the weights mean stands in their configuration: it is part of the record, as they are.
         self.weights.setdefault("config", self.weights["seggpt"].with_name("config.json"))
         self.embedding, self.port_ensemble = embedding, port_ensemble
-        self.network = _open(self.weights["seggpt"], self.weights["config"]).to(device)
+        self.network = load_seggpt(self.weights["seggpt"], self.weights["config"]).to(device)
         if not port_ensemble:
             self._ensemble_each_stream()
-        self.processor = _processor(self.network.config)
+        self.processor = seggpt_processor(self.network.config)
 
     def _ensemble_each_stream(self) -> None:
         """Have the merging block average over the supports of each stream, as the blocks before it do."""
@@ -168,43 +168,3 @@ class SegGpt(ImageModel):
 def _writable(image: np.ndarray) -> np.ndarray:
     """Return an image that torch may wrap without a warning: itself, or a copy where it is read-only."""
     return np.require(image, requirements=["C", "W"])
-
-
-def _processor(config: Any) -> Any:
-    from transformers import SegGptImageProcessor
-
-    height, width = config.image_size
-    return SegGptImageProcessor(size={"height": height // 2, "width": width})
-
-
-def _open(path: Path, config: Path) -> Any:
-    """Return the network, filled from a file of its weights.
-
-    Raises:
-        WeightsError: No configuration, one of another model, or weights that do not fit it.
-    """
-    from transformers import SegGptConfig, SegGptForImageSegmentation
-
-    from icvos.files import read_json
-    from icvos.foundation.construct import load_into, on_meta
-    from icvos.foundation.weights import load_state
-
-    if not config.is_file():
-        fix = "the authors' own seggpt_vit_large.pth has other names inside; get the converted folder"
-        raise WeightsError("no config.json beside the weights", where=path, expected=_PORT, fix=fix)
-    content = read_json(config, WeightsError)
-    if not isinstance(content, dict) or content.get("model_type") != "seggpt":
-        kind = content.get("model_type") if isinstance(content, dict) else type(content).__name__
-        raise WeightsError(f"the configuration is of '{kind}'", where=config, expected="model_type seggpt")
-    try:
-        made = SegGptConfig.from_dict(content)
-        rows, columns = made.image_size
-        if rows % (2 * made.patch_size) or columns % made.patch_size:
-            raise ValueError(f"image_size {rows}, {columns} does not go into patches of {made.patch_size}")
-        with on_meta():
-            network = SegGptForImageSegmentation(made)
-    except Exception as error:
-        text = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-        raise WeightsError(f"the configuration cannot be used ({text})", where=config) from None
-    load_into(network, load_state(path), where=path, what="SegGPT as config.json describes it")
-    return network.eval().requires_grad_(False)

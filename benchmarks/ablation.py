@@ -11,16 +11,10 @@ of the configurations.
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
-# benchmarks/dcsam.py has the package's name, and python puts its folder first.
-sys.path = [place for place in sys.path if Path(place).resolve() != Path(__file__).resolve().parent]
-
-# ruff: noqa: E402
 import argparse
 import json
 import time
+from pathlib import Path
 from statistics import mean
 from typing import Any
 

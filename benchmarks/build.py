@@ -98,7 +98,7 @@ def floor(root: Path, *, own_encoder: bool) -> float:
     """
     from PIL import Image
 
-    from icvos.files import encode_mask
+    from icvos.masks import encode_mask
 
     start = time.process_time()
     for folder in sorted((root / "mose/train/Annotations").iterdir()):

@@ -8,16 +8,10 @@ support is replaced by one of any other category, chosen by the episode's seed.
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
-# benchmarks/dcsam.py has the package's name, and python puts its folder first.
-sys.path = [place for place in sys.path if Path(place).resolve() != Path(__file__).resolve().parent]
-
-# ruff: noqa: E402
 import argparse
 import hashlib
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,8 +19,8 @@ import numpy as np
 import icvos
 from icvos import ModelInfo, Support, Video, VideoModel
 from icvos.benchmark import Benchmark
+from icvos.demo.benchmarks import open_benchmark
 from icvos.errors import UsageError, one_line
-from icvos.evaluation.runner import open_benchmark
 from icvos.models.registry import create
 
 

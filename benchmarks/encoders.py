@@ -13,8 +13,8 @@ from statistics import median
 
 import torch
 
-from icvos.foundation.sam1 import SAM1, build_sam1
-from icvos.foundation.sam2 import build_sam2
+from icvos.foundation.load import build_sam1, build_sam2
+from icvos.foundation.sam1 import SAM1
 from icvos.foundation.segmenter import PromptableSegmenter
 
 

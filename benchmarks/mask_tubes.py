@@ -29,7 +29,8 @@ from icvos.builders.tubes.build import build_mask_tubes, plan_mask_tubes
 from icvos.builders.tubes.plan import QUALITY
 from icvos.data.class_masks import ClassMasks, coco_masks
 from icvos.data.mask_tubes import MaskTubes, TubeRules, make_frame, plan_tube
-from icvos.files import encode_mask, read_image
+from icvos.images import read_image
+from icvos.masks import encode_mask
 
 
 def drawn_coco(root: Path) -> None:

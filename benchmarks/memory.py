@@ -13,7 +13,8 @@ from math import inf
 
 import torch
 
-from icvos.foundation.sam2 import Sam2, build_sam2
+from icvos.foundation.load import build_sam2
+from icvos.foundation.sam2 import Sam2
 from icvos.foundation.sam2_config import SAM2
 from icvos.foundation.segmenter import ImageFeatures
 from icvos.foundation.tracker import Prompt, Tracker, TrackerOptions

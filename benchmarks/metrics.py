@@ -30,8 +30,6 @@ from pathlib import Path
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
 SIZES = {"480p": (480, 854), "1080p": (1080, 1920), "4K": (2160, 3840)}
 LINES: list[tuple[str, str]] = []
 
@@ -184,7 +182,7 @@ def write_sequences(root: Path, size: tuple[int, int], sequences: int, frames: i
     """Write ground truth and predictions as palette PNGs, Pillow's own encoding; some frames, hard-linked."""
     from PIL import Image
 
-    from icvos.files import palette
+    from icvos.masks import palette
 
     stock = root / "stock"
     stock.mkdir(parents=True)
@@ -208,7 +206,7 @@ def png(quick: bool) -> None:
     """From PNG files, one process: the whole of it against Pillow's decoding of the same files."""
     from PIL import Image
 
-    from icvos.files import read_mask
+    from icvos.masks import read_mask
     from icvos.metrics import jf_labels
 
     print("from PNG files, one process")
@@ -241,7 +239,7 @@ def png(quick: bool) -> None:
 
 CODE = """
 import json, sys, time
-import cli
+from icvos import cli
 from icvos.evaluation import aggregate, environment, records, runner, scoring
 def peak(): return int(next(x for x in open('/proc/self/status') if x.startswith('VmHWM')).split()[1]) / 1024
 if __name__ == '__main__':

@@ -21,12 +21,13 @@ from pathlib import Path
 
 import numpy as np
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+from icvos.benchmark import EPISODE_COLUMNS, FRAME_COLUMNS, PAIR_COLUMNS, SCHEMA, VIDEO_COLUMNS
+from icvos.files import write_csv, write_json
+from icvos.images import write_image
+from icvos.manifest import write_manifest
+from icvos.masks import write_mask
 
-from icvos.benchmark import EPISODE_COLUMNS, FRAME_COLUMNS, PAIR_COLUMNS, SCHEMA, VIDEO_COLUMNS  # noqa: E402
-from icvos.files import write_csv, write_image, write_json, write_mask  # noqa: E402
-from icvos.manifest import write_manifest  # noqa: E402
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def draw(root: Path, *, videos: int, frames: int, size: tuple[int, int]) -> Path:

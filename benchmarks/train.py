@@ -12,13 +12,6 @@ forward, backward and the optimiser's step, and for the cache the reading of its
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
-# A file beside this one has the package's name, and python puts this folder first.
-sys.path = [place for place in sys.path if Path(place).resolve() != Path(__file__).resolve().parent]
-
-# ruff: noqa: E402
 import argparse
 import json
 import platform
@@ -26,6 +19,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -37,7 +31,7 @@ from dcsam.config import DCSAMConfig
 from dcsam.model import DCSAM
 from dcsam.training.feature_cache import FeatureCache
 from dcsam.training.module import Both, TrainableDCSAM
-from icvos.foundation.sam2 import build_sam2
+from icvos.foundation.load import build_sam2
 from icvos.foundation.segmenter import ImageFeatures
 from icvos.training.loop import set_training_mode
 from icvos.training.loss import segmentation_loss

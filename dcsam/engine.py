@@ -19,7 +19,7 @@ from dcsam.features import QueryState, SamFeatures, SupportState
 from dcsam.model import DCSAM, Output
 from icvos.data.lineage import Lineage
 from icvos.errors import UsageError
-from icvos.foundation.backbones import BackboneFeatures
+from icvos.foundation.backbone import BackboneFeatures
 from icvos.foundation.holes import fill_holes
 from icvos.foundation.pixels import to_float
 from icvos.foundation.sam2 import Sam2

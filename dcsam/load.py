@@ -16,8 +16,9 @@ from icvos.data.lineage import Lineage
 from icvos.errors import UsageError, WeightsError
 from icvos.foundation.backbones import create_backbone, load_backbone
 from icvos.foundation.construct import load_into
-from icvos.foundation.sam1 import SAM1, load_sam1
-from icvos.foundation.sam2 import Sam2, build_sam2, load_sam2
+from icvos.foundation.load import build_sam2, load_sam1, load_sam2
+from icvos.foundation.sam1 import SAM1
+from icvos.foundation.sam2 import Sam2
 from icvos.foundation.sam2_config import SAM2, Sam2Config
 from icvos.foundation.segmenter import PromptableSegmenter
 from icvos.foundation.weights import load_state

@@ -26,7 +26,8 @@ from dcsam.config import DCSAMConfig
 from dcsam.features import Prompts, QueryState, SamFeatures, SupportState
 from dcsam.prompts import PromptDecoder
 from icvos.errors import ModelError, UsageError
-from icvos.foundation.backbones import BackboneFeatures, LayeredBackbone, create_backbone
+from icvos.foundation.backbone import BackboneFeatures
+from icvos.foundation.backbones import LayeredBackbone, create_backbone
 from icvos.foundation.bottleneck import fold_norms
 from icvos.foundation.prior import prior_mask
 

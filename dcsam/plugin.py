@@ -14,7 +14,7 @@ from icvos.errors import UsageError
 
 if TYPE_CHECKING:
     from dcsam.engine import Engine
-    from dcsam.explain import Panel
+    from icvos.models.interface import Panel
 
 __all__ = ["DCSam"]
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from icvos.benchmark import load_benchmark as load_benchmark
     from icvos.errors import IcvosError as IcvosError
     from icvos.evaluation.runner import evaluate as evaluate
+    from icvos.evaluation.score import score as score
     from icvos.models.interface import ImageModel as ImageModel
     from icvos.models.interface import VideoModel as VideoModel
     from icvos.types import ModelInfo as ModelInfo
@@ -35,6 +36,7 @@ _PLACES = {
     "WeightInfo": "icvos.types",
     "evaluate": "icvos.evaluation.runner",
     "load_benchmark": "icvos.benchmark",
+    "score": "icvos.evaluation.score",
 }
 
 __all__ = [
@@ -50,6 +52,7 @@ __all__ = [
     "__version__",
     "evaluate",
     "load_benchmark",
+    "score",
 ]
 
 

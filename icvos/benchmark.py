@@ -14,8 +14,9 @@ import numpy as np
 
 from icvos.categories import Vocabulary, vocabulary
 from icvos.errors import BenchmarkError, InputError, MaskError, UsageError, did_you_mean
-from icvos.files import check_id, read_csv, read_image, read_json, read_mask
-from icvos.png import stored_size
+from icvos.files import check_id, read_csv, read_json
+from icvos.images import read_image
+from icvos.masks import read_mask, stored_size
 from icvos.types import Support
 
 __all__ = [

@@ -13,42 +13,29 @@ import json
 import os
 import re
 import shutil
-import struct
 import tempfile
-import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import IO, Any
 
-import numpy as np
-
-from icvos.errors import InputError, LockedError, MaskError
+from icvos.errors import InputError, LockedError
 
 __all__ = [
-    "IMAGE_SUFFIXES",
     "atomic_write",
     "check_id",
-    "decode_mask",
-    "encode_mask",
     "file_sha256",
     "icvos_home",
     "listing",
     "lock_folder",
-    "palette",
     "read_csv",
-    "read_image",
     "read_json",
-    "read_mask",
     "to_json",
     "write_csv",
-    "write_image",
     "write_json",
-    "write_mask",
 ]
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 _ID = re.compile(r"[A-Za-z0-9_.-]+")
 
 
@@ -88,159 +75,6 @@ def _read_bytes(path: Path, what: str, error: type[InputError]) -> bytes:
     if not data:
         raise error(f"{what} is empty", where=path)
     return data
-
-
-def read_image(path: str | os.PathLike[str]) -> np.ndarray:
-    """Read a JPEG or PNG as (H, W, 3) uint8 RGB; grey and CMYK images are converted, EXIF rotation is not applied.
-
-    Raises:
-        InputError: Missing, empty, truncated or no image.
-    """
-    import cv2
-
-    path = Path(path)
-    data = _read_bytes(path, "image", InputError)
-    # OpenCV decodes what is left of a cut JPEG without a word; the end marker tells.
-    if data[:2] == b"\xff\xd8" and data.find(b"\xff\xd9", _scan_start(data)) < 0:
-        raise InputError("image is truncated", where=path, expected="a whole JPEG", fix="fetch the file again")
-    flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-    try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
-    except cv2.error:
-        image = None
-    if image is None:
-        return _read_image_pillow(data, path)
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
-
-
-def _scan_start(data: bytes) -> int:
-    """Return where a JPEG's first scan begins: past the headers, whose thumbnails have end markers of their own."""
-    place = 2
-    while place + 4 <= len(data) and data[place] == 0xFF and data[place + 1] != 0xDA:
-        place += 1 if data[place + 1] == 0xFF else 2 + int.from_bytes(data[place + 2 : place + 4], "big")
-    return place
-
-
-def _read_image_pillow(data: bytes, path: Path) -> np.ndarray:
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        with Image.open(io.BytesIO(data)) as picture:
-            return np.array(picture.convert("RGB"))
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as problem:
-        raise InputError(
-            f"image cannot be decoded ({problem})", where=path, expected="a whole JPEG or PNG", fix="fetch it again"
-        ) from None
-
-
-def read_mask(path: str | os.PathLike[str], *, size: tuple[int, int] | None = None) -> np.ndarray:
-    """Read a label PNG as (H, W) uint8: palette indices, or grey values, as they are stored.
-
-    Args:
-        path: An 8-bit (or smaller) palette or grey PNG.
-        size: (H, W) that it must have.
-
-    Raises:
-        MaskError: Missing, truncated, RGB, 16-bit, with alpha, or of another size.
-    """
-    path = Path(path)
-    return decode_mask(_read_bytes(path, "mask", MaskError), path, size=size)
-
-
-def decode_mask(data: bytes, where: str | Path, *, size: tuple[int, int] | None = None) -> np.ndarray:
-    """Decode the bytes of a label PNG; as ``read_mask``, ``where`` names them in errors.
-
-    Plain 8-bit PNGs are decoded by the compiled engine (and python-isal where it is installed); Pillow is the
-    definition, decodes all others and finds the words for what is wrong.
-    """
-    from PIL import Image, UnidentifiedImageError
-
-    from icvos.png import decode_labels
-
-    fast = decode_labels(data)
-    if fast is not None and (size is None or fast.shape == tuple(size)):
-        return fast
-    try:
-        with Image.open(io.BytesIO(data)) as picture:
-            if picture.mode not in ("P", "L", "1"):
-                kind = {"RGB": "an RGB image", "RGBA": "an RGBA image", "LA": "grey with alpha"}.get(
-                    picture.mode, f"of mode {picture.mode}" + (" (16 bits or more)" if "I" in picture.mode else "")
-                )
-                raise MaskError(
-                    f"mask is {kind}", where=where, expected="an 8-bit palette or grey PNG whose values are object ids"
-                )
-            if size is not None and picture.size != (size[1], size[0]):
-                raise MaskError(
-                    f"mask is {picture.size[1]}x{picture.size[0]} (HxW)", where=where, expected=f"{size[0]}x{size[1]}"
-                )
-            labels = np.array(picture)
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as problem:
-        raise MaskError(
-            f"mask cannot be decoded ({problem})", where=where, expected="a whole PNG", fix="fetch the file again"
-        ) from None
-    return labels.astype(np.uint8, copy=False)
-
-
-def palette() -> bytes:
-    """Return the PASCAL VOC colour map, 256 x RGB, in which label PNGs are shown by viewers."""
-    colours = np.zeros((256, 3), np.uint8)
-    for index in range(256):
-        for bit in range(8):
-            for channel in range(3):
-                colours[index, channel] |= ((index >> (3 * bit + channel)) & 1) << (7 - bit)
-    return colours.tobytes()
-
-
-def encode_mask(labels: np.ndarray, *, colours: bool = False) -> bytes:
-    """Return (H, W) uint8 or bool labels as the bytes of an 8-bit PNG: grey, or with the VOC palette."""
-    labels = np.ascontiguousarray(labels, dtype=np.uint8)
-    if not colours:
-        return _grey_png(labels)
-    from PIL import Image
-
-    picture = Image.fromarray(labels)
-    picture.putpalette(palette())
-    buffer = io.BytesIO()
-    picture.save(buffer, "PNG", compress_level=1)
-    return buffer.getvalue()
-
-
-def _grey_png(labels: np.ndarray) -> bytes:
-    # Label maps are runs of one value: deflate that looks for nothing else takes a third of Pillow's time and makes
-    # files half as large.
-    height, width = labels.shape
-    rows = np.empty((height, width + 1), np.uint8)
-    rows[:, 0] = 0  # each row starts with its filter: none
-    rows[:, 1:] = labels
-    deflate = zlib.compressobj(1, zlib.DEFLATED, 15, 8, zlib.Z_RLE)
-    data = deflate.compress(rows) + deflate.flush()  # type: ignore[arg-type]
-    parts = [b"\x89PNG\r\n\x1a\n"]
-    for kind, body in (
-        (b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)),
-        (b"IDAT", data),
-        (b"IEND", b""),
-    ):
-        parts += [struct.pack(">I", len(body)), kind, body, struct.pack(">I", zlib.crc32(kind + body))]
-    return b"".join(parts)
-
-
-def write_mask(path: str | os.PathLike[str], labels: np.ndarray, *, colours: bool = False) -> None:
-    """Write (H, W) labels as an 8-bit PNG, atomically; ``colours`` adds the VOC palette."""
-    with atomic_write(path) as stream:
-        stream.write(encode_mask(labels, colours=colours))
-
-
-def write_image(path: str | os.PathLike[str], image: np.ndarray, *, quality: int = 95) -> None:
-    """Write (H, W, 3) uint8 RGB as JPEG or PNG (by the suffix), atomically."""
-    import cv2
-
-    suffix = Path(path).suffix.lower()
-    parameters = [cv2.IMWRITE_JPEG_QUALITY, quality] if suffix in (".jpg", ".jpeg") else []
-    done, data = cv2.imencode(suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR), parameters)
-    if not done:
-        raise InputError("image could not be encoded", where=Path(path))
-    with atomic_write(path) as stream:
-        stream.write(data.tobytes())
 
 
 @contextmanager

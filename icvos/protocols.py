@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from icvos.errors import UsageError, did_you_mean
 
-__all__ = ["PROTOCOLS", "Protocol", "nearest_resize", "protocol", "resize_image"]
+__all__ = ["ORACLES", "PROTOCOLS", "Protocol", "check_oracle", "protocol"]
 
 
 @dataclass(frozen=True)
@@ -81,23 +79,18 @@ def protocol(name: str, kind: str | None = None) -> Protocol:
     return found
 
 
-def nearest_resize(labels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Resize (H, W) labels by ``src = floor(dst * in / out)``: torch's ``nearest``, not Pillow's.
+ORACLES = ("first-frame",)
 
-    Torch computes the index in float32, which is exact where ``out`` is a power of two, as 512 is.
+
+def check_oracle(name: str | None, shots: int) -> None:
+    """Check what was asked for.
+
+    Raises:
+        UsageError: No such oracle, or several shots with it.
     """
-    height, width = labels.shape
-    if (height, width) == tuple(size):
-        return labels
-    rows = np.arange(size[0]) * height // size[0]
-    columns = np.arange(size[1]) * width // size[1]
-    return labels[rows[:, None], columns[None, :]]
-
-
-def resize_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Resize (H, W, 3) uint8 RGB with Pillow's bilinear filter, as torchvision resizes a PIL image."""
-    if image.shape[:2] == tuple(size):
-        return image
-    from PIL import Image
-
-    return np.array(Image.fromarray(image).resize((size[1], size[0]), Image.Resampling.BILINEAR))
+    if name is None:
+        return
+    if name not in ORACLES:
+        raise UsageError(f"no oracle '{name}'", fix=did_you_mean(name, ORACLES))
+    if shots != 1:
+        raise UsageError(f"oracle '{name}' goes without --shots {shots}: frame 0 is the only support")

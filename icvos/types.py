@@ -10,7 +10,7 @@ import numpy as np
 
 from icvos.errors import UsageError
 
-__all__ = ["Image", "Mask", "ModelInfo", "Prediction", "Support", "Video", "WeightInfo"]
+__all__ = ["Image", "Mask", "ModelInfo", "Prediction", "Support", "Video", "WeightInfo", "mask_problem", "to_numpy"]
 
 Image: TypeAlias = np.ndarray
 """(H, W, 3) uint8 RGB."""
@@ -136,3 +136,50 @@ class ModelInfo:
         if self.access == "online":
             return 0
         return None if self.access == "offline" else int(self.access.partition(":")[2])
+
+
+def mask_problem(item: Any, size: tuple[int, int]) -> str | None:
+    """Return what is wrong with something that a model yielded, or None if it is a mask of ``size``.
+
+    Args:
+        item: A mask (numpy or torch; bool, or integers 0 and 1) or a ``Prediction``.
+        size: (H, W) of the frame.
+    """
+    prediction = item if isinstance(item, Prediction) else Prediction(item)
+    mask = prediction.mask
+    shape, dtype = getattr(mask, "shape", None), str(getattr(mask, "dtype", "")).removeprefix("torch.")
+    if shape is None or not dtype:
+        return f"a {type(mask).__name__} is no mask (an array of bool is)"
+    if tuple(shape) != tuple(size):
+        return f"the mask's shape is {tuple(shape)}, the frame's {tuple(size)}"
+    if dtype != "bool":
+        if not dtype.startswith(("uint", "int")):
+            return f"the mask is {dtype}, not bool"
+        if mask.size if isinstance(mask, np.ndarray) else mask.numel():
+            low, high = int(mask.min()), int(mask.max())
+            if low < 0 or high > 1:
+                return f"the mask holds values from {low} to {high}, not 0 and 1"
+    score = prediction.score
+    if score is not None:
+        if tuple(getattr(score, "shape", ())) != tuple(size):
+            return f"the score's shape is {tuple(getattr(score, 'shape', ()))}, the frame's {tuple(size)}"
+        if not bool((score == score).all()):
+            return "the score holds NaN"
+    confidence = prediction.confidence
+    if confidence is not None and not np.isfinite(float(confidence)):
+        return f"the confidence is {confidence}"
+    return None
+
+
+def _to_numpy(item: Any) -> np.ndarray:
+    mask = item.mask if isinstance(item, Prediction) else item
+    if hasattr(mask, "detach"):
+        mask = mask.detach().cpu().numpy()
+    return np.asarray(mask).astype(bool)
+
+
+def to_numpy(item: Any) -> np.ndarray:
+    """Return a checked mask or ``Prediction`` as (H, W) bool on the host."""
+    mask = item.mask if isinstance(item, Prediction) else item
+    mask = mask.detach().cpu().numpy() if hasattr(mask, "detach") else mask
+    return mask.astype(bool, copy=False)

@@ -6,12 +6,11 @@ import os
 from pathlib import Path
 
 import pytest
+from shared_data import shared
 
 # Small tensors on few cores: more threads only wait for each other. Set before torch is imported.
 for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
-
-SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -20,14 +19,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=None,
         help="Folder of parity fixtures (.npz); default ../shared/parity and parity_end_to_end where present.",
     )
-
-
-def shared(*parts: str) -> Path:
-    """Return a path under ``../shared``, or skip the test where it is absent."""
-    path = SHARED.joinpath(*parts)
-    if not path.exists():
-        pytest.skip(f"needs {'/'.join(('../shared', *parts))}, which is not part of the repository")
-    return path
 
 
 @pytest.fixture

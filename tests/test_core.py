@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from icvos import files
+from icvos import files, images, masks
 from icvos.categories import COCO80, VOC20, Vocabulary, vocabulary
 from icvos.errors import (
     IcvosError,
@@ -87,12 +87,12 @@ def test_masks_come_back(tmp_path_factory: pytest.TempPathFactory, colours: bool
     height, width = data.draw(st.integers(1, 40)), data.draw(st.integers(1, 40))
     labels = np.random.default_rng(data.draw(st.integers(0, 99))).integers(0, 256, (height, width)).astype(np.uint8)
     path = tmp_path_factory.getbasetemp() / "mask.png"
-    files.write_mask(path, labels, colours=colours)
-    assert np.array_equal(files.read_mask(path, size=(height, width)), labels)
+    masks.write_mask(path, labels, colours=colours)
+    assert np.array_equal(masks.read_mask(path, size=(height, width)), labels)
 
 
 def test_palette_is_voc() -> None:
-    table = np.frombuffer(files.palette(), np.uint8).reshape(256, 3)
+    table = np.frombuffer(masks.palette(), np.uint8).reshape(256, 3)
     assert table[:4].tolist() == [[0, 0, 0], [128, 0, 0], [0, 128, 0], [128, 128, 0]]
     assert table[255].tolist() == [224, 224, 192]
 
@@ -118,16 +118,16 @@ def test_bad_masks(tmp_path: Path) -> None:
         (tmp_path / "no", "found"),
     ):
         with pytest.raises(MaskError, match=words):
-            files.read_mask(path)
+            masks.read_mask(path)
     with pytest.raises(MaskError, match="40x50"):
-        files.read_mask(grey, size=(50, 40))
+        masks.read_mask(grey, size=(50, 40))
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "CMYK", "P"])
 def test_images_are_rgb_whatever_their_mode(tmp_path: Path, mode: str) -> None:
     path = tmp_path / ("image.png" if mode == "P" else "image.jpg")
     Image.fromarray(np.full((20, 30, 3), 204, np.uint8)).convert(mode).save(path)
-    image = files.read_image(path)
+    image = images.read_image(path)
     assert image.shape == (20, 30, 3) and image.dtype == np.uint8
     assert np.abs(image.astype(int) - 204).max() <= 3
 
@@ -136,12 +136,12 @@ def test_exif_rotation_is_not_applied(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.fromarray(np.zeros((20, 30, 3), np.uint8)).save(tmp_path / "a.jpg", exif=exif)
-    assert files.read_image(tmp_path / "a.jpg").shape == (20, 30, 3)
+    assert images.read_image(tmp_path / "a.jpg").shape == (20, 30, 3)
 
 
 def test_bad_images(tmp_path: Path) -> None:
     noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3)).astype(np.uint8)
-    files.write_image(tmp_path / "a.jpg", noise)
+    images.write_image(tmp_path / "a.jpg", noise)
     data = (tmp_path / "a.jpg").read_bytes()
     (tmp_path / "cut.jpg").write_bytes(data[: len(data) // 2])
     (tmp_path / "text.jpg").write_bytes(b"hello")
@@ -155,7 +155,7 @@ def test_bad_images(tmp_path: Path) -> None:
         ("none.jpg", "not found"),
     ):
         with pytest.raises(InputError, match=words):
-            files.read_image(tmp_path / name)
+            images.read_image(tmp_path / name)
 
 
 def test_atomic_write_leaves_nothing_behind(tmp_path: Path) -> None:

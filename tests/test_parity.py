@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import SHARED
 from parity_runs import check_image, check_scores, check_video
 from parity_scheme import WeightFiles, generated, near
 from parity_training import check_training
+from shared_data import SHARED
 from torch import Tensor, nn
 
 from dcsam.attention import CyclicAttention, cyclic_attention
@@ -22,7 +22,7 @@ from dcsam.config import DCSAMConfig
 from dcsam.features import QueryState, SamFeatures, SupportState
 from dcsam.model import DCSAM
 from dcsam.prompts import PromptDecoder
-from icvos.foundation.backbones import BackboneFeatures
+from icvos.foundation.backbone import BackboneFeatures
 from icvos.foundation.prior import prior_mask
 from icvos.training.loss import segmentation_loss
 

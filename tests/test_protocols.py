@@ -7,7 +7,8 @@ import pytest
 from PIL import Image
 
 from icvos.errors import UsageError
-from icvos.protocols import PROTOCOLS, nearest_resize, protocol, resize_image
+from icvos.images import nearest_resize, resize_image
+from icvos.protocols import PROTOCOLS, protocol
 
 
 @pytest.mark.parametrize("size", [(1, 1), (7, 5), (480, 854), (512, 512), (513, 511), (1080, 1920), (333, 1000)])

@@ -8,8 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-import cli
 import icvos
+from icvos import cli
 
 NAMES = [
     "Benchmark",
@@ -24,14 +24,19 @@ NAMES = [
     "__version__",
     "evaluate",
     "load_benchmark",
+    "score",
 ]
 SIGNATURES = {
     "evaluate": (
         "(model, benchmark, *, out=None, protocol='', shots=1, seed=0, device='cpu', weights=None, options=None, "
         "workers=1, timeout=None, save_masks=False, episodes=None, limit_episodes=None, limit_frames=None, "
-        "oracle=None)"
+        "oracle=None, shard=None, progress=None, notify=None)"
     ),
     "load_benchmark": "(path)",
+    "score": (
+        "(predictions, *, benchmark=None, ground_truth=None, protocol='', out=None, model=None, version='1', shots=1, "
+        "workers=1, progress=None)"
+    ),
     "VideoModel.__init__": "(self, *, device='cpu', weights=None, **options)",
     "VideoModel.segment": "(self, supports, video, *, seed)",
     "VideoModel.segment_many": "(self, episodes, video, *, seeds)",
@@ -97,7 +102,7 @@ def test_everything_public_is_documented_and_typed():
         value = getattr(icvos, name)
         if callable(value):
             assert inspect.getdoc(value), name
-    for function in (icvos.evaluate, icvos.load_benchmark):
+    for function in (icvos.evaluate, icvos.load_benchmark, icvos.score):
         signature = inspect.signature(function)
         annotations = [p.annotation for p in signature.parameters.values()] + [signature.return_annotation]
         assert inspect.Parameter.empty not in annotations
@@ -114,4 +119,4 @@ def test_an_unknown_name():
 
 def test_importing_is_light():
     code = "import icvos, sys; sys.exit(any(m in sys.modules for m in ('torch', 'numpy', 'cv2', 'pandas')))"
-    assert subprocess.run([sys.executable, "-c", code], cwd=Path(cli.__file__).parent).returncode == 0
+    assert subprocess.run([sys.executable, "-c", code], cwd=Path(cli.__file__).parents[1]).returncode == 0

@@ -50,7 +50,7 @@ def test_wheel_installs_and_runs_in_a_clean_environment(tmp_path: Path) -> None:
     shown = run(icvos, "leaderboard", "show", cwd=tmp_path, env=clean)
     assert "DC-SAM" in shown and "71.52" in shown
     run(icvos, "build-data", "demo", "--size", "tiny", "--out", tmp_path / "demo", cwd=tmp_path, env=clean)
-    found = run(python, "-c", "import icvos, cli; print(icvos.__file__, cli.__file__)", cwd=tmp_path, env=clean)
+    found = run(python, "-c", "import icvos, dcsam; print(icvos.__file__, dcsam.__file__)", cwd=tmp_path, env=clean)
     assert str(ROOT) not in found
     bench = tmp_path / "demo" / "benchmarks" / "demo"
     evaluated = run(

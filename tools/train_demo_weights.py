@@ -1,6 +1,7 @@
 """``make demo-weights``: the shipped weights, trained from nothing on the drawn world's training shapes.
 
-    python -m tools.train_demo_weights --out FOLDER [--stages backbone image] [--minutes 25 25] [--start FOLDER] [--install]
+    python -m tools.train_demo_weights --out FOLDER [--stages backbone image] [--minutes 25 25] [--start FOLDER]
+        [--install]
 
 Stages: a promptable SAM 2 on stills, then on clips with its memory, then its memory alone on longer clips; a backbone
 that tells families of shapes apart; DC-SAM on pairs of images, SAM 2's mask decoder with it; then on clips, the mean of
@@ -25,20 +26,20 @@ from typing import Any
 
 import torch
 
-from dcsam.drawn import Scenes
 from dcsam.training.task import DCSamTask
 from icvos.demo.training.backbone_task import BackboneTask
+from icvos.demo.training.examples import Scenes
 from icvos.demo.training.pool import draw_pool
 from icvos.demo.training.sam2_task import DemoSam2Task
 from icvos.demo.world.version import DRAWING, GENERATOR_VERSION
-from icvos.errors import UsageError, one_line
+from icvos.errors import UsageError, WeightsError, one_line
 from icvos.files import atomic_write, read_json, write_json
-from icvos.foundation.weights import average_files, halve_file
+from icvos.foundation.weights import load_metadata, load_state, save_state
 from icvos.training.distribute import World
 from icvos.training.loop import Trainer
 from icvos.training.task import Settings, TrainingTask
 
-__all__ = ["STAGES", "main", "stage_task"]
+__all__ = ["STAGES", "average_files", "halve_file", "main", "stage_task"]
 
 #: Each stage with its minutes on 2 CPU cores; there the backbone learns beside those before it, on a core of its own.
 STAGES = {"sam2-stills": 18.0, "sam2": 30.0, "memory": 10.0, "backbone": 58.0, "image": 30.0, "tubes": 8.0}
@@ -310,3 +311,25 @@ def install(out: Path, target: Path) -> None:
 if __name__ == "__main__":
     with one_line():
         main()
+
+
+def average_files(first: Path, second: Path, target: Path) -> None:
+    """Write the mean of two safetensors files with the same tensors, at the precision and with the metadata of the
+    second: weights before and after fine-tuning (arXiv 2109.01903).
+
+    Raises:
+        WeightsError: Their tensors do not have the same names and shapes.
+    """
+    before, after = load_state(first), load_state(second)
+    if {k: v.shape for k, v in before.items()} != {k: v.shape for k, v in after.items()}:
+        raise WeightsError(f"not the tensors of {second}", where=first, fix="give two files of one model")
+    mean = {
+        name: ((before[name].float() + value.float()) / 2).to(value.dtype) if value.is_floating_point() else value
+        for name, value in after.items()
+    }
+    save_state(target, mean, metadata=load_metadata(second))
+
+
+def halve_file(source: Path, target: Path) -> None:
+    """Write a safetensors file in fp16, its metadata kept."""
+    save_state(target, load_state(source), metadata=load_metadata(source), half=True)

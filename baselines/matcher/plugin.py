@@ -3,7 +3,8 @@
 arXiv 2305.13310. Nothing is trained: DINOv2's patches of the support's thing are matched with the target's in both
 directions (section 3.2), subsets of the matched points prompt SAM (section 3.3), and the masks that it proposes are
 judged by how their patches fit the thing's, filtered and merged (section 3.4). The steps are in
-``baselines/matcher/matching.py``. Numbers and order follow the authors' code (BSD-2 for academic use), none of which is copied.
+``baselines/matcher/matching.py``. Numbers and order follow the authors' code (BSD-2 for academic use), none of which is
+copied.
 Departures: the merged masks come back to the image's size as logits, where the authors score at 518 x 518; every random
 choice comes from the episode's seed; an empty mask is no proposal; where nothing is proposed the answer is empty.
 """
@@ -174,7 +175,7 @@ class Matcher(ImageModel):
         self.recipe = replace(matching.RECIPES[recipe], **given)
         self.merge_shots = 5 if recipe == "coco" and merge is None else self.recipe.merge
         self.empty_as_centre, self.empty_as_whole = empty_as_centre, empty_as_whole
-        from icvos.foundation.open import open_segmenter
+        from icvos.foundation.load import open_segmenter
 
         self.backbone = _open(self.weights["dinov2"], backbone).to(device)
         self.patch = int(self.backbone.patch)
@@ -199,7 +200,7 @@ class Matcher(ImageModel):
 
     def _squared(self, support: Support) -> tuple[np.ndarray, np.ndarray] | None:
         """Return a support as a square, or None where its mask is empty; a thing that nearest loses is put back."""
-        from icvos.data.pairs import squeezed
+        from icvos.images import squeezed
 
         image, mask = squeezed(support.image, support.mask, self.size)
         if mask.any():
@@ -231,7 +232,7 @@ class Matcher(ImageModel):
         import torch
         import torch.nn.functional as F
 
-        from icvos.data.pairs import squeezed
+        from icvos.images import squeezed
 
         size = (image.shape[0], image.shape[1])
         nothing = Prediction(np.zeros(size, bool), confidence=0.0)

@@ -40,7 +40,8 @@ from baselines.heads import (
     read_head,
 )
 from icvos.errors import UsageError
-from icvos.foundation.backbones import Backbone, Dilation
+from icvos.foundation.backbone import Backbone
+from icvos.foundation.backbones import Dilation
 
 __all__ = ["KIND", "PFENet", "PFENetConfig", "PFENetHead", "PFESupports", "open_pfenet", "pfenet_loss", "unit_range"]
 

@@ -118,7 +118,7 @@ def squared_up(
         resize: ``pad``: the longer side becomes ``size``, both sides are floored to a multiple of 8 (at least 8), black
             fills the rest, as in the published test; ``squash``: the whole square (Pillow's bilinear, as in training).
     """
-    from icvos.data.pairs import squeezed
+    from icvos.images import squeezed
 
     if resize == "squash":
         pixels, labels = squeezed(image, mask, size)

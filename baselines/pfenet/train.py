@@ -23,7 +23,7 @@ from baselines.head_task import Data, HeadTask
 from baselines.heads import config_of, fill_head, save_head
 from baselines.pfenet.data import Augmentation, AugmentedPairs, PaddedPairs
 from baselines.pfenet.model import KIND, PFENet, PFENetConfig, PFENetHead, pfenet_loss
-from icvos.builders.fewshot.episodes import MIN_AREA
+from icvos.data.folds import MIN_AREA
 from icvos.data.sampler import EpisodeSampler
 from icvos.foundation.pixels import to_float
 from icvos.training.loss import iou

@@ -32,7 +32,8 @@ from baselines.heads import (
     read_head,
 )
 from icvos.errors import UsageError, WeightsError
-from icvos.foundation.backbones import Backbone, Dilation
+from icvos.foundation.backbone import Backbone
+from icvos.foundation.backbones import Dilation
 from icvos.foundation.position import sine_position
 from icvos.foundation.segmenter import ImageFeatures, PromptableSegmenter
 

@@ -57,7 +57,7 @@ class VrpSam(ImageModel):
         super().__init__(device=device, weights=weights)
         from baselines.heads import trained_info
         from baselines.vrp_sam.model import open_vrp
-        from icvos.foundation.open import open_segmenter
+        from icvos.foundation.load import open_segmenter
 
         segmenter = open_segmenter(self.weights["sam"])
         model, saved = open_vrp(self.weights["vrp-sam"], self.weights["backbone"], segmenter)
@@ -77,8 +77,8 @@ class VrpSam(ImageModel):
         import torch
 
         from baselines.vrp_sam.model import shown
-        from icvos.data.pairs import squeezed
         from icvos.foundation.pixels import to_float
+        from icvos.images import squeezed
 
         seen = [squeezed(support.image, support.mask, self.size) for support in supports if support.mask.any()]
         if not seen:
@@ -92,8 +92,8 @@ class VrpSam(ImageModel):
         import torch
         from torch.nn.functional import interpolate
 
-        from icvos.data.pairs import squeezed
         from icvos.foundation.pixels import to_float
+        from icvos.images import squeezed
 
         size = (image.shape[0], image.shape[1])
         if fitted is None:

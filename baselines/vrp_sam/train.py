@@ -4,7 +4,7 @@ r"""``icvos train vrp-sam``: VRP-SAM's encoder, with a frozen backbone and a fro
         --weights backbone=resnet50_v2.pth --weights sam=sam_vit_h_4b8939.pth --out runs/vrp
 
 The authors' settings are the defaults: AdamW 1e-4, weight decay 1e-6, a cosine a step over all epochs, 50 epochs, 2 a
-process (they used 4 GPUs: ``torchrun --nproc-per-node 4 -m icvos.commands.train vrp-sam …``), BCE plus Dice 1 : 1.
+process (they used 4 GPUs: ``torchrun --nproc-per-node 4 -m icvos.cli train vrp-sam …``), BCE plus Dice 1 : 1.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from baselines.head_task import Data, HeadTask
 from baselines.heads import config_of, fill_head, save_head
 from baselines.vrp_sam.model import KIND, VRPConfig, VRPEncoder, VRPSam, shown
-from icvos.builders.fewshot.episodes import MIN_AREA
+from icvos.data.folds import MIN_AREA
 from icvos.errors import UsageError
-from icvos.foundation.open import open_segmenter
+from icvos.foundation.load import open_segmenter
 from icvos.foundation.pixels import to_float
 from icvos.foundation.segmenter import PromptableSegmenter
 from icvos.training.loss import iou, segmentation_loss

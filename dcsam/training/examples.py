@@ -8,21 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from dcsam.drawn import DrawnClips, DrawnWorlds
-from icvos.builders.fewshot.episodes import MIN_AREA
+from icvos.data.folds import MIN_AREA
 from icvos.data.lineage import Lineage
 from icvos.data.mask_tubes import MaskTubes, TubeRules
-from icvos.data.pairs import (
-    VALIDATION_EPISODES,
-    VALIDATION_SEED,
-    ImagePairs,
-    open_masks,
-    open_sampler,
-    split_images,
-    squeezed,
-)
+from icvos.data.pairs import VALIDATION_EPISODES, VALIDATION_SEED, ImagePairs, open_masks, open_sampler, split_images
+from icvos.demo.training.examples import DrawnClips, DrawnWorlds
 from icvos.demo.world.episodes import TrainingWorld
 from icvos.errors import UsageError
+from icvos.images import squeezed
 from icvos.training.task import Examples
 
 __all__ = ["ImagePairs", "TubeClips", "TubePairs", "open_examples", "squeezed"]

@@ -20,7 +20,7 @@ from torch import Tensor
 from dcsam.training.module import Both, TrainableDCSAM
 from icvos.errors import UsageError, WeightsError
 from icvos.files import atomic_write
-from icvos.foundation.backbones import BackboneFeatures
+from icvos.foundation.backbone import BackboneFeatures
 from icvos.foundation.sam2 import Sam2
 from icvos.foundation.segmenter import ImageFeatures
 

@@ -10,12 +10,12 @@ from torch import Tensor, nn
 
 from dcsam.features import SamFeatures
 from dcsam.model import DCSAM, Output
-from icvos.demo.training.backbone_task import balanced_bce, dice, prior_logits
 from icvos.errors import MissingExtraError, UsageError
-from icvos.foundation.backbones import BackboneFeatures
+from icvos.foundation.backbone import BackboneFeatures
 from icvos.foundation.sam2 import Sam2
 from icvos.foundation.segmenter import ImageFeatures, PromptableSegmenter
 from icvos.foundation.tracker import Prompt, TrackedFrame, Tracker, TrackerOptions
+from icvos.training.loss import balanced_bce, dice, prior_logits
 
 __all__ = ["Both", "TrainSam", "TrainableDCSAM", "add_lora", "merged_state", "sam_parameters", "trained_names"]
 

@@ -8,7 +8,7 @@ r"""``icvos train dcsam``: the stages of the paper, on COCO, PASCAL or the drawn
 ``tube-finetune`` the prompts of a tube's first frame, from another image of the category, are tracked through all of
 it. On 4 GPUs, each stage from the one before it::
 
-    torchrun --nproc-per-node 4 -m icvos.commands.train dcsam --set stage=image …      # the README has all three
+    torchrun --nproc-per-node 4 -m icvos.cli train dcsam --set stage=image …      # the README has all three
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from torch import Tensor, nn
 
 from dcsam.checkpoint import load_model, read_checkpoint, save_checkpoint
 from dcsam.config import DCSAMConfig
-from dcsam.drawn import DrawnClips, DrawnWorlds, Scenes, family_maps, join_worlds
 from dcsam.load import fill_backbone, overlay, sam2_of_checkpoint
 from dcsam.model import DCSAM
 from dcsam.training.examples import ImagePairs, TubeClips, TubePairs, open_examples
 from dcsam.training.feature_cache import FeatureCache
 from dcsam.training.module import Both, TrainableDCSAM, TrainSam, merged_state, trained_names
-from icvos.builders.fewshot.episodes import MIN_AREA
+from icvos.data.folds import MIN_AREA
 from icvos.data.lineage import DRAWN, Lineage
+from icvos.demo.training.examples import DrawnClips, DrawnWorlds, Scenes, family_maps, join_worlds
 from icvos.errors import UsageError
-from icvos.foundation.open import open_segmenter
+from icvos.foundation.load import open_segmenter
 from icvos.foundation.pixels import to_float
 from icvos.foundation.sam2 import Sam2
 from icvos.foundation.segmenter import ImageFeatures, PromptableSegmenter

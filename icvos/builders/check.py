@@ -11,10 +11,11 @@ import numpy as np
 
 from icvos.benchmark import FRAME_COLUMNS, Benchmark, Episode, Pair, VideoRecord, load_benchmark
 from icvos.builders.ic_vos.rules import Progress
-from icvos.builders.ic_vos.video import image_size
 from icvos.errors import IcvosError
-from icvos.files import read_csv, read_mask
+from icvos.files import read_csv
+from icvos.images import image_size
 from icvos.manifest import check_manifest
+from icvos.masks import read_mask
 from icvos.processes import in_order
 from icvos.sources.base import folders
 

@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 
 from icvos.errors import BenchmarkError, InputError
-from icvos.files import encode_mask, lock_folder, read_json, write_csv, write_json
+from icvos.files import lock_folder, read_json, write_csv, write_json
 from icvos.manifest import Digest, iter_files, write_manifest
+from icvos.masks import encode_mask
 
 __all__ = ["BenchmarkWriter", "Table", "place_file", "write_file"]
 

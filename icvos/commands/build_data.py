@@ -8,7 +8,7 @@ import click
 
 from icvos.errors import did_you_mean
 
-# Word: (module in icvos.commands.builders, what it does in one line). The module holds a click command named ``command``.
+# Word: (module in icvos.commands.builders, what it does in one line). The module holds a click command, ``command``.
 BUILDERS = {
     "check": ("check", "Check every hash, size, mask value, episode and orphan of a built benchmark."),
     "coco-20i": ("coco_20i", "Build COCO-20i, few-shot episodes on images."),

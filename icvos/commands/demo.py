@@ -64,10 +64,9 @@ def _others(run: list[str]) -> None:
 
 
 def _run(arguments: list[str]) -> int:
-    import cli
-
+    root = click.get_current_context().find_root().command
     click.secho(f"\n$ icvos {shlex.join(arguments)}", bold=True)
     try:
-        return int(cli.icvos.main(arguments, prog_name="icvos", standalone_mode=False) or 0)
+        return int(root.main(arguments, prog_name="icvos", standalone_mode=False) or 0)
     except SystemExit as stop:
         return int(stop.code or 0)

@@ -123,7 +123,7 @@ def _places() -> Iterator[Line]:
 
 def _weights(verify: bool) -> Iterator[Line]:
     from icvos.files import file_sha256, icvos_home
-    from icvos.foundation.weights import CHECKPOINTS
+    from icvos.foundation.checkpoints import CHECKPOINTS
 
     folder = icvos_home() / "weights"
     files = sorted(p for p in folder.iterdir() if p.is_file()) if folder.is_dir() else []

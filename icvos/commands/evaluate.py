@@ -53,33 +53,31 @@ def command(
     Exit status 1 if an episode failed.
     """
     from icvos.commands.show import progress_bar, summary_table
-    from icvos.evaluation.process import keep_memory, limit_memory
-    from icvos.evaluation.runner import RunOptions, open_benchmark, run_model
-    from icvos.evaluation.workers import ModelSpec
-    from icvos.models.registry import create, parse_options, resolve
+    from icvos.evaluation.runner import evaluate
+    from icvos.models.options import parse_options
+    from icvos.models.registry import resolve
+    from icvos.processes import keep_memory, limit_memory
     from icvos.runs.records import read_run
 
     keep_memory()
     files = parse_weights(weights)
     chosen = parse_options(resolve(spec), settings)
-    options = RunOptions(**values)
-    opened, demo = open_benchmark(benchmark)
     check_device(device)
     limit_memory(device)
-    model = create(spec, device=device, weights=files, options=chosen, demo=demo)
-    with progress_bar(f"{type(model).info.name} on {opened.name}") as advance:
-        place, result = run_model(
-            model,
-            opened,
-            options,
+    with progress_bar(f"{spec} on {benchmark}") as advance:
+        result = evaluate(
+            spec,
+            benchmark,
             out=out,
-            settings=chosen,
-            spec=ModelSpec(spec, device, {k: str(v) for k, v in model.weights.items()}, chosen, demo),
+            device=device,
+            weights=files,
+            options=chosen,
             progress=advance,
             notify=lambda line: click.echo(line, err=True),
+            **values,
         )
-    run = read_run(place)
-    summary_table([(place, run, result)])
+    place = result.folder
+    summary_table([(place, read_run(place), result)])
     if "oracle" in result:
         told, all_ = result["oracle"], result["summary"]["episodes"]
         click.echo(f"oracle {told['name']}: frame 0's ground truth was given as {told['given_as']}; never ranked")

@@ -56,7 +56,8 @@ def show_model(model: str) -> None:
     import typing
 
     from icvos.models.needs import needs_of
-    from icvos.models.registry import option_types, resolve, source_sha256
+    from icvos.models.options import option_types
+    from icvos.models.registry import resolve, source_sha256
 
     cls = resolve(model)
     info, needs = cls.info, needs_of(model)
@@ -106,7 +107,8 @@ def check(
 ) -> None:
     """Run MODEL on tiny synthetic clips and say, rule by rule, what it breaks. Exit 1 if it breaks any."""
     from icvos.models.check import check_model
-    from icvos.models.registry import create, parse_options, resolve
+    from icvos.models.options import parse_options
+    from icvos.models.registry import create, resolve
 
     options = parse_options(resolve(model), settings)
     files = parse_weights(weights)

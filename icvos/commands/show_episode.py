@@ -45,9 +45,11 @@ def command(
     \b
     icvos show-episode davis17__dog__18__d0 --benchmark BENCH --weights dcsam=PATH --frame 20
     """
-    from dcsam.explain import Panel, draw
-    from icvos.evaluation.runner import open_benchmark
-    from icvos.models.registry import create, parse_options, resolve
+    from icvos.demo.benchmarks import open_benchmark
+    from icvos.models.interface import Panel
+    from icvos.models.options import parse_options
+    from icvos.models.registry import create, resolve
+    from icvos.report.panels import draw
 
     opened, demo = open_benchmark(benchmark)
     chosen = opened.episode(episode) if episode else opened.episodes[0]
@@ -100,10 +102,9 @@ def _results(
     """Run the model as far as the last frame asked for, and return a panel of each."""
     import numpy as np
 
-    from dcsam.explain import Panel
     from icvos.errors import UsageError
     from icvos.metrics import jf
-    from icvos.models.interface import ImageModel, VideoModel
+    from icvos.models.interface import ImageModel, Panel, VideoModel
     from icvos.models.registry import as_video_model
 
     if is_image and not isinstance(model, ImageModel):

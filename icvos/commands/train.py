@@ -44,16 +44,16 @@ def command(
     """Train NAME. The same command again continues a stopped run.
 
     \b
-    On 4 GPUs:  torchrun --nproc-per-node 4 -m icvos.commands.train NAME …
+    On 4 GPUs:  torchrun --nproc-per-node 4 -m icvos.cli train NAME …
     """
     from dataclasses import replace
 
     import torch
 
-    from icvos.models.registry import parse_options
+    from icvos.models.options import parse_options
     from icvos.training.distribute import open_world
     from icvos.training.loop import Trainer
-    from icvos.training.tasks import resolve_task
+    from icvos.training.task import resolve_task
 
     if device:
         check_device(device)
@@ -144,11 +144,3 @@ def _dry_run(trainer: Any) -> None:
         f"one step: loss {values['loss']:.4f}, {seconds:.2f} s ({wait:.2f} s waiting), peak memory {peak:.2f} GiB; "
         f"{trainer.steps:,} steps would take about {seconds * trainer.steps / 3600:.1f} h"
     )
-
-
-if __name__ == "__main__":
-    import sys
-
-    import cli
-
-    cli.main(["train", *sys.argv[1:]])

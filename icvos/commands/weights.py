@@ -28,7 +28,7 @@ def command() -> None:
 @FOLDER
 def list_weights(folder: Path | None) -> None:
     """List the known checkpoints, how each hash is known, and which are here."""
-    from icvos.foundation.weights import CHECKPOINTS, MARKS, weights_folder
+    from icvos.foundation.checkpoints import CHECKPOINTS, MARKS, weights_folder
 
     folder = folder or weights_folder()
     # Plain lines: a table would cut the names, which are what one copies.
@@ -50,7 +50,7 @@ def list_weights(folder: Path | None) -> None:
 def verify(names: tuple[str, ...], folder: Path | None) -> None:
     """Hash the checkpoints NAMES (default: all that are here) and compare. Exit 1 if one differs."""
     from icvos.errors import WeightsError
-    from icvos.foundation.weights import CHECKPOINTS, checkpoint, verify_file, weights_folder
+    from icvos.foundation.checkpoints import CHECKPOINTS, checkpoint, verify_file, weights_folder
 
     folder = folder or weights_folder()
     known = [checkpoint(name) for name in names]
@@ -83,8 +83,8 @@ def fetch(names: tuple[str, ...], folder: Path | None, mirror: str | None) -> No
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
+    from icvos.foundation.checkpoints import MARKS, checkpoint
     from icvos.foundation.download import fetch as fetch_checkpoint
-    from icvos.foundation.weights import MARKS, checkpoint
 
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     for known in [checkpoint(name) for name in names]:

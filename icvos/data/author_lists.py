@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from icvos.builders.fewshot.episodes import FOLDS, PAPER_EPISODES, FewShotEpisode, check_fold
+from icvos.data.folds import FOLDS, PAPER_EPISODES, FewShotEpisode, check_fold
 from icvos.errors import InputError, SourceError, UsageError
 from icvos.files import check_id
 

@@ -18,7 +18,8 @@ import numpy as np
 from icvos.categories import COCO80, VOC20, Vocabulary
 from icvos.data.class_masks_cache import VERSION, Progress, Record, make_once, write_cache
 from icvos.errors import SourceError, UsageError
-from icvos.files import file_sha256, icvos_home, read_image, read_json
+from icvos.files import file_sha256, icvos_home, read_json
+from icvos.images import read_image
 
 if TYPE_CHECKING:
     from icvos.sources.voc import Voc

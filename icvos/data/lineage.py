@@ -44,7 +44,7 @@ class Lineage:
         Raises:
             UsageError: It is none of these.
         """
-        from icvos.builders.fewshot.episodes import training_categories, vocabulary_of
+        from icvos.data.folds import training_categories, vocabulary_of
 
         name, _, fold = text.partition(":")
         if name not in ("coco", "coco-20i", "pascal-5i") or (name == "coco") != (fold == ""):

@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from icvos.builders.fewshot.episodes import MIN_AREA
 from icvos.data.class_masks import ClassMasks, check_min_area
 from icvos.data.draws import SupportPool, draw_supports, support_pool
+from icvos.data.folds import MIN_AREA
 from icvos.errors import UsageError, did_you_mean
 
 __all__ = ["MEAN", "TRANSFORMS", "MaskTubes", "Step", "Tube", "TubeRules", "make_frame", "plan_tube"]

@@ -9,24 +9,14 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from icvos.builders.fewshot.episodes import MIN_AREA, training_categories
 from icvos.data.class_masks import ClassMasks, coco_masks, voc_masks
+from icvos.data.folds import MIN_AREA, training_categories
 from icvos.data.lineage import Lineage
 from icvos.data.sampler import EpisodeSampler, TrainingPool
-from icvos.demo.world.episodes import TrainingWorld
 from icvos.errors import UsageError
+from icvos.images import squeezed
 
-__all__ = [
-    "PAIR_DATA",
-    "DrawnPairs",
-    "ImagePairs",
-    "PairPool",
-    "open_masks",
-    "open_sampler",
-    "sampler_lineage",
-    "split_images",
-    "squeezed",
-]
+__all__ = ["PAIR_DATA", "ImagePairs", "PairPool", "open_masks", "open_sampler", "sampler_lineage", "split_images"]
 
 #: The raw data sets that pairs are drawn from.
 PAIR_DATA = ("coco-20i", "pascal-5i", "coco")
@@ -36,48 +26,6 @@ VALIDATION_EPISODES = 1000
 #: What is added to a seed for validation's draws.
 VALIDATION_SEED = 5000
 T = TypeVar("T")
-
-
-def squeezed(image: np.ndarray, mask: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return (H, W, 3) and (H, W) bool as squares of a side: Pillow's bilinear, and torch's nearest, as the authors."""
-    from PIL import Image
-
-    height, width = mask.shape
-    if (height, width) == (size, size):
-        return image, mask
-    pixels = np.array(Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR))
-    places = np.arange(size)
-    return pixels, mask[np.ix_(places * height // size, places * width // size)]
-
-
-class DrawnPairs:
-    """Pairs of the drawn world's training shapes, squeezed to squares; the query may not show the thing.
-
-    Args:
-        size: Side of the squares, pixels.
-        seed: Of the world.
-        length: Pairs of an epoch.
-        random_share: Of kinds of things drawn anew.
-    """
-
-    def __init__(self, size: int, seed: int, length: int, random_share: float = 0.5) -> None:
-        self.world = TrainingWorld.of_layouts(size, seed, random_share)
-        self.size, self.length = size, length
-
-    def __len__(self) -> int:
-        return self.length
-
-    def get(self, epoch: int, index: int) -> Mapping[str, Any]:
-        """Return ``support`` (S, S, 3) uint8, ``support_mask`` (S, S) bool, ``frames`` (1, S, S, 3), ``masks``."""
-        pair = self.world.pair(epoch * self.length + index)
-        support, support_mask = squeezed(pair.support_image, pair.support_mask, self.size)
-        frame, mask = squeezed(pair.query_image, pair.query_mask, self.size)
-        return {"support": support, "support_mask": support_mask, "frames": frame[None], "masks": mask[None]}
-
-    def describe(self) -> dict[str, Any]:
-        """Return what the pairs are drawn from."""
-        world = self.world
-        return {"source": "demo world", "seed": world.seed, "random_share": world.random_share, "size": self.size}
 
 
 class ImagePairs:

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from icvos.builders.fewshot.episodes import MIN_AREA, test_categories, training_categories
 from icvos.data.class_masks import ClassMasks, check_min_area, pool_sha256
+from icvos.data.folds import MIN_AREA, test_categories, training_categories
 from icvos.errors import UsageError, did_you_mean
 from icvos.types import Support
 

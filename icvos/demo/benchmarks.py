@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from icvos.benchmark import Benchmark, load_benchmark
 from icvos.demo.world.version import GENERATOR_VERSION
 from icvos.errors import LockedError, UsageError, did_you_mean
 from icvos.files import icvos_home, lock_folder, read_json, write_json
@@ -26,6 +27,7 @@ __all__ = [
     "demo_raw",
     "ensure_demo",
     "is_ready",
+    "open_benchmark",
 ]
 
 DEMO_NAMES = ("demo", "demo/coco-20i", "demo/pascal-5i")
@@ -190,7 +192,7 @@ def _build_coco20i(raw: Path, out: Path, size: str, seed: int, progress: Progres
 
 
 def _build_pascal5i(raw: Path, out: Path, size: str, seed: int, progress: Progress) -> None:
-    from icvos.builders.fewshot.pascal5i import plan_pascal5i
+    from icvos.builders.fewshot.plan import plan_pascal5i
 
     # Without --sbd: the masks of SBD are beside VOC's as PNG, which needs no scipy.
     rules = _few_shot_rules("pascal-5i", size)
@@ -242,3 +244,13 @@ _BUILDERS: dict[str, Callable[[Path, Path, str, int, Progress], None]] = {
     "demo/coco-20i": _build_coco20i,
     "demo/pascal-5i": _build_pascal5i,
 }
+
+
+def open_benchmark(benchmark: Benchmark | str | Path) -> tuple[Benchmark, bool]:
+    """Return a benchmark by folder or demo name, and whether it is a demo."""
+    if isinstance(benchmark, Benchmark):
+        return benchmark, bool(benchmark.header.get("demo"))
+    if str(benchmark) in DEMO_NAMES and not (Path(benchmark) / "benchmark.json").is_file():
+        return load_benchmark(ensure_demo(str(benchmark))), True
+    opened = load_benchmark(benchmark)
+    return opened, bool(opened.header.get("demo"))

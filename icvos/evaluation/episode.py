@@ -17,9 +17,8 @@ import numpy as np
 
 from icvos.benchmark import Benchmark, Episode
 from icvos.errors import InputError, ModelError, UsageError
-from icvos.evaluation.frame_scorer import FrameScorer, to_numpy
+from icvos.evaluation.frame_scorer import FrameScorer
 from icvos.evaluation.frames import GroundTruth, StreamedVideo
-from icvos.evaluation.integrity import verify_query, verify_supports, verify_video
 from icvos.evaluation.oracle import oracle_supports
 from icvos.evaluation.torch_state import (
     episode_seed,
@@ -31,12 +30,13 @@ from icvos.evaluation.torch_state import (
     synchronise,
     torch_modes,
 )
-from icvos.files import write_mask
+from icvos.images import nearest_resize, resize_image
+from icvos.manifest import verify_query, verify_supports, verify_video
+from icvos.masks import write_mask
 from icvos.metrics import fss_counts
-from icvos.models.check import mask_problem
 from icvos.models.interface import ImageModel, VideoModel
-from icvos.protocols import Protocol, nearest_resize, resize_image
-from icvos.types import Support
+from icvos.protocols import Protocol
+from icvos.types import Support, mask_problem, to_numpy
 
 __all__ = [
     "EpisodeResult",

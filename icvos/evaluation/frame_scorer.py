@@ -9,22 +9,14 @@ from typing import Any
 import numpy as np
 
 from icvos.errors import ModelError
-from icvos.files import write_mask
+from icvos.masks import write_mask
 from icvos.metrics import VideoScore, jf
-from icvos.models.check import mask_problem
-from icvos.types import Prediction
+from icvos.types import Prediction, mask_problem, to_numpy
 
-__all__ = ["FrameScorer", "to_numpy"]
+__all__ = ["FrameScorer"]
 
 # Frames of a GPU model that are scored together: fewer host round trips, and still a flat memory.
 GPU_BATCH = 16
-
-
-def to_numpy(item: Any) -> np.ndarray:
-    """Return a checked mask or ``Prediction`` as (H, W) bool on the host."""
-    mask = item.mask if isinstance(item, Prediction) else item
-    mask = mask.detach().cpu().numpy() if hasattr(mask, "detach") else mask
-    return mask.astype(bool, copy=False)
 
 
 class FrameScorer:

@@ -12,7 +12,8 @@ from typing import Generic, TypeVar
 import numpy as np
 
 from icvos.benchmark import Benchmark
-from icvos.protocols import Protocol, nearest_resize, resize_image
+from icvos.images import nearest_resize, resize_image
+from icvos.protocols import Protocol
 
 __all__ = ["Ahead", "GroundTruth", "StreamedVideo"]
 

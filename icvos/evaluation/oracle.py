@@ -10,30 +10,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from icvos.benchmark import Benchmark, Episode
-from icvos.errors import UsageError, did_you_mean
+from icvos.errors import UsageError
 from icvos.evaluation.frames import GroundTruth
 from icvos.evaluation.torch_state import episode_seed
 from icvos.models.interface import Model
 from icvos.models.lifting import first_mask_use
 from icvos.types import Support, Video
 
-__all__ = ["ORACLES", "check_oracle", "oracle_key", "oracle_result", "oracle_supports"]
-
-ORACLES = ("first-frame",)
-
-
-def check_oracle(name: str | None, shots: int) -> None:
-    """Check what was asked for.
-
-    Raises:
-        UsageError: No such oracle, or several shots with it.
-    """
-    if name is None:
-        return
-    if name not in ORACLES:
-        raise UsageError(f"no oracle '{name}'", fix=did_you_mean(name, ORACLES))
-    if shots != 1:
-        raise UsageError(f"oracle '{name}' goes without --shots {shots}: frame 0 is the only support")
+__all__ = ["oracle_key", "oracle_supports"]
 
 
 def oracle_key(name: str | None, model: Model, benchmark: Benchmark) -> dict[str, Any]:
@@ -79,19 +63,3 @@ def oracle_supports(
             sets.append([Support(frame, mask)])
             seeds.append(episode_seed(seed, f"{episode.video}__{episode.category}"))
     return sets, seeds, [places[episode.category] for episode in episodes]
-
-
-def oracle_result(
-    key: Mapping[str, Any], ids: Sequence[str], records: Mapping[str, Mapping[str, Any]]
-) -> dict[str, Any]:
-    """Return the part ``oracle`` of ``result.json``; empty for a run without one.
-
-    Args:
-        key: Of ``run.json``.
-        ids: Of the run's episodes.
-        records: By id.
-    """
-    if key.get("oracle") is None:
-        return {}
-    absent = sum(bool(records.get(name, {}).get("absent_on_frame_0")) for name in ids)
-    return {"oracle": {"name": key["oracle"], "given_as": key.get("oracle_as"), "absent_on_frame_0": absent}}

@@ -5,15 +5,15 @@ from __future__ import annotations
 import stat
 import zipfile
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from icvos.errors import PredictionError
-from icvos.files import decode_mask, read_json
-from icvos.png import header
+from icvos.files import read_json
+from icvos.masks import decode_mask, header
 
 __all__ = ["FolderPredictions", "Predictions", "RlePredictions", "ZipPredictions", "open_predictions"]
 
@@ -252,7 +252,7 @@ class RlePredictions(Predictions):
         return np.zeros((0, 0), np.uint8) if labels is None else labels
 
     def _decode(self, rle: Any, size: Size, name: str, frame: str) -> np.ndarray:
-        from icvos.rle import decode_rle
+        from icvos.masks import decode_rle
 
         try:
             return decode_rle(rle["counts"], size)
@@ -276,3 +276,42 @@ def open_predictions(where: Path) -> Predictions:
     if where.suffix.lower() == ".json":
         return RlePredictions(where)
     raise PredictionError("predictions are no folder, .zip or .json", where=where)
+
+
+Record = dict[str, Any]
+
+
+Scored = list[tuple[Record, dict[str, np.ndarray] | None]]
+
+
+def _named(missing: Sequence[str]) -> str:
+    more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
+    return ", ".join(missing[:3]) + more
+
+
+def _same_names(wanted: Sequence[str], predictions: Predictions, what: str) -> None:
+    given = predictions.names()
+    missing = sorted(set(wanted) - set(given))
+    if missing:
+        raise PredictionError(
+            f"{len(missing)} of {len(wanted)} {what}s are not predicted: {_named(missing)}",
+            where=predictions.where,
+            expected=f"a folder for each {what}",
+        )
+    unknown = sorted(set(given) - set(wanted))
+    if unknown:
+        raise PredictionError(
+            f"{len(unknown)} {what}s are unknown: {_named(unknown)}", where=predictions.where, fix="take them out"
+        )
+
+
+def _fit(predicted: np.ndarray, shape: tuple[int, ...], place: str) -> np.ndarray:
+    if predicted.shape == tuple(shape):
+        return predicted
+    if predicted.size == 0:
+        return np.zeros(shape, np.uint8)
+    raise _other_size(predicted.shape, shape, place)
+
+
+def _other_size(size: Sequence[int], wanted: Sequence[int], place: str) -> PredictionError:
+    return PredictionError(f"mask is {size[0]}x{size[1]} (HxW)", where=place, expected=f"{wanted[0]}x{wanted[1]}")

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from icvos.benchmark import Benchmark, Episode, load_benchmark
-from icvos.errors import RunError, UsageError, did_you_mean
+from icvos.benchmark import Benchmark, Episode
+from icvos.demo.benchmarks import open_benchmark
+from icvos.errors import RunError, UsageError
 from icvos.evaluation.episode import (
     EpisodeResult,
     Job,
@@ -20,91 +21,24 @@ from icvos.evaluation.episode import (
     run_image_episode,
     run_video_episodes,
 )
-from icvos.evaluation.integrity import verify_tables
-from icvos.evaluation.oracle import check_oracle, oracle_key
+from icvos.evaluation.oracle import oracle_key
 from icvos.evaluation.workers import Group, ModelSpec, run_in_workers
+from icvos.manifest import verify_tables
 from icvos.models.interface import ImageModel, Model
-from icvos.models.registry import as_video_model, create, option_types
-from icvos.protocols import Protocol, protocol
+from icvos.models.options import option_types
+from icvos.models.registry import as_video_model, create
+from icvos.protocols import Protocol
 from icvos.runs.environment import describe_benchmark, describe_model, describe_run, now, safe_name
+from icvos.runs.episodes import RunOptions, _protocol_of, benchmark_result, select_episodes, speed
 from icvos.runs.records import RunFolder, read_result, read_run
-from icvos.runs.result import image_result, video_result
+from icvos.runs.result import RunResult
 
-__all__ = ["RunOptions", "benchmark_result", "evaluate", "open_benchmark", "run_model", "select_episodes", "speed"]
+__all__ = ["evaluate", "run_model"]
 
-DEMO_NAMES = ("demo", "demo/coco-20i", "demo/pascal-5i")
+Progress = Callable[[int, int, Mapping[str, Any] | None], None]
+
 # Episodes of a video that a model with segment_many gets in one pass: two categories' standard draws.
 MAX_TOGETHER = 10
-
-
-@dataclass(frozen=True)
-class RunOptions:
-    """What ``icvos evaluate`` takes beside the model and the benchmark.
-
-    Attributes:
-        protocol: Its name, or "" for the benchmark's default (``native``, ``fss-native``).
-        shots: Supports shown of each episode.
-        seed: Of what the models draw.
-        shard: (i, N): only every N-th group of episodes, from the i-th (1..N); None for all.
-        workers: Processes; 1 is this one, unless there is a timeout.
-        timeout: Seconds an episode may take, or None.
-        save_masks: Keep the predicted masks.
-        limit_episodes, limit_frames: For quick turns; such a run is never ranked.
-        episodes: Ids of the episodes to run, or None for all; such a run is never ranked.
-        oracle: ``first-frame`` tells the model frame 0's ground truth in place of supports (never ranked), or None.
-    """
-
-    protocol: str = ""
-    shots: int = 1
-    seed: int = 0
-    shard: tuple[int, int] | None = None
-    workers: int = 1
-    timeout: float | None = None
-    save_masks: bool = False
-    limit_episodes: int | None = None
-    limit_frames: int | None = None
-    episodes: tuple[str, ...] | None = None
-    oracle: str | None = None
-
-    def __post_init__(self) -> None:
-        for name in ("shots", "workers"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"{name} is {getattr(self, name)}", expected="at least 1")
-        for name in ("timeout", "limit_episodes", "limit_frames"):
-            value = getattr(self, name)
-            if value is not None and value <= 0:
-                raise UsageError(f"{name} is {value}", expected="more than 0")
-        check_oracle(self.oracle, self.shots)
-        if self.shard is not None and not 1 <= self.shard[0] <= self.shard[1]:
-            raise UsageError(f"shard {self.shard[0]}/{self.shard[1]}", expected="i/N with i from 1 to N")
-        if self.episodes is not None and (self.shard is not None or not self.episodes):
-            raise UsageError("chosen episodes go without a shard, and at least one is chosen")
-
-
-def select_episodes(benchmark: Benchmark, rule: Protocol, options: RunOptions) -> list[Episode]:
-    """Return the episodes of a run, in the benchmark's order: of its protocol, limited, its shard.
-
-    A shard takes whole videos, so that each video's frames are encoded by one of them. A shard may be empty.
-
-    Raises:
-        UsageError: The benchmark has no episodes of the protocol, or not one that is asked for.
-    """
-    episodes = [e for e in benchmark.episodes if benchmark.kind == "video" or e.protocol == rule.name]
-    if not episodes:
-        raise UsageError(f"the benchmark has no episodes of protocol '{rule.name}'", where=benchmark.root)
-    if options.episodes is not None:
-        known = {episode.id for episode in episodes}
-        for name in options.episodes:
-            if name not in known:
-                raise UsageError(f"no episode '{name}'", where=benchmark.root, fix=did_you_mean(name, known))
-        episodes = [episode for episode in episodes if episode.id in options.episodes]
-    if options.limit_episodes is not None:
-        episodes = episodes[: options.limit_episodes]
-    if options.shard is not None:
-        index, count = options.shard
-        places = {name: place for place, name in enumerate(dict.fromkeys(e.video for e in episodes))}
-        episodes = [e for e in episodes if places[e.video] % count == index - 1]
-    return episodes
 
 
 def _groups(episodes: Sequence[Episode], missing: Sequence[Episode], benchmark: Benchmark) -> list[Group]:
@@ -120,32 +54,6 @@ def _groups(episodes: Sequence[Episode], missing: Sequence[Episode], benchmark: 
     cut = [some[start : start + size] for some in by_video.values() for start in range(0, len(some), size)]
     groups = [(group, frozenset(e.id for e in group if e.id in wanted)) for group in cut]
     return [group for group in groups if group[1]]
-
-
-def benchmark_result(
-    run: Mapping[str, Any],
-    benchmark: Benchmark,
-    rule: Protocol,
-    episodes: Sequence[Episode],
-    records: Mapping[str, Mapping[str, Any]],
-) -> dict[str, Any]:
-    """Return ``result.json`` of a run on a built benchmark, video or image."""
-    if benchmark.kind == "video":
-        sources = {name: video.source for name, video in benchmark.videos.items()}
-        return video_result(run, rule, episodes, records, sources)
-    folds: dict[int, set[int]] = {}
-    for episode in benchmark.episodes:
-        if episode.fold is not None:
-            folds.setdefault(episode.fold, set()).add(episode.category)
-    given = benchmark.header.get("folds")
-    if isinstance(given, dict):
-        folds = {int(fold): set(numbers) for fold, numbers in given.items()}
-    return image_result(run, rule, episodes, records, {fold: sorted(numbers) for fold, numbers in folds.items()})
-
-
-def _protocol_of(benchmark: Benchmark, options: RunOptions) -> Protocol:
-    default = "native" if benchmark.kind == "video" else "fss-native"
-    return protocol(options.protocol or default, benchmark.kind)
 
 
 def _check_kind(model: Model, benchmark: Benchmark) -> None:
@@ -216,9 +124,9 @@ def run_model(
     out: Path | None = None,
     settings: Mapping[str, Any] | None = None,
     spec: ModelSpec | None = None,
-    progress: Callable[[int, int, Mapping[str, Any] | None], None] | None = None,
+    progress: Progress | None = None,
     notify: Callable[[str], None] | None = None,
-) -> tuple[Path, dict[str, Any]]:
+) -> RunResult:
     """Evaluate a built model; continue the folder's run if it is the same.
 
     Args:
@@ -232,12 +140,12 @@ def run_model(
         notify: Called with a line that the user should see.
 
     Returns:
-        The run's folder and its result (see DESIGN, "A run").
+        Its result, which knows its folder.
     """
     plan = _prepare(model, benchmark, options, out, settings or {}, spec)
     there = None if options.save_masks else _complete(plan)
     if there is not None:
-        return plan.out, there
+        return RunResult(there, plan.out)
     with RunFolder.open(plan.out, plan.describe) as folder:
         if folder.moved is not None and notify is not None:
             notify(f"the method, its weights or the benchmark changed: the earlier run is now {folder.moved}")
@@ -258,7 +166,7 @@ def run_model(
             whole = True
         finally:
             _finish(folder, plan, whole)
-    return plan.out, read_result(plan.out)
+    return RunResult(read_result(plan.out), plan.out)
 
 
 def _complete(plan: _Run) -> dict[str, Any] | None:
@@ -286,15 +194,6 @@ def _finish(folder: RunFolder, plan: _Run, whole: bool) -> None:
         return
     with contextlib.suppress(OSError, RunError):
         folder.write_run(status="interrupted", end=now(), **speed(folder.records(), ids))
-
-
-def speed(records: Mapping[str, Mapping[str, Any]], ids: Sequence[str]) -> dict[str, Any]:
-    """Return fps, seconds and peak memory over the good records, for ``run.json``."""
-    good = [records[i] for i in ids if i in records and not records[i].get("error")]
-    seconds = sum(record.get("seconds") or 0.0 for record in good)
-    frames = sum(record.get("frames", 1) for record in good if record.get("seconds"))
-    peaks = [record["peak_memory"] for record in good if record.get("peak_memory")]
-    return {"fps": frames / seconds if seconds else None, "seconds": seconds, "peak_memory": max(peaks, default=None)}
 
 
 def _results(plan: _Run, todo: Sequence[Episode]) -> Generator[EpisodeResult, None, None]:
@@ -334,18 +233,6 @@ def _lost_episode(benchmark: Benchmark, episode: Episode, job: Job, why: str) ->
     return EpisodeResult(failure(episode, why))
 
 
-def open_benchmark(benchmark: Benchmark | str | Path) -> tuple[Benchmark, bool]:
-    """Return a benchmark by folder or demo name, and whether it is a demo."""
-    if isinstance(benchmark, Benchmark):
-        return benchmark, bool(benchmark.header.get("demo"))
-    if str(benchmark) in DEMO_NAMES and not (Path(benchmark) / "benchmark.json").is_file():
-        from icvos.demo.benchmarks import ensure_demo
-
-        return load_benchmark(ensure_demo(str(benchmark))), True
-    opened = load_benchmark(benchmark)
-    return opened, bool(opened.header.get("demo"))
-
-
 def evaluate(
     model: Model | type[Model] | str,
     benchmark: Benchmark | str | Path,
@@ -364,7 +251,10 @@ def evaluate(
     limit_episodes: int | None = None,
     limit_frames: int | None = None,
     oracle: str | None = None,
-) -> dict[str, Any]:
+    shard: tuple[int, int] | None = None,
+    progress: Progress | None = None,
+    notify: Callable[[str], None] | None = None,
+) -> RunResult:
     """Evaluate a model on a benchmark, as ``icvos evaluate`` does.
 
     Args:
@@ -378,32 +268,36 @@ def evaluate(
         workers, timeout: Need a spec.
         episodes: Ids of the episodes to run; all by default.
         save_masks, limit_episodes, limit_frames, oracle: As on the command line.
+        shard: (i, N): only every N-th video, from the i-th; ``icvos merge`` joins the runs.
+        progress: Called with (done, all, last record).
+        notify: Called with each line that a user should see.
 
     Returns:
-        ``result.json``: ``result["summary"]["J&F"]``, ``["per_category"]``, …; percent, unrounded.
+        ``result.json``: ``result["summary"]["J&F"]``, ``["per_category"]``, …; percent, unrounded. ``result.folder`` is
+        the run's folder.
 
     Raises:
         IcvosError: Bad input or usage. An episode that fails raises nothing: ``summary["failed"]`` counts it.
     """
     opened, demo = open_benchmark(benchmark)
     settings = RunOptions(
-        protocol,
-        shots,
-        seed,
-        None,
-        workers,
-        timeout,
-        save_masks,
-        limit_episodes,
-        limit_frames,
-        None if episodes is None else tuple(episodes),
-        oracle,
+        protocol=protocol,
+        shots=shots,
+        seed=seed,
+        shard=shard,
+        workers=workers,
+        timeout=timeout,
+        save_masks=save_masks,
+        limit_episodes=limit_episodes,
+        limit_frames=limit_frames,
+        episodes=None if episodes is None else tuple(episodes),
+        oracle=oracle,
     )
     spec = None
     if isinstance(model, str):
-        files = {name: str(path) for name, path in (weights or {}).items()}
-        spec = ModelSpec(model, device, files, dict(options or {}), demo)
         built = create(model, device=device, weights=weights, options=options, demo=demo)
+        files = {name: str(path) for name, path in built.weights.items()}
+        spec = ModelSpec(model, device, files, dict(options or {}), demo)
     elif isinstance(model, type):
         given = weights or (model.demo_weights() if demo else {})
         built = model(device=device, weights={k: Path(v) for k, v in given.items()}, **(options or {}))
@@ -411,7 +305,7 @@ def evaluate(
         built = model
     place = None if out is None else Path(out)
     known = dict(options or {}) if isinstance(model, (str, type)) else _options_of(built)
-    return run_model(built, opened, settings, out=place, settings=known, spec=spec)[1]
+    return run_model(built, opened, settings, out=place, settings=known, spec=spec, progress=progress, notify=notify)
 
 
 def _options_of(model: Model) -> dict[str, Any]:

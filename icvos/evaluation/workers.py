@@ -18,9 +18,9 @@ from typing import Any
 from icvos.benchmark import Benchmark, Episode, load_benchmark
 from icvos.errors import IcvosError, ModelError, UsageError
 from icvos.evaluation.episode import EpisodeResult, Job, run_image_episode, run_video_episodes, runs_together
-from icvos.evaluation.process import die_with_parent, keep_memory, limit_memory
 from icvos.models.interface import ImageModel, Model, VideoModel
 from icvos.models.registry import as_video_model, create
+from icvos.processes import die_with_parent, keep_memory, limit_memory
 
 __all__ = ["Group", "ModelSpec", "run_in_workers"]
 

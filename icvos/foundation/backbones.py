@@ -9,7 +9,6 @@ one of two flavours (``DILATIONS``), which the same weights fit.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
 
@@ -17,14 +16,13 @@ import torch
 from torch import Tensor, nn
 
 from icvos.errors import UsageError, WeightsError, did_you_mean
+from icvos.foundation.backbone import Backbone, BackboneFeatures
 from icvos.foundation.bottleneck import Bottleneck, all_bottlenecks, masked_bottlenecks
 
 __all__ = [
     "BACKBONES",
     "DEFAULT_DILATION",
     "DILATIONS",
-    "Backbone",
-    "BackboneFeatures",
     "Dilation",
     "LayeredBackbone",
     "create_backbone",
@@ -49,64 +47,6 @@ DEFAULT_DILATION: Dilation = "pspnet"
 
 #: Blocks of layers 1 to 4.
 RESNETS = {"resnet50": (3, 4, 6, 3), "resnet101": (3, 4, 23, 3)}
-
-
-@dataclass(frozen=True)
-class BackboneFeatures:
-    """Feature maps of B images.
-
-    Attributes:
-        middle: (B, C2, h2, w2) float.
-        deep: (B, C3, h, w) float; its grid is the model's.
-        top: (B, C4, h4, w4) float, for the prior mask; None where it was not asked for.
-    """
-
-    middle: Tensor
-    deep: Tensor
-    top: Tensor | None = None
-
-    def __len__(self) -> int:
-        return len(self.deep)
-
-    @classmethod
-    def join(cls, parts: Sequence[BackboneFeatures]) -> BackboneFeatures:
-        """Return the features of several batches as one; all have top maps, or none has."""
-        if len(parts) == 1:
-            return parts[0]
-        tops = [part.top for part in parts if part.top is not None]
-        return cls(
-            torch.cat([part.middle for part in parts]),
-            torch.cat([part.deep for part in parts]),
-            torch.cat(tops) if tops else None,
-        )
-
-    def map(self, function: Callable[[Tensor], Tensor]) -> BackboneFeatures:
-        """Return the features with ``function`` applied to each map (indexing, expanding, moving)."""
-        return BackboneFeatures(
-            function(self.middle), function(self.deep), None if self.top is None else function(self.top)
-        )
-
-
-class Backbone(nn.Module):
-    """What a backbone offers.
-
-    Attributes:
-        channels: (C2, C3) of the middle and the deep map.
-    """
-
-    channels: tuple[int, int]
-
-    def forward(self, images: Tensor, *, top: bool = False) -> BackboneFeatures:
-        """Return the maps of (B, 3, H, W) float images, normalised with ImageNet's mean and deviation."""
-        raise NotImplementedError
-
-    def top(self, features: BackboneFeatures, mask: Tensor | None = None) -> Tensor:
-        """Return (B, C4, h4, w4) top features, of what lies in ``mask`` (B, 1, h, w) alone where that is possible."""
-        raise NotImplementedError
-
-    def tops(self, features: BackboneFeatures, masks: Sequence[Tensor]) -> list[Tensor]:
-        """Return ``top`` for each of several masks (B, 1, h, w). Only places inside a mask are sure to hold a value."""
-        return [self.top(features, mask) for mask in masks]
 
 
 class LayeredBackbone(Backbone):

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from icvos.errors import UsageError
-from icvos.foundation.backbones import Backbone, BackboneFeatures
+from icvos.foundation.backbone import Backbone, BackboneFeatures
 from icvos.foundation.cpu.matmul import project
 
 __all__ = ["DINOv2"]

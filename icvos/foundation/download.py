@@ -13,7 +13,7 @@ from pathlib import Path
 
 from icvos.errors import InputError, UsageError, WeightsError
 from icvos.files import file_sha256, free_bytes, lock_folder
-from icvos.foundation.weights import Checkpoint, verify_file, weights_folder
+from icvos.foundation.checkpoints import Checkpoint, verify_file, weights_folder
 
 __all__ = ["fetch"]
 

@@ -11,14 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from icvos.errors import UsageError, WeightsError, did_you_mean
-from icvos.foundation.construct import load_into, on_meta, require
+from icvos.errors import UsageError, WeightsError
+from icvos.foundation.construct import require
 from icvos.foundation.cpu.chunks import fits_pieces
 from icvos.foundation.cpu.vit import vit_in_pieces
 from icvos.foundation.guidance import guided
 from icvos.foundation.segmenter import Decoded, Guidance, ImageFeatures, PromptableSegmenter
 
-__all__ = ["SAM1", "Sam1", "Sam1Config", "build_sam1", "load_sam1", "recognise_sam1", "save_sam1"]
+__all__ = ["SAM1", "Sam1", "Sam1Config", "recognise_sam1"]
 
 
 @dataclass(frozen=True)
@@ -164,23 +164,6 @@ def _build(config: Sam1Config) -> nn.Module:
     )
 
 
-def build_sam1(config: str | Sam1Config, *, meta: bool = False) -> Sam1:
-    """Build a SAM 1 with random weights, in eval mode; with ``meta`` on the meta device, without memory.
-
-    Raises:
-        UsageError: An unknown name.
-        MissingExtraError: ``segment-anything`` is not installed.
-    """
-    if isinstance(config, str):
-        if config not in SAM1:
-            raise UsageError(f"no SAM 1 '{config}'", fix=did_you_mean(config, SAM1))
-        config = SAM1[config]
-    if meta:
-        with on_meta():
-            return Sam1(config).eval()
-    return Sam1(config).eval()
-
-
 def recognise_sam1(state: Mapping[str, Tensor], *, where: str | Path = "the checkpoint") -> Sam1Config:
     """Tell the size of a published SAM 1 from its keys.
 
@@ -193,40 +176,3 @@ def recognise_sam1(state: Mapping[str, Tensor], *, where: str | Path = "the chec
             if config.width == patch.shape[0]:
                 return replace(config, image_size=state["image_encoder.pos_embed"].shape[1] * config.patch)
     raise WeightsError("no SAM 1 checkpoint", where=where, expected=f"one of {', '.join(SAM1)}")
-
-
-def load_sam1(path: str | Path, *, config: Sam1Config | None = None, device: str | torch.device = "cpu") -> Sam1:
-    """Load a SAM 1: a published checkpoint, told by its keys, or a file of ``save_sam1``, told by what it holds.
-
-    Args:
-        path: ``.pth`` or ``.safetensors``.
-        config: Which model it is, where neither tells.
-        device: Where to put it.
-
-    Raises:
-        WeightsError: Missing, truncated, hostile, or of another model.
-    """
-    import json
-
-    from icvos.foundation.weights import load_metadata, load_state
-
-    state = load_state(path)
-    if config is None:
-        text = load_metadata(path).get("sam1_config")
-        try:
-            config = Sam1Config.from_dict(json.loads(text)) if text else recognise_sam1(state, where=path)
-        except (ValueError, TypeError, KeyError, UsageError) as error:
-            raise WeightsError(f"the SAM 1 configuration inside is broken ({error})", where=path) from None
-    segmenter = build_sam1(config, meta=True)
-    load_into(segmenter.model, state, where=path, what=f"SAM 1 {config.name}")
-    return segmenter.to(device)
-
-
-def save_sam1(path: str | Path, segmenter: Sam1, *, half: bool = False) -> None:
-    """Write a SAM 1 of any size as safetensors with its configuration inside, atomically; ``half`` stores fp16."""
-    import json
-
-    from icvos.foundation.weights import save_state
-
-    metadata = {"sam1_config": json.dumps(segmenter.config.to_dict(), sort_keys=True)}
-    save_state(path, segmenter.model.state_dict(), metadata=metadata, half=half)

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from icvos.errors import UsageError, WeightsError, did_you_mean
-from icvos.foundation.construct import load_into, on_meta
 from icvos.foundation.cpu.chunks import fits_pieces
 from icvos.foundation.cpu.hiera import hiera_in_pieces
 from icvos.foundation.guidance import guided
-from icvos.foundation.sam2_config import SAM2, Sam2Config, build_model, recognise_sam2
+from icvos.foundation.sam2_config import Sam2Config, build_model
 from icvos.foundation.segmenter import Decoded, Guidance, ImageFeatures, PromptableSegmenter
 
-__all__ = ["Sam2", "build_sam2", "load_sam2", "save_sam2"]
+__all__ = ["Sam2"]
 
 
 class Sam2(PromptableSegmenter):
@@ -83,63 +79,3 @@ def boxes_as_points(points: tuple[Tensor, Tensor] | None, boxes: Tensor | None) 
     if points is None:
         return corners, labels
     return torch.cat([corners, points[0]], dim=1), torch.cat([labels, points[1].to(torch.int32)], dim=1)
-
-
-def build_sam2(config: str | Sam2Config | Mapping[str, Any], *, meta: bool = False) -> Sam2:
-    """Build a SAM 2 with random weights, in eval mode; with ``meta`` on the meta device, without memory.
-
-    Args:
-        config: A published name (``sam2.1_hiera_tiny``), a configuration, or its plain values.
-        meta: Shapes only, to be filled by a checkpoint.
-
-    Raises:
-        UsageError: An unknown name, or sizes that do not fit.
-        MissingExtraError: ``sam2`` is not installed.
-    """
-    if isinstance(config, str):
-        if config not in SAM2:
-            raise UsageError(f"no SAM 2 '{config}'", fix=did_you_mean(config, SAM2))
-        config = SAM2[config]
-    elif not isinstance(config, Sam2Config):
-        config = Sam2Config.from_dict(config)
-    if meta:
-        with on_meta():
-            return Sam2(config).eval()
-    return Sam2(config).eval()
-
-
-def load_sam2(path: str | Path, *, config: Sam2Config | None = None, device: str | torch.device = "cpu") -> Sam2:
-    """Load a SAM 2: a published checkpoint, told by its keys, or a file of ``save_sam2``, told by what it holds.
-
-    Args:
-        path: ``.pt`` or ``.safetensors``.
-        config: Which model it is, where neither tells.
-        device: Where to put it.
-
-    Raises:
-        WeightsError: Missing, truncated, hostile, or of another model.
-    """
-    import json
-
-    from icvos.foundation.weights import load_metadata, load_state
-
-    state = load_state(path)
-    if config is None:
-        text = load_metadata(path).get("sam2_config")
-        try:
-            config = Sam2Config.from_dict(json.loads(text)) if text else recognise_sam2(state, where=path)
-        except (ValueError, TypeError, UsageError) as error:
-            raise WeightsError(f"the SAM 2 configuration inside is broken ({error})", where=path) from None
-    segmenter = build_sam2(config, meta=True)
-    load_into(segmenter.model, state, where=path, what=f"SAM {config.version} {config.name}")
-    return segmenter.to(device)
-
-
-def save_sam2(path: str | Path, segmenter: Sam2, *, half: bool = False) -> None:
-    """Write a SAM 2 of any size as safetensors with its configuration inside, atomically; ``half`` stores fp16."""
-    import json
-
-    from icvos.foundation.weights import save_state
-
-    metadata = {"sam2_config": json.dumps(segmenter.config.to_dict(), sort_keys=True)}
-    save_state(path, segmenter.model.state_dict(), metadata=metadata, half=half)

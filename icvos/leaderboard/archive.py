@@ -14,7 +14,8 @@ from typing import Any, NoReturn
 
 from icvos.errors import InputError, RunError
 from icvos.evaluation.predictions import open_predictions
-from icvos.files import atomic_write, check_id, encode_mask, free_bytes, to_json
+from icvos.files import atomic_write, check_id, free_bytes, to_json
+from icvos.masks import encode_mask
 
 __all__ = ["SUBMISSION_SCHEMA", "pack", "unpack"]
 

@@ -8,9 +8,9 @@ from typing import Any
 
 from icvos.benchmark import Benchmark, Episode
 from icvos.errors import IcvosError
-from icvos.evaluation.runner import RunOptions, benchmark_result, select_episodes
 from icvos.leaderboard.entry import Entry
 from icvos.protocols import protocol
+from icvos.runs.episodes import RunOptions, benchmark_result, select_episodes
 from icvos.runs.result import image_result, sequence_result, video_result
 
 __all__ = ["check_against", "check_values", "recompute", "same_result"]

@@ -10,15 +10,17 @@ from pathlib import Path
 from typing import Any
 
 from icvos.benchmark import Benchmark, Episode
+from icvos.demo.benchmarks import open_benchmark
 from icvos.errors import IcvosError, RunError
-from icvos.evaluation.integrity import verify_tables
 from icvos.evaluation.predictions import open_predictions
-from icvos.evaluation.runner import RunOptions, open_benchmark, select_episodes
-from icvos.evaluation.score_episodes import check_benchmark_masks, score_all
+from icvos.evaluation.score import score_all
+from icvos.evaluation.score_episodes import check_benchmark_masks
 from icvos.leaderboard.archive import unpack
 from icvos.leaderboard.consistency import check_against, check_values, recompute
 from icvos.leaderboard.entry import Entry, read_entry
+from icvos.manifest import verify_tables
 from icvos.protocols import protocol
+from icvos.runs.episodes import RunOptions, select_episodes
 
 __all__ = ["Judgement", "judge", "opened_run", "partial", "reproduces"]
 

@@ -95,6 +95,21 @@ def _scores(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return j, f
 
 
+def _torch_scores(prediction: Any, truth: Any, ignore: Any) -> tuple[Any, Any]:
+    """Return J and F of torch masks as (N,) float64 tensors on their device; on the CPU by the numpy engines."""
+    if prediction.device.type != "cpu":
+        from icvos.metrics.device import jf_torch
+
+        return jf_torch(prediction, truth, ignore)
+    import torch
+
+    def batch(masks: Any) -> np.ndarray:
+        return masks.detach().cpu().reshape(-1, *masks.shape[-2:]).numpy()
+
+    j, f = jf(batch(prediction), batch(truth), ignore=None if ignore is None else batch(ignore))
+    return torch.from_numpy(j), torch.from_numpy(f)
+
+
 def jf(prediction: Any, truth: Any, *, ignore: Any = None) -> tuple[Any, Any]:
     """Return J (region similarity) and F (boundary accuracy), exactly as the official DAVIS-2017 code.
 
@@ -113,9 +128,7 @@ def jf(prediction: Any, truth: Any, *, ignore: Any = None) -> tuple[Any, Any]:
         raise UsageError(f"masks of shape {tuple(prediction.shape)}", expected="(H, W) or (N, H, W)")
     single = prediction.ndim == 2
     if _is_torch(prediction):
-        from icvos.metrics.device import jf_torch
-
-        scores = jf_torch(prediction, truth, ignore)
+        scores = _torch_scores(prediction, truth, ignore)
         return (float(scores[0][0]), float(scores[1][0])) if single else scores
     predicted, true = _masks(prediction), _masks(truth)
     if ignore is not None:
@@ -154,10 +167,8 @@ def jf_labels(prediction: Any, truth: Any, objects: Sequence[int]) -> tuple[Any,
     if _is_torch(prediction):
         import torch
 
-        from icvos.metrics.device import jf_torch
-
         wanted = torch.tensor(ids, device=truth.device, dtype=torch.int64)[:, None, None]
-        return jf_torch(prediction.to(torch.int64)[None] == wanted, truth.to(torch.int64)[None] == wanted, None)
+        return _torch_scores(prediction.to(torch.int64)[None] == wanted, truth.to(torch.int64)[None] == wanted, None)
     compiled = _compiled()
     small = all(number < 255 for number in ids) and prediction.dtype == truth.dtype == np.uint8
     if compiled is None or not small:

@@ -18,9 +18,9 @@ from icvos.models.clips import Clip, support
 from icvos.models.interface import ImageModel, Model, VideoModel
 from icvos.models.registry import as_video_model, source_line
 from icvos.models.timeout import time_limit
-from icvos.types import Prediction, Support, Video
+from icvos.types import Prediction, Support, Video, _to_numpy, mask_problem
 
-__all__ = ["RULES", "Finding", "check_model", "mask_problem"]
+__all__ = ["RULES", "Finding", "check_model"]
 
 
 @dataclass(frozen=True)
@@ -39,46 +39,6 @@ class _Broken(Exception):
 
 class _Skip(Exception):
     """A rule does not apply; the text says why."""
-
-
-def mask_problem(item: Any, size: tuple[int, int]) -> str | None:
-    """Return what is wrong with something that a model yielded, or None if it is a mask of ``size``.
-
-    Args:
-        item: A mask (numpy or torch; bool, or integers 0 and 1) or a ``Prediction``.
-        size: (H, W) of the frame.
-    """
-    prediction = item if isinstance(item, Prediction) else Prediction(item)
-    mask = prediction.mask
-    shape, dtype = getattr(mask, "shape", None), str(getattr(mask, "dtype", "")).removeprefix("torch.")
-    if shape is None or not dtype:
-        return f"a {type(mask).__name__} is no mask (an array of bool is)"
-    if tuple(shape) != tuple(size):
-        return f"the mask's shape is {tuple(shape)}, the frame's {tuple(size)}"
-    if dtype != "bool":
-        if not dtype.startswith(("uint", "int")):
-            return f"the mask is {dtype}, not bool"
-        if mask.size if isinstance(mask, np.ndarray) else mask.numel():
-            low, high = int(mask.min()), int(mask.max())
-            if low < 0 or high > 1:
-                return f"the mask holds values from {low} to {high}, not 0 and 1"
-    score = prediction.score
-    if score is not None:
-        if tuple(getattr(score, "shape", ())) != tuple(size):
-            return f"the score's shape is {tuple(getattr(score, 'shape', ()))}, the frame's {tuple(size)}"
-        if not bool((score == score).all()):
-            return "the score holds NaN"
-    confidence = prediction.confidence
-    if confidence is not None and not np.isfinite(float(confidence)):
-        return f"the confidence is {confidence}"
-    return None
-
-
-def _to_numpy(item: Any) -> np.ndarray:
-    mask = item.mask if isinstance(item, Prediction) else item
-    if hasattr(mask, "detach"):
-        mask = mask.detach().cpu().numpy()
-    return np.asarray(mask).astype(bool)
 
 
 def _seed(seed: int) -> None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
+
 from icvos.types import Mask, ModelInfo, Prediction, Support, Video
 
-__all__ = ["ImageModel", "Model", "VideoModel", "of_kind"]
+__all__ = ["ImageModel", "Model", "Panel", "VideoModel", "of_kind"]
 
 
 class Model(ABC):
@@ -76,3 +79,24 @@ class ImageModel(Model):
     @abstractmethod
     def predict(self, fitted: Any, image: Any) -> Mask | Prediction:
         """Return the mask of one (H, W, 3) uint8 RGB image, at its size."""
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One picture of the sheet.
+
+    Attributes:
+        title: Above it.
+        image: (H, W, 3) uint8 RGB.
+        heat: (h, w) float to lay over the image, or None.
+        span: Values of ``heat`` for the ends of its colours; its own range by default.
+        mask: (H, W) bool to tint, or None.
+        outline: (H, W) bool whose border to draw, or None.
+    """
+
+    title: str
+    image: np.ndarray
+    heat: np.ndarray | None = None
+    span: tuple[float, float] | None = None
+    mask: np.ndarray | None = None
+    outline: np.ndarray | None = None

@@ -6,11 +6,9 @@ import hashlib
 import importlib
 import importlib.util
 import inspect
-import math
 import sys
 import traceback
 import types
-import typing
 from collections.abc import Iterable, Mapping
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -19,22 +17,13 @@ from typing import Any
 from icvos.errors import IcvosError, MissingExtraError, UsageError, WeightsError, did_you_mean
 from icvos.models.interface import ImageModel, Model, VideoModel
 from icvos.models.lifting import FrameByFrame
+from icvos.models.options import _asked, _check_value, option_types
 from icvos.types import ModelInfo
 
-__all__ = [
-    "as_video_model",
-    "create",
-    "names",
-    "option_types",
-    "parse_options",
-    "resolve",
-    "source_line",
-    "source_sha256",
-]
+__all__ = ["as_video_model", "create", "names", "resolve", "source_line", "source_sha256"]
 
 GROUP = "icvos.models"
 LIFT_GROUP = "icvos.lifts"
-_FIXED = ("self", "device", "weights")
 
 
 def _entries(group: str) -> dict[str, EntryPoint]:
@@ -144,106 +133,6 @@ def _model_class(module: types.ModuleType, attribute: str, place: str) -> type[M
     return value
 
 
-def option_types(cls: type) -> dict[str, tuple[Any, Any]]:
-    """Return the options of a model (or training task) as name -> (annotation, else the default's type; default)."""
-    out: dict[str, tuple[Any, Any]] = {}
-    for base in cls.__mro__:
-        if base is Model or "__init__" not in vars(base):
-            continue
-        function = vars(base)["__init__"]
-        try:
-            hints = typing.get_type_hints(function)
-        except Exception:  # annotations that name what is not importable here: options are read as text then
-            hints = {}
-        passes_on = False
-        for name, parameter in inspect.signature(function).parameters.items():
-            if parameter.kind is inspect.Parameter.VAR_KEYWORD:
-                passes_on = True
-            elif name not in _FIXED and parameter.kind is not inspect.Parameter.VAR_POSITIONAL:
-                plain = type(parameter.default) if type(parameter.default) in (bool, int, float) else str
-                out.setdefault(name, (hints.get(name, plain), parameter.default))
-        if not passes_on:
-            break
-    lifted = getattr(cls, "lifted", None)
-    # A lifted model passes its options on to the model that it lifts.
-    return {**option_types(lifted), **out} if isinstance(lifted, type) else out
-
-
-def parse_options(cls: type, settings: Iterable[str]) -> dict[str, Any]:
-    """Turn ``key=value`` texts into the options of a model or training task, by the annotations of its ``__init__``.
-
-    Raises:
-        UsageError: No ``=``, an unknown option (with the nearest name), or a value of another type.
-    """
-    known = option_types(cls)
-    out: dict[str, Any] = {}
-    for setting in settings:
-        key, equals, text = setting.partition("=")
-        if not equals:
-            raise UsageError(f"'{setting}' is no setting", expected="--set key=value")
-        if key not in known:
-            fix = did_you_mean(key, known) if known else "it has no options"
-            name = cls.info.name if issubclass(cls, Model) else getattr(cls, "name", cls.__name__)
-            raise UsageError(f"'{name}' has no option '{key}'", fix=fix)
-        out[key] = _convert(text, known[key][0], key)
-    return out
-
-
-def _check_value(value: Any, kind: Any, key: str) -> None:
-    """Compare an option's value, given from Python, with a plain annotation; others are the model's own business."""
-    literal = typing.get_origin(kind) is typing.Literal
-    if literal and value not in typing.get_args(kind):
-        raise UsageError(f"option {key} is {value!r}", expected=" or ".join(map(str, typing.get_args(kind))))
-    wanted: dict[Any, tuple[type, ...]] = {bool: (bool,), int: (int,), float: (int, float), str: (str,)}
-    # A truth value is a whole number to Python, not to a user.
-    if (
-        not literal
-        and kind in wanted
-        and (not isinstance(value, wanted[kind]) or (type(value) is bool) != (kind is bool))
-    ):
-        raise UsageError(f"option {key} is {value!r}", expected=f"a value of type {kind.__name__}")
-
-
-def _convert(text: str, kind: Any, key: str) -> Any:
-    origin = typing.get_origin(kind)
-    if origin in (typing.Union, types.UnionType):
-        choices = [choice for choice in typing.get_args(kind) if choice is not type(None)]
-        if type(None) in typing.get_args(kind) and text.lower() in ("none", ""):
-            return None
-        for choice in choices[:-1]:
-            try:
-                return _convert(text, choice, key)
-            except UsageError:
-                continue
-        return _convert(text, choices[-1], key)
-    if origin is typing.Literal:
-        for choice in typing.get_args(kind):
-            if text == str(choice):
-                return choice
-        raise UsageError(
-            f"option {key} is '{text}'", expected=" or ".join(str(choice) for choice in typing.get_args(kind))
-        )
-    if kind is bool:
-        if text.lower() in ("1", "true", "yes", "on"):
-            return True
-        if text.lower() in ("0", "false", "no", "off"):
-            return False
-        raise UsageError(f"option {key} is '{text}'", expected="true or false")
-    if kind in (int, float):
-        try:
-            value = kind(text)
-        except (ValueError, OverflowError):
-            raise UsageError(
-                f"option {key} is '{text}'", expected="a whole number" if kind is int else "a number"
-            ) from None
-        if not math.isfinite(value):
-            raise UsageError(f"option {key} is '{text}'", expected="a finite number")
-        return value
-    if inspect.isclass(kind) and kind not in (str, Path, Any) and kind.__module__ != "builtins":
-        raise UsageError(f"option {key} is a {kind.__name__}: it can be given from Python only")
-    return Path(text) if kind is Path else text
-
-
 def create(
     spec: str,
     *,
@@ -309,18 +198,6 @@ def create(
         if not hasattr(model, name):
             setattr(model, name, value)
     return model
-
-
-def _asked(cls: type) -> set[str]:
-    """Return which of ``device`` and ``weights`` a model's ``__init__`` takes."""
-    found: set[str] = set()
-    for base in cls.__mro__:
-        if "__init__" in vars(base):
-            parameters = inspect.signature(vars(base)["__init__"]).parameters
-            found.update(name for name in ("device", "weights") if name in parameters)
-            if not any(each.kind is inspect.Parameter.VAR_KEYWORD for each in parameters.values()):
-                break
-    return found
 
 
 def source_line(cls: type, error: BaseException) -> str:

@@ -137,7 +137,7 @@ def write_skeleton(name: str, folder: Path) -> list[Path]:
         "README.md": _README,
         f"{package}/__init__.py": _INIT,
         f"{package}/model.py": _MODEL,
-        "tests/test_conformance.py": _TEST,
+        "tests/models/test_check.py": _TEST,
     }
     written = []
     for place, text in contents.items():

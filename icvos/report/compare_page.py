@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from icvos.files import atomic_write, write_csv, write_image
+from icvos.files import atomic_write, write_csv
+from icvos.images import write_image
 from icvos.report.compare import Comparison
 from icvos.report.overlay import caption, legend
 from icvos.report.pictures import episode_row, stack

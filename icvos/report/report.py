@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from icvos.errors import IcvosError, UsageError, did_you_mean
-from icvos.files import atomic_write, write_csv, write_image
+from icvos.files import atomic_write, write_csv
+from icvos.images import write_image
 from icvos.report.pictures import choose, contact_sheet, overlay_video
 from icvos.report.plots import category_rows, plot_categories, plot_curves, sensitivity
 from icvos.report.run import ReportRun, score_of

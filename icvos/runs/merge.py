@@ -14,10 +14,11 @@ import numpy as np
 
 from icvos.errors import RunError
 from icvos.runs.environment import now
-from icvos.evaluation.integrity import verify_tables
+from icvos.manifest import verify_tables
 from icvos.protocols import protocol
 from icvos.runs.records import RunFolder, read_run
-from icvos.evaluation.runner import RunOptions, benchmark_result, open_benchmark, select_episodes, speed
+from icvos.runs.episodes import RunOptions, benchmark_result, select_episodes, speed
+from icvos.demo.benchmarks import open_benchmark
 
 __all__ = ["merge_runs"]
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from collections.abc import Sequence
+
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from icvos.benchmark import Episode
-from icvos.evaluation.oracle import oracle_result
+pass
 from icvos.protocols import Protocol
 from icvos.runs.records import RESULT_SCHEMA, SUMMARY
 from icvos.metrics import FewShotScore
 
-__all__ = ["METRICS", "image_result", "sequence_result", "video_result"]
+__all__ = ["RunResult", "METRICS", "image_result", "oracle_result", "sequence_result", "video_result"]
 
 METRICS = (
     "J",
@@ -26,6 +30,19 @@ METRICS = (
 )
 FOLD_METRICS = ("mIoU", "mIoU_drawn", "mIoU_undrawn_as_0", "FB_IoU")
 Record = Mapping[str, Any]
+
+
+class RunResult(dict[str, Any]):
+    """What ``result.json`` of a run holds.
+
+    Attributes:
+        folder: The run's folder.
+    """
+
+    def __init__(self, result: Mapping[str, Any], folder: Path) -> None:
+        super().__init__(result)
+        self.folder = folder
+
 
 
 def _mean(values: Iterable[float | None]) -> float | None:
@@ -182,3 +199,19 @@ def image_result(
     }
     tables = {"per_category": dict(sorted(per_category.items())), "per_source": {}, "per_video": {}, "per_draw": {}}
     return _result(run, protocol, total, {**tables, "per_fold": per_fold})
+
+
+def oracle_result(
+    key: Mapping[str, Any], ids: Sequence[str], records: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Any]:
+    """Return the part ``oracle`` of ``result.json``; empty for a run without one.
+
+    Args:
+        key: Of ``run.json``.
+        ids: Of the run's episodes.
+        records: By id.
+    """
+    if key.get("oracle") is None:
+        return {}
+    absent = sum(bool(records.get(name, {}).get("absent_on_frame_0")) for name in ids)
+    return {"oracle": {"name": key["oracle"], "given_as": key.get("oracle_as"), "absent_on_frame_0": absent}}

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from icvos.errors import RunError
-from icvos.evaluation.oracle import ORACLES
+from icvos.protocols import ORACLES
 
 __all__ = ["check_form"]
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from icvos.errors import SourceError
-from icvos.files import read_mask
+from icvos.masks import read_mask
 
 __all__ = [
     "VOID",

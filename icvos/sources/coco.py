@@ -17,6 +17,7 @@ import numpy as np
 from icvos.categories import COCO80
 from icvos.errors import SourceError, UsageError, did_you_mean
 from icvos.files import file_sha256, read_json
+from icvos.masks import run_lengths
 
 __all__ = ["SPLITS", "Coco", "CocoImage", "open_coco"]
 
@@ -206,34 +207,6 @@ class Coco:
             return {"size": [height, width], "counts": text}
         except (TypeError, ValueError, KeyError, AttributeError) as problem:
             raise SourceError(f"a segmentation of image {image} is broken ({problem})", where=self.json) from None
-
-
-def run_lengths(text: bytes) -> list[int]:
-    """Return the run lengths that a compressed RLE of pycocotools holds.
-
-    Characters from 48 on carry five bits each, the lowest first, and a flag that more follow; from the fourth on, runs
-    are told as the difference to the last but one.
-
-    Raises:
-        ValueError: It holds other characters or is cut off within a number.
-    """
-    runs: list[int] = []
-    value = shift = 0
-    for character in text:
-        bits = character - 48
-        if not 0 <= bits < 64:
-            raise ValueError("no RLE")
-        value |= (bits & 31) << shift
-        shift += 5
-        if bits & 32:
-            continue
-        if bits & 16:
-            value -= 1 << shift
-        runs.append(value + (runs[-2] if len(runs) > 2 else 0))
-        value = shift = 0
-    if shift:
-        raise ValueError("RLE is cut off")
-    return runs
 
 
 def _image(record: Mapping[str, Any]) -> CocoImage:

@@ -13,7 +13,8 @@ from typing import Literal
 import numpy as np
 
 from icvos.errors import MaskError, SourceError, did_you_mean
-from icvos.files import check_id, read_json, read_mask
+from icvos.files import check_id, read_json
+from icvos.masks import read_mask
 from icvos.sources.base import (
     LabelMap,
     SourceFrame,

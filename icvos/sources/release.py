@@ -14,7 +14,8 @@ import numpy as np
 
 from icvos.categories import COCO80
 from icvos.errors import MaskError, SourceError
-from icvos.files import check_id, read_mask
+from icvos.files import check_id
+from icvos.masks import read_mask
 from icvos.sources.base import FrameLabels, SourceFrame, SourceVideo, VideoSource, folders, image_files
 
 __all__ = ["Release"]

@@ -18,7 +18,8 @@ import numpy as np
 
 from icvos.categories import VOC20
 from icvos.errors import InputError, MaskError, MissingExtraError, SourceError, UsageError, did_you_mean
-from icvos.files import check_id, read_mask
+from icvos.files import check_id
+from icvos.masks import read_mask
 
 __all__ = ["SPLITS", "VOID", "Voc", "read_sbd_mat"]
 

@@ -16,7 +16,6 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from icvos.demo.training.graphs import GraphedStep
 from icvos.errors import IcvosError, RunError
 from icvos.files import write_json
 from icvos.training.checkpoint import (
@@ -29,7 +28,7 @@ from icvos.training.checkpoint import (
 from icvos.training.data import batches, steps_per_epoch, to_device, validation_batches
 from icvos.training.distribute import World
 from icvos.training.logs import TrainingLog, draw_curves
-from icvos.training.task import Settings, TrainingTask
+from icvos.training.task import GraphedStep, Settings, TrainingTask
 
 __all__ = ["Trainer", "TrainingStopped", "set_training_mode"]
 
@@ -120,10 +119,12 @@ class Trainer:
         self.parameters = [p for group in groups for p in group["params"]]
         self.optimiser = task.optimiser(groups, settings)
         graphs = settings.graphs and world.device.type == "cuda" and world.size == 1 and settings.accumulate == 1
-        self._place_rates(graphs)
-        self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimiser, self._rate)
         self.module = world.parallel(_LossOf(task, self.model))
-        self.graphed = GraphedStep(self._compute, self.optimiser, self.parameters, settings.clip) if graphs else None
+        self.graphed: GraphedStep | None = None
+        if graphs:
+            self.graphed = task.graphed_step(self._compute, self.optimiser, self.parameters, settings)
+        self._place_rates(self.graphed is not None)
+        self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimiser, self._rate)
         self.step = 0
         self.best: float | None = None
         self._stop: int | None = None

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from icvos.errors import UsageError
+from icvos.foundation.prior import prior_mask
 
-__all__ = ["iou", "segmentation_loss"]
+__all__ = ["iou", "prior_logits", "segmentation_loss"]
 
 
 def segmentation_loss(logits: Tensor, truth: Tensor, *, smooth: float = 1.0) -> Tensor:
@@ -43,3 +46,33 @@ def iou(masks: Tensor, truth: Tensor) -> Tensor:
     both = (masks & truth).flatten(1).sum(dim=1).float()
     either = (masks | truth).flatten(1).sum(dim=1).float()
     return torch.where(either > 0, both / either.clamp(min=1), torch.ones_like(both))
+
+
+#: How sharply the difference of two cosines tells inside from outside.
+SHARPNESS = 10.0
+
+
+def prior_logits(top: Any, support: Any, inside: Tensor, query: Tensor) -> Tensor:
+    """Return (B, 1, h, w): the greatest cosine to the support's thing less that to its background, sharpened.
+
+    Args:
+        top: Gives the top map of backbone features under a mask.
+        support: Backbone features of B images.
+        inside: (B, 1, h, w) float {0, 1}, the thing on the support.
+        query: (B, C, h, w) top map of the queries.
+    """
+    near = prior_mask(query, top(support, inside), inside)
+    far = prior_mask(query, top(support, 1 - inside), 1 - inside)
+    return SHARPNESS * (near - far)
+
+
+def balanced_bce(logits: Tensor, target: Tensor) -> Tensor:
+    """Return BCE whose places inside weigh three times."""
+    return (F.binary_cross_entropy_with_logits(logits, target, reduction="none") * (1 + 2 * target)).mean()
+
+
+def dice(logits: Tensor, target: Tensor) -> Tensor:
+    """Return the mean Dice loss of (B, 1, h, w) logits against (B, 1, h, w) shares."""
+    chance = logits.sigmoid()
+    both = 2 * (chance * target).sum(dim=(1, 2, 3)) + 1
+    return (1 - both / (chance.sum(dim=(1, 2, 3)) + target.sum(dim=(1, 2, 3)) + 1)).mean()

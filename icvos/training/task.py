@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -14,7 +16,7 @@ from icvos.errors import UsageError, did_you_mean
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Examples", "Settings", "TrainingTask", "check_options"]
+__all__ = ["Examples", "GraphedStep", "Settings", "TrainingTask", "check_options", "resolve_task", "task_names"]
 
 
 class Examples(Protocol):
@@ -27,6 +29,15 @@ class Examples(Protocol):
     def __len__(self) -> int: ...
 
     def get(self, epoch: int, index: int) -> Mapping[str, Any]: ...
+
+
+class GraphedStep(Protocol):
+    """An optimiser step as one CUDA graph: returns ``loss`` and further scalars of a batch, on the device."""
+
+    def __call__(self, batch: Mapping[str, Any]) -> dict[str, torch.Tensor]: ...
+
+    def plainly(self, batch: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+        """Do one step without a graph."""
 
 
 @dataclass(frozen=True)
@@ -112,6 +123,16 @@ class TrainingTask(ABC):
 
         return torch.optim.AdamW(groups, lr=settings.lr, weight_decay=settings.weight_decay)
 
+    def graphed_step(
+        self,
+        compute: Callable[[Mapping[str, Any]], tuple[torch.Tensor, dict[str, torch.Tensor]]],
+        optimiser: torch.optim.Optimizer,
+        parameters: Sequence[torch.nn.Parameter],
+        settings: Settings,
+    ) -> GraphedStep | None:
+        """Return how a step runs as one CUDA graph, where ``settings.graphs`` asks for it; None runs it as usual."""
+        return None
+
     def rate(self, step: int, steps: int, settings: Settings) -> float:
         """Return what the learning rate is multiplied by at a step: a linear warm-up, then a cosine to zero."""
         warm = settings.warmup
@@ -153,3 +174,34 @@ def check_options(
         share = name.endswith("_share")
         if not (low <= value <= 1 if share else low <= value):
             raise UsageError(f"option {name} is {value}", expected=f"{low} to 1" if share else f"{low} or more")
+
+
+GROUP = "icvos.trainers"
+
+
+def task_names() -> list[str]:
+    """Return the names that ``icvos train`` takes, sorted."""
+    return sorted(entry.name for entry in entry_points(group=GROUP))
+
+
+def resolve_task(spec: str) -> type[TrainingTask]:
+    """Return the task that a name (or ``package.module:Class``) stands for.
+
+    Raises:
+        UsageError: There is none.
+    """
+    module, colon, attribute = spec.partition(":")
+    if not colon:
+        known = {entry.name: entry.value for entry in entry_points(group=GROUP)}
+        if spec not in known:
+            raise UsageError(f"nothing to train is called '{spec}'", fix=did_you_mean(spec, known))
+        module, _, attribute = known[spec].partition(":")
+    try:
+        found = getattr(importlib.import_module(module), attribute)
+    except ModuleNotFoundError as error:
+        raise UsageError(f"no module '{error.name}'", fix="pip install 'icvos[train]', or mend the name") from None
+    except AttributeError:
+        raise UsageError(f"no class '{attribute}' in {module}") from None
+    if not (isinstance(found, type) and issubclass(found, TrainingTask)):
+        raise UsageError(f"'{spec}' is no training task", expected="a subclass of icvos.training.task.TrainingTask")
+    return found

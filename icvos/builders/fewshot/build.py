@@ -11,28 +11,26 @@ from pathlib import Path
 from typing import Any
 
 from icvos.benchmark import QUERY_EPISODE_COLUMNS, SCHEMA
-from icvos.builders.fewshot.episodes import (
-    FOLDS,
-    MIN_AREA,
-    PAPER_EPISODES,
-    FewShotEpisode,
-    candidates,
-    check_fold,
-    episodes_sha256,
-    native_episodes,
-    paper_episodes,
-    test_categories,
-    vocabulary_of,
-)
-from icvos.builders.ic_vos.video import image_size
+from icvos.builders.fewshot.episodes import candidates, episodes_sha256, native_episodes, paper_episodes
 from icvos.builders.writer import BenchmarkWriter, place_file, write_file
 from icvos.data.author_lists import AuthorLists, check_names, replay
 from icvos.data.class_masks import ClassMasks, check_min_area
 from icvos.data.draws import DRAW_RULE
+from icvos.data.folds import (
+    FOLDS,
+    MIN_AREA,
+    PAPER_EPISODES,
+    FewShotEpisode,
+    check_fold,
+    test_categories,
+    vocabulary_of,
+)
 from icvos.data.sampler import NOVEL, TrainingPool
 from icvos.errors import InputError, SourceError, UsageError, did_you_mean
-from icvos.files import IMAGE_SUFFIXES, encode_mask, free_bytes
+from icvos.files import free_bytes
+from icvos.images import IMAGE_SUFFIXES, image_size
 from icvos.manifest import Digest
+from icvos.masks import encode_mask
 from icvos.processes import in_order
 
 __all__ = ["BUILDER_VERSION", "FewShotPlan", "FewShotReport", "FewShotRules", "build_fewshot", "plan_fewshot"]

@@ -6,83 +6,16 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from icvos.categories import COCO80, VOC20, Vocabulary
 from icvos.data.class_masks import ClassMasks, check_min_area, pool_sha256
 from icvos.data.draws import SupportPool, draw_supports, support_pool
-from icvos.errors import UsageError, did_you_mean
+from icvos.data.folds import MIN_AREA, PAPER_EPISODES, FewShotEpisode
+from icvos.errors import UsageError
 
-__all__ = [
-    "BENCHMARKS",
-    "FOLDS",
-    "MIN_AREA",
-    "PAPER_EPISODES",
-    "Candidates",
-    "FewShotEpisode",
-    "candidates",
-    "check_fold",
-    "native_episodes",
-    "paper_episodes",
-    "test_categories",
-    "training_categories",
-    "vocabulary_of",
-]
+__all__ = ["Candidates", "candidates", "native_episodes", "paper_episodes"]
 
-FOLDS = 4
-MIN_AREA = 2048
 """Pixels that a category covers in a query or support, at least: 2 * 32 * 32, as the public few-shot lists have it."""
 
-PAPER_EPISODES = 1000
 """Episodes of a fold in ``fss-paper``."""
-
-BENCHMARKS = ("coco-20i", "pascal-5i", "coco2pascal")
-
-
-def vocabulary_of(benchmark: str) -> Vocabulary:
-    """Return the vocabulary of a few-shot benchmark."""
-    if benchmark not in BENCHMARKS:
-        raise UsageError(f"no few-shot benchmark '{benchmark}'", fix=did_you_mean(benchmark, BENCHMARKS))
-    return COCO80 if benchmark == "coco-20i" else VOC20
-
-
-def check_fold(fold: int) -> int:
-    """Return ``fold`` if it is one.
-
-    Raises:
-        UsageError: It is not 0 to 3.
-    """
-    if not 0 <= fold < FOLDS:
-        raise UsageError(f"fold {fold} does not exist", expected=f"0 to {FOLDS - 1}")
-    return fold
-
-
-def test_categories(benchmark: str, fold: int) -> tuple[int, ...]:
-    """Return the numbers (from 1) of the categories that a fold tests.
-
-    COCO-20i: every fourth, from the fold's own number on; PASCAL-5i: five in a row; coco2pascal: VOC's categories whose
-    COCO namesakes COCO-20i's fold tests (the paper's Table XI): a model trained on that fold knows none of them.
-    """
-    check_fold(fold)
-    words = vocabulary_of(benchmark)
-    if benchmark == "pascal-5i":
-        return tuple(range(5 * fold + 1, 5 * fold + 6))
-    if benchmark == "coco-20i":
-        return tuple(range(fold + 1, len(words) + 1, FOLDS))
-    return tuple(n for n, name in enumerate(words.names, 1) if (COCO80.number(name) - 1) % FOLDS == fold)
-
-
-test_categories.__test__ = False  # type: ignore[attr-defined]  # no test, whatever pytest makes of its name
-
-
-def training_categories(benchmark: str, fold: int) -> tuple[int, ...]:
-    """Return the categories that a fold trains on: all that it does not test.
-
-    Raises:
-        UsageError: coco2pascal, which trains on COCO-20i.
-    """
-    if benchmark == "coco2pascal":
-        raise UsageError("coco2pascal has no training categories", fix="train on coco-20i, of the same fold")
-    tested = set(test_categories(benchmark, fold))
-    return tuple(n for n in range(1, len(vocabulary_of(benchmark)) + 1) if n not in tested)
 
 
 @dataclass(frozen=True)
@@ -135,22 +68,6 @@ def candidates(
         )
     whole = pool_sha256([f"{category} {pool.sha256}" for category, pool in pools.items()])
     return Candidates(pools, tuple(c for c in sorted(categories) if c not in pools), whole)
-
-
-@dataclass(frozen=True)
-class FewShotEpisode:
-    """An episode of a few-shot image benchmark; names are image names without suffix."""
-
-    protocol: str
-    fold: int
-    category: int
-    query: str
-    draw: int
-    supports: tuple[str, ...]
-
-    @property
-    def id(self) -> str:
-        return f"{self.query}__{self.category}__f{self.fold}__d{self.draw}"
 
 
 def _supports(seed: int, pool: SupportPool, query: str, category: int, draw: int, shots: int) -> tuple[str, ...]:

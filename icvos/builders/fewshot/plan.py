@@ -6,10 +6,10 @@ from pathlib import Path
 
 from icvos.builders.fewshot.build import FewShotPlan, FewShotRules, plan_fewshot
 from icvos.data.author_lists import read_lists
-from icvos.data.class_masks import ClassMasks, Progress, coco_masks
+from icvos.data.class_masks import ClassMasks, Progress, coco_masks, voc_masks
 from icvos.errors import SourceError
 
-__all__ = ["plan_coco20i"]
+__all__ = ["plan_coco20i", "plan_pascal5i"]
 
 
 def plan_coco20i(
@@ -60,3 +60,43 @@ def _train(coco: Path, split: str, cache: Path | None, progress: Progress | None
         if "lists no image" in error.what:
             return None
         raise
+
+
+def plan_pascal5i(
+    voc: Path,
+    rules: FewShotRules | None = None,
+    *,
+    sbd: Path | None = None,
+    split: str = "val",
+    lists: Path | None = None,
+    cache: Path | None = None,
+    workers: int = 1,
+    progress: Progress | None = None,
+) -> FewShotPlan:
+    """Plan PASCAL-5i (or coco2pascal, by the rules); ``build_fewshot`` builds it.
+
+    Args:
+        voc: VOC 2012's folder.
+        rules: What to build.
+        sbd: SBD's folder; with it, or with ``SegmentationClassAug``, folds train on ``trainaug``, else on VOC's train.
+        split: Of queries and supports.
+        lists: Folder of the authors' lists.
+        cache: Folder of decoded masks.
+        workers: Processes that decode masks.
+        progress: Told what is being done.
+
+    Raises:
+        InputError: Broken raw data or lists.
+        UsageError: A fold that cannot be tested.
+    """
+    rules = rules or FewShotRules("pascal-5i")
+    masks = voc_masks(voc, split, sbd=sbd, cache=cache, workers=workers, progress=progress)
+    train = None
+    # coco2pascal trains on COCO-20i.
+    if rules.benchmark == "pascal-5i":
+        places = (voc, voc / "VOC2012", voc / "VOCdevkit" / "VOC2012")
+        wide = sbd is not None or any((place / "SegmentationClassAug").is_dir() for place in places)
+        part = "trainaug" if wide else "train"
+        train = voc_masks(voc, part, sbd=sbd, cache=cache, workers=workers, progress=progress)
+    given = None if lists is None else {fold: read_lists(lists, fold) for fold in rules.folds}
+    return plan_fewshot(masks, rules, train=train, lists=given)

@@ -12,7 +12,8 @@ from icvos.builders.writer import BenchmarkWriter
 from icvos.categories import Vocabulary
 from icvos.data.draws import SupportPool, support_pool
 from icvos.errors import InputError, SourceError
-from icvos.files import IMAGE_SUFFIXES, check_id
+from icvos.files import check_id
+from icvos.images import IMAGE_SUFFIXES
 from icvos.sources.coco import Coco
 
 __all__ = ["Supports"]

@@ -6,7 +6,6 @@ Runs in a worker process; frame by frame, so that memory does not grow with a vi
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import os
 import shutil
@@ -21,11 +20,13 @@ import numpy as np
 from icvos.builders.ic_vos.rules import BUILDER_VERSION, BuildRules
 from icvos.builders.writer import place_file, write_file
 from icvos.errors import InputError, SourceError
-from icvos.files import atomic_write, encode_mask, read_json
+from icvos.files import atomic_write, read_json
+from icvos.images import image_size
 from icvos.manifest import Digest
+from icvos.masks import encode_mask
 from icvos.sources.base import SourceFrame, SourceVideo, VideoSource
 
-__all__ = ["VideoTask", "build_video", "image_size"]
+__all__ = ["VideoTask", "build_video"]
 
 
 @dataclass(frozen=True)
@@ -281,50 +282,3 @@ def _suffix(path: Path) -> str:
 @lru_cache(maxsize=8)
 def _empty(size: tuple[int, int]) -> bytes:
     return encode_mask(np.zeros(size, np.uint8))
-
-
-def image_size(data: bytes, path: Path) -> tuple[int, int]:
-    """Return (H, W) of the stored pixels of a JPEG or PNG, from its header.
-
-    Raises:
-        SourceError: Empty, cut off or no image.
-    """
-    jpeg = data[:2] == b"\xff\xd8"
-    # A whole JPEG ends with its end marker (some writers pad after it); a whole PNG with its IEND chunk.
-    whole = b"\xff\xd9" in data[-1024:] if jpeg else b"IEND" in data[-16:]
-    size = _jpeg_size(data) if jpeg else _other_size(data, path)
-    if size is None or not whole:
-        raise SourceError("frame is truncated", where=path, expected="a whole JPEG or PNG", fix="fetch it again")
-    return size
-
-
-def _jpeg_size(data: bytes) -> tuple[int, int] | None:
-    # Pillow's header parser takes as long as writing two masks.
-    place = 2
-    while place + 9 <= len(data) and data[place] == 0xFF:
-        marker = data[place + 1]
-        if marker == 0xFF:
-            place += 1
-        elif 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
-            size = (
-                int.from_bytes(data[place + 5 : place + 7], "big"),
-                int.from_bytes(data[place + 7 : place + 9], "big"),
-            )
-            return size if min(size) > 0 else None
-        else:
-            place += 2 + int.from_bytes(data[place + 2 : place + 4], "big")
-    return None
-
-
-def _other_size(data: bytes, path: Path) -> tuple[int, int]:
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        with Image.open(io.BytesIO(data)) as picture:
-            width, height = picture.size
-            kind = picture.format
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-        kind = None
-    if kind != "PNG":
-        raise SourceError(f"frame is {kind or 'no image'}", where=path, expected="a JPEG or PNG", fix="fetch it again")
-    return height, width

@@ -17,7 +17,8 @@ from icvos.builders.labels.page import page_end, page_head, page_video
 from icvos.builders.recipe import COMPLETE_COLUMNS, OBJECT_COLUMNS, Recipe
 from icvos.categories import COCO80, Vocabulary
 from icvos.errors import UsageError
-from icvos.files import atomic_write, read_image, write_csv
+from icvos.files import atomic_write, write_csv
+from icvos.images import read_image
 from icvos.processes import in_order
 from icvos.sources.base import FrameLabels, SourceFrame, SourceVideo, VideoSource
 

@@ -26,8 +26,9 @@ from icvos.builders.writer import write_file
 from icvos.data.class_masks import ClassMasks, Progress
 from icvos.data.mask_tubes import IGNORE, TubeRules, make_frame, plan_tube
 from icvos.errors import InputError
-from icvos.files import encode_mask, free_bytes, read_json
+from icvos.files import free_bytes, read_json
 from icvos.manifest import Digest
+from icvos.masks import encode_mask
 from icvos.processes import in_order
 
 __all__ = ["TubePlan", "TubeReport", "build_mask_tubes", "encode_jpeg", "plan_mask_tubes"]

@@ -9,15 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from icvos.benchmark import EPISODE_COLUMNS, FRAME_COLUMNS, PAIR_COLUMNS, SCHEMA, VIDEO_COLUMNS
-from icvos.builders.ic_vos.video import image_size
 from icvos.builders.tubes.plan import BUILDER_VERSION, QUALITY, TubePlan, TubeReport, image_bytes, video_name
 from icvos.builders.writer import BenchmarkWriter
 from icvos.data.class_masks import ClassMasks
 from icvos.data.draws import DRAW_RULE
 from icvos.data.mask_tubes import plan_tube
 from icvos.errors import SourceError
-from icvos.files import IMAGE_SUFFIXES, encode_mask, read_json
+from icvos.files import read_json
+from icvos.images import IMAGE_SUFFIXES, image_size
 from icvos.manifest import Digest
+from icvos.masks import encode_mask
 
 __all__ = ["TubeTables", "TubeWriter", "tube_header"]
 

@@ -52,7 +52,7 @@ def fewshot_options(function: Callable[..., Any]) -> Callable[..., Any]:
 def rules_of(benchmark: str, options: dict[str, Any]) -> FewShotRules:
     """Return the rules that the options ask for."""
     from icvos.builders.fewshot.build import FewShotRules
-    from icvos.builders.fewshot.episodes import FOLDS
+    from icvos.data.folds import FOLDS
 
     shots = options["shots"] if options["shots"] is not None else (1 if options["episodes"] == "authors" else 5)
     return FewShotRules(

@@ -29,7 +29,7 @@ def command(voc: Path, sbd: Path | None, split: str, domain_shift: bool, **optio
     icvos build-data pascal-5i --voc VOC2012 --sbd SBD --out B
     icvos build-data pascal-5i --voc VOC2012 --lists LISTS --episodes authors --out B
     """
-    from icvos.builders.fewshot.pascal5i import plan_pascal5i
+    from icvos.builders.fewshot.plan import plan_pascal5i
     from icvos.commands.builders.progress import shown
 
     rules = rules_of("coco2pascal" if domain_shift else "pascal-5i", options)

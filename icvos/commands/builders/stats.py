@@ -21,8 +21,8 @@ def command(benchmark: Path, plot: Path | None, as_json: bool) -> None:
     from icvos.benchmark import load_benchmark
     from icvos.builders.stats import benchmark_stats, plot_stats, table_rows
     from icvos.errors import UsageError
-    from icvos.evaluation.integrity import verify_tables
     from icvos.files import to_json
+    from icvos.manifest import verify_tables
 
     opened = load_benchmark(benchmark)
     verify_tables(opened)

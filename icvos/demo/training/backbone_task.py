@@ -14,34 +14,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dcsam.drawn import INSTANCES, DrawnWorlds, Scenes, family_maps, join_worlds
+from icvos.demo.training.examples import INSTANCES, DrawnWorlds, Scenes, family_maps, join_worlds
+from icvos.demo.training.graphs import GraphedStep
 from icvos.demo.world.episodes import TrainingWorld
 from icvos.foundation.backbones import create_backbone
 from icvos.foundation.pixels import to_float
-from icvos.foundation.prior import prior_mask
 from icvos.foundation.weights import load_state, save_state
-from icvos.training.loss import iou
+from icvos.training.loss import balanced_bce, dice, iou, prior_logits
 from icvos.training.task import Examples, Settings, TrainingTask, check_options
 
-__all__ = ["BackboneTask", "prior_logits"]
+__all__ = ["BackboneTask"]
 
 TEMPERATURE = 0.1
-#: How sharply the difference of two cosines tells inside from outside.
-SHARPNESS = 10.0
-
-
-def prior_logits(top: Any, support: Any, inside: Tensor, query: Tensor) -> Tensor:
-    """Return (B, 1, h, w): the greatest cosine to the support's thing less that to its background, sharpened.
-
-    Args:
-        top: Gives the top map of backbone features under a mask.
-        support: Backbone features of B images.
-        inside: (B, 1, h, w) float {0, 1}, the thing on the support.
-        query: (B, C, h, w) top map of the queries.
-    """
-    near = prior_mask(query, top(support, inside), inside)
-    far = prior_mask(query, top(support, 1 - inside), 1 - inside)
-    return SHARPNESS * (near - far)
 
 
 class _Learner(nn.Module):
@@ -111,6 +95,9 @@ class BackboneTask(TrainingTask):
 
     def collate(self, examples: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
         return join_worlds(examples)
+
+    def graphed_step(self, compute: Any, optimiser: Any, parameters: Any, settings: Settings) -> GraphedStep:
+        return GraphedStep(compute, optimiser, parameters, settings.clip)
 
     def loss(self, model: nn.Module, batch: Mapping[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
         assert isinstance(model, _Learner)
@@ -205,15 +192,3 @@ def _contrastive(
     each = -logs.sum(dim=1) / positive.sum(dim=1).clamp(min=1)
     usable = positive.any(dim=1) & real
     return (each * usable).sum() / usable.sum().clamp(min=1)
-
-
-def balanced_bce(logits: Tensor, target: Tensor) -> Tensor:
-    """Return BCE whose places inside weigh three times."""
-    return (F.binary_cross_entropy_with_logits(logits, target, reduction="none") * (1 + 2 * target)).mean()
-
-
-def dice(logits: Tensor, target: Tensor) -> Tensor:
-    """Return the mean Dice loss of (B, 1, h, w) logits against (B, 1, h, w) shares."""
-    chance = logits.sigmoid()
-    both = 2 * (chance * target).sum(dim=(1, 2, 3)) + 1
-    return (1 - both / (chance.sum(dim=(1, 2, 3)) + target.sum(dim=(1, 2, 3)) + 1)).mean()

@@ -1,7 +1,7 @@
 """The drawn world drawn ahead, into files: a GPU learns faster than a few processes draw.
 
-A pool answers as ``TrainingWorld`` does, but its scenes come again after a while; ``dcsam.drawn`` mirrors and recolours
-them each time. It is drawn once and kept: the folder's name holds what decides its content.
+A pool answers as ``TrainingWorld`` does, but its scenes come again after a while; ``icvos.demo.training.examples``
+mirrors and recolours them each time. It is drawn once and kept: the folder's name holds what decides its content.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from dcsam.drawn import INSTANCES, squared, squared_still
+from icvos.demo.training.examples import INSTANCES, squared, squared_still
 from icvos.demo.world.episodes import Episode, Footage, Still, TrainingWorld
 from icvos.demo.world.version import DRAWING
 

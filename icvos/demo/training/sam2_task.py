@@ -17,10 +17,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dcsam.drawn import INSTANCES, Scenes, squared, varied
+from icvos.demo.training.examples import INSTANCES, Scenes, squared, varied
+from icvos.demo.training.graphs import GraphedStep
 from icvos.demo.world.episodes import TrainingWorld
+from icvos.foundation.load import build_sam2, load_sam2, save_sam2
 from icvos.foundation.pixels import to_float
-from icvos.foundation.sam2 import Sam2, build_sam2, load_sam2, save_sam2
+from icvos.foundation.sam2 import Sam2
 from icvos.foundation.sam2_config import Sam2Config
 from icvos.foundation.segmenter import ImageFeatures
 from icvos.foundation.tracker import Prompt, TrackedFrame, Tracker, TrackerOptions
@@ -259,6 +261,9 @@ class DemoSam2Task(TrainingTask):
         order = torch.arange(count * length, device=features.embedding.device).view(count, length)
         prompt = self._prompt(batch)
         return [tracker.step(bank, features[order[:, t]], prompt=prompt if t == 0 else None) for t in range(length)]
+
+    def graphed_step(self, compute: Any, optimiser: Any, parameters: Any, settings: Settings) -> GraphedStep:
+        return GraphedStep(compute, optimiser, parameters, settings.clip)
 
     def loss(self, model: nn.Module, batch: Mapping[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
         assert isinstance(model, _Learner)

@@ -11,7 +11,8 @@ import numpy as np
 
 from icvos.categories import COCO80
 from icvos.demo.world.plan import Picture, WorldSize, make_picture
-from icvos.files import atomic_write, write_image, write_json
+from icvos.files import atomic_write, write_json
+from icvos.images import write_image
 
 __all__ = ["mask_to_polygons", "mask_to_runs", "write_coco"]
 

@@ -9,7 +9,9 @@ import cv2
 import numpy as np
 
 from icvos.demo.world.plan import Names, WorldSize, clips, make_clip
-from icvos.files import atomic_write, write_image, write_json, write_mask
+from icvos.files import atomic_write, write_json
+from icvos.images import write_image
+from icvos.masks import write_mask
 
 __all__ = ["write_davis"]
 

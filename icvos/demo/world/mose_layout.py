@@ -6,7 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from icvos.demo.world.plan import Names, WorldSize, clips, make_clip
-from icvos.files import write_image, write_json, write_mask
+from icvos.files import write_json
+from icvos.images import write_image
+from icvos.masks import write_mask
 
 __all__ = ["write_lvos", "write_mose"]
 

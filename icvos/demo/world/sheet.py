@@ -9,7 +9,8 @@ import cv2
 import numpy as np
 
 from icvos.demo.world.plan import Clip, clips, make_clip, make_picture, world_size
-from icvos.files import atomic_write, palette
+from icvos.files import atomic_write
+from icvos.masks import palette
 
 __all__ = ["contact_sheet"]
 

@@ -12,7 +12,9 @@ import numpy as np
 
 from icvos.categories import VOC20
 from icvos.demo.world.plan import Picture, WorldSize, make_picture
-from icvos.files import atomic_write, write_image, write_mask
+from icvos.files import atomic_write
+from icvos.images import write_image
+from icvos.masks import write_mask
 
 __all__ = ["mat_file", "write_sbd", "write_voc"]
 

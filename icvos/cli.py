@@ -1,0 +1,123 @@
+"""The command line: ``icvos COMMAND``. Each command is a file in ``icvos/commands/``, imported when it is called."""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import importlib
+import signal
+import sys
+from typing import Any, NoReturn
+
+import click
+
+from icvos.errors import IcvosError, did_you_mean
+from icvos.version import __version__
+
+# Command: (module in icvos.commands, what it does in one line). The module holds a click command named ``command``.
+COMMANDS = {
+    "build-data": ("build_data", "Build benchmarks and data sets; with no word at all, the demo world."),
+    "compare": ("compare", "Compare two runs, episode by episode."),
+    "demo": ("demo", "The main job on the demo world: build, evaluate, leaderboard."),
+    "doctor": ("doctor", "Say what is installed, what is missing, and what to do about it."),
+    "evaluate": ("evaluate", "Run a model on a benchmark and score it."),
+    "leaderboard": ("leaderboard", "Show, add to and render the leaderboards."),
+    "merge": ("merge", "Merge the shards of a run."),
+    "models": ("models", "List, show, check and start models."),
+    "report": ("report", "Pictures, videos and curves of a run."),
+    "score": ("score", "Score masks made anywhere, by any language."),
+    "show-episode": ("show_episode", "Draw what a model saw and did in one episode."),
+    "submit": ("submit", "Pack and check submissions."),
+    "train": ("train", "Train a model."),
+    "weights": ("weights", "List, verify and fetch checkpoints."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported when they are called, so that ``--help`` answers at once."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        return importlib.import_module(f"icvos.commands.{COMMANDS[cmd_name][0]}").command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            raise click.UsageError(f"no command '{args[0]}'; {did_you_mean(args[0], COMMANDS)}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, COMMANDS[name][1]) for name in sorted(COMMANDS)])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="icvos")
+@click.option("--debug", is_flag=True, help="Show a traceback when something goes wrong.")
+def icvos(debug: bool) -> None:
+    """In-context video object segmentation: build the benchmark, run methods on it, score them exactly, rank them.
+
+    \b
+    Start with:
+      icvos build-data                        build the demo world
+      icvos evaluate --model histogram        run a method on it
+      icvos leaderboard show                  see the table
+    """
+
+
+def _terminate(signum: int, frame: Any) -> NoReturn:
+    # As an exception, so that what is half done is cleaned up on the way out.
+    raise SystemExit(128 + signum)
+
+
+def main(args: list[str] | None = None) -> NoReturn:
+    """Run the command line and exit: 0 done; 1 ran, but something failed; 2 bad usage or bad input."""
+    arguments = sys.argv[1:] if args is None else list(args)
+    # --debug may stand anywhere before a lone "--".
+    head = arguments[: arguments.index("--")] if "--" in arguments else arguments
+    debug = "--debug" in head
+    arguments = [a for i, a in enumerate(arguments) if not (a == "--debug" and i < len(head))]
+    signal.signal(signal.SIGTERM, _terminate)
+    with contextlib.suppress(ValueError, OSError, RuntimeError, AttributeError):  # standard error is no file
+        # A model's compiled code that crashes takes the process with it: say at least where.
+        faulthandler.enable()
+    try:
+        sys.exit(icvos.main(arguments, prog_name="icvos", standalone_mode=False) or 0)
+    except SystemExit:
+        raise
+    except click.exceptions.Exit as stop:
+        sys.exit(stop.exit_code)
+    except (KeyboardInterrupt, click.Abort):
+        _fail("interrupted", 130, debug)
+    except click.ClickException as error:
+        where = getattr(error, "ctx", None)
+        hint = f"; see '{where.command_path} --help'" if where is not None else ""
+        _fail(f"{error.format_message().rstrip('.')}{hint}", 2, debug)
+    except IcvosError as error:
+        _fail(str(error), error.exit_status, debug)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(1)
+    except OSError as error:
+        place = f" in {error.filename}" if error.filename else ""
+        _fail(f"{error.strerror or error}{place}", 2, debug)
+    except Exception as error:
+        _fail(f"unexpected {type(error).__name__}: {' '.join(str(error).split())}; --debug shows where", 1, debug)
+
+
+def _fail(message: str, status: int, debug: bool) -> NoReturn:
+    if debug:
+        import traceback
+
+        traceback.print_exc()
+    print(f"icvos: {' '.join(message.split())}", file=sys.stderr)
+    sys.exit(status)
+
+
+if __name__ == "__main__":
+    main()

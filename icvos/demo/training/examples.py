@@ -1,0 +1,212 @@
+"""Synthetic training examples of the demo's world."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from icvos.demo.world.episodes import Episode, Footage, Still, TrainingWorld
+from icvos.images import squeezed
+
+__all__ = [
+    "DrawnClips",
+    "DrawnPairs",
+    "DrawnWorlds",
+    "Scenes",
+    "family_maps",
+    "join_worlds",
+    "squared",
+    "squared_still",
+]
+
+
+class DrawnPairs:
+    """Pairs of the drawn world's training shapes, squeezed to squares; the query may not show the thing.
+
+    Args:
+        size: Side of the squares, pixels.
+        seed: Of the world.
+        length: Pairs of an epoch.
+        random_share: Of kinds of things drawn anew.
+    """
+
+    def __init__(self, size: int, seed: int, length: int, random_share: float = 0.5) -> None:
+        self.world = TrainingWorld.of_layouts(size, seed, random_share)
+        self.size, self.length = size, length
+
+    def __len__(self) -> int:
+        return self.length
+
+    def get(self, epoch: int, index: int) -> Mapping[str, Any]:
+        """Return ``support`` (S, S, 3) uint8, ``support_mask`` (S, S) bool, ``frames`` (1, S, S, 3), ``masks``."""
+        pair = self.world.pair(epoch * self.length + index)
+        support, support_mask = squeezed(pair.support_image, pair.support_mask, self.size)
+        frame, mask = squeezed(pair.query_image, pair.query_mask, self.size)
+        return {"support": support, "support_mask": support_mask, "frames": frame[None], "masks": mask[None]}
+
+    def describe(self) -> dict[str, Any]:
+        """Return what the pairs are drawn from."""
+        world = self.world
+        return {"source": "demo world", "seed": world.seed, "random_share": world.random_share, "size": self.size}
+
+
+#: Instances of an image, at most.
+INSTANCES = 8
+
+
+def squared(images: np.ndarray, labels: np.ndarray, side: int) -> tuple[np.ndarray, np.ndarray]:
+    """Squeeze (T, H, W, 3) images (bilinear) and (T, H, W) labels (nearest) to squares of a side."""
+    if images.shape[1:3] == (side, side):
+        return images, labels
+    import cv2
+
+    cv2.setNumThreads(0)  # the loading processes are as many as there are cores
+    pictures = np.stack([cv2.resize(image, (side, side), interpolation=cv2.INTER_LINEAR) for image in images])
+    rows, columns = (np.arange(side) * length // side for length in labels.shape[1:])
+    return pictures, labels[:, rows[:, None], columns]
+
+
+def squared_still(still: Still, side: int) -> Still:
+    """Return a still as a square."""
+    image, labels = squared(still.image[None], still.labels[None], side)
+    return Still(image[0], labels[0], still.names)
+
+
+def varied(images: np.ndarray, labels: np.ndarray, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Mirror and turn squares (T, S, S, 3) and their (T, S, S) labels together; mix and scale the colours of all."""
+    if generator.random() < 0.5:
+        images, labels = images[:, :, ::-1], labels[:, :, ::-1]
+    if generator.random() < 0.5:
+        images, labels = images[:, ::-1], labels[:, ::-1]
+    if generator.random() < 0.3:
+        images, labels = images.swapaxes(1, 2), labels.swapaxes(1, 2)
+    import cv2
+
+    pixels = np.ascontiguousarray(images[..., generator.permutation(3)])
+    ramp = np.arange(256)[:, None] * generator.uniform(0.75, 1.2, 3) + generator.uniform(-20, 20, 3)
+    table = ramp.clip(0, 255).astype(np.uint8)[None]
+    mixed = cv2.LUT(pixels.reshape(-1, pixels.shape[2], 3), table).reshape(pixels.shape)
+    return mixed, np.ascontiguousarray(labels)
+
+
+def numbers(names: Sequence[str]) -> np.ndarray:
+    """Return (INSTANCES + 1,) int64: a number for the family of each label, 0 for the ground and for none."""
+    out = np.zeros(INSTANCES + 1, np.int64)
+    out[1 : len(names) + 1] = [1 + zlib.crc32(name.encode()) for name in names]
+    return out
+
+
+def family_maps(labels: Tensor, families: Tensor) -> Tensor:
+    """Return (N, H, W) int64 numbers of families of (N, H, W) uint8 labels and (N, INSTANCES + 1) numbers."""
+    return families.gather(1, labels.flatten(1).long()).view(labels.shape)
+
+
+class Scenes(Protocol):
+    """What examples are taken from: ``TrainingWorld``, which draws without end, or a pool drawn ahead."""
+
+    @property
+    def seed(self) -> int: ...
+
+    def still(self, index: int) -> Still: ...
+
+    def world(self, index: int) -> list[Still]: ...
+
+    def clip(self, index: int, *, frames: int = ...) -> Footage: ...
+
+    def episode(self, index: int, *, frames: int = ..., shots: int = ...) -> Episode: ...
+
+
+class DrawnWorlds:
+    """Few images with things of few families; pairs of them, each image asked for different things.
+
+    Args:
+        world: Draws them.
+        side: Of the squares.
+        length: Of an epoch.
+        pairs: Ordered pairs of a world that are asked.
+        absent: Share of the pairs whose query does not show what is asked for, about.
+    """
+
+    def __init__(
+        self, world: Scenes, side: int, length: int, *, pairs: int = 8, absent: float = 0.15, offset: int = 0
+    ) -> None:
+        self.world, self.side, self.length = world, side, length
+        self.pairs, self.absent, self.offset = pairs, absent, offset
+
+    def __len__(self) -> int:
+        return self.length
+
+    def get(self, epoch: int, index: int) -> Mapping[str, Any]:
+        number = self.offset + epoch * self.length + index
+        stills = [squared_still(still, self.side) for still in self.world.world(number)]
+        images, labels = np.stack([s.image for s in stills]), np.stack([s.labels for s in stills])
+        families = np.stack([numbers(still.names) for still in stills])
+        generator = np.random.default_rng([self.world.seed, 37, number])
+        if not isinstance(self.world, TrainingWorld):
+            # Scenes of a pool come again: never quite the same.
+            parts = [varied(images[i : i + 1], labels[i : i + 1], generator) for i in range(len(images))]
+            images, labels = (np.concatenate(each) for each in zip(*parts))
+        return {
+            "images": images,
+            "labels": labels,
+            "families": families,
+            "pairs": self._pairs(labels, families, generator),
+        }
+
+    def _pairs(self, labels: np.ndarray, families: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+        """Return (P, 3) int64: support image, query image, family; a family that is seen well in the support."""
+        seen = []
+        for one, own in zip(labels, families):
+            areas = np.bincount(one.ravel(), minlength=INSTANCES + 1) / one.size
+            seen.append({int(f) for f in own[1:] if f and areas[own == f].sum() >= 0.015})
+        present: list[tuple[int, int, int]] = []
+        missing: list[tuple[int, int, int]] = []
+        for support in range(len(labels)):
+            for query in range(len(labels)):
+                for family in sorted(seen[support]) if support != query else ():
+                    (present if family in families[query] else missing).append((support, query, family))
+        out = []
+        for _ in range(self.pairs):
+            first, second = (missing, present) if generator.random() < self.absent else (present, missing)
+            # A world in which nothing is seen well is so rare that its first thing will do.
+            choice = first or second or [(0, 1, int(families[0][1]))]
+            out.append(choice[int(generator.integers(len(choice)))])
+        return np.array(out, np.int64)
+
+
+def join_worlds(examples: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
+    """Join worlds: images (N, S, S, 3) uint8, labels (N, S, S), families (N, I), pairs (P, 3) of places among the N."""
+    counts = np.cumsum([0, *(len(e["images"]) for e in examples)])
+    pairs = [e["pairs"] + np.array([start, start, 0]) for e, start in zip(examples, counts)]
+    return {
+        "images": torch.from_numpy(np.concatenate([e["images"] for e in examples])),
+        "labels": torch.from_numpy(np.concatenate([e["labels"] for e in examples])),
+        "families": torch.from_numpy(np.concatenate([e["families"] for e in examples])),
+        "pairs": torch.from_numpy(np.concatenate(pairs)),
+    }
+
+
+class DrawnClips:
+    """Supports and clips of the drawn world."""
+
+    def __init__(self, world: Scenes, side: int, length: int, frames: int) -> None:
+        self.world, self.side, self.length, self.frames = world, side, length, frames
+
+    def __len__(self) -> int:
+        return self.length
+
+    def get(self, epoch: int, index: int) -> Mapping[str, Any]:
+        number = epoch * self.length + index
+        episode = self.world.episode(number, frames=self.frames)
+        support, support_mask = squared(episode.support_images, episode.support_masks, self.side)
+        frames, masks = squared(episode.frames, episode.masks, self.side)
+        if not isinstance(self.world, TrainingWorld):
+            generator = np.random.default_rng([self.world.seed, 39, number])
+            support, support_mask = varied(support, support_mask, generator)
+            frames, masks = varied(frames, masks, generator)
+        return {"support": support[0], "support_mask": support_mask[0], "frames": frames, "masks": masks}

@@ -1,0 +1,253 @@
+"""icvos score: predictions made anywhere, scored into a run folder."""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from icvos.benchmark import Benchmark, load_benchmark
+from icvos.demo.benchmarks import open_benchmark
+from icvos.errors import ModelError, UsageError
+from icvos.evaluation.predictions import Scored, open_predictions
+from icvos.evaluation.score_episodes import check_benchmark_masks, score_episodes
+from icvos.evaluation.score_sequences import Sequences, check_sequences, score_sequences
+from icvos.manifest import verify_tables
+from icvos.protocols import Protocol
+from icvos.protocols import protocol as get_protocol
+from icvos.runs.environment import describe_benchmark, describe_run, now, safe_name
+from icvos.runs.episodes import RunOptions, benchmark_result, select_episodes
+from icvos.runs.records import RunFolder, read_result
+from icvos.runs.result import RunResult, sequence_result
+
+__all__ = ["score", "score_all"]
+
+
+_STATE: dict[str, Any] = {}
+
+
+def _start(parent: int, kind: str, truth: Path, predictions: Path, rule: Protocol) -> None:
+    """Begin a worker: it dies with its parent, and opens what it reads once."""
+    try:
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+        if os.getppid() != parent:
+            os._exit(1)
+    except (OSError, AttributeError):
+        pass
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    _STATE["predictions"] = open_predictions(predictions)
+    _STATE["truth"] = Sequences.open(truth) if kind == "sequence" else load_benchmark(truth)
+    _STATE["rule"] = rule
+
+
+def _one(item: Any) -> Scored:
+    truth, predictions, rule = _STATE["truth"], _STATE["predictions"], _STATE["rule"]
+    if isinstance(truth, Sequences):
+        return score_sequences(truth, predictions, rule, item)
+    return score_episodes(truth, predictions, rule, item)
+
+
+def score_all(
+    kind: str, truth: Path, predictions: Path, rule: Protocol, items: Sequence[Any], *, workers: int
+) -> Iterator[Scored]:
+    """Score sequences or groups of episodes, in this process or in several; results come as they are done."""
+    if workers <= 1 or len(items) <= 1:
+        _start_here(kind, truth, predictions, rule)
+        for item in items:
+            yield _one(item)
+        return
+    context = multiprocessing.get_context("spawn")
+    arguments = (os.getpid(), kind, truth, predictions, rule)
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=_start, initargs=arguments) as pool:
+        # Few under way at a time: neither the queue nor the results grow with the data set.
+        waiting = list(items)
+        running: set[Any] = set()
+        try:
+            while waiting or running:
+                while waiting and len(running) < 2 * workers:
+                    running.add(pool.submit(_one, waiting.pop(0)))
+                done, running = wait(running, return_when=FIRST_COMPLETED)
+                for future in done:
+                    yield future.result()
+        except BrokenProcessPool:
+            raise ModelError("a scoring process died", fix="run it again with --workers 1") from None
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _start_here(kind: str, truth: Path, predictions: Path, rule: Protocol) -> None:
+    _STATE["predictions"] = open_predictions(predictions)
+    _STATE["truth"] = Sequences.open(truth) if kind == "sequence" else load_benchmark(truth)
+    _STATE["rule"] = rule
+
+
+def _describe(
+    title: tuple[str, str], predictions: Path, benchmark: dict[str, Any], rule: Any, **key: Any
+) -> dict[str, Any]:
+    model: dict[str, Any] = {
+        "name": title[0],
+        "version": title[1],
+        "kind": "masks",
+        "options": {},
+        "weights": {},
+        "dtype": None,
+        "source_sha256": None,
+        "training_data": [],
+        "training_categories": [],
+    }
+    return describe_run(model, benchmark, rule, "cpu", masks=_fingerprint(predictions), **key)
+
+
+def _fingerprint(predictions: Path) -> str:
+    """Return a hash of names, sizes and times of the masks: other masks are scored anew."""
+    digest = hashlib.sha256()
+    if predictions.is_file():
+        found = predictions.stat()
+        digest.update(f"{found.st_size} {found.st_mtime_ns}".encode())
+    for folder, folders, files in os.walk(predictions):
+        folders.sort()
+        for file in sorted(files):
+            found = os.stat(os.path.join(folder, file), follow_symlinks=False)  # noqa: PTH116, PTH118
+            digest.update(
+                f"{os.path.relpath(folder, predictions)}/{file} {found.st_size} {found.st_mtime_ns}\n".encode()
+            )
+    return digest.hexdigest()
+
+
+Progress = Callable[[int, int, Mapping[str, Any] | None], None]
+
+
+def score(
+    predictions: str | Path,
+    *,
+    benchmark: Benchmark | str | Path | None = None,
+    ground_truth: str | Path | None = None,
+    protocol: str = "",
+    out: str | Path | None = None,
+    model: str | None = None,
+    version: str = "1",
+    shots: int = 1,
+    workers: int = 1,
+    progress: Progress | None = None,
+) -> RunResult:
+    """Score masks made anywhere, as ``icvos score`` does.
+
+    Args:
+        predictions: A folder or .zip of NAME/00000.png, or COCO run lengths in a .json. NAME is an episode's id with
+            ``benchmark``, a sequence with ``ground_truth``.
+        benchmark: An opened benchmark, its folder, or ``demo``, ``demo/coco-20i``, ``demo/pascal-5i``.
+        ground_truth: A folder of SEQUENCE/FRAME.png label maps, in place of a benchmark.
+        protocol: Its name; the benchmark's default, or ``davis-2017`` with ``ground_truth``, if empty.
+        out: The run's folder, which may hold the same run to be continued; ``runs/<benchmark>/<predictions>`` by
+            default.
+        model, version: What the method is called in tables; the predictions' name by default.
+        shots: Supports that the method was shown, for the record.
+        workers: Processes.
+        progress: Called with (done, all, last record).
+
+    Raises:
+        IcvosError: Bad input or usage.
+    """
+    predictions, title = Path(predictions), (model or Path(predictions).resolve().stem, version)
+    if (benchmark is None) == (ground_truth is None):
+        raise UsageError("give one of --benchmark and --ground-truth", fix="see icvos score --help")
+    if ground_truth is not None:
+        plan = _of_sequences(predictions, Path(ground_truth), get_protocol(protocol or "davis-2017"), title, workers)
+    else:
+        assert benchmark is not None
+        plan = _of_benchmark(predictions, open_benchmark(benchmark)[0], protocol, title, shots, workers)
+    folder = Path(out) if out is not None else Path("runs") / safe_name(plan.name or "masks") / safe_name(title[0])
+    return RunResult(_carry_out(plan, folder, progress or (lambda done, total, record: None)), folder)
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What is scored into one run.
+
+    Attributes:
+        name: Of the benchmark or the ground truth.
+        run: The run as ``run.json`` describes it.
+        ids: Of all episodes.
+        score: Scores what is not among the ids that are done.
+        result: Makes ``result.json`` of the run and its records.
+    """
+
+    name: str
+    run: dict[str, Any]
+    ids: list[str]
+    score: Callable[[set[str]], Iterator[Scored]]
+    result: Callable[[dict[str, Any], dict[str, Any]], dict[str, Any]]
+
+
+def _carry_out(plan: _Plan, folder: Path, progress: Progress) -> dict[str, Any]:
+    """Score what is not scored yet into the run's folder; return its result."""
+    with RunFolder.open(folder, plan.run) as opened:
+        count = len(opened.done(plan.ids))
+        progress(count, len(plan.ids), None)
+        for scored in plan.score(opened.done(plan.ids)):
+            for record, frames in scored:
+                opened.add(record, frames)
+                count += 1
+                progress(min(count, len(plan.ids)), len(plan.ids), record)
+        opened.write_result(plan.result(opened.run, opened.records()))
+        opened.write_run(status="complete", end=now())
+    return read_result(folder)
+
+
+def _of_sequences(predictions: Path, truth: Path, rule: Protocol, title: tuple[str, str], workers: int) -> _Plan:
+    if rule.kind == "image" or rule.size is not None:
+        raise UsageError(
+            f"protocol '{rule.name}' needs --benchmark", expected="davis-2017 or native with --ground-truth"
+        )
+    sequences, masks = Sequences.open(truth), open_predictions(predictions)
+    ids = check_sequences(sequences, masks, rule)
+    name = truth.resolve().name
+    label = {"name": name, "version": None, "manifest_sha256": _fingerprint(truth)}
+
+    def score_missing(done: set[str]) -> Iterator[Scored]:
+        todo = [n for n in sequences.names if any(i.rpartition("__")[0] == n and i not in done for i in ids)]
+        return score_all("sequence", truth, predictions, rule, todo, workers=workers)
+
+    return _Plan(
+        name,
+        _describe(title, predictions, label, rule),
+        ids,
+        score_missing,
+        lambda run, records: sequence_result(run, rule, ids, records),
+    )
+
+
+def _of_benchmark(
+    predictions: Path, benchmark: Benchmark, protocol: str, title: tuple[str, str], shots: int, workers: int
+) -> _Plan:
+    rule = get_protocol(protocol or ("native" if benchmark.kind == "video" else "fss-native"), benchmark.kind)
+    verify_tables(benchmark)
+    episodes = select_episodes(benchmark, rule, RunOptions(rule.name))
+    benchmark.check_shots(episodes, shots)
+    resized = check_benchmark_masks(benchmark, open_predictions(predictions), rule, episodes)
+    settings = {"shots": shots, "seed": None, "limit_episodes": None, "limit_frames": None, "shard": None}
+    label = describe_benchmark(benchmark)
+
+    def score_missing(done: set[str]) -> Iterator[Scored]:
+        groups: dict[str, list[Any]] = {}
+        for episode in episodes:
+            if episode.id not in done:
+                groups.setdefault(episode.video if benchmark.kind == "video" else episode.id, []).append(episode)
+        return score_all("benchmark", benchmark.root, predictions, rule, list(groups.values()), workers=workers)
+
+    return _Plan(
+        benchmark.name,
+        _describe(title, predictions, label, rule, resized_masks=resized or None, **settings),
+        [episode.id for episode in episodes],
+        score_missing,
+        lambda run, records: benchmark_result(run, benchmark, rule, episodes, records),
+    )

@@ -1,0 +1,53 @@
+"""SegGPT as transformers has it: its network loaded from files, and its image processor."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from icvos.errors import WeightsError
+
+__all__ = ["PUBLISHED", "load_seggpt", "seggpt_processor"]
+
+
+PUBLISHED = "the folder of BAAI/seggpt-vit-large (config.json, model.safetensors) on huggingface.co"
+
+
+def seggpt_processor(config: Any) -> Any:
+    from transformers import SegGptImageProcessor
+
+    height, width = config.image_size
+    return SegGptImageProcessor(size={"height": height // 2, "width": width})
+
+
+def load_seggpt(path: Path, config: Path) -> Any:
+    """Return the network, filled from a file of its weights.
+
+    Raises:
+        WeightsError: No configuration, one of another model, or weights that do not fit it.
+    """
+    from transformers import SegGptConfig, SegGptForImageSegmentation
+
+    from icvos.files import read_json
+    from icvos.foundation.construct import load_into, on_meta
+    from icvos.foundation.weights import load_state
+
+    if not config.is_file():
+        fix = "the authors' own seggpt_vit_large.pth has other names inside; get the converted folder"
+        raise WeightsError("no config.json beside the weights", where=path, expected=PUBLISHED, fix=fix)
+    content = read_json(config, WeightsError)
+    if not isinstance(content, dict) or content.get("model_type") != "seggpt":
+        kind = content.get("model_type") if isinstance(content, dict) else type(content).__name__
+        raise WeightsError(f"the configuration is of '{kind}'", where=config, expected="model_type seggpt")
+    try:
+        made = SegGptConfig.from_dict(content)
+        rows, columns = made.image_size
+        if rows % (2 * made.patch_size) or columns % made.patch_size:
+            raise ValueError(f"image_size {rows}, {columns} does not go into patches of {made.patch_size}")
+        with on_meta():
+            network = SegGptForImageSegmentation(made)
+    except Exception as error:
+        text = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise WeightsError(f"the configuration cannot be used ({text})", where=config) from None
+    load_into(network, load_state(path), where=path, what="SegGPT as config.json describes it")
+    return network.eval().requires_grad_(False)

@@ -1,0 +1,154 @@
+"""Images: reading, writing, sizes from headers, resizes."""
+
+from __future__ import annotations
+
+import io
+import os
+from pathlib import Path
+
+import numpy as np
+
+from icvos.errors import InputError, SourceError
+from icvos.files import _read_bytes, atomic_write
+
+__all__ = ["IMAGE_SUFFIXES", "image_size", "nearest_resize", "read_image", "resize_image", "squeezed", "write_image"]
+
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
+
+
+def read_image(path: str | os.PathLike[str]) -> np.ndarray:
+    """Read a JPEG or PNG as (H, W, 3) uint8 RGB; grey and CMYK images are converted, EXIF rotation is not applied.
+
+    Raises:
+        InputError: Missing, empty, truncated or no image.
+    """
+    import cv2
+
+    path = Path(path)
+    data = _read_bytes(path, "image", InputError)
+    # OpenCV decodes what is left of a cut JPEG without a word; the end marker tells.
+    if data[:2] == b"\xff\xd8" and data.find(b"\xff\xd9", _scan_start(data)) < 0:
+        raise InputError("image is truncated", where=path, expected="a whole JPEG", fix="fetch the file again")
+    flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+    try:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    except cv2.error:
+        image = None
+    if image is None:
+        return _read_image_pillow(data, path)
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+
+
+def _scan_start(data: bytes) -> int:
+    """Return where a JPEG's first scan begins: past the headers, whose thumbnails have end markers of their own."""
+    place = 2
+    while place + 4 <= len(data) and data[place] == 0xFF and data[place + 1] != 0xDA:
+        place += 1 if data[place + 1] == 0xFF else 2 + int.from_bytes(data[place + 2 : place + 4], "big")
+    return place
+
+
+def _read_image_pillow(data: bytes, path: Path) -> np.ndarray:
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(io.BytesIO(data)) as picture:
+            return np.array(picture.convert("RGB"))
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as problem:
+        raise InputError(
+            f"image cannot be decoded ({problem})", where=path, expected="a whole JPEG or PNG", fix="fetch it again"
+        ) from None
+
+
+def write_image(path: str | os.PathLike[str], image: np.ndarray, *, quality: int = 95) -> None:
+    """Write (H, W, 3) uint8 RGB as JPEG or PNG (by the suffix), atomically."""
+    import cv2
+
+    suffix = Path(path).suffix.lower()
+    parameters = [cv2.IMWRITE_JPEG_QUALITY, quality] if suffix in (".jpg", ".jpeg") else []
+    done, data = cv2.imencode(suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR), parameters)
+    if not done:
+        raise InputError("image could not be encoded", where=Path(path))
+    with atomic_write(path) as stream:
+        stream.write(data.tobytes())
+
+
+def squeezed(image: np.ndarray, mask: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return (H, W, 3) and (H, W) bool as squares of a side: Pillow's bilinear, and torch's nearest, as the authors."""
+    from PIL import Image
+
+    height, width = mask.shape
+    if (height, width) == (size, size):
+        return image, mask
+    pixels = np.array(Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR))
+    places = np.arange(size)
+    return pixels, mask[np.ix_(places * height // size, places * width // size)]
+
+
+def image_size(data: bytes, path: Path) -> tuple[int, int]:
+    """Return (H, W) of the stored pixels of a JPEG or PNG, from its header.
+
+    Raises:
+        SourceError: Empty, cut off or no image.
+    """
+    jpeg = data[:2] == b"\xff\xd8"
+    # A whole JPEG ends with its end marker (some writers pad after it); a whole PNG with its IEND chunk.
+    whole = b"\xff\xd9" in data[-1024:] if jpeg else b"IEND" in data[-16:]
+    size = _jpeg_size(data) if jpeg else _other_size(data, path)
+    if size is None or not whole:
+        raise SourceError("frame is truncated", where=path, expected="a whole JPEG or PNG", fix="fetch it again")
+    return size
+
+
+def _jpeg_size(data: bytes) -> tuple[int, int] | None:
+    # Pillow's header parser takes as long as writing two masks.
+    place = 2
+    while place + 9 <= len(data) and data[place] == 0xFF:
+        marker = data[place + 1]
+        if marker == 0xFF:
+            place += 1
+        elif 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+            size = (
+                int.from_bytes(data[place + 5 : place + 7], "big"),
+                int.from_bytes(data[place + 7 : place + 9], "big"),
+            )
+            return size if min(size) > 0 else None
+        else:
+            place += 2 + int.from_bytes(data[place + 2 : place + 4], "big")
+    return None
+
+
+def _other_size(data: bytes, path: Path) -> tuple[int, int]:
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(io.BytesIO(data)) as picture:
+            width, height = picture.size
+            kind = picture.format
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        kind = None
+    if kind != "PNG":
+        raise SourceError(f"frame is {kind or 'no image'}", where=path, expected="a JPEG or PNG", fix="fetch it again")
+    return height, width
+
+
+def nearest_resize(labels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Resize (H, W) labels by ``src = floor(dst * in / out)``: torch's ``nearest``, not Pillow's.
+
+    Torch computes the index in float32, which is exact where ``out`` is a power of two, as 512 is.
+    """
+    height, width = labels.shape
+    if (height, width) == tuple(size):
+        return labels
+    rows = np.arange(size[0]) * height // size[0]
+    columns = np.arange(size[1]) * width // size[1]
+    return labels[rows[:, None], columns[None, :]]
+
+
+def resize_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Resize (H, W, 3) uint8 RGB with Pillow's bilinear filter, as torchvision resizes a PIL image."""
+    if image.shape[:2] == tuple(size):
+        return image
+    from PIL import Image
+
+    return np.array(Image.fromarray(image).resize((size[1], size[0]), Image.Resampling.BILINEAR))

@@ -1,0 +1,130 @@
+"""What a run covers: its options and episodes."""
+
+from __future__ import annotations
+
+from typing import Any
+from icvos.benchmark import Benchmark
+from icvos.benchmark import Episode
+from collections.abc import Mapping
+from pathlib import Path
+from icvos.protocols import Protocol
+from collections.abc import Sequence
+from icvos.errors import UsageError
+from icvos.protocols import check_oracle
+from dataclasses import dataclass
+from icvos.errors import did_you_mean
+from icvos.runs.result import image_result
+from icvos.benchmark import load_benchmark
+from icvos.protocols import protocol
+from icvos.runs.result import video_result
+
+__all__ = ["RunOptions", "benchmark_result", "select_episodes", "speed"]
+
+
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """What ``icvos evaluate`` takes beside the model and the benchmark.
+
+    Attributes:
+        protocol: Its name, or "" for the benchmark's default (``native``, ``fss-native``).
+        shots: Supports shown of each episode.
+        seed: Of what the models draw.
+        shard: (i, N): only every N-th group of episodes, from the i-th (1..N); None for all.
+        workers: Processes; 1 is this one, unless there is a timeout.
+        timeout: Seconds an episode may take, or None.
+        save_masks: Keep the predicted masks.
+        limit_episodes, limit_frames: For quick turns; such a run is never ranked.
+        episodes: Ids of the episodes to run, or None for all; such a run is never ranked.
+        oracle: ``first-frame`` tells the model frame 0's ground truth in place of supports (never ranked), or None.
+    """
+
+    protocol: str = ""
+    shots: int = 1
+    seed: int = 0
+    shard: tuple[int, int] | None = None
+    workers: int = 1
+    timeout: float | None = None
+    save_masks: bool = False
+    limit_episodes: int | None = None
+    limit_frames: int | None = None
+    episodes: tuple[str, ...] | None = None
+    oracle: str | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("shots", "workers"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"{name} is {getattr(self, name)}", expected="at least 1")
+        for name in ("timeout", "limit_episodes", "limit_frames"):
+            value = getattr(self, name)
+            if value is not None and value <= 0:
+                raise UsageError(f"{name} is {value}", expected="more than 0")
+        check_oracle(self.oracle, self.shots)
+        if self.shard is not None and not 1 <= self.shard[0] <= self.shard[1]:
+            raise UsageError(f"shard {self.shard[0]}/{self.shard[1]}", expected="i/N with i from 1 to N")
+        if self.episodes is not None and (self.shard is not None or not self.episodes):
+            raise UsageError("chosen episodes go without a shard, and at least one is chosen")
+
+
+def select_episodes(benchmark: Benchmark, rule: Protocol, options: RunOptions) -> list[Episode]:
+    """Return the episodes of a run, in the benchmark's order: of its protocol, limited, its shard.
+
+    A shard takes whole videos, so that each video's frames are encoded by one of them. A shard may be empty.
+
+    Raises:
+        UsageError: The benchmark has no episodes of the protocol, or not one that is asked for.
+    """
+    episodes = [e for e in benchmark.episodes if benchmark.kind == "video" or e.protocol == rule.name]
+    if not episodes:
+        raise UsageError(f"the benchmark has no episodes of protocol '{rule.name}'", where=benchmark.root)
+    if options.episodes is not None:
+        known = {episode.id for episode in episodes}
+        for name in options.episodes:
+            if name not in known:
+                raise UsageError(f"no episode '{name}'", where=benchmark.root, fix=did_you_mean(name, known))
+        episodes = [episode for episode in episodes if episode.id in options.episodes]
+    if options.limit_episodes is not None:
+        episodes = episodes[: options.limit_episodes]
+    if options.shard is not None:
+        index, count = options.shard
+        places = {name: place for place, name in enumerate(dict.fromkeys(e.video for e in episodes))}
+        episodes = [e for e in episodes if places[e.video] % count == index - 1]
+    return episodes
+
+
+def benchmark_result(
+    run: Mapping[str, Any],
+    benchmark: Benchmark,
+    rule: Protocol,
+    episodes: Sequence[Episode],
+    records: Mapping[str, Mapping[str, Any]],
+) -> dict[str, Any]:
+    """Return ``result.json`` of a run on a built benchmark, video or image."""
+    if benchmark.kind == "video":
+        sources = {name: video.source for name, video in benchmark.videos.items()}
+        return video_result(run, rule, episodes, records, sources)
+    folds: dict[int, set[int]] = {}
+    for episode in benchmark.episodes:
+        if episode.fold is not None:
+            folds.setdefault(episode.fold, set()).add(episode.category)
+    given = benchmark.header.get("folds")
+    if isinstance(given, dict):
+        folds = {int(fold): set(numbers) for fold, numbers in given.items()}
+    return image_result(run, rule, episodes, records, {fold: sorted(numbers) for fold, numbers in folds.items()})
+
+
+def _protocol_of(benchmark: Benchmark, options: RunOptions) -> Protocol:
+    default = "native" if benchmark.kind == "video" else "fss-native"
+    return protocol(options.protocol or default, benchmark.kind)
+
+
+def speed(records: Mapping[str, Mapping[str, Any]], ids: Sequence[str]) -> dict[str, Any]:
+    """Return fps, seconds and peak memory over the good records, for ``run.json``."""
+    good = [records[i] for i in ids if i in records and not records[i].get("error")]
+    seconds = sum(record.get("seconds") or 0.0 for record in good)
+    frames = sum(record.get("frames", 1) for record in good if record.get("seconds"))
+    peaks = [record["peak_memory"] for record in good if record.get("peak_memory")]
+    return {"fps": frames / seconds if seconds else None, "seconds": seconds, "peak_memory": max(peaks, default=None)}
+
+

@@ -1,0 +1,340 @@
+"""Bad input to evaluate: one line that names the file, exit status 2, no traceback, nothing half-written."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from run_models import RED, write_model
+from tiny import write_image_benchmark, write_video_benchmark
+
+from icvos import cli
+from icvos.manifest import write_manifest
+
+MASK = "videos/tiny__v1/Annotations/1/00002.png"
+FRAME = "videos/tiny__v1/JPEGImages/00002.jpg"
+SUPPORT = "supports/masks/1/COCO_val2014_000000000001.png"
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory):
+    return write_video_benchmark(tmp_path_factory.mktemp("video") / "bench")
+
+
+@pytest.fixture
+def bench(original, tmp_path):
+    return shutil.copytree(original, tmp_path / "bench")
+
+
+@pytest.fixture
+def red(tmp_path):
+    return write_model(tmp_path / "method", RED)
+
+
+def refused(capsys, *arguments) -> str:
+    """Run a command that must exit with 2 and one line; return the line."""
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as stop:
+        cli.main([str(a) for a in arguments])
+    line = capsys.readouterr().err.strip()
+    assert stop.value.code == 2, line
+    assert line.startswith("icvos: ") and "\n" not in line and "Traceback" not in line
+    return line
+
+
+def evaluate(capsys, red, bench, tmp_path, *more) -> str:
+    line = refused(capsys, "evaluate", "--model", red, "--benchmark", bench, "--out", tmp_path / "r", *more)
+    assert not (tmp_path / "r/result.json").exists()
+    assert not list(tmp_path.rglob("*.tmp")) and not list(tmp_path.rglob("*.partial"))
+    return line
+
+
+def remove(path: str):
+    def act(root: Path) -> None:
+        place = root / path
+        shutil.rmtree(place) if place.is_dir() else place.unlink()
+
+    return act
+
+
+def save(path: str, array: np.ndarray, mode: str | None = None):
+    def act(root: Path) -> None:
+        picture = Image.fromarray(array)
+        (picture.convert(mode) if mode else picture).save(root / path)
+
+    return act
+
+
+def cut(path: str, share: float):
+    def act(root: Path) -> None:
+        data = (root / path).read_bytes()
+        (root / path).write_bytes(data[: int(len(data) * share)])
+
+    return act
+
+
+def write(path: str, text: str):
+    return lambda root: (root / path).write_text(text)
+
+
+def replace(path: str, old: str, new: str, count: int = 1):
+    def act(root: Path) -> None:
+        text = (root / path).read_text()
+        assert old in text
+        (root / path).write_text(text.replace(old, new, count))
+
+    return act
+
+
+def drop_column(path: str, column: str):
+    def act(root: Path) -> None:
+        rows = [line.split(",") for line in (root / path).read_text().splitlines()]
+        place = rows[0].index(column)
+        (root / path).write_text("".join(",".join(r[:place] + r[place + 1 :]) + "\n" for r in rows))
+
+    return act
+
+
+grey = np.zeros((40, 52), np.uint8)
+CASES = {
+    # The manifest is written anew after these: the damage was there when the benchmark was made.
+    "a sequence listed but absent": (remove("videos/tiny__v1"), "folder not found", "tiny__v1/JPEGImages"),
+    "a frame that is missing": (remove(FRAME), "frame 00002 is missing", "tiny__v1/JPEGImages"),
+    "a frame without a mask": (remove(MASK), "mask not found", MASK),
+    "a mask of another size": (save(MASK, grey[:, :50]), "mask is 40x50 (HxW)", "expected 40x52"),
+    "a truncated mask": (cut(MASK, 0.6), "mask cannot be decoded", MASK),
+    "an empty mask file": (write(MASK, ""), "mask is empty", MASK),
+    "an RGB mask": (save(MASK, np.zeros((40, 52, 3), np.uint8)), "mask is an RGB image", MASK),
+    "a mask with alpha": (save(MASK, grey, "LA"), "grey with alpha", MASK),
+    "a 16-bit mask": (save(MASK, grey.astype(np.uint16)), "16 bits", MASK),
+    "a mask with object ids": (save(MASK, grey + 5), "mask holds the value 5", MASK),
+    "a truncated frame": (cut(FRAME, 0.5), "image is truncated", FRAME),
+    "a frame that is no image": (write(FRAME, "hello"), "image cannot be decoded", FRAME),
+    "a frame of another size": (save(FRAME, np.zeros((41, 52, 3), np.uint8)), "frame is 41x52", FRAME),
+    "a support mask of another size": (save(SUPPORT, grey), "mask is 40x52 (HxW)", "expected 48x36"),
+    "a support mask that is missing": (remove(SUPPORT), "mask not found", SUPPORT),
+    "a support image that is missing": (
+        remove("supports/images/COCO_val2014_000000000001.jpg"),
+        "image 'COCO_val2014_000000000001' is missing",
+        "supports/images",
+    ),
+    "a category with no support": (
+        replace("episodes.csv", ",COCO_val2014_000000000000,COCO_val2014_000000000001", ",,"),
+        "tiny__v0__1__d0 has no support",
+        "episodes.csv",
+    ),
+    "an episode of an unknown video": (
+        replace("episodes.csv", "d0,tiny__v0,", "d0,tiny__v7,"),
+        "is of no pair",
+        "episodes.csv",
+    ),
+    "an episode twice": (replace("episodes.csv", "v0__1__d1", "v0__1__d0"), "stands twice", "episodes.csv"),
+    "an id that leaves the folder": (replace("episodes.csv", "tiny__v0__1__d0", "../x"), "no valid id", "episodes.csv"),
+    "a number that is none": (replace("videos.csv", ",6,", ",six,"), "frames is 'six'", "videos.csv"),
+    "a missing column": (drop_column("pairs.csv", "complete"), "no column complete", "pairs.csv"),
+    "no episodes.csv": (remove("episodes.csv"), "CSV file not found", "episodes.csv"),
+    "no episode": (
+        lambda root: write("episodes.csv", (root / "episodes.csv").read_text().splitlines()[0])(root),
+        "no episodes of protocol 'native'",
+        "",
+    ),
+    "benchmark.json cut off": (cut("benchmark.json", 0.5), "JSON is broken", "benchmark.json"),
+    "another schema": (replace("benchmark.json", "icvos-benchmark/1", "icvos-benchmark/9"), "schema is", "expected"),
+    "an unknown vocabulary": (replace("benchmark.json", "coco80", "coco81"), "coco81", ""),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_bad_benchmark(bench, red, tmp_path, capsys, name):
+    act, says, where = CASES[name]
+    act(bench)
+    write_manifest(bench)
+    line = evaluate(capsys, red, bench, tmp_path)
+    assert says in line and where in line
+
+
+def test_a_palette_less_mask_is_a_mask(bench, red, tmp_path):
+    # The tests write grey masks without a palette; with one they say the same.
+    mask = Image.open(bench / MASK)
+    labels = np.array(mask)
+    picture = Image.fromarray(labels).convert("P")
+    picture.putpalette([0, 0, 0, 255, 0, 0])
+    Image.fromarray(labels).save(bench / MASK)
+    write_manifest(bench)
+    for name, image in (("a", None), ("b", picture)):
+        if image is not None:
+            picture.putdata(labels.ravel().tolist())
+            picture.save(bench / MASK)
+            write_manifest(bench)
+        with pytest.raises(SystemExit) as stop:
+            cli.main(["evaluate", "--model", red, "--benchmark", str(bench), "--out", str(tmp_path / name)])
+        assert not stop.value.code
+    summaries = [json.loads((tmp_path / name / "result.json").read_text())["summary"] for name in ("a", "b")]
+    assert summaries[0] == summaries[1]
+
+
+@pytest.mark.parametrize("path", [MASK, FRAME, SUPPORT, "videos.csv", "benchmark.json", "pairs.csv"])
+def test_a_file_that_changed_since_the_build(bench, red, tmp_path, capsys, path):
+    data = bytearray((bench / path).read_bytes())
+    data[-3:] = b"\n\n\n"  # still of the same size
+    (bench / path).write_bytes(data)
+    if not path.endswith((".csv", ".json")):
+        line = evaluate(capsys, red, bench, tmp_path)
+        assert (
+            "file changed since the benchmark was built" in line and path in line and "icvos build-data check" in line
+        )
+    else:
+        assert path in evaluate(capsys, red, bench, tmp_path)
+
+
+def test_a_mask_that_changed_to_another_good_one(bench, red, tmp_path, capsys):
+    save(MASK, np.ones((40, 52), np.uint8))(bench)
+    assert "file changed since" in evaluate(capsys, red, bench, tmp_path)
+
+
+def test_a_file_that_was_added(bench, red, tmp_path, capsys):
+    lines = (bench / "manifest.csv").read_text().splitlines(keepends=True)
+    (bench / "manifest.csv").write_text("".join(line for line in lines if not line.startswith("supports/masks/1/")))
+    assert "a file is not in the manifest" in evaluate(capsys, red, bench, tmp_path)
+
+
+def test_missing_roots(red, tmp_path, capsys):
+    assert "benchmark not found" in evaluate(capsys, red, tmp_path / "nothing", tmp_path)
+    (tmp_path / "empty").mkdir()
+    assert "no benchmark.json" in evaluate(capsys, red, tmp_path / "empty", tmp_path)
+    (tmp_path / "file").write_text("x")
+    assert "benchmark not found" in evaluate(capsys, red, tmp_path / "file", tmp_path)
+
+
+def test_an_unfinished_build(bench, red, tmp_path, capsys):
+    (bench / "manifest.csv").unlink()
+    assert "no manifest.csv" in evaluate(capsys, red, bench, tmp_path)
+    (bench / "manifest.csv").write_text("")
+    assert "manifest.csv is empty" in evaluate(capsys, red, bench, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("--model", "histogrm"), "no model 'histogrm'; did you mean 'histogram'"),
+        (("--model", "nothing.here:Model"), "no module 'nothing.here'"),
+        (("--model", "missing.py:Model"), "model file not found"),
+        (("--model", "RED", "--set", "noize=1"), "has no option 'noize'; did you mean 'noise'"),
+        (("--model", "RED", "--set", "noise=much"), "option noise is 'much'; expected a number"),
+        (("--model", "RED", "--set", "noise"), "'noise' is no setting"),
+        (("--model", "RED", "--weights", "w=x"), "takes no weights 'w'"),
+        (("--model", "RED", "--weights", "w"), "is no file of weights"),
+        (("--model", "RED", "--protocol", "natve"), "did you mean 'native'"),
+        (("--model", "RED", "--protocol", "fss-native"), "does not fit this benchmark"),
+        (("--model", "RED", "--set", "noise=nan"), "option noise is 'nan'; expected a finite number"),
+        (("--model", "RED", "--shots", "0"), "Invalid value for '--shots'"),
+        (("--model", "RED", "--shots", "99"), "99 shots, where no episode of"),
+        (("--model", "RED", "--workers", "0"), "Invalid value for '--workers'"),
+        (("--model", "RED", "--timeout", "-1"), "Invalid value for '--timeout'"),
+        (("--model", "RED", "--timeout", "nan"), "nan is no finite number"),
+        (("--model", "RED", "--shard", "0/3"), "'0/3' is no shard"),
+        (("--model", "RED", "--shard", "4/3"), "'4/3' is no shard"),
+        (("--model", "RED", "--shard", "a"), "'a' is no shard"),
+        (("--model", "RED", "--limit-frames", "0"), "Invalid value for '--limit-frames'"),
+        (("--model", "RED", "--device", "tpu"), "no device 'tpu'"),
+        (("--model", "RED", "--device", "cuda:99"), "device 'cuda:99' is not there"),
+        (("--model", "RED", "--frobnicate"), "No such option"),
+        ((), "Missing option '--model'"),
+    ],
+)
+def test_bad_usage(original, red, tmp_path, capsys, arguments, says):
+    given = [red if a == "RED" else a for a in arguments]
+    line = refused(capsys, "evaluate", *given, "--benchmark", original, "--out", tmp_path / "r")
+    assert says in line
+    assert not (tmp_path / "r").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("import nothing_of_this_name", "cannot be imported (ModuleNotFoundError"),
+        ("def (:", "cannot be imported (SyntaxError"),
+        ("1 / 0", "cannot be imported (ZeroDivisionError"),
+        ("x = 1", "0 models here"),
+        (
+            "from icvos import VideoModel\nclass M(VideoModel):\n    def segment(self, s, v, *, seed): yield",
+            "has no info",
+        ),
+    ],
+)
+def test_a_bad_model_file(original, tmp_path, capsys, text, says):
+    (tmp_path / "bad.py").write_text(text + "\n")
+    spec = f"{tmp_path / 'bad.py'}" + (":M" if "class M" in text else "")
+    assert says in evaluate(capsys, spec, original, tmp_path)
+
+
+def test_a_bad_image_benchmark(tmp_path, capsys, red):
+    bench = write_image_benchmark(tmp_path / "bench")
+    assert "'red' is a video model" in evaluate(capsys, red, bench, tmp_path)
+    (bench / "queries/masks/1/q2.png").unlink()
+    write_manifest(bench)
+    line = evaluate(capsys, "histogram", bench, tmp_path)
+    assert "mask not found" in line and "queries/masks/1/q2.png" in line
+
+
+def test_damaged_runs(original, red, tmp_path, capsys):
+    arguments = ["evaluate", "--model", red, "--benchmark", str(original), "--out", str(tmp_path / "r")]
+    with pytest.raises(SystemExit):
+        cli.main(arguments)
+    whole = (tmp_path / "r/result.json").read_bytes()
+    # A result that is damaged is made again from the records, even of a complete run.
+    (tmp_path / "r/result.json").write_text("{")
+    with pytest.raises(SystemExit) as stop:
+        cli.main(arguments)
+    assert not stop.value.code and (tmp_path / "r/result.json").read_bytes() == whole
+    lines = (tmp_path / "r/episodes.jsonl").read_text().splitlines()
+    (tmp_path / "r/episodes.jsonl").write_text("\n".join([lines[0], "{" + lines[1], *lines[2:]]) + "\n")
+    (tmp_path / "r/result.json").unlink()
+    assert "line 2 is no record" in refused(capsys, *arguments)
+    (tmp_path / "r/run.json").write_text("{}")
+    assert "run.json is of another schema" in refused(capsys, *arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("--lr", "nan"), "nan is no finite number"),
+        (("--weight-decay", "inf"), "inf is no finite number"),
+        (("--clip", "nan"), "nan is no finite number"),
+        (("--seed", "99999999999999999999999"), "Invalid value for '--seed'"),
+        (("--device", "foo"), "no device 'foo'"),
+        (("--set", "length=0"), "option length is 0; expected 1 or more"),
+        (("--set", "random_share=7"), "option random_share is 7.0; expected 0 to 1"),
+        (("--set", "pool=-3"), "it can be given from Python only"),
+        (("--weights", "x=y"), "takes no weights 'x'"),
+    ],
+)
+@pytest.mark.parametrize("task", ("demo-sam2", "demo-backbone"))
+def test_bad_training_is_answered_before_it_starts(task, tmp_path, capsys, arguments, says):
+    pytest.importorskip("torch")
+    line = refused(capsys, "train", task, "--max-steps", 1, "--out", tmp_path / "r", *arguments)
+    assert says in line
+    assert not (tmp_path / "r").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("--benchmark", "demmo"), "no benchmark 'demmo'"),
+        (("--protocol", "nativ"), "did you mean 'native'"),
+    ],
+)
+def test_unknown_names_on_the_leaderboard_are_answered(tmp_path, capsys, arguments, says):
+    (tmp_path / "board").mkdir()
+    assert says in refused(capsys, "leaderboard", "show", "--board", tmp_path / "board", *arguments)
+
+
+def test_the_leaderboard_takes_a_benchmarks_folder(original, tmp_path, capsys):
+    (tmp_path / "board").mkdir()
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["leaderboard", "show", "--board", str(tmp_path / "board"), "--benchmark", str(original)])
+    assert stop.value.code == 0 and "nothing is measured" in capsys.readouterr().err

@@ -1,0 +1,223 @@
+"""The demo benchmarks: built once, by the ordinary builders, under ICVOS_HOME or --out."""
+
+from __future__ import annotations
+
+import multiprocessing
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from icvos import cli
+from icvos.benchmark import load_benchmark
+from icvos.demo import benchmarks as demo
+from icvos.demo.benchmarks import DEMO_NAMES, build_demo, ensure_demo
+from icvos.demo.world.coco_shapes import COCO_FAMILIES
+from icvos.errors import UsageError
+from icvos.files import lock_folder
+from icvos.manifest import check_manifest
+from icvos.masks import read_mask
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("ICVOS_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("demo") / "tiny"
+    for name in DEMO_NAMES:
+        build_demo(name, "tiny", 0, root)
+    return root
+
+
+def run(arguments: list[str]) -> int:
+    with pytest.raises(SystemExit) as stop:
+        cli.main(arguments)
+    return int(stop.value.code or 0)
+
+
+def build_elsewhere(home: str, queue: multiprocessing.Queue) -> None:
+    import os
+
+    os.environ["ICVOS_HOME"] = home
+    queue.put(str(ensure_demo("demo", "tiny")))
+
+
+def test_the_benchmark_is_whole(world: Path) -> None:
+    benchmark = load_benchmark(world / "benchmarks" / "demo")
+    assert benchmark.name == "demo-tiny"
+    assert check_manifest(benchmark.root) == []
+    assert {video.source for video in benchmark.videos.values()} == {"davis17", "mose", "lvos"}
+    names = {pair.category_name for pair in benchmark.pairs.values()}
+    assert names <= set(COCO_FAMILIES) and len(names) >= 4
+    assert {pair.complete for pair in benchmark.pairs.values()} == {"yes"}
+    for episode in benchmark.episodes:
+        for support in benchmark.supports(episode):
+            assert support.mask.any() and support.mask.mean() < 0.7
+
+
+@pytest.mark.parametrize("name", ["demo/coco-20i", "demo/pascal-5i"])
+def test_few_shot_benchmarks_are_whole(world: Path, name: str) -> None:
+    benchmark = load_benchmark(world / "benchmarks" / name.removeprefix("demo/"))
+    assert benchmark.kind == "image" and check_manifest(benchmark.root) == []
+    assert {episode.fold for episode in benchmark.episodes} == {0, 1, 2, 3}
+    assert {episode.protocol for episode in benchmark.episodes} == {"fss-native", "fss-paper"}
+    assert {episode.category_name for episode in benchmark.episodes} <= {*COCO_FAMILIES, "aeroplane", "pottedplant"}
+    for episode in benchmark.episodes[:20]:
+        image, mask, ignore = benchmark.query(episode)
+        assert mask.any() and not (mask & ignore).any() and mask.shape == image.shape[:2]
+        assert episode.video not in episode.supports
+
+
+def test_annotations_are_those_of_the_raw_data(world: Path) -> None:
+    """The category's mask of a DAVIS frame is the union of its objects in the raw mask."""
+    from icvos.categories import COCO80
+    from icvos.files import read_json
+
+    benchmark = load_benchmark(world / "benchmarks" / "demo")
+    semantics = read_json(world / "raw/davis/davis_semantics.json")
+    seen = 0
+    for video, category in benchmark.pairs:
+        if video.startswith("davis17__"):
+            name = video.removeprefix("davis17__")
+            ids = [int(label) for label, word in semantics[name].items() if COCO80.find(word) == category]
+            for frame in (0, benchmark.videos[video].frames - 1):
+                labels = read_mask(world / "raw/davis/Annotations/480p" / name / f"{frame:05d}.png")
+                assert np.array_equal(benchmark.annotation(video, category, frame), np.isin(labels, ids))
+                seen += 1
+    assert seen >= 6
+
+
+def test_another_build_is_the_same(world: Path, tmp_path: Path) -> None:
+    for name in DEMO_NAMES:
+        again = build_demo(name, "tiny", 0, tmp_path / "again")
+        first = world / "benchmarks" / name.removeprefix("demo/")
+        assert (again / "manifest.csv").read_bytes() == (first / "manifest.csv").read_bytes()
+
+
+def test_seed_and_generator_change_the_version(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = load_benchmark(world / "benchmarks" / "demo")
+    other = load_benchmark(build_demo("demo", "tiny", 1, tmp_path / "one"))
+    assert other.version != first.version and other.name == "demo-tiny-seed1"
+    monkeypatch.setattr(demo, "GENERATOR_VERSION", "0-other")
+    assert load_benchmark(build_demo("demo", "tiny", 0, tmp_path / "two")).version != first.version
+
+
+def test_ensure_builds_once(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = ensure_demo("demo", "tiny")
+    assert path.is_relative_to(home) and demo.GENERATOR_VERSION in str(path)
+    assert not list(home.rglob("*.partial"))
+
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("built again")
+
+    monkeypatch.setattr(demo, "_build", never)
+    assert ensure_demo("demo", "tiny") == path
+
+
+def test_two_processes_at_once(home: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    queue = context.Queue()
+    workers = [context.Process(target=build_elsewhere, args=(str(home), queue)) for _ in range(2)]
+    for worker in workers:
+        worker.start()
+    paths = {queue.get(timeout=120) for _ in workers}
+    for worker in workers:
+        worker.join(60)
+        assert worker.exitcode == 0
+    assert len(paths) == 1 and check_manifest(Path(paths.pop())) == []
+
+
+def test_a_build_that_was_killed_is_done_anew(home: Path) -> None:
+    root = demo.demo_folder("tiny", 0)
+    (root / "raw.partial" / "davis").mkdir(parents=True)
+    (root / "raw.partial" / "davis" / "torn.png").write_bytes(b"half")
+    path = ensure_demo("demo", "tiny")
+    assert check_manifest(path) == [] and not (root / "raw" / "davis" / "torn.png").exists()
+
+
+def test_a_second_caller_waits(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While another holds the lock, a caller sleeps and looks again; when the benchmark is there, it takes it."""
+    root = demo.demo_folder("tiny", 0)
+    slept = []
+
+    def finish(seconds: float) -> None:
+        slept.append(seconds)
+        (root / "benchmarks" / "demo").mkdir(parents=True)
+        (root / "benchmarks" / "demo" / "manifest.csv").write_text("path,bytes,sha256\n")
+
+    monkeypatch.setattr(demo.time, "sleep", finish)
+    with lock_folder(root):
+        assert ensure_demo("demo", "tiny") == root / "benchmarks" / "demo"
+    assert len(slept) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("dem", "tiny"), "did you mean 'demo'"),
+        (("demo", "tinny"), "did you mean 'tiny'"),
+    ],
+)
+def test_unknown_names(home: Path, arguments: tuple[str, str], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        ensure_demo(*arguments)
+    assert not home.exists()
+
+
+def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out, sheet = tmp_path / "out", tmp_path / "sheet.png"
+    arguments = ["build-data", "demo", "--size", "tiny", "--out", str(out)]
+    assert run([*arguments, "--sheet", str(sheet)]) == 0
+    printed = capsys.readouterr().out
+    assert "videos" in printed and "built" in printed
+    assert f"next: icvos evaluate --model histogram --benchmark {out / 'benchmarks' / 'demo'}" in printed
+    assert read_mask(sheet).shape[1] == 800  # a palette image
+    assert run(arguments) == 0
+    assert "there already" in capsys.readouterr().out
+    # The same folder for another world is refused, and left alone.
+    assert run([*arguments, "--seed", "1"]) == 2
+    assert "another demo world" in capsys.readouterr().err
+    assert check_manifest(out / "benchmarks" / "demo") == []
+
+
+def test_no_word_at_all_is_the_demo(
+    home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    monkeypatch.setattr(demo, "build_demo", lambda name, size, seed, root, progress: asked.append((name, size)) or root)
+    monkeypatch.setattr("icvos.commands.builders.demo._counts", lambda path: "counts")
+    assert run(["build-data"]) == 0
+    assert asked == [(name, "default") for name in DEMO_NAMES]
+    assert "next: icvos evaluate --model histogram\n" in capsys.readouterr().out
+
+
+def test_raw_only(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["build-data", "demo", "--size", "tiny", "--out", str(tmp_path / "x"), "--raw-only"]) == 0
+    assert sorted(p.name for p in (tmp_path / "x" / "raw").iterdir()) == [
+        "coco",
+        "davis",
+        "lvos",
+        "mose",
+        "recipe",
+        "sbd",
+        "voc",
+        "world.json",
+    ]
+    assert not (tmp_path / "x" / "benchmarks").exists()
+
+
+def test_the_readers_read_the_raw_images(world: Path) -> None:
+    """VOC and SBD together are ``trainaug``; every listed image has its mask, of its size."""
+    from icvos.images import read_image
+    from icvos.sources.voc import Voc
+
+    both = [Voc(world / "raw/voc", "trainaug", sbd) for sbd in (None, world / "raw/sbd")]
+    assert both[0].names == both[1].names and len(both[0].names) == 48
+    for voc in (Voc(world / "raw/voc", "val"), *both):
+        sizes = {name: voc.label_map(name).shape for name in voc.names}
+        assert all(read_image(voc.path(name)).shape[:2] == size for name, size in sizes.items())
+        assert {len(name) for name in voc.names} == {11}

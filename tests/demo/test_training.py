@@ -1,0 +1,314 @@
+"""What the demo's weights are trained on and by: drawn examples, pools, prompts, losses; and what is shipped."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+import dcsam
+from dcsam.plugin import DCSam
+from dcsam.training.module import TrainableDCSAM
+from icvos import Support
+from icvos.demo.training.backbone_task import BackboneTask, _contrastive
+from icvos.demo.training.examples import (
+    DrawnClips,
+    DrawnWorlds,
+    family_maps,
+    join_worlds,
+    squared,
+    squared_still,
+    varied,
+)
+from icvos.demo.training.pool import draw_pool
+from icvos.demo.training.sam2_task import ClipExamples, DemoSam2Task, sample_loss
+from icvos.demo.world.episodes import TrainingWorld
+from icvos.errors import UsageError
+from icvos.foundation.pixels import to_float
+from icvos.training.distribute import World
+from icvos.training.loop import Trainer
+from icvos.training.loss import iou
+from icvos.training.task import Settings
+from tools import train_demo_weights as demo_weights
+
+SIDE = 64
+WEIGHTS = Path(dcsam.__file__).parent / "weights"
+
+
+# ---- examples -------------------------------------------------------------------------------------------------------
+
+
+def test_pairs_of_a_world_show_what_they_ask_for() -> None:
+    examples = DrawnWorlds(TrainingWorld.of_layouts(SIDE, 3), SIDE, 8, pairs=6)
+    batch = join_worlds([examples.get(0, i) for i in range(8)])
+    maps = family_maps(batch["labels"], batch["families"])
+    support, query, family = batch["pairs"].unbind(1)
+    shown = (maps[support] == family[:, None, None]).flatten(1).float().mean(dim=1)
+    asked = (maps[query] == family[:, None, None]).flatten(1).any(dim=1)
+    assert len(batch["pairs"]) == 48 and bool((support != query).all()) and bool((support // 4 == query // 4).all())
+    assert float(shown.min()) >= 0.015
+    # Most queries show the thing, some do not.
+    assert 0.5 < float(asked.float().mean()) < 1
+    again = join_worlds([examples.get(0, i) for i in range(8)])
+    assert all(torch.equal(batch[name], again[name]) for name in batch)
+
+
+def test_images_and_labels_vary_together() -> None:
+    generator = np.random.default_rng(0)
+    labels = np.zeros((2, 16, 16), np.uint8)
+    labels[:, 2:5, 7:15] = 1
+    images = np.where(labels[..., None] > 0, 200, 50).astype(np.uint8).repeat(3, axis=3)
+    for _ in range(20):
+        pixels, moved = varied(images, labels, generator)
+        assert pixels.shape == images.shape and moved.sum() == labels.sum()
+        inside, outside = pixels[moved > 0], pixels[moved == 0]
+        assert (inside == inside[0]).all() and (outside == outside[0]).all() and inside[0].sum() > outside[0].sum()
+
+
+@pytest.mark.parametrize("kind", ["worlds", "clips", "episodes"])
+def test_a_pool_holds_the_scenes_of_its_world(kind: str, tmp_path: Path) -> None:
+    world = TrainingWorld.of_layouts(SIDE, 5)
+    pool = draw_pool(tmp_path, kind, 3, side=SIDE, seed=5, workers=1, say=lambda line: None)
+    if kind == "worlds":
+        for mine, theirs in zip(pool.world(4), world.world(1), strict=True):
+            assert np.array_equal(mine.image, squared_still(theirs, SIDE).image) and mine.names == theirs.names
+        assert np.array_equal(pool.still(6).labels, squared_still(world.world(1)[2], SIDE).labels)
+        first, again = (DrawnWorlds(pool, SIDE, 10).get(0, i)["images"] for i in (1, 4))
+        assert not np.array_equal(first, again)  # the same world, varied anew
+    elif kind == "clips":
+        clip = world.clip(2, frames=4)
+        assert np.array_equal(pool.clip(2, frames=3).frames, squared(clip.frames, clip.labels, SIDE)[0][:3])
+    else:
+        mine, theirs = pool.episode(2), world.episode(2, frames=5)
+        frames, masks = squared(theirs.frames, theirs.masks, SIDE)
+        assert np.array_equal(mine.frames, frames) and np.array_equal(mine.masks, masks)
+        shown = squared(theirs.support_images, theirs.support_masks, SIDE)[1]
+        assert np.array_equal(mine.support_masks, shown) and mine.name == theirs.name
+        assert DrawnClips(pool, SIDE, 10, 4).get(0, 1)["masks"].shape == (4, SIDE, SIDE)
+    stamps = [path.stat().st_mtime_ns for path in sorted(tmp_path.rglob("*.npy"))]
+    draw_pool(tmp_path, kind, 3, side=SIDE, seed=5, workers=1)
+    assert stamps == [path.stat().st_mtime_ns for path in sorted(tmp_path.rglob("*.npy"))]
+    assert not list(tmp_path.rglob("*.partial*"))
+
+
+def test_prompts_lie_where_their_labels_say() -> None:
+    examples = ClipExamples(TrainingWorld.of_layouts(SIDE * 2, 3), SIDE * 2, 2, 10, prompts=6)
+    kinds = set()
+    for index in range(10):
+        example = examples.get(0, index)
+        for points, mask in zip(example["sparse"], example["asked_masks"], strict=True):
+            rows, columns = np.nonzero(mask)
+            for x, y, label in points:
+                kinds.add(int(label))
+                if label in (0, 1):
+                    assert mask[int(y), int(x)] == bool(label)
+            if points[0, 2] == 2 and len(rows):
+                size = max(np.ptp(rows), np.ptp(columns)) + 1
+                assert (
+                    abs(points[0, 0] - columns.min()) < 0.3 * size and abs(points[1, 1] - rows.max()) < 0.3 * size + 1
+                )
+    assert kinds == {-1, 0, 1, 2, 3}
+
+
+# ---- losses ---------------------------------------------------------------------------------------------------------
+
+
+def test_contrastive_loss_by_loops() -> None:
+    generator = torch.Generator().manual_seed(0)
+    vectors = F.normalize(torch.randn(6, 4, generator=generator), dim=1)
+    image, kind = torch.tensor([0, 0, 1, 1, 2, 2]), torch.tensor([1, 2, 1, 3, 2, 1])
+    real = torch.tensor([True, True, True, True, True, False])
+    losses = []
+    for a in range(5):
+        others = [b for b in range(5) if image[b] != image[a]]
+        positives = [b for b in others if kind[b] == kind[a]]
+        if positives:
+            total = sum(float((vectors[a] @ vectors[b] / 0.1).exp()) for b in others)
+            chances = [float((vectors[a] @ vectors[b] / 0.1).exp()) / total for b in positives]
+            losses.append(-np.mean(np.log(chances)))
+    found = _contrastive(vectors, image, kind, real, vectors, image, kind, real)
+    assert float(found) == pytest.approx(np.mean(losses), rel=1e-5)
+
+
+def test_mask_loss_tells_right_from_wrong() -> None:
+    truth = torch.zeros(2, 32, 32, dtype=torch.bool)
+    truth[:, 8:20, 8:24] = True
+    right = (F.interpolate(truth[:, None].float(), (8, 8), mode="area")[:, 0] - 0.5) * 40
+    assert float(sample_loss(right, truth).max()) < 1.0 < float(sample_loss(-right, truth).min())
+
+
+def test_attention_loss_falls_with_the_share_on_the_thing() -> None:
+    class Seen:
+        def __init__(self, attention: torch.Tensor) -> None:
+            self.prompts = self
+            self.attention, self.negative_attention = attention, None
+
+    truth = torch.zeros(2, 8, 8, dtype=torch.bool)
+    truth[0, :4] = True
+    half = torch.full((2, 3, 4, 4), 1 / 16)
+    given = torch.zeros(2, 3, 4, 4)
+    given[:, :, 0, 0] = 1
+    at_half, at_one = (float(TrainableDCSAM.attention_loss(None, Seen(a), truth)) for a in (half, given))  # type: ignore[arg-type]
+    # The second sample shows no thing and rests: the mean is over both.
+    assert at_half == pytest.approx(-np.log(0.501) / 2, rel=1e-3) and abs(at_one) < 1e-3
+
+
+# ---- training -------------------------------------------------------------------------------------------------------
+
+
+def settings(steps: int) -> Settings:
+    return Settings(epochs=1, batch=2, lr=2e-3, warmup=2, clip=1.0, max_steps=steps, validate_every=0)
+
+
+def test_a_backbone_learns_one_world_by_heart(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    task = BackboneTask(image_size=SIDE, length=2)
+    before = Trainer(task, settings(1), World(0, 1, torch.device("cpu")), tmp_path, say=lambda line: None)
+    batch = task.collate([before.examples.get(0, i) for i in range(2)])
+    optimiser = torch.optim.AdamW(before.model.parameters(), lr=2e-3)
+    values = []
+    for _ in range(25):
+        loss, _ = task.loss(before.model, batch)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        values.append(float(loss.detach()))
+    assert values[-1] < 0.75 * values[0]
+
+
+def test_memory_alone_is_trained_and_single_frames_stay() -> None:
+    task = DemoSam2Task(frames=2, length=4, train="memory")
+    model = task.model()
+    trained = {name.split(".")[2] for name, p in model.named_parameters() if p.requires_grad}
+    assert {"memory_attention", "memory_encoder"} <= trained
+    assert not trained & {"image_encoder", "sam_mask_decoder", "sam_prompt_encoder"}
+    examples = task.train_examples()
+    loss, scalars = task.loss(model, task.collate([examples.get(0, i) for i in range(2)]))
+    loss.backward()
+    assert float(scalars["image_loss"]) == 0
+    assert any(p.grad is not None and bool(p.grad.abs().sum() > 0) for p in model.parameters())
+
+
+@pytest.mark.gpu
+def test_graphed_steps_train_as_plain_ones(tmp_path: Path) -> None:
+    """The losses of ten steps as CUDA graphs are those without, but for rounding."""
+    losses = []
+    for graphs in (False, True):
+        out = tmp_path / str(graphs)
+        out.mkdir()
+        seen: list[float] = []
+        task = BackboneTask(image_size=SIDE, length=20)
+        trainer = Trainer(
+            task,
+            replace(settings(10), graphs=graphs, lr=1e-4),
+            World(0, 1, torch.device("cuda")),
+            out,
+            say=lambda line: pytest.fail(line) if "graph" in line else None,
+            progress=lambda step, total, values, seen=seen: seen.append(values["loss"]),
+        )
+        trainer.fit()
+        losses.append(seen)
+    assert losses[0] == pytest.approx(losses[1], rel=2e-2)
+
+
+def test_going_on_starts_from_the_earlier_weights_on_other_scenes(tmp_path: Path) -> None:
+    """``--start``: every stage finds the earlier file it goes on from, and draws what that one has not seen."""
+    start, out = tmp_path / "start", tmp_path / "out"
+    out.mkdir()
+    first = {}
+    for stage in ("sam2-stills", "backbone"):
+        task = demo_weights.stage_task(stage, start, 4)
+        first[stage] = (task.model(), task.train_examples().get(0, 0))
+        start.mkdir(exist_ok=True)
+        file = demo_weights.FILES["memory" if stage == "sam2-stills" else stage]
+        task.export(first[stage][0], start / f"{file}.safetensors")
+    for stage, before in (("sam2-stills", "sam2-stills"), ("sam2", "sam2-stills"), ("backbone", "backbone")):
+        task = demo_weights.stage_task(stage, out, 4, start=start)
+        earlier, example = first[before]
+        part = "backbone" if stage == "backbone" else "sam2"
+        mine = getattr(task.model(), part).state_dict()
+        theirs = getattr(earlier, part).state_dict()
+        assert all(torch.allclose(mine[name].float(), value.float(), atol=2e-3) for name, value in theirs.items())
+        other = task.train_examples().get(0, 0)
+        name = "images" if stage == "backbone" else "frames"
+        assert not np.array_equal(example[name][:1], other[name][:1])
+
+
+@pytest.mark.parametrize("status", [0, 3])
+def test_the_backbone_learns_beside_the_others_on_a_core_of_its_own(
+    status: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[str, int]] = []
+    given: list[float] = []
+
+    def beside(values: Any, minutes: float) -> subprocess.Popen[bytes]:
+        given.append(minutes)
+        return subprocess.Popen([sys.executable, "-c", f"raise SystemExit({status})"])
+
+    before = torch.get_num_threads()
+    monkeypatch.setattr(demo_weights, "_one_stage", lambda stage, *_: seen.append((stage, torch.get_num_threads())))
+    monkeypatch.setattr(demo_weights, "_backbone_beside", beside)
+    monkeypatch.setattr(sys, "argv", ["x", "--out", str(tmp_path), "--device", "cpu"])
+    torch.set_num_threads(2)
+    try:
+        if status:
+            with pytest.raises(UsageError, match="training the backbone failed"):
+                demo_weights.main()
+        else:
+            demo_weights.main()
+    finally:
+        torch.set_num_threads(before)
+    alone, together = ["sam2-stills", "sam2", "memory"], ["image", "tubes"]
+    assert seen == [(stage, 1) for stage in alone] + [(stage, 2) for stage in together if not status]
+    assert given == [demo_weights.STAGES["backbone"]]
+
+
+# ---- what is shipped ------------------------------------------------------------------------------------------------
+
+
+def test_shipped_weights_are_small_and_recorded() -> None:
+    files = sorted(WEIGHTS.glob("*.safetensors"))
+    assert {path.stem for path in files} == {"demo_dcsam", "demo_sam2"}
+    assert sum(path.stat().st_size for path in files) <= 10_000_000
+    record = json.loads((WEIGHTS / "training.json").read_text())
+    assert record["bytes"] == {path.name: path.stat().st_size for path in files}
+    assert {"sam2-stills", "backbone", "image"} <= {stage["stage"] for stage in record["stages"]}
+
+
+def test_shipped_model_segments_in_context() -> None:
+    """On new drawn scenes (of families that training never drew): good with the right support, not with another."""
+    model = DCSam(weights=DCSam.demo_weights())
+    examples = DrawnWorlds(TrainingWorld.of_layouts(192, 4321, random_share=1.0), 192, 10, pairs=2, absent=0.0)
+    right, wrong = [], []
+    for index in range(10):
+        example = examples.get(0, index)
+        for support, query, family in example["pairs"]:
+            maps = np.take_along_axis(example["families"][:, None], example["labels"].reshape(4, 1, -1), axis=2)
+            maps = maps.reshape(example["labels"].shape)
+            truth = torch.from_numpy(maps[query] == family)
+            if not bool(truth.any()):
+                continue
+            others = [f for f in example["families"][support, 1:] if f not in (0, family)]
+            for chosen, found in ((family, right), (others[0] if others else 0, wrong)):
+                mask = maps[support] == chosen
+                if chosen and mask.any():
+                    fitted = model.fit([Support(example["images"][support], mask)], seed=0)
+                    result = model.predict(fitted, example["images"][query]).mask
+                    found.append(float(iou(torch.as_tensor(np.asarray(result))[None], truth[None])))
+    assert len(right) >= 12 and len(wrong) >= 8
+    assert np.mean(right) > 0.4 and np.mean(wrong) < 0.5 * np.mean(right)
+
+
+def test_uint8_images_become_normalised_floats() -> None:
+    image = torch.randint(0, 255, (2, 5, 6, 3), dtype=torch.uint8)
+    mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+    torch.testing.assert_close(to_float(image), ((image.float() / 255 - mean) / std).permute(0, 3, 1, 2))
+    assert to_float(mean) is mean

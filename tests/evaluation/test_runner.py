@@ -1,0 +1,481 @@
+"""The runner: what it computes, what it gives models, and what it does with broken ones."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import numpy as np
+import pytest
+from run_models import BROKEN, HEAD, IMAGE, RED, TOGETHER, write_model
+from tiny import write_image_benchmark, write_video_benchmark
+
+import icvos
+from icvos import ModelInfo, VideoModel
+from icvos.errors import BenchmarkError, RunError, UsageError
+from icvos.evaluation.episode import episode_seed
+from icvos.evaluation.runner import evaluate
+from icvos.images import nearest_resize
+from icvos.masks import read_mask
+from icvos.metrics import jf
+from icvos.runs.records import RunFolder, read_result, read_run
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory):
+    return write_video_benchmark(tmp_path_factory.mktemp("video") / "bench")
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    return write_image_benchmark(tmp_path_factory.mktemp("image") / "bench")
+
+
+@pytest.fixture
+def red(tmp_path):
+    return write_model(tmp_path, RED)
+
+
+def records(run):
+    return RunFolder(run, {}).records()
+
+
+@pytest.mark.parametrize("protocol", ["native", "paper"])
+def test_numbers_equal_a_plain_recomputation_from_the_masks(bench, red, tmp_path, protocol):
+    result = evaluate(red, bench, out=tmp_path / "r", protocol=protocol, save_masks=True)
+    opened = icvos.load_benchmark(bench)
+    by_draw: dict[int, list] = {}
+    by_category: dict[str, dict[int, list]] = {}
+    for episode in opened.episodes:
+        rows = []
+        for index in range(opened.videos[episode.video].frames):
+            mask = read_mask(tmp_path / "r/masks" / episode.id / f"{index:05d}.png")
+            truth = opened.annotation(episode.video, episode.category, index)
+            if protocol == "paper":
+                truth = nearest_resize(truth, (512, 512))
+            assert mask.shape == truth.shape and mask.max() <= 1
+            rows.append([float(value) for value in jf(mask.astype(bool), truth)])
+        with np.load(tmp_path / "r/frames" / f"{episode.id}.npz") as values:
+            assert values["J"].tolist() == [j for j, _ in rows] and values["F"].tolist() == [f for _, f in rows]
+        mean = 100 * np.mean(rows, axis=0)
+        found = records(tmp_path / "r")[episode.id]
+        assert [found["J"], found["F"]] == pytest.approx(mean, abs=1e-12)
+        by_draw.setdefault(episode.draw, []).append(mean)
+        by_category.setdefault(episode.category_name, {}).setdefault(episode.draw, []).append(mean)
+    j, f = np.mean([np.mean(rows, axis=0) for rows in by_draw.values()], axis=0)
+    assert result["summary"]["J"] == pytest.approx(j, abs=1e-10)
+    assert result["summary"]["F"] == pytest.approx(f, abs=1e-10)
+    assert result["summary"]["J&F"] == pytest.approx((j + f) / 2, abs=1e-10)
+    means = [np.mean([np.mean(rows) for rows in draws.values()]) for draws in by_category.values()]
+    assert result["summary"]["J&F_by_category"] == pytest.approx(np.mean(means), abs=1e-10)
+    assert result["summary"]["episodes"] == len(opened.episodes) and result["summary"]["failed"] == 0
+    assert result == read_result(tmp_path / "r")
+
+
+class Perfect(VideoModel):
+    """Cheats: knows the ground truth of the benchmark whose masks it was given."""
+
+    info = ModelInfo(name="perfect", version="1")
+    truth: dict = {}  # noqa: RUF012 - set by the test
+
+    def segment(self, supports, video, *, seed):
+        assert len(supports) == 1
+        for index in range(len(video)):
+            yield self.truth[video.size, len(video)][index]
+
+
+def test_the_ground_truth_itself_is_100(tmp_path):
+    bench = write_video_benchmark(tmp_path / "b", videos=1, draws=1)
+    opened = icvos.load_benchmark(bench)
+    name, episode = next(iter(opened.videos)), opened.episodes[0]
+    model = Perfect()
+    for protocol, size in (("native", opened.videos[name].height), ("paper", 512)):
+        truth = [opened.annotation(name, episode.category, index) for index in range(6)]
+        if size == 512:
+            truth = [nearest_resize(mask, (512, 512)) for mask in truth]
+        Perfect.truth[truth[0].shape, 6] = truth
+        result = evaluate(model, opened, out=tmp_path / protocol, protocol=protocol, episodes=[episode.id])
+        summary = result["summary"]
+        assert [summary[k] for k in ("J", "F", "J_visible", "absent_correct", "J_decay")] == [100, 100, 100, 100, 0]
+        assert summary["episodes"] == 1 and result["protocol"]["limit_episodes"] == 1
+
+
+def test_the_model_sees_the_protocols_frames_and_supports(bench, tmp_path):
+    seen = []
+
+    class Spy(VideoModel):
+        info = ModelInfo(name="spy", version="1")
+
+        def segment(self, supports, video, *, seed):
+            again = [frame.shape for frame in video], video[-1].shape, video[0].dtype
+            ignored = [s.ignore is not None and s.ignore.any() for s in supports]
+            seen.append((len(supports), supports[0].size, supports[0].mask.dtype, again, ignored, video.size, seed))
+            for _ in video:
+                yield np.zeros(video.size, np.uint8)
+
+    evaluate(Spy(), bench, out=tmp_path / "a", shots=2, limit_frames=3)
+    opened = icvos.load_benchmark(bench)
+    assert sorted(row[-1] for row in seen) == sorted(episode_seed(0, e.id) for e in opened.episodes)
+    shape = (*opened.video(opened.episodes[0].video).size, 3)
+    assert seen[0][:6] == (2, (48, 36), bool, ([shape] * 3, shape, np.uint8), [True, True], shape[:2])
+    seen.clear()
+    evaluate(Spy(), bench, out=tmp_path / "b", protocol="paper", limit_episodes=1)
+    assert len(seen) == 1 and seen[0][1] == seen[0][5] == (512, 512)
+
+
+def test_same_seed_same_result_another_seed_another(bench, red, tmp_path):
+    first = evaluate(red, bench, out=tmp_path / "a", seed=3)
+    assert evaluate(red, bench, out=tmp_path / "b", seed=3) == first
+    assert evaluate(red, bench, out=tmp_path / "c", seed=4)["summary"]["J"] != first["summary"]["J"]
+
+
+def test_global_generators_are_seeded_for_each_episode(bench, tmp_path):
+    class Global(VideoModel):
+        info = ModelInfo(name="global", version="1")
+
+        def segment(self, supports, video, *, seed):
+            import random
+
+            for _ in video:
+                yield np.random.random(video.size) < random.random()  # noqa: NPY002
+
+    whole = evaluate(Global(), bench, out=tmp_path / "a")
+    np.random.random(7)  # noqa: NPY002
+    assert evaluate(Global(), bench, out=tmp_path / "b") == whole
+
+
+@pytest.mark.parametrize("source", [RED, TOGETHER], ids=["one by one", "together"])
+def test_workers_give_the_same_bytes(bench, tmp_path, source):
+    model = write_model(tmp_path, source)
+    evaluate(model, bench, out=tmp_path / "one")
+    evaluate(model, bench, out=tmp_path / "two", workers=2)
+    assert (tmp_path / "one/result.json").read_bytes() == (tmp_path / "two/result.json").read_bytes()
+
+
+def test_segment_many_gets_the_episodes_of_a_video_at_once(bench, tmp_path):
+    calls = []
+
+    class Many(VideoModel):
+        info = ModelInfo(name="many", version="1")
+
+        def segment(self, supports, video, *, seed):
+            calls.append(1)
+            for _ in video:
+                yield np.zeros(video.size, bool)
+
+        def segment_many(self, episodes, video, *, seeds):
+            calls.append(len(episodes))
+            for _ in video:
+                yield [np.ones(video.size, bool)] * (len(episodes) - (len(calls) == 2))
+
+    result = evaluate(Many(), bench, out=tmp_path / "r")
+    # The second pass yields a mask too few: its episodes are run one by one, and none is lost.
+    assert calls == [4, 2, 1, 1, 2] and result["summary"]["failed"] == 0
+
+
+def test_time_waiting_for_frames_is_not_the_models(tmp_path, monkeypatch):
+    bench = write_video_benchmark(tmp_path / "b", videos=1, draws=1)
+    from icvos.benchmark import FolderVideo
+
+    read = FolderVideo.__getitem__
+    monkeypatch.setattr(FolderVideo, "__getitem__", lambda self, index: (time.sleep(0.03), read(self, index))[1])
+
+    class Slow(VideoModel):
+        info = ModelInfo(name="slow", version="1")
+
+        def segment(self, supports, video, *, seed):
+            for frame in reversed(range(len(video))):  # backwards: nothing is decoded ahead
+                video[frame]
+                time.sleep(0.01)
+                yield np.zeros(video.size, bool)
+
+    evaluate(Slow(), bench, out=tmp_path / "r")
+    for record in records(tmp_path / "r").values():
+        assert 0.06 <= record["seconds"] < 0.15  # 6 frames of 10 ms, and none of the 180 ms of decoding
+        assert record["fps"] == pytest.approx(record["frames"] / record["seconds"])
+    assert read_run(tmp_path / "r")["fps"] == pytest.approx(6 / 0.07, rel=0.5)
+
+
+@pytest.mark.parametrize(
+    ("how", "says"),
+    [
+        ("few", "it yields 2 masks for 6 frames"),
+        ("many", "more masks than the video's 6"),
+        ("size", "frame 2: the mask's shape is (39, 52), the frame's (40, 52)"),
+        ("no_mask", "a str is no mask"),
+        ("none", "a NoneType is no mask"),
+        ("floats", "the mask is float64, not bool"),
+        ("values", "values from 7 to 7"),
+        ("nan", "the score holds NaN"),
+        ("raises", "ValueError: half-way"),
+        ("memory", "MemoryError: no more"),
+        ("leaves", "SystemExit: 0"),
+    ],
+)
+def test_a_broken_model_fails_its_episode_alone_and_is_tried_again(bench, tmp_path, how, says):
+    model = write_model(tmp_path, BROKEN)
+    options = {"how": how, "marker": str(tmp_path / "marker")}
+    result = evaluate(model, bench, out=tmp_path / "r", options=options, save_masks=True)
+    assert result["summary"]["failed"] == 1 and result["summary"]["episodes"] == 8
+    first = icvos.load_benchmark(bench).episodes[0]
+    record = records(tmp_path / "r")[first.id]
+    assert says in record["error"] and record["J"] == record["F"] == 0
+    assert read_run(tmp_path / "r")["status"] == "failed"
+    assert not (tmp_path / "r/masks" / first.id).exists()  # nothing half-written
+    assert not list((tmp_path / "r/masks").glob("*.partial"))
+    good = [r for r in records(tmp_path / "r").values() if not r.get("error")]
+    assert len(good) == 7
+    # The failed episode is scored 0 and counted.
+    per_draw = {d: [r["J"] for r in records(tmp_path / "r").values() if r["draw"] == d] for d in (0, 1)}
+    assert result["summary"]["J"] == pytest.approx(np.mean([np.mean(values) for values in per_draw.values()]))
+    again = evaluate(model, bench, out=tmp_path / "r", options=options, save_masks=True)
+    assert again["summary"]["failed"] == 0 and read_run(tmp_path / "r")["status"] == "complete"
+    assert len((tmp_path / "r/episodes.jsonl").read_text().splitlines()) == 9
+
+
+@pytest.mark.parametrize(
+    ("how", "says"), [("hangs", "Timeout: no result within 1 s"), ("dies", "status 9"), ("killed", "out of memory?")]
+)
+def test_a_model_that_hangs_or_dies_costs_its_episode(bench, tmp_path, how, says):
+    model = write_model(tmp_path, BROKEN)
+    options = {"how": how, "marker": str(tmp_path / "marker")}
+    result = evaluate(model, bench, out=tmp_path / "r", options=options, workers=2, timeout=1)
+    assert result["summary"]["failed"] == 1
+    (bad,) = [r for r in records(tmp_path / "r").values() if r.get("error")]
+    assert says in bad["error"]
+
+
+def test_all_fail_and_there_is_a_result(bench, tmp_path):
+    class No(VideoModel):
+        info = ModelInfo(name="no", version="1")
+
+        def segment(self, supports, video, *, seed):
+            raise RuntimeError("never")
+
+    result = evaluate(No(), bench, out=tmp_path / "r")
+    assert result["summary"]["failed"] == result["summary"]["episodes"] == 8 and result["summary"]["J&F"] == 0
+
+
+def test_modes_that_leak_are_found_and_mended(bench, tmp_path):
+    torch = pytest.importorskip("torch")
+
+    class Leaks(VideoModel):
+        info = ModelInfo(name="leaks", version="1")
+
+        def segment(self, supports, video, *, seed):
+            torch.set_grad_enabled(False)
+            for _ in video:
+                yield torch.zeros(video.size, dtype=torch.bool)
+
+    class Autocast(VideoModel):
+        info = ModelInfo(name="autocast", version="1")
+
+        def segment(self, supports, video, *, seed):
+            with torch.autocast("cpu", dtype=torch.bfloat16):
+                for _ in video:
+                    yield torch.zeros(video.size, dtype=torch.bool)
+
+    for model in (Leaks(), Autocast()):
+        result = evaluate(model, bench, out=tmp_path / model.info.name)
+        assert result["summary"]["failed"] == 8
+        assert "leaks" in next(iter(records(tmp_path / model.info.name).values()))["error"]
+        assert torch.is_grad_enabled() and not torch.is_autocast_enabled("cpu")
+
+
+def test_torch_masks_and_seeds(bench, tmp_path):
+    torch = pytest.importorskip("torch")
+
+    class Torch(VideoModel):
+        info = ModelInfo(name="torch", version="1")
+
+        def segment(self, supports, video, *, seed):
+            for _ in video:
+                yield torch.rand(video.size) < 0.5
+
+    first = evaluate(Torch(), bench, out=tmp_path / "a")
+    assert first["summary"]["failed"] == 0
+    assert evaluate(Torch(), bench, out=tmp_path / "b") == first
+
+
+@pytest.mark.gpu
+def test_masks_on_the_gpu_are_scored_there(bench, tmp_path):
+    torch = pytest.importorskip("torch")
+
+    class There(VideoModel):
+        info = ModelInfo(name="there", version="1")
+
+        def segment(self, supports, video, *, seed):
+            for frame in video:
+                yield torch.from_numpy(frame[..., 0] > 150).to(self.device)
+
+    there = evaluate(There(device="cuda"), bench, out=tmp_path / "a")
+    here = evaluate(There(device="cpu"), bench, out=tmp_path / "b")
+    assert there["summary"] == here["summary"]
+    record = next(iter(records(tmp_path / "a").values()))
+    assert record["peak_memory"] > 0 and read_run(tmp_path / "a")["environment"]["gpu"]
+
+
+# ------------------------------------------------------------------------------------------------ few-shot images
+
+
+@pytest.mark.parametrize("protocol", ["fss-native", "fss-paper"])
+def test_image_numbers_equal_a_plain_recomputation(images, tmp_path, protocol):
+    model = write_model(tmp_path, IMAGE)
+    result = evaluate(model, images, out=tmp_path / "r", protocol=protocol, save_masks=True)
+    opened = icvos.load_benchmark(images)
+    sums: dict[int, dict[int, np.ndarray]] = {}
+    ious = []
+    for episode in (e for e in opened.episodes if e.protocol == protocol):
+        _, truth, ignore = opened.query(episode)
+        mask = read_mask(tmp_path / "r/masks" / episode.id / "00000.png").astype(bool)
+        if protocol == "fss-paper":
+            truth, ignore = nearest_resize(truth, (512, 512)), nearest_resize(ignore, (512, 512))
+        p, t = mask[~ignore], truth[~ignore]
+        counts = np.array([(p & t).sum(), (p | t).sum(), (~p & ~t).sum(), (~p | ~t).sum()])
+        ious.append(counts[0] / counts[1])
+        fold = sums.setdefault(episode.fold, {})
+        fold[episode.category] = fold.get(episode.category, 0) + counts
+    summary = result["summary"]
+    total = {fold: sum(c[0] / c[1] for c in rows.values()) for fold, rows in sums.items()}
+    drawn = np.mean([total[fold] / len(sums[fold]) for fold in sums])
+    # Category 5 of fold 0 is drawn by no episode: 0 in fss-paper, left out in fss-native, both under their names.
+    as_zero = np.mean([total[fold] / (len(sums[fold]) + (fold == 0)) for fold in sums])
+    both = [sum(fold.values()) for fold in sums.values()]
+    assert summary["mIoU_drawn"] == pytest.approx(100 * drawn)
+    assert summary["mIoU_undrawn_as_0"] == pytest.approx(100 * as_zero)
+    assert summary["mIoU"] == summary["mIoU_undrawn_as_0" if protocol == "fss-paper" else "mIoU_drawn"]
+    assert summary["FB_IoU"] == pytest.approx(100 * np.mean([(c[0] / c[1] + c[2] / c[3]) / 2 for c in both]))
+    assert summary["mean_IoU"] == pytest.approx(100 * np.mean(ious))
+    assert result["per_fold"]["0"]["undrawn"] == [5]
+    assert summary["J"] is None and 50 < summary["mIoU_drawn"] <= 100 and as_zero < drawn
+
+
+@pytest.mark.parametrize(
+    ("fail", "says"), [("shape", "the mask's shape is (3, 3)"), ("raise", "RuntimeError: no idea")]
+)
+def test_a_failed_image_scores_nothing(images, tmp_path, fail, says):
+    model = write_model(tmp_path, IMAGE)
+    result = evaluate(model, images, out=tmp_path / "r", options={"fail": fail})
+    assert result["summary"]["failed"] == 8 and result["summary"]["mIoU"] == result["summary"]["FB_IoU"] == 0
+    assert says in next(iter(records(tmp_path / "r").values()))["error"]
+
+
+def test_image_models_run_on_videos_and_in_workers(bench, images, tmp_path):
+    model = write_model(tmp_path, IMAGE)
+    assert evaluate(model, bench, out=tmp_path / "v")["summary"]["J"] > 50
+    evaluate(model, images, out=tmp_path / "one")
+    evaluate(model, images, out=tmp_path / "two", workers=2)
+    assert (tmp_path / "one/result.json").read_bytes() == (tmp_path / "two/result.json").read_bytes()
+
+
+def test_a_video_model_on_images_is_refused(images, red, tmp_path):
+    with pytest.raises(UsageError, match="'red' is a video model"):
+        evaluate(red, images, out=tmp_path / "r")
+    assert not (tmp_path / "r").exists()
+
+
+# -------------------------------------------------------------------------------------------------- from Python
+
+
+def test_models_classes_and_specs(bench, red, tmp_path):
+    from icvos.models.registry import create, resolve
+
+    cls = resolve(red)
+    by_spec = evaluate(red, bench, out=tmp_path / "a", options={"noise": 0.2})
+    by_class = evaluate(cls, icvos.load_benchmark(bench), out=tmp_path / "b", options={"noise": 0.2})
+    by_model = evaluate(create(red, options={"noise": 0.2}), str(bench), out=tmp_path / "c")
+    assert by_spec["summary"] == by_class["summary"] == by_model["summary"]
+    # A built model's options are part of what a record is reused for.
+    with pytest.raises(RunError, match="its options is"):
+        evaluate(create(red, options={"noise": 0.3}), bench, out=tmp_path / "c")
+
+
+def test_default_folder(bench, red, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    evaluate(red, bench, limit_episodes=1)
+    assert (tmp_path / "runs/tiny/red/result.json").is_file()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ({"protocol": "papr"}, "did you mean 'paper'"),
+        ({"protocol": "fss-paper"}, "does not fit this benchmark"),
+        ({"shots": 0}, "shots is 0"),
+        ({"timeout": 0}, "timeout is 0"),
+        ({"limit_frames": -1}, "limit_frames is -1"),
+        ({"episodes": ["tiny__v0__1__d9"]}, "did you mean 'tiny__v0__1__d"),
+        ({"episodes": []}, "at least one"),
+        ({"options": {"noize": 1}}, "has no option 'noize'; did you mean 'noise'"),
+        ({"weights": {"w": "x"}}, "takes no weights 'w'"),
+    ],
+)
+def test_bad_usage(bench, red, tmp_path, arguments, says):
+    with pytest.raises(UsageError, match=says):
+        evaluate(red, bench, out=tmp_path / "r", **arguments)
+    assert not (tmp_path / "r").exists()
+
+
+def test_workers_need_a_spec(bench, tmp_path):
+    with pytest.raises(UsageError, match="need a model by name"):
+        evaluate(Perfect(), bench, out=tmp_path / "r", workers=2)
+
+
+def test_a_model_that_cannot_be_built_in_a_worker(bench, tmp_path):
+    source = RED.replace("self.noise,", "os.getpid() == int(os.environ['ICVOS_TEST_PARENT']) or 1 / 0; self.noise,")
+    model = write_model(tmp_path, source)
+    with pytest.MonkeyPatch.context() as patch:
+        import os
+
+        patch.setenv("ICVOS_TEST_PARENT", str(os.getpid()))
+        with pytest.raises(UsageError, match=r"cannot be built \(ZeroDivisionError.* in .*my_method\.py:\d+;"):
+            evaluate(model, bench, out=tmp_path / "r", workers=2)
+
+
+def test_a_broken_benchmark_stops_the_run_in_workers_too(red, tmp_path):
+    bench = write_video_benchmark(tmp_path / "b")
+    (bench / "videos/tiny__v1/JPEGImages/00002.jpg").write_bytes(b"\xff\xd8 no image")
+    for workers in (1, 2):
+        with pytest.raises(BenchmarkError, match=r"file changed.*00002\.jpg"):
+            evaluate(red, bench, out=tmp_path / f"r{workers}", workers=workers)
+        assert read_run(tmp_path / f"r{workers}")["status"] == "interrupted"
+
+
+def test_records_hold_what_design_says(bench, red, tmp_path):
+    evaluate(red, bench, out=tmp_path / "r")
+    lines = [json.loads(line) for line in (tmp_path / "r/episodes.jsonl").read_text().splitlines()]
+    wanted = (
+        "id video source category category_name draw frames visible_frames J F J_visible F_visible absent_correct "
+        "seconds support_seconds fps peak_memory"
+    )
+    assert set(wanted.split()) <= set(lines[0])
+    run = read_run(tmp_path / "r")
+    assert run["status"] == "complete" and run["model"]["weights"] == {} and len(run["model"]["source_sha256"]) == 64
+    assert run["benchmark"]["manifest_sha256"] == icvos.load_benchmark(bench).manifest_sha256
+    summary = read_result(tmp_path / "r")["summary"]
+    assert list(summary) == [
+        "J",
+        "F",
+        "J&F",
+        "J&F_by_category",
+        "J_visible",
+        "F_visible",
+        "absent_correct",
+        "J_recall",
+        "F_recall",
+        "J_decay",
+        "F_decay",
+        "mIoU",
+        "FB_IoU",
+        "mean_IoU",
+        "episodes",
+        "failed",
+        "mIoU_drawn",
+        "mIoU_undrawn_as_0",
+    ]
+    text = (tmp_path / "r/result.json").read_text()
+    assert not any(word in text for word in ("seconds", "fps", "start", str(tmp_path)))
+
+
+def test_head_is_python():
+    compile(HEAD + RED + TOGETHER + IMAGE + BROKEN, "models", "exec")

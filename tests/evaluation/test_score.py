@@ -1,0 +1,594 @@
+"""icvos score: every form of prediction gives the same numbers; every bad one gets one line and exit 2."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import stat
+import subprocess
+import sys
+import zipfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from shared_data import shared
+from tiny import write_image_benchmark, write_video_benchmark
+
+from icvos import cli
+from icvos.benchmark import load_benchmark
+from icvos.images import nearest_resize
+from icvos.masks import decode_labels, decode_mask, read_mask, write_mask
+from icvos.metrics import jf
+
+SIZE = (30, 44)
+
+
+def score(*arguments: object) -> int:
+    """Run ``icvos score`` in this process and return its exit status."""
+    try:
+        cli.main(["score", *map(str, arguments)])
+    except SystemExit as end:
+        return int(end.code or 0)
+    return 0
+
+
+def result(out: Path) -> dict:
+    return json.loads((out / "result.json").read_text())
+
+
+def labels(index: int, shift: int = 0) -> np.ndarray:
+    """Two objects that move; the second is gone on frame 3."""
+    out = np.zeros(SIZE, np.uint8)
+    out[5:15, 4 + index + shift : 16 + index + shift] = 1
+    if index != 3:
+        out[18 + shift : 27, 20:33] = 2
+    return out
+
+
+@pytest.fixture
+def sequences(tmp_path: Path) -> tuple[Path, Path]:
+    """Ground truth and predictions of two sequences of six frames."""
+    for root, shift in (("gt", 0), ("p", 1)):
+        for name, offset in (("bike", 0), ("cat", 2)):
+            for index in range(6):
+                write_mask(tmp_path / root / name / f"{index:05d}.png", labels(index, shift + (offset if shift else 0)))
+    return tmp_path / "gt", tmp_path / "p"
+
+
+@pytest.fixture(scope="module")
+def tiny_benchmark(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_video_benchmark(tmp_path_factory.mktemp("tiny") / "b", frames=4)
+
+
+def predict(
+    benchmark: Path, out: Path, change: Callable[[np.ndarray], np.ndarray] = lambda m: m, protocol: str | None = None
+) -> Path:
+    """Write the ground truth, changed, as the predictions of all episodes; of images, those of a protocol."""
+    opened = load_benchmark(benchmark)
+    for episode in opened.episodes:
+        if opened.kind == "image":
+            if episode.protocol == protocol:
+                write_mask(out / episode.id / "00000.png", change(opened.query(episode)[1].astype(np.uint8)))
+            continue
+        for index in range(opened.videos[episode.video].frames):
+            mask = opened.annotation(episode.video, episode.category, index)
+            write_mask(out / episode.id / f"{index:05d}.png", change(mask.astype(np.uint8)))
+    return out
+
+
+def pack(folder: Path, archive: Path, prefix: str = "") -> Path:
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as stream:
+        for path in sorted(folder.rglob("*.png")):
+            stream.write(path, prefix + path.relative_to(folder).as_posix())
+    return archive
+
+
+def encode(mask: np.ndarray) -> dict:
+    from pycocotools import mask as coco
+
+    rle = coco.encode(np.asfortranarray(mask.astype(np.uint8)))
+    return {"size": [int(v) for v in rle["size"]], "counts": rle["counts"].decode()}
+
+
+# ----------------------------------------------------------------------------------------------------- good input
+
+
+def test_davis_numbers_are_those_of_the_frames(sequences: tuple[Path, Path], tmp_path: Path) -> None:
+    truth, given = sequences
+    assert score(given, "--ground-truth", truth, "--out", tmp_path / "r") == 0
+    expected = []
+    for name in ("bike", "cat"):
+        for number in (1, 2):
+            frames = [f"{index:05d}.png" for index in range(1, 5)]  # first and last are dropped
+            pairs = [(read_mask(given / name / f) == number, read_mask(truth / name / f) == number) for f in frames]
+            expected.append(np.mean([jf(*pair) for pair in pairs], axis=0) * 100)
+    summary = result(tmp_path / "r")["summary"]
+    assert (summary["J"], summary["F"]) == pytest.approx(tuple(np.mean(expected, axis=0)), abs=1e-12)
+    assert summary["episodes"] == 4 and summary["failed"] == 0
+    assert set(os.listdir(tmp_path / "r/frames")) == {f"{n}__{k}.npz" for n in ("bike", "cat") for k in (1, 2)}
+
+
+def test_all_forms_and_worker_counts_give_the_same_result(sequences: tuple[Path, Path], tmp_path: Path) -> None:
+    truth, given = sequences
+    runs: dict[str, dict] = {"bike": {}, "cat": {}}
+    for path in sorted(given.rglob("*.png")):
+        runs[path.parent.name][path.stem] = {str(k): encode(read_mask(path) == k) for k in (1, 2)}
+    (tmp_path / "j").mkdir()
+    (tmp_path / "j/p.json").write_text(json.dumps(runs))
+    (tmp_path / "z").mkdir()
+    (tmp_path / "n").mkdir()
+    forms = {
+        "folder": (given, 1),
+        "workers": (given, 2),
+        "zip": (pack(given, tmp_path / "z/p.zip"), 1),
+        "nested": (pack(given, tmp_path / "n/p.zip", "all/"), 2),
+        "json": (tmp_path / "j/p.json", 1),
+    }
+    results = set()
+    for form, (where, workers) in forms.items():
+        out = tmp_path / f"run-{form}"
+        assert score(where, "--ground-truth", truth, "--out", out, "--workers", workers, "--model", "m") == 0
+        results.add((out / "result.json").read_bytes())
+    assert len(results) == 1
+
+
+@pytest.mark.parametrize("protocol", ["davis-2017", "native"])
+def test_ground_truth_against_itself_is_100(sequences: tuple[Path, Path], tmp_path: Path, protocol: str) -> None:
+    truth, _ = sequences
+    assert score(truth, "--ground-truth", truth, "--protocol", protocol, "--out", tmp_path / "r") == 0
+    summary = result(tmp_path / "r")["summary"]
+    assert summary["J"] == summary["F"] == summary["J&F"] == 100
+
+
+@pytest.mark.parametrize("protocol", ["native", "paper"])
+def test_benchmark_against_itself_is_100(tiny_benchmark: Path, tmp_path: Path, protocol: str) -> None:
+    given = predict(tiny_benchmark, tmp_path / "p", lambda mask: mask * 255)  # 0 and 255 are as good as 0 and 1
+    assert score(given, "--benchmark", tiny_benchmark, "--protocol", protocol, "--out", tmp_path / "r") == 0
+    summary = result(tmp_path / "r")["summary"]
+    assert summary["J"] == summary["F"] == summary["absent_correct"] == 100
+    assert result(tmp_path / "r")["protocol"]["resized_masks"] == (True if protocol == "paper" else None)
+
+
+@pytest.mark.parametrize("protocol", ["fss-native", "fss-paper"])
+def test_images_against_themselves_are_100(tmp_path: Path, protocol: str) -> None:
+    benchmark = write_image_benchmark(tmp_path / "b")
+    given = predict(benchmark, tmp_path / "p", protocol=protocol)
+    assert score(given, "--benchmark", benchmark, "--protocol", protocol, "--out", tmp_path / "r") == 0
+    summary = result(tmp_path / "r")["summary"]
+    assert summary["mIoU_drawn"] == summary["FB_IoU"] == summary["mean_IoU"] == 100
+    # Fold 0 has two categories, and no episode is of the second; fold 1 has one.
+    assert summary["mIoU_undrawn_as_0"] == 75 and summary["mIoU"] == (75 if protocol == "fss-paper" else 100)
+    assert result(tmp_path / "r")["protocol"]["resized_masks"] == (True if protocol == "fss-paper" else None)
+
+
+def test_masks_of_queries_are_recorded_as_resized(tmp_path: Path) -> None:
+    """As those of videos: by one mask of the query's own size, not by those that come as the protocol wants them."""
+    benchmark = write_image_benchmark(tmp_path / "b")
+    shifted = predict(benchmark, tmp_path / "own", lambda m: np.roll(m, 2, axis=0), "fss-paper")
+    large = predict(
+        benchmark, tmp_path / "512", lambda m: nearest_resize(np.roll(m, 2, axis=0), (512, 512)), "fss-paper"
+    )
+    mixed = tmp_path / "mixed"
+    shutil.copytree(large, mixed)
+    shutil.copy(shifted / "q1__1__f0__d0/00000.png", mixed / "q1__1__f0__d0/00000.png")
+    runs: dict[str, dict] = {"q1__1__f0__d0": {"00000": None}}  # nothing predicted has no size
+    for path in sorted(large.rglob("*.png")):
+        runs.setdefault(path.parent.name, {"00000": encode(read_mask(path))})
+    (tmp_path / "p.json").write_text(json.dumps(runs))
+    found = {}
+    for where in (shifted, large, mixed, tmp_path / "p.json"):
+        out = tmp_path / f"r-{where.stem}"
+        assert score(where, "--benchmark", benchmark, "--protocol", "fss-paper", "--out", out) == 0
+        found[where.stem] = result(out)
+    assert found["own"]["summary"] == found["512"]["summary"] == found["mixed"]["summary"]
+    assert {name: one["protocol"]["resized_masks"] for name, one in found.items()} == {
+        "own": True,
+        "512": None,
+        "mixed": True,
+        "p": None,
+    }
+
+
+@pytest.mark.parametrize(
+    ("protocol", "size", "expected"),
+    [
+        ("fss-native", (512, 512), "expected 40x52"),  # the other protocol's
+        ("fss-native", (52, 40), "expected 40x52"),  # turned
+        ("fss-paper", (52, 40), "expected 40x52 or 512x512"),
+        ("fss-paper", (9, 9), "expected 40x52 or 512x512"),
+    ],
+)
+def test_masks_of_queries_of_another_size_are_refused_at_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], protocol: str, size: tuple[int, int], expected: str
+) -> None:
+    benchmark = write_image_benchmark(tmp_path / "b")
+    given = predict(benchmark, tmp_path / "p", protocol=protocol)
+    write_mask(given / "q3__2__f1__d0/00000.png", np.zeros(size, np.uint8))
+    assert score(given, "--benchmark", benchmark, "--protocol", protocol, "--out", tmp_path / "r") == 2
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1 and f"mask is {size[0]}x{size[1]} (HxW)" in lines[0] and expected in lines[0], lines
+    assert not (tmp_path / "r").exists()
+
+
+def test_benchmark_numbers_with_workers(tiny_benchmark: Path, tmp_path: Path) -> None:
+    given = predict(tiny_benchmark, tmp_path / "p", lambda mask: np.roll(mask, 3, axis=1))
+    for workers in (1, 2):
+        assert score(given, "--benchmark", tiny_benchmark, "--out", tmp_path / f"r{workers}", "--workers", workers) == 0
+    assert (tmp_path / "r1/result.json").read_bytes() == (tmp_path / "r2/result.json").read_bytes()
+    opened = load_benchmark(tiny_benchmark)
+    values = []
+    for episode in opened.episodes:
+        truth = [opened.annotation(episode.video, episode.category, index) > 0 for index in range(4)]
+        values.append(np.mean([jf(np.roll(t, 3, axis=1), t) for t in truth], axis=0) * 100)
+    summary = result(tmp_path / "r1")["summary"]
+    assert (summary["J"], summary["F"]) == pytest.approx(tuple(np.mean(values, axis=0)), abs=1e-9)
+
+
+@pytest.mark.parametrize("workers", (1, 2))
+def test_ground_truth_that_changed_is_not_scored(
+    tiny_benchmark: Path, tmp_path: Path, workers: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Masks written over the ground truth would score 100 under the benchmark's good name."""
+    changed = tmp_path / "changed"
+    shutil.copytree(tiny_benchmark, changed)
+    predictions = predict(tiny_benchmark, tmp_path / "p", lambda m: np.zeros_like(m))
+    path = next(p for p in sorted(changed.glob("videos/*/Annotations/*/*.png")) if read_mask(p).any())
+    write_mask(path, np.zeros_like(read_mask(path)))
+    assert score(predictions, "--benchmark", changed, "--out", tmp_path / "r", "--workers", workers) == 2
+    assert f"file changed since the benchmark was built; in {path}" in capsys.readouterr().err
+    table = changed / "episodes.csv"
+    table.write_text(table.read_text().replace("\n", "\n\n", 1))
+    assert score(predictions, "--benchmark", changed, "--out", tmp_path / "t") == 2
+    assert "episodes.csv" in capsys.readouterr().err
+
+
+def test_paper_takes_masks_of_both_sizes(tiny_benchmark: Path, tmp_path: Path) -> None:
+    shifted = predict(tiny_benchmark, tmp_path / "own", lambda mask: np.roll(mask, 2, axis=0))
+    large = predict(tiny_benchmark, tmp_path / "512", lambda m: nearest_resize(np.roll(m, 2, axis=0), (512, 512)))
+    for where, out in ((shifted, "a"), (large, "b")):
+        assert score(where, "--benchmark", tiny_benchmark, "--protocol", "paper", "--out", tmp_path / out) == 0
+    assert result(tmp_path / "a")["summary"] == result(tmp_path / "b")["summary"]
+
+
+def test_other_masks_are_scored_anew(sequences: tuple[Path, Path], tmp_path: Path) -> None:
+    truth, given = sequences
+    assert score(given, "--ground-truth", truth, "--out", tmp_path / "r") == 0
+    before = result(tmp_path / "r")["summary"]["J"]
+    write_mask(given / "cat/00002.png", labels(2))
+    assert score(given, "--ground-truth", truth, "--out", tmp_path / "r") == 0
+    assert result(tmp_path / "r")["summary"]["J"] > before
+    assert (tmp_path / "r.old1/result.json").exists()
+
+
+def test_void_is_background_and_davis_root_is_seen_through(sequences: tuple[Path, Path], tmp_path: Path) -> None:
+    truth, given = sequences
+    (tmp_path / "d/Annotations").mkdir(parents=True)
+    truth.rename(tmp_path / "d/Annotations/480p")
+    assert score(given, "--ground-truth", tmp_path / "d", "--out", tmp_path / "a") == 0
+    for path in (tmp_path / "d").rglob("*.png"):
+        mask = read_mask(path)
+        mask[-2:] = 255
+        write_mask(path, mask)
+    assert score(given, "--ground-truth", tmp_path / "d", "--out", tmp_path / "b") == 0
+    assert result(tmp_path / "a")["summary"] == result(tmp_path / "b")["summary"]
+
+
+def test_official_numbers_to_every_digit(tmp_path: Path) -> None:
+    root = shared("real", "osvos")
+    arguments = (root / "predictions", "--ground-truth", root / "ground_truth", "--protocol", "davis-2017")
+    assert score(*arguments, "--out", tmp_path / "r") == 0
+    videos = result(tmp_path / "r")["per_video"]
+    rows = [line.split("\t") for line in (root / "expected.tsv").read_text().splitlines()[1:]]
+    assert len(rows) == len(videos) == 6
+    for name, _, j, f in rows:
+        assert (f"{videos[name]['J'] / 100:.4f}", f"{videos[name]['F'] / 100:.4f}") == (j, f)
+
+
+def test_no_torch(sequences: tuple[Path, Path], tmp_path: Path) -> None:
+    # A process of its own: here torch is loaded already.
+    truth, given = sequences
+    code = (
+        "import sys, cli\n"
+        "try: cli.main(sys.argv[1:])\n"
+        "except SystemExit as end: assert not end.code\n"
+        "assert 'torch' not in sys.modules and 'cv2' not in sys.modules"
+    )
+    arguments = ["score", str(given), "--ground-truth", str(truth), "--out", str(tmp_path / "r")]
+    subprocess.run([sys.executable, "-c", code, *arguments], check=True, timeout=60, capture_output=True)
+
+
+# ------------------------------------------------------------------------------------------------------ bad input
+
+
+def _rgb(p: Path) -> None:
+    Image.new("RGB", (SIZE[1], SIZE[0])).save(p / "cat/00002.png")
+
+
+def _deep(p: Path) -> None:
+    Image.fromarray(np.zeros(SIZE, np.uint16)).save(p / "cat/00002.png")
+
+
+def _truncated(p: Path) -> None:
+    data = (p / "cat/00002.png").read_bytes()
+    (p / "cat/00002.png").write_bytes(data[: len(data) * 2 // 3])
+
+
+def _huge_id(p: Path) -> None:
+    write_mask(p / "cat/00002.png", np.full(SIZE, 200, np.uint8))
+
+
+def _bomb(p: Path) -> None:
+    # A PNG that says it has 60,000 x 60,000 pixels.
+    header = b"IHDR" + (60000).to_bytes(4, "big") * 2 + bytes([8, 0, 0, 0, 0])
+    data = b"\x89PNG\r\n\x1a\n" + (13).to_bytes(4, "big") + header + zlib.crc32(header).to_bytes(4, "big")
+    (p / "cat/00002.png").write_bytes(data + (p / "cat/00003.png").read_bytes()[33:])
+
+
+def _link_out(p: Path) -> None:
+    outside = p.parent / "outside.png"
+    (p / "cat/00002.png").rename(outside)
+    (p / "cat/00002.png").symlink_to(outside)
+
+
+def _folder_link_out(p: Path) -> None:
+    (p / "cat").rename(p.parent / "elsewhere")
+    (p / "cat").symlink_to(p.parent / "elsewhere")
+
+
+BAD = [
+    # (what is done to the predictions, words that the line must hold)
+    (lambda p: (p / "cat/00002.png").unlink(), "1 of 4 frames are missing: 00002"),
+    (lambda p: shutil.rmtree(p / "cat"), "1 of 2 sequences are not predicted: cat"),
+    (lambda p: shutil.copytree(p / "cat", p / "dog"), "sequences are unknown: dog"),
+    (lambda p: shutil.copy(p / "cat/00002.png", p / "cat/00099.png"), "not in the ground truth: 00099"),
+    (lambda p: write_mask(p / "cat/00002.png", np.zeros((44, 30), np.uint8)), "mask is 44x30 (HxW)"),
+    (_rgb, "mask is an RGB image"),
+    (_deep, "16 bits"),
+    (_truncated, "cannot be decoded"),
+    (lambda p: (p / "cat/00002.png").write_bytes(b""), "no PNG"),
+    (_huge_id, "mask holds the id 200"),
+    (_bomb, "60000x60000"),
+    (_link_out, "a link leaves"),
+    (_folder_link_out, "a link leaves"),
+    (lambda p: shutil.rmtree(p), "predictions not found"),
+]
+
+
+@pytest.mark.parametrize(("spoil", "words"), BAD)
+def test_bad_folders_get_one_line(
+    sequences: tuple[Path, Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    spoil: Callable[[Path], object],
+    words: str,
+) -> None:
+    truth, given = sequences
+    spoil(given)
+    assert score(given, "--ground-truth", truth, "--out", tmp_path / "r") == 2
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1 and words in lines[0], lines
+    assert not (tmp_path / "r/result.json").exists()
+
+
+def test_bad_mask_in_a_worker_gets_one_line(
+    sequences: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    truth, given = sequences
+    _truncated(given)
+    assert score(given, "--ground-truth", truth, "--out", tmp_path / "r", "--workers", 2) == 2
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1 and "cannot be decoded" in lines[0] and "00002.png" in lines[0]
+    write_mask(given / "cat/00002.png", labels(2))
+    assert score(given, "--ground-truth", truth, "--out", tmp_path / "r", "--workers", 2) == 0
+
+
+def _entry(
+    name: str, data: bytes = b"x", *, link: bool = False, method: int = zipfile.ZIP_DEFLATED
+) -> Callable[[zipfile.ZipFile], None]:
+    def add(archive: zipfile.ZipFile) -> None:
+        info = zipfile.ZipInfo(name)
+        info.compress_type = method
+        if link:
+            info.external_attr = (stat.S_IFLNK | 0o777) << 16
+        archive.writestr(info, data)
+
+    return add
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+@pytest.mark.parametrize(
+    ("add", "words"),
+    [
+        (_entry("../../etc/x.png"), "path that escapes"),
+        (_entry("/etc/x.png"), "path that escapes"),
+        (_entry("C:/x.png"), "path that escapes"),
+        (_entry("cat\\..\\..\\x.png"), "path that escapes"),
+        (_entry("cat/00009.png", b"/etc/passwd", link=True), "archive holds a link"),
+        (_entry("cat/00009.png", bytes(70_000_000)), "would unpack to 70,000,000 bytes"),  # larger than any mask
+        (_entry("cat/00009.png", bytes(10**6), method=zipfile.ZIP_BZIP2), "would unpack to 1,000,000"),  # 20,000 to 1
+        (_entry("cat/notes.txt"), "archive holds 'cat/notes.txt'"),
+        (_entry("a/b/c/00000.png"), "expected NAME/FRAME.png"),
+        (_entry("cat/00002.png"), "stands twice"),
+        (_entry("dog/00000.png"), "sequences are unknown: dog"),
+    ],
+)
+def test_bad_archives_get_one_line(
+    sequences: tuple[Path, Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    add: Callable[[zipfile.ZipFile], None],
+    words: str,
+) -> None:
+    truth, given = sequences
+    archive = pack(given, tmp_path / "p.zip")
+    with zipfile.ZipFile(archive, "a") as stream:
+        add(stream)
+    status = score(archive, "--ground-truth", truth, "--out", tmp_path / "r")
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert status == 2 and len(lines) == 1 and words in lines[0], lines
+
+
+def test_damaged_archives_get_one_line(
+    sequences: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    truth, given = sequences
+    archive = pack(given, tmp_path / "p.zip")
+    data = bytearray(archive.read_bytes())
+    for place in range(60, len(data) // 2, 7):
+        data[place] ^= 0x55
+    archive.write_bytes(data)
+    assert score(archive, "--ground-truth", truth, "--out", tmp_path / "r") == 2
+    assert len(capsys.readouterr().err.strip().splitlines()) == 1
+    archive.write_bytes(b"PK no archive")
+    assert score(archive, "--ground-truth", truth, "--out", tmp_path / "r") == 2
+    assert "archive cannot be opened" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("[1, 2]", "JSON holds no masks"),
+        ("{", "p.json"),
+        ({"bike": {}, "cat": {}}, "frames are missing"),
+        ({"size": [3, 4], "counts": [7]}, "6 pixels"),
+        ({"size": [30, 44], "counts": [7]}, "do not add up"),
+        ({"size": [30, 44], "counts": "\u00ff"}, "RLE is broken"),
+        ({"size": [30, 44], "counts": [-5, 1325]}, "do not add up"),
+        ({"size": [10**9, 10**9], "counts": [1]}, "RLE of size"),
+        ({"size": "big", "counts": [1]}, "RLE of size"),
+        ({"300": {"size": [30, 44], "counts": [1320]}}, "no RLE"),
+        ("text", "p.json"),
+    ],
+)
+def test_bad_run_lengths_get_one_line(
+    sequences: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], content: object, words: str
+) -> None:
+    truth, _ = sequences
+    if isinstance(content, dict) and "bike" not in content:
+        content = {name: {f"{i:05d}": content for i in range(6)} for name in ("bike", "cat")}
+    (tmp_path / "p.json").write_text(content if isinstance(content, str) else json.dumps(content))
+    assert score(tmp_path / "p.json", "--ground-truth", truth, "--out", tmp_path / "r") == 2
+    lines = capsys.readouterr().err.strip().splitlines()
+    expected = "mask is 3x4" if words == "6 pixels" else words
+    assert len(lines) == 1 and expected in lines[0], lines
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda p: shutil.rmtree(p / "tiny__v0__1__d0"), "not predicted: tiny__v0__1__d0"),
+        (lambda p: (p / "tiny__v0__1__d0/00001.png").unlink(), "1 of 4 frames are missing: 00001"),
+        (lambda p: write_mask(p / "tiny__v0__1__d0/00004.png", np.zeros((40, 52), np.uint8)), "unknown: 00004"),
+        (lambda p: write_mask(p / "tiny__v0__1__d0/00001.png", np.zeros((9, 9), np.uint8)), "mask is 9x9"),
+        (lambda p: write_mask(p / "tiny__v0__1__d0/00001.png", np.full((40, 52), 7, np.uint8)), "holds the value 7"),
+        (lambda p: (p / "x").mkdir(), "episodes are unknown: x"),
+    ],
+)
+def test_bad_episodes_get_one_line(
+    tiny_benchmark: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    spoil: Callable[[Path], object],
+    words: str,
+) -> None:
+    given = predict(tiny_benchmark, tmp_path / "p")
+    spoil(given)
+    assert score(given, "--benchmark", tiny_benchmark, "--out", tmp_path / "r") == 2
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1 and words in lines[0], lines
+
+
+def test_bad_use_gets_one_line(
+    sequences: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    truth, given = sequences
+    short = tmp_path / "short"
+    for index in range(2):  # nothing is left without the first and the last
+        write_mask(short / "a" / f"{index:05d}.png", labels(index))
+    for arguments, words in (
+        ((given,), "give one of"),
+        ((given, "--ground-truth", truth, "--benchmark", truth), "give one of"),
+        ((given, "--ground-truth", truth, "--protocol", "davis"), "davis-2017"),
+        ((given, "--ground-truth", truth, "--protocol", "paper"), "needs --benchmark"),
+        ((given, "--ground-truth", tmp_path / "none"), "ground truth not found"),
+        ((short, "--ground-truth", short), "leaves none of 2 frames"),
+    ):
+        assert score(*arguments, "--out", tmp_path / "r") == 2
+        lines = capsys.readouterr().err.strip().splitlines()
+        assert words in lines[-1], lines
+
+
+# ----------------------------------------------------------------------------------------------------------- PNGs
+
+
+def _chunk(kind: bytes, data: bytes) -> bytes:
+    return len(data).to_bytes(4, "big") + kind + data + zlib.crc32(kind + data).to_bytes(4, "big")
+
+
+def filtered_png(mask: np.ndarray, kinds: np.ndarray, *, colour: int = 0, pieces: int = 1) -> bytes:
+    """A PNG whose rows use the filters asked for: only the decoder undoes them, so any kind fits any row."""
+    height, width = mask.shape
+    raw = bytearray()
+    for y in range(height):
+        row, up = mask[y].astype(int), (mask[y - 1] if y else mask[0] * 0).astype(int)
+        left, corner = np.concatenate([[0], row[:-1]]), np.concatenate([[0], up[:-1]])
+        estimate = left + up - corner
+        distances = np.abs(np.stack([estimate - left, estimate - up, estimate - corner]))
+        paeth = np.choose(distances.argmin(axis=0), [left, up, corner])  # the first of equals, as the format says
+        guess = (0 * row, left, up, (left + up) // 2, paeth)[kinds[y]]
+        raw += bytes([kinds[y]]) + ((row - guess) % 256).astype(np.uint8).tobytes()
+    data = zlib.compress(bytes(raw))
+    cut = [data[len(data) * i // pieces : len(data) * (i + 1) // pieces] for i in range(pieces)]
+    head = width.to_bytes(4, "big") + height.to_bytes(4, "big") + bytes([8, colour, 0, 0, 0])
+    colours = _chunk(b"PLTE", bytes(768)) if colour == 3 else b""
+    parts = b"".join(_chunk(b"IDAT", part) for part in cut)
+    return b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", head) + colours + parts + _chunk(b"IEND", b"")
+
+
+def test_fast_decoding_equals_pillow() -> None:
+    import io
+
+    generator = np.random.default_rng(0)
+    for number in range(150):
+        h, w = (int(v) for v in generator.integers(1, 40, 2))
+        mask = generator.integers(0, 256 if number % 2 else 4, (h, w)).astype(np.uint8)
+        kinds = generator.integers(0, 5, h) if number % 6 == 5 else np.full(h, number % 6 % 5)
+        data = filtered_png(mask, kinds, colour=3 * (number % 2), pieces=1 + number % 3)
+        with Image.open(io.BytesIO(data)) as picture:
+            assert np.array_equal(np.array(picture), mask)
+        fast = decode_labels(data)
+        assert fast is not None and np.array_equal(fast, mask) and fast.dtype == np.uint8
+
+
+def test_what_is_not_plain_goes_to_pillow(tmp_path: Path) -> None:
+    small = np.array([[0, 1, 1], [1, 0, 1]], np.uint8)
+    image = Image.fromarray(small, "P")
+    image.putpalette([0, 0, 0, 255, 255, 255])
+    for options in ({"bits": 1}, {"bits": 2}, {"bits": 4}):
+        image.save(tmp_path / "m.png", **options)
+        data = (tmp_path / "m.png").read_bytes()
+        assert decode_labels(data) is None
+        assert np.array_equal(decode_mask(data, "m"), small)
+
+
+@pytest.mark.parametrize("place", ["IHDR", "IDAT", "end"])
+def test_damage_is_never_decoded(place: str) -> None:
+    from icvos.errors import MaskError
+
+    mask = np.random.default_rng(0).integers(0, 3, (20, 30)).astype(np.uint8)
+    data = bytearray(filtered_png(mask, np.zeros(20, int)))
+    start = data.index(b"IDAT")
+    if place == "IHDR":
+        data[30] ^= 1
+    elif place == "IDAT":
+        data[start + 12] ^= 1
+    else:
+        data = data[: start + 30]
+    assert decode_labels(bytes(data)) is None
+    with pytest.raises(MaskError):
+        decode_mask(bytes(data), "m")

@@ -1,0 +1,337 @@
+"""Checkpoints: the table, reading hostile and broken files, fetching from a local server that misbehaves."""
+
+from __future__ import annotations
+
+import hashlib
+import http.server
+import os
+import pickle
+import re
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pytest
+from shared_data import shared
+
+from icvos.cli import main
+from icvos.errors import InputError, LockedError, UsageError, WeightsError
+from icvos.files import lock_folder
+from icvos.foundation import weights
+from icvos.foundation.checkpoints import CHECKPOINTS, MARKS, Checkpoint, checkpoint, verify_file, weights_folder
+from icvos.foundation.download import fetch
+from icvos.foundation.weights import find_checkpoint
+from tools.train_demo_weights import average_files
+
+DATA = bytes(range(256)) * 20_000  # 5 MB: several blocks
+
+
+@dataclass
+class Server:
+    """What the local server does wrong, and what it was asked."""
+
+    url: str = ""
+    cut_after: list[int] = field(default_factory=list)  # bytes sent before the connection is cut, a request
+    status: int | None = None
+    ranges: bool = True
+    data: bytes = DATA
+    asked: list[str | None] = field(default_factory=list)
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    state = Server()
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            wanted = self.headers.get("Range")
+            state.asked.append(wanted)
+            if state.status:
+                self.send_error(state.status)
+                return
+            start = int(re.fullmatch(r"bytes=(\d+)-", wanted)[1]) if wanted and state.ranges else 0  # type: ignore[index]
+            if start >= len(state.data):
+                self.send_error(416)
+                return
+            body = state.data[start:]
+            self.send_response(206 if start else 200)
+            if start:
+                self.send_header("Content-Range", f"bytes {start}-{len(state.data) - 1}/{len(state.data)}")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            cut = state.cut_after.pop(0) if state.cut_after else None
+            self.wfile.write(body[:cut])
+            self.close_connection = True
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as service:
+        service.handle_error = lambda *_: None  # type: ignore[method-assign]  # a client that hangs up is expected
+        threading.Thread(target=service.serve_forever, args=(0.02,), daemon=True).start()
+        state.url = f"http://127.0.0.1:{service.server_address[1]}"
+        yield state
+        service.shutdown()
+
+
+def known(**changes: object) -> Checkpoint:
+    whole = Checkpoint(
+        "thing", "thing.pt", "http://x/thing.pt", len(DATA), hashlib.sha256(DATA).hexdigest(), "B", "MIT", "page"
+    )
+    return replace(whole, **changes)  # type: ignore[arg-type]
+
+
+def test_table_is_whole() -> None:
+    assert len({c.file for c in CHECKPOINTS.values()}) == len(CHECKPOINTS)
+    for name, one in CHECKPOINTS.items():
+        assert name == one.name and one.mark in MARKS
+        assert len(one.sha256) == {"A": 64, "B": 64, "name": 8, "-": 0}[one.mark]
+        assert re.fullmatch(r"[0-9a-f]*", one.sha256)
+        assert one.url is None or (one.url.startswith("https://") and one.url.endswith(one.file))
+        if one.mark == "name":
+            assert one.sha256 in one.file
+    assert checkpoint("sam2.1_hiera_tiny.pt") is CHECKPOINTS["sam2.1-hiera-tiny"]  # by file name as well
+    with pytest.raises(UsageError, match=r"did you mean 'sam-vit-b'"):
+        checkpoint("sam-vit-bb")
+
+
+def test_fetch_verifies_and_renames(server: Server, tmp_path: Path) -> None:
+    seen: list[int] = []
+    path, found = fetch(known(), folder=tmp_path, mirror=server.url, progress=lambda done, total: seen.append(done))
+    assert path.read_bytes() == DATA and found == hashlib.sha256(DATA).hexdigest()
+    assert sorted(os.listdir(tmp_path)) == ["thing.pt"]  # no part, no lock left
+    assert seen == sorted(seen) and seen[-1] == len(DATA)
+    fetch(known(), folder=tmp_path, mirror=server.url)
+    assert server.asked == [None]  # a second time asks nothing
+
+
+def test_fetch_goes_on_after_cuts(server: Server, tmp_path: Path) -> None:
+    server.cut_after = [1_500_000, 700_000]
+    path, _ = fetch(known(), folder=tmp_path, mirror=server.url)
+    assert path.read_bytes() == DATA
+    assert server.asked == [None, "bytes=1500000-", "bytes=2200000-"]
+
+
+def test_fetch_resumes_in_a_later_call(server: Server, tmp_path: Path) -> None:
+    server.cut_after = [1_000_000]
+    with pytest.raises(InputError, match="goes on where it stopped"):
+        fetch(known(), folder=tmp_path, mirror=server.url, attempts=1)
+    assert os.listdir(tmp_path) == ["thing.pt.part"]
+    path, _ = fetch(known(), folder=tmp_path, mirror=server.url)
+    assert path.read_bytes() == DATA and server.asked == [None, "bytes=1000000-"]
+
+
+def test_fetch_from_a_server_without_ranges_starts_anew(server: Server, tmp_path: Path) -> None:
+    server.cut_after, server.ranges = [1_000_000], False
+    path, _ = fetch(known(), folder=tmp_path, mirror=server.url)
+    assert path.read_bytes() == DATA
+
+
+def test_fetch_whole_part_needs_no_request(server: Server, tmp_path: Path) -> None:
+    (tmp_path / "thing.pt.part").write_bytes(DATA)  # killed between the last byte and the renaming
+    path, _ = fetch(known(), folder=tmp_path, mirror=server.url)
+    assert path.read_bytes() == DATA and server.asked == []
+
+
+def test_fetch_size_unknown_and_part_whole(server: Server, tmp_path: Path) -> None:
+    (tmp_path / "thing.pt.part").write_bytes(DATA)  # the server answers 416
+    path, _ = fetch(known(size=None), folder=tmp_path, mirror=server.url)
+    assert path.read_bytes() == DATA
+
+
+def test_fetch_wrong_content_is_removed(server: Server, tmp_path: Path) -> None:
+    server.data = DATA[:-1] + b"x"
+    with pytest.raises(WeightsError, match=r"SHA-256 .*removed"):
+        fetch(known(), folder=tmp_path, mirror=server.url)
+    assert os.listdir(tmp_path) == []
+
+
+def test_fetch_part_of_another_file_is_removed(server: Server, tmp_path: Path) -> None:
+    (tmp_path / "thing.pt.part").write_bytes(b"x" * 1000)
+    with pytest.raises(WeightsError, match="removed"):
+        fetch(known(), folder=tmp_path, mirror=server.url)
+    path, _ = fetch(known(), folder=tmp_path, mirror=server.url)
+    assert path.read_bytes() == DATA
+
+
+def test_fetch_by_prefix_of_the_hash(server: Server, tmp_path: Path) -> None:
+    digest = hashlib.sha256(DATA).hexdigest()
+    path, found = fetch(known(sha256=digest[:8], mark="name"), folder=tmp_path, mirror=server.url)
+    assert path.exists() and found == digest
+    with pytest.raises(WeightsError, match="first 8 digits"):
+        fetch(known(file="b.pt", sha256="00000000", mark="name"), folder=tmp_path, mirror=server.url)
+
+
+def test_fetch_without_a_hash_never_joins_old_parts(server: Server, tmp_path: Path) -> None:
+    (tmp_path / "thing.pt.part").write_bytes(b"x" * 1000)
+    path, _ = fetch(known(sha256="", mark="-", size=None), folder=tmp_path, mirror=server.url)
+    assert path.read_bytes() == DATA
+
+
+@pytest.mark.parametrize(
+    ("change", "where", "error", "message"),
+    [
+        ({"url": None}, None, UsageError, "no direct link"),
+        ({}, "ftp://x", UsageError, "no http"),
+        ({}, "file:///etc", UsageError, "no http"),  # never a file of this machine
+        ({}, "http://127.0.0.1:9", InputError, "could not be fetched .*offline"),  # nobody listens
+        ({}, "http://no-such-host.invalid", InputError, "could not be fetched"),
+    ],
+)
+def test_fetch_that_cannot_be(
+    tmp_path: Path, change: dict[str, object], where: str | None, error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        fetch(known(**change), folder=tmp_path, mirror=where)
+    assert os.listdir(tmp_path) == []
+
+
+def test_fetch_refusals_of_the_server(server: Server, tmp_path: Path) -> None:
+    server.status = 404
+    with pytest.raises(WeightsError, match="404"):
+        fetch(known(), folder=tmp_path, mirror=server.url)
+    assert len(server.asked) == 1  # no use in asking again
+    server.status = 503
+    with pytest.raises(InputError, match="503"):
+        fetch(known(), folder=tmp_path, mirror=server.url, attempts=2)
+    server.status, server.data = None, DATA[:-10]
+    with pytest.raises(WeightsError, match="the server offers 5,119,990 bytes"):
+        fetch(known(), folder=tmp_path, mirror=server.url)
+
+
+def test_fetch_one_at_a_time(server: Server, tmp_path: Path) -> None:
+    with lock_folder(tmp_path / "thing.pt.part"), pytest.raises(LockedError):
+        fetch(known(), folder=tmp_path, mirror=server.url)
+
+
+def test_verify(tmp_path: Path) -> None:
+    path = tmp_path / "thing.pt"
+    with pytest.raises(WeightsError, match="icvos weights fetch thing"):
+        verify_file(path, known())
+    path.write_bytes(DATA[1:])
+    with pytest.raises(WeightsError, match="expected 5,120,000 bytes"):
+        verify_file(path, known())
+    path.write_bytes(DATA)
+    assert verify_file(path, known()) == hashlib.sha256(DATA).hexdigest()
+
+
+def test_commands(server: Server, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def run(*arguments: str) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as stop:
+            main(["weights", *arguments])
+        captured = capsys.readouterr()
+        return int(stop.value.code or 0), captured.out, captured.err
+
+    monkeypatch.setitem(CHECKPOINTS, "thing", known())
+    status, out, _ = run("list")
+    assert status == 0 and all(name in out for name in CHECKPOINTS) and "thing.pt" in out
+    status, out, err = run("fetch", "thing", "--mirror", server.url)
+    assert status == 0 and known().sha256 in out and find_checkpoint("thing") == weights_folder() / "thing.pt"
+    assert run("verify", "thing")[0] == 0
+    assert "ok    thing" in run("verify")[1]
+    (weights_folder() / "thing.pt").write_bytes(b"x")
+    status, out, _ = run("verify")
+    assert status == 1 and out.startswith("WRONG thing")
+    (weights_folder() / "thing.pt").unlink()
+    for arguments in (["verify", "thing"], ["fetch", "nothing"], ["fetch", "thing", "--mirror", "http://127.0.0.1:9"]):
+        status, _, err = run(*arguments)
+        assert status == 2 and len([line for line in err.splitlines() if line.strip()]) == 1
+
+
+# Reading checkpoint files.
+
+
+class Hostile:
+    """A pickle that makes a file when it is loaded."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return os.mkdir, (str(self.path),)
+
+
+def test_hostile_pickles_are_refused_in_one_line(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    trap = tmp_path / "trap"
+    files = [tmp_path / name for name in ("zip.pth", "old.pth", "raw.pth")]
+    torch.save({"model": {"w": torch.ones(1)}, "x": Hostile(trap)}, files[0])
+    torch.save({"x": Hostile(trap)}, files[1], _use_new_zipfile_serialization=False)
+    files[2].write_bytes(pickle.dumps({"x": Hostile(trap)}))
+    for path in files:
+        with pytest.raises(WeightsError) as error:
+            weights.load_state(path)
+        assert "\n" not in str(error.value) and path.name in str(error.value)
+        assert "refused" in str(error.value) or path is files[2]
+    assert not trap.exists()
+
+
+def test_broken_checkpoints_are_one_line(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    state = {"w": torch.randn(50, 50), "b": torch.randn(50)}
+    torch.save(state, tmp_path / "whole.pth")
+    torch.save(state, tmp_path / "old.pth", _use_new_zipfile_serialization=False)
+    weights.save_state(tmp_path / "whole.safetensors", state)
+    for name in ("whole.pth", "old.pth", "whole.safetensors"):
+        data = (tmp_path / name).read_bytes()
+        for cut in (0, 1, 7, len(data) // 2, len(data) - 1):
+            path = tmp_path / f"cut-{name}"
+            path.write_bytes(data[:cut])
+            with pytest.raises(WeightsError) as error:
+                weights.load_state(path)
+            assert "\n" not in str(error.value), (name, cut)
+    (tmp_path / "text.pth").write_text("<html>not found</html>")
+    torch.save([1, 2], tmp_path / "list.pth")
+    torch.save({"epoch": 3}, tmp_path / "other.pth")
+    for name in ("text.pth", "list.pth", "other.pth", "absent.pth"):
+        with pytest.raises(WeightsError):
+            weights.load_state(tmp_path / name)
+
+
+def test_state_round_trips(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    state = {"module.w": torch.randn(3, 2), "module.n": torch.tensor(4)}
+    torch.save({"model": state, "epoch": 3}, tmp_path / "a.pth")
+    weights.save_state(tmp_path / "a.safetensors", state, metadata={"k": "v"})
+    for name in ("a.pth", "a.safetensors"):
+        loaded = weights.load_state(tmp_path / name)
+        assert loaded.keys() == state.keys() and all(torch.equal(loaded[key], state[key]) for key in state)
+    assert set(weights.strip_prefix(state)) == {"w", "n"}
+    assert set(weights.strip_prefix({**state, "x": state["module.w"]})) == {*state, "x"}
+    assert (
+        weights.load_metadata(tmp_path / "a.safetensors") == {"k": "v"}
+        and weights.load_metadata(tmp_path / "a.pth") == {}
+    )
+    first = (tmp_path / "a.safetensors").read_bytes()
+    weights.save_state(tmp_path / "a.safetensors", dict(reversed(state.items())), metadata={"k": "v"})
+    assert (tmp_path / "a.safetensors").read_bytes() == first  # the content alone decides
+
+
+def test_table_says_what_was_read() -> None:
+    """Every hash and exact size stands in the facts beside its file's name."""
+    text = shared("facts", "weights.md").read_text(encoding="utf-8")
+    lines = text.splitlines()
+    for one in CHECKPOINTS.values():
+        if not one.sha256:
+            continue
+        near = [" ".join(lines[i : i + 2]) for i, line in enumerate(lines) if one.file in line]
+        assert any(one.sha256 in place for place in near), one.name
+        assert one.size is None or any(str(one.size) in place for place in near), one.name
+
+
+def test_the_mean_of_two_files_and_files_that_have_none(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    first, second = tmp_path / "first.safetensors", tmp_path / "second.safetensors"
+    one = {"a": torch.tensor([1.0, 2.0]), "steps": torch.tensor([3])}
+    two = {"a": torch.tensor([2.0, 6.0]), "steps": torch.tensor([5])}
+    weights.save_state(first, one, metadata={"stage": "before"})
+    weights.save_state(second, two, metadata={"stage": "after"}, half=True)
+    average_files(first, second, second)
+    mean = weights.load_state(second)
+    assert mean["a"].dtype == torch.float16 and mean["a"].tolist() == [1.5, 4.0] and mean["steps"].tolist() == [5]
+    assert weights.load_metadata(second) == {"stage": "after"}
+    weights.save_state(first, {"a": torch.zeros(3), "steps": torch.tensor([3])})
+    with pytest.raises(WeightsError, match="not the tensors of"):
+        average_files(first, second, second)
+    assert weights.load_state(second)["a"].tolist() == [1.5, 4.0]

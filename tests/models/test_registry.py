@@ -1,0 +1,227 @@
+"""Finding and building models; the models command."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from icvos import VideoModel, cli
+from icvos.errors import UsageError, WeightsError
+from icvos.models.options import option_types, parse_options
+from icvos.models.registry import as_video_model, create, names, resolve, source_sha256
+
+METHOD = """
+from pathlib import Path
+from typing import Literal
+from icvos import ModelInfo, VideoModel, WeightInfo
+from icvos_test_helper import VALUE
+
+class Mine(VideoModel):
+    info = ModelInfo(name="mine", version="1", weights={"net": WeightInfo("somewhere", required=False)})
+    def __init__(self, *, device="cpu", weights=None, gain: float = 1.0, count: int | None = None,
+                 flag: bool = False, kind: Literal["a", "b"] = "a", path: Path = Path(".")):
+        super().__init__(device=device, weights=weights)
+        self.gain, self.count, self.flag = gain, count, flag
+    def segment(self, supports, video, *, seed):
+        for frame in video:
+            yield frame[..., 0] > VALUE
+"""
+
+
+@pytest.fixture
+def method(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.delitem(sys.modules, "icvos_test_helper", raising=False)
+    (tmp_path / "icvos_test_helper.py").write_text("VALUE = 100\n")
+    path = tmp_path / "my_method.py"
+    path.write_text(METHOD)
+    return path
+
+
+def test_entry_points_and_modules() -> None:
+    assert {"empty", "full", "support-mask", "histogram"} <= set(names())
+    assert resolve("baselines.floors:Empty") is resolve("empty")
+    assert isinstance(as_video_model(create("histogram")), VideoModel)
+
+
+def test_file_and_its_options(method: Path) -> None:
+    for spec in (f"{method}:Mine", str(method)):
+        assert resolve(spec).info.name == "mine"
+    cls = resolve(f"{method}:Mine")
+    assert set(option_types(cls)) == {"gain", "count", "flag", "kind", "path"}
+    options = parse_options(cls, ["gain=2.5", "count=none", "flag=yes", "kind=b", "path=/x"])
+    assert options == {"gain": 2.5, "count": None, "flag": True, "kind": "b", "path": Path("/x")}
+    assert create(f"{method}:Mine", options={"count": 3}).count == 3  # type: ignore[attr-defined]
+
+
+def test_options_without_annotations_have_their_defaults_types(method: Path) -> None:
+    method.write_text(METHOD.replace("gain: float = 1.0", "gain=1.0").replace("flag: bool = False", "flag=False"))
+    cls = resolve(str(method))
+    assert parse_options(cls, ["gain=2", "flag=no"]) == {"gain": 2.0, "flag": False}
+    with pytest.raises(UsageError, match="option gain is 'x'; expected a number"):
+        parse_options(cls, ["gain=x"])
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"gain": "x"}, "gain is 'x'; expected a value of type float"),
+        ({"flag": 1}, "flag is 1; expected a value of type bool"),
+        ({"gain": True}, "gain is True"),
+        ({"kind": "c"}, "kind is 'c'; expected a or b"),
+    ],
+)
+def test_options_given_from_python_are_checked(method: Path, options: dict[str, object], words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        create(str(method), options=options)
+    assert create(str(method), options={"gain": 2, "flag": True, "kind": "b"}).flag is True  # type: ignore[attr-defined]
+
+
+def test_source_hash_follows_the_file_and_what_it_imports(method: Path) -> None:
+    before = source_sha256(resolve(str(method)))
+    (method.parent / "icvos_test_helper.py").write_text("VALUE = 101\n")
+    between = source_sha256(resolve(str(method)))
+    method.write_text(METHOD + "\n# edited\n")
+    after = source_sha256(resolve(str(method)))
+    assert len({before, between, after}) == 3
+
+
+@pytest.mark.parametrize(
+    ("spec", "words"),
+    [
+        ("histgram", "did you mean 'histogram'"),
+        ("nowhere.module:Class", "no module 'nowhere.module'"),
+        ("baselines.floors:Emty", "did you mean 'Empty'"),
+        ("baselines.floors:ModelInfo", "is no model"),
+        ("/no/such/file.py:X", "not found"),
+        ("histogram+sam3", "no tracker 'sam3'"),
+    ],
+)
+def test_unknown_models_are_answered(spec: str, words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        resolve(spec)
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ("bin=3", "did you mean 'bins'"),
+        ("bins", "--set key=value"),
+        ("bins=x", "a whole number"),
+        ("sigma=x", "a number"),
+    ],
+)
+def test_bad_settings_are_answered(setting: str, words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        parse_options(resolve("histogram"), [setting])
+
+
+def test_broken_files_and_weights_are_answered(method: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.py"
+    broken.write_text("import icvos\n1 / 0\n")
+    with pytest.raises(UsageError, match="ZeroDivisionError"):
+        resolve(f"{broken}:X")
+    with pytest.raises(UsageError, match="takes no weights 'nett'; did you mean 'net'"):
+        create(str(method), weights={"nett": tmp_path})
+    with pytest.raises(WeightsError, match="come from somewhere"):
+        create(str(method), weights={"net": tmp_path / "none.pt"})
+    with pytest.raises(UsageError, match="out of range"):
+        create("histogram", options={"blur": 4})
+
+
+OWN_INIT = """
+import numpy as np
+from icvos import ModelInfo, VideoModel
+
+class Base(VideoModel):
+    info = ModelInfo(name="own", version="1")
+    def segment(self, supports, video, *, seed):
+        for frame in video:
+            yield np.zeros(frame.shape[:2], bool)
+
+class Options(Base):
+    def __init__(self, threshold: float = 0.5):
+        self.threshold = threshold
+
+class NoSuper(Base):
+    def __init__(self, *, device="cpu", weights=None, threshold: float = 0.5):
+        self.threshold = threshold
+
+class Fails(Base):
+    def __init__(self, threshold: float = 0.5):
+        raise ValueError("threshold is wrong")
+
+class NoSegment(VideoModel):
+    info = ModelInfo(name="abstract", version="1")
+"""
+
+
+def test_a_models_own_init(tmp_path: Path) -> None:
+    """One that takes its options alone is a model; one that fails is answered with its own line."""
+    path = tmp_path / "own.py"
+    path.write_text(OWN_INIT)
+    for name in ("Options", "NoSuper"):
+        model = create(f"{path}:{name}", options={"threshold": 0.25})
+        assert (model.threshold, model.device, model.weights) == (0.25, "cpu", {})  # type: ignore[attr-defined]
+    line = OWN_INIT.splitlines().index('        raise ValueError("threshold is wrong")') + 1
+    with pytest.raises(UsageError, match=rf"cannot be built \(ValueError: threshold is wrong\); in .*own.py:{line};"):
+        create(f"{path}:Fails")
+    with pytest.raises(UsageError, match=r"cannot be built .*abstract method.* in .*own.py"):
+        create(f"{path}:NoSegment")
+
+
+def run(*args: str) -> int:
+    with pytest.raises(SystemExit) as stop:
+        cli.main(list(args))
+    return int(stop.value.code or 0)
+
+
+def test_models_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("models", "list") == 0
+    assert "histogram" in capsys.readouterr().out
+    assert run("models", "show", "histogram") == 0
+    assert "--set bins=" in capsys.readouterr().out
+    assert run("models", "check", "histogram", "--set", "bins=8", "--quick") == 0
+    assert "keeps every rule" in capsys.readouterr().out
+    assert run("models", "check", "histogram", "--set", "bins=1") == 2
+    for name in ("2bad", "numpy", "json"):
+        assert run("models", "new", name, "--into", str(tmp_path)) == 2
+    assert run("models", "new", "demo-method", "--into", str(tmp_path)) == 0
+    assert run("models", "new", "demo-method", "--into", str(tmp_path)) == 2
+    capsys.readouterr()
+    assert run("models", "check", f"{tmp_path}/demo-method/demo_method/model.py") == 0
+    assert "keeps every rule" in capsys.readouterr().out
+
+
+def test_a_model_that_crashes_says_where(tmp_path: Path) -> None:
+    """A crash in compiled code ends the process; what is left is the stack."""
+    path = tmp_path / "crash.py"
+    text = METHOD.replace("from icvos_test_helper import VALUE", "import ctypes\nVALUE = 1")
+    path.write_text(text.replace("yield frame[..., 0] > VALUE", "yield ctypes.string_at(0)"))
+    command = [sys.executable, "-m", "icvos.cli", "models", "check", str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[2])
+    assert done.returncode < 0
+    line = 1 + path.read_text().splitlines().index("            yield ctypes.string_at(0)")
+    assert f'File "{path}", line {line} in segment' in done.stderr
+
+
+def test_help_is_instant_and_imports_nothing_heavy() -> None:
+    code = (
+        "import resource, sys\nfrom icvos import cli\n"
+        "try:\n    cli.main(['--help'])\nexcept SystemExit:\n    pass\n"
+        "used = resource.getrusage(resource.RUSAGE_SELF)\n"
+        "print('HEAVY', sorted({'torch', 'cv2', 'numpy', 'pandas', 'matplotlib'} & set(sys.modules)))\n"
+        "print('CPU', used.ru_utime + used.ru_stime)\n"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert "HEAVY []" in out
+
+
+def test_errors_are_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    for args in (["evaluat"], ["models", "show", "nothing-like-it"], ["models", "list", "--nonsense"]):
+        assert run(*args) == 2
+        error = capsys.readouterr().err
+        assert error.startswith("icvos: ") and error.count("\n") == 1, error

@@ -1,0 +1,278 @@
+"""Readers of raw video data sets, on tiny trees in their authors' layouts and on the real samples."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import raw_trees as raw
+from PIL import Image
+
+from icvos.errors import IcvosError, MaskError, SourceError, UsageError
+from icvos.images import read_image
+from icvos.sources import SOURCE_IDS, open_source
+from icvos.sources.base import LabelMap, VideoSource
+from icvos.sources.davis import Davis
+
+WRITERS = {
+    "davis17": raw.davis,
+    "davis16": raw.davis16,
+    "mose": raw.mose,
+    "mose2": lambda root: raw.mose(root, version=2),
+    "lvos": raw.lvos,
+    "ytvis": raw.ytvis,
+    "ovis": lambda root: raw.ytvis(root, ovis=True),
+}
+
+
+def areas(source: VideoSource, name: str) -> list[dict[int, int]]:
+    """Return the objects' areas of each frame."""
+    video = next(video for video in source.videos() if video.name == name)
+    out = []
+    for frame in source.frames(video):
+        size = read_image(frame.image).shape[:2]
+        out.append(source.labels(video, frame, (size[0], size[1])).areas())
+    return out
+
+
+def test_every_id_has_a_reader(tmp_path: Path) -> None:
+    assert sorted(WRITERS) == sorted(SOURCE_IDS)
+    for name, write in WRITERS.items():
+        source = open_source(name, write(tmp_path / name))
+        assert source.id == name and source.licence and source.title
+        videos = source.videos()
+        assert [video.name for video in videos] == sorted(video.name for video in videos) and videos
+
+
+@pytest.mark.parametrize("name", sorted(WRITERS))
+def test_a_folder_of_something_else_is_answered(tmp_path: Path, name: str) -> None:
+    with pytest.raises(SourceError):
+        open_source(name, tmp_path).videos()
+    with pytest.raises(UsageError, match="mose"):
+        open_source("mosé", tmp_path)
+
+
+def test_davis(tmp_path: Path) -> None:
+    source = Davis(raw.davis(tmp_path))
+    dogs, ride = source.videos()  # "held" has its first mask alone, "elsewhere" is not here
+    assert (dogs.split, dict(dogs.objects), dogs.complete) == ("val", {1: "dog", 2: "dog", 3: "person"}, "unsure")
+    assert ride.objects == {1: "camel", 2: "motorbike"}
+    frames = source.frames(dogs)
+    assert [frame.name for frame in frames] == ["00000", "00001", "00002"]
+    assert areas(source, "dogs") == [{1: 100, 2: 100, 3: 100}] * 3
+    assert areas(source, "ride") == [{1: 100}, {1: 100, 2: 100}, {1: 100, 2: 100}]
+    void = source.labels(dogs, frames[1], (raw.H, raw.W))
+    assert void.void == raw.W and void.union([1, 2]).sum() == 200
+    assert void.union([255]).sum() == raw.W  # by value, so that nobody asks for it by mistake
+
+
+def test_davis_needs_no_list_and_no_semantics(tmp_path: Path) -> None:
+    import shutil
+
+    raw.davis(tmp_path)
+    shutil.rmtree(tmp_path / "ImageSets")
+    (tmp_path / "davis_semantics.json").unlink()
+    dogs = Davis(tmp_path).videos()[0]
+    assert (dogs.name, dogs.split, dict(dogs.objects), dogs.all_objects) == ("dogs", "", {}, False)
+
+
+def test_davis_2016_has_one_object(tmp_path: Path) -> None:
+    source = Davis(raw.davis16(tmp_path), year=2016)
+    assert areas(source, "bear") == [{1: 100}, {1: 100}]
+    assert source.videos()[0].split == "train"
+    raw.labels(tmp_path / "Annotations/480p/bear/00001.png", raw.boxes((2, 5, 5), (1, 20, 20)))
+    with pytest.raises(MaskError, match="more than one object"):
+        areas(source, "bear")
+
+
+def test_mose(tmp_path: Path) -> None:
+    source = open_source("mose", raw.mose(tmp_path))
+    # valid/, with first masks alone, is not read
+    assert [video.name for video in source.videos()] == ["001ca3cb", "330ac20d"]
+    assert areas(source, "001ca3cb") == [{1: 100, 3: 100}, {1: 100, 3: 100}, {}, {1: 100, 3: 100}]
+    assert areas(source, "330ac20d") == [{1: 100}]
+    inside = open_source("mose", tmp_path / "train")  # some keep only that folder
+    assert len(inside.videos()) == 2
+
+
+def test_mose_meta(tmp_path: Path) -> None:
+    source = open_source("mose2", raw.mose(tmp_path, version=2))
+    video = source.videos()[0]
+    assert video.all_objects and sorted(video.objects) == [1, 3] and video.objects[1] is None
+    meta = json.loads((tmp_path / "meta_train.json").read_text())
+    meta["videos"]["gone"] = {"objects": [1]}
+    (tmp_path / "meta_train.json").write_text(json.dumps(meta))
+    with pytest.raises(SourceError, match="gone"):
+        source.videos()
+
+
+def test_lvos(tmp_path: Path) -> None:
+    source = open_source("lvos", raw.lvos(tmp_path))
+    late = source.videos()[0]
+    assert (late.name, late.split, late.all_objects) == ("R3UJGYwy", "train", True)
+    assert late.spans == {1: (1, 21), 2: (11, 21)}  # text and numbers alike
+    assert [frame.name for frame in source.frames(late)] == ["00000001", "00000006", "00000011", "00000016"]
+    assert areas(source, "R3UJGYwy") == [{1: 100}, {1: 100}, {1: 100, 2: 100}, {1: 100, 2: 100}]
+    (tmp_path / "val/valid_meta.json").rename(tmp_path / "val/meta.json")
+    assert source.videos()[1].all_objects
+    (tmp_path / "val/meta.json").unlink()
+    assert not source.videos()[1].all_objects
+
+
+@pytest.mark.parametrize("value", ["x", None, {"start": 1}])
+def test_lvos_meta_that_is_broken(tmp_path: Path, value: object) -> None:
+    raw.lvos(tmp_path)
+    meta = {"videos": {"R3UJGYwy": {"objects": {"1": {"frame_range": value}}}}}
+    (tmp_path / "train/train_meta.json").write_text(json.dumps(meta))
+    with pytest.raises(SourceError, match="train_meta"):
+        open_source("lvos", tmp_path).videos()
+
+
+@pytest.mark.parametrize("name", ["ytvis", "ovis"])
+def test_youtube_vis(tmp_path: Path, name: str) -> None:
+    source = open_source(name, WRITERS[name](tmp_path))
+    (video,) = source.videos()
+    assert video.complete == "yes" and video.all_objects and list(video.objects) == [100, 101, 102, 103]
+    found = areas(source, video.name)
+    assert [sorted(frame) for frame in found] == [[100, 102, 103], [100, 101, 102], [101, 102]]
+    assert found[0][100] == found[1][100] == 100 and found[0][102] == 400
+    frame = source.labels(video, source.frames(video)[1], (raw.H, raw.W))
+    assert frame.union([100, 101]).sum() == 175  # they overlap in 5x5
+    assert frame.union([]).sum() == 0 and frame.void == 0
+
+
+def test_youtube_vis_2021_keeps_its_json_with_the_images(tmp_path: Path) -> None:
+    raw.ytvis(tmp_path)
+    (tmp_path / "train.json").rename(tmp_path / "train/instances.json")
+    assert areas(open_source("ytvis", tmp_path), "0043f083b5")[2] == {101: 100, 102: 400}
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda d: d.pop("annotations"), "annotations"),  # valid.json has none
+        (lambda d: d["annotations"][0]["segmentations"].pop(), "does not cover"),
+        (lambda d: d["annotations"][0].update(video_id=8), "unknown video"),
+        (lambda d: d["annotations"][0].update(category_id=9), "unknown category"),
+        (lambda d: d["videos"][0].update(file_names=["../../etc/passwd"] * 3), "file names"),
+        (lambda d: d["videos"][0].update(file_names=["/etc/a.jpg"] * 3), "file names"),
+        (lambda d: d["videos"][0].pop("width"), "width"),
+        (lambda d: d["annotations"][0]["segmentations"][0].update(size=[4, 4]), "4x4"),
+        (lambda d: d["annotations"][0]["segmentations"][0].update(counts="\x01\x02"), "broken"),
+        (lambda d: d["videos"][0].update(height=20), "20x64"),
+    ],
+)
+def test_youtube_vis_that_is_broken(tmp_path: Path, change, said: str) -> None:
+    raw.ytvis(tmp_path)
+    data = json.loads((tmp_path / "train.json").read_text())
+    change(data)
+    (tmp_path / "train.json").write_text(json.dumps(data))
+    with pytest.raises(IcvosError, match=said):
+        areas(open_source("ytvis", tmp_path), "0043f083b5")
+
+
+def test_crowds_leave_a_category_unsure(tmp_path: Path) -> None:
+    raw.ytvis(tmp_path)
+    data = json.loads((tmp_path / "train.json").read_text())
+    data["annotations"][1]["iscrowd"] = 1
+    (tmp_path / "train.json").write_text(json.dumps(data))
+    (video,) = open_source("ytvis", tmp_path).videos()
+    assert video.complete == "unsure" and 101 not in video.objects
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("davis_semantics.json", "JSON is broken"),
+        ("Annotations/480p/dogs/00001.png", "decoded"),
+        ("ImageSets/2017/val.txt", "no masks"),
+    ],
+)
+def test_davis_that_is_cut_off(tmp_path: Path, path: str, said: str) -> None:
+    raw.davis(tmp_path)
+    place = tmp_path / path
+    place.write_bytes(place.read_bytes()[: place.stat().st_size // 2 - 3])
+    with pytest.raises(IcvosError, match=said):
+        areas(Davis(tmp_path), "dogs")
+
+
+def test_frames_without_masks_and_masks_without_frames(tmp_path: Path) -> None:
+    raw.mose(tmp_path)
+    source = open_source("mose", tmp_path)
+    mask = tmp_path / "train/Annotations/001ca3cb/00002.png"
+    mask.rename(mask.with_name("00009.png"))
+    with pytest.raises(SourceError, match="mask 00009 of 001ca3cb has no image"):
+        areas(source, "001ca3cb")
+    mask.with_name("00009.png").unlink()
+    with pytest.raises(SourceError, match="frame 00002 of 001ca3cb has no mask"):
+        areas(source, "001ca3cb")
+
+
+@pytest.mark.parametrize("mode", ["RGB", "I;16", "RGBA", "LA"])
+def test_masks_that_are_no_label_maps(tmp_path: Path, mode: str) -> None:
+    raw.mose(tmp_path)
+    path = tmp_path / "train/Annotations/001ca3cb/00001.png"
+    if mode == "I;16":
+        Image.fromarray(np.ones((raw.H, raw.W), np.uint16)).save(path)
+    else:
+        Image.new(mode, (raw.W, raw.H)).save(path)
+    with pytest.raises(MaskError, match=r"00001\.png"):
+        areas(open_source("mose", tmp_path), "001ca3cb")
+
+
+def test_a_palette_of_any_colours_or_none(tmp_path: Path) -> None:
+    # DAVIS' palette is not VOC's, and some copies lost theirs: only the stored values count.
+    raw.mose(tmp_path)
+    raw.labels(tmp_path / "train/Annotations/001ca3cb/00000.png", raw.boxes((1, 5, 5)), colours=False)
+    odd = Image.fromarray(raw.boxes((1, 5, 5)))
+    odd.putpalette([7, 7, 7] * 256)
+    odd.save(tmp_path / "train/Annotations/001ca3cb/00001.png")
+    assert areas(open_source("mose", tmp_path), "001ca3cb")[:2] == [{1: 100}, {1: 100}]
+
+
+# few objects, many, void, none at all, and more pixels than a float32 can count
+@pytest.mark.parametrize(
+    ("top", "size"), [(5, (61, 83)), (9, (61, 83)), (256, (61, 83)), (1, (61, 83)), (9, (4097, 4096))]
+)
+def test_label_map_counts_like_numpy(top: int, size: tuple[int, int]) -> None:
+    array = np.random.default_rng(0).integers(0, top, size, dtype=np.uint8)
+    array[0, 0] = 0
+    found = LabelMap(array)
+    expected = {number: count for number, count in enumerate(np.bincount(array.ravel()).tolist()) if number and count}
+    assert found.void == expected.pop(255, 0)
+    assert found.areas() == expected
+    for numbers in ([3, 200], [2], [2], []):
+        union = found.union(numbers)
+        assert union.dtype == np.uint8 and np.array_equal(union, np.isin(array, numbers).astype(np.uint8))
+
+
+def test_real_multi_object_first_frames(real: Path) -> None:
+    source = Davis(real / "davis_multi_object")
+    found = {video.name: areas(source, video.name)[0] for video in source.videos()}
+    assert {name: sorted(ids) for name, ids in found.items()} == {
+        "bike-trial": [1, 2],
+        "boxing": [1, 2, 3],
+        "burnout": [1],
+        "choreography": [1, 2, 3, 4, 5, 6, 7],
+        "demolition": [1, 2, 3],
+        "dive-in": [1],
+        "dog-control": [1, 2, 3, 4, 5],
+        "dolphins": [1, 2, 3, 4, 5, 6],
+    }
+    for video in source.videos():
+        (frame,) = source.frames(video)
+        array = np.array(Image.open(frame.labels))
+        assert found[video.name] == {i: int((array == i).sum()) for i in np.unique(array).tolist() if i}
+
+
+def test_real_void(real: Path) -> None:
+    source = Davis(real / "davis_void")
+    (tennis,) = source.videos()
+    frame = source.frames(tennis)[0]
+    labels = source.labels(tennis, frame, (480, 854))
+    array = np.array(Image.open(frame.labels))
+    assert sorted(labels.areas()) == [1, 2] and labels.void == int((array == 255).sum()) > 0
+    assert set(np.unique(labels.union([1, 2])).tolist()) == {0, 1}
+    assert not labels.union([1, 2])[array == 255].any()

@@ -1,0 +1,169 @@
+"""Who may import whom: the floors of the house, read from every import (those inside functions too)."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# From the ground up. A module imports from its own floor and from those below; docs/architecture.md shows them too.
+FLOORS = (
+    "icvos.errors icvos.version",
+    "icvos.categories icvos.types icvos.files",
+    "icvos.images icvos.masks icvos.listing icvos.processes",
+    "icvos.protocols icvos.metrics",
+    "icvos.manifest icvos.benchmark",
+    "icvos.sources",
+    "icvos.data",
+    "icvos.foundation",
+    "icvos.models",
+    "icvos.training",
+    "icvos.builders",
+    "icvos.demo",
+    "icvos.runs",
+    "icvos.evaluation",
+    "icvos.leaderboard",
+    "icvos.report",
+    "icvos.commands",
+    "icvos.cli",
+)
+# Methods stand beside the floors: what they may use of the core, and never each other.
+PLUGINS = ("baselines", "dcsam")
+PLUGIN_MAY_USE = tuple(floor for row in FLOORS[: FLOORS.index("icvos.training") + 1] for floor in row.split())
+# Packages of foundation models: imported in one room alone.
+FOUNDATION_ONLY = ("sam2", "segment_anything", "transformers")
+# What evaluating needs never imports these.
+TRAINING = ("icvos.training", "icvos.demo.training", "icvos.demo.world")
+EVALUATING = ("icvos.evaluation", "icvos.runs", "icvos.models", "icvos.foundation", "icvos.benchmark", "icvos.metrics")
+
+Imports = dict[str, dict[str, int]]
+
+
+def source_modules() -> dict[str, str]:
+    """The text of every module of the packages, by dotted name."""
+    modules = {}
+    for package in ("icvos", *PLUGINS):
+        for path in sorted((ROOT / package).rglob("*.py")):
+            parts = path.relative_to(ROOT).with_suffix("").parts
+            modules[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path.read_text(encoding="utf-8")
+    return modules
+
+
+def imports_of(modules: Mapping[str, str]) -> Imports:
+    """What each module imports, by name, with the line: modules of the house by their own name, packages by theirs."""
+    return {name: dict(_imports(text, modules)) for name, text in modules.items()}
+
+
+def _imports(text: str, modules: Mapping[str, str]) -> Iterator[tuple[str, int]]:
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, node.lineno) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            for alias in node.names:
+                module = f"{node.module}.{alias.name}"
+                yield (module if module in modules else node.module), node.lineno
+        elif isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
+            called = getattr(node.func, "attr", getattr(node.func, "id", ""))
+            if called in ("import_module", "__import__", "require", "importorskip"):
+                yield str(node.args[0].value), node.lineno
+
+
+def inside(module: str, rooms: tuple[str, ...]) -> bool:
+    return any(module == room or module.startswith(f"{room}.") for room in rooms)
+
+
+def floor_of(module: str) -> int | None:
+    """The number of a module's floor; None for the public surface and for what is not of the core."""
+    return next((number for number, row in enumerate(FLOORS) if inside(module, tuple(row.split()))), None)
+
+
+def problems(imports: Imports) -> list[str]:
+    """Every broken rule, one line each."""
+    broken = []
+    for module, targets in imports.items():
+        floor = floor_of(module)
+        if module.startswith("icvos.") and floor is None:
+            broken.append(f"{module} stands on no floor")
+        for target, line in targets.items():
+            arrow = f"{module}:{line} -> {target}"
+            below = floor_of(target)
+            if floor is not None and below is not None and below > floor:
+                broken.append(f"up: {arrow}")
+            if inside(module, ("icvos",)) and inside(target, (*PLUGINS, "tools")):
+                broken.append(f"the core names a plugin: {arrow}")
+            if inside(target, FOUNDATION_ONLY) and not inside(module, ("icvos.foundation",)):
+                broken.append(f"outside icvos/foundation: {arrow}")
+            if inside(module, EVALUATING) and inside(target, TRAINING):
+                broken.append(f"evaluating needs a trainer or the synthetic world: {arrow}")
+            plugin = module.partition(".")[0]
+            if plugin in PLUGINS:
+                if target.partition(".")[0] in PLUGINS and target.partition(".")[0] != plugin:
+                    broken.append(f"methods know each other: {arrow}")
+                if target.startswith("icvos.") and not inside(target, PLUGIN_MAY_USE) and not _trains(module):
+                    broken.append(f"a method reaches above the plugin interface: {arrow}")
+    return broken + [f"circle: {' -> '.join(circle)}" for circle in circles(imports)]
+
+
+def _trains(module: str) -> bool:
+    """Whether a plugin's module is of its training, which may draw on the demo's synthetic examples."""
+    return ".train" in module or "_task" in module
+
+
+def circles(imports: Imports) -> list[list[str]]:
+    """Groups of modules that import each other; the public surface ``icvos``, which imports on first use, is none."""
+    graph = {
+        name: [target for target in targets if target in imports and target != "icvos"]
+        for name, targets in imports.items()
+        if name != "icvos"
+    }
+    reach: dict[str, set[str]] = {}
+    for start in graph:
+        seen: set[str] = set()
+        waiting = list(graph[start])
+        while waiting:
+            module = waiting.pop()
+            if module not in seen:
+                seen.add(module)
+                waiting += graph[module]
+        reach[start] = seen
+    groups = {frozenset(b for b in reach[a] if a in reach[b]) | {a} for a in graph if a in reach[a]}
+    return sorted(sorted(group) for group in groups)
+
+
+def test_the_house_keeps_its_rules() -> None:
+    assert problems(imports_of(source_modules())) == []
+
+
+@pytest.mark.parametrize(
+    ("module", "text", "says"),
+    [
+        ("icvos.metrics.kappa", "def f():\n    from icvos.leaderboard import board", "up: icvos.metrics.kappa:2"),
+        ("icvos.attic", "", "stands on no floor"),
+        ("icvos.evaluation.extra", "import dcsam.plugin", "the core names a plugin"),
+        ("icvos.commands.extra", "import importlib\nimportlib.import_module('baselines.heads')", "names a plugin"),
+        ("baselines.extra", "from segment_anything import sam_model_registry", "outside icvos/foundation"),
+        ("dcsam.extra", "def f():\n    import transformers.models", "outside icvos/foundation"),
+        ("icvos.models.extra", "import icvos.training.loop", "evaluating needs a trainer"),
+        ("icvos.runs.extra", "from icvos.demo.world import scene", "evaluating needs a trainer or the synthetic world"),
+        ("baselines.other", "from dcsam.model import DCSAM", "methods know each other"),
+        ("dcsam.other", "from icvos.evaluation import runner", "a method reaches above the plugin interface"),
+        ("icvos.files", "import icvos.errors\nimport icvos.types", "circle: icvos.files -> icvos.types"),
+    ],
+)
+def test_each_rule_can_be_broken(module: str, text: str, says: str) -> None:
+    modules = {**source_modules(), module: text}
+    if says.startswith("circle"):
+        modules["icvos.types"] = "import icvos.files"
+    assert any(says in problem for problem in problems(imports_of(modules)))
+
+
+def test_the_docs_show_the_floors() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    rows = [
+        line.split("|")[2] for line in page.splitlines() if line.startswith("| ") and "`icvos." in line.split("|")[2]
+    ]
+    assert [" ".join(part.strip(" `") for part in row.split(",")) for row in rows] == list(reversed(FLOORS))

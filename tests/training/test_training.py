@@ -1,0 +1,168 @@
+"""The training loop: exact resume, the gradients of many processes, what is frozen, and how it stops."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from toy_training import ToyTask
+from training_logs import losses
+
+from icvos.errors import RunError
+from icvos.training.data import batches, steps_per_epoch
+from icvos.training.distribute import World
+from icvos.training.loop import Trainer, TrainingStopped, set_training_mode
+
+ALONE = World(0, 1, torch.device("cpu"))
+
+
+def trainer(out: Path, task: ToyTask | None = None, **changes: object) -> Trainer:
+    out.mkdir(exist_ok=True)
+    task = task or ToyTask()
+    return Trainer(task, replace(task.defaults(), **changes), ALONE, out, say=lambda line: None)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("stop", [1, 5, 6, 7, 17])
+def test_a_stopped_run_has_the_losses_of_one_never_stopped(tmp_path: Path, stop: int) -> None:
+    trainer(tmp_path / "whole").fit()
+    first = trainer(tmp_path / "parts", save_every=1)
+    first.progress = lambda step, steps, values: signal.raise_signal(signal.SIGTERM) if step == stop else None
+    with pytest.raises(TrainingStopped, match=f"SIGTERM: saved at step {stop} of 18"):
+        first.fit()
+    second = trainer(tmp_path / "parts", save_every=1)
+    second.fit()
+    assert losses(tmp_path / "whole") == losses(tmp_path / "parts")
+    for name in ("last.safetensors", "best.safetensors"):
+        assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "parts" / name).read_bytes()
+
+
+def test_a_killed_run_goes_back_to_its_checkpoint(tmp_path: Path) -> None:
+    trainer(tmp_path / "whole").fit()
+
+    class Killed(BaseException):
+        pass
+
+    def kill(step: int, steps: int, values: dict[str, float]) -> None:
+        if step == 10:
+            raise Killed
+
+    first = trainer(tmp_path / "parts")  # checkpoints at steps 6 and 12 only
+    first.progress = kill
+    with pytest.raises(Killed):
+        first.fit()
+    second = trainer(tmp_path / "parts")
+    assert second.resume() and second.step == 6
+    trainer(tmp_path / "parts").fit()
+    assert losses(tmp_path / "whole") == losses(tmp_path / "parts")
+
+
+def test_other_settings_do_not_resume(tmp_path: Path) -> None:
+    trainer(tmp_path / "run").fit()
+    with pytest.raises(RunError, match=r"lr was 0.01, is 0.5"):
+        trainer(tmp_path / "run", lr=0.5).resume()
+    with pytest.raises(RunError, match="length was 12, is 14"):
+        trainer(tmp_path / "run", ToyTask(length=14)).resume()
+    (tmp_path / "run" / "checkpoint.pt").write_bytes(b"cut")
+    with pytest.raises(Exception, match="cannot be read"):
+        trainer(tmp_path / "run").resume()
+
+
+def test_a_loss_that_is_no_number_stops_with_the_batch_named(tmp_path: Path) -> None:
+    with pytest.raises(TrainingStopped, match="nan at step 9; in epoch 1, example 6; epoch 1, example 7"):
+        trainer(tmp_path / "run", ToyTask(poison=6)).fit()
+
+
+def test_ranks_see_disjoint_examples_that_change_with_the_epoch() -> None:
+    task = ToyTask(length=16)
+    settings = replace(task.defaults(), batch=2)
+    seen = []
+    for rank in range(2):
+        world = World(rank, 2, torch.device("cpu"))
+        assert steps_per_epoch(16, settings, world) == 4
+        seen.append([key for b in batches(task, task.train_examples(), settings, world, 0, 8) for key in b["keys"]])
+    assert not set(seen[0]) & set(seen[1])
+    assert {key for keys in seen for key in keys} == {(epoch, index) for epoch in range(2) for index in range(16)}
+    task2 = [b["x"] for b in batches(task, task.train_examples(), settings, ALONE, 0, 16)]
+    assert not torch.equal(task2[0], task2[8])
+
+
+def test_frozen_modules_stay_in_eval() -> None:
+    model = ToyTask().model()
+    set_training_mode(model)
+    assert model.training and model.head.training and not any(m.training for m in model.frozen.modules())
+
+
+def test_a_run_with_cuda_graphs_goes_on_without_them(tmp_path: Path) -> None:
+    """Graphs keep rates and counts of steps on the device; plain steps want them as numbers and on the CPU."""
+    trainer(tmp_path / "whole").fit()
+    first = trainer(tmp_path / "parts")
+    first.progress = lambda step, steps, values: signal.raise_signal(signal.SIGTERM) if step == 10 else None
+    with pytest.raises(TrainingStopped):
+        first.fit()
+    content = torch.load(first.checkpoint_path, weights_only=True)
+    for group in content["optimiser"]["param_groups"]:
+        group["lr"], group["capturable"] = torch.tensor(group["lr"], dtype=torch.float64), True
+    torch.save(content, first.checkpoint_path)
+    second = trainer(tmp_path / "parts")
+    second.fit()
+    assert all(isinstance(group["lr"], float) and not group["capturable"] for group in second.optimiser.param_groups)
+    assert losses(tmp_path / "whole") == losses(tmp_path / "parts")
+
+
+def test_accumulation_equals_a_larger_batch(tmp_path: Path) -> None:
+    task = ToyTask(dropout=0.0)
+    one = trainer(tmp_path / "a", task, batch=4, max_steps=3, validate_every=0)
+    two = trainer(tmp_path / "b", task, batch=2, accumulate=2, max_steps=3, validate_every=0)
+    one.fit()
+    two.fit()
+    for a, b in zip(one.model.parameters(), two.model.parameters()):
+        torch.testing.assert_close(a, b, atol=1e-6, rtol=0)
+
+
+SCRIPT = """
+import sys
+from dataclasses import replace
+from pathlib import Path
+import torch
+from toy_training import ToyTask
+from icvos.training.distribute import open_world
+from icvos.training.loop import Trainer
+with open_world("cpu") as world:
+    task = ToyTask(dropout=0.0)
+    t = Trainer(task, replace(task.defaults(), batch=1, max_steps=4), world, Path(sys.argv[1]), say=lambda line: None)
+    # Else all ranks would drop the same units.
+    assert len(set(world.gather(torch.initial_seed()))) == 2
+    t.fit()
+    if world.main:
+        torch.save({k: v for k, v in t.model.state_dict().items()}, sys.argv[1] + "/model.pt")
+# A thread of the process group that outlives the world may abort the process at its end.
+names = [path.read_text() for path in Path("/proc/self/task").glob("*/comm")]
+assert not any("gloo" in name for name in names), names
+"""
+
+
+def test_torchrun_with_two_processes_equals_one_with_batch_two(tmp_path: Path) -> None:
+    (tmp_path / "two").mkdir()
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+    env = dict(os.environ, PYTHONPATH=str(Path(__file__).parents[1] / "helpers"), OMP_NUM_THREADS="1")
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "0"]
+    command += ["--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0", str(script), str(tmp_path / "two")]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr[-2000:]
+    one = trainer(tmp_path / "one", ToyTask(dropout=0.0), batch=2, max_steps=4)
+    one.fit()
+    two = torch.load(tmp_path / "two" / "model.pt", weights_only=True)
+    for name, value in one.model.state_dict().items():
+        torch.testing.assert_close(two[name], value, atol=1e-6, rtol=0)
+    assert (tmp_path / "two" / "curves.png").stat().st_size > 5000
+    # Five validation examples: three on one rank, two on the other, each counts the same.
+    figures = [json.loads((tmp_path / run / "training.json").read_text())["best_mIoU"] for run in ("two", "one")]
+    assert figures[0] == pytest.approx(figures[1], rel=1e-5)
