@@ -1,6 +1,6 @@
 """What each deviation from DC-SAM's public code does: the rows of the table in docs/dcsam.md, measured.
 
-    PYTHONPATH=tests/helpers python benchmarks/deviations.py [--parity-dir DIR]    # ../shared/parity_end_to_end; two minutes
+    PYTHONPATH=tests/helpers python benchmarks/deviations.py [--parity-dir DIR]    # ../shared/parity_end_to_end
 
 One option at a time is switched from where the ``reference`` variant has it. A figure is the greatest absolute change
 of the final logits (512x512) of an image pair with SAM 2 and ResNet-50, of one with SAM 1 and VGG-16-bn, and of a video
