@@ -1,6 +1,6 @@
 """DC-SAM's parts at demo scale: the same short training with one of them off, several seeds, on the demo benchmark.
 
-    python benchmarks/ablation.py --weights FOLDER --out runs/ablation     # resumes; one process, one thread
+    python -m benchmarks.ablation --weights FOLDER --out runs/ablation     # resumes; one process, one thread
 
 FOLDER holds ``demo_sam2.safetensors`` and ``demo_backbone.safetensors`` (``make demo-weights``, its first stages).
 Every row has the same steps: image pairs, then mask tubes, made from COCO-layout images of training shapes (the demo
