@@ -1,8 +1,4 @@
-"""Reading and writing images, masks and tables; atomic writes, locks and hashes.
-
-Images are decoded by OpenCV (EXIF rotation is not applied: masks are drawn on the stored pixels), masks by Pillow,
-because ``cv2.imread`` turns palette ids into colours.
-"""
+"""Tables and JSON; atomic writes, locks, hashes, folders."""
 
 from __future__ import annotations
 
@@ -17,6 +13,7 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
+from importlib import resources
 from pathlib import Path
 from typing import IO, Any
 
@@ -27,8 +24,8 @@ __all__ = [
     "check_id",
     "file_sha256",
     "icvos_home",
-    "listing",
     "lock_folder",
+    "page_asset",
     "read_csv",
     "read_json",
     "to_json",
@@ -50,19 +47,10 @@ def check_id(name: str, what: str = "id") -> str:
     return name
 
 
-def listing(folder: Path, suffixes: Sequence[str] | None = None) -> list[Path]:
-    """Return the files of ``folder`` (not hidden), sorted by name; with ``suffixes`` only those.
-
-    Raises:
-        InputError: The folder is missing.
-    """
-    if not folder.is_dir():
-        raise InputError("folder not found", where=folder)
-    with os.scandir(folder) as entries:
-        names = sorted(e.name for e in entries if not e.name.startswith(".") and e.is_file())
-    if suffixes is not None:
-        names = [name for name in names if os.path.splitext(name)[1].lower() in suffixes]  # noqa: PTH122
-    return [folder / name for name in names]
+@cache
+def page_asset(package: str, name: str) -> str:
+    """Return the text of a page's script or style, which lies beside the module that writes the page."""
+    return resources.files(package).joinpath(name).read_text(encoding="utf-8")
 
 
 def _read_bytes(path: Path, what: str, error: type[InputError]) -> bytes:

@@ -1,4 +1,7 @@
-"""Images: reading, writing, sizes from headers, resizes."""
+"""Images: reading, writing, sizes from headers, resizes.
+
+OpenCV decodes them; EXIF rotation is not applied, as masks are drawn on the stored pixels.
+"""
 
 from __future__ import annotations
 

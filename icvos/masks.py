@@ -1,4 +1,7 @@
-"""Masks as label PNGs and as COCO run lengths: the only decoders of masks."""
+"""Masks as label PNGs and as COCO run lengths: the only decoders of masks.
+
+Never ``cv2.imread``, which turns palette ids into colours.
+"""
 
 from __future__ import annotations
 

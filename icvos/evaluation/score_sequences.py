@@ -9,7 +9,7 @@ import numpy as np
 
 from icvos.errors import PredictionError
 from icvos.evaluation.predictions import Predictions, Scored, _fit, _named, _other_size, _same_names
-from icvos.files import listing
+from icvos.listing import listing
 from icvos.masks import read_mask, stored_size
 from icvos.metrics import VideoScore, jf_labels
 from icvos.protocols import Protocol

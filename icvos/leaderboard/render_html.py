@@ -9,10 +9,9 @@ from collections.abc import Sequence
 from itertools import combinations
 from typing import Any
 
+from icvos.files import page_asset
 from icvos.leaderboard.entry import Entry
 from icvos.leaderboard.marks import MARKS, marks, seen_split
-from icvos.leaderboard.page_script import SCRIPT
-from icvos.leaderboard.page_style import STYLE
 from icvos.leaderboard.ranks import samples_of
 from icvos.leaderboard.statistics import draw_spread, paired_difference
 from icvos.leaderboard.summaries import seen_summary, track_20i
@@ -52,7 +51,8 @@ def to_html(tables: Sequence[Table]) -> str:
     data = json.dumps({"tables": [_table(table) for table in tables]}, ensure_ascii=False, allow_nan=False)
     # "<" never ends the script element early, whatever a model is called.
     data = data.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
-    return PAGE.replace("{style}", STYLE).replace("{script}", SCRIPT).replace("{data}", data)
+    style, script = (page_asset("icvos.leaderboard", name) for name in ("page.css", "page.js"))
+    return PAGE.replace("{style}", "\n" + style).replace("{script}", "\n" + script).replace("{data}", data)
 
 
 def _table(table: Table) -> dict[str, Any]:

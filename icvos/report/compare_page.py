@@ -8,13 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from icvos.files import atomic_write, write_csv
+from icvos.files import atomic_write, page_asset, write_csv
 from icvos.images import write_image
 from icvos.report.compare import Comparison
 from icvos.report.overlay import caption, legend
 from icvos.report.pictures import episode_row, stack
 from icvos.report.plots import BLUE, ORANGE, agg_pyplot, save
-from icvos.report.report import STYLE
 
 __all__ = ["write_comparison"]
 
@@ -101,7 +100,8 @@ def _page(result: Comparison, sheet: bool, most: int = 60) -> str:
     title = f"{names[0]} against {names[1]}"
     parts = [
         "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>",
-        f"<title>{escape(title)}</title><style>{STYLE}</style><h1>{escape(title)}</h1>",
+        f"<title>{escape(title)}</title><style>\n{page_asset('icvos.report', 'report.css')}</style>"
+        f"<h1>{escape(title)}</h1>",
         f"<p>{escape(result.verdict)}.</p>",
         _table("percent", result.metrics, names),
         "<h2>Where they differ</h2><p><img src=compare.png alt='A against B'></p>",

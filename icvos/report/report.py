@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from icvos.errors import IcvosError, UsageError, did_you_mean
-from icvos.files import atomic_write, write_csv
+from icvos.files import atomic_write, page_asset, write_csv
 from icvos.images import write_image
 from icvos.report.pictures import choose, contact_sheet, overlay_video
 from icvos.report.plots import category_rows, plot_categories, plot_curves, sensitivity
 from icvos.report.run import ReportRun, score_of
 
-__all__ = ["STYLE", "Report", "write_report"]
+__all__ = ["Report", "write_report"]
 
 SENSITIVITY = ("video", "category", "draws", "best", "best_draw", "worst", "worst_draw", "spread", "deviation")
 
@@ -107,22 +107,11 @@ def _pictures(
             report.problems.append(str(error))
 
 
-STYLE = """
-:root{color-scheme:light dark}
-body{font:16px/1.5 system-ui,sans-serif;margin:0 auto;max-width:1100px;padding:1rem}
-img,video{max-width:100%;height:auto;border-radius:4px;background:#fafafa}
-.scroll{overflow-x:auto}table{border-collapse:collapse;font-variant-numeric:tabular-nums}
-th,td{padding:.25rem .7rem;text-align:right;border-bottom:1px solid #8884;white-space:nowrap}
-th:first-child,td:first-child,td.t,th.t{text-align:left}
-.grid{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,440px),1fr));gap:1rem}
-figure{margin:0}figcaption{font-size:.85rem;overflow-wrap:anywhere}.note{opacity:.8}
-"""
-
-
 def _page(run: ReportRun, report: Report, picks: Mapping[str, Sequence[str]], rows: Sequence[Mapping[str, Any]]) -> str:
     parts = [
         "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>",
-        f"<title>{escape(run.title)}</title><style>{STYLE}</style><h1>{escape(run.title)}</h1>",
+        f"<title>{escape(run.title)}</title><style>\n{page_asset('icvos.report', 'report.css')}</style>"
+        f"<h1>{escape(run.title)}</h1>",
         _summary(run),
     ]
     parts += [f"<p class=note>{escape(problem)}</p>" for problem in report.problems]

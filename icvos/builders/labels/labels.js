@@ -1,7 +1,3 @@
-"""The script of the labels page."""
-# ruff: noqa: E501
-
-SCRIPT = r"""
 "use strict";
 (() => {
 const $ = id => document.getElementById(id);
@@ -236,4 +232,3 @@ $("file").addEventListener("change", async () => {
 const open = items().find(it => !done(it));
 if (VIDEOS.length) { at = name(open || items()[0]); draw(); }
 })();
-"""

@@ -1,7 +1,3 @@
-# ruff: noqa: E501
-"""The script of the HTML page: plain JavaScript; what strangers named is only ever set as text."""
-
-SCRIPT = r"""
 'use strict';
 const DATA=JSON.parse(document.getElementById('data').textContent);
 const COLOURS=['#0072B2','#E69F00','#009E73','#D55E00','#CC79A7','#56B4E9','#8A7F00','#6A6A6A'];
@@ -161,4 +157,3 @@ const theme=value=>{document.documentElement.dataset.theme=value;$('theme').text
 theme(matchMedia('(prefers-color-scheme: dark)').matches?'dark':'light');
 $('theme').onclick=()=>theme(document.documentElement.dataset.theme==='dark'?'light':'dark');
 const at=DATA.tables.findIndex(t=>'#'+t.id===location.hash);picker.value=Math.max(0,at);choose(Math.max(0,at));
-"""
