@@ -18,7 +18,7 @@ from typing import Any, Literal
 import numpy as np
 
 from icvos import ImageModel, ModelInfo, Prediction, Support, WeightInfo
-from icvos.categories import vocabulary
+from icvos.categories import get_vocabulary
 from icvos.errors import MissingExtraError
 from icvos.foundation.seggpt import PUBLISHED, load_seggpt, seggpt_processor
 
@@ -75,7 +75,7 @@ class SegGpt(ImageModel):
             ),
             "config": WeightInfo("the config.json of these weights, where it is not beside them", required=False),
         },
-        training_categories=vocabulary("coco80").names,
+        training_categories=get_vocabulary("coco80").names,
         training_data=_DATA,
         extra="seggpt",
     )

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from icvos.categories import Vocabulary, vocabulary
+from icvos.categories import Vocabulary, get_vocabulary
 from icvos.errors import BenchmarkError, InputError, MaskError, UsageError, did_you_mean
 from icvos.files import check_id, read_csv, read_json
 from icvos.images import read_image
@@ -147,7 +147,7 @@ class Benchmark:
         self.header = header
         self.name: str = header["name"]
         self.version: str = header["version"]
-        self.vocabulary: Vocabulary = vocabulary(header["vocabulary"])
+        self.vocabulary: Vocabulary = get_vocabulary(header["vocabulary"])
         self.kind = "image" if (root / "queries").is_dir() else "video"
 
     def __repr__(self) -> str:

@@ -12,7 +12,7 @@ from functools import cached_property
 
 from icvos.errors import UsageError, did_you_mean
 
-__all__ = ["COCO80", "VOC20", "Vocabulary", "vocabulary"]
+__all__ = ["COCO80", "VOC20", "Vocabulary", "get_vocabulary"]
 
 _COCO = (
     "1 person,2 bicycle,3 car,4 motorcycle,5 airplane,6 bus,7 train,8 truck,9 boat,10 traffic light,11 fire hydrant,"
@@ -126,7 +126,7 @@ COCO80 = Vocabulary(
 VOC20 = Vocabulary("voc20", tuple(_VOC.split(",")))
 
 
-def vocabulary(spec: str | Sequence[str]) -> Vocabulary:
+def get_vocabulary(spec: str | Sequence[str]) -> Vocabulary:
     """Return the vocabulary that a ``benchmark.json`` names: ``coco80``, ``voc20``, or a list of names."""
     if isinstance(spec, str):
         known = {"coco80": COCO80, "voc20": VOC20}

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from icvos.errors import UsageError, did_you_mean
 
-__all__ = ["ORACLES", "PROTOCOLS", "Protocol", "check_oracle", "protocol"]
+__all__ = ["ORACLES", "PROTOCOLS", "Protocol", "check_oracle", "get_protocol"]
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ PROTOCOLS = {
 }
 
 
-def protocol(name: str, kind: str | None = None) -> Protocol:
+def get_protocol(name: str, kind: str | None = None) -> Protocol:
     """Return a protocol by name.
 
     Args:

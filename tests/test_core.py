@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from icvos import files, images, masks
-from icvos.categories import COCO80, VOC20, Vocabulary, vocabulary
+from icvos.categories import COCO80, VOC20, Vocabulary, get_vocabulary
 from icvos.errors import (
     IcvosError,
     InputError,
@@ -76,9 +76,9 @@ def test_unknown_categories() -> None:
     with pytest.raises(UsageError, match="id 12"):
         COCO80.from_source_id(12)
     assert COCO80.find("camel") is None
-    assert vocabulary(["a", "b"]).number("b") == 2
+    assert get_vocabulary(["a", "b"]).number("b") == 2
     with pytest.raises(UsageError, match="coco80"):
-        vocabulary("coco8")
+        get_vocabulary("coco8")
 
 
 @pytest.mark.parametrize("colours", [False, True])

@@ -8,7 +8,7 @@ from PIL import Image
 
 from icvos.errors import UsageError
 from icvos.images import nearest_resize, resize_image
-from icvos.protocols import PROTOCOLS, protocol
+from icvos.protocols import PROTOCOLS, get_protocol
 
 
 @pytest.mark.parametrize("size", [(1, 1), (7, 5), (480, 854), (512, 512), (513, 511), (1080, 1920), (333, 1000)])
@@ -53,7 +53,7 @@ def test_frames_that_count(name, count, frames):
 
 def test_names():
     with pytest.raises(UsageError, match="did you mean 'native'"):
-        protocol("natve")
+        get_protocol("natve")
     with pytest.raises(UsageError, match="expected fss-paper, fss-native"):
-        protocol("native", "image")
-    assert protocol("paper", "video").size == (512, 512)
+        get_protocol("native", "image")
+    assert get_protocol("paper", "video").size == (512, 512)

@@ -38,7 +38,7 @@ def _tables(
     from icvos.leaderboard.board import default_board, read_board
     from icvos.leaderboard.entry import find_runs
     from icvos.leaderboard.table import build_tables
-    from icvos.protocols import protocol as named_protocol
+    from icvos.protocols import get_protocol
 
     entries = read_board(board or default_board(), must_exist=board is not None)
     if runs is not None or Path("runs").is_dir():
@@ -51,7 +51,7 @@ def _tables(
     benchmark, version = _benchmark_name(benchmark, [entry.benchmark for entry in entries])
     entries = [entry for entry in entries if version in (None, entry.result["benchmark"].get("manifest_sha256"))]
     if protocol is not None and all(protocol != entry.protocol for entry in entries):
-        named_protocol(protocol)
+        get_protocol(protocol)
     entries = [entry for entry in entries if protocol in (None, entry.protocol)]
     show = published if published is not None else benchmark is None or not benchmark.startswith("demo")
     return build_tables(entries, benchmark=benchmark, published=show)

@@ -21,8 +21,7 @@ from icvos.evaluation.predictions import Scored, open_predictions
 from icvos.evaluation.score_episodes import check_benchmark_masks, score_episodes
 from icvos.evaluation.score_sequences import Sequences, check_sequences, score_sequences
 from icvos.manifest import verify_tables
-from icvos.protocols import Protocol
-from icvos.protocols import protocol as get_protocol
+from icvos.protocols import Protocol, get_protocol
 from icvos.runs.environment import describe_benchmark, describe_run, now, safe_name
 from icvos.runs.episodes import RunOptions, benchmark_result, select_episodes
 from icvos.runs.records import RunFolder, read_result

@@ -9,7 +9,7 @@ from typing import Any
 from icvos.benchmark import Benchmark, Episode
 from icvos.errors import IcvosError
 from icvos.leaderboard.entry import Entry
-from icvos.protocols import protocol
+from icvos.protocols import get_protocol
 from icvos.runs.episodes import RunOptions, benchmark_result, select_episodes
 from icvos.runs.result import image_result, sequence_result, video_result
 
@@ -80,7 +80,7 @@ def recompute(entry: Entry) -> list[str]:
     episode drew from the result, as ``check_against`` compares them.
     """
     try:
-        rule = protocol(entry.protocol)
+        rule = get_protocol(entry.protocol)
         again = _again(entry, rule)
     except (IcvosError, KeyError, TypeError, ValueError, AttributeError) as problem:
         return [f"the result cannot be recomputed ({type(problem).__name__}: {problem})"]
@@ -146,7 +146,7 @@ def check_against(entry: Entry, benchmark: Benchmark) -> list[str]:
     if entry.result["benchmark"].get("manifest_sha256") != benchmark.manifest_sha256:
         mine = str(entry.result["benchmark"].get("manifest_sha256"))[:16]
         return [f"the benchmark's hash is {mine}, and that of {benchmark.root} {benchmark.manifest_sha256[:16]}"]
-    rule = protocol(entry.protocol, benchmark.kind)
+    rule = get_protocol(entry.protocol, benchmark.kind)
     episodes = select_episodes(benchmark, rule, RunOptions(rule.name))
     records = {row["id"]: row for row in entry.records}
     missing = [e.id for e in episodes if e.id not in records]

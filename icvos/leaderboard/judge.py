@@ -19,7 +19,7 @@ from icvos.leaderboard.archive import unpack
 from icvos.leaderboard.consistency import check_against, check_values, recompute
 from icvos.leaderboard.entry import Entry, read_entry
 from icvos.manifest import verify_tables
-from icvos.protocols import protocol
+from icvos.protocols import get_protocol
 from icvos.runs.episodes import RunOptions, select_episodes
 
 __all__ = ["Judgement", "judge", "opened_run", "partial", "reproduces"]
@@ -130,7 +130,7 @@ def partial(entry: Entry) -> list[str]:
 def _rescore(
     entry: Entry, masks: Path, benchmark: Benchmark, workers: int, progress: Progress | None, name: Path
 ) -> int:
-    rule = protocol(entry.protocol, benchmark.kind)
+    rule = get_protocol(entry.protocol, benchmark.kind)
     episodes = select_episodes(benchmark, rule, RunOptions(rule.name))
     try:
         resized = check_benchmark_masks(benchmark, open_predictions(masks), rule, episodes)

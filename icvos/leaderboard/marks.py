@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cache
 
-from icvos.categories import vocabulary
+from icvos.categories import get_vocabulary
 from icvos.leaderboard.entry import Entry
 
 __all__ = ["MARKS", "categories_of", "legend", "marks", "seen_split"]
@@ -31,7 +31,7 @@ def categories_of(entry: Entry) -> list[str]:
 @cache
 def _same(name: str) -> str:
     """One name for a category however it is spelled: COCO's, else the name itself."""
-    coco = vocabulary("coco80")
+    coco = get_vocabulary("coco80")
     number = coco.find(name)
     return name.lower() if number is None else coco.label(number)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from icvos.categories import vocabulary
+from icvos.categories import get_vocabulary
 from icvos.leaderboard.entry import Entry
 from icvos.leaderboard.marks import seen_split
 
@@ -13,7 +13,7 @@ __all__ = ["fold_of", "mean_over", "seen_summary", "track_20i"]
 
 def fold_of(name: str) -> int | None:
     """Return COCO-20i's test fold of a category: every fourth of the 80 (fold f holds f + 1, f + 5, …)."""
-    number = vocabulary("coco80").find(name)
+    number = get_vocabulary("coco80").find(name)
     return None if number is None else (number - 1) % 4
 
 

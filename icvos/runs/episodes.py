@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from icvos.errors import did_you_mean
 from icvos.runs.result import image_result
 from icvos.benchmark import load_benchmark
-from icvos.protocols import protocol
+from icvos.protocols import get_protocol
 from icvos.runs.result import video_result
 
 __all__ = ["RunOptions", "benchmark_result", "select_episodes", "speed"]
@@ -116,7 +116,7 @@ def benchmark_result(
 
 def _protocol_of(benchmark: Benchmark, options: RunOptions) -> Protocol:
     default = "native" if benchmark.kind == "video" else "fss-native"
-    return protocol(options.protocol or default, benchmark.kind)
+    return get_protocol(options.protocol or default, benchmark.kind)
 
 
 def speed(records: Mapping[str, Mapping[str, Any]], ids: Sequence[str]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import numpy as np
 from icvos.errors import RunError
 from icvos.runs.environment import now
 from icvos.manifest import verify_tables
-from icvos.protocols import protocol
+from icvos.protocols import get_protocol
 from icvos.runs.records import RunFolder, read_run
 from icvos.runs.episodes import RunOptions, benchmark_result, select_episodes, speed
 from icvos.demo.benchmarks import open_benchmark
@@ -82,7 +82,7 @@ def merge_runs(runs: Sequence[Path], out: Path, benchmark: str | None = None) ->
     if opened.manifest_sha256 != described[0]["key"].get("benchmark"):
         raise RunError("the shards were run on another benchmark", where=opened.root, fix="give it with --benchmark")
     key = {**described[0]["key"], "shard": None}
-    rule = protocol(str(key.get("protocol")), opened.kind)
+    rule = get_protocol(str(key.get("protocol")), opened.kind)
     limit = key.get("limit_episodes")
     options = RunOptions(rule.name, limit_episodes=limit if type(limit) is int else None)
     episodes = select_episodes(opened, rule, options)

@@ -74,7 +74,7 @@ def raise_summary(files: Files) -> None:
 def raise_episode(files: Files) -> None:
     """An episode's score raised, and the result recomputed to fit: only its masks tell."""
     from icvos.benchmark import Episode
-    from icvos.protocols import protocol
+    from icvos.protocols import get_protocol
     from icvos.runs.result import video_result
 
     rows = lines(files)
@@ -83,7 +83,7 @@ def raise_episode(files: Files) -> None:
     episodes = [Episode(r["id"], r["video"], r["category"], r["category_name"], r["draw"], ()) for r in rows]
     again = video_result(
         json.loads(files["run.json"]),
-        protocol("native"),
+        get_protocol("native"),
         episodes,
         {r["id"]: r for r in rows},
         {r["video"]: r["source"] for r in rows},
