@@ -22,6 +22,7 @@ from fewshot_trees import write_json as write_instances
 from parity_scheme import WeightFiles, Weights, near
 from PIL import Image
 from pycocotools import mask as rle
+from shared_data import SHARED
 from torch import Tensor, nn
 
 from dcsam.engine import Engine
@@ -208,11 +209,12 @@ def check_video(d: Arrays, path: Path, files: WeightFiles, folder: Path) -> None
     """A video: the masks, J and F of ``icvos evaluate``, and prompts, logits and object scores of the plugin's calls.
 
     In training mode, which is no option without its dropout, the plugin's ``segment`` is called instead. A fixture
-    without frames has the inputs of ``h_video_eval`` beside it. Masks and logits are compared always, the rest where
+    without frames has the inputs of ``h_video_eval``. Masks and logits are compared always, the rest where
     the fixture holds it.
     """
     if "in_frames_jpeg" not in d:
-        d = {**inputs_of(path.with_name("h_video_eval.npz")), **d}
+        for folder in (path.parent, SHARED / "parity_end_to_end"):
+            d = {**inputs_of(folder / "h_video_eval.npz"), **d}
     weights = files.video(Weights.of_fixture(path.stem, str(d["in_weights"])))
     frames = np.split(d["in_frames_jpeg"], np.cumsum(d["in_frames_length"])[:-1])
     truth = unpacked(d["in_truth_bits"], d["in_truth_shape"])
