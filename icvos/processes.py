@@ -47,7 +47,7 @@ def in_order(function: Callable[[T], R], tasks: Iterable[T], workers: int) -> It
 def _here(function: Callable[[T], R], tasks: Iterable[T]) -> Iterator[R]:
     import cv2
 
-    _keep_memory()
+    keep_memory()
     threads = cv2.getNumThreads()
     # On images of this size OpenCV's threads cost more than they save.
     cv2.setNumThreads(1)
@@ -67,7 +67,7 @@ def _follow_parent() -> None:
     import cv2
 
     cv2.setNumThreads(1)
-    _keep_memory()
+    keep_memory()
     # Ctrl-C reaches the whole group; the parent tells the workers what to do.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent: Any = multiprocessing.parent_process()
@@ -77,19 +77,6 @@ def _follow_parent() -> None:
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
-
-
-def _keep_memory() -> None:
-    """Let glibc keep the memory of one frame for the next, which saves a fifth of the time; elsewhere do nothing."""
-    import ctypes
-
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (AttributeError, OSError):
-        return
-    trim_threshold, mmap_threshold = -1, -3  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD of <malloc.h>
-    mallopt(trim_threshold, 256 << 20)
-    mallopt(mmap_threshold, 32 << 20)
 
 
 def keep_memory() -> None:

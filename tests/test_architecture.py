@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -159,6 +161,14 @@ def test_each_rule_can_be_broken(module: str, text: str, says: str) -> None:
     if says.startswith("circle"):
         modules["icvos.types"] = "import icvos.files"
     assert any(says in problem for problem in problems(imports_of(modules)))
+
+
+def test_the_linter_reads_every_file() -> None:
+    """A folder's name in the linter's exclusions must not hide a package of the same name."""
+    command = [sys.executable, "-m", "ruff", "check", "--show-files", "."]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
+    files = {path for room in ("icvos", "baselines", "dcsam", "tests", "tools") for path in (ROOT / room).rglob("*.py")}
+    assert files <= {ROOT / name for name in listed}
 
 
 def test_the_docs_show_the_floors() -> None:

@@ -69,4 +69,7 @@ def _run(arguments: list[str]) -> int:
     try:
         return int(root.main(arguments, prog_name="icvos", standalone_mode=False) or 0)
     except SystemExit as stop:
-        return int(stop.code or 0)
+        status = int(stop.code or 0)
+        if status > 2:  # no status of a command: a signal ends the demo
+            raise
+        return status

@@ -29,7 +29,7 @@ from icvos.models.options import option_types
 from icvos.models.registry import as_video_model, create
 from icvos.protocols import Protocol
 from icvos.runs.environment import describe_benchmark, describe_model, describe_run, now, safe_name
-from icvos.runs.episodes import RunOptions, _protocol_of, benchmark_result, select_episodes, speed
+from icvos.runs.episodes import RunOptions, benchmark_result, get_run_protocol, select_episodes, speed
 from icvos.runs.records import RunFolder, read_result, read_run
 from icvos.runs.result import RunResult
 
@@ -88,7 +88,7 @@ def _prepare(
 ) -> _Run:
     _check_kind(model, benchmark)
     verify_tables(benchmark)
-    rule = _protocol_of(benchmark, options)
+    rule = get_run_protocol(benchmark, options)
     episodes = select_episodes(benchmark, rule, options)
     if options.oracle is None:
         benchmark.check_shots(episodes, options.shots)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import hashlib
 import multiprocessing
 import os
@@ -21,6 +20,7 @@ from icvos.evaluation.predictions import Scored, open_predictions
 from icvos.evaluation.score_episodes import check_benchmark_masks, score_episodes
 from icvos.evaluation.score_sequences import Sequences, check_sequences, score_sequences
 from icvos.manifest import verify_tables
+from icvos.processes import die_with_parent
 from icvos.protocols import Protocol, get_protocol
 from icvos.runs.environment import describe_benchmark, describe_run, now, safe_name
 from icvos.runs.episodes import RunOptions, benchmark_result, select_episodes
@@ -35,17 +35,10 @@ _STATE: dict[str, Any] = {}
 
 def _start(parent: int, kind: str, truth: Path, predictions: Path, rule: Protocol) -> None:
     """Begin a worker: it dies with its parent, and opens what it reads once."""
-    try:
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)
-        if os.getppid() != parent:
-            os._exit(1)
-    except (OSError, AttributeError):
-        pass
+    die_with_parent(parent)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    _STATE["predictions"] = open_predictions(predictions)
-    _STATE["truth"] = Sequences.open(truth) if kind == "sequence" else load_benchmark(truth)
-    _STATE["rule"] = rule
+    _start_here(kind, truth, predictions, rule)
 
 
 def _one(item: Any) -> Scored:

@@ -85,12 +85,13 @@ def _convert(text: str, kind: Any, key: str) -> Any:
         choices = [choice for choice in typing.get_args(kind) if choice is not type(None)]
         if type(None) in typing.get_args(kind) and text.lower() in ("none", ""):
             return None
-        for choice in choices[:-1]:
+        expected = []
+        for choice in choices:
             try:
                 return _convert(text, choice, key)
-            except UsageError:
-                continue
-        return _convert(text, choices[-1], key)
+            except UsageError as error:
+                expected.append(error.expected or error.what)
+        raise UsageError(f"option {key} is '{text}'", expected=" or ".join(expected))
     if origin is typing.Literal:
         for choice in typing.get_args(kind):
             if text == str(choice):

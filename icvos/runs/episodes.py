@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-from icvos.benchmark import Benchmark
-from icvos.benchmark import Episode
-from collections.abc import Mapping
-from pathlib import Path
-from icvos.protocols import Protocol
-from collections.abc import Sequence
-from icvos.errors import UsageError
-from icvos.protocols import check_oracle
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from icvos.errors import did_you_mean
-from icvos.runs.result import image_result
-from icvos.benchmark import load_benchmark
-from icvos.protocols import get_protocol
-from icvos.runs.result import video_result
+from typing import Any
 
-__all__ = ["RunOptions", "benchmark_result", "select_episodes", "speed"]
+from icvos.benchmark import Benchmark, Episode
+from icvos.errors import UsageError, did_you_mean
+from icvos.protocols import Protocol, check_oracle, get_protocol
+from icvos.runs.result import image_result, video_result
 
-
+__all__ = ["RunOptions", "benchmark_result", "get_run_protocol", "select_episodes", "speed"]
 
 
 @dataclass(frozen=True)
@@ -114,7 +105,8 @@ def benchmark_result(
     return image_result(run, rule, episodes, records, {fold: sorted(numbers) for fold, numbers in folds.items()})
 
 
-def _protocol_of(benchmark: Benchmark, options: RunOptions) -> Protocol:
+def get_run_protocol(benchmark: Benchmark, options: RunOptions) -> Protocol:
+    """Return the protocol that a run's options name, or the benchmark's default."""
     default = "native" if benchmark.kind == "video" else "fss-native"
     return get_protocol(options.protocol or default, benchmark.kind)
 
@@ -126,5 +118,3 @@ def speed(records: Mapping[str, Mapping[str, Any]], ids: Sequence[str]) -> dict[
     frames = sum(record.get("frames", 1) for record in good if record.get("seconds"))
     peaks = [record["peak_memory"] for record in good if record.get("peak_memory")]
     return {"fps": frames / seconds if seconds else None, "seconds": seconds, "peak_memory": max(peaks, default=None)}
-
-

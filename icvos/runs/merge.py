@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 
+from icvos.demo.benchmarks import open_benchmark
 from icvos.errors import RunError
-from icvos.runs.environment import now
 from icvos.manifest import verify_tables
 from icvos.protocols import get_protocol
-from icvos.runs.records import RunFolder, read_run
+from icvos.runs.environment import now
 from icvos.runs.episodes import RunOptions, benchmark_result, select_episodes, speed
-from icvos.demo.benchmarks import open_benchmark
+from icvos.runs.records import RunFolder, read_run
 
 __all__ = ["merge_runs"]
 

@@ -14,8 +14,8 @@ from typing import IO, Any
 import numpy as np
 
 from icvos.errors import InputError, RunError
-from icvos.runs.undrawn import complete_means
 from icvos.files import atomic_write, check_id, lock_folder, read_json, write_json
+from icvos.runs.undrawn import complete_means
 
 __all__ = ["RESULT_SCHEMA", "RUN_SCHEMA", "SUMMARY", "RunFolder", "key_hash", "read_result", "read_run"]
 

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from collections.abc import Sequence
-
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from icvos.benchmark import Episode
-pass
+from icvos.metrics import FewShotScore
 from icvos.protocols import Protocol
 from icvos.runs.records import RESULT_SCHEMA, SUMMARY
-from icvos.metrics import FewShotScore
 
-__all__ = ["RunResult", "METRICS", "image_result", "oracle_result", "sequence_result", "video_result"]
+__all__ = ["METRICS", "RunResult", "image_result", "oracle_result", "sequence_result", "video_result"]
 
 METRICS = (
     "J",
@@ -42,7 +38,6 @@ class RunResult(dict[str, Any]):
     def __init__(self, result: Mapping[str, Any], folder: Path) -> None:
         super().__init__(result)
         self.folder = folder
-
 
 
 def _mean(values: Iterable[float | None]) -> float | None:

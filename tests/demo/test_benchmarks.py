@@ -221,3 +221,25 @@ def test_the_readers_read_the_raw_images(world: Path) -> None:
         sizes = {name: voc.label_map(name).shape for name in voc.names}
         assert all(read_image(voc.path(name)).shape[:2] == size for name, size in sizes.items())
         assert {len(name) for name in voc.names} == {11}
+
+
+@pytest.mark.parametrize(("status", "goes_on"), [(1, True), (143, False)])
+def test_a_failed_command_does_not_end_the_demo_and_a_signal_does(
+    status: int, goes_on: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    called: list[str] = []
+
+    def evaluate(*arguments: object, **named: object) -> int:
+        called.append(str(arguments))
+        raise SystemExit(status)
+
+    from icvos.commands import demo
+
+    with cli.icvos.make_context("icvos", ["demo"]):
+        monkeypatch.setattr(cli.icvos, "main", evaluate)
+        if goes_on:
+            assert demo._run(["evaluate"]) == status
+        else:
+            with pytest.raises(SystemExit, match=str(status)):
+                demo._run(["evaluate"])
+    assert len(called) == 1

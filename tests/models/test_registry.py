@@ -225,3 +225,10 @@ def test_errors_are_one_line(capsys: pytest.CaptureFixture[str]) -> None:
         assert run(*args) == 2
         error = capsys.readouterr().err
         assert error.startswith("icvos: ") and error.count("\n") == 1, error
+
+
+def test_an_option_of_several_kinds_says_them_all() -> None:
+    assert parse_options(resolve("dcsam"), ["fill_holes=8"]) == {"fill_holes": 8}
+    assert parse_options(resolve("dcsam"), ["fill_holes=auto"]) == {"fill_holes": "auto"}
+    with pytest.raises(UsageError, match="fill_holes is 'abc'; expected a whole number or auto"):
+        parse_options(resolve("dcsam"), ["fill_holes=abc"])
