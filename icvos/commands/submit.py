@@ -47,11 +47,12 @@ def check(file: Path, benchmark: str | None, workers: int) -> None:
     """Judge FILE, a packed submission or a run folder: no GPU is needed, and nothing of it is run."""
     from icvos.commands.show import progress_bar
     from icvos.leaderboard.judge import judge, opened_run
+    from icvos.metrics.table import ranked_metric
 
     with opened_run(file) as folder, progress_bar("re-scoring") as advance:
         found = judge(folder, benchmark, workers=workers, progress=advance, name=file)
     for line in found.checks:
         click.echo(f"ok: {line}")
     entry = found.entry
-    what = "mIoU" if entry.image else "J&F"
+    what = ranked_metric(entry.kind).name
     click.echo(f"{entry.label} on {entry.benchmark}, {entry.protocol}: {what} {entry.score:.2f}, {found.checked}")

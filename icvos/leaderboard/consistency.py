@@ -9,13 +9,13 @@ from typing import Any
 from icvos.benchmark import Benchmark, Episode
 from icvos.errors import IcvosError
 from icvos.leaderboard.entry import Entry
+from icvos.metrics.table import episode_metrics
 from icvos.protocols import get_protocol
 from icvos.runs.episodes import RunOptions, benchmark_result, select_episodes
 from icvos.runs.result import image_result, sequence_result, video_result
 
 __all__ = ["check_against", "check_values", "recompute", "same_result"]
 
-PERCENT = ("J", "F", "J_visible", "F_visible", "absent_correct", "J_recall", "F_recall")
 COMPARED = ("summary", "per_category", "per_source", "per_video", "per_draw", "per_fold")
 TOLERANCE = 1e-9
 
@@ -24,12 +24,13 @@ def check_values(entry: Entry) -> list[str]:
     """Return what is out of range or contradictory in a run's episodes and its two files; empty if nothing is."""
     out = []
     seen: set[str] = set()
+    percentages = [metric.name for metric in episode_metrics() if metric.low == 0]
     for row in entry.records:
         name = row["id"]
         if name in seen:
             out.append(f"episode {name} stands twice")
         seen.add(name)
-        for metric in PERCENT:
+        for metric in percentages:
             value = row.get(metric)
             if value is not None and not (math.isfinite(value) and 0 <= value <= 100):
                 out.append(f"{metric} of episode {name} is {value}, which is no percentage")

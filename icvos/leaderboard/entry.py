@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from icvos.errors import IcvosError, RunError
+from icvos.metrics.table import Kind, ranked_metric
 from icvos.runs.records import RunFolder, read_result, read_run
 from icvos.runs.schema import check_form
 from icvos.runs.undrawn import Undrawn, undrawn_of
@@ -70,7 +71,12 @@ class Entry:
     @property
     def image(self) -> bool:
         """Whether the benchmark is of few-shot images (mIoU) and not of videos (J&F)."""
-        return self.summary["mIoU"] is not None
+        return self.summary[ranked_metric("image").name] is not None
+
+    @property
+    def kind(self) -> Kind:
+        """Whose metrics its figures are."""
+        return "image" if self.image else "video"
 
     @property
     def summary(self) -> Mapping[str, Any]:
@@ -85,7 +91,7 @@ class Entry:
     @property
     def score(self) -> float:
         """What it is ranked by, percent: J&F, or mIoU; not a number if there is none."""
-        value = self.summary["mIoU" if self.image else "J&F"]
+        value = self.summary[ranked_metric(self.kind).name]
         return math.nan if value is None else float(value)
 
     @property

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from icvos.leaderboard.entry import Entry
 from icvos.leaderboard.statistics import MIN_UNITS, Samples, few_shot_samples, interval, rank_intervals, video_samples
+from icvos.metrics.table import ranked_parts
 
 __all__ = ["Standing", "samples_of", "standings"]
 
@@ -42,7 +43,7 @@ def samples_of(entry: Entry, *, replicates: int = 2000) -> Samples:
         undrawn = entry.undrawn
         counted = None if undrawn is None else undrawn.counted_as_zero
         return few_shot_samples(entry.records, undrawn=counted, replicates=replicates)
-    return video_samples(entry.records, ("J", "F"), replicates=replicates)
+    return video_samples(entry.records, ranked_parts(), replicates=replicates)
 
 
 def standings(entries: Sequence[Entry], *, intervals: bool = True) -> list[Standing]:

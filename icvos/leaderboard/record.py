@@ -11,9 +11,8 @@ from icvos.errors import RunError
 from icvos.files import check_id, read_json, write_json
 from icvos.leaderboard.consistency import check_values, recompute
 from icvos.leaderboard.entry import CHECKED, Entry
-from icvos.runs.records import COUNTS, NUMBERS, RESULT_SCHEMA, RUN_SCHEMA, SUMMARY
+from icvos.runs.records import COUNTS, RESULT_SCHEMA, RUN_SCHEMA, complete_summary, numbers
 from icvos.runs.schema import check_form
-from icvos.runs.undrawn import complete_means
 
 __all__ = ["RECORD_SCHEMA", "read_record", "record_of", "record_path", "write_record"]
 
@@ -100,15 +99,15 @@ def entry_of(record: Mapping[str, Any], path: Path) -> Entry:
         )
     )
     if whole and isinstance(result, dict):
-        result = complete_means(result)
-        whole = all(name in result["summary"] for name in SUMMARY)
+        result = complete_summary(result)
+        whole = result is not None
     if not whole or not isinstance(run, dict) or not isinstance(result, dict) or not isinstance(episodes, list):
         raise RunError("the record is damaged", where=path, expected=f"run, result, episodes as in {RECORD_SCHEMA}")
     for row in episodes:
         if not isinstance(row, dict) or not isinstance(row.get("id"), str):
             raise RunError("an episode of the record has no id", where=path)
         check_id(row["id"])
-        for name in (*NUMBERS, *COUNTS):
+        for name in (*numbers(), *COUNTS):
             if row.get(name) is not None and (isinstance(row[name], bool) or not isinstance(row[name], (int, float))):
                 raise RunError(f"{name} of episode {row['id']} is no number", where=path)
     check_form(run, result, episodes, path)

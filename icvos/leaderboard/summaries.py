@@ -7,6 +7,7 @@ from collections.abc import Collection
 from icvos.categories import get_vocabulary
 from icvos.leaderboard.entry import Entry
 from icvos.leaderboard.marks import seen_split
+from icvos.metrics.table import ranked_metric, ranked_parts
 
 __all__ = ["fold_of", "mean_over", "seen_summary", "track_20i"]
 
@@ -20,14 +21,14 @@ def fold_of(name: str) -> int | None:
 def mean_over(entry: Entry, names: Collection[str]) -> tuple[int, float | None]:
     """Return the number of pairs and J&F over the pairs of some categories, mean over draws; mIoU on images."""
     if entry.image:
-        rows = [row["mIoU"] for name, row in entry.result["per_category"].items() if name in names]
+        rows = [row[ranked_metric("image").name] for name, row in entry.result["per_category"].items() if name in names]
         known = [value for value in rows if value is not None]
         return len(known), sum(known) / len(known) if known else None
     draws: dict[int, list[float]] = {}
     pairs = set()
     for row in entry.records:
         if row.get("category_name") in names:
-            score = 0.0 if row.get("error") else (row["J"] + row["F"]) / 2
+            score = 0.0 if row.get("error") else sum(row[name] for name in ranked_parts()) / 2
             draws.setdefault(row["draw"], []).append(score)
             pairs.add((row["video"], row["category_name"]))
     means = [sum(values) / len(values) for values in draws.values()]

@@ -11,11 +11,10 @@ from icvos.leaderboard.entry import Entry, grouped
 from icvos.leaderboard.marks import legend, marks
 from icvos.leaderboard.published import BENCHMARKS, PublishedRow, published_for
 from icvos.leaderboard.ranks import Standing, standings
+from icvos.metrics.formulas import half_sum
+from icvos.metrics.table import METRICS, metrics_in, ranked_metric
 
 __all__ = ["Column", "Table", "build_tables"]
-
-VIDEO = (("J", "J"), ("F", "F"), ("J&F", "J&F"), ("J&F visible", "J&F_visible"), ("absent correct", "absent_correct"))
-IMAGE = (("mIoU", "mIoU"), ("FB-IoU", "FB_IoU"), ("mean IoU", "mean_IoU"))
 
 
 @dataclass(frozen=True)
@@ -53,11 +52,10 @@ class Table:
 
 def figure(entry: Entry, name: str) -> float | None:
     """Return a figure of the summary, percent."""
-    summary = entry.summary
-    if name == "J&F_visible":
-        j, f = summary["J_visible"], summary["F_visible"]
-        return None if j is None or f is None else (j + f) / 2
-    value = summary.get(name)
+    metric = METRICS[name]
+    if metric.halves is not None and not metric.stored:
+        return half_sum(*(entry.summary[half] for half in metric.halves))
+    value = entry.summary.get(name)
     return None if value is None else float(value)
 
 
@@ -83,10 +81,10 @@ def _measured(entries: Sequence[Entry], intervals: bool) -> Table:
     places = standings(entries, intervals=intervals)
     order = sorted(range(len(entries)), key=lambda i: _order(entries[i], places[i]))
     image = entries[0].image
-    metrics: tuple[tuple[str, str], ...] = IMAGE if image else VIDEO
+    metrics = [(metric.heading or metric.label, metric.name) for metric in metrics_in("board", entries[0].kind)]
     undrawn = [each for each in (entry.undrawn for entry in entries) if each is not None and each.count]
     if undrawn:
-        metrics = (*IMAGE[:1], (undrawn[0].heading, undrawn[0].beside), *IMAGE[1:])
+        metrics.insert(1, (undrawn[0].heading, undrawn[0].beside))
     some = any(place.interval for place in places)
     columns = [Column("rank", False), Column("model", False), *(Column(head) for head, _ in metrics)]
     columns += [Column("95 %", False)] * some
@@ -185,12 +183,12 @@ def _published(benchmark: str) -> list[Table]:
 def _published_table(benchmark: str, protocol: str, table: str, rows: Sequence[PublishedRow]) -> Table:
     keys = list(dict.fromkeys(key for row in rows for key in row.values))
     columns = [Column("method", False), Column("encoder", False), Column("shots", digits=0)]
-    decimals = 1 if keys[0][0] == "mIoU" else 2
+    kind = METRICS[keys[0][0]].kind
+    decimals = 1 if kind == "image" else 2
     for metric, part in keys:
         columns.append(Column(metric if part in ("all", "mean") else part, digits=decimals))
-    metric = "mIoU" if decimals == 1 else "J&F"
     cells, notes = [], list[str]()
-    for row in sorted(rows, key=lambda row: -(row.value(metric) or 0)):
+    for row in sorted(rows, key=lambda row: -(row.value(ranked_metric(kind).name) or 0)):
         notes += [note for note in row.notes if note not in notes]
         marked = "".join(f" [{notes.index(note) + 1}]" for note in row.notes)
         method = row.method + marked

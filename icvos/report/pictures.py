@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from icvos.errors import IcvosError, InputError
+from icvos.metrics.table import ranked_metric
 from icvos.report.overlay import PAPER, caption, fit, legend, paint, paint_support
 from icvos.report.run import ReportRun, Shown, score_of
 
@@ -69,7 +70,7 @@ def episode_row(run: ReportRun, name: str, word: str) -> np.ndarray:
     """Return one line of a contact sheet: the support, then frames; a broken mask is said in its place."""
     episode = run.episode(name)
     record = run.records[name]
-    score = "IoU" if run.image else "J&F"
+    score = "IoU" if run.image else ranked_metric("video").name
     head = f"{word}: {episode.video}, {episode.category_name}, draw {episode.draw}: {score} {score_of(record):.1f}"
     if record.get("absent_correct") is not None:
         head += f", absent frames right {record['absent_correct']:.0f} %"

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from icvos.errors import RunError
+from icvos.metrics.table import ranked_metric, ranked_parts
 from icvos.report.run import ReportRun
 
 __all__ = [
@@ -118,12 +119,13 @@ def plot_curves(run: ReportRun, picks: Mapping[str, Sequence[str]], path: Path, 
 
 def category_rows(run: ReportRun) -> list[tuple[str, float, float | None]]:
     """Return (category, J or mIoU, F or None), best first; by video where the run knows no categories."""
+    names = (ranked_metric("image").name,) if run.image else ranked_parts()
     table = run.result["per_category"] or run.result["per_video"]
     out = []
     for name, row in table.items():
-        first = row.get("mIoU") if run.image else row.get("J")
+        first, second = row.get(names[0]), None if run.image else row.get(names[-1])
         if first is not None:
-            out.append((str(name), float(first), None if run.image else row.get("F")))
+            out.append((str(name), float(first), second))
     return sorted(out, key=lambda row: (-(row[1] + (row[2] or 0)), row[0]))
 
 
@@ -136,12 +138,13 @@ def plot_categories(run: ReportRun, path: Path) -> bool:
     figure, axis = pyplot.subplots(figsize=(8, 1.4 + 0.32 * len(rows)), layout="constrained")
     places = np.arange(len(rows))
     both = rows[0][2] is not None
+    first, second = ranked_parts()
     axis.barh(
         places - (0.2 if both else 0),
         [row[1] for row in rows],
         0.4 if both else 0.7,
         color=BLUE,
-        label="J" if both else "mIoU",
+        label=first if both else ranked_metric("image").name,
     )
     if both:
         axis.barh(
@@ -149,7 +152,7 @@ def plot_categories(run: ReportRun, path: Path) -> bool:
             [row[2] or 0.0 for row in rows],
             0.4,
             color=ORANGE,
-            label="F",
+            label=second,
             hatch="//",
             edgecolor="white",
             lw=0,

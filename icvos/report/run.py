@@ -12,17 +12,14 @@ import numpy as np
 from icvos.benchmark import Benchmark, Episode, load_benchmark
 from icvos.errors import PredictionError, RunError, UsageError, did_you_mean
 from icvos.evaluation.predictions import FolderPredictions, Predictions, open_predictions
+from icvos.metrics.formulas import half_sum
+from icvos.metrics.table import Kind, ranked_parts
 from icvos.protocols import PROTOCOLS, Protocol
 from icvos.runs.records import RunFolder, read_result, read_run
 from icvos.runs.schema import check_form
 from icvos.runs.undrawn import Undrawn, undrawn_of
 
-__all__ = ["ReportRun", "Shown", "half_sum", "open_run", "score_of"]
-
-
-def half_sum(j: float | None, f: float | None) -> float | None:
-    """Return J&F, or None where one is missing."""
-    return None if j is None or f is None else (j + f) / 2
+__all__ = ["ReportRun", "Shown", "open_run", "score_of"]
 
 
 def score_of(record: Mapping[str, Any]) -> float:
@@ -31,7 +28,7 @@ def score_of(record: Mapping[str, Any]) -> float:
         return 0.0
     if record.get("union_fg") is not None:
         return 100.0 * record["inter_fg"] / record["union_fg"] if record["union_fg"] else 100.0
-    return half_sum(record.get("J"), record.get("F")) or 0.0
+    return half_sum(*(record.get(name) for name in ranked_parts())) or 0.0
 
 
 @dataclass(frozen=True)
@@ -86,6 +83,11 @@ class ReportRun:
     def image(self) -> bool:
         """Whether it is of few-shot images."""
         return self.protocol.kind == "image"
+
+    @property
+    def kind(self) -> Kind:
+        """Whose metrics its figures are."""
+        return "image" if self.image else "video"
 
     @property
     def undrawn(self) -> Undrawn | None:

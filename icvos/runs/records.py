@@ -14,10 +14,12 @@ from typing import IO, Any
 import numpy as np
 
 from icvos.errors import InputError, RunError
-from icvos.runs.undrawn import complete_means
 from icvos.files import atomic_write, check_id, lock_folder, read_json, write_json
+from icvos.metrics.formulas import FOLD_COUNTS
+from icvos.metrics.table import METRICS, episode_metrics, ranked_parts, summary_names
+from icvos.runs.undrawn import complete_means
 
-__all__ = ["RESULT_SCHEMA", "RUN_SCHEMA", "SUMMARY", "RunFolder", "key_hash", "read_result", "read_run"]
+__all__ = ["RESULT_SCHEMA", "RUN_SCHEMA", "RunFolder", "complete_summary", "key_hash", "numbers", "read_result", "read_run"]
 
 RUN_SCHEMA = "icvos-run/1"
 RESULT_SCHEMA = "icvos-result/1"
@@ -25,42 +27,25 @@ RESULT_SCHEMA = "icvos-result/1"
 # What may change under a run's feet (an edited method, other weights, a newer icvos): such a run is done anew. A
 # difference in anything else is another run, which has no business in the same folder.
 STALE = frozenset({"icvos", "model_version", "source", "weights", "dtype", "device", "benchmark", "masks"})
-NUMBERS = (
-    "J",
-    "F",
-    "J_visible",
-    "F_visible",
-    "absent_correct",
-    "J_recall",
-    "F_recall",
-    "J_decay",
-    "F_decay",
-    "seconds",
-    "support_seconds",
-    "fps",
-)
-SUMMARY = (
-    "J",
-    "F",
-    "J&F",
-    "J&F_by_category",
-    "J_visible",
-    "F_visible",
-    "absent_correct",
-    "J_recall",
-    "F_recall",
-    "J_decay",
-    "F_decay",
-    "mIoU",
-    "FB_IoU",
-    "mean_IoU",
-    "episodes",
-    "failed",
-    "mIoU_drawn",
-    "mIoU_undrawn_as_0",
-)
 PARTS = ("key", "model", "benchmark", "environment")
-COUNTS = ("inter_fg", "union_fg", "inter_bg", "union_bg", "frames", "visible_frames", "peak_memory")
+COUNTS = (*FOLD_COUNTS, "frames", "visible_frames", "peak_memory")
+
+
+def numbers() -> tuple[str, ...]:
+    """Return what a record holds as numbers where it holds it at all, beside ``COUNTS``."""
+    return (*(metric.name for metric in episode_metrics()), "seconds", "support_seconds", "fps")
+
+
+def complete_summary(result: dict[str, Any]) -> dict[str, Any] | None:
+    """Return a result with all keys of its summary: those that came after it was made; None where others are missing.
+
+    mIoU of a result that 0.1.0 wrote is completed by ``complete_means``; a later metric is None.
+    """
+    result = complete_means(result)
+    missing = [name for name in summary_names() if name not in result["summary"]]
+    if any(name not in METRICS or METRICS[name].required for name in missing):
+        return None
+    return {**result, "summary": {**result["summary"], **dict.fromkeys(missing)}} if missing else result
 
 
 def key_hash(key: Mapping[str, Any]) -> str:
@@ -86,7 +71,7 @@ def read_run(folder: Path) -> dict[str, Any]:
 
 
 def read_result(folder: Path) -> dict[str, Any]:
-    """Read ``result.json``; mIoU of one that 0.1.0 wrote is completed by ``complete_means``.
+    """Read ``result.json``; what its summary lacks because an earlier version made it is completed.
 
     Raises:
         RunError: Missing, or of another schema.
@@ -99,11 +84,10 @@ def read_result(folder: Path) -> dict[str, Any]:
         raise RunError("result.json is of another schema", where=path, expected=RESULT_SCHEMA)
     parts = ("summary", "model", "benchmark", "protocol", "per_category", "per_source", "per_video", "per_draw")
     good = all(isinstance(result.get(name), dict) for name in parts)
-    if good:
-        result = complete_means(result)
-    if not good or any(name not in result["summary"] or not _finite(result["summary"][name]) for name in SUMMARY):
+    whole = complete_summary(result) if good else None
+    if whole is None or not all(_finite(whole["summary"][name]) for name in summary_names()):
         raise RunError("result.json is damaged", where=path, fix="run the same icvos evaluate again")
-    return result
+    return whole
 
 
 def _finite(value: Any) -> bool:
@@ -121,13 +105,11 @@ def _record(line: bytes) -> dict[str, Any] | None:
         return None
     if record.get("error") is not None and not isinstance(record["error"], str):
         return None
-    scored = all(record.get(name) is not None for name in ("J", "F")) or all(
-        record.get(name) is not None for name in COUNTS[:4]
-    )
+    scored = any(all(record.get(name) is not None for name in needed) for needed in (ranked_parts(), FOLD_COUNTS))
     whole = all(
         record.get(name) is None or (type(record[name]) is int and 0 <= record[name] < 2**63) for name in COUNTS
     )
-    return record if whole and scored and all(_finite(record.get(name)) for name in NUMBERS) else None
+    return record if whole and scored and all(_finite(record.get(name)) for name in numbers()) else None
 
 
 class RunFolder:
