@@ -36,9 +36,9 @@ def _tables(
     runs: Path | None, board: Path | None, benchmark: str | None, protocol: str | None, published: bool | None
 ) -> list[Any]:
     from icvos.leaderboard.board import default_board, read_board
-    from icvos.leaderboard.entry import find_runs
     from icvos.leaderboard.table import build_tables
     from icvos.protocols import get_protocol
+    from icvos.runs.run import find_runs
 
     entries = read_board(board or default_board(), must_exist=board is not None)
     if runs is not None or Path("runs").is_dir():

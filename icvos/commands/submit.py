@@ -22,10 +22,10 @@ def pack(run: Path, out: Path | None, masks: bool, predictions: Path | None) -> 
     """Pack RUN, a folder of icvos evaluate or icvos score, as one archive."""
     from icvos.leaderboard.archive import pack as write
     from icvos.leaderboard.consistency import check_values, recompute
-    from icvos.leaderboard.entry import read_entry
     from icvos.leaderboard.judge import partial
+    from icvos.runs.run import Run
 
-    entry = read_entry(run)
+    entry = Run.open(run)
     problems = check_values(entry) or partial(entry) or recompute(entry)
     if problems:
         from icvos.errors import RunError

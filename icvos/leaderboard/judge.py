@@ -17,12 +17,12 @@ from icvos.evaluation.score import score_all
 from icvos.evaluation.score_episodes import check_benchmark_masks
 from icvos.leaderboard.archive import unpack
 from icvos.leaderboard.consistency import check_against, check_values, recompute
-from icvos.leaderboard.entry import Entry, read_entry
 from icvos.manifest import verify_tables
 from icvos.metrics.formulas import FOLD_COUNTS
 from icvos.metrics.table import episode_metrics, ranked_parts
 from icvos.protocols import get_protocol
 from icvos.runs.episodes import RunOptions, select_episodes
+from icvos.runs.run import Run
 
 __all__ = ["Judgement", "judge", "opened_run", "partial", "reproduces"]
 
@@ -41,7 +41,7 @@ class Judgement:
         checks: What was checked, one line each.
     """
 
-    entry: Entry
+    entry: Run
     checked: str
     checks: tuple[str, ...]
 
@@ -65,7 +65,7 @@ def _refuse(what: str, where: Path) -> RunError:
     return RunError(f"refused: {what}", where=where)
 
 
-def _benchmark_of(entry: Entry, given: str | None, where: Path) -> Benchmark:
+def _benchmark_of(entry: Run, given: str | None, where: Path) -> Benchmark:
     """Open the benchmark: as given, the demo by its name, or where the run read it."""
     name = entry.benchmark
     demos = {"demo": "demo", "demo-coco-20i": "demo/coco-20i", "demo-pascal-5i": "demo/pascal-5i"}
@@ -100,7 +100,7 @@ def judge(
     """
     name = name or folder
     try:
-        entry = read_entry(folder)
+        entry = Run.open(folder)
     except RunError as error:
         raise _refuse(error.what, name) from None
     for problems in (check_values(entry), partial(entry)):
@@ -121,14 +121,12 @@ def judge(
     return Judgement(entry, "masks re-scored", (*checks, f"the masks of {count} episodes give the J and F reported"))
 
 
-def partial(entry: Entry) -> list[str]:
+def partial(entry: Run) -> list[str]:
     """Return why a run may not stand on a board, a line each; empty if it may."""
     return [f"a run that is {reason} takes no rank" for reason in entry.not_ranked]
 
 
-def _rescore(
-    entry: Entry, masks: Path, benchmark: Benchmark, workers: int, progress: Progress | None, name: Path
-) -> int:
+def _rescore(entry: Run, masks: Path, benchmark: Benchmark, workers: int, progress: Progress | None, name: Path) -> int:
     rule = get_protocol(entry.protocol, benchmark.kind)
     episodes = select_episodes(benchmark, rule, RunOptions(rule.name))
     try:
@@ -163,7 +161,7 @@ def _compare(given: Mapping[str, Any], again: Mapping[str, Any], name: Path) -> 
             raise _refuse(f"episode {given['id']} reports {metric} {said}, and its masks give {computed}", name)
 
 
-def reproduces(entry: Entry, own: Entry) -> list[str]:
+def reproduces(entry: Run, own: Run) -> list[str]:
     """Return where a maintainer's own run of the same method contradicts a submission; empty if it reproduces it."""
     for what in ("model", "model_version", "options", "source", "weights", "benchmark", "protocol", "shots", "seed"):
         if entry.run["key"].get(what) != own.run["key"].get(what):

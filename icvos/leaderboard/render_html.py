@@ -10,13 +10,13 @@ from itertools import combinations
 from typing import Any
 
 from icvos.files import page_asset
-from icvos.leaderboard.entry import Entry
 from icvos.leaderboard.marks import MARKS, marks, seen_split
 from icvos.leaderboard.ranks import samples_of
 from icvos.leaderboard.statistics import draw_spread, paired_difference
 from icvos.leaderboard.summaries import seen_summary, track_20i
 from icvos.leaderboard.table import Table, figure
 from icvos.metrics.table import Kind, metrics_in, ranked_metric
+from icvos.runs.run import Run
 
 __all__ = ["to_html"]
 
@@ -81,7 +81,7 @@ def _main(row: dict[str, Any], kind: Kind) -> float | None:
     return _number(row.get(ranked_metric(kind).name))
 
 
-def _entry(entry: Entry, interval: tuple[float, float] | None, name: str) -> dict[str, Any]:
+def _entry(entry: Run, interval: tuple[float, float] | None, name: str) -> dict[str, Any]:
     kind, result = entry.kind, entry.result
     first, second = metrics_in("board", kind)[:2]
     return {
@@ -101,7 +101,7 @@ def _entry(entry: Entry, interval: tuple[float, float] | None, name: str) -> dic
     }
 
 
-def _details(entry: Entry) -> list[tuple[str, str]]:
+def _details(entry: Run) -> list[tuple[str, str]]:
     run, model = entry.run, entry.run["model"]
     environment = run.get("environment") or {}
     spread = draw_spread({draw: row.get(ranked_metric("video").name) for draw, row in entry.result["per_draw"].items()})
@@ -129,7 +129,7 @@ def _details(entry: Entry) -> list[tuple[str, str]]:
     return [(name, str(value).strip()) for name, value in rows if value]
 
 
-def _tables(entry: Entry) -> list[tuple[str, list[list[Any]]]]:
+def _tables(entry: Run) -> list[tuple[str, list[list[Any]]]]:
     kind, result = entry.kind, entry.result
     summary = [
         [name.replace("_", " "), _number(value)]

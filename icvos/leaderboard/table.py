@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from icvos.leaderboard.entry import Entry, grouped
 from icvos.leaderboard.marks import legend, marks
 from icvos.leaderboard.published import BENCHMARKS, PublishedRow, published_for
 from icvos.leaderboard.ranks import Standing, standings
 from icvos.metrics.formulas import half_sum
 from icvos.metrics.table import METRICS, metrics_in, ranked_metric
+from icvos.runs.run import Run
 
 __all__ = ["Column", "Table", "build_tables"]
 
@@ -44,13 +44,21 @@ class Table:
     columns: tuple[Column, ...]
     rows: tuple[tuple[str | float | int | None, ...], ...]
     notes: tuple[str, ...] = ()
-    entries: tuple[Entry, ...] = ()
+    entries: tuple[Run, ...] = ()
     standings: tuple[Standing, ...] = ()
     benchmark: str = ""
     protocol: str = ""
 
 
-def figure(entry: Entry, name: str) -> float | None:
+def grouped(entries: Sequence[Run]) -> dict[tuple[str, str, str, str, int, bool, str], list[Run]]:
+    """Return runs by the table they stand in, tables sorted."""
+    out: dict[tuple[str, str, str, str, int, bool, str], list[Run]] = {}
+    for entry in entries:
+        out.setdefault(entry.group, []).append(entry)
+    return dict(sorted(out.items()))
+
+
+def figure(entry: Run, name: str) -> float | None:
     """Return a figure of the summary, percent."""
     metric = METRICS[name]
     if metric.halves is not None and not metric.stored:
@@ -60,7 +68,7 @@ def figure(entry: Entry, name: str) -> float | None:
 
 
 def build_tables(
-    entries: Sequence[Entry], *, benchmark: str | None = None, published: bool = True, intervals: bool = True
+    entries: Sequence[Run], *, benchmark: str | None = None, published: bool = True, intervals: bool = True
 ) -> list[Table]:
     """Return the tables of measured entries, then those of printed figures.
 
@@ -77,7 +85,7 @@ def build_tables(
     return out
 
 
-def _measured(entries: Sequence[Entry], intervals: bool) -> Table:
+def _measured(entries: Sequence[Run], intervals: bool) -> Table:
     places = standings(entries, intervals=intervals)
     order = sorted(range(len(entries)), key=lambda i: _order(entries[i], places[i]))
     image = entries[0].image
@@ -127,7 +135,7 @@ def _measured(entries: Sequence[Entry], intervals: bool) -> Table:
     )
 
 
-def _name(entry: Entry, entries: Sequence[Entry]) -> str:
+def _name(entry: Run, entries: Sequence[Run]) -> str:
     """The model's name, with what tells it from others of that name in the table, and no more."""
     same = [other for other in entries if other.model == entry.model]
     name = entry.label if any(other.version != entry.version for other in same) else entry.model
@@ -150,11 +158,11 @@ def _name(entry: Entry, entries: Sequence[Entry]) -> str:
     return f"{name} {', '.join(words)}".rstrip()
 
 
-def _options(entry: Entry) -> Mapping[str, Any]:
+def _options(entry: Run) -> Mapping[str, Any]:
     return entry.run["model"].get("options") or {}
 
 
-def _order(entry: Entry, place: Standing) -> tuple[bool, float, float, str]:
+def _order(entry: Run, place: Standing) -> tuple[bool, float, float, str]:
     score = entry.score
     return place.rank is None, -(score if not math.isnan(score) else -1.0), place.rank or 0, entry.label
 

@@ -16,7 +16,7 @@ from icvos.metrics.formulas import half_sum
 from icvos.metrics.table import Kind, ranked_parts
 from icvos.protocols import PROTOCOLS, Protocol
 from icvos.runs.records import RunFolder, read_result, read_run
-from icvos.runs.schema import check_form
+from icvos.runs.schema import validate
 from icvos.runs.undrawn import Undrawn, undrawn_of
 
 __all__ = ["ReportRun", "Shown", "open_run", "score_of"]
@@ -168,7 +168,7 @@ def open_run(root: Path, *, benchmark: Path | None = None, masks: Path | None = 
     """
     run, result = read_run(root), read_result(root)
     records = RunFolder(Path(root), run).records()
-    check_form(run, result, records.values(), Path(root))
+    validate(run, result, records.values(), Path(root))
     name = result["protocol"].get("name")
     if name not in PROTOCOLS:
         raise RunError(f"the run's protocol is '{name}'", where=root, fix="use the icvos that made it")

@@ -17,7 +17,7 @@ from typing import Any
 
 from icvos.benchmark import Benchmark
 from icvos.protocols import Protocol
-from icvos.runs.records import RUN_SCHEMA
+from icvos.runs.schema import RUN_SCHEMA
 from icvos.files import file_sha256
 from icvos.models.interface import ImageModel, Model, of_kind
 from icvos.models.options import option_types

@@ -11,7 +11,7 @@ from icvos.metrics import FewShotScore
 from icvos.metrics.formulas import FOLD_COUNTS, half_sum
 from icvos.metrics.table import METRICS, episode_metrics, fold_metrics, ranked_metric, ranked_parts, summary_names
 from icvos.protocols import Protocol
-from icvos.runs.records import RESULT_SCHEMA
+from icvos.runs.schema import RESULT_SCHEMA
 
 __all__ = ["RunResult", "image_result", "oracle_result", "sequence_result", "video_result"]
 

@@ -13,11 +13,11 @@ from board_runs import icvos
 from tiny import write_image_benchmark, write_video_benchmark
 
 from icvos.errors import RunError, UsageError
-from icvos.leaderboard.entry import read_entry
 from icvos.metrics import VideoScore
 from icvos.metrics.formulas import FoldSums, FrameValues
 from icvos.metrics.table import METRICS, Metric, ranked_metric, register, summary_names
 from icvos.runs.records import read_result
+from icvos.runs.run import Run
 
 ROOT = Path(__file__).parents[2]
 OLD = ROOT / "tests" / "made_by_0_1_0"
@@ -80,7 +80,7 @@ def test_runs_made_before_a_metric_still_open(tmp_path: Path, capsys: pytest.Cap
     for name in ("run", "run_few_shot"):
         summary = read_result(OLD / name)["summary"]
         assert summary["J_worst"] is None and tuple(sorted(summary)) == tuple(sorted(summary_names()))
-        assert read_entry(OLD / name).score > 50
+        assert Run.open(OLD / name).score > 50
     assert icvos("leaderboard", "show", "--board", OLD / "board", "--benchmark", "tiny") == 0
     assert "worst" not in capsys.readouterr().out  # a column of dashes is left out
     assert icvos("submit", "check", OLD / "submission.zip", "--benchmark", OLD / "benchmark") == 0
