@@ -48,7 +48,7 @@ def _tables(
         entries += [entry for entry in found if (entry.run["key"], entry.result) not in known]
         for line in problems:
             click.echo(f"left out: {line}", err=True)
-    benchmark, version = _benchmark_name(benchmark, [entry.benchmark for entry in entries])
+    benchmark, version = _benchmark_name(benchmark, [entry.benchmark_name for entry in entries])
     entries = [entry for entry in entries if version in (None, entry.result["benchmark"].get("manifest_sha256"))]
     if protocol is not None and all(protocol != entry.protocol for entry in entries):
         get_protocol(protocol)

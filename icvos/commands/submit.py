@@ -55,4 +55,4 @@ def check(file: Path, benchmark: str | None, workers: int) -> None:
         click.echo(f"ok: {line}")
     entry = found.entry
     what = ranked_metric(entry.kind).name
-    click.echo(f"{entry.label} on {entry.benchmark}, {entry.protocol}: {what} {entry.score:.2f}, {found.checked}")
+    click.echo(f"{entry.label} on {entry.benchmark_name}, {entry.protocol}: {what} {entry.score:.2f}, {found.checked}")

@@ -67,7 +67,7 @@ def _refuse(what: str, where: Path) -> RunError:
 
 def _benchmark_of(entry: Run, given: str | None, where: Path) -> Benchmark:
     """Open the benchmark: as given, the demo by its name, or where the run read it."""
-    name = entry.benchmark
+    name = entry.benchmark_name
     demos = {"demo": "demo", "demo-coco-20i": "demo/coco-20i", "demo-pascal-5i": "demo/pascal-5i"}
     place = given or (entry.run.get("environment") or {}).get("benchmark_folder")
     if not isinstance(place, str) or (given is None and not Path(place).is_dir()):

@@ -49,7 +49,7 @@ def marks(entry: Run) -> tuple[str, ...]:
     data = [str(name).lower() for name in entry.run["model"].get("training_data") or ()]
     if seen_split(entry)[0]:
         out.append("C")
-    benchmark = entry.benchmark.lower()
+    benchmark = entry.benchmark_name.lower()
     family = "voc" if "pascal" in benchmark else "coco"
     if any(name.partition(":")[0].startswith(IMAGES[family]) for name in data):
         out.append("I")

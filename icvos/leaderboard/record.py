@@ -26,7 +26,7 @@ def record_path(board: Path, entry: Run) -> Path:
     """Return ``<benchmark>/<protocol>/<model>@<version>.json``; more than one shot stands in the file's name."""
     shots = f"@{entry.shots}-shot" if entry.shots != 1 else ""
     name = f"{_safe(entry.model)}@{_safe(entry.version)}{shots}.json"
-    return board / _safe(entry.benchmark) / _safe(entry.protocol) / name
+    return board / _safe(entry.benchmark_name) / _safe(entry.protocol) / name
 
 
 def record_of(entry: Run, checked: str, checks: Sequence[str] = ()) -> dict[str, Any]:

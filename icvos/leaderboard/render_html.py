@@ -116,7 +116,10 @@ def _details(entry: Run) -> list[tuple[str, str]]:
         ("options", json.dumps(model.get("options") or {}, ensure_ascii=False)),
         ("weights", "; ".join(f"{k}: {str(v)[:16]}…" for k, v in (model.get("weights") or {}).items()) or "none"),
         ("source", str(model.get("source_sha256") or "")[:16]),
-        ("benchmark", f"{entry.benchmark} {run['benchmark'].get('version') or ''}, manifest {entry.group[2][:16]}"),
+        (
+            "benchmark",
+            f"{entry.benchmark_name} {run['benchmark'].get('version') or ''}, manifest {entry.group[2][:16]}",
+        ),
         ("protocol", f"{entry.protocol}, {entry.shots}-shot, seed {entry.result['protocol'].get('seed')}"),
         ("oracle", entry.oracle),
         ("episodes", f"{entry.summary['episodes']}, {entry.summary['failed']} failed"),

@@ -77,7 +77,7 @@ def build_tables(
         published: Whether to give printed figures of the same benchmarks (all, if ``benchmark`` is None).
         intervals: Whether to bootstrap.
     """
-    chosen = [entry for entry in entries if benchmark in (None, entry.benchmark)]
+    chosen = [entry for entry in entries if benchmark in (None, entry.benchmark_name)]
     out = [_measured(group, intervals) for group in grouped(chosen).values()]
     if published:
         names = [benchmark] if benchmark else BENCHMARKS

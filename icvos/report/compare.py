@@ -59,13 +59,13 @@ def _same(a: ReportRun, b: ReportRun) -> None:
             words = {"manifest_sha256": "benchmark", "name": "protocol", "shots": "number of shots"}[name]
             raise UsageError(
                 f"the runs differ in their {words}: {str(first)[:16]} and {str(second)[:16]}",
-                where=b.root,
+                where=b.where,
                 expected="two runs of one benchmark, protocol and number of shots",
             )
-    if set(a.records) != set(b.records):
-        alone = sorted(set(a.records) ^ set(b.records))
+    if set(a.by_id) != set(b.by_id):
+        alone = sorted(set(a.by_id) ^ set(b.by_id))
         raise UsageError(
-            f"{len(alone)} episodes are in one run alone, as {alone[0]}", where=b.root, fix="finish both runs first"
+            f"{len(alone)} episodes are in one run alone, as {alone[0]}", where=b.where, fix="finish both runs first"
         )
 
 
@@ -99,17 +99,17 @@ def compare(a: ReportRun, b: ReportRun, *, replicates: int = 2000) -> Comparison
         first, second = a.result["summary"][name], b.result["summary"][name]
         if first is not None and second is not None:
             metrics.append((name, first, second, first - second))
-    ours, theirs = list(a.records.values()), list(b.records.values())
+    ours, theirs = a.records, b.records
     if a.image:
         counted = None if undrawn is None else undrawn.counted_as_zero
         samples = [few_shot_samples(rows, undrawn=counted, replicates=replicates) for rows in (ours, theirs)]
     else:
         samples = [video_samples(rows, ranked_parts(), replicates=replicates) for rows in (ours, theirs)]
     if samples[0].units != samples[1].units:
-        raise UsageError("the runs name other videos for the same episodes", where=b.root, fix="evaluate both again")
+        raise UsageError("the runs name other videos for the same episodes", where=b.where, fix="evaluate both again")
     difference, interval = paired_difference(samples[0], samples[1])
     score = ranked_metric(a.kind).name
-    episodes = {name: (score_of(a.records[name]), score_of(b.records[name])) for name in a.records}
+    episodes = {name: (score_of(a.by_id[name]), score_of(b.by_id[name])) for name in a.by_id}
     return Comparison(
         a,
         b,

@@ -33,7 +33,7 @@ def frame_values(run: ReportRun, name: str) -> tuple[np.ndarray, np.ndarray] | N
     Raises:
         RunError: The file is broken.
     """
-    path = run.root / "frames" / f"{name}.npz"
+    path = run.where / "frames" / f"{name}.npz"
     if not path.is_file():
         return None
     try:
@@ -69,7 +69,7 @@ def agg_pyplot() -> Any:
 def _over_time(run: ReportRun, bins: int) -> tuple[np.ndarray, np.ndarray]:
     """Return J and F, (episodes, bins), each video's length stretched onto the bins."""
     js, fs = [], []
-    for name in run.records:
+    for name in run.by_id:
         values = frame_values(run, name)
         if values is None or not len(values[0]):
             continue
@@ -178,7 +178,7 @@ def sensitivity(run: ReportRun, score: Any) -> list[dict[str, Any]]:
         Rows with pair, category, draws, best, best_draw, worst, worst_draw, spread, deviation; largest spread first.
     """
     groups: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
-    for record in run.records.values():
+    for record in run.by_id.values():
         if not record.get("error") and record.get("draw") is not None:
             groups.setdefault((record["video"], str(record.get("category_name"))), []).append(record)
     out = []

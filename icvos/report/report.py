@@ -61,8 +61,8 @@ def write_report(
         UsageError: An episode that the run does not hold.
     """
     for name in only:
-        if name not in run.records:
-            raise UsageError(f"no episode '{name}' in this run", fix=did_you_mean(name, run.records))
+        if name not in run.by_id:
+            raise UsageError(f"no episode '{name}' in this run", fix=did_you_mean(name, run.by_id))
     picks = {"chosen": list(only)} if only else choose(run, each)
     out.mkdir(parents=True, exist_ok=True)
     report = Report(out)
@@ -124,7 +124,7 @@ def _page(run: ReportRun, report: Report, picks: Mapping[str, Sequence[str]], ro
         parts.append("<div class=grid>")
         for clip in clips:
             name = Path(clip).stem
-            score = score_of(run.records[name])
+            score = score_of(run.by_id[name])
             text = f"{words.get(name, '')}: {name}, {ranked_metric('video').name} {score:.1f}"
             parts.append(
                 f"<figure><video controls muted loop preload=metadata src='{escape(clip, quote=True)}'></video>"

@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from icvos.errors import IcvosError, RunError
 from icvos.metrics.table import Kind, ranked_metric
+from icvos.protocols import PROTOCOLS
 from icvos.runs.records import RunFolder, read_result, read_run
 from icvos.runs.schema import RECORD_SCHEMA, RESULT_SCHEMA, RUN_SCHEMA, complete_result, has_run_parts, record_problem, validate
 from icvos.runs.undrawn import Undrawn, undrawn_of
@@ -71,6 +73,11 @@ class Run:
         validate(run, whole, episodes, path)
         return cls(run, whole, tuple(episodes), str(checked), path)
 
+    @cached_property
+    def by_id(self) -> Mapping[str, Mapping[str, Any]]:
+        """The records by id."""
+        return {record["id"]: record for record in self.records}
+
     @property
     def model(self) -> str:
         """Name of the model."""
@@ -87,7 +94,7 @@ class Run:
         return f"{self.model} {self.version}"
 
     @property
-    def benchmark(self) -> str:
+    def benchmark_name(self) -> str:
         """Name of the benchmark."""
         return str(self.result["benchmark"].get("name"))
 
@@ -105,7 +112,8 @@ class Run:
     @property
     def image(self) -> bool:
         """Whether the benchmark is of few-shot images (mIoU) and not of videos (J&F)."""
-        return self.summary[ranked_metric("image").name] is not None
+        rule = PROTOCOLS.get(self.protocol)
+        return rule.kind == "image" if rule else self.summary[ranked_metric("image").name] is not None
 
     @property
     def kind(self) -> Kind:
@@ -146,7 +154,7 @@ class Run:
         column, nor do those of a model that was told ground truth."""
         benchmark = self.result["benchmark"]
         return (
-            self.benchmark,
+            self.benchmark_name,
             str(benchmark.get("version")),
             str(benchmark.get("manifest_sha256")),
             self.protocol,

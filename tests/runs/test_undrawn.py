@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -103,10 +104,8 @@ def test_replicates_and_comparison_follow_the_protocol(runs: dict[str, Path], pr
     assert samples_of(entry, replicates=10).value == pytest.approx(entry.score)
     opened = open_run(runs[protocol])
     # Against a run that found nothing the difference is the headline.
-    nothing = {name: {**record, "inter_fg": 0} for name, record in opened.records.items()}
-    other = type(opened)(
-        opened.root, opened.run, opened.result, nothing, opened.benchmark, None, opened.protocol, opened.missing
-    )
+    nothing = tuple({**record, "inter_fg": 0} for record in opened.records)
+    other = replace(opened, records=nothing)
     found = compare(opened, other, replicates=10)
     assert found.difference == pytest.approx(entry.score)
     assert {name for name, *_ in found.metrics} == {"mIoU", "FB_IoU", "mean_IoU", undrawn_key(opened.result)}
