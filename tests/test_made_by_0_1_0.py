@@ -15,9 +15,9 @@ from dcsam.checkpoint import load_model, read_checkpoint
 from dcsam.config import DCSAMConfig
 from icvos import evaluate, load_benchmark
 from icvos.cli import main
-from icvos.leaderboard.entry import read_entry
 from icvos.manifest import verify_tables
 from icvos.runs.records import read_result, read_run
+from icvos.runs.run import Run
 
 OLD = Path(__file__).parent / "made_by_0_1_0"
 
@@ -38,7 +38,7 @@ def test_benchmarks(name: str) -> None:
 def test_a_run_and_its_records(tmp_path: Path) -> None:
     assert read_run(OLD / "run")["icvos"] == "0.1.0"
     for name, measure in (("run", "J&F"), ("run_few_shot", "mIoU")):
-        assert read_entry(OLD / name).score == read_result(OLD / name)["summary"][measure] > 50
+        assert Run.open(OLD / name).score == read_result(OLD / name)["summary"][measure] > 50
     assert exit_status("leaderboard", "show", "--board", OLD / "board", "--benchmark", "tiny") == 0
     assert exit_status("report", OLD / "run", "--out", tmp_path / "report", "--benchmark", OLD / "benchmark") == 0
 

@@ -36,9 +36,9 @@ def _tables(
     runs: Path | None, board: Path | None, benchmark: str | None, protocol: str | None, published: bool | None
 ) -> list[Any]:
     from icvos.leaderboard.board import default_board, read_board
-    from icvos.leaderboard.entry import find_runs
     from icvos.leaderboard.table import build_tables
     from icvos.protocols import get_protocol
+    from icvos.runs.run import find_runs
 
     entries = read_board(board or default_board(), must_exist=board is not None)
     if runs is not None or Path("runs").is_dir():
@@ -48,7 +48,7 @@ def _tables(
         entries += [entry for entry in found if (entry.run["key"], entry.result) not in known]
         for line in problems:
             click.echo(f"left out: {line}", err=True)
-    benchmark, version = _benchmark_name(benchmark, [entry.benchmark for entry in entries])
+    benchmark, version = _benchmark_name(benchmark, [entry.benchmark_name for entry in entries])
     entries = [entry for entry in entries if version in (None, entry.result["benchmark"].get("manifest_sha256"))]
     if protocol is not None and all(protocol != entry.protocol for entry in entries):
         get_protocol(protocol)

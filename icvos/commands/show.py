@@ -25,6 +25,9 @@ def progress_bar(title: str) -> Iterator[Callable[[int, int, Mapping[str, Any] |
         TimeRemainingColumn,
     )
 
+    from icvos.metrics.formulas import half_sum
+    from icvos.metrics.table import ranked_metric, ranked_parts
+
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -41,8 +44,9 @@ def progress_bar(title: str) -> Iterator[Callable[[int, int, Mapping[str, Any] |
             last = ""
             if record is not None and record.get("error"):
                 last = "failed"
-            elif record is not None and record.get("J") is not None:
-                last = f"J&F {(record['J'] + record['F']) / 2:.1f}"
+            elif record is not None:
+                score = half_sum(*(record.get(name) for name in ranked_parts()))
+                last = "" if score is None else f"{ranked_metric('video').name} {score:.1f}"
             bar.update(row, completed=done, total=total, last=last)
 
         yield advance
@@ -59,23 +63,23 @@ def summary_table(runs: Sequence[tuple[Path, Mapping[str, Any], Mapping[str, Any
     from rich.console import Console
     from rich.table import Table
 
+    from icvos.metrics.table import metrics_in, ranked_metric
     from icvos.runs.undrawn import undrawn_of
 
     first = runs[0][2]
-    image = first["summary"]["mIoU"] is not None
-    names = ("mIoU", "FB_IoU", "mean_IoU") if image else ("J", "F", "J&F", "J_visible", "F_visible", "absent_correct")
+    image = first["summary"][ranked_metric("image").name] is not None
+    metrics = metrics_in("summary", "image" if image else "video")
     title = f"{first['benchmark']['name']} {first['benchmark']['version'] or ''}, protocol {first['protocol']['name']}"
     if first["protocol"].get("oracle"):
         title += f", oracle {first['protocol']['oracle']}"
-    heads = {"J_visible": "J vis", "F_visible": "F vis", "absent_correct": "absent"}
     table = Table(title=title, box=box.SIMPLE_HEAD, collapse_padding=True, pad_edge=False)
     table.add_column("model", no_wrap=True)
-    for head in (*(heads.get(name, name.replace("_", " ")) for name in names), "fps", "n", "failed"):
+    for head in (*(metric.brief or metric.label for metric in metrics), "fps", "n", "failed"):
         table.add_column(head, justify="right", no_wrap=True)
     for _, run, result in runs:
         summary = result["summary"]
         fps = run.get("fps")
-        cells = [number(summary[name]) for name in names]
+        cells = [number(summary[metric.name]) for metric in metrics]
         cells += [number(fps, 0 if fps and fps >= 100 else 1), str(summary["episodes"]), str(summary["failed"])]
         table.add_row(result["model"]["name"], *cells)
     Console().print(table)

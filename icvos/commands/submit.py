@@ -22,10 +22,10 @@ def pack(run: Path, out: Path | None, masks: bool, predictions: Path | None) -> 
     """Pack RUN, a folder of icvos evaluate or icvos score, as one archive."""
     from icvos.leaderboard.archive import pack as write
     from icvos.leaderboard.consistency import check_values, recompute
-    from icvos.leaderboard.entry import read_entry
     from icvos.leaderboard.judge import partial
+    from icvos.runs.run import Run
 
-    entry = read_entry(run)
+    entry = Run.open(run)
     problems = check_values(entry) or partial(entry) or recompute(entry)
     if problems:
         from icvos.errors import RunError
@@ -47,11 +47,12 @@ def check(file: Path, benchmark: str | None, workers: int) -> None:
     """Judge FILE, a packed submission or a run folder: no GPU is needed, and nothing of it is run."""
     from icvos.commands.show import progress_bar
     from icvos.leaderboard.judge import judge, opened_run
+    from icvos.metrics.table import ranked_metric
 
     with opened_run(file) as folder, progress_bar("re-scoring") as advance:
         found = judge(folder, benchmark, workers=workers, progress=advance, name=file)
     for line in found.checks:
         click.echo(f"ok: {line}")
     entry = found.entry
-    what = "mIoU" if entry.image else "J&F"
-    click.echo(f"{entry.label} on {entry.benchmark}, {entry.protocol}: {what} {entry.score:.2f}, {found.checked}")
+    what = ranked_metric(entry.kind).name
+    click.echo(f"{entry.label} on {entry.benchmark_name}, {entry.protocol}: {what} {entry.score:.2f}, {found.checked}")

@@ -34,6 +34,7 @@ from icvos.images import nearest_resize, resize_image
 from icvos.manifest import verify_query, verify_supports, verify_video
 from icvos.masks import write_mask
 from icvos.metrics import fss_counts
+from icvos.metrics.table import ranked_parts
 from icvos.models.interface import ImageModel, VideoModel
 from icvos.protocols import Protocol
 from icvos.types import Support, mask_problem, to_numpy
@@ -189,8 +190,7 @@ def failure(episode: Episode, error: BaseException | str) -> dict[str, Any]:
         "category": episode.category,
         "category_name": episode.category_name,
         "draw": episode.draw,
-        "J": 0.0,
-        "F": 0.0,
+        **dict.fromkeys(ranked_parts(), 0.0),
         **_text(error),
     }
 

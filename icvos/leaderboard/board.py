@@ -6,7 +6,7 @@ from pathlib import Path
 
 from icvos.errors import RunError
 from icvos.files import icvos_home
-from icvos.leaderboard.entry import Entry
+from icvos.runs.run import Run
 
 __all__ = ["default_board", "read_board"]
 
@@ -21,7 +21,7 @@ def default_board() -> Path:
     return icvos_home() / "leaderboards"
 
 
-def read_board(board: Path, *, must_exist: bool = False) -> list[Entry]:
+def read_board(board: Path, *, must_exist: bool = False) -> list[Run]:
     """Return the entries of a board, sorted by place.
 
     Raises:

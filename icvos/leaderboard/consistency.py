@@ -8,28 +8,29 @@ from typing import Any
 
 from icvos.benchmark import Benchmark, Episode
 from icvos.errors import IcvosError
-from icvos.leaderboard.entry import Entry
+from icvos.metrics.table import episode_metrics
 from icvos.protocols import get_protocol
 from icvos.runs.episodes import RunOptions, benchmark_result, select_episodes
 from icvos.runs.result import image_result, sequence_result, video_result
+from icvos.runs.run import Run
 
 __all__ = ["check_against", "check_values", "recompute", "same_result"]
 
-PERCENT = ("J", "F", "J_visible", "F_visible", "absent_correct", "J_recall", "F_recall")
 COMPARED = ("summary", "per_category", "per_source", "per_video", "per_draw", "per_fold")
 TOLERANCE = 1e-9
 
 
-def check_values(entry: Entry) -> list[str]:
+def check_values(entry: Run) -> list[str]:
     """Return what is out of range or contradictory in a run's episodes and its two files; empty if nothing is."""
     out = []
     seen: set[str] = set()
+    percentages = [metric.name for metric in episode_metrics() if metric.low == 0]
     for row in entry.records:
         name = row["id"]
         if name in seen:
             out.append(f"episode {name} stands twice")
         seen.add(name)
-        for metric in PERCENT:
+        for metric in percentages:
             value = row.get(metric)
             if value is not None and not (math.isfinite(value) and 0 <= value <= 100):
                 out.append(f"{metric} of episode {name} is {value}, which is no percentage")
@@ -73,7 +74,7 @@ def _two_files(run: Mapping[str, Any], result: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def recompute(entry: Entry) -> list[str]:
+def recompute(entry: Run) -> list[str]:
     """Return where the result does not follow from the episodes; no benchmark is needed.
 
     An episode's category, video, draw and source are taken from its record, and the categories of a fold that no
@@ -87,7 +88,7 @@ def recompute(entry: Entry) -> list[str]:
     return same_result(entry.result, again)
 
 
-def _again(entry: Entry, rule: Any) -> dict[str, Any]:
+def _again(entry: Run, rule: Any) -> dict[str, Any]:
     records = {row["id"]: row for row in entry.records}
     if rule.kind == "image":
         episodes = [
@@ -105,7 +106,7 @@ def _again(entry: Entry, rule: Any) -> dict[str, Any]:
     return video_result(entry.run, rule, episodes, records, {r["video"]: r["source"] for r in entry.records})
 
 
-def _name(entry: Entry, row: Mapping[str, Any]) -> str:
+def _name(entry: Run, row: Mapping[str, Any]) -> str:
     return str(row.get("category_name") or row["category"])
 
 
@@ -141,7 +142,7 @@ def _said(where: str, one: Any, other: Any) -> str:
     return f"the result says {one} for {where}, and its episodes give {other}"
 
 
-def check_against(entry: Entry, benchmark: Benchmark) -> list[str]:
+def check_against(entry: Run, benchmark: Benchmark) -> list[str]:
     """Return where a run contradicts a benchmark: its hash, the set of episodes, their videos, draws, frames."""
     if entry.result["benchmark"].get("manifest_sha256") != benchmark.manifest_sha256:
         mine = str(entry.result["benchmark"].get("manifest_sha256"))[:16]
@@ -180,6 +181,6 @@ def _episode(row: Mapping[str, Any], episode: Episode, benchmark: Benchmark, rul
     return None
 
 
-def not_rankable(entry: Entry) -> Sequence[str]:
+def not_rankable(entry: Run) -> Sequence[str]:
     """Return why a run may not stand on a board."""
     return entry.not_ranked

@@ -17,17 +17,16 @@ from icvos.evaluation.score import score_all
 from icvos.evaluation.score_episodes import check_benchmark_masks
 from icvos.leaderboard.archive import unpack
 from icvos.leaderboard.consistency import check_against, check_values, recompute
-from icvos.leaderboard.entry import Entry, read_entry
 from icvos.manifest import verify_tables
+from icvos.metrics.formulas import FOLD_COUNTS
+from icvos.metrics.table import episode_metrics, ranked_parts
 from icvos.protocols import get_protocol
 from icvos.runs.episodes import RunOptions, select_episodes
+from icvos.runs.run import Run
 
 __all__ = ["Judgement", "judge", "opened_run", "partial", "reproduces"]
 
 Progress = Callable[[int, int, Mapping[str, Any] | None], None]
-# Compared between what is reported and what its masks give.
-VIDEO = ("J", "F", "J_visible", "F_visible", "absent_correct", "J_recall", "F_recall", "J_decay", "F_decay")
-IMAGE = ("inter_fg", "union_fg", "inter_bg", "union_bg")
 # Two runs of one method on other machines: kernels differ in the last bits, masks in some pixels of their borders.
 EPISODE_TOLERANCE, SUMMARY_TOLERANCE = 1.0, 0.1
 
@@ -42,7 +41,7 @@ class Judgement:
         checks: What was checked, one line each.
     """
 
-    entry: Entry
+    entry: Run
     checked: str
     checks: tuple[str, ...]
 
@@ -66,9 +65,9 @@ def _refuse(what: str, where: Path) -> RunError:
     return RunError(f"refused: {what}", where=where)
 
 
-def _benchmark_of(entry: Entry, given: str | None, where: Path) -> Benchmark:
+def _benchmark_of(entry: Run, given: str | None, where: Path) -> Benchmark:
     """Open the benchmark: as given, the demo by its name, or where the run read it."""
-    name = entry.benchmark
+    name = entry.benchmark_name
     demos = {"demo": "demo", "demo-coco-20i": "demo/coco-20i", "demo-pascal-5i": "demo/pascal-5i"}
     place = given or (entry.run.get("environment") or {}).get("benchmark_folder")
     if not isinstance(place, str) or (given is None and not Path(place).is_dir()):
@@ -101,7 +100,7 @@ def judge(
     """
     name = name or folder
     try:
-        entry = read_entry(folder)
+        entry = Run.open(folder)
     except RunError as error:
         raise _refuse(error.what, name) from None
     for problems in (check_values(entry), partial(entry)):
@@ -122,14 +121,12 @@ def judge(
     return Judgement(entry, "masks re-scored", (*checks, f"the masks of {count} episodes give the J and F reported"))
 
 
-def partial(entry: Entry) -> list[str]:
+def partial(entry: Run) -> list[str]:
     """Return why a run may not stand on a board, a line each; empty if it may."""
     return [f"a run that is {reason} takes no rank" for reason in entry.not_ranked]
 
 
-def _rescore(
-    entry: Entry, masks: Path, benchmark: Benchmark, workers: int, progress: Progress | None, name: Path
-) -> int:
+def _rescore(entry: Run, masks: Path, benchmark: Benchmark, workers: int, progress: Progress | None, name: Path) -> int:
     rule = get_protocol(entry.protocol, benchmark.kind)
     episodes = select_episodes(benchmark, rule, RunOptions(rule.name))
     try:
@@ -155,14 +152,16 @@ def _rescore(
 
 
 def _compare(given: Mapping[str, Any], again: Mapping[str, Any], name: Path) -> None:
-    for metric in (*VIDEO, *IMAGE):
-        said, found = given.get(metric), again.get(metric)
-        same = said == found if said is None or found is None else abs(said - found) <= 1e-9
-        if metric in again and not same:
-            raise _refuse(f"episode {given['id']} reports {metric} {said}, and its masks give {found}", name)
+    # A metric that came after the run was made is in what its masks give alone.
+    later = {metric.name for metric in episode_metrics() if not metric.required and metric.name not in given}
+    for metric in (*(metric.name for metric in episode_metrics()), *FOLD_COUNTS):
+        said, computed = given.get(metric), again.get(metric)
+        same = said == computed if said is None or computed is None else abs(said - computed) <= 1e-9
+        if metric in again and metric not in later and not same:
+            raise _refuse(f"episode {given['id']} reports {metric} {said}, and its masks give {computed}", name)
 
 
-def reproduces(entry: Entry, own: Entry) -> list[str]:
+def reproduces(entry: Run, own: Run) -> list[str]:
     """Return where a maintainer's own run of the same method contradicts a submission; empty if it reproduces it."""
     for what in ("model", "model_version", "options", "source", "weights", "benchmark", "protocol", "shots", "seed"):
         if entry.run["key"].get(what) != own.run["key"].get(what):
@@ -173,7 +172,7 @@ def reproduces(entry: Entry, own: Entry) -> list[str]:
         return ["that is the submission itself, not another run"]
     mine = {row["id"]: row for row in own.records}
     for row in entry.records:
-        for metric in ("J", "F"):
+        for metric in ranked_parts():
             if metric in row and abs(row[metric] - mine.get(row["id"], {}).get(metric, -100)) > EPISODE_TOLERANCE:
                 return [f"{metric} of episode {row['id']} is more than {EPISODE_TOLERANCE} apart in the two runs"]
     return []

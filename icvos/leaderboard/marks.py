@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import cache
 
 from icvos.categories import get_vocabulary
-from icvos.leaderboard.entry import Entry
+from icvos.runs.run import Run
 
 __all__ = ["MARKS", "categories_of", "legend", "marks", "seen_split"]
 
@@ -23,7 +23,7 @@ IMAGES = {"coco": ("coco2014", "coco2017", "coco", "lvis", "refcoco"), "voc": ("
 VIDEOS = {"davis": ("davis",), "mose": ("mose",), "lvos": ("lvos",), "ytvis": ("ytvis", "ytvos", "youtube")}
 
 
-def categories_of(entry: Entry) -> list[str]:
+def categories_of(entry: Run) -> list[str]:
     """Return the names of the categories tested."""
     return sorted(entry.result["per_category"])
 
@@ -36,20 +36,20 @@ def _same(name: str) -> str:
     return name.lower() if number is None else coco.label(number)
 
 
-def seen_split(entry: Entry) -> tuple[list[str], list[str]]:
+def seen_split(entry: Run) -> tuple[list[str], list[str]]:
     """Return the tested categories that the method declares to have trained on, and the others."""
     trained = {_same(name) for name in entry.run["model"].get("training_categories") or ()}
     names = categories_of(entry)
     return [n for n in names if _same(n) in trained], [n for n in names if _same(n) not in trained]
 
 
-def marks(entry: Entry) -> tuple[str, ...]:
+def marks(entry: Run) -> tuple[str, ...]:
     """Return the marks of a row, from what the method declares."""
     out = []
     data = [str(name).lower() for name in entry.run["model"].get("training_data") or ()]
     if seen_split(entry)[0]:
         out.append("C")
-    benchmark = entry.benchmark.lower()
+    benchmark = entry.benchmark_name.lower()
     family = "voc" if "pascal" in benchmark else "coco"
     if any(name.partition(":")[0].startswith(IMAGES[family]) for name in data):
         out.append("I")

@@ -81,9 +81,9 @@ function drawPlots(){
  const table=DATA.tables[current];for(const id of['plot-jf','plot-speed'])$(id).replaceChildren();
  const points=table.entries.map((e,i)=>({...e,name:e.label,colour:colour(i)}));
  $('plots').hidden=!points.length;if(!points.length)return;
- const image=table.metric==='mIoU';
- $('title-jf').textContent=image?'mIoU against FB-IoU':'J against F';$('title-speed').textContent=table.metric+' against speed';
- plot($('plot-jf'),points,'a','b',{xname:image?'mIoU':'J',yname:image?'FB-IoU':'F',label:$('title-jf').textContent});
+ const [first,second]=table.axes;
+ $('title-jf').textContent=first+' against '+second;$('title-speed').textContent=table.metric+' against speed';
+ plot($('plot-jf'),points,'a','b',{xname:first,yname:second,label:$('title-jf').textContent});
  plot($('plot-speed'),points,'fps','score',{xname:'frames per second (log)',yname:table.metric,log:true,bars:true,
   label:$('title-speed').textContent})}
 

@@ -6,8 +6,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from icvos.leaderboard.entry import Entry
 from icvos.leaderboard.statistics import MIN_UNITS, Samples, few_shot_samples, interval, rank_intervals, video_samples
+from icvos.metrics.table import ranked_parts
+from icvos.runs.run import Run
 
 __all__ = ["Standing", "samples_of", "standings"]
 
@@ -36,16 +37,16 @@ class Standing:
         return f"{self.rank}" if self.worst in (None, self.rank) else f"{self.rank}-{self.worst}"
 
 
-def samples_of(entry: Entry, *, replicates: int = 2000) -> Samples:
+def samples_of(entry: Run, *, replicates: int = 2000) -> Samples:
     """Return the bootstrap replicates of what an entry is ranked by."""
     if entry.image:
         undrawn = entry.undrawn
         counted = None if undrawn is None else undrawn.counted_as_zero
         return few_shot_samples(entry.records, undrawn=counted, replicates=replicates)
-    return video_samples(entry.records, ("J", "F"), replicates=replicates)
+    return video_samples(entry.records, ranked_parts(), replicates=replicates)
 
 
-def standings(entries: Sequence[Entry], *, intervals: bool = True) -> list[Standing]:
+def standings(entries: Sequence[Run], *, intervals: bool = True) -> list[Standing]:
     """Return where each row of a table stands, in the order given."""
     samples = [samples_of(entry, replicates=2000 if intervals else 1) if entry.records else None for entry in entries]
     units = [len(s.units) if s else 0 for s in samples]

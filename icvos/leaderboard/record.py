@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from icvos.errors import RunError
-from icvos.files import check_id, read_json, write_json
+from icvos.files import read_json, write_json
 from icvos.leaderboard.consistency import check_values, recompute
-from icvos.leaderboard.entry import CHECKED, Entry
-from icvos.runs.records import COUNTS, NUMBERS, RESULT_SCHEMA, RUN_SCHEMA, SUMMARY
-from icvos.runs.schema import check_form
-from icvos.runs.undrawn import complete_means
+from icvos.runs.run import Run
+from icvos.runs.schema import RECORD_SCHEMA
 
-__all__ = ["RECORD_SCHEMA", "read_record", "record_of", "record_path", "write_record"]
+__all__ = ["read_record", "record_of", "record_path", "write_record"]
 
-RECORD_SCHEMA = "icvos-record/1"
 MAX_BYTES = 256 << 20
 
 
@@ -25,14 +22,14 @@ def _safe(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9_.+-]+", "-", text).strip(".-") or "_"
 
 
-def record_path(board: Path, entry: Entry) -> Path:
+def record_path(board: Path, entry: Run) -> Path:
     """Return ``<benchmark>/<protocol>/<model>@<version>.json``; more than one shot stands in the file's name."""
     shots = f"@{entry.shots}-shot" if entry.shots != 1 else ""
     name = f"{_safe(entry.model)}@{_safe(entry.version)}{shots}.json"
-    return board / _safe(entry.benchmark) / _safe(entry.protocol) / name
+    return board / _safe(entry.benchmark_name) / _safe(entry.protocol) / name
 
 
-def record_of(entry: Entry, checked: str, checks: Sequence[str] = ()) -> dict[str, Any]:
+def record_of(entry: Run, checked: str, checks: Sequence[str] = ()) -> dict[str, Any]:
     """Return an entry as a record; what names places of the machine is left out."""
     environment = {k: v for k, v in (entry.run.get("environment") or {}).items() if k != "benchmark_folder"}
     return {
@@ -45,14 +42,14 @@ def record_of(entry: Entry, checked: str, checks: Sequence[str] = ()) -> dict[st
     }
 
 
-def write_record(board: Path, entry: Entry, checked: str, checks: Sequence[str] = ()) -> Path:
+def write_record(board: Path, entry: Run, checked: str, checks: Sequence[str] = ()) -> Path:
     """Write a record into a board, and return its place."""
     path = record_path(board, entry)
     write_json(path, record_of(entry, checked, checks))
     return path
 
 
-def read_record(path: Path) -> Entry:
+def read_record(path: Path) -> Run:
     """Read a record and check it: schema, ranges, and that its result follows from its episodes.
 
     Raises:
@@ -63,53 +60,8 @@ def read_record(path: Path) -> Entry:
     record = read_json(path, RunError)
     if not isinstance(record, dict) or record.get("schema") != RECORD_SCHEMA:
         raise RunError("the record is of another schema", where=path, expected=RECORD_SCHEMA)
-    entry = entry_of(record, path)
+    entry = Run.of_record(record, path)
     problems = check_values(entry) or recompute(entry)
     if problems:
         raise RunError(problems[0], where=path, fix="add the run again: icvos leaderboard add RUN")
     return entry
-
-
-def entry_of(record: Mapping[str, Any], path: Path) -> Entry:
-    """Return a record's entry, its form checked.
-
-    Raises:
-        RunError: A part is missing or of another form.
-    """
-    run, result, episodes = record.get("run"), record.get("result"), record.get("episodes")
-    whole = (
-        isinstance(run, dict)
-        and run.get("schema") == RUN_SCHEMA
-        and isinstance(result, dict)
-        and result.get("schema") == RESULT_SCHEMA
-        and isinstance(episodes, list)
-        and record.get("checked") in CHECKED[1:]
-        and all(isinstance(run.get(part), dict) for part in ("key", "model", "benchmark"))
-        and all(
-            isinstance(result.get(part), dict)
-            for part in (
-                "model",
-                "benchmark",
-                "protocol",
-                "summary",
-                "per_category",
-                "per_source",
-                "per_video",
-                "per_draw",
-            )
-        )
-    )
-    if whole and isinstance(result, dict):
-        result = complete_means(result)
-        whole = all(name in result["summary"] for name in SUMMARY)
-    if not whole or not isinstance(run, dict) or not isinstance(result, dict) or not isinstance(episodes, list):
-        raise RunError("the record is damaged", where=path, expected=f"run, result, episodes as in {RECORD_SCHEMA}")
-    for row in episodes:
-        if not isinstance(row, dict) or not isinstance(row.get("id"), str):
-            raise RunError("an episode of the record has no id", where=path)
-        check_id(row["id"])
-        for name in (*NUMBERS, *COUNTS):
-            if row.get(name) is not None and (isinstance(row[name], bool) or not isinstance(row[name], (int, float))):
-                raise RunError(f"{name} of episode {row['id']} is no number", where=path)
-    check_form(run, result, episodes, path)
-    return Entry(run, result, tuple(episodes), str(record["checked"]), path)

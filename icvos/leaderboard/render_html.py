@@ -10,12 +10,13 @@ from itertools import combinations
 from typing import Any
 
 from icvos.files import page_asset
-from icvos.leaderboard.entry import Entry
 from icvos.leaderboard.marks import MARKS, marks, seen_split
 from icvos.leaderboard.ranks import samples_of
 from icvos.leaderboard.statistics import draw_spread, paired_difference
 from icvos.leaderboard.summaries import seen_summary, track_20i
 from icvos.leaderboard.table import Table, figure
+from icvos.metrics.table import Kind, metrics_in, ranked_metric
+from icvos.runs.run import Run
 
 __all__ = ["to_html"]
 
@@ -56,13 +57,14 @@ def to_html(tables: Sequence[Table]) -> str:
 
 
 def _table(table: Table) -> dict[str, Any]:
-    image = bool(table.entries) and table.entries[0].image
+    kind: Kind = table.entries[0].kind if table.entries else "video"
     names = [str(row[1]) for row in table.rows]
     return {
         "id": re.sub(r"[^a-z0-9]+", "-", table.title.lower()).strip("-"),
         "title": table.title,
         "kind": table.kind,
-        "metric": "mIoU" if image else "J&F",
+        "metric": ranked_metric(kind).name,
+        "axes": [metric.heading or metric.label for metric in metrics_in("board", kind)[:2]],
         "columns": [{"head": c.head, "numeric": c.numeric, "digits": c.digits} for c in table.columns],
         "rows": [[_number(value) if isinstance(value, float) else value for value in row] for row in table.rows],
         "notes": list(table.notes),
@@ -75,33 +77,34 @@ def _number(value: float | None) -> float | None:
     return None if value is None or not math.isfinite(value) else round(value, 4)
 
 
-def _main(row: dict[str, Any], image: bool) -> float | None:
-    return _number(row.get("mIoU" if image else "J&F"))
+def _main(row: dict[str, Any], kind: Kind) -> float | None:
+    return _number(row.get(ranked_metric(kind).name))
 
 
-def _entry(entry: Entry, interval: tuple[float, float] | None, name: str) -> dict[str, Any]:
-    image, result = entry.image, entry.result
+def _entry(entry: Run, interval: tuple[float, float] | None, name: str) -> dict[str, Any]:
+    kind, result = entry.kind, entry.result
+    first, second = metrics_in("board", kind)[:2]
     return {
         "key": name,
         "label": name,
         "score": _number(entry.score),
-        "a": _number(figure(entry, "mIoU" if image else "J")),
-        "b": _number(figure(entry, "FB_IoU" if image else "F")),
+        "a": _number(figure(entry, first.name)),
+        "b": _number(figure(entry, second.name)),
         "low": interval[0] if interval else None,
         "high": interval[1] if interval else None,
         "fps": entry.fps,
-        "categories": {key: _main(row, image) for key, row in result["per_category"].items()},
-        "videos": {key: _main(row, image) for key, row in result["per_video"].items()},
+        "categories": {key: _main(row, kind) for key, row in result["per_category"].items()},
+        "videos": {key: _main(row, kind) for key, row in result["per_video"].items()},
         "seen": seen_split(entry)[0],
         "details": _details(entry),
         "tables": _tables(entry),
     }
 
 
-def _details(entry: Entry) -> list[tuple[str, str]]:
+def _details(entry: Run) -> list[tuple[str, str]]:
     run, model = entry.run, entry.run["model"]
     environment = run.get("environment") or {}
-    spread = draw_spread({draw: row.get("J&F") for draw, row in entry.result["per_draw"].items()})
+    spread = draw_spread({draw: row.get(ranked_metric("video").name) for draw, row in entry.result["per_draw"].items()})
     rows = [
         ("checked", entry.checked),
         ("marks", "; ".join(MARKS[mark] for mark in marks(entry)) or "none"),
@@ -113,7 +116,10 @@ def _details(entry: Entry) -> list[tuple[str, str]]:
         ("options", json.dumps(model.get("options") or {}, ensure_ascii=False)),
         ("weights", "; ".join(f"{k}: {str(v)[:16]}…" for k, v in (model.get("weights") or {}).items()) or "none"),
         ("source", str(model.get("source_sha256") or "")[:16]),
-        ("benchmark", f"{entry.benchmark} {run['benchmark'].get('version') or ''}, manifest {entry.group[2][:16]}"),
+        (
+            "benchmark",
+            f"{entry.benchmark_name} {run['benchmark'].get('version') or ''}, manifest {entry.group[2][:16]}",
+        ),
         ("protocol", f"{entry.protocol}, {entry.shots}-shot, seed {entry.result['protocol'].get('seed')}"),
         ("oracle", entry.oracle),
         ("episodes", f"{entry.summary['episodes']}, {entry.summary['failed']} failed"),
@@ -126,8 +132,8 @@ def _details(entry: Entry) -> list[tuple[str, str]]:
     return [(name, str(value).strip()) for name, value in rows if value]
 
 
-def _tables(entry: Entry) -> list[tuple[str, list[list[Any]]]]:
-    image, result = entry.image, entry.result
+def _tables(entry: Run) -> list[tuple[str, list[list[Any]]]]:
+    kind, result = entry.kind, entry.result
     summary = [
         [name.replace("_", " "), _number(value)]
         for name, value in entry.summary.items()
@@ -137,7 +143,7 @@ def _tables(entry: Entry) -> list[tuple[str, list[list[Any]]]]:
     out = [("All figures", summary), ("Seen in training, and not", seen)]
     for title, part in (("By source", "per_source"), ("By draw", "per_draw"), ("By fold", "per_fold")):
         rows = result.get(part) or {}
-        out.append((title, [[str(key), _main(row, image)] for key, row in rows.items()]))
+        out.append((title, [[str(key), _main(row, kind)] for key, row in rows.items()]))
     out.append(("Track ic-vos-20i", [[f"fold {fold}", pairs, _number(v)] for fold, pairs, v in track_20i(entry)]))
     return out
 

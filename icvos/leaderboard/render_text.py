@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from icvos.leaderboard.table import Column, Table
+from icvos.metrics.table import METRICS
 
 __all__ = ["cell_text", "to_csv", "to_latex", "to_markdown", "to_terminal"]
 
@@ -44,7 +45,7 @@ SHORT = {
     "reproduced by maintainer": "reproduced",
 }
 # What a narrow terminal leaves out, first to last.
-DROPPED = ("n", "encoder", "fold-3", "fold-2", "fold-1", "fold-0", "fps", "absent correct")
+DROPPED = ("n", "encoder", "fold-3", "fold-2", "fold-1", "fold-0", "fps", METRICS["absent_correct"].heading)
 
 
 def _head(column: Column) -> str:

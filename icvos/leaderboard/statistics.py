@@ -15,6 +15,8 @@ from statistics import NormalDist
 
 import numpy as np
 
+from icvos.metrics.table import ranked_parts
+
 __all__ = [
     "MIN_UNITS",
     "Ranks",
@@ -120,7 +122,7 @@ def video_samples(records: Sequence[Row], metrics: Sequence[str], *, replicates:
     for metric in metrics:
         sums, counts = np.zeros((len(units), len(draws))), np.zeros((len(units), len(draws)))
         for row in records:
-            value = 0.0 if row.get("error") and metric in ("J", "F") else row.get(metric)
+            value = 0.0 if row.get("error") and metric in ranked_parts() else row.get(metric)
             if value is not None:
                 where = place[str(row["video"])], draws[int(str(row.get("draw") or 0))]
                 sums[where] += float(str(value))

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from icvos.categories import get_vocabulary
-from icvos.leaderboard.entry import Entry
 from icvos.leaderboard.marks import seen_split
+from icvos.metrics.table import ranked_metric, ranked_parts
+from icvos.runs.run import Run
 
 __all__ = ["fold_of", "mean_over", "seen_summary", "track_20i"]
 
@@ -17,24 +18,24 @@ def fold_of(name: str) -> int | None:
     return None if number is None else (number - 1) % 4
 
 
-def mean_over(entry: Entry, names: Collection[str]) -> tuple[int, float | None]:
+def mean_over(entry: Run, names: Collection[str]) -> tuple[int, float | None]:
     """Return the number of pairs and J&F over the pairs of some categories, mean over draws; mIoU on images."""
     if entry.image:
-        rows = [row["mIoU"] for name, row in entry.result["per_category"].items() if name in names]
+        rows = [row[ranked_metric("image").name] for name, row in entry.result["per_category"].items() if name in names]
         known = [value for value in rows if value is not None]
         return len(known), sum(known) / len(known) if known else None
     draws: dict[int, list[float]] = {}
     pairs = set()
     for row in entry.records:
         if row.get("category_name") in names:
-            score = 0.0 if row.get("error") else (row["J"] + row["F"]) / 2
+            score = 0.0 if row.get("error") else sum(row[name] for name in ranked_parts()) / 2
             draws.setdefault(row["draw"], []).append(score)
             pairs.add((row["video"], row["category_name"]))
     means = [sum(values) / len(values) for values in draws.values()]
     return len(pairs), sum(means) / len(means) if means else None
 
 
-def seen_summary(entry: Entry) -> list[tuple[str, int, float | None]]:
+def seen_summary(entry: Run) -> list[tuple[str, int, float | None]]:
     """Return (what, pairs, score) for categories declared as trained on and the others; empty if none is declared."""
     seen, unseen = seen_split(entry)
     if not seen:
@@ -42,7 +43,7 @@ def seen_summary(entry: Entry) -> list[tuple[str, int, float | None]]:
     return [("seen", *mean_over(entry, set(seen))), ("unseen", *mean_over(entry, set(unseen)))]
 
 
-def track_20i(entry: Entry) -> list[tuple[int, int, float | None]]:
+def track_20i(entry: Run) -> list[tuple[int, int, float | None]]:
     """Return (fold, pairs, score) of the track ``ic-vos-20i``: fold f = pairs whose category is in its test fold f."""
     if entry.image:
         return []

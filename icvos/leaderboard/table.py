@@ -7,15 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from icvos.leaderboard.entry import Entry, grouped
 from icvos.leaderboard.marks import legend, marks
 from icvos.leaderboard.published import BENCHMARKS, PublishedRow, published_for
 from icvos.leaderboard.ranks import Standing, standings
+from icvos.metrics.formulas import half_sum
+from icvos.metrics.table import METRICS, metrics_in, ranked_metric
+from icvos.runs.run import Run
 
 __all__ = ["Column", "Table", "build_tables"]
-
-VIDEO = (("J", "J"), ("F", "F"), ("J&F", "J&F"), ("J&F visible", "J&F_visible"), ("absent correct", "absent_correct"))
-IMAGE = (("mIoU", "mIoU"), ("FB-IoU", "FB_IoU"), ("mean IoU", "mean_IoU"))
 
 
 @dataclass(frozen=True)
@@ -45,24 +44,31 @@ class Table:
     columns: tuple[Column, ...]
     rows: tuple[tuple[str | float | int | None, ...], ...]
     notes: tuple[str, ...] = ()
-    entries: tuple[Entry, ...] = ()
+    entries: tuple[Run, ...] = ()
     standings: tuple[Standing, ...] = ()
     benchmark: str = ""
     protocol: str = ""
 
 
-def figure(entry: Entry, name: str) -> float | None:
+def grouped(entries: Sequence[Run]) -> dict[tuple[str, str, str, str, int, bool, str], list[Run]]:
+    """Return runs by the table they stand in, tables sorted."""
+    out: dict[tuple[str, str, str, str, int, bool, str], list[Run]] = {}
+    for entry in entries:
+        out.setdefault(entry.group, []).append(entry)
+    return dict(sorted(out.items()))
+
+
+def figure(entry: Run, name: str) -> float | None:
     """Return a figure of the summary, percent."""
-    summary = entry.summary
-    if name == "J&F_visible":
-        j, f = summary["J_visible"], summary["F_visible"]
-        return None if j is None or f is None else (j + f) / 2
-    value = summary.get(name)
+    metric = METRICS[name]
+    if metric.halves is not None and not metric.stored:
+        return half_sum(*(entry.summary[half] for half in metric.halves))
+    value = entry.summary.get(name)
     return None if value is None else float(value)
 
 
 def build_tables(
-    entries: Sequence[Entry], *, benchmark: str | None = None, published: bool = True, intervals: bool = True
+    entries: Sequence[Run], *, benchmark: str | None = None, published: bool = True, intervals: bool = True
 ) -> list[Table]:
     """Return the tables of measured entries, then those of printed figures.
 
@@ -71,7 +77,7 @@ def build_tables(
         published: Whether to give printed figures of the same benchmarks (all, if ``benchmark`` is None).
         intervals: Whether to bootstrap.
     """
-    chosen = [entry for entry in entries if benchmark in (None, entry.benchmark)]
+    chosen = [entry for entry in entries if benchmark in (None, entry.benchmark_name)]
     out = [_measured(group, intervals) for group in grouped(chosen).values()]
     if published:
         names = [benchmark] if benchmark else BENCHMARKS
@@ -79,14 +85,14 @@ def build_tables(
     return out
 
 
-def _measured(entries: Sequence[Entry], intervals: bool) -> Table:
+def _measured(entries: Sequence[Run], intervals: bool) -> Table:
     places = standings(entries, intervals=intervals)
     order = sorted(range(len(entries)), key=lambda i: _order(entries[i], places[i]))
     image = entries[0].image
-    metrics: tuple[tuple[str, str], ...] = IMAGE if image else VIDEO
+    metrics = [(metric.heading or metric.label, metric.name) for metric in metrics_in("board", entries[0].kind)]
     undrawn = [each for each in (entry.undrawn for entry in entries) if each is not None and each.count]
     if undrawn:
-        metrics = (*IMAGE[:1], (undrawn[0].heading, undrawn[0].beside), *IMAGE[1:])
+        metrics.insert(1, (undrawn[0].heading, undrawn[0].beside))
     some = any(place.interval for place in places)
     columns = [Column("rank", False), Column("model", False), *(Column(head) for head, _ in metrics)]
     columns += [Column("95 %", False)] * some
@@ -129,7 +135,7 @@ def _measured(entries: Sequence[Entry], intervals: bool) -> Table:
     )
 
 
-def _name(entry: Entry, entries: Sequence[Entry]) -> str:
+def _name(entry: Run, entries: Sequence[Run]) -> str:
     """The model's name, with what tells it from others of that name in the table, and no more."""
     same = [other for other in entries if other.model == entry.model]
     name = entry.label if any(other.version != entry.version for other in same) else entry.model
@@ -152,11 +158,11 @@ def _name(entry: Entry, entries: Sequence[Entry]) -> str:
     return f"{name} {', '.join(words)}".rstrip()
 
 
-def _options(entry: Entry) -> Mapping[str, Any]:
+def _options(entry: Run) -> Mapping[str, Any]:
     return entry.run["model"].get("options") or {}
 
 
-def _order(entry: Entry, place: Standing) -> tuple[bool, float, float, str]:
+def _order(entry: Run, place: Standing) -> tuple[bool, float, float, str]:
     score = entry.score
     return place.rank is None, -(score if not math.isnan(score) else -1.0), place.rank or 0, entry.label
 
@@ -185,12 +191,12 @@ def _published(benchmark: str) -> list[Table]:
 def _published_table(benchmark: str, protocol: str, table: str, rows: Sequence[PublishedRow]) -> Table:
     keys = list(dict.fromkeys(key for row in rows for key in row.values))
     columns = [Column("method", False), Column("encoder", False), Column("shots", digits=0)]
-    decimals = 1 if keys[0][0] == "mIoU" else 2
+    kind = METRICS[keys[0][0]].kind
+    decimals = 1 if kind == "image" else 2
     for metric, part in keys:
         columns.append(Column(metric if part in ("all", "mean") else part, digits=decimals))
-    metric = "mIoU" if decimals == 1 else "J&F"
     cells, notes = [], list[str]()
-    for row in sorted(rows, key=lambda row: -(row.value(metric) or 0)):
+    for row in sorted(rows, key=lambda row: -(row.value(ranked_metric(kind).name) or 0)):
         notes += [note for note in row.notes if note not in notes]
         marked = "".join(f" [{notes.index(note) + 1}]" for note in row.notes)
         method = row.method + marked

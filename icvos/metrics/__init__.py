@@ -1,6 +1,7 @@
 """J and F, exact, for masks and label maps on any device, and what is summed up from them."""
 
 from icvos.metrics.fewshot import FewShotScore, fss_counts
+from icvos.metrics.formulas import decay, recall
 from icvos.metrics.frames import (
     SlowEngineWarning,
     boundary_accuracy,
@@ -9,7 +10,7 @@ from icvos.metrics.frames import (
     jf_labels,
     region_similarity,
 )
-from icvos.metrics.video import VideoScore, decay, recall
+from icvos.metrics.video import VideoScore
 
 __all__ = [
     "FewShotScore",

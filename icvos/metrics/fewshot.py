@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 
 from icvos.errors import UsageError
+from icvos.metrics.formulas import FoldSums
+from icvos.metrics.table import fold_metrics
 
 __all__ = ["FewShotScore", "fss_counts"]
 
@@ -45,8 +47,8 @@ class FewShotScore:
     def add(self, category: int, inter_fg: int, union_fg: int, inter_bg: int, union_bg: int) -> None:
         """Add an episode's counts, as ``fss_counts`` gives them."""
         sums = self._sums.setdefault(category, [0, 0, 0, 0])
-        for place, value in enumerate((inter_fg, union_fg, inter_bg, union_bg)):
-            sums[place] += value
+        for index, value in enumerate((inter_fg, union_fg, inter_bg, union_bg)):
+            sums[index] += value
         self._episodes.append(inter_fg / union_fg if union_fg else 1.0)
 
     def summary(self, categories: Iterable[int] | None = None, *, undrawn_as_zero: bool = False) -> dict[str, Any]:
@@ -63,18 +65,6 @@ class FewShotScore:
             undrawn (the categories that no episode drew). Without any episode the figures are None.
         """
         wanted = sorted(self._sums if categories is None else set(categories))
-        drawn = [category for category in wanted if category in self._sums]
-        ious = {c: 100.0 * self._sums[c][0] / max(self._sums[c][1], 1) for c in drawn}
-        total = [sum(self._sums[c][place] for c in drawn) for place in range(4)]
-        both = (total[0] / max(total[1], 1), total[2] / max(total[3], 1))
-        total_iou = np.sum(list(ious.values()))
-        over_drawn, over_all = (float(total_iou / len(group)) if drawn else None for group in (drawn, wanted))
-        return {
-            "mIoU": over_all if undrawn_as_zero else over_drawn,
-            "mIoU_drawn": over_drawn,
-            "mIoU_undrawn_as_0": over_all,
-            "FB_IoU": 50.0 * (both[0] + both[1]) if drawn else None,
-            "mean_IoU": 100.0 * float(np.mean(self._episodes)) if self._episodes else None,
-            "per_category": ious,
-            "undrawn": [category for category in wanted if category not in self._sums],
-        }
+        fold = FoldSums(self._sums, wanted, self._episodes, undrawn_as_zero)
+        figures = {metric.name: metric.of_fold(fold) for metric in fold_metrics() if metric.of_fold}
+        return {**figures, "per_category": fold.ious, "undrawn": fold.undrawn}

@@ -2,39 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
-__all__ = ["VideoScore", "decay", "recall"]
+from icvos.metrics.formulas import FrameValues
+from icvos.metrics.table import episode_metrics
 
-
-def recall(values: Sequence[float] | np.ndarray) -> float | None:
-    """Return the share of frames above 0.5, in 0..1; None without frames (official DAVIS: ``> 0.5``)."""
-    values = np.asarray(values, np.float64)
-    return float(np.mean(values > 0.5)) if len(values) else None
-
-
-def decay(values: Sequence[float] | np.ndarray) -> float | None:
-    """Return the mean of the first quarter less that of the last, as the official DAVIS code cuts quarters.
-
-    ``ids = round(linspace(1, T, 5) + 1e-10) - 1``, quarter i = values[ids[i] : ids[i + 1] + 1]: neighbours share a
-    frame. The bins are whole numbers that do not wrap; the official code's are uint8 and go wrong beyond 256 frames.
-    None under 4 frames.
-    """
-    values = np.asarray(values, np.float64)
-    if len(values) < 4:
-        return None
-    ids = np.round(np.linspace(1, len(values), 5) + 1e-10).astype(np.int64) - 1
-    return float(values[ids[0] : ids[1] + 1].mean() - values[ids[3] : ids[4] + 1].mean())
-
-
-def _percent(value: float | None) -> float | None:
-    return None if value is None else 100.0 * value
-
-
-def _mean(values: np.ndarray) -> float | None:
-    return float(values.mean()) if len(values) else None
+__all__ = ["VideoScore"]
 
 
 class VideoScore:
@@ -73,20 +46,10 @@ class VideoScore:
         return np.array(self._j, np.float64), np.array(self._f, np.float64)
 
     def summary(self) -> dict[str, float | None]:
-        """Return J, F, J_visible, F_visible, absent_correct, J_recall, F_recall, J_decay and F_decay.
+        """Return every video metric of the table that is computed from frames: J, F, J_visible, …
 
         In percent, unrounded; None where it does not apply (no frame at all, none visible, none absent, under four).
         """
         j, f = self.values()
-        visible = np.array(self._visible, bool)
-        return {
-            "J": _percent(_mean(j)),
-            "F": _percent(_mean(f)),
-            "J_visible": _percent(_mean(j[visible])),
-            "F_visible": _percent(_mean(f[visible])),
-            "absent_correct": _percent(_mean(np.array(self._absent_correct, np.float64))),
-            "J_recall": _percent(recall(j)),
-            "F_recall": _percent(recall(f)),
-            "J_decay": _percent(decay(j)),
-            "F_decay": _percent(decay(f)),
-        }
+        frames = FrameValues(j, f, np.array(self._visible, bool), np.array(self._absent_correct, bool))
+        return {metric.name: metric.of_frames(frames) for metric in episode_metrics() if metric.of_frames}

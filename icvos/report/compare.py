@@ -8,12 +8,10 @@ from typing import Any
 
 from icvos.errors import UsageError
 from icvos.leaderboard.statistics import few_shot_samples, paired_difference, video_samples
+from icvos.metrics.table import metrics_in, ranked_metric, ranked_parts
 from icvos.report.run import ReportRun, score_of
 
 __all__ = ["Comparison", "compare"]
-
-VIDEO = ("J", "F", "J&F", "J_visible", "F_visible", "absent_correct", "J_recall", "F_recall")
-IMAGE = ("mIoU", "FB_IoU", "mean_IoU")
 
 
 @dataclass(frozen=True)
@@ -42,7 +40,7 @@ class Comparison:
     @property
     def verdict(self) -> str:
         """One line on whether the difference means anything."""
-        score = "mIoU" if self.a.image else "J&F"
+        score = ranked_metric(self.a.kind).name
         what = "query images" if self.a.image else "source videos"
         text = f"{score} of A less B: {self.difference:+.2f}"
         if self.interval is None:
@@ -61,13 +59,13 @@ def _same(a: ReportRun, b: ReportRun) -> None:
             words = {"manifest_sha256": "benchmark", "name": "protocol", "shots": "number of shots"}[name]
             raise UsageError(
                 f"the runs differ in their {words}: {str(first)[:16]} and {str(second)[:16]}",
-                where=b.root,
+                where=b.where,
                 expected="two runs of one benchmark, protocol and number of shots",
             )
-    if set(a.records) != set(b.records):
-        alone = sorted(set(a.records) ^ set(b.records))
+    if set(a.by_id) != set(b.by_id):
+        alone = sorted(set(a.by_id) ^ set(b.by_id))
         raise UsageError(
-            f"{len(alone)} episodes are in one run alone, as {alone[0]}", where=b.root, fix="finish both runs first"
+            f"{len(alone)} episodes are in one run alone, as {alone[0]}", where=b.where, fix="finish both runs first"
         )
 
 
@@ -92,26 +90,26 @@ def compare(a: ReportRun, b: ReportRun, *, replicates: int = 2000) -> Comparison
         UsageError: They are not of one benchmark, protocol, number of shots and set of episodes.
     """
     _same(a, b)
-    names: tuple[str, ...] = IMAGE if a.image else VIDEO
+    names = [metric.name for metric in metrics_in("report", a.kind) if metric.higher_is_better]
     undrawn = a.undrawn
     if undrawn is not None and undrawn.count:
-        names = (*IMAGE[:1], undrawn.beside, *IMAGE[1:])
+        names.insert(1, undrawn.beside)
     metrics = []
     for name in names:
         first, second = a.result["summary"][name], b.result["summary"][name]
         if first is not None and second is not None:
             metrics.append((name, first, second, first - second))
-    ours, theirs = list(a.records.values()), list(b.records.values())
+    ours, theirs = a.records, b.records
     if a.image:
         counted = None if undrawn is None else undrawn.counted_as_zero
         samples = [few_shot_samples(rows, undrawn=counted, replicates=replicates) for rows in (ours, theirs)]
     else:
-        samples = [video_samples(rows, ("J", "F"), replicates=replicates) for rows in (ours, theirs)]
+        samples = [video_samples(rows, ranked_parts(), replicates=replicates) for rows in (ours, theirs)]
     if samples[0].units != samples[1].units:
-        raise UsageError("the runs name other videos for the same episodes", where=b.root, fix="evaluate both again")
+        raise UsageError("the runs name other videos for the same episodes", where=b.where, fix="evaluate both again")
     difference, interval = paired_difference(samples[0], samples[1])
-    score = "mIoU" if a.image else "J&F"
-    episodes = {name: (score_of(a.records[name]), score_of(b.records[name])) for name in a.records}
+    score = ranked_metric(a.kind).name
+    episodes = {name: (score_of(a.by_id[name]), score_of(b.by_id[name])) for name in a.by_id}
     return Comparison(
         a,
         b,

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from icvos.errors import IcvosError, InputError
+from icvos.metrics.table import ranked_metric
 from icvos.report.overlay import PAPER, caption, fit, legend, paint, paint_support
 from icvos.report.run import ReportRun, Shown, score_of
 
@@ -23,8 +24,8 @@ FRAMES = 4
 
 def choose(run: ReportRun, each: int = 2) -> dict[str, list[str]]:
     """Return the ids of the best, median and worst episodes, no episode twice; failed ones aside."""
-    good = [name for name, record in run.records.items() if not record.get("error")]
-    ranked = sorted(good, key=lambda name: (-score_of(run.records[name]), name))
+    good = [name for name, record in run.by_id.items() if not record.get("error")]
+    ranked = sorted(good, key=lambda name: (-score_of(run.by_id[name]), name))
     each = max(1, min(each, len(ranked) // 3))
     middle = max((len(ranked) - each) // 2, 0)
     picks = {"best": ranked[:each], "median": ranked[middle : middle + each], "worst": ranked[-each:]}
@@ -68,8 +69,8 @@ def _shape_of(shown: Shown) -> tuple[int, int]:
 def episode_row(run: ReportRun, name: str, word: str) -> np.ndarray:
     """Return one line of a contact sheet: the support, then frames; a broken mask is said in its place."""
     episode = run.episode(name)
-    record = run.records[name]
-    score = "IoU" if run.image else "J&F"
+    record = run.by_id[name]
+    score = "IoU" if run.image else ranked_metric("video").name
     head = f"{word}: {episode.video}, {episode.category_name}, draw {episode.draw}: {score} {score_of(record):.1f}"
     if record.get("absent_correct") is not None:
         head += f", absent frames right {record['absent_correct']:.0f} %"
@@ -109,7 +110,7 @@ def overlay_video(run: ReportRun, name: str, path: Path, *, fps: float = 10.0, l
     import cv2
 
     episode = run.episode(name)
-    record = run.records[name]
+    record = run.by_id[name]
     count = run.frame_count(episode)
     supports = [paint_support(*pair) for pair in run.supports(episode)[:1]]
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from icvos.errors import RunError
+from icvos.metrics.table import ranked_metric, ranked_parts
 from icvos.report.run import ReportRun
 
 __all__ = [
@@ -32,7 +33,7 @@ def frame_values(run: ReportRun, name: str) -> tuple[np.ndarray, np.ndarray] | N
     Raises:
         RunError: The file is broken.
     """
-    path = run.root / "frames" / f"{name}.npz"
+    path = run.where / "frames" / f"{name}.npz"
     if not path.is_file():
         return None
     try:
@@ -68,7 +69,7 @@ def agg_pyplot() -> Any:
 def _over_time(run: ReportRun, bins: int) -> tuple[np.ndarray, np.ndarray]:
     """Return J and F, (episodes, bins), each video's length stretched onto the bins."""
     js, fs = [], []
-    for name in run.records:
+    for name in run.by_id:
         values = frame_values(run, name)
         if values is None or not len(values[0]):
             continue
@@ -118,12 +119,13 @@ def plot_curves(run: ReportRun, picks: Mapping[str, Sequence[str]], path: Path, 
 
 def category_rows(run: ReportRun) -> list[tuple[str, float, float | None]]:
     """Return (category, J or mIoU, F or None), best first; by video where the run knows no categories."""
+    names = (ranked_metric("image").name,) if run.image else ranked_parts()
     table = run.result["per_category"] or run.result["per_video"]
     out = []
     for name, row in table.items():
-        first = row.get("mIoU") if run.image else row.get("J")
+        first, second = row.get(names[0]), None if run.image else row.get(names[-1])
         if first is not None:
-            out.append((str(name), float(first), None if run.image else row.get("F")))
+            out.append((str(name), float(first), second))
     return sorted(out, key=lambda row: (-(row[1] + (row[2] or 0)), row[0]))
 
 
@@ -136,12 +138,13 @@ def plot_categories(run: ReportRun, path: Path) -> bool:
     figure, axis = pyplot.subplots(figsize=(8, 1.4 + 0.32 * len(rows)), layout="constrained")
     places = np.arange(len(rows))
     both = rows[0][2] is not None
+    first, second = ranked_parts()
     axis.barh(
         places - (0.2 if both else 0),
         [row[1] for row in rows],
         0.4 if both else 0.7,
         color=BLUE,
-        label="J" if both else "mIoU",
+        label=first if both else ranked_metric("image").name,
     )
     if both:
         axis.barh(
@@ -149,7 +152,7 @@ def plot_categories(run: ReportRun, path: Path) -> bool:
             [row[2] or 0.0 for row in rows],
             0.4,
             color=ORANGE,
-            label="F",
+            label=second,
             hatch="//",
             edgecolor="white",
             lw=0,
@@ -175,7 +178,7 @@ def sensitivity(run: ReportRun, score: Any) -> list[dict[str, Any]]:
         Rows with pair, category, draws, best, best_draw, worst, worst_draw, spread, deviation; largest spread first.
     """
     groups: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
-    for record in run.records.values():
+    for record in run.by_id.values():
         if not record.get("error") and record.get("draw") is not None:
             groups.setdefault((record["video"], str(record.get("category_name"))), []).append(record)
     out = []

@@ -11,6 +11,7 @@ from typing import Any
 from icvos.errors import IcvosError, UsageError, did_you_mean
 from icvos.files import atomic_write, page_asset, write_csv
 from icvos.images import write_image
+from icvos.metrics.table import METRICS, metrics_in, ranked_metric
 from icvos.report.pictures import choose, contact_sheet, overlay_video
 from icvos.report.plots import category_rows, plot_categories, plot_curves, sensitivity
 from icvos.report.run import ReportRun, score_of
@@ -60,8 +61,8 @@ def write_report(
         UsageError: An episode that the run does not hold.
     """
     for name in only:
-        if name not in run.records:
-            raise UsageError(f"no episode '{name}' in this run", fix=did_you_mean(name, run.records))
+        if name not in run.by_id:
+            raise UsageError(f"no episode '{name}' in this run", fix=did_you_mean(name, run.by_id))
     picks = {"chosen": list(only)} if only else choose(run, each)
     out.mkdir(parents=True, exist_ok=True)
     report = Report(out)
@@ -123,8 +124,8 @@ def _page(run: ReportRun, report: Report, picks: Mapping[str, Sequence[str]], ro
         parts.append("<div class=grid>")
         for clip in clips:
             name = Path(clip).stem
-            score = score_of(run.records[name])
-            text = f"{words.get(name, '')}: {name}, J&F {score:.1f}"
+            score = score_of(run.by_id[name])
+            text = f"{words.get(name, '')}: {name}, {ranked_metric('video').name} {score:.1f}"
             parts.append(
                 f"<figure><video controls muted loop preload=metadata src='{escape(clip, quote=True)}'></video>"
                 f"<figcaption>{escape(text)}</figcaption></figure>"
@@ -140,16 +141,12 @@ def _page(run: ReportRun, report: Report, picks: Mapping[str, Sequence[str]], ro
 
 def _summary(run: ReportRun) -> str:
     summary = run.result["summary"]
-    names: tuple[str, ...] = (
-        ("mIoU", "FB_IoU", "mean_IoU")
-        if run.image
-        else ("J", "F", "J&F", "J_visible", "F_visible", "absent_correct", "J_recall", "F_recall", "J_decay", "F_decay")
-    )
+    names = [metric.name for metric in metrics_in("report", run.kind)]
     undrawn = run.undrawn
     if undrawn is not None and undrawn.count:
-        names = (names[0], undrawn.beside, *names[1:])
+        names.insert(1, undrawn.beside)
     shown = [name for name in names if summary[name] is not None]
-    heads = "".join(f"<th>{escape(name.replace('_', ' '))}" for name in shown)
+    heads = "".join(f"<th>{escape(METRICS[name].label)}" for name in shown)
     cells = "".join(f"<td>{summary[name]:.2f}" for name in shown)
     count, failed = summary["episodes"], summary["failed"]
     note = f"{count} episodes, {failed} failed" if failed else f"{count} episodes"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +12,12 @@ import numpy as np
 from icvos.benchmark import Benchmark, Episode, load_benchmark
 from icvos.errors import PredictionError, RunError, UsageError, did_you_mean
 from icvos.evaluation.predictions import FolderPredictions, Predictions, open_predictions
-from icvos.protocols import PROTOCOLS, Protocol
-from icvos.runs.records import RunFolder, read_result, read_run
-from icvos.runs.schema import check_form
-from icvos.runs.undrawn import Undrawn, undrawn_of
+from icvos.metrics.formulas import half_sum
+from icvos.metrics.table import ranked_parts
+from icvos.protocols import PROTOCOLS
+from icvos.runs.run import Run
 
-__all__ = ["ReportRun", "Shown", "half_sum", "open_run", "score_of"]
-
-
-def half_sum(j: float | None, f: float | None) -> float | None:
-    """Return J&F, or None where one is missing."""
-    return None if j is None or f is None else (j + f) / 2
+__all__ = ["ReportRun", "Shown", "open_run", "score_of"]
 
 
 def score_of(record: Mapping[str, Any]) -> float:
@@ -31,7 +26,7 @@ def score_of(record: Mapping[str, Any]) -> float:
         return 0.0
     if record.get("union_fg") is not None:
         return 100.0 * record["inter_fg"] / record["union_fg"] if record["union_fg"] else 100.0
-    return half_sum(record.get("J"), record.get("F")) or 0.0
+    return half_sum(*(record.get(name) for name in ranked_parts())) or 0.0
 
 
 @dataclass(frozen=True)
@@ -45,26 +40,17 @@ class Shown:
 
 
 @dataclass(frozen=True)
-class ReportRun:
-    """A run.
+class ReportRun(Run):
+    """A run with what its pictures are drawn from.
 
     Attributes:
-        root: Its folder.
-        run, result: ``run.json`` and ``result.json``.
-        records: Records by id, sorted.
         benchmark: What it ran on, or None where its folder is gone.
         masks: The predicted masks, or None.
-        protocol: Of the run.
         missing: Why there are no pictures, or "".
     """
 
-    root: Path
-    run: Mapping[str, Any]
-    result: Mapping[str, Any]
-    records: Mapping[str, Mapping[str, Any]]
-    benchmark: Benchmark | None
-    masks: Predictions | None
-    protocol: Protocol
+    benchmark: Benchmark | None = None
+    masks: Predictions | None = None
     missing: str = ""
 
     @property
@@ -73,45 +59,28 @@ class ReportRun:
         model, benchmark = self.result["model"], self.result["benchmark"]
         version = f" {benchmark['version']}" if benchmark.get("version") else ""
         told = f", oracle {self.oracle}: told its ground truth" if self.oracle else ""
-        return (
-            f"{model['name']} {model['version']} on {benchmark['name']}{version}, protocol {self.protocol.name}{told}"
-        )
-
-    @property
-    def oracle(self) -> str:
-        """What the model was told (``first-frame``), or ""."""
-        return str(self.result["protocol"].get("oracle") or "")
-
-    @property
-    def image(self) -> bool:
-        """Whether it is of few-shot images."""
-        return self.protocol.kind == "image"
-
-    @property
-    def undrawn(self) -> Undrawn | None:
-        """What the result says of few-shot categories that no episode drew; None on videos."""
-        return undrawn_of(self.result)
+        return f"{model['name']} {model['version']} on {benchmark['name']}{version}, protocol {self.protocol}{told}"
 
     def episode(self, name: str) -> Episode:
         """Return an episode of the benchmark, of the run's protocol where the benchmark holds several."""
         if self.benchmark is None:
-            raise RunError(self.missing, where=self.root)
+            raise RunError(self.missing, where=self.where)
         found = self._episodes().get(name)
         if found is None:
-            raise UsageError(f"no episode '{name}' in this run", fix=did_you_mean(name, self.records))
+            raise UsageError(f"no episode '{name}' in this run", fix=did_you_mean(name, self.by_id))
         return found
 
     def _episodes(self) -> Mapping[str, Episode]:
         if self.benchmark is None:
             return {}
-        fits = (None, self.protocol.name)
-        return {e.id: e for e in self.benchmark.episodes if e.protocol in fits and e.id in self.records}
+        fits = (None, self.protocol)
+        return {e.id: e for e in self.benchmark.episodes if e.protocol in fits and e.id in self.by_id}
 
     def frame_count(self, episode: Episode) -> int:
         """Return how many frames of an episode were scored."""
         if self.image or self.benchmark is None:
             return 1
-        return int(self.records[episode.id].get("frames") or 0)
+        return int(self.by_id[episode.id].get("frames") or 0)
 
     def supports(self, episode: Episode) -> list[tuple[np.ndarray, np.ndarray]]:
         """Return the supports shown, image and mask; with an oracle frame 0 and its ground truth."""
@@ -130,7 +99,7 @@ class ReportRun:
             MaskError, PredictionError: The mask is missing or broken.
         """
         if self.benchmark is None or self.masks is None:
-            raise RunError(self.missing, where=self.root)
+            raise RunError(self.missing, where=self.where)
         ignore = None
         if self.image:
             frame, truth, ignore = self.benchmark.query(episode)
@@ -164,33 +133,29 @@ def open_run(root: Path, *, benchmark: Path | None = None, masks: Path | None = 
         RunError: No finished run.
         UsageError: The benchmark is another one.
     """
-    run, result = read_run(root), read_result(root)
-    records = RunFolder(Path(root), run).records()
-    check_form(run, result, records.values(), Path(root))
-    name = result["protocol"].get("name")
-    if name not in PROTOCOLS:
-        raise RunError(f"the run's protocol is '{name}'", where=root, fix="use the icvos that made it")
-    rule = PROTOCOLS[name]
+    run = Run.open(root)
+    if run.protocol not in PROTOCOLS:
+        raise RunError(f"the run's protocol is '{run.protocol}'", where=root, fix="use the icvos that made it")
     opened, missing = None, ""
-    place = benchmark or run.get("environment", {}).get("benchmark_folder")
-    if rule.kind == "sequence":
+    folder = benchmark or run.run.get("environment", {}).get("benchmark_folder")
+    if PROTOCOLS[run.protocol].kind == "sequence":
         missing = "label maps scored without a benchmark have no pictures"
-    elif place is None or not Path(place).is_dir():
-        missing = f"the benchmark is not at {place}; --benchmark says where it is" if place else "give --benchmark"
+    elif folder is None or not Path(folder).is_dir():
+        missing = f"the benchmark is not at {folder}; --benchmark says where it is" if folder else "give --benchmark"
         if benchmark is not None:
             raise UsageError("benchmark not found", where=benchmark)
     else:
-        opened = load_benchmark(place)
-        if opened.manifest_sha256 != result["benchmark"].get("manifest_sha256"):
-            raise UsageError("the run is of another benchmark", where=place, fix="--benchmark says where its own is")
-    given: Predictions | None = None
+        opened = load_benchmark(folder)
+        if opened.manifest_sha256 != run.result["benchmark"].get("manifest_sha256"):
+            raise UsageError("the run is of another benchmark", where=folder, fix="--benchmark says where its own is")
+    predictions: Predictions | None = None
     if masks is not None:
-        given = open_predictions(masks)
-        if not set(given.names()) & set(records):
+        predictions = open_predictions(masks)
+        if not set(predictions.names()) & set(run.by_id):
             raise PredictionError("no mask is of this run's episodes", where=masks, expected="EPISODE/00000.png")
     elif (Path(root) / "masks").is_dir():
-        given = FolderPredictions(Path(root) / "masks")
+        predictions = FolderPredictions(Path(root) / "masks")
     elif not missing:
         missing = "the run has no masks; icvos evaluate --save-masks keeps them, or give --masks"
-    ordered = {key: records[key] for key in sorted(records)}
-    return ReportRun(Path(root), run, result, ordered, opened, given, rule, missing)
+    parts = {field.name: getattr(run, field.name) for field in fields(run)}
+    return ReportRun(**parts, benchmark=opened, masks=predictions, missing=missing)

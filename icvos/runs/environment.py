@@ -21,7 +21,7 @@ from icvos.models.interface import ImageModel, Model, of_kind
 from icvos.models.options import option_types
 from icvos.models.registry import source_sha256
 from icvos.protocols import Protocol
-from icvos.runs.records import RUN_SCHEMA
+from icvos.runs.schema import RUN_SCHEMA
 from icvos.version import __version__
 
 __all__ = ["commit", "describe_benchmark", "describe_device", "describe_model", "describe_run", "now", "safe_name"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,54 +12,15 @@ from typing import IO, Any
 
 import numpy as np
 
-from icvos.errors import InputError, RunError
-from icvos.files import atomic_write, check_id, lock_folder, read_json, write_json
-from icvos.runs.undrawn import complete_means
+from icvos.errors import RunError
+from icvos.files import atomic_write, lock_folder, read_json, write_json
+from icvos.runs.schema import RESULT_SCHEMA, RUN_SCHEMA, complete_result, has_run_parts, record_problem
 
-__all__ = ["RESULT_SCHEMA", "RUN_SCHEMA", "SUMMARY", "RunFolder", "key_hash", "read_result", "read_run"]
-
-RUN_SCHEMA = "icvos-run/1"
-RESULT_SCHEMA = "icvos-result/1"
+__all__ = ["RunFolder", "key_hash", "read_result", "read_run"]
 
 # What may change under a run's feet (an edited method, other weights, a newer icvos): such a run is done anew. A
 # difference in anything else is another run, which has no business in the same folder.
 STALE = frozenset({"icvos", "model_version", "source", "weights", "dtype", "device", "benchmark", "masks"})
-NUMBERS = (
-    "J",
-    "F",
-    "J_visible",
-    "F_visible",
-    "absent_correct",
-    "J_recall",
-    "F_recall",
-    "J_decay",
-    "F_decay",
-    "seconds",
-    "support_seconds",
-    "fps",
-)
-SUMMARY = (
-    "J",
-    "F",
-    "J&F",
-    "J&F_by_category",
-    "J_visible",
-    "F_visible",
-    "absent_correct",
-    "J_recall",
-    "F_recall",
-    "J_decay",
-    "F_decay",
-    "mIoU",
-    "FB_IoU",
-    "mean_IoU",
-    "episodes",
-    "failed",
-    "mIoU_drawn",
-    "mIoU_undrawn_as_0",
-)
-PARTS = ("key", "model", "benchmark", "environment")
-COUNTS = ("inter_fg", "union_fg", "inter_bg", "union_bg", "frames", "visible_frames", "peak_memory")
 
 
 def key_hash(key: Mapping[str, Any]) -> str:
@@ -80,13 +40,13 @@ def read_run(folder: Path) -> dict[str, Any]:
     run = read_json(folder / "run.json", RunError)
     if not isinstance(run, dict) or run.get("schema") != RUN_SCHEMA:
         raise RunError("run.json is of another schema", where=folder / "run.json", expected=RUN_SCHEMA)
-    if not all(isinstance(run.get(name, {} if name == "environment" else None), dict) for name in PARTS):
+    if not has_run_parts(run):
         raise RunError("run.json is damaged", where=folder / "run.json", fix="evaluate again into another --out")
     return run
 
 
 def read_result(folder: Path) -> dict[str, Any]:
-    """Read ``result.json``; mIoU of one that 0.1.0 wrote is completed by ``complete_means``.
+    """Read ``result.json``; what its summary lacks because an earlier version made it is completed.
 
     Raises:
         RunError: Missing, or of another schema.
@@ -97,37 +57,19 @@ def read_result(folder: Path) -> dict[str, Any]:
     result = read_json(path, RunError)
     if not isinstance(result, dict) or result.get("schema") != RESULT_SCHEMA:
         raise RunError("result.json is of another schema", where=path, expected=RESULT_SCHEMA)
-    parts = ("summary", "model", "benchmark", "protocol", "per_category", "per_source", "per_video", "per_draw")
-    good = all(isinstance(result.get(name), dict) for name in parts)
-    if good:
-        result = complete_means(result)
-    if not good or any(name not in result["summary"] or not _finite(result["summary"][name]) for name in SUMMARY):
+    whole = complete_result(result)
+    if whole is None:
         raise RunError("result.json is damaged", where=path, fix="run the same icvos evaluate again")
-    return result
+    return whole
 
 
-def _finite(value: Any) -> bool:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return value is None
-    return abs(value) < 2**63 and math.isfinite(value)
-
-
-def _record(line: bytes) -> dict[str, Any] | None:
+def read_record_line(line: bytes) -> dict[str, Any] | None:
     """Return a line of ``episodes.jsonl`` as a record, or None if it is none (a flipped bit, say)."""
     try:
         record = json.loads(line)
-        check_id(record["id"])
-    except (ValueError, RecursionError, TypeError, KeyError, InputError):
+    except (ValueError, RecursionError):
         return None
-    if record.get("error") is not None and not isinstance(record["error"], str):
-        return None
-    scored = all(record.get(name) is not None for name in ("J", "F")) or all(
-        record.get(name) is not None for name in COUNTS[:4]
-    )
-    whole = all(
-        record.get(name) is None or (type(record[name]) is int and 0 <= record[name] < 2**63) for name in COUNTS
-    )
-    return record if whole and scored and all(_finite(record.get(name)) for name in NUMBERS) else None
+    return record if record_problem(record) is None else None
 
 
 class RunFolder:
@@ -222,7 +164,7 @@ class RunFolder:
             return out
         lines = path.read_bytes().split(b"\n")
         for number, line in enumerate(lines[:-1], 1):
-            record = _record(line)
+            record = read_record_line(line)
             if record is None:
                 raise RunError(f"line {number} is no record", where=path, fix="delete the line and resume")
             out[record["id"]] = record

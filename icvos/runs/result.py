@@ -8,23 +8,13 @@ from typing import Any
 
 from icvos.benchmark import Episode
 from icvos.metrics import FewShotScore
+from icvos.metrics.formulas import FOLD_COUNTS, half_sum
+from icvos.metrics.table import METRICS, episode_metrics, fold_metrics, ranked_metric, ranked_parts, summary_names
 from icvos.protocols import Protocol
-from icvos.runs.records import RESULT_SCHEMA, SUMMARY
+from icvos.runs.schema import RESULT_SCHEMA
 
-__all__ = ["METRICS", "RunResult", "image_result", "oracle_result", "sequence_result", "video_result"]
+__all__ = ["RunResult", "image_result", "oracle_result", "sequence_result", "video_result"]
 
-METRICS = (
-    "J",
-    "F",
-    "J_visible",
-    "F_visible",
-    "absent_correct",
-    "J_recall",
-    "F_recall",
-    "J_decay",
-    "F_decay",
-)
-FOLD_METRICS = ("mIoU", "mIoU_drawn", "mIoU_undrawn_as_0", "FB_IoU")
 Record = Mapping[str, Any]
 
 
@@ -45,10 +35,6 @@ def _mean(values: Iterable[float | None]) -> float | None:
     return sum(known) / len(known) if known else None
 
 
-def _half_sum(j: float | None, f: float | None) -> float | None:
-    return None if j is None or f is None else (j + f) / 2
-
-
 def _failed(episode: Episode) -> dict[str, Any]:
     """What an episode without a good record counts as: nothing was right."""
     return {
@@ -56,8 +42,7 @@ def _failed(episode: Episode) -> dict[str, Any]:
         "video": episode.video,
         "category": episode.category,
         "draw": episode.draw,
-        "J": 0.0,
-        "F": 0.0,
+        **dict.fromkeys(ranked_parts(), 0.0),
         "error": "not evaluated",
     }
 
@@ -66,8 +51,15 @@ def _means(records: Sequence[Record]) -> dict[str, float | None]:
     """Mean of each metric over draws of the mean over (video, category) pairs."""
     draws = sorted({record["draw"] for record in records})
     by_draw = [[record for record in records if record["draw"] == draw] for draw in draws]
-    out = {name: _mean(_mean(record.get(name) for record in rows) for rows in by_draw) for name in METRICS}
-    return {**out, "J&F": _half_sum(out["J"], out["F"])}
+    names = [metric.name for metric in episode_metrics()]
+    return _with_halves({name: _mean(_mean(row.get(name) for row in rows) for rows in by_draw) for name in names})
+
+
+def _with_halves(figures: Mapping[str, float | None]) -> dict[str, float | None]:
+    """Return figures with those that are the mean of two of them (J&F) after them."""
+    pairs = {metric.name: metric.halves for metric in METRICS.values() if metric.halves and metric.stored}
+    halves = {name: half_sum(figures[a], figures[b]) for name, (a, b) in pairs.items() if {a, b} <= figures.keys()}
+    return {**figures, **halves}
 
 
 def _table(records: Sequence[Record], key: Callable[[Record], str]) -> dict[str, dict[str, Any]]:
@@ -90,7 +82,7 @@ def _result(
             **{name: key.get(name) for name in ("shots", "seed", "limit_episodes", "limit_frames", "resized_masks")},
             "oracle": key.get("oracle"),
         },
-        "summary": {name: summary.get(name) for name in SUMMARY},
+        "summary": {name: summary.get(name) for name in summary_names()},
         **tables,
     }
 
@@ -122,7 +114,7 @@ def video_result(
         rows.append({**record, **known, "category_name": episode.category_name, "source": sources[episode.video]})
     summary: dict[str, Any] = _means(rows)
     per_category = _table(rows, lambda r: r["category_name"])
-    summary["J&F_by_category"] = _mean(row["J&F"] for row in per_category.values())
+    summary["J&F_by_category"] = _mean(row[ranked_metric("video").name] for row in per_category.values())
     summary |= {"episodes": len(rows), "failed": failed}
     tables = {
         "per_category": per_category,
@@ -138,15 +130,16 @@ def sequence_result(
     run: Mapping[str, Any], protocol: Protocol, ids: Sequence[str], records: Mapping[str, Record]
 ) -> dict[str, Any]:
     """Return the result of scoring label maps: mean over frames, then over all objects of all sequences."""
-    rows = [records.get(name) or {"id": name, "video": name, "J": 0.0, "F": 0.0, "error": "missing"} for name in ids]
-    means = {name: _mean(row.get(name) for row in rows) for name in METRICS}
+    nothing = {**dict.fromkeys(ranked_parts(), 0.0), "error": "missing"}
+    rows = [records.get(name) or {"id": name, "video": name, **nothing} for name in ids]
+    means = _with_halves({m.name: _mean(row.get(m.name) for row in rows) for m in episode_metrics()})
     per_video: dict[str, Any] = {}
     for video in sorted({row["video"] for row in rows}):
         mine = [row for row in rows if row["video"] == video]
-        j, f = (_mean(row["J"] for row in mine), _mean(row["F"] for row in mine))
-        per_video[video] = {"J": j, "F": f, "J&F": _half_sum(j, f), "objects": len(mine)}
+        parts = _with_halves({name: _mean(row[name] for row in mine) for name in ranked_parts()})
+        per_video[video] = {**parts, "objects": len(mine)}
     failed = sum(bool(row.get("error")) for row in rows)
-    summary = {**means, "J&F": _half_sum(means["J"], means["F"]), "episodes": len(rows), "failed": failed}
+    summary = {**means, "episodes": len(rows), "failed": failed}
     return _result(
         run, protocol, summary, {"per_category": {}, "per_source": {}, "per_video": per_video, "per_draw": {}}
     )
@@ -168,6 +161,7 @@ def image_result(
     names = {episode.category: episode.category_name for episode in episodes}
     per_fold: dict[str, Any] = {}
     per_category: dict[str, Any] = {}
+    score_name = ranked_metric("image").name
     ious: list[float] = []
     failed = 0
     for fold in sorted({episode.fold for episode in episodes if episode.fold is not None}):
@@ -180,15 +174,15 @@ def image_result(
                 failed += 1
                 # Nothing found; the unions are what the record of the failure says there was.
                 record = {"inter_fg": 0, "union_fg": 1, "inter_bg": 0, "union_bg": 1, **(record or {})}
-            counts = [record[name] for name in ("inter_fg", "union_fg", "inter_bg", "union_bg")]
+            counts = [record[name] for name in FOLD_COUNTS]
             score.add(episode.category, *counts)
             ious.append(100.0 * counts[0] / counts[1] if counts[1] else 100.0)
         summary = score.summary(folds.get(fold), undrawn_as_zero=protocol.undrawn_as_zero)
-        per_category |= {names[c]: {"mIoU": iou, "fold": fold} for c, iou in summary.pop("per_category").items()}
+        per_category |= {names[c]: {score_name: iou, "fold": fold} for c, iou in summary.pop("per_category").items()}
         per_fold[str(fold)] = summary
     total = {
-        **{name: _mean(row[name] for row in per_fold.values()) for name in FOLD_METRICS},
-        "mean_IoU": _mean(ious),
+        **{metric.name: _mean(row[metric.name] for row in per_fold.values()) for metric in fold_metrics()},
+        "mean_IoU": _mean(ious),  # over all episodes, whatever their fold
         "episodes": len(episodes),
         "failed": failed,
     }

@@ -1,4 +1,4 @@
-"""The form of a run's files, which strangers write: types, finite numbers, and text that a terminal can bear."""
+"""The schema of a run, which strangers write: parts, types, finite numbers, and text that a terminal can bear."""
 
 from __future__ import annotations
 
@@ -8,10 +8,26 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from icvos.errors import RunError
+from icvos.errors import InputError, RunError
+from icvos.files import check_id
+from icvos.metrics.formulas import FOLD_COUNTS
+from icvos.metrics.table import METRICS, episode_metrics, ranked_parts, summary_names
 from icvos.protocols import ORACLES
+from icvos.runs.undrawn import complete_means
 
-__all__ = ["check_form"]
+__all__ = [
+    "RECORD_SCHEMA",
+    "RESULT_SCHEMA",
+    "RUN_SCHEMA",
+    "complete_result",
+    "has_run_parts",
+    "record_problem",
+    "validate",
+]
+
+RUN_SCHEMA = "icvos-run/1"
+RESULT_SCHEMA = "icvos-result/1"
+RECORD_SCHEMA = "icvos-record/1"
 
 MAX_DEPTH, MAX_TEXT = 12, 20_000
 # Overrides of the direction of writing make a name look like another.
@@ -29,9 +45,62 @@ RECORD = {
     "supports": list,
 }
 LONG = frozenset({"error", "traceback"})
+COUNTS = (*FOLD_COUNTS, "frames", "visible_frames", "peak_memory")
+RUN_PARTS = ("key", "model", "benchmark", "environment")
+RESULT_PARTS = ("summary", "model", "benchmark", "protocol", "per_category", "per_source", "per_video", "per_draw")
 
 
-def check_form(run: Mapping[str, Any], result: Mapping[str, Any], records: Iterable[Any], where: Path) -> None:
+def has_run_parts(run: Mapping[str, Any]) -> bool:
+    """Whether ``run.json`` has its tables; that of the environment may be missing."""
+    return all(isinstance(run.get(name, {} if name == "environment" else None), dict) for name in RUN_PARTS)
+
+
+def complete_result(result: dict[str, Any]) -> dict[str, Any] | None:
+    """Return ``result.json`` with every key of its summary, those that came after it was made too; None if damaged.
+
+    mIoU of a result that 0.1.0 wrote is completed by ``complete_means``; a later metric is None.
+    """
+    if not all(isinstance(result.get(name), dict) for name in RESULT_PARTS):
+        return None
+    result = complete_means(result)
+    summary = result["summary"]
+    missing = [name for name in summary_names() if name not in summary]
+    if any(name not in METRICS or METRICS[name].required for name in missing):
+        return None
+    if missing:
+        result = {**result, "summary": {**summary, **dict.fromkeys(missing)}}
+    return result if all(_finite(result["summary"][name]) for name in summary_names()) else None
+
+
+def record_problem(record: Any) -> str | None:
+    """Return what keeps a value from being an episode's record, as one line; None if it is one."""
+    if not isinstance(record, dict) or not isinstance(record.get("id"), str):
+        return "an episode of the record has no id"
+    try:
+        check_id(record["id"])
+    except InputError as error:
+        return error.what
+    whole = f"of episode {record['id']} is no"
+    if record.get("error") is not None and not isinstance(record["error"], str):
+        return f"error {whole} text"
+    for name in COUNTS:
+        if record.get(name) is not None and not (type(record[name]) is int and 0 <= record[name] < 2**63):
+            return f"{name} {whole} number of things"
+    for name in (*(metric.name for metric in episode_metrics()), "seconds", "support_seconds", "fps"):
+        if not _finite(record.get(name)):
+            return f"{name} {whole} number"
+    if not any(all(record.get(name) is not None for name in needed) for needed in (ranked_parts(), FOLD_COUNTS)):
+        return f"episode {record['id']} has no score"
+    return None
+
+
+def _finite(value: Any) -> bool:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return value is None
+    return abs(value) < 2**63 and math.isfinite(value)
+
+
+def validate(run: Mapping[str, Any], result: Mapping[str, Any], records: Iterable[Any], where: Path) -> None:
     """Check what readers of a run rely on; ranges and contradictions are judged elsewhere.
 
     Args:

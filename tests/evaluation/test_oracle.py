@@ -22,13 +22,13 @@ from icvos.evaluation.runner import evaluate
 from icvos.foundation.load import save_sam2
 from icvos.foundation.tracker import Prompt, Tracker
 from icvos.images import nearest_resize, resize_image
-from icvos.leaderboard.entry import find_runs, read_entry
 from icvos.leaderboard.table import build_tables
 from icvos.manifest import write_manifest
 from icvos.masks import read_mask, write_mask
 from icvos.metrics import jf
 from icvos.models.lifting import lift
 from icvos.runs.records import RunFolder, read_result, read_run
+from icvos.runs.run import Run, find_runs
 
 ORACLE = "first-frame"
 FRAMES = 4
@@ -309,7 +309,7 @@ def test_hiding_it_in_one_of_the_files_is_found(
                 content[part]["oracle"] = None
                 text = json.dumps(content)
             (place / file).write_text(text)
-        assert read_entry(place).not_ranked == ("an oracle",)
+        assert Run.open(place).not_ranked == ("an oracle",)
         assert icvos("submit", "check", place, "--benchmark", board / "world/benchmarks/demo") == 2
         assert "the oracle is said in several places" in capsys.readouterr().err
 

@@ -12,12 +12,12 @@ import pytest
 from board_runs import build, icvos, run
 
 from icvos.errors import InputError, RunError
-from icvos.leaderboard.entry import Entry, find_runs, read_entry
 from icvos.leaderboard.marks import marks, seen_split
 from icvos.leaderboard.published import published_for, read_published
 from icvos.leaderboard.render_text import to_csv, to_latex, to_markdown, to_terminal
 from icvos.leaderboard.summaries import fold_of, seen_summary, track_20i
 from icvos.leaderboard.table import build_tables
+from icvos.runs.run import Run, find_runs
 
 
 @pytest.fixture(scope="module")
@@ -34,8 +34,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root / "runs"
 
 
-def changed(entry: Entry, **model: Any) -> Entry:
-    return Entry(
+def changed(entry: Run, **model: Any) -> Run:
+    return Run(
         {**entry.run, "model": {**entry.run["model"], **model}}, entry.result, entry.records, entry.checked, entry.where
     )
 
@@ -132,7 +132,7 @@ def test_a_benchmarks_folder_shows_runs_on_that_very_benchmark(
 
 
 def test_figures_are_those_of_the_result(runs: Path) -> None:
-    entry = read_entry(runs / "demo/histogram")
+    entry = Run.open(runs / "demo/histogram")
     table = build_tables([entry], published=False)[0]
     row = dict(zip((c.head for c in table.columns), table.rows[0]))
     result = json.loads((runs / "demo/histogram/result.json").read_text())["summary"]
@@ -156,19 +156,19 @@ def test_what_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     assert icvos("leaderboard", "render", tmp_path / "table.docx") == 2
     assert "no known suffix" in capsys.readouterr().err
     with pytest.raises(RunError, match="no run here"):
-        read_entry(tmp_path)
+        Run.open(tmp_path)
 
 
-def variant(entry: Entry, name: str, seed: int = 0, **options: Any) -> Entry:
+def variant(entry: Run, name: str, seed: int = 0, **options: Any) -> Run:
     new = changed(entry, options=options)
     run = {**new.run, "key": {**new.run["key"], "seed": seed}}
-    return Entry(run, new.result, new.records, new.checked, Path(name))
+    return Run(run, new.result, new.records, new.checked, Path(name))
 
 
 def test_labels_say_what_differs_and_no_more(runs: Path) -> None:
-    entry = read_entry(runs / "demo/histogram")
+    entry = Run.open(runs / "demo/histogram")
 
-    def labels(*entries: Entry) -> set[Any]:
+    def labels(*entries: Run) -> set[Any]:
         return {row[1] for row in build_tables(entries, published=False)[0].rows}
 
     first = variant(entry, "a", bins=16, blur=9)
@@ -181,7 +181,7 @@ def test_labels_say_what_differs_and_no_more(runs: Path) -> None:
     assert labels(first, other, seeds) == expected
     # Of nothing that is known do these differ: their folders tell them apart.
     assert labels(first, variant(entry, "d", bins=16, blur=9)) == {"histogram a", "histogram d"}
-    newer = Entry(
+    newer = Run(
         other.run,
         {**other.result, "model": {"name": "histogram", "version": "2"}},
         other.records,
@@ -193,7 +193,7 @@ def test_labels_say_what_differs_and_no_more(runs: Path) -> None:
 
 @pytest.mark.parametrize("width", [80, 60, 50])
 def test_figures_are_never_cut(runs: Path, width: int, capsys: pytest.CaptureFixture[str]) -> None:
-    entry = read_entry(runs / "demo/histogram")
+    entry = Run.open(runs / "demo/histogram")
     entries = [variant(entry, name, weights=f"a-long-name-of-weights-{name}" * 2) for name in "ab"]
     table = build_tables(entries, published=False)[0]
     to_terminal([table], width=width)
@@ -208,7 +208,7 @@ def test_figures_are_never_cut(runs: Path, width: int, capsys: pytest.CaptureFix
 
 
 def test_marks_from_what_is_declared(runs: Path) -> None:
-    entry = read_entry(runs / "demo/histogram")
+    entry = Run.open(runs / "demo/histogram")
     assert marks(entry) == ()
     name = next(iter(entry.result["per_category"]))
     assert marks(changed(entry, training_categories=[name])) == ("C",)
@@ -218,14 +218,14 @@ def test_marks_from_what_is_declared(runs: Path) -> None:
 
 
 def test_synonyms_are_one_category(runs: Path) -> None:
-    entry = read_entry(runs / "demo/histogram")
+    entry = Run.open(runs / "demo/histogram")
     result = {**entry.result, "per_category": {"motorcycle": {}, "dog": {}}}
-    fake = Entry(entry.run, result, (), "not added", entry.where)
+    fake = Run(entry.run, result, (), "not added", entry.where)
     assert seen_split(changed(fake, training_categories=["motorbike"])) == (["motorcycle"], ["dog"])
 
 
 def test_seen_and_unseen_and_folds_cover_all_pairs(runs: Path) -> None:
-    entry = read_entry(runs / "demo/histogram")
+    entry = Run.open(runs / "demo/histogram")
     pairs = len({(r["video"], r["category"]) for r in entry.records})
     names = list(entry.result["per_category"])
     split = seen_summary(changed(entry, training_categories=names[:2]))
@@ -253,15 +253,15 @@ def test_markdown_is_well_formed(runs: Path) -> None:
 
 
 def test_csv_holds_full_precision(runs: Path) -> None:
-    entry = read_entry(runs / "demo/histogram")
+    entry = Run.open(runs / "demo/histogram")
     rows = list(csv.DictReader(io.StringIO(to_csv(build_tables([entry], published=False)))))
     value = next(row["value"] for row in rows if row["column"] == "J&F")
     assert float(value) == entry.score
 
 
 def test_latex_escapes(runs: Path) -> None:
-    entry = read_entry(runs / "demo/histogram")
-    evil = Entry(
+    entry = Run.open(runs / "demo/histogram")
+    evil = Run(
         entry.run,
         {**entry.result, "model": {"name": r"a_b & \input{x} 50%", "version": "1"}},
         entry.records,
@@ -273,8 +273,8 @@ def test_latex_escapes(runs: Path) -> None:
 
 
 def test_hostile_names_stay_text(runs: Path) -> None:
-    entry = read_entry(runs / "demo/histogram")
-    evil = Entry(
+    entry = Run.open(runs / "demo/histogram")
+    evil = Run(
         entry.run,
         {**entry.result, "model": {"name": "=cmd|' /C calc'!A0", "version": "1"}},
         entry.records,
@@ -294,10 +294,10 @@ def test_render_is_deterministic(runs: Path, tmp_path: Path, suffix: str) -> Non
 
 
 def test_reported_and_checked_figures_stand_apart(runs: Path) -> None:
-    first, second = read_entry(runs / "demo/histogram"), read_entry(runs / "demo/empty")
-    reported = Entry(first.run, first.result, first.records, "self-reported", first.where)
+    first, second = Run.open(runs / "demo/histogram"), Run.open(runs / "demo/empty")
+    reported = Run(first.run, first.result, first.records, "self-reported", first.where)
     checked = [
-        Entry(e.run, e.result, e.records, how, e.where)
+        Run(e.run, e.result, e.records, how, e.where)
         for e, how in ((second, "masks re-scored"), (first, "reproduced by maintainer"))
     ]
     tables = build_tables([reported, *checked], published=False)

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from board_runs import build, run
 
-from icvos.leaderboard.entry import Entry, find_runs
 from icvos.leaderboard.render_html import to_html
 from icvos.leaderboard.table import build_tables
+from icvos.runs.run import Run, find_runs
 
 CHROMIUM = next(
     (p for p in map(Path, ("/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome")) if p.exists()),
@@ -34,7 +34,7 @@ def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     entries, _ = find_runs(root / "runs")
     entry = entries[0]
     result = {**entry.result, "model": {**entry.result["model"], "name": EVIL}}
-    evil = Entry(entry.run, result, entry.records, entry.checked, entry.where)
+    evil = Run(entry.run, result, entry.records, entry.checked, entry.where)
     (root / "page.html").write_text(to_html(build_tables([*entries, evil])), encoding="utf-8")
     return root / "page.html"
 

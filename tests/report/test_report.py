@@ -77,7 +77,7 @@ def test_video_holds_every_frame(world: Path, tmp_path: Path) -> None:
     import cv2
 
     run = open_run(world / "histogram")
-    name = next(iter(run.records))
+    name = next(iter(run.by_id))
     assert overlay_video(run, name, tmp_path / "x.webm") == 6
     clip = cv2.VideoCapture(str(tmp_path / "x.webm"))
     frames = []
@@ -99,7 +99,7 @@ def test_without_masks_the_rest_is_drawn(world: Path, tmp_path: Path, capsys: py
     assert (tmp_path / "curves.png").is_file() and not (tmp_path / "contact_sheet.png").exists()
     # Masks that lie elsewhere are as good.
     run = open_run(world / "no-masks", masks=world / "histogram" / "masks")
-    assert not run.missing and run.shown(run.episode(next(iter(run.records))), 0).predicted.dtype == np.bool_
+    assert not run.missing and run.shown(run.episode(next(iter(run.by_id))), 0).predicted.dtype == np.bool_
 
 
 def test_a_missing_mask_is_said_in_its_place(world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -118,7 +118,7 @@ def test_a_missing_mask_is_said_in_its_place(world: Path, tmp_path: Path, capsys
 def test_masks_of_the_protocols_size_are_drawn_on_the_frames(world: Path, tmp_path: Path) -> None:
     shutil.copytree(world / "histogram", tmp_path / "run", ignore=shutil.ignore_patterns("report"))
     run = open_run(tmp_path / "run")
-    name = next(iter(run.records))
+    name = next(iter(run.by_id))
     half = np.zeros((512, 512), np.uint8)
     half[:, 256:] = 1
     write_mask(tmp_path / "run" / "masks" / name / "00000.png", half)
@@ -150,7 +150,7 @@ def test_bad_input_is_one_line(
 def test_broken_frame_values_are_refused(world: Path, tmp_path: Path) -> None:
     shutil.copytree(world / "histogram", tmp_path / "run", ignore=shutil.ignore_patterns("report", "masks"))
     run = open_run(tmp_path / "run")
-    name = next(iter(run.records))
+    name = next(iter(run.by_id))
     path = tmp_path / "run" / "frames" / f"{name}.npz"
     for data in (path.read_bytes()[:200], b"", b"PK\x03\x04 nothing", b"\x93NUMPY\x01\x00"):
         path.write_bytes(data)
@@ -198,8 +198,8 @@ def test_pick_frames(count: int, expected: list[int]) -> None:
 
 
 def fake(values: dict[str, float], tmp_path: Path) -> ReportRun:
-    records = {name: {"id": name, "video": name, "J": value, "F": value} for name, value in values.items()}
-    return ReportRun(tmp_path, {}, {}, records, None, None, None)  # type: ignore[arg-type]
+    records = tuple({"id": name, "video": name, "J": value, "F": value} for name, value in values.items())
+    return ReportRun({}, {}, records, "not added", tmp_path)
 
 
 def test_choose_takes_no_episode_twice(tmp_path: Path) -> None:
@@ -220,11 +220,11 @@ def test_score_of() -> None:
 
 def test_sensitivity_ranks_pairs_by_spread(tmp_path: Path) -> None:
     rows = [("v", 0, 10.0), ("v", 1, 30.0), ("w", 0, 50.0), ("w", 1, 55.0), ("x", 0, 1.0)]
-    records = {
-        f"{video}{draw}": {"video": video, "category_name": "dog", "draw": draw, "J": score, "F": score}
+    records = tuple(
+        {"id": f"{video}{draw}", "video": video, "category_name": "dog", "draw": draw, "J": score, "F": score}
         for video, draw, score in rows
-    }
-    table = sensitivity(ReportRun(tmp_path, {}, {}, records, None, None, None), score_of)  # type: ignore[arg-type]
+    )
+    table = sensitivity(ReportRun({}, {}, records, "not added", tmp_path), score_of)
     assert [(row["video"], row["spread"], row["best_draw"], row["worst_draw"]) for row in table] == [
         ("v", 20.0, 1, 0),
         ("w", 5.0, 1, 0),

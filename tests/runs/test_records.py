@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from icvos.errors import LockedError, RunError
-from icvos.runs.records import RUN_SCHEMA, RunFolder, read_result, read_run
+from icvos.runs.records import RunFolder, read_result, read_run
+from icvos.runs.schema import RUN_SCHEMA
 
 
 def run(**key):

@@ -14,6 +14,9 @@ import pytest
 from tiny import write_image_benchmark, write_video_benchmark
 
 from icvos import cli
+from icvos.errors import RunError
+from icvos.leaderboard.record import read_record, write_record
+from icvos.runs.run import Run
 
 GONE = object()
 ODD = [
@@ -166,3 +169,43 @@ def test_good_runs_pass(world: Path, tmp_path: Path) -> None:
     for kind in ("video", "image"):
         run = world / f"{kind}-run"
         assert icvos("leaderboard", "add", run, "--board", tmp_path, "--benchmark", world / kind) == 0
+
+
+@pytest.mark.parametrize(
+    ("part", "name", "value"),
+    [
+        ("run", "key", []),
+        ("run", "environment", "here"),
+        ("result", "per_draw", None),
+        ("summary", "J", "90"),
+        ("summary", "F_recall", GONE),
+        ("episode", "id", "../x"),
+        ("episode", "error", ["no text"]),
+        ("episode", "J", None),
+        ("episode", "frames", -1),
+        ("episode", "fps", "fast"),
+    ],
+)
+def test_a_run_folder_and_a_record_are_validated_by_one_schema(
+    world: Path, tmp_path: Path, part: str, name: str, value: Any
+) -> None:
+    run = Run.open(world / "video-run")
+    write_record(tmp_path / "board", run, "self-reported")
+    (path,) = (tmp_path / "board").glob("*/*/*.json")
+    assert read_record(path).records == run.records
+    record = json.loads(path.read_text())
+    damaged = record["result"]["summary"] if part == "summary" else record["episodes"][0] if part == "episode" else None
+    damaged = record[part] if damaged is None else damaged
+    if value is GONE:
+        del damaged[name]
+    else:
+        damaged[name] = value
+    folder = tmp_path / "run"
+    folder.mkdir()
+    for file in ("run", "result"):
+        (folder / f"{file}.json").write_text(json.dumps(record[file]))
+    (folder / "episodes.jsonl").write_text("".join(json.dumps(row) + "\n" for row in record["episodes"]))
+    with pytest.raises(RunError):
+        Run.open(folder)
+    with pytest.raises(RunError):
+        Run.of_record(record, path)

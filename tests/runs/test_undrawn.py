@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,6 @@ from run_models import IMAGE, write_model
 from tiny import write_image_benchmark
 
 from icvos.files import read_json, write_json
-from icvos.leaderboard.entry import read_entry
 from icvos.leaderboard.ranks import samples_of
 from icvos.leaderboard.record import read_record, write_record
 from icvos.leaderboard.table import build_tables
@@ -20,6 +20,7 @@ from icvos.report.compare import compare
 from icvos.report.report import write_report
 from icvos.report.run import open_run
 from icvos.runs.records import read_result
+from icvos.runs.run import Run
 from icvos.runs.undrawn import complete_means, undrawn_of
 
 NEW = ("mIoU_drawn", "mIoU_undrawn_as_0")
@@ -76,7 +77,7 @@ def test_what_is_printed(
     assert f"mIoU {rule} the 1 of 2 categories that no episode drew" in text
     assert "the run is limited to 4 episodes and never ranked" in text
     # A board's table has the other mean as a column, and the rule as a note.
-    entry = read_entry(runs[protocol])
+    entry = Run.open(runs[protocol])
     (table,) = build_tables([entry], published=False)
     column = [c.head for c in table.columns].index("mIoU drawn" if rule == "counts as 0" else "mIoU undrawn=0")
     assert table.rows[0][column] == summary[NEW[rule == "leaves out"]] != summary["mIoU"]
@@ -99,14 +100,12 @@ def test_all_drawn_is_said(runs: dict[str, Path]) -> None:
 
 @pytest.mark.parametrize("protocol", PROTOCOL_NAMES)
 def test_replicates_and_comparison_follow_the_protocol(runs: dict[str, Path], protocol: str) -> None:
-    entry = read_entry(runs[protocol])
+    entry = Run.open(runs[protocol])
     assert samples_of(entry, replicates=10).value == pytest.approx(entry.score)
     opened = open_run(runs[protocol])
     # Against a run that found nothing the difference is the headline.
-    nothing = {name: {**record, "inter_fg": 0} for name, record in opened.records.items()}
-    other = type(opened)(
-        opened.root, opened.run, opened.result, nothing, opened.benchmark, None, opened.protocol, opened.missing
-    )
+    nothing = tuple({**record, "inter_fg": 0} for record in opened.records)
+    other = replace(opened, records=nothing)
     found = compare(opened, other, replicates=10)
     assert found.difference == pytest.approx(entry.score)
     assert {name for name, *_ in found.metrics} == {"mIoU", "FB_IoU", "mean_IoU", undrawn_key(opened.result)}
@@ -127,7 +126,7 @@ def test_files_of_0_1_0_open_with_both_means(runs: dict[str, Path], protocol: st
     again = read_result(tmp_path)
     assert again == complete_means(again) == now
     # A record on a board: its result still has to follow from its episodes.
-    entry = read_entry(runs[protocol])
+    entry = Run.open(runs[protocol])
     written = type(entry)(entry.run, old, entry.records, "self-reported", entry.where)
     path = write_record(tmp_path / "board", written, "self-reported")
     assert not set(NEW) & set(read_json(path)["result"]["summary"])
@@ -153,7 +152,7 @@ def test_old_results_of_videos_and_damaged_folds_have_no_means() -> None:
 def test_a_mean_that_does_not_follow_is_refused(runs: dict[str, Path], name: str, tmp_path: Path) -> None:
     from icvos.errors import RunError
 
-    entry = read_entry(runs["fss-paper"])
+    entry = Run.open(runs["fss-paper"])
     path = write_record(tmp_path, entry, "self-reported")
     record = read_json(path)
     record["result"]["summary"][name] += 1

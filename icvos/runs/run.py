@@ -1,27 +1,38 @@
-"""An entry of a leaderboard: one run's result with what ran, from a run folder or a stored record."""
+"""One run, read and validated: its result with what ran, from a run folder or a board's record."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from icvos.errors import IcvosError, RunError
+from icvos.metrics.table import Kind, ranked_metric
+from icvos.protocols import PROTOCOLS
 from icvos.runs.records import RunFolder, read_result, read_run
-from icvos.runs.schema import check_form
+from icvos.runs.schema import (
+    RECORD_SCHEMA,
+    RESULT_SCHEMA,
+    RUN_SCHEMA,
+    complete_result,
+    has_run_parts,
+    record_problem,
+    validate,
+)
 from icvos.runs.undrawn import Undrawn, undrawn_of
 
-__all__ = ["CHECKED", "Entry", "find_runs", "read_entry"]
+__all__ = ["CHECKED", "Run", "find_runs"]
 
 # How far a row was checked, least first. "not added" is a run folder shown directly.
 CHECKED = ("not added", "self-reported", "masks re-scored", "reproduced by maintainer")
 
 
 @dataclass(frozen=True)
-class Entry:
-    """One measured row.
+class Run:
+    """A finished run; made by ``open`` or ``of_record``, which validate it.
 
     Attributes:
         run, result: ``run.json`` and ``result.json``.
@@ -35,6 +46,45 @@ class Entry:
     records: tuple[Mapping[str, Any], ...]
     checked: str
     where: Path
+
+    @classmethod
+    def open(cls, folder: Path) -> Run:
+        """Read a run folder.
+
+        Raises:
+            RunError: It is no finished run, or is damaged.
+        """
+        folder = Path(folder)
+        run, result = read_run(folder), read_result(folder)
+        records = RunFolder(folder, run).records()
+        validate(run, result, records.values(), folder)
+        return cls(run, result, tuple(records[name] for name in sorted(records)), CHECKED[0], folder)
+
+    @classmethod
+    def of_record(cls, record: Mapping[str, Any], path: Path) -> Run:
+        """Return the run that a board's record holds; whether it agrees with itself is judged elsewhere.
+
+        Raises:
+            RunError: A part is missing or of another form.
+        """
+        run, result, episodes = record.get("run"), record.get("result"), record.get("episodes")
+        damaged = RunError("the record is damaged", where=path, expected=f"run, result, episodes as in {RECORD_SCHEMA}")
+        if not isinstance(run, dict) or not isinstance(result, dict) or not isinstance(episodes, list):
+            raise damaged
+        whole = complete_result(result) if result.get("schema") == RESULT_SCHEMA else None
+        checked = record.get("checked")
+        if whole is None or run.get("schema") != RUN_SCHEMA or not has_run_parts(run) or checked not in CHECKED[1:]:
+            raise damaged
+        problem = next(filter(None, map(record_problem, episodes)), None)
+        if problem is not None:
+            raise RunError(problem, where=path)
+        validate(run, whole, episodes, path)
+        return cls(run, whole, tuple(episodes), str(checked), path)
+
+    @cached_property
+    def by_id(self) -> Mapping[str, Mapping[str, Any]]:
+        """The records by id."""
+        return {record["id"]: record for record in self.records}
 
     @property
     def model(self) -> str:
@@ -52,7 +102,7 @@ class Entry:
         return f"{self.model} {self.version}"
 
     @property
-    def benchmark(self) -> str:
+    def benchmark_name(self) -> str:
         """Name of the benchmark."""
         return str(self.result["benchmark"].get("name"))
 
@@ -70,7 +120,13 @@ class Entry:
     @property
     def image(self) -> bool:
         """Whether the benchmark is of few-shot images (mIoU) and not of videos (J&F)."""
-        return self.summary["mIoU"] is not None
+        rule = PROTOCOLS.get(self.protocol)
+        return rule.kind == "image" if rule else self.summary[ranked_metric("image").name] is not None
+
+    @property
+    def kind(self) -> Kind:
+        """Whose metrics its figures are."""
+        return "image" if self.image else "video"
 
     @property
     def summary(self) -> Mapping[str, Any]:
@@ -85,7 +141,7 @@ class Entry:
     @property
     def score(self) -> float:
         """What it is ranked by, percent: J&F, or mIoU; not a number if there is none."""
-        value = self.summary["mIoU" if self.image else "J&F"]
+        value = self.summary[ranked_metric(self.kind).name]
         return math.nan if value is None else float(value)
 
     @property
@@ -106,7 +162,7 @@ class Entry:
         column, nor do those of a model that was told ground truth."""
         benchmark = self.result["benchmark"]
         return (
-            self.benchmark,
+            self.benchmark_name,
             str(benchmark.get("version")),
             str(benchmark.get("manifest_sha256")),
             self.protocol,
@@ -134,19 +190,7 @@ class Entry:
         return tuple(out)
 
 
-def read_entry(folder: Path, checked: str = "not added") -> Entry:
-    """Read a run folder.
-
-    Raises:
-        RunError: It is no finished run, or is damaged.
-    """
-    run, result = read_run(folder), read_result(folder)
-    records = RunFolder(Path(folder), run).records()
-    check_form(run, result, records.values(), Path(folder))
-    return Entry(run, result, tuple(records[name] for name in sorted(records)), checked, Path(folder))
-
-
-def find_runs(root: Path, *, depth: int = 4) -> tuple[list[Entry], list[str]]:
+def find_runs(root: Path, *, depth: int = 4) -> tuple[list[Run], list[str]]:
     """Return the finished runs under a folder, sorted by place, and a line for each that cannot be shown.
 
     Raises:
@@ -155,15 +199,15 @@ def find_runs(root: Path, *, depth: int = 4) -> tuple[list[Entry], list[str]]:
     root = Path(root)
     if not root.is_dir():
         raise RunError("no such folder of runs", where=root, fix="icvos evaluate --model histogram makes a first run")
-    entries, problems = [], []
+    runs, problems = [], []
     for folder in _folders(root, depth):
         if not (folder / "run.json").is_file():
             continue
         try:
-            entries.append(read_entry(folder))
+            runs.append(Run.open(folder))
         except IcvosError as error:
             problems.append(str(error))
-    return entries, problems
+    return runs, problems
 
 
 def _folders(root: Path, depth: int) -> Iterator[Path]:
@@ -173,11 +217,3 @@ def _folders(root: Path, depth: int) -> Iterator[Path]:
             # What a changed method set aside (NAME.old1) is history, not a row.
             if child.is_dir() and not child.is_symlink() and ".old" not in child.suffix:
                 yield from _folders(child, depth - 1)
-
-
-def grouped(entries: Sequence[Entry]) -> dict[tuple[str, str, str, str, int, bool, str], list[Entry]]:
-    """Return entries by table, tables sorted."""
-    out: dict[tuple[str, str, str, str, int, bool, str], list[Entry]] = {}
-    for entry in entries:
-        out.setdefault(entry.group, []).append(entry)
-    return dict(sorted(out.items()))
