@@ -50,12 +50,14 @@ def command(
     from icvos.models.options import parse_options
     from icvos.models.registry import create, resolve
     from icvos.report.panels import draw
+    from icvos.view import View
 
     opened, demo = open_benchmark(benchmark)
+    view = View(opened)
     chosen = opened.episode(episode) if episode else opened.episodes[0]
     options = parse_options(resolve(spec), settings)
     model = create(spec, device=device, weights=parse_weights(weights), options=options, demo=demo)
-    supports = opened.supports(chosen, shots)
+    supports = view.supports(chosen, shots)
     panels = [
         Panel(f"support {name}", shown.image, mask=shown.mask)
         for name, shown in zip(chosen.supports, supports, strict=False)
@@ -63,16 +65,16 @@ def command(
     is_image = opened.kind == "image"
     explaining = getattr(model, "explain", None)
     if is_image:
-        image, mask, _ = opened.query(chosen)
+        image, mask, _ = view.query(chosen)
         panels.append(Panel("query, ground truth", image, outline=mask))
         results = [(0, image, mask)]
     else:
-        results = _frames(opened, chosen, more)
+        results = _frames(view, chosen, more)
         image = results[0][1]
         panels.append(Panel("frame 0, ground truth", image, outline=results[0][2]))
     if explaining is not None:
         panels += explaining(supports, image, video=not is_image)
-    panels += _results(model, supports, opened, chosen, results, seed=seed, is_image=is_image)
+    panels += _results(model, supports, view, chosen, results, seed=seed, is_image=is_image)
     place = out or Path(f"{chosen.id}.png")
     place.parent.mkdir(parents=True, exist_ok=True)
     draw(panels, place, title=f"{type(model).info.name} on {opened.name}: {chosen.id} ({chosen.category_name})")
@@ -82,22 +84,19 @@ def command(
     click.echo(f"picture: {place}")
 
 
-def _frames(opened: Any, episode: Any, more: tuple[int, ...]) -> list[tuple[int, Any, Any]]:
+def _frames(view: Any, episode: Any, more: tuple[int, ...]) -> list[tuple[int, Any, Any]]:
     """Return (frame, image, ground truth) of frame 0 and those asked for."""
     from icvos.errors import UsageError
 
-    video = opened.video(episode.video)
+    video, truth = view.video(episode.video), view.truth(episode.video, episode.category)
     wrong = [frame for frame in more if frame >= len(video)]
     if wrong:
         raise UsageError(f"no frame {wrong[0]} in {episode.video}", expected=f"0 to {len(video) - 1}")
-    return [
-        (frame, video[frame], opened.annotation(episode.video, episode.category, frame) == 1)
-        for frame in sorted({0, *more})
-    ]
+    return [(frame, video[frame], truth[frame]) for frame in sorted({0, *more})]
 
 
 def _results(
-    model: Any, supports: Any, opened: Any, episode: Any, results: list, *, seed: int, is_image: bool
+    model: Any, supports: Any, view: Any, episode: Any, results: list, *, seed: int, is_image: bool
 ) -> list[Any]:
     """Run the model as far as the last frame asked for, and return a panel of each."""
     import numpy as np
@@ -114,7 +113,7 @@ def _results(
         masks = {0: model.predict(model.fit(supports, seed=seed), results[0][1])}
     else:
         masks = {}
-        for frame, mask in enumerate(as_video_model(model).segment(supports, opened.video(episode.video), seed=seed)):
+        for frame, mask in enumerate(as_video_model(model).segment(supports, view.video(episode.video), seed=seed)):
             if frame in wanted:
                 masks[frame] = mask
             if frame == max(wanted):

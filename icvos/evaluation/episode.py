@@ -18,7 +18,7 @@ import numpy as np
 from icvos.benchmark import Benchmark, Episode
 from icvos.errors import InputError, ModelError, UsageError
 from icvos.evaluation.frame_scorer import FrameScorer
-from icvos.evaluation.frames import GroundTruth, StreamedVideo
+from icvos.evaluation.frames import Ahead, StreamedVideo
 from icvos.evaluation.oracle import oracle_supports
 from icvos.evaluation.torch_state import (
     episode_seed,
@@ -30,13 +30,12 @@ from icvos.evaluation.torch_state import (
     synchronise,
     torch_modes,
 )
-from icvos.images import nearest_resize, resize_image
-from icvos.manifest import verify_query, verify_supports, verify_video
 from icvos.masks import write_mask
 from icvos.metrics import fss_counts
 from icvos.models.interface import ImageModel, VideoModel
 from icvos.protocols import Protocol
 from icvos.types import Support, mask_problem, to_numpy
+from icvos.view import View
 
 __all__ = [
     "EpisodeResult",
@@ -71,6 +70,10 @@ class Job:
     masks: Path | None = None
     oracle: str | None = None
     oracle_as: str | None = None
+
+    def view(self, benchmark: Benchmark) -> View:
+        """Return the benchmark as these episodes see it."""
+        return View(benchmark, self.protocol, limit_frames=self.limit_frames)
 
 
 @dataclass(frozen=True)
@@ -111,23 +114,6 @@ def _model_at_work() -> Iterator[None]:
 def runs_together(model: VideoModel) -> bool:
     """Whether the model takes several episodes of a video in one pass."""
     return type(model).segment_many is not VideoModel.segment_many
-
-
-def _supports(benchmark: Benchmark, episode: Episode, job: Job, cache: dict[tuple[int, str], Support]) -> list[Support]:
-    out = []
-    for name in episode.supports[: job.shots]:
-        key = (episode.category, name)
-        if key not in cache:
-            verify_supports(benchmark, *key)
-            found = benchmark.support(*key)
-            cache[key] = found if job.protocol.size is None else _resized(found, job.protocol.size)
-        out.append(cache[key])
-    return out
-
-
-def _resized(support: Support, size: tuple[int, int]) -> Support:
-    ignore = None if support.ignore is None else nearest_resize(support.ignore, size)
-    return Support(resize_image(support.image, size), nearest_resize(support.mask, size), ignore)
 
 
 def run_video_episodes(
@@ -208,19 +194,17 @@ class _Pass:
     ) -> None:
         name = episodes[0].video
         self.model, self.episodes, self.job = model, episodes, job
-        self.video = StreamedVideo(benchmark, name, job.protocol, pool, job.limit_frames)
-        for category in sorted({episode.category for episode in episodes}):
-            verify_video(benchmark, name, category, len(self.video))
+        view = job.view(benchmark)
+        self.video = StreamedVideo(view.video(name), pool)
         # The ground truth is decoded once for all draws of a category.
-        self.truths = {
-            category: GroundTruth(benchmark, name, category, job.protocol, pool, len(self.video))
+        self.truths: dict[int, Ahead[np.ndarray]] = {
+            category: Ahead(view.truth(name, category).__getitem__, len(self.video), pool)
             for category in sorted({episode.category for episode in episodes})
         }
-        cache: dict[tuple[int, str], Support] = {}
         begin = time.perf_counter()
         self.follows: list[int | None]
         if job.oracle is None:
-            self.sets = [_supports(benchmark, episode, job, cache) for episode in episodes]
+            self.sets = [view.supports(episode, job.shots) for episode in episodes]
             self.seeds = [episode_seed(job.seed, episode.id) for episode in episodes]
             self.follows = list(range(len(episodes)))
         else:
@@ -269,7 +253,7 @@ class _Pass:
             count = 0
             while items is not None:
                 self._check(items, count, modes)
-                truths = {category: truth[count] for category, truth in self.truths.items()}
+                truths = {category: truth.get(count) for category, truth in self.truths.items()}
                 for episode, scorer, place in zip(self.episodes, self.scorers, self.follows):
                     scorer.add(nothing if place is None else items[place], truths[episode.category])
                 count += 1
@@ -344,15 +328,6 @@ def _run(
         yield EpisodeResult(record, {"J": j, "F": f})
 
 
-def _query(benchmark: Benchmark, episode: Episode, job: Job) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    verify_query(benchmark, episode.category, episode.video)
-    image, truth, ignore = benchmark.query(episode)
-    if job.protocol.size is None:
-        return image, truth, ignore
-    size = job.protocol.size
-    return resize_image(image, size), nearest_resize(truth, size), nearest_resize(ignore, size)
-
-
 def _image_record(episode: Episode, job: Job) -> dict[str, Any]:
     return {
         "id": episode.id,
@@ -365,7 +340,7 @@ def _image_record(episode: Episode, job: Job) -> dict[str, Any]:
 
 def image_failure(benchmark: Benchmark, episode: Episode, job: Job, error: BaseException | str) -> dict[str, Any]:
     """Return the record of an image episode that failed: nothing intersects, and the unions are all there was."""
-    _, truth, ignore = _query(benchmark, episode, job)
+    _, truth, ignore = job.view(benchmark).query(episode)
     known = int(np.count_nonzero(~ignore))
     counts = {
         "inter_fg": 0,
@@ -378,8 +353,9 @@ def image_failure(benchmark: Benchmark, episode: Episode, job: Job, error: BaseE
 
 def run_image_episode(model: ImageModel, benchmark: Benchmark, episode: Episode, job: Job) -> EpisodeResult:
     """Run one few-shot image episode; a failure becomes a record with its error."""
-    image, truth, ignore = _query(benchmark, episode, job)
-    supports = _supports(benchmark, episode, job, {})
+    view = job.view(benchmark)
+    image, truth, ignore = view.query(episode)
+    supports = view.supports(episode, job.shots)
     try:
         found, times = _predict(model, supports, image, episode_seed(job.seed, episode.id))
     except _Failed as failed:

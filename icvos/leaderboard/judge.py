@@ -21,6 +21,7 @@ from icvos.leaderboard.entry import Entry, read_entry
 from icvos.manifest import verify_tables
 from icvos.protocols import get_protocol
 from icvos.runs.episodes import RunOptions, select_episodes
+from icvos.view import View
 
 __all__ = ["Judgement", "judge", "opened_run", "partial", "reproduces"]
 
@@ -133,7 +134,7 @@ def _rescore(
     rule = get_protocol(entry.protocol, benchmark.kind)
     episodes = select_episodes(benchmark, rule, RunOptions(rule.name))
     try:
-        resized = check_benchmark_masks(benchmark, open_predictions(masks), rule, episodes)
+        resized = check_benchmark_masks(View(benchmark, rule), open_predictions(masks), episodes)
         if resized and not entry.result["protocol"].get("resized_masks"):
             raise _refuse("its masks are resized to the protocol's size, and its record does not say so", name)
         groups: dict[str, list[Episode]] = {}
