@@ -99,12 +99,11 @@ def _results(
     model: Any, supports: Any, view: Any, episode: Any, results: list, *, seed: int, is_image: bool
 ) -> list[Any]:
     """Run the model as far as the last frame asked for, and return a panel of each."""
-    import numpy as np
-
     from icvos.errors import UsageError
     from icvos.metrics import jf
     from icvos.models.interface import ImageModel, Panel, VideoModel
     from icvos.models.registry import as_video_model
+    from icvos.types import Prediction
 
     if is_image and not isinstance(model, ImageModel):
         raise UsageError(f"{type(model).info.name} is a model of videos", fix="give a benchmark of videos")
@@ -120,10 +119,9 @@ def _results(
                 break
     panels = []
     for frame, (image, truth) in wanted.items():
-        found = getattr(masks[frame], "mask", masks[frame])
-        found = np.asarray(found.cpu() if hasattr(found, "cpu") else found).astype(bool)
-        j, f = jf(found, truth)
+        predicted = Prediction.of(masks[frame], truth.shape).to_numpy()
+        j, f = jf(predicted, truth)
         name = "result" if is_image else f"result, frame {frame}"
         title = f"{name}: J {100 * float(j):.1f}, F {100 * float(f):.1f}"
-        panels.append(Panel(title, image, mask=found, outline=truth))
+        panels.append(Panel(title, image, mask=predicted, outline=truth))
     return panels

@@ -34,7 +34,7 @@ from icvos.masks import write_mask
 from icvos.metrics import fss_counts
 from icvos.models.interface import ImageModel, VideoModel
 from icvos.protocols import Protocol
-from icvos.types import Support, mask_problem, to_numpy
+from icvos.types import Prediction, Support
 from icvos.view import View
 
 __all__ = [
@@ -238,7 +238,7 @@ class _Pass:
     def drive(self) -> None:
         """Take every item from the model, check it and score it."""
         modes, had_torch = torch_modes(), "torch" in sys.modules
-        nothing = np.zeros(self.video.size, bool)
+        nothing = Prediction(np.zeros(self.video.size, bool))
         with _model_at_work():
             stream = self._begin()
         try:
@@ -252,10 +252,10 @@ class _Pass:
                 items = self._next(stream)
             count = 0
             while items is not None:
-                self._check(items, count, modes)
+                predictions = self._validate(items, count, modes)
                 truths = {category: truth.get(count) for category, truth in self.truths.items()}
-                for episode, scorer, place in zip(self.episodes, self.scorers, self.follows):
-                    scorer.add(nothing if place is None else items[place], truths[episode.category])
+                for episode, scorer, index in zip(self.episodes, self.scorers, self.follows):
+                    scorer.add(nothing if index is None else predictions[index], truths[episode.category])
                 count += 1
                 items = self._next(stream)
             if count < len(self.video):
@@ -264,7 +264,7 @@ class _Pass:
             _close(stream)
             restore_modes(modes)
 
-    def _check(self, items: Sequence[Any], count: int, modes: tuple[bool, ...] | None) -> None:
+    def _validate(self, items: Sequence[Any], count: int, modes: tuple[bool, ...] | None) -> list[Prediction]:
         with _model_at_work():
             if count == len(self.video):
                 raise ModelError(f"it yields more masks than the video's {len(self.video)} frames")
@@ -272,8 +272,7 @@ class _Pass:
                 raise ModelError(f"segment_many yields {len(items)} masks for {len(self.sets)} episodes")
             if modes is not None and torch_modes() != modes:
                 raise ModelError("grad mode, inference mode or autocast leaks out of it", fix="icvos models check")
-            for item in items:
-                self.scorers[0].check(item)
+            return [self.scorers[0].validate(item) for item in items]
 
     def close(self) -> None:
         self.video.close()
@@ -388,11 +387,9 @@ def _predict(
             if not had_torch and "torch" in sys.modules:
                 # The model imported torch only now, unseeded: once more, as every later episode will run.
                 return _predict(model, supports, image, seed)
-            problem = mask_problem(item, (image.shape[0], image.shape[1]))
-            if problem:
-                raise ModelError(problem)
+            prediction = Prediction.of(item, (image.shape[0], image.shape[1]))
             if modes is not None and torch_modes() != modes:
                 raise ModelError("grad mode, inference mode or autocast leaks out of it", fix="icvos models check")
-            return to_numpy(item), (middle - begin, end - middle)
+            return prediction.to_numpy(), (middle - begin, end - middle)
     finally:
         restore_modes(modes)

@@ -99,11 +99,9 @@ class Lifted(VideoModel):
         """Return the image model's mask as (1, H, W) float on the tracker's device, and its confidence."""
         import torch
 
-        item = self.image_model.predict(fitted, frame)
-        mask = item.mask if isinstance(item, Prediction) else item
-        confidence = item.confidence if isinstance(item, Prediction) and item.confidence is not None else 0.0
-        mask = torch.as_tensor(mask, device=self.tracker.segmenter.device)
-        return mask[None].float(), float(confidence)
+        prediction = Prediction.of(self.image_model.predict(fitted, frame), (frame.shape[0], frame.shape[1]))
+        mask = torch.as_tensor(prediction.mask, device=self.tracker.segmenter.device)
+        return mask[None].float(), float(prediction.confidence or 0.0)
 
     def segment(self, supports: Sequence[Support], video: Video, *, seed: int) -> Iterator[Any]:
         for masks in self.segment_many([supports], video, seeds=[seed]):
