@@ -63,7 +63,6 @@ def command(
         for name, shown in zip(chosen.supports, supports, strict=False)
     ]
     is_image = opened.kind == "image"
-    explaining = getattr(model, "explain", None)
     if is_image:
         image, mask, _ = view.query(chosen)
         panels.append(Panel("query, ground truth", image, outline=mask))
@@ -72,8 +71,7 @@ def command(
         results = _frames(view, chosen, more)
         image = results[0][1]
         panels.append(Panel("frame 0, ground truth", image, outline=results[0][2]))
-    if explaining is not None:
-        panels += explaining(supports, image, video=not is_image)
+    panels += model.explain(supports, image, video=not is_image)
     panels += _results(model, supports, view, chosen, results, seed=seed, is_image=is_image)
     place = out or Path(f"{chosen.id}.png")
     place.parent.mkdir(parents=True, exist_ok=True)

@@ -220,8 +220,8 @@ class _Pass:
             return (() for _ in range(len(self.video)))
         seed_all(self.seeds[0])
         if self.job.oracle_as == "prompt":
-            (shown,) = self.sets[0]
-            tracked = self.model.segment_from_mask(shown.mask, self.video, seed=self.seeds[0])  # type: ignore[attr-defined]
+            (support,) = self.sets[0]
+            tracked = self.model.segment_from_mask(support.mask, self.video, seed=self.seeds[0])
             return ((item,) for item in tracked)
         if len(self.sets) > 1:
             return iter(self.model.segment_many(self.sets, self.video, seeds=self.seeds))
