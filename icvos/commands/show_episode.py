@@ -73,13 +73,13 @@ def command(
         panels.append(Panel("frame 0, ground truth", image, outline=results[0][2]))
     panels += model.explain(supports, image, video=not is_image)
     panels += _results(model, supports, view, chosen, results, seed=seed, is_image=is_image)
-    place = out or Path(f"{chosen.id}.png")
-    place.parent.mkdir(parents=True, exist_ok=True)
-    draw(panels, place, title=f"{type(model).info.name} on {opened.name}: {chosen.id} ({chosen.category_name})")
+    path = out or Path(f"{chosen.id}.png")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draw(panels, path, title=f"{type(model).info.name} on {opened.name}: {chosen.id} ({chosen.category_name})")
     for panel in panels:
         if panel.title.startswith("result"):
             click.echo(panel.title)
-    click.echo(f"picture: {place}")
+    click.echo(f"picture: {path}")
 
 
 def _frames(view: Any, episode: Any, more: tuple[int, ...]) -> list[tuple[int, Any, Any]]:

@@ -304,10 +304,10 @@ def _run(
     source = benchmark.videos[episodes[0].video].source
     # Time is shared out: what one pass over the video costs each of its episodes.
     share = work.seconds / max(len(work.sets), 1)
-    for episode, scorer, place in zip(episodes, work.scorers, work.follows):
+    for episode, scorer, index in zip(episodes, work.scorers, work.follows):
         j, f = scorer.score.values()
-        timed = place is not None and share > 0
-        told = {} if job.oracle is None else {"absent_on_frame_0": place is None}
+        timed = index is not None and share > 0
+        absence = {} if job.oracle is None else {"absent_on_frame_0": index is None}
         record = {
             "id": episode.id,
             "video": episode.video,
@@ -318,11 +318,11 @@ def _run(
             "frames": scorer.count,
             "visible_frames": scorer.visible,
             **scorer.score.summary(),
-            "seconds": share if place is not None else None,
+            "seconds": share if index is not None else None,
             "support_seconds": work.support_seconds / len(episodes),
             "fps": scorer.count / share if timed else None,
             "peak_memory": peak_memory(model.device),
-            **told,
+            **absence,
         }
         yield EpisodeResult(record, {"J": j, "F": f})
 
@@ -356,14 +356,14 @@ def run_image_episode(model: ImageModel, benchmark: Benchmark, episode: Episode,
     image, truth, ignore = view.query(episode)
     supports = view.supports(episode, job.shots)
     try:
-        found, times = _predict(model, supports, image, episode_seed(job.seed, episode.id))
+        mask, times = _predict(model, supports, image, episode_seed(job.seed, episode.id))
     except _Failed as failed:
         record = image_failure(benchmark, episode, job, failed.error)
         forget(failed.error)
         return EpisodeResult(record)
     if job.masks is not None:
-        write_mask(job.masks / episode.id / "00000.png", found)
-    counts = fss_counts(found, truth, ignore=ignore)
+        write_mask(job.masks / episode.id / "00000.png", mask)
+    counts = fss_counts(mask, truth, ignore=ignore)
     named = dict(zip(("inter_fg", "union_fg", "inter_bg", "union_bg"), counts))
     record = {**_image_record(episode, job), **named, "support_seconds": times[0], "seconds": times[1]}
     return EpisodeResult(record)

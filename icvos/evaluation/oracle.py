@@ -55,13 +55,13 @@ def oracle_supports(
     frame = video[0]
     sets: list[list[Support]] = []
     seeds: list[int] = []
-    places: dict[int, int | None] = {}
+    set_indices: dict[int, int | None] = {}
     for episode in episodes:
-        if episode.category in places:
+        if episode.category in set_indices:
             continue
         mask = truths[episode.category].get(0)
-        places[episode.category] = len(sets) if mask.any() else None
+        set_indices[episode.category] = len(sets) if mask.any() else None
         if mask.any():
             sets.append([Support(frame, mask)])
             seeds.append(episode_seed(seed, f"{episode.video}__{episode.category}"))
-    return sets, seeds, [places[episode.category] for episode in episodes]
+    return sets, seeds, [set_indices[episode.category] for episode in episodes]
