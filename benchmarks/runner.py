@@ -131,8 +131,8 @@ def plain_loop(bench: Path, model: str) -> float:
     for episode in opened.episodes:
         masks = method.segment(opened.supports(episode), opened.video(episode.video), seed=0)
         for index, item in enumerate(masks):
-            mask = item.mask if isinstance(item, Prediction) else item
-            jf(np.asarray(mask), opened.annotation(episode.video, episode.category, index))
+            truth = opened.annotation(episode.video, episode.category, index)
+            jf(Prediction.of(item, truth.shape).to_numpy(), truth)
     return time.perf_counter() - begin
 
 

@@ -101,9 +101,7 @@ class DCSam(VideoModel, ImageModel):
         if self.precision["image"] == self.precision["video"] and not train_mode:
             self.engine.cast_weights()
         seen = self.engine.lineage
-        self.info = replace(  # type: ignore[misc]
-            type(self).info, training_data=seen.data, training_categories=seen.categories
-        )
+        self.info = replace(type(self).info, training_data=seen.data, training_categories=seen.categories)
         if compile:
             self.engine.compile()
         if train_mode:

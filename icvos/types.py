@@ -8,9 +8,9 @@ from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 
-from icvos.errors import UsageError
+from icvos.errors import ModelError, UsageError
 
-__all__ = ["Image", "Mask", "ModelInfo", "Prediction", "Support", "Video", "WeightInfo", "mask_problem", "to_numpy"]
+__all__ = ["Image", "Mask", "ModelInfo", "Prediction", "Support", "Video", "WeightInfo"]
 
 Image: TypeAlias = np.ndarray
 """(H, W, 3) uint8 RGB."""
@@ -81,6 +81,56 @@ class Prediction:
     score: Any = None
     confidence: float | None = None
 
+    @classmethod
+    def of(cls, item: Any, size: tuple[int, int]) -> Prediction:
+        """Return what a model yielded for a frame as a valid prediction, on the device where it is.
+
+        Args:
+            item: A mask (numpy or torch; bool, or integers 0 and 1) or a ``Prediction``.
+            size: (H, W) of the frame.
+
+        Raises:
+            ModelError: It is no mask, or one of another size, dtype or range; or its score holds NaN, or
+                its confidence is not finite.
+        """
+        prediction = item if isinstance(item, cls) else cls(item)
+        problem = _mask_problem(prediction.mask, size) or _score_problem(prediction, size)
+        if problem:
+            raise ModelError(problem)
+        return prediction
+
+    def to_numpy(self) -> np.ndarray:
+        """Return the mask as (H, W) bool on the host; not copied where it is that already."""
+        mask = self.mask.detach().cpu().numpy() if hasattr(self.mask, "detach") else self.mask
+        return np.asarray(mask).astype(bool, copy=False)
+
+
+def _mask_problem(mask: Any, size: tuple[int, int]) -> str | None:
+    shape, dtype = getattr(mask, "shape", None), str(getattr(mask, "dtype", "")).removeprefix("torch.")
+    if shape is None or not dtype:
+        return f"a {type(mask).__name__} is no mask (an array of bool is)"
+    if tuple(shape) != tuple(size):
+        return f"the mask's shape is {tuple(shape)}, the frame's {tuple(size)}"
+    if dtype == "bool":
+        return None
+    if not dtype.startswith(("uint", "int")):
+        return f"the mask is {dtype}, not bool"
+    low, high = (int(mask.min()), int(mask.max())) if 0 not in size else (0, 0)
+    return f"the mask holds values from {low} to {high}, not 0 and 1" if low < 0 or high > 1 else None
+
+
+def _score_problem(prediction: Prediction, size: tuple[int, int]) -> str | None:
+    score, confidence = prediction.score, prediction.confidence
+    if score is not None:
+        shape = tuple(getattr(score, "shape", ()))
+        if shape != tuple(size):
+            return f"the score's shape is {shape}, the frame's {tuple(size)}"
+        if not bool((score == score).all()):
+            return "the score holds NaN"
+    if confidence is not None and not np.isfinite(float(confidence)):
+        return f"the confidence is {confidence}"
+    return None
+
 
 @dataclass(frozen=True)
 class WeightInfo:
@@ -136,50 +186,3 @@ class ModelInfo:
         if self.access == "online":
             return 0
         return None if self.access == "offline" else int(self.access.partition(":")[2])
-
-
-def mask_problem(item: Any, size: tuple[int, int]) -> str | None:
-    """Return what is wrong with something that a model yielded, or None if it is a mask of ``size``.
-
-    Args:
-        item: A mask (numpy or torch; bool, or integers 0 and 1) or a ``Prediction``.
-        size: (H, W) of the frame.
-    """
-    prediction = item if isinstance(item, Prediction) else Prediction(item)
-    mask = prediction.mask
-    shape, dtype = getattr(mask, "shape", None), str(getattr(mask, "dtype", "")).removeprefix("torch.")
-    if shape is None or not dtype:
-        return f"a {type(mask).__name__} is no mask (an array of bool is)"
-    if tuple(shape) != tuple(size):
-        return f"the mask's shape is {tuple(shape)}, the frame's {tuple(size)}"
-    if dtype != "bool":
-        if not dtype.startswith(("uint", "int")):
-            return f"the mask is {dtype}, not bool"
-        if mask.size if isinstance(mask, np.ndarray) else mask.numel():
-            low, high = int(mask.min()), int(mask.max())
-            if low < 0 or high > 1:
-                return f"the mask holds values from {low} to {high}, not 0 and 1"
-    score = prediction.score
-    if score is not None:
-        if tuple(getattr(score, "shape", ())) != tuple(size):
-            return f"the score's shape is {tuple(getattr(score, 'shape', ()))}, the frame's {tuple(size)}"
-        if not bool((score == score).all()):
-            return "the score holds NaN"
-    confidence = prediction.confidence
-    if confidence is not None and not np.isfinite(float(confidence)):
-        return f"the confidence is {confidence}"
-    return None
-
-
-def _to_numpy(item: Any) -> np.ndarray:
-    mask = item.mask if isinstance(item, Prediction) else item
-    if hasattr(mask, "detach"):
-        mask = mask.detach().cpu().numpy()
-    return np.asarray(mask).astype(bool)
-
-
-def to_numpy(item: Any) -> np.ndarray:
-    """Return a checked mask or ``Prediction`` as (H, W) bool on the host."""
-    mask = item.mask if isinstance(item, Prediction) else item
-    mask = mask.detach().cpu().numpy() if hasattr(mask, "detach") else mask
-    return mask.astype(bool, copy=False)

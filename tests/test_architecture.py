@@ -18,7 +18,7 @@ FLOORS = (
     "icvos.categories icvos.types icvos.files",
     "icvos.images icvos.masks icvos.listing icvos.processes",
     "icvos.protocols icvos.metrics",
-    "icvos.manifest icvos.benchmark",
+    "icvos.manifest icvos.benchmark icvos.view",
     "icvos.sources",
     "icvos.data",
     "icvos.foundation",
@@ -40,7 +40,15 @@ PLUGIN_MAY_USE = tuple(floor for row in FLOORS[: FLOORS.index("icvos.training") 
 FOUNDATION_ONLY = ("sam2", "segment_anything", "transformers")
 # What evaluating needs never imports these.
 TRAINING = ("icvos.training", "icvos.demo.training", "icvos.demo.world")
-EVALUATING = ("icvos.evaluation", "icvos.runs", "icvos.models", "icvos.foundation", "icvos.benchmark", "icvos.metrics")
+EVALUATING = (
+    "icvos.evaluation",
+    "icvos.runs",
+    "icvos.models",
+    "icvos.foundation",
+    "icvos.benchmark",
+    "icvos.view",
+    "icvos.metrics",
+)
 
 Imports = dict[str, dict[str, int]]
 

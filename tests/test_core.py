@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import pickle
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,10 +22,11 @@ from icvos.errors import (
     LockedError,
     MaskError,
     MissingExtraError,
+    ModelError,
     UsageError,
     did_you_mean,
 )
-from icvos.types import ModelInfo, Support
+from icvos.types import ModelInfo, Prediction, Support
 
 
 def test_an_error_is_one_line() -> None:
@@ -229,3 +231,48 @@ def test_supports_and_infos_are_checked() -> None:
     for access in ("ahead", "lookahead:", "lookahead:0", "lookahead:x"):
         with pytest.raises(UsageError):
             ModelInfo(name="a", version="1", access=access)
+
+
+EMPTY = np.zeros((3, 4), bool)
+
+
+@pytest.mark.parametrize(
+    ("item", "words"),
+    [
+        ("mask", "a str is no mask"),
+        ([[True]], "a list is no mask"),
+        (None, "a NoneType is no mask"),
+        (np.zeros((3, 4)), "float64, not bool"),
+        (np.full((3, 4), 2, np.uint8), "values from 2 to 2"),
+        (np.full((3, 4), -1), "values from -1 to -1"),
+        (np.zeros((4, 3), bool), "the mask's shape is (4, 3), the frame's (3, 4)"),
+        (EMPTY[None], "the mask's shape is (1, 3, 4)"),
+        (Prediction(EMPTY.astype(float)), "float64, not bool"),
+        (Prediction(EMPTY, confidence=float("nan")), "the confidence is nan"),
+        (Prediction(EMPTY, score=np.full((3, 4), np.nan)), "the score holds NaN"),
+        (Prediction(EMPTY, score=np.zeros((4, 3))), "the score's shape is (4, 3), the frame's (3, 4)"),
+        (Prediction(EMPTY, score=0.5), "the score's shape is ()"),
+    ],
+)
+def test_what_is_no_prediction(item: Any, words: str) -> None:
+    with pytest.raises(ModelError) as error:
+        Prediction.of(item, (3, 4))
+    assert words in error.value.what
+
+
+@pytest.mark.parametrize("dtype", [bool, np.uint8, np.int64])
+@pytest.mark.parametrize("kind", ["numpy", "torch"])
+def test_a_mask_is_a_prediction(dtype: Any, kind: str) -> None:
+    mask: Any = np.eye(3, 4).astype(dtype)
+    if kind == "torch":
+        mask = pytest.importorskip("torch").from_numpy(mask)
+    bare = Prediction.of(mask, (3, 4))
+    assert bare.mask is mask and bare.score is None and bare.confidence is None
+    assert bare.to_numpy().dtype == bool and np.array_equal(bare.to_numpy(), np.eye(3, 4) > 0)
+    whole = Prediction(mask, score=np.eye(3, 4), confidence=0.5)
+    assert Prediction.of(whole, (3, 4)) is whole
+
+
+def test_a_float_tensor_is_no_prediction() -> None:
+    with pytest.raises(ModelError, match="the mask is float32, not bool"):
+        Prediction.of(pytest.importorskip("torch").zeros(3, 4), (3, 4))

@@ -52,7 +52,7 @@ class PfeNet(ImageModel):
         model, saved = open_pfenet(self.weights["pfenet"], self.weights["backbone"])
         self.model = model.float().to(device)
         self.aligned = aligned
-        self.info = trained_info(type(self).info, saved)  # type: ignore[misc]
+        self.info = trained_info(type(self).info, saved)
 
     @classmethod
     def demo_weights(cls) -> Mapping[str, Path]:

@@ -64,7 +64,7 @@ class VrpSam(ImageModel):
         self.model = model.float().to(device)
         self.prompt = prompt
         self.size = self.model.head.config.image_size
-        self.info = trained_info(type(self).info, saved, others=("sa-1b:train",))  # type: ignore[misc]
+        self.info = trained_info(type(self).info, saved, others=("sa-1b:train",))
 
     @classmethod
     def demo_weights(cls) -> Mapping[str, Path]:

@@ -50,62 +50,58 @@ def command(
     from icvos.models.options import parse_options
     from icvos.models.registry import create, resolve
     from icvos.report.panels import draw
+    from icvos.view import View
 
     opened, demo = open_benchmark(benchmark)
+    view = View(opened)
     chosen = opened.episode(episode) if episode else opened.episodes[0]
     options = parse_options(resolve(spec), settings)
     model = create(spec, device=device, weights=parse_weights(weights), options=options, demo=demo)
-    supports = opened.supports(chosen, shots)
+    supports = view.supports(chosen, shots)
     panels = [
         Panel(f"support {name}", shown.image, mask=shown.mask)
         for name, shown in zip(chosen.supports, supports, strict=False)
     ]
     is_image = opened.kind == "image"
-    explaining = getattr(model, "explain", None)
     if is_image:
-        image, mask, _ = opened.query(chosen)
+        image, mask, _ = view.query(chosen)
         panels.append(Panel("query, ground truth", image, outline=mask))
         results = [(0, image, mask)]
     else:
-        results = _frames(opened, chosen, more)
+        results = _frames(view, chosen, more)
         image = results[0][1]
         panels.append(Panel("frame 0, ground truth", image, outline=results[0][2]))
-    if explaining is not None:
-        panels += explaining(supports, image, video=not is_image)
-    panels += _results(model, supports, opened, chosen, results, seed=seed, is_image=is_image)
-    place = out or Path(f"{chosen.id}.png")
-    place.parent.mkdir(parents=True, exist_ok=True)
-    draw(panels, place, title=f"{type(model).info.name} on {opened.name}: {chosen.id} ({chosen.category_name})")
+    panels += model.explain(supports, image, video=not is_image)
+    panels += _results(model, supports, view, chosen, results, seed=seed, is_image=is_image)
+    path = out or Path(f"{chosen.id}.png")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draw(panels, path, title=f"{type(model).info.name} on {opened.name}: {chosen.id} ({chosen.category_name})")
     for panel in panels:
         if panel.title.startswith("result"):
             click.echo(panel.title)
-    click.echo(f"picture: {place}")
+    click.echo(f"picture: {path}")
 
 
-def _frames(opened: Any, episode: Any, more: tuple[int, ...]) -> list[tuple[int, Any, Any]]:
+def _frames(view: Any, episode: Any, more: tuple[int, ...]) -> list[tuple[int, Any, Any]]:
     """Return (frame, image, ground truth) of frame 0 and those asked for."""
     from icvos.errors import UsageError
 
-    video = opened.video(episode.video)
+    video, truth = view.video(episode.video), view.truth(episode.video, episode.category)
     wrong = [frame for frame in more if frame >= len(video)]
     if wrong:
         raise UsageError(f"no frame {wrong[0]} in {episode.video}", expected=f"0 to {len(video) - 1}")
-    return [
-        (frame, video[frame], opened.annotation(episode.video, episode.category, frame) == 1)
-        for frame in sorted({0, *more})
-    ]
+    return [(frame, video[frame], truth[frame]) for frame in sorted({0, *more})]
 
 
 def _results(
-    model: Any, supports: Any, opened: Any, episode: Any, results: list, *, seed: int, is_image: bool
+    model: Any, supports: Any, view: Any, episode: Any, results: list, *, seed: int, is_image: bool
 ) -> list[Any]:
     """Run the model as far as the last frame asked for, and return a panel of each."""
-    import numpy as np
-
     from icvos.errors import UsageError
     from icvos.metrics import jf
     from icvos.models.interface import ImageModel, Panel, VideoModel
     from icvos.models.registry import as_video_model
+    from icvos.types import Prediction
 
     if is_image and not isinstance(model, ImageModel):
         raise UsageError(f"{type(model).info.name} is a model of videos", fix="give a benchmark of videos")
@@ -114,17 +110,16 @@ def _results(
         masks = {0: model.predict(model.fit(supports, seed=seed), results[0][1])}
     else:
         masks = {}
-        for frame, mask in enumerate(as_video_model(model).segment(supports, opened.video(episode.video), seed=seed)):
+        for frame, mask in enumerate(as_video_model(model).segment(supports, view.video(episode.video), seed=seed)):
             if frame in wanted:
                 masks[frame] = mask
             if frame == max(wanted):
                 break
     panels = []
     for frame, (image, truth) in wanted.items():
-        found = getattr(masks[frame], "mask", masks[frame])
-        found = np.asarray(found.cpu() if hasattr(found, "cpu") else found).astype(bool)
-        j, f = jf(found, truth)
+        predicted = Prediction.of(masks[frame], truth.shape).to_numpy()
+        j, f = jf(predicted, truth)
         name = "result" if is_image else f"result, frame {frame}"
         title = f"{name}: J {100 * float(j):.1f}, F {100 * float(f):.1f}"
-        panels.append(Panel(title, image, mask=found, outline=truth))
+        panels.append(Panel(title, image, mask=predicted, outline=truth))
     return panels

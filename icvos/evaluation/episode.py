@@ -18,7 +18,7 @@ import numpy as np
 from icvos.benchmark import Benchmark, Episode
 from icvos.errors import InputError, ModelError, UsageError
 from icvos.evaluation.frame_scorer import FrameScorer
-from icvos.evaluation.frames import GroundTruth, StreamedVideo
+from icvos.evaluation.frames import Ahead, StreamedVideo
 from icvos.evaluation.oracle import oracle_supports
 from icvos.evaluation.torch_state import (
     episode_seed,
@@ -30,14 +30,13 @@ from icvos.evaluation.torch_state import (
     synchronise,
     torch_modes,
 )
-from icvos.images import nearest_resize, resize_image
-from icvos.manifest import verify_query, verify_supports, verify_video
 from icvos.masks import write_mask
 from icvos.metrics import fss_counts
 from icvos.metrics.table import ranked_parts
 from icvos.models.interface import ImageModel, VideoModel
 from icvos.protocols import Protocol
-from icvos.types import Support, mask_problem, to_numpy
+from icvos.types import Prediction, Support
+from icvos.view import View
 
 __all__ = [
     "EpisodeResult",
@@ -72,6 +71,10 @@ class Job:
     masks: Path | None = None
     oracle: str | None = None
     oracle_as: str | None = None
+
+    def view(self, benchmark: Benchmark) -> View:
+        """Return the benchmark as these episodes see it."""
+        return View(benchmark, self.protocol, limit_frames=self.limit_frames)
 
 
 @dataclass(frozen=True)
@@ -112,23 +115,6 @@ def _model_at_work() -> Iterator[None]:
 def runs_together(model: VideoModel) -> bool:
     """Whether the model takes several episodes of a video in one pass."""
     return type(model).segment_many is not VideoModel.segment_many
-
-
-def _supports(benchmark: Benchmark, episode: Episode, job: Job, cache: dict[tuple[int, str], Support]) -> list[Support]:
-    out = []
-    for name in episode.supports[: job.shots]:
-        key = (episode.category, name)
-        if key not in cache:
-            verify_supports(benchmark, *key)
-            found = benchmark.support(*key)
-            cache[key] = found if job.protocol.size is None else _resized(found, job.protocol.size)
-        out.append(cache[key])
-    return out
-
-
-def _resized(support: Support, size: tuple[int, int]) -> Support:
-    ignore = None if support.ignore is None else nearest_resize(support.ignore, size)
-    return Support(resize_image(support.image, size), nearest_resize(support.mask, size), ignore)
 
 
 def run_video_episodes(
@@ -208,19 +194,17 @@ class _Pass:
     ) -> None:
         name = episodes[0].video
         self.model, self.episodes, self.job = model, episodes, job
-        self.video = StreamedVideo(benchmark, name, job.protocol, pool, job.limit_frames)
-        for category in sorted({episode.category for episode in episodes}):
-            verify_video(benchmark, name, category, len(self.video))
+        view = job.view(benchmark)
+        self.video = StreamedVideo(view.video(name), pool)
         # The ground truth is decoded once for all draws of a category.
-        self.truths = {
-            category: GroundTruth(benchmark, name, category, job.protocol, pool, len(self.video))
+        self.truths: dict[int, Ahead[np.ndarray]] = {
+            category: Ahead(view.truth(name, category).__getitem__, len(self.video), pool)
             for category in sorted({episode.category for episode in episodes})
         }
-        cache: dict[tuple[int, str], Support] = {}
         begin = time.perf_counter()
         self.follows: list[int | None]
         if job.oracle is None:
-            self.sets = [_supports(benchmark, episode, job, cache) for episode in episodes]
+            self.sets = [view.supports(episode, job.shots) for episode in episodes]
             self.seeds = [episode_seed(job.seed, episode.id) for episode in episodes]
             self.follows = list(range(len(episodes)))
         else:
@@ -236,8 +220,8 @@ class _Pass:
             return (() for _ in range(len(self.video)))
         seed_all(self.seeds[0])
         if self.job.oracle_as == "prompt":
-            (shown,) = self.sets[0]
-            tracked = self.model.segment_from_mask(shown.mask, self.video, seed=self.seeds[0])  # type: ignore[attr-defined]
+            (support,) = self.sets[0]
+            tracked = self.model.segment_from_mask(support.mask, self.video, seed=self.seeds[0])
             return ((item,) for item in tracked)
         if len(self.sets) > 1:
             return iter(self.model.segment_many(self.sets, self.video, seeds=self.seeds))
@@ -254,7 +238,7 @@ class _Pass:
     def drive(self) -> None:
         """Take every item from the model, check it and score it."""
         modes, had_torch = torch_modes(), "torch" in sys.modules
-        nothing = np.zeros(self.video.size, bool)
+        nothing = Prediction(np.zeros(self.video.size, bool))
         with _model_at_work():
             stream = self._begin()
         try:
@@ -268,10 +252,10 @@ class _Pass:
                 items = self._next(stream)
             count = 0
             while items is not None:
-                self._check(items, count, modes)
-                truths = {category: truth[count] for category, truth in self.truths.items()}
-                for episode, scorer, place in zip(self.episodes, self.scorers, self.follows):
-                    scorer.add(nothing if place is None else items[place], truths[episode.category])
+                predictions = self._validate(items, count, modes)
+                truths = {category: truth.get(count) for category, truth in self.truths.items()}
+                for episode, scorer, index in zip(self.episodes, self.scorers, self.follows):
+                    scorer.add(nothing if index is None else predictions[index], truths[episode.category])
                 count += 1
                 items = self._next(stream)
             if count < len(self.video):
@@ -280,7 +264,7 @@ class _Pass:
             _close(stream)
             restore_modes(modes)
 
-    def _check(self, items: Sequence[Any], count: int, modes: tuple[bool, ...] | None) -> None:
+    def _validate(self, items: Sequence[Any], count: int, modes: tuple[bool, ...] | None) -> list[Prediction]:
         with _model_at_work():
             if count == len(self.video):
                 raise ModelError(f"it yields more masks than the video's {len(self.video)} frames")
@@ -288,8 +272,7 @@ class _Pass:
                 raise ModelError(f"segment_many yields {len(items)} masks for {len(self.sets)} episodes")
             if modes is not None and torch_modes() != modes:
                 raise ModelError("grad mode, inference mode or autocast leaks out of it", fix="icvos models check")
-            for item in items:
-                self.scorers[0].check(item)
+            return [self.scorers[0].validate(item) for item in items]
 
     def close(self) -> None:
         self.video.close()
@@ -321,10 +304,10 @@ def _run(
     source = benchmark.videos[episodes[0].video].source
     # Time is shared out: what one pass over the video costs each of its episodes.
     share = work.seconds / max(len(work.sets), 1)
-    for episode, scorer, place in zip(episodes, work.scorers, work.follows):
+    for episode, scorer, index in zip(episodes, work.scorers, work.follows):
         j, f = scorer.score.values()
-        timed = place is not None and share > 0
-        told = {} if job.oracle is None else {"absent_on_frame_0": place is None}
+        timed = index is not None and share > 0
+        absence = {} if job.oracle is None else {"absent_on_frame_0": index is None}
         record = {
             "id": episode.id,
             "video": episode.video,
@@ -335,22 +318,13 @@ def _run(
             "frames": scorer.count,
             "visible_frames": scorer.visible,
             **scorer.score.summary(),
-            "seconds": share if place is not None else None,
+            "seconds": share if index is not None else None,
             "support_seconds": work.support_seconds / len(episodes),
             "fps": scorer.count / share if timed else None,
             "peak_memory": peak_memory(model.device),
-            **told,
+            **absence,
         }
         yield EpisodeResult(record, {"J": j, "F": f})
-
-
-def _query(benchmark: Benchmark, episode: Episode, job: Job) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    verify_query(benchmark, episode.category, episode.video)
-    image, truth, ignore = benchmark.query(episode)
-    if job.protocol.size is None:
-        return image, truth, ignore
-    size = job.protocol.size
-    return resize_image(image, size), nearest_resize(truth, size), nearest_resize(ignore, size)
 
 
 def _image_record(episode: Episode, job: Job) -> dict[str, Any]:
@@ -365,7 +339,7 @@ def _image_record(episode: Episode, job: Job) -> dict[str, Any]:
 
 def image_failure(benchmark: Benchmark, episode: Episode, job: Job, error: BaseException | str) -> dict[str, Any]:
     """Return the record of an image episode that failed: nothing intersects, and the unions are all there was."""
-    _, truth, ignore = _query(benchmark, episode, job)
+    _, truth, ignore = job.view(benchmark).query(episode)
     known = int(np.count_nonzero(~ignore))
     counts = {
         "inter_fg": 0,
@@ -378,17 +352,18 @@ def image_failure(benchmark: Benchmark, episode: Episode, job: Job, error: BaseE
 
 def run_image_episode(model: ImageModel, benchmark: Benchmark, episode: Episode, job: Job) -> EpisodeResult:
     """Run one few-shot image episode; a failure becomes a record with its error."""
-    image, truth, ignore = _query(benchmark, episode, job)
-    supports = _supports(benchmark, episode, job, {})
+    view = job.view(benchmark)
+    image, truth, ignore = view.query(episode)
+    supports = view.supports(episode, job.shots)
     try:
-        found, times = _predict(model, supports, image, episode_seed(job.seed, episode.id))
+        mask, times = _predict(model, supports, image, episode_seed(job.seed, episode.id))
     except _Failed as failed:
         record = image_failure(benchmark, episode, job, failed.error)
         forget(failed.error)
         return EpisodeResult(record)
     if job.masks is not None:
-        write_mask(job.masks / episode.id / "00000.png", found)
-    counts = fss_counts(found, truth, ignore=ignore)
+        write_mask(job.masks / episode.id / "00000.png", mask)
+    counts = fss_counts(mask, truth, ignore=ignore)
     named = dict(zip(("inter_fg", "union_fg", "inter_bg", "union_bg"), counts))
     record = {**_image_record(episode, job), **named, "support_seconds": times[0], "seconds": times[1]}
     return EpisodeResult(record)
@@ -412,11 +387,9 @@ def _predict(
             if not had_torch and "torch" in sys.modules:
                 # The model imported torch only now, unseeded: once more, as every later episode will run.
                 return _predict(model, supports, image, seed)
-            problem = mask_problem(item, (image.shape[0], image.shape[1]))
-            if problem:
-                raise ModelError(problem)
+            prediction = Prediction.of(item, (image.shape[0], image.shape[1]))
             if modes is not None and torch_modes() != modes:
                 raise ModelError("grad mode, inference mode or autocast leaks out of it", fix="icvos models check")
-            return to_numpy(item), (middle - begin, end - middle)
+            return prediction.to_numpy(), (middle - begin, end - middle)
     finally:
         restore_modes(modes)

@@ -11,7 +11,7 @@ import numpy as np
 from icvos.errors import ModelError
 from icvos.masks import write_mask
 from icvos.metrics import VideoScore, jf
-from icvos.types import Prediction, mask_problem, to_numpy
+from icvos.types import Prediction
 
 __all__ = ["FrameScorer"]
 
@@ -36,26 +36,31 @@ class FrameScorer:
         if self._partial is not None:
             shutil.rmtree(self._partial, ignore_errors=True)
 
-    def check(self, item: Any) -> None:
-        """Raise ModelError if ``item`` is no mask for the next frame."""
-        problem = mask_problem(item, self.size)
-        if problem:
-            raise ModelError(f"frame {self.count}: {problem}")
+    def validate(self, item: Any) -> Prediction:
+        """Return what a model yielded as a prediction of the next frame.
 
-    def add(self, item: Any, truth: np.ndarray) -> None:
-        """Score the next frame: a checked mask against (H, W) bool."""
+        Raises:
+            ModelError: It is none.
+        """
+        try:
+            return Prediction.of(item, self.size)
+        except ModelError as error:
+            raise ModelError(f"frame {self.count}: {error.what}") from None
+
+    def add(self, prediction: Prediction, truth: np.ndarray) -> None:
+        """Score the next frame: a valid prediction against (H, W) bool."""
         if self._partial is not None:
-            write_mask(self._partial / f"{self.count:05d}.png", to_numpy(item))
+            write_mask(self._partial / f"{self.count:05d}.png", prediction.to_numpy())
         self.count += 1
-        mask = item.mask if isinstance(item, Prediction) else item
+        mask = prediction.mask
         if hasattr(mask, "detach") and mask.device.type != "cpu":
             self._pending.append((mask.detach() != 0, truth))
             if len(self._pending) == GPU_BATCH:
                 self.flush()
             return
-        found = to_numpy(item)
-        j, f = jf(found, truth)
-        self._note(float(j), float(f), bool(truth.any()), not found.any())
+        predicted = prediction.to_numpy()
+        j, f = jf(predicted, truth)
+        self._note(float(j), float(f), bool(truth.any()), not predicted.any())
 
     def _note(self, j: float, f: float, visible: bool, empty: bool) -> None:
         self.visible += visible

@@ -1,4 +1,4 @@
-"""Frames and ground truth, decoded ahead on threads; memory is a few frames, whatever the video's length."""
+"""Frames, decoded ahead on threads; memory is a few of them, whatever the video's length."""
 
 from __future__ import annotations
 
@@ -11,11 +11,9 @@ from typing import Generic, TypeVar
 
 import numpy as np
 
-from icvos.benchmark import Benchmark
-from icvos.images import nearest_resize, resize_image
-from icvos.protocols import Protocol
+from icvos.types import Video
 
-__all__ = ["Ahead", "GroundTruth", "StreamedVideo"]
+__all__ = ["Ahead", "StreamedVideo"]
 
 T = TypeVar("T")
 
@@ -62,66 +60,33 @@ class Ahead(Generic[T]):
 
 
 class StreamedVideo:
-    """A benchmark's video as models see it (a ``Video``): decoded ahead, at the protocol's size and length.
+    """A video as models see it (a ``Video``): decoded ahead.
 
     ``waited`` is how long the thread that made it has waited for frames: decoding is not the model's time.
     """
 
-    def __init__(
-        self, benchmark: Benchmark, video: str, protocol: Protocol, pool: ThreadPoolExecutor, limit: int | None = None
-    ) -> None:
-        self._source = benchmark.video(video)
-        count = len(self._source) if protocol.max_frames is None else min(len(self._source), protocol.max_frames)
-        self._count = count if limit is None else min(count, limit)
-        self._size = protocol.size
-        self._ahead: Ahead[np.ndarray] = Ahead(self._decode, self._count, pool)
+    def __init__(self, source: Video, pool: ThreadPoolExecutor) -> None:
+        self.size = source.size
+        self._indices = range(len(source))
+        self._ahead: Ahead[np.ndarray] = Ahead(source.__getitem__, len(source), pool)
         self._thread = threading.get_ident()
         self.waited = 0.0
 
-    def _decode(self, index: int) -> np.ndarray:
-        frame = self._source[index]
-        return frame if self._size is None else resize_image(frame, self._size)
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """(H, W) of every frame."""
-        return self._size or self._source.size
-
     def __len__(self) -> int:
-        return self._count
+        return len(self._indices)
 
     def __getitem__(self, index: int, /) -> np.ndarray:
-        if not -self._count <= index < self._count:
-            raise IndexError(f"frame {index} of a video with {self._count}")
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"frame {index} of a video with {len(self)}")
         begin = time.perf_counter()
-        frame = self._ahead.get(index % self._count)
+        frame = self._ahead.get(self._indices[index])
         if threading.get_ident() == self._thread:
             self.waited += time.perf_counter() - begin
         return frame
 
     def __iter__(self) -> Iterator[np.ndarray]:
-        for index in range(self._count):
+        for index in self._indices:
             yield self[index]
-
-    def close(self) -> None:
-        """Drop what is being decoded."""
-        self._ahead.close()
-
-
-class GroundTruth:
-    """A (video, category)'s masks, (H, W) bool at the protocol's size, decoded ahead."""
-
-    def __init__(
-        self, benchmark: Benchmark, video: str, category: int, protocol: Protocol, pool: ThreadPoolExecutor, count: int
-    ) -> None:
-        def decode(index: int) -> np.ndarray:
-            mask = benchmark.annotation(video, category, index)
-            return mask if protocol.size is None else nearest_resize(mask, protocol.size)
-
-        self._ahead: Ahead[np.ndarray] = Ahead(decode, count, pool)
-
-    def __getitem__(self, index: int) -> np.ndarray:
-        return self._ahead.get(index)
 
     def close(self) -> None:
         """Drop what is being decoded."""

@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from icvos.benchmark import Benchmark, Episode
 from icvos.errors import UsageError
-from icvos.evaluation.frames import GroundTruth
+from icvos.evaluation.frames import Ahead
 from icvos.evaluation.torch_state import episode_seed
 from icvos.models.interface import Model
 from icvos.models.lifting import first_mask_use
@@ -34,7 +36,7 @@ def oracle_key(name: str | None, model: Model, benchmark: Benchmark) -> dict[str
 
 
 def oracle_supports(
-    video: Video, truths: Mapping[int, GroundTruth], episodes: Sequence[Episode], seed: int
+    video: Video, truths: Mapping[int, Ahead[np.ndarray]], episodes: Sequence[Episode], seed: int
 ) -> tuple[list[list[Support]], list[int], list[int | None]]:
     """Return what the model is given in place of the episodes' supports: frame 0 and its ground truth, by category.
 
@@ -53,13 +55,13 @@ def oracle_supports(
     frame = video[0]
     sets: list[list[Support]] = []
     seeds: list[int] = []
-    places: dict[int, int | None] = {}
+    set_indices: dict[int, int | None] = {}
     for episode in episodes:
-        if episode.category in places:
+        if episode.category in set_indices:
             continue
-        mask = truths[episode.category][0]
-        places[episode.category] = len(sets) if mask.any() else None
+        mask = truths[episode.category].get(0)
+        set_indices[episode.category] = len(sets) if mask.any() else None
         if mask.any():
             sets.append([Support(frame, mask)])
             seeds.append(episode_seed(seed, f"{episode.video}__{episode.category}"))
-    return sets, seeds, [places[episode.category] for episode in episodes]
+    return sets, seeds, [set_indices[episode.category] for episode in episodes]

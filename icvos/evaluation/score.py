@@ -19,13 +19,13 @@ from icvos.errors import ModelError, UsageError
 from icvos.evaluation.predictions import Scored, open_predictions
 from icvos.evaluation.score_episodes import check_benchmark_masks, score_episodes
 from icvos.evaluation.score_sequences import Sequences, check_sequences, score_sequences
-from icvos.manifest import verify_tables
 from icvos.processes import die_with_parent
 from icvos.protocols import Protocol, get_protocol
 from icvos.runs.environment import describe_benchmark, describe_run, now, safe_name
 from icvos.runs.episodes import RunOptions, benchmark_result, select_episodes
 from icvos.runs.records import RunFolder, read_result
 from icvos.runs.result import RunResult, sequence_result
+from icvos.view import View
 
 __all__ = ["score", "score_all"]
 
@@ -45,7 +45,7 @@ def _one(item: Any) -> Scored:
     truth, predictions, rule = _STATE["truth"], _STATE["predictions"], _STATE["rule"]
     if isinstance(truth, Sequences):
         return score_sequences(truth, predictions, rule, item)
-    return score_episodes(truth, predictions, rule, item)
+    return score_episodes(truth, predictions, item)
 
 
 def score_all(
@@ -78,7 +78,7 @@ def score_all(
 
 def _start_here(kind: str, truth: Path, predictions: Path, rule: Protocol) -> None:
     _STATE["predictions"] = open_predictions(predictions)
-    _STATE["truth"] = Sequences.open(truth) if kind == "sequence" else load_benchmark(truth)
+    _STATE["truth"] = Sequences.open(truth) if kind == "sequence" else View(load_benchmark(truth), rule)
     _STATE["rule"] = rule
 
 
@@ -222,10 +222,10 @@ def _of_benchmark(
     predictions: Path, benchmark: Benchmark, protocol: str, title: tuple[str, str], shots: int, workers: int
 ) -> _Plan:
     rule = get_protocol(protocol or ("native" if benchmark.kind == "video" else "fss-native"), benchmark.kind)
-    verify_tables(benchmark)
+    view = View(benchmark, rule)
     episodes = select_episodes(benchmark, rule, RunOptions(rule.name))
     benchmark.check_shots(episodes, shots)
-    resized = check_benchmark_masks(benchmark, open_predictions(predictions), rule, episodes)
+    resized = check_benchmark_masks(view, open_predictions(predictions), episodes)
     settings = {"shots": shots, "seed": None, "limit_episodes": None, "limit_frames": None, "shard": None}
     label = describe_benchmark(benchmark)
 

@@ -6,40 +6,16 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from icvos.benchmark import Benchmark, Episode
+from icvos.benchmark import Episode
 from icvos.errors import PredictionError
 from icvos.evaluation.predictions import Predictions, Record, Scored, _fit, _named, _same_names
-from icvos.images import nearest_resize
-from icvos.manifest import verify_masks, verify_query
 from icvos.metrics import VideoScore, fss_counts, jf
-from icvos.protocols import Protocol
+from icvos.view import View
 
 __all__ = ["check_benchmark_masks", "score_episodes"]
 
 
-# --------------------------------------------------------------------------------------------------- label maps
-
-
-# ----------------------------------------------------------------------------------------------------- episodes
-
-
-def _episode_frames(benchmark: Benchmark, episode: Episode, rule: Protocol) -> int:
-    if benchmark.kind == "image":
-        return 1
-    return len(rule.frames(benchmark.videos[episode.video].frames))
-
-
-def _own_size(benchmark: Benchmark, episode: Episode) -> tuple[int, int] | None:
-    """Return (H, W) of an episode's ground truth, or None where only reading it tells."""
-    if benchmark.kind == "image":
-        return benchmark.query_size(episode)
-    record = benchmark.videos[episode.video]
-    return record.height, record.width
-
-
-def check_benchmark_masks(
-    benchmark: Benchmark, predictions: Predictions, rule: Protocol, episodes: Sequence[Episode]
-) -> bool:
+def check_benchmark_masks(view: View, predictions: Predictions, episodes: Sequence[Episode]) -> bool:
     """Compare what is predicted with the benchmark's episodes before anything is scored.
 
     Returns:
@@ -51,77 +27,75 @@ def check_benchmark_masks(
     _same_names([episode.id for episode in episodes], predictions, "episode")
     resized = False
     for episode in episodes:
-        wanted = [f"{index:05d}" for index in range(_episode_frames(benchmark, episode, rule))]
-        given = predictions.frames(episode.id)
-        missing = sorted(set(wanted) - set(given))
+        frames = [f"{index:05d}" for index in range(view.frame_count(episode))]
+        predicted = predictions.frames(episode.id)
+        missing = sorted(set(frames) - set(predicted))
         if missing:
             raise PredictionError(
-                f"{len(missing)} of {len(wanted)} frames are missing: {_named(missing)}",
+                f"{len(missing)} of {len(frames)} frames are missing: {_named(missing)}",
                 where=f"{predictions.where}/{episode.id}",
             )
         # Frames beyond the protocol's length may be there: they are not scored.
-        most = benchmark.videos[episode.video].frames if benchmark.kind == "video" else 1
-        unknown = [frame for frame in given if not (frame.isdigit() and len(frame) == 5 and int(frame) < most)]
+        most = view.benchmark.videos[episode.video].frames if view.benchmark.kind == "video" else 1
+        unknown = [frame for frame in predicted if not (frame.isdigit() and len(frame) == 5 and int(frame) < most)]
         if unknown:
             raise PredictionError(
                 f"{len(unknown)} frames are unknown: {_named(unknown)}",
                 where=f"{predictions.where}/{episode.id}",
                 expected=f"00000 to {most - 1:05d}",
             )
-        own = _own_size(benchmark, episode)
-        for frame in wanted:
+        stored = view.stored_size(episode)
+        for frame in frames:
             size = predictions.size(episode.id, frame)
-            if size is None or own is None or size == rule.size:
+            if size is None or stored is None or size == view.size:
                 continue
-            if size != own:
+            if size != stored:
                 raise PredictionError(
                     f"mask is {size[0]}x{size[1]} (HxW)",
                     where=predictions.place(episode.id, frame),
-                    expected=f"{own[0]}x{own[1]}" + (f" or {rule.size[0]}x{rule.size[1]}" if rule.size else ""),
+                    expected=f"{stored[0]}x{stored[1]}" + (f" or {view.size[0]}x{view.size[1]}" if view.size else ""),
                 )
-            resized = resized or rule.size is not None
+            resized = resized or view.size is not None
     return resized
 
 
-def _binary(labels: np.ndarray, place: str) -> np.ndarray:
+def _load(view: View, predictions: Predictions, episode: Episode, index: int, size: tuple[int, int]) -> np.ndarray:
+    """Return the predicted mask of a frame, (H, W) bool at the size that the ground truth has in the view."""
+    path = predictions.place(episode.id, f"{index:05d}")
+    mask = _binary(predictions.load(episode.id, f"{index:05d}"), path)
+    if mask.shape == view.stored_size(episode):
+        mask = view.resize_mask(mask)
+    return _fit(mask, size, path).astype(bool, copy=False)
+
+
+def _binary(labels: np.ndarray, path: str) -> np.ndarray:
     top = int(labels.max(initial=0))
     if top <= 1 or (top == 255 and np.isin(labels, (0, 255)).all()):
         return labels != 0
-    raise PredictionError(f"mask holds the value {top}", where=place, expected="0 and 1 (or 0 and 255)")
+    raise PredictionError(f"mask holds the value {top}", where=path, expected="0 and 1 (or 0 and 255)")
 
 
-def score_episodes(
-    benchmark: Benchmark, predictions: Predictions, rule: Protocol, episodes: Sequence[Episode]
-) -> Scored:
+def score_episodes(view: View, predictions: Predictions, episodes: Sequence[Episode]) -> Scored:
     """Score episodes of one video (or one image episode) of a benchmark."""
-    if benchmark.kind == "image":
-        return [(_score_image(benchmark, predictions, rule, episode), None) for episode in episodes]
+    if view.benchmark.kind == "image":
+        return [(_score_image(view, predictions, episode), None) for episode in episodes]
     out: Scored = []
     for category in sorted({episode.category for episode in episodes}):
-        mine = [episode for episode in episodes if episode.category == category]
-        scores = [VideoScore() for _ in mine]
-        frames = _episode_frames(benchmark, mine[0], rule)
-        verify_masks(benchmark, mine[0].video, category, frames)
-        for index in range(frames):
-            # The ground truth is read once for all draws.
-            truth = benchmark.annotation(mine[0].video, category, index)
-            shape = truth.shape
-            if rule.size is not None:
-                truth = nearest_resize(truth, rule.size)
+        draws = [episode for episode in episodes if episode.category == category]
+        scores = [VideoScore() for _ in draws]
+        truths = view.truth(draws[0].video, category)
+        # The ground truth is read once for all draws.
+        for index, truth in enumerate(truths):
             visible = bool(truth.any())
-            for episode, score in zip(mine, scores):
-                place = predictions.place(episode.id, f"{index:05d}")
-                mask = _binary(predictions.load(episode.id, f"{index:05d}"), place)
-                if rule.size is not None and mask.shape == shape:
-                    mask = nearest_resize(mask, rule.size)
-                mask = _fit(mask, truth.shape, place).astype(bool, copy=False)
+            for episode, score in zip(draws, scores):
+                mask = _load(view, predictions, episode, index, truths.size)
                 score.add(*jf(mask, truth), visible=visible, absent_correct=None if visible else not mask.any())
-        for episode, score in zip(mine, scores):
+        for episode, score in zip(draws, scores):
             j, f = score.values()
             record = {
                 "id": episode.id,
                 "video": episode.video,
-                "source": benchmark.videos[episode.video].source,
+                "source": view.benchmark.videos[episode.video].source,
                 "category": category,
                 "category_name": episode.category_name,
                 "draw": episode.draw,
@@ -133,15 +107,9 @@ def score_episodes(
     return out
 
 
-def _score_image(benchmark: Benchmark, predictions: Predictions, rule: Protocol, episode: Episode) -> Record:
-    verify_query(benchmark, episode.category, episode.video)
-    _, truth, ignore = benchmark.query(episode)
-    place = predictions.place(episode.id, "00000")
-    mask = _binary(predictions.load(episode.id, "00000"), place)
-    if rule.size is not None:
-        mask = nearest_resize(mask, rule.size) if mask.shape == truth.shape else mask
-        truth, ignore = nearest_resize(truth, rule.size), nearest_resize(ignore, rule.size)
-    mask = _fit(mask, truth.shape, place).astype(bool, copy=False)
+def _score_image(view: View, predictions: Predictions, episode: Episode) -> Record:
+    _, truth, ignore = view.query(episode)
+    mask = _load(view, predictions, episode, 0, (truth.shape[0], truth.shape[1]))
     counts = dict(zip(("inter_fg", "union_fg", "inter_bg", "union_bg"), fss_counts(mask, truth, ignore=ignore)))
     return {
         "id": episode.id,
@@ -151,6 +119,3 @@ def _score_image(benchmark: Benchmark, predictions: Predictions, rule: Protocol,
         "supports": list(episode.supports),
         **counts,
     }
-
-
-# ------------------------------------------------------------------------------------------------------ workers

@@ -23,6 +23,7 @@ from icvos.metrics.table import episode_metrics, ranked_parts
 from icvos.protocols import get_protocol
 from icvos.runs.episodes import RunOptions, select_episodes
 from icvos.runs.run import Run
+from icvos.view import View
 
 __all__ = ["Judgement", "judge", "opened_run", "partial", "reproduces"]
 
@@ -130,7 +131,7 @@ def _rescore(entry: Run, masks: Path, benchmark: Benchmark, workers: int, progre
     rule = get_protocol(entry.protocol, benchmark.kind)
     episodes = select_episodes(benchmark, rule, RunOptions(rule.name))
     try:
-        resized = check_benchmark_masks(benchmark, open_predictions(masks), rule, episodes)
+        resized = check_benchmark_masks(View(benchmark, rule), open_predictions(masks), episodes)
         if resized and not entry.result["protocol"].get("resized_masks"):
             raise _refuse("its masks are resized to the protocol's size, and its record does not say so", name)
         groups: dict[str, list[Episode]] = {}

@@ -13,12 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from icvos.errors import IcvosError
+from icvos.errors import IcvosError, ModelError
 from icvos.models.clips import Clip, support
 from icvos.models.interface import ImageModel, Model, VideoModel
 from icvos.models.registry import as_video_model, source_line
 from icvos.models.timeout import time_limit
-from icvos.types import Prediction, Support, Video, _to_numpy, mask_problem
+from icvos.types import Prediction, Support, Video
 
 __all__ = ["RULES", "Finding", "check_model"]
 
@@ -39,6 +39,14 @@ class _Broken(Exception):
 
 class _Skip(Exception):
     """A rule does not apply; the text says why."""
+
+
+def _mask(item: Any, size: tuple[int, int], name: str) -> np.ndarray:
+    """Return a copy of what a model yielded, (H, W) bool: it may write the next mask into the same memory."""
+    try:
+        return Prediction.of(item, size).to_numpy().copy()
+    except ModelError as error:
+        raise _Broken(f"{name}: {error.what}") from None
 
 
 def _seed(seed: int) -> None:
@@ -67,10 +75,7 @@ class _Trial:
         for item in self.video_model.segment(supports or [support()], video, seed=seed):
             if len(masks) == len(video):
                 raise _Broken(f"it yields more masks than the video's {len(video)} frames")
-            problem = mask_problem(item, video.size)
-            if problem:
-                raise _Broken(f"frame {len(masks)}: {problem}")
-            masks.append(_to_numpy(item))
+            masks.append(_mask(item, video.size, f"frame {len(masks)}"))
         if len(masks) < len(video):
             raise _Broken(f"it yields {len(masks)} masks for {len(video)} frames")
         return masks
@@ -162,10 +167,7 @@ def _rule_many(trial: _Trial) -> str:
         if len(items) != len(sets):
             raise _Broken(f"segment_many yields {len(items)} masks for {len(sets)} episodes")
         for episode, item in enumerate(items):
-            problem = mask_problem(item, clip.size)
-            if problem:
-                raise _Broken(f"segment_many, episode {episode}: {problem}")
-            together[episode].append(_to_numpy(item))
+            together[episode].append(_mask(item, clip.size, f"segment_many, episode {episode}"))
     for episode, supports in enumerate(sets):
         alone = trial.run(Clip(5), supports, seed=episode + 1)
         if len(alone) != len(together[episode]):
@@ -193,10 +195,7 @@ def _rule_leaks(trial: _Trial) -> str:
         with torch.set_grad_enabled(grad):
             before = _torch_state()
             stream = trial.video_model.segment([support()], Clip(3), seed=0)
-            for item in stream:
-                mask = item.mask if isinstance(item, Prediction) else item
-                if getattr(mask, "requires_grad", False):
-                    raise _Broken("a mask carries gradients")
+            for _ in stream:
                 if _torch_state() != before:
                     names = ("grad mode", "inference mode", "autocast")
                     changed = [n for n, a, b in zip(names, before or (), _torch_state() or ()) if a != b]
@@ -280,9 +279,10 @@ def _rule_fit_once(trial: _Trial) -> str:
         raise _Skip("it is a video model")
     fitted = trial.model.fit([support()], seed=0)
     image = Clip(1)[0]
-    first = _to_numpy(trial.model.predict(fitted, image))
+    size = (image.shape[0], image.shape[1])
+    first = _mask(trial.model.predict(fitted, image), size, "predict")
     trial.model.predict(fitted, Clip(1, (50, 30), seed=9)[0])
-    if not np.array_equal(first, _to_numpy(trial.model.predict(fitted, image))):
+    if not np.array_equal(first, _mask(trial.model.predict(fitted, image), size, "predict")):
         raise _Broken("predict gives another mask for the same image after another image")
     return "predict depends on what fit returned and on the image alone"
 

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
@@ -21,11 +21,14 @@ class Model(ABC):
     A subclass sets ``info`` and takes its options as keyword-only parameters of ``__init__`` with defaults; their
     annotations (``int``, ``float``, ``bool``, ``str``) tell how ``--set key=value`` is read.
 
-    A built model may say for the record of a run: ``dtype``, what it computes in, and under an option's name what its
-    value ``auto`` came to. Where images and videos differ, either is a mapping from ``"image"`` and ``"video"``.
+    Attributes:
+        info: The declaration. A built model may say more than its class, as what its weights were trained on.
+        dtype: What it computes in, for the record of a run; where images and videos differ, a mapping from ``"image"``
+            and ``"video"``. Under an option's name a model may likewise say what the option's value ``auto`` came to.
     """
 
-    info: ClassVar[ModelInfo]
+    info: ModelInfo
+    dtype: str | Mapping[str, str] = "float32"
 
     def __init__(self, *, device: str = "cpu", weights: Mapping[str, Path] | None = None, **options: Any) -> None:
         self.device = device
@@ -37,6 +40,16 @@ class Model(ABC):
     def demo_weights(cls) -> Mapping[str, Path]:
         """Return the weights shipped for the demo benchmarks, by name; used there when none are given."""
         return {}
+
+    def explain(self, supports: Sequence[Support], image: np.ndarray, *, video: bool) -> Sequence[Panel]:
+        """Return pictures of what leads to the mask, for ``icvos show-episode``. Optional.
+
+        Args:
+            supports: As ``segment`` or ``fit`` takes them.
+            image: (H, W, 3) uint8 RGB: frame 0, or the query.
+            video: Whether it is a video's frame.
+        """
+        return ()
 
 
 def of_kind(value: Any, kind: str) -> Any:
@@ -67,6 +80,14 @@ class VideoModel(Model):
         """
         streams = [self.segment(supports, video, seed=seed) for supports, seed in zip(episodes, seeds, strict=True)]
         yield from zip(*streams, strict=True)
+
+    def segment_from_mask(self, mask: np.ndarray, video: Video, *, seed: int) -> Iterator[Mask | Prediction]:
+        """Track frame 0's mask, (H, W) bool, through the video, and yield as ``segment`` does.
+
+        Optional: ``icvos evaluate --oracle first-frame`` calls it only where a class overrides it; without, frame 0 and
+        its mask are the one support. A class that can use neither sets ``segment_from_mask = None``.
+        """
+        yield from self.segment([Support(video[0], mask)], video, seed=seed)
 
 
 class ImageModel(Model):

@@ -22,7 +22,7 @@ class FrameByFrame(VideoModel):
     def __init__(self, model: ImageModel) -> None:
         super().__init__(device=model.device, weights=model.weights)
         self.model = model
-        self.info = model.info  # type: ignore[misc]
+        self.info = model.info
 
     def segment(self, supports: Sequence[Support], video: Video, *, seed: int) -> Iterator[Mask | Prediction]:
         fitted: Any = self.model.fit(supports, seed=seed)
@@ -33,22 +33,22 @@ class FrameByFrame(VideoModel):
 def first_mask_use(model: Model) -> Literal["prompt", "support"]:
     """Return how a model takes frame 0's ground truth (``icvos evaluate --oracle first-frame``).
 
-    ``prompt``: it has a method ``segment_from_mask(mask, video, *, seed)``, which tracks a given (H, W) bool mask of
-    frame 0 and yields as ``segment`` does (an image model lifted as ``X+sam2``). ``support``: it has none, and gets
-    frame 0 and its mask as its one support. A class that sets ``segment_from_mask = None`` takes neither.
+    ``prompt``: its class overrides ``segment_from_mask`` (an image model lifted as ``X+sam2``). ``support``: it does
+    not, and gets frame 0 and its mask as its one support. A class that sets ``segment_from_mask = None`` takes neither.
 
     Raises:
         UsageError: It takes neither.
     """
-    missing = object()
-    if getattr(model, "segment_from_mask", missing) is None:
+    default = VideoModel.segment_from_mask
+    method = getattr(type(model), "segment_from_mask", default)
+    if method is None:
         name = type(model).info.name
         base = name.partition("@")[0]
         raise UsageError(
             f"'{name}' localises on later frames too, which frame 0's mask cannot replace",
             fix=f"use --model {base} with --oracle" if base != name else "evaluate it without --oracle",
         )
-    return "support" if getattr(model, "segment_from_mask", missing) is missing else "prompt"
+    return "support" if method is default else "prompt"
 
 
 _TRACKER = WeightInfo("a SAM 2 or SAM 2.1 checkpoint for the tracker (icvos weights list)")
@@ -77,11 +77,11 @@ class Lifted(VideoModel):
 
         files = {name: path for name, path in self.weights.items() if name != "tracker"}
         self.image_model = self.lifted(device=device, weights=files, **options)
-        self.dtype = of_kind(getattr(self.image_model, "dtype", "float32"), "image")
+        self.dtype = of_kind(self.image_model.dtype, "image")
         self.weights |= self.image_model.weights  # with the files that it found itself: they are part of the record
         # What the image model has seen is known when its weights are open.
         own = self.image_model.info
-        self.info = replace(  # type: ignore[misc]
+        self.info = replace(
             type(self).info, training_categories=own.training_categories, training_data=_data_with_tracker(own)
         )
         # Prompts of @every pile up: only as many are kept as memories as the tracker's window is long.
@@ -99,11 +99,9 @@ class Lifted(VideoModel):
         """Return the image model's mask as (1, H, W) float on the tracker's device, and its confidence."""
         import torch
 
-        item = self.image_model.predict(fitted, frame)
-        mask = item.mask if isinstance(item, Prediction) else item
-        confidence = item.confidence if isinstance(item, Prediction) and item.confidence is not None else 0.0
-        mask = torch.as_tensor(mask, device=self.tracker.segmenter.device)
-        return mask[None].float(), float(confidence)
+        prediction = Prediction.of(self.image_model.predict(fitted, frame), (frame.shape[0], frame.shape[1]))
+        mask = torch.as_tensor(prediction.mask, device=self.tracker.segmenter.device)
+        return mask[None].float(), float(prediction.confidence or 0.0)
 
     def segment(self, supports: Sequence[Support], video: Video, *, seed: int) -> Iterator[Any]:
         for masks in self.segment_many([supports], video, seeds=[seed]):

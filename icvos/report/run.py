@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from icvos.metrics.formulas import half_sum
 from icvos.metrics.table import ranked_parts
 from icvos.protocols import PROTOCOLS
 from icvos.runs.run import Run
+from icvos.view import View
 
 __all__ = ["ReportRun", "Shown", "open_run", "score_of"]
 
@@ -61,6 +63,11 @@ class ReportRun(Run):
         told = f", oracle {self.oracle}: told its ground truth" if self.oracle else ""
         return f"{model['name']} {model['version']} on {benchmark['name']}{version}, protocol {self.protocol}{told}"
 
+    @cached_property
+    def _view(self) -> View | None:
+        # Pictures have the size of the stored frames, whatever the protocol's.
+        return None if self.benchmark is None else View(self.benchmark)
+
     def episode(self, name: str) -> Episode:
         """Return an episode of the benchmark, of the run's protocol where the benchmark holds several."""
         if self.benchmark is None:
@@ -84,13 +91,13 @@ class ReportRun(Run):
 
     def supports(self, episode: Episode) -> list[tuple[np.ndarray, np.ndarray]]:
         """Return the supports shown, image and mask; with an oracle frame 0 and its ground truth."""
-        if self.benchmark is None:
+        if self._view is None:
             return []
         if self.oracle:
-            truth = self.benchmark.annotation(episode.video, episode.category, 0)
-            return [(self.benchmark.video(episode.video)[0], truth)] if truth.any() else []
+            truth = self._view.truth(episode.video, episode.category)[0]
+            return [(self._view.video(episode.video)[0], truth)] if truth.any() else []
         shots = self.result["protocol"].get("shots") or 1
-        return [(s.image, s.mask) for s in self.benchmark.supports(episode, shots)]
+        return [(s.image, s.mask) for s in self._view.supports(episode, shots)]
 
     def shown(self, episode: Episode, index: int) -> Shown:
         """Return a frame with ground truth and prediction, at the ground truth's size.
@@ -98,14 +105,14 @@ class ReportRun(Run):
         Raises:
             MaskError, PredictionError: The mask is missing or broken.
         """
-        if self.benchmark is None or self.masks is None:
+        if self._view is None or self.masks is None:
             raise RunError(self.missing, where=self.where)
         ignore = None
         if self.image:
-            frame, truth, ignore = self.benchmark.query(episode)
+            frame, truth, ignore = self._view.query(episode)
         else:
-            frame = self.benchmark.video(episode.video)[index]
-            truth = self.benchmark.annotation(episode.video, episode.category, index)
+            frame = self._view.video(episode.video)[index]
+            truth = self._view.truth(episode.video, episode.category)[index]
         labels = self.masks.load(episode.id, f"{index:05d}")
         return Shown(frame, truth, _sized(labels != 0, truth.shape), ignore)
 

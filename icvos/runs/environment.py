@@ -122,7 +122,7 @@ def describe_model(model: Model, options: Mapping[str, Any], *, kind: str) -> di
         },
         "source_sha256": source_sha256(type(model)),
         "weights": {name: file_sha256(path) for name, path in sorted(model.weights.items())},
-        "dtype": str(of_kind(getattr(model, "dtype", "float32"), kind)).removeprefix("torch."),
+        "dtype": str(of_kind(model.dtype, kind)).removeprefix("torch."),
     }
 
 

@@ -78,3 +78,12 @@ def test_empty_and_full_masks_are_drawn(tmp_path: Path) -> None:
     for mask in (np.zeros((20, 30), bool), np.ones((20, 30), bool)):
         draw([Panel("flat", image, heat=np.zeros((4, 4)), mask=mask, outline=mask)], tmp_path / "a.png", title="t")
     assert (tmp_path / "a.png").stat().st_size > 1000
+
+
+def test_a_benchmark_that_changed_is_not_drawn(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bench = write_video_benchmark(tmp_path / "bench", videos=1)
+    frame = bench / "videos/tiny__v0/JPEGImages/00000.jpg"
+    frame.write_bytes(frame.read_bytes()[:-3] + b"\n\n\n")
+    assert "file changed since the benchmark was built" in show(
+        capsys, "--benchmark", bench, "--model", "support-mask", code=2
+    )

@@ -12,7 +12,6 @@ import pytest
 from icvos import ImageModel, ModelInfo, Prediction, Support, Video, VideoModel
 from icvos.models.check import RULES, check_model
 from icvos.models.registry import create
-from icvos.types import mask_problem
 
 
 class Good(VideoModel):
@@ -235,20 +234,3 @@ def test_lookahead_may_look_as_far_as_it_says() -> None:
 
     assert {f.rule: f.status for f in check_model(Declared)}["access"] == "passed"
     assert {f.rule: f.status for f in check_model(TooShort)}["access"] == "failed"
-
-
-@pytest.mark.parametrize(
-    ("item", "words"),
-    [
-        ("mask", "no mask"),
-        (np.zeros((3, 4)), "float64"),
-        (np.full((3, 4), 2, np.uint8), "values from 2 to 2"),
-        (np.zeros((4, 3), bool), "shape"),
-        (Prediction(np.zeros((3, 4), bool), confidence=float("nan")), "confidence"),
-        (np.ones((3, 4), np.uint8), None),
-        (np.zeros((3, 4), bool), None),
-    ],
-)
-def test_mask_problem(item: Any, words: str | None) -> None:
-    problem = mask_problem(item, (3, 4))
-    assert problem is None if words is None else words in str(problem)

@@ -1,0 +1,122 @@
+"""A benchmark as a protocol sees it: cut, resized, and compared with its manifest at first read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from icvos.benchmark import Benchmark, Episode
+from icvos.images import nearest_resize, resize_image
+from icvos.manifest import verify_frames, verify_masks, verify_query, verify_supports, verify_tables
+from icvos.protocols import Protocol
+from icvos.types import Support
+
+__all__ = ["Frames", "View"]
+
+Size = tuple[int, int]
+
+
+class Frames:
+    """A video's frames (a ``Video``), or a category's masks on them: read one by one, all of one size.
+
+    Args:
+        read: Returns frame ``index``.
+        count: How many there are.
+        size: (H, W) of each.
+    """
+
+    def __init__(self, read: Callable[[int], np.ndarray], count: int, size: Size) -> None:
+        self._read, self._indices, self.size = read, range(count), size
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    def __getitem__(self, index: int, /) -> np.ndarray:
+        return self._read(self._indices[index])
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        return (self._read(index) for index in self._indices)
+
+
+class View:
+    """A benchmark as a protocol sees it; every file is compared with the manifest before it is first read.
+
+    Args:
+        benchmark: Opened; its tables are compared at once.
+        protocol: Its size and length; None for everything as it is stored.
+        limit_frames: Only the first so many frames of a video, or None.
+
+    Attributes:
+        benchmark: The benchmark.
+        size: (H, W) of all that is returned, or None where each thing has the size at which it is stored.
+
+    Raises:
+        BenchmarkError: From here and from each method: a file changed, is missing or is not in the manifest.
+    """
+
+    def __init__(
+        self, benchmark: Benchmark, protocol: Protocol | None = None, *, limit_frames: int | None = None
+    ) -> None:
+        verify_tables(benchmark)
+        self.benchmark = benchmark
+        self.size = None if protocol is None else protocol.size
+        limits = (limit_frames, None if protocol is None else protocol.max_frames)
+        self._limits = [limit for limit in limits if limit is not None]
+        self._supports: dict[tuple[int, str], Support] = {}
+
+    def frame_count(self, episode: Episode) -> int:
+        """Return how many frames of an episode there are; 1 of a few-shot query."""
+        return 1 if self.benchmark.kind == "image" else self._length(episode.video)
+
+    def stored_size(self, episode: Episode) -> Size | None:
+        """Return (H, W) of an episode's ground truth before it is resized, or None where only reading it tells."""
+        if self.benchmark.kind == "image":
+            return self.benchmark.query_size(episode)
+        record = self.benchmark.videos[episode.video]
+        return record.height, record.width
+
+    def video(self, name: str) -> Frames:
+        """Return a video's frames, (H, W, 3) uint8 RGB."""
+        source, count = self.benchmark.video(name), self._length(name)
+        verify_frames(self.benchmark, name, count)
+        return Frames(lambda index: self._resize_image(source[index]), count, self.size or source.size)
+
+    def truth(self, name: str, category: int) -> Frames:
+        """Return a category's ground truth on a video's frames, (H, W) bool."""
+        record, count = self.benchmark.videos[name], self._length(name)
+        verify_masks(self.benchmark, name, category, count)
+        return Frames(
+            lambda index: self.resize_mask(self.benchmark.annotation(name, category, index)),
+            count,
+            self.size or (record.height, record.width),
+        )
+
+    def supports(self, episode: Episode, shots: int = 1) -> list[Support]:
+        """Return the first ``shots`` supports of an episode; each is decoded once for the life of the view."""
+        return [self._support(episode.category, name) for name in episode.supports[:shots]]
+
+    def query(self, episode: Episode) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return a few-shot query: (H, W, 3) uint8 RGB, its mask (H, W) bool, and where to ignore (H, W) bool."""
+        verify_query(self.benchmark, episode.category, episode.video)
+        image, mask, ignore = self.benchmark.query(episode)
+        return self._resize_image(image), self.resize_mask(mask), self.resize_mask(ignore)
+
+    def resize_mask(self, mask: np.ndarray) -> np.ndarray:
+        """Return (H, W) labels at the protocol's size, by nearest neighbour."""
+        return mask if self.size is None else nearest_resize(mask, self.size)
+
+    def _resize_image(self, image: np.ndarray) -> np.ndarray:
+        return image if self.size is None else resize_image(image, self.size)
+
+    def _length(self, name: str) -> int:
+        return min([self.benchmark.videos[name].frames, *self._limits])
+
+    def _support(self, category: int, name: str) -> Support:
+        key = (category, name)
+        if key not in self._supports:
+            verify_supports(self.benchmark, *key)
+            stored = self.benchmark.support(*key)
+            ignore = None if stored.ignore is None else self.resize_mask(stored.ignore)
+            self._supports[key] = Support(self._resize_image(stored.image), self.resize_mask(stored.mask), ignore)
+        return self._supports[key]

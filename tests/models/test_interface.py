@@ -1,0 +1,69 @@
+"""The plugin interface's optional hooks: what a model has that overrides none of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+
+from icvos import ImageModel, ModelInfo, Support, Video, VideoModel
+from icvos.errors import UsageError
+from icvos.models.clips import Clip, support
+from icvos.models.lifting import first_mask_use
+
+
+class Echo(VideoModel):
+    """Yields the first support's mask on every frame."""
+
+    info = ModelInfo(name="echo", version="1")
+
+    def segment(self, supports: Sequence[Support], video: Video, *, seed: int) -> Iterator[np.ndarray]:
+        for _ in video:
+            yield supports[0].mask
+
+
+class Still(ImageModel):
+    info = ModelInfo(name="still", version="1")
+
+    def fit(self, supports: Sequence[Support], *, seed: int) -> Any:
+        return supports
+
+    def predict(self, fitted: Any, image: Any) -> np.ndarray:
+        return np.zeros(image.shape[:2], bool)
+
+
+class Tracks(Echo):
+    def segment_from_mask(self, mask: np.ndarray, video: Video, *, seed: int) -> Iterator[np.ndarray]:
+        yield from ()
+
+
+class TakesNeither(Echo):
+    segment_from_mask = None  # type: ignore[assignment]
+
+
+def test_by_default_frame_0_and_its_mask_are_the_support() -> None:
+    clip = Clip(3)
+    mask = np.zeros(clip.size, bool)
+    mask[2:5, 3:9] = True
+    masks = list(Echo().segment_from_mask(mask, clip, seed=0))
+    assert len(masks) == 3 and all(np.array_equal(each, mask) for each in masks)
+
+
+def test_how_frame_0s_mask_is_taken() -> None:
+    assert [first_mask_use(model) for model in (Echo(), Still(), Tracks())] == ["support", "support", "prompt"]
+    with pytest.raises(UsageError, match="'echo' localises on later frames too"):
+        first_mask_use(TakesNeither())
+
+
+def test_by_default_nothing_is_explained_in_single_precision() -> None:
+    for model in (Echo(), Still()):
+        assert not model.explain([support()], Clip(1)[0], video=False)
+        assert model.dtype == "float32"
+
+
+def test_a_built_model_may_say_more_than_its_class() -> None:
+    model = Echo()
+    model.info = ModelInfo(name="echo", version="1", training_data=("coco2014:train",))
+    assert not Echo.info.training_data and model.info.training_data
