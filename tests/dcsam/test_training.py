@@ -34,12 +34,14 @@ from dcsam.training.task import DCSamTask
 from icvos import cli
 from icvos.categories import COCO80
 from icvos.data.folds import test_categories as tested
+from icvos.data.options import DataOptions
 from icvos.errors import UsageError
 from icvos.foundation.backbones import create_backbone
 from icvos.foundation.load import build_sam2, save_sam2
 from icvos.foundation.prior import prior_mask
 from icvos.foundation.tracker import MemoryBank, Tracker
 from icvos.foundation.weights import save_state
+from icvos.models.options import group_options
 from icvos.training.checkpoint import read_checkpoint as read_training
 from icvos.training.data import batches, to_device
 from icvos.training.distribute import World
@@ -64,7 +66,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def task(weights: dict[str, Path], root: Path, stage: str = "image", **options: Any) -> DCSamTask:
     data = "coco-20i" if stage == "image" else "mask-tubes"
     values: dict[str, Any] = {"stage": stage, "data": data, "root": root, "min_area": 50, **options}
-    return DCSamTask(weights=weights, **values)
+    return DCSamTask(weights=weights, **group_options(DCSamTask, values))
 
 
 def trainer(task: DCSamTask, out: Path, **changes: Any) -> Trainer:
@@ -268,12 +270,16 @@ def test_adapters_are_merged_into_the_weights(weights: dict[str, Path], root: Pa
 
 # ---- data -----------------------------------------------------------------------------------------------------------
 
-COMMON: dict[str, Any] = {"fold": 0, "size": 32, "frames": 1, "length": 100, "seed": 1, "tubes": False, "min_area": 50}
+COMMON: dict[str, Any] = {"size": 32, "frames": 1, "tubes": False}
+
+
+def source(data: Any, root: Path | None, **options: Any) -> DataOptions:
+    return DataOptions(data=data, root=root, **{"length": 100, "min_area": 50, **options})
 
 
 def test_coco_pairs_leave_out_the_test_fold_and_keep_validation_apart(root: Path) -> None:
-    train = open_examples("coco-20i", "train", root=root, **COMMON)
-    validation = open_examples("coco-20i", "validation", root=root, **COMMON)
+    train = open_examples(source("coco-20i", root), "train", **COMMON)
+    validation = open_examples(source("coco-20i", root), "validation", **COMMON)
     assert isinstance(train, ImagePairs) and isinstance(validation, ImagePairs)
     seen: list[set[str]] = []
     for part in (train, validation):
@@ -282,7 +288,7 @@ def test_coco_pairs_leave_out_the_test_fold_and_keep_validation_apart(root: Path
         names = part.sampler.pool.masks.names
         seen.append({names[i] for _, query, supports in draws for i in (query, *supports)})
     assert seen[0] and seen[1] and not seen[0] & seen[1]
-    every = open_examples("coco", "train", root=root, **COMMON)
+    every = open_examples(source("coco", root), "train", **COMMON)
     assert isinstance(every, ImagePairs) and COCO80.number("person") in every.sampler.pool.categories
     again = pickle.loads(pickle.dumps(train))
     for key, value in train.get(3, 2).items():
@@ -295,7 +301,7 @@ def test_coco_pairs_leave_out_the_test_fold_and_keep_validation_apart(root: Path
 
 def test_pascal_pairs_come_from_the_training_split(tmp_path: Path) -> None:
     voc, sbd = pascal_world(tmp_path)
-    own = open_examples("pascal-5i", "train", root=voc, sbd=sbd, **{**COMMON, "fold": 1})
+    own = open_examples(source("pascal-5i", voc, sbd=sbd, fold=1), "train", **COMMON)
     assert isinstance(own, ImagePairs) and own.sampler.pool.masks.split == "trainaug"
     draws = [own.sampler.draw(0, index) for index in range(40)]
     assert not {c for c, _, _ in draws} & set(tested("pascal-5i", 1))
@@ -305,9 +311,9 @@ def test_pascal_pairs_come_from_the_training_split(tmp_path: Path) -> None:
 
 def test_tubes_as_pairs_and_as_clips(root: Path) -> None:
     options = {**COMMON, "tubes": True, "frames": 5}
-    pairs = open_examples("mask-tubes", "train", root=root, pairs=True, **options)
-    clips = open_examples("mask-tubes", "train", root=root, **options)
-    held = open_examples("mask-tubes", "validation", root=root, **options)
+    pairs = open_examples(source("mask-tubes", root), "train", pairs=True, **options)
+    clips = open_examples(source("mask-tubes", root), "train", **options)
+    held = open_examples(source("mask-tubes", root), "validation", **options)
     apart = [{image for image, _ in part.tubes.pairs} for part in (clips, held)]  # type: ignore[attr-defined]
     assert apart[0] and apart[1] and not apart[0] & apart[1]
     pair, clip = pairs.get(0, 3), clips.get(0, 3)
@@ -339,21 +345,21 @@ def test_wrong_data_say_so(root: Path, tmp_path: Path) -> None:
         ("kitti", False, "no training data 'kitti'"),
     ):
         with pytest.raises(UsageError, match=pattern):
-            open_examples(data, "train", root=root, **{**COMMON, "tubes": tubes})
+            open_examples(source(data, root), "train", **{**COMMON, "tubes": tubes})
     with pytest.raises(UsageError, match="give --set root=FOLDER"):
-        open_examples("coco", "train", root=None, **COMMON)
+        open_examples(source("coco", None), "train", **COMMON)
     later = tmp_path / "later"
     coco(later, [annotation(1, "car", rectangle(2, 2, 20, 20))], images=1, split="train2017")
     with pytest.raises(UsageError, match="train2017 holds images of val2014"):
-        open_examples("coco", "train", root=later, **COMMON)
+        open_examples(source("coco", later), "train", **COMMON)
     one = coco(tmp_path, [annotation(1, "car", rectangle(2, 2, 20, 20))], images=1, split="train2014")
     with pytest.raises(UsageError, match="too few images to train and validate"):
-        open_examples("coco", "train", root=one, **COMMON)
+        open_examples(source("coco", one), "train", **COMMON)
 
 
 def test_real_coco_gives_examples() -> None:
     folder = shared("real", "coco")
-    own = open_examples("coco-20i", "train", root=folder, split="val2014", **{**COMMON, "size": 512, "min_area": 2048})
+    own = open_examples(source("coco-20i", folder, split="val2014", min_area=2048), "train", **{**COMMON, "size": 512})
     example = own.get(0, 0)
     assert example["frames"].shape == (1, 512, 512, 3) and example["masks"].any() and example["support_mask"].any()
 
@@ -418,14 +424,16 @@ import sys
 from pathlib import Path
 import torch
 from dcsam.training.task import DCSamTask
+from icvos.data.options import DataOptions
 from icvos.training.data import batches, to_device
 from icvos.training.distribute import open_world
 from icvos.training.loop import Trainer
 from icvos.training.task import Settings
 out, weights, root = map(Path, sys.argv[1:4])
 with open_world("cpu") as world:
-    task = DCSamTask(weights={"dcsam": weights}, stage="tube-finetune", data="mask-tubes", root=root, min_area=50,
-                     frames=2, train_sam="decoder")
+    task = DCSamTask(weights={"dcsam": weights}, stage="tube-finetune", frames=2,
+                     source=DataOptions(data="mask-tubes", root=root, min_area=50),
+                     train_sam="decoder")
     t = Trainer(task, Settings(batch=2 // world.size, max_steps=1), world, out, say=print)
     stream = iter(batches(task, t.examples, t.settings, world, 0, 1))
     t.optimiser.step = lambda *a, **k: None

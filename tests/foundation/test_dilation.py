@@ -18,6 +18,7 @@ from dcsam.config import DCSAMConfig
 from dcsam.model import DCSAM
 from dcsam.training.feature_cache import FeatureCache
 from dcsam.training.task import DCSamTask
+from icvos.data.options import DataOptions
 from icvos.errors import UsageError, WeightsError
 from icvos.foundation.backbone import Backbone
 from icvos.foundation.backbones import create_backbone, with_dilation
@@ -72,7 +73,7 @@ def test_cached_features_of_one_are_not_those_of_the_other(tmp_path: Path, monke
     for name in ("pspnet", "torchvision"):
         config = DCSAMConfig.corrected(backbone_options={"dilation": name})
         model = SimpleNamespace(generator=SimpleNamespace(config=config))
-        cache = DCSamTask(data="coco-20i", root=tmp_path, cache=tmp_path)._features(model)  # type: ignore[arg-type]
+        cache = DCSamTask(source=DataOptions(data="coco-20i", root=tmp_path), cache=tmp_path)._features(model)  # type: ignore[arg-type]
         assert cache is not None
         folders.add(cache.folder)
     assert len(folders) == 3
