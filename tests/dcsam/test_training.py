@@ -24,7 +24,7 @@ from tiny_weights import TINY_SAM2, tiny_dcsam, tiny_dcsam_file, tiny_sam2
 from torch import nn
 
 import dcsam.checkpoint
-from dcsam.checkpoint import read_checkpoint, save_checkpoint
+from dcsam.checkpoint import file_key, read_checkpoint, save_checkpoint
 from dcsam.config import DCSAMConfig
 from dcsam.load import open_engine
 from dcsam.model import DCSAM
@@ -43,6 +43,7 @@ from icvos.foundation.tracker import MemoryBank, Tracker
 from icvos.foundation.weights import save_state
 from icvos.models.options import group_options
 from icvos.training.checkpoint import read_checkpoint as read_training
+from icvos.training.checkpoint import trained_state
 from icvos.training.data import batches, to_device
 from icvos.training.distribute import World
 from icvos.training.loop import Trainer, set_training_mode
@@ -157,7 +158,7 @@ def test_gradients_reach_what_is_meant_to_train_and_no_other(
     assert all("output_hypernetworks_mlps" in n and "mlps.0." not in n for n in still), still
     # Frozen batch norms do not move.
     assert all(torch.equal(value, before[name]) for name, value in model.named_buffers())
-    assert not any(m.training for part in model.generator.backbone_modules() for m in part.modules())
+    assert not any(m.training for m in model.generator.backbone.modules())
     if choice == "none":
         assert not model.sam.training
 
@@ -481,7 +482,9 @@ def test_from_an_official_checkpoint_through_the_stages_to_evaluation(
     """An image checkpoint in the authors' format starts tube-pretrain, that starts tube-finetune; each evaluates."""
     with torch.device("meta"):
         shapes = DCSAM(DCSAMConfig.reference()).state_dict()
-    torch.save({f"module.{k}": generated(k, v.shape) for k, v in shapes.items()}, tmp_path / "official.pt")
+    torch.save(
+        {f"module.{file_key(k)}": generated(file_key(k), v.shape) for k, v in shapes.items()}, tmp_path / "official.pt"
+    )
     # The format does not say the image's size, and 512 px would take a minute here.
     plain = dcsam.checkpoint.recognise
     monkeypatch.setattr(dcsam.checkpoint, "recognise", lambda *a, **k: replace(plain(*a, **k), image_size=64))
@@ -515,7 +518,9 @@ def test_from_an_official_checkpoint_through_the_stages_to_evaluation(
     first = read_checkpoint(pretrained / "last.safetensors")
     assert first.config.variant == "corrected" and first.metadata["stage"] == "tube-pretrain" and first.video
     # The backbone is the checkpoint's own, and has not moved.
-    assert torch.equal(first.state["layer0.1.running_mean"], generated("layer0.1.running_mean", torch.Size([64])))
+    assert torch.equal(
+        first.state["backbone.layer0.1.running_mean"], generated("layer0.1.running_mean", torch.Size([64]))
+    )
     assert not torch.equal(
         first.state["merge_1.0.weight"], generated("merge_1.0.weight", shapes["merge_1.0.weight"].shape)
     )
@@ -556,17 +561,33 @@ def test_a_head_goes_on_over_new_encoders(root: Path, tmp_path: Path) -> None:
     backbone = create_backbone(head.config.backbone, head.config.backbone_options).state_dict()
     save_state(tmp_path / "backbone.safetensors", backbone, metadata={})
     old = head.state_dict()
-    assert not torch.equal(backbone["layer1.0.weight"], old["layer1.0.weight"])
+    assert not torch.equal(backbone["layer1.0.weight"], old["backbone.layer1.0.weight"])
     weights = {name: tmp_path / f"{name}.safetensors" for name in ("dcsam", "sam2", "backbone")}
     for given in (weights, {name: path for name, path in weights.items() if name != "backbone"}):
         model = task(given, root).model()
         assert isinstance(model, TrainableDCSAM)
         new = "backbone" in given
         mine = model.generator.state_dict()
-        assert all(torch.equal(mine[name], backbone[name] if new and name in backbone else old[name]) for name in old)
+        wanted = {**old, **({f"backbone.{name}": value for name, value in backbone.items()} if new else {})}
+        assert set(mine) == set(wanted) and all(torch.equal(mine[name], wanted[name]) for name in wanted)
         decoder = model.sam.state_dict()
         wanted = own if new else changed
         assert all(torch.equal(decoder[f"model.{name}"], value) for name, value in wanted.items())
+
+
+def test_a_training_checkpoint_of_0_1_0_fills_a_trained_backbone() -> None:
+    """There the backbone's layers stood at the generator's top."""
+    old = TrainableDCSAM(tiny_dcsam(), tiny_sam2(), train_backbone=True)
+    torch.manual_seed(5)
+    fresh = TrainableDCSAM(tiny_dcsam(), tiny_sam2(), train_backbone=True)
+    for parameter in old.parameters():
+        parameter.data.add_(1)
+    state = {key.replace("generator.backbone.layer", "generator.layer"): v for key, v in trained_state(old).items()}
+    assert sum(key.startswith("generator.layer") for key in state) > 10
+    outcome = fresh.load_state_dict(state, strict=False)
+    assert not outcome.unexpected_keys
+    assert all(torch.equal(value, trained_state(fresh)[key]) for key, value in trained_state(old).items())
+    assert any(key.startswith("generator.layer") for key in state)  # the caller's own mapping is not changed
 
 
 def test_cached_features_train_as_fresh_ones(

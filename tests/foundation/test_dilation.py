@@ -13,7 +13,7 @@ from baselines.heads import config_of
 from baselines.pfenet.model import PFENetConfig
 from baselines.prototype import Prototype
 from baselines.vrp_sam.model import VRPConfig
-from dcsam.checkpoint import recognise
+from dcsam.checkpoint import file_key, recognise
 from dcsam.config import DCSAMConfig
 from dcsam.model import DCSAM
 from dcsam.training.feature_cache import FeatureCache
@@ -54,7 +54,7 @@ def test_a_files_configuration_says_it_and_one_of_0_1_0_keeps_what_it_was_traine
 def test_a_published_file_has_that_of_the_public_code() -> None:
     with torch.device("meta"):
         state = DCSAM(DCSAMConfig.reference()).state_dict()
-    config = recognise({key: tuple(value.shape) for key, value in state.items()})
+    config = recognise({file_key(key): tuple(value.shape) for key, value in state.items()})
     assert dilation(config.backbone_options) == "torchvision" and config.variant == "reference"
 
 
