@@ -7,16 +7,16 @@ from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from baselines.heads import HeadConfig, SavedHead, backbone_digest, check_backbone, open_backbone, read_head
-from icvos.data.folds import MIN_AREA
 from icvos.data.lineage import DRAWN, Lineage
-from icvos.data.pairs import VALIDATION_SEED, ImagePairs, open_sampler, sampler_lineage
+from icvos.data.options import PairOptions
+from icvos.data.pairs import ImagePairs, open_sampler, part_seed, sampler_lineage
 from icvos.data.sampler import EpisodeSampler
 from icvos.demo.training.examples import DrawnPairs
 from icvos.errors import UsageError
@@ -24,9 +24,10 @@ from icvos.foundation.backbone import Backbone
 from icvos.training.loss import iou
 from icvos.training.task import Examples, TrainingTask, check_options
 
-__all__ = ["Data", "HeadTask"]
+__all__ = ["PAIRS", "HeadTask"]
 
-Data = Literal["demo", "coco-20i", "pascal-5i", "coco"]
+#: Pairs of the synthetic world.
+PAIRS = PairOptions()
 #: Pairs of the drawn world that validation takes.
 DRAWN_VALIDATION = 64
 
@@ -40,14 +41,7 @@ class HeadTask(TrainingTask):
     Args:
         weights: ``backbone``: weights of the frozen backbone; the task's own name: a head to go on from, which
             brings its sizes.
-        data: ``demo`` (the drawn world), ``coco-20i``, ``pascal-5i`` or ``coco`` (all categories).
-        root: The data set's folder, where it is not drawn.
-        fold: Of COCO-20i and PASCAL-5i: the classes of its test fold are not trained on.
-        length: Pairs of an epoch, where they are drawn without end.
-        seed: Of the draws.
-        split: Of the raw data, where it is not the usual one (train2014; VOC's trainaug or train).
-        sbd: SBD's folder, for PASCAL-5i.
-        min_area: Pixels of a category in an image, at least.
+        source: The training data.
 
     Attributes:
         encoders: Names of the frozen networks' weights.
@@ -55,30 +49,10 @@ class HeadTask(TrainingTask):
 
     encoders: tuple[str, ...] = ("backbone",)
 
-    def __init__(
-        self,
-        *,
-        weights: Mapping[str, Path] | None = None,
-        data: Data = "demo",
-        root: Path | None = None,
-        fold: int = 0,
-        length: int = 20_000,
-        seed: int = 1,
-        split: str = "",
-        sbd: Path | None = None,
-        min_area: int = MIN_AREA,
-    ) -> None:
+    def __init__(self, *, weights: Mapping[str, Path] | None = None, source: PairOptions = PAIRS) -> None:
         self.weights = {name: Path(path) for name, path in (weights or {}).items()}
-        check_options(
-            self.name,
-            weights=self.weights,
-            known=(self.name, *self.encoders),
-            length=(length, 1),
-            seed=(seed, 0),
-            min_area=(min_area, 0),
-        )
-        self.data, self.root, self.fold, self.length, self.seed = data, root, fold, length, seed
-        self.raw: dict[str, Any] = {"split": split, "sbd": sbd, "min_area": min_area}
+        check_options(self.name, weights=self.weights, known=(self.name, *self.encoders))
+        self.source = source
         self._opened: dict[str, Examples] = {}
         self._samplers: dict[str, EpisodeSampler] = {}
         self._hashes: dict[str, str] = {}
@@ -124,13 +98,15 @@ class HeadTask(TrainingTask):
 
     def _examples(self, part: str) -> Examples:
         if part not in self._opened:
-            self._opened[part] = self.drawn(part) if self.data == "demo" else self.pairs(self.sampler(part), part)
+            self._opened[part] = (
+                self.drawn(part) if self.source.data == "demo" else self.pairs(self.sampler(part), part)
+            )
         return self._opened[part]
 
     def drawn(self, part: str) -> Examples:
         """Return pairs of the drawn world's training shapes; validation draws from another stream."""
-        seed = self.seed if part == "train" else self.seed + VALIDATION_SEED
-        return DrawnPairs(self.config.image_size, seed, self.length if part == "train" else DRAWN_VALIDATION)
+        length = self.source.length if part == "train" else DRAWN_VALIDATION
+        return DrawnPairs(self.config.image_size, part_seed(self.source, part), length)
 
     def pairs(self, sampler: EpisodeSampler, part: str) -> Examples:
         """Return pairs of a data set's images, squeezed to squares."""
@@ -139,9 +115,7 @@ class HeadTask(TrainingTask):
     def sampler(self, part: str) -> EpisodeSampler:
         """Return the sampler of the data set's pairs."""
         if part not in self._samplers:
-            self._samplers[part] = open_sampler(
-                self.data, part, root=self.root, fold=self.fold, seed=self.seed, **self.raw
-            )
+            self._samplers[part] = open_sampler(self.source, part)
         return self._samplers[part]
 
     def collate(self, examples: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
@@ -181,22 +155,19 @@ class HeadTask(TrainingTask):
         for name, path in sorted(self.weights.items()):
             if name not in self._hashes:
                 self._hashes[name] = file_sha256(path)
-        source = {} if self.data == "demo" else {"examples": self.sampler("train").describe()}
+        examples = {} if self.source.data == "demo" else {"examples": self.sampler("train").describe()}
         config = {name: list(v) if isinstance(v, tuple) else v for name, v in dataclasses.asdict(self.config).items()}
         return {
-            "data": self.data,
-            "fold": self.fold,
-            "length": self.length,
-            "seed": self.seed,
+            **{name: getattr(self.source, name) for name in ("data", "fold", "length", "seed")},
             "config": config,
             "weights": self._hashes,
-            **source,
+            **examples,
         }
 
     def trained_on(self) -> dict[str, Any]:
         """Return what a head's file says of its training: data sets and categories, and those of the head before."""
-        own = DRAWN if self.data == "demo" else sampler_lineage(self.sampler("train"))
-        return {"data": self.data, "fold": self.fold, **(self._before + own).record()}
+        seen = DRAWN if self.source.data == "demo" else sampler_lineage(self.sampler("train"))
+        return {"data": self.source.data, "fold": self.source.fold, **(self._before + seen).record()}
 
     @cached_property
     def _before(self) -> Lineage:

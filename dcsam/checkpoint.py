@@ -2,7 +2,8 @@
 
 Published: a DistributedDataParallel state dictionary (all keys behind ``module.``) of the image model (``layer0.*`` …),
 or of the video model (``prompt_encoder.*`` and the whole SAM 2 under ``sam2.*``). Ours: safetensors with the
-configuration as metadata, ``prompt_encoder.*`` and, where SAM 2 was trained, ``sam2.*``.
+configuration as metadata, ``prompt_encoder.*`` and, where SAM 2 was trained, ``sam2.*``. In both the layers of a
+convolutional backbone stand at the top (``layer0.*``), where the model has them in its ``backbone``.
 """
 
 from __future__ import annotations
@@ -22,7 +23,15 @@ from icvos.data.lineage import DRAWN, Lineage
 from icvos.errors import UsageError, WeightsError
 from icvos.foundation.weights import load_metadata, load_state, save_state, strip_prefix
 
-__all__ = ["DCSAMCheckpoint", "load_model", "read_checkpoint", "recognise", "save_checkpoint"]
+__all__ = [
+    "DCSAMCheckpoint",
+    "file_key",
+    "load_model",
+    "model_key",
+    "read_checkpoint",
+    "recognise",
+    "save_checkpoint",
+]
 
 METADATA_KEY = "dcsam"
 _SAM2_SIZES = {(96, 12): "tiny", (96, 16): "small", (112, 24): "base_plus", (144, 48): "large"}
@@ -31,13 +40,23 @@ _AUTHORS = Lineage(("coco2014:train",))
 _MARK = "transformer_decoder.supp_q_feat.weight"
 
 
+def file_key(key: str) -> str:
+    """Return the name in a file of one of the model's tensors: ``backbone.layer0.…`` is ``layer0.…`` there."""
+    return re.sub(r"^backbone\.(layer[0-4]\.)", r"\1", key)
+
+
+def model_key(key: str) -> str:
+    """Return the name in the model of one of a file's tensors, see ``file_key``."""
+    return re.sub(r"^(layer[0-4]\.)", r"backbone.\1", key)
+
+
 @dataclass(frozen=True)
 class DCSAMCheckpoint:
     """What a file holds.
 
     Attributes:
         config: The model; ``reference`` for a published file.
-        state: Tensors of ``DCSAM``, with its backbone.
+        state: Tensors of ``DCSAM`` by the model's keys, with its backbone.
         sam2: Tensors of the SAM 2 that was trained with it; None in an image checkpoint.
         sam2_name: "sam2.1_hiera_tiny", …; None without ``sam2``, or for a size of our own.
         metadata: What else ``save_checkpoint`` was given to store.
@@ -77,15 +96,17 @@ def read_checkpoint(path: str | Path) -> DCSAMCheckpoint:
     state = strip_prefix(load_state(path))
     text, metadata = _configuration(path)
     sam2 = {key.removeprefix("sam2."): value for key, value in state.items() if key.startswith("sam2.")}
-    own = {key.removeprefix("prompt_encoder."): value for key, value in state.items() if not key.startswith("sam2.")}
+    generator = {
+        key.removeprefix("prompt_encoder."): value for key, value in state.items() if not key.startswith("sam2.")
+    }
     if text is not None:
         try:
             config = DCSAMConfig.from_json(text, where=str(path))
         except (UsageError, TypeError) as error:
             raise WeightsError(f"not a DC-SAM checkpoint of this version: {error}", where=path) from None
     else:
-        config = recognise({key: tuple(value.shape) for key, value in own.items()}, where=path)
-    _check(own, config, path)
+        config = recognise({key: tuple(value.shape) for key, value in generator.items()}, where=path)
+    _check(generator, config, path)
     name = None
     if sam2:
         if any(".lora_" in key or ".base_layer." in key for key in sam2):
@@ -95,7 +116,8 @@ def read_checkpoint(path: str | Path) -> DCSAMCheckpoint:
         name = sam2_name(sam2)
         if text is None and name is None:
             raise WeightsError("no known SAM 2 is in this video checkpoint", where=path, expected="hiera tiny to large")
-    return DCSAMCheckpoint(config, own, sam2 or None, name, metadata, text is None, path)
+    tensors = {model_key(key): value for key, value in generator.items()}
+    return DCSAMCheckpoint(config, tensors, sam2 or None, name, metadata, text is None, path)
 
 
 def _configuration(path: Path) -> tuple[str | None, dict[str, str]]:
@@ -176,8 +198,9 @@ def sam2_name(state: Mapping[str, Tensor]) -> str | None:
 
 
 def _check(state: Mapping[str, Tensor], config: DCSAMConfig, path: Path) -> None:
+    """Compare a file's tensors, by its own keys, with those of a model."""
     with torch.device("meta"):
-        expected = DCSAM(config).state_dict()
+        expected = {file_key(key): value for key, value in DCSAM(config).state_dict().items()}
     missing = [key for key in expected if key not in state]
     unknown = [key for key in state if key not in expected]
     shapes = [
@@ -215,8 +238,7 @@ def load_model(
         model = DCSAM(config)
     model.load_state_dict(checkpoint.state, strict=True, assign=True)
     # The assigned tensors are the checkpoint's own, without the flags of the parameters they replace.
-    for module in model.backbone_modules():
-        module.requires_grad_(False)
+    model.backbone.requires_grad_(False)
     return model.eval().to(device)
 
 
@@ -235,7 +257,7 @@ def save_checkpoint(
         sam2: State dictionary of the SAM 2 trained with it.
         metadata: More to store, text by name (where it came from).
     """
-    tensors = {f"prompt_encoder.{key}": value for key, value in model.state_dict().items()}
+    tensors = {f"prompt_encoder.{file_key(key)}": value for key, value in model.state_dict().items()}
     tensors.update({f"sam2.{key}": value for key, value in (sam2 or {}).items()})
     tensors = {key: value.detach().cpu().contiguous().clone() for key, value in tensors.items()}
     # One entry: safetensors writes several in no fixed order, and the same content should give the same bytes.

@@ -14,7 +14,7 @@ from dcsam.engine import Engine
 from dcsam.model import DCSAM
 from icvos.data.lineage import Lineage
 from icvos.errors import UsageError, WeightsError
-from icvos.foundation.backbones import create_backbone, load_backbone
+from icvos.foundation.backbones import load_backbone
 from icvos.foundation.construct import load_into
 from icvos.foundation.load import build_sam2, load_sam1, load_sam2
 from icvos.foundation.sam1 import SAM1
@@ -68,11 +68,7 @@ def fill_backbone(generator: DCSAM, path: Path) -> None:
     Raises:
         WeightsError: They are of another backbone.
     """
-    backbone = create_backbone(generator.config.backbone, generator.config.backbone_options)
-    load_backbone(backbone, load_state(path), where=str(path))
-    prefix = "" if generator.layered else "backbone."
-    state = {f"{prefix}{name}": value for name, value in backbone.state_dict().items()}
-    generator.load_state_dict(state, strict=False)
+    load_backbone(generator.backbone, load_state(path), where=str(path))
 
 
 def _segmenter(checkpoint: DCSAMCheckpoint, weights: Mapping[str, Path]) -> PromptableSegmenter:

@@ -27,7 +27,7 @@ from dcsam.features import Prompts, QueryState, SamFeatures, SupportState
 from dcsam.prompts import PromptDecoder
 from icvos.errors import ModelError, UsageError
 from icvos.foundation.backbone import BackboneFeatures
-from icvos.foundation.backbones import LayeredBackbone, create_backbone
+from icvos.foundation.backbones import create_backbone
 from icvos.foundation.bottleneck import fold_norms
 from icvos.foundation.prior import prior_mask
 
@@ -65,8 +65,7 @@ class LayerNorm2d(nn.Module):
 
 
 class DCSAM(nn.Module):
-    """The prompt generator. A convolutional backbone's layers are its own (``layer0`` to ``layer4``), as in the
-    published checkpoints; another backbone is ``backbone``.
+    """The prompt generator. Files name its tensors otherwise, see ``dcsam.checkpoint.file_key``.
 
     Args:
         config: Sizes and behaviour.
@@ -75,14 +74,9 @@ class DCSAM(nn.Module):
     def __init__(self, config: DCSAMConfig) -> None:
         super().__init__()
         self.config = config
-        backbone = create_backbone(config.backbone, config.backbone_options)
-        if isinstance(backbone, LayeredBackbone):
-            for name in LayeredBackbone.NAMES:
-                self.add_module(name, getattr(backbone, name))
-        else:
-            self.backbone = backbone
+        self.backbone = create_backbone(config.backbone, config.backbone_options)
         width = config.width
-        self.downsample_query = self._project(sum(backbone.channels), dropout=config.dropout)
+        self.downsample_query = self._project(sum(self.backbone.channels), dropout=config.dropout)
         merged = 2 * width + 1 + (config.sam_channels if config.sam_features else 0)
         self.merge_1 = self._project(merged)
         # One a branch. Without the negative one merge_2 would never get a gradient.
@@ -118,25 +112,14 @@ class DCSAM(nn.Module):
 
     # ---- the frozen part -------------------------------------------------------------------------------------------
 
-    @property
-    def layered(self) -> bool:
-        """Whether the backbone is ``layer0`` to ``layer4`` of this module."""
-        return not hasattr(self, "backbone")
-
-    def backbone_modules(self) -> list[nn.Module]:
-        """Return the frozen modules."""
-        return [getattr(self, name) for name in LayeredBackbone.NAMES] if self.layered else [self.backbone]
-
     def head_parameters(self) -> dict[str, nn.Parameter]:
         """Return the parameters meant to train, by name."""
-        frozen = {id(parameter) for module in self.backbone_modules() for parameter in module.parameters()}
-        return {name: parameter for name, parameter in self.named_parameters() if id(parameter) not in frozen}
+        return {name: value for name, value in self.named_parameters() if not name.startswith("backbone.")}
 
     def train(self, mode: bool = True) -> DCSAM:
         """Switch the head; the backbone stays in eval, so that its running statistics never move (fact Q11)."""
         super().train(mode)
-        for module in self.backbone_modules():
-            module.eval()
+        self.backbone.eval()
         return self
 
     @torch.no_grad()
@@ -147,29 +130,22 @@ class DCSAM(nn.Module):
             images: (B, 3, S, S) float, normalised with ImageNet's mean and deviation; any S that the backbone divides.
             top: Also the top map, which a query needs and a support does not.
         """
-        if not self.layered:
-            return self.backbone(images, top=top)
-        return LayeredBackbone.forward(self, images, top=top)  # type: ignore[arg-type]
+        return self.backbone(images, top=top)
 
     @torch.no_grad()
     def top(self, features: BackboneFeatures, mask: Tensor | None = None) -> Tensor:
         """Return the backbone's top map, of what lies in ``mask`` (B, 1, h, w) alone where the backbone can."""
-        if not self.layered:
-            return self.backbone.top(features, mask)
-        return LayeredBackbone.top(self, features, mask)  # type: ignore[arg-type]
+        return self.backbone.top(features, mask)
 
     @torch.no_grad()
     def tops(self, features: BackboneFeatures, masks: Sequence[Tensor]) -> list[Tensor]:
         """Return ``top`` for each of several masks; places outside a mask may hold anything."""
-        if not self.layered:
-            return self.backbone.tops(features, masks)
-        return LayeredBackbone.tops(self, features, masks)  # type: ignore[arg-type]
+        return self.backbone.tops(features, masks)
 
     def fold_backbone(self) -> None:
         """Fold the frozen backbone's norms into its convolutions, for inference: faster, other keys, no way back."""
-        for module in self.backbone_modules():
-            fold_norms(module)
-            module.to(memory_format=torch.channels_last)
+        fold_norms(self.backbone)
+        self.backbone.to(memory_format=torch.channels_last)
 
     # ---- one image ---------------------------------------------------------------------------------------------------
 

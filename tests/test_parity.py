@@ -18,6 +18,7 @@ from shared_data import SHARED
 from torch import Tensor, nn
 
 from dcsam.attention import CyclicAttention, cyclic_attention
+from dcsam.checkpoint import file_key
 from dcsam.config import DCSAMConfig
 from dcsam.features import QueryState, SamFeatures, SupportState
 from dcsam.model import DCSAM
@@ -49,7 +50,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 def fill(module: nn.Module, skip: tuple[str, ...] = ()) -> nn.Module:
     """Give a module built on the meta device its generated weights; those that a fixture replaces stay out."""
-    state = {key: generated(key, value.shape) for key, value in module.state_dict().items() if not key.startswith(skip)}
+    shapes = {key: value.shape for key, value in module.state_dict().items() if not key.startswith(skip)}
+    state = {key: generated(file_key(key), shape) for key, shape in shapes.items()}
     module.load_state_dict(state, assign=True, strict=not skip)
     return module.eval().requires_grad_(False)
 
@@ -111,8 +113,8 @@ def build(name: str, queries: int, *, real: bool) -> DCSAM:
     with torch.device("meta"):
         model = DCSAM(config)
     if not real:
-        model.layer4 = StandIn()
-    return fill(model, () if real else ("layer0", "layer1", "layer2", "layer3"))
+        model.backbone.layer4 = StandIn()
+    return fill(model, () if real else ("backbone.",))
 
 
 def plugins_call(model: DCSAM, support: SupportState, query: QueryState, d: dict, sides: set[str]) -> dict[str, Tensor]:

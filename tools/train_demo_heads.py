@@ -25,6 +25,7 @@ from baselines.demo_files import head_file
 from baselines.head_task import HeadTask
 from baselines.pfenet.train import PfeNetTask
 from baselines.vrp_sam.train import VrpTask
+from icvos.data.options import PairOptions
 from icvos.demo.world.version import DRAWING, GENERATOR_VERSION
 from icvos.errors import one_line
 from icvos.files import write_json
@@ -49,7 +50,7 @@ def demo_task(name: str, backbone: Path, sam2: Path | None, *, length: int) -> t
         sam2: The demo's SAM 2; VRP-SAM needs it.
         length: Pairs of an epoch.
     """
-    common: dict[str, Any] = {"backbone": "compact", "image_size": 192, "data": "demo", "length": length}
+    common: dict[str, Any] = {"backbone": "compact", "image_size": 192, "source": PairOptions(length=length)}
     if name == "vrp-sam":
         files = {"backbone": backbone, **({} if sam2 is None else {"sam": sam2})}
         task: HeadTask = VrpTask(weights=files, queries=16, dropout=0.05, **common)

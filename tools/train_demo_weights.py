@@ -35,6 +35,7 @@ from icvos.demo.world.version import DRAWING, GENERATOR_VERSION
 from icvos.errors import UsageError, WeightsError, one_line
 from icvos.files import atomic_write, read_json, write_json
 from icvos.foundation.weights import load_metadata, load_state, save_state
+from icvos.models.options import group_options
 from icvos.training.distribute import World
 from icvos.training.loop import Trainer
 from icvos.training.task import Settings, TrainingTask
@@ -106,10 +107,12 @@ def stage_task(
         if earlier:
             encoders["dcsam"] = earlier["image"]
         losses = {"coarse_weight": 0.3, "attention_weight": 0.3}
-        return DCSamTask(weights=encoders, stage="image", **{**common, **sizes, **losses, **changes})
+        options = group_options(DCSamTask, {**common, **sizes, **losses, **changes})
+        return DCSamTask(weights=encoders, stage="image", **options)
     before_tubes = {"sam2": files["memory"], "dcsam": files["image"]}
     losses = {"frames": 5, "coarse_weight": 0.2, "attention_weight": 0.1}
-    return DCSamTask(weights=before_tubes, stage="tube-finetune", **{**common, **losses, **changes})
+    options = group_options(DCSamTask, {**common, **losses, **changes})
+    return DCSamTask(weights=before_tubes, stage="tube-finetune", **options)
 
 
 def _steps(

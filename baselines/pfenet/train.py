@@ -19,11 +19,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from baselines.head_task import Data, HeadTask
+from baselines.head_task import PAIRS, HeadTask
 from baselines.heads import config_of, fill_head, save_head
 from baselines.pfenet.data import Augmentation, AugmentedPairs, PaddedPairs
 from baselines.pfenet.model import KIND, PFENet, PFENetConfig, PFENetHead, pfenet_loss
-from icvos.data.folds import MIN_AREA
+from icvos.data.options import PairOptions
 from icvos.data.sampler import EpisodeSampler
 from icvos.foundation.pixels import to_float
 from icvos.training.loss import iou
@@ -48,7 +48,7 @@ class PfeNetTask(HeadTask):
             normalised by the batch and its running statistics move (they are then stored with the head).
         foreground: How much a pixel of the thing counts in the loss (1 is the authors'; a short training on the drawn
             world's small things would answer nothing at all).
-        data, root, fold, length, seed, split, sbd, min_area: See ``HeadTask``; 2048 pixels at least, as the authors.
+        source: The training data; things of 2048 pixels at least, as the authors.
     """
 
     name = KIND
@@ -64,42 +64,25 @@ class PfeNetTask(HeadTask):
         times_ten: bool = False,
         drift: bool = False,
         foreground: float = 1.0,
-        data: Data = "demo",
-        root: Path | None = None,
-        fold: int = 0,
-        length: int = 20_000,
-        seed: int = 1,
-        split: str = "",
-        sbd: Path | None = None,
-        min_area: int = MIN_AREA,
+        source: PairOptions = PAIRS,
     ) -> None:
-        super().__init__(
-            weights=weights,
-            data=data,
-            root=root,
-            fold=fold,
-            length=length,
-            seed=seed,
-            split=split,
-            sbd=sbd,
-            min_area=min_area,
-        )
+        super().__init__(weights=weights, source=source)
         self.times_ten, self.drift, self.foreground = times_ten, drift, foreground
-        pascal = data == "pascal-5i"
+        pascal = source.data == "pascal-5i"
         self.sizes: dict[str, Any] = {
             "backbone": backbone,
             "width": width,
             "dropout": dropout,
-            "image_size": image_size or {"pascal-5i": 473, "demo": 192}.get(data, 641),
+            "image_size": image_size or {"pascal-5i": 473, "demo": 192}.get(source.data, 641),
             # A size of one's own has a grid of its own, for which 60 cells are no natural number.
             "scales": (60, 30, 15, 8) if pascal and image_size in (0, 473) else SHARES,
-            "resize": "squash" if data == "demo" else "pad",
+            "resize": "squash" if source.data == "demo" else "pad",
         }
         self._config: PFENetConfig | None = None
 
     def defaults(self) -> Settings:
         """Return the authors' settings for one GPU."""
-        if self.data == "pascal-5i":
+        if self.source.data == "pascal-5i":
             return Settings(epochs=200, batch=4, lr=0.0025, weight_decay=1e-4)
         return Settings(epochs=50, batch=8, lr=0.005, weight_decay=1e-4)
 
@@ -124,7 +107,7 @@ class PfeNetTask(HeadTask):
         """Return augmented crops for training, padded images for validation."""
         if part != "train":
             return PaddedPairs(sampler, self.config.image_size)
-        how = Augmentation() if self.data == "pascal-5i" else Augmentation(scale=(0.8, 1.25))
+        how = Augmentation() if self.source.data == "pascal-5i" else Augmentation(scale=(0.8, 1.25))
         return AugmentedPairs(sampler, self.config.image_size, how)
 
     # ------------------------------------------------------------------------------------------------- optimisation

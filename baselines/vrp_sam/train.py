@@ -15,10 +15,10 @@ from typing import Any, Literal
 
 from torch import Tensor, nn
 
-from baselines.head_task import Data, HeadTask
+from baselines.head_task import PAIRS, HeadTask
 from baselines.heads import config_of, fill_head, save_head
 from baselines.vrp_sam.model import KIND, VRPConfig, VRPEncoder, VRPSam, shown
-from icvos.data.folds import MIN_AREA
+from icvos.data.options import PairOptions
 from icvos.errors import UsageError
 from icvos.foundation.load import open_segmenter
 from icvos.foundation.pixels import to_float
@@ -36,7 +36,7 @@ class VrpTask(HeadTask):
         weights: ``backbone`` and ``sam`` (SAM or SAM 2), frozen; ``vrp-sam`` to go on from.
         backbone, image_size, queries, heads, dropout: Sizes of a new encoder; its width is SAM's.
         prompt: What of the support the encoder is shown: ``mask`` or ``box``.
-        data, root, fold, length, seed, split, sbd, min_area: See ``HeadTask``.
+        source: The training data.
     """
 
     name = KIND
@@ -52,26 +52,9 @@ class VrpTask(HeadTask):
         heads: int = 4,
         dropout: float = 0.5,
         prompt: Literal["mask", "box"] = "mask",
-        data: Data = "demo",
-        root: Path | None = None,
-        fold: int = 0,
-        length: int = 20_000,
-        seed: int = 1,
-        split: str = "",
-        sbd: Path | None = None,
-        min_area: int = MIN_AREA,
+        source: PairOptions = PAIRS,
     ) -> None:
-        super().__init__(
-            weights=weights,
-            data=data,
-            root=root,
-            fold=fold,
-            length=length,
-            seed=seed,
-            split=split,
-            sbd=sbd,
-            min_area=min_area,
-        )
+        super().__init__(weights=weights, source=source)
         self.prompt: Literal["mask", "box"] = prompt
         self.sizes: dict[str, Any] = {
             "backbone": backbone,

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from icvos.data.folds import MIN_AREA
 from icvos.data.lineage import Lineage
 from icvos.data.mask_tubes import MaskTubes, TubeRules
-from icvos.data.pairs import VALIDATION_EPISODES, VALIDATION_SEED, ImagePairs, open_masks, open_sampler, split_images
+from icvos.data.options import DataOptions
+from icvos.data.pairs import VALIDATION_EPISODES, ImagePairs, open_masks, open_sampler, part_seed, split_images
 from icvos.demo.training.examples import DrawnClips, DrawnWorlds
 from icvos.demo.world.episodes import TrainingWorld
 from icvos.errors import UsageError
@@ -73,49 +72,30 @@ class TubeClips(_Tubes):
 
 
 def open_examples(
-    data: str,
-    part: str,
-    *,
-    root: Path | None,
-    fold: int,
-    size: int,
-    frames: int,
-    length: int,
-    seed: int,
-    tubes: bool,
-    pairs: bool = False,
-    split: str = "",
-    sbd: Path | None = None,
-    min_area: int = MIN_AREA,
+    options: DataOptions, part: str, *, size: int, frames: int, tubes: bool, pairs: bool = False
 ) -> Examples:
     """Return the examples of a data set: support (S, S, 3), support_mask (S, S), frames (T, S, S, 3), masks (T, S, S).
 
     Args:
-        data: ``demo``, ``coco-20i``, ``pascal-5i``, ``coco`` or ``mask-tubes``.
+        options: Which data set.
         part: ``train`` or ``validation``: images of the training split and classes that training never sees, so that
             no choice is made on the test fold (the reference selects its model there: Q16).
-        root: The raw data set's folder.
-        fold: The test fold that is left out of COCO-20i and PASCAL-5i.
         size: S, pixels.
         frames: T.
-        length: Of an epoch, where examples are drawn without end.
-        seed: Of the draws.
         tubes: Whether T frames belong to one tube or clip.
         pairs: Of a tube two frames alone, support and query.
-        split: Of the raw data; by default train2014, VOC's trainaug with SBD, else train.
-        sbd: SBD's folder, for PASCAL-5i.
-        min_area: Pixels of a category in an image, at least.
 
     Raises:
         UsageError: Unknown, a data set that does not go with the stage, or the folder is missing.
         SourceError: Broken raw data.
     """
+    data, seed = options.data, part_seed(options, part)
     if data == "demo":
         # Validation draws from training families too, from another stream: the held-out ones are for the benchmark.
-        world = TrainingWorld.of_layouts(size, seed if part == "train" else seed + 5000)
-        count = length if part == "train" else 64
+        world = TrainingWorld.of_layouts(size, seed)
+        count = options.length if part == "train" else 64
         return DrawnClips(world, size, count, frames) if tubes else DrawnWorlds(world, size, count)
-    if root is None:
+    if options.root is None:
         raise UsageError(f"data={data} needs the raw data", fix="give --set root=FOLDER")
     if data not in ("coco-20i", "pascal-5i", "coco", "mask-tubes"):
         raise UsageError(f"no training data '{data}'", expected="demo, coco-20i, pascal-5i, coco or mask-tubes")
@@ -123,10 +103,9 @@ def open_examples(
         fix = "stage=image goes with coco-20i, pascal-5i or coco; the tube stages with mask-tubes"
         raise UsageError(f"data={data} does not go with this stage", fix=f"{fix}; demo goes with all")
     if data == "mask-tubes":
-        masks = open_masks(data, root, split, sbd)
-        rules = TubeRules(frames=frames, seed=seed if part == "train" else seed + VALIDATION_SEED, min_area=min_area)
-        own = split_images(masks, part, lambda images: MaskTubes(masks, rules, images=images))
-        count = len(own) if part == "train" else min(len(own), VALIDATION_EPISODES)
-        return TubePairs(own, size, count) if pairs else TubeClips(own, size, count)
-    sampler = open_sampler(data, part, root=root, fold=fold, seed=seed, split=split, sbd=sbd, min_area=min_area)
-    return ImagePairs(sampler, size)
+        masks = open_masks(options)
+        rules = TubeRules(frames=frames, seed=seed, min_area=options.min_area)
+        mask_tubes = split_images(masks, part, lambda images: MaskTubes(masks, rules, images=images))
+        count = len(mask_tubes) if part == "train" else min(len(mask_tubes), VALIDATION_EPISODES)
+        return TubePairs(mask_tubes, size, count) if pairs else TubeClips(mask_tubes, size, count)
+    return ImagePairs(open_sampler(options, part), size)

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dcsam.checkpoint import model_key
 from dcsam.features import SamFeatures
 from dcsam.model import DCSAM, Output
 from icvos.errors import MissingExtraError, UsageError
@@ -120,13 +121,13 @@ class TrainableDCSAM(nn.Module):
         elif train_sam != "none":
             for parameter in sam_parameters(sam.model, train_sam).values():
                 parameter.requires_grad_(True)
+        self.register_load_state_dict_pre_hook(_rename_old_layers)
 
     def train(self, mode: bool = True) -> TrainableDCSAM:
         """Switch to training; a backbone that is trained from nothing learns its batch statistics too."""
         super().train(mode)
         if self.train_backbone:
-            for module in self.generator.backbone_modules():
-                module.train(mode)
+            self.generator.backbone.train(mode)
         return self
 
     # ----------------------------------------------------------------------------------------------------- encoding
@@ -139,8 +140,7 @@ class TrainableDCSAM(nn.Module):
         """Run the backbone, with gradients only where it is trained."""
         if not self.train_backbone:
             return self.generator.extract(pixels, top=top)
-        forward: Any = type(self.generator).extract
-        return forward.__wrapped__(self.generator, pixels, top=top)
+        return self.generator.backbone(pixels, top=top)
 
     def encode_sam(self, pixels: Tensor) -> ImageFeatures:
         """Run SAM's encoder. Gradients reach conv_s0 and conv_s1 where they are trained: the trunk needs none."""
@@ -176,10 +176,9 @@ class TrainableDCSAM(nn.Module):
 
     def prior_loss(self, support: BackboneFeatures, masks: Tensor, query: BackboneFeatures, truth: Tensor) -> Tensor:
         """Return a loss that keeps a backbone telling kinds apart: its prior maps against the query's mask."""
-        top: Any = type(self.generator).top
         inside = F.interpolate(masks[:, None].float(), support.deep.shape[-2:], mode="nearest")
         assert query.top is not None
-        logits = prior_logits(lambda *given: top.__wrapped__(self.generator, *given), support, inside, query.top)
+        logits = prior_logits(self.generator.backbone.top, support, inside, query.top)
         target = F.interpolate(truth[:, None].float(), logits.shape[-2:], mode="area")
         return balanced_bce(logits, target) + dice(logits, target)
 
@@ -214,6 +213,13 @@ class TrainableDCSAM(nn.Module):
             tracker.step(bank, frames[order[:, t]], prompt=Prompt(embeddings=tokens) if t == 0 else None)
             for t in range(length)
         ]
+
+
+def _rename_old_layers(module: nn.Module, state: dict[str, Tensor], prefix: str, *_: Any) -> None:
+    """Rename the backbone's layers in a training checkpoint of 0.1.0, which has them at the generator's top."""
+    start = f"{prefix}generator."
+    for key in [key for key in state if key.startswith(start)]:
+        state[start + model_key(key.removeprefix(start))] = state.pop(key)
 
 
 def _fused(features: ImageFeatures, place: Tensor | None) -> SamFeatures:

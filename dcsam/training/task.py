@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -30,8 +31,8 @@ from dcsam.model import DCSAM
 from dcsam.training.examples import ImagePairs, TubeClips, TubePairs, open_examples
 from dcsam.training.feature_cache import FeatureCache
 from dcsam.training.module import Both, TrainableDCSAM, TrainSam, merged_state, trained_names
-from icvos.data.folds import MIN_AREA
 from icvos.data.lineage import DRAWN, Lineage
+from icvos.data.options import DataOptions
 from icvos.demo.training.examples import DrawnClips, DrawnWorlds, Scenes, family_maps, join_worlds
 from icvos.errors import UsageError
 from icvos.foundation.load import open_segmenter
@@ -41,12 +42,51 @@ from icvos.foundation.segmenter import ImageFeatures, PromptableSegmenter
 from icvos.training.loss import iou, segmentation_loss
 from icvos.training.task import Examples, Settings, TrainingTask, check_options
 
-__all__ = ["DCSamTask"]
+__all__ = ["DCSamTask", "LossWeights", "ModelSizes"]
 
 Stage = Literal["image", "tube-pretrain", "tube-finetune"]
 
 # On video the logits are clamped so before the loss, but for Q19: a wrong "absent", -1024, would outweigh all else.
 CLAMP = 50.0
+
+
+@dataclass(frozen=True)
+class ModelSizes:
+    """Sizes of a new model, and the parts that ablations switch off; see ``DCSAMConfig``.
+
+    Attributes:
+        backbone: ``resnet50``, ``resnet101``, ``vgg16_bn``, … .
+        image_size: Side of the squares that it sees, pixels.
+        queries: Prompts a side.
+        dropout: Share of the projected features that training drops.
+        negative, cyclic, place_codes: Parts.
+    """
+
+    backbone: str = "resnet50"
+    image_size: int = 512
+    queries: int = 25
+    dropout: float = 0.5
+    negative: bool = True
+    cyclic: bool = True
+    place_codes: bool = False
+
+
+@dataclass(frozen=True)
+class LossWeights:
+    """Weights of the losses beside that of the final mask; the authors have none of them.
+
+    Attributes:
+        coarse_weight: Of the same loss on the first stage's mask.
+        prior_weight: Of the loss that teaches a backbone from nothing (with ``train_backbone``).
+        attention_weight: Of the loss that asks the final prompts to look at the thing.
+    """
+
+    coarse_weight: float = 0.0
+    prior_weight: float = 0.0
+    attention_weight: float = 0.0
+
+
+SYNTHETIC, SIZES, LOSSES = DataOptions(), ModelSizes(), LossWeights()
 
 
 class DCSamTask(TrainingTask):
@@ -57,25 +97,15 @@ class DCSamTask(TrainingTask):
             (a video checkpoint holds its own); ``backbone``: ImageNet weights for a new model. Beside ``dcsam``, a
             ``backbone`` takes the place of its own, and the SAM given is taken as it is: its head goes on over them.
         stage: ``image``, ``tube-pretrain`` or ``tube-finetune``.
-        data: ``demo`` (drawn), ``coco-20i``, ``pascal-5i``, ``coco`` or ``mask-tubes``.
-        root: The data set's folder, where it is not drawn.
-        fold: Of COCO-20i and PASCAL-5i: the classes of its test fold are not trained on.
+        source: The training data.
         train_sam: What of SAM 2 is trained (the paper's Tables VI, VII and X).
         train_backbone: Train the backbone too (the demo's, which starts from nothing).
-        backbone, sam, image_size, queries, width, dropout: Sizes of a new model.
-        negative, cyclic: Parts to switch off, for ablations.
-        place_codes: See ``DCSAMConfig``.
+        sizes: Of a new model.
         variant: ``corrected`` or ``reference``.
-        coarse_weight: Weight of the same loss on the first stage's mask; the authors have none.
-        attention_weight: Weight of the loss that asks the final prompts to look at the thing; the authors have none.
-        prior_weight: Weight of the loss that teaches a backbone from nothing (with ``train_backbone``).
+        losses: Weights of the losses beside that of the final mask.
         sam_file: Write the whole SAM 2 into a checkpoint, or only what of it was trained (``changed``: the checkpoint
             then needs the same ``--weights sam2=`` again).
-        length: Examples of an epoch, where they are drawn without end.
         frames: Of a tube or clip.
-        split: Of the raw data, where it is not the usual one (train2014; VOC's trainaug or train).
-        sbd: SBD's folder, for PASCAL-5i.
-        min_area: Pixels of a category in an image, at least.
         cache: Folder for the frozen encoders' features (image stage on real data): each image is encoded once in the
             whole training. What it will take is said before the start.
     """
@@ -87,29 +117,14 @@ class DCSamTask(TrainingTask):
         *,
         weights: Mapping[str, Path] | None = None,
         stage: Stage = "image",
-        data: Literal["demo", "coco-20i", "pascal-5i", "coco", "mask-tubes"] = "demo",
-        root: Path | None = None,
-        fold: int = 0,
+        source: DataOptions = SYNTHETIC,
         train_sam: TrainSam = "none",
         train_backbone: bool = False,
-        backbone: str = "resnet50",
-        image_size: int = 512,
-        queries: int = 25,
-        dropout: float = 0.5,
-        negative: bool = True,
-        cyclic: bool = True,
-        place_codes: bool = False,
+        sizes: ModelSizes = SIZES,
         variant: Literal["corrected", "reference"] = "corrected",
-        coarse_weight: float = 0.0,
-        prior_weight: float = 0.0,
-        attention_weight: float = 0.0,
+        losses: LossWeights = LOSSES,
         sam_file: Literal["whole", "changed"] = "whole",
-        length: int = 20_000,
         frames: int = 5,
-        seed: int = 1,
-        split: str = "",
-        sbd: Path | None = None,
-        min_area: int = MIN_AREA,
         cache: Path | None = None,
         pool: Scenes | None = None,
     ) -> None:
@@ -118,15 +133,10 @@ class DCSamTask(TrainingTask):
             self.name,
             weights=self.weights,
             known=("dcsam", "sam2", "sam", "backbone"),
-            length=(length, 1),
             frames=(frames, 1),
-            seed=(seed, 0),
-            queries=(queries, 1),
-            image_size=(image_size, 1),
-            min_area=(min_area, 0),
-            coarse_weight=(coarse_weight, 0),
-            prior_weight=(prior_weight, 0),
-            attention_weight=(attention_weight, 0),
+            queries=(sizes.queries, 1),
+            image_size=(sizes.image_size, 1),
+            **{name: (weight, 0) for name, weight in asdict(losses).items()},
         )
         self.pool = pool
         if stage != "tube-finetune" and train_sam in ("memory", "decoder+memory", "lora"):
@@ -134,25 +144,14 @@ class DCSamTask(TrainingTask):
                 f"train_sam={train_sam} trains memory, which stage {stage} does not reach",
                 fix="use stage=tube-finetune, or train_sam=none or decoder",
             )
-        if cache is not None and (stage != "image" or data == "demo" or train_sam != "none" or train_backbone):
+        if cache is not None and (stage != "image" or source.data == "demo" or train_sam != "none" or train_backbone):
             raise UsageError("cache= is for the image stage on real data with frozen encoders", fix="leave cache= out")
-        if stage == "image" and train_sam != "none" and data != "demo":
+        if stage == "image" and train_sam != "none" and source.data != "demo":
             raise UsageError("SAM is frozen in the image stage", expected="train_sam=none")
-        self.stage, self.data, self.root, self.fold, self.train_sam = stage, data, root, fold, train_sam
-        self.train_backbone, self.coarse_weight, self.prior_weight = train_backbone, coarse_weight, prior_weight
-        self.length, self.frames, self.seed, self.sam_file = length, frames, seed, sam_file
-        self.sizes: dict[str, Any] = {
-            "backbone": backbone,
-            "image_size": image_size,
-            "queries": queries,
-            "dropout": dropout,
-            "negative": negative,
-            "cyclic": cyclic,
-            "place_codes": place_codes,
-        }
-        self.variant, self.attention_weight = variant, attention_weight
-        self.side = image_size
-        self.raw: dict[str, Any] = {"split": split, "sbd": sbd, "min_area": min_area}
+        self.stage, self.source, self.train_sam, self.train_backbone = stage, source, train_sam, train_backbone
+        self.sizes, self.variant, self.losses = sizes, variant, losses
+        self.frames, self.sam_file = frames, sam_file
+        self.side = sizes.image_size
         self.cache_root = cache
         self._cache: FeatureCache | None = None
         self._backbone_options: Mapping[str, Any] = {}
@@ -162,7 +161,7 @@ class DCSamTask(TrainingTask):
     def defaults(self) -> Settings:
         """Return the authors' settings (their README; facts: paper tables, training facts)."""
         if self.stage == "image":
-            pascal = self.data == "pascal-5i"
+            pascal = self.source.data == "pascal-5i"
             return Settings(epochs=100 if pascal else 50, batch=2, lr=2e-4 if pascal else 1e-4)
         if self.stage == "tube-pretrain":
             return Settings(epochs=40, batch=8, lr=1e-4)
@@ -199,7 +198,6 @@ class DCSamTask(TrainingTask):
         return sam.float(), self._new(sam)
 
     def _new(self, sam: PromptableSegmenter) -> DCSAM:
-        sizes = dict(self.sizes)
         high = (32, 64)
         if isinstance(sam, Sam2):
             high = (sam.embed_dim // 8, sam.embed_dim // 4)
@@ -209,7 +207,7 @@ class DCSamTask(TrainingTask):
             width=sam.embed_dim,
             sam_channels=sam.embed_dim,
             sam_high_res=high,
-            **sizes,
+            **asdict(self.sizes),
         )
         generator = DCSAM(config)
         if "backbone" in self.weights:
@@ -230,23 +228,17 @@ class DCSamTask(TrainingTask):
 
     def _examples(self, part: str) -> Examples:
         if self.pool is not None and part == "train":
-            image = self.stage == "image"
-            if image:
-                return DrawnWorlds(self.pool, self.side, self.length)
-            return DrawnClips(self.pool, self.side, self.length, self.frames)
+            if self.stage == "image":
+                return DrawnWorlds(self.pool, self.side, self.source.length)
+            return DrawnClips(self.pool, self.side, self.source.length, self.frames)
         if part not in self._opened:
             self._opened[part] = open_examples(
-                self.data,
+                self.source,
                 part,
-                root=self.root,
-                fold=self.fold,
                 size=self.side,
-                length=self.length,
-                seed=self.seed,
                 frames=1 if self.stage == "image" else self.frames,
                 tubes=self.stage != "image",
                 pairs=self.stage == "tube-pretrain",
-                **self.raw,
             )
         return self._opened[part]
 
@@ -271,7 +263,7 @@ class DCSamTask(TrainingTask):
     def data_source(self) -> list[str]:
         """What an image's name is unique in."""
         examples = self._examples("train")
-        return [examples.sampler.pool.masks.source] if isinstance(examples, ImagePairs) else [self.data]
+        return [examples.sampler.pool.masks.source] if isinstance(examples, ImagePairs) else [self.source.data]
 
     def _weight_hashes(self) -> dict[str, str]:
         from icvos.files import file_sha256
@@ -309,11 +301,11 @@ class DCSamTask(TrainingTask):
         truth = batch["masks"] if self.stage == "tube-finetune" else batch["masks"][:, :1]
         loss = segmentation_loss(logits, truth)
         scalars["mask_loss"] = loss.detach()
-        if self.coarse_weight:
-            loss = loss + self.coarse_weight * segmentation_loss(coarse, batch["masks"][:, :1])
+        if self.losses.coarse_weight:
+            loss = loss + self.losses.coarse_weight * segmentation_loss(coarse, batch["masks"][:, :1])
         for name, value in extra.items():
             scalars[name] = value.detach()
-            loss = loss + (self.prior_weight if name == "prior_loss" else self.attention_weight) * value
+            loss = loss + (self.losses.prior_weight if name == "prior_loss" else self.losses.attention_weight) * value
         with torch.no_grad():
             scalars["train_mIoU"] = 100 * iou((logits > 0).flatten(1)[:, None], truth.bool().flatten(1)[:, None]).mean()
         return loss, scalars
@@ -328,13 +320,13 @@ class DCSamTask(TrainingTask):
         align = not video
         coarse = (
             F.interpolate(model.decode(asked[1], stages[0]).float(), side, mode="bilinear", align_corners=align)
-            if self.coarse_weight
+            if self.losses.coarse_weight
             else torch.zeros(count, 1, *side)
         )
         extra: dict[str, Tensor] = {}
-        if self.prior_weight:
+        if self.losses.prior_weight:
             extra["prior_loss"] = model.prior_loss(shown[0], batch["support_mask"], asked[0], batch["masks"][:, 0])
-        if self.attention_weight:
+        if self.losses.attention_weight:
             extra["attention_loss"] = model.attention_loss(stages[2], batch["masks"][:, 0])
         if not video:
             logits = model.decode(asked[1], stages[1]).float()
@@ -349,7 +341,7 @@ class DCSamTask(TrainingTask):
     def _encoded(self, model: TrainableDCSAM, batch: Mapping[str, Any]) -> tuple[Both, Both, ImageFeatures | None]:
         """Return the features of supports, of queries, and of all frames of tubes: each image once, all together."""
         if "images" in batch:
-            backbone, sam = model.encode(batch["images"], top=bool(self.prior_weight))
+            backbone, sam = model.encode(batch["images"], top=bool(self.losses.prior_weight))
             shown, queried = batch["pairs"][:, 0], batch["pairs"][:, 1]
             return (
                 (backbone.map(lambda x: x[shown]), sam[shown]),
@@ -365,7 +357,7 @@ class DCSamTask(TrainingTask):
             backbone, sam = cache.encode(model, torch.cat([support, frames[:, 0]]), batch["names"])
         else:
             # Only a backbone that learns from its priors needs its top map with a graph.
-            backbone = model.extract(torch.cat([support, frames[:, 0]]), top=bool(self.prior_weight))
+            backbone = model.extract(torch.cat([support, frames[:, 0]]), top=bool(self.losses.prior_weight))
             if self.stage == "tube-finetune":
                 sam = model.encode_sam(torch.cat([support, frames.flatten(0, 1)]))
                 asked, rest = asked * length, sam[count:]
@@ -398,18 +390,16 @@ class DCSamTask(TrainingTask):
         source = examples.describe() if isinstance(examples, (ImagePairs, TubePairs, TubeClips)) else None
         return {
             "stage": self.stage,
-            "data": self.data,
-            "fold": self.fold,
+            "data": self.source.data,
+            "fold": self.source.fold,
             "train_sam": self.train_sam,
             "train_backbone": self.train_backbone,
             "variant": self.variant,
-            "sizes": self.sizes,
-            "coarse_weight": self.coarse_weight,
-            "prior_weight": self.prior_weight,
-            "attention_weight": self.attention_weight,
-            "length": self.length,
+            "sizes": asdict(self.sizes),
+            **asdict(self.losses),
+            "length": self.source.length,
             "frames": self.frames,
-            "seed": self.seed,
+            "seed": self.source.seed,
             "weights": self._weight_hashes(),
             # A ResNet's dilation, which is a checkpoint's own where training goes on from one.
             **({"backbone_options": self._backbone_options} if self._backbone_options else {}),
@@ -422,11 +412,11 @@ class DCSamTask(TrainingTask):
         assert isinstance(model, TrainableDCSAM)
         # A SAM that came inside the checkpoint goes on inside it.
         inside = "sam2" not in self.weights and "sam" not in self.weights
-        trained_sam = inside or self.train_sam != "none" or self.data == "demo" or self.stage != "image"
+        trained_sam = inside or self.train_sam != "none" or self.source.data == "demo" or self.stage != "image"
         examples = self._examples("train")
         seen = examples.lineage() if isinstance(examples, (ImagePairs, TubePairs, TubeClips)) else DRAWN
         seen = self._before + seen
-        metadata = {"stage": self.stage, "data": self.data, "train_sam": self.train_sam, **seen.texts()}
+        metadata = {"stage": self.stage, "data": self.source.data, "train_sam": self.train_sam, **seen.texts()}
         sam2 = None
         if isinstance(model.sam, Sam2) and trained_sam:
             metadata["sam2_config"] = json.dumps(model.sam.config.to_dict())

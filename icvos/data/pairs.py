@@ -4,19 +4,28 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 
 from icvos.data.class_masks import ClassMasks, coco_masks, voc_masks
-from icvos.data.folds import MIN_AREA, training_categories
+from icvos.data.folds import training_categories
 from icvos.data.lineage import Lineage
+from icvos.data.options import DataOptions
 from icvos.data.sampler import EpisodeSampler, TrainingPool
 from icvos.errors import UsageError
 from icvos.images import squeezed
 
-__all__ = ["PAIR_DATA", "ImagePairs", "PairPool", "open_masks", "open_sampler", "sampler_lineage", "split_images"]
+__all__ = [
+    "PAIR_DATA",
+    "ImagePairs",
+    "PairPool",
+    "open_masks",
+    "open_sampler",
+    "part_seed",
+    "sampler_lineage",
+    "split_images",
+]
 
 #: The raw data sets that pairs are drawn from.
 PAIR_DATA = ("coco-20i", "pascal-5i", "coco")
@@ -71,70 +80,61 @@ def sampler_lineage(sampler: EpisodeSampler) -> Lineage:
     return Lineage.of_masks(sampler.pool.masks, sampler.describe()["categories"])
 
 
-def open_sampler(
-    data: str,
-    part: str,
-    *,
-    root: Path | None,
-    fold: int,
-    seed: int,
-    split: str = "",
-    sbd: Path | None = None,
-    min_area: int = MIN_AREA,
-) -> EpisodeSampler:
+def open_sampler(options: DataOptions, part: str) -> EpisodeSampler:
     """Return the sampler of a data set's pairs.
 
     Args:
-        data: One of ``PAIR_DATA``.
+        options: Which data set, one of ``PAIR_DATA``; the sampler's length follows from it.
         part: ``train`` or ``validation``: images of the training split and classes that training never sees, so that
             no choice is made on the test fold.
-        root: The raw data set's folder.
-        fold: The test fold that is left out of COCO-20i and PASCAL-5i.
-        seed: Of the draws.
-        split: Of the raw data; by default train2014, VOC's trainaug with SBD, else train.
-        sbd: SBD's folder, for PASCAL-5i.
-        min_area: Pixels of a category in an image, at least.
 
     Raises:
         UsageError: Unknown data, no folder, train2014 missing beside train2017, or too few images.
         SourceError: Broken raw data.
     """
-    if data not in PAIR_DATA:
-        raise UsageError(f"no pairs of '{data}'", expected=f"demo, {', '.join(PAIR_DATA)}")
-    if root is None:
-        raise UsageError(f"data={data} needs the raw data", fix="give --set root=FOLDER")
-    masks = open_masks(data, root, split, sbd)
-    pool = split_images(masks, part, lambda images: PairPool(masks, data, fold, min_area, images))
+    if options.data not in PAIR_DATA:
+        raise UsageError(f"no pairs of '{options.data}'", expected=f"demo, {', '.join(PAIR_DATA)}")
+    masks = open_masks(options)
+    pool = split_images(masks, part, lambda images: PairPool(masks, options, images))
     length = pool.images if part == "train" else min(5 * pool.pairs, VALIDATION_EPISODES)
-    return EpisodeSampler(pool, fold, seed=seed if part == "train" else seed + VALIDATION_SEED, length=length)
+    return EpisodeSampler(pool, options.fold, seed=part_seed(options, part), length=length)
 
 
-def open_masks(data: str, root: Path, split: str, sbd: Path | None) -> ClassMasks:
+def part_seed(options: DataOptions, part: str) -> int:
+    """Return the seed of a part's draws: validation has a stream of its own."""
+    return options.seed if part == "train" else options.seed + VALIDATION_SEED
+
+
+def open_masks(options: DataOptions) -> ClassMasks:
     """Return the annotations of a data set's training split; see ``open_sampler``."""
-    if data == "pascal-5i":
-        return voc_masks(root, split or ("trainaug" if sbd is not None else "train"), sbd=sbd)
+    root = options.root
+    if root is None:
+        raise UsageError(f"data={options.data} needs the raw data", fix="give --set root=FOLDER")
+    if options.data == "pascal-5i":
+        split = options.split or ("trainaug" if options.sbd is not None else "train")
+        return voc_masks(root, split, sbd=options.sbd)
     annotations = root / "annotations"
     there = {year for year in (2014, 2017) if (annotations / f"instances_train{year}.json").is_file()}
-    if not split and there == {2017}:
+    if not options.split and there == {2017}:
         raise UsageError(
             "train2014 is not here, and train2017 holds images of val2014, which COCO-20i and IC-VOS test on",
             where=root,
             expected="annotations/instances_train2014.json",
             fix="get COCO 2014, or give --set split=train2017 where no test is on val2014",
         )
-    return coco_masks(root, split or "train2014")
+    return coco_masks(root, options.split or "train2014")
 
 
 class PairPool(TrainingPool):
     """The training categories' images (all categories' for ``coco``) among some images."""
 
-    def __init__(self, masks: ClassMasks, data: str, fold: int, min_area: int, images: frozenset[int]) -> None:
+    def __init__(self, masks: ClassMasks, options: DataOptions, images: frozenset[int]) -> None:
         every = range(1, len(masks.vocabulary) + 1)
-        wanted = every if data == "coco" else training_categories(data, fold)
+        wanted = every if options.data == "coco" else training_categories(options.data, options.fold)
         self.masks, self.novel = masks, "background"
         self.novel_categories = tuple(c for c in every if c not in set(wanted))
-        found = {c: [i for i in masks.images_of(c, min_area) if i in images] for c in wanted}
-        self._images = {c: np.array(numbers, np.int64) for c, numbers in found.items() if len(numbers) > 1}
+        containing = {c: [i for i in masks.images_of(c, options.min_area) if i in images] for c in wanted}
+        self._images = {c: np.array(indices, np.int64) for c, indices in containing.items() if len(indices) > 1}
         if not self._images:
             raise UsageError(f"no training category has two images in {masks.split}", fix="lower min_area")
 

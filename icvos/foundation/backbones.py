@@ -80,13 +80,13 @@ class LayeredBackbone(Backbone):
         """See ``Backbone``; bottlenecks share what does not depend on the mask, and leave out what cannot be seen."""
         if any(module.training for module in self.layer4.modules() if isinstance(module, nn.BatchNorm2d)):
             # Norms over the batch see each masked map whole and by itself, as the public codes' calls do.
-            return [LayeredBackbone.top(self, features, mask) for mask in masks]
+            return [self.top(features, mask) for mask in masks]
         if features.deep.device.type != "cpu":
             deep = torch.cat([features.deep * mask.to(features.deep.dtype) for mask in masks])
             return list(self.layer4(deep).split(len(features.deep)))
         if all_bottlenecks(self.layer4):
             return masked_bottlenecks(self.layer4, features.deep, masks)
-        return [LayeredBackbone.top(self, features, mask) for mask in masks]
+        return [self.top(features, mask) for mask in masks]
 
 
 def _convolutions(plan: tuple[int | str, ...], inside: int, *, bias: bool) -> tuple[nn.Sequential, int]:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import math
 import types
 import typing
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from icvos.errors import UsageError, did_you_mean
 from icvos.models.interface import Model
 
-__all__ = ["option_types", "parse_options"]
+__all__ = ["group_options", "option_types", "parse_options"]
 
 
 _FIXED = ("self", "device", "weights")
@@ -44,13 +45,38 @@ def option_types(cls: type) -> dict[str, tuple[Any, Any]]:
     return {**option_types(lifted), **out} if isinstance(lifted, type) else out
 
 
+def group_options(cls: type, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the keyword arguments of a class: fields of a dataclass that it takes are gathered into one object.
+
+    ``{"fold": 1, "heads": 4}`` becomes ``{"heads": 4, "source": DataOptions(fold=1)}`` for a class that takes ``heads``
+    and ``source: DataOptions``.
+    """
+    out = dict(options)
+    for name, (kind, _) in option_types(cls).items():
+        if isinstance(kind, type) and dataclasses.is_dataclass(kind):
+            values = {field.name: out.pop(field.name) for field in dataclasses.fields(kind) if field.name in out}
+            if values:
+                out[name] = kind(**values)
+    return out
+
+
+def _single_options(cls: type) -> dict[str, Any]:
+    """Return the annotation of each option that a text can set; a dataclass stands for its fields."""
+    out: dict[str, Any] = {}
+    for name, (kind, _) in option_types(cls).items():
+        out.update(typing.get_type_hints(kind) if dataclasses.is_dataclass(kind) else {name: kind})
+    return out
+
+
 def parse_options(cls: type, settings: Iterable[str]) -> dict[str, Any]:
     """Turn ``key=value`` texts into the options of a model or training task, by the annotations of its ``__init__``.
+
+    A dataclass among them is set by its fields, see ``group_options``.
 
     Raises:
         UsageError: No ``=``, an unknown option (with the nearest name), or a value of another type.
     """
-    known = option_types(cls)
+    known = _single_options(cls)
     out: dict[str, Any] = {}
     for setting in settings:
         key, equals, text = setting.partition("=")
@@ -60,8 +86,8 @@ def parse_options(cls: type, settings: Iterable[str]) -> dict[str, Any]:
             fix = did_you_mean(key, known) if known else "it has no options"
             name = cls.info.name if issubclass(cls, Model) else getattr(cls, "name", cls.__name__)
             raise UsageError(f"'{name}' has no option '{key}'", fix=fix)
-        out[key] = _convert(text, known[key][0], key)
-    return out
+        out[key] = _convert(text, known[key], key)
+    return group_options(cls, out)
 
 
 def _check_value(value: Any, kind: Any, key: str) -> None:

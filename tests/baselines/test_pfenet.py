@@ -21,9 +21,11 @@ from baselines.pfenet.model import PFENet, PFENetConfig, PFENetHead, pfenet_loss
 from baselines.pfenet.plugin import PfeNet, squared_up
 from baselines.pfenet.train import PfeNetTask
 from icvos import Support
+from icvos.data.options import PairOptions
 from icvos.errors import WeightsError
 from icvos.foundation.construct import count_parameters
 from icvos.models.check import check_model
+from icvos.models.options import group_options
 from icvos.models.registry import create
 from icvos.training.distribute import World
 from icvos.training.loop import Trainer, TrainingStopped, set_training_mode
@@ -284,7 +286,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 def task(files: dict[str, Path], **options: Any) -> PfeNetTask:
     values = {"backbone": "small", "image_size": 64, "width": 16, "length": 4, **options}
-    return PfeNetTask(weights=files, **values)
+    return PfeNetTask(weights=files, **group_options(PfeNetTask, values))
 
 
 def trainer(task: PfeNetTask, out: Path, **changes: Any) -> Trainer:
@@ -294,7 +296,7 @@ def trainer(task: PfeNetTask, out: Path, **changes: Any) -> Trainer:
 
 
 def test_authors_settings(files: dict[str, Path], tmp_path: Path) -> None:
-    pascal, coco_ = PfeNetTask(data="pascal-5i"), PfeNetTask(data="coco-20i")
+    pascal, coco_ = (PfeNetTask(source=PairOptions(data=data)) for data in ("pascal-5i", "coco-20i"))
     settings = pascal.defaults()
     assert (settings.lr, settings.weight_decay, settings.epochs, settings.batch) == (0.0025, 1e-4, 200, 4)
     assert (pascal.config.image_size, pascal.config.scales) == (473, (60, 30, 15, 8))

@@ -36,6 +36,7 @@ from icvos.foundation.load import open_segmenter, save_sam2
 from icvos.foundation.position import sine_position
 from icvos.foundation.weights import save_state
 from icvos.models.check import check_model
+from icvos.models.options import group_options
 from icvos.models.registry import create
 from icvos.training.distribute import World
 from icvos.training.loop import Trainer, TrainingStopped
@@ -320,7 +321,8 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 def task(files: dict[str, Path], **options: Any) -> VrpTask:
-    return VrpTask(weights=files, **{"backbone": "small", "image_size": 64, "queries": 4, "length": 4, **options})
+    values = {"backbone": "small", "image_size": 64, "queries": 4, "length": 4, **options}
+    return VrpTask(weights=files, **group_options(VrpTask, values))
 
 
 def trainer(task: VrpTask, out: Path, **changes: Any) -> Trainer:

@@ -11,7 +11,7 @@ import torch
 from parity_scheme import generated
 from shared_data import shared
 
-from dcsam.checkpoint import load_model, read_checkpoint, recognise, sam2_name, save_checkpoint
+from dcsam.checkpoint import file_key, load_model, read_checkpoint, recognise, sam2_name, save_checkpoint
 from dcsam.config import DCSAMConfig
 from dcsam.model import DCSAM
 from icvos.errors import UsageError, WeightsError
@@ -50,7 +50,7 @@ def test_keys_shapes_and_trainable_are_the_references(sam: int, backbone: str) -
     own = model.state_dict()
     assert len(own) == count
     # In the same order too.
-    assert [(k, list(v.shape), str(v.dtype).removeprefix("torch.")) for k, v in own.items()] == [
+    assert [(file_key(k), list(v.shape), str(v.dtype).removeprefix("torch.")) for k, v in own.items()] == [
         (k, v["shape"], v["dtype"]) for k, v in keys.items()
     ]
     trainable = {name: p for name, p in model.named_parameters() if p.requires_grad}
@@ -61,7 +61,9 @@ def test_keys_shapes_and_trainable_are_the_references(sam: int, backbone: str) -
 def test_video_keys_are_the_image_models_behind_a_prefix() -> None:
     keys, _ = listed("ref_state_dict_dc_sam2_prompt_encoder.json")
     own = on_meta(DCSAMConfig()).state_dict()
-    assert {f"prompt_encoder.{k}": list(v.shape) for k, v in own.items()} == {k: v["shape"] for k, v in keys.items()}
+    assert {f"prompt_encoder.{file_key(k)}": list(v.shape) for k, v in own.items()} == {
+        k: v["shape"] for k, v in keys.items()
+    }
 
 
 # The paper prints 1.9M; these are the counts of the public code's trainable tensors.
@@ -77,7 +79,7 @@ def test_learnable_parameters(sam: int, backbone: str, count: int) -> None:
 def published(sam: int, backbone: str, *, queries: int = 25) -> dict[str, torch.Tensor]:
     """An image checkpoint in the authors' format, with the parity scheme's weights."""
     state = on_meta(DCSAMConfig(sam=sam, backbone=backbone, queries=queries)).state_dict()
-    return {f"module.{key}": generated(key, value.shape) for key, value in state.items()}
+    return {f"module.{file_key(key)}": generated(file_key(key), value.shape) for key, value in state.items()}
 
 
 def sam2_state(width: int, blocks: int, *, v21: bool) -> dict[str, torch.Tensor]:
@@ -105,7 +107,7 @@ def test_a_published_image_checkpoint_loads_strictly(vgg_file: tuple[Path, dict]
     assert (checkpoint.config.sam, checkpoint.config.backbone, checkpoint.config.queries) == (1, "vgg16_bn", 25)
     assert checkpoint.config.variant == "reference"
     model = load_model(checkpoint)
-    own = model.state_dict()
+    own = {file_key(key): value for key, value in model.state_dict().items()}
     assert all(torch.equal(own[key.removeprefix("module.")], value) for key, value in state.items())
     assert not model.training
     # The backbone comes from the file and stays frozen; the head may be trained on.
@@ -143,7 +145,7 @@ def test_sam2_sizes(width: int, blocks: int, name: str | None) -> None:
 @pytest.mark.parametrize(("sam", "backbone"), [(2, "resnet50"), (2, "vgg16_bn"), (1, "resnet101"), (1, "vgg16_bn")])
 def test_recognised_by_keys_alone(sam: int, backbone: str, options: dict) -> None:
     config = DCSAMConfig.reference(sam=sam, backbone=backbone, **options)
-    found = recognise({key: tuple(value.shape) for key, value in on_meta(config).state_dict().items()})
+    found = recognise({file_key(key): tuple(value.shape) for key, value in on_meta(config).state_dict().items()})
     # Without fusion nothing tells SAM 1 from SAM 2.
     assert found == (config if config.sam_features else DCSAMConfig.reference(sam=1, backbone=backbone, **options))
 

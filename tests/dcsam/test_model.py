@@ -460,7 +460,7 @@ def test_counts_that_do_not_fit_are_refused() -> None:
 @pytest.mark.parametrize("sam", [1, 2])
 def test_gradients_reach_the_head_and_nothing_else(sam: int) -> None:
     model = make(sam=sam).train()
-    assert not model.layer4.training
+    assert not model.backbone.layer4.training
     before = {key: value.clone() for key, value in model.state_dict().items() if "running" in key}
     logits = decode(model.tokens(both_stages(model, 2).prompts, POINTS))
     segmentation_loss(logits, torch.ones(2, 32, 32)).backward()

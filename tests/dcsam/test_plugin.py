@@ -146,7 +146,7 @@ def test_strange_supports(weights: dict[str, Path]) -> None:
 
 def test_train_mode_is_stochastic(weights: dict[str, Path]) -> None:
     model = DCSam(weights=weights, train_mode=True)
-    assert model.engine.model.training and any(m.training for m in model.engine.model.backbone_modules())
+    assert model.engine.model.training and model.engine.model.backbone.training
     assert not DCSam(weights=weights).engine.model.training
 
 
@@ -154,10 +154,9 @@ def test_in_train_mode_batch_statistics_are_those_of_one_image(weights: dict[str
     """As in the public code, which knows one support and one video: episodes do not shift each other's norms."""
     model = DCSam(weights=weights, train_mode=True)
     sizes = []
-    for part in model.engine.model.backbone_modules():
-        for module in part.modules():
-            if isinstance(module, torch.nn.BatchNorm2d):
-                module.register_forward_pre_hook(lambda module, inputs: sizes.append(len(inputs[0])))
+    for module in model.engine.model.backbone.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.register_forward_pre_hook(lambda module, inputs: sizes.append(len(inputs[0])))
     episodes = [[support(seed=seed)] for seed in (1, 2, 3)]
     masks = list(model.segment_many(episodes, Clip(2), seeds=[0, 1, 2]))
     assert [len(each) for each in masks] == [3, 3]

@@ -24,7 +24,7 @@ from tiny_weights import TINY_SAM2, tiny_dcsam, tiny_dcsam_file, tiny_sam2
 from torch import nn
 
 import dcsam.checkpoint
-from dcsam.checkpoint import read_checkpoint, save_checkpoint
+from dcsam.checkpoint import file_key, read_checkpoint, save_checkpoint
 from dcsam.config import DCSAMConfig
 from dcsam.load import open_engine
 from dcsam.model import DCSAM
@@ -34,13 +34,16 @@ from dcsam.training.task import DCSamTask
 from icvos import cli
 from icvos.categories import COCO80
 from icvos.data.folds import test_categories as tested
+from icvos.data.options import DataOptions
 from icvos.errors import UsageError
 from icvos.foundation.backbones import create_backbone
 from icvos.foundation.load import build_sam2, save_sam2
 from icvos.foundation.prior import prior_mask
 from icvos.foundation.tracker import MemoryBank, Tracker
 from icvos.foundation.weights import save_state
+from icvos.models.options import group_options
 from icvos.training.checkpoint import read_checkpoint as read_training
+from icvos.training.checkpoint import trained_state
 from icvos.training.data import batches, to_device
 from icvos.training.distribute import World
 from icvos.training.loop import Trainer, set_training_mode
@@ -64,7 +67,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def task(weights: dict[str, Path], root: Path, stage: str = "image", **options: Any) -> DCSamTask:
     data = "coco-20i" if stage == "image" else "mask-tubes"
     values: dict[str, Any] = {"stage": stage, "data": data, "root": root, "min_area": 50, **options}
-    return DCSamTask(weights=weights, **values)
+    return DCSamTask(weights=weights, **group_options(DCSamTask, values))
 
 
 def trainer(task: DCSamTask, out: Path, **changes: Any) -> Trainer:
@@ -155,7 +158,7 @@ def test_gradients_reach_what_is_meant_to_train_and_no_other(
     assert all("output_hypernetworks_mlps" in n and "mlps.0." not in n for n in still), still
     # Frozen batch norms do not move.
     assert all(torch.equal(value, before[name]) for name, value in model.named_buffers())
-    assert not any(m.training for part in model.generator.backbone_modules() for m in part.modules())
+    assert not any(m.training for m in model.generator.backbone.modules())
     if choice == "none":
         assert not model.sam.training
 
@@ -268,12 +271,16 @@ def test_adapters_are_merged_into_the_weights(weights: dict[str, Path], root: Pa
 
 # ---- data -----------------------------------------------------------------------------------------------------------
 
-COMMON: dict[str, Any] = {"fold": 0, "size": 32, "frames": 1, "length": 100, "seed": 1, "tubes": False, "min_area": 50}
+COMMON: dict[str, Any] = {"size": 32, "frames": 1, "tubes": False}
+
+
+def source(data: Any, root: Path | None, **options: Any) -> DataOptions:
+    return DataOptions(data=data, root=root, **{"length": 100, "min_area": 50, **options})
 
 
 def test_coco_pairs_leave_out_the_test_fold_and_keep_validation_apart(root: Path) -> None:
-    train = open_examples("coco-20i", "train", root=root, **COMMON)
-    validation = open_examples("coco-20i", "validation", root=root, **COMMON)
+    train = open_examples(source("coco-20i", root), "train", **COMMON)
+    validation = open_examples(source("coco-20i", root), "validation", **COMMON)
     assert isinstance(train, ImagePairs) and isinstance(validation, ImagePairs)
     seen: list[set[str]] = []
     for part in (train, validation):
@@ -282,7 +289,7 @@ def test_coco_pairs_leave_out_the_test_fold_and_keep_validation_apart(root: Path
         names = part.sampler.pool.masks.names
         seen.append({names[i] for _, query, supports in draws for i in (query, *supports)})
     assert seen[0] and seen[1] and not seen[0] & seen[1]
-    every = open_examples("coco", "train", root=root, **COMMON)
+    every = open_examples(source("coco", root), "train", **COMMON)
     assert isinstance(every, ImagePairs) and COCO80.number("person") in every.sampler.pool.categories
     again = pickle.loads(pickle.dumps(train))
     for key, value in train.get(3, 2).items():
@@ -295,7 +302,7 @@ def test_coco_pairs_leave_out_the_test_fold_and_keep_validation_apart(root: Path
 
 def test_pascal_pairs_come_from_the_training_split(tmp_path: Path) -> None:
     voc, sbd = pascal_world(tmp_path)
-    own = open_examples("pascal-5i", "train", root=voc, sbd=sbd, **{**COMMON, "fold": 1})
+    own = open_examples(source("pascal-5i", voc, sbd=sbd, fold=1), "train", **COMMON)
     assert isinstance(own, ImagePairs) and own.sampler.pool.masks.split == "trainaug"
     draws = [own.sampler.draw(0, index) for index in range(40)]
     assert not {c for c, _, _ in draws} & set(tested("pascal-5i", 1))
@@ -305,9 +312,9 @@ def test_pascal_pairs_come_from_the_training_split(tmp_path: Path) -> None:
 
 def test_tubes_as_pairs_and_as_clips(root: Path) -> None:
     options = {**COMMON, "tubes": True, "frames": 5}
-    pairs = open_examples("mask-tubes", "train", root=root, pairs=True, **options)
-    clips = open_examples("mask-tubes", "train", root=root, **options)
-    held = open_examples("mask-tubes", "validation", root=root, **options)
+    pairs = open_examples(source("mask-tubes", root), "train", pairs=True, **options)
+    clips = open_examples(source("mask-tubes", root), "train", **options)
+    held = open_examples(source("mask-tubes", root), "validation", **options)
     apart = [{image for image, _ in part.tubes.pairs} for part in (clips, held)]  # type: ignore[attr-defined]
     assert apart[0] and apart[1] and not apart[0] & apart[1]
     pair, clip = pairs.get(0, 3), clips.get(0, 3)
@@ -339,21 +346,21 @@ def test_wrong_data_say_so(root: Path, tmp_path: Path) -> None:
         ("kitti", False, "no training data 'kitti'"),
     ):
         with pytest.raises(UsageError, match=pattern):
-            open_examples(data, "train", root=root, **{**COMMON, "tubes": tubes})
+            open_examples(source(data, root), "train", **{**COMMON, "tubes": tubes})
     with pytest.raises(UsageError, match="give --set root=FOLDER"):
-        open_examples("coco", "train", root=None, **COMMON)
+        open_examples(source("coco", None), "train", **COMMON)
     later = tmp_path / "later"
     coco(later, [annotation(1, "car", rectangle(2, 2, 20, 20))], images=1, split="train2017")
     with pytest.raises(UsageError, match="train2017 holds images of val2014"):
-        open_examples("coco", "train", root=later, **COMMON)
+        open_examples(source("coco", later), "train", **COMMON)
     one = coco(tmp_path, [annotation(1, "car", rectangle(2, 2, 20, 20))], images=1, split="train2014")
     with pytest.raises(UsageError, match="too few images to train and validate"):
-        open_examples("coco", "train", root=one, **COMMON)
+        open_examples(source("coco", one), "train", **COMMON)
 
 
 def test_real_coco_gives_examples() -> None:
     folder = shared("real", "coco")
-    own = open_examples("coco-20i", "train", root=folder, split="val2014", **{**COMMON, "size": 512, "min_area": 2048})
+    own = open_examples(source("coco-20i", folder, split="val2014", min_area=2048), "train", **{**COMMON, "size": 512})
     example = own.get(0, 0)
     assert example["frames"].shape == (1, 512, 512, 3) and example["masks"].any() and example["support_mask"].any()
 
@@ -418,14 +425,16 @@ import sys
 from pathlib import Path
 import torch
 from dcsam.training.task import DCSamTask
+from icvos.data.options import DataOptions
 from icvos.training.data import batches, to_device
 from icvos.training.distribute import open_world
 from icvos.training.loop import Trainer
 from icvos.training.task import Settings
 out, weights, root = map(Path, sys.argv[1:4])
 with open_world("cpu") as world:
-    task = DCSamTask(weights={"dcsam": weights}, stage="tube-finetune", data="mask-tubes", root=root, min_area=50,
-                     frames=2, train_sam="decoder")
+    task = DCSamTask(weights={"dcsam": weights}, stage="tube-finetune", frames=2,
+                     source=DataOptions(data="mask-tubes", root=root, min_area=50),
+                     train_sam="decoder")
     t = Trainer(task, Settings(batch=2 // world.size, max_steps=1), world, out, say=print)
     stream = iter(batches(task, t.examples, t.settings, world, 0, 1))
     t.optimiser.step = lambda *a, **k: None
@@ -473,7 +482,9 @@ def test_from_an_official_checkpoint_through_the_stages_to_evaluation(
     """An image checkpoint in the authors' format starts tube-pretrain, that starts tube-finetune; each evaluates."""
     with torch.device("meta"):
         shapes = DCSAM(DCSAMConfig.reference()).state_dict()
-    torch.save({f"module.{k}": generated(k, v.shape) for k, v in shapes.items()}, tmp_path / "official.pt")
+    torch.save(
+        {f"module.{file_key(k)}": generated(file_key(k), v.shape) for k, v in shapes.items()}, tmp_path / "official.pt"
+    )
     # The format does not say the image's size, and 512 px would take a minute here.
     plain = dcsam.checkpoint.recognise
     monkeypatch.setattr(dcsam.checkpoint, "recognise", lambda *a, **k: replace(plain(*a, **k), image_size=64))
@@ -507,7 +518,9 @@ def test_from_an_official_checkpoint_through_the_stages_to_evaluation(
     first = read_checkpoint(pretrained / "last.safetensors")
     assert first.config.variant == "corrected" and first.metadata["stage"] == "tube-pretrain" and first.video
     # The backbone is the checkpoint's own, and has not moved.
-    assert torch.equal(first.state["layer0.1.running_mean"], generated("layer0.1.running_mean", torch.Size([64])))
+    assert torch.equal(
+        first.state["backbone.layer0.1.running_mean"], generated("layer0.1.running_mean", torch.Size([64]))
+    )
     assert not torch.equal(
         first.state["merge_1.0.weight"], generated("merge_1.0.weight", shapes["merge_1.0.weight"].shape)
     )
@@ -548,17 +561,33 @@ def test_a_head_goes_on_over_new_encoders(root: Path, tmp_path: Path) -> None:
     backbone = create_backbone(head.config.backbone, head.config.backbone_options).state_dict()
     save_state(tmp_path / "backbone.safetensors", backbone, metadata={})
     old = head.state_dict()
-    assert not torch.equal(backbone["layer1.0.weight"], old["layer1.0.weight"])
+    assert not torch.equal(backbone["layer1.0.weight"], old["backbone.layer1.0.weight"])
     weights = {name: tmp_path / f"{name}.safetensors" for name in ("dcsam", "sam2", "backbone")}
     for given in (weights, {name: path for name, path in weights.items() if name != "backbone"}):
         model = task(given, root).model()
         assert isinstance(model, TrainableDCSAM)
         new = "backbone" in given
         mine = model.generator.state_dict()
-        assert all(torch.equal(mine[name], backbone[name] if new and name in backbone else old[name]) for name in old)
+        wanted = {**old, **({f"backbone.{name}": value for name, value in backbone.items()} if new else {})}
+        assert set(mine) == set(wanted) and all(torch.equal(mine[name], wanted[name]) for name in wanted)
         decoder = model.sam.state_dict()
         wanted = own if new else changed
         assert all(torch.equal(decoder[f"model.{name}"], value) for name, value in wanted.items())
+
+
+def test_a_training_checkpoint_of_0_1_0_fills_a_trained_backbone() -> None:
+    """There the backbone's layers stood at the generator's top."""
+    old = TrainableDCSAM(tiny_dcsam(), tiny_sam2(), train_backbone=True)
+    torch.manual_seed(5)
+    fresh = TrainableDCSAM(tiny_dcsam(), tiny_sam2(), train_backbone=True)
+    for parameter in old.parameters():
+        parameter.data.add_(1)
+    state = {key.replace("generator.backbone.layer", "generator.layer"): v for key, v in trained_state(old).items()}
+    assert sum(key.startswith("generator.layer") for key in state) > 10
+    outcome = fresh.load_state_dict(state, strict=False)
+    assert not outcome.unexpected_keys
+    assert all(torch.equal(value, trained_state(fresh)[key]) for key, value in trained_state(old).items())
+    assert any(key.startswith("generator.layer") for key in state)  # the caller's own mapping is not changed
 
 
 def test_cached_features_train_as_fresh_ones(

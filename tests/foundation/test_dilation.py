@@ -13,11 +13,12 @@ from baselines.heads import config_of
 from baselines.pfenet.model import PFENetConfig
 from baselines.prototype import Prototype
 from baselines.vrp_sam.model import VRPConfig
-from dcsam.checkpoint import recognise
+from dcsam.checkpoint import file_key, recognise
 from dcsam.config import DCSAMConfig
 from dcsam.model import DCSAM
 from dcsam.training.feature_cache import FeatureCache
 from dcsam.training.task import DCSamTask
+from icvos.data.options import DataOptions
 from icvos.errors import UsageError, WeightsError
 from icvos.foundation.backbone import Backbone
 from icvos.foundation.backbones import create_backbone, with_dilation
@@ -53,7 +54,7 @@ def test_a_files_configuration_says_it_and_one_of_0_1_0_keeps_what_it_was_traine
 def test_a_published_file_has_that_of_the_public_code() -> None:
     with torch.device("meta"):
         state = DCSAM(DCSAMConfig.reference()).state_dict()
-    config = recognise({key: tuple(value.shape) for key, value in state.items()})
+    config = recognise({file_key(key): tuple(value.shape) for key, value in state.items()})
     assert dilation(config.backbone_options) == "torchvision" and config.variant == "reference"
 
 
@@ -72,7 +73,7 @@ def test_cached_features_of_one_are_not_those_of_the_other(tmp_path: Path, monke
     for name in ("pspnet", "torchvision"):
         config = DCSAMConfig.corrected(backbone_options={"dilation": name})
         model = SimpleNamespace(generator=SimpleNamespace(config=config))
-        cache = DCSamTask(data="coco-20i", root=tmp_path, cache=tmp_path)._features(model)  # type: ignore[arg-type]
+        cache = DCSamTask(source=DataOptions(data="coco-20i", root=tmp_path), cache=tmp_path)._features(model)  # type: ignore[arg-type]
         assert cache is not None
         folders.add(cache.folder)
     assert len(folders) == 3

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dcsam.checkpoint import file_key
 from dcsam.config import DCSAMConfig
 from dcsam.model import DCSAM
 from icvos.foundation.load import build_sam1, build_sam2
@@ -72,7 +73,7 @@ class Weights:
         """Return the prompt generator's tensors by the reference's keys, without ``module.``."""
         with torch.device("meta"):
             shapes = DCSAM(DCSAMConfig.reference(sam=self.sam, backbone=self.backbone)).state_dict()
-        state = {key: generated(key, value.shape) for key, value in shapes.items()}
+        state = {file_key(key): generated(file_key(key), value.shape) for key, value in shapes.items()}
         if self.scaled:
             if self.backbone == "resnet50":
                 state["downsample_query.0.weight"] *= 0.02

@@ -13,6 +13,7 @@ from parity_scheme import WeightFiles, Weights, near
 
 import dcsam.training.task
 from dcsam.training.task import DCSamTask
+from icvos.data.options import DataOptions
 from icvos.training.data import batches
 from icvos.training.distribute import World
 from icvos.training.loop import Trainer, set_training_mode
@@ -57,7 +58,7 @@ def check_training(d: Arrays, path: Path, files: WeightFiles, folder: Path) -> N
     """One step of the trainer: loss, logits, gradients, what the optimiser makes of them, and the rates after it."""
     steps = len(d["out_schedule_500"]) - 1
     weights = files.image(Weights.of_fixture(path.stem, str(d["in_weights"])))
-    task = PairsTask(weights=weights, stage="image", data="coco-20i", variant="reference")
+    task = PairsTask(weights=weights, stage="image", source=DataOptions(data="coco-20i"), variant="reference")
     task.pairs = Pairs(d, steps)
     settings = Settings(
         epochs=1,

@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from baselines.vrp_sam.train import VrpTask
+from dcsam.training.task import DCSamTask, ModelSizes
 from icvos import VideoModel, cli
+from icvos.data.options import DataOptions, PairOptions
 from icvos.errors import UsageError, WeightsError
 from icvos.models.options import option_types, parse_options
 from icvos.models.registry import as_video_model, create, names, resolve, source_sha256
@@ -63,6 +66,25 @@ def test_options_without_annotations_have_their_defaults_types(method: Path) -> 
     assert parse_options(cls, ["gain=2", "flag=no"]) == {"gain": 2.0, "flag": False}
     with pytest.raises(UsageError, match="option gain is 'x'; expected a number"):
         parse_options(cls, ["gain=x"])
+
+
+def test_a_dataclass_is_set_by_its_fields() -> None:
+    settings = ["data=pascal-5i", "root=VOC", "fold=2", "min_area=50", "heads=2"]
+    source = PairOptions(data="pascal-5i", root=Path("VOC"), fold=2, min_area=50)
+    assert parse_options(VrpTask, settings) == {"heads": 2, "source": source}
+    assert parse_options(VrpTask, ["heads=2"]) == {"heads": 2}
+    tubes = parse_options(DCSamTask, ["data=mask-tubes", "queries=8"])
+    assert tubes == {"source": DataOptions(data="mask-tubes"), "sizes": ModelSizes(queries=8)}
+    for setting, words in (
+        ("data=mask-tubes", "option data is 'mask-tubes'; expected demo or coco-20i or pascal-5i or coco"),
+        ("fold=x", "option fold is 'x'; expected a whole number"),
+        ("length=0", "option length is 0; expected 1 or more"),
+        ("seed=-1", "option seed is -1; expected 0 or more"),
+        ("source=demo", "'vrp-sam' has no option 'source'"),
+        ("min_arae=3", "'vrp-sam' has no option 'min_arae'; did you mean 'min_area'"),
+    ):
+        with pytest.raises(UsageError, match=words):
+            parse_options(VrpTask, [setting])
 
 
 @pytest.mark.parametrize(
