@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib
 import importlib.util
 import sys
 import traceback
@@ -14,7 +13,7 @@ from typing import Any
 
 from icvos.errors import IcvosError, MissingExtraError, UsageError, WeightsError, did_you_mean
 from icvos.models.interface import ImageModel, Model, VideoModel
-from icvos.models.lifting import FrameByFrame
+from icvos.models.lifting import FrameByFrame, lift
 from icvos.models.options import _asked, _check_value, option_types
 from icvos.plugins import class_in, import_plugin, plugin_targets, split_target
 from icvos.types import ModelInfo
@@ -22,7 +21,6 @@ from icvos.types import ModelInfo
 __all__ = ["as_video_model", "create", "names", "resolve", "source_line", "source_sha256"]
 
 GROUP = "icvos.models"
-LIFT_GROUP = "icvos.lifts"
 
 
 def names() -> list[str]:
@@ -40,9 +38,10 @@ def resolve(spec: str) -> type[Model]:
     Raises:
         UsageError: No such model (with the nearest name), or what is named is no model.
     """
-    base, plus, lift = spec.rpartition("+")
-    if plus and base and "/" not in lift and not lift.endswith(".py") and ":" not in lift:
-        return _lifted(base, lift)
+    base, plus, lifting = spec.rpartition("+")
+    if plus and base and "/" not in lifting and not lifting.endswith(".py") and ":" not in lifting:
+        tracker, _, mode = lifting.partition("@")
+        return lift(_plain(base), mode, tracker=tracker)
     return _plain(spec)
 
 
@@ -55,15 +54,6 @@ def _plain(spec: str) -> type[Model]:
     hint = "(icvos models list; or give file.py:Class)"
     module, attribute = split_target(spec, GROUP, unknown="no model", hint=hint)
     return _model_class(import_plugin(module, extra="all", feature="the model in"), attribute, module)
-
-
-def _lifted(base: str, lift: str) -> type[Model]:
-    name, _, mode = lift.partition("@")
-    targets = plugin_targets(LIFT_GROUP)
-    if name not in targets:
-        raise UsageError(f"no tracker '{name}' to lift '{base}' to video", fix=did_you_mean(name, targets))
-    module, _, attribute = targets[name].partition(":")
-    return getattr(importlib.import_module(module), attribute)(_plain(base), mode)
 
 
 def _from_file(path: Path, attribute: str) -> type[Model]:
