@@ -1,15 +1,18 @@
-"""Classes of plugins by name: entry points of a group, and ``package.module:Class``."""
+"""Plugins: their classes by name (an entry point, or ``package.module:Class``), and their packages' files."""
 
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import inspect
 import types
+from collections.abc import Mapping
 from importlib.metadata import entry_points
+from pathlib import Path
 
 from icvos.errors import MissingExtraError, UsageError, did_you_mean
 
-__all__ = ["class_in", "import_plugin", "plugin_targets", "split_target"]
+__all__ = ["class_in", "import_plugin", "package_files", "plugin_targets", "split_target"]
 
 
 def plugin_targets(group: str) -> dict[str, str]:
@@ -90,3 +93,21 @@ def class_in(
     if not (inspect.isclass(value) and issubclass(value, bases)):
         raise UsageError(f"'{attribute}' is no {kind}", where=where, expected=expected)
     return value
+
+
+def package_files(resources: Mapping[str, str]) -> dict[str, Path]:
+    """Return files shipped in packages, by name; nothing at all if one of them is not there. No package is imported.
+
+    Args:
+        resources: Each a top-level package and the path in it: ``my_package/weights/demo.safetensors``.
+    """
+    files = {}
+    for name, resource in resources.items():
+        package, _, inner = resource.partition("/")
+        spec = importlib.util.find_spec(package)
+        folders = spec.submodule_search_locations if spec is not None else None
+        path = next((Path(folder) / inner for folder in folders or () if (Path(folder) / inner).is_file()), None)
+        if path is None:
+            return {}
+        files[name] = path
+    return files

@@ -9,7 +9,7 @@ import pytest
 
 from icvos.errors import MissingExtraError, UsageError
 from icvos.models.registry import resolve
-from icvos.plugins import plugin_targets
+from icvos.plugins import package_files, plugin_targets
 from icvos.training.task import resolve_task
 
 
@@ -47,3 +47,21 @@ def test_a_package_that_a_plugin_misses(
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(MissingExtraError, match=rf"no_such_package; .*icvos\[{extra}\]"):
         resolver("icvos_test_lacking:Thing")
+
+
+def test_files_of_packages_come_together_and_import_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = tmp_path / "icvos_test_shipping"
+    package.mkdir()
+    (package / "__init__.py").write_text("raise RuntimeError('imported')\n")
+    (package / "net.safetensors").touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    net = {"net": "icvos_test_shipping/net.safetensors"}
+    assert package_files({}) == {} and package_files(net) == {"net": package / "net.safetensors"}
+    assert package_files({**net, "other": "icvos_test_shipping/other.safetensors"}) == {}
+    assert package_files({**net, "other": "icvos_test_not_installed/other.safetensors"}) == {}
+
+
+def test_a_tracker_finds_the_shipped_weights_of_both() -> None:
+    lifted = resolve("persam+sam2").demo_weights()
+    assert lifted == {**resolve("persam").demo_weights(), **resolve("histogram+sam2").demo_weights()}
+    assert set(lifted) in (set(), {"sam", "tracker"})

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from icvos.plugins import package_files
 from icvos.types import Mask, ModelInfo, Prediction, Support, Video
 
 __all__ = ["ImageModel", "Model", "Panel", "VideoModel", "of_kind"]
@@ -35,8 +36,11 @@ class Model(ABC):
 
     @classmethod
     def demo_weights(cls) -> Mapping[str, Path]:
-        """Return the weights shipped for the demo benchmarks, by name; used there when none are given."""
-        return {}
+        """Return the files of ``info.demo_weights`` by name, used on demo benchmarks when none are given.
+
+        Nothing at all if one of them is not there.
+        """
+        return package_files(cls.info.demo_weights)
 
 
 def of_kind(value: Any, kind: str) -> Any:

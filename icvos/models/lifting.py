@@ -11,6 +11,7 @@ import numpy as np
 
 from icvos.errors import UsageError, did_you_mean
 from icvos.models.interface import ImageModel, Model, VideoModel, of_kind
+from icvos.plugins import package_files
 from icvos.types import Mask, ModelInfo, Prediction, Support, Video, WeightInfo
 
 __all__ = ["LIFTS", "FrameByFrame", "Lift", "Lifted", "first_mask_use", "lift", "lift_usages"]
@@ -92,10 +93,8 @@ class Lifted(VideoModel):
 
     @classmethod
     def demo_weights(cls) -> Mapping[str, Path]:
-        from icvos.foundation.demo import demo_weights
-
-        tracker = demo_weights("sam2")
-        return {**cls.lifted.demo_weights(), **({"tracker": tracker["sam2"]} if tracker else {})}
+        shipped = {name: path for row in cls.rows for name, path in package_files(row.demo_weights).items()}
+        return {**cls.lifted.demo_weights(), **shipped}
 
     def _localise(self, fitted: Any, frame: np.ndarray) -> tuple[Any, float]:
         """Return the image model's mask as (1, H, W) float on the tracker's device, and its confidence."""
@@ -253,6 +252,7 @@ class Lift:
         weights: The files it takes, by name.
         training_data: What it was trained on.
         extra: The pip extra of icvos that it needs.
+        demo_weights: Files shipped for the demo benchmarks, as in ``ModelInfo``.
     """
 
     name: str
@@ -264,6 +264,7 @@ class Lift:
     weights: Mapping[str, WeightInfo] = field(default_factory=dict)
     training_data: tuple[str, ...] = ()
     extra: str = ""
+    demo_weights: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def usage(self) -> str:
@@ -298,6 +299,7 @@ LIFTS: dict[str, Lift] = {
             weights={"tracker": WeightInfo("a SAM 2 or SAM 2.1 checkpoint for the tracker (icvos weights list)")},
             training_data=("sa-v:train", "sa-1b:train"),
             extra="sam",
+            demo_weights={"tracker": "dcsam/weights/demo_sam2.safetensors"},
         ),
         Lift("@first-found", "prompted on the first frame where X's mask is not empty", lambda _: {"wait": True}),
         Lift("@every", "prompted again with X's mask each N frames", _every, argument="N"),
