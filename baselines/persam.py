@@ -54,14 +54,8 @@ class PerSam(ImageModel):
         weights=_WEIGHTS,
         training_data=_DATA,
         extra="sam",
+        demo_weights={"sam": "dcsam/weights/demo_sam2.safetensors"},
     )
-
-    @classmethod
-    def demo_weights(cls) -> Mapping[str, Path]:
-        from icvos.foundation.demo import demo_weights
-
-        found = demo_weights("sam2")
-        return {"sam": found["sam2"]} if found else {}
 
     def __init__(
         self,
@@ -212,6 +206,7 @@ class PerSamF(PerSam):
         weights=_WEIGHTS,
         training_data=_DATA,
         extra="sam",
+        demo_weights={"sam": "dcsam/weights/demo_sam2.safetensors"},
     )
 
     def __init__(

@@ -62,6 +62,7 @@ class Prototype(ImageModel):
         },
         training_data=("imagenet-1k:train",),
         extra="torch",
+        demo_weights={"backbone": "dcsam/weights/demo_dcsam.safetensors"},
     )
 
     def __init__(
@@ -95,13 +96,6 @@ class Prototype(ImageModel):
             raise UsageError(f"size={self.size}", expected="32 pixels or more")
         self.feature, self.background, self.pool = feature, background, pool
         self.threshold = None if fit_threshold else float(threshold)
-
-    @classmethod
-    def demo_weights(cls) -> Mapping[str, Path]:
-        from icvos.foundation.demo import demo_weights
-
-        found = demo_weights("dcsam")
-        return {"backbone": found["dcsam"]} if found else {}
 
     def features(self, images: Sequence[np.ndarray]) -> Any:
         """Return (B, C, h, w) float features of (H, W, 3) uint8 images, each squashed to the square."""

@@ -31,6 +31,7 @@ class Sam2Memory(VideoModel):
         weights={"sam2": WeightInfo("a SAM 2 or SAM 2.1 checkpoint (icvos weights list)")},
         training_data=("sa-v:train", "sa-1b:train"),
         extra="sam",
+        demo_weights={"sam2": "dcsam/weights/demo_sam2.safetensors"},
     )
 
     def __init__(self, *, device: str = "cpu", weights: Mapping[str, Path] | None = None, ahead: int = 1) -> None:
@@ -39,12 +40,6 @@ class Sam2Memory(VideoModel):
         from icvos.foundation.tracker import Tracker, TrackerOptions
 
         self.tracker = Tracker(load_sam2(self.weights["sam2"], device=device), TrackerOptions(ahead=ahead))
-
-    @classmethod
-    def demo_weights(cls) -> Mapping[str, Path]:
-        from icvos.foundation.demo import demo_weights
-
-        return demo_weights("sam2")
 
     def segment(self, supports: Sequence[Support], video: Video, *, seed: int) -> Iterator[Any]:
         for masks in self.segment_many([supports], video, seeds=[seed]):

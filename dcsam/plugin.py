@@ -60,6 +60,10 @@ class DCSam(VideoModel, ImageModel):
         },
         training_data=("coco2014:train", "sa-1b:train", "sa-v:train"),
         extra="sam",
+        demo_weights={
+            "dcsam": "dcsam/weights/demo_dcsam.safetensors",
+            "sam2": "dcsam/weights/demo_sam2.safetensors",
+        },
     )
 
     def __init__(
@@ -117,12 +121,6 @@ class DCSam(VideoModel, ImageModel):
     def image_engine(self) -> Engine:
         """The engine at the precision that images have."""
         return self.engine.with_precision(self.precision["image"])
-
-    @classmethod
-    def demo_weights(cls) -> Mapping[str, Path]:
-        from icvos.foundation.demo import demo_weights
-
-        return demo_weights("dcsam", "sam2")
 
     def _check(self, supports: Sequence[Support]) -> None:
         if self.engine.model.config.single_support and len(supports) > 1:

@@ -160,6 +160,8 @@ class ModelInfo:
         training_categories: Names of the categories it saw in training, empty when it saw none.
         training_data: What it and its tracker were trained on, as ``coco2014:train``, ``mose:train``.
         extra: The pip extra of icvos that it needs, or None.
+        demo_weights: The files shipped for the demo benchmarks by the names of ``weights``, each as a package and the
+            path in it: ``my_package/weights/demo.safetensors``.
     """
 
     name: str
@@ -171,6 +173,7 @@ class ModelInfo:
     training_categories: tuple[str, ...] = ()
     training_data: tuple[str, ...] = ()
     extra: str | None = None
+    demo_weights: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         kind, _, count = self.access.partition(":")

@@ -62,6 +62,7 @@ FIELDS = {
         "training_categories",
         "training_data",
         "extra",
+        "demo_weights",
     ],
 }
 

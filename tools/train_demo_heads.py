@@ -21,7 +21,6 @@ from typing import Any
 
 import torch
 
-from baselines.demo_files import head_file
 from baselines.head_task import HeadTask
 from baselines.pfenet.train import PfeNetTask
 from baselines.vrp_sam.train import VrpTask
@@ -29,6 +28,7 @@ from icvos.data.options import PairOptions
 from icvos.demo.world.version import DRAWING, GENERATOR_VERSION
 from icvos.errors import one_line
 from icvos.files import write_json
+from icvos.models.registry import resolve
 from icvos.training.distribute import World
 from icvos.training.loop import Trainer
 from icvos.training.task import Settings
@@ -39,6 +39,11 @@ __all__ = ["HEADS", "demo_task", "main", "train_head"]
 HEADS = ("vrp-sam", "pfenet")
 #: Steps whose time is measured before the training proper.
 PROBE = 12
+
+
+def head_file(name: str, folder: Path) -> Path:
+    """Return a head's file in a folder, named as its plugin declares the shipped one."""
+    return folder / Path(resolve(name).info.demo_weights[name]).name
 
 
 def demo_task(name: str, backbone: Path, sam2: Path | None, *, length: int) -> tuple[HeadTask, Settings]:
@@ -108,8 +113,8 @@ def train_head(
         folder.mkdir()
         summary = Trainer(task, settings, world, folder, progress=show).fit()
         out.mkdir(parents=True, exist_ok=True)
-        place = head_file(name, out)
-        halve_file(folder / "last.safetensors", place)
+        head_path = head_file(name, out)
+        halve_file(folder / "last.safetensors", head_path)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return {
@@ -119,7 +124,7 @@ def train_head(
         "seconds_a_step": pace,
         "minutes": (time.perf_counter() - begin) / 60,
         "validation_mIoU": summary["best_mIoU"],
-        "bytes": place.stat().st_size,
+        "bytes": head_path.stat().st_size,
         "torch": torch.__version__,
         "device": torch.cuda.get_device_name() if device.startswith("cuda") else "cpu",
         "describe": task.describe(),

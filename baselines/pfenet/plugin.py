@@ -42,6 +42,10 @@ class PfeNet(ImageModel):
         },
         training_data=("coco2014:train",),
         extra="torch",
+        demo_weights={
+            "pfenet": "baselines/weights/demo_pfenet.safetensors",
+            "backbone": "dcsam/weights/demo_dcsam.safetensors",
+        },
     )
 
     def __init__(self, *, device: str = "cpu", weights: Mapping[str, Path] | None = None, aligned: bool = True) -> None:
@@ -53,12 +57,6 @@ class PfeNet(ImageModel):
         self.model = model.float().to(device)
         self.aligned = aligned
         self.info = trained_info(type(self).info, saved)
-
-    @classmethod
-    def demo_weights(cls) -> Mapping[str, Path]:
-        from baselines.demo_files import demo_files
-
-        return demo_files("pfenet")
 
     def _square(self, image: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray, tuple[int, int]]:
         config = self.model.head.config

@@ -45,6 +45,11 @@ class VrpSam(ImageModel):
         },
         training_data=("coco2014:train", "sa-1b:train"),
         extra="sam",
+        demo_weights={
+            "vrp-sam": "baselines/weights/demo_vrp_sam.safetensors",
+            "backbone": "dcsam/weights/demo_dcsam.safetensors",
+            "sam": "dcsam/weights/demo_sam2.safetensors",
+        },
     )
 
     def __init__(
@@ -65,12 +70,6 @@ class VrpSam(ImageModel):
         self.prompt = prompt
         self.size = self.model.head.config.image_size
         self.info = trained_info(type(self).info, saved, others=("sa-1b:train",))
-
-    @classmethod
-    def demo_weights(cls) -> Mapping[str, Path]:
-        from baselines.demo_files import demo_files
-
-        return demo_files("vrp-sam", sam="sam")
 
     def fit(self, supports: Sequence[Support], *, seed: int) -> VRPSupports | None:
         """Return the encoded supports, or None if no support has a mask."""

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
-FORMATS = ("markdown", "csv", "latex", "html")
-SUFFIXES = {".md": "markdown", ".csv": "csv", ".tex": "latex", ".html": "html", ".htm": "html"}
+# Format: (suffixes of its files, module:function that makes its text of tables).
+FORMATS: dict[str, tuple[tuple[str, ...], str]] = {
+    "markdown": ((".md",), "icvos.leaderboard.render_text:to_markdown"),
+    "csv": ((".csv",), "icvos.leaderboard.render_text:to_csv"),
+    "latex": ((".tex",), "icvos.leaderboard.render_text:to_latex"),
+    "html": ((".html", ".htm"), "icvos.leaderboard.render_html:to_html"),
+}
 
 
 def _sources(function: Any) -> Any:
@@ -137,7 +143,7 @@ def add(
 @command.command()
 @click.argument("place", required=False, type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), help="The same as PLACE.")
-@click.option("--format", "form", type=click.Choice(FORMATS), help="Default: by the suffix, else markdown.")
+@click.option("--format", "form", type=click.Choice(list(FORMATS)), help="Default: by the suffix, else markdown.")
 @_sources
 def render(place: Path | None, out: Path | None, form: str | None, **chosen: Any) -> None:
     """Write the tables to PLACE (.md, .csv, .tex or .html), or to standard output."""
@@ -145,10 +151,11 @@ def render(place: Path | None, out: Path | None, form: str | None, **chosen: Any
     from icvos.files import atomic_write
 
     place = place or out
+    by_suffix = {suffix: name for name, (suffixes, _) in FORMATS.items() for suffix in suffixes}
     if form is None:
-        form = "markdown" if place is None else SUFFIXES.get(place.suffix.lower())
+        form = "markdown" if place is None else by_suffix.get(place.suffix.lower())
     if form is None:
-        raise UsageError(f"'{place}' has no known suffix", expected=", ".join(SUFFIXES), fix="or give --format")
+        raise UsageError(f"'{place}' has no known suffix", expected=", ".join(by_suffix), fix="or give --format")
     text = _render(form, _tables(**chosen))
     if place is None:
         click.echo(text, nl=False)
@@ -159,11 +166,5 @@ def render(place: Path | None, out: Path | None, form: str | None, **chosen: Any
 
 
 def _render(form: str, tables: list[Any]) -> str:
-    from icvos.leaderboard import render_text
-
-    if form == "html":
-        from icvos.leaderboard.render_html import to_html
-
-        return to_html(tables)
-    writers = {"markdown": render_text.to_markdown, "csv": render_text.to_csv, "latex": render_text.to_latex}
-    return writers[form](tables)
+    module, _, function = FORMATS[form][1].partition(":")
+    return str(getattr(importlib.import_module(module), function)(tables))

@@ -23,6 +23,7 @@ def list_models() -> None:
     from rich.markup import escape
     from rich.table import Table
 
+    from icvos.models.lifting import lift_usages
     from icvos.models.needs import all_needs
 
     table = Table(title="Models", box=box.SIMPLE_HEAD, collapse_padding=True, pad_edge=False)
@@ -42,8 +43,10 @@ def list_models() -> None:
         table.add_row(*map(escape, row))
     Console().print(table)
     click.echo("(weights) are optional; 'icvos models show MODEL' says where weights come from, and the paper.")
-    click.echo("An image model X runs on videos frame by frame, or tracked: X+sam2 (with --weights tracker=PATH),")
-    click.echo("X+sam2@first-found, X+sam2@every=N, X+sam2@best.")
+    trackers = [f"X{usage}" for usage in lift_usages("+")]
+    tracked = ", ".join(trackers)
+    click.echo(f"An image model X runs on videos frame by frame, or tracked: {tracked} (with --weights tracker=PATH),")
+    click.echo(", ".join(f"{trackers[0]}{usage}" for usage in lift_usages("@")) + ".")
     for line in broken:
         click.echo(line, err=True)
 
@@ -67,6 +70,7 @@ def show_model(model: str) -> None:
         "paper": info.paper,
         "licence": info.licence,
         "access": info.access,
+        "tracked": "; ".join(row.help for row in getattr(cls, "rows", ())),
         "extra": info.extra or "",
         "not installed": ", ".join(needs.missing),
         "demo weights": ("here" if needs.demo else "not here") if needs.weights else "none needed",

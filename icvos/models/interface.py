@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from icvos.plugins import package_files
 from icvos.types import Mask, ModelInfo, Prediction, Support, Video
 
 __all__ = ["ImageModel", "Model", "Panel", "VideoModel", "of_kind"]
@@ -38,8 +39,11 @@ class Model(ABC):
 
     @classmethod
     def demo_weights(cls) -> Mapping[str, Path]:
-        """Return the weights shipped for the demo benchmarks, by name; used there when none are given."""
-        return {}
+        """Return the files of ``info.demo_weights`` by name, used on demo benchmarks when none are given.
+
+        Nothing at all if one of them is not there.
+        """
+        return package_files(cls.info.demo_weights)
 
     def explain(self, supports: Sequence[Support], image: np.ndarray, *, video: bool) -> Sequence[Panel]:
         """Return pictures of what leads to the mask, for ``icvos show-episode``. Optional.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -11,9 +11,10 @@ import numpy as np
 
 from icvos.errors import UsageError, did_you_mean
 from icvos.models.interface import ImageModel, Model, VideoModel, of_kind
+from icvos.plugins import package_files
 from icvos.types import Mask, ModelInfo, Prediction, Support, Video, WeightInfo
 
-__all__ = ["FrameByFrame", "Lifted", "first_mask_use", "lift"]
+__all__ = ["LIFTS", "FrameByFrame", "Lift", "Lifted", "first_mask_use", "lift", "lift_usages"]
 
 
 class FrameByFrame(VideoModel):
@@ -51,51 +52,51 @@ def first_mask_use(model: Model) -> Literal["prompt", "support"]:
     return "support" if method is default else "prompt"
 
 
-_TRACKER = WeightInfo("a SAM 2 or SAM 2.1 checkpoint for the tracker (icvos weights list)")
-
-
-_MODES = ("", "first-found", "every=N", "best")
-
-
 class Lifted(VideoModel):
     """An image model whose masks prompt a tracker; made by ``lift``.
 
     Attributes:
         lifted: The image model's class.
+        rows: The rows of ``LIFTS`` that its name is made of, the tracker's first.
+        open_tracker: Returns the tracker of a row: takes ``weights`` (files by name), ``device`` and ``options``.
+        tracker_options: What differs from the defaults of the tracker's options, as how its memory is kept.
         every: Prompt again each so many frames (``@every=N``), or None.
         wait: Whether the first prompt waits for a mask that is not empty (``@first-found``).
     """
 
     lifted: ClassVar[type[ImageModel]]
+    rows: ClassVar[tuple[Lift, ...]] = ()
+    open_tracker: ClassVar[Callable[..., Any]]
+    tracker_options: ClassVar[Mapping[str, Any]] = {}
     every: ClassVar[int | None] = None
     wait: ClassVar[bool] = False
 
     def __init__(self, *, device: str = "cpu", weights: Mapping[str, Path] | None = None, **options: Any) -> None:
         super().__init__(device=device, weights=weights)
-        from icvos.foundation.load import load_sam2
-        from icvos.foundation.tracker import Tracker, TrackerOptions
-
-        files = {name: path for name, path in self.weights.items() if name != "tracker"}
+        tracker_files = {name: path for name, path in self.weights.items() if self._of_tracker(name)}
+        files = {name: path for name, path in self.weights.items() if name not in tracker_files}
         self.image_model = self.lifted(device=device, weights=files, **options)
         self.dtype = of_kind(self.image_model.dtype, "image")
         self.weights |= self.image_model.weights  # with the files that it found itself: they are part of the record
         # What the image model has seen is known when its weights are open.
-        own = self.image_model.info
-        self.info = replace(
-            type(self).info, training_categories=own.training_categories, training_data=_data_with_tracker(own)
+        seen = self.image_model.info
+        self.info = replace(  # type: ignore[misc]
+            type(self).info,
+            training_categories=seen.training_categories,
+            training_data=_training_data(seen, self.rows),
         )
-        # Prompts of @every pile up: only as many are kept as memories as the tracker's window is long.
-        kept = 7 if self.every else None
-        self.tracker = Tracker(load_sam2(self.weights["tracker"], device=device), TrackerOptions(max_prompted=kept))
+        self.tracker = self.open_tracker(weights=tracker_files, device=device, options=self.tracker_options)
+
+    @classmethod
+    def _of_tracker(cls, name: str) -> bool:
+        return any(name in row.weights for row in cls.rows)
 
     @classmethod
     def demo_weights(cls) -> Mapping[str, Path]:
-        from icvos.foundation.demo import demo_weights
+        shipped = {name: path for row in cls.rows for name, path in package_files(row.demo_weights).items()}
+        return {**cls.lifted.demo_weights(), **shipped}
 
-        tracker = demo_weights("sam2")
-        return {**cls.lifted.demo_weights(), **({"tracker": tracker["sam2"]} if tracker else {})}
-
-    def _found(self, fitted: Any, frame: np.ndarray) -> tuple[Any, float]:
+    def _localise(self, fitted: Any, frame: np.ndarray) -> tuple[Any, float]:
         """Return the image model's mask as (1, H, W) float on the tracker's device, and its confidence."""
         import torch
 
@@ -136,29 +137,29 @@ class Lifted(VideoModel):
         for index, frame in enumerate(video):
             masks = [empty] * len(fitted)
             starts = [
-                (place, mask)
-                for place in (waiting if index == 0 or self.wait or self.every else ())
-                if (mask := self._prompt(fitted[place], frame)) is not None
+                (episode, mask)
+                for episode in (waiting if index == 0 or self.wait or self.every else ())
+                if (mask := self._prompt(fitted[episode], frame)) is not None
             ]
-            waiting = [place for place in waiting if place not in dict(starts)]
+            waiting = [episode for episode in waiting if episode not in dict(starts)]
             if starts or tracks:
                 (features,) = self.tracker.encode([frame])
                 for track in tracks:
                     # Only @every prompts again, and it tracks each episode by itself.
                     again = self.every is not None and index % self.every == 0
-                    mask = self._prompt(fitted[track.places[0]], frame) if again else None
+                    mask = self._prompt(fitted[track.episodes[0]], frame) if again else None
                     track.step(self.tracker, features, mask, masks, video.size)
                 # What starts on the same frame and is never prompted again is tracked as one batch.
                 size = 1 if self.every else max(len(starts), 1)
                 for group in (starts[first : first + size] for first in range(0, len(starts), size)):
-                    begun = _Track([place for place, _ in group], self.tracker.start(num_frames=len(video) - index))
+                    begun = _Track([episode for episode, _ in group], self.tracker.start(num_frames=len(video) - index))
                     begun.step(self.tracker, features, torch.cat([mask for _, mask in group]), masks, video.size)
                     tracks.append(begun)
             yield masks
 
     def _prompt(self, fitted: Any, frame: np.ndarray) -> Any:
         """Return a frame's (1, H, W) float prompt, or None: an empty mask neither starts a track nor erases it."""
-        mask, _ = self._found(fitted, frame)
+        mask, _ = self._localise(fitted, frame)
         return mask if bool(mask.any()) else None
 
 
@@ -167,21 +168,21 @@ class _Track:
     """Episodes that are tracked as one batch.
 
     Attributes:
-        places: Of each, among all episodes.
+        episodes: The index of each among all episodes.
         bank: Its memory.
     """
 
-    places: Sequence[int]
+    episodes: Sequence[int]
     bank: Any
 
     def step(self, tracker: Any, features: Any, mask: Any, masks: list[Any], size: tuple[int, int]) -> None:
-        """Track one frame, with the (N, H, W) prompts ``mask`` if any, and put its masks into their places."""
+        """Track one frame, with the (N, H, W) prompts ``mask`` if any; write its masks to its episodes' rows."""
         from icvos.foundation.tracker import Prompt
 
         prompt = None if mask is None else Prompt(masks=mask)
-        found = tracker.step(self.bank, features, prompt=prompt).masks(size)
-        for row, place in enumerate(self.places):
-            masks[place] = found[row]
+        tracked = tracker.step(self.bank, features, prompt=prompt).masks(size)
+        for row, episode in enumerate(self.episodes):
+            masks[episode] = tracked[row]
 
 
 class LiftedBest(Lifted):
@@ -200,7 +201,7 @@ class LiftedBest(Lifted):
 
         best, chosen, score = -1, None, -np.inf
         for index, frame in enumerate(video):
-            mask, confidence = self._found(fitted, frame)
+            mask, confidence = self._localise(fitted, frame)
             if confidence > score and bool(mask.any()):
                 best, chosen, score = index, mask, confidence
         if chosen is None:
@@ -234,49 +235,140 @@ def _no_grad(stream: Iterator[Any]) -> Iterator[Any]:
         yield item
 
 
-def _data_with_tracker(info: ModelInfo) -> tuple[str, ...]:
-    return tuple(dict.fromkeys((*info.training_data, "sa-v:train", "sa-1b:train")))
+@dataclass(frozen=True)
+class Lift:
+    """A tracker, a memory policy or a way of prompting: one row of ``LIFTS``.
+
+    Attributes:
+        name: ``+`` and a tracker's name, or ``@`` and that of what changes how it is prompted or remembers.
+        help: What it does, one line.
+        attributes: Returns attributes of the lifted class (see ``Lifted``) from the text behind ``=``; a ValueError
+            says what was expected.
+        argument: What stands behind ``=``, as ``N``; "" where it takes none.
+        base: The class that runs it.
+        access: The lifted model's, of an image model that is ``online``; "" for the image model's own.
+        weights: The files it takes, by name.
+        training_data: What it was trained on.
+        extra: The pip extra of icvos that it needs.
+        demo_weights: Files shipped for the demo benchmarks, as in ``ModelInfo``.
+    """
+
+    name: str
+    help: str
+    attributes: Callable[[str], Mapping[str, Any]]
+    argument: str = ""
+    base: type[Lifted] = Lifted
+    access: str = ""
+    weights: Mapping[str, WeightInfo] = field(default_factory=dict)
+    training_data: tuple[str, ...] = ()
+    extra: str = ""
+    demo_weights: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def usage(self) -> str:
+        """How it is written: the name, and the argument if it takes one."""
+        return f"{self.name}={self.argument}" if self.argument else self.name
 
 
-def lift(cls: type[Model], mode: str = "") -> type[Lifted]:
+def _open_sam2(*, weights: Mapping[str, Path], device: str, options: Mapping[str, Any]) -> Any:
+    from icvos.foundation.load import load_sam2
+    from icvos.foundation.tracker import Tracker, TrackerOptions
+
+    return Tracker(load_sam2(weights["tracker"], device=device), TrackerOptions(**options))
+
+
+def _every(number: str) -> Mapping[str, Any]:
+    if not (number.isdigit() and int(number) > 0):
+        raise ValueError("@every=N with N at least 1")
+    # Its prompts pile up: only as many are kept as memories as the tracker's window is long.
+    return {"every": int(number), "tracker_options": {"max_prompted": 7}, **_NO_ORACLE}
+
+
+# X goes on localising on later frames, which is not to be had from frame 0's mask: no oracle there.
+_NO_ORACLE = {"segment_from_mask": None}
+
+LIFTS: dict[str, Lift] = {
+    row.name: row
+    for row in (
+        Lift(
+            "+sam2",
+            "SAM 2's tracker, prompted with X's mask of frame 0",
+            lambda _: {"open_tracker": staticmethod(_open_sam2)},
+            weights={"tracker": WeightInfo("a SAM 2 or SAM 2.1 checkpoint for the tracker (icvos weights list)")},
+            training_data=("sa-v:train", "sa-1b:train"),
+            extra="sam",
+            demo_weights={"tracker": "dcsam/weights/demo_sam2.safetensors"},
+        ),
+        Lift("@first-found", "prompted on the first frame where X's mask is not empty", lambda _: {"wait": True}),
+        Lift("@every", "prompted again with X's mask each N frames", _every, argument="N"),
+        Lift(
+            "@best",
+            "prompted on the frame where X is most confident, and tracked from there both ways",
+            lambda _: _NO_ORACLE,
+            base=LiftedBest,
+            access="offline",
+        ),
+    )
+}
+
+
+def lift_usages(sign: str) -> list[str]:
+    """Return how the rows of ``LIFTS`` are written: ``+`` for trackers, ``@`` for the others."""
+    return [row.usage for row in LIFTS.values() if row.name.startswith(sign)]
+
+
+def _training_data(info: ModelInfo, rows: Sequence[Lift]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys((*info.training_data, *(data for row in rows for data in row.training_data))))
+
+
+def lift(cls: type[Model], mode: str = "", *, tracker: str = "sam2") -> type[Lifted]:
     """Return the class of ``cls`` lifted to video.
 
     Args:
         cls: An image model.
-        mode: ``""``, ``first-found``, ``every=N`` or ``best``.
+        mode: A row of ``LIFTS`` without its ``@``: ``first-found``, ``every=N``, ``best``; "" for frame 0's prompt.
+        tracker: A row of ``LIFTS`` without its ``+``.
 
     Raises:
-        UsageError: ``cls`` is a video model already, or an unknown mode.
+        UsageError: ``cls`` is a video model already, or an unknown tracker or mode.
     """
     info: ModelInfo = cls.info
+    if f"+{tracker}" not in LIFTS:
+        trackers = [usage[1:] for usage in lift_usages("+")]
+        raise UsageError(f"no tracker '{tracker}' to lift '{info.name}' to video", fix=did_you_mean(tracker, trackers))
     if not issubclass(cls, ImageModel):
         raise UsageError(f"'{info.name}' is a video model and needs no tracker", fix=f"use --model {info.name}")
-    name, _, number = mode.partition("=")
-    if name == "every" and not (number.isdigit() and int(number) > 0):
-        raise UsageError(f"'@{mode}' is no way to lift", expected="@every=N with N at least 1")
-    if name not in ("", "first-found", "every", "best") or (number and name != "every"):
-        raise UsageError(f"'@{mode}' is no way to lift", fix=did_you_mean(mode, [m for m in _MODES if m]))
-    if name == "best" and info.access != "online":
-        raise UsageError(f"'{info.name}' cannot be lifted with @best")
-    lifted_info = replace(
-        info,
-        name=f"{info.name}+sam2{'@' + mode if mode else ''}",
-        version=f"{info.version}.1",
-        access="offline" if name == "best" else info.access,
-        weights={**info.weights, "tracker": _TRACKER},
-        training_data=_data_with_tracker(info),
-        extra=",".join(dict.fromkeys((info.extra or "sam", "sam"))),
-    )
-    body = {
-        "info": lifted_info,
+    rows = [(LIFTS[f"+{tracker}"], "")]
+    if mode:
+        name, _, argument = mode.partition("=")
+        row = LIFTS.get(f"@{name}")
+        if row is None or (argument and not row.argument):
+            modes = [usage[1:] for usage in lift_usages("@")]
+            raise UsageError(f"'@{mode}' is no way to lift", fix=did_you_mean(mode, modes))
+        if row.access and info.access != "online":
+            raise UsageError(f"'{info.name}' cannot be lifted with @{mode}")
+        rows.append((row, argument))
+    body: dict[str, Any] = {}
+    for row, argument in rows:
+        try:
+            body |= row.attributes(argument)
+        except ValueError as error:
+            raise UsageError(f"'@{mode}' is no way to lift", expected=str(error)) from None
+        info = replace(info, access=row.access or info.access, weights={**info.weights, **row.weights})
+    used = tuple(row for row, _ in rows)
+    extras = [row.extra for row in used if row.extra]
+    body |= {
+        "info": replace(
+            info,
+            name=f"{info.name}+{tracker}{'@' + mode if mode else ''}",
+            version=f"{info.version}.1",
+            training_data=_training_data(info, used),
+            extra=",".join(dict.fromkeys([*([info.extra] if info.extra else []), *extras])) or None,
+        ),
         "lifted": cls,
-        "wait": name == "first-found",
-        "every": int(number) if name == "every" else None,
+        "rows": used,
         "__module__": cls.__module__,
         "__doc__": Lifted.__doc__,
     }
-    if name in ("every", "best"):
-        # X goes on localising on later frames, which is not to be had from frame 0's mask: no oracle there.
-        body["segment_from_mask"] = None
     base: Callable[..., Any] = type
-    return base(f"{cls.__name__}Lifted", (LiftedBest if name == "best" else Lifted,), body)
+    return base(f"{cls.__name__}Lifted", (used[-1].base,), body)

@@ -3,36 +3,29 @@
 from __future__ import annotations
 
 import hashlib
-import importlib
 import importlib.util
-import inspect
 import sys
 import traceback
 import types
 from collections.abc import Iterable, Mapping
-from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
 
 from icvos.errors import IcvosError, MissingExtraError, UsageError, WeightsError, did_you_mean
 from icvos.models.interface import ImageModel, Model, VideoModel
-from icvos.models.lifting import FrameByFrame
+from icvos.models.lifting import FrameByFrame, lift
 from icvos.models.options import _asked, _check_value, option_types
+from icvos.plugins import class_in, import_plugin, plugin_targets, split_target
 from icvos.types import ModelInfo
 
 __all__ = ["as_video_model", "create", "names", "resolve", "source_line", "source_sha256"]
 
 GROUP = "icvos.models"
-LIFT_GROUP = "icvos.lifts"
-
-
-def _entries(group: str) -> dict[str, EntryPoint]:
-    return {entry.name: entry for entry in sorted(entry_points(group=group), key=lambda e: (e.name, e.value))}
 
 
 def names() -> list[str]:
     """Return the names of all installed models, sorted."""
-    return sorted(_entries(GROUP))
+    return list(plugin_targets(GROUP))
 
 
 def resolve(spec: str) -> type[Model]:
@@ -45,9 +38,10 @@ def resolve(spec: str) -> type[Model]:
     Raises:
         UsageError: No such model (with the nearest name), or what is named is no model.
     """
-    base, plus, lift = spec.rpartition("+")
-    if plus and base and "/" not in lift and not lift.endswith(".py") and ":" not in lift:
-        return _lifted(base, lift)
+    base, plus, lifting = spec.rpartition("+")
+    if plus and base and "/" not in lifting and not lifting.endswith(".py") and ":" not in lifting:
+        tracker, _, mode = lifting.partition("@")
+        return lift(_plain(base), mode, tracker=tracker)
     return _plain(spec)
 
 
@@ -57,33 +51,9 @@ def _plain(spec: str) -> type[Model]:
         path, attribute = spec, ""
     if path.endswith(".py"):
         return _from_file(Path(path), attribute)
-    if colon:
-        return _from_module(path, attribute)
-    known = _entries(GROUP)
-    if spec not in known:
-        raise UsageError(
-            f"no model '{spec}'", fix=f"{did_you_mean(spec, known)} (icvos models list; or give file.py:Class)"
-        )
-    module, _, attribute = known[spec].value.partition(":")
-    return _from_module(module, attribute)
-
-
-def _lifted(base: str, lift: str) -> type[Model]:
-    name, _, mode = lift.partition("@")
-    known = _entries(LIFT_GROUP)
-    if name not in known:
-        raise UsageError(f"no tracker '{name}' to lift '{base}' to video", fix=did_you_mean(name, known))
-    return known[name].load()(_plain(base), mode)
-
-
-def _from_module(module: str, attribute: str) -> type[Model]:
-    try:
-        loaded = importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        if error.name and (module == error.name or module.startswith(f"{error.name}.")):
-            raise UsageError(f"no module '{module}'", fix="is its package installed?") from None
-        raise MissingExtraError(str(error.name), "all", f"the model in {module}") from None
-    return _model_class(loaded, attribute, module)
+    hint = "(icvos models list; or give file.py:Class)"
+    module, attribute = split_target(spec, GROUP, unknown="no model", hint=hint)
+    return _model_class(import_plugin(module, extra="all", feature="the model in"), attribute, module)
 
 
 def _from_file(path: Path, attribute: str) -> type[Model]:
@@ -113,24 +83,12 @@ def _from_file(path: Path, attribute: str) -> type[Model]:
     return _model_class(loaded, attribute, str(path))
 
 
-def _model_class(module: types.ModuleType, attribute: str, place: str) -> type[Model]:
-    local = {
-        name: value
-        for name, value in vars(module).items()
-        if inspect.isclass(value) and issubclass(value, Model) and value.__module__ == module.__name__
-    }
-    if not attribute:
-        if len(local) != 1:
-            raise UsageError(f"{len(local)} models here", where=place, fix=f"name one: {place}:Class")
-        return next(iter(local.values()))
-    value = getattr(module, attribute, None)
-    if value is None:
-        raise UsageError(f"no class '{attribute}'", where=place, fix=did_you_mean(attribute, local))
-    if not (inspect.isclass(value) and issubclass(value, (VideoModel, ImageModel))):
-        raise UsageError(f"'{attribute}' is no model", where=place, expected="a subclass of VideoModel or ImageModel")
-    if not isinstance(getattr(value, "info", None), ModelInfo):
-        raise UsageError(f"'{attribute}' has no info", where=place, expected="info = ModelInfo(name=…, version=…)")
-    return value
+def _model_class(module: types.ModuleType, attribute: str, where: str) -> type[Model]:
+    expected = "a subclass of VideoModel or ImageModel"
+    cls = class_in(module, attribute, bases=(VideoModel, ImageModel), kind="model", expected=expected, where=where)
+    if not isinstance(getattr(cls, "info", None), ModelInfo):
+        raise UsageError(f"'{cls.__name__}' has no info", where=where, expected="info = ModelInfo(name=…, version=…)")
+    return cls
 
 
 def create(

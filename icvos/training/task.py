@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import importlib
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from icvos.errors import UsageError, did_you_mean
+from icvos.plugins import class_in, import_plugin, split_target
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Examples", "GraphedStep", "Settings", "TrainingTask", "check_options", "resolve_task", "task_names"]
+__all__ = ["Examples", "GraphedStep", "Settings", "TrainingTask", "check_options", "resolve_task"]
 
 
 class Examples(Protocol):
@@ -179,29 +178,13 @@ def check_options(
 GROUP = "icvos.trainers"
 
 
-def task_names() -> list[str]:
-    """Return the names that ``icvos train`` takes, sorted."""
-    return sorted(entry.name for entry in entry_points(group=GROUP))
-
-
 def resolve_task(spec: str) -> type[TrainingTask]:
     """Return the task that a name (or ``package.module:Class``) stands for.
 
     Raises:
         UsageError: There is none.
     """
-    module, colon, attribute = spec.partition(":")
-    if not colon:
-        known = {entry.name: entry.value for entry in entry_points(group=GROUP)}
-        if spec not in known:
-            raise UsageError(f"nothing to train is called '{spec}'", fix=did_you_mean(spec, known))
-        module, _, attribute = known[spec].partition(":")
-    try:
-        found = getattr(importlib.import_module(module), attribute)
-    except ModuleNotFoundError as error:
-        raise UsageError(f"no module '{error.name}'", fix="pip install 'icvos[train]', or mend the name") from None
-    except AttributeError:
-        raise UsageError(f"no class '{attribute}' in {module}") from None
-    if not (isinstance(found, type) and issubclass(found, TrainingTask)):
-        raise UsageError(f"'{spec}' is no training task", expected="a subclass of icvos.training.task.TrainingTask")
-    return found
+    module, attribute = split_target(spec, GROUP, unknown="nothing to train is called")
+    loaded = import_plugin(module, extra="train", feature="the trainer in")
+    expected = "a subclass of icvos.training.task.TrainingTask"
+    return class_in(loaded, attribute, bases=(TrainingTask,), kind="training task", expected=expected, where=module)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 
-from baselines.demo_files import demo_files, head_file
 from baselines.head_task import HeadTask
 from baselines.heads import read_head
 from icvos import ImageModel
@@ -78,29 +79,34 @@ def test_heads_are_trained_small_and_run(
     train_demo_heads.main([*map(str, asked), "--device", "cpu"])
     record = json.loads((tmp_path / "training.json").read_text())
     for name in HEADS:
-        place = head_file(name, tmp_path)
-        assert place.stat().st_size < 1.5e6 and record["heads"][name]["steps"] == 1
-        assert {value.dtype for value in read_head(place, name).state.values()} == {torch.float16}
+        head_path = train_demo_heads.head_file(name, tmp_path)
+        assert head_path.stat().st_size < 1.5e6 and record["heads"][name]["steps"] == 1
+        assert {value.dtype for value in read_head(head_path, name).state.values()} == {torch.float16}
         cls = resolve(name)
         assert issubclass(cls, ImageModel)
-        model = cls(weights={name: place, **{k: v for k, v in files.items() if k in cls.info.weights}})
+        model = cls(weights={name: head_path, **{k: v for k, v in files.items() if k in cls.info.weights}})
         assert next(model.model.parameters()).dtype == torch.float32  # type: ignore[attr-defined]
 
 
-def test_shipped_heads_are_found_together_or_not_at_all(
-    files: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    shared = {"dcsam": files["backbone"], "sam2": files["sam"]}
-    monkeypatch.setattr("icvos.foundation.demo.demo_weights", lambda *names: shared)
-    monkeypatch.setattr("baselines.demo_files.__file__", str(tmp_path / "demo_files.py"))
-    assert demo_files("vrp-sam", sam="sam") == {}
-    head = head_file("vrp-sam", tmp_path / "weights")
-    head.parent.mkdir()
-    head.touch()
-    expected = {"vrp-sam": head, "backbone": files["backbone"], "sam": files["sam"]}
-    assert demo_files("vrp-sam", sam="sam") == expected
-    monkeypatch.setattr("icvos.foundation.demo.demo_weights", lambda *names: {})
-    assert demo_files("vrp-sam", sam="sam") == {}
+def test_shipped_heads_are_found_together_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    declared = resolve("vrp-sam").info.demo_weights
+    assert set(declared) == {"vrp-sam", "backbone", "sam"}
+    paths = {name: tmp_path / resource for name, resource in declared.items()}
+    folders = {
+        path.relative_to(tmp_path).parts[0]: tmp_path / path.relative_to(tmp_path).parts[0] for path in paths.values()
+    }
+
+    def find_spec(package: str) -> Any:
+        return SimpleNamespace(submodule_search_locations=[str(folders[package])]) if package in folders else None
+
+    monkeypatch.setattr("importlib.util.find_spec", find_spec)
+    for path in paths.values():
+        assert resolve("vrp-sam").demo_weights() == {}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    assert resolve("vrp-sam").demo_weights() == paths
+    del folders["dcsam"]
+    assert resolve("vrp-sam").demo_weights() == {}
 
 
 def test_what_is_shipped_loads() -> None:

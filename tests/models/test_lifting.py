@@ -12,12 +12,12 @@ import pytest
 import torch
 from tiny_weights import tiny_sam2, tiny_sam2_file
 
-from icvos import ImageModel, ModelInfo, Prediction, Support
+from icvos import ImageModel, ModelInfo, Prediction, Support, WeightInfo, cli
 from icvos.errors import UsageError
 from icvos.foundation.tracker import Prompt, Tracker
 from icvos.models.check import check_model
 from icvos.models.clips import Clip, support
-from icvos.models.lifting import lift
+from icvos.models.lifting import LIFTS, Lift, lift
 from icvos.models.options import option_types, parse_options
 from icvos.models.registry import create, resolve
 
@@ -170,3 +170,39 @@ def test_a_lift_declares_what_its_image_model_turns_out_to_have_seen(weights: di
 def test_wrong_combinations_say_what_to_do(spec: str, words: str) -> None:
     with pytest.raises(UsageError, match=words):
         resolve(spec)
+
+
+def test_a_tracker_and_a_way_of_prompting_are_one_row_each(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], weights: dict[str, Path]
+) -> None:
+    def open_still(*, weights: Any, device: str, options: Any) -> tuple[Any, ...]:
+        return "still", sorted(weights), device, dict(options)
+
+    net = {"net": WeightInfo("somewhere")}
+    attributes = {"open_tracker": staticmethod(open_still)}
+    monkeypatch.setitem(LIFTS, "+still", Lift("+still", "nothing moves", lambda _: attributes, weights=net))
+    few = Lift("@few", "keeps N prompts", lambda n: {"tracker_options": {"max_prompted": int(n)}}, argument="N")
+    monkeypatch.setitem(LIFTS, "@few", few)
+    cls = resolve("histogram+still@few=3")
+    assert cls.info.name == "histogram+still@few=3" and set(cls.info.weights) == {"net"}
+    assert cls.info.extra is None and cls.info.training_data == ()
+    assert cls(weights={"net": weights["tracker"]}).tracker == (  # type: ignore[attr-defined]
+        "still",
+        ["net"],
+        "cpu",
+        {"max_prompted": 3},
+    )
+    model: Any = lift(Bright, "few=2")(weights=weights)
+    assert model.tracker.options.max_prompted == 2 and len(masks(model, Clip(3))) == 3
+    for words, lines in (
+        (("models", "list"), ("tracked: X+sam2, X+still (with", "X+sam2@best, X+sam2@few=N.")),
+        (("models", "show", "histogram+still@few=3"), ("tracked: nothing moves; keeps N prompts", "--weights net=")),
+    ):
+        with pytest.raises(SystemExit) as stop:
+            cli.main(list(words))
+        output = capsys.readouterr().out
+        assert not stop.value.code and all(line in output for line in lines), output
+    with pytest.raises(UsageError, match="no tracker 'stil' to lift 'bright' to video; did you mean 'still'"):
+        lift(Bright, tracker="stil")
+    with pytest.raises(UsageError, match="'@few=x' is no way to lift; expected"):
+        lift(Bright, "few=x")

@@ -24,12 +24,8 @@ def icvos(*words: object) -> int:
 @pytest.fixture
 def no_demo_weights(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is shipped, whatever the checkout holds."""
-    from icvos.foundation import demo as shipped
-
-    monkeypatch.setattr(shipped, "demo_weights", lambda *_: {})
-    for entry in all_needs():
-        if entry.weights and entry.cls is not None:
-            monkeypatch.setattr(entry.cls, "demo_weights", classmethod(lambda cls: {}))
+    monkeypatch.setattr("icvos.models.interface.package_files", lambda resources: {})
+    monkeypatch.setattr("icvos.models.lifting.package_files", lambda resources: {})
 
 
 def test_every_method_says_what_it_needs(no_demo_weights: None) -> None:

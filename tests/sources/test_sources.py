@@ -12,7 +12,7 @@ from PIL import Image
 
 from icvos.errors import IcvosError, MaskError, SourceError, UsageError
 from icvos.images import read_image
-from icvos.sources import SOURCE_IDS, open_source
+from icvos.sources import open_source, source_ids
 from icvos.sources.base import LabelMap, VideoSource
 from icvos.sources.davis import Davis
 
@@ -38,7 +38,7 @@ def areas(source: VideoSource, name: str) -> list[dict[int, int]]:
 
 
 def test_every_id_has_a_reader(tmp_path: Path) -> None:
-    assert sorted(WRITERS) == sorted(SOURCE_IDS)
+    assert sorted(WRITERS) == source_ids()
     for name, write in WRITERS.items():
         source = open_source(name, write(tmp_path / name))
         assert source.id == name and source.licence and source.title

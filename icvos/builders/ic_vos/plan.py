@@ -188,10 +188,10 @@ def _refuse_unknown(
 
 
 def _check_source(name: str) -> None:
-    from icvos.sources import SOURCE_IDS
+    from icvos.sources import source_ids
 
-    if name not in SOURCE_IDS:
-        raise UsageError(f"the recipe names an unknown source '{name}'", fix=did_you_mean(name, SOURCE_IDS))
+    if name not in source_ids():
+        raise UsageError(f"the recipe names an unknown source '{name}'", fix=did_you_mean(name, source_ids()))
 
 
 def _note(plan: Plan, sources: Sequence[VideoSource], recipe: Recipe, incomplete: int) -> None:
