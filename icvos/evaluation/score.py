@@ -17,6 +17,7 @@ from icvos.errors import ModelError, UsageError
 from icvos.evaluation.predictions import Predictions, Scored, open_predictions
 from icvos.evaluation.score_episodes import check_benchmark_masks, score_episodes
 from icvos.evaluation.score_sequences import Sequences, check_sequences, score_sequences
+from icvos.listing import is_stray
 from icvos.manifest import verify_tables
 from icvos.processes import in_order
 from icvos.protocols import Protocol, get_protocol
@@ -92,8 +93,8 @@ def _fingerprint(predictions: Path) -> str:
         found = predictions.stat()
         digest.update(f"{found.st_size} {found.st_mtime_ns}".encode())
     for folder, folders, files in os.walk(predictions):
-        folders.sort()
-        for file in sorted(files):
+        folders[:] = sorted(name for name in folders if not is_stray(name))
+        for file in sorted(name for name in files if not is_stray(name)):
             found = os.stat(os.path.join(folder, file), follow_symlinks=False)  # noqa: PTH116, PTH118
             digest.update(
                 f"{os.path.relpath(folder, predictions)}/{file} {found.st_size} {found.st_mtime_ns}\n".encode()

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
 from functools import cached_property
 from pathlib import Path
 
@@ -19,6 +18,7 @@ import numpy as np
 from icvos.categories import VOC20
 from icvos.errors import InputError, MaskError, MissingExtraError, SourceError, UsageError, did_you_mean
 from icvos.files import check_id
+from icvos.listing import listing, path_of_stem
 from icvos.masks import read_mask
 
 __all__ = ["SPLITS", "VOID", "Voc", "read_sbd_mat"]
@@ -60,7 +60,7 @@ class Voc:
             for part in ("train", "val"):
                 names.update(_read_list(self.sbd / f"{part}.txt"))
         elif (self.root / _AUG).is_dir():
-            names.update(name[:-4] for name in os.listdir(self.root / _AUG) if name.endswith(".png"))
+            names.update(path.stem for path in listing(self.root / _AUG, (".png",)))
         else:
             raise SourceError(
                 "split 'trainaug' needs SBD", where=self.root, expected=f"SBD's folder, or {_AUG} in VOC's"
@@ -76,7 +76,7 @@ class Voc:
         Raises:
             SourceError: There is none.
         """
-        places = [self.root / "SegmentationClass" / f"{name}.png", self.root / _AUG / f"{name}.png"]
+        places = [self.root / "SegmentationClass" / f"{name}.png", path_of_stem(self.root / _AUG, name, ".png")]
         if self.sbd is not None:
             places.append(self.sbd / "cls" / f"{name}.mat")
         for place in places:
