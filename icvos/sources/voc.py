@@ -19,7 +19,7 @@ from icvos.categories import VOC20
 from icvos.errors import InputError, MaskError, MissingExtraError, SourceError, UsageError, did_you_mean
 from icvos.files import check_id
 from icvos.listing import listing, path_of_stem
-from icvos.masks import read_mask
+from icvos.masks import encode_code, read_mask
 
 __all__ = ["SPLITS", "VOID", "Voc", "read_sbd_mat"]
 
@@ -121,13 +121,11 @@ class Voc:
 
     def class_codes(self, name: str) -> tuple[tuple[int, int], list[tuple[int, int, int, bytes, bytes]]]:
         """Return (H, W), and (category, 0, area, code, void code) of each category, as ``Coco.class_codes``."""
-        from pycocotools import mask as rle
-
         labels = np.asfortranarray(self.label_map(name))
         counts = np.bincount(labels.ravel(order="K"), minlength=256)
-        void = rle.encode((labels == VOID).view(np.uint8))["counts"] if counts[VOID] else b""
+        void = encode_code(labels == VOID)["counts"] if counts[VOID] else b""
         present = [int(value) for value in np.flatnonzero(counts[1:VOID]) + 1]
-        codes = [(c, 0, int(counts[c]), rle.encode((labels == c).view(np.uint8))["counts"], void) for c in present]
+        codes = [(c, 0, int(counts[c]), encode_code(labels == c)["counts"], void) for c in present]
         return (labels.shape[0], labels.shape[1]), codes
 
     @cached_property
