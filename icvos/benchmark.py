@@ -16,6 +16,7 @@ from icvos.categories import Vocabulary, get_vocabulary
 from icvos.errors import BenchmarkError, InputError, MaskError, UsageError, did_you_mean
 from icvos.files import check_id, read_csv, read_json
 from icvos.images import read_image
+from icvos.listing import listing
 from icvos.masks import read_mask, stored_size
 from icvos.types import Support
 
@@ -322,11 +323,9 @@ _CHECK = "look for damage with: icvos build-data check"
 
 
 def _stems(folder: Path) -> dict[str, str]:
-    try:
-        names = sorted(os.listdir(folder))
-    except OSError:
-        raise BenchmarkError("folder not found", where=folder, fix=_CHECK) from None
-    return {os.path.splitext(name)[0]: name for name in names}  # noqa: PTH122
+    if not folder.is_dir():
+        raise BenchmarkError("folder not found", where=folder, fix=_CHECK)
+    return {path.stem: path.name for path in listing(folder)}
 
 
 def _id(value: str, path: Path) -> str:

@@ -1,4 +1,4 @@
-"""The listing of a folder's files: sorted, by suffix."""
+"""The only listing of users' frames and folders: sorted, by suffix in any case, without what other systems leave."""
 
 from __future__ import annotations
 
@@ -8,19 +8,81 @@ from pathlib import Path
 
 from icvos.errors import InputError
 
-__all__ = ["listing"]
+__all__ = ["files_by_stem", "folders", "frame_files", "is_stray", "listing", "path_of_stem"]
+
+# What Windows and macOS leave in folders and archives, beside hidden files.
+STRAYS = ("thumbs.db", "desktop.ini", "__macosx")
 
 
-def listing(folder: Path, suffixes: Sequence[str] | None = None) -> list[Path]:
-    """Return the files of ``folder`` (not hidden), sorted by name; with ``suffixes`` only those.
+def is_stray(name: str) -> bool:
+    """Return whether a file or folder is hidden (``.DS_Store``, ``._x``), or left by another system."""
+    return name.startswith(".") or name.lower() in STRAYS
+
+
+def listing(folder: Path, suffixes: Sequence[str] | None = None, *, error: type[InputError] = InputError) -> list[Path]:
+    """Return the files of ``folder`` (links too, broken ones as well), sorted by name; strays are left out.
+
+    Args:
+        folder: Where they lie; folders in it are not entered.
+        suffixes: Only files with these, in lower case; ``.PNG`` counts as ``.png``.
+        error: What is raised.
 
     Raises:
         InputError: The folder is missing.
     """
     if not folder.is_dir():
-        raise InputError("folder not found", where=folder)
+        raise error("folder not found", where=folder)
     with os.scandir(folder) as entries:
-        names = sorted(e.name for e in entries if not e.name.startswith(".") and e.is_file())
+        names = sorted(entry.name for entry in entries if not is_stray(entry.name) and not entry.is_dir())
     if suffixes is not None:
         names = [name for name in names if os.path.splitext(name)[1].lower() in suffixes]  # noqa: PTH122
     return [folder / name for name in names]
+
+
+def files_by_stem(folder: Path, suffixes: Sequence[str], *, error: type[InputError] = InputError) -> dict[str, Path]:
+    """Return the files of ``listing`` by stem, in its order.
+
+    Raises:
+        InputError: The folder is missing, or two files have one stem.
+    """
+    files: dict[str, Path] = {}
+    for path in listing(folder, suffixes, error=error):
+        if path.stem in files:
+            raise error(f"'{path.stem}' is there twice", where=folder, expected="one file a frame")
+        files[path.stem] = path
+    return files
+
+
+def frame_files(folder: Path, suffixes: Sequence[str], *, error: type[InputError] = InputError) -> dict[str, Path]:
+    """Return the files of ``listing`` by stem, in the order of their numbers.
+
+    Stems are numbers, or end in one (``img_0000001``).
+
+    Raises:
+        InputError: The folder is missing, two files have one stem, or a stem has no number.
+    """
+    files = files_by_stem(folder, suffixes, error=error)
+    numbers = {stem: _number(stem, folder, error) for stem in files}
+    return {stem: files[stem] for stem in sorted(files, key=lambda stem: (numbers[stem], stem))}
+
+
+def _number(stem: str, folder: Path, error: type[InputError]) -> int:
+    digits = stem[len(stem.rstrip("0123456789")) :]
+    if not digits or not digits.isascii() or len(digits) > 18:
+        raise error(f"'{stem}' has no frame number", where=folder, expected="names as 00000")
+    return int(digits)
+
+
+def path_of_stem(folder: Path, stem: str, suffix: str) -> Path:
+    """Return the file of a stem that ``listing`` gave: with ``suffix`` in lower case, or in upper case if only so."""
+    path = folder / f"{stem}{suffix}"
+    upper = folder / f"{stem}{suffix.upper()}"
+    return upper if not path.exists() and upper.exists() else path
+
+
+def folders(root: Path) -> list[str]:
+    """Return the names of the folders in ``root``, sorted, without strays; of none if it is missing."""
+    if not root.is_dir():
+        return []
+    with os.scandir(root) as entries:
+        return sorted(entry.name for entry in entries if entry.is_dir() and not is_stray(entry.name))

@@ -19,13 +19,20 @@ from icvos.errors import MaskError
 from icvos.files import _read_bytes, atomic_write
 
 __all__ = [
+    "Code",
+    "code_area",
+    "decode_code",
     "decode_labels",
     "decode_mask",
     "decode_rle",
+    "encode_code",
     "encode_mask",
     "header",
+    "merge_codes",
     "palette",
     "read_mask",
+    "run_lengths",
+    "segmentation_code",
     "stored_size",
     "write_mask",
 ]
@@ -52,8 +59,6 @@ def decode_mask(data: bytes, where: str | Path, *, size: tuple[int, int] | None 
     definition, decodes all others and finds the words for what is wrong.
     """
     from PIL import Image, UnidentifiedImageError
-
-    pass
 
     fast = decode_labels(data)
     if fast is not None and (size is None or fast.shape == tuple(size)):
@@ -128,38 +133,13 @@ def write_mask(path: str | os.PathLike[str], labels: np.ndarray, *, colours: boo
         stream.write(encode_mask(labels, colours=colours))
 
 
-def run_lengths(text: bytes) -> list[int]:
-    """Return the run lengths that a compressed RLE of pycocotools holds.
-
-    Characters from 48 on carry five bits each, the lowest first, and a flag that more follow; from the fourth on, runs
-    are told as the difference to the last but one.
-
-    Raises:
-        ValueError: It holds other characters or is cut off within a number.
-    """
-    runs: list[int] = []
-    value = shift = 0
-    for character in text:
-        bits = character - 48
-        if not 0 <= bits < 64:
-            raise ValueError("no RLE")
-        value |= (bits & 31) << shift
-        shift += 5
-        if bits & 32:
-            continue
-        if bits & 16:
-            value -= 1 << shift
-        runs.append(value + (runs[-2] if len(runs) > 2 else 0))
-        value = shift = 0
-    if shift:
-        raise ValueError("RLE is cut off")
-    return runs
-
-
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
 _LARGEST = 1 << 28  # pixels; beyond that Pillow's own guard answers
+
+# Pixels from the origin to a polygon's points, at most: images are far smaller.
+FARTHEST = 100_000
 
 
 def header(data: bytes) -> tuple[int, int, int, int, int] | None:
@@ -179,10 +159,10 @@ def stored_size(path: Path) -> tuple[int, int] | None:
     """Return (H, W) from a PNG file's header, or None where there is none (reading it says what is wrong)."""
     try:
         with path.open("rb") as stream:
-            found = header(stream.read(33))
+            described = header(stream.read(33))
     except OSError:
         return None
-    return None if found is None else found[:2]
+    return None if described is None else described[:2]
 
 
 @cache
@@ -212,15 +192,15 @@ def decode_labels(data: bytes) -> np.ndarray | None:
     if depth != 8 or colour not in (0, 3) or interlaced or not 0 < size <= _LARGEST:
         return None
     parts = []
-    place = 33
-    while place + 12 <= len(data):
-        (length,) = struct.unpack_from(">I", data, place)
-        kind = data[place + 4 : place + 8]
+    start = 33
+    while start + 12 <= len(data):
+        (length,) = struct.unpack_from(">I", data, start)
+        kind = data[start + 4 : start + 8]
         if kind == b"IDAT":
-            parts.append(data[place + 8 : place + 8 + length])
+            parts.append(data[start + 8 : start + 8 + length])
         elif kind == b"IEND":
             break
-        place += 12 + length
+        start += 12 + length
     else:
         return None
     codec, engine = _tools()
@@ -245,12 +225,19 @@ def decode_labels(data: bytes) -> np.ndarray | None:
     return out
 
 
-def _runs(text: str) -> list[int]:
-    """Return the run lengths of COCO's compressed text: base 32 from ``0``, differences from two runs before."""
-    counts: list[int] = []
+def run_lengths(text: bytes) -> list[int]:
+    """Return the run lengths that COCO's compressed text holds.
+
+    Characters from 48 on carry five bits each, the lowest first, and a flag that more follow; from the fourth on, runs
+    are the difference to the last but one.
+
+    Raises:
+        ValueError: It holds other characters, a run of impossible length, or is cut off within a number.
+    """
+    runs: list[int] = []
     value = shift = 0
     for character in text:
-        digit = ord(character) - 48
+        digit = character - 48
         if not 0 <= digit < 64:
             raise ValueError("a character that COCO's text has not")
         value |= (digit & 31) << shift
@@ -261,11 +248,11 @@ def _runs(text: str) -> list[int]:
             continue
         if digit & 16:
             value -= 1 << shift
-        counts.append(value + (counts[-2] if len(counts) > 2 else 0))
+        runs.append(value + (runs[-2] if len(runs) > 2 else 0))
         value = shift = 0
     if shift:
         raise ValueError("text is cut off")
-    return counts
+    return runs
 
 
 def decode_rle(counts: Any, size: tuple[int, int]) -> np.ndarray:
@@ -279,7 +266,7 @@ def decode_rle(counts: Any, size: tuple[int, int]) -> np.ndarray:
         ValueError: Not run lengths, or of another number of pixels.
     """
     if isinstance(counts, (str, bytes)):
-        runs = _runs(counts if isinstance(counts, str) else counts.decode("ascii"))
+        runs = run_lengths(counts.encode() if isinstance(counts, str) else counts)
     elif isinstance(counts, list) and all(isinstance(run, int) and not isinstance(run, bool) for run in counts):
         runs = counts
     else:
@@ -290,3 +277,79 @@ def decode_rle(counts: Any, size: tuple[int, int]) -> np.ndarray:
     values = np.zeros(len(runs), bool)
     values[1::2] = True
     return np.ascontiguousarray(np.repeat(values, runs).reshape(size[1], size[0]).T)
+
+
+Code = dict[str, Any]
+"""pycocotools' compressed run lengths: ``{"size": [H, W], "counts": bytes}``."""
+
+
+def segmentation_code(segmentation: Any, size: tuple[int, int]) -> Code | None:
+    """Return a JSON's segmentation as compressed run lengths, or None where it encloses nothing.
+
+    Args:
+        segmentation: Polygons ``[[x, y, …], …]``, or ``{"size": [H, W], "counts": text or list}``.
+        size: (H, W) of its image.
+
+    Raises:
+        ValueError: None of these, or of another size.
+    """
+    from pycocotools import mask as rle
+
+    height, width = size
+    try:
+        if isinstance(segmentation, list):
+            # Fewer than three points enclose nothing; what lies outside the image is cut off by pycocotools.
+            polygons = [[float(v) for v in polygon] for polygon in segmentation if len(polygon) >= 6]
+            if not polygons:
+                return None
+            # Its memory grows with the length of the edges, and it takes NaN for a number.
+            if not all(abs(v) <= FARTHEST for polygon in polygons for v in polygon):
+                raise ValueError(f"a point more than {FARTHEST:,} pixels away")
+            return rle.merge(rle.frPyObjects(polygons, height, width))
+        if list(segmentation["size"]) != [height, width]:
+            raise ValueError(f"RLE of size {segmentation['size']}")
+        counts = segmentation["counts"]
+        if not isinstance(counts, (str, bytes, list)):
+            raise ValueError("counts are neither text nor a list of whole numbers")
+        text = counts.encode("ascii") if isinstance(counts, str) else counts
+        runs = text if isinstance(text, list) else run_lengths(text)
+        # Of a cut code pycocotools would decode what happens to be in memory.
+        if sum(runs) != height * width or min(runs, default=0) < 0:
+            raise ValueError("RLE of another length")
+        if isinstance(text, list):
+            return rle.frPyObjects(segmentation, height, width)
+        return {"size": [height, width], "counts": text}
+    except (TypeError, KeyError, AttributeError) as problem:
+        raise ValueError(str(problem)) from None
+
+
+def encode_code(mask: np.ndarray) -> Code:
+    """Return (H, W) bool, best in Fortran's order, as compressed run lengths."""
+    from pycocotools import mask as rle
+
+    return rle.encode(np.asfortranarray(mask).view(np.uint8))
+
+
+def decode_code(code: Code) -> np.ndarray:
+    """Decode compressed run lengths that ``segmentation_code``, ``encode_code`` or ``merge_codes`` made.
+
+    Returns:
+        (H, W) uint8 of 0 and 1.
+    """
+    from pycocotools import mask as rle
+
+    return np.ascontiguousarray(rle.decode(code))
+
+
+def merge_codes(codes: list[Code]) -> Code:
+    """Return the union of compressed run lengths of one size."""
+    from pycocotools import mask as rle
+
+    return rle.merge(codes)
+
+
+def code_area(code: Code) -> int:
+    """Return the pixels of compressed run lengths."""
+    from pycocotools import mask as rle
+
+    return int(rle.area(code))

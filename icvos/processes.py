@@ -6,12 +6,13 @@ import ctypes
 import os
 import resource
 import signal
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
-__all__ = ["die_with_parent", "in_order", "keep_memory", "limit_memory"]
+__all__ = ["begin_worker", "in_order", "keep_memory", "limit_memory"]
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -20,8 +21,11 @@ R = TypeVar("R")
 def in_order(function: Callable[[T], R], tasks: Iterable[T], workers: int) -> Iterator[R]:
     """Yield ``function(task)`` for each task, in order; with one worker in this process.
 
-    Tasks are taken from the iterable as they are needed, so that only a few are held. ``function`` and what it takes
-    and returns must be picklable.
+    Tasks are taken from the iterable as they are needed, so that only a few are held. ``function``, which goes to each
+    process once and may keep there what it opens, the tasks and the results must be picklable.
+
+    Raises:
+        BrokenProcessPool: A process died.
     """
     if workers <= 1:
         yield from _here(function, tasks)
@@ -32,16 +36,32 @@ def in_order(function: Callable[[T], R], tasks: Iterable[T], workers: int) -> It
     # Spawned, not forked: a fork would inherit locks of threads (OpenCV's) and the flock of the build.
     context = multiprocessing.get_context("spawn")
     waiting: deque[Future[R]] = deque()
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_follow_parent) as pool:
+    arguments = (os.getpid(), function)
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=_begin, initargs=arguments) as pool:
         try:
             for task in tasks:
-                waiting.append(pool.submit(function, task))
+                waiting.append(pool.submit(_call, task))
                 if len(waiting) > 3 * workers:
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+
+
+_FUNCTIONS: list[Callable[[Any], Any]] = []
+
+
+def _begin(parent: int, function: Callable[[Any], Any]) -> None:
+    import cv2
+
+    cv2.setNumThreads(1)
+    begin_worker(parent)
+    _FUNCTIONS[:] = [function]
+
+
+def _call(task: Any) -> Any:
+    return _FUNCTIONS[0](task)
 
 
 def _here(function: Callable[[T], R], tasks: Iterable[T]) -> Iterator[R]:
@@ -57,26 +77,36 @@ def _here(function: Callable[[T], R], tasks: Iterable[T]) -> Iterator[R]:
         cv2.setNumThreads(threads)
 
 
-def _follow_parent() -> None:
-    """End this worker as soon as its parent is gone, however it went."""
-    import multiprocessing
-    import signal
-    import threading
-    from multiprocessing.connection import wait
+def begin_worker(parent: int) -> None:
+    """Begin a worker process: it ends with its parent, leaves Ctrl-C to it, and keeps the memory of a frame.
 
-    import cv2
-
-    cv2.setNumThreads(1)
+    Args:
+        parent: The parent's process id.
+    """
+    _die_with_parent(parent)
     keep_memory()
     # Ctrl-C reaches the whole group; the parent tells the workers what to do.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent: Any = multiprocessing.parent_process()
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
-    def watch() -> None:
-        wait([parent.sentinel])
+
+def _die_with_parent(parent: int) -> None:
+    """End this process as soon as its parent is gone, however it went: by the kernel, or elsewhere by a thread."""
+    try:
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+    except (OSError, AttributeError):
+        threading.Thread(target=_watch_parent, daemon=True).start()
+    if os.getppid() != parent:
         os._exit(1)
 
-    threading.Thread(target=watch, daemon=True).start()
+
+def _watch_parent() -> None:
+    import multiprocessing
+    from multiprocessing.connection import wait
+
+    process: Any = multiprocessing.parent_process()
+    wait([process.sentinel])
+    os._exit(1)
 
 
 def keep_memory() -> None:
@@ -96,17 +126,17 @@ def keep_memory() -> None:
 
 def _available() -> int | None:
     """Return the bytes that can still be had: of the machine, and of the control group this process is in."""
-    found = []
+    limits = []
     try:
         lines = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
-        found.append(1024 * (int(lines["MemAvailable"].split()[0]) + int(lines["SwapFree"].split()[0])))
+        limits.append(1024 * (int(lines["MemAvailable"].split()[0]) + int(lines["SwapFree"].split()[0])))
         group = Path("/sys/fs/cgroup")
         limit = (group / "memory.max").read_text().strip()
         if limit.isdigit():
-            found.append(int(limit) - int((group / "memory.current").read_text()))
+            limits.append(int(limit) - int((group / "memory.current").read_text()))
     except (OSError, KeyError, ValueError):
         pass
-    return min(found, default=None)
+    return min(limits, default=None)
 
 
 def limit_memory(device: str) -> None:
@@ -126,13 +156,3 @@ def limit_memory(device: str) -> None:
         resource.setrlimit(resource.RLIMIT_DATA, (min([wanted, *bounds]), hard))
     except (OSError, ValueError):
         return
-
-
-def die_with_parent(parent: int) -> None:
-    """Have the kernel kill this process when its parent goes, however it goes (Linux)."""
-    try:
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)
-    except (OSError, AttributeError):
-        return
-    if os.getppid() != parent:
-        os._exit(1)

@@ -38,6 +38,12 @@ PLUGINS = ("baselines", "dcsam")
 PLUGIN_MAY_USE = tuple(floor for row in FLOORS[: FLOORS.index("icvos.training") + 1] for floor in row.split())
 # Packages of foundation models: imported in one room alone.
 FOUNDATION_ONLY = ("sam2", "segment_anything", "transformers")
+# One decoder of run lengths and one pool of plain work; workers that run models can be killed, and are their own.
+ONE_PLACE = {
+    "pycocotools": ("icvos.masks",),
+    "concurrent.futures.ProcessPoolExecutor": ("icvos.processes",),
+    "multiprocessing": ("icvos.processes", "icvos.evaluation.workers"),
+}
 # What evaluating needs never imports these.
 TRAINING = ("icvos.training", "icvos.demo.training", "icvos.demo.world")
 EVALUATING = (
@@ -75,7 +81,7 @@ def _imports(text: str, modules: Mapping[str, str]) -> Iterator[tuple[str, int]]
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             for alias in node.names:
                 module = f"{node.module}.{alias.name}"
-                yield (module if module in modules else node.module), node.lineno
+                yield (module if module in modules or module in ONE_PLACE else node.module), node.lineno
         elif isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
             called = getattr(node.func, "attr", getattr(node.func, "id", ""))
             if called in ("import_module", "__import__", "require", "importorskip"):
@@ -107,6 +113,8 @@ def problems(imports: Imports) -> list[str]:
                 broken.append(f"the core names a plugin: {arrow}")
             if inside(target, FOUNDATION_ONLY) and not inside(module, ("icvos.foundation",)):
                 broken.append(f"outside icvos/foundation: {arrow}")
+            if any(inside(target, (name,)) and module not in users for name, users in ONE_PLACE.items()):
+                broken.append(f"one place alone may use it: {arrow}")
             if inside(module, EVALUATING) and inside(target, TRAINING):
                 broken.append(f"evaluating needs a trainer or the synthetic world: {arrow}")
             plugin = module.partition(".")[0]
@@ -161,6 +169,9 @@ def test_the_house_keeps_its_rules() -> None:
         ("icvos.runs.extra", "from icvos.demo.world import scene", "evaluating needs a trainer or the synthetic world"),
         ("baselines.other", "from dcsam.model import DCSAM", "methods know each other"),
         ("dcsam.other", "from icvos.evaluation import runner", "a method reaches above the plugin interface"),
+        ("icvos.sources.extra", "def f():\n    import pycocotools.mask", "one place alone may use it"),
+        ("icvos.data.extra", "from concurrent.futures import ProcessPoolExecutor", "one place alone may use it"),
+        ("icvos.evaluation.extra", "from multiprocessing import get_context", "one place alone may use it"),
         ("icvos.files", "import icvos.errors\nimport icvos.types", "circle: icvos.files -> icvos.types"),
     ],
 )

@@ -14,10 +14,10 @@ from icvos.builders.ic_vos.rules import Progress
 from icvos.errors import IcvosError
 from icvos.files import read_csv
 from icvos.images import image_size
+from icvos.listing import folders
 from icvos.manifest import check_manifest
 from icvos.masks import read_mask
 from icvos.processes import in_order
-from icvos.sources.base import folders
 
 __all__ = ["check_benchmark"]
 

@@ -20,6 +20,7 @@ from icvos.data.class_masks_cache import VERSION, Progress, Record, make_once, w
 from icvos.errors import SourceError, UsageError
 from icvos.files import file_sha256, icvos_home, read_json
 from icvos.images import read_image
+from icvos.masks import decode_code
 
 if TYPE_CHECKING:
     from icvos.sources.voc import Voc
@@ -164,12 +165,10 @@ class ClassMasks:
         return out
 
     def _decode(self, image: int, start: int, end: int) -> np.ndarray:
-        from pycocotools import mask as rle
-
         size = self.size(image)
         if start == end:
             return np.zeros(size, np.uint8)
-        return np.ascontiguousarray(rle.decode({"size": list(size), "counts": self._codes[start:end].tobytes()}))
+        return decode_code({"size": list(size), "counts": self._codes[start:end].tobytes()})
 
     def path(self, image: int) -> Path:
         """Return an image's file, which may be missing."""

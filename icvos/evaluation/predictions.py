@@ -13,6 +13,7 @@ import numpy as np
 
 from icvos.errors import PredictionError
 from icvos.files import read_json
+from icvos.listing import files_by_stem, folders, is_stray, path_of_stem
 from icvos.masks import decode_mask, header
 
 __all__ = ["FolderPredictions", "Predictions", "RlePredictions", "ZipPredictions", "open_predictions"]
@@ -80,11 +81,11 @@ class FolderPredictions(Predictions):
     """``<root>/<name>/<frame>.png``."""
 
     def names(self) -> list[str]:
-        return sorted(entry.name for entry in self.where.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+        return folders(self.where)
 
     def frames(self, name: str) -> list[str]:
-        self._stays(self.where / name)
-        return sorted(e.stem for e in (self.where / name).iterdir() if e.suffix.lower() == ".png" and e.name[0] != ".")
+        folder = self._stays(self.where / name)
+        return sorted(files_by_stem(folder, (".png",), error=PredictionError))
 
     def _stays(self, path: Path) -> Path:
         if path.is_symlink() and not path.resolve().is_relative_to(self.where.resolve()):
@@ -92,7 +93,7 @@ class FolderPredictions(Predictions):
         return path
 
     def _path(self, name: str, frame: str) -> Path:
-        return self._stays(self.where / name / f"{frame}.png")
+        return self._stays(path_of_stem(self.where / name, frame, ".png"))
 
     def load(self, name: str, frame: str) -> np.ndarray:
         path = self._path(name, frame)
@@ -146,7 +147,7 @@ class ZipPredictions(Predictions):
                 raise PredictionError(f"archive holds a path that escapes: {name[:80]!r}", where=self.where)
             if stat.S_ISLNK(info.external_attr >> 16):
                 raise PredictionError(f"archive holds a link: {name[:80]!r}", where=self.where, expected="plain files")
-            if info.is_dir() or "__MACOSX" in parts or parts[-1].startswith("."):
+            if info.is_dir() or any(map(is_stray, parts)):
                 continue
             if not parts[-1].lower().endswith(".png"):
                 raise PredictionError(f"archive holds {name[:80]!r}", where=self.where, expected="NAME/FRAME.png alone")

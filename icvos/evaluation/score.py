@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import hashlib
-import multiprocessing
 import os
-import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from icvos.benchmark import Benchmark, load_benchmark
 from icvos.demo.benchmarks import open_benchmark
 from icvos.errors import ModelError, UsageError
-from icvos.evaluation.predictions import Scored, open_predictions
+from icvos.evaluation.predictions import Predictions, Scored, open_predictions
 from icvos.evaluation.score_episodes import check_benchmark_masks, score_episodes
 from icvos.evaluation.score_sequences import Sequences, check_sequences, score_sequences
-from icvos.processes import die_with_parent
+from icvos.listing import is_stray
+from icvos.processes import in_order
 from icvos.protocols import Protocol, get_protocol
 from icvos.runs.environment import describe_benchmark, describe_run, now, safe_name
 from icvos.runs.episodes import RunOptions, benchmark_result, select_episodes
@@ -30,56 +29,44 @@ from icvos.view import View
 __all__ = ["score", "score_all"]
 
 
-_STATE: dict[str, Any] = {}
+@dataclass(frozen=True)
+class _Scorer:
+    """Scores a sequence or a group of episodes; what it reads is opened once in each process."""
 
+    kind: str
+    truth: Path
+    predictions: Path
+    rule: Protocol
 
-def _start(parent: int, kind: str, truth: Path, predictions: Path, rule: Protocol) -> None:
-    """Begin a worker: it dies with its parent, and opens what it reads once."""
-    die_with_parent(parent)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    _start_here(kind, truth, predictions, rule)
+    @cached_property
+    def _truth(self) -> Sequences | View:
+        return Sequences.open(self.truth) if self.kind == "sequence" else View(load_benchmark(self.truth), self.rule)
 
+    @cached_property
+    def _predictions(self) -> Predictions:
+        return open_predictions(self.predictions)
 
-def _one(item: Any) -> Scored:
-    truth, predictions, rule = _STATE["truth"], _STATE["predictions"], _STATE["rule"]
-    if isinstance(truth, Sequences):
-        return score_sequences(truth, predictions, rule, item)
-    return score_episodes(truth, predictions, item)
+    def __call__(self, item: Any) -> Scored:
+        if isinstance(self._truth, Sequences):
+            return score_sequences(self._truth, self._predictions, self.rule, item)
+        return score_episodes(self._truth, self._predictions, item)
 
 
 def score_all(
     kind: str, truth: Path, predictions: Path, rule: Protocol, items: Sequence[Any], *, workers: int
 ) -> Iterator[Scored]:
-    """Score sequences or groups of episodes, in this process or in several; results come as they are done."""
-    if workers <= 1 or len(items) <= 1:
-        _start_here(kind, truth, predictions, rule)
-        for item in items:
-            yield _one(item)
-        return
-    context = multiprocessing.get_context("spawn")
-    arguments = (os.getpid(), kind, truth, predictions, rule)
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_start, initargs=arguments) as pool:
-        # Few under way at a time: neither the queue nor the results grow with the data set.
-        waiting = list(items)
-        running: set[Any] = set()
-        try:
-            while waiting or running:
-                while waiting and len(running) < 2 * workers:
-                    running.add(pool.submit(_one, waiting.pop(0)))
-                done, running = wait(running, return_when=FIRST_COMPLETED)
-                for future in done:
-                    yield future.result()
-        except BrokenProcessPool:
-            raise ModelError("a scoring process died", fix="run it again with --workers 1") from None
-        finally:
-            pool.shutdown(cancel_futures=True)
+    """Score sequences or groups of episodes, in this process or in several; results come in the order of ``items``.
 
-
-def _start_here(kind: str, truth: Path, predictions: Path, rule: Protocol) -> None:
-    _STATE["predictions"] = open_predictions(predictions)
-    _STATE["truth"] = Sequences.open(truth) if kind == "sequence" else View(load_benchmark(truth), rule)
-    _STATE["rule"] = rule
+    Raises:
+        IcvosError: A mask is bad, or a process died.
+    """
+    scorer = _Scorer(kind, truth, predictions, rule)
+    workers = min(workers, len(items))
+    try:
+        # Scoring needs no OpenCV, and may run in a notebook, whose allocator is left alone.
+        yield from in_order(scorer, items, workers) if workers > 1 else map(scorer, items)
+    except BrokenProcessPool:
+        raise ModelError("a scoring process died", fix="run it again with --workers 1") from None
 
 
 def _describe(
@@ -106,8 +93,8 @@ def _fingerprint(predictions: Path) -> str:
         found = predictions.stat()
         digest.update(f"{found.st_size} {found.st_mtime_ns}".encode())
     for folder, folders, files in os.walk(predictions):
-        folders.sort()
-        for file in sorted(files):
+        folders[:] = sorted(name for name in folders if not is_stray(name))
+        for file in sorted(name for name in files if not is_stray(name)):
             found = os.stat(os.path.join(folder, file), follow_symlinks=False)  # noqa: PTH116, PTH118
             digest.update(
                 f"{os.path.relpath(folder, predictions)}/{file} {found.st_size} {found.st_mtime_ns}\n".encode()

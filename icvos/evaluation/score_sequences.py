@@ -9,7 +9,7 @@ import numpy as np
 
 from icvos.errors import PredictionError
 from icvos.evaluation.predictions import Predictions, Scored, _fit, _named, _other_size, _same_names
-from icvos.listing import listing
+from icvos.listing import files_by_stem, folders, path_of_stem
 from icvos.masks import read_mask, stored_size
 from icvos.metrics import VideoScore, jf_labels
 from icvos.protocols import Protocol
@@ -43,23 +43,23 @@ class Sequences:
             if (root / inner).is_dir():
                 root = root / inner
                 break
-        names = sorted(e.name for e in root.iterdir() if e.is_dir() and not e.name.startswith("."))
+        names = folders(root)
         if not names:
             raise PredictionError("ground truth holds no sequence", where=root, expected="SEQUENCE/FRAME.png")
         return cls(root, tuple(names))
 
     def frames(self, name: str) -> list[str]:
         """Return a sequence's frame stems, sorted."""
-        return [path.stem for path in listing(self.root / name, (".png",))]
+        return list(files_by_stem(self.root / name, (".png",), error=PredictionError))
 
     def labels(self, name: str, frame: str) -> np.ndarray:
         """Return (H, W) uint8 object ids; void (255) is background, as the official code has it."""
-        labels = read_mask(self.root / name / f"{frame}.png")
+        labels = read_mask(path_of_stem(self.root / name, frame, ".png"))
         return np.where(labels == 255, np.uint8(0), labels) if labels.max(initial=0) == 255 else labels
 
     def size(self, name: str, frame: str) -> tuple[int, int] | None:
         """Return (H, W) from a frame's header, or None where it has none (reading it says what is wrong)."""
-        return stored_size(self.root / name / f"{frame}.png")
+        return stored_size(path_of_stem(self.root / name, frame, ".png"))
 
     def objects(self, name: str) -> int:
         """Return the number of objects: the largest id of the first frame."""

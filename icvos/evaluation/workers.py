@@ -20,7 +20,7 @@ from icvos.errors import IcvosError, ModelError, UsageError
 from icvos.evaluation.episode import EpisodeResult, Job, run_image_episode, run_video_episodes, runs_together
 from icvos.models.interface import ImageModel, Model, VideoModel
 from icvos.models.registry import as_video_model, create
-from icvos.processes import die_with_parent, keep_memory, limit_memory
+from icvos.processes import begin_worker, limit_memory
 
 __all__ = ["Group", "ModelSpec", "run_in_workers"]
 
@@ -88,11 +88,8 @@ def _in_main_thread() -> bool:
 
 def _work(pipe: Connection, parent: int, spec: ModelSpec, root: Path, job: Job, threads: int) -> None:
     """The worker's life: build the model, then run the groups that come; each result goes back as it is there."""
-    die_with_parent(parent)
-    keep_memory()
+    begin_worker(parent)
     limit_memory(spec.device)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     try:
         benchmark = load_benchmark(root)
         model = create(spec.spec, device=spec.device, weights=spec.weights, options=spec.options, demo=spec.demo)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from icvos.errors import SourceError
+from icvos.listing import frame_files
 from icvos.masks import read_mask
 
 __all__ = [
@@ -21,8 +21,6 @@ __all__ = [
     "SourceFrame",
     "SourceVideo",
     "VideoSource",
-    "folders",
-    "image_files",
     "json_object",
     "object_id",
     "pair_up",
@@ -185,44 +183,6 @@ class VideoSource(ABC):
         return LabelMap(read_mask(frame.labels, size=size))
 
 
-def folders(root: Path) -> list[str]:
-    """Return the names of the folders in ``root``, sorted, without hidden ones; of none if it is missing."""
-    if not root.is_dir():
-        return []
-    with os.scandir(root) as entries:
-        return sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
-
-
-def image_files(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
-    """Return the files with ``suffixes`` in a folder by stem, in the order of their numbers.
-
-    Stems are numbers, or end in one (``img_0000001``).
-
-    Raises:
-        SourceError: The folder is missing, a stem has no number, or two files have one stem.
-    """
-    if not folder.is_dir():
-        raise SourceError("folder not found", where=folder)
-    found: dict[str, Path] = {}
-    with os.scandir(folder) as entries:
-        names = sorted(entry.name for entry in entries)
-    for name in names:
-        stem, suffix = os.path.splitext(name)  # noqa: PTH122 - many files, and Path is slow
-        if name.startswith(".") or suffix.lower() not in suffixes:
-            continue
-        if stem in found:
-            raise SourceError(f"'{stem}' is there twice", where=folder, expected="one file a frame")
-        found[stem] = folder / name
-    return dict(sorted(found.items(), key=lambda item: (_number(item[0], folder), item[0])))
-
-
-def _number(stem: str, folder: Path) -> int:
-    digits = stem[len(stem.rstrip("0123456789")) :]
-    if not digits or not digits.isascii() or len(digits) > 18:
-        raise SourceError(f"'{stem}' has no frame number", where=folder, expected="names as 00000")
-    return int(digits)
-
-
 def pair_up(images: Path, masks: Path, video: str, *, all_masks: bool = True) -> list[SourceFrame]:
     """Return the frames of a video with one image and one mask file each.
 
@@ -235,8 +195,8 @@ def pair_up(images: Path, masks: Path, video: str, *, all_masks: bool = True) ->
     Raises:
         SourceError: A mask without image, or an image without mask.
     """
-    pictures = image_files(images, (".jpg", ".jpeg", ".png"))
-    labels = image_files(masks, (".png",))
+    pictures = frame_files(images, (".jpg", ".jpeg", ".png"), error=SourceError)
+    labels = frame_files(masks, (".png",), error=SourceError)
     extra = [stem for stem in labels if stem not in pictures]
     if extra:
         raise SourceError(f"mask {extra[0]} of {video} has no image", where=images, fix="fetch the video again")

@@ -17,12 +17,10 @@ import numpy as np
 from icvos.categories import COCO80
 from icvos.errors import SourceError, UsageError, did_you_mean
 from icvos.files import file_sha256, read_json
-from icvos.masks import run_lengths
+from icvos.masks import Code, code_area, decode_code, merge_codes, segmentation_code
 
 __all__ = ["SPLITS", "Coco", "CocoImage", "open_coco"]
 
-# Pixels from the origin to a polygon's points, at most: images are far smaller.
-FARTHEST = 100_000
 # In the order in which one is chosen where none is named: IC-VOS draws its supports from val.
 SPLITS = ("val2014", "val2017", "train2014", "train2017")
 
@@ -129,14 +127,12 @@ class Coco:
 
     def class_mask(self, image: int, category: int) -> np.ndarray:
         """Return (H, W) uint8: 1 on the category's instances, 255 on its crowd regions (where no instance is), 0."""
-        from pycocotools import mask as rle
-
         record = self.images[image]
         mask = np.zeros((record.height, record.width), np.uint8)
         for crowd, value in ((True, 255), (False, 1)):
             code = self._merged(image, category, crowd)
             if code is not None:
-                mask[rle.decode(code).astype(bool)] = value
+                mask[decode_code(code).astype(bool)] = value
         return mask
 
     def class_codes(self, image: int) -> list[tuple[int, int, int, bytes, bytes]]:
@@ -145,67 +141,27 @@ class Coco:
         The area is the union's, in pixels; a code (pycocotools' text) is empty where there is nothing. What
         ``class_mask`` gives is the crowd code's pixels as 255, then the code's as 1.
         """
-        from pycocotools import mask as rle
-
         out = []
         for category in sorted({i.category for i in self._instances.get(image, ())}):
             codes = [self._merged(image, category, crowd) for crowd in (False, True)]
-            area = 0 if codes[0] is None else int(rle.area(codes[0]))
+            area = 0 if codes[0] is None else code_area(codes[0])
             texts = [b"" if code is None else code["counts"] for code in codes]
             if area or texts[1]:
                 count = sum(i.category == category and not i.crowd for i in self._instances[image])
                 out.append((category, count, area, texts[0] if area else b"", texts[1]))
         return out
 
-    def instance_masks(self, image: int) -> list[tuple[int, bool, np.ndarray]]:
-        """Return (category, crowd, (H, W) bool) of every instance of an image, in the JSON's order."""
-        from pycocotools import mask as rle
-
-        record = self.images[image]
-        out = []
-        for instance in self._instances.get(image, ()):
-            code = self._encode(instance, image)
-            empty = np.zeros((record.height, record.width), bool)
-            out.append((instance.category, instance.crowd, empty if code is None else rle.decode(code).astype(bool)))
-        return out
-
-    def _merged(self, image: int, category: int, crowd: bool) -> Any:
-        from pycocotools import mask as rle
-
+    def _merged(self, image: int, category: int, crowd: bool) -> Code | None:
         mine = [i for i in self._instances.get(image, ()) if i.category == category and i.crowd == crowd]
         codes = [code for code in (self._encode(instance, image) for instance in mine) if code is not None]
-        return rle.merge(codes) if codes else None
+        return merge_codes(codes) if codes else None
 
-    def _encode(self, instance: _Instance, image: int) -> Any:
-        """Return an instance's pixels as pycocotools' compressed RLE, or None where it encloses nothing."""
-        from pycocotools import mask as rle
-
-        height, width = self.images[image].height, self.images[image].width
-        shape = instance.segmentation
+    def _encode(self, instance: _Instance, image: int) -> Code | None:
+        """Return an instance's pixels as compressed run lengths, or None where it encloses nothing."""
+        record = self.images[image]
         try:
-            if isinstance(shape, list):
-                # Fewer than three points enclose nothing; what lies outside the image is cut off by pycocotools.
-                polygons = [[float(v) for v in polygon] for polygon in shape if len(polygon) >= 6]
-                if not polygons:
-                    return None
-                # Its memory grows with the length of the edges, and it takes NaN for a number.
-                if not all(abs(v) <= FARTHEST for polygon in polygons for v in polygon):
-                    raise ValueError(f"a point more than {FARTHEST:,} pixels away")
-                return rle.merge(rle.frPyObjects(polygons, height, width))
-            if list(shape["size"]) != [height, width]:
-                raise ValueError(f"RLE of size {shape['size']}")
-            counts = shape["counts"]
-            if isinstance(counts, list):
-                if sum(counts) != height * width or min(counts, default=0) < 0:
-                    raise ValueError("RLE of another length")
-                return rle.frPyObjects(shape, height, width)
-            text = counts.encode("ascii") if isinstance(counts, str) else bytes(counts)
-            runs = run_lengths(text)
-            # Of a cut code pycocotools would decode what happens to be in memory.
-            if sum(runs) != height * width or min(runs, default=0) < 0:
-                raise ValueError("RLE of another length")
-            return {"size": [height, width], "counts": text}
-        except (TypeError, ValueError, KeyError, AttributeError) as problem:
+            return segmentation_code(instance.segmentation, (record.height, record.width))
+        except ValueError as problem:
             raise SourceError(f"a segmentation of image {image} is broken ({problem})", where=self.json) from None
 
 

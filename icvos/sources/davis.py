@@ -14,13 +14,13 @@ import numpy as np
 
 from icvos.errors import MaskError, SourceError, did_you_mean
 from icvos.files import check_id, read_json
+from icvos.listing import folders, listing
 from icvos.masks import read_mask
 from icvos.sources.base import (
     LabelMap,
     SourceFrame,
     SourceVideo,
     VideoSource,
-    folders,
     json_object,
     object_id,
     pair_up,
@@ -93,9 +93,9 @@ class Davis(VideoSource):
 
     def _has_all_masks(self, name: str) -> bool:
         # The test splits carry the first mask only; a sequence of one frame alone is still whole.
-        masks = sum(1 for _ in (self._part("Annotations") / self.resolution / name).glob("*.png"))
+        masks = listing(self._part("Annotations") / self.resolution / name, (".png",))
         images = self._part("JPEGImages") / self.resolution / name
-        return not (masks == 1 and images.is_dir() and sum(1 for _ in images.iterdir()) > 1)
+        return not (len(masks) == 1 and images.is_dir() and len(listing(images)) > 1)
 
     def _splits(self) -> dict[str, str]:
         """Return the split of each sequence that ImageSets names; nothing where there is no list."""

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from icvos.errors import SourceError
 from icvos.files import check_id, read_json
-from icvos.sources.base import SourceFrame, SourceVideo, VideoSource, folders, json_object, object_id, pair_up
+from icvos.listing import folders
+from icvos.sources.base import SourceFrame, SourceVideo, VideoSource, json_object, object_id, pair_up
 
 __all__ = ["Mose"]
 

@@ -15,8 +15,9 @@ import numpy as np
 from icvos.categories import COCO80
 from icvos.errors import MaskError, SourceError
 from icvos.files import check_id
+from icvos.listing import folders, frame_files, path_of_stem
 from icvos.masks import read_mask
-from icvos.sources.base import FrameLabels, SourceFrame, SourceVideo, VideoSource, folders, image_files
+from icvos.sources.base import FrameLabels, SourceFrame, SourceVideo, VideoSource
 
 __all__ = ["Release"]
 
@@ -81,9 +82,9 @@ class Release(VideoSource):
 
     def frames(self, video: SourceVideo) -> list[SourceFrame]:
         folder = self.root / video.name
-        images = image_files(folder / "JPEGImages", (".jpg", ".jpeg", ".png"))
+        images = frame_files(folder / "JPEGImages", (".jpg", ".jpeg", ".png"), error=SourceError)
         for category in video.objects:
-            masks = image_files(folder / "Annotations" / str(category), (".png",))
+            masks = frame_files(folder / "Annotations" / str(category), (".png",), error=SourceError)
             odd = sorted(set(images) ^ set(masks))
             if odd:
                 what = "has no mask" if odd[0] in images else "is a mask without a frame"
@@ -93,12 +94,12 @@ class Release(VideoSource):
                     expected="a mask for every frame, of the same name",
                 )
         some = folder / "Annotations" / str(min(video.objects))
-        return [SourceFrame(stem, path, some / f"{stem}.png") for stem, path in images.items()]
+        return [SourceFrame(stem, path, path_of_stem(some, stem, ".png")) for stem, path in images.items()]
 
     def labels(self, video: SourceVideo, frame: SourceFrame, size: tuple[int, int]) -> FrameLabels:
         masks = {}
         for category in video.objects:
-            path = self.root / video.name / "Annotations" / str(category) / f"{frame.name}.png"
+            path = path_of_stem(self.root / video.name / "Annotations" / str(category), frame.name, ".png")
             labels = read_mask(path, size=size)
             values = [value for value in np.unique(labels) if value]
             if len(values) > 1:

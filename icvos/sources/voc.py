@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
 from functools import cached_property
 from pathlib import Path
 
@@ -19,7 +18,8 @@ import numpy as np
 from icvos.categories import VOC20
 from icvos.errors import InputError, MaskError, MissingExtraError, SourceError, UsageError, did_you_mean
 from icvos.files import check_id
-from icvos.masks import read_mask
+from icvos.listing import listing, path_of_stem
+from icvos.masks import encode_code, read_mask
 
 __all__ = ["SPLITS", "VOID", "Voc", "read_sbd_mat"]
 
@@ -60,7 +60,7 @@ class Voc:
             for part in ("train", "val"):
                 names.update(_read_list(self.sbd / f"{part}.txt"))
         elif (self.root / _AUG).is_dir():
-            names.update(name[:-4] for name in os.listdir(self.root / _AUG) if name.endswith(".png"))
+            names.update(path.stem for path in listing(self.root / _AUG, (".png",)))
         else:
             raise SourceError(
                 "split 'trainaug' needs SBD", where=self.root, expected=f"SBD's folder, or {_AUG} in VOC's"
@@ -76,7 +76,7 @@ class Voc:
         Raises:
             SourceError: There is none.
         """
-        places = [self.root / "SegmentationClass" / f"{name}.png", self.root / _AUG / f"{name}.png"]
+        places = [self.root / "SegmentationClass" / f"{name}.png", path_of_stem(self.root / _AUG, name, ".png")]
         if self.sbd is not None:
             places.append(self.sbd / "cls" / f"{name}.mat")
         for place in places:
@@ -121,13 +121,11 @@ class Voc:
 
     def class_codes(self, name: str) -> tuple[tuple[int, int], list[tuple[int, int, int, bytes, bytes]]]:
         """Return (H, W), and (category, 0, area, code, void code) of each category, as ``Coco.class_codes``."""
-        from pycocotools import mask as rle
-
         labels = np.asfortranarray(self.label_map(name))
         counts = np.bincount(labels.ravel(order="K"), minlength=256)
-        void = rle.encode((labels == VOID).view(np.uint8))["counts"] if counts[VOID] else b""
+        void = encode_code(labels == VOID)["counts"] if counts[VOID] else b""
         present = [int(value) for value in np.flatnonzero(counts[1:VOID]) + 1]
-        codes = [(c, 0, int(counts[c]), rle.encode((labels == c).view(np.uint8))["counts"], void) for c in present]
+        codes = [(c, 0, int(counts[c]), encode_code(labels == c)["counts"], void) for c in present]
         return (labels.shape[0], labels.shape[1]), codes
 
     @cached_property

@@ -14,6 +14,7 @@ import numpy as np
 
 from icvos.errors import MaskError, SourceError
 from icvos.files import check_id, read_json
+from icvos.masks import Code, code_area, decode_code, merge_codes, segmentation_code
 from icvos.sources.base import FrameLabels, SourceFrame, SourceVideo, VideoSource, json_object
 
 __all__ = ["RleFrame", "YouTubeVis"]
@@ -38,15 +39,13 @@ class RleFrame(FrameLabels):
 
     Args:
         size: (H, W).
-        codes: pycocotools' compressed RLE of each object.
+        codes: Compressed run lengths of each object.
     """
 
-    def __init__(self, size: tuple[int, int], codes: dict[int, Any]) -> None:
-        from pycocotools import mask
-
+    def __init__(self, size: tuple[int, int], codes: dict[int, Code]) -> None:
         self.size = size
         self.codes = codes
-        self._areas = {number: int(mask.area(code)) for number, code in codes.items()}
+        self._areas = {number: code_area(code) for number, code in codes.items()}
 
     def areas(self) -> dict[int, int]:
         return {number: area for number, area in self._areas.items() if area}
@@ -56,12 +55,10 @@ class RleFrame(FrameLabels):
         return 0
 
     def union(self, objects: Iterable[int]) -> np.ndarray:
-        from pycocotools import mask
-
         codes = [self.codes[number] for number in objects if number in self.codes]
         if not codes:
             return np.zeros(self.size, np.uint8)
-        return np.ascontiguousarray(mask.decode(mask.merge(codes)))
+        return decode_code(merge_codes(codes))
 
 
 class YouTubeVis(VideoSource):
@@ -163,30 +160,22 @@ class YouTubeVis(VideoSource):
                 expected=f"{said[0]}x{said[1]}, as the JSON says",
             )
         index = next(i for i, file in enumerate(files) if PurePosixPath(file).stem == frame.name)
-        codes = {number: _code(track[index], size, frame, self.json) for number, track in masks.items() if track[index]}
-        return RleFrame(size, codes)
+        tracked = {number: track[index] for number, track in masks.items() if track[index]}
+        codes = {number: _code(value, size, frame, self.json) for number, value in tracked.items()}
+        return RleFrame(size, {number: code for number, code in codes.items() if code is not None})
 
 
-def _code(value: Any, size: tuple[int, int], frame: SourceFrame, path: Path) -> Any:
-    """Return a segmentation (polygons, RLE with a list or with text) as pycocotools' compressed RLE of ``size``."""
-    from pycocotools import mask
-
+def _code(value: Any, size: tuple[int, int], frame: SourceFrame, path: Path) -> Code | None:
+    """Return a segmentation as ``masks.segmentation_code``; what is wrong with it is a MaskError."""
     try:
-        if isinstance(value, list):
-            return mask.merge(mask.frPyObjects(value, *size))
-        if tuple(value["size"]) != size:
+        if isinstance(value, dict) and tuple(value["size"]) != size:
             raise MaskError(
                 f"RLE of frame {frame.name} is {'x'.join(map(str, value['size']))}",
                 where=path,
                 expected=f"{size[0]}x{size[1]}",
             )
-        counts = value["counts"]
-        if isinstance(counts, list):
-            return mask.frPyObjects(value, *size)
-        code = {"size": list(size), "counts": counts.encode() if isinstance(counts, str) else counts}
-        mask.decode(code)  # a cut code is an error here, not a crash later
-        return code
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as problem:
+        return segmentation_code(value, size)
+    except (KeyError, TypeError, ValueError) as problem:
         raise MaskError(
             f"mask of frame {frame.name} is broken ({problem})", where=path, expected="RLE or polygons"
         ) from None

@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
@@ -514,6 +515,32 @@ def test_workers_keep_order_take_little_and_pass_errors_on() -> None:
     assert list(results) == [2 * number for number in range(1, 40)]
     with pytest.raises(MaskError, match="number 0; in there; expected another; none"):
         list(in_order(_fail, range(3), 2))
+    assert not multiprocessing.active_children()
+
+
+class _Counting:
+    """Counts its calls in one process; pickled anew for each task, it would count to one."""
+
+    calls = 0
+
+    def __call__(self, number: int) -> int:
+        self.calls += 1
+        return self.calls
+
+
+def test_workers_keep_what_they_open() -> None:
+    counts = list(in_order(_Counting(), range(12), 2))
+    assert max(counts) >= 6 and len(counts) == 12
+
+
+def _die(number: int) -> int:
+    os.kill(os.getpid(), signal.SIGKILL)
+    return number
+
+
+def test_a_worker_that_dies_is_an_error() -> None:
+    with pytest.raises(BrokenProcessPool):
+        list(in_order(_die, range(3), 2))
     assert not multiprocessing.active_children()
 
 

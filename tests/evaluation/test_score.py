@@ -11,6 +11,7 @@ import sys
 import zipfile
 import zlib
 from collections.abc import Callable
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import numpy as np
@@ -245,6 +246,19 @@ def test_ground_truth_that_changed_is_not_scored(
     table.write_text(table.read_text().replace("\n", "\n\n", 1))
     assert score(predictions, "--benchmark", changed, "--out", tmp_path / "t") == 2
     assert "episodes.csv" in capsys.readouterr().err
+
+
+def _broken_pool(*_: object) -> object:
+    raise BrokenProcessPool
+
+
+def test_a_process_that_died_gets_one_line(
+    sequences: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("icvos.evaluation.score.in_order", _broken_pool)
+    truth, predictions = sequences
+    assert score(predictions, "--ground-truth", truth, "--out", tmp_path / "r", "--workers", 2) != 0
+    assert "a scoring process died" in capsys.readouterr().err
 
 
 def test_paper_takes_masks_of_both_sizes(tiny_benchmark: Path, tmp_path: Path) -> None:

@@ -118,6 +118,7 @@ def test_odd_polygons(tmp_path: Path, shape: Any, pixels: int) -> None:
         ({"size": [48, 64], "counts": "§"}, "ascii"),
         ({"size": [48, 64], "counts": "o"}, "cut off"),
         ({"size": [48, 64]}, "counts"),
+        ({"size": [48, 64], "counts": 10**15}, "neither text nor a list"),
         (7, "broken"),
     ],
 )

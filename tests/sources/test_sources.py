@@ -161,6 +161,10 @@ def test_youtube_vis_2021_keeps_its_json_with_the_images(tmp_path: Path) -> None
         (lambda d: d["videos"][0].pop("width"), "width"),
         (lambda d: d["annotations"][0]["segmentations"][0].update(size=[4, 4]), "4x4"),
         (lambda d: d["annotations"][0]["segmentations"][0].update(counts="\x01\x02"), "broken"),
+        (lambda d: d["annotations"][0]["segmentations"][0].update(counts="5"), "another length"),
+        (lambda d: d["annotations"][0]["segmentations"][0].update(counts=[5, 10]), "another length"),
+        (lambda d: d["annotations"][0]["segmentations"][0].update(counts=10**15), "neither text nor a list"),
+        (lambda d: d["annotations"][0]["segmentations"].__setitem__(0, [[0, 0, 9e9, 0, 0, 5]]), "pixels away"),
         (lambda d: d["videos"][0].update(height=20), "20x64"),
     ],
 )

@@ -7,10 +7,8 @@ mirrors and recolours them each time. It is drawn once and kept: the folder's na
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
-from itertools import repeat
-from multiprocessing import get_context
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +17,7 @@ import numpy as np
 from icvos.demo.training.examples import INSTANCES, squared, squared_still
 from icvos.demo.world.episodes import Episode, Footage, Still, TrainingWorld
 from icvos.demo.world.version import DRAWING
+from icvos.processes import in_order
 
 __all__ = ["DrawnPool", "draw_pool"]
 
@@ -86,11 +85,11 @@ def _named(names: tuple[str, ...]) -> np.ndarray:
     return np.array([*names, *[""] * INSTANCES][:INSTANCES], "U40")
 
 
-def _draw(kind: str, side: int, seed: int, random_share: float, start: int, stop: int) -> tuple[np.ndarray, ...]:
+def _draw(kind: str, side: int, seed: int, random_share: float, span: range) -> tuple[np.ndarray, ...]:
     """Draw some scenes: images (N, T, S, S, 3) uint8, labels (N, T, S, S) uint8, names (N, T or 1, INSTANCES)."""
     world = TrainingWorld.of_layouts(side, seed, random_share)
     images, labels, names = [], [], []
-    for index in range(start, stop):
+    for index in span:
         if kind == "worlds":
             stills = [squared_still(still, side) for still in world.world(index, images=WORLD_IMAGES)]
             images.append(np.stack([s.image for s in stills]))
@@ -98,16 +97,16 @@ def _draw(kind: str, side: int, seed: int, random_share: float, start: int, stop
             names.append(np.stack([_named(s.names) for s in stills]))
         elif kind == "clips":
             clip = world.clip(index, frames=CLIP_FRAMES)
-            frames, own = squared(clip.frames, clip.labels, side)
+            frames, clip_labels = squared(clip.frames, clip.labels, side)
             images.append(frames)
-            labels.append(own)
+            labels.append(clip_labels)
             names.append(_named(clip.names)[None])
         else:
             episode = world.episode(index, frames=EPISODE_FRAMES)
-            support, shown = squared(episode.support_images, episode.support_masks, side)
+            support, support_masks = squared(episode.support_images, episode.support_masks, side)
             frames, masks = squared(episode.frames, episode.masks, side)
             images.append(np.concatenate([support, frames]))
-            labels.append(np.concatenate([shown, masks]).astype(np.uint8))
+            labels.append(np.concatenate([support_masks, masks]).astype(np.uint8))
             names.append(_named((episode.name,))[None])
     return np.stack(images), np.stack(labels), np.stack(names)
 
@@ -130,20 +129,18 @@ def draw_pool(
     if all(path.is_file() for path in paths.values()):
         return pool
     folder.mkdir(parents=True, exist_ok=True)
-    starts = range(0, count, CHUNK)
+    spans = [range(start, min(start + CHUNK, count)) for start in range(0, count, CHUNK)]
     out: dict[str, Any] = {}
-    partial = {part: path.with_suffix(".partial.npy") for part, path in paths.items()}
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as processes:
-        stops = [min(start + CHUNK, count) for start in starts]
-        given = (repeat(kind), repeat(side), repeat(seed), repeat(random_share), starts, stops)
-        for start, drawn in zip(starts, processes.map(_draw, *given)):
-            for part, values in zip(paths, drawn):
-                if part not in out:
-                    shape = (count, *values.shape[1:])
-                    out[part] = np.lib.format.open_memmap(partial[part], "w+", values.dtype, shape)
-                out[part][start : start + len(values)] = values
+    partial_paths = {part: path.with_suffix(".partial.npy") for part, path in paths.items()}
+    draw = partial(_draw, kind, side, seed, random_share)
+    for span, scenes in zip(spans, in_order(draw, spans, workers)):
+        for part, values in zip(paths, scenes):
+            if part not in out:
+                shape = (count, *values.shape[1:])
+                out[part] = np.lib.format.open_memmap(partial_paths[part], "w+", values.dtype, shape)
+            out[part][span.start : span.stop] = values
     for part, array in out.items():
         array.flush()
-        partial[part].replace(paths[part])
+        partial_paths[part].replace(paths[part])
     say(f"drew {count} {kind} into {folder}")
     return pool

@@ -1,0 +1,114 @@
+"""The one listing: what other systems leave is no frame, suffixes count in any case, and frames go by their numbers."""
+
+from __future__ import annotations
+
+import shutil
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from icvos.errors import InputError, PredictionError, SourceError
+from icvos.evaluation.predictions import open_predictions
+from icvos.evaluation.score_sequences import Sequences
+from icvos.listing import files_by_stem, folders, frame_files, listing, path_of_stem
+from icvos.masks import read_mask, write_mask
+from icvos.sources.davis import Davis
+
+STRAYS = (".DS_Store", "._00000.png", "Thumbs.db", "desktop.ini")
+
+
+def litter(root: Path) -> None:
+    """Leave in every folder what other systems leave."""
+    for folder in [root, *(path for path in root.rglob("*") if path.is_dir())]:
+        for name in STRAYS:
+            (folder / name).write_bytes(b"\0\5\x16\7")
+        (folder / "__MACOSX").mkdir()
+
+
+def folder_of(root: Path, *names: str) -> Path:
+    for name in names:
+        (root / name).write_bytes(b"")
+    return root
+
+
+def test_strays_and_folders_are_no_files(tmp_path: Path) -> None:
+    folder_of(tmp_path, "b.JPG", "a.png", "c.txt")
+    (tmp_path / "d.png").mkdir()
+    litter(tmp_path)
+    assert [path.name for path in listing(tmp_path)] == ["a.png", "b.JPG", "c.txt"]
+    assert [path.name for path in listing(tmp_path, (".png", ".jpg"))] == ["a.png", "b.JPG"]
+    assert folders(tmp_path) == ["d.png"] and folders(tmp_path / "none") == []
+
+
+def test_a_broken_link_is_listed_so_that_reading_names_it(tmp_path: Path) -> None:
+    (tmp_path / "00000.png").symlink_to(tmp_path / "gone.png")
+    assert list(files_by_stem(tmp_path, (".png",))) == ["00000"]
+
+
+def test_frames_go_by_their_numbers(tmp_path: Path) -> None:
+    folder_of(tmp_path, "img_10.png", "img_9.png", "img_100.PNG")
+    assert list(frame_files(tmp_path, (".png",))) == ["img_9", "img_10", "img_100"]
+
+
+def test_a_stem_twice_a_stem_without_number_and_no_folder_are_errors(tmp_path: Path) -> None:
+    folder_of(tmp_path, "1.png", "1.PNG")
+    with pytest.raises(SourceError, match="'1' is there twice"):
+        frame_files(tmp_path, (".png",), error=SourceError)
+    (tmp_path / "1.PNG").rename(tmp_path / "one.png")
+    with pytest.raises(InputError, match="'one' has no frame number"):
+        frame_files(tmp_path, (".png",))
+    with pytest.raises(PredictionError, match="folder not found"):
+        listing(tmp_path / "none", error=PredictionError)
+
+
+def test_a_stem_has_its_file_in_either_case(tmp_path: Path) -> None:
+    folder_of(tmp_path, "a.png", "b.PNG")
+    assert [path_of_stem(tmp_path, stem, ".png").name for stem in "abc"] == ["a.png", "b.PNG", "c.png"]
+
+
+def test_readers_of_predictions_and_truth_see_masks_alone(tmp_path: Path) -> None:
+    labels = np.eye(6, dtype=np.uint8)
+    for index in range(3):
+        write_mask(tmp_path / "masks/dog" / f"{index:05d}.{'PNG' if index == 1 else 'png'}", labels)
+    litter(tmp_path / "masks")
+    with zipfile.ZipFile(tmp_path / "masks.zip", "w") as archive:
+        for path in sorted((tmp_path / "masks").rglob("*")):
+            if path.is_file():
+                archive.write(path, path.relative_to(tmp_path / "masks"))
+    for predictions in (open_predictions(tmp_path / "masks"), open_predictions(tmp_path / "masks.zip")):
+        assert predictions.names() == ["dog"] and predictions.frames("dog") == ["00000", "00001", "00002"]
+        assert predictions.size("dog", "00001") == (6, 6)
+        assert np.array_equal(predictions.load("dog", "00001"), labels)
+    truth = Sequences.open(tmp_path / "masks")
+    assert truth.names == ("dog",) and truth.frames("dog") == ["00000", "00001", "00002"]
+    assert truth.size("dog", "00001") == (6, 6) and np.array_equal(truth.labels("dog", "00001"), labels)
+
+
+def test_a_source_sees_frames_alone(tmp_path: Path) -> None:
+    images, masks = (tmp_path / part / "480p/dog" for part in ("JPEGImages", "Annotations"))
+    for index in range(2):
+        images.mkdir(parents=True, exist_ok=True)
+        (images / f"{index:05d}.JPG").write_bytes(b"")
+        write_mask(masks / f"{index:05d}.png", np.eye(6, dtype=np.uint8))
+    litter(tmp_path)
+    source = Davis(tmp_path)
+    (video,) = source.videos()
+    assert [frame.name for frame in source.frames(video)] == ["00000", "00001"]
+    # One frame alone is a whole sequence, whatever lies beside it.
+    for folder in (images, masks):
+        next(folder.glob("00001.*")).unlink()
+    assert [video.name for video in Davis(tmp_path).videos()] == ["dog"]
+
+
+def test_strays_do_not_make_other_masks_of_them(tmp_path: Path) -> None:
+    from icvos.evaluation.score import _fingerprint
+
+    write_mask(tmp_path / "p/dog/00000.png", np.eye(6, dtype=np.uint8))
+    before = _fingerprint(tmp_path / "p")
+    litter(tmp_path / "p")
+    assert _fingerprint(tmp_path / "p") == before
+    shutil.copy(tmp_path / "p/dog/00000.png", tmp_path / "p/dog/00001.png")
+    assert _fingerprint(tmp_path / "p") != before
+    assert read_mask(tmp_path / "p/dog/00001.png").shape == (6, 6)
