@@ -28,7 +28,7 @@ demo: $(READY)
 demo-weights: $(READY)
 	$(BIN)/python -m tools.train_demo_weights --out runs/demo-weights --install
 	$(BIN)/python -m tools.train_demo_heads --backbone dcsam/weights/demo_dcsam.safetensors \
-	  --sam2 dcsam/weights/demo_sam2.safetensors --minutes 8 --out baselines/weights
+	  --sam2 icvos/demo/weights/demo_sam2.safetensors --minutes 8 --out baselines/weights
 
 test: lint types tests
 

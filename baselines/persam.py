@@ -54,7 +54,7 @@ class PerSam(ImageModel):
         weights=_WEIGHTS,
         training_data=_DATA,
         extra="sam",
-        demo_weights={"sam": "dcsam/weights/demo_sam2.safetensors"},
+        demo_weights={"sam": "icvos/demo/weights/demo_sam2.safetensors"},
     )
 
     def __init__(
@@ -206,7 +206,7 @@ class PerSamF(PerSam):
         weights=_WEIGHTS,
         training_data=_DATA,
         extra="sam",
-        demo_weights={"sam": "dcsam/weights/demo_sam2.safetensors"},
+        demo_weights={"sam": "icvos/demo/weights/demo_sam2.safetensors"},
     )
 
     def __init__(

@@ -31,7 +31,7 @@ class Sam2Memory(VideoModel):
         weights={"sam2": WeightInfo("a SAM 2 or SAM 2.1 checkpoint (icvos weights list)")},
         training_data=("sa-v:train", "sa-1b:train"),
         extra="sam",
-        demo_weights={"sam2": "dcsam/weights/demo_sam2.safetensors"},
+        demo_weights={"sam2": "icvos/demo/weights/demo_sam2.safetensors"},
     )
 
     def __init__(self, *, device: str = "cpu", weights: Mapping[str, Path] | None = None, ahead: int = 1) -> None:

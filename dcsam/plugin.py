@@ -62,7 +62,7 @@ class DCSam(VideoModel, ImageModel):
         extra="sam",
         demo_weights={
             "dcsam": "dcsam/weights/demo_dcsam.safetensors",
-            "sam2": "dcsam/weights/demo_sam2.safetensors",
+            "sam2": "icvos/demo/weights/demo_sam2.safetensors",
         },
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -36,6 +37,8 @@ FLOORS = (
 # Methods stand beside the floors: what they may use of the core, and never each other.
 PLUGINS = ("baselines", "dcsam")
 PLUGIN_MAY_USE = tuple(floor for row in FLOORS[: FLOORS.index("icvos.training") + 1] for floor in row.split())
+# A text that leads into one: a module, a class by its entry point, a file.
+PLUGIN_PATH = rf"({'|'.join(PLUGINS)})[./:][\w./]+$"
 # Packages of foundation models: imported in one room alone.
 FOUNDATION_ONLY = ("sam2", "segment_anything", "transformers")
 # One decoder of run lengths and one pool of plain work; workers that run models can be killed, and are their own.
@@ -86,6 +89,8 @@ def _imports(text: str, modules: Mapping[str, str]) -> Iterator[tuple[str, int]]
             called = getattr(node.func, "attr", getattr(node.func, "id", ""))
             if called in ("import_module", "__import__", "require", "importorskip"):
                 yield str(node.args[0].value), node.lineno
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and re.match(PLUGIN_PATH, node.value):
+            yield re.split("[./:]", node.value)[0], node.lineno
 
 
 def inside(module: str, rooms: tuple[str, ...]) -> bool:
@@ -119,7 +124,7 @@ def problems(imports: Imports) -> list[str]:
                 broken.append(f"evaluating needs a trainer or the synthetic world: {arrow}")
             plugin = module.partition(".")[0]
             if plugin in PLUGINS:
-                if target.partition(".")[0] in PLUGINS and target.partition(".")[0] != plugin:
+                if "." in target and target.partition(".")[0] in PLUGINS and target.partition(".")[0] != plugin:
                     broken.append(f"methods know each other: {arrow}")
                 if target.startswith("icvos.") and not inside(target, PLUGIN_MAY_USE) and not _trains(module):
                     broken.append(f"a method reaches above the plugin interface: {arrow}")
@@ -163,6 +168,7 @@ def test_the_house_keeps_its_rules() -> None:
         ("icvos.attic", "", "stands on no floor"),
         ("icvos.evaluation.extra", "import dcsam.plugin", "the core names a plugin"),
         ("icvos.commands.extra", "import importlib\nimportlib.import_module('baselines.heads')", "names a plugin"),
+        ("icvos.models.extra", "FILE = 'dcsam/weights/demo_dcsam.safetensors'", "the core names a plugin"),
         ("baselines.extra", "from segment_anything import sam_model_registry", "outside icvos/foundation"),
         ("dcsam.extra", "def f():\n    import transformers.models", "outside icvos/foundation"),
         ("icvos.models.extra", "import icvos.training.loop", "evaluating needs a trainer"),
@@ -188,6 +194,20 @@ def test_the_linter_reads_every_file() -> None:
     listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
     files = {path for room in ("icvos", "baselines", "dcsam", "tests", "tools") for path in (ROOT / room).rglob("*.py")}
     assert files <= {ROOT / name for name in listed}
+
+
+def test_a_script_starts_at_its_end() -> None:
+    """What is defined below the start would be missing when it runs."""
+    scripts = [
+        ROOT / "cli.py",
+        *(path for room in ("icvos", "tools", "benchmarks") for path in (ROOT / room).rglob("*.py")),
+    ]
+    for path in scripts:
+        starts = [
+            isinstance(node, ast.If) and "__main__" in ast.unparse(node.test)
+            for node in ast.parse(path.read_text()).body
+        ]
+        assert not any(starts[:-1]), path
 
 
 def test_the_docs_show_the_floors() -> None:

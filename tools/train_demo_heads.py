@@ -1,7 +1,8 @@
 """The shipped heads of VRP-SAM and PFENet for the demo, trained on the drawn world's training shapes.
 
-    python -m tools.train_demo_heads --out baselines/weights --backbone dcsam/weights/demo_dcsam.safetensors \
-        --sam2 dcsam/weights/demo_sam2.safetensors --minutes 10 [--heads vrp-sam pfenet] [--device cuda --workers 8]
+    python -m tools.train_demo_heads --out baselines/weights --minutes 10 [--heads vrp-sam pfenet]
+        --backbone dcsam/weights/demo_dcsam.safetensors --sam2 icvos/demo/weights/demo_sam2.safetensors
+        [--device cuda --workers 8]
 
 The backbone is DC-SAM's of the demo, frozen, and must be the file that is shipped: a head refuses another. Each head
 gets the minutes; how many steps fit is measured first. Files hold the heads alone, in fp16;

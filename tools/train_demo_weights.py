@@ -6,8 +6,8 @@
 Stages: a promptable SAM 2 on stills, then on clips with its memory, then its memory alone on longer clips; a backbone
 that tells families of shapes apart; DC-SAM on pairs of images, SAM 2's mask decoder with it; then on clips, the mean of
 the weights before and after which is what is kept. The steps of each are what its minutes hold, by the speed of its
-first steps. A stage that is done is not done again; one that was stopped goes on where it was. ``--install`` puts the
-two files that are shipped, and their record, into dcsam/weights.
+first steps. A stage that is done is not done again; one that was stopped goes on where it was. ``--install`` puts SAM 2
+into icvos/demo/weights, and DC-SAM with the record of all stages into dcsam/weights.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from icvos.training.distribute import World
 from icvos.training.loop import Trainer
 from icvos.training.task import Settings, TrainingTask
 
-__all__ = ["STAGES", "average_files", "halve_file", "main", "stage_task"]
+__all__ = ["SHIPPED", "STAGES", "average_files", "halve_file", "install", "main", "stage_task"]
 
 #: Each stage with its minutes on 2 CPU cores; there the backbone learns beside those before it, on a core of its own.
 STAGES = {"sam2-stills": 18.0, "sam2": 30.0, "memory": 10.0, "backbone": 58.0, "image": 30.0, "tubes": 8.0}
@@ -53,6 +53,8 @@ FILES = {
     "image": "demo_dcsam_image",
     "tubes": "demo_dcsam",
 }
+#: The files that are shipped, and the folder of the package that each lies in.
+SHIPPED = {"demo_sam2": "icvos/demo/weights", "demo_dcsam": "dcsam/weights"}
 #: Examples of a step on a GPU and on the CPU, and the learning rate.
 BATCHES = {
     "sam2-stills": (64, 16, 1e-3),
@@ -227,7 +229,7 @@ def main() -> None:
         help="Go on from an earlier training's weights, with half its learning rates.",
     )
     parser.add_argument("--pool", type=int, help="Draw so many scenes of a kind ahead; 0 none; by default on a GPU.")
-    parser.add_argument("--install", action="store_true", help="Copy what is shipped into dcsam/weights at the end.")
+    parser.add_argument("--install", action="store_true", help="Copy what is shipped into the packages at the end.")
     values = parser.parse_args()
     pool = values.pool if values.pool is not None else 8000 if values.device.startswith("cuda") else 0
     minutes = values.minutes or [STAGES[stage] for stage in values.stages]
@@ -255,7 +257,7 @@ def main() -> None:
             beside.terminate()
             beside.wait()
     if values.install:
-        install(values.out, Path(__file__).parent / "weights")
+        install(values.out, Path(__file__).parent.parent)
 
 
 def _one_stage(stage: str, minutes: float, pool: int, values: argparse.Namespace) -> None:
@@ -296,24 +298,26 @@ def _backbone_beside(values: argparse.Namespace, minutes: float) -> subprocess.P
     return subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"})
 
 
-def install(out: Path, target: Path) -> None:
-    """Copy the shipped files of a finished training, with the record of all its stages."""
-    names = ("demo_sam2", "demo_dcsam")
-    for name in names:
+def install(out: Path, root: Path) -> None:
+    """Copy the shipped files of a finished training, with the record of all its stages.
+
+    Args:
+        out: Folder of the training.
+        root: The repository's folder, where ``SHIPPED`` says which package gets which file.
+    """
+    for name in SHIPPED:
         if not (out / f"{name}.safetensors").is_file():
             raise UsageError(f"nothing to install: no {name}.safetensors", where=out, fix="train all stages first")
-    target.mkdir(exist_ok=True)
-    for name in names:
-        with atomic_write(target / f"{name}.safetensors") as stream:
-            stream.write((out / f"{name}.safetensors").read_bytes())
+    sizes = {}
+    for name, package in SHIPPED.items():
+        path = root / package / f"{name}.safetensors"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_write(path) as stream:
+            stream.write((out / path.name).read_bytes())
+        sizes[path.name] = path.stat().st_size
     stages = [read_json(out / f"{stage}.json") for stage in STAGES if (out / f"{stage}.json").is_file()]
-    files = {path.name: path.stat().st_size for path in sorted(target.glob("*.safetensors"))}
-    write_json(target / "training.json", {"schema": "icvos-demo-weights/1", "bytes": files, "stages": stages})
-
-
-if __name__ == "__main__":
-    with one_line():
-        main()
+    record = {"schema": "icvos-demo-weights/1", "bytes": sizes, "stages": stages}
+    write_json(root / SHIPPED["demo_dcsam"] / "training.json", record)
 
 
 def average_files(first: Path, second: Path, target: Path) -> None:
@@ -336,3 +340,8 @@ def average_files(first: Path, second: Path, target: Path) -> None:
 def halve_file(source: Path, target: Path) -> None:
     """Write a safetensors file in fp16, its metadata kept."""
     save_state(target, load_state(source), metadata=load_metadata(source), half=True)
+
+
+if __name__ == "__main__":
+    with one_line():
+        main()

@@ -48,7 +48,7 @@ class VrpSam(ImageModel):
         demo_weights={
             "vrp-sam": "baselines/weights/demo_vrp_sam.safetensors",
             "backbone": "dcsam/weights/demo_dcsam.safetensors",
-            "sam": "dcsam/weights/demo_sam2.safetensors",
+            "sam": "icvos/demo/weights/demo_sam2.safetensors",
         },
     )
 

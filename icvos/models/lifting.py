@@ -297,7 +297,7 @@ LIFTS: dict[str, Lift] = {
             weights={"tracker": WeightInfo("a SAM 2 or SAM 2.1 checkpoint for the tracker (icvos weights list)")},
             training_data=("sa-v:train", "sa-1b:train"),
             extra="sam",
-            demo_weights={"tracker": "dcsam/weights/demo_sam2.safetensors"},
+            demo_weights={"tracker": "icvos/demo/weights/demo_sam2.safetensors"},
         ),
         Lift("@first-found", "prompted on the first frame where X's mask is not empty", lambda _: {"wait": True}),
         Lift("@every", "prompted again with X's mask each N frames", _every, argument="N"),

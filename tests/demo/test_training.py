@@ -40,7 +40,7 @@ from icvos.training.task import Settings
 from tools import train_demo_weights as demo_weights
 
 SIDE = 64
-WEIGHTS = Path(dcsam.__file__).parent / "weights"
+ROOT = Path(dcsam.__file__).parent.parent
 
 
 # ---- examples -------------------------------------------------------------------------------------------------------
@@ -275,12 +275,29 @@ def test_the_backbone_learns_beside_the_others_on_a_core_of_its_own(
 
 
 def test_shipped_weights_are_small_and_recorded() -> None:
-    files = sorted(WEIGHTS.glob("*.safetensors"))
-    assert {path.stem for path in files} == {"demo_dcsam", "demo_sam2"}
+    files = [ROOT / package / f"{name}.safetensors" for name, package in demo_weights.SHIPPED.items()]
     assert sum(path.stat().st_size for path in files) <= 10_000_000
-    record = json.loads((WEIGHTS / "training.json").read_text())
+    assert set(files) == set(DCSam.demo_weights().values())
+    record = json.loads((ROOT / "dcsam" / "weights" / "training.json").read_text())
     assert record["bytes"] == {path.name: path.stat().st_size for path in files}
     assert {"sam2-stills", "backbone", "image"} <= {stage["stage"] for stage in record["stages"]}
+
+
+def test_install_puts_each_file_into_its_package(tmp_path: Path) -> None:
+    out, root = tmp_path / "out", tmp_path / "root"
+    out.mkdir()
+    (out / "demo_sam2.safetensors").write_bytes(b"sam")
+    with pytest.raises(UsageError, match="no demo_dcsam"):
+        demo_weights.install(out, root)
+    assert not root.exists()
+    (out / "demo_dcsam.safetensors").write_bytes(b"dcsam")
+    (out / "image.json").write_text('{"stage": "image"}')
+    demo_weights.install(out, root)
+    assert (root / "icvos" / "demo" / "weights" / "demo_sam2.safetensors").read_bytes() == b"sam"
+    assert (root / "dcsam" / "weights" / "demo_dcsam.safetensors").read_bytes() == b"dcsam"
+    record = json.loads((root / "dcsam" / "weights" / "training.json").read_text())
+    assert record["bytes"] == {"demo_sam2.safetensors": 3, "demo_dcsam.safetensors": 5}
+    assert record["stages"] == [{"stage": "image"}]
 
 
 def test_shipped_model_segments_in_context() -> None:
