@@ -183,8 +183,8 @@ def _backbone(shapes: Mapping[str, tuple[int, ...]]) -> str | None:
 
 def _count(keys: Iterable[str], pattern: str) -> int:
     """Return one more than the greatest number at a place in the keys."""
-    found = [int(match.group(1)) for key in keys if (match := re.match(pattern, key))]
-    return max(found, default=-1) + 1
+    numbers = [int(match.group(1)) for key in keys if (match := re.match(pattern, key))]
+    return max(numbers, default=-1) + 1
 
 
 def sam2_name(state: Mapping[str, Tensor]) -> str | None:

@@ -291,8 +291,8 @@ class Engine:
                 waiting = pool.submit(prepare, block) if block else None
                 with torch.no_grad(), self.autocast():
                     features = self.segmenter.encode(self.to_sam(pixels))
-                for place in range(len(pixels)):
-                    yield pixels[place : place + 1], features[place]
+                for index in range(len(pixels)):
+                    yield pixels[index : index + 1], features[index]
 
 
 def _one(support: SupportState, index: int) -> SupportState:

@@ -54,9 +54,9 @@ def overlay(segmenter: Sam2, checkpoint: DCSAMCheckpoint) -> None:
     Raises:
         WeightsError: They do not fit.
     """
-    own = segmenter.model.state_dict()
+    expected = segmenter.model.state_dict()
     changed = checkpoint.sam2 or {}
-    wrong = [name for name, value in changed.items() if name not in own or own[name].shape != value.shape]
+    wrong = [name for name, value in changed.items() if name not in expected or expected[name].shape != value.shape]
     if wrong:
         raise WeightsError(f"the SAM 2 given is not the one this was trained on ({wrong[0]})", where=checkpoint.path)
     segmenter.model.load_state_dict({name: value.float() for name, value in changed.items()}, strict=False)

@@ -153,12 +153,12 @@ class DCSAM(nn.Module):
         """Project a batch of query images; ``sam`` may be left out where the configuration does not fuse it."""
         top = features.top if features.top is not None else self.top(features)
         projected, fused = self._embed(features, sam)
-        place = None
+        position = None
         if self.config.place_codes:
             if sam is None or sam.position is None:
                 raise UsageError("this DC-SAM's prompts carry SAM's code of places", expected="sam= with its position")
-            place = _resize(sam.position, projected.shape[-2:]).to(projected.dtype)
-        return QueryState(projected, fused, top, place)
+            position = _resize(sam.position, projected.shape[-2:]).to(projected.dtype)
+        return QueryState(projected, fused, top, position)
 
     def encode_supports(
         self, features: BackboneFeatures, masks: Tensor, sam: SamFeatures | None = None, *, shots: int = 1
@@ -252,9 +252,9 @@ class DCSAM(nn.Module):
             if not c.first_stage_ignores_query:
                 if query is None:
                     raise UsageError("the first stage sees the query here (Q3 off)", expected="query=")
-                found = self.query_features(support, query, negative=bool(negative))
+                queried = self.query_features(support, query, negative=bool(negative))
                 guess = self._guess(support, query)
-                features = torch.cat((features, found.unsqueeze(1)), dim=1)
+                features = torch.cat((features, queried.unsqueeze(1)), dim=1)
                 masks = torch.cat((masks, (1 - guess if negative else guess).to(masks.dtype)), dim=1)
             sides.append(decoder.first_stage(features, masks))
         return self._prompts(sides)
@@ -294,8 +294,8 @@ class DCSAM(nn.Module):
             else:
                 features = self.query_features(support, query, negative=bool(negative))
             # The code of the query's places means nothing on a support.
-            place = None if negative and c.negative_from_support else query.position
-            sides.append(decoder.second_stage(prompts, features, 1 - mask if negative else mask, place))
+            position = None if negative and c.negative_from_support else query.position
+            sides.append(decoder.second_stage(prompts, features, 1 - mask if negative else mask, position))
         return self._prompts(sides)
 
     def _decoders(self) -> list[PromptDecoder]:

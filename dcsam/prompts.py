@@ -72,7 +72,7 @@ class PromptDecoder(nn.Module):
         return self._cross(layer, prompts, features, masks)
 
     def second_stage(
-        self, prompts: Tensor, features: Tensor, mask: Tensor, place: Tensor | None = None
+        self, prompts: Tensor, features: Tensor, mask: Tensor, position: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """Refine on the query image.
 
@@ -91,8 +91,8 @@ class PromptDecoder(nn.Module):
         query = prompts + self.q_embed.weight
         update, _ = block.self_attn(query, query, prompts, need_weights=False)
         prompts, weights = block.norm(prompts + update), weights.squeeze(2)
-        if place is not None:
-            prompts = prompts + (weights.flatten(2) @ place.flatten(2).transpose(1, 2).to(weights.dtype)).to(
+        if position is not None:
+            prompts = prompts + (weights.flatten(2) @ position.flatten(2).transpose(1, 2).to(weights.dtype)).to(
                 prompts.dtype
             )
         return prompts, weights

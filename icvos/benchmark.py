@@ -210,10 +210,10 @@ class Benchmark:
         for row in read_csv(path, columns, BenchmarkError):
             shots = [name for name in row if name.startswith("support_")]
             supports = tuple(_id(row[name], path) for name in shots if row[name])
-            place = _id(row["query" if image else "video"], path)
+            video = _id(row["query" if image else "video"], path)
             episode = Episode(
                 _id(row["id"], path),
-                place,
+                video,
                 _int(row, "category", path),
                 row["category_name"],
                 _int(row, "draw", path),
@@ -223,7 +223,7 @@ class Benchmark:
             )
             if not supports:
                 raise BenchmarkError(f"episode {episode.id} has no support", where=path)
-            if not image and (place, episode.category) not in self.pairs:
+            if not image and (video, episode.category) not in self.pairs:
                 raise BenchmarkError(f"episode {episode.id} is of no pair in pairs.csv", where=path)
             if (episode.protocol, episode.id) in seen:
                 raise BenchmarkError(f"episode {episode.id} stands twice", where=path)
@@ -303,11 +303,11 @@ class Benchmark:
         """Return (H, W) of a few-shot query by its mask's header, or None where there is none (``query`` says why)."""
         return stored_size(self._mask_path("queries", episode.category, episode.video))
 
-    def _mask_path(self, place: str, category: int, name: str) -> Path:
-        return self.root / place / "masks" / str(category) / f"{name}.png"
+    def _mask_path(self, role: str, category: int, name: str) -> Path:
+        return self.root / role / "masks" / str(category) / f"{name}.png"
 
-    def _image_and_mask(self, place: str, category: int, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        folder = self.root / place / "images"
+    def _image_and_mask(self, role: str, category: int, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        folder = self.root / role / "images"
         for suffix in (".jpg", ".jpeg", ".png"):
             path = folder / f"{name}{suffix}"
             if path.is_file():
@@ -315,7 +315,7 @@ class Benchmark:
         else:
             raise BenchmarkError(f"image '{name}' is missing", where=folder, fix=_CHECK)
         image = read_image(path)
-        labels = read_mask(self._mask_path(place, category, name), size=image.shape[:2])
+        labels = read_mask(self._mask_path(role, category, name), size=image.shape[:2])
         return image, labels == 1, labels == 255
 
 
@@ -366,8 +366,8 @@ def load_benchmark(path: str | os.PathLike[str]) -> Benchmark:
         raise BenchmarkError("no benchmark.json", where=root, expected="a folder made by icvos build-data")
     header = read_json(header_path, BenchmarkError)
     if not isinstance(header, dict) or header.get("schema") != SCHEMA:
-        found = header.get("schema") if isinstance(header, dict) else type(header).__name__
-        raise BenchmarkError(f"schema is '{found}'", where=header_path, expected=SCHEMA, fix="build it again")
+        schema = header.get("schema") if isinstance(header, dict) else type(header).__name__
+        raise BenchmarkError(f"schema is '{schema}'", where=header_path, expected=SCHEMA, fix="build it again")
     for key in ("name", "version", "vocabulary"):
         if not header.get(key):
             raise BenchmarkError(f"'{key}' is missing", where=header_path, fix="build it again")

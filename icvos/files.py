@@ -206,9 +206,9 @@ def lock_folder(folder: Path) -> Iterator[None]:
 
 def icvos_home() -> Path:
     """Return the folder of the demo, weights and caches: ``$ICVOS_HOME``, or the platform's data folder."""
-    given = os.environ.get("ICVOS_HOME")
-    if given:
-        return Path(given).expanduser().resolve()
+    folder = os.environ.get("ICVOS_HOME")
+    if folder:
+        return Path(folder).expanduser().resolve()
     import platformdirs
 
     return Path(platformdirs.user_data_dir("icvos", appauthor=False))
@@ -216,7 +216,7 @@ def icvos_home() -> Path:
 
 def free_bytes(folder: Path) -> int:
     """Return the free bytes of the file system that holds ``folder`` (or its nearest existing parent)."""
-    place = folder.resolve()
-    while not place.exists():
-        place = place.parent
-    return shutil.disk_usage(place).free
+    existing = folder.resolve()
+    while not existing.exists():
+        existing = existing.parent
+    return shutil.disk_usage(existing).free

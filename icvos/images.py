@@ -45,10 +45,10 @@ def read_image(path: str | os.PathLike[str]) -> np.ndarray:
 
 def _scan_start(data: bytes) -> int:
     """Return where a JPEG's first scan begins: past the headers, whose thumbnails have end markers of their own."""
-    place = 2
-    while place + 4 <= len(data) and data[place] == 0xFF and data[place + 1] != 0xDA:
-        place += 1 if data[place + 1] == 0xFF else 2 + int.from_bytes(data[place + 2 : place + 4], "big")
-    return place
+    offset = 2
+    while offset + 4 <= len(data) and data[offset] == 0xFF and data[offset + 1] != 0xDA:
+        offset += 1 if data[offset + 1] == 0xFF else 2 + int.from_bytes(data[offset + 2 : offset + 4], "big")
+    return offset
 
 
 def _read_image_pillow(data: bytes, path: Path) -> np.ndarray:
@@ -84,8 +84,8 @@ def squeezed(image: np.ndarray, mask: np.ndarray, size: int) -> tuple[np.ndarray
     if (height, width) == (size, size):
         return image, mask
     pixels = np.array(Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR))
-    places = np.arange(size)
-    return pixels, mask[np.ix_(places * height // size, places * width // size)]
+    steps = np.arange(size)
+    return pixels, mask[np.ix_(steps * height // size, steps * width // size)]
 
 
 def image_size(data: bytes, path: Path) -> tuple[int, int]:
@@ -105,19 +105,19 @@ def image_size(data: bytes, path: Path) -> tuple[int, int]:
 
 def _jpeg_size(data: bytes) -> tuple[int, int] | None:
     # Pillow's header parser takes as long as writing two masks.
-    place = 2
-    while place + 9 <= len(data) and data[place] == 0xFF:
-        marker = data[place + 1]
+    offset = 2
+    while offset + 9 <= len(data) and data[offset] == 0xFF:
+        marker = data[offset + 1]
         if marker == 0xFF:
-            place += 1
+            offset += 1
         elif 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
             size = (
-                int.from_bytes(data[place + 5 : place + 7], "big"),
-                int.from_bytes(data[place + 7 : place + 9], "big"),
+                int.from_bytes(data[offset + 5 : offset + 7], "big"),
+                int.from_bytes(data[offset + 7 : offset + 9], "big"),
             )
             return size if min(size) > 0 else None
         else:
-            place += 2 + int.from_bytes(data[place + 2 : place + 4], "big")
+            offset += 2 + int.from_bytes(data[offset + 2 : offset + 4], "big")
     return None
 
 

@@ -74,24 +74,24 @@ def read_manifest(root: Path) -> Iterator[tuple[str, int, str]]:
     Raises:
         BenchmarkError: Missing, cut off, out of order, or with a path that leaves the folder.
     """
-    place = root / NAME
-    if not place.is_file():
+    path = root / NAME
+    if not path.is_file():
         raise BenchmarkError("no manifest.csv", where=root, expected="a finished build", fix="build it again")
-    with place.open(encoding="utf-8", newline="") as stream:
+    with path.open(encoding="utf-8", newline="") as stream:
         last = ""
         try:
             for number, row in enumerate(csv.reader(stream, strict=True), 1):
                 if number == 1 and tuple(row) != MANIFEST_COLUMNS:
-                    raise BenchmarkError("no manifest", where=place, expected=",".join(MANIFEST_COLUMNS))
+                    raise BenchmarkError("no manifest", where=path, expected=",".join(MANIFEST_COLUMNS))
                 if number == 1:
                     continue
                 good = len(row) == 3 and row[1].isascii() and row[1].isdigit() and len(row[2]) == 64
                 if not good or row[0] <= last or row[0].startswith("/") or ".." in row[0].split("/"):
-                    raise BenchmarkError(f"line {number} is broken", where=place, expected="path,bytes,sha256, sorted")
+                    raise BenchmarkError(f"line {number} is broken", where=path, expected="path,bytes,sha256, sorted")
                 last = row[0]
                 yield row[0], int(row[1]), row[2]
         except (UnicodeDecodeError, csv.Error) as problem:
-            raise BenchmarkError(f"manifest cannot be read ({problem})", where=place, fix="build it again") from None
+            raise BenchmarkError(f"manifest cannot be read ({problem})", where=path, fix="build it again") from None
 
 
 def check_manifest(root: Path, *, hashes: bool = True) -> list[str]:
@@ -103,8 +103,8 @@ def check_manifest(root: Path, *, hashes: bool = True) -> list[str]:
     """
     problems = []
     listed = read_manifest(root)
-    found = (path for path in iter_files(root) if path != NAME)
-    row, path = next(listed, None), next(found, None)
+    there = (path for path in iter_files(root) if path != NAME)
+    row, path = next(listed, None), next(there, None)
     # Both are sorted: one pass, and neither is held.
     while row is not None or path is not None:
         if path is None or (row is not None and row[0] < path):
@@ -113,12 +113,12 @@ def check_manifest(root: Path, *, hashes: bool = True) -> list[str]:
             row = next(listed, None)
         elif row is None or path < row[0]:
             problems.append(f"{path}: is not in the manifest")
-            path = next(found, None)
+            path = next(there, None)
         else:
             problem = _differs(root / path, row[1], row[2] if hashes else None)
             if problem:
                 problems.append(f"{path}: {problem}")
-            row, path = next(listed, None), next(found, None)
+            row, path = next(listed, None), next(there, None)
     return problems
 
 

@@ -36,8 +36,8 @@ class Protocol:
 
     def frames(self, count: int) -> range:
         """Return the frames that are scored of a video with ``count``: they depend on the ground truth alone."""
-        shown = count if self.max_frames is None else min(count, self.max_frames)
-        return range(1, max(shown - 1, 1)) if self.skip_ends else range(shown)
+        length = count if self.max_frames is None else min(count, self.max_frames)
+        return range(1, max(length - 1, 1)) if self.skip_ends else range(length)
 
 
 PROTOCOLS = {
@@ -72,11 +72,11 @@ def get_protocol(name: str, kind: str | None = None) -> Protocol:
     """
     if name not in PROTOCOLS:
         raise UsageError(f"no protocol '{name}'", fix=did_you_mean(name, PROTOCOLS))
-    found = PROTOCOLS[name]
-    if kind is not None and found.kind != kind:
+    protocol = PROTOCOLS[name]
+    if kind is not None and protocol.kind != kind:
         fits = ", ".join(p.name for p in PROTOCOLS.values() if p.kind == kind)
         raise UsageError(f"protocol '{name}' does not fit this benchmark", expected=fits)
-    return found
+    return protocol
 
 
 ORACLES = ("first-frame",)

@@ -48,23 +48,23 @@ class FeatureCache:
 
     def encode(self, model: TrainableDCSAM, pixels: Tensor, names: Sequence[str]) -> Both:
         """Return the features of (B, 3, S, S) images: read where they are there, else encoded together and written."""
-        found = [self._load(name, pixels.device) for name in names]
-        absent = [place for place, state in enumerate(found) if state is None]
-        fresh = {names[place]: place for place in absent}
+        cached = [self._load(name, pixels.device) for name in names]
+        absent = [index for index, state in enumerate(cached) if state is None]
+        fresh = {names[index]: index for index in absent}
         if fresh:
             places = sorted(fresh.values())
             # Without autocast: what is in the files does not depend on how a run trains.
             with torch.no_grad(), torch.autocast(pixels.device.type, enabled=False):
                 backbone, sam = model.encode(pixels[places])
-            for row, place in enumerate(places):
+            for row, index in enumerate(places):
                 state = _pack(backbone, sam, row)
-                self._save(names[place], state)
+                self._save(names[index], state)
                 for other in absent:
-                    if names[other] == names[place]:
-                        found[other] = state
+                    if names[other] == names[index]:
+                        cached[other] = state
         self.encoded += len(fresh)
         self.read += len(names) - len(absent)
-        states = [state for state in found if state is not None]
+        states = [state for state in cached if state is not None]
         joined = {key: torch.cat([state[key] for state in states]).float() for key in states[0]}
         return _unpack(joined, model)
 

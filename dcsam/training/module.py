@@ -167,11 +167,11 @@ class TrainableDCSAM(nn.Module):
             logits = self.decode(query[1], tokens)
             return F.interpolate(logits.float(), (side, side), mode="bilinear", align_corners=align)
 
-        place = self.sam.dense_pe() if generator.config.place_codes else None
+        position = self.sam.dense_pe() if generator.config.place_codes else None
         state = generator.encode_supports(support[0], masks, _fused(support[1], None), shots=shots)
-        asked = generator.encode_query(query[0], _fused(query[1], place))
+        query_tokens = generator.encode_query(query[0], _fused(query[1], position))
         points = self.sam.point_embeddings
-        output = generator(state, asked, decode=coarse, point_embeddings=points)
+        output = generator(state, query_tokens, decode=coarse, point_embeddings=points)
         return generator.tokens(output.first, points), generator.tokens(output.prompts, points), output
 
     def prior_loss(self, support: BackboneFeatures, masks: Tensor, query: BackboneFeatures, truth: Tensor) -> Tensor:
@@ -222,5 +222,5 @@ def _rename_old_layers(module: nn.Module, state: dict[str, Tensor], prefix: str,
         state[start + model_key(key.removeprefix(start))] = state.pop(key)
 
 
-def _fused(features: ImageFeatures, place: Tensor | None) -> SamFeatures:
-    return SamFeatures(features.embedding, features.high_res, place)
+def _fused(features: ImageFeatures, position: Tensor | None) -> SamFeatures:
+    return SamFeatures(features.embedding, features.high_res, position)

@@ -179,9 +179,9 @@ class DCSamTask(TrainingTask):
     def _parts(self) -> tuple[PromptableSegmenter, DCSAM]:
         checkpoint = read_checkpoint(self.weights["dcsam"]) if "dcsam" in self.weights else None
         self._before = Lineage() if checkpoint is None else checkpoint.lineage
-        given = self.weights.get("sam2") or self.weights.get("sam")
-        if given is not None:
-            sam = open_segmenter(given)
+        sam_file = self.weights.get("sam2") or self.weights.get("sam")
+        if sam_file is not None:
+            sam = open_segmenter(sam_file)
             changed = checkpoint is not None and checkpoint.metadata.get("sam2_part") == "changed"
             if checkpoint is not None and changed and isinstance(sam, Sam2) and "backbone" not in self.weights:
                 overlay(sam, checkpoint)
@@ -288,7 +288,7 @@ class DCSamTask(TrainingTask):
         }
         if all("names" in e for e in examples):
             # Supports first, then queries, as they go through the encoders.
-            batch["names"] = [e["names"][place] for place in (0, 1) for e in examples]
+            batch["names"] = [e["names"][side] for side in (0, 1) for e in examples]
         return batch
 
     # --------------------------------------------------------------------------------------------------------- loss
@@ -315,21 +315,21 @@ class DCSamTask(TrainingTask):
         count, length = batch["masks"].shape[:2]
         video = self.stage == "tube-finetune"
         side = (batch["masks"].shape[-2], batch["masks"].shape[-1])
-        shown, asked, rest = self._encoded(model, batch)
-        stages = model.prompts(shown, batch["support_mask"], asked, shots=1, align=not video)
+        supports, queries, rest = self._encoded(model, batch)
+        stages = model.prompts(supports, batch["support_mask"], queries, shots=1, align=not video)
         align = not video
         coarse = (
-            F.interpolate(model.decode(asked[1], stages[0]).float(), side, mode="bilinear", align_corners=align)
+            F.interpolate(model.decode(queries[1], stages[0]).float(), side, mode="bilinear", align_corners=align)
             if self.losses.coarse_weight
             else torch.zeros(count, 1, *side)
         )
         extra: dict[str, Tensor] = {}
         if self.losses.prior_weight:
-            extra["prior_loss"] = model.prior_loss(shown[0], batch["support_mask"], asked[0], batch["masks"][:, 0])
+            extra["prior_loss"] = model.prior_loss(supports[0], batch["support_mask"], queries[0], batch["masks"][:, 0])
         if self.losses.attention_weight:
             extra["attention_loss"] = model.attention_loss(stages[2], batch["masks"][:, 0])
         if not video:
-            logits = model.decode(asked[1], stages[1]).float()
+            logits = model.decode(queries[1], stages[1]).float()
             return F.interpolate(logits, side, mode="bilinear", align_corners=True), coarse, extra
         assert rest is not None
         tracked = model.track(stages[1], rest, count, length)
@@ -342,9 +342,9 @@ class DCSamTask(TrainingTask):
         """Return the features of supports, of queries, and of all frames of tubes: each image once, all together."""
         if "images" in batch:
             backbone, sam = model.encode(batch["images"], top=bool(self.losses.prior_weight))
-            shown, queried = batch["pairs"][:, 0], batch["pairs"][:, 1]
+            supports, queried = batch["pairs"][:, 0], batch["pairs"][:, 1]
             return (
-                (backbone.map(lambda x: x[shown]), sam[shown]),
+                (backbone.map(lambda x: x[supports]), sam[supports]),
                 (backbone.map(lambda x: x[queried]), sam[queried]),
                 None,
             )
@@ -352,7 +352,7 @@ class DCSamTask(TrainingTask):
         count, length = frames.shape[:2]
         cache = self._features(model)
         rest = None
-        asked = torch.arange(count, device=frames.device)
+        frame_numbers = torch.arange(count, device=frames.device)
         if cache is not None and "names" in batch:
             backbone, sam = cache.encode(model, torch.cat([support, frames[:, 0]]), batch["names"])
         else:
@@ -360,28 +360,28 @@ class DCSamTask(TrainingTask):
             backbone = model.extract(torch.cat([support, frames[:, 0]]), top=bool(self.losses.prior_weight))
             if self.stage == "tube-finetune":
                 sam = model.encode_sam(torch.cat([support, frames.flatten(0, 1)]))
-                asked, rest = asked * length, sam[count:]
+                frame_numbers, rest = frame_numbers * length, sam[count:]
             else:
                 sam = model.encode_sam(torch.cat([support, frames[:, 0]]))
         first = torch.arange(count, device=frames.device)
         return (
             (backbone.map(lambda maps: maps[:count]), sam[first]),
-            (backbone.map(lambda maps: maps[count:]), sam[asked + count]),
+            (backbone.map(lambda maps: maps[count:]), sam[frame_numbers + count]),
             rest,
         )
 
     def validate(self, model: nn.Module, batches: Iterable[Mapping[str, Any]]) -> dict[str, list[float]]:
         assert isinstance(model, TrainableDCSAM)
         ious: list[float] = []
-        found: list[float] = []
+        per_pair: list[float] = []
         for batch in map(_asked, batches):
             logits, _, _ = self._forward(model, batch)
             truth = batch["masks"][:, : logits.shape[1]].bool()
             values = (100 * iou((logits > 0).flatten(0, 1), truth.flatten(0, 1))).tolist()
             there = truth.flatten(0, 1).flatten(1).any(dim=1).tolist()
             ious += values
-            found += [value for value, visible in zip(values, there) if visible]
-        return {"mIoU": ious, "visible_IoU": found}
+            per_pair += [value for value, visible in zip(values, there) if visible]
+        return {"mIoU": ious, "visible_IoU": per_pair}
 
     # ------------------------------------------------------------------------------------------------------ records
 
@@ -433,5 +433,5 @@ def _asked(batch: Mapping[str, Any]) -> Mapping[str, Any]:
         return {**batch, **{name: to_float(batch[name]) for name in ("support", "frames")}}
     maps = family_maps(batch["labels"], batch["families"])
     support, query, family = batch["pairs"].unbind(1)
-    shown, asked = (maps[places] == family[:, None, None] for places in (support, query))
-    return {**batch, "images": to_float(batch["images"]), "support_mask": shown, "masks": asked[:, None]}
+    support_masks, query_masks = (maps[places] == family[:, None, None] for places in (support, query))
+    return {**batch, "images": to_float(batch["images"]), "support_mask": support_masks, "masks": query_masks[:, None]}

@@ -64,14 +64,14 @@ def check_benchmark(
     if bench.kind == "video":
         of = _pairs_by_video(bench)
         tasks = (_VideoTask(root, record, tuple(of.get(name, ()))) for name, record in bench.videos.items())
-        for found in in_order(_check_video, tasks, workers):
-            problems += found
+        for problems_found in in_order(_check_video, tasks, workers):
+            problems += problems_found
             done += 1
             if progress:
                 progress("videos", done, len(bench.videos))
     masks = sorted(set(_still_masks(bench)))
-    for number, found in enumerate(in_order(_check_still, masks, workers)):
-        problems += found
+    for number, problems_found in enumerate(in_order(_check_still, masks, workers)):
+        problems += problems_found
         if progress:
             progress("supports and queries", number + 1, len(masks))
     return problems
@@ -98,10 +98,10 @@ def _check_video(task: _VideoTask) -> list[str]:
     size = (record.height, record.width)
     for path in sorted((folder / "JPEGImages").glob("*")):
         try:
-            found = image_size(path.read_bytes(), path)
-            if found != size:
+            stored = image_size(path.read_bytes(), path)
+            if stored != size:
                 problems.append(
-                    f"{_short(task.root, path)}: is {found[0]}x{found[1]}, videos.csv says {size[0]}x{size[1]}"
+                    f"{_short(task.root, path)}: is {stored[0]}x{stored[1]}, videos.csv says {size[0]}x{size[1]}"
                 )
         except (IcvosError, OSError) as error:
             problems.append(f"{_short(task.root, path)}: {error}")
@@ -136,21 +136,21 @@ def _still_masks(bench: Benchmark) -> Iterator[tuple[Path, Path, str]]:
             yield _still(bench.root / "queries", episode.category, episode.video)
 
 
-def _still(place: Path, category: int, name: str) -> tuple[Path, Path, str]:
-    return place / "images", place / "masks" / str(category) / f"{name}.png", name
+def _still(folder: Path, category: int, name: str) -> tuple[Path, Path, str]:
+    return folder / "images", folder / "masks" / str(category) / f"{name}.png", name
 
 
 def _check_still(task: tuple[Path, Path, str]) -> list[str]:
     """Check an image and one mask of it: {0, 1, 255}, the thing in it, the image's size."""
     images, mask, name = task
     root = images.parent.parent
-    found = [
+    paths = [
         images / f"{name}{suffix}" for suffix in (".jpg", ".jpeg", ".png") if (images / f"{name}{suffix}").is_file()
     ]
-    if not found:
+    if not paths:
         return [f"{_short(root, images)}/{name}: no such image"]
     try:
-        labels = read_mask(mask, size=image_size(found[0].read_bytes(), found[0]))
+        labels = read_mask(mask, size=image_size(paths[0].read_bytes(), paths[0]))
     except (IcvosError, OSError) as error:
         return [f"{_short(root, mask)}: {error}"]
     values = set(np.unique(labels).tolist())
@@ -182,9 +182,15 @@ def _tables(bench: Benchmark) -> list[str]:
         return problems
     draws = _draws(bench)
     for key, pair in bench.pairs.items():
-        found = [episode.draw for episode in episodes.get(key, ())]
-        if sorted(found) != list(range(len(found))) or not found or (draws and len(found) != draws):
-            problems.append(f"episodes.csv: {key[0]},{key[1]} has draws {sorted(found)}, not 0 to {(draws or 1) - 1}")
+        draws_there = [episode.draw for episode in episodes.get(key, ())]
+        if (
+            sorted(draws_there) != list(range(len(draws_there)))
+            or not draws_there
+            or (draws and len(draws_there) != draws)
+        ):
+            problems.append(
+                f"episodes.csv: {key[0]},{key[1]} has draws {sorted(draws_there)}, not 0 to {(draws or 1) - 1}"
+            )
         if pair.complete not in ("yes", "no", "unsure"):
             problems.append(f"pairs.csv: complete of {key[0]},{key[1]} is '{pair.complete}'")
     paired = _pairs_by_video(bench)
@@ -213,13 +219,13 @@ def _orphans(bench: Benchmark) -> list[str]:
         places["queries"] = {(e.category, e.video) for e in bench.episodes}
     else:
         problems += _video_orphans(bench)
-    for place, used in places.items():
-        for category in folders(root / place / "masks"):
-            for path in sorted((root / place / "masks" / category).iterdir()):
+    for folder, used in places.items():
+        for category in folders(root / folder / "masks"):
+            for path in sorted((root / folder / "masks" / category).iterdir()):
                 if (int(category) if category.isdigit() else 0, path.stem) not in used:
                     problems.append(f"{_short(root, path)}: is used by no episode")
         names = {name for _, name in used}
-        images = sorted((root / place / "images").iterdir()) if (root / place / "images").is_dir() else []
+        images = sorted((root / folder / "images").iterdir()) if (root / folder / "images").is_dir() else []
         problems += [f"{_short(root, path)}: is used by no episode" for path in images if path.stem not in names]
     return problems
 
@@ -238,13 +244,11 @@ def _video_orphans(bench: Benchmark) -> list[str]:
         for name in folders(root / video / "Annotations"):
             if name not in classes:
                 problems.append(f"videos/{video}/Annotations/{name}: is not in pairs.csv")
-        for place in ("JPEGImages", *(f"Annotations/{name}" for name in sorted(classes))):
-            folder = root / video / place
-            found = {path.stem for path in folder.iterdir()} if folder.is_dir() else set()
-            problems += [f"videos/{video}/{place}/{stem}: is missing" for stem in sorted(expected - found)]
-            problems += [
-                f"videos/{video}/{place}/{stem}: is no frame of the video" for stem in sorted(found - expected)
-            ]
+        for part in ("JPEGImages", *(f"Annotations/{name}" for name in sorted(classes))):
+            folder = root / video / part
+            stems = {path.stem for path in folder.iterdir()} if folder.is_dir() else set()
+            problems += [f"videos/{video}/{part}/{stem}: is missing" for stem in sorted(expected - stems)]
+            problems += [f"videos/{video}/{part}/{stem}: is no frame of the video" for stem in sorted(stems - expected)]
     return problems + [f"videos/{video}: is missing" for video in bench.videos if not (root / video).is_dir()]
 
 

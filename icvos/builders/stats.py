@@ -102,9 +102,9 @@ def benchmark_stats(bench: Benchmark) -> BenchmarkStats:
 
 def table_rows(stats: BenchmarkStats) -> list[tuple[str, str, str, str, str, str]]:
     """Return Table I as text: the paper's rows, then this benchmark's."""
-    own = (stats.name, stats.videos, round(stats.frames / stats.videos), stats.frames, len(stats.categories), "M")
+    row = (stats.name, stats.videos, round(stats.frames / stats.videos), stats.frames, len(stats.categories), "M")
     rows = []
-    for name, videos, mean, frames, classes, kind in (*PAPER_TABLE, own):
+    for name, videos, mean, frames, classes, kind in (*PAPER_TABLE, row):
         rows.append((name, f"{videos:,}", f"{mean:,}", f"{frames:,}", "-" if classes is None else str(classes), kind))
     return rows
 

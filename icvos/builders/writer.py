@@ -186,10 +186,10 @@ class BenchmarkWriter:
 
     def digest(self, path: str) -> Digest | None:
         """Return size and SHA-256 of a file written in this build, or by a worker that left a record of its video."""
-        found = self._known.get(path)
+        known = self._known.get(path)
         parts = path.split("/", 2)
-        if found is not None or parts[0] != "videos" or len(parts) < 3:
-            return found
+        if known is not None or parts[0] != "videos" or len(parts) < 3:
+            return known
         # One video's record is held at a time, so that memory does not grow with the number of videos.
         if self._recorded is None or self._recorded[0] != parts[1]:
             self._recorded = (parts[1], self._read_record(parts[1]))

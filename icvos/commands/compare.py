@@ -58,6 +58,6 @@ def _print(result: Any, top: int) -> None:
         if not rows:
             continue
         ahead, behind, equal = wins(rows)
-        shown = [row for row in rows if row[3] > 1e-9][:top] + [row for row in rows if row[3] < -1e-9][:top][::-1]
-        show(f"{title}: A ahead in {ahead}, B in {behind}, equal in {equal}; the largest differences", shown)
+        largest = [row for row in rows if row[3] > 1e-9][:top] + [row for row in rows if row[3] < -1e-9][:top][::-1]
+        show(f"{title}: A ahead in {ahead}, B in {behind}, equal in {equal}; the largest differences", largest)
     console.print(result.verdict, markup=False)

@@ -76,28 +76,28 @@ def command(
             notify=lambda line: click.echo(line, err=True),
             **values,
         )
-    place = result.folder
-    summary_table([(place, read_run(place), result)])
+    folder = result.folder
+    summary_table([(folder, read_run(folder), result)])
     if "oracle" in result:
-        told, all_ = result["oracle"], result["summary"]["episodes"]
-        click.echo(f"oracle {told['name']}: frame 0's ground truth was given as {told['given_as']}; never ranked")
-        if told["absent_on_frame_0"]:
-            click.echo(f"{told['absent_on_frame_0']} of {all_} episodes have nothing on frame 0 and count as empty")
-    click.echo(f"run: {place}")
+        oracle, all_ = result["oracle"], result["summary"]["episodes"]
+        click.echo(f"oracle {oracle['name']}: frame 0's ground truth was given as {oracle['given_as']}; never ranked")
+        if oracle["absent_on_frame_0"]:
+            click.echo(f"{oracle['absent_on_frame_0']} of {all_} episodes have nothing on frame 0 and count as empty")
+    click.echo(f"run: {folder}")
     if result["summary"]["failed"]:
         click.echo(f"{result['summary']['failed']} of {result['summary']['episodes']} episodes failed:", err=True)
-        _failures(place)
+        _failures(folder)
         raise SystemExit(1)
 
 
-def _failures(place: Path, most: int = 5) -> None:
+def _failures(folder: Path, most: int = 5) -> None:
     import json
 
-    lines = (place / "episodes.jsonl").read_text(encoding="utf-8").splitlines()
+    lines = (folder / "episodes.jsonl").read_text(encoding="utf-8").splitlines()
     records = {record["id"]: record for record in map(json.loads, lines)}
     failed = [record for record in records.values() if record.get("error")]
     for record in failed[:most]:
         click.echo(f"  {record['id']}: {record['error'][:200]}", err=True)
     if len(failed) > most:
-        click.echo(f"  … and {len(failed) - most} more in {place / 'episodes.jsonl'}", err=True)
+        click.echo(f"  … and {len(failed) - most} more in {folder / 'episodes.jsonl'}", err=True)
     click.echo("the same command again tries them again", err=True)

@@ -48,10 +48,10 @@ def _tables(
 
     entries = read_board(board or default_board(), must_exist=board is not None)
     if runs is not None or Path("runs").is_dir():
-        found, problems = find_runs(runs or Path("runs"))
+        runs_there, problems = find_runs(runs or Path("runs"))
         # A run that was added stands on the board once.
         known = [(entry.run["key"], entry.result) for entry in entries]
-        entries += [entry for entry in found if (entry.run["key"], entry.result) not in known]
+        entries += [entry for entry in runs_there if (entry.run["key"], entry.result) not in known]
         for line in problems:
             click.echo(f"left out: {line}", err=True)
     benchmark, version = _benchmark_name(benchmark, [entry.benchmark_name for entry in entries])
@@ -63,7 +63,7 @@ def _tables(
     return build_tables(entries, benchmark=benchmark, published=show)
 
 
-def _benchmark_name(given: str | None, measured: Sequence[str]) -> tuple[str | None, str | None]:
+def _benchmark_name(name: str | None, measured: Sequence[str]) -> tuple[str | None, str | None]:
     """Return the name of a benchmark that is given by name or folder, and of a folder its manifest's hash.
 
     Raises:
@@ -74,13 +74,13 @@ def _benchmark_name(given: str | None, measured: Sequence[str]) -> tuple[str | N
     from icvos.leaderboard.published import BENCHMARKS
 
     known = {*measured, *BENCHMARKS, "demo", "demo-coco-20i", "demo-pascal-5i"}
-    if given is None or given in known:
-        return given, None
-    if (Path(given) / "benchmark.json").is_file():
-        opened = load_benchmark(given)
+    if name is None or name in known:
+        return name, None
+    if (Path(name) / "benchmark.json").is_file():
+        opened = load_benchmark(name)
         return opened.name, opened.manifest_sha256
-    fix = did_you_mean(given, known)
-    raise UsageError(f"no benchmark '{given}'", expected="a name, or a benchmark's folder", fix=fix)
+    fix = did_you_mean(name, known)
+    raise UsageError(f"no benchmark '{name}'", expected="a name, or a benchmark's folder", fix=fix)
 
 
 @click.group()
@@ -123,46 +123,46 @@ def add(
     from icvos.leaderboard.record import record_path, write_record
 
     with opened_run(run) as folder, progress_bar("re-scoring") as advance:
-        found = judge(folder, benchmark, workers=workers, progress=advance, name=run)
-    checked, checks = found.checked, found.checks
+        judgement = judge(folder, benchmark, workers=workers, progress=advance, name=run)
+    checked, checks = judgement.checked, judgement.checks
     if reproduced is not None:
-        own = judge(reproduced, benchmark, workers=workers).entry
-        problems = reproduces(found.entry, own)
+        reproduction = judge(reproduced, benchmark, workers=workers).entry
+        problems = reproduces(judgement.entry, reproduction)
         if problems:
             raise RunError(f"not reproduced: {problems[0]}", where=run)
         checked, checks = "reproduced by maintainer", (*checks, "a maintainer's own run agrees")
-    place = record_path(board or default_board(), found.entry)
-    if place.exists() and not replace:
-        raise RunError("this model and version stand on the board already", where=place, fix="give --replace")
-    write_record(board or default_board(), found.entry, checked, checks)
+    path = record_path(board or default_board(), judgement.entry)
+    if path.exists() and not replace:
+        raise RunError("this model and version stand on the board already", where=path, fix="give --replace")
+    write_record(board or default_board(), judgement.entry, checked, checks)
     for line in checks:
         click.echo(f"ok: {line}")
-    click.echo(f"added, {checked}: {place}")
+    click.echo(f"added, {checked}: {path}")
 
 
 @command.command()
-@click.argument("place", required=False, type=click.Path(path_type=Path))
+@click.argument("path", required=False, type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), help="The same as PLACE.")
 @click.option("--format", "form", type=click.Choice(list(FORMATS)), help="Default: by the suffix, else markdown.")
 @_sources
-def render(place: Path | None, out: Path | None, form: str | None, **chosen: Any) -> None:
+def render(path: Path | None, out: Path | None, form: str | None, **chosen: Any) -> None:
     """Write the tables to PLACE (.md, .csv, .tex or .html), or to standard output."""
     from icvos.errors import UsageError
     from icvos.files import atomic_write
 
-    place = place or out
+    path = path or out
     by_suffix = {suffix: name for name, (suffixes, _) in FORMATS.items() for suffix in suffixes}
     if form is None:
-        form = "markdown" if place is None else by_suffix.get(place.suffix.lower())
+        form = "markdown" if path is None else by_suffix.get(path.suffix.lower())
     if form is None:
-        raise UsageError(f"'{place}' has no known suffix", expected=", ".join(by_suffix), fix="or give --format")
+        raise UsageError(f"'{path}' has no known suffix", expected=", ".join(by_suffix), fix="or give --format")
     text = _render(form, _tables(**chosen))
-    if place is None:
+    if path is None:
         click.echo(text, nl=False)
         return
-    with atomic_write(place, "w") as stream:
+    with atomic_write(path, "w") as stream:
         stream.write(text)
-    click.echo(f"{form}: {place}")
+    click.echo(f"{form}: {path}")
 
 
 def _render(form: str, tables: list[Any]) -> str:

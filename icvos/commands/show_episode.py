@@ -59,8 +59,8 @@ def command(
     model = create(spec, device=device, weights=parse_weights(weights), options=options, demo=demo)
     supports = view.supports(chosen, shots)
     panels = [
-        Panel(f"support {name}", shown.image, mask=shown.mask)
-        for name, shown in zip(chosen.supports, supports, strict=False)
+        Panel(f"support {name}", support.image, mask=support.mask)
+        for name, support in zip(chosen.supports, supports, strict=False)
     ]
     is_image = opened.kind == "image"
     if is_image:

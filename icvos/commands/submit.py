@@ -33,10 +33,10 @@ def pack(run: Path, out: Path | None, masks: bool, predictions: Path | None) -> 
         raise RunError(
             f"the run would be refused: {problems[0]}", where=run, fix="evaluate again, whole and without an oracle"
         )
-    place = out or run.resolve().with_name(run.resolve().name + ".zip")
-    count = write(run, place, masks=masks, predictions=predictions)
-    click.echo(f"packed {count} files, {place.stat().st_size / 1e6:.1f} MB: {place}")
-    click.echo(f"next: icvos submit check {shlex.quote(str(place))}")
+    path = out or run.resolve().with_name(run.resolve().name + ".zip")
+    count = write(run, path, masks=masks, predictions=predictions)
+    click.echo(f"packed {count} files, {path.stat().st_size / 1e6:.1f} MB: {path}")
+    click.echo(f"next: icvos submit check {shlex.quote(str(path))}")
 
 
 @command.command()
@@ -50,9 +50,11 @@ def check(file: Path, benchmark: str | None, workers: int) -> None:
     from icvos.metrics.table import ranked_metric
 
     with opened_run(file) as folder, progress_bar("re-scoring") as advance:
-        found = judge(folder, benchmark, workers=workers, progress=advance, name=file)
-    for line in found.checks:
+        judgement = judge(folder, benchmark, workers=workers, progress=advance, name=file)
+    for line in judgement.checks:
         click.echo(f"ok: {line}")
-    entry = found.entry
+    entry = judgement.entry
     what = ranked_metric(entry.kind).name
-    click.echo(f"{entry.label} on {entry.benchmark_name}, {entry.protocol}: {what} {entry.score:.2f}, {found.checked}")
+    click.echo(
+        f"{entry.label} on {entry.benchmark_name}, {entry.protocol}: {what} {entry.score:.2f}, {judgement.checked}"
+    )

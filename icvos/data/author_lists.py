@@ -59,18 +59,18 @@ def read_lists(folder: Path, fold: int, *, part: str = "val") -> AuthorLists:
     """
     check_fold(fold)
     folder = Path(folder)
-    for place in (folder / name for name in _PARTS[part]):
-        classes, order = place / f"sub_class_file_list_{fold}.txt", place / f"data_list_{fold}.txt"
+    for subfolder in (folder / name for name in _PARTS[part]):
+        classes, order = subfolder / f"sub_class_file_list_{fold}.txt", subfolder / f"data_list_{fold}.txt"
         if classes.is_file() and order.is_file():
             return AuthorLists(tuple(_read_order(order)), _read_classes(classes), False, classes)
-        if (place / f"fold{fold}.txt").is_file():
+        if (subfolder / f"fold{fold}.txt").is_file():
             # HSNet's training files hold their own fold's categories; a fold trains on the other three.
-            own = [fold] if part == "val" else [other for other in range(FOLDS) if other != fold]
-            return _read_hsnet([place / f"fold{number}.txt" for number in own])
-        if (place / f"fold{fold}.pkl").is_file():
+            folds = [fold] if part == "val" else [other for other in range(FOLDS) if other != fold]
+            return _read_hsnet([subfolder / f"fold{number}.txt" for number in folds])
+        if (subfolder / f"fold{fold}.pkl").is_file():
             raise SourceError(
                 "list is a pickle, which may run code",
-                where=place / f"fold{fold}.pkl",
+                where=subfolder / f"fold{fold}.pkl",
                 expected="text lists",
                 fix="take DC-SAM's or PFENet's lists instead",
             )
@@ -90,11 +90,11 @@ def _text(path: Path) -> str:
         raise SourceError("list is no text", where=path) from None
 
 
-def _name(place: object, path: Path) -> str:
+def _name(image_path: object, path: Path) -> str:
     """Return the image name in a path of the authors' machine: the file name up to its first dot."""
-    if not isinstance(place, str):
-        raise SourceError(f"list holds {type(place).__name__}", where=path, expected="paths of images")
-    name = place.replace("\\", "/").rsplit("/", 1)[-1].split(".", 1)[0]
+    if not isinstance(image_path, str):
+        raise SourceError(f"list holds {type(image_path).__name__}", where=path, expected="paths of images")
+    name = image_path.replace("\\", "/").rsplit("/", 1)[-1].split(".", 1)[0]
     try:
         return check_id(name, "image name")
     except InputError as error:
@@ -119,19 +119,19 @@ def _read_classes(path: Path) -> dict[int, list[str]]:
         raise SourceError("list is no plain dict; nothing of it was run", where=path, expected=expected) from None
     if not isinstance(content, dict) or not content:
         raise SourceError("list is no dict", where=path, expected=expected)
-    found: dict[int, list[str]] = {}
+    names: dict[int, list[str]] = {}
     for category, entries in content.items():
         good = isinstance(category, int) and not isinstance(category, bool) and category > 0
         if not good or not isinstance(entries, list):
             raise SourceError(f"entry '{str(category)[:40]}'", where=path, expected=expected)
         if any(not isinstance(entry, tuple) or len(entry) != 2 for entry in entries):
             raise SourceError(f"category {category} holds something else than pairs", where=path, expected=expected)
-        found[category] = [_name(entry[0], path) for entry in entries]
-    return found
+        names[category] = [_name(entry[0], path) for entry in entries]
+    return names
 
 
 def _read_hsnet(paths: Sequence[Path]) -> AuthorLists:
-    found: dict[int, list[str]] = {}
+    by_category: dict[int, list[str]] = {}
     order: dict[str, None] = {}
     for path in paths:
         if not path.is_file():
@@ -142,11 +142,11 @@ def _read_hsnet(paths: Sequence[Path]) -> AuthorLists:
             name, separator, category = line.strip().rpartition("__")
             if not (separator and category.isascii() and category.isdigit() and 0 < int(category) < 1000):
                 raise SourceError(f"line {number} is '{line[:60]}'", where=path, expected="lines as 2007_000033__01")
-            found.setdefault(int(category), []).append(_name(name, path))
+            by_category.setdefault(int(category), []).append(_name(name, path))
             order.setdefault(name)
-    if not found:
+    if not by_category:
         raise SourceError("list is empty", where=paths[0])
-    return AuthorLists(tuple(order), found, True, paths[0])
+    return AuthorLists(tuple(order), by_category, True, paths[0])
 
 
 def check_names(lists: AuthorLists, known: Iterable[str], split: str) -> None:
@@ -174,7 +174,7 @@ def replay(
     categories: tuple[int, ...],
     *,
     coco: bool,
-    shown: Callable[[str], Iterable[int]] | None = None,
+    categories_of: Callable[[str], Iterable[int]] | None = None,
     count: int = PAPER_EPISODES,
 ) -> Iterator[FewShotEpisode]:
     """Yield the episodes that the authors' evaluation draws, 1-shot (their code cannot run more: fact Q5).
@@ -210,8 +210,8 @@ def replay(
             query = names[_choice(legacy, len(names))]
         else:
             query = lists.order[index % len(lists.order)]
-            assert shown is not None
-            among = [category for category in sorted(shown(query)) if category in categories]
+            assert categories_of is not None
+            among = [category for category in sorted(categories_of(query)) if category in categories]
             if not among:
                 raise SourceError(f"query {query} shows no category of fold {fold}", where=lists.path)
             category = among[python.randint(1, len(among)) - 1]

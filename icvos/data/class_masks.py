@@ -148,9 +148,9 @@ class ClassMasks:
 
     def images_with(self, categories: Sequence[int]) -> np.ndarray:
         """Return (N,) bool: images that show any of some categories, crowds too."""
-        found = np.zeros(len(self), bool)
-        found[self._pairs["image"][np.isin(self._pairs["category"], list(categories))]] = True
-        return found
+        chosen = np.zeros(len(self), bool)
+        chosen[self._pairs["image"][np.isin(self._pairs["category"], list(categories))]] = True
+        return chosen
 
     def mask(self, image: int, category: int) -> np.ndarray:
         """Return (H, W) uint8: 1 on the category, 255 where the annotation says nothing (crowd, void), 0 elsewhere."""
@@ -172,8 +172,8 @@ class ClassMasks:
 
     def path(self, image: int) -> Path:
         """Return an image's file, which may be missing."""
-        root, _, place = self._listing["files"][image].partition(":")
-        return self.roots[int(root)] / place
+        root, _, relative = self._listing["files"][image].partition(":")
+        return self.roots[int(root)] / relative
 
     def read(self, image: int) -> np.ndarray:
         """Return an image: (H, W, 3) uint8 RGB, as it is stored (its EXIF rotation is not applied).
@@ -279,7 +279,7 @@ def voc_masks(
     def records() -> Iterator[Record]:
         for name, (size, codes) in zip(voc.names, in_order(_VocCodes(voc), voc.names, workers)):
             path = voc.path(name)
-            number = next(i for i, place in enumerate(roots) if path.is_relative_to(place))
+            number = next(i for i, base in enumerate(roots) if path.is_relative_to(base))
             yield name, f"{number}:{path.relative_to(roots[number]).as_posix()}", size, None, codes
 
     meta = {"source": "voc12", "split": split, "vocabulary": "voc20", "licence": _VOC_LICENCE}

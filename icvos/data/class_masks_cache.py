@@ -77,21 +77,21 @@ def write_cache(
     """
     if not total:
         raise SourceError(f"{meta['split']} lists no image", where=where, fix="choose another split")
-    found: list[Record] = []
+    written: list[Record] = []
     for record in records:
         check = _checked(record, where)
-        found.append(check)
+        written.append(check)
         if progress is not None:
-            progress(f"masks of {meta['split']}", len(found), total)
-    found.sort(key=lambda record: record[0])
-    for one, other in pairwise(found):
+            progress(f"masks of {meta['split']}", len(written), total)
+    written.sort(key=lambda record: record[0])
+    for one, other in pairwise(written):
         if one[0] == other[0]:
             raise SourceError(f"image '{one[0]}' is listed twice", where=where)
     partial = folder.with_name(folder.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     try:
-        _write_arrays(partial, found)
+        _write_arrays(partial, written)
         write_json(partial / "meta.json", {"version": VERSION, **meta, "sha256": sha256()})
         partial.rename(folder)
     except BaseException:
@@ -108,13 +108,13 @@ def _checked(record: Record, where: Path) -> Record:
 
 
 def _write_arrays(folder: Path, records: Sequence[Record]) -> None:
-    pairs, parts, place = [], [], 0
+    pairs, parts, offset = [], [], 0
     for number, record in enumerate(records):
         for category, instances, area, code, ignored in sorted(record[4]):
-            middle = place + len(code)
-            pairs.append((number, category, instances, area, place, middle, middle + len(ignored)))
+            middle = offset + len(code)
+            pairs.append((number, category, instances, area, offset, middle, middle + len(ignored)))
             parts += [code, ignored]
-            place = middle + len(ignored)
+            offset = middle + len(ignored)
     listing = {"names": [r[0] for r in records], "files": [r[1] for r in records], "licences": [r[3] for r in records]}
     write_json(folder / "images.json", listing)
     arrays = {

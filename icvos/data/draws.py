@@ -61,9 +61,9 @@ def _draw(key: str, names: tuple[str, ...], shots: int) -> list[str]:
     moved: dict[int, int] = {}
     out = []
     for step in range(min(shots, len(names))):
-        place = step + _below(f"{key}|{step}", len(names) - step)
-        out.append(names[moved.get(place, place)])
-        moved[place] = moved.get(step, step)
+        index = step + _below(f"{key}|{step}", len(names) - step)
+        out.append(names[moved.get(index, index)])
+        moved[index] = moved.get(step, step)
     return out
 
 

@@ -148,10 +148,10 @@ def _occlude(image: np.ndarray, labels: np.ndarray, values: tuple[float, ...]) -
     ys, xs = np.nonzero(labels == 1)
     if not len(ys):
         return image, labels
-    place = min(int(values[0] * len(ys)), len(ys) - 1)
+    row = min(int(values[0] * len(ys)), len(ys) - 1)
     radius = max(2, round(values[1] * math.sqrt(len(ys))))
     axes = (radius, max(2, round(radius * values[2])))
-    centre = (int(xs[place]), int(ys[place]))
+    centre = (int(xs[row]), int(ys[row]))
     colour = [round(MEAN[0] * values[3]), round(MEAN[1] * values[3]), round(MEAN[2] * values[3])]
     out = cv2.ellipse(image.copy(), centre, axes, values[4], 0, 360, colour, -1)
     return out, cv2.ellipse(labels.copy(), centre, axes, values[4], 0, 360, (0,), -1)
@@ -264,15 +264,15 @@ class MaskTubes:
         self.masks = masks
         self.rules = rules or TubeRules()
         wanted = range(1, len(masks.vocabulary) + 1) if categories is None else sorted(set(categories))
-        found = {c: masks.images_of(c, self.rules.min_area) for c in wanted}
+        by_category = {c: masks.images_of(c, self.rules.min_area) for c in wanted}
         if images is not None:
-            found = {c: [image for image in numbers if image in images] for c, numbers in found.items()}
-        self.pairs = sorted((image, category) for category, numbers in found.items() for image in numbers)
+            by_category = {c: [image for image in numbers if image in images] for c, numbers in by_category.items()}
+        self.pairs = sorted((image, category) for category, numbers in by_category.items() for image in numbers)
         if not self.pairs:
             raise UsageError(
                 f"no image of {masks.split} shows a category on {self.rules.min_area} pixels", fix="lower --min-area"
             )
-        self._images = found
+        self._images = by_category
         self._pools: dict[int, SupportPool] = {}
 
     def __len__(self) -> int:
@@ -293,8 +293,8 @@ class MaskTubes:
         steps = plan_tube(self.rules, name, category, epoch)
         frames = np.empty((len(steps), *pixels.shape), np.uint8)
         moved = np.empty((len(steps), *labels.shape), np.uint8)
-        for place, own in enumerate(steps):
-            frames[place], moved[place] = make_frame(pixels, labels, own)
+        for position, step in enumerate(steps):
+            frames[position], moved[position] = make_frame(pixels, labels, step)
         return Tube(name, category, frames, moved == 1, moved == IGNORE, tuple(steps))
 
     def pool(self, category: int) -> SupportPool:
@@ -307,9 +307,9 @@ class MaskTubes:
     def supports_of(self, index: int, draw: int = 0, shots: int = 1) -> list[str]:
         """Return names of other images of the tube's category, or its own where there is no other."""
         image, category = self.pairs[index]
-        own = self.masks.names[image]
-        drawn = draw_supports(self.rules.seed, self.pool(category), own, category, draw + 1, shots + 1)[draw]
-        return [name for name in drawn if name != own][:shots] or [own]
+        name_of_tube = self.masks.names[image]
+        drawn = draw_supports(self.rules.seed, self.pool(category), name_of_tube, category, draw + 1, shots + 1)[draw]
+        return [name for name in drawn if name != name_of_tube][:shots] or [name_of_tube]
 
     def get(self, epoch: int, index: int) -> dict[str, Any]:
         """Return a training example (``icvos.training.task.Examples``).

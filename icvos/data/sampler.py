@@ -56,12 +56,12 @@ class TrainingPool:
         for category in training_categories(benchmark, fold):
             if lists is not None:
                 known = {masks.numbers[name] for name in lists.get(category, ()) if name in masks.numbers}
-                found = np.array(sorted(known), np.int64)
+                images = np.array(sorted(known), np.int64)
             else:
-                found = np.asarray(masks.images_of(category, check_min_area(min_area)), np.int64)
-            found = found[~unwanted[found]]
-            if len(found) > 1:
-                self._images[category] = found
+                images = np.asarray(masks.images_of(category, check_min_area(min_area)), np.int64)
+            images = images[~unwanted[images]]
+            if len(images) > 1:
+                self._images[category] = images
         if not self._images:
             raise UsageError(
                 f"no training category of fold {fold} has two images in {masks.split}", fix="lower --min-area"
@@ -140,12 +140,12 @@ class EpisodeSampler:
             InputError: An image is missing or broken.
         """
         category, query, supports = self.draw(epoch, index)
-        shown = [self._labelled(image, category) for image in supports]
+        labelled = [self._labelled(image, category) for image in supports]
         image, mask, ignore = self._labelled(query, category)
         return {
-            "support_images": [entry[0] for entry in shown],
-            "support_masks": [entry[1] for entry in shown],
-            "support_ignores": [entry[2] for entry in shown],
+            "support_images": [entry[0] for entry in labelled],
+            "support_masks": [entry[1] for entry in labelled],
+            "support_ignores": [entry[2] for entry in labelled],
             "query_image": image,
             "query_mask": mask,
             "query_ignore": ignore,

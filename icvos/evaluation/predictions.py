@@ -61,19 +61,19 @@ class Predictions(ABC):
         return f"{self.where}/{name}/{frame}.png"
 
 
-def _check_header(data: bytes, place: str) -> Size | None:
-    found = header(data)
-    if found is None:
-        raise PredictionError("no PNG", where=place, expected="an 8-bit grey or palette PNG")
-    height, width, depth, colour, _ = found
+def _check_header(data: bytes, where: str) -> Size | None:
+    described = header(data)
+    if described is None:
+        raise PredictionError("no PNG", where=where, expected="an 8-bit grey or palette PNG")
+    height, width, depth, colour, _ = described
     kinds = {2: "an RGB image", 4: "grey with alpha", 6: "an RGBA image"}
     if colour in kinds or depth > 8:
         kind = kinds.get(colour, f"of {depth} bits")
         raise PredictionError(
-            f"mask is {kind}", where=place, expected="an 8-bit grey or palette PNG whose values are ids"
+            f"mask is {kind}", where=where, expected="an 8-bit grey or palette PNG whose values are ids"
         )
     if not 0 < height * width <= MAX_PIXELS:
-        raise PredictionError(f"mask is {height}x{width}", where=place, expected=f"at most {MAX_PIXELS:,} pixels")
+        raise PredictionError(f"mask is {height}x{width}", where=where, expected=f"at most {MAX_PIXELS:,} pixels")
     return height, width
 
 
@@ -134,7 +134,7 @@ class ZipPredictions(Predictions):
         self._open()
 
     def _index(self) -> dict[str, dict[str, str]]:
-        found: dict[tuple[str, ...], str] = {}
+        files: dict[tuple[str, ...], str] = {}
         infos = self._archive.infolist()
         if len(infos) > MAX_FILES:
             raise PredictionError(
@@ -157,17 +157,17 @@ class ZipPredictions(Predictions):
                 )
             if info.flag_bits & 1:
                 raise PredictionError("archive is encrypted", where=self.where, fix="pack it without a password")
-            if parts in found:
+            if parts in files:
                 raise PredictionError(f"{name[:80]!r} stands twice", where=self.where)
-            found[parts] = name
-        depth = {len(parts) for parts in found}
-        if depth == {3} and len({parts[0] for parts in found}) == 1:
-            found = {parts[1:]: name for parts, name in found.items()}
+            files[parts] = name
+        depth = {len(parts) for parts in files}
+        if depth == {3} and len({parts[0] for parts in files}) == 1:
+            files = {parts[1:]: name for parts, name in files.items()}
         elif depth - {2}:
-            odd = next(name for parts, name in found.items() if len(parts) != 2)
+            odd = next(name for parts, name in files.items() if len(parts) != 2)
             raise PredictionError(f"archive holds {odd[:80]!r}", where=self.where, expected="NAME/FRAME.png")
         entries: dict[str, dict[str, str]] = {}
-        for parts, name in found.items():
+        for parts, name in files.items():
             entries.setdefault(parts[0], {})[parts[1][:-4]] = name
         return entries
 
@@ -291,28 +291,28 @@ def _named(missing: Sequence[str]) -> str:
 
 
 def _same_names(wanted: Sequence[str], predictions: Predictions, what: str) -> None:
-    given = predictions.names()
-    missing = sorted(set(wanted) - set(given))
+    predicted = predictions.names()
+    missing = sorted(set(wanted) - set(predicted))
     if missing:
         raise PredictionError(
             f"{len(missing)} of {len(wanted)} {what}s are not predicted: {_named(missing)}",
             where=predictions.where,
             expected=f"a folder for each {what}",
         )
-    unknown = sorted(set(given) - set(wanted))
+    unknown = sorted(set(predicted) - set(wanted))
     if unknown:
         raise PredictionError(
             f"{len(unknown)} {what}s are unknown: {_named(unknown)}", where=predictions.where, fix="take them out"
         )
 
 
-def _fit(predicted: np.ndarray, shape: tuple[int, ...], place: str) -> np.ndarray:
+def _fit(predicted: np.ndarray, shape: tuple[int, ...], where: str) -> np.ndarray:
     if predicted.shape == tuple(shape):
         return predicted
     if predicted.size == 0:
         return np.zeros(shape, np.uint8)
-    raise _other_size(predicted.shape, shape, place)
+    raise _other_size(predicted.shape, shape, where)
 
 
-def _other_size(size: Sequence[int], wanted: Sequence[int], place: str) -> PredictionError:
-    return PredictionError(f"mask is {size[0]}x{size[1]} (HxW)", where=place, expected=f"{wanted[0]}x{wanted[1]}")
+def _other_size(size: Sequence[int], wanted: Sequence[int], where: str) -> PredictionError:
+    return PredictionError(f"mask is {size[0]}x{size[1]} (HxW)", where=where, expected=f"{wanted[0]}x{wanted[1]}")

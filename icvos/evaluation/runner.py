@@ -112,8 +112,8 @@ def _prepare(
         run["key"] |= {"limit_episodes": len(episodes), "chosen_episodes": chosen[:16]}
     run["environment"]["benchmark_folder"] = str(benchmark.root.resolve())
     suffix = f"-oracle-{options.oracle}" if options.oracle else ""
-    place = out or Path("runs") / safe_name(benchmark.name) / safe_name(described["name"] + suffix)
-    return _Run(model, benchmark, rule, options, episodes, place, spec, run)
+    folder = out or Path("runs") / safe_name(benchmark.name) / safe_name(described["name"] + suffix)
+    return _Run(model, benchmark, rule, options, episodes, folder, spec, run)
 
 
 def run_model(
@@ -199,8 +199,8 @@ def _finish(folder: RunFolder, plan: _Run, whole: bool) -> None:
 def _results(plan: _Run, todo: Sequence[Episode]) -> Generator[EpisodeResult, None, None]:
     options = plan.options
     masks = plan.out / "masks" if options.save_masks else None
-    told = plan.describe["key"].get("oracle_as")
-    job = Job(plan.rule, options.shots, options.seed, options.limit_frames, masks, options.oracle, told)
+    oracle_as = plan.describe["key"].get("oracle_as")
+    job = Job(plan.rule, options.shots, options.seed, options.limit_frames, masks, options.oracle, oracle_as)
     groups = _groups(plan.episodes, todo, plan.benchmark)
     if not groups:
         return
@@ -299,13 +299,13 @@ def evaluate(
         files = {name: str(path) for name, path in built.weights.items()}
         spec = ModelSpec(model, device, files, dict(options or {}), demo)
     elif isinstance(model, type):
-        given = weights or (model.demo_weights() if demo else {})
-        built = model(device=device, weights={k: Path(v) for k, v in given.items()}, **(options or {}))
+        weight_files = weights or (model.demo_weights() if demo else {})
+        built = model(device=device, weights={k: Path(v) for k, v in weight_files.items()}, **(options or {}))
     else:
         built = model
-    place = None if out is None else Path(out)
+    folder = None if out is None else Path(out)
     known = dict(options or {}) if isinstance(model, (str, type)) else _options_of(built)
-    return run_model(built, opened, settings, out=place, settings=known, spec=spec, progress=progress, notify=notify)
+    return run_model(built, opened, settings, out=folder, settings=known, spec=spec, progress=progress, notify=notify)
 
 
 def _options_of(model: Model) -> dict[str, Any]:

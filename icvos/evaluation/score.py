@@ -90,14 +90,14 @@ def _fingerprint(predictions: Path) -> str:
     """Return a hash of names, sizes and times of the masks: other masks are scored anew."""
     digest = hashlib.sha256()
     if predictions.is_file():
-        found = predictions.stat()
-        digest.update(f"{found.st_size} {found.st_mtime_ns}".encode())
+        status = predictions.stat()
+        digest.update(f"{status.st_size} {status.st_mtime_ns}".encode())
     for folder, folders, files in os.walk(predictions):
         folders[:] = sorted(name for name in folders if not is_stray(name))
         for file in sorted(name for name in files if not is_stray(name)):
-            found = os.stat(os.path.join(folder, file), follow_symlinks=False)  # noqa: PTH116, PTH118
+            status = os.stat(os.path.join(folder, file), follow_symlinks=False)  # noqa: PTH116, PTH118
             digest.update(
-                f"{os.path.relpath(folder, predictions)}/{file} {found.st_size} {found.st_mtime_ns}\n".encode()
+                f"{os.path.relpath(folder, predictions)}/{file} {status.st_size} {status.st_mtime_ns}\n".encode()
             )
     return digest.hexdigest()
 

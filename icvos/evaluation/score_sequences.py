@@ -79,15 +79,15 @@ def check_sequences(truth: Sequences, predictions: Predictions, rule: Protocol) 
     ids = []
     for name in truth.names:
         frames = truth.frames(name)
-        given = set(predictions.frames(name))
+        predicted = set(predictions.frames(name))
         scored = [frames[i] for i in rule.frames(len(frames))]
-        missing = [frame for frame in scored if frame not in given]
+        missing = [frame for frame in scored if frame not in predicted]
         if missing:
             raise PredictionError(
                 f"{len(missing)} of {len(scored)} frames are missing: {_named(missing)}",
                 where=f"{predictions.where}/{name}",
             )
-        unknown = sorted(given - set(frames))
+        unknown = sorted(predicted - set(frames))
         if unknown:
             raise PredictionError(
                 f"{len(unknown)} frames are not in the ground truth: {_named(unknown)}",
@@ -100,9 +100,9 @@ def check_sequences(truth: Sequences, predictions: Predictions, rule: Protocol) 
                 expected="three frames or more",
             )
         for frame in scored:
-            size, own = predictions.size(name, frame), truth.size(name, frame)
-            if size is not None and own is not None and size != own:
-                raise _other_size(size, own, predictions.place(name, frame))
+            size, truth_size = predictions.size(name, frame), truth.size(name, frame)
+            if size is not None and truth_size is not None and size != truth_size:
+                raise _other_size(size, truth_size, predictions.place(name, frame))
         objects = truth.objects(name)
         if objects == 0:
             raise PredictionError("the first frame of the ground truth shows no object", where=truth.root / name)
@@ -118,18 +118,20 @@ def score_sequences(truth: Sequences, predictions: Predictions, rule: Protocol, 
     for index in rule.frames(len(frames)):
         labels = truth.labels(name, frames[index])
         predicted = predictions.load(name, frames[index])
-        place = predictions.place(name, frames[index])
-        predicted = _fit(predicted, labels.shape, place)
+        path = predictions.place(name, frames[index])
+        predicted = _fit(predicted, labels.shape, path)
         if predicted.max(initial=0) == 255:
             predicted = np.where(predicted == 255, np.uint8(0), predicted)
         top = int(predicted.max(initial=0))
         if top > len(objects):
-            raise PredictionError(f"mask holds the id {top}", where=place, expected=f"0 to {len(objects)}")
+            raise PredictionError(f"mask holds the id {top}", where=path, expected=f"0 to {len(objects)}")
         j, f = jf_labels(predicted, labels, objects)
-        for place_of, number in enumerate(objects):
+        for index_of_object, number in enumerate(objects):
             visible = bool((labels == number).any())
             absent = None if visible else not (predicted == number).any()
-            scores[place_of].add(float(j[place_of]), float(f[place_of]), visible=visible, absent_correct=absent)
+            scores[index_of_object].add(
+                float(j[index_of_object]), float(f[index_of_object]), visible=visible, absent_correct=absent
+            )
     out: Scored = []
     for number, score in zip(objects, scores):
         j, f = score.values()

@@ -190,7 +190,7 @@ def run_in_workers(
     try:
         crew = [_Worker(context, start) for _ in range(min(workers, max(len(waiting), 1)))]
         while waiting or any(worker.working for worker in crew):
-            for place, worker in enumerate(crew):
+            for number, worker in enumerate(crew):
                 if worker.ready and not worker.working and waiting:
                     group = waiting.pop(0)
                     try:
@@ -198,7 +198,7 @@ def run_in_workers(
                     except OSError:  # it died while it had nothing to do
                         waiting.insert(0, group)
                         worker.kill()
-                        crew[place] = _Worker(context, start)
+                        crew[number] = _Worker(context, start)
             busy = [worker for worker in crew if worker.working or not worker.ready]
             for pipe in wait([worker.pipe for worker in busy], timeout=0.2):
                 worker = next(w for w in busy if w.pipe is pipe)

@@ -312,17 +312,17 @@ def load_backbone(backbone: Backbone, state: Mapping[str, Tensor], *, where: str
         key = key.removeprefix("module.")
         if not key.startswith(("fc.", "classifier.", "mask_token")):
             renamed[_own_key(key)] = value
-    own = backbone.state_dict()
+    expected = backbone.state_dict()
     # num_batches_tracked is absent from files older than it, and plays no part in eval mode.
-    missing = [key for key in own if key not in renamed and not key.endswith("num_batches_tracked")]
-    unknown = [key for key in renamed if key not in own]
-    shapes = [key for key, value in renamed.items() if key in own and own[key].shape != value.shape]
+    missing = [key for key in expected if key not in renamed and not key.endswith("num_batches_tracked")]
+    unknown = [key for key in renamed if key not in expected]
+    shapes = [key for key, value in renamed.items() if key in expected and expected[key].shape != value.shape]
     for what, keys in (("misses", missing), ("has unknown", unknown), ("has other shapes at", shapes)):
         if keys:
             raise WeightsError(
                 f"the backbone checkpoint {what} {', '.join(keys[:4])}{f' and {len(keys) - 4} more' * (len(keys) > 4)}",
                 where=where,
-                expected=f"weights of {type(backbone).__name__} with {len(own)} tensors",
+                expected=f"weights of {type(backbone).__name__} with {len(expected)} tensors",
                 fix="a torchvision resnet has another stem: use resnet50_v2.pth"
                 if "layer0.3.weight" in missing
                 else None,

@@ -75,12 +75,12 @@ def masked_bottlenecks(layer: nn.Sequential, maps: Tensor, masks: Sequence[Tenso
         if seen:
             union = (min(x[0] for x in seen), max(x[1] for x in seen), min(x[2] for x in seen), max(x[3] for x in seen))
             shared = _Shared(blocks[0], _cut(maps[sample : sample + 1], union), union)
-        for found, mask, levels in zip(results, chosen, boxes):
+        for result, mask, levels in zip(results, chosen, boxes):
             if levels:
                 x = shared.masked(mask, levels[0], levels[1])
                 for block, before, after in zip(blocks[1:], levels[1:], levels[2:]):
                     x = _step(block, x, before, after, maps.shape[-2:])
-                _cut(found[sample : sample + 1], levels[-1]).copy_(x)
+                _cut(result[sample : sample + 1], levels[-1]).copy_(x)
     return results
 
 

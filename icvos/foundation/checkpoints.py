@@ -284,11 +284,11 @@ def verify_file(path: Path, known: Checkpoint) -> str:
     size = path.stat().st_size
     if known.size is not None and size != known.size:
         raise WeightsError(f"{known.name} has {size:,} bytes", where=path, expected=f"{known.size:,} bytes")
-    found = file_sha256(path)
-    if not found.startswith(known.sha256):
+    digest = file_sha256(path)
+    if not digest.startswith(known.sha256):
         raise WeightsError(
-            f"{known.name} has the SHA-256 {found}",
+            f"{known.name} has the SHA-256 {digest}",
             where=path,
             expected=f"{known.sha256}{'…' if len(known.sha256) < 64 else ''} (known from: {MARKS[known.mark]})",
         )
-    return found
+    return digest

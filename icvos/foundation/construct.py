@@ -74,13 +74,13 @@ def load_into(module: nn.Module, state: Mapping[str, Tensor], *, where: str | Pa
     Raises:
         WeightsError: Keys are missing or unknown, or a shape differs; the first few are named.
     """
-    own = module.state_dict()
-    missing = [key for key in own if key not in state]
-    unknown = [key for key in state if key not in own]
+    expected = module.state_dict()
+    missing = [key for key in expected if key not in state]
+    unknown = [key for key in state if key not in expected]
     shapes = [
-        f"{key} is {tuple(state[key].shape)}, not {tuple(own[key].shape)}"
-        for key in own
-        if key in state and state[key].shape != own[key].shape
+        f"{key} is {tuple(state[key].shape)}, not {tuple(expected[key].shape)}"
+        for key in expected
+        if key in state and state[key].shape != expected[key].shape
     ]
     problems = []
     for label, keys in (("missing", missing), ("unknown", unknown), ("of another shape", shapes)):
@@ -89,6 +89,6 @@ def load_into(module: nn.Module, state: Mapping[str, Tensor], *, where: str | Pa
             problems.append(f"{len(keys)} {label}: {', '.join(keys[:3])}{more}")
     if problems:
         raise WeightsError(f"the checkpoint does not fit {what} ({'; '.join(problems)})", where=where)
-    meta = any(tensor.is_meta for tensor in own.values())
-    dtypes = {key: tensor.dtype for key, tensor in own.items()}
-    module.load_state_dict({key: state[key].to(dtypes[key]) for key in own}, strict=True, assign=meta)
+    meta = any(tensor.is_meta for tensor in expected.values())
+    dtypes = {key: tensor.dtype for key, tensor in expected.items()}
+    module.load_state_dict({key: state[key].to(dtypes[key]) for key in expected}, strict=True, assign=meta)

@@ -63,9 +63,9 @@ def fetch(
         if not known.sha256:  # two halves of different files would go unseen
             part.unlink(missing_ok=True)
         _complete(known, url, part, attempts, timeout, progress)
-        found = _checked(known, part)
+        digest = _checked(known, part)
         part.replace(target)
-    return target, found
+    return target, digest
 
 
 def _url(known: Checkpoint, mirror: str | None) -> str:

@@ -20,8 +20,8 @@ def sine_position(height: int, width: int, channels: int, *, device: torch.devic
     period = 10000.0 ** (2 * torch.div(step, 2, rounding_mode="floor") / half)
 
     def code(count: int) -> Tensor:
-        place = torch.arange(1, count + 1, device=device, dtype=torch.float32)
-        angle = (place / (count + 1e-6) * (2 * math.pi))[:, None] / period
+        steps = torch.arange(1, count + 1, device=device, dtype=torch.float32)
+        angle = (steps / (count + 1e-6) * (2 * math.pi))[:, None] / period
         return torch.stack((angle[:, 0::2].sin(), angle[:, 1::2].cos()), dim=2).flatten(1)
 
     y = code(height)[:, None].expand(-1, width, -1)

@@ -49,9 +49,9 @@ def prior_mask(query: Tensor, support: Tensor, mask: Tensor, *, eps: float = 1e-
         norm = flat.norm(dim=1, keepdim=True)
         total = torch.zeros_like(norm)
         # A support at a time: the products of all at once would be n * (h * w)^2 floats a query.
-        shown = support.unflatten(0, (batch, shots)).flatten(3).unbind(1)
+        support_shots = support.unflatten(0, (batch, shots)).flatten(3).unbind(1)
         weights = weight.unflatten(0, (batch, shots)).flatten(3).unbind(1)
-        for shot, inside in zip(shown, weights, strict=True):
+        for shot, inside in zip(support_shots, weights, strict=True):
             if query.device.type == "cpu":
                 greatest = [_greatest(*sample, eps) for sample in zip(shot, inside, flat, norm, strict=True)]
                 total = total + torch.stack(greatest)

@@ -89,13 +89,11 @@ class Decoded:
     def best(self) -> Decoded:
         """Return the mask with the highest predicted IoU of each prompt: M becomes 1."""
         rows = torch.arange(len(self.iou), device=self.iou.device)
-        place = self.iou.argmax(dim=1)
+        best = self.iou.argmax(dim=1)
         tokens = self.tokens
         if tokens is not None and tokens.shape[1] > 1:
-            tokens = tokens[rows, place].unsqueeze(1)
-        return replace(
-            self, logits=self.logits[rows, place].unsqueeze(1), iou=self.iou[rows, place, None], tokens=tokens
-        )
+            tokens = tokens[rows, best].unsqueeze(1)
+        return replace(self, logits=self.logits[rows, best].unsqueeze(1), iou=self.iou[rows, best, None], tokens=tokens)
 
 
 @dataclass(frozen=True)

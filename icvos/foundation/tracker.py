@@ -64,8 +64,8 @@ class Prompt:
 
     def __len__(self) -> int:
         """Return N, the number of objects."""
-        given = (self.masks, self.boxes, self.embeddings, self.points[0] if self.points is not None else None)
-        return next(len(part) for part in given if part is not None)
+        parts = (self.masks, self.boxes, self.embeddings, self.points[0] if self.points is not None else None)
+        return next(len(part) for part in parts if part is not None)
 
 
 @dataclass(frozen=True)
@@ -224,7 +224,7 @@ class Tracker:
                 yield from (item for item in block if isinstance(item, ImageFeatures))
                 continue
             features = self.segmenter.encode(torch.cat([self._pixels(frame) for frame in block]))
-            yield from (features[place] for place in range(len(block)))
+            yield from (features[index] for index in range(len(block)))
 
     def _pixels(self, frame: Tensor | np.ndarray | ImageFeatures) -> Tensor:
         if isinstance(frame, np.ndarray):

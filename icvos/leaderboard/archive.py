@@ -60,11 +60,11 @@ def _contents(run: Path, masks: bool, predictions: Path | None) -> Iterator[tupl
     for name in ("run.json", "result.json", "episodes.jsonl"):
         yield name, _packed(run / name)
     if masks and predictions is not None:
-        given = open_predictions(predictions)
-        for name in given.names():
-            for frame in given.frames(name):
+        opened = open_predictions(predictions)
+        for name in opened.names():
+            for frame in opened.frames(name):
                 # Encoded anew, so that whatever form they had is one form here.
-                yield f"masks/{check_id(name)}/{frame}.png", encode_mask(given.load(name, frame))
+                yield f"masks/{check_id(name)}/{frame}.png", encode_mask(opened.load(name, frame))
     elif masks:
         for path in sorted((run / "masks").glob("*/*.png")):
             yield path.relative_to(run).as_posix(), path.read_bytes()
@@ -102,29 +102,29 @@ def _members(archive: zipfile.ZipFile, file: Path) -> Iterator[zipfile.ZipInfo]:
     total = 0
     for member in members:
         name = member.filename
-        shown = name[:80].encode("unicode_escape").decode()
+        printable = name[:80].encode("unicode_escape").decode()
         if name.startswith(("/", "\\")) or ".." in re.split(r"[/\\]", name) or re.match(r"[A-Za-z]:", name):
-            _refuse(f"the path '{shown}' escapes", file)
+            _refuse(f"the path '{printable}' escapes", file)
         kind = stat.S_IFMT(member.external_attr >> 16)
         if name.endswith("/") and kind in (0, stat.S_IFDIR) and not member.file_size:
             continue  # a folder's own entry, as zip -r writes it
         if kind not in (0, stat.S_IFREG):
-            _refuse(f"'{shown}' is a link or no plain file", file)
+            _refuse(f"'{printable}' is a link or no plain file", file)
         form = FORM.fullmatch(name)
         if form is None:
-            _refuse(f"an extra file, '{shown}'", file)
+            _refuse(f"an extra file, '{printable}'", file)
         if form.group(2):
             check_id(form.group(2))
         if name in seen:
-            _refuse(f"'{shown}' stands twice", file)
+            _refuse(f"'{printable}' stands twice", file)
         seen.add(name)
         if member.flag_bits & 1 or member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            _refuse(f"'{shown}' is encrypted or packed in an unusual way", file)
+            _refuse(f"'{printable}' is encrypted or packed in an unusual way", file)
         limit = MAX_TEXT if name in TEXTS else MAX_MASK
         total += member.file_size
         bomb = member.file_size > 1 << 20 and member.file_size > MAX_RATIO * max(member.compress_size, 1)
         if member.file_size > limit or total > MAX_TOTAL or bomb:
-            _refuse(f"a bomb: '{shown}' would unpack {member.compress_size} bytes to {member.file_size}", file)
+            _refuse(f"a bomb: '{printable}' would unpack {member.compress_size} bytes to {member.file_size}", file)
         yield member
     for name in TEXTS:
         if name not in seen:
@@ -152,10 +152,10 @@ def unpack(file: Path, out: Path) -> None:
 
 
 def _extract(archive: zipfile.ZipFile, member: zipfile.ZipInfo, out: Path, file: Path) -> tuple[int, str]:
-    place = out.joinpath(*member.filename.split("/"))
-    place.parent.mkdir(parents=True, exist_ok=True)
+    path = out.joinpath(*member.filename.split("/"))
+    path.parent.mkdir(parents=True, exist_ok=True)
     digest, size = hashlib.sha256(), 0
-    with archive.open(member) as source, place.open("xb") as target:
+    with archive.open(member) as source, path.open("xb") as target:
         while block := source.read(1 << 20):
             size += len(block)
             if size > member.file_size:
@@ -187,7 +187,7 @@ def _check_list(listing: Path, hashes: dict[str, tuple[int, str]], file: Path) -
     if not isinstance(files, list) or not all(isinstance(row, dict) for row in files):
         _refuse("submission.json lists no files", file)
     listed = {str(row.get("path")): (row.get("bytes"), row.get("sha256")) for row in files}
-    there = {name: found for name, found in hashes.items() if name != "submission.json"}
+    there = {name: digest for name, digest in hashes.items() if name != "submission.json"}
     for name in sorted({*listed, *there}):
         if name not in listed:
             _refuse(f"an extra file, '{name}', that its list does not name", file)

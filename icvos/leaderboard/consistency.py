@@ -110,14 +110,14 @@ def _name(entry: Run, row: Mapping[str, Any]) -> str:
     return str(row.get("category_name") or row["category"])
 
 
-def same_result(given: Mapping[str, Any], again: Mapping[str, Any]) -> list[str]:
+def same_result(stated: Mapping[str, Any], again: Mapping[str, Any]) -> list[str]:
     """Return the first figure in which two results differ, by more than the order of a sum can explain."""
     for part in COMPARED:
-        one, other = given.get(part), again.get(part)
+        one, other = stated.get(part), again.get(part)
         if part == "summary" or entry_comparable(one, other):
-            found = _differs(one, other, part)
-            if found:
-                return [found]
+            difference = _differs(one, other, part)
+            if difference:
+                return [difference]
     return []
 
 
@@ -129,9 +129,9 @@ def entry_comparable(one: Any, other: Any) -> bool:
 def _differs(one: Any, other: Any, where: str) -> str | None:
     if isinstance(one, dict) and isinstance(other, dict):
         for name in sorted({*one, *other}):
-            found = _differs(one.get(name), other.get(name), f"{where}, {name}")
-            if found:
-                return found
+            difference = _differs(one.get(name), other.get(name), f"{where}, {name}")
+            if difference:
+                return difference
         return None
     if isinstance(one, (int, float)) and isinstance(other, (int, float)):
         return None if abs(one - other) <= TOLERANCE * max(1.0, abs(other)) else _said(where, one, other)
@@ -157,9 +157,9 @@ def check_against(entry: Run, benchmark: Benchmark) -> list[str]:
     if unknown:
         return [f"{len(unknown)} episodes are not of the benchmark: {unknown[0]}"]
     for episode in episodes:
-        found = _episode(records[episode.id], episode, benchmark, rule)
-        if found:
-            return [found]
+        problem = _episode(records[episode.id], episode, benchmark, rule)
+        if problem:
+            return [problem]
     return same_result(entry.result, benchmark_result(entry.run, benchmark, rule, episodes, records))
 
 

@@ -48,17 +48,17 @@ class Judgement:
 
 
 @contextmanager
-def opened_run(place: Path) -> Iterator[Path]:
+def opened_run(path: Path) -> Iterator[Path]:
     """Give a run folder: itself, or a submission's archive unpacked for a while.
 
     Raises:
         InputError: The archive is hostile or damaged.
     """
-    if place.is_dir():
-        yield place
+    if path.is_dir():
+        yield path
         return
     with tempfile.TemporaryDirectory(prefix="icvos-submission-") as folder:
-        unpack(place, Path(folder))
+        unpack(path, Path(folder))
         yield Path(folder)
 
 
@@ -66,16 +66,16 @@ def _refuse(what: str, where: Path) -> RunError:
     return RunError(f"refused: {what}", where=where)
 
 
-def _benchmark_of(entry: Run, given: str | None, where: Path) -> Benchmark:
+def _benchmark_of(entry: Run, folder: str | None, where: Path) -> Benchmark:
     """Open the benchmark: as given, the demo by its name, or where the run read it."""
     name = entry.benchmark_name
     demos = {"demo": "demo", "demo-coco-20i": "demo/coco-20i", "demo-pascal-5i": "demo/pascal-5i"}
-    place = given or (entry.run.get("environment") or {}).get("benchmark_folder")
-    if not isinstance(place, str) or (given is None and not Path(place).is_dir()):
-        place = demos.get(name)
-    if place is None:
+    root = folder or (entry.run.get("environment") or {}).get("benchmark_folder")
+    if not isinstance(root, str) or (folder is None and not Path(root).is_dir()):
+        root = demos.get(name)
+    if root is None:
         raise RunError(f"the benchmark '{name}' is not at hand", where=where, fix="give its folder with --benchmark")
-    opened, _ = open_benchmark(place)
+    opened, _ = open_benchmark(root)
     verify_tables(opened)
     return opened
 
@@ -137,11 +137,11 @@ def _rescore(entry: Run, masks: Path, benchmark: Benchmark, workers: int, progre
         groups: dict[str, list[Episode]] = {}
         for episode in episodes:
             groups.setdefault(episode.video if benchmark.kind == "video" else episode.id, []).append(episode)
-        given = {row["id"]: row for row in entry.records}
+        stated = {row["id"]: row for row in entry.records}
         done = 0
         for scored in score_all("benchmark", benchmark.root, masks, rule, list(groups.values()), workers=workers):
             for row, _ in scored:
-                _compare(given[row["id"]], row, name)
+                _compare(stated[row["id"]], row, name)
                 done += 1
                 if progress is not None:
                     progress(done, len(episodes), row)
@@ -152,26 +152,26 @@ def _rescore(entry: Run, masks: Path, benchmark: Benchmark, workers: int, progre
     return done
 
 
-def _compare(given: Mapping[str, Any], again: Mapping[str, Any], name: Path) -> None:
+def _compare(stated: Mapping[str, Any], again: Mapping[str, Any], name: Path) -> None:
     # A metric that came after the run was made is in what its masks give alone.
-    later = {metric.name for metric in episode_metrics() if not metric.required and metric.name not in given}
+    later = {metric.name for metric in episode_metrics() if not metric.required and metric.name not in stated}
     for metric in (*(metric.name for metric in episode_metrics()), *FOLD_COUNTS):
-        said, computed = given.get(metric), again.get(metric)
+        said, computed = stated.get(metric), again.get(metric)
         same = said == computed if said is None or computed is None else abs(said - computed) <= 1e-9
         if metric in again and metric not in later and not same:
-            raise _refuse(f"episode {given['id']} reports {metric} {said}, and its masks give {computed}", name)
+            raise _refuse(f"episode {stated['id']} reports {metric} {said}, and its masks give {computed}", name)
 
 
-def reproduces(entry: Run, own: Run) -> list[str]:
+def reproduces(entry: Run, ours: Run) -> list[str]:
     """Return where a maintainer's own run of the same method contradicts a submission; empty if it reproduces it."""
     for what in ("model", "model_version", "options", "source", "weights", "benchmark", "protocol", "shots", "seed"):
-        if entry.run["key"].get(what) != own.run["key"].get(what):
+        if entry.run["key"].get(what) != ours.run["key"].get(what):
             return [f"the maintainer's run is of another {what.replace('_', ' ')}"]
-    if abs(entry.score - own.score) > SUMMARY_TOLERANCE:
-        return [f"the maintainer's run scores {own.score:.2f}, the submission {entry.score:.2f}"]
-    if entry.records == own.records and entry.run.get("start") == own.run.get("start"):
+    if abs(entry.score - ours.score) > SUMMARY_TOLERANCE:
+        return [f"the maintainer's run scores {ours.score:.2f}, the submission {entry.score:.2f}"]
+    if entry.records == ours.records and entry.run.get("start") == ours.run.get("start"):
         return ["that is the submission itself, not another run"]
-    mine = {row["id"]: row for row in own.records}
+    mine = {row["id"]: row for row in ours.records}
     for row in entry.records:
         for metric in ranked_parts():
             if metric in row and abs(row[metric] - mine.get(row["id"], {}).get(metric, -100)) > EPISODE_TOLERANCE:

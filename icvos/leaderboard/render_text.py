@@ -55,15 +55,16 @@ def _head(column: Column) -> str:
 
 def _fitting(table: Table, cells: Sequence[Sequence[str]], width: int) -> list[int]:
     """Columns that fit a terminal."""
-    shown = _shown(table)
+    columns = _shown(table)
     needs = {
-        i: max(len(text) for text in (*_head(table.columns[i]).split("\n"), *(row[i] for row in cells))) for i in shown
+        i: max(len(text) for text in (*_head(table.columns[i]).split("\n"), *(row[i] for row in cells)))
+        for i in columns
     }
     for name in DROPPED:
-        if sum(needs[i] + 2 for i in shown) <= width:
+        if sum(needs[i] + 2 for i in columns) <= width:
             break
-        shown = [i for i in shown if table.columns[i].head != name]
-    return shown
+        columns = [i for i in columns if table.columns[i].head != name]
+    return columns
 
 
 def to_terminal(tables: Sequence[Table], *, width: int | None = None) -> None:
@@ -79,8 +80,8 @@ def to_terminal(tables: Sequence[Table], *, width: int | None = None) -> None:
         out = RichTable(box=box.SIMPLE_HEAD, collapse_padding=True, pad_edge=False)
         texts = [[cell_text(value, column) for value, column in zip(row, table.columns)] for row in table.rows]
         texts = [[SHORT.get(text, text) for text in row] for row in texts]
-        shown = _fitting(table, texts, console.width)
-        for index in shown:
+        columns = _fitting(table, texts, console.width)
+        for index in columns:
             column, head = table.columns[index], _head(table.columns[index])
             # Where it is too narrow all the same, labels take more lines; a figure is never cut.
             whole = column.numeric or column.head in ("rank", "95 %")
@@ -88,9 +89,9 @@ def to_terminal(tables: Sequence[Table], *, width: int | None = None) -> None:
             justify: Literal["left", "right"] = "right" if column.numeric else "left"
             out.add_column(escape(head), justify=justify, no_wrap=whole, min_width=least, overflow="fold")
         for row in texts:
-            out.add_row(*(escape(row[index]) for index in shown))
+            out.add_row(*(escape(row[index]) for index in columns))
         console.print(out)
-        left = [table.columns[i].head for i in _shown(table) if i not in shown]
+        left = [table.columns[i].head for i in _shown(table) if i not in columns]
         for note in (*table.notes, *([f"too narrow for: {', '.join(left)}"] if left else ())):
             console.print(f"  {note}", markup=False, style="dim")
         console.print()
@@ -104,14 +105,14 @@ def to_markdown(tables: Sequence[Table]) -> str:
     """Return tables in GitHub's Markdown; the best figure of a column is bold where rows are ranked."""
     parts = ["# Leaderboards\n"]
     for table in tables:
-        shown = _shown(table)
-        columns = [table.columns[i] for i in shown]
+        visible = _shown(table)
+        columns = [table.columns[i] for i in visible]
         lines = ["| " + " | ".join(_markdown(c.head) for c in columns) + " |"]
         lines.append("|" + "|".join("---:" if c.numeric else "---" for c in columns) + "|")
         best = _best(table)
         for number, row in enumerate(table.rows):
-            cells = [_markdown(cell_text(row[i], table.columns[i])) for i in shown]
-            cells = [f"**{text}**" if (number, i) in best else text for i, text in zip(shown, cells)]
+            cells = [_markdown(cell_text(row[i], table.columns[i])) for i in visible]
+            cells = [f"**{text}**" if (number, i) in best else text for i, text in zip(visible, cells)]
             lines.append("| " + " | ".join(cells) + " |")
         notes = "".join(f"\n- {_markdown(note)}" for note in table.notes)
         parts.append(f"## {_markdown(table.title)}\n\n" + "\n".join(lines) + "\n" + (notes + "\n" if notes else ""))
@@ -188,15 +189,15 @@ def to_latex(tables: Sequence[Table]) -> str:
     """Return tables for LaTeX with booktabs; the best figure of a column is bold."""
     parts = ["% \\usepackage{booktabs}"]
     for table in tables:
-        shown = _shown(table)
+        columns = _shown(table)
         best = _best(table)
-        align = "".join("r" if table.columns[i].numeric else "l" for i in shown)
+        align = "".join("r" if table.columns[i].numeric else "l" for i in columns)
         lines = ["\\begin{table}", "\\centering"]
         lines += [f"\\caption{{{_tex(table.title)}}}", f"\\begin{{tabular}}{{{align}}}", "\\toprule"]
-        lines += [" & ".join(_tex(table.columns[i].head) for i in shown) + " \\\\", "\\midrule"]
+        lines += [" & ".join(_tex(table.columns[i].head) for i in columns) + " \\\\", "\\midrule"]
         for number, row in enumerate(table.rows):
-            cells = [_tex(cell_text(row[i], table.columns[i])) for i in shown]
-            cells = [f"\\textbf{{{text}}}" if (number, i) in best else text for i, text in zip(shown, cells)]
+            cells = [_tex(cell_text(row[i], table.columns[i])) for i in columns]
+            cells = [f"\\textbf{{{text}}}" if (number, i) in best else text for i, text in zip(columns, cells)]
             lines.append(" & ".join(cells) + " \\\\")
         lines += ["\\bottomrule", "\\end{tabular}"]
         lines += [f"\\\\[2pt] {{\\footnotesize {_tex(note)}}}" for note in table.notes]

@@ -113,7 +113,7 @@ def video_samples(records: Sequence[Row], metrics: Sequence[str], *, replicates:
         metrics: Averaged in the end: ``("J", "F")`` gives J&F.
     """
     units = tuple(sorted({str(row["video"]) for row in records}))
-    place = {unit: index for index, unit in enumerate(units)}
+    index_of = {unit: index for index, unit in enumerate(units)}
     draws = {draw: index for index, draw in enumerate(sorted({int(str(row.get("draw") or 0)) for row in records}))}
     source = {str(row["video"]): str(row.get("source") or "") for row in records}
     weights, freedom = bootstrap_weights(units, source, replicates=replicates, seed=seed)
@@ -124,7 +124,7 @@ def video_samples(records: Sequence[Row], metrics: Sequence[str], *, replicates:
         for row in records:
             value = 0.0 if row.get("error") and metric in ranked_parts() else row.get(metric)
             if value is not None:
-                where = place[str(row["video"])], draws[int(str(row.get("draw") or 0))]
+                where = index_of[str(row["video"])], draws[int(str(row.get("draw") or 0))]
                 sums[where] += float(str(value))
                 counts[where] += 1
         with np.errstate(invalid="ignore", divide="ignore"):
@@ -145,12 +145,12 @@ def few_shot_samples(
             replicates, those too that a replicate alone did not draw. None: each leaves out what it did not draw.
     """
     units = tuple(sorted({str(row["query"]) for row in records}))
-    place = {unit: index for index, unit in enumerate(units)}
+    index_of = {unit: index for index, unit in enumerate(units)}
     columns = sorted({(int(str(row["fold"])), int(str(row["category"]))) for row in records})
     at = {column: index for index, column in enumerate(columns)}
     inter, union, episodes = np.zeros((3, len(units), len(columns)))
     for row in records:
-        where = place[str(row["query"])], at[int(str(row["fold"])), int(str(row["category"]))]
+        where = index_of[str(row["query"])], at[int(str(row["fold"])), int(str(row["category"]))]
         inter[where] += float(str(row["inter_fg"]))
         union[where] += float(str(row["union_fg"]))
         episodes[where] += 1

@@ -93,21 +93,21 @@ def _measured(entries: Sequence[Run], intervals: bool) -> Table:
     undrawn = [each for each in (entry.undrawn for entry in entries) if each is not None and each.count]
     if undrawn:
         metrics.insert(1, (undrawn[0].heading, undrawn[0].beside))
-    some = any(place.interval for place in places)
+    some = any(rank.interval for rank in places)
     columns = [Column("rank", False), Column("model", False), *(Column(head) for head, _ in metrics)]
     columns += [Column("95 %", False)] * some
     columns += [Column("fps", digits=1), Column("n", digits=0), Column("checked", False), Column("mark", False)]
     rows: list[tuple[str | float | int | None, ...]] = []
     used: list[str] = []
     for i in order:
-        entry, place = entries[i], places[i]
+        entry, rank = entries[i], places[i]
         mine = marks(entry)
         used += [mark for mark in mine if mark not in used]
-        interval = [f"{place.interval[0]:.1f}–{place.interval[1]:.1f}" if place.interval else None] if some else []
+        interval = [f"{rank.interval[0]:.1f}–{rank.interval[1]:.1f}" if rank.interval else None] if some else []
         text = " ".join((*mine, *entry.not_ranked)) or "-"
         rows.append(
             (
-                place.text,
+                rank.text,
                 _name(entry, entries),
                 *(figure(entry, name) for _, name in metrics),
                 *interval,
@@ -162,16 +162,16 @@ def _options(entry: Run) -> Mapping[str, Any]:
     return entry.run["model"].get("options") or {}
 
 
-def _order(entry: Run, place: Standing) -> tuple[bool, float, float, str]:
+def _order(entry: Run, rank: Standing) -> tuple[bool, float, float, str]:
     score = entry.score
-    return place.rank is None, -(score if not math.isnan(score) else -1.0), place.rank or 0, entry.label
+    return rank.rank is None, -(score if not math.isnan(score) else -1.0), rank.rank or 0, entry.label
 
 
 def _rank_notes(places: Sequence[Standing], image: bool) -> list[str]:
-    units = max((place.units for place in places), default=0)
+    units = max((rank.units for rank in places), default=0)
     what = "query images" if image else "source videos"
-    if not any(place.interval for place in places):
-        ranked = sum(place.rank is not None for place in places)
+    if not any(rank.interval for rank in places):
+        ranked = sum(rank.rank is not None for rank in places)
         return [f"{units} {what}: under 20 no interval is given, and the order may be chance"] if ranked > 1 else []
     return [
         f"95 %: bootstrap over {units} {what}; training and seeds vary beyond it",

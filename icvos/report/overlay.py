@@ -103,10 +103,10 @@ def legend(width: int, *, size: int = 14) -> np.ndarray:
     picture = Image.new("RGB", (width, height), PAPER)
     draw = ImageDraw.Draw(picture)
     font = _font(size)
-    place = 4.0
+    x = 4.0
     for name, colour in (*COLOURS.items(), ("outline", (255, 255, 255))):
         text = WORDS.get(name, "ground truth's outline")
-        draw.rectangle((place, 5, place + size, 5 + size), fill=colour, outline=INK)
-        draw.text((place + size + 5, 3), text, fill=INK, font=font)
-        place += size + 5 + draw.textlength(text, font=font) + 14
+        draw.rectangle((x, 5, x + size, 5 + size), fill=colour, outline=INK)
+        draw.text((x + size + 5, 3), text, fill=INK, font=font)
+        x += size + 5 + draw.textlength(text, font=font) + 14
     return np.array(picture)

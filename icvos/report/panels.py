@@ -33,7 +33,7 @@ def draw(panels: Sequence[Panel], path: Path, *, title: str, columns: int = 4) -
         axis.imshow(panel.image if panel.heat is None else grey)
         if panel.heat is not None:
             low, high = panel.span or (float(panel.heat.min()), float(panel.heat.max()))
-            shown = axis.imshow(
+            picture = axis.imshow(
                 panel.heat,
                 cmap="inferno",
                 alpha=0.65,
@@ -42,7 +42,7 @@ def draw(panels: Sequence[Panel], path: Path, *, title: str, columns: int = 4) -
                 extent=(-0.5, width - 0.5, height - 0.5, -0.5),
                 interpolation="bilinear",
             )
-            figure.colorbar(shown, ax=axis, fraction=0.035, pad=0.01).ax.tick_params(labelsize=7)
+            figure.colorbar(picture, ax=axis, fraction=0.035, pad=0.01).ax.tick_params(labelsize=7)
         if panel.mask is not None and panel.mask.any():
             tint = np.zeros((height, width, 4), np.float32)
             tint[panel.mask] = (0.0, 0.75, 1.0, 0.5)

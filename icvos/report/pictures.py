@@ -13,7 +13,7 @@ import numpy as np
 from icvos.errors import IcvosError, InputError
 from icvos.metrics.table import ranked_metric
 from icvos.report.overlay import PAPER, caption, fit, legend, paint, paint_support
-from icvos.report.run import ReportRun, Shown, score_of
+from icvos.report.run import FrameMasks, ReportRun, score_of
 
 __all__ = ["choose", "contact_sheet", "episode_row", "overlay_video", "pick_frames", "stack"]
 
@@ -39,7 +39,7 @@ def choose(run: ReportRun, each: int = 2) -> dict[str, list[str]]:
 
 def pick_frames(count: int, wanted: int = FRAMES) -> list[int]:
     """Return frames spread over a video, the first and last among them."""
-    return sorted({round(place) for place in np.linspace(0, count - 1, min(wanted, count))}) if count > 0 else []
+    return sorted({round(number) for number in np.linspace(0, count - 1, min(wanted, count))}) if count > 0 else []
 
 
 def _line(parts: Sequence[np.ndarray]) -> np.ndarray:
@@ -61,8 +61,8 @@ def stack(parts: Sequence[np.ndarray]) -> np.ndarray:
     return np.concatenate(out)
 
 
-def _shape_of(shown: Shown) -> tuple[int, int]:
-    height, width = shown.truth.shape
+def _shape_of(masks: FrameMasks) -> tuple[int, int]:
+    height, width = masks.truth.shape
     return (WIDE, HIGH) if width >= height else (round(HIGH * 0.75), HIGH)
 
 
@@ -79,13 +79,13 @@ def episode_row(run: ReportRun, name: str, word: str) -> np.ndarray:
         cells.append(np.concatenate([fit(paint_support(image, mask), HIGH, HIGH), caption(HIGH, ["support"], size=12)]))
     for index in pick_frames(run.frame_count(episode)):
         try:
-            shown = run.shown(episode, index)
+            masks = run.frame_masks(episode, index)
         except IcvosError as error:
             cells.append(caption(WIDE, [error.what], size=12))
             continue
-        wide, high = _shape_of(shown)
-        picture = fit(paint(shown.frame, shown.truth, shown.predicted, ignore=shown.ignore), wide, high)
-        words = ["query"] if run.image else [f"frame {index}" + ("" if shown.truth.any() else ", absent")]
+        wide, high = _shape_of(masks)
+        picture = fit(paint(masks.frame, masks.truth, masks.predicted, ignore=masks.ignore), wide, high)
+        words = ["query"] if run.image else [f"frame {index}" + ("" if masks.truth.any() else ", absent")]
         cells.append(np.concatenate([picture, caption(wide, words, size=12)]))
     row = _line(cells)
     return stack([caption(max(row.shape[1], WIDE * 3), [head]), row])
@@ -119,8 +119,8 @@ def overlay_video(run: ReportRun, name: str, path: Path, *, fps: float = 10.0, l
     writer = None
     try:
         for index in range(count):
-            shown = run.shown(episode, index)
-            picture = _video_frame(run, shown, supports, record, episode.category_name, index, count, longest)
+            masks = run.frame_masks(episode, index)
+            picture = _video_frame(run, masks, supports, record, episode.category_name, index, count, longest)
             if writer is None:
                 writer = _open_writer(part, fps, picture.shape)
             writer.write(cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
@@ -159,7 +159,7 @@ def _open_writer(path: Path, fps: float, shape: tuple[int, ...]) -> Any:
 
 def _video_frame(
     run: ReportRun,
-    shown: Shown,
+    masks: FrameMasks,
     supports: Sequence[np.ndarray],
     record: object,
     category: str,
@@ -167,18 +167,18 @@ def _video_frame(
     count: int,
     longest: int,
 ) -> np.ndarray:
-    height, width = shown.truth.shape
+    height, width = masks.truth.shape
     scale = min(1.0, longest / max(height, width))
     wide, high = round(width * scale), round(height * scale)
-    clean = fit(shown.frame, wide, high)
-    painted = fit(paint(shown.frame, shown.truth, shown.predicted), wide, high)
+    clean = fit(masks.frame, wide, high)
+    painted = fit(paint(masks.frame, masks.truth, masks.predicted), wide, high)
     side = max(96, min(high, wide // 2))
     cells = [fit(image, side, high) for image in supports] + [clean, painted]
     row = _line(cells)
-    hit = (shown.truth & shown.predicted).sum()
-    union = (shown.truth | shown.predicted).sum()
+    hit = (masks.truth & masks.predicted).sum()
+    union = (masks.truth | masks.predicted).sum()
     text = f"{category}, frame {index} of {count}: J {100 * hit / union if union else 100:.0f}"
-    text += "" if shown.truth.any() else ", absent"
+    text += "" if masks.truth.any() else ", absent"
     picture = stack([caption(row.shape[1], [text], size=13), row, legend(row.shape[1], size=12)])
     # VP9 wants even sides.
     return np.pad(picture, ((0, picture.shape[0] % 2), (0, picture.shape[1] % 2), (0, 0)), mode="edge")

@@ -100,12 +100,12 @@ def plot_curves(run: ReportRun, picks: Mapping[str, Sequence[str]], path: Path, 
         axis.plot(share, data.mean(0), color=colour, lw=2, label="mean")
         axis.set(title=f"{label} over time, {len(data)} episodes", xlabel="percent of the video", ylim=(-2, 102))
         axis.legend(fontsize=8, loc="upper right", frameon=False)
-    for axis, (word, name, shown) in zip(axes[1:].flat, values):
+    for axis, (word, name, curve) in zip(axes[1:].flat, values):
         axis.set(title=f"{word}: {name}", ylim=(-2, 102), xlabel="frame")
         axis.title.set_fontsize(9)
-        if shown is not None:
-            axis.plot(shown[0], color=BLUE, lw=1.5, label="J")
-            axis.plot(shown[1], color=ORANGE, lw=1.5, ls="--", label="F")
+        if curve is not None:
+            axis.plot(curve[0], color=BLUE, lw=1.5, label="J")
+            axis.plot(curve[1], color=ORANGE, lw=1.5, ls="--", label="F")
             axis.legend(fontsize=8, loc="upper right", frameon=False)
             axis.xaxis.get_major_locator().set_params(integer=True)
     for axis in axes[1:].flat[len(values) :]:

@@ -145,9 +145,9 @@ def _summary(run: ReportRun) -> str:
     undrawn = run.undrawn
     if undrawn is not None and undrawn.count:
         names.insert(1, undrawn.beside)
-    shown = [name for name in names if summary[name] is not None]
-    heads = "".join(f"<th>{escape(METRICS[name].label)}" for name in shown)
-    cells = "".join(f"<td>{summary[name]:.2f}" for name in shown)
+    present = [name for name in names if summary[name] is not None]
+    heads = "".join(f"<th>{escape(METRICS[name].label)}" for name in present)
+    cells = "".join(f"<td>{summary[name]:.2f}" for name in present)
     count, failed = summary["episodes"], summary["failed"]
     note = f"{count} episodes, {failed} failed" if failed else f"{count} episodes"
     if category_rows(run):

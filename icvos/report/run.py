@@ -19,7 +19,7 @@ from icvos.protocols import PROTOCOLS
 from icvos.runs.run import Run
 from icvos.view import View
 
-__all__ = ["ReportRun", "Shown", "open_run", "score_of"]
+__all__ = ["FrameMasks", "ReportRun", "open_run", "score_of"]
 
 
 def score_of(record: Mapping[str, Any]) -> float:
@@ -32,7 +32,7 @@ def score_of(record: Mapping[str, Any]) -> float:
 
 
 @dataclass(frozen=True)
-class Shown:
+class FrameMasks:
     """A frame to draw: (H, W, 3) uint8 RGB, and (H, W) bool of its own size."""
 
     frame: np.ndarray
@@ -60,8 +60,8 @@ class ReportRun(Run):
         """Model, benchmark, protocol."""
         model, benchmark = self.result["model"], self.result["benchmark"]
         version = f" {benchmark['version']}" if benchmark.get("version") else ""
-        told = f", oracle {self.oracle}: told its ground truth" if self.oracle else ""
-        return f"{model['name']} {model['version']} on {benchmark['name']}{version}, protocol {self.protocol}{told}"
+        oracle = f", oracle {self.oracle}: told its ground truth" if self.oracle else ""
+        return f"{model['name']} {model['version']} on {benchmark['name']}{version}, protocol {self.protocol}{oracle}"
 
     @cached_property
     def _view(self) -> View | None:
@@ -72,10 +72,10 @@ class ReportRun(Run):
         """Return an episode of the benchmark, of the run's protocol where the benchmark holds several."""
         if self.benchmark is None:
             raise RunError(self.missing, where=self.where)
-        found = self._episodes().get(name)
-        if found is None:
+        episode = self._episodes().get(name)
+        if episode is None:
             raise UsageError(f"no episode '{name}' in this run", fix=did_you_mean(name, self.by_id))
-        return found
+        return episode
 
     def _episodes(self) -> Mapping[str, Episode]:
         if self.benchmark is None:
@@ -99,7 +99,7 @@ class ReportRun(Run):
         shots = self.result["protocol"].get("shots") or 1
         return [(s.image, s.mask) for s in self._view.supports(episode, shots)]
 
-    def shown(self, episode: Episode, index: int) -> Shown:
+    def frame_masks(self, episode: Episode, index: int) -> FrameMasks:
         """Return a frame with ground truth and prediction, at the ground truth's size.
 
         Raises:
@@ -114,7 +114,7 @@ class ReportRun(Run):
             frame = self._view.video(episode.video)[index]
             truth = self._view.truth(episode.video, episode.category)[index]
         labels = self.masks.load(episode.id, f"{index:05d}")
-        return Shown(frame, truth, _sized(labels != 0, truth.shape), ignore)
+        return FrameMasks(frame, truth, _sized(labels != 0, truth.shape), ignore)
 
 
 def _sized(mask: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:

@@ -79,7 +79,7 @@ def select_episodes(benchmark: Benchmark, rule: Protocol, options: RunOptions) -
         episodes = episodes[: options.limit_episodes]
     if options.shard is not None:
         index, count = options.shard
-        places = {name: place for place, name in enumerate(dict.fromkeys(e.video for e in episodes))}
+        places = {name: position for position, name in enumerate(dict.fromkeys(e.video for e in episodes))}
         episodes = [e for e in episodes if places[e.video] % count == index - 1]
     return episodes
 
@@ -99,9 +99,9 @@ def benchmark_result(
     for episode in benchmark.episodes:
         if episode.fold is not None:
             folds.setdefault(episode.fold, set()).add(episode.category)
-    given = benchmark.header.get("folds")
-    if isinstance(given, dict):
-        folds = {int(fold): set(numbers) for fold, numbers in given.items()}
+    header_folds = benchmark.header.get("folds")
+    if isinstance(header_folds, dict):
+        folds = {int(fold): set(numbers) for fold, numbers in header_folds.items()}
     return image_result(run, rule, episodes, records, {fold: sorted(numbers) for fold, numbers in folds.items()})
 
 

@@ -74,10 +74,10 @@ def merge_runs(runs: Sequence[Path], out: Path, benchmark: str | None = None) ->
         RunError: Shards differ, overlap or are missing, or one is not finished.
     """
     described = _shards(runs)
-    place = benchmark or described[0].get("environment", {}).get("benchmark_folder")
-    if not isinstance(place, str):
+    root = benchmark or described[0].get("environment", {}).get("benchmark_folder")
+    if not isinstance(root, str):
         raise RunError("the runs do not say where their benchmark is", where=runs[0], fix="give it with --benchmark")
-    opened, _ = open_benchmark(place)
+    opened, _ = open_benchmark(root)
     verify_tables(opened)
     if opened.manifest_sha256 != described[0]["key"].get("benchmark"):
         raise RunError("the shards were run on another benchmark", where=opened.root, fix="give it with --benchmark")

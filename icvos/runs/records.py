@@ -191,9 +191,9 @@ def _is_empty(root: Path) -> bool:
 
 def _set_aside(root: Path) -> Path:
     number = 1
-    while (place := root.with_name(f"{root.name}.old{number}")).exists():
+    while (aside := root.with_name(f"{root.name}.old{number}")).exists():
         number += 1
-    return root.rename(place)
+    return root.rename(aside)
 
 
 def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:

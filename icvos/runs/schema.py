@@ -125,31 +125,31 @@ def validate(run: Mapping[str, Any], result: Mapping[str, Any], records: Iterabl
         raise RunError(f"the run is damaged: {problem}", where=where, fix="evaluate again")
 
 
-def _clean(value: Any, place: str, depth: int = 0) -> str | None:
+def _clean(value: Any, part: str, depth: int = 0) -> str | None:
     """Return the first text or number within that no reader should have to bear."""
     if depth > MAX_DEPTH:
-        return f"{place[:80]} is nested too deep"
+        return f"{part[:80]} is nested too deep"
     if isinstance(value, str):
-        return _text(value, place)
+        return _text(value, part)
     if isinstance(value, float):
-        return None if math.isfinite(value) else f"{place} is {value}"
+        return None if math.isfinite(value) else f"{part} is {value}"
     if isinstance(value, int):
-        return None if abs(value) < 2**63 else f"{place} is too large"
+        return None if abs(value) < 2**63 else f"{part} is too large"
     if isinstance(value, dict):
         for key, inner in value.items():
-            found = _text(str(key), f"a name in {place}") or _clean(inner, f"{place}, {key}", depth + 1)
-            if found:
-                return found
+            problem = _text(str(key), f"a name in {part}") or _clean(inner, f"{part}, {key}", depth + 1)
+            if problem:
+                return problem
     if isinstance(value, list):
-        return next(filter(None, (_clean(inner, place, depth + 1) for inner in value)), None)
+        return next(filter(None, (_clean(inner, part, depth + 1) for inner in value)), None)
     return None
 
 
-def _text(text: str, place: str) -> str | None:
+def _text(text: str, part: str) -> str | None:
     if len(text) > MAX_TEXT:
-        return f"{place} is a text of {len(text):,} letters"
+        return f"{part} is a text of {len(text):,} letters"
     if any(letter in TURNING or unicodedata.category(letter) in ("Cc", "Cs") for letter in text):
-        return f"{place} holds letters that are not to be printed"
+        return f"{part} holds letters that are not to be printed"
     return None
 
 

@@ -106,13 +106,13 @@ class LabelMap(FrameLabels):
 
         top = int(self.labels.max(initial=0))
         if top <= FEW:  # a comparison each is quicker than a histogram, and union wants it anyway
-            found = {number: cv2.countNonZero(self._mask(number)) for number in range(1, top + 1)}
+            areas = {number: cv2.countNonZero(self._mask(number)) for number in range(1, top + 1)}
         elif self.labels.size < 2**24:  # calcHist counts in float32, exact only so far
             counts = cv2.calcHist([self.labels], [0], None, [256], [0, 256]).ravel()
-            found = {number: int(counts[number]) for number in range(1, 256)}
+            areas = {number: int(counts[number]) for number in range(1, 256)}
         else:
-            found = dict(enumerate(np.bincount(self.labels.ravel(), minlength=256).tolist()[1:], 1))
-        return {number: count for number, count in found.items() if count}
+            areas = dict(enumerate(np.bincount(self.labels.ravel(), minlength=256).tolist()[1:], 1))
+        return {number: count for number, count in areas.items() if count}
 
     def _mask(self, number: int) -> np.ndarray:
         if number not in self._masks:

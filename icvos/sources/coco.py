@@ -74,7 +74,7 @@ class Coco:
             raise SourceError(f"annotations are not COCO's ({problem!r})", where=self.json) from None
 
     def _index(self, annotations: list[dict[str, Any]], numbers: dict[int, int]) -> dict[int, list[_Instance]]:
-        found: dict[int, list[_Instance]] = {}
+        instances: dict[int, list[_Instance]] = {}
         for annotation in annotations:
             image = int(annotation["image_id"])
             if image not in self.images:
@@ -84,8 +84,8 @@ class Coco:
                 continue
             crowd = bool(annotation.get("iscrowd", 0))
             area = float(annotation.get("area", 0.0))
-            found.setdefault(image, []).append(_Instance(number, annotation["segmentation"], area, crowd))
-        return found
+            instances.setdefault(image, []).append(_Instance(number, annotation["segmentation"], area, crowd))
+        return instances
 
     @cached_property
     def sha256(self) -> str:
@@ -94,12 +94,12 @@ class Coco:
 
     @cached_property
     def _by_category(self) -> dict[int, list[int]]:
-        found: dict[int, set[int]] = {}
+        image_sets: dict[int, set[int]] = {}
         for image, instances in self._instances.items():
             for instance in instances:
                 if not instance.crowd:
-                    found.setdefault(instance.category, set()).add(image)
-        return {category: sorted(images) for category, images in found.items()}
+                    image_sets.setdefault(instance.category, set()).add(image)
+        return {category: sorted(images) for category, images in image_sets.items()}
 
     def image_ids_of(self, category: int) -> list[int]:
         """Return the images with an instance of a category (1..80) that is no crowd, sorted."""

@@ -51,13 +51,15 @@ class Davis(VideoSource):
         self.year = year
         self.id = f"davis{year % 100}"
         self.title = f"DAVIS-{year}"
-        found = [name for name in ("480p", "Full-Resolution", "1080p") if (self._part("Annotations") / name).is_dir()]
+        resolutions = [
+            name for name in ("480p", "Full-Resolution", "1080p") if (self._part("Annotations") / name).is_dir()
+        ]
         if resolution is None:
-            if not found:
+            if not resolutions:
                 raise SourceError(
                     f"no {self.title} here", where=self.root, expected="JPEGImages/480p and Annotations/480p"
                 )
-            resolution = found[0]
+            resolution = resolutions[0]
         self.resolution = resolution
         for part in ("JPEGImages", "Annotations"):
             if not (self._part(part) / resolution).is_dir():

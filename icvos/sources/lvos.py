@@ -64,10 +64,10 @@ class Lvos(VideoSource):
 
     def _meta(self, split: str, folder: Path) -> dict[str, dict[int, tuple[int, int]]]:
         names = (f"{folder.name}_meta.json", f"{split}_meta.json", "valid_meta.json", "meta.json")
-        for place in (folder, self.root):
+        for base in (folder, self.root):
             for name in names if split == "val" else (names[0], "meta.json"):
-                if (place / name).is_file():
-                    return _read_meta(place / name)
+                if (base / name).is_file():
+                    return _read_meta(base / name)
         return {}
 
     def frames(self, video: SourceVideo) -> list[SourceFrame]:

@@ -76,13 +76,13 @@ class Voc:
         Raises:
             SourceError: There is none.
         """
-        places = [self.root / "SegmentationClass" / f"{name}.png", path_of_stem(self.root / _AUG, name, ".png")]
+        paths = [self.root / "SegmentationClass" / f"{name}.png", path_of_stem(self.root / _AUG, name, ".png")]
         if self.sbd is not None:
-            places.append(self.sbd / "cls" / f"{name}.mat")
-        for place in places:
-            if place.is_file():
-                return place
-        raise SourceError(f"image {name} has no mask", where=places[0].parent, fix="unpack the whole data set")
+            paths.append(self.sbd / "cls" / f"{name}.mat")
+        for path in paths:
+            if path.is_file():
+                return path
+        raise SourceError(f"image {name} has no mask", where=paths[0].parent, fix="unpack the whole data set")
 
     def path(self, name: str) -> Path:
         """Return an image's file.
@@ -90,13 +90,13 @@ class Voc:
         Raises:
             SourceError: It is not there.
         """
-        places = [self.root / "JPEGImages" / f"{name}.jpg"]
+        paths = [self.root / "JPEGImages" / f"{name}.jpg"]
         if self.sbd is not None:
-            places.append(self.sbd / "img" / f"{name}.jpg")
-        for place in places:
-            if place.is_file():
-                return place
-        raise SourceError(f"image {name} is listed but not there", where=places[0], fix="unpack the whole data set")
+            paths.append(self.sbd / "img" / f"{name}.jpg")
+        for path in paths:
+            if path.is_file():
+                return path
+        raise SourceError(f"image {name} is listed but not there", where=paths[0], fix="unpack the whole data set")
 
     def label_map(self, name: str) -> np.ndarray:
         """Return (H, W) uint8: classes 1..20, 0 background, 255 void.
@@ -148,16 +148,16 @@ class Voc:
 
 
 def _voc_folder(root: Path) -> Path:
-    for place in (root, root / "VOC2012", root / "VOCdevkit" / "VOC2012"):
-        if (place / "ImageSets" / "Segmentation").is_dir():
-            return place
+    for folder in (root, root / "VOC2012", root / "VOCdevkit" / "VOC2012"):
+        if (folder / "ImageSets" / "Segmentation").is_dir():
+            return folder
     raise SourceError("no VOC 2012 here", where=root, expected="JPEGImages, SegmentationClass, ImageSets/Segmentation")
 
 
 def _sbd_folder(root: Path) -> Path:
-    for place in (root, root / "dataset", root / "benchmark_RELEASE" / "dataset"):
-        if (place / "cls").is_dir():
-            return place
+    for folder in (root, root / "dataset", root / "benchmark_RELEASE" / "dataset"):
+        if (folder / "cls").is_dir():
+            return folder
     raise SourceError("no SBD here", where=root, expected="dataset/img, dataset/cls, dataset/train.txt")
 
 

@@ -73,12 +73,12 @@ class YouTubeVis(VideoSource):
         self.root = Path(root)
         self.id = name
         self.title = "OVIS" if name == "ovis" else "YouTube-VIS"
-        place = "http://songbai.site/ovis" if name == "ovis" else "https://youtube-vos.org/dataset/vis"
-        self.licence = f"{self.title}: non-commercial research (annotations CC BY 4.0 or as its page says); {place}"
-        found = [self.root / path for path in JSON if (self.root / path).is_file()]
-        if not found:
+        page = "http://songbai.site/ovis" if name == "ovis" else "https://youtube-vos.org/dataset/vis"
+        self.licence = f"{self.title}: non-commercial research (annotations CC BY 4.0 or as its page says); {page}"
+        files = [self.root / path for path in JSON if (self.root / path).is_file()]
+        if not files:
             raise SourceError(f"no {self.title} here", where=self.root, expected=" or ".join(JSON[:3]))
-        self.json = found[0]
+        self.json = files[0]
         self.images: Path | None = None
 
     def videos(self) -> list[SourceVideo]:
@@ -143,12 +143,12 @@ class YouTubeVis(VideoSource):
 
     def _image_root(self, file: str) -> Path:
         if self.images is None or not (self.images / file).is_file():
-            found = [self.root / place for place in IMAGES if (self.root / place / file).is_file()]
-            if not found:
+            roots = [self.root / folder for folder in IMAGES if (self.root / folder / file).is_file()]
+            if not roots:
                 raise SourceError(
                     f"frame {file} not found", where=self.root, expected="it in " + " or ".join(IMAGES[:3])
                 )
-            self.images = found[0]
+            self.images = roots[0]
         return self.images
 
     def labels(self, video: SourceVideo, frame: SourceFrame, size: tuple[int, int]) -> RleFrame:

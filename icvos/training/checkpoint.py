@@ -20,11 +20,11 @@ SCHEMA = "icvos-training/1"
 
 def generator_state(device: torch.device) -> dict[str, Any]:
     """Return the states of python's, numpy's and torch's global generators, in types that load safely."""
-    name, keys, place, has_gauss, gauss = np.random.get_state(legacy=True)  # type: ignore[misc]  # noqa: NPY002 - a model may use the global stream
+    name, keys, position, has_gauss, gauss = np.random.get_state(legacy=True)  # type: ignore[misc]  # noqa: NPY002 - a model may use the global stream
     words = torch.from_numpy(np.asarray(keys).astype(np.int64))
     state: dict[str, Any] = {
         "python": json.dumps(random.getstate()),
-        "numpy": [str(name), words, int(place), int(has_gauss), float(gauss)],
+        "numpy": [str(name), words, int(position), int(has_gauss), float(gauss)],
         "torch": torch.get_rng_state(),
     }
     if device.type == "cuda":
@@ -36,8 +36,8 @@ def restore_generators(state: dict[str, Any], device: torch.device) -> None:
     """Put the generators back to what ``generator_state`` returned."""
     version, internal, gauss = json.loads(state["python"])
     random.setstate((version, tuple(internal), gauss))
-    name, keys, place, has_gauss, cached = state["numpy"]
-    np.random.set_state((name, keys.numpy().astype(np.uint32), place, has_gauss, cached))  # noqa: NPY002
+    name, keys, position, has_gauss, cached = state["numpy"]
+    np.random.set_state((name, keys.numpy().astype(np.uint32), position, has_gauss, cached))  # noqa: NPY002
     torch.set_rng_state(state["torch"])
     if device.type == "cuda" and "cuda" in state:
         torch.cuda.set_rng_state(state["cuda"], device)

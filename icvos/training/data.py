@@ -44,9 +44,9 @@ class _Steps(Sampler):
         group = settings.batch * world.size * settings.accumulate
         whole = max(self.length // group, 1)
         for step in range(self.first, self.last):
-            epoch, place = divmod(step, whole)
+            epoch, index = divmod(step, whole)
             for micro in range(settings.accumulate):
-                start = ((place * settings.accumulate + micro) * world.size + world.rank) * settings.batch
+                start = ((index * settings.accumulate + micro) * world.size + world.rank) * settings.batch
                 # An epoch shorter than one step is gone through again within the step.
                 yield [(epoch, (start + i) % self.length) for i in range(settings.batch)]
 

@@ -85,23 +85,23 @@ def open_world(device: str) -> Iterator[World]:
         UsageError: The device is not there.
     """
     rank, size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
-    place = torch.device(device)
-    if place.type == "cuda":
+    chosen = torch.device(device)
+    if chosen.type == "cuda":
         if not torch.cuda.is_available():
             raise UsageError("no CUDA device here", fix="train with --device cpu")
-        local = int(os.environ.get("LOCAL_RANK", place.index or 0))
+        local = int(os.environ.get("LOCAL_RANK", chosen.index or 0))
         if local >= torch.cuda.device_count():
             raise UsageError(
                 f"local rank {local} has no card",
                 expected=f"at most {torch.cuda.device_count()} processes on this machine",
             )
-        place = torch.device("cuda", local)
-        torch.cuda.set_device(place)
-    world = World(rank, size, place)
+        chosen = torch.device("cuda", local)
+        torch.cuda.set_device(chosen)
+    world = World(rank, size, chosen)
     if size > 1:
         # Imported first: its functions' defaults are the group that there is at its import, and would hold it for ever.
         importlib.import_module("torch.distributed.nn")
-        dist.init_process_group("nccl" if place.type == "cuda" else "gloo")
+        dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
     try:
         yield world
         world.leave()

@@ -275,14 +275,14 @@ class Trainer:
         batch = to_device(next(stream), self.world.device)
         wait = time.perf_counter() - begin
         try:
-            found = graphed(batch)
+            scalars = graphed(batch)
         except RuntimeError as error:
             # What cannot be captured runs as it is; the optimiser does not mind.
             self.say(f"no CUDA graph: {str(error).splitlines()[0]}")
             self.graphed = None
-            found = graphed.plainly(batch)
-        names = list(found)
-        values = dict(zip(names, torch.stack([found[name].float() for name in names]).tolist(), strict=True))
+            scalars = graphed.plainly(batch)
+        names = list(scalars)
+        values = dict(zip(names, torch.stack([scalars[name].float() for name in names]).tolist(), strict=True))
         if not math.isfinite(values["loss"]):
             raise TrainingStopped(
                 f"the loss is {values['loss']} at step {self.step}",

@@ -87,7 +87,7 @@ def test_pascal_stream(tmp_path: Path) -> None:
     # Masks show two categories of the fold, and one that is not.
     shown = {name: [int(name[2:4]), 11 + (int(name[2:4]) - 10) % 5, 3] for name in order}
     lists = read_lists(write_lists(tmp_path, fold, by_category, order), fold)
-    found = list(replay(lists, fold, categories, coco=False, shown=lambda name: shown[name], count=200))
+    found = list(replay(lists, fold, categories, coco=False, categories_of=lambda name: shown[name], count=200))
     kept = random.getstate(), np.random.get_state()  # noqa: NPY002
     try:
         random.seed(SEED)
@@ -127,12 +127,12 @@ def test_replay_refuses_what_it_cannot_do(tmp_path: Path, real: Path) -> None:
     categories = tested("pascal-5i", 0)
     hsnet = read_lists(real / "folds" / "pascal", 0)
     with pytest.raises(UsageError, match="HSNet"):
-        next(replay(hsnet, 0, categories, coco=False, shown=lambda name: [1]))
+        next(replay(hsnet, 0, categories, coco=False, categories_of=lambda name: [1]))
     lists = read_lists(write_lists(tmp_path, 0, {1: ["a"], 2: names("b", 2)}, ["a", "c"]), 0)
     with pytest.raises(SourceError, match="no image but the query"):  # the authors' loop would never end
-        next(replay(lists, 0, categories, coco=False, shown=lambda name: [1]))
+        next(replay(lists, 0, categories, coco=False, categories_of=lambda name: [1]))
     with pytest.raises(SourceError, match="shows no category of fold 0"):
-        next(replay(lists, 0, categories, coco=False, shown=lambda name: [17]))
+        next(replay(lists, 0, categories, coco=False, categories_of=lambda name: [17]))
     with pytest.raises(SourceError, match="category 3 has no images"):
         next(replay(lists, 0, (3,), coco=True))
     with pytest.raises(UsageError, match="fold 4"):

@@ -99,7 +99,7 @@ def test_without_masks_the_rest_is_drawn(world: Path, tmp_path: Path, capsys: py
     assert (tmp_path / "curves.png").is_file() and not (tmp_path / "contact_sheet.png").exists()
     # Masks that lie elsewhere are as good.
     run = open_run(world / "no-masks", masks=world / "histogram" / "masks")
-    assert not run.missing and run.shown(run.episode(next(iter(run.by_id))), 0).predicted.dtype == np.bool_
+    assert not run.missing and run.frame_masks(run.episode(next(iter(run.by_id))), 0).predicted.dtype == np.bool_
 
 
 def test_a_missing_mask_is_said_in_its_place(world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -122,7 +122,7 @@ def test_masks_of_the_protocols_size_are_drawn_on_the_frames(world: Path, tmp_pa
     half = np.zeros((512, 512), np.uint8)
     half[:, 256:] = 1
     write_mask(tmp_path / "run" / "masks" / name / "00000.png", half)
-    shown = run.shown(run.episode(name), 0)
+    shown = run.frame_masks(run.episode(name), 0)
     assert shown.predicted.shape == shown.truth.shape == shown.frame.shape[:2]
     assert shown.predicted[:, 26:].all() and not shown.predicted[:, :26].any()
 

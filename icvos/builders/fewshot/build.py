@@ -118,14 +118,14 @@ class FewShotPlan:
     @property
     def files(self) -> int:
         """Images and masks to write."""
-        return sum(1 + len(categories) for place in self.uses.values() for categories in place.values())
+        return sum(1 + len(categories) for images in self.uses.values() for categories in images.values())
 
     @property
     def image_bytes(self) -> int:
         """Bytes of the images to place; those in both places twice."""
         total = 0
-        for place in self.uses.values():
-            for image in place:
+        for images in self.uses.values():
+            for image in images:
                 path = self.masks.path(image)
                 if not path.is_file():
                     raise SourceError(
@@ -175,11 +175,11 @@ def plan_fewshot(
         raise UsageError("the authors' episodes need their lists", fix="give --lists DIR")
     for fold in sorted(rules.folds):
         plan.folds[fold] = test_categories(rules.benchmark, fold)
-        given = lists[fold] if lists is not None else None
-        if given is not None:
-            check_names(given, masks.numbers, f"{masks.source} {masks.split}")
+        author_lists = lists[fold] if lists is not None else None
+        if author_lists is not None:
+            check_names(author_lists, masks.numbers, f"{masks.source} {masks.split}")
         try:
-            _plan_fold(plan, fold, given)
+            _plan_fold(plan, fold, author_lists)
         except UsageError as error:
             if len(rules.folds) < FOLDS or (fold == max(rules.folds) and not plan.episodes):
                 raise
@@ -194,29 +194,31 @@ def _plan_fold(plan: FewShotPlan, fold: int, lists: AuthorLists | None) -> None:
     rules, masks, categories = plan.rules, plan.masks, plan.folds[fold]
     if rules.episodes == "authors":
         assert lists is not None
-        own = list(
+        native = list(
             replay(
                 lists,
                 fold,
                 categories,
                 coco=rules.benchmark == "coco-20i",
-                shown=_shown(masks),
+                categories_of=_categories_of(masks),
                 count=rules.paper_count,
             )
         )
-        plan.candidates_sha256[fold] = episodes_sha256(own)
-        plan.episodes += own
+        plan.candidates_sha256[fold] = episodes_sha256(native)
+        plan.episodes += native
         return
-    found = candidates(masks, categories, min_area=rules.min_area, lists=None if lists is None else lists.by_category)
-    plan.candidates_sha256[fold] = found.sha256
-    plan.episodes += native_episodes(found, fold, seed=rules.seed, shots=rules.shots)
-    plan.episodes += paper_episodes(found, fold, seed=rules.seed, shots=rules.shots, count=rules.paper_count)
+    drawn_from = candidates(
+        masks, categories, min_area=rules.min_area, lists=None if lists is None else lists.by_category
+    )
+    plan.candidates_sha256[fold] = drawn_from.sha256
+    plan.episodes += native_episodes(drawn_from, fold, seed=rules.seed, shots=rules.shots)
+    plan.episodes += paper_episodes(drawn_from, fold, seed=rules.seed, shots=rules.shots, count=rules.paper_count)
     words = masks.vocabulary
-    if found.alone:
+    if drawn_from.alone:
         plan.notes.append(
-            f"fold {fold}: fewer than two images of {', '.join(words.label(c) for c in found.alone)}: not tested"
+            f"fold {fold}: fewer than two images of {', '.join(words.label(c) for c in drawn_from.alone)}: not tested"
         )
-    few = [c for c, pool in found.by_category.items() if len(pool.names) <= rules.shots]
+    few = [c for c, pool in drawn_from.by_category.items() if len(pool.names) <= rules.shots]
     if few:
         plan.notes.append(
             f"fold {fold}: fewer than {rules.shots} supports for a query of {', '.join(words.label(c) for c in few)}: "
@@ -224,12 +226,12 @@ def _plan_fold(plan: FewShotPlan, fold: int, lists: AuthorLists | None) -> None:
         )
 
 
-def _shown(masks: ClassMasks) -> Callable[[str], list[int]]:
-    def shown(name: str) -> list[int]:
+def _categories_of(masks: ClassMasks) -> Callable[[str], list[int]]:
+    def categories_of(name: str) -> list[int]:
         image = masks.numbers[name]
         return [category for category in masks.categories_of(image) if masks.area(image, category)]
 
-    return shown
+    return categories_of
 
 
 def _training(rules: FewShotRules, train: ClassMasks, folds: Iterable[int]) -> dict[str, Any]:
@@ -327,8 +329,8 @@ def build_fewshot(
     total = sum(len(images) for images in uses.values())
     with BenchmarkWriter(out) as writer:
         tasks = (
-            _Task(plan.masks, writer.root, place, image, tuple(sorted(categories)), link)
-            for place, images in uses.items()
+            _Task(plan.masks, writer.root, role, image, tuple(sorted(categories)), link)
+            for role, images in uses.items()
             for image, categories in sorted(images.items())
         )
         for done, written in enumerate(in_order(_write_image, tasks, workers), 1):
@@ -372,7 +374,7 @@ def _header(plan: FewShotPlan, name: str, report: FewShotReport, licence: str) -
     drawn = [plan.candidates_sha256[fold] for fold in sorted(plan.folds)]
     text = json.dumps([SCHEMA, BUILDER_VERSION, ruled, masks.sha256, drawn, plan.training], sort_keys=True)
     licences: dict[str, int] = {}
-    for image in sorted({image for place in plan.uses.values() for image in place}):
+    for image in sorted({image for by_image in plan.uses.values() for image in by_image}):
         key = str(masks.image_licence(image) or "unnamed")
         licences[key] = licences.get(key, 0) + 1
     return {

@@ -76,28 +76,28 @@ def _supports(seed: int, pool: SupportPool, query: str, category: int, draw: int
     return tuple([name for name in drawn if name != query][:shots])
 
 
-def native_episodes(found: Candidates, fold: int, *, seed: int, shots: int) -> Iterator[FewShotEpisode]:
+def native_episodes(drawn_from: Candidates, fold: int, *, seed: int, shots: int) -> Iterator[FewShotEpisode]:
     """Yield every query of every category once, with distinct supports that are not the query."""
-    for category, pool in found.by_category.items():
+    for category, pool in drawn_from.by_category.items():
         for query in pool.names:
             supports = _supports(seed, pool, query, category, 0, shots)
             yield FewShotEpisode("fss-native", fold, category, query, 0, supports)
 
 
 def paper_episodes(
-    found: Candidates, fold: int, *, seed: int, shots: int, count: int = PAPER_EPISODES
+    drawn_from: Candidates, fold: int, *, seed: int, shots: int, count: int = PAPER_EPISODES
 ) -> Iterator[FewShotEpisode]:
     """Yield ``count`` episodes: a category, one of its images as query, others as supports, each drawn evenly.
 
     A pure function of the candidates, fold and seed. (The authors' own draws: ``author_lists.replay``.) An episode may
     come twice with other supports; its ``draw`` then counts up.
     """
-    numbers = support_pool([str(category) for category in found.by_category])
+    numbers = support_pool([str(category) for category in drawn_from.by_category])
     draws: dict[tuple[int, str], int] = {}
     for index in range(count):
         key = f"fss-paper-{fold}-{index}"
         category = int(draw_supports(seed, numbers, key, 0, 1, 1)[0][0])
-        pool = found.by_category[category]
+        pool = drawn_from.by_category[category]
         query = draw_supports(seed, pool, key, category, 1, 1)[0][0]
         draw = draws.setdefault((category, query), 0)
         draws[category, query] += 1

@@ -42,8 +42,8 @@ def plan_coco20i(
     train = None
     if train_split is not None:
         train = _train(coco, train_split, cache, progress)
-    given = None if lists is None else {fold: read_lists(lists, fold) for fold in rules.folds}
-    plan = plan_fewshot(masks, rules, train=train, lists=given)
+    author_lists = None if lists is None else {fold: read_lists(lists, fold) for fold in rules.folds}
+    plan = plan_fewshot(masks, rules, train=train, lists=author_lists)
     if train_split is not None and train is None:
         plan.notes.append(f"{train_split} is not there: benchmark.json says nothing of training")
     return plan
@@ -95,8 +95,8 @@ def plan_pascal5i(
     # coco2pascal trains on COCO-20i.
     if rules.benchmark == "pascal-5i":
         places = (voc, voc / "VOC2012", voc / "VOCdevkit" / "VOC2012")
-        wide = sbd is not None or any((place / "SegmentationClassAug").is_dir() for place in places)
+        wide = sbd is not None or any((root / "SegmentationClassAug").is_dir() for root in places)
         part = "trainaug" if wide else "train"
         train = voc_masks(voc, part, sbd=sbd, cache=cache, workers=workers, progress=progress)
-    given = None if lists is None else {fold: read_lists(lists, fold) for fold in rules.folds}
-    return plan_fewshot(masks, rules, train=train, lists=given)
+    author_lists = None if lists is None else {fold: read_lists(lists, fold) for fold in rules.folds}
+    return plan_fewshot(masks, rules, train=train, lists=author_lists)

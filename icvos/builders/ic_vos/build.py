@@ -167,12 +167,12 @@ def _videos(
     for planned, record in zip(prepared.plan.videos, in_order(build_video, tasks, workers)):
         done += record["frames"]
         progress("videos", done, total)
-        place = f"{planned.source.id},{planned.video.name}"
+        label = f"{planned.source.id},{planned.video.name}"
         for category, reason in record["dropped"].items():
-            report.left_out.append(f"{place},{prepared.words.label(int(category))}: {reason}")
+            report.left_out.append(f"{label},{prepared.words.label(int(category))}: {reason}")
         for number in record["unlabelled"]:
             if number not in planned.video.objects:
-                report.left_out.append(f"{place},{number}: no label")
+                report.left_out.append(f"{label},{number}: no label")
         if record["pairs"]:
             report.frames += record["frames"]
             yield planned
@@ -310,7 +310,7 @@ class _Finish:
     def _sources(self) -> list[dict[str, Any]]:
         out = []
         for source in sorted(self.prepared.sources, key=lambda source: source.id):
-            own = [planned for planned in self.videos if planned.source is source]
-            frames = sum(self._record(planned)["frames"] for planned in own)
-            out.append({"id": source.id, "title": source.title, "videos": len(own), "frames": frames})
+            of_source = [planned for planned in self.videos if planned.source is source]
+            frames = sum(self._record(planned)["frames"] for planned in of_source)
+            out.append({"id": source.id, "title": source.title, "videos": len(of_source), "frames": frames})
         return out

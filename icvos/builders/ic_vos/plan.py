@@ -167,11 +167,11 @@ def _refuse_collisions(videos: Sequence[tuple[VideoSource, SourceVideo]]) -> Non
 def _refuse_unknown(
     sources: Sequence[VideoSource], videos: Sequence[tuple[VideoSource, SourceVideo]], recipe: Recipe
 ) -> None:
-    given = {source.id for source in sources}
+    source_ids = {source.id for source in sources}
     known = {(source.id, video.name): video for source, video in videos}
     named = sorted({*recipe.objects, *((source, video) for source, video, _ in recipe.complete)})
     for source, name in named:
-        if source not in given:
+        if source not in source_ids:
             # A shared recipe may cover more sources than are built from, but not ones that do not exist.
             _check_source(source)
             continue

@@ -161,8 +161,8 @@ class _Builder:
 
     def run(self, frames: Sequence[SourceFrame]) -> dict[str, Any]:
         task = self.task
-        for place in ("JPEGImages", *(f"Annotations/{category}" for category in task.groups)):
-            (task.folder / place).mkdir(parents=True, exist_ok=True)
+        for folder in ("JPEGImages", *(f"Annotations/{category}" for category in task.groups)):
+            (task.folder / folder).mkdir(parents=True, exist_ok=True)
         for index, frame in enumerate(frames):
             self._frame(index, frame)
         missing = [number for number in task.named if number not in self.seen]

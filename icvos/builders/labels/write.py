@@ -92,10 +92,10 @@ def write_labels(
             with atomic_write(out / f"{name}.html", "w") as stream:
                 stream.write(page_head(name, source.title, words.names))
                 for video in videos[start : start + page_size]:
-                    shown = next(sampled)
-                    rows, answers = _rows(source, video, [o["id"] for o in shown["objects"]], recipe, words)
-                    shown["rows"], shown["complete"] = rows, answers
-                    stream.write(page_video(json.dumps(shown)))
+                    sample = next(sampled)
+                    rows, answers = _rows(source, video, [o["id"] for o in sample["objects"]], recipe, words)
+                    sample["rows"], sample["complete"] = rows, answers
+                    stream.write(page_video(json.dumps(sample)))
                     objects += rows
                     complete += answers
                     count += 1
@@ -110,12 +110,12 @@ def write_labels(
 
 
 def _rows(
-    source: VideoSource, video: SourceVideo, found: Iterable[int], recipe: Recipe, words: Vocabulary
+    source: VideoSource, video: SourceVideo, numbers: Iterable[int], recipe: Recipe, words: Vocabulary
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Return the CSV rows of a video, filled with what the data set and the recipe say."""
     labels = recipe.objects.get((source.id, video.name), {})
     rows, categories = [], set()
-    for number in sorted({*found, *video.objects, *labels}):
+    for number in sorted({*numbers, *video.objects, *labels}):
         said = video.objects.get(number)
         label = labels.get(number) or own_label(source, said, words)
         category = ""
@@ -158,7 +158,7 @@ def sample_video(task: _Task) -> dict[str, Any]:
     size = read_image(frames[0].image).shape[:2]
     areas = _areas(source, video, frames, (size[0], size[1]))
     best: dict[int, list[int]] = {}
-    for number in sorted({number for found in areas.values() for number in found}):
+    for number in sorted({number for areas_of_frame in areas.values() for number in areas_of_frame}):
         there = [index for index in areas if number in areas[index]]
         largest = max(there, key=lambda index: (areas[index][number], -index))
         # The largest view, and the first and last, which show how it changes; else one between them.
@@ -166,12 +166,12 @@ def sample_video(task: _Task) -> dict[str, Any]:
         between = [index for index in there[len(there) // 2 :] if index not in views]
         best[number] = sorted([*views, *between[: OBJECT_FRAMES - len(views)]])
     whole = _spread(len(frames), WHOLE_FRAMES)
-    shown: dict[int, dict[str, Any]] = {}
+    objects: dict[int, dict[str, Any]] = {}
     crops: dict[int, str] = {}
     for index in sorted({*whole, *(i for chosen in best.values() for i in chosen)}):
         image = read_image(frames[index].image)
         labels = source.labels(video, frames[index], (image.shape[0], image.shape[1]))
-        shown[index] = _frame(frames[index], image, labels)
+        objects[index] = _frame(frames[index], image, labels)
         for number, chosen in best.items():
             largest = max(chosen, key=lambda i: areas[i][number])
             if index == largest:
@@ -181,7 +181,7 @@ def sample_video(task: _Task) -> dict[str, Any]:
         "video": video.name,
         "frames": len(frames),
         "whole": whole,
-        "shown": shown,
+        "shown": objects,
         "objects": [{"id": number, "frames": best[number], "crop": crops[number]} for number in best],
     }
 
@@ -193,7 +193,7 @@ def _areas(
     areas: dict[int, dict[int, int]] = {}
     for index in _spread(len(frames), LOOKED_AT):
         areas[index] = source.labels(video, frames[index], size).areas()
-    met = {number for found in areas.values() for number in found}
+    met = {number for areas_of_frame in areas.values() for number in areas_of_frame}
     if set(video.objects) - met:
         for index in range(len(frames)):
             if index not in areas:

@@ -102,10 +102,10 @@ def _write_tube(task: _Task, image: int, category: int) -> dict[str, Any]:
     visible, void = [], 0
     whole = _mask_png(labels)
     steps = plan_tube(task.rules, masks.names[image], category)
-    for index, own in enumerate(steps):
-        frame, moved = make_frame(pixels, labels, own)
+    for index, step in enumerate(steps):
+        frame, moved = make_frame(pixels, labels, step)
         # The original stays as it is, to the byte.
-        keep = not own and source.suffix.lower() in (".jpg", ".jpeg")
+        keep = not step and source.suffix.lower() in (".jpg", ".jpeg")
         path = f"JPEGImages/{index:05d}.jpg"
         files[path] = write_file(Path(f"{folder}/{path}"), source.read_bytes() if keep else encode_jpeg(frame))
         path = f"Annotations/{category}/{index:05d}.png"
@@ -119,7 +119,7 @@ def _write_tube(task: _Task, image: int, category: int) -> dict[str, Any]:
         "crowd": crowd,
         "visible": sum(visible),
         "first": visible.index(True) if any(visible) else -1,
-        "steps": [step_words(own) for own in steps],
+        "steps": [step_words(step) for step in steps],
     }
 
 
@@ -131,8 +131,8 @@ def _make_folders(folder: str, category: int) -> None:
         # Half a tube of a killed build.
         shutil.rmtree(folder)
         os.mkdir(folder)  # noqa: PTH102
-    for place in ("JPEGImages", "Annotations", f"Annotations/{category}"):
-        os.mkdir(f"{folder}/{place}")  # noqa: PTH102
+    for part in ("JPEGImages", "Annotations", f"Annotations/{category}"):
+        os.mkdir(f"{folder}/{part}")  # noqa: PTH102
 
 
 def _mask_png(labels: np.ndarray) -> bytes:

@@ -48,8 +48,8 @@ class TubePlan:
     @property
     def files(self) -> int:
         """Frames, masks, and at most so many supports."""
-        own = len(self.chosen) * 2 * self.tubes.rules.frames
-        return own + 2 * min(len(self.chosen) * self.draws * self.shots, len(self.tubes.pairs))
+        frames_and_masks = len(self.chosen) * 2 * self.tubes.rules.frames
+        return frames_and_masks + 2 * min(len(self.chosen) * self.draws * self.shots, len(self.tubes.pairs))
 
     @cached_property
     def estimate(self) -> int:

@@ -161,9 +161,9 @@ class DrawnWorlds:
     def _pairs(self, labels: np.ndarray, families: np.ndarray, generator: np.random.Generator) -> np.ndarray:
         """Return (P, 3) int64: support image, query image, family; a family that is seen well in the support."""
         seen = []
-        for one, own in zip(labels, families):
+        for one, families_of in zip(labels, families):
             areas = np.bincount(one.ravel(), minlength=INSTANCES + 1) / one.size
-            seen.append({int(f) for f in own[1:] if f and areas[own == f].sum() >= 0.015})
+            seen.append({int(f) for f in families_of[1:] if f and areas[families_of == f].sum() >= 0.015})
         present: list[tuple[int, int, int]] = []
         missing: list[tuple[int, int, int]] = []
         for support in range(len(labels)):

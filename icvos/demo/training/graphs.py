@@ -61,9 +61,9 @@ class GraphedStep:
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
-            found = self._body(batch)
+            scalars = self._body(batch)
         torch.cuda.current_stream().wait_stream(stream)
-        return found
+        return scalars
 
     def _capture(
         self, plain: Mapping[str, Any], tensors: Mapping[str, Tensor]
@@ -79,8 +79,8 @@ class GraphedStep:
         self.optimiser.zero_grad(set_to_none=True)
         loss, scalars = self.compute(batch)
         loss.backward()
-        found = {"loss": loss.detach(), **scalars}
+        values = {"loss": loss.detach(), **scalars}
         if self.clip is not None:
-            found["gradient_norm"] = nn.utils.clip_grad_norm_(self.parameters, self.clip)
+            values["gradient_norm"] = nn.utils.clip_grad_norm_(self.parameters, self.clip)
         self.optimiser.step()
-        return found
+        return values

@@ -53,13 +53,13 @@ class DrawnPool:
 
     def _scene(self, kind: str, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         part = self._part(kind)
-        place = index % len(part["images"])
-        return np.array(part["images"][place]), np.array(part["labels"][place]), part["names"][place]
+        row = index % len(part["images"])
+        return np.array(part["images"][row]), np.array(part["labels"][row]), part["names"][row]
 
     def world(self, index: int) -> list[Still]:
         """Return the images of a small world."""
         images, labels, names = self._scene("worlds", index)
-        return [Still(image, label, _listed(own)) for image, label, own in zip(images, labels, names)]
+        return [Still(image, label, _listed(families)) for image, label, families in zip(images, labels, names)]
 
     def still(self, index: int) -> Still:
         """Return one image of a world."""

@@ -86,16 +86,16 @@ class ClipExamples:
         seen = [(t, i) for t in range(len(labels)) for i in range(1, INSTANCES) if (labels[t] == i).sum() > 60]
         at_start = [i for t, i in seen if t == 0]
         label = int(generator.choice(at_start)) if at_start else 1
-        asked = [seen[int(generator.integers(len(seen)))] if seen else (0, 1) for _ in range(self.prompts)]
-        sparse = [_sparse(labels[t] == i, generator) for t, i in asked]
+        prompts = [seen[int(generator.integers(len(seen)))] if seen else (0, 1) for _ in range(self.prompts)]
+        sparse = [_sparse(labels[t] == i, generator) for t, i in prompts]
         return {
             "frames": frames,
             "things": labels > 0,
             "masks": labels == label,
             "prompt": int(generator.integers(3)),
             "start": _sparse(labels[0] == label, generator),
-            "asked": np.array([t for t, _ in asked], np.int64),
-            "asked_masks": np.stack([labels[t] == i for t, i in asked]),
+            "asked": np.array([t for t, _ in prompts], np.int64),
+            "asked_masks": np.stack([labels[t] == i for t, i in prompts]),
             "sparse": np.stack(sparse),
             "bare": bool(generator.integers(2)),
         }
@@ -108,22 +108,22 @@ def _sparse(mask: np.ndarray, generator: np.random.Generator) -> np.ndarray:
     """
     out = np.zeros((3, 3), np.float32)
     out[:, 2] = -1
-    place = 0
+    row = 0
     rows, columns = np.nonzero(mask)
     if generator.random() < 0.4 and len(rows):
         left, right, top, bottom = columns.min(), columns.max() + 1, rows.min(), rows.max() + 1
         loose = generator.normal(0, 0.05, 4) * np.array([right - left, bottom - top] * 2)
         out[:2, :2] = np.array([[left, top], [right, bottom]]) + loose.reshape(2, 2)
         out[:2, 2] = (2, 3)
-        place = 2
-    wanted = int(generator.integers(0, 2)) if place else int(generator.integers(1, 4))
+        row = 2
+    wanted = int(generator.integers(0, 2)) if row else int(generator.integers(1, 4))
     for number in range(wanted):
         inside = number == 0 or generator.random() < 0.5
         rows, columns = np.nonzero(mask if inside else ~mask)
         if len(rows):
             pick = int(generator.integers(len(rows)))
-            out[place] = (columns[pick] + 0.5, rows[pick] + 0.5, float(inside))
-            place += 1
+            out[row] = (columns[pick] + 0.5, rows[pick] + 0.5, float(inside))
+            row += 1
     return out
 
 
@@ -220,9 +220,9 @@ class DemoSam2Task(TrainingTask):
         """Return (N, 4, h, w) logits and (N, 4) predicted IoU of prompts on frames, and their (N, S, S) masks."""
         count, length = batch["frames"].shape[:2]
         sparse = batch["sparse"].flatten(0, 1)
-        place = (torch.arange(count, device=sparse.device)[:, None] * length + batch["asked"]).flatten()
+        rows = (torch.arange(count, device=sparse.device)[:, None] * length + batch["asked"]).flatten()
         tokens, dense = model.embed((sparse[..., :2], sparse[..., 2].int()), None, None)
-        chosen = features[place]
+        chosen = features[rows]
         logits, quality, _, _ = model.model.sam_mask_decoder.predict_masks(
             image_embeddings=chosen.embedding,
             image_pe=model.dense_pe(),
@@ -269,39 +269,39 @@ class DemoSam2Task(TrainingTask):
         assert isinstance(model, _Learner)
         learner, model = model, model.sam2
         features = model.encode(to_float(batch["frames"]).flatten(0, 1))
-        asked = features.embedding.new_zeros(())
+        loss_of_prompts = features.embedding.new_zeros(())
         if self.train == "all":
             things = batch["things"].flatten(0, 1)
-            asked = self._image_loss(model, features, batch) + learner.thing_loss(features, things)
+            loss_of_prompts = self._image_loss(model, features, batch) + learner.thing_loss(features, things)
         # Prompts differ between batches: zero times every parameter keeps DistributedDataParallel and graphs content.
-        idle = asked.new_zeros(())
+        idle = loss_of_prompts.new_zeros(())
         if features.embedding.is_cuda or torch.distributed.is_initialized():
             idle = torch.stack([p.sum() * 0.0 for p in model.parameters() if p.requires_grad]).sum()
         if self.frames == 1:
-            return asked + idle, {"image_loss": asked.detach()}
+            return loss_of_prompts + idle, {"image_loss": loss_of_prompts.detach()}
         tracked = self._track(model, batch, features)
         masks = torch.stack([mask_loss(frame, batch["masks"][:, t]) for t, frame in enumerate(tracked)]).mean()
         extra = torch.stack([score_loss(frame, batch["masks"][:, t]) for t, frame in enumerate(tracked)]).mean()
-        scalars = {"image_loss": asked.detach(), "mask_loss": masks.detach(), "score_loss": extra.detach()}
-        return asked + 2 * masks + extra + idle, scalars
+        scalars = {"image_loss": loss_of_prompts.detach(), "mask_loss": masks.detach(), "score_loss": extra.detach()}
+        return loss_of_prompts + 2 * masks + extra + idle, scalars
 
     def validate(self, model: nn.Module, batches: Iterable[Mapping[str, Any]]) -> dict[str, list[float]]:
         assert isinstance(model, _Learner)
         model = model.sam2
-        asked: list[float] = []
+        ious: list[float] = []
         rest: list[float] = []
         for batch in batches:
             features = model.encode(to_float(batch["frames"]).flatten(0, 1))
             logits, _, truth = self._asked(model, features, batch)
             large = F.interpolate(logits[:, :1].float(), truth.shape[-2:], mode="bilinear", align_corners=False)
-            asked += (100 * iou(large[:, 0] > 0, truth)).tolist()
+            ious += (100 * iou(large[:, 0] > 0, truth)).tolist()
             if self.frames == 1:
                 continue
             for t, frame in enumerate(self._track(model, batch, features)):
                 masks = batch["masks"][:, t]
                 if t:
                     rest += (100 * iou(frame.masks((masks.shape[-2], masks.shape[-1])), masks)).tolist()
-        return {"prompted_IoU": asked, "mIoU": asked if self.frames == 1 else rest}
+        return {"prompted_IoU": ious, "mIoU": ious if self.frames == 1 else rest}
 
     def describe(self) -> dict[str, Any]:
         return {

@@ -105,8 +105,8 @@ def _kite(o: Outline, u: Uniform) -> None:
     y = np.linspace(0.33, 1.35, 20)
     x = swing * (np.sin(phase + 5 * (y - 0.33)) - sin(phase))
     o.stroke(np.stack([x, y], 1), 0.05)
-    for place in (7, 13, 19):
-        bx, by = x[place], y[place]
+    for knot in (7, 13, 19):
+        bx, by = x[knot], y[knot]
         o.fill([(bx, by), (bx - 0.2, by - 0.1), (bx - 0.2, by + 0.1)])
         o.fill([(bx, by), (bx + 0.2, by - 0.1), (bx + 0.2, by + 0.1)])
 

@@ -139,8 +139,8 @@ class TrainingWorld:
         target, *others = self._families(5, rng)
         support = self._seen(target, others[:2], rng)
         query = self._query(target, others, rng)
-        shown = self._still(query, rng)
-        return Pair(support.image, support.mask(target.name), shown.image, shown.mask(target.name), target.name)
+        other = self._still(query, rng)
+        return Pair(support.image, support.mask(target.name), other.image, other.mask(target.name), target.name)
 
     def episode(self, index: int, *, frames: int = 8, shots: int = 1) -> Episode:
         """Return supports and a clip."""

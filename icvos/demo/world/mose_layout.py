@@ -71,4 +71,4 @@ def _letters(index: int) -> str:
     """Return eight capitals and digits, as LVOS names its videos."""
     alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
     number = (index + 1) * 0x9E3779B97F4A7C15 % 36**8
-    return "".join(alphabet[number // 36**place % 36] for place in range(8))
+    return "".join(alphabet[number // 36**digit % 36] for digit in range(8))

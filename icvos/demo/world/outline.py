@@ -76,13 +76,13 @@ class Outline:
         centre = (low + high) / 2
         canvas = np.zeros((size, size), np.uint8)
         for points, width, add in self.parts:
-            place = np.rint(((points - centre) * scale + (size - 1) / 2) * (1 << _SHIFT)).astype(np.int32)
+            corners = np.rint(((points - centre) * scale + (size - 1) / 2) * (1 << _SHIFT)).astype(np.int32)
             colour = 255 if add else 0
             if width:
                 thick = max(1, round(width * scale))
-                cv2.polylines(canvas, [place], False, colour, thick, cv2.LINE_AA, _SHIFT)
+                cv2.polylines(canvas, [corners], False, colour, thick, cv2.LINE_AA, _SHIFT)
             else:
-                cv2.fillPoly(canvas, [place], colour, cv2.LINE_AA, _SHIFT)
+                cv2.fillPoly(canvas, [corners], colour, cv2.LINE_AA, _SHIFT)
         return canvas
 
 

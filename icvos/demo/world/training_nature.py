@@ -72,11 +72,11 @@ def _cloud(o: Outline, u: Uniform) -> None:
 
 
 def _snowflake(o: Outline, u: Uniform) -> None:
-    thick, place, reach = u(0.09, 0.12), u(0.5, 0.62), u(0.26, 0.34)
+    thick, branch, reach = u(0.09, 0.12), u(0.5, 0.62), u(0.26, 0.34)
     for index in range(6):
         turn = index * pi / 3
         o.stroke(turned(np.array([(0, 0), (0, -1)]), turn), thick)
-        o.stroke(turned(np.array([(-reach, -place - reach), (0, -place), (reach, -place - reach)]), turn), thick)
+        o.stroke(turned(np.array([(-reach, -branch - reach), (0, -branch), (reach, -branch - reach)]), turn), thick)
 
 
 def _pear(o: Outline, u: Uniform) -> None:

@@ -68,8 +68,8 @@ def write_sbd(root: Path, voc: Path, size: WorldSize, seed: int, progress: Calla
         image, labels = picture.scene.frame(0)
         name = f"2008_{500_000 + index:06d}"
         classes, instances = _label_maps(picture, labels)
-        for place in (base / "img", voc / "JPEGImages"):
-            write_image(place / f"{name}.jpg", image, quality=92)
+        for images in (base / "img", voc / "JPEGImages"):
+            write_image(images / f"{name}.jpg", image, quality=92)
         write_mask(voc / "SegmentationClassAug" / f"{name}.png", classes)
         for folder, key, values in (("cls", "GTcls", classes), ("inst", "GTinst", instances)):
             with atomic_write(base / folder / f"{name}.mat") as stream:

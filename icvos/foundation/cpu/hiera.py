@@ -34,14 +34,14 @@ def hiera_in_pieces(model: Any, images: Tensor) -> list[Tensor]:
     neck = encoder.neck
     last = len(neck.convs) - 1
     high = (decoder.conv_s0, decoder.conv_s1)
-    found: list[Tensor] = []
+    levels: list[Tensor] = []
     above: Tensor | None = None
     for level in range(last, -1, -1):
         x, lateral = maps[level], neck.convs[last - level]
         joined = level in neck.fpn_top_down_levels
         if level < 2 and not joined:
             layers = nn.Sequential(lateral, high[level])
-            found.append(in_pieces(layers, x, 2, len(x) * x.shape[3] * neck.d_model))
+            levels.append(in_pieces(layers, x, 2, len(x) * x.shape[3] * neck.d_model))
             continue
         x = lateral(x)
         if joined and above is not None:
@@ -52,8 +52,8 @@ def hiera_in_pieces(model: Any, images: Tensor) -> list[Tensor]:
             if neck.fuse_type == "avg":
                 x = x / 2
         above = x
-        found.append(high[level](x) if level < 2 else x)
-    return found[::-1][: len(found) - encoder.scalp]
+        levels.append(high[level](x) if level < 2 else x)
+    return levels[::-1][: len(levels) - encoder.scalp]
 
 
 def _trunk(trunk: Any, images: Tensor) -> list[Tensor]:

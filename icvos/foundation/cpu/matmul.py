@@ -34,8 +34,8 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, *, gelu: bool 
     With gradients, under autocast, in other precisions and on other devices it is torch's own.
     """
     if _LINEAR is not None and x.numel() * len(weight) >= LEAST and _plain(x, weight):
-        found: Tensor = _LINEAR(x, weight, bias, "gelu" if gelu else "none", [], "none" if gelu else "")
-        return found
+        product: Tensor = _LINEAR(x, weight, bias, "gelu" if gelu else "none", [], "none" if gelu else "")
+        return product
     x = F.linear(x, weight, bias)
     return F.gelu(x) if gelu else x
 

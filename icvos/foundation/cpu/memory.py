@@ -126,7 +126,7 @@ def _look(attention: Any, queries: Tensor, keys: Tensor, values: Tensor, pointer
     q *= width**-0.5
     late = values.shape[2] < width
     v = None if late else _split(project(attention.v_proj, values), heads)
-    found = []
+    outputs = []
     for head in range(heads):
         mixed = torch.stack(
             [
@@ -137,8 +137,8 @@ def _look(attention: Any, queries: Tensor, keys: Tensor, values: Tensor, pointer
         if late:
             rows = slice(head * width, (head + 1) * width)
             mixed = linear(mixed, attention.v_proj.weight[rows], attention.v_proj.bias[rows])
-        found.append(mixed)
-    return project(attention.out_proj, torch.cat(found, dim=2))
+        outputs.append(mixed)
+    return project(attention.out_proj, torch.cat(outputs, dim=2))
 
 
 def _split(x: Tensor, heads: int) -> Tensor:

@@ -33,8 +33,8 @@ def vit_in_pieces(encoder: Any, images: Tensor) -> Tensor:
         for piece in pieces(x.shape[1], len(x) * x.shape[2] * block.mlp.lin1.out_features):
             rows = x[:, piece]
             rows += _feed(block.mlp, block.norm2(rows))
-    found: Tensor = encoder.neck(x.permute(0, 3, 1, 2))
-    return found
+    features: Tensor = encoder.neck(x.permute(0, 3, 1, 2))
+    return features
 
 
 def _attention(block: Any, x: Tensor) -> Tensor:
