@@ -59,7 +59,7 @@ def show_model(model: str) -> None:
     import typing
 
     from icvos.models.needs import needs_of
-    from icvos.models.options import option_types
+    from icvos.models.options import describe_options, option_types
     from icvos.models.registry import resolve, source_sha256
 
     cls = resolve(model)
@@ -90,7 +90,7 @@ def show_model(model: str) -> None:
         name = " | ".join(map(str, typing.get_args(kind))) if literal else getattr(kind, "__name__", str(kind))
         shown = "" if default in (inspect.Parameter.empty, "") else f", default {default}"
         click.echo(f"  --set {key}=… ({name}{shown})")
-    text = inspect.getdoc(cls)
+    text = describe_options(cls)
     if text:
         click.echo()
         click.echo(text)

@@ -50,7 +50,7 @@ def command(
 
     import torch
 
-    from icvos.models.options import parse_options
+    from icvos.models.options import group_options, parse_options
     from icvos.training.distribute import open_world
     from icvos.training.loop import Trainer
     from icvos.training.task import resolve_task
@@ -61,7 +61,7 @@ def command(
         torch.set_num_threads(threads)
     cls = resolve_task(name)
     files = {key: Path(path) for key, path in parse_weights(weights).items()}
-    task = cls(weights=files, **parse_options(cls, settings))  # type: ignore[call-arg]
+    task = cls(weights=files, **group_options(cls, parse_options(cls, settings)))  # type: ignore[call-arg]
     chosen = replace(task.defaults(), **{k: v for k, v in changes.items() if v is not None})
     place = out or Path("runs") / "train" / name.replace(":", "-")
     with open_world(device or ("cuda" if torch.cuda.is_available() else "cpu")) as world:

@@ -13,7 +13,7 @@ from dcsam.training.task import DCSamTask, ModelSizes
 from icvos import VideoModel, cli
 from icvos.data.options import DataOptions, PairOptions
 from icvos.errors import UsageError, WeightsError
-from icvos.models.options import option_types, parse_options
+from icvos.models.options import group_options, option_types, parse_options
 from icvos.models.registry import as_video_model, create, names, resolve, source_sha256
 
 METHOD = """
@@ -71,9 +71,9 @@ def test_options_without_annotations_have_their_defaults_types(method: Path) -> 
 def test_a_dataclass_is_set_by_its_fields() -> None:
     settings = ["data=pascal-5i", "root=VOC", "fold=2", "min_area=50", "heads=2"]
     source = PairOptions(data="pascal-5i", root=Path("VOC"), fold=2, min_area=50)
-    assert parse_options(VrpTask, settings) == {"heads": 2, "source": source}
-    assert parse_options(VrpTask, ["heads=2"]) == {"heads": 2}
-    tubes = parse_options(DCSamTask, ["data=mask-tubes", "queries=8"])
+    assert group_options(VrpTask, parse_options(VrpTask, settings)) == {"heads": 2, "source": source}
+    assert group_options(VrpTask, parse_options(VrpTask, ["heads=2"])) == {"heads": 2}
+    tubes = group_options(DCSamTask, parse_options(DCSamTask, ["data=mask-tubes", "queries=8"]))
     assert tubes == {"source": DataOptions(data="mask-tubes"), "sizes": ModelSizes(queries=8)}
     for setting, words in (
         ("data=mask-tubes", "option data is 'mask-tubes'; expected demo or coco-20i or pascal-5i or coco"),
@@ -84,7 +84,7 @@ def test_a_dataclass_is_set_by_its_fields() -> None:
         ("min_arae=3", "'vrp-sam' has no option 'min_arae'; did you mean 'min_area'"),
     ):
         with pytest.raises(UsageError, match=words):
-            parse_options(VrpTask, [setting])
+            group_options(VrpTask, parse_options(VrpTask, [setting]))
 
 
 @pytest.mark.parametrize(
