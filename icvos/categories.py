@@ -110,13 +110,6 @@ class Vocabulary:
             raise UsageError(f"{self.name} has categories 1 to {len(self.names)}, not {number}")
         return self.names[number - 1]
 
-    def from_source_id(self, source_id: int) -> int:
-        """Return the number of the category with the data set's own id (COCO's ``category_id``)."""
-        try:
-            return self.source_ids.index(source_id) + 1
-        except ValueError:
-            raise UsageError(f"{self.name} has no category with id {source_id}") from None
-
 
 COCO80 = Vocabulary(
     "coco80",

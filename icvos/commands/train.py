@@ -108,8 +108,10 @@ def command(
 
 
 def _overview(trainer: Any) -> str:
+    from icvos.foundation.construct import count_parameters
+
     trained = sum(p.numel() for p in trainer.parameters)
-    total = sum(p.numel() for p in trainer.model.parameters())
+    total = count_parameters(trainer.model)
     return (
         f"{trainer.task.name}: {trained:,} of {total:,} parameters are trained, {len(trainer.examples):,} examples an "
         f"epoch, {trainer.steps:,} steps, {trainer.world.size} process(es) on {trainer.world.device}"
