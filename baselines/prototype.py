@@ -118,10 +118,8 @@ class Prototype(ImageModel):
         squares = [squeezed(image, np.zeros(image.shape[:2], bool), self.size)[0] for image in images]
         with torch.no_grad():
             pixels = to_float(torch.from_numpy(np.stack(squares)).to(self.device))
-            found = self.backbone(pixels, top=self.feature == "top")
-            return {"top": lambda: found.top, "deep": lambda: found.deep, "joined": lambda: joined(found)}[
-                self.feature
-            ]()
+            maps = self.backbone(pixels, top=self.feature == "top")
+            return {"top": lambda: maps.top, "deep": lambda: maps.deep, "joined": lambda: joined(maps)}[self.feature]()
 
     def fit(self, supports: Sequence[Support], *, seed: int) -> Fitted | None:
         """Return the prototypes of the supports and the threshold, or None if no support has a mask."""

@@ -97,12 +97,12 @@ class Vocabulary:
         Raises:
             UsageError: The vocabulary has no such category.
         """
-        found = self.find(name)
-        if found is None and name.strip().isdigit() and 1 <= int(name) <= len(self.names):
-            found = int(name)
-        if found is None:
+        number = self.find(name)
+        if number is None and name.strip().isdigit() and 1 <= int(name) <= len(self.names):
+            number = int(name)
+        if number is None:
             raise UsageError(f"'{name}' is no category of {self.name}", fix=did_you_mean(_plain(name), self._lookup))
-        return found
+        return number
 
     def label(self, number: int) -> str:
         """Return the name of category ``number`` (from 1)."""

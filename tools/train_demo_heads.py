@@ -103,11 +103,11 @@ def train_head(
         batch = demo_task(name, backbone, sam2, length=1)[1].batch
         task, settings = demo_task(name, backbone, sam2, length=steps * batch)
         settings = replace(settings, max_steps=steps, workers=workers, validate_every=1)
-        shown = [time.perf_counter()]
+        printed = [time.perf_counter()]
 
         def show(step: int, total: int, values: dict[str, float]) -> None:
-            if time.perf_counter() - shown[0] > 15 or step == total:
-                shown[0] = time.perf_counter()
+            if time.perf_counter() - printed[0] > 15 or step == total:
+                printed[0] = time.perf_counter()
                 print(
                     f"{name}: step {step} of {total}: loss {values['loss']:.3f}, IoU {values['train_mIoU']:.1f}",
                     flush=True,

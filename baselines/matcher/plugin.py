@@ -209,13 +209,13 @@ class Matcher(ImageModel):
         """Return the patches of the supports, or None if none of them has a mask."""
         import torch
 
-        shown = [pair for pair in map(self._squared, supports) if pair is not None]
-        if not shown:
+        squares = [pair for pair in map(self._squared, supports) if pair is not None]
+        if not squares:
             return None
         with torch.no_grad():
-            features = self._features([image for image, _ in shown])
-        inside = np.concatenate([matching.grid_mask(mask, self.patch).ravel() for _, mask in shown])
-        return Patches(features, inside, len(shown), seed)
+            features = self._features([image for image, _ in squares])
+        inside = np.concatenate([matching.grid_mask(mask, self.patch).ravel() for _, mask in squares])
+        return Patches(features, inside, len(squares), seed)
 
     # ------------------------------------------------------------------------------------------------------ query
 
@@ -235,21 +235,21 @@ class Matcher(ImageModel):
             similarity = (fitted.features @ self._features([square]).T).double().cpu().numpy()
             targets = matching.strongest(*matching.matched(similarity, fitted.inside))
             generator = np.random.default_rng(fitted.seed)
-            found = self._propose(square, targets, generator)
-            if found is None:  # the published code raises here
+            proposals = self._propose(square, targets, generator)
+            if proposals is None:  # the published code raises here
                 return nothing
-            values = self._judge(similarity[fitted.inside], targets, found)
+            values = self._judge(similarity[fitted.inside], targets, proposals)
             left = matching.kept(values, self.recipe)
             scores = matching.scores(values[:, left], self.recipe)
             rules = replace(self.recipe, merge=self.merge_shots) if fitted.shots > 1 else self.recipe
             best = matching.chosen(scores, rules)
-            merged = self._restore(found.logits[left[best]].to(self.device)).amax(dim=0, keepdim=True)
+            merged = self._restore(proposals.logits[left[best]].to(self.device)).amax(dim=0, keepdim=True)
             full = F.interpolate(merged, size, mode="bilinear", align_corners=False)[0, 0]
             return Prediction(full > 0, score=full, confidence=float(scores[best[0]]))
 
-    def _judge(self, similarity: np.ndarray, targets: np.ndarray, found: Proposals) -> np.ndarray:
+    def _judge(self, similarity: np.ndarray, targets: np.ndarray, proposals: Proposals) -> np.ndarray:
         """Return the (3, K) metrics of what was proposed, from (n, M) similarities of the thing's patches."""
-        grids = found.grids.cpu().numpy()
+        grids = proposals.grids.cpu().numpy()
         grids = grids | ~grids.any(axis=1, keepdims=True)  # empty ones are here with ``empty_as_whole`` only
         return matching.metrics((1 - similarity) / 2, targets, grids)
 
@@ -280,10 +280,10 @@ class Matcher(ImageModel):
             parts += self._masks(features, grid, None, multimask=False, limits=(least[0], least[1]))
         if not parts:
             return None
-        found = Proposals(
+        proposals = Proposals(
             *(torch.cat([getattr(part, name) for part in parts]) for name in ("logits", "iou", "boxes", "grids"))
         )
-        return found[nms(found.boxes, found.iou, recipe.nms)] if recipe.nms < 1 else found
+        return proposals[nms(proposals.boxes, proposals.iou, recipe.nms)] if recipe.nms < 1 else proposals
 
     def _masks(
         self, features: Any, points: np.ndarray, box: np.ndarray | None, *, multimask: bool, limits: tuple[float, float]
@@ -292,13 +292,15 @@ class Matcher(ImageModel):
         import torch
         import torch.nn.functional as F
 
-        place = self.segmenter.place((self.size, self.size))
-        frame = None if box is None else place.boxes(torch.tensor(box[None], dtype=torch.float32, device=self.device))
+        placement = self.segmenter.place((self.size, self.size))
+        frame = (
+            None if box is None else placement.boxes(torch.tensor(box[None], dtype=torch.float32, device=self.device))
+        )
         for start in range(0, len(points), self.batch):
             some = torch.tensor(points[start : start + self.batch], dtype=torch.float32, device=self.device)
             decoded = self.segmenter.decode(
                 features,
-                points=(place.points(some), torch.ones(some.shape[:2], dtype=torch.int64, device=self.device)),
+                points=(placement.points(some), torch.ones(some.shape[:2], dtype=torch.int64, device=self.device)),
                 boxes=None if frame is None else frame.expand(len(some), -1),
                 multimask=multimask,
             )

@@ -113,10 +113,10 @@ class AugmentedPairs:
         cv2.setNumThreads(0)  # the loading processes are as many as there are cores
         episode = self.sampler.get(epoch, index)
         generator = np.random.default_rng([self.sampler.seed, 47, epoch, index])
-        shown = _labels(episode["support_masks"][0], episode["support_ignores"][0])
-        asked = _labels(episode["query_mask"], episode["query_ignore"])
-        support, support_labels = augmented(episode["support_images"][0], shown, self.size, self.how, generator)
-        query, labels = augmented(episode["query_image"], asked, self.size, self.how, generator)
+        support_truth = _labels(episode["support_masks"][0], episode["support_ignores"][0])
+        query_truth = _labels(episode["query_mask"], episode["query_ignore"])
+        support, support_labels = augmented(episode["support_images"][0], support_truth, self.size, self.how, generator)
+        query, labels = augmented(episode["query_image"], query_truth, self.size, self.how, generator)
         return {"support": support, "support_mask": support_labels == 1, "frames": query[None], "masks": labels[None]}
 
 

@@ -88,8 +88,8 @@ def show_model(model: str) -> None:
     for key, (kind, default) in option_types(cls).items():
         literal = typing.get_origin(kind) is typing.Literal
         name = " | ".join(map(str, typing.get_args(kind))) if literal else getattr(kind, "__name__", str(kind))
-        shown = "" if default in (inspect.Parameter.empty, "") else f", default {default}"
-        click.echo(f"  --set {key}=… ({name}{shown})")
+        ending = "" if default in (inspect.Parameter.empty, "") else f", default {default}"
+        click.echo(f"  --set {key}=… ({name}{ending})")
     text = describe_options(cls)
     if text:
         click.echo()
@@ -142,5 +142,5 @@ def new(name: str, into: Path) -> None:
 
     for path in write_skeleton(name, into):
         click.echo(f"wrote {path}")
-    place = shlex.quote(str(into / name))
-    click.echo(f"next: pip install -e {place} && icvos models check {name} && icvos evaluate --model {name}")
+    folder = shlex.quote(str(into / name))
+    click.echo(f"next: pip install -e {folder} && icvos models check {name} && icvos evaluate --model {name}")

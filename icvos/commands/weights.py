@@ -61,7 +61,7 @@ def verify(names: tuple[str, ...], folder: Path | None) -> None:
     wrong = 0
     for one in known:
         try:
-            found = verify_file(folder / one.file, one)
+            sha256 = verify_file(folder / one.file, one)
         except WeightsError as error:
             if not (folder / one.file).is_file():
                 raise
@@ -69,7 +69,7 @@ def verify(names: tuple[str, ...], folder: Path | None) -> None:
             wrong += 1
         else:
             word = "ok   " if len(one.sha256) == 64 else "ok 8 " if one.sha256 else "new  "
-            click.echo(f"{word} {one.name} {found}")
+            click.echo(f"{word} {one.name} {sha256}")
     if wrong:
         raise SystemExit(1)
 
@@ -91,9 +91,9 @@ def fetch(names: tuple[str, ...], folder: Path | None, mirror: str | None) -> No
         with Progress(*columns, transient=True, console=Console(stderr=True)) as bar:
             task = bar.add_task(known.name, total=known.size)
 
-            def told(done: int, total: int | None, bar: Progress = bar, task: TaskID = task) -> None:
+            def advance(done: int, total: int | None, bar: Progress = bar, task: TaskID = task) -> None:
                 bar.update(task, completed=done, total=total)
 
-            path, found = fetch_checkpoint(known, folder=folder, mirror=mirror, progress=told)
+            path, sha256 = fetch_checkpoint(known, folder=folder, mirror=mirror, progress=advance)
         click.echo(f"{known.name}: {path}")
-        click.echo(f"  sha256 {found} ({'verified; ' if known.sha256 else ''}{MARKS[known.mark]})")
+        click.echo(f"  sha256 {sha256} ({'verified; ' if known.sha256 else ''}{MARKS[known.mark]})")

@@ -126,15 +126,15 @@ def _rule_shots(trial: _Trial) -> str:
 
 
 def _rule_untouched(trial: _Trial) -> str:
-    given = support()
-    before = given.image.copy(), given.mask.copy()
+    example = support()
+    before = example.image.copy(), example.mask.copy()
     try:
-        trial.run(Clip(2), [given])
+        trial.run(Clip(2), [example])
     except ValueError as error:
         if "read-only" in str(error):
             raise _Broken("it writes into the support's arrays") from None
         raise
-    if not (np.array_equal(before[0], given.image) and np.array_equal(before[1], given.mask)):
+    if not (np.array_equal(before[0], example.image) and np.array_equal(before[1], example.mask)):
         raise _Broken("it changed the support's arrays")
     return "supports are left as they were"
 

@@ -71,13 +71,13 @@ def missing_packages(extra: str) -> tuple[str, ...]:
     except PackageNotFoundError:  # run from a folder of sources: nothing says what an extra is
         return ()
     wanted = {part for part in extra.split(",") if part}
-    found = set()
+    packages = set()
     for line in listed:
         marker = re.search(r"extra\s*==\s*['\"]([^'\"]+)['\"]", line)
         package = re.match(r"[A-Za-z0-9._-]+", line)
         if marker is not None and package is not None and marker.group(1) in wanted:
-            found.add(package.group())
-    return tuple(sorted(name for name in found if not _installed(name)))
+            packages.add(package.group())
+    return tuple(sorted(name for name in packages if not _installed(name)))
 
 
 def _installed(package: str) -> bool:
