@@ -1,7 +1,7 @@
 """Prototype: masked average pooling and cosine similarity, the floor of every few-shot segmenter, on any backbone.
 
 A support's thing is the mean of its features under the mask (SG-One, Zhang et al. 2018, arXiv 1810.09091, section 3.1);
-a place of the query is the thing where its cosine to that prototype is high, or higher than to the background's
+a cell of the query is the thing where its cosine to that prototype is high, or higher than to the background's
 prototype (PANet, Wang et al., ICCV 2019, arXiv 1908.06391, section 3.2). Nothing is trained: where the line is drawn is
 fitted on the supports themselves (ours).
 """
@@ -173,7 +173,7 @@ class Prototype(ImageModel):
 
 
 def best_threshold(scores: Any, inside: Any) -> float:
-    """Return the threshold that gives (P,) scores the greatest IoU with (P,) bool places inside.
+    """Return the threshold that gives (P,) scores the greatest IoU with (P,) bool cells inside.
 
     It lies halfway between the lowest score kept and the highest one dropped.
     """

@@ -115,8 +115,8 @@ class DCSam(VideoModel, ImageModel):
         # Weights cast ahead would spoil images in single precision.
         if self.precision["image"] == self.precision["video"] and not options.train_mode:
             self.engine.cast_weights()
-        seen = self.engine.lineage
-        self.info = replace(type(self).info, training_data=seen.data, training_categories=seen.categories)
+        lineage = self.engine.lineage
+        self.info = replace(type(self).info, training_data=lineage.data, training_categories=lineage.categories)
         if options.compile:
             self.engine.compile()
         if options.train_mode:

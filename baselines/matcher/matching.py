@@ -217,7 +217,7 @@ def emd(cost: np.ndarray) -> float:
     out for good and nothing is cut.
 
     Args:
-        cost: (n, m) of moving a unit from place i to place j; n, m >= 1.
+        cost: (n, m) of moving a unit from patch i to patch j; n, m >= 1.
     """
     from scipy.optimize import linear_sum_assignment, linprog
     from scipy.sparse import csc_array

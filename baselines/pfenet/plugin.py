@@ -68,13 +68,13 @@ class PfeNet(ImageModel):
 
         from icvos.foundation.pixels import to_float
 
-        seen = [self._square(support.image, support.mask) for support in supports if support.mask.any()]
-        if not seen:
+        squares = [self._square(support.image, support.mask) for support in supports if support.mask.any()]
+        if not squares:
             return None
         with torch.no_grad():
-            pixels = to_float(torch.from_numpy(np.stack([image for image, _, _ in seen])).to(self.device))
-            masks = torch.from_numpy(np.stack([mask for _, mask, _ in seen])).to(self.device)
-            return self.model.encode_supports(pixels, masks, shots=len(seen))
+            pixels = to_float(torch.from_numpy(np.stack([image for image, _, _ in squares])).to(self.device))
+            masks = torch.from_numpy(np.stack([mask for _, mask, _ in squares])).to(self.device)
+            return self.model.encode_supports(pixels, masks, shots=len(squares))
 
     def predict(self, fitted: PFESupports | None, image: np.ndarray) -> Prediction:
         import torch

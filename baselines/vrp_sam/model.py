@@ -99,7 +99,7 @@ class VRPEncoder(nn.Module):
         )
 
     def merged(self, projected: Tensor, prototype: Tensor, plane: Tensor) -> Tensor:
-        """Return (B, C, h, w): features, prototype (B, C, 1, 1) at every place and mask or prior, merged (step 5)."""
+        """Return (B, C, h, w): features, prototype (B, C, 1, 1) at every cell and mask or prior, merged (step 5)."""
         everywhere = prototype.expand(-1, -1, *projected.shape[-2:])
         return self.merge(torch.cat((projected, everywhere, plane * self.config.prior_scale), dim=1))
 

@@ -79,12 +79,12 @@ class VrpSam(ImageModel):
         from icvos.foundation.pixels import to_float
         from icvos.images import squeezed
 
-        seen = [squeezed(support.image, support.mask, self.size) for support in supports if support.mask.any()]
-        if not seen:
+        squares = [squeezed(support.image, support.mask, self.size) for support in supports if support.mask.any()]
+        if not squares:
             return None
         with torch.no_grad():
-            pixels = to_float(torch.from_numpy(np.stack([image for image, _ in seen])).to(self.device))
-            masks = torch.from_numpy(np.stack([mask for _, mask in seen])).to(self.device)
+            pixels = to_float(torch.from_numpy(np.stack([image for image, _ in squares])).to(self.device))
+            masks = torch.from_numpy(np.stack([mask for _, mask in squares])).to(self.device)
             return self.model.encode_supports(pixels, support_prompts(masks, self.prompt))
 
     def predict(self, fitted: VRPSupports | None, image: np.ndarray) -> Prediction:

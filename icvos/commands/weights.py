@@ -53,23 +53,23 @@ def verify(names: tuple[str, ...], folder: Path | None) -> None:
     from icvos.foundation.checkpoints import CHECKPOINTS, checkpoint, verify_file, weights_folder
 
     folder = folder or weights_folder()
-    known = [checkpoint(name) for name in names]
+    checkpoints = [checkpoint(name) for name in names]
     if not names:
-        known = [one for one in CHECKPOINTS.values() if (folder / one.file).is_file()]
-    if not known:
+        checkpoints = [known for known in CHECKPOINTS.values() if (folder / known.file).is_file()]
+    if not checkpoints:
         click.echo(f"no known checkpoint in {folder}")
     wrong = 0
-    for one in known:
+    for known in checkpoints:
         try:
-            sha256 = verify_file(folder / one.file, one)
+            sha256 = verify_file(folder / known.file, known)
         except WeightsError as error:
-            if not (folder / one.file).is_file():
+            if not (folder / known.file).is_file():
                 raise
-            click.echo(f"WRONG {one.name}: {error}")
+            click.echo(f"WRONG {known.name}: {error}")
             wrong += 1
         else:
-            word = "ok   " if len(one.sha256) == 64 else "ok 8 " if one.sha256 else "new  "
-            click.echo(f"{word} {one.name} {sha256}")
+            word = "ok   " if len(known.sha256) == 64 else "ok 8 " if known.sha256 else "new  "
+            click.echo(f"{word} {known.name} {sha256}")
     if wrong:
         raise SystemExit(1)
 

@@ -80,11 +80,11 @@ class Lifted(VideoModel):
         self.dtype = of_kind(self.image_model.dtype, "image")
         self.weights |= self.image_model.weights  # with the files that it found itself: they are part of the record
         # What the image model has seen is known when its weights are open.
-        seen = self.image_model.info
+        lifted_info = self.image_model.info
         self.info = replace(  # type: ignore[misc]
             type(self).info,
-            training_categories=seen.training_categories,
-            training_data=_training_data(seen, self.rows),
+            training_categories=lifted_info.training_categories,
+            training_data=_training_data(lifted_info, self.rows),
         )
         self.tracker = self.open_tracker(weights=tracker_files, device=device, options=self.tracker_options)
 
