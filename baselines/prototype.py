@@ -148,8 +148,8 @@ class Prototype(ImageModel):
 
         if self.pool == "prototypes":
             return masked_mean(features, masks).mean(dim=0, keepdim=True)
-        both = (features * masks).sum(dim=(0, 2, 3), keepdim=True)
-        return both / (masks.sum() + 0.0005)
+        total = (features * masks).sum(dim=(0, 2, 3), keepdim=True)
+        return total / (masks.sum() + 0.0005)
 
     def scores(self, fitted: Fitted, features: Any) -> Any:
         """Return (B, 1, h, w): the cosine to the thing, less that to the background where it is used."""
@@ -197,9 +197,9 @@ def backbone_inside(path: Path) -> dict[str, Any]:
 
     if path.suffix != ".safetensors":
         return {}
-    known = load_metadata(path)
-    out: dict[str, Any] = {"backbone": known["backbone"]} if "backbone" in known else {}
-    for text in known.values():
+    metadata = load_metadata(path)
+    out: dict[str, Any] = {"backbone": metadata["backbone"]} if "backbone" in metadata else {}
+    for text in metadata.values():
         try:
             record = json.loads(text)
         except ValueError:

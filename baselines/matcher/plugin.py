@@ -297,11 +297,11 @@ class Matcher(ImageModel):
             None if box is None else placement.boxes(torch.tensor(box[None], dtype=torch.float32, device=self.device))
         )
         for start in range(0, len(points), self.batch):
-            some = torch.tensor(points[start : start + self.batch], dtype=torch.float32, device=self.device)
+            batch = torch.tensor(points[start : start + self.batch], dtype=torch.float32, device=self.device)
             decoded = self.segmenter.decode(
                 features,
-                points=(placement.points(some), torch.ones(some.shape[:2], dtype=torch.int64, device=self.device)),
-                boxes=None if frame is None else frame.expand(len(some), -1),
+                points=(placement.points(batch), torch.ones(batch.shape[:2], dtype=torch.int64, device=self.device)),
+                boxes=None if frame is None else frame.expand(len(batch), -1),
                 multimask=multimask,
             )
             low, iou = decoded.logits.flatten(0, 1)[:, None], decoded.iou.flatten()

@@ -128,7 +128,7 @@ def squared_up(
     content = (max(int(height * ratio + 1e-6) // 8 * 8, 8), max(int(width * ratio + 1e-6) // 8 * 8, 8))
     square = np.zeros((size, size, 3), np.uint8)
     labels = np.zeros((size, size), bool)
-    there = (slice(0, content[0]), slice(0, content[1]))
-    square[there] = cv2.resize(image, content[::-1], interpolation=cv2.INTER_LINEAR)
-    labels[there] = cv2.resize(mask.astype(np.uint8), content[::-1], interpolation=cv2.INTER_NEAREST) > 0
+    window = (slice(0, content[0]), slice(0, content[1]))
+    square[window] = cv2.resize(image, content[::-1], interpolation=cv2.INTER_LINEAR)
+    labels[window] = cv2.resize(mask.astype(np.uint8), content[::-1], interpolation=cv2.INTER_NEAREST) > 0
     return square, labels, content

@@ -122,8 +122,8 @@ class PfeNetTask(HeadTask):
         """Return augmented crops for training, padded images for validation."""
         if part != "train":
             return PaddedPairs(sampler, self.config.image_size)
-        how = Augmentation() if self.source.data == "pascal-5i" else Augmentation(scale=(0.8, 1.25))
-        return AugmentedPairs(sampler, self.config.image_size, how)
+        augmentation = Augmentation() if self.source.data == "pascal-5i" else Augmentation(scale=(0.8, 1.25))
+        return AugmentedPairs(sampler, self.config.image_size, augmentation)
 
     # ------------------------------------------------------------------------------------------------- optimisation
 
