@@ -215,7 +215,7 @@ def read_head(path: str | Path, kind: str) -> SavedHead:
         )
     try:
         record = json.loads(text)
-        found = SavedHead(
+        saved = SavedHead(
             dict(record["config"]),
             _under(state, "head."),
             _under(state, "backbone."),
@@ -233,7 +233,7 @@ def read_head(path: str | Path, kind: str) -> SavedHead:
             expected=f"{kind} weights",
             fix=f"use --model {other}, or give another file",
         )
-    return found
+    return saved
 
 
 def _under(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
@@ -285,8 +285,8 @@ def check_backbone(saved: SavedHead, backbone: Backbone, path: str | Path) -> No
             fix="give the file that was given to 'icvos train'",
         )
     if saved.statistics:
-        own = backbone.state_dict()
-        if any(name not in own or own[name].shape != value.shape for name, value in saved.statistics.items()):
+        state = backbone.state_dict()
+        if any(name not in state or state[name].shape != value.shape for name, value in saved.statistics.items()):
             raise WeightsError("the backbone's statistics in this file do not fit it", where=saved.path)
         backbone.load_state_dict({name: value.float() for name, value in saved.statistics.items()}, strict=False)
 

@@ -96,11 +96,11 @@ class PerSam(ImageModel):
         import torch
         import torch.nn.functional as F
 
-        place, grid = self.segmenter.place(support.size), self.segmenter.grid
+        placement, grid = self.segmenter.place(support.size), self.segmenter.grid
         mask = torch.tensor(support.mask, device=self.segmenter.device)[None].float()
-        content = F.adaptive_avg_pool2d(mask, place.content)
-        square = F.pad(content, (0, place.size - place.content[1], 0, place.size - place.content[0]))
-        share = F.adaptive_avg_pool2d(square, (grid, grid)).flatten()
+        content = F.adaptive_avg_pool2d(mask, placement.content)
+        padded = F.pad(content, (0, placement.size - placement.content[1], 0, placement.size - placement.content[0]))
+        share = F.adaptive_avg_pool2d(padded, (grid, grid)).flatten()
         return F.one_hot(share.argmax(), grid * grid).view(grid, grid).bool()
 
     def _vector(self, cells: Any) -> Any:
@@ -112,10 +112,10 @@ class PerSam(ImageModel):
         import torch
 
         with torch.no_grad():
-            found = [pair for pair in map(self._cells, supports) if pair is not None]
-            if not found:
+            encoded = [pair for pair in map(self._cells, supports) if pair is not None]
+            if not encoded:
                 return None
-            return Target(self._vector(torch.cat([cells for _, cells in found])))
+            return Target(self._vector(torch.cat([cells for _, cells in encoded])))
 
     # ------------------------------------------------------------------------------------------------------ query
 
@@ -129,8 +129,8 @@ class PerSam(ImageModel):
         return grid, self.segmenter.place(size).restore(low)[0, 0]
 
     def _extreme(self, similarity: Any, *, largest: bool) -> tuple[int, int]:
-        place = int(similarity.argmax() if largest else similarity.argmin())
-        return place % similarity.shape[1], place // similarity.shape[1]
+        index = int(similarity.argmax() if largest else similarity.argmin())
+        return index % similarity.shape[1], index // similarity.shape[1]
 
     def _points(self, coordinates: list[tuple[int, int]], labels: list[int], size: tuple[int, int]) -> tuple[Any, Any]:
         import torch
@@ -222,12 +222,12 @@ class PerSamF(PerSam):
         import torch
 
         with torch.no_grad():
-            found = [(support, pair) for support in supports if (pair := self._cells(support)) is not None]
-            if not found:
+            encoded = [(support, pair) for support in supports if (pair := self._cells(support)) is not None]
+            if not encoded:
                 return None
-            vector = self._vector(torch.cat([cells for _, (_, cells) in found]))
+            vector = self._vector(torch.cat([cells for _, (_, cells) in encoded]))
             logits, truths = [], []
-            for support, (features, _) in found:
+            for support, (features, _) in encoded:
                 decoded = self._three(features, vector, support.size)
                 logits.append(self.segmenter.place(support.size).restore(decoded.logits)[0].flatten(1))
                 truths.append(torch.tensor(support.mask).to(logits[-1]).flatten())
@@ -243,9 +243,11 @@ class PerSamF(PerSam):
         points = self._points([self._extreme(full, largest=True)], [1], size)
         first = self.segmenter.decode(features, points=points, multimask=True)
         mixed = (first.logits * target.mixing[None, :, None, None]).sum(dim=1, keepdim=True)
-        place = self.segmenter.place(size)
-        second = self._refine(features, points, mixed, self._box(place.restore(mixed)[0, 0] > 0, size))
-        return self._refine(features, points, second.logits, self._box(place.restore(second.logits)[0, 0] > 0, size))
+        placement = self.segmenter.place(size)
+        second = self._refine(features, points, mixed, self._box(placement.restore(mixed)[0, 0] > 0, size))
+        return self._refine(
+            features, points, second.logits, self._box(placement.restore(second.logits)[0, 0] > 0, size)
+        )
 
 
 def fit_mixing(logits: Sequence[Any], truths: Sequence[Any], *, steps: int, lr: float) -> Any:

@@ -1,7 +1,7 @@
 """Prototype: masked average pooling and cosine similarity, the floor of every few-shot segmenter, on any backbone.
 
 A support's thing is the mean of its features under the mask (SG-One, Zhang et al. 2018, arXiv 1810.09091, section 3.1);
-a place of the query is the thing where its cosine to that prototype is high, or higher than to the background's
+a cell of the query is the thing where its cosine to that prototype is high, or higher than to the background's
 prototype (PANet, Wang et al., ICCV 2019, arXiv 1908.06391, section 3.2). Nothing is trained: where the line is drawn is
 fitted on the supports themselves (ours).
 """
@@ -18,7 +18,7 @@ import numpy as np
 from icvos import ImageModel, ModelInfo, Prediction, Support, WeightInfo
 from icvos.errors import UsageError
 
-__all__ = ["Fitted", "Prototype", "best_threshold"]
+__all__ = ["Fitted", "Prototype", "PrototypeOptions", "best_threshold"]
 
 
 @dataclass(frozen=True)
@@ -30,12 +30,11 @@ class Fitted:
     threshold: float
 
 
-class Prototype(ImageModel):
-    """Cosine similarity to the mean of the support's features.
+@dataclass(frozen=True)
+class PrototypeOptions:
+    """Settings of Prototype.
 
-    Several supports: the mean of their prototypes (the mean of all their cells with ``pool=cells``).
-
-    Args:
+    Attributes:
         backbone: As ``icvos.foundation.backbones`` names it; ``auto`` reads it from the file, else ResNet-50.
         dilation: Of a ResNet, as ``icvos.foundation.backbones.DILATIONS`` names it; ``auto``: what the file says, else
             ``pspnet``, as PFENet has it.
@@ -45,6 +44,25 @@ class Prototype(ImageModel):
         pool: What several supports are averaged over: their ``prototypes`` (PANet) or all ``cells``.
         fit_threshold: Draw the line where it is best on the supports themselves (ours).
         threshold: Where it is drawn otherwise, on the cosine or on the difference of both (PANet's is 0).
+    """
+
+    backbone: str = "auto"
+    dilation: Literal["auto", "torchvision", "pspnet"] = "auto"
+    size: int = 0
+    feature: Literal["top", "deep", "joined"] = "top"
+    background: bool = True
+    pool: Literal["prototypes", "cells"] = "prototypes"
+    fit_threshold: bool = True
+    threshold: float = 0.0
+
+
+DEFAULTS = PrototypeOptions()
+
+
+class Prototype(ImageModel):
+    """Cosine similarity to the mean of the support's features.
+
+    Several supports: the mean of their prototypes (the mean of all their cells with ``pool=cells``).
     """
 
     info = ModelInfo(
@@ -70,32 +88,24 @@ class Prototype(ImageModel):
         *,
         device: str = "cpu",
         weights: Mapping[str, Path] | None = None,
-        backbone: str = "auto",
-        dilation: Literal["auto", "torchvision", "pspnet"] = "auto",
-        size: int = 0,
-        feature: Literal["top", "deep", "joined"] = "top",
-        background: bool = True,
-        pool: Literal["prototypes", "cells"] = "prototypes",
-        fit_threshold: bool = True,
-        threshold: float = 0.0,
+        options: PrototypeOptions = DEFAULTS,
     ) -> None:
         super().__init__(device=device, weights=weights)
         from baselines.heads import open_backbone
         from icvos.foundation.backbones import with_dilation
 
         path = self.weights["backbone"]
-        found = named_inside(path)
-        name = found.get("backbone", "resnet50") if backbone == "auto" else backbone
-        options = found.get("backbone_options", {}) if name == found.get("backbone") else {}
-        if dilation != "auto":
-            options = {**options, "dilation": dilation}
-        options = with_dilation(name, options)
-        self.backbone = open_backbone(name, options, path).float().to(device)
-        self.size = size or int(found.get("image_size", 512))
+        saved = backbone_inside(path)
+        name = saved.get("backbone", "resnet50") if options.backbone == "auto" else options.backbone
+        choices = saved.get("backbone_options", {}) if name == saved.get("backbone") else {}
+        if options.dilation != "auto":
+            choices = {**choices, "dilation": options.dilation}
+        self.backbone = open_backbone(name, with_dilation(name, choices), path).float().to(device)
+        self.size = options.size or int(saved.get("image_size", 512))
         if self.size < 32:
             raise UsageError(f"size={self.size}", expected="32 pixels or more")
-        self.feature, self.background, self.pool = feature, background, pool
-        self.threshold = None if fit_threshold else float(threshold)
+        self.feature, self.background, self.pool = options.feature, options.background, options.pool
+        self.threshold = None if options.fit_threshold else float(options.threshold)
 
     def features(self, images: Sequence[np.ndarray]) -> Any:
         """Return (B, C, h, w) float features of (H, W, 3) uint8 images, each squashed to the square."""
@@ -108,10 +118,8 @@ class Prototype(ImageModel):
         squares = [squeezed(image, np.zeros(image.shape[:2], bool), self.size)[0] for image in images]
         with torch.no_grad():
             pixels = to_float(torch.from_numpy(np.stack(squares)).to(self.device))
-            found = self.backbone(pixels, top=self.feature == "top")
-            return {"top": lambda: found.top, "deep": lambda: found.deep, "joined": lambda: joined(found)}[
-                self.feature
-            ]()
+            maps = self.backbone(pixels, top=self.feature == "top")
+            return {"top": lambda: maps.top, "deep": lambda: maps.deep, "joined": lambda: joined(maps)}[self.feature]()
 
     def fit(self, supports: Sequence[Support], *, seed: int) -> Fitted | None:
         """Return the prototypes of the supports and the threshold, or None if no support has a mask."""
@@ -140,8 +148,8 @@ class Prototype(ImageModel):
 
         if self.pool == "prototypes":
             return masked_mean(features, masks).mean(dim=0, keepdim=True)
-        both = (features * masks).sum(dim=(0, 2, 3), keepdim=True)
-        return both / (masks.sum() + 0.0005)
+        total = (features * masks).sum(dim=(0, 2, 3), keepdim=True)
+        return total / (masks.sum() + 0.0005)
 
     def scores(self, fitted: Fitted, features: Any) -> Any:
         """Return (B, 1, h, w): the cosine to the thing, less that to the background where it is used."""
@@ -165,7 +173,7 @@ class Prototype(ImageModel):
 
 
 def best_threshold(scores: Any, inside: Any) -> float:
-    """Return the threshold that gives (P,) scores the greatest IoU with (P,) bool places inside.
+    """Return the threshold that gives (P,) scores the greatest IoU with (P,) bool cells inside.
 
     It lies halfway between the lowest score kept and the highest one dropped.
     """
@@ -181,7 +189,7 @@ def best_threshold(scores: Any, inside: Any) -> float:
     return float((values[last] + below) / 2) if last + 1 < len(values) else float(values[last]) - 1e-6
 
 
-def named_inside(path: Path) -> dict[str, Any]:
+def backbone_inside(path: Path) -> dict[str, Any]:
     """Return what a checkpoint's metadata says of the backbone inside: its name, options and image size; or nothing."""
     import json
 
@@ -189,9 +197,9 @@ def named_inside(path: Path) -> dict[str, Any]:
 
     if path.suffix != ".safetensors":
         return {}
-    known = load_metadata(path)
-    out: dict[str, Any] = {"backbone": known["backbone"]} if "backbone" in known else {}
-    for text in known.values():
+    metadata = load_metadata(path)
+    out: dict[str, Any] = {"backbone": metadata["backbone"]} if "backbone" in metadata else {}
+    for text in metadata.values():
         try:
             record = json.loads(text)
         except ValueError:

@@ -112,13 +112,13 @@ class SegGpt(ImageModel):
 
     def fit(self, supports: Sequence[Support], *, seed: int) -> Prompts | None:
         """Return the supports as the network takes them, or None if no support has a mask."""
-        shown = [support for support in supports if support.mask.any()]
-        if not shown:
+        seen = [support for support in supports if support.mask.any()]
+        if not seen:
             return None
         prepared = self.processor(
             images=None,
-            prompt_images=[_writable(support.image) for support in shown],
-            prompt_masks=[support.mask.astype(np.uint8) for support in shown],
+            prompt_images=[_writable(support.image) for support in seen],
+            prompt_masks=[support.mask.astype(np.uint8) for support in seen],
             num_labels=1,  # the mask's colours: black and white
             return_tensors="pt",
         )

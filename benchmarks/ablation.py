@@ -92,7 +92,7 @@ def one(name: str, seed: int, values: argparse.Namespace) -> dict[str, Any]:
         weights={"dcsam": best, "sam2": values.weights / "demo_sam2.safetensors"},
     )
     summary = result["summary"]
-    found = {
+    row = {
         "name": name,
         "seed": seed,
         "J&F": summary["J&F"],
@@ -100,8 +100,8 @@ def one(name: str, seed: int, values: argparse.Namespace) -> dict[str, Any]:
         "F": summary["F"],
         "cpu_seconds": round(spent),
     }
-    write_json(record, found)
-    return found
+    write_json(record, row)
+    return row
 
 
 def main() -> None:
@@ -124,9 +124,9 @@ def main() -> None:
     rows: dict[str, list[dict[str, Any]]] = {}
     for seed in values.seeds:
         for name in values.only:
-            found = one(name, seed, values)
-            rows.setdefault(name, []).append(found)
-            print(f"{name:22} seed {seed}: J&F {found['J&F']:6.2f}, {found['cpu_seconds']} s of CPU", flush=True)
+            row = one(name, seed, values)
+            rows.setdefault(name, []).append(row)
+            print(f"{name:22} seed {seed}: J&F {row['J&F']:6.2f}, {row['cpu_seconds']} s of CPU", flush=True)
     print()
     for name, found_rows in rows.items():
         each = ", ".join(f"{row['J&F']:.2f}" for row in found_rows)

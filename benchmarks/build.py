@@ -151,15 +151,15 @@ def main() -> None:
         root = Path(name)
         write_raw(root / "a", options.videos, options.frames)
         count = options.videos * options.frames
-        pillow, own = (floor(root / "a", own_encoder=mine) for mine in (False, True))
+        pillow, ours = (floor(root / "a", own_encoder=mine) for mine in (False, True))
         print(f"{options.videos} videos, {count} frames of {H}x{W}, {OBJECTS} classes each; {os.cpu_count()} cores")
         one = build(root / "a", 1)
         report("floor, Pillow's PNGs (level 1)", pillow, count)
-        report("floor, the build's own PNGs", own, count)
+        report("floor, the build's own PNGs", ours, count)
         report("build --link --workers 1, CPU", one["cpu"], count)
         print(
             f"share of the floors' speed, per core, start-up included: {pillow / one['cpu']:.2f} and "
-            f"{own / one['cpu']:.2f} (wanted: 0.70)"
+            f"{ours / one['cpu']:.2f} (wanted: 0.70)"
         )
         two = build(root / "a", 2)
         report("build --link --workers 1, wall", one["wall"], count)

@@ -37,18 +37,18 @@ class WrongSupport(VideoModel):
     def __init__(self, model: VideoModel, benchmark: Benchmark) -> None:
         super().__init__(device=model.device)
         self.model = model
-        self.shown: dict[int, list[Support]] = {}
+        self.supports: dict[int, list[Support]] = {}
         self.category: dict[str, int] = {}
         for category, name in sorted({(e.category, name) for e in benchmark.episodes for name in e.supports}):
             support = benchmark.support(category, name)
-            self.shown.setdefault(category, []).append(support)
+            self.supports.setdefault(category, []).append(support)
             self.category[digest(support)] = category
 
     def other(self, support: Support, seed: int) -> Support:
         """Return a support of another category."""
         generator = np.random.default_rng(seed)
-        others = [category for category in self.shown if category != self.category[digest(support)]]
-        choice = self.shown[others[int(generator.integers(len(others)))]]
+        others = [category for category in self.supports if category != self.category[digest(support)]]
+        choice = self.supports[others[int(generator.integers(len(others)))]]
         return choice[int(generator.integers(len(choice)))]
 
     def segment(self, supports: Sequence[Support], video: Video, *, seed: int) -> Iterator[Any]:

@@ -94,11 +94,11 @@ def supports(count: int) -> list[Support]:
 
 
 @torch.no_grad()
-def reference_prompts(engine: Engine, shown: Support, image: np.ndarray, *, video: bool) -> torch.Tensor:
+def reference_prompts(engine: Engine, support: Support, image: np.ndarray, *, video: bool) -> torch.Tensor:
     """Return the final prompts; the query is encoded for its features and again to decode its coarse mask."""
     pixels = engine.pixels(image)
     with engine.autocast():
-        state = engine.supports([[shown]])
+        state = engine.supports([[support]])
         encoded = engine.encode(pixels, top=True)
 
         def decode(tokens: torch.Tensor) -> torch.Tensor:
@@ -112,9 +112,9 @@ def reference_prompts(engine: Engine, shown: Support, image: np.ndarray, *, vide
 
 
 @torch.no_grad()
-def reference_image(engine: Engine, shown: Support, image: np.ndarray) -> torch.Tensor:
+def reference_image(engine: Engine, support: Support, image: np.ndarray) -> torch.Tensor:
     """Return the mask; the query is encoded a third time for the last decoding."""
-    tokens = reference_prompts(engine, shown, image, video=False)
+    tokens = reference_prompts(engine, support, image, video=False)
     with engine.autocast():
         last = engine.segmenter.encode(engine.to_sam(engine.normalised(engine.pixels(image))))
         return engine._decoder(last, video=False)(tokens) > 0
@@ -123,9 +123,9 @@ def reference_image(engine: Engine, shown: Support, image: np.ndarray) -> torch.
 @torch.no_grad()
 def reference_video(engine: Engine, episodes: list[Support], video: Frames) -> list[torch.Tensor]:
     """Return each episode's masks on the last frame; one episode, one image at a time."""
-    found = []
-    for shown in episodes:
-        tokens = reference_prompts(engine, shown, video[0], video=True)
+    masks_of_episodes = []
+    for support in episodes:
+        tokens = reference_prompts(engine, support, video[0], video=True)
         tracker = Tracker(engine.segmenter, TrackerOptions.dc_sam())  # type: ignore[arg-type]
         bank = tracker.start(num_frames=len(video))
         for index, frame in enumerate(video):
@@ -133,22 +133,22 @@ def reference_video(engine: Engine, episodes: list[Support], video: Frames) -> l
                 features = engine.segmenter.encode(engine.to_sam(engine.normalised(engine.pixels(frame))))
                 prompt = Prompt(embeddings=tokens) if index == 0 else None
                 masks = engine._enlarged(tracker.step(bank, features, prompt=prompt).logits, video.size)
-        found.append(masks)
-    return found
+        masks_of_episodes.append(masks)
+    return masks_of_episodes
 
 
 @torch.no_grad()
-def our_image(engine: Engine, shown: Support, image: np.ndarray) -> torch.Tensor:
+def our_image(engine: Engine, support: Support, image: np.ndarray) -> torch.Tensor:
     """Return the mask as the plugin computes it."""
     with engine.autocast():
-        return engine.segment_image(Fitted([[shown]]), image)[0] > 0
+        return engine.segment_image(Fitted([[support]]), image)[0] > 0
 
 
 @torch.no_grad()
 def our_video(engine: Engine, episodes: list[Support], video: Frames) -> list[torch.Tensor]:
     """Return each episode's masks on the last frame as the plugin computes them."""
     with engine.autocast():
-        state = engine.supports([[shown] for shown in episodes])
+        state = engine.supports([[support] for support in episodes])
     for masks in engine.track(state, video):
         last = masks
     return [last[number : number + 1] for number in range(len(last))]
@@ -202,7 +202,7 @@ def _bits(result: Any) -> torch.Tensor:
 
 def against_reference(plain: Engine, engine: Engine, values: argparse.Namespace, device: str) -> dict[str, Any]:
     """Compare an image episode, one draw and five draws of a video."""
-    shown = supports(5)
+    examples = supports(5)
     # At the model's size: then neither order resizes its masks.
     image = Frames(1, (values.size, values.size))[0]
     video = Frames(values.frames, (480, 640))
@@ -210,9 +210,9 @@ def against_reference(plain: Engine, engine: Engine, values: argparse.Namespace,
         "image episode": compare(
             "image episode",
             {
-                "reference's order": lambda: reference_image(plain, shown[0], image),
-                "its order, our layers": lambda: reference_image(engine, shown[0], image),
-                "ours": lambda: our_image(engine, shown[0], image),
+                "reference's order": lambda: reference_image(plain, examples[0], image),
+                "its order, our layers": lambda: reference_image(engine, examples[0], image),
+                "ours": lambda: our_image(engine, examples[0], image),
             },
             1,
             "episodes",
@@ -222,8 +222,8 @@ def against_reference(plain: Engine, engine: Engine, values: argparse.Namespace,
         "one draw": compare(
             f"video of {values.frames}, one draw",
             {
-                "reference's order": lambda: reference_video(plain, shown[:1], video),
-                "ours": lambda: our_video(engine, shown[:1], video),
+                "reference's order": lambda: reference_video(plain, examples[:1], video),
+                "ours": lambda: our_video(engine, examples[:1], video),
             },
             values.frames,
             "frames",
@@ -233,8 +233,8 @@ def against_reference(plain: Engine, engine: Engine, values: argparse.Namespace,
         "five draws": compare(
             f"video of {values.frames}, five draws",
             {
-                "reference's order": lambda: reference_video(plain, shown, video),
-                "ours": lambda: our_video(engine, shown, video),
+                "reference's order": lambda: reference_video(plain, examples, video),
+                "ours": lambda: our_video(engine, examples, video),
             },
             5 * values.frames,
             "frames",
@@ -247,15 +247,17 @@ def against_reference(plain: Engine, engine: Engine, values: argparse.Namespace,
 def on_gpu(values: argparse.Namespace) -> dict[str, Any]:
     """Frames a second by precision, the share outside the encoder, and five draws against one."""
     record: dict[str, Any] = {}
-    video, shown = Frames(values.frames, (480, 854)), supports(5)
+    video, examples = Frames(values.frames, (480, 854)), supports(5)
     for name, precision, compiled in (("bf16", "bf16", False), ("fp32", "fp32", False), ("compiled", "bf16", True)):
         engine = build(values.sam, "cuda", precision, values.size, values.ahead)
         if compiled:
             engine.compile()
         for count in (1, 5):
-            our_video(engine, shown[:count], video)  # warms up, compiles
-        one = median(seconds(lambda e=engine: our_video(e, shown[:1], video), "cuda")[0] for _ in range(values.rounds))
-        five = median(seconds(lambda e=engine: our_video(e, shown, video), "cuda")[0] for _ in range(values.rounds))
+            our_video(engine, examples[:count], video)  # warms up, compiles
+        one = median(
+            seconds(lambda e=engine: our_video(e, examples[:1], video), "cuda")[0] for _ in range(values.rounds)
+        )
+        five = median(seconds(lambda e=engine: our_video(e, examples, video), "cuda")[0] for _ in range(values.rounds))
         encoder = _encoder_seconds(engine, video)
         record[name] = {
             "frames_a_second": values.frames / one,
@@ -302,8 +304,8 @@ def main() -> None:
     if values.threads:
         torch.set_num_threads(values.threads)
     device = "cuda" if values.gpu else "cpu"
-    shown = torch.cuda.get_device_name() if values.gpu else f"CPU, {torch.get_num_threads()} threads"
-    print(f"{values.sam}, ResNet-50, {values.size} px, {shown}, torch {torch.__version__}")
+    device = torch.cuda.get_device_name() if values.gpu else f"CPU, {torch.get_num_threads()} threads"
+    print(f"{values.sam}, ResNet-50, {values.size} px, {device}, torch {torch.__version__}")
     record: dict[str, Any] = {}
     if not (values.gpu and values.skip_reference):
         precision, ahead = ("bf16", values.ahead) if values.gpu else ("fp32", 1)

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from dcsam.checkpoint import load_model, read_checkpoint
 from dcsam.model import DCSAM
-from dcsam.plugin import DCSam
+from dcsam.plugin import DCSam, DCSamOptions
 from dcsam.training.module import TrainableDCSAM
 from icvos.foundation.tracker import Tracker
 from icvos.images import nearest_resize
@@ -105,7 +105,7 @@ class Fixture:
         """Return the final logits (T, 512, 512) with some of the plugin's options or of the configuration changed."""
         # The fixtures were computed without the compiled extension that fills holes.
         options = {"fill_holes": 0, **(options or {})}
-        plugin = DCSam(weights=self.weights, **options)
+        plugin = DCSam(weights=self.weights, options=DCSamOptions(**options))
         keep_encoded(plugin.engine.segmenter, self.encoded)
         if options.get("train_mode"):
             without_dropout(plugin.engine.model, plugin.engine.segmenter)

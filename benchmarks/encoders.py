@@ -34,17 +34,17 @@ def compare(name: str, rounds: int) -> None:
     sam = build(name)
     image = torch.randn(1, 3, sam.image_size, sam.image_size)
     took: dict[bool, list[float]] = {False: [], True: []}
-    found = {}
+    embeddings = {}
     with torch.no_grad():
         for _ in range(rounds + 1):
             for way in took:
                 sam.in_pieces = way
                 begin = time.perf_counter()
-                found[way] = sam.encode(image).embedding
+                embeddings[way] = sam.encode(image).embedding
                 took[way].append(time.perf_counter() - begin)
     # The first round warms up.
     package, ours = (median(values[1:]) for values in took.values())
-    apart = float((found[True] - found[False]).abs().max() / found[False].abs().max())
+    apart = float((embeddings[True] - embeddings[False]).abs().max() / embeddings[False].abs().max())
     print(
         f"{name:24} package {package:7.2f} s, icvos {ours:7.2f} s, {package / ours:5.2f} times; "
         f"embeddings apart by {apart:.1e} of the greatest value",

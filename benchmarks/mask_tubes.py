@@ -72,7 +72,7 @@ def floor(masks: ClassMasks, rules: TubeRules, tubes: MaskTubes) -> float:
     for image, category in tubes.pairs:
         pixels, labels = masks.read(image), masks.mask(image, category)
         steps = plan_tube(rules, masks.names[image], category)
-        made = [make_frame(pixels, labels, own) for own in steps]
+        made = [make_frame(pixels, labels, step) for step in steps]
         frames = [cv2.cvtColor(frame, cv2.COLOR_RGB2BGR) for frame, _ in made]
         moved = [(mask == 1).astype(np.uint8) for _, mask in made]
         data = masks.path(image).read_bytes()
@@ -109,8 +109,8 @@ def on_the_fly(masks: ClassMasks, tubes: MaskTubes) -> tuple[float, float, float
         labels = masks.mask(image, category)
         steps = plan_tube(tubes.rules, masks.names[image], category)
         begin = time.perf_counter()
-        for own in steps:
-            make_frame(pixels, labels, own)
+        for step in steps:
+            make_frame(pixels, labels, step)
         warp += time.perf_counter() - begin
     return whole, decode, warp
 

@@ -213,8 +213,8 @@ def png(quick: bool) -> None:
     for name in ("480p", "1080p"):
         with tempfile.TemporaryDirectory() as folder:
             count = 20 if quick else 60
-            given, truth = write_sequences(Path(folder), SIZES[name], 1, count, count)
-            files = [(given / "s000" / f"{i:05d}.png", truth / "s000" / f"{i:05d}.png") for i in range(count)]
+            predicted, truth = write_sequences(Path(folder), SIZES[name], 1, count, count)
+            files = [(predicted / "s000" / f"{i:05d}.png", truth / "s000" / f"{i:05d}.png") for i in range(count)]
 
             def pillow(files: list = files) -> None:
                 for both in files:
@@ -230,9 +230,9 @@ def png(quick: bool) -> None:
                 for p, t in files:
                     jf_labels(read_mask(p), read_mask(t), (1, 2))
 
-            floor, own, all_of_it = alternate(3 if quick else 7, pillow, decoded, whole)
+            floor, reading, all_of_it = alternate(3 if quick else 7, pillow, decoded, whole)
             say(f"{name}: Pillow decodes a pair of masks", f"{1000 * floor / count:.2f} ms")
-            say(f"{name}: the toolkit decodes a pair", f"{1000 * own / count:.2f} ms")
+            say(f"{name}: the toolkit decodes a pair", f"{1000 * reading / count:.2f} ms")
             say(f"{name}: the toolkit decodes and scores it", f"{1000 * all_of_it / count:.2f} ms")
             say(f"{name}: whole over Pillow's decoding", f"{all_of_it / floor:.2f} times (wanted: 1.4, aim below 1.0)")
 
@@ -240,7 +240,8 @@ def png(quick: bool) -> None:
 CODE = """
 import json, sys, time
 from icvos import cli
-from icvos.evaluation import aggregate, environment, records, runner, scoring
+from icvos.evaluation import runner, score_episodes, score_sequences
+from icvos.runs import environment, records, result
 def peak(): return int(next(x for x in open('/proc/self/status') if x.startswith('VmHWM')).split()[1]) / 1024
 if __name__ == '__main__':
     before, start = peak(), time.perf_counter()
@@ -250,12 +251,12 @@ if __name__ == '__main__':
 """
 
 
-def run_score(root: Path, given: Path, truth: Path, workers: int) -> dict[str, float]:
+def run_score(root: Path, predicted: Path, truth: Path, workers: int) -> dict[str, float]:
     """Run ``icvos score`` in a process of its own; seconds and MiB."""
     script = root / "run.py"
     script.write_text(CODE)
     out = Path(tempfile.mkdtemp(dir=root)) / "r"
-    command = [sys.executable, str(script), "score", str(given), "--ground-truth", str(truth), "--out", str(out)]
+    command = [sys.executable, str(script), "score", str(predicted), "--ground-truth", str(truth), "--out", str(out)]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[1])}
     done = subprocess.run(
         [*command, "--workers", str(workers)], env=environment, capture_output=True, text=True, check=True
@@ -269,16 +270,16 @@ def score(quick: bool) -> None:
     for name, sequences in (("480p", 6 if quick else 60), ("1080p", 2 if quick else 30)):
         with tempfile.TemporaryDirectory() as folder:
             root = Path(folder)
-            given, truth = write_sequences(root, SIZES[name], sequences, 100, 20)
-            runs = [[run_score(root, given, truth, n)["wall"] for n in (1, 2)] for _ in range(1 if quick else 3)]
+            predicted, truth = write_sequences(root, SIZES[name], sequences, 100, 20)
+            runs = [[run_score(root, predicted, truth, n)["wall"] for n in (1, 2)] for _ in range(1 if quick else 3)]
             one, two = (statistics.median(column) for column in zip(*runs))
             fo = sequences * 100 * 2
             say(f"{name}, {sequences * 100} frames: 1 worker", f"{one:.2f} s, {fo / one:.0f} fo/s")
             say(f"{name}, {sequences * 100} frames: 2 workers", f"{two:.2f} s, {one / two:.2f} times (wanted: 1.6)")
     with tempfile.TemporaryDirectory() as folder:
         count = 100 if quick else 1000
-        given, truth = write_sequences(Path(folder), SIZES["1080p"], 1, count, 10)
-        used = run_score(Path(folder), given, truth, 1)
+        predicted, truth = write_sequences(Path(folder), SIZES["1080p"], 1, count, 10)
+        used = run_score(Path(folder), predicted, truth, 1)
         say(
             f"peak memory above imports, 1080p video of {count} frames",
             f"{used['peak'] - used['floor']:.0f} MiB, of {used['peak']:.0f} (wanted: 300 or less)",

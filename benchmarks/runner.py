@@ -48,11 +48,11 @@ def draw(root: Path, *, videos: int, frames: int, size: tuple[int, int]) -> Path
     for name in names:
         for index in range(frames):
             image, mask = pictures[index % 10]
-            for place, suffix, write, value in (
+            for subfolder, suffix, write, value in (
                 ("JPEGImages", "jpg", write_image, image),
                 ("Annotations/1", "png", write_mask, mask),
             ):
-                folder = root / "videos" / name / place
+                folder = root / "videos" / name / subfolder
                 if index < 10:
                     write(folder / f"{index:05d}.{suffix}", value)
                 else:
@@ -108,15 +108,15 @@ def evaluate(bench: Path, out: Path, model: str, workers: int = 1) -> tuple[floa
 
 def memory(frames: list[int], size: tuple[int, int], model: str) -> dict[str, float]:
     """Return peak memory in MB for each length, and the ratio of the last to the first."""
-    found: dict[str, float] = {}
+    peaks: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as folder:
         for count in frames:
             bench = draw(Path(folder) / f"b{count}", videos=1, frames=count, size=size)
             peak = evaluate(bench, Path(folder) / f"r{count}", model)[1]
-            found[f"{count} frames, MB"] = round(peak / 1e6, 1)
-    values = list(found.values())
-    found["ratio"] = round(values[-1] / values[0], 4)
-    return found
+            peaks[f"{count} frames, MB"] = round(peak / 1e6, 1)
+    values = list(peaks.values())
+    peaks["ratio"] = round(values[-1] / values[0], 4)
+    return peaks
 
 
 def plain_loop(bench: Path, model: str) -> float:
@@ -143,13 +143,13 @@ def speed(videos: int, frames: int, size: tuple[int, int], model: str) -> dict[s
         empty = draw(Path(folder) / "e", videos=1, frames=1, size=(16, 16))
         total = videos * frames
         plain = total / plain_loop(bench, model)
-        found = {"plain loop, frames/s": round(plain, 1)}
+        figures = {"plain loop, frames/s": round(plain, 1)}
         for workers in (1, 2):
             start = evaluate(empty, Path(folder) / f"e{workers}", model, workers)[0]
             seconds = evaluate(bench, Path(folder) / f"r{workers}", model, workers)[0] - start
-            found[f"runner, {workers} workers, frames/s"] = round(total / seconds, 1)
-            found[f"runner, {workers} workers / plain loop"] = round(total / seconds / plain, 2)
-    return found
+            figures[f"runner, {workers} workers, frames/s"] = round(total / seconds, 1)
+            figures[f"runner, {workers} workers / plain loop"] = round(total / seconds / plain, 2)
+    return figures
 
 
 def main() -> None:
@@ -159,13 +159,13 @@ def main() -> None:
     parser.add_argument("--videos", type=int, default=4)
     parser.add_argument("--size", type=int, nargs=2, default=(480, 854), metavar=("H", "W"))
     parser.add_argument("--model", default="histogram")
-    given = parser.parse_args()
-    size = (given.size[0], given.size[1])
-    if given.what == "memory":
-        found = memory(given.frames or [300, 3000], size, given.model)
+    options = parser.parse_args()
+    size = (options.size[0], options.size[1])
+    if options.what == "memory":
+        figures = memory(options.frames or [300, 3000], size, options.model)
     else:
-        found = speed(given.videos, (given.frames or [100])[0], size, given.model)
-    print(json.dumps(found, indent=2))
+        figures = speed(options.videos, (options.frames or [100])[0], size, options.model)
+    print(json.dumps(figures, indent=2))
 
 
 if __name__ == "__main__":

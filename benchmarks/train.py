@@ -58,13 +58,13 @@ def finish(model: TrainableDCSAM, support: Both, query: Both, batch: dict[str, T
     """Return the loss from encoded images; ``decode`` is called for each of the two decodings."""
     generator, side = model.generator, model.generator.config.image_size
     state = generator.encode_supports(support[0], batch["masks"], support[1])
-    asked = generator.encode_query(query[0], query[1])
+    encoded_query = generator.encode_query(query[0], query[1])
     points = model.sam.point_embeddings
 
     def enlarged(tokens: Tensor) -> Tensor:
         return F.interpolate(decode(tokens).float(), (side, side), mode="bilinear", align_corners=True)
 
-    output = generator(state, asked, decode=enlarged, point_embeddings=points)
+    output = generator(state, encoded_query, decode=enlarged, point_embeddings=points)
     return segmentation_loss(enlarged(generator.tokens(output.prompts, points)), batch["truth"])
 
 
@@ -74,9 +74,9 @@ def together(model: TrainableDCSAM, batch: dict[str, Tensor], cache: FeatureCach
     pixels = torch.cat([batch["support"], batch["query"]])
     names = [f"image_{number}" for number in range(2 * count)]
     backbone, sam = model.encode(pixels) if cache is None else cache.encode(model, pixels, names)
-    shown = backbone.map(lambda maps: maps[:count]), sam[:count]
-    asked = backbone.map(lambda maps: maps[count:]), sam[count:]
-    return finish(model, shown, asked, batch, lambda tokens: model.decode(asked[1], tokens))
+    support = backbone.map(lambda maps: maps[:count]), sam[:count]
+    query = backbone.map(lambda maps: maps[count:]), sam[count:]
+    return finish(model, support, query, batch, lambda tokens: model.decode(query[1], tokens))
 
 
 def reference(model: TrainableDCSAM, batch: dict[str, Tensor]) -> Tensor:
@@ -132,9 +132,9 @@ def main() -> None:
                 loss = loss_of()
             loss.backward()
             optimiser.step()
-        shown = float(loss.detach())  # waits for the device
+        value = float(loss.detach())  # waits for the device
         spent = (time.perf_counter() - begin) / values.steps
-        return spent, (time.process_time() - busy) / values.steps, shown
+        return spent, (time.process_time() - busy) / values.steps, value
 
     with tempfile.TemporaryDirectory() as folder:
         cache = FeatureCache(values.cache or Path(folder), "benchmark")

@@ -60,7 +60,6 @@ class DCSAMCheckpoint:
         sam2: Tensors of the SAM 2 that was trained with it; None in an image checkpoint.
         sam2_name: "sam2.1_hiera_tiny", …; None without ``sam2``, or for a size of our own.
         metadata: What else ``save_checkpoint`` was given to store.
-        published: It has the authors' format, not ours.
         path: The file.
     """
 
@@ -69,7 +68,6 @@ class DCSAMCheckpoint:
     sam2: dict[str, Tensor] | None
     sam2_name: str | None
     metadata: dict[str, str]
-    published: bool
     path: Path
 
     @property
@@ -117,7 +115,7 @@ def read_checkpoint(path: str | Path) -> DCSAMCheckpoint:
         if text is None and name is None:
             raise WeightsError("no known SAM 2 is in this video checkpoint", where=path, expected="hiera tiny to large")
     tensors = {model_key(key): value for key, value in generator.items()}
-    return DCSAMCheckpoint(config, tensors, sam2 or None, name, metadata, text is None, path)
+    return DCSAMCheckpoint(config, tensors, sam2 or None, name, metadata, path)
 
 
 def _configuration(path: Path) -> tuple[str | None, dict[str, str]]:

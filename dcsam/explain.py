@@ -34,11 +34,11 @@ def explain(engine: Engine, supports: Sequence[Support], image: np.ndarray, *, v
         query = engine.query(encoded)
         output = engine.prompts(state, query, encoded.sam, video=video)
         panels = []
-        seen = output.first.attention
-        if seen is not None:
-            for number in range(seen.shape[2]):
-                title = "first stage's attention on the support" + (f" {number + 1}" if seen.shape[2] > 1 else "")
-                panels.append(Panel(title, supports[number].image, heat=_array(seen[0, :, number].mean(dim=0))))
+        attention = output.first.attention
+        if attention is not None:
+            for number in range(attention.shape[2]):
+                title = "first stage's attention on the support" + (f" {number + 1}" if attention.shape[2] > 1 else "")
+                panels.append(Panel(title, supports[number].image, heat=_array(attention[0, :, number].mean(dim=0))))
         panels.append(Panel("prior mask", image, heat=_array(model.prior(state, query)[0, 0]), span=(0.0, 1.0)))
         if model.config.negative:
             negative = _array(model.prior(state, query, negative=True)[0, 0])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from dcsam.engine import Engine
     from icvos.models.interface import Panel
 
-__all__ = ["DCSam"]
+__all__ = ["DCSam", "DCSamOptions"]
 
 # The fill_hole_area of SAM 2's published configurations of the video predictor.
 SAM2_HOLES = 8
@@ -24,13 +24,11 @@ SAM2_HOLES = 8
 _PAPER = "DC-SAM: In-Context Segment Anything in Images and Videos via Dual Consistency (arXiv 2504.12080)"
 
 
-class DCSam(VideoModel, ImageModel):
-    """DC-SAM. On videos the prompts of frame 0 start SAM 2's tracker; on images they give the mask.
+@dataclass(frozen=True)
+class DCSamOptions:
+    """Settings of DC-SAM.
 
-    The checkpoint says which SAM, backbone and variant it is. A video checkpoint holds its SAM 2; an image checkpoint
-    needs ``--weights sam2=PATH`` (or ``sam=PATH`` for SAM 1). The backbone is always the checkpoint's own.
-
-    Args:
+    Attributes:
         variant: ``corrected``, ``reference`` (what the public code computes; one support), or ``auto``: the
             checkpoint's own, which is ``reference`` for a published one.
         precision: ``fp32``, ``bf16`` (autocast), or ``auto``: bf16 on CUDA, but fp32 for images of the ``reference``
@@ -45,6 +43,25 @@ class DCSam(VideoModel, ImageModel):
             built, else 0.
         train_mode: Repeat the public video evaluation, which never leaves training mode (fact Q10): dropout, batch
             statistics; results are stochastic.
+    """
+
+    variant: Literal["auto", "corrected", "reference"] = "auto"
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    ahead: int = 0
+    compile: bool = False
+    trained_on: str = ""
+    fill_holes: int | Literal["auto"] = "auto"
+    train_mode: bool = False
+
+
+DEFAULTS = DCSamOptions()
+
+
+class DCSam(VideoModel, ImageModel):
+    """DC-SAM. On videos the prompts of frame 0 start SAM 2's tracker; on images they give the mask.
+
+    The checkpoint says which SAM, backbone and variant it is. A video checkpoint holds its SAM 2; an image checkpoint
+    needs ``--weights sam2=PATH`` (or ``sam=PATH`` for SAM 1). The backbone is always the checkpoint's own.
     """
 
     info = ModelInfo(
@@ -71,44 +88,38 @@ class DCSam(VideoModel, ImageModel):
         *,
         device: str = "cpu",
         weights: Mapping[str, Path] | None = None,
-        variant: Literal["auto", "corrected", "reference"] = "auto",
-        precision: Literal["auto", "fp32", "bf16"] = "auto",
-        ahead: int = 0,
-        compile: bool = False,
-        trained_on: str = "",
-        fill_holes: int | Literal["auto"] = "auto",
-        train_mode: bool = False,
+        options: DCSamOptions = DEFAULTS,
     ) -> None:
         super().__init__(device=device, weights=weights)
         from dcsam.load import open_engine
         from icvos.foundation.holes import check_area
 
-        if fill_holes != "auto":
-            check_area(fill_holes)
+        if options.fill_holes != "auto":
+            check_area(options.fill_holes)
         self.engine = open_engine(
             self.weights,
             device=device,
-            variant=None if variant == "auto" else variant,
-            ahead=ahead or (8 if device.startswith("cuda") else 1),
-            fold=not train_mode,
-            trained_on=trained_on,
+            variant=None if options.variant == "auto" else options.variant,
+            ahead=options.ahead or (8 if device.startswith("cuda") else 1),
+            fold=not options.train_mode,
+            trained_on=options.trained_on,
         )
         # What the options came to, by kind of benchmark; the record of a run says it.
         self.variant = self.engine.model.config.variant
         self.precision = {
-            kind: precision_of(precision, self.variant, kind, device=device) for kind in ("video", "image")
+            kind: precision_of(options.precision, self.variant, kind, device=device) for kind in ("video", "image")
         }
         self.dtype = {kind: {"bf16": "bfloat16", "fp32": "float32"}[each] for kind, each in self.precision.items()}
-        self.fill_holes = {"video": hole_area(fill_holes, self.variant), "image": 0}
+        self.fill_holes = {"video": hole_area(options.fill_holes, self.variant), "image": 0}
         self.engine.precision, self.engine.fill_holes = self.precision["video"], self.fill_holes["video"]
         # Weights cast ahead would spoil images in single precision.
-        if self.precision["image"] == self.precision["video"] and not train_mode:
+        if self.precision["image"] == self.precision["video"] and not options.train_mode:
             self.engine.cast_weights()
-        seen = self.engine.lineage
-        self.info = replace(type(self).info, training_data=seen.data, training_categories=seen.categories)
-        if compile:
+        lineage = self.engine.lineage
+        self.info = replace(type(self).info, training_data=lineage.data, training_categories=lineage.categories)
+        if options.compile:
             self.engine.compile()
-        if train_mode:
+        if options.train_mode:
             import torch.nn as nn
 
             # Past DCSAM.train, which would keep the backbone in eval: the public code does not.

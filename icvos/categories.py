@@ -97,25 +97,18 @@ class Vocabulary:
         Raises:
             UsageError: The vocabulary has no such category.
         """
-        found = self.find(name)
-        if found is None and name.strip().isdigit() and 1 <= int(name) <= len(self.names):
-            found = int(name)
-        if found is None:
+        number = self.find(name)
+        if number is None and name.strip().isdigit() and 1 <= int(name) <= len(self.names):
+            number = int(name)
+        if number is None:
             raise UsageError(f"'{name}' is no category of {self.name}", fix=did_you_mean(_plain(name), self._lookup))
-        return found
+        return number
 
     def label(self, number: int) -> str:
         """Return the name of category ``number`` (from 1)."""
         if not 1 <= number <= len(self.names):
             raise UsageError(f"{self.name} has categories 1 to {len(self.names)}, not {number}")
         return self.names[number - 1]
-
-    def from_source_id(self, source_id: int) -> int:
-        """Return the number of the category with the data set's own id (COCO's ``category_id``)."""
-        try:
-            return self.source_ids.index(source_id) + 1
-        except ValueError:
-            raise UsageError(f"{self.name} has no category with id {source_id}") from None
 
 
 COCO80 = Vocabulary(

@@ -104,8 +104,8 @@ def main(args: list[str] | None = None) -> NoReturn:
         sys.stderr.close()
         sys.exit(1)
     except OSError as error:
-        place = f" in {error.filename}" if error.filename else ""
-        _fail(f"{error.strerror or error}{place}", 2, debug)
+        file = f" in {error.filename}" if error.filename else ""
+        _fail(f"{error.strerror or error}{file}", 2, debug)
     except Exception as error:
         _fail(f"unexpected {type(error).__name__}: {' '.join(str(error).split())}; --debug shows where", 1, debug)
 

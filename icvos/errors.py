@@ -135,8 +135,8 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
         return f"did you mean '{close[0]}'?"
     if not options:
         return "none is known"
-    shown = ", ".join(options[:12])
-    return f"known: {shown}{', …' if len(options) > 12 else ''}"
+    names = ", ".join(options[:12])
+    return f"known: {names}{', …' if len(options) > 12 else ''}"
 
 
 @contextmanager

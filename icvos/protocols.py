@@ -19,7 +19,6 @@ class Protocol:
         size: (H, W) to which images and masks are resized before the model sees them and before scoring, or None.
         max_frames: Only the first so many frames, or None.
         skip_ends: Whether the first and last frame are dropped.
-        ignore: Whether ignored pixels leave prediction and ground truth (few-shot).
         undrawn_as_zero: Whether ``mIoU`` counts a category of the fold that no episode drew as 0, or leaves it out
             (few-shot).
         text: One line for tables.
@@ -30,7 +29,6 @@ class Protocol:
     size: tuple[int, int] | None = None
     max_frames: int | None = None
     skip_ends: bool = False
-    ignore: bool = True
     undrawn_as_zero: bool = False
     text: str = ""
 

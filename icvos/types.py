@@ -10,10 +10,7 @@ import numpy as np
 
 from icvos.errors import ModelError, UsageError
 
-__all__ = ["Image", "Mask", "ModelInfo", "Prediction", "Support", "Video", "WeightInfo"]
-
-Image: TypeAlias = np.ndarray
-"""(H, W, 3) uint8 RGB."""
+__all__ = ["Mask", "ModelInfo", "Prediction", "Support", "Video", "WeightInfo"]
 
 Mask: TypeAlias = Any
 """(H, W) bool, a numpy array or a torch tensor on any device (uint8 {0, 1} is accepted too)."""

@@ -23,7 +23,7 @@ from typing import Any
 import torch
 
 from baselines.head_task import HeadTask
-from baselines.pfenet.train import PfeNetTask
+from baselines.pfenet.train import PfeNetSizes, PfeNetTask
 from baselines.vrp_sam.train import VrpTask
 from icvos.data.options import PairOptions
 from icvos.demo.world.version import DRAWING, GENERATOR_VERSION
@@ -56,12 +56,15 @@ def demo_task(name: str, backbone: Path, sam2: Path | None, *, length: int) -> t
         sam2: The demo's SAM 2; VRP-SAM needs it.
         length: Pairs of an epoch.
     """
-    common: dict[str, Any] = {"backbone": "compact", "image_size": 192, "source": PairOptions(length=length)}
+    source = PairOptions(length=length)
     if name == "vrp-sam":
         files = {"backbone": backbone, **({} if sam2 is None else {"sam": sam2})}
-        task: HeadTask = VrpTask(weights=files, queries=16, dropout=0.05, **common)
+        task: HeadTask = VrpTask(
+            weights=files, backbone="compact", image_size=192, queries=16, dropout=0.05, source=source
+        )
         return task, Settings(epochs=1, batch=16, lr=1e-3, weight_decay=0.01, warmup=50, clip=1.0, validate_every=0)
-    task = PfeNetTask(weights={"backbone": backbone}, width=64, dropout=0.1, foreground=5.0, **common)
+    sizes = PfeNetSizes("compact", image_size=192, width=64, dropout=0.1)
+    task = PfeNetTask(weights={"backbone": backbone}, sizes=sizes, foreground=5.0, source=source)
     return task, Settings(epochs=1, batch=16, lr=0.1, weight_decay=1e-4, warmup=50, clip=1.0, validate_every=0)
 
 
@@ -100,11 +103,11 @@ def train_head(
         batch = demo_task(name, backbone, sam2, length=1)[1].batch
         task, settings = demo_task(name, backbone, sam2, length=steps * batch)
         settings = replace(settings, max_steps=steps, workers=workers, validate_every=1)
-        shown = [time.perf_counter()]
+        printed = [time.perf_counter()]
 
         def show(step: int, total: int, values: dict[str, float]) -> None:
-            if time.perf_counter() - shown[0] > 15 or step == total:
-                shown[0] = time.perf_counter()
+            if time.perf_counter() - printed[0] > 15 or step == total:
+                printed[0] = time.perf_counter()
                 print(
                     f"{name}: step {step} of {total}: loss {values['loss']:.3f}, IoU {values['train_mIoU']:.1f}",
                     flush=True,

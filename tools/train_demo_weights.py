@@ -189,16 +189,16 @@ def train_stage(
         nonlocal last
         if time.perf_counter() - last > 15 or step == total:
             last = time.perf_counter()
-            shown = ", ".join(f"{name} {value:.3f}" for name, value in values.items() if name != "lr")
-            print(f"{stage}: step {step} of {total}: {shown}", flush=True)
+            figures = ", ".join(f"{name} {value:.3f}" for name, value in values.items() if name != "lr")
+            print(f"{stage}: step {step} of {total}: {figures}", flush=True)
 
     final = replace(settings, max_steps=steps)
     summary = Trainer(task, final, world, folder, say=lambda line: print(line, flush=True), progress=show).fit()
-    place = out / f"{FILES[stage]}.safetensors"
-    halve_file(folder / "last.safetensors", place)
+    path = out / f"{FILES[stage]}.safetensors"
+    halve_file(folder / "last.safetensors", path)
     if stage == "tubes":
         # Clips teach to go on with a thing, and unteach that nothing may be there: the mean keeps both.
-        average_files(out / f"{FILES['image']}.safetensors", place, place)
+        average_files(out / f"{FILES['image']}.safetensors", path, path)
     return {
         "steps": summary["steps"],
         "batch": settings.batch,

@@ -165,21 +165,23 @@ def centres(points: np.ndarray, generator: np.random.Generator, *, count: int = 
         count: Most centres.
         steps: Most iterations.
     """
-    places = points.astype(np.float64)
-    if len(places) <= count:
-        return places
-    found = places[[int(generator.integers(len(places)))]]
-    while len(found) < count:
-        nearest = _squared(places, found).min(axis=1)
-        found = np.vstack([found, places[int(generator.choice(len(places), p=nearest / nearest.sum()))]])
+    coordinates = points.astype(np.float64)
+    if len(coordinates) <= count:
+        return coordinates
+    middles = coordinates[[int(generator.integers(len(coordinates)))]]
+    while len(middles) < count:
+        nearest = _squared(coordinates, middles).min(axis=1)
+        middles = np.vstack([middles, coordinates[int(generator.choice(len(coordinates), p=nearest / nearest.sum()))]])
     for _ in range(steps):
-        owner = _squared(places, found).argmin(axis=1)
+        owner = _squared(coordinates, middles).argmin(axis=1)
         # A centre that lost all of its points stays where it is.
-        moved = np.stack([places[owner == k].mean(axis=0) if (owner == k).any() else found[k] for k in range(count)])
-        if np.array_equal(moved, found):
+        moved = np.stack(
+            [coordinates[owner == k].mean(axis=0) if (owner == k).any() else middles[k] for k in range(count)]
+        )
+        if np.array_equal(moved, middles):
             break
-        found = moved
-    return found
+        middles = moved
+    return middles
 
 
 def _squared(first: np.ndarray, second: np.ndarray) -> np.ndarray:
@@ -215,7 +217,7 @@ def emd(cost: np.ndarray) -> float:
     out for good and nothing is cut.
 
     Args:
-        cost: (n, m) of moving a unit from place i to place j; n, m >= 1.
+        cost: (n, m) of moving a unit from patch i to patch j; n, m >= 1.
     """
     from scipy.optimize import linear_sum_assignment, linprog
     from scipy.sparse import csc_array
@@ -321,8 +323,8 @@ def kept(values: np.ndarray, recipe: Recipe) -> np.ndarray:
     left = np.arange(values.shape[1])
     for row, least in ((2, recipe.coverage_filter), (0, recipe.emd_filter), (1, recipe.purity_filter)):
         if len(left):
-            found = values[row, left]
-            left = left[found >= min(least, float(found.max()))]
+            metric = values[row, left]
+            left = left[metric >= min(least, float(metric.max()))]
     return left
 
 

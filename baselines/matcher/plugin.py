@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,7 +23,7 @@ from baselines.matcher import matching
 from icvos import ImageModel, ModelInfo, Prediction, Support, WeightInfo
 from icvos.errors import MissingExtraError, UsageError, WeightsError
 
-__all__ = ["Matcher", "Patches"]
+__all__ = ["Matcher", "MatcherOptions", "Patches"]
 
 _WIDTHS = {768: "dinov2_vitb14", 1024: "dinov2_vitl14"}
 #: Of the dense grid: points a side, least predicted IoU and stability (the published code, fixed).
@@ -62,16 +62,14 @@ class Proposals:
         return Proposals(self.logits[index], self.iou[index], self.boxes[index], self.grids[index])
 
 
-class Matcher(ImageModel):
-    """Training-free matching with DINOv2 and SAM.
-
-    Several supports: their patches are put side by side, and all are matched at once (the published code). Supports
-    whose mask is empty are left out (ours).
+@dataclass(frozen=True)
+class MatcherOptions:
+    """Settings of Matcher.
 
     ``recipe`` is the authors' table of settings; every other option that is None is what the recipe says. Marks: [code]
     the published code's setting, [ours].
 
-    Args:
+    Attributes:
         recipe: [code] ``default``; ``coco`` (COCO-20i and LVIS-92i; with more than one support it merges 5 masks, as
             its 5-shot script does); ``fss`` (FSS-1000); ``parts`` (PASCAL-Part and PACO-Part).
         sample_min: [code] Fewest points of a prompt.
@@ -100,6 +98,43 @@ class Matcher(ImageModel):
         batch: [ours] Prompts that are decoded at a time.
     """
 
+    recipe: Literal["default", "coco", "fss", "parts"] = "default"
+    sample_min: int | None = None
+    sample_max: int | None = None
+    iterations: int | None = None
+    prompts: Literal["points", "centres"] | None = None
+    box: bool | None = None
+    dense: bool | None = None
+    multimask: bool | None = None
+    min_iou: float | None = None
+    min_stability: float | None = None
+    nms: float | None = None
+    alpha: float | None = None
+    beta: float | None = None
+    exponent: float | None = None
+    emd_filter: float | None = None
+    purity_filter: float | None = None
+    coverage_filter: float | None = None
+    score_filter: bool | None = None
+    topk: float | None = None
+    merge: int | None = None
+    empty_as_centre: bool = False
+    empty_as_whole: bool = False
+    size: int = 518
+    backbone: str = "auto"
+    batch: int = 64
+
+
+DEFAULTS = MatcherOptions()
+
+
+class Matcher(ImageModel):
+    """Training-free matching with DINOv2 and SAM.
+
+    Several supports: their patches are put side by side, and all are matched at once (the published code). Supports
+    whose mask is empty are left out (ours).
+    """
+
     info = ModelInfo(
         name="matcher",
         version="1",
@@ -119,66 +154,23 @@ class Matcher(ImageModel):
         *,
         device: str = "cpu",
         weights: Mapping[str, Path] | None = None,
-        recipe: Literal["default", "coco", "fss", "parts"] = "default",
-        sample_min: int | None = None,
-        sample_max: int | None = None,
-        iterations: int | None = None,
-        prompts: Literal["points", "centres"] | None = None,
-        box: bool | None = None,
-        dense: bool | None = None,
-        multimask: bool | None = None,
-        min_iou: float | None = None,
-        min_stability: float | None = None,
-        nms: float | None = None,
-        alpha: float | None = None,
-        beta: float | None = None,
-        exponent: float | None = None,
-        emd_filter: float | None = None,
-        purity_filter: float | None = None,
-        coverage_filter: float | None = None,
-        score_filter: bool | None = None,
-        topk: float | None = None,
-        merge: int | None = None,
-        empty_as_centre: bool = False,
-        empty_as_whole: bool = False,
-        size: int = 518,
-        backbone: str = "auto",
-        batch: int = 64,
+        options: MatcherOptions = DEFAULTS,
     ) -> None:
         super().__init__(device=device, weights=weights)
         if importlib.util.find_spec("scipy") is None:
             raise MissingExtraError("scipy", "matcher", "model 'matcher'")
-        if recipe not in matching.RECIPES:
-            raise UsageError(f"no recipe '{recipe}'", expected=" or ".join(matching.RECIPES))
-        given: dict[str, Any] = {
-            "sample_min": sample_min,
-            "sample_max": sample_max,
-            "iterations": iterations,
-            "prompts": prompts,
-            "box": box,
-            "dense": dense,
-            "multimask": multimask,
-            "min_iou": min_iou,
-            "min_stability": min_stability,
-            "nms": nms,
-            "alpha": alpha,
-            "beta": beta,
-            "exponent": exponent,
-            "emd_filter": emd_filter,
-            "purity_filter": purity_filter,
-            "coverage_filter": coverage_filter,
-            "score_filter": score_filter,
-            "topk": topk,
-            "merge": merge,
-        }
-        given = {name: value for name, value in given.items() if value is not None}
-        self.recipe = replace(matching.RECIPES[recipe], **given)
-        self.merge_shots = 5 if recipe == "coco" and merge is None else self.recipe.merge
-        self.empty_as_centre, self.empty_as_whole = empty_as_centre, empty_as_whole
+        if options.recipe not in matching.RECIPES:
+            raise UsageError(f"no recipe '{options.recipe}'", expected=" or ".join(matching.RECIPES))
+        changes = {field.name: getattr(options, field.name) for field in fields(matching.Recipe)}
+        changes = {name: value for name, value in changes.items() if value is not None}
+        self.recipe = replace(matching.RECIPES[options.recipe], **changes)
+        self.merge_shots = 5 if options.recipe == "coco" and options.merge is None else self.recipe.merge
+        self.empty_as_centre, self.empty_as_whole = options.empty_as_centre, options.empty_as_whole
         from icvos.foundation.load import open_segmenter
 
-        self.backbone = _open(self.weights["dinov2"], backbone).to(device)
+        self.backbone = _open(self.weights["dinov2"], options.backbone).to(device)
         self.patch = int(self.backbone.patch)
+        size, batch = options.size, options.batch
         if size < 2 * self.patch or size % self.patch or batch < 1:
             raise UsageError(f"size={size}, batch={batch}", expected=f"a multiple of {self.patch}; 1 or more prompts")
         self.size, self.batch = size, batch
@@ -217,13 +209,13 @@ class Matcher(ImageModel):
         """Return the patches of the supports, or None if none of them has a mask."""
         import torch
 
-        shown = [pair for pair in map(self._squared, supports) if pair is not None]
-        if not shown:
+        squares = [pair for pair in map(self._squared, supports) if pair is not None]
+        if not squares:
             return None
         with torch.no_grad():
-            features = self._features([image for image, _ in shown])
-        inside = np.concatenate([matching.grid_mask(mask, self.patch).ravel() for _, mask in shown])
-        return Patches(features, inside, len(shown), seed)
+            features = self._features([image for image, _ in squares])
+        inside = np.concatenate([matching.grid_mask(mask, self.patch).ravel() for _, mask in squares])
+        return Patches(features, inside, len(squares), seed)
 
     # ------------------------------------------------------------------------------------------------------ query
 
@@ -243,21 +235,21 @@ class Matcher(ImageModel):
             similarity = (fitted.features @ self._features([square]).T).double().cpu().numpy()
             targets = matching.strongest(*matching.matched(similarity, fitted.inside))
             generator = np.random.default_rng(fitted.seed)
-            found = self._propose(square, targets, generator)
-            if found is None:  # the published code raises here
+            proposals = self._propose(square, targets, generator)
+            if proposals is None:  # the published code raises here
                 return nothing
-            values = self._judge(similarity[fitted.inside], targets, found)
+            values = self._judge(similarity[fitted.inside], targets, proposals)
             left = matching.kept(values, self.recipe)
             scores = matching.scores(values[:, left], self.recipe)
             rules = replace(self.recipe, merge=self.merge_shots) if fitted.shots > 1 else self.recipe
             best = matching.chosen(scores, rules)
-            merged = self._restore(found.logits[left[best]].to(self.device)).amax(dim=0, keepdim=True)
+            merged = self._restore(proposals.logits[left[best]].to(self.device)).amax(dim=0, keepdim=True)
             full = F.interpolate(merged, size, mode="bilinear", align_corners=False)[0, 0]
             return Prediction(full > 0, score=full, confidence=float(scores[best[0]]))
 
-    def _judge(self, similarity: np.ndarray, targets: np.ndarray, found: Proposals) -> np.ndarray:
+    def _judge(self, similarity: np.ndarray, targets: np.ndarray, proposals: Proposals) -> np.ndarray:
         """Return the (3, K) metrics of what was proposed, from (n, M) similarities of the thing's patches."""
-        grids = found.grids.cpu().numpy()
+        grids = proposals.grids.cpu().numpy()
         grids = grids | ~grids.any(axis=1, keepdims=True)  # empty ones are here with ``empty_as_whole`` only
         return matching.metrics((1 - similarity) / 2, targets, grids)
 
@@ -288,10 +280,10 @@ class Matcher(ImageModel):
             parts += self._masks(features, grid, None, multimask=False, limits=(least[0], least[1]))
         if not parts:
             return None
-        found = Proposals(
+        proposals = Proposals(
             *(torch.cat([getattr(part, name) for part in parts]) for name in ("logits", "iou", "boxes", "grids"))
         )
-        return found[nms(found.boxes, found.iou, recipe.nms)] if recipe.nms < 1 else found
+        return proposals[nms(proposals.boxes, proposals.iou, recipe.nms)] if recipe.nms < 1 else proposals
 
     def _masks(
         self, features: Any, points: np.ndarray, box: np.ndarray | None, *, multimask: bool, limits: tuple[float, float]
@@ -300,14 +292,16 @@ class Matcher(ImageModel):
         import torch
         import torch.nn.functional as F
 
-        place = self.segmenter.place((self.size, self.size))
-        frame = None if box is None else place.boxes(torch.tensor(box[None], dtype=torch.float32, device=self.device))
+        placement = self.segmenter.place((self.size, self.size))
+        frame = (
+            None if box is None else placement.boxes(torch.tensor(box[None], dtype=torch.float32, device=self.device))
+        )
         for start in range(0, len(points), self.batch):
-            some = torch.tensor(points[start : start + self.batch], dtype=torch.float32, device=self.device)
+            batch = torch.tensor(points[start : start + self.batch], dtype=torch.float32, device=self.device)
             decoded = self.segmenter.decode(
                 features,
-                points=(place.points(some), torch.ones(some.shape[:2], dtype=torch.int64, device=self.device)),
-                boxes=None if frame is None else frame.expand(len(some), -1),
+                points=(placement.points(batch), torch.ones(batch.shape[:2], dtype=torch.int64, device=self.device)),
+                boxes=None if frame is None else frame.expand(len(batch), -1),
                 multimask=multimask,
             )
             low, iou = decoded.logits.flatten(0, 1)[:, None], decoded.iou.flatten()
@@ -351,13 +345,13 @@ def _open(path: Path, name: str) -> Any:
     """
     import torch
 
-    from baselines.prototype import named_inside
+    from baselines.prototype import backbone_inside
     from icvos.foundation.backbones import create_backbone, load_backbone
     from icvos.foundation.dinov2 import DINOv2
     from icvos.foundation.weights import load_state
 
     state = load_state(path)
-    inside = named_inside(path)
+    inside = backbone_inside(path)
     options = {}
     if name == "auto":
         name, options = inside.get("backbone", ""), inside.get("backbone_options", {})

@@ -40,7 +40,7 @@ class Augmentation:
 
 
 def augmented(
-    image: np.ndarray, labels: np.ndarray, size: int, how: Augmentation, generator: np.random.Generator
+    image: np.ndarray, labels: np.ndarray, size: int, augmentation: Augmentation, generator: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return a random (S, S, 3) uint8 crop of an image and its (S, S) uint8 labels.
 
@@ -48,12 +48,12 @@ def augmented(
         image: (H, W, 3) uint8 RGB.
         labels: (H, W) uint8: 0, 1, or 255 for nothing known, which is also what lies outside of the image.
         size: S, pixels.
-        how: What is drawn.
+        augmentation: The ranges that are drawn from.
         generator: The source of all choices.
     """
-    factor = float(generator.uniform(*how.scale))
-    turn = float(generator.uniform(-how.degrees, how.degrees)) if generator.random() < 0.5 else 0.0
-    blur, flip = generator.random() < how.blur, generator.random() < how.flip
+    factor = float(generator.uniform(*augmentation.scale))
+    turn = float(generator.uniform(-augmentation.degrees, augmentation.degrees)) if generator.random() < 0.5 else 0.0
+    blur, flip = generator.random() < augmentation.blur, generator.random() < augmentation.flip
     height, width = (max(round(side * factor), 1) for side in labels.shape)
     image = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
     labels = cv2.resize(labels, (width, height), interpolation=cv2.INTER_NEAREST)
@@ -66,9 +66,9 @@ def augmented(
     if flip:
         image, labels = image[:, ::-1], labels[:, ::-1]
     image, labels = _padded(image, labels, size)
-    top, left = _crop(labels == 1, size, how.crops, generator)
-    there = (slice(top, top + size), slice(left, left + size))
-    return np.ascontiguousarray(image[there]), np.ascontiguousarray(labels[there])
+    top, left = _crop(labels == 1, size, augmentation.crops, generator)
+    window = (slice(top, top + size), slice(left, left + size))
+    return np.ascontiguousarray(image[window]), np.ascontiguousarray(labels[window])
 
 
 def _padded(image: np.ndarray, labels: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
@@ -102,8 +102,8 @@ def _labels(mask: np.ndarray, ignore: np.ndarray) -> np.ndarray:
 class AugmentedPairs:
     """Pairs of a data set, each image augmented by itself: what training sees."""
 
-    def __init__(self, sampler: EpisodeSampler, size: int, how: Augmentation) -> None:
-        self.sampler, self.size, self.how = sampler, size, how
+    def __init__(self, sampler: EpisodeSampler, size: int, augmentation: Augmentation) -> None:
+        self.sampler, self.size, self.augmentation = sampler, size, augmentation
 
     def __len__(self) -> int:
         return len(self.sampler)
@@ -113,10 +113,12 @@ class AugmentedPairs:
         cv2.setNumThreads(0)  # the loading processes are as many as there are cores
         episode = self.sampler.get(epoch, index)
         generator = np.random.default_rng([self.sampler.seed, 47, epoch, index])
-        shown = _labels(episode["support_masks"][0], episode["support_ignores"][0])
-        asked = _labels(episode["query_mask"], episode["query_ignore"])
-        support, support_labels = augmented(episode["support_images"][0], shown, self.size, self.how, generator)
-        query, labels = augmented(episode["query_image"], asked, self.size, self.how, generator)
+        support_truth = _labels(episode["support_masks"][0], episode["support_ignores"][0])
+        query_truth = _labels(episode["query_mask"], episode["query_ignore"])
+        support, support_labels = augmented(
+            episode["support_images"][0], support_truth, self.size, self.augmentation, generator
+        )
+        query, labels = augmented(episode["query_image"], query_truth, self.size, self.augmentation, generator)
         return {"support": support, "support_mask": support_labels == 1, "frames": query[None], "masks": labels[None]}
 
 

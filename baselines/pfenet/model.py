@@ -128,7 +128,7 @@ class PFENetHead(nn.Module):
             prototype: (B, C, 1, 1) float.
             prior: (B, 1, h', w') float in 0..1.
         """
-        found: list[Tensor] = []
+        enlarged: list[Tensor] = []
         sides = []
         for number, grid in enumerate(self.grids(query.shape)):
             pooled = F.adaptive_avg_pool2d(query, grid)
@@ -136,12 +136,12 @@ class PFENetHead(nn.Module):
             maps = self.merge[number](torch.cat((pooled, prototype.expand(-1, -1, *grid), plane), dim=1))
             if number:
                 # The scale before is finer; it was enlarged to the query's grid.
-                finer = F.interpolate(found[-1], grid, mode="bilinear", align_corners=True)
+                finer = F.interpolate(enlarged[-1], grid, mode="bilinear", align_corners=True)
                 maps = maps + self.from_finer[number - 1](torch.cat((maps, finer), dim=1))
             maps = maps + self.refine[number](maps)
             sides.append(self.sides[number](maps))
-            found.append(F.interpolate(maps, query.shape[-2:], mode="bilinear", align_corners=True))
-        maps = self.together(torch.cat(found, dim=1))
+            enlarged.append(F.interpolate(maps, query.shape[-2:], mode="bilinear", align_corners=True))
+        maps = self.together(torch.cat(enlarged, dim=1))
         return self.head(maps + self.last(maps)), sides
 
 

@@ -68,13 +68,13 @@ class PfeNet(ImageModel):
 
         from icvos.foundation.pixels import to_float
 
-        seen = [self._square(support.image, support.mask) for support in supports if support.mask.any()]
-        if not seen:
+        squares = [self._square(support.image, support.mask) for support in supports if support.mask.any()]
+        if not squares:
             return None
         with torch.no_grad():
-            pixels = to_float(torch.from_numpy(np.stack([image for image, _, _ in seen])).to(self.device))
-            masks = torch.from_numpy(np.stack([mask for _, mask, _ in seen])).to(self.device)
-            return self.model.encode_supports(pixels, masks, shots=len(seen))
+            pixels = to_float(torch.from_numpy(np.stack([image for image, _, _ in squares])).to(self.device))
+            masks = torch.from_numpy(np.stack([mask for _, mask, _ in squares])).to(self.device)
+            return self.model.encode_supports(pixels, masks, shots=len(squares))
 
     def predict(self, fitted: PFESupports | None, image: np.ndarray) -> Prediction:
         import torch
@@ -128,7 +128,7 @@ def squared_up(
     content = (max(int(height * ratio + 1e-6) // 8 * 8, 8), max(int(width * ratio + 1e-6) // 8 * 8, 8))
     square = np.zeros((size, size, 3), np.uint8)
     labels = np.zeros((size, size), bool)
-    there = (slice(0, content[0]), slice(0, content[1]))
-    square[there] = cv2.resize(image, content[::-1], interpolation=cv2.INTER_LINEAR)
-    labels[there] = cv2.resize(mask.astype(np.uint8), content[::-1], interpolation=cv2.INTER_NEAREST) > 0
+    window = (slice(0, content[0]), slice(0, content[1]))
+    square[window] = cv2.resize(image, content[::-1], interpolation=cv2.INTER_LINEAR)
+    labels[window] = cv2.resize(mask.astype(np.uint8), content[::-1], interpolation=cv2.INTER_NEAREST) > 0
     return square, labels, content

@@ -13,6 +13,7 @@ the mean cross-entropy of the four side heads, 1 : 1.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,13 +36,32 @@ __all__ = ["PfeNetTask"]
 SHARES = (1.0, 0.5, 0.25, 0.125)
 
 
+@dataclass(frozen=True)
+class PfeNetSizes:
+    """Sizes of a new head.
+
+    Attributes:
+        backbone: As ``icvos.foundation.backbones`` names it.
+        image_size: Side of the crops; 0 chooses 473 for PASCAL-5i, 641 for COCO, 192 for the drawn world.
+        width: Channels of the head.
+        dropout: Share of the projected features that training drops.
+    """
+
+    backbone: str = "resnet50"
+    image_size: int = 0
+    width: int = 256
+    dropout: float = 0.5
+
+
+SIZES = PfeNetSizes()
+
+
 class PfeNetTask(HeadTask):
     """PFENet's training.
 
     Args:
         weights: ``backbone``, frozen; ``pfenet`` to go on from.
-        backbone, width, dropout: Sizes of a new head.
-        image_size: Side of the crops; 0 chooses 473 for PASCAL-5i, 641 for COCO, 192 for the drawn world.
+        sizes: Of a new head.
         times_ten: The published code's rate for all that is trained: ten times the base rate, since a branch meant for
             some layers takes all of them.
         drift: The published code's batch norms: the frozen backbone's stay in training mode, so that its features are
@@ -57,10 +77,7 @@ class PfeNetTask(HeadTask):
         self,
         *,
         weights: Mapping[str, Path] | None = None,
-        backbone: str = "resnet50",
-        image_size: int = 0,
-        width: int = 256,
-        dropout: float = 0.5,
+        sizes: PfeNetSizes = SIZES,
         times_ten: bool = False,
         drift: bool = False,
         foreground: float = 1.0,
@@ -70,12 +87,10 @@ class PfeNetTask(HeadTask):
         self.times_ten, self.drift, self.foreground = times_ten, drift, foreground
         pascal = source.data == "pascal-5i"
         self.sizes: dict[str, Any] = {
-            "backbone": backbone,
-            "width": width,
-            "dropout": dropout,
-            "image_size": image_size or {"pascal-5i": 473, "demo": 192}.get(source.data, 641),
+            **asdict(sizes),
+            "image_size": sizes.image_size or {"pascal-5i": 473, "demo": 192}.get(source.data, 641),
             # A size of one's own has a grid of its own, for which 60 cells are no natural number.
-            "scales": (60, 30, 15, 8) if pascal and image_size in (0, 473) else SHARES,
+            "scales": (60, 30, 15, 8) if pascal and sizes.image_size in (0, 473) else SHARES,
             "resize": "squash" if source.data == "demo" else "pad",
         }
         self._config: PFENetConfig | None = None
@@ -107,8 +122,8 @@ class PfeNetTask(HeadTask):
         """Return augmented crops for training, padded images for validation."""
         if part != "train":
             return PaddedPairs(sampler, self.config.image_size)
-        how = Augmentation() if self.source.data == "pascal-5i" else Augmentation(scale=(0.8, 1.25))
-        return AugmentedPairs(sampler, self.config.image_size, how)
+        augmentation = Augmentation() if self.source.data == "pascal-5i" else Augmentation(scale=(0.8, 1.25))
+        return AugmentedPairs(sampler, self.config.image_size, augmentation)
 
     # ------------------------------------------------------------------------------------------------- optimisation
 
@@ -130,9 +145,9 @@ class PfeNetTask(HeadTask):
         logits, sides = model(to_float(batch["support"]), batch["support_mask"], to_float(batch["query"]))
         truth = batch["truth"].long()
         main, side = pfenet_loss(logits, sides, truth, foreground=self.foreground)
-        found = (logits.argmax(dim=1) == 1) & (truth != 255)
-        shown = {"main_loss": main, "side_loss": side, "train_mIoU": 100 * iou(found, truth == 1).mean()}
-        return main + side, {name: value.detach() for name, value in shown.items()}
+        predicted = (logits.argmax(dim=1) == 1) & (truth != 255)
+        figures = {"main_loss": main, "side_loss": side, "train_mIoU": 100 * iou(predicted, truth == 1).mean()}
+        return main + side, {name: figure.detach() for name, figure in figures.items()}
 
     def masks(self, model: nn.Module, batch: Mapping[str, Any]) -> Tensor:
         logits, _ = model(to_float(batch["support"]), batch["support_mask"], to_float(batch["query"]))

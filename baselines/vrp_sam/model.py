@@ -99,7 +99,7 @@ class VRPEncoder(nn.Module):
         )
 
     def merged(self, projected: Tensor, prototype: Tensor, plane: Tensor) -> Tensor:
-        """Return (B, C, h, w): features, prototype (B, C, 1, 1) at every place and mask or prior, merged (step 5)."""
+        """Return (B, C, h, w): features, prototype (B, C, 1, 1) at every cell and mask or prior, merged (step 5)."""
         everywhere = prototype.expand(-1, -1, *projected.shape[-2:])
         return self.merge(torch.cat((projected, everywhere, plane * self.config.prior_scale), dim=1))
 
@@ -114,8 +114,8 @@ class VRPEncoder(nn.Module):
     def _look(self, block: nn.Module, tokens: Tensor, maps: Tensor) -> Tensor:
         value = maps.flatten(2).transpose(1, 2)
         # Positions are added to the keys alone.
-        place = sine_position(maps.shape[2], maps.shape[3], maps.shape[1], device=maps.device).to(value.dtype)
-        return block(tokens, value + place, value)
+        position = sine_position(maps.shape[2], maps.shape[3], maps.shape[1], device=maps.device).to(value.dtype)
+        return block(tokens, value + position, value)
 
 
 @dataclass(frozen=True)
@@ -214,8 +214,8 @@ def filled_boxes(masks: Tensor) -> Tensor:
     return span(rows)[:, :, None] & span(columns)[:, None, :]
 
 
-def shown(masks: Tensor, prompt: Literal["mask", "box"]) -> Tensor:
-    """Return the support's masks as the encoder is shown them."""
+def support_prompts(masks: Tensor, prompt: Literal["mask", "box"]) -> Tensor:
+    """Return (B, H, W) support masks as the encoder takes them: masks, or their filled boxes."""
     return filled_boxes(masks) if prompt == "box" else masks
 
 

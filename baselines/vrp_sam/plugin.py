@@ -27,7 +27,7 @@ class VrpSam(ImageModel):
     Several supports give 50 tokens each, side by side (the published code provides for it and never calls it).
 
     Args:
-        prompt: What of the support the encoder is shown: its mask, or the mask's tight box, filled (both are the
+        prompt: What the encoder sees of the support: its mask, or the mask's tight box, filled (both are the
             paper's; its points and scribbles are left out: a support here always has a mask).
     """
 
@@ -75,17 +75,17 @@ class VrpSam(ImageModel):
         """Return the encoded supports, or None if no support has a mask."""
         import torch
 
-        from baselines.vrp_sam.model import shown
+        from baselines.vrp_sam.model import support_prompts
         from icvos.foundation.pixels import to_float
         from icvos.images import squeezed
 
-        seen = [squeezed(support.image, support.mask, self.size) for support in supports if support.mask.any()]
-        if not seen:
+        squares = [squeezed(support.image, support.mask, self.size) for support in supports if support.mask.any()]
+        if not squares:
             return None
         with torch.no_grad():
-            pixels = to_float(torch.from_numpy(np.stack([image for image, _ in seen])).to(self.device))
-            masks = torch.from_numpy(np.stack([mask for _, mask in seen])).to(self.device)
-            return self.model.encode_supports(pixels, shown(masks, self.prompt))
+            pixels = to_float(torch.from_numpy(np.stack([image for image, _ in squares])).to(self.device))
+            masks = torch.from_numpy(np.stack([mask for _, mask in squares])).to(self.device)
+            return self.model.encode_supports(pixels, support_prompts(masks, self.prompt))
 
     def predict(self, fitted: VRPSupports | None, image: np.ndarray) -> Prediction:
         import torch

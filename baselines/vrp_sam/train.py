@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from baselines.head_task import PAIRS, HeadTask
 from baselines.heads import config_of, fill_head, save_head
-from baselines.vrp_sam.model import KIND, VRPConfig, VRPEncoder, VRPSam, shown
+from baselines.vrp_sam.model import KIND, VRPConfig, VRPEncoder, VRPSam, support_prompts
 from icvos.data.options import PairOptions
 from icvos.errors import UsageError
 from icvos.foundation.load import open_segmenter
@@ -35,7 +35,7 @@ class VrpTask(HeadTask):
     Args:
         weights: ``backbone`` and ``sam`` (SAM or SAM 2), frozen; ``vrp-sam`` to go on from.
         backbone, image_size, queries, heads, dropout: Sizes of a new encoder; its width is SAM's.
-        prompt: What of the support the encoder is shown: ``mask`` or ``box``.
+        prompt: What the encoder sees of the support: ``mask`` or ``box``.
         source: The training data.
     """
 
@@ -99,7 +99,7 @@ class VrpTask(HeadTask):
 
     def _logits(self, model: nn.Module, batch: Mapping[str, Any]) -> Tensor:
         supports, queries = to_float(batch["support"]), to_float(batch["query"])
-        return model(supports, shown(batch["support_mask"], self.prompt), queries)
+        return model(supports, support_prompts(batch["support_mask"], self.prompt), queries)
 
     def loss(self, model: nn.Module, batch: Mapping[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
         logits, truth = self._logits(model, batch), batch["truth"]

@@ -151,10 +151,6 @@ class BenchmarkWriter:
         """Take note of a file that a worker wrote (with ``write_file`` or ``place_file``)."""
         self._known[path] = digest
 
-    def has(self, path: str) -> bool:
-        """Whether a file was written in this build."""
-        return path in self._known
-
     def finish(self, header: Mapping[str, Any], tables: Mapping[str, Table], *, adopt: bool = True) -> str:
         """Write the tables, ``benchmark.json`` and the manifest, rename the folder, and return the manifest's SHA-256.
 

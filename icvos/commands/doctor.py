@@ -45,13 +45,13 @@ def _packages() -> Iterator[Line]:
 
     yield Line("ok", "icvos", f"{__version__}, Python {platform.python_version()}, {platform.system()}")
     missing = [package for package in CORE if _version(package) is None]
-    found = ", ".join(f"{package} {_version(package)}" for package in CORE if package not in missing)
+    versions = ", ".join(f"{package} {_version(package)}" for package in CORE if package not in missing)
     if _version("opencv-python-headless") and _version("opencv-python"):
         yield Line("bad", "opencv", "both opencv-python and opencv-python-headless: uninstall one, reinstall the other")
     if "opencv-python" in missing and _version("opencv-python-headless"):
         missing.remove("opencv-python")
     yield Line(
-        "bad" if missing else "ok", "core", f"missing: {', '.join(missing)}; pip install icvos" if missing else found
+        "bad" if missing else "ok", "core", f"missing: {', '.join(missing)}; pip install icvos" if missing else versions
     )
     for extra, packages in EXTRAS.items():
         absent = [package for package in packages if _version(package) is None]
@@ -65,8 +65,8 @@ def _sam2() -> Iterator[Line]:
     from importlib.util import find_spec
 
     if _version("sam2") is None and find_spec("sam2") is not None:
-        place = (find_spec("sam2").submodule_search_locations or ["?"])[0]  # type: ignore[union-attr]
-        yield Line("bad", "sam2", f"a folder {place} hides or replaces the package; pip install sam2==1.1.0")
+        folder = (find_spec("sam2").submodule_search_locations or ["?"])[0]  # type: ignore[union-attr]
+        yield Line("bad", "sam2", f"a folder {folder} hides or replaces the package; pip install sam2==1.1.0")
     elif _version("sam2") not in (None, "1.1.0"):
         yield Line("bad", "sam2", f"version {_version('sam2')}; icvos is tested with 1.1.0: pip install sam2==1.1.0")
 

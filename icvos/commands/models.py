@@ -59,7 +59,7 @@ def show_model(model: str) -> None:
     import typing
 
     from icvos.models.needs import needs_of
-    from icvos.models.options import option_types
+    from icvos.models.options import describe_options, option_types
     from icvos.models.registry import resolve, source_sha256
 
     cls = resolve(model)
@@ -88,9 +88,9 @@ def show_model(model: str) -> None:
     for key, (kind, default) in option_types(cls).items():
         literal = typing.get_origin(kind) is typing.Literal
         name = " | ".join(map(str, typing.get_args(kind))) if literal else getattr(kind, "__name__", str(kind))
-        shown = "" if default in (inspect.Parameter.empty, "") else f", default {default}"
-        click.echo(f"  --set {key}=… ({name}{shown})")
-    text = inspect.getdoc(cls)
+        ending = "" if default in (inspect.Parameter.empty, "") else f", default {default}"
+        click.echo(f"  --set {key}=… ({name}{ending})")
+    text = describe_options(cls)
     if text:
         click.echo()
         click.echo(text)
@@ -142,5 +142,5 @@ def new(name: str, into: Path) -> None:
 
     for path in write_skeleton(name, into):
         click.echo(f"wrote {path}")
-    place = shlex.quote(str(into / name))
-    click.echo(f"next: pip install -e {place} && icvos models check {name} && icvos evaluate --model {name}")
+    folder = shlex.quote(str(into / name))
+    click.echo(f"next: pip install -e {folder} && icvos models check {name} && icvos evaluate --model {name}")

@@ -50,7 +50,7 @@ def command(
 
     import torch
 
-    from icvos.models.options import parse_options
+    from icvos.models.options import group_options, parse_options
     from icvos.training.distribute import open_world
     from icvos.training.loop import Trainer
     from icvos.training.task import resolve_task
@@ -61,12 +61,12 @@ def command(
         torch.set_num_threads(threads)
     cls = resolve_task(name)
     files = {key: Path(path) for key, path in parse_weights(weights).items()}
-    task = cls(weights=files, **parse_options(cls, settings))  # type: ignore[call-arg]
+    task = cls(weights=files, **group_options(cls, parse_options(cls, settings)))  # type: ignore[call-arg]
     chosen = replace(task.defaults(), **{k: v for k, v in changes.items() if v is not None})
-    place = out or Path("runs") / "train" / name.replace(":", "-")
+    folder = out or Path("runs") / "train" / name.replace(":", "-")
     with open_world(device or ("cuda" if torch.cuda.is_available() else "cpu")) as world:
         if dry_run:
-            _dry_run(Trainer(task, chosen, world, place, say=click.echo))
+            _dry_run(Trainer(task, chosen, world, folder, say=click.echo))
             return
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -83,33 +83,34 @@ def command(
             row = bar.add_task(name, total=None, figures="")
 
             def progress(step: int, steps: int, values: dict[str, float]) -> None:
-                shown = f"loss {values['loss']:.4f}, lr {values['lr']:.2e}, waits {values['wait']:.0%}"
-                bar.update(row, completed=step, total=steps, figures=shown)
+                figures = f"loss {values['loss']:.4f}, lr {values['lr']:.2e}, waits {values['wait']:.0%}"
+                bar.update(row, completed=step, total=steps, figures=figures)
 
             def say(line: str) -> None:
                 if world.main:
                     bar.console.print(line, markup=False, highlight=False)
 
-            trainer = Trainer(task, chosen, world, place, say=say, progress=progress)
+            trainer = Trainer(task, chosen, world, folder, say=say, progress=progress)
             say(_overview(trainer))
             for note in task.notes(trainer.model):
                 say(note)
             if world.main:
-                with lock_folder(place):
-                    place.mkdir(parents=True, exist_ok=True)
+                with lock_folder(folder):
+                    folder.mkdir(parents=True, exist_ok=True)
                     summary = trainer.fit()
             else:
                 summary = trainer.fit()
         if world.main:
             best = f", best mIoU {summary['best_mIoU']:.2f}" if summary["best_mIoU"] is not None else ""
-            click.echo(
-                f"{summary['steps']} steps{best}; weights: {place / 'last.safetensors'}, curves: {place / 'curves.png'}"
-            )
+            results = f"weights: {folder / 'last.safetensors'}, curves: {folder / 'curves.png'}"
+            click.echo(f"{summary['steps']} steps{best}; {results}")
 
 
 def _overview(trainer: Any) -> str:
+    from icvos.foundation.construct import count_parameters
+
     trained = sum(p.numel() for p in trainer.parameters)
-    total = sum(p.numel() for p in trainer.model.parameters())
+    total = count_parameters(trainer.model)
     return (
         f"{trainer.task.name}: {trained:,} of {total:,} parameters are trained, {len(trainer.examples):,} examples an "
         f"epoch, {trainer.steps:,} steps, {trainer.world.size} process(es) on {trainer.world.device}"

@@ -53,23 +53,23 @@ def verify(names: tuple[str, ...], folder: Path | None) -> None:
     from icvos.foundation.checkpoints import CHECKPOINTS, checkpoint, verify_file, weights_folder
 
     folder = folder or weights_folder()
-    known = [checkpoint(name) for name in names]
+    checkpoints = [checkpoint(name) for name in names]
     if not names:
-        known = [one for one in CHECKPOINTS.values() if (folder / one.file).is_file()]
-    if not known:
+        checkpoints = [known for known in CHECKPOINTS.values() if (folder / known.file).is_file()]
+    if not checkpoints:
         click.echo(f"no known checkpoint in {folder}")
     wrong = 0
-    for one in known:
+    for known in checkpoints:
         try:
-            found = verify_file(folder / one.file, one)
+            sha256 = verify_file(folder / known.file, known)
         except WeightsError as error:
-            if not (folder / one.file).is_file():
+            if not (folder / known.file).is_file():
                 raise
-            click.echo(f"WRONG {one.name}: {error}")
+            click.echo(f"WRONG {known.name}: {error}")
             wrong += 1
         else:
-            word = "ok   " if len(one.sha256) == 64 else "ok 8 " if one.sha256 else "new  "
-            click.echo(f"{word} {one.name} {found}")
+            word = "ok   " if len(known.sha256) == 64 else "ok 8 " if known.sha256 else "new  "
+            click.echo(f"{word} {known.name} {sha256}")
     if wrong:
         raise SystemExit(1)
 
@@ -91,9 +91,9 @@ def fetch(names: tuple[str, ...], folder: Path | None, mirror: str | None) -> No
         with Progress(*columns, transient=True, console=Console(stderr=True)) as bar:
             task = bar.add_task(known.name, total=known.size)
 
-            def told(done: int, total: int | None, bar: Progress = bar, task: TaskID = task) -> None:
+            def advance(done: int, total: int | None, bar: Progress = bar, task: TaskID = task) -> None:
                 bar.update(task, completed=done, total=total)
 
-            path, found = fetch_checkpoint(known, folder=folder, mirror=mirror, progress=told)
+            path, sha256 = fetch_checkpoint(known, folder=folder, mirror=mirror, progress=advance)
         click.echo(f"{known.name}: {path}")
-        click.echo(f"  sha256 {found} ({'verified; ' if known.sha256 else ''}{MARKS[known.mark]})")
+        click.echo(f"  sha256 {sha256} ({'verified; ' if known.sha256 else ''}{MARKS[known.mark]})")

@@ -25,7 +25,7 @@ from icvos.evaluation.oracle import oracle_key
 from icvos.evaluation.workers import Group, ModelSpec, run_in_workers
 from icvos.manifest import verify_tables
 from icvos.models.interface import ImageModel, Model
-from icvos.models.options import option_types
+from icvos.models.options import group_options, option_types
 from icvos.models.registry import as_video_model, create
 from icvos.protocols import Protocol
 from icvos.runs.environment import describe_benchmark, describe_model, describe_run, now, safe_name
@@ -300,7 +300,9 @@ def evaluate(
         spec = ModelSpec(model, device, files, dict(options or {}), demo)
     elif isinstance(model, type):
         weight_files = weights or (model.demo_weights() if demo else {})
-        built = model(device=device, weights={k: Path(v) for k, v in weight_files.items()}, **(options or {}))
+        built = model(
+            device=device, weights={k: Path(v) for k, v in weight_files.items()}, **group_options(model, options or {})
+        )
     else:
         built = model
     folder = None if out is None else Path(out)

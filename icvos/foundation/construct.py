@@ -57,9 +57,9 @@ def on_meta() -> Iterator[None]:
         yield
 
 
-def count_parameters(module: nn.Module, *, trainable: bool = False) -> int:
-    """Return the number of scalars in the parameters of ``module``; with ``trainable`` only those with gradients."""
-    return sum(p.numel() for p in module.parameters() if p.requires_grad or not trainable)
+def count_parameters(module: nn.Module) -> int:
+    """Return the number of scalars in the parameters of a module."""
+    return sum(parameter.numel() for parameter in module.parameters())
 
 
 def load_into(module: nn.Module, state: Mapping[str, Tensor], *, where: str | Path, what: str) -> None:

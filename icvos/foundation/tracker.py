@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from itertools import chain, islice
+from itertools import islice
 from typing import Any, Literal
 
 import numpy as np
@@ -150,14 +150,6 @@ class MemoryBank:
     objects: int | None = None
     prompted: dict[int, dict[str, Any]] = field(default_factory=dict)
     tracked: dict[int, dict[str, Any]] = field(default_factory=dict)
-
-    def tensors(self) -> list[Tensor]:
-        """Return every tensor held."""
-        held: list[Tensor] = []
-        for output in chain(self.prompted.values(), self.tracked.values()):
-            for value in output.values():
-                held.extend(value if isinstance(value, list) else [value])
-        return [value for value in held if isinstance(value, Tensor)]
 
     def forget(self, memories: int, pointers: int, prompted: int | None) -> None:
         """Drop what no later frame attends to: memories and pointers older than so many frames."""

@@ -12,18 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from icvos.errors import MissingExtraError, WeightsError
 from icvos.files import atomic_write
-from icvos.foundation.checkpoints import checkpoint, weights_folder
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["find_checkpoint", "load_metadata", "load_state", "save_state", "strip_prefix"]
-
-
-def find_checkpoint(name: str, folder: Path | None = None) -> Path | None:
-    """Return the file of the known checkpoint ``name`` in ``folder`` (default: the weights folder), or None."""
-    path = (folder or weights_folder()) / checkpoint(name).file
-    return path if path.is_file() else None
+__all__ = ["load_metadata", "load_state", "save_state", "strip_prefix"]
 
 
 def _torch(user: str) -> Any:

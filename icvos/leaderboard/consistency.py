@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from icvos.benchmark import Benchmark, Episode
@@ -179,8 +179,3 @@ def _episode(row: Mapping[str, Any], episode: Episode, benchmark: Benchmark, rul
         if row.get(name) != value and not row.get("error"):
             return f"episode {episode.id} says {name} {row.get(name)}, and the benchmark {value}"
     return None
-
-
-def not_rankable(entry: Run) -> Sequence[str]:
-    """Return why a run may not stand on a board."""
-    return entry.not_ranked

@@ -4,11 +4,9 @@ from icvos.metrics.fewshot import FewShotScore, fss_counts
 from icvos.metrics.formulas import decay, recall
 from icvos.metrics.frames import (
     SlowEngineWarning,
-    boundary_accuracy,
     engine,
     jf,
     jf_labels,
-    region_similarity,
 )
 from icvos.metrics.video import VideoScore
 
@@ -16,12 +14,10 @@ __all__ = [
     "FewShotScore",
     "SlowEngineWarning",
     "VideoScore",
-    "boundary_accuracy",
     "decay",
     "engine",
     "fss_counts",
     "jf",
     "jf_labels",
     "recall",
-    "region_similarity",
 ]

@@ -13,7 +13,7 @@ import numpy as np
 from icvos.errors import UsageError
 from icvos.metrics import definition
 
-__all__ = ["SlowEngineWarning", "boundary_accuracy", "engine", "jf", "jf_labels", "region_similarity"]
+__all__ = ["SlowEngineWarning", "engine", "jf", "jf_labels"]
 
 
 class SlowEngineWarning(UserWarning):
@@ -136,16 +136,6 @@ def jf(prediction: Any, truth: Any, *, ignore: Any = None) -> tuple[Any, Any]:
         predicted, true = predicted & keep, true & keep
     j, f = _scores(_counts(predicted, true))
     return (float(j[0]), float(f[0])) if single else (j, f)
-
-
-def region_similarity(prediction: Any, truth: Any, *, ignore: Any = None) -> Any:
-    """Return J alone; arguments and result as ``jf``."""
-    return jf(prediction, truth, ignore=ignore)[0]
-
-
-def boundary_accuracy(prediction: Any, truth: Any, *, ignore: Any = None) -> Any:
-    """Return F alone; arguments and result as ``jf``."""
-    return jf(prediction, truth, ignore=ignore)[1]
 
 
 def jf_labels(prediction: Any, truth: Any, objects: Sequence[int]) -> tuple[Any, Any]:

@@ -55,11 +55,11 @@ def _rows_kernel(p, t, far_p, far_t, sums, height, width, BLOCK: tl.constexpr): 
     here_t, edge_t, distance_t = _edge_distance(t, row, below, x, inside, width, BLOCK)
     tl.store(far_p + row + x, distance_p.to(tl.uint8), mask=inside)
     tl.store(far_t + row + x, distance_t.to(tl.uint8), mask=inside)
-    place = sums + line.to(tl.int64) * 4
-    tl.store(place, tl.sum((here_p & here_t).to(tl.int32)))
-    tl.store(place + 1, tl.sum((here_p | here_t).to(tl.int32)))
-    tl.store(place + 2, tl.sum(edge_p.to(tl.int32)))
-    tl.store(place + 3, tl.sum(edge_t.to(tl.int32)))
+    row_sums = sums + line.to(tl.int64) * 4
+    tl.store(row_sums, tl.sum((here_p & here_t).to(tl.int32)))
+    tl.store(row_sums + 1, tl.sum((here_p | here_t).to(tl.int32)))
+    tl.store(row_sums + 2, tl.sum(edge_p.to(tl.int32)))
+    tl.store(row_sums + 3, tl.sum(edge_t.to(tl.int32)))
 
 
 @triton.jit
@@ -86,9 +86,9 @@ def _disk_kernel(far_p, far_t, halves, sums, height, width, radius, blocks, BLOC
             wait_t &= tl.load(far_p + row + dy * width + x, mask=inside, other=255).to(tl.int32) > half
         left = tl.sum((wait_p | wait_t).to(tl.int32))
         dy += 1
-    place = sums + program.to(tl.int64) * 2
-    tl.store(place, tl.sum((edge_p & ~wait_p).to(tl.int32)))
-    tl.store(place + 1, tl.sum((edge_t & ~wait_t).to(tl.int32)))
+    block_sums = sums + program.to(tl.int64) * 2
+    tl.store(block_sums, tl.sum((edge_p & ~wait_p).to(tl.int32)))
+    tl.store(block_sums + 1, tl.sum((edge_t & ~wait_t).to(tl.int32)))
 
 
 @lru_cache(maxsize=64)
@@ -123,10 +123,10 @@ def counts_triton(p: Tensor, t: Tensor, radius: int) -> Tensor:
     )
     piece = min(block, 128)
     blocks = -(-width // piece)
-    found = torch.empty((lines * blocks, 2), dtype=torch.int32, device=device)
+    matches = torch.empty((lines * blocks, 2), dtype=torch.int32, device=device)
     _disk_kernel[(lines * blocks,)](
-        far_p, far_t, halves, found, height, width, radius, blocks, BLOCK=piece, num_warps=1
+        far_p, far_t, halves, matches, height, width, radius, blocks, BLOCK=piece, num_warps=1
     )
     area = rows.view(count, height, 4).sum(dim=1)
-    match = found.view(count, height * blocks, 2).sum(dim=1)
+    match = matches.view(count, height * blocks, 2).sum(dim=1)
     return torch.stack([area[:, 0], area[:, 1], area[:, 2], match[:, 0], area[:, 3], match[:, 1]], dim=1)

@@ -41,10 +41,10 @@ class _Skip(Exception):
     """A rule does not apply; the text says why."""
 
 
-def _mask(item: Any, size: tuple[int, int], name: str) -> np.ndarray:
+def _mask(answer: Any, size: tuple[int, int], name: str) -> np.ndarray:
     """Return a copy of what a model yielded, (H, W) bool: it may write the next mask into the same memory."""
     try:
-        return Prediction.of(item, size).to_numpy().copy()
+        return Prediction.of(answer, size).to_numpy().copy()
     except ModelError as error:
         raise _Broken(f"{name}: {error.what}") from None
 
@@ -69,13 +69,13 @@ class _Trial:
         return type(self.model).info
 
     def run(self, video: Video, supports: Sequence[Support] | None = None, *, seed: int = 0) -> list[np.ndarray]:
-        """Run to the end, generators seeded as the runner seeds them; every item checked."""
+        """Run to the end, generators seeded as the runner seeds them; every mask checked."""
         _seed(seed)
         masks: list[np.ndarray] = []
-        for item in self.video_model.segment(supports or [support()], video, seed=seed):
+        for answer in self.video_model.segment(supports or [support()], video, seed=seed):
             if len(masks) == len(video):
                 raise _Broken(f"it yields more masks than the video's {len(video)} frames")
-            masks.append(_mask(item, video.size, f"frame {len(masks)}"))
+            masks.append(_mask(answer, video.size, f"frame {len(masks)}"))
         if len(masks) < len(video):
             raise _Broken(f"it yields {len(masks)} masks for {len(video)} frames")
         return masks
@@ -126,15 +126,15 @@ def _rule_shots(trial: _Trial) -> str:
 
 
 def _rule_untouched(trial: _Trial) -> str:
-    given = support()
-    before = given.image.copy(), given.mask.copy()
+    example = support()
+    before = example.image.copy(), example.mask.copy()
     try:
-        trial.run(Clip(2), [given])
+        trial.run(Clip(2), [example])
     except ValueError as error:
         if "read-only" in str(error):
             raise _Broken("it writes into the support's arrays") from None
         raise
-    if not (np.array_equal(before[0], given.image) and np.array_equal(before[1], given.mask)):
+    if not (np.array_equal(before[0], example.image) and np.array_equal(before[1], example.mask)):
         raise _Broken("it changed the support's arrays")
     return "supports are left as they were"
 
@@ -163,11 +163,11 @@ def _rule_many(trial: _Trial) -> str:
     sets = [[support(seed=100)], [support((40, 50), seed=103)], [support(seed=105, empty=True)]]
     clip = Clip(5)
     together: list[list[np.ndarray]] = [[] for _ in sets]
-    for items in model.segment_many(sets, clip, seeds=[1, 2, 3]):
-        if len(items) != len(sets):
-            raise _Broken(f"segment_many yields {len(items)} masks for {len(sets)} episodes")
-        for episode, item in enumerate(items):
-            together[episode].append(_mask(item, clip.size, f"segment_many, episode {episode}"))
+    for answers in model.segment_many(sets, clip, seeds=[1, 2, 3]):
+        if len(answers) != len(sets):
+            raise _Broken(f"segment_many yields {len(answers)} masks for {len(sets)} episodes")
+        for episode, answer in enumerate(answers):
+            together[episode].append(_mask(answer, clip.size, f"segment_many, episode {episode}"))
     for episode, supports in enumerate(sets):
         alone = trial.run(Clip(5), supports, seed=episode + 1)
         if len(alone) != len(together[episode]):

@@ -11,6 +11,7 @@ import numpy as np
 
 from icvos.errors import UsageError, did_you_mean
 from icvos.models.interface import ImageModel, Model, VideoModel, of_kind
+from icvos.models.options import group_options
 from icvos.plugins import package_files
 from icvos.types import Mask, ModelInfo, Prediction, Support, Video, WeightInfo
 
@@ -75,15 +76,15 @@ class Lifted(VideoModel):
         super().__init__(device=device, weights=weights)
         tracker_files = {name: path for name, path in self.weights.items() if self._of_tracker(name)}
         files = {name: path for name, path in self.weights.items() if name not in tracker_files}
-        self.image_model = self.lifted(device=device, weights=files, **options)
+        self.image_model = self.lifted(device=device, weights=files, **group_options(self.lifted, options))
         self.dtype = of_kind(self.image_model.dtype, "image")
         self.weights |= self.image_model.weights  # with the files that it found itself: they are part of the record
         # What the image model has seen is known when its weights are open.
-        seen = self.image_model.info
+        lifted_info = self.image_model.info
         self.info = replace(  # type: ignore[misc]
             type(self).info,
-            training_categories=seen.training_categories,
-            training_data=_training_data(seen, self.rows),
+            training_categories=lifted_info.training_categories,
+            training_data=_training_data(lifted_info, self.rows),
         )
         self.tracker = self.open_tracker(weights=tracker_files, device=device, options=self.tracker_options)
 

@@ -67,17 +67,17 @@ class Needs:
 def missing_packages(extra: str) -> tuple[str, ...]:
     """Return the packages of an extra of icvos (or of several, by comma) that are not installed, sorted."""
     try:
-        listed: Sequence[str] = requires("icvos") or ()
+        requirements: Sequence[str] = requires("icvos") or ()
     except PackageNotFoundError:  # run from a folder of sources: nothing says what an extra is
         return ()
-    wanted = {part for part in extra.split(",") if part}
-    found = set()
-    for line in listed:
-        marker = re.search(r"extra\s*==\s*['\"]([^'\"]+)['\"]", line)
-        package = re.match(r"[A-Za-z0-9._-]+", line)
-        if marker is not None and package is not None and marker.group(1) in wanted:
-            found.add(package.group())
-    return tuple(sorted(name for name in found if not _installed(name)))
+    extras = {part for part in extra.split(",") if part}
+    packages = set()
+    for requirement in requirements:
+        marker = re.search(r"extra\s*==\s*['\"]([^'\"]+)['\"]", requirement)
+        package = re.match(r"[A-Za-z0-9._-]+", requirement)
+        if marker is not None and package is not None and marker.group(1) in extras:
+            packages.add(package.group())
+    return tuple(sorted(name for name in packages if not _installed(name)))
 
 
 def _installed(package: str) -> bool:

@@ -14,14 +14,14 @@ from typing import Any
 from icvos.errors import UsageError, did_you_mean
 from icvos.models.interface import Model
 
-__all__ = ["group_options", "option_types", "parse_options"]
+__all__ = ["check_option", "describe_options", "fixed_parameters", "group_options", "option_types", "parse_options"]
 
 
 _FIXED = ("self", "device", "weights")
 
 
-def option_types(cls: type) -> dict[str, tuple[Any, Any]]:
-    """Return the options of a model (or training task) as name -> (annotation, else the default's type; default)."""
+def _parameters(cls: type) -> dict[str, tuple[Any, Any]]:
+    """Return what ``option_types`` does, with a dataclass among the options whole."""
     out: dict[str, tuple[Any, Any]] = {}
     for base in cls.__mro__:
         if base is Model or "__init__" not in vars(base):
@@ -40,9 +40,35 @@ def option_types(cls: type) -> dict[str, tuple[Any, Any]]:
                 out.setdefault(name, (hints.get(name, plain), parameter.default))
         if not passes_on:
             break
+    return out
+
+
+def option_types(cls: type) -> dict[str, tuple[Any, Any]]:
+    """Return the options of a model (or training task) as name -> (annotation, else the default's type; default).
+
+    A dataclass that its ``__init__`` takes stands for its fields.
+    """
+    out: dict[str, tuple[Any, Any]] = {}
+    for name, (kind, default) in _parameters(cls).items():
+        if dataclasses.is_dataclass(kind):
+            hints = typing.get_type_hints(kind)
+            for field in dataclasses.fields(kind):
+                out[field.name] = (hints[field.name], getattr(default, field.name, inspect.Parameter.empty))
+        else:
+            out[name] = (kind, default)
     lifted = getattr(cls, "lifted", None)
     # A lifted model passes its options on to the model that it lifts.
     return {**option_types(lifted), **out} if isinstance(lifted, type) else out
+
+
+def describe_options(cls: type) -> str:
+    """Return the docstring of a model's class, then those of the dataclasses of its options, less their first lines."""
+    texts = [inspect.getdoc(cls) or ""]
+    for kind, _ in _parameters(cls).values():
+        if dataclasses.is_dataclass(kind):
+            _, _, text = (inspect.getdoc(kind) or "").partition("\n\n")
+            texts.append(text.replace("Attributes:", "Args:"))
+    return "\n\n".join(filter(None, texts))
 
 
 def group_options(cls: type, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -52,7 +78,7 @@ def group_options(cls: type, options: Mapping[str, Any]) -> dict[str, Any]:
     and ``source: DataOptions``.
     """
     out = dict(options)
-    for name, (kind, _) in option_types(cls).items():
+    for name, (kind, _) in _parameters(cls).items():
         if isinstance(kind, type) and dataclasses.is_dataclass(kind):
             values = {field.name: out.pop(field.name) for field in dataclasses.fields(kind) if field.name in out}
             if values:
@@ -60,23 +86,15 @@ def group_options(cls: type, options: Mapping[str, Any]) -> dict[str, Any]:
     return out
 
 
-def _single_options(cls: type) -> dict[str, Any]:
-    """Return the annotation of each option that a text can set; a dataclass stands for its fields."""
-    out: dict[str, Any] = {}
-    for name, (kind, _) in option_types(cls).items():
-        out.update(typing.get_type_hints(kind) if dataclasses.is_dataclass(kind) else {name: kind})
-    return out
-
-
 def parse_options(cls: type, settings: Iterable[str]) -> dict[str, Any]:
-    """Turn ``key=value`` texts into the options of a model or training task, by the annotations of its ``__init__``.
+    """Turn ``key=value`` texts into the options of a model or training task, by their types (see ``option_types``).
 
-    A dataclass among them is set by its fields, see ``group_options``.
+    ``group_options`` turns the result into what ``__init__`` takes.
 
     Raises:
         UsageError: No ``=``, an unknown option (with the nearest name), or a value of another type.
     """
-    known = _single_options(cls)
+    known = option_types(cls)
     out: dict[str, Any] = {}
     for setting in settings:
         key, equals, text = setting.partition("=")
@@ -86,12 +104,22 @@ def parse_options(cls: type, settings: Iterable[str]) -> dict[str, Any]:
             fix = did_you_mean(key, known) if known else "it has no options"
             name = cls.info.name if issubclass(cls, Model) else getattr(cls, "name", cls.__name__)
             raise UsageError(f"'{name}' has no option '{key}'", fix=fix)
-        out[key] = _convert(text, known[key], key)
-    return group_options(cls, out)
+        out[key] = _convert(text, known[key][0], key)
+    return out
 
 
-def _check_value(value: Any, kind: Any, key: str) -> None:
-    """Compare an option's value, given from Python, with a plain annotation; others are the model's own business."""
+def check_option(key: str, value: Any, kind: Any) -> None:
+    """Check the value of an option that was set from Python.
+
+    Args:
+        key: The option.
+        value: Its value.
+        kind: Its annotation. ``bool``, ``int``, ``float``, ``str`` and ``Literal`` are checked; a value of any other is
+            the model's business.
+
+    Raises:
+        UsageError: The value is of another type, or none of the literals.
+    """
     literal = typing.get_origin(kind) is typing.Literal
     if literal and value not in typing.get_args(kind):
         raise UsageError(f"option {key} is {value!r}", expected=" or ".join(map(str, typing.get_args(kind))))
@@ -146,13 +174,13 @@ def _convert(text: str, kind: Any, key: str) -> Any:
     return Path(text) if kind is Path else text
 
 
-def _asked(cls: type) -> set[str]:
+def fixed_parameters(cls: type) -> set[str]:
     """Return which of ``device`` and ``weights`` a model's ``__init__`` takes."""
-    found: set[str] = set()
+    names: set[str] = set()
     for base in cls.__mro__:
         if "__init__" in vars(base):
             parameters = inspect.signature(vars(base)["__init__"]).parameters
-            found.update(name for name in ("device", "weights") if name in parameters)
+            names.update(name for name in ("device", "weights") if name in parameters)
             if not any(each.kind is inspect.Parameter.VAR_KEYWORD for each in parameters.values()):
                 break
-    return found
+    return names

@@ -14,7 +14,7 @@ from typing import Any
 from icvos.errors import IcvosError, MissingExtraError, UsageError, WeightsError, did_you_mean
 from icvos.models.interface import ImageModel, Model, VideoModel
 from icvos.models.lifting import FrameByFrame, lift
-from icvos.models.options import _asked, _check_value, option_types
+from icvos.models.options import check_option, fixed_parameters, group_options, option_types
 from icvos.plugins import class_in, import_plugin, plugin_targets, split_target
 from icvos.types import ModelInfo
 
@@ -113,19 +113,19 @@ def create(
         WeightsError: A file of weights is missing.
     """
     cls = resolve(spec)
-    given = {name: Path(path).expanduser() for name, path in (weights or {}).items()}
-    if demo and not given:
-        given = dict(cls.demo_weights())
+    files = {name: Path(path).expanduser() for name, path in (weights or {}).items()}
+    if demo and not files:
+        files = dict(cls.demo_weights())
     declared = cls.info.weights
-    for name, path in given.items():
+    for name, path in files.items():
         if name not in declared:
             fix = did_you_mean(name, declared) if declared else "it takes none"
             raise UsageError(f"model '{cls.info.name}' takes no weights '{name}'", fix=fix)
         if path.is_dir() and (path / "model.safetensors").is_file():  # a folder as Hugging Face lays it out
-            path = given[name] = path / "model.safetensors"
+            path = files[name] = path / "model.safetensors"
         if not path.is_file():
             raise WeightsError(f"weights '{name}' not found", where=path, fix=f"they come from {declared[name].source}")
-    missing = [name for name, weight in declared.items() if weight.required and name not in given]
+    missing = [name for name, weight in declared.items() if weight.required and name not in files]
     if missing:
         raise UsageError(
             f"model '{cls.info.name}' needs weights: {', '.join(missing)}",
@@ -135,12 +135,12 @@ def create(
     for key, value in (options or {}).items():
         if key not in known:
             raise UsageError(f"model '{cls.info.name}' has no option '{key}'", fix=did_you_mean(key, known))
-        _check_value(value, known[key][0], key)
-    asked = _asked(cls)
-    fixed: dict[str, Any] = {"device": device, "weights": given}
-    fixed = {name: value for name, value in fixed.items() if name in asked}
+        check_option(key, value, known[key][0])
+    taken = fixed_parameters(cls)
+    fixed: dict[str, Any] = {"device": device, "weights": files}
+    fixed = {name: value for name, value in fixed.items() if name in taken}
     try:
-        model = cls(**fixed, **(options or {}))
+        model = cls(**fixed, **group_options(cls, options or {}))
     except ModuleNotFoundError as error:
         raise MissingExtraError(str(error.name), cls.info.extra or "all", f"model '{cls.info.name}'") from None
     except IcvosError:
@@ -152,7 +152,7 @@ def create(
             fix="--debug shows the whole way there",
         ) from error
     # An __init__ that takes its options alone, and calls no super().__init__(), is a plain way to write a model.
-    for name, value in (("device", device), ("weights", given)):
+    for name, value in (("device", device), ("weights", files)):
         if not hasattr(model, name):
             setattr(model, name, value)
     return model
@@ -185,7 +185,7 @@ def source_sha256(cls: type) -> str:
         top = base.__module__.split(".")[0]
         package = getattr(sys.modules.get(top), "__path__", None)
         if package is not None:
-            files.update(found for root in package for found in Path(root).rglob("*.py"))
+            files.update(path for root in package for path in Path(root).rglob("*.py"))
         else:
             files.add(Path(path))
             folder = Path(path).resolve().parent

@@ -140,8 +140,8 @@ def write_skeleton(name: str, folder: Path) -> list[Path]:
         "tests/models/test_check.py": _TEST,
     }
     written = []
-    for place, text in contents.items():
-        path = root / place
+    for file, text in contents.items():
+        path = root / file
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text.format(name=name, package=package, title=title), encoding="utf-8")
         written.append(path)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,16 +15,11 @@ from icvos.errors import RunError
 from icvos.files import atomic_write, lock_folder, read_json, write_json
 from icvos.runs.schema import RESULT_SCHEMA, RUN_SCHEMA, complete_result, has_run_parts, record_problem
 
-__all__ = ["RunFolder", "key_hash", "read_result", "read_run"]
+__all__ = ["RunFolder", "read_result", "read_run"]
 
 # What may change under a run's feet (an edited method, other weights, a newer icvos): such a run is done anew. A
 # difference in anything else is another run, which has no business in the same folder.
 STALE = frozenset({"icvos", "model_version", "source", "weights", "dtype", "device", "benchmark", "masks"})
-
-
-def key_hash(key: Mapping[str, Any]) -> str:
-    """Return a short hash of a reuse key."""
-    return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def read_run(folder: Path) -> dict[str, Any]:

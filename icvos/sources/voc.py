@@ -114,11 +114,6 @@ class Voc:
             )
         return labels
 
-    def class_mask(self, name: str, category: int) -> np.ndarray:
-        """Return (H, W) uint8: 1 on the category, 255 on void, 0 elsewhere."""
-        labels = self.label_map(name)
-        return np.where(labels == VOID, VOID, labels == category).astype(np.uint8)
-
     def class_codes(self, name: str) -> tuple[tuple[int, int], list[tuple[int, int, int, bytes, bytes]]]:
         """Return (H, W), and (category, 0, area, code, void code) of each category, as ``Coco.class_codes``."""
         labels = np.asfortranarray(self.label_map(name))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -73,7 +73,6 @@ class Settings:
     save_every: int = 0
     seed: int = 0
     graphs: bool = False
-    extra: Mapping[str, Any] = field(default_factory=dict)
 
 
 class TrainingTask(ABC):

@@ -19,7 +19,7 @@ from tiny_weights import tiny_sam2, tiny_sam2_file
 
 from baselines.matcher import matching
 from baselines.matcher.matching import RECIPES, Recipe
-from baselines.matcher.plugin import Matcher, Patches, _boxes, _open
+from baselines.matcher.plugin import Matcher, MatcherOptions, Patches, _boxes, _open
 from icvos import Support
 from icvos.errors import MissingExtraError, UsageError, WeightsError
 from icvos.foundation.backbones import create_backbone
@@ -44,7 +44,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 def small(weights: dict[str, Path], **options: Any) -> Matcher:
-    return Matcher(weights=weights, **{"size": 56, "iterations": 3, **options})
+    return Matcher(weights=weights, options=MatcherOptions(**{"size": 56, "iterations": 3, **options}))
 
 
 def scene(size: tuple[int, int] = (40, 90), seed: int = 0) -> Support:
@@ -459,7 +459,7 @@ def test_an_empty_mask_counts_as_the_whole_where_it_is_asked_for(weights: dict[s
 def test_options_and_what_is_missing(weights: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     read = parse_options(Matcher, ["recipe=coco", "nms=0.5", "dense=no", "prompts=centres", "merge=2"])
     assert read == {"recipe": "coco", "nms": 0.5, "dense": False, "prompts": "centres", "merge": 2}
-    assert Matcher(weights=weights, size=56, **read).recipe == replace(
+    assert Matcher(weights=weights, options=MatcherOptions(size=56, **read)).recipe == replace(
         RECIPES["coco"], nms=0.5, dense=False, prompts="centres", merge=2
     )
     for wrong, match in (

@@ -371,7 +371,7 @@ def test_coco_pairs_are_augmented_and_validation_is_padded(files: dict[str, Path
     root = coco(tmp_path / "coco", many(("bicycle", "car", "dog", "person"), 24), images=24, split="train2014")
     own = task(files, data="coco-20i", root=root, min_area=50)
     train = own.train_examples()
-    assert isinstance(train, AugmentedPairs) and train.how.scale == (0.8, 1.25)
+    assert isinstance(train, AugmentedPairs) and train.augmentation.scale == (0.8, 1.25)
     assert all(np.array_equal(train.get(1, 2)[key], train.get(1, 2)[key]) for key in train.get(1, 2))
     held = own.validation_examples()
     assert held is not None and held.get(0, 0)["masks"].dtype == np.uint8

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from tiny_weights import tiny_dcsam_file
 
-from baselines.prototype import Fitted, Prototype, best_threshold, named_inside
+from baselines.prototype import Fitted, Prototype, PrototypeOptions, backbone_inside, best_threshold
 from icvos import Support
 from icvos.errors import UsageError, WeightsError
 from icvos.foundation.backbones import create_backbone
@@ -25,8 +26,8 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {"backbone": path}
 
 
-def model(weights: dict[str, Path], **options: object) -> Prototype:
-    return Prototype(weights=weights, size=64, **options)  # type: ignore[arg-type]
+def model(weights: dict[str, Path], **options: Any) -> Prototype:
+    return Prototype(weights=weights, options=PrototypeOptions(size=64, **options))
 
 
 def test_best_threshold_by_trying_all() -> None:
@@ -89,12 +90,12 @@ def test_keeps_the_rules(weights: dict[str, Path]) -> None:
 
 def test_backbones_inside_other_files(weights: dict[str, Path], tmp_path: Path) -> None:
     path = tiny_dcsam_file(tmp_path)
-    found = named_inside(path)
+    found = backbone_inside(path)
     assert found["backbone"] == "small" and found["image_size"] == Prototype(weights={"backbone": path}).size
-    assert named_inside(weights["backbone"]) == {"backbone": "small"}
+    assert backbone_inside(weights["backbone"]) == {"backbone": "small"}
     with pytest.raises(WeightsError, match="misses"):
         model(weights, backbone="vgg16_bn")
     with pytest.raises(UsageError, match="no backbone 'resnet5'"):
         model(weights, backbone="resnet5")
     with pytest.raises(UsageError, match="32 pixels"):
-        Prototype(weights=weights, size=8)
+        Prototype(weights=weights, options=PrototypeOptions(size=8))

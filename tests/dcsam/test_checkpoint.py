@@ -102,7 +102,6 @@ def vgg_file(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, 
 def test_a_published_image_checkpoint_loads_strictly(vgg_file: tuple[Path, dict]) -> None:
     path, state = vgg_file
     checkpoint = read_checkpoint(path)
-    assert checkpoint.published
     assert not checkpoint.video
     assert (checkpoint.config.sam, checkpoint.config.backbone, checkpoint.config.queries) == (1, "vgg16_bn", 25)
     assert checkpoint.config.variant == "reference"
@@ -190,7 +189,6 @@ def test_our_own_format_holds_its_configuration(tmp_path: Path) -> None:
     path = tmp_path / "own.safetensors"
     save_checkpoint(path, model, sam2=sam2_state(32, 4, v21=True), metadata={"stage": "image"})
     checkpoint = read_checkpoint(path)
-    assert not checkpoint.published
     assert checkpoint.config == model.config
     assert checkpoint.video
     assert checkpoint.sam2_name is None

@@ -15,7 +15,7 @@ from dcsam import plugin
 from dcsam.checkpoint import save_checkpoint
 from dcsam.engine import Fitted
 from dcsam.load import open_engine
-from dcsam.plugin import DCSam, precision_of
+from dcsam.plugin import DCSam, DCSamOptions, precision_of
 from icvos import Support
 from icvos.data.lineage import Lineage
 from icvos.errors import UsageError, WeightsError
@@ -94,7 +94,7 @@ def test_supports_are_order_invariant_in_corrected_and_refused_in_reference(
         reference.fit(shown, seed=0)
     with pytest.raises(UsageError, match="takes one support"):
         next(reference.segment(shown, Clip(2), seed=0))
-    assert DCSam(weights=weights, variant="reference").engine.model.config.variant == "reference"
+    assert DCSam(weights=weights, options=DCSamOptions(variant="reference")).engine.model.config.variant == "reference"
 
 
 def test_reference_gives_a_batch_what_it_gives_each_alone(folder: Path) -> None:
@@ -145,14 +145,14 @@ def test_strange_supports(weights: dict[str, Path]) -> None:
 
 
 def test_train_mode_is_stochastic(weights: dict[str, Path]) -> None:
-    model = DCSam(weights=weights, train_mode=True)
+    model = DCSam(weights=weights, options=DCSamOptions(train_mode=True))
     assert model.engine.model.training and model.engine.model.backbone.training
     assert not DCSam(weights=weights).engine.model.training
 
 
 def test_in_train_mode_batch_statistics_are_those_of_one_image(weights: dict[str, Path]) -> None:
     """As in the public code, which knows one support and one video: episodes do not shift each other's norms."""
-    model = DCSam(weights=weights, train_mode=True)
+    model = DCSam(weights=weights, options=DCSamOptions(train_mode=True))
     sizes = []
     for module in model.engine.model.backbone.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
@@ -197,18 +197,18 @@ def test_the_training_of_a_published_checkpoint_can_be_said(folder: Path) -> Non
     path, sam2 = folder / "silent.safetensors", tiny_sam2_file(folder)
     save_checkpoint(path, tiny_dcsam())
     given = {"dcsam": path, "sam2": sam2}
-    info = DCSam(weights=given, trained_on="coco-20i:2").info
+    info = DCSam(weights=given, options=DCSamOptions(trained_on="coco-20i:2")).info
     assert len(info.training_categories) == 60 and info.training_data == ("coco2014:train",)
     assert "person" in info.training_categories and "car" not in info.training_categories  # number 3, of fold 2
-    assert len(DCSam(weights=given, trained_on="coco").info.training_categories) == 80
-    pascal = DCSam(weights=given, trained_on="pascal-5i:0").info
+    assert len(DCSam(weights=given, options=DCSamOptions(trained_on="coco")).info.training_categories) == 80
+    pascal = DCSam(weights=given, options=DCSamOptions(trained_on="pascal-5i:0")).info
     assert len(pascal.training_categories) == 15 and "aeroplane" not in pascal.training_categories
     assert pascal.training_data == ("voc2012:trainaug",)
     for wrong in ("coco-20i", "coco:1", "coco-20i:4", "imagenet"):
         with pytest.raises(UsageError):
-            DCSam(weights=given, trained_on=wrong)
+            DCSam(weights=given, options=DCSamOptions(trained_on=wrong))
     save_checkpoint(path, tiny_dcsam(), metadata=Lineage(("x:train",)).texts())
-    both = DCSam(weights=given, trained_on="pascal-5i:0").info
+    both = DCSam(weights=given, options=DCSamOptions(trained_on="pascal-5i:0")).info
     assert both.training_data == ("voc2012:trainaug", "x:train")
 
 
@@ -228,7 +228,7 @@ def test_memory_is_flat(weights: dict[str, Path]) -> None:
 
 
 def test_weights_cast_ahead_give_what_autocast_gives(weights: dict[str, Path]) -> None:
-    model = DCSam(weights=weights, precision="bf16")
+    model = DCSam(weights=weights, options=DCSamOptions(precision="bf16"))
     plain = open_engine(weights, precision="bf16", fold=False)
     plain.model.fold_backbone()
     assert model.engine.model.downsample_query[0].weight.dtype == torch.bfloat16
@@ -268,7 +268,7 @@ def test_precision_by_variant_kind_and_device(
 def test_images_in_single_precision_beside_videos_in_half(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The reference variant as on CUDA: what runs in half first must not change what runs in single after it."""
     weights = {"dcsam": tiny_dcsam_file(folder, reference=True)}
-    plain, half = DCSam(weights=weights), DCSam(weights=weights, precision="bf16")
+    plain, half = DCSam(weights=weights), DCSam(weights=weights, options=DCSamOptions(precision="bf16"))
     monkeypatch.setattr(plugin, "precision_of", lambda p, v, kind, **_: "bf16" if kind == "video" else "fp32")
     model = DCSam(weights=weights)
     dtypes = watch_maps(model)
@@ -327,14 +327,14 @@ def test_holes_are_filled_by_default_in_reference_alone(weights: dict[str, Path]
         (weights, {"variant": "reference"}, 8),
     ]
     for files, options, area in cases:
-        model = DCSam(weights=files, **options)
+        model = DCSam(weights=files, options=DCSamOptions(**options))
         assert model.engine.fill_holes == area
         video, image = (describe_model(model, options, kind=kind)["options"] for kind in ("video", "image"))
         assert video["fill_holes"] == area and image["fill_holes"] == options.get("fill_holes", 0)
         assert video["variant"] == model.engine.model.config.variant
     for wrong in (-1, True, 2.0, "all"):
         with pytest.raises(UsageError, match="a whole number; 0 fills none"):
-            DCSam(weights=weights, fill_holes=wrong)
+            DCSam(weights=weights, options=DCSamOptions(fill_holes=wrong))
     assert parse_options(DCSam, ["fill_holes=12"]) == {"fill_holes": 12}
     assert parse_options(DCSam, ["fill_holes=auto"]) == {"fill_holes": "auto"}
     with pytest.raises(UsageError):
@@ -344,7 +344,7 @@ def test_holes_are_filled_by_default_in_reference_alone(weights: dict[str, Path]
 def test_holes_are_filled_in_the_coarse_mask_and_in_the_tracker_but_not_on_images(
     weights: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model = DCSam(weights=weights, fill_holes=8)
+    model = DCSam(weights=weights, options=DCSamOptions(fill_holes=8))
     sam, seen = model.engine.segmenter, []
     decode, step = sam.decode, Tracker.step
 
@@ -380,7 +380,7 @@ def test_holes_are_filled_in_the_coarse_mask_and_in_the_tracker_but_not_on_image
 @pytest.mark.parametrize("compiled", [False, True], ids=["eager", "compiled"])
 def test_gpu_memory_is_flat_and_masks_are_those_of_the_cpu(weights: dict[str, Path], compiled: bool) -> None:
     """Peak memory over 400 frames is that over 40, within 5 %."""
-    model = DCSam(weights=weights, device="cuda", precision="fp32", compile=compiled)
+    model = DCSam(weights=weights, device="cuda", options=DCSamOptions(precision="fp32", compile=compiled))
     stream = model.segment([support()], Clip(400), seed=0)
     masks = [next(stream).cpu() for _ in range(40)]
     early = torch.cuda.max_memory_allocated()

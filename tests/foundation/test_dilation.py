@@ -11,7 +11,7 @@ import torch
 
 from baselines.heads import config_of
 from baselines.pfenet.model import PFENetConfig
-from baselines.prototype import Prototype
+from baselines.prototype import Prototype, PrototypeOptions
 from baselines.vrp_sam.model import VRPConfig
 from dcsam.checkpoint import file_key, recognise
 from dcsam.config import DCSAMConfig
@@ -95,7 +95,7 @@ def test_prototype_takes_what_the_option_says_else_the_file_else_every_block(
         metadata = {} if options is None else {"dcsam": json.dumps(record)}
         save_state(tmp_path / f"{stem}.safetensors", {"layer0.0.weight": torch.zeros(1)}, metadata=metadata)
         for choice in ("auto", "pspnet", "torchvision"):
-            Prototype(weights={"backbone": tmp_path / f"{stem}.safetensors"}, dilation=choice)  # type: ignore[arg-type]
+            Prototype(weights={"backbone": tmp_path / f"{stem}.safetensors"}, options=PrototypeOptions(dilation=choice))  # type: ignore[arg-type]
     by_file = {"bare": "pspnet", "old": "pspnet", "new": "torchvision"}
     assert [dilation(options) for options in seen] == [
         choice for stem in files for choice in (by_file[stem], "pspnet", "torchvision")

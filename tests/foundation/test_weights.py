@@ -21,7 +21,6 @@ from icvos.files import lock_folder
 from icvos.foundation import weights
 from icvos.foundation.checkpoints import CHECKPOINTS, MARKS, Checkpoint, checkpoint, verify_file, weights_folder
 from icvos.foundation.download import fetch
-from icvos.foundation.weights import find_checkpoint
 from tools.train_demo_weights import average_files
 
 DATA = bytes(range(256)) * 20_000  # 5 MB: several blocks
@@ -227,7 +226,7 @@ def test_commands(server: Server, monkeypatch: pytest.MonkeyPatch, capsys: pytes
     status, out, _ = run("list")
     assert status == 0 and all(name in out for name in CHECKPOINTS) and "thing.pt" in out
     status, out, err = run("fetch", "thing", "--mirror", server.url)
-    assert status == 0 and known().sha256 in out and find_checkpoint("thing") == weights_folder() / "thing.pt"
+    assert status == 0 and known().sha256 in out and (weights_folder() / "thing.pt").is_file()
     assert run("verify", "thing")[0] == 0
     assert "ok    thing" in run("verify")[1]
     (weights_folder() / "thing.pt").write_bytes(b"x")

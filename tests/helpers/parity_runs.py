@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 from dcsam.engine import Engine
 from dcsam.model import Output
-from dcsam.plugin import DCSam
+from dcsam.plugin import DCSam, DCSamOptions
 from icvos import Support, cli
 from icvos.benchmark import QUERY_EPISODE_COLUMNS, SCHEMA
 from icvos.categories import COCO80
@@ -268,7 +268,7 @@ def segment_in_training_mode(
     weights: Mapping[str, Path], support: Picture, video: Sequence[Picture]
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Segment as ``evaluate_video`` with batch statistics, but for the dropout."""
-    model = DCSam(weights=weights, train_mode=True, fill_holes=0)
+    model = DCSam(weights=weights, options=DCSamOptions(train_mode=True, fill_holes=0))
     without_dropout(model.engine.model, model.engine.segmenter)
     squares = [picture.square() for picture in video]
     frames = Frames(square.image for square in squares)

@@ -7,14 +7,18 @@ import sys
 from pathlib import Path
 
 import pytest
+from tiny import write_image_benchmark
+from tiny_weights import tiny_sam2_file
 
 from baselines.vrp_sam.train import VrpTask
 from dcsam.training.task import DCSamTask, ModelSizes
-from icvos import VideoModel, cli
+from icvos import VideoModel, cli, evaluate
 from icvos.data.options import DataOptions, PairOptions
 from icvos.errors import UsageError, WeightsError
-from icvos.models.options import option_types, parse_options
+from icvos.models.options import group_options, option_types, parse_options
 from icvos.models.registry import as_video_model, create, names, resolve, source_sha256
+from icvos.runs.environment import describe_model
+from icvos.runs.records import read_run
 
 METHOD = """
 from pathlib import Path
@@ -71,9 +75,9 @@ def test_options_without_annotations_have_their_defaults_types(method: Path) -> 
 def test_a_dataclass_is_set_by_its_fields() -> None:
     settings = ["data=pascal-5i", "root=VOC", "fold=2", "min_area=50", "heads=2"]
     source = PairOptions(data="pascal-5i", root=Path("VOC"), fold=2, min_area=50)
-    assert parse_options(VrpTask, settings) == {"heads": 2, "source": source}
-    assert parse_options(VrpTask, ["heads=2"]) == {"heads": 2}
-    tubes = parse_options(DCSamTask, ["data=mask-tubes", "queries=8"])
+    assert group_options(VrpTask, parse_options(VrpTask, settings)) == {"heads": 2, "source": source}
+    assert group_options(VrpTask, parse_options(VrpTask, ["heads=2"])) == {"heads": 2}
+    tubes = group_options(DCSamTask, parse_options(DCSamTask, ["data=mask-tubes", "queries=8"]))
     assert tubes == {"source": DataOptions(data="mask-tubes"), "sizes": ModelSizes(queries=8)}
     for setting, words in (
         ("data=mask-tubes", "option data is 'mask-tubes'; expected demo or coco-20i or pascal-5i or coco"),
@@ -84,7 +88,7 @@ def test_a_dataclass_is_set_by_its_fields() -> None:
         ("min_arae=3", "'vrp-sam' has no option 'min_arae'; did you mean 'min_area'"),
     ):
         with pytest.raises(UsageError, match=words):
-            parse_options(VrpTask, [setting])
+            group_options(VrpTask, parse_options(VrpTask, [setting]))
 
 
 @pytest.mark.parametrize(
@@ -100,6 +104,71 @@ def test_options_given_from_python_are_checked(method: Path, options: dict[str, 
     with pytest.raises(UsageError, match=words):
         create(str(method), options=options)
     assert create(str(method), options={"gain": 2, "flag": True, "kind": "b"}).flag is True  # type: ignore[attr-defined]
+
+
+GROUPED = """
+from dataclasses import dataclass
+from typing import Literal
+from icvos import ImageModel, ModelInfo, Prediction
+
+@dataclass(frozen=True)
+class Settings:
+    \"\"\"Settings.
+
+    Attributes:
+        line: Where a pixel is the thing.
+    \"\"\"
+    line: float = 0.5
+    kind: Literal["a", "b"] = "a"
+
+class Mine(ImageModel):
+    "A method."
+    info = ModelInfo(name="mine", version="1")
+    def __init__(self, *, device="cpu", weights=None, count: int = 2, settings: Settings = Settings()):
+        super().__init__(device=device, weights=weights)
+        self.count, self.settings, self.line = count, settings, settings.line
+    def fit(self, supports, *, seed):
+        return None
+    def predict(self, fitted, image):
+        return Prediction(image[..., 0] > 255 * self.line)
+"""
+
+
+def test_a_models_options_may_be_a_dataclass(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "grouped.py"
+    path.write_text(GROUPED)
+    cls = resolve(str(path))
+    assert {name: default for name, (_, default) in option_types(cls).items()} == {"count": 2, "line": 0.5, "kind": "a"}
+    options = parse_options(cls, ["line=0.25", "count=3"])
+    assert options == {"line": 0.25, "count": 3}
+    model = create(str(path), options=options)
+    assert (model.count, model.settings.line, model.settings.kind) == (3, 0.25, "a")  # type: ignore[attr-defined]
+    assert create(str(path)).settings.line == 0.5  # type: ignore[attr-defined]
+    recorded = describe_model(model, options, kind="image")["options"]
+    assert recorded == {"count": 3, "kind": "a", "line": 0.25}
+    for wrong, words in (
+        ({"line": "x"}, "option line is 'x'; expected a value of type float"),
+        ({"kind": "c"}, "option kind is 'c'; expected a or b"),
+        ({"settings": None}, "model 'mine' has no option 'settings'"),
+    ):
+        with pytest.raises(UsageError, match=words):
+            create(str(path), options=wrong)
+    with pytest.raises(SystemExit):
+        cli.main(["models", "show", str(path)])
+    out = capsys.readouterr().out
+    assert "  --set line=… (float, default 0.5)\n" in out and "  --set kind=… (a | b, default a)\n" in out
+    assert out.endswith("\nA method.\n\nArgs:\n    line: Where a pixel is the thing.\n")
+
+
+def test_the_options_of_a_lifted_model_and_of_a_class_are_grouped_too(tmp_path: Path) -> None:
+    path = tmp_path / "grouped.py"
+    path.write_text(GROUPED)
+    benchmark = write_image_benchmark(tmp_path / "benchmark")
+    evaluate(resolve(str(path)), benchmark, options={"line": 0.25}, out=tmp_path / "run")
+    assert read_run(tmp_path / "run")["model"]["options"] == {"count": 2, "kind": "a", "line": 0.25}
+    weights = {"tracker": tiny_sam2_file(tmp_path)}
+    lifted = create(f"{path}+sam2", weights=weights, options={"line": 0.75})
+    assert lifted.image_model.line == 0.75  # type: ignore[attr-defined]
 
 
 def test_source_hash_follows_the_file_and_what_it_imports(method: Path) -> None:
