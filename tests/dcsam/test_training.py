@@ -37,8 +37,9 @@ from icvos.data.folds import test_categories as tested
 from icvos.data.options import DataOptions
 from icvos.errors import UsageError
 from icvos.foundation.backbones import create_backbone
-from icvos.foundation.load import build_sam2, save_sam2
+from icvos.foundation.load import build_sam, save_sam
 from icvos.foundation.prior import prior_mask
+from icvos.foundation.sam2 import Sam2
 from icvos.foundation.tracker import MemoryBank, Tracker
 from icvos.foundation.weights import save_state
 from icvos.models.options import group_options
@@ -88,12 +89,12 @@ def one_batch(task: DCSamTask, settings: Settings) -> dict[str, Any]:
     ("choice", "count"), [("none", 0), ("decoder", 3_950_656), ("memory", 7_306_912), ("decoder+memory", 11_257_568)]
 )
 def test_what_of_sam2_large_is_trained(choice: Any, count: int) -> None:
-    sam2 = build_sam2("sam2.1_hiera_large", meta=True).model
+    sam2 = build_sam(Sam2, "sam2.1_hiera_large", meta=True).model
     assert sum(p.numel() for p in sam_parameters(sam2, choice).values()) == count
 
 
 def test_lora_of_sam2_large() -> None:
-    sam2 = build_sam2("sam2.1_hiera_large", meta=True).model
+    sam2 = build_sam(Sam2, "sam2.1_hiera_large", meta=True).model
     with torch.device("meta"):
         add_lora(sam2)
     chosen = sam_parameters(sam2, "lora")
@@ -250,7 +251,7 @@ def test_adapters_are_merged_into_the_weights(weights: dict[str, Path], root: Pa
     for name, parameter in model.named_parameters():
         if ".lora_B." in name:
             nn.init.normal_(parameter, std=0.1)
-    plain = build_sam2(TINY_SAM2)
+    plain = build_sam(Sam2, TINY_SAM2)
     plain.model.load_state_dict(merged_state(model.sam.model))
     pixels = torch.randn(1, 3, 64, 64)
     model.eval()
@@ -489,8 +490,8 @@ def test_from_an_official_checkpoint_through_the_stages_to_evaluation(
     plain = dcsam.checkpoint.recognise
     monkeypatch.setattr(dcsam.checkpoint, "recognise", lambda *a, **k: replace(plain(*a, **k), image_size=64))
     torch.manual_seed(0)
-    wide = build_sam2(replace(TINY_SAM2, name="wide", embed_dim=256, memory_dim=64, decoder_heads=8))
-    save_sam2(tmp_path / "sam2.safetensors", wide)
+    wide = build_sam(Sam2, replace(TINY_SAM2, name="wide", embed_dim=256, memory_dim=64, decoder_heads=8))
+    save_sam(tmp_path / "sam2.safetensors", wide)
     bench = write_video_benchmark(tmp_path / "bench", videos=1, frames=2, draws=1)
     common = (
         "--device",
@@ -556,7 +557,7 @@ def test_a_head_goes_on_over_new_encoders(root: Path, tmp_path: Path) -> None:
     own = {name: value for name, value in sam2.model.state_dict().items() if name.startswith("sam_mask_decoder.")}
     changed = {name: value + 1 for name, value in own.items()}
     save_checkpoint(tmp_path / "dcsam.safetensors", head, sam2=changed, metadata={"sam2_part": "changed"})
-    save_sam2(tmp_path / "sam2.safetensors", sam2)
+    save_sam(tmp_path / "sam2.safetensors", sam2)
     torch.manual_seed(5)
     backbone = create_backbone(head.config.backbone, head.config.backbone_options).state_dict()
     save_state(tmp_path / "backbone.safetensors", backbone, metadata={})
@@ -627,7 +628,7 @@ def test_eight_tubes_are_learnt_by_heart(tmp_path: Path) -> None:
     annotations = [annotation(i, "car", shape) for i, shape in enumerate(shapes, 1)]
     folder = coco(tmp_path / "coco", annotations, images=16, split="train2014")
     torch.manual_seed(0)
-    sam2 = build_sam2(replace(TINY_SAM2, image_size=side))
+    sam2 = build_sam(Sam2, replace(TINY_SAM2, image_size=side))
     with torch.no_grad():
         sam2.model.sam_mask_decoder.pred_obj_score_head.layers[-1].bias.fill_(8.0)
     import json

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from icvos.demo.training.examples import INSTANCES, Scenes, squared, varied
 from icvos.demo.training.graphs import GraphedStep
 from icvos.demo.world.episodes import TrainingWorld
-from icvos.foundation.load import build_sam2, load_sam2, save_sam2
+from icvos.foundation.load import build_sam, load_sam, save_sam
 from icvos.foundation.pixels import to_float
 from icvos.foundation.sam2 import Sam2
 from icvos.foundation.sam2_config import Sam2Config
@@ -191,7 +191,8 @@ class DemoSam2Task(TrainingTask):
         return Settings(epochs=1, batch=16, lr=6e-4, weight_decay=0.01, warmup=200, clip=1.0, validate_every=1)
 
     def model(self) -> nn.Module:
-        learner = _Learner(load_sam2(self.weights["sam2"]).float() if "sam2" in self.weights else build_sam2(DEMO_SAM2))
+        start = self.weights.get("sam2")
+        learner = _Learner(build_sam(Sam2, DEMO_SAM2) if start is None else load_sam(Sam2, start).float())
         if self.train == "memory":
             learner.requires_grad_(False)
             for name, parameter in learner.sam2.model.named_parameters():
@@ -315,7 +316,7 @@ class DemoSam2Task(TrainingTask):
 
     def export(self, model: nn.Module, path: Path) -> None:
         assert isinstance(model, _Learner)
-        save_sam2(path, model.sam2)
+        save_sam(path, model.sam2)
 
 
 def sample_loss(logits: Tensor, truth: Tensor) -> Tensor:
