@@ -19,7 +19,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -28,12 +27,12 @@ from dcsam.checkpoint import load_model, read_checkpoint, save_checkpoint
 from dcsam.config import DCSAMConfig
 from dcsam.load import fill_backbone, overlay, sam2_of_checkpoint
 from dcsam.model import DCSAM
-from dcsam.training.examples import ImagePairs, TubeClips, TubePairs, open_examples
+from dcsam.training.examples import ClipBatch, ImagePairs, TubeClips, TubePairs, join_clips, open_examples
 from dcsam.training.feature_cache import FeatureCache
 from dcsam.training.module import Both, TrainableDCSAM, TrainSam, merged_state, trained_names
 from icvos.data.lineage import DRAWN, Lineage
 from icvos.data.options import DataOptions
-from icvos.demo.training.examples import DrawnClips, DrawnWorlds, Scenes, family_maps, join_worlds
+from icvos.demo.training.examples import DrawnClips, DrawnWorld, DrawnWorlds, Scenes, WorldBatch, join_worlds
 from icvos.errors import UsageError
 from icvos.foundation.load import open_segmenter
 from icvos.foundation.pixels import to_float
@@ -273,36 +272,23 @@ class DCSamTask(TrainingTask):
                 self._hashes[name] = file_sha256(path)
         return self._hashes
 
-    def collate(self, examples: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
-        """Join examples: support (B, 3, S, S), its mask (B, S, S), frames (B, T, 3, S, S), masks (B, T, S, S).
-
-        Drawn worlds are joined as they are, see ``join_worlds``.
-        """
-        if "pairs" in examples[0]:
+    def collate(self, examples: Sequence[Any]) -> ClipBatch | WorldBatch:
+        if isinstance(examples[0], DrawnWorld):
             return join_worlds(examples)
-        batch: dict[str, Any] = {
-            "support": torch.from_numpy(np.stack([e["support"] for e in examples])),
-            "support_mask": torch.from_numpy(np.stack([e["support_mask"] for e in examples])),
-            "frames": torch.from_numpy(np.stack([e["frames"] for e in examples])),
-            "masks": torch.from_numpy(np.stack([e["masks"] for e in examples])),
-        }
-        if all("names" in e for e in examples):
-            # Supports first, then queries, as they go through the encoders.
-            batch["names"] = [e["names"][place] for place in (0, 1) for e in examples]
-        return batch
+        return join_clips(examples)
 
     # --------------------------------------------------------------------------------------------------------- loss
 
-    def loss(self, model: nn.Module, batch: Mapping[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
+    def loss(self, model: nn.Module, batch: ClipBatch | WorldBatch) -> tuple[Tensor, dict[str, Tensor]]:
         assert isinstance(model, TrainableDCSAM)
-        batch = _asked(batch)
-        logits, coarse, extra = self._forward(model, batch)
+        support_masks, masks = _masks(batch)
+        logits, coarse, extra = self._forward(model, batch, support_masks, masks)
         scalars: dict[str, Tensor] = {}
-        truth = batch["masks"] if self.stage == "tube-finetune" else batch["masks"][:, :1]
+        truth = masks if self.stage == "tube-finetune" else masks[:, :1]
         loss = segmentation_loss(logits, truth)
         scalars["mask_loss"] = loss.detach()
         if self.losses.coarse_weight:
-            loss = loss + self.losses.coarse_weight * segmentation_loss(coarse, batch["masks"][:, :1])
+            loss = loss + self.losses.coarse_weight * segmentation_loss(coarse, masks[:, :1])
         for name, value in extra.items():
             scalars[name] = value.detach()
             loss = loss + (self.losses.prior_weight if name == "prior_loss" else self.losses.attention_weight) * value
@@ -310,78 +296,79 @@ class DCSamTask(TrainingTask):
             scalars["train_mIoU"] = 100 * iou((logits > 0).flatten(1)[:, None], truth.bool().flatten(1)[:, None]).mean()
         return loss, scalars
 
-    def _forward(self, model: TrainableDCSAM, batch: Mapping[str, Any]) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+    def _forward(
+        self, model: TrainableDCSAM, batch: ClipBatch | WorldBatch, support_masks: Tensor, masks: Tensor
+    ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """Return the final logits (B, T, S, S), the first stage's (B, 1, S, S) on frame 0, and further losses."""
-        count, length = batch["masks"].shape[:2]
+        count, length = masks.shape[:2]
         video = self.stage == "tube-finetune"
-        side = (batch["masks"].shape[-2], batch["masks"].shape[-1])
-        shown, asked, rest = self._encoded(model, batch)
-        stages = model.prompts(shown, batch["support_mask"], asked, shots=1, align=not video)
+        side = (masks.shape[-2], masks.shape[-1])
+        support, query, frames = self._encoded(model, batch)
         align = not video
+        stages = model.prompts(support, support_masks, query, shots=1, align=align)
         coarse = (
-            F.interpolate(model.decode(asked[1], stages[0]).float(), side, mode="bilinear", align_corners=align)
+            F.interpolate(model.decode(query[1], stages[0]).float(), side, mode="bilinear", align_corners=align)
             if self.losses.coarse_weight
             else torch.zeros(count, 1, *side)
         )
         extra: dict[str, Tensor] = {}
         if self.losses.prior_weight:
-            extra["prior_loss"] = model.prior_loss(shown[0], batch["support_mask"], asked[0], batch["masks"][:, 0])
+            extra["prior_loss"] = model.prior_loss(support[0], support_masks, query[0], masks[:, 0])
         if self.losses.attention_weight:
-            extra["attention_loss"] = model.attention_loss(stages[2], batch["masks"][:, 0])
+            extra["attention_loss"] = model.attention_loss(stages[2], masks[:, 0])
         if not video:
-            logits = model.decode(asked[1], stages[1]).float()
+            logits = model.decode(query[1], stages[1]).float()
             return F.interpolate(logits, side, mode="bilinear", align_corners=True), coarse, extra
-        assert rest is not None
-        tracked = model.track(stages[1], rest, count, length)
+        assert frames is not None
+        tracked = model.track(stages[1], frames, count, length)
         logits = torch.cat([frame.logits.float() for frame in tracked], dim=1)
         if not model.generator.config.absent_logits_in_loss:
             logits = logits.clamp(-CLAMP, CLAMP)
         return F.interpolate(logits, side, mode="bilinear", align_corners=False), coarse, extra
 
-    def _encoded(self, model: TrainableDCSAM, batch: Mapping[str, Any]) -> tuple[Both, Both, ImageFeatures | None]:
+    def _encoded(self, model: TrainableDCSAM, batch: ClipBatch | WorldBatch) -> tuple[Both, Both, ImageFeatures | None]:
         """Return the features of supports, of queries, and of all frames of tubes: each image once, all together."""
-        if "images" in batch:
-            backbone, sam = model.encode(batch["images"], top=bool(self.losses.prior_weight))
-            shown, queried = batch["pairs"][:, 0], batch["pairs"][:, 1]
+        if isinstance(batch, WorldBatch):
+            backbone, sam = model.encode(to_float(batch.images), top=bool(self.losses.prior_weight))
+            supports, queries, _ = batch.pairs.unbind(1)
             return (
-                (backbone.map(lambda x: x[shown]), sam[shown]),
-                (backbone.map(lambda x: x[queried]), sam[queried]),
+                (backbone.map(lambda x: x[supports]), sam[supports]),
+                (backbone.map(lambda x: x[queries]), sam[queries]),
                 None,
             )
-        support, frames = batch["support"], batch["frames"]
+        support, frames = to_float(batch.support), to_float(batch.frames)
         count, length = frames.shape[:2]
         cache = self._features(model)
-        rest = None
-        asked = torch.arange(count, device=frames.device)
-        if cache is not None and "names" in batch:
-            backbone, sam = cache.encode(model, torch.cat([support, frames[:, 0]]), batch["names"])
+        all_frames = None
+        first = query = torch.arange(count, device=frames.device)
+        if cache is not None and batch.names is not None:
+            backbone, sam = cache.encode(model, torch.cat([support, frames[:, 0]]), batch.names)
         else:
             # Only a backbone that learns from its priors needs its top map with a graph.
             backbone = model.extract(torch.cat([support, frames[:, 0]]), top=bool(self.losses.prior_weight))
             if self.stage == "tube-finetune":
                 sam = model.encode_sam(torch.cat([support, frames.flatten(0, 1)]))
-                asked, rest = asked * length, sam[count:]
+                query, all_frames = query * length, sam[count:]
             else:
                 sam = model.encode_sam(torch.cat([support, frames[:, 0]]))
-        first = torch.arange(count, device=frames.device)
         return (
             (backbone.map(lambda maps: maps[:count]), sam[first]),
-            (backbone.map(lambda maps: maps[count:]), sam[asked + count]),
-            rest,
+            (backbone.map(lambda maps: maps[count:]), sam[query + count]),
+            all_frames,
         )
 
-    def validate(self, model: nn.Module, batches: Iterable[Mapping[str, Any]]) -> dict[str, list[float]]:
+    def validate(self, model: nn.Module, batches: Iterable[ClipBatch | WorldBatch]) -> dict[str, list[float]]:
         assert isinstance(model, TrainableDCSAM)
-        ious: list[float] = []
-        found: list[float] = []
-        for batch in map(_asked, batches):
-            logits, _, _ = self._forward(model, batch)
-            truth = batch["masks"][:, : logits.shape[1]].bool()
-            values = (100 * iou((logits > 0).flatten(0, 1), truth.flatten(0, 1))).tolist()
-            there = truth.flatten(0, 1).flatten(1).any(dim=1).tolist()
-            ious += values
-            found += [value for value, visible in zip(values, there) if visible]
-        return {"mIoU": ious, "visible_IoU": found}
+        every: list[float] = []
+        visible: list[float] = []
+        for batch in batches:
+            support_masks, masks = _masks(batch)
+            logits, _, _ = self._forward(model, batch, support_masks, masks)
+            truth = masks[:, : logits.shape[1]].bool().flatten(0, 1)
+            ious = 100 * iou((logits > 0).flatten(0, 1), truth)
+            every += ious.tolist()
+            visible += ious[truth.flatten(1).any(dim=1)].tolist()
+        return {"mIoU": every, "visible_IoU": visible}
 
     # ------------------------------------------------------------------------------------------------------ records
 
@@ -427,11 +414,9 @@ class DCSamTask(TrainingTask):
         save_checkpoint(path, model.generator, sam2=sam2, metadata=metadata)
 
 
-def _asked(batch: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return a batch with float images; of drawn worlds with the masks of each pair's support and query."""
-    if "pairs" not in batch:
-        return {**batch, **{name: to_float(batch[name]) for name in ("support", "frames")}}
-    maps = family_maps(batch["labels"], batch["families"])
-    support, query, family = batch["pairs"].unbind(1)
-    shown, asked = (maps[places] == family[:, None, None] for places in (support, query))
-    return {**batch, "images": to_float(batch["images"]), "support_mask": shown, "masks": asked[:, None]}
+def _masks(batch: ClipBatch | WorldBatch) -> tuple[Tensor, Tensor]:
+    """Return the masks of the supports, (B, S, S) bool, and of the frames, (B, T, S, S) bool."""
+    if isinstance(batch, WorldBatch):
+        support_masks, query_masks = batch.masks()
+        return support_masks, query_masks[:, None]
+    return batch.support_mask, batch.masks

@@ -77,8 +77,9 @@ def trainer(task: DCSamTask, out: Path, **changes: Any) -> Trainer:
     return Trainer(task, Settings(**values), ALONE, out, say=lambda line: None)
 
 
-def one_batch(task: DCSamTask, settings: Settings) -> dict[str, Any]:
-    return to_device(next(iter(batches(task, task.train_examples(), settings, ALONE, 0, 1))), torch.device("cpu"))
+def one_batch(task: DCSamTask, settings: Settings) -> Any:
+    batch, _ = next(iter(batches(task, task.train_examples(), settings, ALONE, 0, 1)))
+    return to_device(batch, torch.device("cpu"))
 
 
 # ---- what is trained ------------------------------------------------------------------------------------------------
@@ -186,7 +187,7 @@ def test_an_absent_object_in_the_loss_of_video(root: Path, variant: Any, logit: 
     own.side = model.generator.config.image_size
     batch = one_batch(own, Settings(batch=2))
     loss, scalars = own.loss(model, batch)
-    truth = batch["masks"].double().flatten(1)
+    truth = batch.masks.double().flatten(1)
     assert truth.any(dim=1).all() and not truth.all()
     # Of a logit -x: the cross-entropy is x where the target is 1 and log(1 + e^-x) more; the probability is 0.
     cross_entropy = logit * truth.mean() + math.log1p(math.exp(-logit))
@@ -325,7 +326,7 @@ def test_tubes_as_pairs_and_as_clips(root: Path) -> None:
     assert any(np.array_equal(pair["frames"][0], frame) for frame in clip["frames"][1:])
     # The clip's support is another image.
     assert not any(np.array_equal(clip["support"], frame) for frame in clip["frames"])
-    order = [clips._place(epoch, index) for epoch in range(2) for index in range(len(clips))]  # type: ignore[attr-defined]
+    order = [clips._number(epoch, index) for epoch in range(2) for index in range(len(clips))]  # type: ignore[attr-defined]
     assert sorted(order[: len(clips)]) == list(range(len(clips))) and order[: len(clips)] != order[len(clips) :]
 
 
