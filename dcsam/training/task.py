@@ -41,7 +41,7 @@ from icvos.foundation.segmenter import ImageFeatures, PromptableSegmenter
 from icvos.training.loss import iou, segmentation_loss
 from icvos.training.task import Examples, Settings, TrainingTask, check_options
 
-__all__ = ["DCSamTask", "LossWeights", "ModelSizes"]
+__all__ = ["DCSamTask", "LossWeights", "ModelSizes", "TrainedParts"]
 
 Stage = Literal["image", "tube-pretrain", "tube-finetune"]
 
@@ -85,7 +85,23 @@ class LossWeights:
     attention_weight: float = 0.0
 
 
-SYNTHETIC, SIZES, LOSSES = DataOptions(), ModelSizes(), LossWeights()
+@dataclass(frozen=True)
+class TrainedParts:
+    """What is trained beside the prompt generator's head, and what of it a checkpoint holds.
+
+    Attributes:
+        train_sam: What of SAM 2 is trained (the paper's Tables VI, VII and X).
+        train_backbone: Train the backbone too (the demo's, which starts from nothing).
+        sam_file: Write the whole SAM 2 into a checkpoint, or only what of it was trained (``changed``: the checkpoint
+            then needs the same ``--weights sam2=`` again).
+    """
+
+    train_sam: TrainSam = "none"
+    train_backbone: bool = False
+    sam_file: Literal["whole", "changed"] = "whole"
+
+
+SYNTHETIC, TRAINED, SIZES, LOSSES = DataOptions(), TrainedParts(), ModelSizes(), LossWeights()
 
 
 class DCSamTask(TrainingTask):
@@ -97,13 +113,10 @@ class DCSamTask(TrainingTask):
             ``backbone`` takes the place of its own, and the SAM given is taken as it is: its head goes on over them.
         stage: ``image``, ``tube-pretrain`` or ``tube-finetune``.
         source: The training data.
-        train_sam: What of SAM 2 is trained (the paper's Tables VI, VII and X).
-        train_backbone: Train the backbone too (the demo's, which starts from nothing).
+        trained: What is trained beside the head.
         sizes: Of a new model.
         variant: ``corrected`` or ``reference``.
         losses: Weights of the losses beside that of the final mask.
-        sam_file: Write the whole SAM 2 into a checkpoint, or only what of it was trained (``changed``: the checkpoint
-            then needs the same ``--weights sam2=`` again).
         frames: Of a tube or clip.
         cache: Folder for the frozen encoders' features (image stage on real data): each image is encoded once in the
             whole training. What it will take is said before the start.
@@ -117,12 +130,10 @@ class DCSamTask(TrainingTask):
         weights: Mapping[str, Path] | None = None,
         stage: Stage = "image",
         source: DataOptions = SYNTHETIC,
-        train_sam: TrainSam = "none",
-        train_backbone: bool = False,
+        trained: TrainedParts = TRAINED,
         sizes: ModelSizes = SIZES,
         variant: Literal["corrected", "reference"] = "corrected",
         losses: LossWeights = LOSSES,
-        sam_file: Literal["whole", "changed"] = "whole",
         frames: int = 5,
         cache: Path | None = None,
         pool: Scenes | None = None,
@@ -138,18 +149,18 @@ class DCSamTask(TrainingTask):
             **{name: (weight, 0) for name, weight in asdict(losses).items()},
         )
         self.pool = pool
-        if stage != "tube-finetune" and train_sam in ("memory", "decoder+memory", "lora"):
+        if stage != "tube-finetune" and trained.train_sam in ("memory", "decoder+memory", "lora"):
             raise UsageError(
-                f"train_sam={train_sam} trains memory, which stage {stage} does not reach",
+                f"train_sam={trained.train_sam} trains memory, which stage {stage} does not reach",
                 fix="use stage=tube-finetune, or train_sam=none or decoder",
             )
-        if cache is not None and (stage != "image" or source.data == "demo" or train_sam != "none" or train_backbone):
+        frozen = trained.train_sam == "none" and not trained.train_backbone
+        if cache is not None and (stage != "image" or source.data == "demo" or not frozen):
             raise UsageError("cache= is for the image stage on real data with frozen encoders", fix="leave cache= out")
-        if stage == "image" and train_sam != "none" and source.data != "demo":
+        if stage == "image" and trained.train_sam != "none" and source.data != "demo":
             raise UsageError("SAM is frozen in the image stage", expected="train_sam=none")
-        self.stage, self.source, self.train_sam, self.train_backbone = stage, source, train_sam, train_backbone
+        self.stage, self.source, self.trained, self.frames = stage, source, trained, frames
         self.sizes, self.variant, self.losses = sizes, variant, losses
-        self.frames, self.sam_file = frames, sam_file
         self.side = sizes.image_size
         self.cache_root = cache
         self._cache: FeatureCache | None = None
@@ -173,7 +184,9 @@ class DCSamTask(TrainingTask):
         if not isinstance(sam, Sam2) and self.stage != "image":
             raise UsageError(f"stage {self.stage} needs SAM 2", fix="give --weights sam2=PATH")
         self._backbone_options = generator.config.backbone_options
-        return TrainableDCSAM(generator, sam, train_sam=self.train_sam, train_backbone=self.train_backbone)
+        return TrainableDCSAM(
+            generator, sam, train_sam=self.trained.train_sam, train_backbone=self.trained.train_backbone
+        )
 
     def _parts(self) -> tuple[PromptableSegmenter, DCSAM]:
         checkpoint = read_checkpoint(self.weights["dcsam"]) if "dcsam" in self.weights else None
@@ -211,7 +224,7 @@ class DCSamTask(TrainingTask):
         generator = DCSAM(config)
         if "backbone" in self.weights:
             fill_backbone(generator, self.weights["backbone"])
-        elif not self.train_backbone:
+        elif not self.trained.train_backbone:
             raise UsageError(
                 "a new DC-SAM needs a trained backbone", fix="give --weights backbone=PATH ('icvos weights list')"
             )
@@ -379,8 +392,8 @@ class DCSamTask(TrainingTask):
             "stage": self.stage,
             "data": self.source.data,
             "fold": self.source.fold,
-            "train_sam": self.train_sam,
-            "train_backbone": self.train_backbone,
+            "train_sam": self.trained.train_sam,
+            "train_backbone": self.trained.train_backbone,
             "variant": self.variant,
             "sizes": asdict(self.sizes),
             **asdict(self.losses),
@@ -399,16 +412,16 @@ class DCSamTask(TrainingTask):
         assert isinstance(model, TrainableDCSAM)
         # A SAM that came inside the checkpoint goes on inside it.
         inside = "sam2" not in self.weights and "sam" not in self.weights
-        trained_sam = inside or self.train_sam != "none" or self.source.data == "demo" or self.stage != "image"
+        trained_sam = inside or self.trained.train_sam != "none" or self.source.data == "demo" or self.stage != "image"
         examples = self._examples("train")
         seen = examples.lineage() if isinstance(examples, (ImagePairs, TubePairs, TubeClips)) else DRAWN
         seen = self._before + seen
-        metadata = {"stage": self.stage, "data": self.source.data, "train_sam": self.train_sam, **seen.texts()}
+        metadata = {"stage": self.stage, "data": self.source.data, "train_sam": self.trained.train_sam, **seen.texts()}
         sam2 = None
         if isinstance(model.sam, Sam2) and trained_sam:
             metadata["sam2_config"] = json.dumps(model.sam.config.to_dict())
             sam2 = merged_state(model.sam.model)
-            if self.sam_file == "changed":
+            if self.trained.sam_file == "changed":
                 metadata["sam2_part"] = "changed"
                 sam2 = {name: sam2[name] for name in trained_names(model.sam.model)}
         save_checkpoint(path, model.generator, sam2=sam2, metadata=metadata)

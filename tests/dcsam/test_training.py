@@ -426,7 +426,7 @@ SCRIPT = """
 import sys
 from pathlib import Path
 import torch
-from dcsam.training.task import DCSamTask
+from dcsam.training.task import DCSamTask, TrainedParts
 from icvos.data.options import DataOptions
 from icvos.training.data import batches, to_device
 from icvos.training.distribute import open_world
@@ -436,7 +436,7 @@ out, weights, root = map(Path, sys.argv[1:4])
 with open_world("cpu") as world:
     task = DCSamTask(weights={"dcsam": weights}, stage="tube-finetune", frames=2,
                      source=DataOptions(data="mask-tubes", root=root, min_area=50),
-                     train_sam="decoder")
+                     trained=TrainedParts(train_sam="decoder"))
     t = Trainer(task, Settings(batch=2 // world.size, max_steps=1), world, out, say=print)
     stream = iter(batches(task, t.examples, t.settings, world, 0, 1))
     t.optimiser.step = lambda *a, **k: None
