@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -21,15 +22,32 @@ from icvos.data.sampler import EpisodeSampler
 from icvos.demo.training.examples import DrawnPairs
 from icvos.errors import UsageError
 from icvos.foundation.backbone import Backbone
+from icvos.training.data import Batch
 from icvos.training.loss import iou
 from icvos.training.task import Examples, TrainingTask, check_options
 
-__all__ = ["PAIRS", "HeadTask"]
+__all__ = ["PAIRS", "HeadTask", "PairBatch"]
 
 #: Pairs of the synthetic world.
 PAIRS = PairOptions()
 #: Pairs of the drawn world that validation takes.
 DRAWN_VALIDATION = 64
+
+
+@dataclass(frozen=True)
+class PairBatch(Batch):
+    """B pairs of a support and a query.
+
+    Attributes:
+        support, query: (B, S, S, 3) uint8.
+        support_mask: (B, S, S) bool.
+        truth: (B, S, S) of the query, bool, or uint8 with 255 where nothing is known.
+    """
+
+    support: Tensor
+    support_mask: Tensor
+    query: Tensor
+    truth: Tensor
 
 
 class HeadTask(TrainingTask):
@@ -118,30 +136,26 @@ class HeadTask(TrainingTask):
             self._samplers[part] = open_sampler(self.source, part)
         return self._samplers[part]
 
-    def collate(self, examples: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
-        """Join examples: ``support``, ``query`` (B, S, S, 3) uint8, ``support_mask``, ``truth`` (B, S, S).
-
-        A truth may be bool, or uint8 with 255 where nothing is known.
-        """
-        return {
-            "support": torch.from_numpy(np.stack([e["support"] for e in examples])),
-            "support_mask": torch.from_numpy(np.stack([e["support_mask"] for e in examples])),
-            "query": torch.from_numpy(np.stack([e["frames"][0] for e in examples])),
-            "truth": torch.from_numpy(np.stack([e["masks"][0] for e in examples])),
-        }
+    def collate(self, examples: Sequence[Mapping[str, Any]]) -> PairBatch:
+        return PairBatch(
+            support=torch.from_numpy(np.stack([e["support"] for e in examples])),
+            support_mask=torch.from_numpy(np.stack([e["support_mask"] for e in examples])),
+            query=torch.from_numpy(np.stack([e["frames"][0] for e in examples])),
+            truth=torch.from_numpy(np.stack([e["masks"][0] for e in examples])),
+        )
 
     # --------------------------------------------------------------------------------------------------- validation
 
     @abstractmethod
-    def masks(self, model: nn.Module, batch: Mapping[str, Any]) -> Tensor:
+    def masks(self, model: nn.Module, batch: PairBatch) -> Tensor:
         """Return the (B, S, S) bool masks that the model finds."""
 
-    def validate(self, model: nn.Module, batches: Iterable[Mapping[str, Any]]) -> dict[str, list[float]]:
+    def validate(self, model: nn.Module, batches: Iterable[PairBatch]) -> dict[str, list[float]]:
         """Return the IoU of each pair, and of those whose query shows the thing."""
         every: list[float] = []
         seen: list[float] = []
         for batch in batches:
-            known, truth = batch["truth"] != 255, batch["truth"] == 1
+            known, truth = batch.truth != 255, batch.truth == 1
             values = 100 * iou(self.masks(model, batch) & known, truth)
             every += values.tolist()
             seen += values[truth.flatten(1).any(dim=1)].tolist()

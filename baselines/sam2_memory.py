@@ -36,10 +36,11 @@ class Sam2Memory(VideoModel):
 
     def __init__(self, *, device: str = "cpu", weights: Mapping[str, Path] | None = None, ahead: int = 1) -> None:
         super().__init__(device=device, weights=weights)
-        from icvos.foundation.load import load_sam2
+        from icvos.foundation.load import load_sam
+        from icvos.foundation.sam2 import Sam2
         from icvos.foundation.tracker import Tracker, TrackerOptions
 
-        self.tracker = Tracker(load_sam2(self.weights["sam2"], device=device), TrackerOptions(ahead=ahead))
+        self.tracker = Tracker(load_sam(Sam2, self.weights["sam2"], device=device), TrackerOptions(ahead=ahead))
 
     def segment(self, supports: Sequence[Support], video: Video, *, seed: int) -> Iterator[Any]:
         for masks in self.segment_many([supports], video, seeds=[seed]):

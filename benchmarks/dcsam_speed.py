@@ -27,7 +27,8 @@ import torch
 from dcsam.config import DCSAMConfig
 from dcsam.engine import Engine, Fitted
 from dcsam.model import DCSAM
-from icvos.foundation.load import build_sam2
+from icvos.foundation.load import build_sam
+from icvos.foundation.sam2 import Sam2
 from icvos.foundation.tracker import Prompt, Tracker, TrackerOptions
 from icvos.types import Support
 
@@ -67,7 +68,7 @@ def build(sam: str, device: str, precision: str, size: int, ahead: int, *, plain
     mask, SAM 2's as the package runs it.
     """
     torch.manual_seed(0)
-    segmenter = build_sam2(sam)
+    segmenter = build_sam(Sam2, sam)
     with torch.no_grad():
         segmenter.model.sam_mask_decoder.pred_obj_score_head.layers[-1].bias.fill_(10.0)
     model = DCSAM(DCSAMConfig.corrected(image_size=size)).eval()

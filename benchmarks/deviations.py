@@ -27,6 +27,7 @@ from dcsam.checkpoint import load_model, read_checkpoint
 from dcsam.model import DCSAM
 from dcsam.plugin import DCSam, DCSamOptions
 from dcsam.training.module import TrainableDCSAM
+from icvos.data.options import DataOptions
 from icvos.foundation.tracker import Tracker
 from icvos.images import nearest_resize
 from icvos.metrics import jf
@@ -171,7 +172,7 @@ class Step:
         task = PairsTask(
             weights=self.weights,
             stage=self.stage,
-            data="coco-20i" if self.stage == "image" else "mask-tubes",
+            source=DataOptions(data="coco-20i" if self.stage == "image" else "mask-tubes"),
             variant="reference",
         )
         model = task.model()

@@ -13,15 +13,16 @@ from statistics import median
 
 import torch
 
-from icvos.foundation.load import build_sam1, build_sam2
-from icvos.foundation.sam1 import SAM1
+from icvos.foundation.load import build_sam
+from icvos.foundation.sam1 import SAM1, Sam1
+from icvos.foundation.sam2 import Sam2
 from icvos.foundation.segmenter import PromptableSegmenter
 
 
 def build(name: str) -> PromptableSegmenter:
     """Return a SAM with generated weights; those that start at zero are drawn, so that a mistake would show."""
     torch.manual_seed(0)
-    sam = build_sam1(name) if name in SAM1 else build_sam2(name)
+    sam = build_sam(Sam1, name) if name in SAM1 else build_sam(Sam2, name)
     with torch.no_grad():
         for key, parameter in sam.named_parameters():
             if "rel_pos" in key or "pos_embed" in key:

@@ -13,7 +13,7 @@ from math import inf
 
 import torch
 
-from icvos.foundation.load import build_sam2
+from icvos.foundation.load import build_sam
 from icvos.foundation.sam2 import Sam2
 from icvos.foundation.sam2_config import SAM2
 from icvos.foundation.segmenter import ImageFeatures
@@ -43,7 +43,7 @@ def tracked(sam: Sam2, features: ImageFeatures, objects: int, *, in_pieces: bool
 def compare(side: int, objects: int, rounds: int) -> None:
     """Time both ways in turn; print each one's best with one memory and with all, and how far the logits are apart."""
     torch.manual_seed(0)
-    sam = build_sam2(replace(SAM2["sam2.1_hiera_tiny"], name="bench", image_size=side))
+    sam = build_sam(Sam2, replace(SAM2["sam2.1_hiera_tiny"], name="bench", image_size=side))
     sam.model.sam_mask_decoder.pred_obj_score_head.layers[-1].bias.fill_(10.0)
     features = sam.encode(torch.randn(1, 3, side, side))
     best: dict[bool, tuple[float, float]] = {}

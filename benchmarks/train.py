@@ -31,7 +31,8 @@ from dcsam.config import DCSAMConfig
 from dcsam.model import DCSAM
 from dcsam.training.feature_cache import FeatureCache
 from dcsam.training.module import Both, TrainableDCSAM
-from icvos.foundation.load import build_sam2
+from icvos.foundation.load import build_sam
+from icvos.foundation.sam2 import Sam2
 from icvos.foundation.segmenter import ImageFeatures
 from icvos.training.loop import set_training_mode
 from icvos.training.loss import segmentation_loss
@@ -41,7 +42,7 @@ def build(sam: str, backbone: str, size: int) -> TrainableDCSAM:
     """Return a model with generated weights."""
     torch.manual_seed(0)
     return TrainableDCSAM(
-        DCSAM(DCSAMConfig.corrected(backbone=backbone, image_size=size, dropout=0.0)), build_sam2(sam)
+        DCSAM(DCSAMConfig.corrected(backbone=backbone, image_size=size, dropout=0.0)), build_sam(Sam2, sam)
     )
 
 

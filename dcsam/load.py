@@ -16,8 +16,8 @@ from icvos.data.lineage import Lineage
 from icvos.errors import UsageError, WeightsError
 from icvos.foundation.backbones import load_backbone
 from icvos.foundation.construct import load_into
-from icvos.foundation.load import build_sam2, load_sam1, load_sam2
-from icvos.foundation.sam1 import SAM1
+from icvos.foundation.load import build_sam, load_sam
+from icvos.foundation.sam1 import SAM1, Sam1
 from icvos.foundation.sam2 import Sam2
 from icvos.foundation.sam2_config import SAM2, Sam2Config
 from icvos.foundation.segmenter import PromptableSegmenter
@@ -43,7 +43,7 @@ def sam2_of_checkpoint(checkpoint: DCSAMCheckpoint) -> Sam2:
             raise WeightsError(f"the SAM 2 configuration inside is broken ({error})", where=checkpoint.path) from None
     if config is None:
         raise WeightsError("the SAM 2 in this checkpoint is of no known size", where=checkpoint.path)
-    segmenter = build_sam2(config, meta=True)
+    segmenter = build_sam(Sam2, config, meta=True)
     load_into(segmenter.model, checkpoint.sam2, where=checkpoint.path, what=f"SAM 2 {segmenter.name}")
     return segmenter
 
@@ -73,7 +73,7 @@ def fill_backbone(generator: DCSAM, path: Path) -> None:
 
 def _segmenter(checkpoint: DCSAMCheckpoint, weights: Mapping[str, Path]) -> PromptableSegmenter:
     if checkpoint.metadata.get("sam2_part") == "changed" and "sam2" in weights:
-        base = load_sam2(weights["sam2"])
+        base = load_sam(Sam2, weights["sam2"])
         overlay(base, checkpoint)
         return base
     if checkpoint.sam2 is not None and "sam2" not in weights and "sam2_part" not in checkpoint.metadata:
@@ -86,7 +86,7 @@ def _segmenter(checkpoint: DCSAMCheckpoint, weights: Mapping[str, Path]) -> Prom
             where=checkpoint.path,
             fix=f"give --weights {name}=PATH ('icvos weights list' says where they come from)",
         )
-    return load_sam2(weights[name]) if name == "sam2" else load_sam1(weights[name])
+    return load_sam(Sam2, weights[name]) if name == "sam2" else load_sam(Sam1, weights[name])
 
 
 def _lineage_of_sam(segmenter: PromptableSegmenter) -> Lineage:

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from baselines.head_task import PAIRS, HeadTask
+from baselines.head_task import PAIRS, HeadTask, PairBatch
 from baselines.heads import config_of, fill_head, save_head
 from baselines.pfenet.data import Augmentation, AugmentedPairs, PaddedPairs
 from baselines.pfenet.model import KIND, PFENet, PFENetConfig, PFENetHead, pfenet_loss
@@ -141,16 +141,16 @@ class PfeNetTask(HeadTask):
             return (step + 1) / (settings.warmup + 1)
         return (1 - min(step / max(steps, 1), 1)) ** 0.9
 
-    def loss(self, model: nn.Module, batch: Mapping[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
-        logits, sides = model(to_float(batch["support"]), batch["support_mask"], to_float(batch["query"]))
-        truth = batch["truth"].long()
+    def loss(self, model: nn.Module, batch: PairBatch) -> tuple[Tensor, dict[str, Tensor]]:
+        logits, sides = model(to_float(batch.support), batch.support_mask, to_float(batch.query))
+        truth = batch.truth.long()
         main, side = pfenet_loss(logits, sides, truth, foreground=self.foreground)
-        predicted = (logits.argmax(dim=1) == 1) & (truth != 255)
-        figures = {"main_loss": main, "side_loss": side, "train_mIoU": 100 * iou(predicted, truth == 1).mean()}
-        return main + side, {name: figure.detach() for name, figure in figures.items()}
+        masks = (logits.argmax(dim=1) == 1) & (truth != 255)
+        scalars = {"main_loss": main, "side_loss": side, "train_mIoU": 100 * iou(masks, truth == 1).mean()}
+        return main + side, {name: scalar.detach() for name, scalar in scalars.items()}
 
-    def masks(self, model: nn.Module, batch: Mapping[str, Any]) -> Tensor:
-        logits, _ = model(to_float(batch["support"]), batch["support_mask"], to_float(batch["query"]))
+    def masks(self, model: nn.Module, batch: PairBatch) -> Tensor:
+        logits, _ = model(to_float(batch.support), batch.support_mask, to_float(batch.query))
         return logits.argmax(dim=1) == 1
 
     # ------------------------------------------------------------------------------------------------------ records

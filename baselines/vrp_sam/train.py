@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from torch import Tensor, nn
 
-from baselines.head_task import PAIRS, HeadTask
+from baselines.head_task import PAIRS, HeadTask, PairBatch
 from baselines.heads import config_of, fill_head, save_head
 from baselines.vrp_sam.model import KIND, VRPConfig, VRPEncoder, VRPSam, support_prompts
 from icvos.data.options import PairOptions
@@ -97,15 +97,15 @@ class VrpTask(HeadTask):
             fill_head(head, saved, KIND)
         return VRPSam(head, backbone, self.segmenter)
 
-    def _logits(self, model: nn.Module, batch: Mapping[str, Any]) -> Tensor:
-        supports, queries = to_float(batch["support"]), to_float(batch["query"])
-        return model(supports, support_prompts(batch["support_mask"], self.prompt), queries)
+    def _logits(self, model: nn.Module, batch: PairBatch) -> Tensor:
+        supports, queries = to_float(batch.support), to_float(batch.query)
+        return model(supports, shown(batch.support_mask, self.prompt), queries)
 
-    def loss(self, model: nn.Module, batch: Mapping[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
-        logits, truth = self._logits(model, batch), batch["truth"]
+    def loss(self, model: nn.Module, batch: PairBatch) -> tuple[Tensor, dict[str, Tensor]]:
+        logits, truth = self._logits(model, batch), batch.truth
         return segmentation_loss(logits, truth), {"train_mIoU": 100 * iou(logits[:, 0] > 0, truth).mean().detach()}
 
-    def masks(self, model: nn.Module, batch: Mapping[str, Any]) -> Tensor:
+    def masks(self, model: nn.Module, batch: PairBatch) -> Tensor:
         return self._logits(model, batch)[:, 0] > 0
 
     def describe(self) -> dict[str, Any]:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from icvos.data.lineage import Lineage
 from icvos.data.mask_tubes import MaskTubes, TubeRules
@@ -15,9 +18,40 @@ from icvos.demo.training.examples import DrawnClips, DrawnWorlds
 from icvos.demo.world.episodes import TrainingWorld
 from icvos.errors import UsageError
 from icvos.images import squeezed
+from icvos.training.data import Batch
 from icvos.training.task import Examples
 
-__all__ = ["ImagePairs", "TubeClips", "TubePairs", "open_examples", "squeezed"]
+__all__ = ["ClipBatch", "ImagePairs", "TubeClips", "TubePairs", "join_clips", "open_examples", "squeezed"]
+
+
+@dataclass(frozen=True)
+class ClipBatch(Batch):
+    """B supports, and a clip of T frames for each; T = 1 where the query is one image.
+
+    Attributes:
+        support: (B, S, S, 3) uint8.
+        support_mask: (B, S, S) bool.
+        frames: (B, T, S, S, 3) uint8.
+        masks: (B, T, S, S) bool.
+        names: Of the B supports and then of the B queries, which the feature cache knows them by; None where the
+            images are not those of a data set.
+    """
+
+    support: Tensor
+    support_mask: Tensor
+    frames: Tensor
+    masks: Tensor
+    names: tuple[str, ...] | None = None
+
+
+def join_clips(examples: Sequence[Mapping[str, Any]]) -> ClipBatch:
+    """Join examples of ``open_examples`` that are not drawn worlds."""
+    arrays = ("support", "support_mask", "frames", "masks")
+    tensors = {name: torch.from_numpy(np.stack([example[name] for example in examples])) for name in arrays}
+    names = None
+    if all("names" in example for example in examples):
+        names = tuple(example["names"][side] for side in (0, 1) for example in examples)
+    return ClipBatch(**tensors, names=names)
 
 
 class _Tubes:
@@ -28,8 +62,8 @@ class _Tubes:
     def __len__(self) -> int:
         return self.length
 
-    def _place(self, epoch: int, index: int) -> int:
-        """Return which tube comes at a place of an epoch: another order in each."""
+    def _number(self, epoch: int, index: int) -> int:
+        """Return the number of the tube that an example of an epoch is made of: another order in each epoch."""
         if self.length < len(self.tubes):
             return index * len(self.tubes) // self.length
         if self._order is None or self._order[0] != epoch:
@@ -54,7 +88,7 @@ class TubePairs(_Tubes):
     """Of each tube frame 0 as support, and as query another that the epoch draws."""
 
     def get(self, epoch: int, index: int) -> Mapping[str, Any]:
-        tube = self.tubes.tube(self._place(epoch, index), epoch)
+        tube = self.tubes.tube(self._number(epoch, index), epoch)
         other = int(np.random.default_rng([self.tubes.rules.seed, 43, epoch, index]).integers(1, len(tube.frames)))
         chosen = [0, other]
         frames, masks = self._squares(tube.frames[chosen], tube.masks[chosen])
@@ -65,7 +99,7 @@ class TubeClips(_Tubes):
     """All frames of each tube, with another image of the category as support."""
 
     def get(self, epoch: int, index: int) -> Mapping[str, Any]:
-        example = self.tubes.get(epoch, self._place(epoch, index))
+        example = self.tubes.get(epoch, self._number(epoch, index))
         support, support_mask = squeezed(example["support_image"], example["support_mask"], self.size)
         frames, masks = self._squares(example["frames"], example["masks"])
         return {"support": support, "support_mask": support_mask, "frames": frames, "masks": masks}
@@ -75,6 +109,8 @@ def open_examples(
     options: DataOptions, part: str, *, size: int, frames: int, tubes: bool, pairs: bool = False
 ) -> Examples:
     """Return the examples of a data set: support (S, S, 3), support_mask (S, S), frames (T, S, S, 3), masks (T, S, S).
+
+    Those of the drawn world that are no clips are ``DrawnWorld``.
 
     Args:
         options: Which data set.

@@ -19,7 +19,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -28,12 +27,12 @@ from dcsam.checkpoint import load_model, read_checkpoint, save_checkpoint
 from dcsam.config import DCSAMConfig
 from dcsam.load import fill_backbone, overlay, sam2_of_checkpoint
 from dcsam.model import DCSAM
-from dcsam.training.examples import ImagePairs, TubeClips, TubePairs, open_examples
+from dcsam.training.examples import ClipBatch, ImagePairs, TubeClips, TubePairs, join_clips, open_examples
 from dcsam.training.feature_cache import FeatureCache
 from dcsam.training.module import Both, TrainableDCSAM, TrainSam, merged_state, trained_names
 from icvos.data.lineage import DRAWN, Lineage
 from icvos.data.options import DataOptions
-from icvos.demo.training.examples import DrawnClips, DrawnWorlds, Scenes, family_maps, join_worlds
+from icvos.demo.training.examples import DrawnClips, DrawnWorld, DrawnWorlds, Scenes, WorldBatch, join_worlds
 from icvos.errors import UsageError
 from icvos.foundation.load import open_segmenter
 from icvos.foundation.pixels import to_float
@@ -42,7 +41,7 @@ from icvos.foundation.segmenter import ImageFeatures, PromptableSegmenter
 from icvos.training.loss import iou, segmentation_loss
 from icvos.training.task import Examples, Settings, TrainingTask, check_options
 
-__all__ = ["DCSamTask", "LossWeights", "ModelSizes"]
+__all__ = ["DCSamTask", "LossWeights", "ModelSizes", "TrainedParts"]
 
 Stage = Literal["image", "tube-pretrain", "tube-finetune"]
 
@@ -86,7 +85,23 @@ class LossWeights:
     attention_weight: float = 0.0
 
 
-SYNTHETIC, SIZES, LOSSES = DataOptions(), ModelSizes(), LossWeights()
+@dataclass(frozen=True)
+class TrainedParts:
+    """What is trained beside the prompt generator's head, and what of it a checkpoint holds.
+
+    Attributes:
+        train_sam: What of SAM 2 is trained (the paper's Tables VI, VII and X).
+        train_backbone: Train the backbone too (the demo's, which starts from nothing).
+        sam_file: Write the whole SAM 2 into a checkpoint, or only what of it was trained (``changed``: the checkpoint
+            then needs the same ``--weights sam2=`` again).
+    """
+
+    train_sam: TrainSam = "none"
+    train_backbone: bool = False
+    sam_file: Literal["whole", "changed"] = "whole"
+
+
+SYNTHETIC, TRAINED, SIZES, LOSSES = DataOptions(), TrainedParts(), ModelSizes(), LossWeights()
 
 
 class DCSamTask(TrainingTask):
@@ -98,13 +113,10 @@ class DCSamTask(TrainingTask):
             ``backbone`` takes the place of its own, and the SAM given is taken as it is: its head goes on over them.
         stage: ``image``, ``tube-pretrain`` or ``tube-finetune``.
         source: The training data.
-        train_sam: What of SAM 2 is trained (the paper's Tables VI, VII and X).
-        train_backbone: Train the backbone too (the demo's, which starts from nothing).
+        trained: What is trained beside the head.
         sizes: Of a new model.
         variant: ``corrected`` or ``reference``.
         losses: Weights of the losses beside that of the final mask.
-        sam_file: Write the whole SAM 2 into a checkpoint, or only what of it was trained (``changed``: the checkpoint
-            then needs the same ``--weights sam2=`` again).
         frames: Of a tube or clip.
         cache: Folder for the frozen encoders' features (image stage on real data): each image is encoded once in the
             whole training. What it will take is said before the start.
@@ -118,12 +130,10 @@ class DCSamTask(TrainingTask):
         weights: Mapping[str, Path] | None = None,
         stage: Stage = "image",
         source: DataOptions = SYNTHETIC,
-        train_sam: TrainSam = "none",
-        train_backbone: bool = False,
+        trained: TrainedParts = TRAINED,
         sizes: ModelSizes = SIZES,
         variant: Literal["corrected", "reference"] = "corrected",
         losses: LossWeights = LOSSES,
-        sam_file: Literal["whole", "changed"] = "whole",
         frames: int = 5,
         cache: Path | None = None,
         pool: Scenes | None = None,
@@ -139,18 +149,18 @@ class DCSamTask(TrainingTask):
             **{name: (weight, 0) for name, weight in asdict(losses).items()},
         )
         self.pool = pool
-        if stage != "tube-finetune" and train_sam in ("memory", "decoder+memory", "lora"):
+        if stage != "tube-finetune" and trained.train_sam in ("memory", "decoder+memory", "lora"):
             raise UsageError(
-                f"train_sam={train_sam} trains memory, which stage {stage} does not reach",
+                f"train_sam={trained.train_sam} trains memory, which stage {stage} does not reach",
                 fix="use stage=tube-finetune, or train_sam=none or decoder",
             )
-        if cache is not None and (stage != "image" or source.data == "demo" or train_sam != "none" or train_backbone):
+        frozen = trained.train_sam == "none" and not trained.train_backbone
+        if cache is not None and (stage != "image" or source.data == "demo" or not frozen):
             raise UsageError("cache= is for the image stage on real data with frozen encoders", fix="leave cache= out")
-        if stage == "image" and train_sam != "none" and source.data != "demo":
+        if stage == "image" and trained.train_sam != "none" and source.data != "demo":
             raise UsageError("SAM is frozen in the image stage", expected="train_sam=none")
-        self.stage, self.source, self.train_sam, self.train_backbone = stage, source, train_sam, train_backbone
+        self.stage, self.source, self.trained, self.frames = stage, source, trained, frames
         self.sizes, self.variant, self.losses = sizes, variant, losses
-        self.frames, self.sam_file = frames, sam_file
         self.side = sizes.image_size
         self.cache_root = cache
         self._cache: FeatureCache | None = None
@@ -174,7 +184,9 @@ class DCSamTask(TrainingTask):
         if not isinstance(sam, Sam2) and self.stage != "image":
             raise UsageError(f"stage {self.stage} needs SAM 2", fix="give --weights sam2=PATH")
         self._backbone_options = generator.config.backbone_options
-        return TrainableDCSAM(generator, sam, train_sam=self.train_sam, train_backbone=self.train_backbone)
+        return TrainableDCSAM(
+            generator, sam, train_sam=self.trained.train_sam, train_backbone=self.trained.train_backbone
+        )
 
     def _parts(self) -> tuple[PromptableSegmenter, DCSAM]:
         checkpoint = read_checkpoint(self.weights["dcsam"]) if "dcsam" in self.weights else None
@@ -212,7 +224,7 @@ class DCSamTask(TrainingTask):
         generator = DCSAM(config)
         if "backbone" in self.weights:
             fill_backbone(generator, self.weights["backbone"])
-        elif not self.train_backbone:
+        elif not self.trained.train_backbone:
             raise UsageError(
                 "a new DC-SAM needs a trained backbone", fix="give --weights backbone=PATH ('icvos weights list')"
             )
@@ -273,36 +285,23 @@ class DCSamTask(TrainingTask):
                 self._hashes[name] = file_sha256(path)
         return self._hashes
 
-    def collate(self, examples: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
-        """Join examples: support (B, 3, S, S), its mask (B, S, S), frames (B, T, 3, S, S), masks (B, T, S, S).
-
-        Drawn worlds are joined as they are, see ``join_worlds``.
-        """
-        if "pairs" in examples[0]:
+    def collate(self, examples: Sequence[Any]) -> ClipBatch | WorldBatch:
+        if isinstance(examples[0], DrawnWorld):
             return join_worlds(examples)
-        batch: dict[str, Any] = {
-            "support": torch.from_numpy(np.stack([e["support"] for e in examples])),
-            "support_mask": torch.from_numpy(np.stack([e["support_mask"] for e in examples])),
-            "frames": torch.from_numpy(np.stack([e["frames"] for e in examples])),
-            "masks": torch.from_numpy(np.stack([e["masks"] for e in examples])),
-        }
-        if all("names" in e for e in examples):
-            # Supports first, then queries, as they go through the encoders.
-            batch["names"] = [e["names"][side] for side in (0, 1) for e in examples]
-        return batch
+        return join_clips(examples)
 
     # --------------------------------------------------------------------------------------------------------- loss
 
-    def loss(self, model: nn.Module, batch: Mapping[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
+    def loss(self, model: nn.Module, batch: ClipBatch | WorldBatch) -> tuple[Tensor, dict[str, Tensor]]:
         assert isinstance(model, TrainableDCSAM)
-        batch = _asked(batch)
-        logits, coarse, extra = self._forward(model, batch)
+        support_masks, masks = _masks(batch)
+        logits, coarse, extra = self._forward(model, batch, support_masks, masks)
         scalars: dict[str, Tensor] = {}
-        truth = batch["masks"] if self.stage == "tube-finetune" else batch["masks"][:, :1]
+        truth = masks if self.stage == "tube-finetune" else masks[:, :1]
         loss = segmentation_loss(logits, truth)
         scalars["mask_loss"] = loss.detach()
         if self.losses.coarse_weight:
-            loss = loss + self.losses.coarse_weight * segmentation_loss(coarse, batch["masks"][:, :1])
+            loss = loss + self.losses.coarse_weight * segmentation_loss(coarse, masks[:, :1])
         for name, value in extra.items():
             scalars[name] = value.detach()
             loss = loss + (self.losses.prior_weight if name == "prior_loss" else self.losses.attention_weight) * value
@@ -310,78 +309,79 @@ class DCSamTask(TrainingTask):
             scalars["train_mIoU"] = 100 * iou((logits > 0).flatten(1)[:, None], truth.bool().flatten(1)[:, None]).mean()
         return loss, scalars
 
-    def _forward(self, model: TrainableDCSAM, batch: Mapping[str, Any]) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+    def _forward(
+        self, model: TrainableDCSAM, batch: ClipBatch | WorldBatch, support_masks: Tensor, masks: Tensor
+    ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """Return the final logits (B, T, S, S), the first stage's (B, 1, S, S) on frame 0, and further losses."""
-        count, length = batch["masks"].shape[:2]
+        count, length = masks.shape[:2]
         video = self.stage == "tube-finetune"
-        side = (batch["masks"].shape[-2], batch["masks"].shape[-1])
-        supports, queries, rest = self._encoded(model, batch)
-        stages = model.prompts(supports, batch["support_mask"], queries, shots=1, align=not video)
+        side = (masks.shape[-2], masks.shape[-1])
+        support, query, frames = self._encoded(model, batch)
         align = not video
+        stages = model.prompts(support, support_masks, query, shots=1, align=align)
         coarse = (
-            F.interpolate(model.decode(queries[1], stages[0]).float(), side, mode="bilinear", align_corners=align)
+            F.interpolate(model.decode(query[1], stages[0]).float(), side, mode="bilinear", align_corners=align)
             if self.losses.coarse_weight
             else torch.zeros(count, 1, *side)
         )
         extra: dict[str, Tensor] = {}
         if self.losses.prior_weight:
-            extra["prior_loss"] = model.prior_loss(supports[0], batch["support_mask"], queries[0], batch["masks"][:, 0])
+            extra["prior_loss"] = model.prior_loss(support[0], support_masks, query[0], masks[:, 0])
         if self.losses.attention_weight:
-            extra["attention_loss"] = model.attention_loss(stages[2], batch["masks"][:, 0])
+            extra["attention_loss"] = model.attention_loss(stages[2], masks[:, 0])
         if not video:
-            logits = model.decode(queries[1], stages[1]).float()
+            logits = model.decode(query[1], stages[1]).float()
             return F.interpolate(logits, side, mode="bilinear", align_corners=True), coarse, extra
-        assert rest is not None
-        tracked = model.track(stages[1], rest, count, length)
+        assert frames is not None
+        tracked = model.track(stages[1], frames, count, length)
         logits = torch.cat([frame.logits.float() for frame in tracked], dim=1)
         if not model.generator.config.absent_logits_in_loss:
             logits = logits.clamp(-CLAMP, CLAMP)
         return F.interpolate(logits, side, mode="bilinear", align_corners=False), coarse, extra
 
-    def _encoded(self, model: TrainableDCSAM, batch: Mapping[str, Any]) -> tuple[Both, Both, ImageFeatures | None]:
+    def _encoded(self, model: TrainableDCSAM, batch: ClipBatch | WorldBatch) -> tuple[Both, Both, ImageFeatures | None]:
         """Return the features of supports, of queries, and of all frames of tubes: each image once, all together."""
-        if "images" in batch:
-            backbone, sam = model.encode(batch["images"], top=bool(self.losses.prior_weight))
-            supports, queried = batch["pairs"][:, 0], batch["pairs"][:, 1]
+        if isinstance(batch, WorldBatch):
+            backbone, sam = model.encode(to_float(batch.images), top=bool(self.losses.prior_weight))
+            supports, queries, _ = batch.pairs.unbind(1)
             return (
                 (backbone.map(lambda x: x[supports]), sam[supports]),
-                (backbone.map(lambda x: x[queried]), sam[queried]),
+                (backbone.map(lambda x: x[queries]), sam[queries]),
                 None,
             )
-        support, frames = batch["support"], batch["frames"]
+        support, frames = to_float(batch.support), to_float(batch.frames)
         count, length = frames.shape[:2]
         cache = self._features(model)
-        rest = None
-        frame_numbers = torch.arange(count, device=frames.device)
-        if cache is not None and "names" in batch:
-            backbone, sam = cache.encode(model, torch.cat([support, frames[:, 0]]), batch["names"])
+        all_frames = None
+        first = query = torch.arange(count, device=frames.device)
+        if cache is not None and batch.names is not None:
+            backbone, sam = cache.encode(model, torch.cat([support, frames[:, 0]]), batch.names)
         else:
             # Only a backbone that learns from its priors needs its top map with a graph.
             backbone = model.extract(torch.cat([support, frames[:, 0]]), top=bool(self.losses.prior_weight))
             if self.stage == "tube-finetune":
                 sam = model.encode_sam(torch.cat([support, frames.flatten(0, 1)]))
-                frame_numbers, rest = frame_numbers * length, sam[count:]
+                query, all_frames = query * length, sam[count:]
             else:
                 sam = model.encode_sam(torch.cat([support, frames[:, 0]]))
-        first = torch.arange(count, device=frames.device)
         return (
             (backbone.map(lambda maps: maps[:count]), sam[first]),
-            (backbone.map(lambda maps: maps[count:]), sam[frame_numbers + count]),
-            rest,
+            (backbone.map(lambda maps: maps[count:]), sam[query + count]),
+            all_frames,
         )
 
-    def validate(self, model: nn.Module, batches: Iterable[Mapping[str, Any]]) -> dict[str, list[float]]:
+    def validate(self, model: nn.Module, batches: Iterable[ClipBatch | WorldBatch]) -> dict[str, list[float]]:
         assert isinstance(model, TrainableDCSAM)
-        ious: list[float] = []
-        per_pair: list[float] = []
-        for batch in map(_asked, batches):
-            logits, _, _ = self._forward(model, batch)
-            truth = batch["masks"][:, : logits.shape[1]].bool()
-            values = (100 * iou((logits > 0).flatten(0, 1), truth.flatten(0, 1))).tolist()
-            there = truth.flatten(0, 1).flatten(1).any(dim=1).tolist()
-            ious += values
-            per_pair += [value for value, visible in zip(values, there) if visible]
-        return {"mIoU": ious, "visible_IoU": per_pair}
+        every: list[float] = []
+        visible: list[float] = []
+        for batch in batches:
+            support_masks, masks = _masks(batch)
+            logits, _, _ = self._forward(model, batch, support_masks, masks)
+            truth = masks[:, : logits.shape[1]].bool().flatten(0, 1)
+            ious = 100 * iou((logits > 0).flatten(0, 1), truth)
+            every += ious.tolist()
+            visible += ious[truth.flatten(1).any(dim=1)].tolist()
+        return {"mIoU": every, "visible_IoU": visible}
 
     # ------------------------------------------------------------------------------------------------------ records
 
@@ -392,8 +392,8 @@ class DCSamTask(TrainingTask):
             "stage": self.stage,
             "data": self.source.data,
             "fold": self.source.fold,
-            "train_sam": self.train_sam,
-            "train_backbone": self.train_backbone,
+            "train_sam": self.trained.train_sam,
+            "train_backbone": self.trained.train_backbone,
             "variant": self.variant,
             "sizes": asdict(self.sizes),
             **asdict(self.losses),
@@ -412,26 +412,24 @@ class DCSamTask(TrainingTask):
         assert isinstance(model, TrainableDCSAM)
         # A SAM that came inside the checkpoint goes on inside it.
         inside = "sam2" not in self.weights and "sam" not in self.weights
-        trained_sam = inside or self.train_sam != "none" or self.source.data == "demo" or self.stage != "image"
+        trained_sam = inside or self.trained.train_sam != "none" or self.source.data == "demo" or self.stage != "image"
         examples = self._examples("train")
         seen = examples.lineage() if isinstance(examples, (ImagePairs, TubePairs, TubeClips)) else DRAWN
         seen = self._before + seen
-        metadata = {"stage": self.stage, "data": self.source.data, "train_sam": self.train_sam, **seen.texts()}
+        metadata = {"stage": self.stage, "data": self.source.data, "train_sam": self.trained.train_sam, **seen.texts()}
         sam2 = None
         if isinstance(model.sam, Sam2) and trained_sam:
             metadata["sam2_config"] = json.dumps(model.sam.config.to_dict())
             sam2 = merged_state(model.sam.model)
-            if self.sam_file == "changed":
+            if self.trained.sam_file == "changed":
                 metadata["sam2_part"] = "changed"
                 sam2 = {name: sam2[name] for name in trained_names(model.sam.model)}
         save_checkpoint(path, model.generator, sam2=sam2, metadata=metadata)
 
 
-def _asked(batch: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return a batch with float images; of drawn worlds with the masks of each pair's support and query."""
-    if "pairs" not in batch:
-        return {**batch, **{name: to_float(batch[name]) for name in ("support", "frames")}}
-    maps = family_maps(batch["labels"], batch["families"])
-    support, query, family = batch["pairs"].unbind(1)
-    support_masks, query_masks = (maps[places] == family[:, None, None] for places in (support, query))
-    return {**batch, "images": to_float(batch["images"]), "support_mask": support_masks, "masks": query_masks[:, None]}
+def _masks(batch: ClipBatch | WorldBatch) -> tuple[Tensor, Tensor]:
+    """Return the masks of the supports, (B, S, S) bool, and of the frames, (B, T, S, S) bool."""
+    if isinstance(batch, WorldBatch):
+        support_masks, query_masks = batch.masks()
+        return support_masks, query_masks[:, None]
+    return batch.support_mask, batch.masks

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +24,8 @@ __all__ = ["SAM1", "Sam1", "Sam1Config", "recognise_sam1"]
 @dataclass(frozen=True)
 class Sam1Config:
     """Sizes of a SAM 1: the image encoder's width, depth and heads, its global blocks, window, and the rest."""
+
+    version: ClassVar[str] = "1"
 
     name: str
     width: int

@@ -272,10 +272,11 @@ class Lift:
 
 
 def _open_sam2(*, weights: Mapping[str, Path], device: str, options: Mapping[str, Any]) -> Any:
-    from icvos.foundation.load import load_sam2
+    from icvos.foundation.load import load_sam
+    from icvos.foundation.sam2 import Sam2
     from icvos.foundation.tracker import Tracker, TrackerOptions
 
-    return Tracker(load_sam2(weights["tracker"], device=device), TrackerOptions(**options))
+    return Tracker(load_sam(Sam2, weights["tracker"], device=device), TrackerOptions(**options))
 
 
 def _every(number: str) -> Mapping[str, Any]:

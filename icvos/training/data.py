@@ -2,16 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any, Self
 
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from icvos.training.distribute import World
 from icvos.training.task import Examples, Settings, TrainingTask
 
-__all__ = ["batches", "steps_per_epoch", "to_device", "validation_batches"]
+__all__ = ["Batch", "batches", "steps_per_epoch", "to_device", "validation_batches"]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Base of typed batches: fields that are tensors go to the device, hashable plain values stay as they are."""
+
+    @property
+    def tensors(self) -> dict[str, Tensor]:
+        """The fields that are tensors, by name."""
+        return {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> Self:
+        """Return the batch with a function applied to each tensor."""
+        return replace(self, **{name: function(tensor) for name, tensor in self.tensors.items()})
+
+    def pin_memory(self) -> Self:
+        """Return the batch in pinned memory; torch's loader calls it."""
+        return self.map(Tensor.pin_memory)
 
 
 class _Addressed(Dataset):
@@ -20,10 +40,8 @@ class _Addressed(Dataset):
     def __init__(self, examples: Examples) -> None:
         self.examples = examples
 
-    def __getitem__(self, key: tuple[int, int]) -> Mapping[str, Any]:
-        example = dict(self.examples.get(*key))
-        example["example"] = f"epoch {key[0]}, example {key[1]}"
-        return example
+    def __getitem__(self, key: tuple[int, int]) -> tuple[Any, str]:
+        return self.examples.get(*key), f"epoch {key[0]}, example {key[1]}"
 
 
 class _Steps(Sampler):
@@ -44,9 +62,9 @@ class _Steps(Sampler):
         group = settings.batch * world.size * settings.accumulate
         whole = max(self.length // group, 1)
         for step in range(self.first, self.last):
-            epoch, index = divmod(step, whole)
+            epoch, step_in_epoch = divmod(step, whole)
             for micro in range(settings.accumulate):
-                start = ((index * settings.accumulate + micro) * world.size + world.rank) * settings.batch
+                start = ((step_in_epoch * settings.accumulate + micro) * world.size + world.rank) * settings.batch
                 # An epoch shorter than one step is gone through again within the step.
                 yield [(epoch, (start + i) % self.length) for i in range(settings.batch)]
 
@@ -59,12 +77,15 @@ def steps_per_epoch(length: int, settings: Settings, world: World) -> int:
 def batches(
     task: TrainingTask, examples: Examples, settings: Settings, world: World, first: int, last: int
 ) -> DataLoader:
-    """Return a loader of this rank's training batches from step ``first`` up to ``last``."""
+    """Return a loader of this rank's training batches from step ``first`` up to ``last``.
+
+    Each comes as (batch, names): what the task's ``collate`` returns, and the names of the examples in it.
+    """
     return _loader(task, examples, _Steps(len(examples), settings, world, first, last), settings, world)
 
 
 def validation_batches(task: TrainingTask, examples: Examples, settings: Settings, world: World) -> DataLoader:
-    """Return a loader of this rank's share of the validation examples, always those of epoch 0."""
+    """Return a loader, as ``batches`` does, of this rank's share of the validation examples, those of epoch 0."""
     mine = [(0, index) for index in range(world.rank, len(examples), world.size)]
     groups = [mine[start : start + settings.batch] for start in range(0, len(mine), settings.batch)]
     return _loader(task, examples, groups, settings, world)
@@ -85,19 +106,19 @@ def _loader(task: TrainingTask, examples: Examples, keys: Any, settings: Setting
 
 
 class _Collate:
-    """The task's ``collate``, with the examples' names kept beside the batch."""
+    """The task's ``collate``, with the examples' names beside the batch."""
 
     def __init__(self, task: TrainingTask) -> None:
         self.collate = task.collate
 
-    def __call__(self, examples: list[dict[str, Any]]) -> dict[str, Any]:
-        names = [example.pop("example") for example in examples]
-        return {**self.collate(examples), "examples": names}
+    def __call__(self, examples: list[tuple[Any, str]]) -> tuple[Any, list[str]]:
+        return self.collate([example for example, _ in examples]), [name for _, name in examples]
 
 
-def to_device(batch: Mapping[str, Any], device: torch.device) -> dict[str, Any]:
-    """Move the tensors of a batch to a device."""
+def to_device(batch: Any, device: torch.device) -> Any:
+    """Return a batch, a ``Batch`` or a mapping, with its tensors on a device."""
+    if isinstance(batch, Batch):
+        return batch.map(lambda tensor: tensor.to(device, non_blocking=True))
     return {
-        key: value.to(device, non_blocking=True) if isinstance(value, torch.Tensor) else value
-        for key, value in batch.items()
+        key: value.to(device, non_blocking=True) if isinstance(value, Tensor) else value for key, value in batch.items()
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import signal
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
@@ -47,7 +47,7 @@ class _LossOf(nn.Module):
         self.task = task
         self.model = model
 
-    def forward(self, batch: dict[str, Any]) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    def forward(self, batch: Any) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         return self.task.loss(self.model, batch)
 
 
@@ -234,7 +234,7 @@ class Trainer:
         if self.step >= self.steps:
             return
         loader = batches(self.task, self.examples, self.settings, self.world, self.step, self.steps)
-        stream: Iterator[dict[str, Any]] = iter(loader)
+        stream: Iterator[tuple[Any, list[str]]] = iter(loader)
         waited = worked = 0.0
         while self.step < self.steps:
             set_training_mode(self.model)
@@ -264,15 +264,18 @@ class Trainer:
                 )
         self.say(f"waited for data {waited / max(worked, 1e-9):.0%} of the time")
 
-    def _compute(self, batch: Mapping[str, Any]) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    def _compute(self, batch: Any) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         with self._autocast():
             loss, scalars = self.module(batch)
         return loss, scalars
 
-    def _graphed_step(self, graphed: GraphedStep, stream: Iterator[dict[str, Any]]) -> tuple[dict[str, float], float]:
+    def _graphed_step(
+        self, graphed: GraphedStep, stream: Iterator[tuple[Any, list[str]]]
+    ) -> tuple[dict[str, float], float]:
         """Do ``one_step`` as a CUDA graph."""
         begin = time.perf_counter()
-        batch = to_device(next(stream), self.world.device)
+        batch, names = next(stream)
+        batch = to_device(batch, self.world.device)
         wait = time.perf_counter() - begin
         try:
             scalars = graphed(batch)
@@ -281,12 +284,11 @@ class Trainer:
             self.say(f"no CUDA graph: {str(error).splitlines()[0]}")
             self.graphed = None
             scalars = graphed.plainly(batch)
-        names = list(scalars)
-        values = dict(zip(names, torch.stack([scalars[name].float() for name in names]).tolist(), strict=True))
+        values = dict(zip(scalars, torch.stack([scalar.float() for scalar in scalars.values()]).tolist(), strict=True))
         if not math.isfinite(values["loss"]):
             raise TrainingStopped(
                 f"the loss is {values['loss']} at step {self.step}",
-                where="; ".join(batch["examples"]),
+                where="; ".join(names),
                 fix="lower --lr, set --clip, or look at these examples",
             )
         values["lr"] = float(self.schedule.get_last_lr()[0])
@@ -294,7 +296,7 @@ class Trainer:
         self.step += 1
         return values, wait
 
-    def one_step(self, stream: Iterator[dict[str, Any]]) -> tuple[dict[str, float], float]:
+    def one_step(self, stream: Iterator[tuple[Any, list[str]]]) -> tuple[dict[str, float], float]:
         """Do one optimiser step; returns its scalars and the seconds it waited for data."""
         settings = self.settings
         if self.graphed is not None:
@@ -304,7 +306,8 @@ class Trainer:
         wait = 0.0
         for micro in range(settings.accumulate):
             begin = time.perf_counter()
-            batch = to_device(next(stream), self.world.device)
+            batch, names = next(stream)
+            batch = to_device(batch, self.world.device)
             wait += time.perf_counter() - begin
             last = micro == settings.accumulate - 1
             sync = (
@@ -319,7 +322,7 @@ class Trainer:
                 if self.world.any(not bool(torch.isfinite(loss.detach()))):
                     raise TrainingStopped(
                         f"the loss is {float(loss.detach())} at step {self.step}",
-                        where="; ".join(batch["examples"]),
+                        where="; ".join(names),
                         fix="lower --lr, set --clip, or look at these examples",
                     )
                 (loss / settings.accumulate).backward()
@@ -346,8 +349,8 @@ class Trainer:
         self.model.eval()
         generators = generator_state(self.world.device)
 
-        def moved() -> Iterable[dict[str, Any]]:
-            for batch in validation_batches(self.task, examples, self.settings, self.world):
+        def moved() -> Iterable[Any]:
+            for batch, _ in validation_batches(self.task, examples, self.settings, self.world):
                 yield to_device(batch, self.world.device)
 
         with torch.no_grad(), self._autocast():

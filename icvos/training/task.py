@@ -21,21 +21,21 @@ __all__ = ["Examples", "GraphedStep", "Settings", "TrainingTask", "check_options
 class Examples(Protocol):
     """Training or validation examples as a pure function of (epoch, index): no hidden generator, any worker.
 
-    ``__len__`` is the number of examples of one epoch. ``get(epoch, index)`` returns one example, a mapping of numpy
-    arrays or tensors and of plain values; it must be picklable to data-loading processes.
+    ``__len__`` is the number of examples of one epoch. ``get(epoch, index)`` returns one example as the task's
+    ``collate`` takes it, for instance a mapping of numpy arrays; it must be picklable to data-loading processes.
     """
 
     def __len__(self) -> int: ...
 
-    def get(self, epoch: int, index: int) -> Mapping[str, Any]: ...
+    def get(self, epoch: int, index: int) -> Any: ...
 
 
 class GraphedStep(Protocol):
     """An optimiser step as one CUDA graph: returns ``loss`` and further scalars of a batch, on the device."""
 
-    def __call__(self, batch: Mapping[str, Any]) -> dict[str, torch.Tensor]: ...
+    def __call__(self, batch: Any) -> dict[str, torch.Tensor]: ...
 
-    def plainly(self, batch: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+    def plainly(self, batch: Any) -> dict[str, torch.Tensor]:
         """Do one step without a graph."""
 
 
@@ -97,14 +97,14 @@ class TrainingTask(ABC):
         return None
 
     @abstractmethod
-    def collate(self, examples: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
-        """Join examples to a batch; tensors in it are moved to the device by the loop."""
+    def collate(self, examples: Sequence[Any]) -> Any:
+        """Join examples to a batch, a ``Batch`` or a mapping; the loop moves the tensors in it to the device."""
 
     @abstractmethod
-    def loss(self, model: torch.nn.Module, batch: Mapping[str, Any]) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    def loss(self, model: torch.nn.Module, batch: Any) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """Return the loss (a mean over the batch) and further scalars to log. Gradients flow through the loss only."""
 
-    def validate(self, model: torch.nn.Module, batches: Iterable[Mapping[str, Any]]) -> dict[str, list[float]]:
+    def validate(self, model: torch.nn.Module, batches: Iterable[Any]) -> dict[str, list[float]]:
         """Return validation figures as what each example adds; the loop takes the mean over the examples of all ranks.
 
         ``mIoU`` (percent) selects the best checkpoint. The model is in eval mode. A rank may have no batch at all.
@@ -123,7 +123,7 @@ class TrainingTask(ABC):
 
     def graphed_step(
         self,
-        compute: Callable[[Mapping[str, Any]], tuple[torch.Tensor, dict[str, torch.Tensor]]],
+        compute: Callable[[Any], tuple[torch.Tensor, dict[str, torch.Tensor]]],
         optimiser: torch.optim.Optimizer,
         parameters: Sequence[torch.nn.Parameter],
         settings: Settings,

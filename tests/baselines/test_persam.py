@@ -13,7 +13,7 @@ from tiny_weights import tiny_sam2_file
 
 from baselines.persam import PerSam, PerSamF, dice_focal_slope, fit_mixing
 from icvos import Support
-from icvos.foundation.load import save_sam1
+from icvos.foundation.load import save_sam
 from icvos.foundation.segmenter import ImageFeatures
 from icvos.models.check import check_model
 
@@ -115,7 +115,7 @@ def test_a_thing_that_no_cell_shows_is_the_cell_it_covers_most(
 ) -> None:
     """SAM 1 pads what is not square with zeros, above the negative values that an image without white comes to."""
     if family == "sam1":
-        save_sam1(tmp_path / "sam1.safetensors", tiny_sam1())
+        save_sam(tmp_path / "sam1.safetensors", tiny_sam1())
         weights = {"sam": tmp_path / "sam1.safetensors"}
     model = PerSam(weights=weights)
     segmenter, grid = model.segmenter, model.segmenter.grid

@@ -32,7 +32,7 @@ from icvos import Support
 from icvos.errors import UsageError, WeightsError
 from icvos.foundation.backbone import BackboneFeatures
 from icvos.foundation.construct import count_parameters
-from icvos.foundation.load import open_segmenter, save_sam2
+from icvos.foundation.load import open_segmenter, save_sam
 from icvos.foundation.position import sine_position
 from icvos.foundation.weights import save_state
 from icvos.models.check import check_model
@@ -339,7 +339,7 @@ def test_authors_settings() -> None:
 
 def test_only_the_encoder_is_trained_and_the_loss_falls(files: dict[str, Path], tmp_path: Path) -> None:
     # A frozen decoder with random weights can draw little: one whose branches all matter, and a modest fall.
-    save_sam2(tmp_path / "shaken.safetensors", sam_tiny.tiny_sam2())
+    save_sam(tmp_path / "shaken.safetensors", sam_tiny.tiny_sam2())
     own = task({**files, "sam": tmp_path / "shaken.safetensors"}, length=1, dropout=0.0)
     before = {name: value.clone() for name, value in own.model().state_dict().items()}
 

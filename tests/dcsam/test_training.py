@@ -37,8 +37,9 @@ from icvos.data.folds import test_categories as tested
 from icvos.data.options import DataOptions
 from icvos.errors import UsageError
 from icvos.foundation.backbones import create_backbone
-from icvos.foundation.load import build_sam2, save_sam2
+from icvos.foundation.load import build_sam, save_sam
 from icvos.foundation.prior import prior_mask
+from icvos.foundation.sam2 import Sam2
 from icvos.foundation.tracker import MemoryBank, Tracker
 from icvos.foundation.weights import save_state
 from icvos.models.options import group_options
@@ -76,8 +77,9 @@ def trainer(task: DCSamTask, out: Path, **changes: Any) -> Trainer:
     return Trainer(task, Settings(**values), ALONE, out, say=lambda line: None)
 
 
-def one_batch(task: DCSamTask, settings: Settings) -> dict[str, Any]:
-    return to_device(next(iter(batches(task, task.train_examples(), settings, ALONE, 0, 1))), torch.device("cpu"))
+def one_batch(task: DCSamTask, settings: Settings) -> Any:
+    batch, _ = next(iter(batches(task, task.train_examples(), settings, ALONE, 0, 1)))
+    return to_device(batch, torch.device("cpu"))
 
 
 # ---- what is trained ------------------------------------------------------------------------------------------------
@@ -88,12 +90,12 @@ def one_batch(task: DCSamTask, settings: Settings) -> dict[str, Any]:
     ("choice", "count"), [("none", 0), ("decoder", 3_950_656), ("memory", 7_306_912), ("decoder+memory", 11_257_568)]
 )
 def test_what_of_sam2_large_is_trained(choice: Any, count: int) -> None:
-    sam2 = build_sam2("sam2.1_hiera_large", meta=True).model
+    sam2 = build_sam(Sam2, "sam2.1_hiera_large", meta=True).model
     assert sum(p.numel() for p in sam_parameters(sam2, choice).values()) == count
 
 
 def test_lora_of_sam2_large() -> None:
-    sam2 = build_sam2("sam2.1_hiera_large", meta=True).model
+    sam2 = build_sam(Sam2, "sam2.1_hiera_large", meta=True).model
     with torch.device("meta"):
         add_lora(sam2)
     chosen = sam_parameters(sam2, "lora")
@@ -185,7 +187,7 @@ def test_an_absent_object_in_the_loss_of_video(root: Path, variant: Any, logit: 
     own.side = model.generator.config.image_size
     batch = one_batch(own, Settings(batch=2))
     loss, scalars = own.loss(model, batch)
-    truth = batch["masks"].double().flatten(1)
+    truth = batch.masks.double().flatten(1)
     assert truth.any(dim=1).all() and not truth.all()
     # Of a logit -x: the cross-entropy is x where the target is 1 and log(1 + e^-x) more; the probability is 0.
     cross_entropy = logit * truth.mean() + math.log1p(math.exp(-logit))
@@ -250,7 +252,7 @@ def test_adapters_are_merged_into_the_weights(weights: dict[str, Path], root: Pa
     for name, parameter in model.named_parameters():
         if ".lora_B." in name:
             nn.init.normal_(parameter, std=0.1)
-    plain = build_sam2(TINY_SAM2)
+    plain = build_sam(Sam2, TINY_SAM2)
     plain.model.load_state_dict(merged_state(model.sam.model))
     pixels = torch.randn(1, 3, 64, 64)
     model.eval()
@@ -324,7 +326,7 @@ def test_tubes_as_pairs_and_as_clips(root: Path) -> None:
     assert any(np.array_equal(pair["frames"][0], frame) for frame in clip["frames"][1:])
     # The clip's support is another image.
     assert not any(np.array_equal(clip["support"], frame) for frame in clip["frames"])
-    order = [clips._place(epoch, index) for epoch in range(2) for index in range(len(clips))]  # type: ignore[attr-defined]
+    order = [clips._number(epoch, index) for epoch in range(2) for index in range(len(clips))]  # type: ignore[attr-defined]
     assert sorted(order[: len(clips)]) == list(range(len(clips))) and order[: len(clips)] != order[len(clips) :]
 
 
@@ -424,7 +426,7 @@ SCRIPT = """
 import sys
 from pathlib import Path
 import torch
-from dcsam.training.task import DCSamTask
+from dcsam.training.task import DCSamTask, TrainedParts
 from icvos.data.options import DataOptions
 from icvos.training.data import batches, to_device
 from icvos.training.distribute import open_world
@@ -434,7 +436,7 @@ out, weights, root = map(Path, sys.argv[1:4])
 with open_world("cpu") as world:
     task = DCSamTask(weights={"dcsam": weights}, stage="tube-finetune", frames=2,
                      source=DataOptions(data="mask-tubes", root=root, min_area=50),
-                     train_sam="decoder")
+                     trained=TrainedParts(train_sam="decoder"))
     t = Trainer(task, Settings(batch=2 // world.size, max_steps=1), world, out, say=print)
     stream = iter(batches(task, t.examples, t.settings, world, 0, 1))
     t.optimiser.step = lambda *a, **k: None
@@ -489,8 +491,8 @@ def test_from_an_official_checkpoint_through_the_stages_to_evaluation(
     plain = dcsam.checkpoint.recognise
     monkeypatch.setattr(dcsam.checkpoint, "recognise", lambda *a, **k: replace(plain(*a, **k), image_size=64))
     torch.manual_seed(0)
-    wide = build_sam2(replace(TINY_SAM2, name="wide", embed_dim=256, memory_dim=64, decoder_heads=8))
-    save_sam2(tmp_path / "sam2.safetensors", wide)
+    wide = build_sam(Sam2, replace(TINY_SAM2, name="wide", embed_dim=256, memory_dim=64, decoder_heads=8))
+    save_sam(tmp_path / "sam2.safetensors", wide)
     bench = write_video_benchmark(tmp_path / "bench", videos=1, frames=2, draws=1)
     common = (
         "--device",
@@ -556,7 +558,7 @@ def test_a_head_goes_on_over_new_encoders(root: Path, tmp_path: Path) -> None:
     own = {name: value for name, value in sam2.model.state_dict().items() if name.startswith("sam_mask_decoder.")}
     changed = {name: value + 1 for name, value in own.items()}
     save_checkpoint(tmp_path / "dcsam.safetensors", head, sam2=changed, metadata={"sam2_part": "changed"})
-    save_sam2(tmp_path / "sam2.safetensors", sam2)
+    save_sam(tmp_path / "sam2.safetensors", sam2)
     torch.manual_seed(5)
     backbone = create_backbone(head.config.backbone, head.config.backbone_options).state_dict()
     save_state(tmp_path / "backbone.safetensors", backbone, metadata={})
@@ -627,7 +629,7 @@ def test_eight_tubes_are_learnt_by_heart(tmp_path: Path) -> None:
     annotations = [annotation(i, "car", shape) for i, shape in enumerate(shapes, 1)]
     folder = coco(tmp_path / "coco", annotations, images=16, split="train2014")
     torch.manual_seed(0)
-    sam2 = build_sam2(replace(TINY_SAM2, image_size=side))
+    sam2 = build_sam(Sam2, replace(TINY_SAM2, image_size=side))
     with torch.no_grad():
         sam2.model.sam_mask_decoder.pred_obj_score_head.layers[-1].bias.fill_(8.0)
     import json

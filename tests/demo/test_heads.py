@@ -16,7 +16,8 @@ from baselines.heads import read_head
 from icvos import ImageModel
 from icvos.errors import WeightsError
 from icvos.foundation.backbones import create_backbone
-from icvos.foundation.load import build_sam2, save_sam2
+from icvos.foundation.load import build_sam, save_sam
+from icvos.foundation.sam2 import Sam2
 from icvos.foundation.sam2_config import Sam2Config
 from icvos.foundation.weights import save_state
 from icvos.models.registry import resolve
@@ -49,7 +50,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     found = {"backbone": folder / "demo_dcsam.safetensors", "sam": folder / "demo_sam2.safetensors"}
     state = create_backbone("compact").state_dict()
     save_state(found["backbone"], {f"prompt_encoder.{name}": value.half() for name, value in state.items()})
-    save_sam2(found["sam"], build_sam2(SAM2), half=True)
+    save_sam(found["sam"], build_sam(Sam2, SAM2), half=True)
     return found
 
 

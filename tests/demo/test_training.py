@@ -49,16 +49,19 @@ ROOT = Path(dcsam.__file__).parent.parent
 def test_pairs_of_a_world_show_what_they_ask_for() -> None:
     examples = DrawnWorlds(TrainingWorld.of_layouts(SIDE, 3), SIDE, 8, pairs=6)
     batch = join_worlds([examples.get(0, i) for i in range(8)])
-    maps = family_maps(batch["labels"], batch["families"])
-    support, query, family = batch["pairs"].unbind(1)
+    maps = family_maps(batch.labels, batch.families)
+    support, query, family = batch.pairs.unbind(1)
     shown = (maps[support] == family[:, None, None]).flatten(1).float().mean(dim=1)
     asked = (maps[query] == family[:, None, None]).flatten(1).any(dim=1)
-    assert len(batch["pairs"]) == 48 and bool((support != query).all()) and bool((support // 4 == query // 4).all())
+    assert len(batch.pairs) == 48 and bool((support != query).all()) and bool((support // 4 == query // 4).all())
     assert float(shown.min()) >= 0.015
     # Most queries show the thing, some do not.
     assert 0.5 < float(asked.float().mean()) < 1
     again = join_worlds([examples.get(0, i) for i in range(8)])
-    assert all(torch.equal(batch[name], again[name]) for name in batch)
+    assert len(batch.tensors) == 4
+    assert all(torch.equal(tensor, again.tensors[name]) for name, tensor in batch.tensors.items())
+    masks = ((maps[images] == family[:, None, None]) for images in (support, query))
+    assert all(torch.equal(mine, theirs) for mine, theirs in zip(batch.masks(), masks, strict=True))
 
 
 def test_images_and_labels_vary_together() -> None:
@@ -81,7 +84,7 @@ def test_a_pool_holds_the_scenes_of_its_world(kind: str, tmp_path: Path) -> None
         for mine, theirs in zip(pool.world(4), world.world(1), strict=True):
             assert np.array_equal(mine.image, squared_still(theirs, SIDE).image) and mine.names == theirs.names
         assert np.array_equal(pool.still(6).labels, squared_still(world.world(1)[2], SIDE).labels)
-        first, again = (DrawnWorlds(pool, SIDE, 10).get(0, i)["images"] for i in (1, 4))
+        first, again = (DrawnWorlds(pool, SIDE, 10).get(0, i).images for i in (1, 4))
         assert not np.array_equal(first, again)  # the same world, varied anew
     elif kind == "clips":
         clip = world.clip(2, frames=4)
@@ -104,7 +107,7 @@ def test_prompts_lie_where_their_labels_say() -> None:
     kinds = set()
     for index in range(10):
         example = examples.get(0, index)
-        for points, mask in zip(example["sparse"], example["asked_masks"], strict=True):
+        for points, mask in zip(example["points"], example["prompted_masks"], strict=True):
             rows, columns = np.nonzero(mask)
             for x, y, label in points:
                 kinds.add(int(label))
@@ -238,8 +241,8 @@ def test_going_on_starts_from_the_earlier_weights_on_other_scenes(tmp_path: Path
         theirs = getattr(earlier, part).state_dict()
         assert all(torch.allclose(mine[name].float(), value.float(), atol=2e-3) for name, value in theirs.items())
         other = task.train_examples().get(0, 0)
-        name = "images" if stage == "backbone" else "frames"
-        assert not np.array_equal(example[name][:1], other[name][:1])
+        pictures = [e.images if stage == "backbone" else e["frames"] for e in (example, other)]
+        assert not np.array_equal(pictures[0][:1], pictures[1][:1])
 
 
 @pytest.mark.parametrize("status", [0, 3])
@@ -307,18 +310,18 @@ def test_shipped_model_segments_in_context() -> None:
     right, wrong = [], []
     for index in range(10):
         example = examples.get(0, index)
-        for support, query, family in example["pairs"]:
-            maps = np.take_along_axis(example["families"][:, None], example["labels"].reshape(4, 1, -1), axis=2)
-            maps = maps.reshape(example["labels"].shape)
+        for support, query, family in example.pairs:
+            maps = np.take_along_axis(example.families[:, None], example.labels.reshape(4, 1, -1), axis=2)
+            maps = maps.reshape(example.labels.shape)
             truth = torch.from_numpy(maps[query] == family)
             if not bool(truth.any()):
                 continue
-            others = [f for f in example["families"][support, 1:] if f not in (0, family)]
+            others = [f for f in example.families[support, 1:] if f not in (0, family)]
             for chosen, found in ((family, right), (others[0] if others else 0, wrong)):
                 mask = maps[support] == chosen
                 if chosen and mask.any():
-                    fitted = model.fit([Support(example["images"][support], mask)], seed=0)
-                    result = model.predict(fitted, example["images"][query]).mask
+                    fitted = model.fit([Support(example.images[support], mask)], seed=0)
+                    result = model.predict(fitted, example.images[query]).mask
                     found.append(float(iou(torch.as_tensor(np.asarray(result))[None], truth[None])))
     assert len(right) >= 12 and len(wrong) >= 8
     assert np.mean(right) > 0.4 and np.mean(wrong) < 0.5 * np.mean(right)

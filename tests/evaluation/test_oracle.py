@@ -19,7 +19,7 @@ from baselines.sam2_memory import Sam2Memory
 from icvos import ImageModel, ModelInfo, Support, VideoModel, load_benchmark
 from icvos.errors import UsageError
 from icvos.evaluation.runner import evaluate
-from icvos.foundation.load import save_sam2
+from icvos.foundation.load import save_sam
 from icvos.foundation.tracker import Prompt, Tracker
 from icvos.images import nearest_resize, resize_image
 from icvos.leaderboard.table import build_tables
@@ -54,7 +54,7 @@ def present() -> Any:
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("weights") / "sam2.safetensors"
-    save_sam2(path, present())
+    save_sam(path, present())
     return path
 
 

@@ -23,8 +23,13 @@ from sam_tiny import SAM2_TINY, clip, shake, tiny_sam1, tiny_sam2  # noqa: E402
 
 from icvos.errors import MissingExtraError, UsageError, WeightsError  # noqa: E402
 from icvos.foundation.construct import count_parameters, on_meta, require  # noqa: E402
-from icvos.foundation.load import build_sam1, build_sam2, load_sam1, load_sam2, save_sam1, save_sam2  # noqa: E402
-from icvos.foundation.sam1 import SAM1, recognise_sam1  # noqa: E402
+from icvos.foundation.load import build_sam, load_sam, save_sam  # noqa: E402
+from icvos.foundation.sam1 import (  # noqa: E402
+    SAM1,
+    Sam1,
+    recognise_sam1,
+)
+from icvos.foundation.sam2 import Sam2  # noqa: E402
 from icvos.foundation.sam2_config import SAM2, Sam2Config, recognise_sam2  # noqa: E402
 from icvos.foundation.segmenter import Guidance, ImageFeatures  # noqa: E402
 
@@ -244,7 +249,7 @@ def test_guided_attention_is_a_double_softmax(sam1: Any) -> None:
 def test_sam1_sizes_on_meta(name: str, count: int, keys: int) -> None:
     from segment_anything import sam_model_registry
 
-    segmenter = build_sam1(name, meta=True)
+    segmenter = build_sam(Sam1, name, meta=True)
     assert all(parameter.is_meta for parameter in segmenter.parameters())
     assert count_parameters(segmenter) == count
     with on_meta():
@@ -302,7 +307,7 @@ def test_sam2_is_built_as_its_yaml_says(name: str) -> None:
     settings.binarize_mask_from_pts_for_mem_enc = True
     with on_meta():
         official = instantiate(settings, _recursive_=True)
-    ours = build_sam2(name, meta=True)
+    ours = build_sam(Sam2, name, meta=True)
     assert all(parameter.is_meta for parameter in ours.parameters())
     assert {k: v.shape for k, v in ours.model.state_dict().items()} == {
         k: v.shape for k, v in official.state_dict().items()
@@ -335,7 +340,7 @@ def test_sam2_is_built_as_its_yaml_says(name: str) -> None:
 def test_published_sam2_parameter_counts() -> None:
     """README of sam2 at 2b90b9f prints 38.9, 46, 80.8 and 224.4 million."""
     counts = [
-        round(count_parameters(build_sam2(f"sam2_hiera_{size}", meta=True)) / 1e6, 1)
+        round(count_parameters(build_sam(Sam2, f"sam2_hiera_{size}", meta=True)) / 1e6, 1)
         for size in ("tiny", "small", "base_plus", "large")
     ]
     assert counts == [38.9, 46.0, 80.8, 224.4]
@@ -345,9 +350,8 @@ def test_published_sam2_parameter_counts() -> None:
 @pytest.mark.parametrize("which", ["sam1", "sam2"])
 def test_files_of_our_own(which: str, request: pytest.FixtureRequest, tmp_path: Path, half: bool) -> None:
     segmenter = request.getfixturevalue(which)
-    save, load = {"sam1": (save_sam1, load_sam1), "sam2": (save_sam2, load_sam2)}[which]
-    save(tmp_path / "tiny.safetensors", segmenter, half=half)
-    loaded = load(tmp_path / "tiny.safetensors")
+    save_sam(tmp_path / "tiny.safetensors", segmenter, half=half)
+    loaded = load_sam({"sam1": Sam1, "sam2": Sam2}[which], tmp_path / "tiny.safetensors")
     assert loaded.config == segmenter.config and not loaded.training and loaded.dtype == torch.float32
     image, points = picture(), prompts(2, 64, 16)["points"]
     first, second = (s.decode(s.encode(image), points=points, multimask=True).logits for s in (segmenter, loaded))
@@ -360,25 +364,25 @@ def test_files_of_our_own(which: str, request: pytest.FixtureRequest, tmp_path: 
 def test_checkpoints_in_the_published_layout(tmp_path: Path) -> None:
     """The file is {"model": ...}; the smallest published size on generated weights."""
     torch.manual_seed(0)
-    model = build_sam2("sam2.1_hiera_tiny").model
+    model = build_sam(Sam2, "sam2.1_hiera_tiny").model
     state = model.state_dict()
     torch.save({"model": state}, tmp_path / "sam2.pt")
-    loaded = load_sam2(tmp_path / "sam2.pt")
+    loaded = load_sam(Sam2, tmp_path / "sam2.pt")
     assert loaded.name == "sam2.1_hiera_tiny" and not any(p.is_meta for p in loaded.parameters())
     assert all(torch.equal(value, state[key]) for key, value in loaded.model.state_dict().items())
     old = {key: value for key, value in state.items() if key != "no_obj_embed_spatial"}
     torch.save({"model": old}, tmp_path / "old.pt")
     with pytest.raises(WeightsError, match=r"2\.0 sam2_hiera_tiny .*2 unknown: obj_ptr_tpos_proj"):
-        load_sam2(tmp_path / "old.pt")
+        load_sam(Sam2, tmp_path / "old.pt")
     del old["maskmem_tpos_enc"], old["obj_ptr_tpos_proj.weight"], old["obj_ptr_tpos_proj.bias"]
     torch.save({"model": old}, tmp_path / "partial.pt")
     with pytest.raises(WeightsError, match="1 missing: maskmem_tpos_enc"):
-        load_sam2(tmp_path / "partial.pt")
+        load_sam(Sam2, tmp_path / "partial.pt")
     with pytest.raises(WeightsError, match="no SAM 1 checkpoint"):
-        load_sam1(tmp_path / "sam2.pt")
+        load_sam(Sam1, tmp_path / "sam2.pt")
     torch.save({"w": torch.zeros(1)}, tmp_path / "other.pt")
     with pytest.raises(WeightsError, match="no published SAM 2"):
-        load_sam2(tmp_path / "other.pt")
+        load_sam(Sam2, tmp_path / "other.pt")
 
 
 def test_a_broken_configuration_inside_is_one_line(sam2: Any, tmp_path: Path) -> None:
@@ -387,10 +391,10 @@ def test_a_broken_configuration_inside_is_one_line(sam2: Any, tmp_path: Path) ->
     for config in ("{", "[]", '{"name": "x", "image_size": 100}', '{"name": "x", "surprise": 1}', '{"width": "a"}'):
         save_state(tmp_path / "x.safetensors", sam2.model.state_dict(), metadata={"sam2_config": config})
         with pytest.raises(WeightsError, match="configuration inside is broken"):
-            load_sam2(tmp_path / "x.safetensors")
+            load_sam(Sam2, tmp_path / "x.safetensors")
         save_state(tmp_path / "y.safetensors", sam2.model.state_dict(), metadata={"sam1_config": config})
         with pytest.raises(WeightsError, match="configuration inside is broken"):
-            load_sam1(tmp_path / "y.safetensors")
+            load_sam(Sam1, tmp_path / "y.safetensors")
 
 
 @pytest.mark.parametrize(
@@ -413,9 +417,9 @@ def test_sizes_that_do_not_fit(changes: dict[str, Any]) -> None:
 
 
 def test_unknown_names() -> None:
-    for build, near in ((build_sam1, "vit_x"), (build_sam2, "sam2.1_hiera_tin")):
-        with pytest.raises(UsageError, match="did you mean"):
-            build(near)
+    for kind, near in ((Sam1, "vit_x"), (Sam2, "sam2.1_hiera_tin")):
+        with pytest.raises(UsageError, match=f"no SAM {kind.__name__[-1]} '{near}'.*did you mean"):
+            build_sam(kind, near)
 
 
 @pytest.mark.parametrize("size", [128, 192])
@@ -442,7 +446,7 @@ def test_a_demo_sized_sam2_learns(size: int) -> None:
         )
     )
     torch.manual_seed(0)
-    segmenter = build_sam2(config).train()
+    segmenter = build_sam(Sam2, config).train()
     assert 1e6 < count_parameters(segmenter) < 6e6
     images, masks = clip(2, size)
     small = torch.nn.functional.interpolate(masks[:, None].float(), segmenter.mask_size)
@@ -502,8 +506,8 @@ def test_without_the_packages(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("segmenter", "guidance", "sam1", "sam2_config", "sam2", "tracker", "weights", "download"):
         importlib.import_module(f"icvos.foundation.{name}")
     for build, package in (
-        (lambda: build_sam1("vit_b"), "segment-anything"),
-        (lambda: build_sam2("sam2_hiera_tiny"), "sam2"),
+        (lambda: build_sam(Sam1, "vit_b"), "segment-anything"),
+        (lambda: build_sam(Sam2, "sam2_hiera_tiny"), "sam2"),
     ):
         with pytest.raises(MissingExtraError, match=rf"needs the package {package}; install it .*icvos\[sam\]"):
             build()
@@ -517,7 +521,7 @@ def test_on_meta_leaves_nothing_behind() -> None:
         raise ZeroDivisionError
     assert not torch.zeros(1).is_meta
     # Rotary tables are plain attributes that no checkpoint fills: they must be real.
-    layer = build_sam2("sam2_hiera_tiny", meta=True).model.memory_attention.layers[0]
+    layer = build_sam(Sam2, "sam2_hiera_tiny", meta=True).model.memory_attention.layers[0]
     assert not layer.self_attn.freqs_cis.is_meta
     assert copy.deepcopy(SAM1["vit_b"]) == SAM1["vit_b"] and shake is not None
 

@@ -453,15 +453,17 @@ def test_own_heads_are_the_packages(sam2: Any, multimask: bool, there: bool) -> 
 @pytest.mark.slow
 def test_the_smallest_published_sizes_run() -> None:
     """SAM 2.1 tiny tracks and SAM 1 vit_b decodes at 1024 pixels, on generated weights."""
-    from icvos.foundation.load import build_sam1, build_sam2
+    from icvos.foundation.load import build_sam
+    from icvos.foundation.sam1 import Sam1
+    from icvos.foundation.sam2 import Sam2
 
     image = np.random.default_rng(0).integers(0, 256, (480, 854, 3), np.uint8)
     mask = torch.zeros(1, 480, 854, dtype=torch.bool)
     mask[0, 100:200, 300:500] = True
-    segmenter = build_sam2("sam2.1_hiera_tiny")
+    segmenter = build_sam(Sam2, "sam2.1_hiera_tiny")
     frames = list(Tracker(segmenter).track([image] * 3, Prompt(masks=mask), num_frames=3))
     assert frames[0].masks((480, 854)).shape == (1, 480, 854) and frames[2].logits.shape == (1, 1, 256, 256)
     assert (frames[0].masks((480, 854)) ^ mask).sum() < 2000
-    old = build_sam1("vit_b")
+    old = build_sam(Sam1, "vit_b")
     decoded = old.decode(old.encode(image), embeddings=torch.randn(2, 50, 256), multimask=True)
     assert old.place((480, 854)).restore(decoded.logits).shape == (2, 3, 480, 854)

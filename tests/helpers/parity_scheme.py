@@ -13,7 +13,9 @@ from torch import Tensor
 from dcsam.checkpoint import file_key
 from dcsam.config import DCSAMConfig
 from dcsam.model import DCSAM
-from icvos.foundation.load import build_sam1, build_sam2
+from icvos.foundation.load import build_sam
+from icvos.foundation.sam1 import Sam1
+from icvos.foundation.sam2 import Sam2
 from icvos.foundation.weights import load_state
 
 
@@ -93,7 +95,9 @@ class WeightFiles:
         """Return the file of SAM 1 vit_b or of SAM 2.1 tiny."""
         path = self.folder / ("sam_vit_b.pth" if version == 1 else "sam2.1_hiera_tiny.pt")
         if not path.exists():
-            segmenter = build_sam1("vit_b", meta=True) if version == 1 else build_sam2("sam2.1_hiera_tiny", meta=True)
+            segmenter = (
+                build_sam(Sam1, "vit_b", meta=True) if version == 1 else build_sam(Sam2, "sam2.1_hiera_tiny", meta=True)
+            )
             stream = "sam." if version == 1 else "sam2."
             shapes = segmenter.model.state_dict()
             assert len(shapes) == (314 if version == 1 else 471)

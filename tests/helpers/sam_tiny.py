@@ -54,21 +54,22 @@ def shake(module: Any, seed: int = 0) -> Any:
 def tiny_sam2(**changes: Any) -> Any:
     """Return a shaken tiny SAM 2, built by icvos."""
     pytest.importorskip("sam2")
-    from icvos.foundation.load import build_sam2
+    from icvos.foundation.load import build_sam
+    from icvos.foundation.sam2 import Sam2
     from icvos.foundation.sam2_config import Sam2Config
 
     torch.manual_seed(0)  # the buffer of point codes is drawn, not learned
-    return shake(build_sam2(Sam2Config(**{**SAM2_TINY, **changes})))
+    return shake(build_sam(Sam2, Sam2Config(**{**SAM2_TINY, **changes})))
 
 
 def tiny_sam1(**changes: Any) -> Any:
     """Return a shaken tiny SAM 1, built by icvos."""
     pytest.importorskip("segment_anything")
-    from icvos.foundation.load import build_sam1
-    from icvos.foundation.sam1 import Sam1Config
+    from icvos.foundation.load import build_sam
+    from icvos.foundation.sam1 import Sam1, Sam1Config
 
     torch.manual_seed(0)
-    return shake(build_sam1(Sam1Config(**{**SAM1_TINY, **changes})))
+    return shake(build_sam(Sam1, Sam1Config(**{**SAM1_TINY, **changes})))
 
 
 def clip(frames: int, size: int = 64, seed: int = 3) -> tuple[Any, Any]:

@@ -11,7 +11,7 @@ import torch
 from dcsam.checkpoint import save_checkpoint
 from dcsam.config import DCSAMConfig
 from dcsam.model import DCSAM
-from icvos.foundation.load import build_sam2, save_sam2
+from icvos.foundation.load import build_sam, save_sam
 from icvos.foundation.sam2 import Sam2
 from icvos.foundation.sam2_config import Sam2Config
 
@@ -36,14 +36,14 @@ TINY_SAM2 = Sam2Config(
 def tiny_sam2(seed: int = 0) -> Sam2:
     """Return a SAM 2 of some hundred thousand parameters, random but always the same."""
     torch.manual_seed(seed)
-    return build_sam2(TINY_SAM2)
+    return build_sam(Sam2, TINY_SAM2)
 
 
 def tiny_sam2_file(folder: Path) -> Path:
     """Write it as a checkpoint and return its path."""
     path = folder / "tiny_sam2.safetensors"
     if not path.exists():
-        save_sam2(path, tiny_sam2())
+        save_sam(path, tiny_sam2())
     return path
 
 

@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -16,7 +16,7 @@ from toy_training import ToyTask
 from training_logs import losses
 
 from icvos.errors import RunError
-from icvos.training.data import batches, steps_per_epoch
+from icvos.training.data import Batch, batches, steps_per_epoch, to_device
 from icvos.training.distribute import World
 from icvos.training.loop import Trainer, TrainingStopped, set_training_mode
 
@@ -86,11 +86,27 @@ def test_ranks_see_disjoint_examples_that_change_with_the_epoch() -> None:
     for rank in range(2):
         world = World(rank, 2, torch.device("cpu"))
         assert steps_per_epoch(16, settings, world) == 4
-        seen.append([key for b in batches(task, task.train_examples(), settings, world, 0, 8) for key in b["keys"]])
+        seen.append([key for b, _ in batches(task, task.train_examples(), settings, world, 0, 8) for key in b["keys"]])
     assert not set(seen[0]) & set(seen[1])
     assert {key for keys in seen for key in keys} == {(epoch, index) for epoch in range(2) for index in range(16)}
-    task2 = [b["x"] for b in batches(task, task.train_examples(), settings, ALONE, 0, 16)]
+    task2 = [b["x"] for b, _ in batches(task, task.train_examples(), settings, ALONE, 0, 16)]
     assert not torch.equal(task2[0], task2[8])
+
+
+def test_a_typed_batch_is_pinned_and_moved_with_its_plain_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    from torch.utils.data._utils.pin_memory import pin_memory
+
+    @dataclass(frozen=True)
+    class Named(Batch):
+        x: torch.Tensor
+        names: tuple[str, ...]
+
+    batch = Named(torch.ones(2), ("a", "b"))
+    moved = to_device(batch, torch.device("meta"))
+    assert isinstance(moved, Named) and moved.x.is_meta and moved.names == ("a", "b") and not batch.x.is_meta
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: tensor + 1)  # there is no pinned memory on a CPU
+    pinned, names = pin_memory((batch, ["epoch 0, example 3"]), "cpu")
+    assert isinstance(pinned, Named) and pinned.x.tolist() == [2, 2] and names == ["epoch 0, example 3"]
 
 
 def test_frozen_modules_stay_in_eval() -> None:
@@ -128,7 +144,7 @@ def test_accumulation_equals_a_larger_batch(tmp_path: Path) -> None:
 
 SCRIPT = """
 import sys
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 import torch
 from toy_training import ToyTask

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from icvos.demo.training.examples import INSTANCES, DrawnWorlds, Scenes, family_maps, join_worlds
+from icvos.demo.training.examples import INSTANCES, DrawnWorld, DrawnWorlds, Scenes, WorldBatch, join_worlds
 from icvos.demo.training.graphs import GraphedStep
 from icvos.demo.world.episodes import TrainingWorld
 from icvos.foundation.backbones import create_backbone
@@ -93,22 +93,20 @@ class BackboneTask(TrainingTask):
     def validation_examples(self) -> Examples:
         return DrawnWorlds(TrainingWorld.of_layouts(self.side, self.seed + 1000, self.random_share), self.side, 60)
 
-    def collate(self, examples: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    def collate(self, examples: Sequence[DrawnWorld]) -> WorldBatch:
         return join_worlds(examples)
 
     def graphed_step(self, compute: Any, optimiser: Any, parameters: Any, settings: Settings) -> GraphedStep:
         return GraphedStep(compute, optimiser, parameters, settings.clip)
 
-    def loss(self, model: nn.Module, batch: Mapping[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
+    def loss(self, model: nn.Module, batch: WorldBatch) -> tuple[Tensor, dict[str, Tensor]]:
         assert isinstance(model, _Learner)
-        features = model.backbone(to_float(batch["images"]), top=True)
+        features = model.backbone(to_float(batch.images), top=True)
         grid = features.top.shape[-2:]
-        pairs, labels, families = batch["pairs"], batch["labels"], batch["families"]
-        maps = family_maps(labels, families)
-        truth = (maps[pairs[:, 1]] == pairs[:, 2, None, None])[:, None].float()
-        masks = (maps[pairs[:, 0]] == pairs[:, 2, None, None])[:, None].float()
-        target = F.interpolate(truth, grid, mode="area")
-        inside = F.interpolate(masks, grid, mode="nearest")
+        pairs, labels, families = batch.pairs, batch.labels, batch.families
+        support_masks, query_masks = batch.masks()
+        target = F.interpolate(query_masks[:, None].float(), grid, mode="area")
+        inside = F.interpolate(support_masks[:, None].float(), grid, mode="nearest")
         support = features.map(lambda x: x[pairs[:, 0]])
         near_top = model.backbone.top(support, inside)
         logits = prior_logits(
@@ -138,25 +136,25 @@ class BackboneTask(TrainingTask):
         instances = F.normalize(pooled.flatten(0, 1), dim=1)
         whose = torch.arange(count, device=top.device)[:, None].expand(-1, INSTANCES).flatten()
         family = families[:, 1:].flatten()
-        prototypes = F.normalize((near_top * inside).sum(dim=(2, 3)) / inside.sum(dim=(2, 3)).clamp(min=1), dim=1)
+        supports = F.normalize((near_top * inside).sum(dim=(2, 3)) / inside.sum(dim=(2, 3)).clamp(min=1), dim=1)
         every = torch.ones_like(pairs[:, 0], dtype=torch.bool)
-        first = _contrastive(prototypes, pairs[:, 0], pairs[:, 2], every, instances, whose, family, there)
+        first = _contrastive(supports, pairs[:, 0], pairs[:, 2], every, instances, whose, family, there)
         # The instances among themselves too: both sides of these come the same way, and are easier to bring together.
         return 0.5 * (first + _contrastive(instances, whose, family, there, instances, whose, family, there))
 
-    def validate(self, model: nn.Module, batches: Iterable[Mapping[str, Any]]) -> dict[str, list[float]]:
+    def validate(self, model: nn.Module, batches: Iterable[WorldBatch]) -> dict[str, list[float]]:
         assert isinstance(model, _Learner)
         ious: list[float] = []
         for batch in batches:
-            features = model.backbone(to_float(batch["images"]), top=True)
-            pairs, maps = batch["pairs"], family_maps(batch["labels"], batch["families"])
-            truth, supports = (maps[pairs[:, column]] == pairs[:, 2, None, None] for column in (1, 0))
-            inside = F.interpolate(supports[:, None].float(), features.top.shape[-2:], mode="nearest")
+            features = model.backbone(to_float(batch.images), top=True)
+            pairs = batch.pairs
+            support_masks, query_masks = batch.masks()
+            inside = F.interpolate(support_masks[:, None].float(), features.top.shape[-2:], mode="nearest")
             support = features.map(lambda x, p=pairs: x[p[:, 0]])  # type: ignore[misc]
             logits = prior_logits(model.backbone.top, support, inside, features.top[pairs[:, 1]])
-            masks = F.interpolate(logits, truth.shape[-2:], mode="bilinear")[:, 0] > 0
-            there = truth.flatten(1).any(dim=1)
-            ious += (100 * iou(masks, truth)[there]).tolist()
+            masks = F.interpolate(logits, query_masks.shape[-2:], mode="bilinear")[:, 0] > 0
+            visible = query_masks.flatten(1).any(dim=1)
+            ious += (100 * iou(masks, query_masks)[visible]).tolist()
         return {"mIoU": ious}
 
     def describe(self) -> dict[str, Any]:

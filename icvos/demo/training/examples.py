@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -12,12 +13,15 @@ from torch import Tensor
 
 from icvos.demo.world.episodes import Episode, Footage, Still, TrainingWorld
 from icvos.images import squeezed
+from icvos.training.data import Batch
 
 __all__ = [
     "DrawnClips",
     "DrawnPairs",
+    "DrawnWorld",
     "DrawnWorlds",
     "Scenes",
+    "WorldBatch",
     "family_maps",
     "join_worlds",
     "squared",
@@ -121,6 +125,39 @@ class Scenes(Protocol):
     def episode(self, index: int, *, frames: int = ..., shots: int = ...) -> Episode: ...
 
 
+@dataclass(frozen=True)
+class DrawnWorld:
+    """An example of ``DrawnWorlds``.
+
+    Attributes:
+        images: (N, S, S, 3) uint8.
+        labels: (N, S, S) uint8, the number of the instance at each pixel, 0 for the ground.
+        families: (N, INSTANCES + 1) int64, the number of the family of each label.
+        pairs: (P, 3) int64: support image, query image, and family asked for.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+    families: np.ndarray
+    pairs: np.ndarray
+
+
+@dataclass(frozen=True)
+class WorldBatch(Batch):
+    """Drawn worlds joined: tensors of the shapes and dtypes of ``DrawnWorld``, N images and P pairs of all together."""
+
+    images: Tensor
+    labels: Tensor
+    families: Tensor
+    pairs: Tensor
+
+    def masks(self) -> tuple[Tensor, Tensor]:
+        """Return the (P, S, S) bool masks of each pair's family on its support image, and on its query image."""
+        maps = family_maps(self.labels, self.families)
+        support, query, family = self.pairs.unbind(1)
+        return maps[support] == family[:, None, None], maps[query] == family[:, None, None]
+
+
 class DrawnWorlds:
     """Few images with things of few families; pairs of them, each image asked for different things.
 
@@ -141,7 +178,8 @@ class DrawnWorlds:
     def __len__(self) -> int:
         return self.length
 
-    def get(self, epoch: int, index: int) -> Mapping[str, Any]:
+    def get(self, epoch: int, index: int) -> DrawnWorld:
+        """Return a world."""
         number = self.offset + epoch * self.length + index
         stills = [squared_still(still, self.side) for still in self.world.world(number)]
         images, labels = np.stack([s.image for s in stills]), np.stack([s.labels for s in stills])
@@ -151,12 +189,7 @@ class DrawnWorlds:
             # Scenes of a pool come again: never quite the same.
             parts = [varied(images[i : i + 1], labels[i : i + 1], generator) for i in range(len(images))]
             images, labels = (np.concatenate(each) for each in zip(*parts))
-        return {
-            "images": images,
-            "labels": labels,
-            "families": families,
-            "pairs": self._pairs(labels, families, generator),
-        }
+        return DrawnWorld(images, labels, families, self._pairs(labels, families, generator))
 
     def _pairs(self, labels: np.ndarray, families: np.ndarray, generator: np.random.Generator) -> np.ndarray:
         """Return (P, 3) int64: support image, query image, family; a family that is seen well in the support."""
@@ -179,16 +212,16 @@ class DrawnWorlds:
         return np.array(out, np.int64)
 
 
-def join_worlds(examples: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
-    """Join worlds: images (N, S, S, 3) uint8, labels (N, S, S), families (N, I), pairs (P, 3) of places among the N."""
-    counts = np.cumsum([0, *(len(e["images"]) for e in examples)])
-    pairs = [e["pairs"] + np.array([start, start, 0]) for e, start in zip(examples, counts)]
-    return {
-        "images": torch.from_numpy(np.concatenate([e["images"] for e in examples])),
-        "labels": torch.from_numpy(np.concatenate([e["labels"] for e in examples])),
-        "families": torch.from_numpy(np.concatenate([e["families"] for e in examples])),
-        "pairs": torch.from_numpy(np.concatenate(pairs)),
-    }
+def join_worlds(worlds: Sequence[DrawnWorld]) -> WorldBatch:
+    """Join worlds; the pairs' images are then numbered through all of them."""
+    starts = np.cumsum([0, *(len(world.images) for world in worlds)])
+    pairs = [world.pairs + np.array([start, start, 0]) for world, start in zip(worlds, starts)]
+    return WorldBatch(
+        images=torch.from_numpy(np.concatenate([world.images for world in worlds])),
+        labels=torch.from_numpy(np.concatenate([world.labels for world in worlds])),
+        families=torch.from_numpy(np.concatenate([world.families for world in worlds])),
+        pairs=torch.from_numpy(np.concatenate(pairs)),
+    )
 
 
 class DrawnClips:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from icvos.training.data import Batch
 
 __all__ = ["GraphedStep"]
 
@@ -28,59 +30,57 @@ class GraphedStep:
 
     def __init__(
         self,
-        compute: Callable[[Mapping[str, Any]], tuple[Tensor, dict[str, Tensor]]],
+        compute: Callable[[Any], tuple[Tensor, dict[str, Tensor]]],
         optimiser: torch.optim.Optimizer,
         parameters: Sequence[nn.Parameter],
         clip: float | None,
     ) -> None:
         self.compute, self.optimiser, self.parameters, self.clip = compute, optimiser, parameters, clip
         self._seen: dict[Any, int] = {}
-        self._graphs: dict[Any, tuple[torch.cuda.CUDAGraph, dict[str, Tensor], dict[str, Tensor]]] = {}
+        self._graphs: dict[Any, tuple[torch.cuda.CUDAGraph, Batch, dict[str, Tensor]]] = {}
 
-    def __call__(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
+    def __call__(self, batch: Batch) -> dict[str, Tensor]:
         """Do one step; return ``loss``, the scalars and, where clipped, ``gradient_norm``: valid until the next."""
-        tensors = {name: value for name, value in batch.items() if isinstance(value, Tensor)}
-        plain = {name: value for name, value in batch.items() if isinstance(value, str | int | float | bool)}
-        kind = (tuple((n, tuple(t.shape), t.dtype) for n, t in tensors.items()), tuple(plain.items()))
+        tensors = batch.tensors
+        plain = [(name, value) for name, value in vars(batch).items() if name not in tensors]
+        kind = (tuple((n, tuple(t.shape), t.dtype) for n, t in tensors.items()), tuple(plain))
         if kind not in self._graphs:
             self._seen[kind] = self._seen.get(kind, 0) + 1
             if self._seen[kind] <= WARM:
-                return self._aside({**plain, **tensors})
-            self._graphs[kind] = self._capture(plain, tensors)
+                return self._aside(batch)
+            self._graphs[kind] = self._capture(batch)
         graph, inputs, outputs = self._graphs[kind]
-        for name, value in tensors.items():
-            inputs[name].copy_(value, non_blocking=True)
+        for name, tensor in inputs.tensors.items():
+            tensor.copy_(tensors[name], non_blocking=True)
         graph.replay()
         return outputs
 
-    def plainly(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
+    def plainly(self, batch: Batch) -> dict[str, Tensor]:
         """Do one step without a graph."""
         return self._body(batch)
 
-    def _aside(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
+    def _aside(self, batch: Batch) -> dict[str, Tensor]:
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
-            scalars = self._body(batch)
+            outputs = self._body(batch)
         torch.cuda.current_stream().wait_stream(stream)
-        return scalars
+        return outputs
 
-    def _capture(
-        self, plain: Mapping[str, Any], tensors: Mapping[str, Tensor]
-    ) -> tuple[torch.cuda.CUDAGraph, dict[str, Tensor], dict[str, Tensor]]:
-        inputs = {name: value.clone() for name, value in tensors.items()}
+    def _capture(self, batch: Batch) -> tuple[torch.cuda.CUDAGraph, Batch, dict[str, Tensor]]:
+        inputs = batch.map(Tensor.clone)
         graph = torch.cuda.CUDAGraph()
         # Other threads (the loader's pinning) go on using the device meanwhile.
         with torch.cuda.graph(graph, capture_error_mode="thread_local"):
-            outputs = self._body({**plain, **inputs})
+            outputs = self._body(inputs)
         return graph, inputs, outputs
 
-    def _body(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
+    def _body(self, batch: Batch) -> dict[str, Tensor]:
         self.optimiser.zero_grad(set_to_none=True)
         loss, scalars = self.compute(batch)
         loss.backward()
-        values = {"loss": loss.detach(), **scalars}
+        outputs = {"loss": loss.detach(), **scalars}
         if self.clip is not None:
-            values["gradient_norm"] = nn.utils.clip_grad_norm_(self.parameters, self.clip)
+            outputs["gradient_norm"] = nn.utils.clip_grad_norm_(self.parameters, self.clip)
         self.optimiser.step()
-        return values
+        return outputs

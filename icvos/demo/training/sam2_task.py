@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,12 +21,13 @@ from torch import Tensor, nn
 from icvos.demo.training.examples import INSTANCES, Scenes, squared, varied
 from icvos.demo.training.graphs import GraphedStep
 from icvos.demo.world.episodes import TrainingWorld
-from icvos.foundation.load import build_sam2, load_sam2, save_sam2
+from icvos.foundation.load import build_sam, load_sam, save_sam
 from icvos.foundation.pixels import to_float
 from icvos.foundation.sam2 import Sam2
 from icvos.foundation.sam2_config import Sam2Config
 from icvos.foundation.segmenter import ImageFeatures
 from icvos.foundation.tracker import Prompt, TrackedFrame, Tracker, TrackerOptions
+from icvos.training.data import Batch
 from icvos.training.loss import iou
 from icvos.training.task import Examples, Settings, TrainingTask, check_options
 
@@ -53,6 +55,32 @@ DEMO_SAM2 = Sam2Config(
 
 #: What carries a thing from frame to frame.
 MEMORY = ("memory_attention.", "memory_encoder.", "maskmem_tpos_enc", "obj_ptr_", "no_obj_", "no_mem_pos_enc")
+
+
+@dataclass(frozen=True)
+class PromptedClips(Batch):
+    """B clips of T frames, with P prompts on single frames of each, and one on its first.
+
+    Attributes:
+        frames: (B, T, S, S, 3) uint8.
+        things: (B, T, S, S) bool, where any instance is.
+        masks: (B, T, S, S) bool of the instance to follow.
+        start: (B, 3, 3) float: x, y and label of the points that prompt it on frame 0.
+        prompted_frames: (B, P) int64, the frame of each prompt; ``prompted_masks`` (B, P, S, S) bool, what it asks for.
+        points: (B, P, 3, 3) float: x, y and label of the points of each prompt.
+        prompt: 0 where the clips start from the mask, else from ``start``; one for all, that of the first.
+        bare: Whether frames without a prompt have no tokens, as in DC-SAM; one for all, that of the first.
+    """
+
+    frames: Tensor
+    things: Tensor
+    masks: Tensor
+    start: Tensor
+    prompted_frames: Tensor
+    prompted_masks: Tensor
+    points: Tensor
+    prompt: int
+    bare: bool
 
 
 class ClipExamples:
@@ -86,44 +114,44 @@ class ClipExamples:
         seen = [(t, i) for t in range(len(labels)) for i in range(1, INSTANCES) if (labels[t] == i).sum() > 60]
         at_start = [i for t, i in seen if t == 0]
         label = int(generator.choice(at_start)) if at_start else 1
-        prompts = [seen[int(generator.integers(len(seen)))] if seen else (0, 1) for _ in range(self.prompts)]
-        sparse = [_sparse(labels[t] == i, generator) for t, i in prompts]
+        prompted = [seen[int(generator.integers(len(seen)))] if seen else (0, 1) for _ in range(self.prompts)]
+        points = [_points(labels[t] == i, generator) for t, i in prompted]
         return {
             "frames": frames,
             "things": labels > 0,
             "masks": labels == label,
             "prompt": int(generator.integers(3)),
-            "start": _sparse(labels[0] == label, generator),
-            "asked": np.array([t for t, _ in prompts], np.int64),
-            "asked_masks": np.stack([labels[t] == i for t, i in prompts]),
-            "sparse": np.stack(sparse),
+            "start": _points(labels[0] == label, generator),
+            "prompted_frames": np.array([t for t, _ in prompted], np.int64),
+            "prompted_masks": np.stack([labels[t] == i for t, i in prompted]),
+            "points": np.stack(points),
             "bare": bool(generator.integers(2)),
         }
 
 
-def _sparse(mask: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    """Return (3, 3) float: x, y and label of three places: a loose box (2 and 3) and perhaps a point, or points.
+def _points(mask: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """Return (3, 3) float: x, y and label of three points: a loose box (2 and 3) and perhaps a point, or points.
 
     The first point is inside (1), others inside or outside (0); -1 is none.
     """
     out = np.zeros((3, 3), np.float32)
     out[:, 2] = -1
-    row = 0
+    filled = 0
     rows, columns = np.nonzero(mask)
     if generator.random() < 0.4 and len(rows):
         left, right, top, bottom = columns.min(), columns.max() + 1, rows.min(), rows.max() + 1
         loose = generator.normal(0, 0.05, 4) * np.array([right - left, bottom - top] * 2)
         out[:2, :2] = np.array([[left, top], [right, bottom]]) + loose.reshape(2, 2)
         out[:2, 2] = (2, 3)
-        row = 2
-    wanted = int(generator.integers(0, 2)) if row else int(generator.integers(1, 4))
+        filled = 2
+    wanted = int(generator.integers(0, 2)) if filled else int(generator.integers(1, 4))
     for number in range(wanted):
         inside = number == 0 or generator.random() < 0.5
         rows, columns = np.nonzero(mask if inside else ~mask)
         if len(rows):
             pick = int(generator.integers(len(rows)))
-            out[row] = (columns[pick] + 0.5, rows[pick] + 0.5, float(inside))
-            row += 1
+            out[filled] = (columns[pick] + 0.5, rows[pick] + 0.5, float(inside))
+            filled += 1
     return out
 
 
@@ -191,7 +219,8 @@ class DemoSam2Task(TrainingTask):
         return Settings(epochs=1, batch=16, lr=6e-4, weight_decay=0.01, warmup=200, clip=1.0, validate_every=1)
 
     def model(self) -> nn.Module:
-        learner = _Learner(load_sam2(self.weights["sam2"]).float() if "sam2" in self.weights else build_sam2(DEMO_SAM2))
+        start = self.weights.get("sam2")
+        learner = _Learner(build_sam(Sam2, DEMO_SAM2) if start is None else load_sam(Sam2, start).float())
         if self.train == "memory":
             learner.requires_grad_(False)
             for name, parameter in learner.sam2.model.named_parameters():
@@ -207,21 +236,19 @@ class DemoSam2Task(TrainingTask):
     def validation_examples(self) -> Examples:
         return ClipExamples(self._world(self.seed + 1000), DEMO_SAM2.image_size, 8, 96)
 
-    def collate(self, examples: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
-        names = ("frames", "things", "masks", "start", "asked", "asked_masks", "sparse")
-        batch: dict[str, Any] = {name: torch.from_numpy(np.stack([e[name] for e in examples])) for name in names}
-        # One kind of prompt a batch starts the clips: a mask, or a box and points.
-        batch["prompt"], batch["bare"] = examples[0]["prompt"], examples[0]["bare"]
-        return batch
+    def collate(self, examples: Sequence[Mapping[str, Any]]) -> PromptedClips:
+        names = ("frames", "things", "masks", "start", "prompted_frames", "prompted_masks", "points")
+        tensors = {name: torch.from_numpy(np.stack([example[name] for example in examples])) for name in names}
+        return PromptedClips(**tensors, prompt=examples[0]["prompt"], bare=examples[0]["bare"])
 
     # ---- prompts on single frames ----------------------------------------------------------------------------------
 
-    def _asked(self, model: Sam2, features: ImageFeatures, batch: Mapping[str, Any]) -> tuple[Tensor, Tensor, Tensor]:
+    def _prompted(self, model: Sam2, features: ImageFeatures, batch: PromptedClips) -> tuple[Tensor, Tensor, Tensor]:
         """Return (N, 4, h, w) logits and (N, 4) predicted IoU of prompts on frames, and their (N, S, S) masks."""
-        count, length = batch["frames"].shape[:2]
-        sparse = batch["sparse"].flatten(0, 1)
-        rows = (torch.arange(count, device=sparse.device)[:, None] * length + batch["asked"]).flatten()
-        tokens, dense = model.embed((sparse[..., :2], sparse[..., 2].int()), None, None)
+        count, length = batch.frames.shape[:2]
+        points = batch.points.flatten(0, 1)
+        rows = (torch.arange(count, device=points.device)[:, None] * length + batch.prompted_frames).flatten()
+        tokens, dense = model.embed((points[..., :2], points[..., 2].int()), None, None)
         chosen = features[rows]
         logits, quality, _, _ = model.model.sam_mask_decoder.predict_masks(
             image_embeddings=chosen.embedding,
@@ -231,11 +258,11 @@ class DemoSam2Task(TrainingTask):
             repeat_image=False,
             high_res_features=list(chosen.high_res),
         )
-        return logits, quality, batch["asked_masks"].flatten(0, 1)
+        return logits, quality, batch.prompted_masks.flatten(0, 1)
 
-    def _image_loss(self, model: Sam2, features: ImageFeatures, batch: Mapping[str, Any]) -> Tensor:
+    def _image_loss(self, model: Sam2, features: ImageFeatures, batch: PromptedClips) -> Tensor:
         """Return the loss of the single mask, of the best of the three others, and of all predicted IoUs."""
-        logits, quality, truth = self._asked(model, features, batch)
+        logits, quality, truth = self._prompted(model, features, batch)
         losses = torch.stack([sample_loss(logits[:, k], truth) for k in range(4)], dim=1)
         with torch.no_grad():
             large = F.interpolate(logits.float(), truth.shape[-2:], mode="bilinear", align_corners=False) > 0
@@ -245,17 +272,15 @@ class DemoSam2Task(TrainingTask):
 
     # ---- clips -----------------------------------------------------------------------------------------------------
 
-    def _prompt(self, batch: Mapping[str, Any]) -> Prompt:
-        masks, kind = batch["masks"][:, 0], batch["prompt"]
-        if kind == 0:
-            return Prompt(masks=masks)
-        start = batch["start"]
-        return Prompt(points=(start[..., :2], start[..., 2].int()))
+    def _prompt(self, batch: PromptedClips) -> Prompt:
+        if batch.prompt == 0:
+            return Prompt(masks=batch.masks[:, 0])
+        return Prompt(points=(batch.start[..., :2], batch.start[..., 2].int()))
 
-    def _track(self, model: Sam2, batch: Mapping[str, Any], features: ImageFeatures) -> list[TrackedFrame]:
-        count, length = batch["frames"].shape[:2]
+    def _track(self, model: Sam2, batch: PromptedClips, features: ImageFeatures) -> list[TrackedFrame]:
+        count, length = batch.frames.shape[:2]
         # Frames without a prompt have not-a-point tokens in SAM 2 and none in DC-SAM: it learns both.
-        tokens: Literal["none", "pad"] = "none" if batch["bare"] else "pad"
+        tokens: Literal["none", "pad"] = "none" if batch.bare else "pad"
         tracker = Tracker(model, TrackerOptions(memory_dtype=None, multimask="never", tracked_tokens=tokens))
         bank = tracker.start(num_frames=length)
         order = torch.arange(count * length, device=features.embedding.device).view(count, length)
@@ -265,43 +290,43 @@ class DemoSam2Task(TrainingTask):
     def graphed_step(self, compute: Any, optimiser: Any, parameters: Any, settings: Settings) -> GraphedStep:
         return GraphedStep(compute, optimiser, parameters, settings.clip)
 
-    def loss(self, model: nn.Module, batch: Mapping[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
+    def loss(self, model: nn.Module, batch: PromptedClips) -> tuple[Tensor, dict[str, Tensor]]:
         assert isinstance(model, _Learner)
         learner, model = model, model.sam2
-        features = model.encode(to_float(batch["frames"]).flatten(0, 1))
-        loss_of_prompts = features.embedding.new_zeros(())
+        features = model.encode(to_float(batch.frames).flatten(0, 1))
+        on_images = features.embedding.new_zeros(())
         if self.train == "all":
-            things = batch["things"].flatten(0, 1)
-            loss_of_prompts = self._image_loss(model, features, batch) + learner.thing_loss(features, things)
+            things = batch.things.flatten(0, 1)
+            on_images = self._image_loss(model, features, batch) + learner.thing_loss(features, things)
         # Prompts differ between batches: zero times every parameter keeps DistributedDataParallel and graphs content.
-        idle = loss_of_prompts.new_zeros(())
+        idle = on_images.new_zeros(())
         if features.embedding.is_cuda or torch.distributed.is_initialized():
             idle = torch.stack([p.sum() * 0.0 for p in model.parameters() if p.requires_grad]).sum()
         if self.frames == 1:
-            return loss_of_prompts + idle, {"image_loss": loss_of_prompts.detach()}
+            return on_images + idle, {"image_loss": on_images.detach()}
         tracked = self._track(model, batch, features)
-        masks = torch.stack([mask_loss(frame, batch["masks"][:, t]) for t, frame in enumerate(tracked)]).mean()
-        extra = torch.stack([score_loss(frame, batch["masks"][:, t]) for t, frame in enumerate(tracked)]).mean()
-        scalars = {"image_loss": loss_of_prompts.detach(), "mask_loss": masks.detach(), "score_loss": extra.detach()}
-        return loss_of_prompts + 2 * masks + extra + idle, scalars
+        masks = torch.stack([mask_loss(frame, batch.masks[:, t]) for t, frame in enumerate(tracked)]).mean()
+        extra = torch.stack([score_loss(frame, batch.masks[:, t]) for t, frame in enumerate(tracked)]).mean()
+        scalars = {"image_loss": on_images.detach(), "mask_loss": masks.detach(), "score_loss": extra.detach()}
+        return on_images + 2 * masks + extra + idle, scalars
 
-    def validate(self, model: nn.Module, batches: Iterable[Mapping[str, Any]]) -> dict[str, list[float]]:
+    def validate(self, model: nn.Module, batches: Iterable[PromptedClips]) -> dict[str, list[float]]:
         assert isinstance(model, _Learner)
         model = model.sam2
-        ious: list[float] = []
-        rest: list[float] = []
+        prompted: list[float] = []
+        tracked: list[float] = []
         for batch in batches:
-            features = model.encode(to_float(batch["frames"]).flatten(0, 1))
-            logits, _, truth = self._asked(model, features, batch)
+            features = model.encode(to_float(batch.frames).flatten(0, 1))
+            logits, _, truth = self._prompted(model, features, batch)
             large = F.interpolate(logits[:, :1].float(), truth.shape[-2:], mode="bilinear", align_corners=False)
-            ious += (100 * iou(large[:, 0] > 0, truth)).tolist()
+            prompted += (100 * iou(large[:, 0] > 0, truth)).tolist()
             if self.frames == 1:
                 continue
             for t, frame in enumerate(self._track(model, batch, features)):
-                masks = batch["masks"][:, t]
+                masks = batch.masks[:, t]
                 if t:
-                    rest += (100 * iou(frame.masks((masks.shape[-2], masks.shape[-1])), masks)).tolist()
-        return {"prompted_IoU": ious, "mIoU": ious if self.frames == 1 else rest}
+                    tracked += (100 * iou(frame.masks((masks.shape[-2], masks.shape[-1])), masks)).tolist()
+        return {"prompted_IoU": prompted, "mIoU": prompted if self.frames == 1 else tracked}
 
     def describe(self) -> dict[str, Any]:
         return {
@@ -315,7 +340,7 @@ class DemoSam2Task(TrainingTask):
 
     def export(self, model: nn.Module, path: Path) -> None:
         assert isinstance(model, _Learner)
-        save_sam2(path, model.sam2)
+        save_sam(path, model.sam2)
 
 
 def sample_loss(logits: Tensor, truth: Tensor) -> Tensor:
