@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from baselines.head_task import PAIRS, HeadTask, PairBatch
 from baselines.heads import config_of, fill_head, save_head
-from baselines.vrp_sam.model import KIND, VRPConfig, VRPEncoder, VRPSam, support_prompts
+from baselines.vrp_sam.model import KIND, VRPConfig, VRPEncoder, VRPSam
 from icvos.data.options import PairOptions
 from icvos.errors import UsageError
 from icvos.foundation.load import open_segmenter
@@ -99,7 +99,7 @@ class VrpTask(HeadTask):
 
     def _logits(self, model: nn.Module, batch: PairBatch) -> Tensor:
         supports, queries = to_float(batch.support), to_float(batch.query)
-        return model(supports, shown(batch.support_mask, self.prompt), queries)
+        return model(supports, support_prompts(batch.support_mask, self.prompt), queries)
 
     def loss(self, model: nn.Module, batch: PairBatch) -> tuple[Tensor, dict[str, Tensor]]:
         logits, truth = self._logits(model, batch), batch.truth
