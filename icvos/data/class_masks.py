@@ -215,7 +215,7 @@ def coco_masks(root: Path, split: str, *, cache: Path | None = None, progress: P
     Raises:
         SourceError: The annotations are missing or broken.
     """
-    from icvos.sources.coco import SPLITS, Coco
+    from icvos.sources.coco import SPLITS, Coco, images_folder
 
     root = Path(root)
     path = root / "annotations" / f"instances_{split}.json"
@@ -228,10 +228,9 @@ def coco_masks(root: Path, split: str, *, cache: Path | None = None, progress: P
 
         def records() -> Iterator[Record]:
             for image, record in coco.images.items():
-                file_name = Path(record.file_name).name
                 yield (
-                    Path(file_name).stem,
-                    f"0:{split}/{file_name}",
+                    Path(record.file_name).stem,
+                    f"0:{split}/{record.file_name}",
                     (record.height, record.width),
                     record.licence,
                     coco.class_codes(image),
@@ -243,7 +242,7 @@ def coco_masks(root: Path, split: str, *, cache: Path | None = None, progress: P
     if not sha256:
         Coco(root, split)  # says what is missing
     make_once(folder, make)
-    return ClassMasks(folder, [root])
+    return ClassMasks(folder, [images_folder(root, split)])
 
 
 def voc_masks(
