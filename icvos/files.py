@@ -154,11 +154,20 @@ def read_json(path: str | os.PathLike[str], error: type[InputError] = InputError
     path = Path(path)
     data = read_bytes(path, "JSON file", error)
     try:
-        return json.loads(data)
+        return json.loads(data, object_pairs_hook=_once)
     except (ValueError, RecursionError) as problem:
         kind = file_kind(data)
         what = f"JSON file is {kind}" if kind else f"JSON is broken ({problem})"
         raise error(what, where=path, expected="whole JSON", fix="fetch it again") from None
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return a JSON object, none of whose keys may stand twice: of two values Python would drop the first."""
+    content = dict(pairs)
+    if len(content) != len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"the key '{next(key for key in content if keys.count(key) > 1)[:60]}' stands twice")
+    return content
 
 
 def write_csv(path: str | os.PathLike[str], columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
@@ -188,6 +197,8 @@ def read_text(path: str | os.PathLike[str], what: str = "list", error: type[Inpu
         text = data.decode("utf-16" if wide else "utf-8-sig")
     except UnicodeDecodeError:
         text = "\0"
+    if not text:
+        raise error(f"{what} is empty", where=path)
     kind = file_kind(data)
     if "\0" in text or kind:
         raise error(f"{what} is {kind or 'no text'}", where=path, expected="a text file in UTF-8")

@@ -179,11 +179,8 @@ def by_id(entries: list[Entry]) -> Iterator[tuple[int, Entry]]:
     for entry in entries:
         identity = entry.integer("id")
         if identity in seen:
-            raise SourceError(
-                f"{entry.kind} number {seen[identity].index} and {entry.kind} number {entry.index} both have the id {identity}",
-                where=entry.path,
-                expected="each id once",
-            )
+            numbers = " and ".join(f"{entry.kind} number {one.index}" for one in (seen[identity], entry))
+            raise SourceError(f"{numbers} both have the id {identity}", where=entry.path, expected="each id once")
         seen[identity] = entry
         yield identity, entry
 

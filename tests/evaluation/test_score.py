@@ -472,7 +472,7 @@ def test_damaged_archives_get_one_line(
         ({"size": [3, 4], "counts": [7]}, "6 pixels"),
         ({"size": [30, 44], "counts": [7]}, "runs of"),
         ({"size": [30, 44], "counts": "\u00ff"}, "RLE is broken"),
-        ({"size": [30, 44], "counts": [-5, 1325]}, "runs of"),
+        ({"size": [30, 44], "counts": [-5, 1325]}, "a run of -5 pixels"),
         ({"size": [10**9, 10**9], "counts": [1]}, "RLE of size"),
         ({"size": "big", "counts": [1]}, "RLE of size"),
         ({"300": {"size": [30, 44], "counts": [1320]}}, "no RLE"),
