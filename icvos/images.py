@@ -15,7 +15,16 @@ from icvos.errors import InputError, SourceError
 from icvos.files import atomic_write, file_kind, read_bytes
 from icvos.masks import header, png_rows
 
-__all__ = ["IMAGE_SUFFIXES", "image_size", "nearest_resize", "read_image", "resize_image", "squeezed", "write_image"]
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "check_annotated_size",
+    "image_size",
+    "nearest_resize",
+    "read_image",
+    "resize_image",
+    "squeezed",
+    "write_image",
+]
 
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
@@ -166,6 +175,22 @@ def _other_size(data: bytes, path: Path) -> tuple[int, int]:
     if kind != "PNG":
         raise SourceError(f"frame is {kind or 'no image'}", where=path, expected="a JPEG or PNG", fix="fetch it again")
     return height, width
+
+
+def check_annotated_size(path: Path, size: tuple[int, int], annotated: tuple[int, int]) -> None:
+    """Compare an image's stored (H, W) with that of its annotations, which a rotation by EXIF may have turned.
+
+    Raises:
+        SourceError: They differ.
+    """
+    if tuple(size) != tuple(annotated):
+        turned = tuple(size) == tuple(annotated)[::-1]
+        raise SourceError(
+            f"image is {size[0]}x{size[1]} (HxW), its annotations {annotated[0]}x{annotated[1]}",
+            where=path,
+            expected="the image that was annotated",
+            fix="turn its pixels as its EXIF tag says and remove the tag" if turned else "fetch it again",
+        )
 
 
 def nearest_resize(labels: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -19,7 +19,7 @@ from icvos.categories import COCO80, VOC20, Vocabulary
 from icvos.data.class_masks_cache import VERSION, Progress, Record, make_once, write_cache
 from icvos.errors import SourceError, UsageError
 from icvos.files import file_sha256, icvos_home, read_json
-from icvos.images import read_image
+from icvos.images import check_annotated_size, read_image
 from icvos.masks import decode_code
 
 if TYPE_CHECKING:
@@ -192,15 +192,7 @@ class ClassMasks:
         Raises:
             SourceError: They differ.
         """
-        expected = self.size(image)
-        if tuple(size) != expected:
-            turned = size == expected[::-1] and size[0] != size[1]
-            raise SourceError(
-                f"image is {size[0]}x{size[1]} (HxW), its annotations {expected[0]}x{expected[1]}",
-                where=self.path(image),
-                expected="the image that was annotated",
-                fix="turn its pixels as its EXIF tag says and remove the tag" if turned else "fetch it again",
-            )
+        check_annotated_size(self.path(image), size, self.size(image))
 
 
 def coco_masks(root: Path, split: str, *, cache: Path | None = None, progress: Progress | None = None) -> ClassMasks:
