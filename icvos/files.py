@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import hashlib
 import io
@@ -22,12 +23,16 @@ from icvos.errors import InputError, LockedError
 __all__ = [
     "atomic_write",
     "check_id",
+    "file_kind",
     "file_sha256",
     "icvos_home",
     "lock_folder",
     "page_asset",
+    "read_bytes",
     "read_csv",
     "read_json",
+    "read_lines",
+    "read_text",
     "to_json",
     "write_csv",
     "write_json",
@@ -53,7 +58,7 @@ def page_asset(package: str, name: str) -> str:
     return resources.files(package).joinpath(name).read_text(encoding="utf-8")
 
 
-def _read_bytes(path: Path, what: str, error: type[InputError]) -> bytes:
+def read_bytes(path: Path, what: str, error: type[InputError]) -> bytes:
     try:
         data = path.read_bytes()
     except FileNotFoundError:
@@ -63,6 +68,41 @@ def _read_bytes(path: Path, what: str, error: type[InputError]) -> bytes:
     if not data:
         raise error(f"{what} is empty", where=path)
     return data
+
+
+# How files begin that lie where another is expected.
+_BEGINNINGS = (
+    (b"version https://git-lfs", "a Git LFS pointer ('git lfs pull' fetches the file)"),
+    (b"\x89PNG\r\n\x1a\n", "a PNG"),
+    (b"\xff\xd8\xff", "a JPEG"),
+    (b"GIF8", "a GIF"),
+    (b"II*\0", "a TIFF"),
+    (b"MM\0*", "a TIFF"),
+    (b"PK\x03\x04", "a zip archive"),
+    (b"\x1f\x8b", "a gzip archive"),
+    (b"\x93NUMPY", "a NumPy array"),
+    (b"\x89HDF", "an HDF5 file"),
+    (b"%PDF", "a PDF"),
+)
+
+
+def file_kind(data: bytes) -> str:
+    """Return what a file is by how it begins, as ``an HTML page``; "" where that does not tell."""
+    if not data:
+        return "empty"
+    for beginning, kind in _BEGINNINGS:
+        if data.startswith(beginning):
+            return kind
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "a WebP"
+    if data[:2] == b"BM" and data[6:10] == bytes(4):
+        return "a BMP"
+    text = data[:1024].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if text.startswith((b"<!doctype html", b"<html", b"<head", b"<!doctype")):
+        return "an HTML page (a log-in or error page in place of the file)"
+    if len(data) > 8 and data[8:9] == b"{" and int.from_bytes(data[:8], "little") < 1 << 27:
+        return "a safetensors file"
+    return ""
 
 
 @contextmanager
@@ -112,11 +152,22 @@ def read_json(path: str | os.PathLike[str], error: type[InputError] = InputError
         InputError: (or ``error``) missing, cut off or no JSON.
     """
     path = Path(path)
-    data = _read_bytes(path, "JSON file", error)
+    data = read_bytes(path, "JSON file", error)
     try:
-        return json.loads(data)
+        return json.loads(data, object_pairs_hook=_once)
     except (ValueError, RecursionError) as problem:
-        raise error(f"JSON is broken ({problem})", where=path, expected="whole JSON", fix="fetch it again") from None
+        kind = file_kind(data)
+        what = f"JSON file is {kind}" if kind else f"JSON is broken ({problem})"
+        raise error(what, where=path, expected="whole JSON", fix="fetch it again") from None
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return a JSON object, none of whose keys may stand twice: of two values Python would drop the first."""
+    content = dict(pairs)
+    if len(content) != len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"the key '{next(key for key in content if keys.count(key) > 1)[:60]}' stands twice")
+    return content
 
 
 def write_csv(path: str | os.PathLike[str], columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
@@ -126,6 +177,41 @@ def write_csv(path: str | os.PathLike[str], columns: Sequence[str], rows: Iterab
         writer.writerow(columns)
         for row in rows:
             writer.writerow(["" if row.get(column) is None else row[column] for column in columns])
+
+
+def read_text(path: str | os.PathLike[str], what: str = "list", error: type[InputError] = InputError) -> str:
+    """Read a text file: UTF-8 or, where a byte order mark says so, UTF-16; the mark is dropped, line ends are kept.
+
+    Args:
+        path: The file.
+        what: What it is, for messages.
+        error: What is raised.
+
+    Raises:
+        InputError: Missing, empty, or no text.
+    """
+    path = Path(path)
+    data = read_bytes(path, what, error)
+    wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    try:
+        text = data.decode("utf-16" if wide else "utf-8-sig")
+    except UnicodeDecodeError:
+        text = "\0"
+    if not text:
+        raise error(f"{what} is empty", where=path)
+    kind = file_kind(data)
+    if "\0" in text or kind:
+        raise error(f"{what} is {kind or 'no text'}", where=path, expected="a text file in UTF-8")
+    return text
+
+
+def read_lines(path: str | os.PathLike[str], what: str = "list", error: type[InputError] = InputError) -> list[str]:
+    """Return the lines of ``read_text`` without blanks around them; empty lines stay, so that numbers of lines hold.
+
+    Raises:
+        InputError: As ``read_text``.
+    """
+    return [line.strip() for line in re.split(r"\r\n|\r|\n", read_text(path, what, error))]
 
 
 def read_csv(
@@ -138,9 +224,8 @@ def read_csv(
     """
     path = Path(path)
     try:
-        text = _read_bytes(path, "CSV file", error).decode("utf-8-sig")
-        lines = list(csv.reader(io.StringIO(text, newline=""), strict=True))
-    except (UnicodeDecodeError, csv.Error) as problem:
+        lines = list(csv.reader(io.StringIO(read_text(path, "CSV file", error), newline=""), strict=True))
+    except csv.Error as problem:
         raise error(f"CSV cannot be read ({problem})", where=path, expected="UTF-8 CSV") from None
     header = lines[0] if lines else []
     missing = [column for column in columns if column not in header]

@@ -12,9 +12,19 @@ from pathlib import Path
 import numpy as np
 
 from icvos.errors import InputError, SourceError
-from icvos.files import _read_bytes, atomic_write
+from icvos.files import atomic_write, file_kind, read_bytes
+from icvos.masks import header, png_rows
 
-__all__ = ["IMAGE_SUFFIXES", "image_size", "nearest_resize", "read_image", "resize_image", "squeezed", "write_image"]
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "check_annotated_size",
+    "image_size",
+    "nearest_resize",
+    "read_image",
+    "resize_image",
+    "squeezed",
+    "write_image",
+]
 
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
@@ -29,10 +39,15 @@ def read_image(path: str | os.PathLike[str]) -> np.ndarray:
     import cv2
 
     path = Path(path)
-    data = _read_bytes(path, "image", InputError)
-    # OpenCV decodes what is left of a cut JPEG without a word; the end marker tells.
-    if data[:2] == b"\xff\xd8" and data.find(b"\xff\xd9", _scan_start(data)) < 0:
-        raise InputError("image is truncated", where=path, expected="a whole JPEG", fix="fetch the file again")
+    data = read_bytes(path, "image", InputError)
+    image = _decode_jpeg(data, path) if data[:2] == b"\xff\xd8" else None
+    if header(data) is not None:
+        try:
+            png_rows(data)  # OpenCV passes over checksums
+        except ValueError as problem:
+            raise _no_image(problem, path) from None
+    if image is not None:
+        return image
     flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
@@ -41,6 +56,35 @@ def read_image(path: str | os.PathLike[str]) -> np.ndarray:
     if image is None:
         return _read_image_pillow(data, path)
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+
+
+def _decode_jpeg(data: bytes, path: Path) -> np.ndarray | None:
+    """Return a JPEG as (H, W, 3) uint8 RGB, or None where OpenCV has to; both decode by libjpeg-turbo.
+
+    Raises:
+        InputError: It is cut off, or data is missing or damaged within.
+    """
+    # Decoders fill what is missing of a cut JPEG with grey; the end marker tells, where nobody has added one.
+    if data.find(b"\xff\xd9", _scan_start(data)) < 0:
+        raise InputError("image is truncated", where=path, expected="a whole JPEG", fix="fetch the file again")
+    try:
+        import simplejpeg
+    except ImportError:
+        return None
+    try:
+        if simplejpeg.decode_jpeg_header(data)[2] not in ("YCbCr", "Gray"):
+            return None
+        return simplejpeg.decode_jpeg(data, "RGB", strict=True)
+    except ValueError as problem:
+        if any(words in str(problem) for words in ("remature end", "Huffman", "instead of RST")):
+            raise _no_image(problem, path) from None
+        return None  # odd, as bytes too many between parts are, and whole
+
+
+def _no_image(problem: object, path: Path) -> InputError:
+    kind = file_kind(path.read_bytes()[:1024])
+    what = f"image is {kind}" if kind and kind not in ("a PNG", "a JPEG") else f"image cannot be decoded ({problem})"
+    return InputError(what, where=path, expected="a whole JPEG or PNG", fix="fetch it again")
 
 
 def _scan_start(data: bytes) -> int:
@@ -58,9 +102,7 @@ def _read_image_pillow(data: bytes, path: Path) -> np.ndarray:
         with Image.open(io.BytesIO(data)) as picture:
             return np.array(picture.convert("RGB"))
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as problem:
-        raise InputError(
-            f"image cannot be decoded ({problem})", where=path, expected="a whole JPEG or PNG", fix="fetch it again"
-        ) from None
+        raise _no_image(problem, path) from None
 
 
 def write_image(path: str | os.PathLike[str], image: np.ndarray, *, quality: int = 95) -> None:
@@ -133,6 +175,22 @@ def _other_size(data: bytes, path: Path) -> tuple[int, int]:
     if kind != "PNG":
         raise SourceError(f"frame is {kind or 'no image'}", where=path, expected="a JPEG or PNG", fix="fetch it again")
     return height, width
+
+
+def check_annotated_size(path: Path, size: tuple[int, int], annotated: tuple[int, int]) -> None:
+    """Compare an image's stored (H, W) with that of its annotations, which a rotation by EXIF may have turned.
+
+    Raises:
+        SourceError: They differ.
+    """
+    if tuple(size) != tuple(annotated):
+        turned = tuple(size) == tuple(annotated)[::-1]
+        raise SourceError(
+            f"image is {size[0]}x{size[1]} (HxW), its annotations {annotated[0]}x{annotated[1]}",
+            where=path,
+            expected="the image that was annotated",
+            fix="turn its pixels as its EXIF tag says and remove the tag" if turned else "fetch it again",
+        )
 
 
 def nearest_resize(labels: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from icvos.errors import InputError
 
-__all__ = ["files_by_stem", "folders", "frame_files", "is_stray", "listing", "path_of_stem"]
+__all__ = [
+    "files_by_stem",
+    "folders",
+    "frame_files",
+    "is_stray",
+    "listing",
+    "match_stems",
+    "natural",
+    "path_of_stem",
+]
 
 # What Windows and macOS leave in folders and archives, beside hidden files.
-STRAYS = ("thumbs.db", "desktop.ini", "__macosx")
+STRAYS = ("thumbs.db", "desktop.ini", "__macosx", "@eadir")
 
 
 def is_stray(name: str) -> bool:
@@ -64,6 +74,32 @@ def frame_files(folder: Path, suffixes: Sequence[str], *, error: type[InputError
     files = files_by_stem(folder, suffixes, error=error)
     numbers = {stem: _number(stem, folder, error) for stem in files}
     return {stem: files[stem] for stem in sorted(files, key=lambda stem: (numbers[stem], stem))}
+
+
+def natural(stem: str) -> tuple[tuple[int, int | str], ...]:
+    """Return what stems are sorted by: text as text, the numbers in it as numbers (``9`` before ``10``)."""
+    parts = re.split("([0-9]{1,18})", stem)
+    return tuple((0, int(part)) if index % 2 else (1, part) for index, part in enumerate(parts) if part)
+
+
+def match_stems(wanted: Sequence[str], stems: Sequence[str]) -> dict[str, str]:
+    """Return the stem of each wanted frame that is there: the same, else the one that is the same number.
+
+    ``7`` and ``00007`` are one frame; where several are, and none is the same text, none is chosen.
+    """
+    there = set(stems)
+    numbers: dict[int, list[str]] = {}
+    for stem in stems:
+        if stem.isascii() and stem.isdigit():
+            numbers.setdefault(int(stem), []).append(stem)
+    matches = {}
+    for stem in wanted:
+        same = numbers.get(int(stem), ()) if stem.isascii() and stem.isdigit() else ()
+        if stem in there:
+            matches[stem] = stem
+        elif len(same) == 1:
+            matches[stem] = same[0]
+    return matches
 
 
 def _number(stem: str, folder: Path, error: type[InputError]) -> int:

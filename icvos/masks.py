@@ -16,13 +16,13 @@ from typing import Any
 import numpy as np
 
 from icvos.errors import MaskError
-from icvos.files import _read_bytes, atomic_write
+from icvos.files import atomic_write, file_kind, read_bytes
 
 __all__ = [
     "Code",
+    "Header",
     "code_area",
     "decode_code",
-    "decode_labels",
     "decode_mask",
     "decode_rle",
     "encode_code",
@@ -30,6 +30,7 @@ __all__ = [
     "header",
     "merge_codes",
     "palette",
+    "png_rows",
     "read_mask",
     "run_lengths",
     "segmentation_code",
@@ -49,39 +50,76 @@ def read_mask(path: str | os.PathLike[str], *, size: tuple[int, int] | None = No
         MaskError: Missing, truncated, RGB, 16-bit, with alpha, or of another size.
     """
     path = Path(path)
-    return decode_mask(_read_bytes(path, "mask", MaskError), path, size=size)
+    return decode_mask(read_bytes(path, "mask", MaskError), path, size=size)
 
 
 def decode_mask(data: bytes, where: str | Path, *, size: tuple[int, int] | None = None) -> np.ndarray:
     """Decode the bytes of a label PNG; as ``read_mask``, ``where`` names them in errors.
 
-    Plain 8-bit PNGs are decoded by the compiled engine (and python-isal where it is installed); Pillow is the
-    definition, decodes all others and finds the words for what is wrong.
+    Checksums of chunks and of the stream are checked. Plain 8-bit PNGs are decoded by the compiled engine, interlaced
+    ones and those of 1, 2 or 4 bits by Pillow.
     """
-    from PIL import Image, UnidentifiedImageError
-
-    fast = decode_labels(data)
-    if fast is not None and (size is None or fast.shape == tuple(size)):
-        return fast
+    described = _label_header(data, where)
+    height, width, depth, colour, interlaced = described
+    if size is not None and (height, width) != tuple(size):
+        raise MaskError(f"mask is {height}x{width} (HxW)", where=where, expected=f"{size[0]}x{size[1]}")
     try:
-        with Image.open(io.BytesIO(data)) as picture:
-            if picture.mode not in ("P", "L", "1"):
-                kind = {"RGB": "an RGB image", "RGBA": "an RGBA image", "LA": "grey with alpha"}.get(
-                    picture.mode, f"of mode {picture.mode}" + (" (16 bits or more)" if "I" in picture.mode else "")
-                )
-                raise MaskError(
-                    f"mask is {kind}", where=where, expected="an 8-bit palette or grey PNG whose values are object ids"
-                )
-            if size is not None and picture.size != (size[1], size[0]):
-                raise MaskError(
-                    f"mask is {picture.size[1]}x{picture.size[0]} (HxW)", where=where, expected=f"{size[0]}x{size[1]}"
-                )
-            labels = np.array(picture)
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as problem:
+        rows = png_rows(data)
+        engine = None if depth != 8 or interlaced else _tools()[1]
+        return _decode_pillow(data, depth, colour) if engine is None else _unfiltered(rows, height, width, engine)
+    except ValueError as problem:
         raise MaskError(
             f"mask cannot be decoded ({problem})", where=where, expected="a whole PNG", fix="fetch the file again"
         ) from None
-    return labels.astype(np.uint8, copy=False)
+
+
+def _label_header(data: bytes, where: str | Path) -> Header:
+    """Return a PNG's header if its values can be labels."""
+    described = header(data)
+    if described is None:
+        kind = file_kind(data)
+        raise MaskError(
+            f"mask is {kind}, and no PNG" if kind else "mask cannot be decoded (no PNG)",
+            where=where,
+            expected="an 8-bit palette or grey PNG whose values are object ids",
+        )
+    height, width, depth, colour, _ = described
+    if colour not in (0, 3) or depth not in (1, 2, 4, 8):
+        kinds = {2: "an RGB image", 4: "grey with alpha", 6: "an RGBA image"}
+        raise MaskError(
+            f"mask is {kinds.get(colour, f'of {depth} bits')}",
+            where=where,
+            expected="an 8-bit palette or grey PNG whose values are object ids",
+        )
+    if not 0 < height * width <= LARGEST:
+        raise MaskError(f"mask is {height}x{width} (HxW)", where=where, expected=f"1 to {LARGEST:,} pixels")
+    return described
+
+
+def _unfiltered(rows: bytes, height: int, width: int, engine: Any) -> np.ndarray:
+    """Return the (H, W) uint8 of 8-bit rows, each after the number of its filter."""
+    table = np.frombuffer(rows, np.uint8).reshape(height, width + 1)
+    if not table[:, 0].any():
+        return np.ascontiguousarray(table[:, 1:])
+    labels = np.empty((height, width), np.uint8)
+    engine.unfilter(rows, height, width, labels)
+    return labels
+
+
+def _decode_pillow(data: bytes, depth: int, colour: int) -> np.ndarray:
+    """Return the stored values of a whole PNG, (H, W) uint8; Pillow spreads grey ones of 2 and 4 bits over 0 to 255.
+
+    Raises:
+        ValueError: Pillow cannot decode it.
+    """
+    from PIL import Image
+
+    try:
+        with Image.open(io.BytesIO(data)) as picture:
+            labels = np.array(picture).astype(np.uint8, copy=False)
+    except (OSError, SyntaxError, Image.DecompressionBombError) as problem:
+        raise ValueError(str(problem)) from None
+    return labels // np.uint8(255 // (2**depth - 1)) if colour == 0 and depth in (2, 4) else labels
 
 
 def palette() -> bytes:
@@ -134,19 +172,22 @@ def write_mask(path: str | os.PathLike[str], labels: np.ndarray, *, colours: boo
 
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
+# Columns, rows, and their steps, of the seven passes of an interlaced PNG.
+_PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
+_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 
-
-_LARGEST = 1 << 28  # pixels; beyond that Pillow's own guard answers
+LARGEST = 1 << 28
+"""Pixels of a PNG, at most."""
 
 # Pixels from the origin to a polygon's points, at most: images are far smaller.
 FARTHEST = 100_000
 
+Header = tuple[int, int, int, int, int]
+"""Of a PNG: height, width, bit depth, colour type (0 grey, 2 RGB, 3 palette, 4 grey with alpha, 6 RGBA), interlaced."""
 
-def header(data: bytes) -> tuple[int, int, int, int, int] | None:
-    """Return (height, width, bit depth, colour type, interlaced) of a PNG's first 33 bytes, or None if it is none.
 
-    Colour types: 0 grey, 2 RGB, 3 palette, 4 grey with alpha, 6 RGBA.
-    """
+def header(data: bytes) -> Header | None:
+    """Return what a PNG's first 33 bytes say, or None if they are none of a PNG."""
     if len(data) < 33 or data[:8] != _SIGNATURE or data[8:16] != b"\0\0\0\rIHDR":
         return None
     if zlib.crc32(data[12:29]).to_bytes(4, "big") != data[29:33]:
@@ -179,50 +220,54 @@ def _tools() -> tuple[Any, Any]:
     return codec, _engine
 
 
-def decode_labels(data: bytes) -> np.ndarray | None:
-    """Decode a PNG's stored values as (H, W) uint8, or return None where it is not of the plain kind, or broken.
+def png_rows(data: bytes) -> bytes:
+    """Return the rows of a PNG as its stream holds them, each after its filter; all checksums are checked.
 
-    Whoever gets None asks Pillow, which reads the other kinds and says what is wrong with the broken ones.
+    Raises:
+        ValueError: It is no PNG, is cut off, or is damaged.
     """
     described = header(data)
     if described is None:
-        return None
-    height, width, depth, colour, interlaced = described
-    size = height * width
-    if depth != 8 or colour not in (0, 3) or interlaced or not 0 < size <= _LARGEST:
-        return None
+        raise ValueError("no PNG")
+    codec, _ = _tools()
+    view = memoryview(data)
     parts = []
-    start = 33
-    while start + 12 <= len(data):
+    start, kind = 33, b"IHDR"
+    while kind != b"IEND":
+        if start + 12 > len(data):
+            raise ValueError("it is cut off")
         (length,) = struct.unpack_from(">I", data, start)
-        kind = data[start + 4 : start + 8]
+        kind, end = data[start + 4 : start + 8], start + 8 + length
+        if end + 4 > len(data):
+            raise ValueError("it is cut off")
+        if codec.crc32(view[start + 4 : end]) != int.from_bytes(data[end : end + 4], "big"):
+            raise ValueError(f"the checksum of its part {kind.decode('ascii', 'replace')!r} is wrong: it is damaged")
         if kind == b"IDAT":
-            parts.append(data[start + 8 : start + 8 + length])
-        elif kind == b"IEND":
-            break
-        start += 12 + length
-    else:
-        return None
-    codec, engine = _tools()
-    wanted = height * (width + 1)
+            parts.append(view[start + 8 : end])
+        start = end + 4
+    wanted = _stream_bytes(described)
+    inflate = codec.decompressobj()
     try:
-        inflate = codec.decompressobj()
-        raw = inflate.decompress(parts[0] if len(parts) == 1 else b"".join(parts), wanted + 1)
+        rows = inflate.decompress(parts[0] if len(parts) == 1 else b"".join(parts), wanted + 1)
     except (codec.error, IndexError):
-        return None
-    if len(raw) != wanted or not inflate.eof:
-        return None
-    rows = np.frombuffer(raw, np.uint8).reshape(height, width + 1)
-    if not rows[:, 0].any():
-        return np.ascontiguousarray(rows[:, 1:])
-    if engine is None:
-        return None
-    out = np.empty((height, width), np.uint8)
-    try:
-        engine.unfilter(raw, height, width, out)
-    except ValueError:
-        return None
-    return out
+        raise ValueError("its stream is damaged") from None
+    if len(rows) != wanted or not inflate.eof:
+        raise ValueError("its stream has another length")
+    return rows
+
+
+def _stream_bytes(described: Header) -> int:
+    """Return the bytes of all rows of a PNG, with their filters."""
+    height, width, depth, colour, interlaced = described
+    if colour not in _CHANNELS or interlaced > 1:
+        raise ValueError("its header is none of PNG's")
+    bits = depth * _CHANNELS[colour]
+    total = 0
+    for x, y, step_x, step_y in _PASSES if interlaced else ((0, 0, 1, 1),):
+        columns, rows = -((x - width) // step_x), -((y - height) // step_y)
+        if columns > 0 and rows > 0:
+            total += rows * (1 + -(-columns * bits // 8))
+    return total
 
 
 def run_lengths(text: bytes) -> list[int]:
@@ -255,6 +300,25 @@ def run_lengths(text: bytes) -> list[int]:
     return runs
 
 
+def _checked_runs(counts: Any, size: tuple[int, int]) -> list[int]:
+    """Return the lengths of runs of 0 and 1 in turn that fill an image.
+
+    Raises:
+        ValueError: No run lengths, or they are of another number of pixels.
+    """
+    if isinstance(counts, (str, bytes)):
+        runs = run_lengths(counts.encode("ascii", "replace") if isinstance(counts, str) else counts)
+    elif isinstance(counts, list) and all(type(run) is int for run in counts):
+        runs = counts
+    else:
+        raise ValueError("counts are neither text nor a list of whole numbers")
+    if min(runs, default=0) < 0:
+        raise ValueError(f"a run of {min(runs)} pixels")
+    if sum(runs) != size[0] * size[1]:
+        raise ValueError(f"runs of {sum(runs):,} pixels, and {size[0]}x{size[1]} (HxW) are {size[0] * size[1]:,}")
+    return runs
+
+
 def decode_rle(counts: Any, size: tuple[int, int]) -> np.ndarray:
     """Decode COCO's run lengths, compressed text or a list, as (H, W) bool.
 
@@ -265,15 +329,7 @@ def decode_rle(counts: Any, size: tuple[int, int]) -> np.ndarray:
     Raises:
         ValueError: Not run lengths, or of another number of pixels.
     """
-    if isinstance(counts, (str, bytes)):
-        runs = run_lengths(counts.encode() if isinstance(counts, str) else counts)
-    elif isinstance(counts, list) and all(isinstance(run, int) and not isinstance(run, bool) for run in counts):
-        runs = counts
-    else:
-        raise ValueError("counts are neither text nor a list of whole numbers")
-    pixels = size[0] * size[1]
-    if any(run < 0 or run > pixels for run in runs) or sum(runs) != pixels:
-        raise ValueError(f"runs do not add up to {pixels} pixels")
+    runs = _checked_runs(counts, size)
     values = np.zeros(len(runs), bool)
     values[1::2] = True
     return np.ascontiguousarray(np.repeat(values, runs).reshape(size[1], size[0]).T)
@@ -296,31 +352,43 @@ def segmentation_code(segmentation: Any, size: tuple[int, int]) -> Code | None:
     from pycocotools import mask as rle
 
     height, width = size
-    try:
-        if isinstance(segmentation, list):
-            # Fewer than three points enclose nothing; what lies outside the image is cut off by pycocotools.
-            polygons = [[float(v) for v in polygon] for polygon in segmentation if len(polygon) >= 6]
-            if not polygons:
-                return None
-            # Its memory grows with the length of the edges, and it takes NaN for a number.
-            if not all(abs(v) <= FARTHEST for polygon in polygons for v in polygon):
-                raise ValueError(f"a point more than {FARTHEST:,} pixels away")
-            return rle.merge(rle.frPyObjects(polygons, height, width))
-        if list(segmentation["size"]) != [height, width]:
-            raise ValueError(f"RLE of size {segmentation['size']}")
-        counts = segmentation["counts"]
-        if not isinstance(counts, (str, bytes, list)):
-            raise ValueError("counts are neither text nor a list of whole numbers")
-        text = counts.encode("ascii") if isinstance(counts, str) else counts
-        runs = text if isinstance(text, list) else run_lengths(text)
-        # Of a cut code pycocotools would decode what happens to be in memory.
-        if sum(runs) != height * width or min(runs, default=0) < 0:
-            raise ValueError("RLE of another length")
-        if isinstance(text, list):
-            return rle.frPyObjects(segmentation, height, width)
-        return {"size": [height, width], "counts": text}
-    except (TypeError, KeyError, AttributeError) as problem:
-        raise ValueError(str(problem)) from None
+    if isinstance(segmentation, list):
+        polygons = [polygon for polygon in map(_polygon, _polygons(segmentation)) if polygon]
+        return rle.merge(rle.frPyObjects(polygons, height, width)) if polygons else None
+    if not isinstance(segmentation, dict):
+        raise ValueError("neither polygons nor run lengths")
+    if segmentation.get("size") != [height, width]:
+        raise ValueError(
+            f"run lengths of size {str(segmentation.get('size'))[:40]}, of an image of {height}x{width} (HxW)"
+        )
+    counts = segmentation.get("counts")
+    # Of runs that do not fill the image pycocotools would decode what happens to be in memory.
+    _checked_runs(counts, size)
+    if isinstance(counts, list):
+        return rle.frPyObjects(segmentation, height, width)
+    return {"size": [height, width], "counts": counts.encode("ascii") if isinstance(counts, str) else counts}
+
+
+def _polygons(segmentation: list[Any]) -> list[Any]:
+    """Return a list of polygons; one polygon alone, ``[x, y, …]``, is taken for a list of it."""
+    alone = bool(segmentation) and all(type(value) in (int, float) for value in segmentation)
+    return [segmentation] if alone else segmentation
+
+
+def _polygon(points: Any) -> list[float]:
+    """Return a polygon's coordinates; none where it has fewer than three points, which enclose nothing.
+
+    Raises:
+        ValueError: It is none, or a point is far outside any image; what is outside this one pycocotools cuts off.
+    """
+    if not isinstance(points, list) or any(type(value) not in (int, float) for value in points):
+        raise ValueError("a polygon is no list of numbers")
+    if len(points) % 2:
+        raise ValueError(f"a polygon of {len(points)} numbers, which are no pairs")
+    # pycocotools' memory grows with the length of the edges, and it takes NaN for a number.
+    if not all(abs(value) <= FARTHEST for value in points):
+        raise ValueError(f"a point that is no number, or more than {FARTHEST:,} pixels away")
+    return [float(value) for value in points] if len(points) >= 6 else []
 
 
 def encode_code(mask: np.ndarray) -> Code:

@@ -12,11 +12,12 @@ import pytest
 from icvos.errors import InputError, PredictionError, SourceError
 from icvos.evaluation.predictions import open_predictions
 from icvos.evaluation.score_sequences import Sequences
-from icvos.listing import files_by_stem, folders, frame_files, listing, path_of_stem
+from icvos.listing import files_by_stem, folders, frame_files, listing, match_stems, natural, path_of_stem
 from icvos.masks import read_mask, write_mask
 from icvos.sources.davis import Davis
 
 STRAYS = (".DS_Store", "._00000.png", "Thumbs.db", "desktop.ini")
+FOLDERS = ("__MACOSX", "@eaDir", ".ipynb_checkpoints")
 
 
 def litter(root: Path) -> None:
@@ -24,7 +25,9 @@ def litter(root: Path) -> None:
     for folder in [root, *(path for path in root.rglob("*") if path.is_dir())]:
         for name in STRAYS:
             (folder / name).write_bytes(b"\0\5\x16\7")
-        (folder / "__MACOSX").mkdir()
+        for name in FOLDERS:
+            (folder / name).mkdir()
+            (folder / name / "00000.png").write_bytes(b"\0")
 
 
 def folder_of(root: Path, *names: str) -> Path:
@@ -50,6 +53,18 @@ def test_a_broken_link_is_listed_so_that_reading_names_it(tmp_path: Path) -> Non
 def test_frames_go_by_their_numbers(tmp_path: Path) -> None:
     folder_of(tmp_path, "img_10.png", "img_9.png", "img_100.PNG")
     assert list(frame_files(tmp_path, (".png",))) == ["img_9", "img_10", "img_100"]
+
+
+def test_natural_order() -> None:
+    stems = ["10", "9", "0009", "b2", "b10", "b", "a11x2", "a2x11", "1"]
+    assert sorted(stems, key=natural) == ["1", "9", "0009", "10", "a2x11", "a11x2", "b", "b2", "b10"]
+
+
+def test_frames_are_matched_by_text_else_by_number() -> None:
+    assert match_stems(["00000", "00007"], ["0", "7", "8"]) == {"00000": "0", "00007": "7"}
+    assert match_stems(["7", "8"], ["00007", "007", "7"]) == {"7": "7"}
+    assert match_stems(["7"], ["00007", "007"]) == {}  # either could be meant
+    assert match_stems(["a7", "b"], ["a007", "b"]) == {"b": "b"}
 
 
 def test_a_stem_twice_a_stem_without_number_and_no_folder_are_errors(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from icvos.categories import Vocabulary
 from icvos.errors import InputError, UsageError
-from icvos.files import read_csv
+from icvos.files import read_csv, read_lines
 
 __all__ = ["COMPLETE_COLUMNS", "OBJECT_COLUMNS", "ObjectLabel", "Recipe", "read_recipes"]
 
@@ -113,7 +113,7 @@ def read_recipes(paths: Iterable[Path], words: Vocabulary) -> Recipe:
 
 
 def _header(path: Path) -> list[str]:
-    return path.read_text(encoding="utf-8-sig").splitlines()[0].split(",")
+    return read_lines(path, "CSV file")[0].split(",")
 
 
 def _read_objects(recipe: Recipe, path: Path, rows: Sequence[dict[str, str]], words: Vocabulary) -> None:

@@ -23,7 +23,7 @@ EXTRAS = {
     "sam": ("sam2", "segment-anything"),
     "train": ("tensorboard", "peft"),
     "seggpt": ("transformers",),
-    "fast": ("isal",),
+    "fast": ("isal", "simplejpeg"),
     "voc": ("scipy",),
     "matcher": ("scipy",),
 }

@@ -18,7 +18,7 @@ import numpy as np
 
 from icvos.data.folds import FOLDS, PAPER_EPISODES, FewShotEpisode, check_fold
 from icvos.errors import InputError, SourceError, UsageError
-from icvos.files import check_id
+from icvos.files import check_id, read_lines, read_text
 
 __all__ = ["SEED", "AuthorLists", "check_names", "read_lists", "replay"]
 
@@ -81,13 +81,14 @@ def read_lists(folder: Path, fold: int, *, part: str = "val") -> AuthorLists:
     )
 
 
-def _text(path: Path) -> str:
+def _checked(path: Path) -> Path:
     if path.stat().st_size > _LARGEST:
         raise SourceError("list is too large", where=path, expected=f"at most {_LARGEST:,} bytes")
-    try:
-        return path.read_text(encoding="utf-8")
-    except UnicodeDecodeError:
-        raise SourceError("list is no text", where=path) from None
+    return path
+
+
+def _lines(path: Path) -> list[str]:
+    return read_lines(_checked(path), error=SourceError)
 
 
 def _name(image_path: object, path: Path) -> str:
@@ -102,7 +103,7 @@ def _name(image_path: object, path: Path) -> str:
 
 
 def _read_order(path: Path) -> Iterator[str]:
-    for number, line in enumerate(_text(path).splitlines(), 1):
+    for number, line in enumerate(_lines(path), 1):
         fields = line.split()
         if not fields:
             continue
@@ -114,12 +115,17 @@ def _read_order(path: Path) -> Iterator[str]:
 def _read_classes(path: Path) -> dict[int, list[str]]:
     expected = "a Python dict {category: [(image, mask), …]} of plain values"
     try:
-        content = ast.literal_eval(_text(path).strip())
+        tree = ast.parse(read_text(_checked(path), error=SourceError).strip(), mode="eval")
+        content = ast.literal_eval(tree)
     except (ValueError, SyntaxError, MemoryError, RecursionError, TypeError):
         raise SourceError("list is no plain dict; nothing of it was run", where=path, expected=expected) from None
     if not isinstance(content, dict) or not content:
         raise SourceError("list is no dict", where=path, expected=expected)
-    names: dict[int, list[str]] = {}
+    keys = [ast.literal_eval(key) for key in getattr(tree.body, "keys", ()) if key is not None]
+    twice = [key for index, key in enumerate(keys) if key in keys[:index]]
+    if twice:
+        raise SourceError(f"category {str(twice[0])[:40]} stands twice", where=path, expected=expected)
+    found: dict[int, list[str]] = {}
     for category, entries in content.items():
         good = isinstance(category, int) and not isinstance(category, bool) and category > 0
         if not good or not isinstance(entries, list):
@@ -136,7 +142,7 @@ def _read_hsnet(paths: Sequence[Path]) -> AuthorLists:
     for path in paths:
         if not path.is_file():
             raise SourceError("list not found", where=path, expected="the lists of all folds")
-        for number, line in enumerate(_text(path).splitlines(), 1):
+        for number, line in enumerate(_lines(path), 1):
             if not line.strip():
                 continue
             name, separator, category = line.strip().rpartition("__")

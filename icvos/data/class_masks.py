@@ -19,7 +19,7 @@ from icvos.categories import COCO80, VOC20, Vocabulary
 from icvos.data.class_masks_cache import VERSION, Progress, Record, make_once, write_cache
 from icvos.errors import SourceError, UsageError
 from icvos.files import file_sha256, icvos_home, read_json
-from icvos.images import read_image
+from icvos.images import check_annotated_size, read_image
 from icvos.masks import decode_code
 
 if TYPE_CHECKING:
@@ -192,15 +192,7 @@ class ClassMasks:
         Raises:
             SourceError: They differ.
         """
-        expected = self.size(image)
-        if tuple(size) != expected:
-            turned = size == expected[::-1] and size[0] != size[1]
-            raise SourceError(
-                f"image is {size[0]}x{size[1]} (HxW), its annotations {expected[0]}x{expected[1]}",
-                where=self.path(image),
-                expected="the image that was annotated",
-                fix="turn its pixels as its EXIF tag says and remove the tag" if turned else "fetch it again",
-            )
+        check_annotated_size(self.path(image), size, self.size(image))
 
 
 def coco_masks(root: Path, split: str, *, cache: Path | None = None, progress: Progress | None = None) -> ClassMasks:
@@ -215,7 +207,7 @@ def coco_masks(root: Path, split: str, *, cache: Path | None = None, progress: P
     Raises:
         SourceError: The annotations are missing or broken.
     """
-    from icvos.sources.coco import SPLITS, Coco
+    from icvos.sources.coco import SPLITS, Coco, images_folder
 
     root = Path(root)
     path = root / "annotations" / f"instances_{split}.json"
@@ -228,10 +220,9 @@ def coco_masks(root: Path, split: str, *, cache: Path | None = None, progress: P
 
         def records() -> Iterator[Record]:
             for image, record in coco.images.items():
-                file_name = Path(record.file_name).name
                 yield (
-                    Path(file_name).stem,
-                    f"0:{split}/{file_name}",
+                    Path(record.file_name).stem,
+                    f"0:{split}/{record.file_name}",
                     (record.height, record.width),
                     record.licence,
                     coco.class_codes(image),
@@ -243,7 +234,7 @@ def coco_masks(root: Path, split: str, *, cache: Path | None = None, progress: P
     if not sha256:
         Coco(root, split)  # says what is missing
     make_once(folder, make)
-    return ClassMasks(folder, [root])
+    return ClassMasks(folder, [images_folder(root, split)])
 
 
 def voc_masks(

@@ -16,7 +16,7 @@ from icvos.files import atomic_write, check_id, lock_folder, write_json
 
 __all__ = ["PAIR", "VERSION", "Progress", "Record", "make_once", "write_cache"]
 
-VERSION = 1
+VERSION = 2
 """Raised when the cache's files change."""
 
 PAIR = np.dtype(

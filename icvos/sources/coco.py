@@ -6,20 +6,19 @@ those of 2017 do not. Real files hold polygons, crowd regions as RLE, grey image
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 
 from icvos.categories import COCO80
 from icvos.errors import SourceError, UsageError, did_you_mean
-from icvos.files import file_sha256, read_json
+from icvos.files import file_sha256
 from icvos.masks import Code, code_area, decode_code, merge_codes, segmentation_code
+from icvos.sources.annotations import Entry, by_id, read_annotations, relative_file
 
-__all__ = ["SPLITS", "Coco", "CocoImage", "open_coco"]
+__all__ = ["SPLITS", "Coco", "CocoImage", "images_folder", "open_coco"]
 
 # In the order in which one is chosen where none is named: IC-VOS draws its supports from val.
 SPLITS = ("val2014", "val2017", "train2014", "train2017")
@@ -27,7 +26,7 @@ SPLITS = ("val2014", "val2017", "train2014", "train2017")
 
 @dataclass(frozen=True)
 class CocoImage:
-    """An image as the JSON describes it; ``licence`` is COCO's Flickr licence id or None."""
+    """An image as the JSON describes it; ``file_name`` is below the split's folder, ``licence`` a Flickr licence id."""
 
     id: int
     file_name: str
@@ -38,11 +37,10 @@ class CocoImage:
 
 @dataclass(frozen=True)
 class _Instance:
-    """One annotation: its category's number, its pixels as the JSON gives them, its area, whether it is a crowd."""
+    """One annotation: its category's number, and whether it is a crowd."""
 
     category: int
-    segmentation: Any
-    area: float
+    entry: Entry
     crowd: bool
 
 
@@ -62,29 +60,24 @@ class Coco:
             raise UsageError(f"no COCO split '{split}'", fix=did_you_mean(split, SPLITS))
         self.root, self.split, self.year = Path(root), split, int(split[-4:])
         self.json = self.root / "annotations" / f"instances_{split}.json"
-        content = read_json(self.json, SourceError)
-        parts = ("images", "annotations", "categories")
-        if not isinstance(content, dict) or not all(isinstance(content.get(part), list) for part in parts):
-            raise SourceError("no COCO instances", where=self.json, expected=f"an object with {', '.join(parts)}")
-        try:
-            self.images = {image.id: image for image in map(_image, content["images"])}
-            numbers = _numbers(content["categories"])
-            self._instances = self._index(content["annotations"], numbers)
-        except (KeyError, TypeError, ValueError, AttributeError) as problem:
-            raise SourceError(f"annotations are not COCO's ({problem!r})", where=self.json) from None
+        kinds = {"images": "image", "annotations": "annotation", "categories": "category"}
+        lists = read_annotations(self.json, kinds, expected="COCO instances: images, annotations, categories")
+        self.images = {number: _image(number, entry, split) for number, entry in by_id(lists["images"])}
+        categories = {number: COCO80.find(entry.text("name")) for number, entry in by_id(lists["categories"])}
+        self._instances = self._index(lists["annotations"], categories)
 
-    def _index(self, annotations: list[dict[str, Any]], numbers: dict[int, int]) -> dict[int, list[_Instance]]:
+    def _index(self, annotations: list[Entry], categories: dict[int, int | None]) -> dict[int, list[_Instance]]:
+        """Return each image's instances of COCO's categories; those of others are left out."""
         instances: dict[int, list[_Instance]] = {}
-        for annotation in annotations:
-            image = int(annotation["image_id"])
+        for entry in annotations:
+            image, category = entry.integer("image_id"), entry.integer("category_id")
             if image not in self.images:
-                raise SourceError(f"annotation {annotation.get('id')} is of no image here ({image})", where=self.json)
-            number = numbers.get(int(annotation["category_id"]))
-            if number is None:
-                continue
-            crowd = bool(annotation.get("iscrowd", 0))
-            area = float(annotation.get("area", 0.0))
-            instances.setdefault(image, []).append(_Instance(number, annotation["segmentation"], area, crowd))
+                raise entry.problem("image_id", "an image of the file")
+            if category not in categories:
+                raise entry.problem("category_id", "a category of the file")
+            number = categories[category]
+            if number is not None:
+                instances.setdefault(image, []).append(_Instance(number, entry, entry.flag("iscrowd")))
         return instances
 
     @cached_property
@@ -110,8 +103,17 @@ class Coco:
         return sorted({i.category for i in self._instances.get(image, ()) if not i.crowd})
 
     def area(self, image: int, category: int) -> float:
-        """Return the pixels that the JSON gives to a category's instances (not crowds); overlaps count twice."""
-        return sum(i.area for i in self._instances.get(image, ()) if i.category == category and not i.crowd)
+        """Return the pixels that the JSON gives to a category's instances (not crowds); overlaps count twice.
+
+        Where it gives none, those of the segmentation count.
+        """
+        chosen = [i for i in self._instances.get(image, ()) if i.category == category and not i.crowd]
+        areas = [(instance, instance.entry.number("area", None)) for instance in chosen]
+        return sum(self._pixels(instance, image) if area is None else area for instance, area in areas)
+
+    def _pixels(self, instance: _Instance, image: int) -> int:
+        code = self._encode(instance, image)
+        return 0 if code is None else code_area(code)
 
     def path(self, image: int) -> Path:
         """Return an image's file.
@@ -119,8 +121,7 @@ class Coco:
         Raises:
             SourceError: It is not there.
         """
-        name = self.images[image].file_name
-        path = self.root / self.split / Path(name).name
+        path = images_folder(self.root, self.split) / self.split / self.images[image].file_name
         if not path.is_file():
             raise SourceError(f"image {image} is listed but not there", where=path, fix="unpack the split's images")
         return path
@@ -159,26 +160,28 @@ class Coco:
     def _encode(self, instance: _Instance, image: int) -> Code | None:
         """Return an instance's pixels as compressed run lengths, or None where it encloses nothing."""
         record = self.images[image]
+        if "segmentation" not in instance.entry.fields:
+            raise instance.entry.problem("segmentation", "polygons or run lengths")
         try:
-            return segmentation_code(instance.segmentation, (record.height, record.width))
+            return segmentation_code(instance.entry.fields["segmentation"], (record.height, record.width))
         except ValueError as problem:
-            raise SourceError(f"a segmentation of image {image} is broken ({problem})", where=self.json) from None
+            raise instance.entry.broken("segmentation", problem) from None
 
 
-def _image(record: Mapping[str, Any]) -> CocoImage:
-    height, width = int(record["height"]), int(record["width"])
-    if not (0 < height <= 65535 and 0 < width <= 65535):
-        raise ValueError(f"image {record['id']} is {height}x{width}")
-    licence = record.get("license")
-    return CocoImage(
-        int(record["id"]), str(record["file_name"]), height, width, None if licence is None else int(licence)
-    )
+def _image(number: int, entry: Entry, split: str) -> CocoImage:
+    height, width = (entry.integer(side, least=1, most=65535) for side in ("height", "width"))
+    path = relative_file(entry, entry.text("file_name"), "file_name")
+    # Some files name the split's folder too.
+    for folder in (PurePosixPath(split), PurePosixPath("images", split)):
+        path = path.relative_to(folder) if path.is_relative_to(folder) else path
+    licence = entry.fields.get("license")
+    return CocoImage(number, str(path), height, width, licence if type(licence) is int else None)
 
 
-def _numbers(categories: list[dict[str, Any]]) -> dict[int, int]:
-    """Map the JSON's category ids to COCO's contiguous numbers by name; names that COCO has not are left out."""
-    found = {int(category["id"]): COCO80.find(str(category["name"])) for category in categories}
-    return {identity: number for identity, number in found.items() if number is not None}
+def images_folder(root: Path, split: str) -> Path:
+    """Return the folder in which the folder of a split's images lies: COCO's own, or ``images`` in it."""
+    inner = root / "images"
+    return inner if not (root / split).is_dir() and (inner / split).is_dir() else root
 
 
 def open_coco(root: Path, split: str | None = None) -> Coco:

@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 
 from icvos.errors import MaskError, SourceError, did_you_mean
-from icvos.files import check_id, read_json
+from icvos.files import check_id, read_json, read_lines
 from icvos.listing import folders, listing
 from icvos.masks import read_mask
 from icvos.sources.base import (
@@ -106,7 +106,7 @@ class Davis(VideoSource):
             path = self._part("ImageSets") / str(self.year) / f"{split}.txt"
             if not path.is_file():
                 continue
-            for line in path.read_text(encoding="utf-8").splitlines():
+            for line in read_lines(path, error=SourceError):
                 # DAVIS-2016 lists "/JPEGImages/480p/bear/00000.jpg /Annotations/480p/bear/00000.png".
                 words = line.split()
                 if words:

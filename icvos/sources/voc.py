@@ -17,7 +17,7 @@ import numpy as np
 
 from icvos.categories import VOC20
 from icvos.errors import InputError, MaskError, MissingExtraError, SourceError, UsageError, did_you_mean
-from icvos.files import check_id
+from icvos.files import check_id, read_text
 from icvos.listing import listing, path_of_stem
 from icvos.masks import encode_code, read_mask
 
@@ -157,12 +157,7 @@ def _sbd_folder(root: Path) -> Path:
 
 
 def _read_list(path: Path) -> list[str]:
-    try:
-        lines = path.read_text(encoding="utf-8").split()
-    except FileNotFoundError:
-        raise SourceError("list not found", where=path, fix="unpack the whole data set") from None
-    except UnicodeDecodeError:
-        raise SourceError("list is no text", where=path, expected="one image name a line") from None
+    lines = read_text(path, error=SourceError).split()
     try:
         return [check_id(name, "image name") for name in lines]
     except InputError as error:

@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 
 from icvos.errors import MaskError, SourceError
-from icvos.files import check_id, read_json
+from icvos.files import check_id
 from icvos.masks import Code, code_area, decode_code, merge_codes, segmentation_code
-from icvos.sources.base import FrameLabels, SourceFrame, SourceVideo, VideoSource, json_object
+from icvos.sources.annotations import Entry, by_id, read_annotations, relative_file
+from icvos.sources.base import FrameLabels, SourceFrame, SourceVideo, VideoSource
 
 __all__ = ["RleFrame", "YouTubeVis"]
 
@@ -82,54 +83,36 @@ class YouTubeVis(VideoSource):
         self.images: Path | None = None
 
     def videos(self) -> list[SourceVideo]:
-        data = json_object(read_json(self.json, SourceError), self.json)
-        names = {entry["id"]: str(entry["name"]) for entry in self._list(data, "categories", ("id", "name"))}
-        videos = self._list(data, "videos", ("id", "width", "height", "file_names"))
-        tracks: dict[Any, list[dict[str, Any]]] = {}
-        for entry in self._list(data, "annotations", ("id", "video_id", "category_id", "segmentations")):
-            if entry["category_id"] not in names:
-                raise SourceError(f"annotation {entry['id']} has an unknown category", where=self.json)
-            tracks.setdefault(entry["video_id"], []).append(entry)
-        unknown = set(tracks) - {entry["id"] for entry in videos}
-        if unknown:
-            raise SourceError(f"annotations of an unknown video {min(map(str, unknown))}", where=self.json)
-        out = [self._video(entry, tracks.get(entry["id"], []), names) for entry in videos]
+        kinds = {"categories": "category", "videos": "video", "annotations": "annotation"}
+        lists = read_annotations(self.json, kinds, expected="the training split, which has annotations")
+        names = {number: entry.text("name") for number, entry in by_id(lists["categories"])}
+        videos = dict(by_id(lists["videos"]))
+        tracks: dict[int, dict[int, Entry]] = {}
+        for number, entry in by_id(lists["annotations"]):
+            if entry.integer("category_id") not in names:
+                raise entry.problem("category_id", "a category of the file")
+            if entry.integer("video_id") not in videos:
+                raise entry.problem("video_id", "a video of the file")
+            tracks.setdefault(entry.integer("video_id"), {})[number] = entry
+        out = [self._video(entry, tracks.get(number, {}), names) for number, entry in videos.items()]
         return sorted(out, key=lambda video: video.name)
 
-    def _list(self, data: dict[str, Any], key: str, fields: tuple[str, ...]) -> list[dict[str, Any]]:
-        value = data.get(key)
-        if not isinstance(value, list):
-            raise SourceError(
-                f"'{key}' is missing", where=self.json, expected="the training split, which has annotations"
-            )
-        for entry in value:
-            missing = [field for field in fields if field not in json_object(entry, self.json)]
-            if missing:
-                raise SourceError(f"an entry of '{key}' has no '{missing[0]}'", where=self.json)
-        return value
-
-    def _video(self, entry: dict[str, Any], tracks: list[dict[str, Any]], names: dict[Any, str]) -> SourceVideo:
-        files = [PurePosixPath(str(name)) for name in entry["file_names"]]
-        if not files or any(len(file.parts) < 2 or ".." in file.parts or file.is_absolute() for file in files):
-            raise SourceError(
-                f"video {entry['id']} has no usable file names", where=self.json, expected="video/00000.jpg"
-            )
+    def _video(self, entry: Entry, tracks: dict[int, Entry], names: dict[int, str]) -> SourceVideo:
+        files = [relative_file(entry, name, "file_names") for name in entry.values("file_names")]
+        if not files or any(len(file.parts) < 2 for file in files):
+            raise entry.problem("file_names", "video/00000.jpg, …")
         name = check_id(files[0].parts[-2], "video name")
         masks: dict[int, list[Any]] = {}
         objects: dict[int, str | None] = {}
-        for track in tracks:
-            if not isinstance(track["segmentations"], list) or len(track["segmentations"]) != len(files):
-                raise SourceError(
-                    f"annotation {track['id']} of {name} does not cover its frames",
-                    where=self.json,
-                    expected=f"{len(files)} segmentations, null where it is not seen",
-                )
-            if not track.get("iscrowd"):
-                number = int(track["id"])
-                objects[number], masks[number] = names[track["category_id"]], track["segmentations"]
+        for number, track in tracks.items():
+            segmentations = track.values("segmentations")
+            if len(segmentations) != len(files):
+                raise track.problem("segmentations", f"{len(files)}, one a frame of {name}: null where it is not seen")
+            if not track.flag("iscrowd"):
+                objects[number], masks[number] = names[track.integer("category_id")], segmentations
         # A crowd is instances that nobody told apart: what is left is not all.
-        crowd = any(track.get("iscrowd") for track in tracks)
-        size = (int(entry["height"]), int(entry["width"]))
+        crowd = any(track.flag("iscrowd") for track in tracks.values())
+        size = (entry.integer("height", least=1, most=65535), entry.integer("width", least=1, most=65535))
         detail = (tuple(map(str, files)), masks, size)
         return SourceVideo(name, "train", objects, True, "unsure" if crowd else "yes", detail=detail)
 
@@ -168,14 +151,8 @@ class YouTubeVis(VideoSource):
 def _code(value: Any, size: tuple[int, int], frame: SourceFrame, path: Path) -> Code | None:
     """Return a segmentation as ``masks.segmentation_code``; what is wrong with it is a MaskError."""
     try:
-        if isinstance(value, dict) and tuple(value["size"]) != size:
-            raise MaskError(
-                f"RLE of frame {frame.name} is {'x'.join(map(str, value['size']))}",
-                where=path,
-                expected=f"{size[0]}x{size[1]}",
-            )
         return segmentation_code(value, size)
-    except (KeyError, TypeError, ValueError) as problem:
+    except ValueError as problem:
         raise MaskError(
             f"mask of frame {frame.name} is broken ({problem})", where=path, expected="RLE or polygons"
         ) from None

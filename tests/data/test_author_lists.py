@@ -167,7 +167,7 @@ def _pickle(place: Path) -> None:
         (text("{1: [('/data/', 'a.png')]}"), "no valid image name"),
         (text("{1: [('/data/a b.jpg', 'a.png')]}"), "no valid image name"),
         (text("/data/a.jpg\n", "data_list_0.txt"), "line 1 has 1 fields"),
-        (lambda place: (place / "data_list_0.txt").write_bytes(b"\xff\xfe"), "no text"),
+        (lambda place: (place / "data_list_0.txt").write_bytes(b"\xff\xfe"), "list is empty"),
         (lambda place: (place / "data_list_0.txt").unlink(), "no lists of fold 0"),
         (_pickle, "pickle"),
     ],

@@ -23,7 +23,7 @@ from tiny import write_image_benchmark, write_video_benchmark
 from icvos import cli
 from icvos.benchmark import load_benchmark
 from icvos.images import nearest_resize
-from icvos.masks import decode_labels, decode_mask, read_mask, write_mask
+from icvos.masks import read_mask, write_mask
 from icvos.metrics import jf
 
 SIZE = (30, 44)
@@ -470,9 +470,9 @@ def test_damaged_archives_get_one_line(
         ("{", "p.json"),
         ({"bike": {}, "cat": {}}, "frames are missing"),
         ({"size": [3, 4], "counts": [7]}, "6 pixels"),
-        ({"size": [30, 44], "counts": [7]}, "do not add up"),
+        ({"size": [30, 44], "counts": [7]}, "runs of"),
         ({"size": [30, 44], "counts": "\u00ff"}, "RLE is broken"),
-        ({"size": [30, 44], "counts": [-5, 1325]}, "do not add up"),
+        ({"size": [30, 44], "counts": [-5, 1325]}, "a run of -5 pixels"),
         ({"size": [10**9, 10**9], "counts": [1]}, "RLE of size"),
         ({"size": "big", "counts": [1]}, "RLE of size"),
         ({"300": {"size": [30, 44], "counts": [1320]}}, "no RLE"),
@@ -535,74 +535,3 @@ def test_bad_use_gets_one_line(
         assert score(*arguments, "--out", tmp_path / "r") == 2
         lines = capsys.readouterr().err.strip().splitlines()
         assert words in lines[-1], lines
-
-
-# ----------------------------------------------------------------------------------------------------------- PNGs
-
-
-def _chunk(kind: bytes, data: bytes) -> bytes:
-    return len(data).to_bytes(4, "big") + kind + data + zlib.crc32(kind + data).to_bytes(4, "big")
-
-
-def filtered_png(mask: np.ndarray, kinds: np.ndarray, *, colour: int = 0, pieces: int = 1) -> bytes:
-    """A PNG whose rows use the filters asked for: only the decoder undoes them, so any kind fits any row."""
-    height, width = mask.shape
-    raw = bytearray()
-    for y in range(height):
-        row, up = mask[y].astype(int), (mask[y - 1] if y else mask[0] * 0).astype(int)
-        left, corner = np.concatenate([[0], row[:-1]]), np.concatenate([[0], up[:-1]])
-        estimate = left + up - corner
-        distances = np.abs(np.stack([estimate - left, estimate - up, estimate - corner]))
-        paeth = np.choose(distances.argmin(axis=0), [left, up, corner])  # the first of equals, as the format says
-        guess = (0 * row, left, up, (left + up) // 2, paeth)[kinds[y]]
-        raw += bytes([kinds[y]]) + ((row - guess) % 256).astype(np.uint8).tobytes()
-    data = zlib.compress(bytes(raw))
-    cut = [data[len(data) * i // pieces : len(data) * (i + 1) // pieces] for i in range(pieces)]
-    head = width.to_bytes(4, "big") + height.to_bytes(4, "big") + bytes([8, colour, 0, 0, 0])
-    colours = _chunk(b"PLTE", bytes(768)) if colour == 3 else b""
-    parts = b"".join(_chunk(b"IDAT", part) for part in cut)
-    return b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", head) + colours + parts + _chunk(b"IEND", b"")
-
-
-def test_fast_decoding_equals_pillow() -> None:
-    import io
-
-    generator = np.random.default_rng(0)
-    for number in range(150):
-        h, w = (int(v) for v in generator.integers(1, 40, 2))
-        mask = generator.integers(0, 256 if number % 2 else 4, (h, w)).astype(np.uint8)
-        kinds = generator.integers(0, 5, h) if number % 6 == 5 else np.full(h, number % 6 % 5)
-        data = filtered_png(mask, kinds, colour=3 * (number % 2), pieces=1 + number % 3)
-        with Image.open(io.BytesIO(data)) as picture:
-            assert np.array_equal(np.array(picture), mask)
-        fast = decode_labels(data)
-        assert fast is not None and np.array_equal(fast, mask) and fast.dtype == np.uint8
-
-
-def test_what_is_not_plain_goes_to_pillow(tmp_path: Path) -> None:
-    small = np.array([[0, 1, 1], [1, 0, 1]], np.uint8)
-    image = Image.fromarray(small, "P")
-    image.putpalette([0, 0, 0, 255, 255, 255])
-    for options in ({"bits": 1}, {"bits": 2}, {"bits": 4}):
-        image.save(tmp_path / "m.png", **options)
-        data = (tmp_path / "m.png").read_bytes()
-        assert decode_labels(data) is None
-        assert np.array_equal(decode_mask(data, "m"), small)
-
-
-@pytest.mark.parametrize("place", ["IHDR", "IDAT", "end"])
-def test_damage_is_never_decoded(place: str) -> None:
-    from icvos.errors import MaskError
-
-    mask = np.random.default_rng(0).integers(0, 3, (20, 30)).astype(np.uint8)
-    data = bytearray(filtered_png(mask, np.zeros(20, int)))
-    start = data.index(b"IDAT")
-    if place == "IHDR":
-        data[30] ^= 1
-    elif place == "IDAT":
-        data[start + 12] ^= 1
-    else:
-        data = data[: start + 30]
-    assert decode_labels(bytes(data)) is None
-    with pytest.raises(MaskError):
-        decode_mask(bytes(data), "m")

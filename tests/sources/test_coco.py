@@ -17,6 +17,7 @@ from PIL import Image
 
 from icvos.data.class_masks import coco_masks
 from icvos.errors import InputError, SourceError, UsageError
+from icvos.images import read_image, write_image
 from icvos.masks import run_lengths
 from icvos.sources.coco import Coco
 
@@ -72,7 +73,7 @@ def test_real_sample_and_its_cache(real: Path, monkeypatch: pytest.MonkeyPatch) 
             pairs, ignored = pairs + 1, ignored + bool((mask == 255).any())
     assert (pairs, ignored) == (120, 6)
     # A second opening parses no JSON, and a worker gets paths, not masks.
-    monkeypatch.setattr("icvos.sources.coco.read_json", None)
+    monkeypatch.setattr("icvos.sources.annotations.read_json", None)
     again = coco_masks(real / "coco", "val2014")
     assert len(pickle.dumps(again)) < 1000
     assert np.array_equal(pickle.loads(pickle.dumps(again)).mask(3, 1), masks.mask(3, 1))
@@ -110,12 +111,12 @@ def test_odd_polygons(tmp_path: Path, shape: Any, pixels: int) -> None:
     [
         ([[0.0, 0.0, 9e9, 0.0, 0.0, 5.0]], "pixels away"),  # would take terabytes
         ([[0.0, 0.0, float("nan"), 0.0, 0.0, 5.0]], "pixels away"),
-        ([[0.0, "x", 1.0, 0.0, 0.0, 5.0]], "could not convert"),
-        ({"size": [48, 65], "counts": [48 * 65]}, "RLE of size"),
-        ({"size": [48, 64], "counts": [5, 10]}, "another length"),
-        ({"size": [48, 64], "counts": [5, -5, 48 * 64]}, "another length"),
-        ({"size": [48, 64], "counts": "5"}, "another length"),  # cut: the decoder would show what memory holds
-        ({"size": [48, 64], "counts": "§"}, "ascii"),
+        ([[0.0, "x", 1.0, 0.0, 0.0, 5.0]], "no list of numbers"),
+        ({"size": [48, 65], "counts": [48 * 65]}, "run lengths of size"),
+        ({"size": [48, 64], "counts": [5, 10]}, "runs of"),
+        ({"size": [48, 64], "counts": [5, -5, 48 * 64]}, "a run of -5 pixels"),
+        ({"size": [48, 64], "counts": "5"}, "runs of"),  # cut: the decoder would show what memory holds
+        ({"size": [48, 64], "counts": "§"}, "runs of"),
         ({"size": [48, 64], "counts": "o"}, "cut off"),
         ({"size": [48, 64]}, "counts"),
         ({"size": [48, 64], "counts": 10**15}, "neither text nor a list"),
@@ -135,15 +136,18 @@ def test_broken_segmentations(tmp_path: Path, shape: Any, words: str) -> None:
     ("content", "words"),
     [
         ('{"images": [{"id": 1, ', "JSON is broken"),
-        ("[]", "no COCO instances"),
-        ('{"images": [], "annotations": []}', "no COCO instances"),
-        ('{"images": [{"id": 1}], "annotations": [], "categories": []}', "not COCO's"),
+        ("[]", "holds a list of 0.*expected COCO instances"),
+        ('{"images": [], "annotations": []}', "'categories' is missing"),
+        ('{"images": [{"id": 1}], "annotations": [], "categories": []}', "image 1 has no 'height'"),
         (
             '{"images": [{"id": 1, "file_name": "a.jpg", "height": -4, "width": 4}], "annotations": [], '
             '"categories": []}',
-            "not COCO's",
+            "'height' of image 1 is -4",
         ),
-        ('{"images": [], "annotations": [{"image_id": 5, "category_id": 1}], "categories": []}', "no image here"),
+        (
+            '{"images": [], "annotations": [{"image_id": 5, "category_id": 1}], "categories": []}',
+            "'image_id' of annotation number 0 is 5.*an image of the file",
+        ),
         ('{"images": [], "annotations": [], "categories": []}', "lists no image"),
     ],
 )
@@ -195,7 +199,7 @@ def test_grey_and_cmyk_images(tmp_path: Path, mode: str) -> None:
 
 
 def test_names_that_clash_or_leave_the_folder(tmp_path: Path) -> None:
-    def listed(*names: str) -> Path:
+    def listed(*names: Any) -> Path:
         records = [{"id": i, "file_name": name, "height": 4, "width": 4} for i, name in enumerate(names)]
         trees.write_json(tmp_path, "val2014", {"images": records, "annotations": [], "categories": []})
         return tmp_path
@@ -204,8 +208,22 @@ def test_names_that_clash_or_leave_the_folder(tmp_path: Path) -> None:
         coco_masks(listed("a.jpg", "b/a.jpg"), "val2014")
     with pytest.raises(SourceError, match="no valid image name"):
         coco_masks(listed("a b.jpg"), "val2014")
-    masks = coco_masks(listed("../../x.jpg"), "val2014")
-    assert masks.path(0) == tmp_path / "val2014" / "x.jpg"
+    for name in ("../../x.jpg", "/etc/x.jpg", "C:/x.jpg", "", 7, None):
+        with pytest.raises(SourceError, match="'file_name' of image 0"):
+            coco_masks(listed(name), "val2014")
+
+
+@pytest.mark.parametrize("inner", ["", "images"])
+def test_file_names_with_folders(tmp_path: Path, inner: str) -> None:
+    """A file of the same name beside the right one is not taken for it."""
+    colours = {"x.jpg": 10, "part/x.jpg": 200}
+    for name, value in colours.items():
+        write_image(tmp_path / inner / "val2014" / name, np.full((4, 4, 3), value, np.uint8))
+    for name, value in (("part/x.jpg", 200), ("val2014/part/x.jpg", 200), ("images/val2014/x.jpg", 10), ("x.jpg", 10)):
+        records = [{"id": 0, "file_name": name, "height": 4, "width": 4}]
+        trees.write_json(tmp_path, "val2014", {"images": records, "annotations": [], "categories": []})
+        assert int(coco_masks(tmp_path, "val2014").read(0).mean()) == value, name
+        assert int(read_image(Coco(tmp_path, "val2014").path(0)).mean()) == value, name
 
 
 def test_a_changed_json_is_another_cache(tmp_path: Path) -> None:

@@ -142,7 +142,7 @@ def _damaged(root: Path, what: str) -> None:
         ("mask", "has no mask"),
         ("image", "not there"),
         ("list", "list not found"),
-        ("empty", "lists no image"),
+        ("empty", "list is empty"),
         ("path", "no valid image name"),
     ],
 )

@@ -12,8 +12,8 @@ from icvos.builders.writer import BenchmarkWriter
 from icvos.categories import Vocabulary
 from icvos.data.draws import SupportPool, support_pool
 from icvos.errors import InputError, SourceError
-from icvos.files import check_id
-from icvos.images import IMAGE_SUFFIXES
+from icvos.files import check_id, read_bytes
+from icvos.images import IMAGE_SUFFIXES, check_annotated_size, image_size
 from icvos.sources.coco import Coco
 
 __all__ = ["Supports"]
@@ -86,6 +86,9 @@ class Supports:
                 )
             if name not in images:
                 images.add(name)
+                record = self.coco.images[image]
+                size = image_size(read_bytes(source, "support", SourceError), source)
+                check_annotated_size(source, size, (record.height, record.width))
                 writer.place(f"supports/images/{name}{suffix}", source, link=link)
             mask = self.coco.class_mask(image, category)
             if not (mask == 1).any():
