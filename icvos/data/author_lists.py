@@ -125,7 +125,7 @@ def _read_classes(path: Path) -> dict[int, list[str]]:
     twice = [key for index, key in enumerate(keys) if key in keys[:index]]
     if twice:
         raise SourceError(f"category {str(twice[0])[:40]} stands twice", where=path, expected=expected)
-    found: dict[int, list[str]] = {}
+    names: dict[int, list[str]] = {}
     for category, entries in content.items():
         good = isinstance(category, int) and not isinstance(category, bool) and category > 0
         if not good or not isinstance(entries, list):
