@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from baselines.head_task import PAIRS, HeadTask, PairBatch
 from baselines.heads import config_of, fill_head, save_head
-from baselines.vrp_sam.model import KIND, VRPConfig, VRPEncoder, VRPSam
+from baselines.vrp_sam.model import KIND, VRPConfig, VRPEncoder, VRPSam, support_prompts
 from icvos.data.options import PairOptions
 from icvos.errors import UsageError
 from icvos.foundation.load import open_segmenter
