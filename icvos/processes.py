@@ -12,7 +12,10 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
-__all__ = ["begin_worker", "in_order", "keep_memory", "limit_memory"]
+__all__ = ["Progress", "begin_worker", "in_order", "keep_memory", "limit_memory"]
+
+Progress = Callable[[str, int, int], None]
+"""Told what is being done, how much of it is done, and of how much."""
 
 T = TypeVar("T")
 R = TypeVar("R")

@@ -10,14 +10,13 @@ from pathlib import Path
 import numpy as np
 
 from icvos.benchmark import FRAME_COLUMNS, Benchmark, Episode, Pair, VideoRecord, load_benchmark
-from icvos.builders.ic_vos.rules import Progress
 from icvos.errors import IcvosError
 from icvos.files import read_csv
 from icvos.images import image_size
 from icvos.listing import folders
 from icvos.manifest import check_manifest
 from icvos.masks import read_mask
-from icvos.processes import in_order
+from icvos.processes import Progress, in_order
 
 __all__ = ["check_benchmark"]
 

@@ -7,20 +7,24 @@ import errno
 import hashlib
 import os
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from icvos.errors import BenchmarkError, InputError
-from icvos.files import lock_folder, read_json, write_csv, write_json
+from icvos.files import free_bytes, lock_folder, read_json, write_csv, write_json
 from icvos.manifest import Digest, iter_files, write_manifest
 from icvos.masks import encode_mask
+from icvos.processes import Progress, in_order
 
 __all__ = ["BenchmarkWriter", "Table", "place_file", "write_file"]
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 Table = tuple[Sequence[str], Iterable[Mapping[str, Any]]]
 """Columns and rows of a CSV file."""
@@ -96,18 +100,28 @@ class BenchmarkWriter:
 
     Args:
         out: The benchmark's folder, which must not exist (an empty folder may).
+        need: Bytes that will be written, about.
         resume: Keep what an earlier, killed build left in ``OUT.partial``.
 
     Raises:
         LockedError: Another build works on it.
         BenchmarkError: ``out`` is there already.
+        InputError: The disk has less room than ``need`` and 5 % more.
     """
 
-    def __init__(self, out: str | os.PathLike[str], *, resume: bool = False) -> None:
+    def __init__(self, out: str | os.PathLike[str], *, need: int = 0, resume: bool = False) -> None:
         self.out = Path(os.path.abspath(out))  # noqa: PTH100 - symlinks stay as they are named
         self.root = self.out.with_name(self.out.name + ".partial")
         # Beside the folder, so that nothing but the benchmark is ever in it.
         self.state = self.out.with_name(self.out.name + ".partial-state")
+        free = free_bytes(self.out)
+        if need * 1.05 > free:
+            raise InputError(
+                f"the disk has {free / 1e9:.1f} GB free",
+                where=self.out.parent,
+                expected=f"about {need * 1.05 / 1e9:.1f} GB",
+                fix="use --link or --limit, where the builder has them, or another disk",
+            )
         self._resume = resume
         self._known: dict[str, Digest] = {}
         self._recorded: tuple[str, dict[str, Any]] | None = None
@@ -150,6 +164,33 @@ class BenchmarkWriter:
     def record(self, path: str, digest: Digest) -> None:
         """Take note of a file that a worker wrote (with ``write_file`` or ``place_file``)."""
         self._known[path] = digest
+
+    def work(
+        self,
+        function: Callable[[T], R],
+        tasks: Iterable[T],
+        *,
+        what: str,
+        total: int,
+        workers: int,
+        progress: Progress | None,
+        size: Callable[[R], int] = lambda _: 1,
+    ) -> Iterator[R]:
+        """Yield ``function(task)`` for each task, in order, from several processes, and tell how much is done.
+
+        Args:
+            function, tasks, workers: As for ``processes.in_order``.
+            what: What is counted: ``tubes``.
+            total: Of how many.
+            progress: Who is told, or None.
+            size: How many a result stands for.
+        """
+        done = 0
+        for result in in_order(function, tasks, workers):
+            done += size(result)
+            if progress is not None:
+                progress(what, done, total)
+            yield result
 
     def finish(self, header: Mapping[str, Any], tables: Mapping[str, Table], *, adopt: bool = True) -> str:
         """Write the tables, ``benchmark.json`` and the manifest, rename the folder, and return the manifest's SHA-256.

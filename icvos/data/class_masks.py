@@ -16,16 +16,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from icvos.categories import COCO80, VOC20, Vocabulary
-from icvos.data.class_masks_cache import VERSION, Progress, Record, make_once, write_cache
+from icvos.data.class_masks_cache import VERSION, Record, make_once, write_cache
 from icvos.errors import SourceError, UsageError
 from icvos.files import file_sha256, icvos_home, read_json
 from icvos.images import check_annotated_size, read_image
 from icvos.masks import decode_code
+from icvos.processes import Progress
 
 if TYPE_CHECKING:
     from icvos.sources.voc import Voc
 
-__all__ = ["ClassMasks", "Progress", "check_min_area", "coco_masks", "pool_sha256", "voc_masks"]
+__all__ = ["ClassMasks", "check_min_area", "coco_masks", "pool_sha256", "voc_masks"]
 
 _COCO_LICENCE = (
     "COCO: annotations CC BY 4.0; each image has the Flickr licence that its JSON names; https://cocodataset.org"

@@ -13,8 +13,9 @@ import numpy as np
 
 from icvos.errors import InputError, LockedError, SourceError
 from icvos.files import atomic_write, check_id, lock_folder, write_json
+from icvos.processes import Progress
 
-__all__ = ["PAIR", "VERSION", "Progress", "Record", "make_once", "write_cache"]
+__all__ = ["PAIR", "VERSION", "Record", "make_once", "write_cache"]
 
 VERSION = 2
 """Raised when the cache's files change."""
@@ -33,9 +34,6 @@ PAIR = np.dtype(
 Record = tuple[str, str, tuple[int, int], int | None, list[tuple[int, int, int, bytes, bytes]]]
 """Name, file (``<root's number>:<path>``), (H, W), licence, and each category's (number, instances, area, code, ignore
 code)."""
-
-Progress = Callable[[str, int, int], None]
-"""Called with what is being done, and how much of how much is done."""
 
 
 def make_once(folder: Path, make: Callable[[], None], patience: float = 3600.0) -> None:

@@ -480,7 +480,7 @@ def test_a_full_disk_leaves_nothing_half_written(trees: Path, tmp_path: Path, mo
 
 
 def test_no_room_is_said_before_it_starts(trees: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("icvos.builders.ic_vos.build.free_bytes", lambda _: 1000)
+    monkeypatch.setattr("icvos.builders.writer.free_bytes", lambda _: 1000)
     with pytest.raises(IcvosError, match="GB free"):
         build(trees, tmp_path / "B", names=("davis17",))
     assert not list(tmp_path.iterdir())

@@ -26,12 +26,11 @@ from icvos.data.folds import (
     vocabulary_of,
 )
 from icvos.data.sampler import NOVEL, TrainingPool
-from icvos.errors import InputError, SourceError, UsageError, did_you_mean
-from icvos.files import free_bytes
+from icvos.errors import SourceError, UsageError, did_you_mean
 from icvos.images import IMAGE_SUFFIXES, image_size
 from icvos.manifest import Digest
 from icvos.masks import encode_mask
-from icvos.processes import in_order
+from icvos.processes import Progress
 
 __all__ = ["BUILDER_VERSION", "FewShotPlan", "FewShotReport", "FewShotRules", "build_fewshot", "plan_fewshot"]
 
@@ -39,7 +38,6 @@ BUILDER_VERSION = "1"
 """Raised when the same raw data and rules would give other files."""
 
 PROTOCOLS = ("fss-native", "fss-paper")
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -318,26 +316,17 @@ def build_fewshot(
         InputError: Broken raw data, a full disk, or ``out`` is there already.
     """
     need = plan.files * 1500 + (0 if link else plan.image_bytes)
-    if need * 1.05 > free_bytes(out):
-        raise InputError(
-            f"the disk has {free_bytes(out) / 1e9:.1f} GB free",
-            where=Path(out).parent,
-            expected=f"about {need / 1e9:.1f} GB",
-            fix="use --link, or another disk",
-        )
     uses = plan.uses
     total = sum(len(images) for images in uses.values())
-    with BenchmarkWriter(out) as writer:
+    with BenchmarkWriter(out, need=need) as writer:
         tasks = (
             _Task(plan.masks, writer.root, role, image, tuple(sorted(categories)), link)
             for role, images in uses.items()
             for image, categories in sorted(images.items())
         )
-        for done, written in enumerate(in_order(_write_image, tasks, workers), 1):
+        for written in writer.work(_write_image, tasks, what="images", total=total, workers=workers, progress=progress):
             for path, digest in written:
                 writer.record(path, digest)
-            if progress is not None:
-                progress("images", done, total)
         counts = {protocol: sum(e.protocol == protocol for e in plan.episodes) for protocol in PROTOCOLS}
         report = FewShotReport(
             writer.out,

@@ -5,20 +5,20 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from icvos.benchmark import EPISODE_COLUMNS, FRAME_COLUMNS, PAIR_COLUMNS, SCHEMA, VIDEO_COLUMNS
 from icvos.builders.ic_vos.plan import Plan, PlannedVideo, make_plan
-from icvos.builders.ic_vos.rules import BUILDER_VERSION, BuildRules, Progress, rules_version
+from icvos.builders.ic_vos.rules import BUILDER_VERSION, BuildRules, rules_version
 from icvos.builders.ic_vos.video import VideoTask, build_video
 from icvos.builders.recipe import Recipe
 from icvos.builders.writer import BenchmarkWriter, Table
 from icvos.categories import COCO80, Vocabulary
 from icvos.data.draws import draw_supports
-from icvos.errors import InputError, UsageError
-from icvos.files import free_bytes
-from icvos.processes import in_order
+from icvos.errors import UsageError
+from icvos.processes import Progress
 from icvos.sources.base import VideoSource
 from icvos.sources.coco import Coco
 
@@ -130,14 +130,7 @@ def build_icvos(
         LockedError: Another build works on ``out``.
     """
     need = estimate(prepared, link=link)
-    if need.new_bytes * 1.05 > free_bytes(out):
-        raise InputError(
-            f"the disk has {free_bytes(out) / 1e9:.1f} GB free",
-            where=out.parent,
-            expected=f"about {need.new_bytes / 1e9:.1f} GB",
-            fix="use --link, or another disk",
-        )
-    with BenchmarkWriter(out, resume=True) as writer:
+    with BenchmarkWriter(out, need=need.new_bytes, resume=True) as writer:
         report = BuildReport(writer.out, "", 0, 0, 0, 0, 0, list(prepared.plan.left_out), list(prepared.plan.notes))
         videos = list(_videos(prepared, writer, link, workers, progress, report, need.frames))
         if not videos:
@@ -163,10 +156,10 @@ def _videos(
 ) -> Iterator[PlannedVideo]:
     """Build all videos; yield those that kept a pair."""
     tasks = (_task(prepared, planned, writer, link) for planned in prepared.plan.videos)
-    done = 0
-    for planned, record in zip(prepared.plan.videos, in_order(build_video, tasks, workers)):
-        done += record["frames"]
-        progress("videos", done, total)
+    records = writer.work(
+        build_video, tasks, what="videos", total=total, workers=workers, progress=progress, size=itemgetter("frames")
+    )
+    for planned, record in zip(prepared.plan.videos, records):
         label = f"{planned.source.id},{planned.video.name}"
         for category, reason in record["dropped"].items():
             report.left_out.append(f"{label},{prepared.words.label(int(category))}: {reason}")

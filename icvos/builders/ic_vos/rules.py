@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -12,15 +12,12 @@ from icvos.benchmark import SCHEMA
 from icvos.data.draws import DRAW_RULE
 from icvos.errors import UsageError
 
-__all__ = ["BUILDER_VERSION", "MINI_PAIRS", "BuildRules", "Progress", "rules_version"]
+__all__ = ["BUILDER_VERSION", "MINI_PAIRS", "BuildRules", "rules_version"]
 
 BUILDER_VERSION = "1"
 """Raised when the same raw data and rules would give other files."""
 
 MINI_PAIRS = 30
-
-Progress = Callable[[str, int, int], None]
-"""Called with what is being done, and how much of how much is done."""
 
 
 @dataclass(frozen=True)

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
-from icvos.builders.ic_vos.rules import BuildRules, Progress
+from icvos.builders.ic_vos.rules import BuildRules
 from icvos.builders.writer import BenchmarkWriter
 from icvos.categories import Vocabulary
 from icvos.data.draws import SupportPool, support_pool
 from icvos.errors import InputError, SourceError
 from icvos.files import check_id, read_bytes
 from icvos.images import IMAGE_SUFFIXES, check_annotated_size, image_size
+from icvos.processes import Progress
 from icvos.sources.coco import Coco
 
 __all__ = ["Supports"]

@@ -12,14 +12,13 @@ from typing import Any
 import numpy as np
 
 from icvos.builders.ic_vos.plan import own_label
-from icvos.builders.ic_vos.rules import Progress
 from icvos.builders.labels.page import page_end, page_head, page_video
 from icvos.builders.recipe import COMPLETE_COLUMNS, OBJECT_COLUMNS, Recipe
 from icvos.categories import COCO80, Vocabulary
 from icvos.errors import UsageError
 from icvos.files import atomic_write, write_csv
 from icvos.images import read_image
-from icvos.processes import in_order
+from icvos.processes import Progress, in_order
 from icvos.sources.base import FrameLabels, SourceFrame, SourceVideo, VideoSource
 
 __all__ = ["LabelsReport", "sample_video", "write_labels"]

@@ -23,13 +23,13 @@ from icvos.builders.tubes.plan import (
 )
 from icvos.builders.tubes.tables import TubeTables, TubeWriter, tube_header
 from icvos.builders.writer import write_file
-from icvos.data.class_masks import ClassMasks, Progress
+from icvos.data.class_masks import ClassMasks
 from icvos.data.mask_tubes import IGNORE, TubeRules, make_frame, plan_tube
 from icvos.errors import InputError
-from icvos.files import free_bytes, read_json
+from icvos.files import read_json
 from icvos.manifest import Digest
 from icvos.masks import encode_mask
-from icvos.processes import in_order
+from icvos.processes import Progress
 
 __all__ = ["TubePlan", "TubeReport", "build_mask_tubes", "encode_jpeg", "plan_mask_tubes"]
 
@@ -167,28 +167,19 @@ def build_mask_tubes(
         InputError: Broken raw data, a full disk, or ``out`` is there already.
         LockedError: Another build works on ``out``.
     """
-    need = plan.estimate
-    if need > free_bytes(out):
-        raise InputError(
-            f"the disk has {free_bytes(out) / 1e9:.1f} GB free",
-            where=Path(out).parent,
-            expected=f"about {need / 1e9:.1f} GB",
-            fix="use --limit, or another disk",
-        )
     tubes = plan.tubes
     pairs = [tubes.pairs[index] for index in plan.chosen]
     chunks = [tuple(pairs[start : start + _CHUNK]) for start in range(0, len(pairs), _CHUNK)]
-    with TubeWriter(out, resume=True) as writer:
+    with TubeWriter(out, need=plan.estimate, resume=True) as writer:
         tasks = (
             _Task(tubes.masks, tubes.rules, chunk, writer.root, record)
             for chunk, record in zip(chunks, writer.records(chunks, tubes.masks))
         )
         (writer.root / "videos").mkdir(exist_ok=True)
-        done = 0
-        for count in in_order(_write_tubes, tasks, workers):
-            done += count
-            if progress is not None:
-                progress("tubes", done, len(pairs))
+        for _ in writer.work(
+            _write_tubes, tasks, what="tubes", total=len(pairs), workers=workers, progress=progress, size=int
+        ):
+            pass
         tables = TubeTables(plan, writer)
         supports = tables.write_supports(link)
         alone = sum(tubes.supports_of(index) == [tubes.masks.names[tubes.pairs[index][0]]] for index in plan.chosen)
