@@ -91,6 +91,7 @@ class Prototype(ImageModel):
         options: PrototypeOptions = DEFAULTS,
     ) -> None:
         super().__init__(device=device, weights=weights)
+        self.options = options
         from baselines.heads import open_backbone
         from icvos.foundation.backbones import with_dilation
 

@@ -94,6 +94,7 @@ class DCSam(VideoModel, ImageModel):
         from dcsam.load import open_engine
         from icvos.foundation.holes import check_area
 
+        self.options = options
         if options.fill_holes != "auto":
             check_area(options.fill_holes)
         self.engine = open_engine(

@@ -157,6 +157,7 @@ class Matcher(ImageModel):
         options: MatcherOptions = DEFAULTS,
     ) -> None:
         super().__init__(device=device, weights=weights)
+        self.options = options
         if importlib.util.find_spec("scipy") is None:
             raise MissingExtraError("scipy", "matcher", "model 'matcher'")
         if options.recipe not in matching.RECIPES:

@@ -57,7 +57,7 @@ def command(
     from icvos.models.options import parse_options
     from icvos.models.registry import resolve
     from icvos.processes import keep_memory, limit_memory
-    from icvos.runs.records import read_run
+    from icvos.runs.run import Run
 
     keep_memory()
     files = parse_weights(weights)
@@ -77,7 +77,7 @@ def command(
             **values,
         )
     folder = result.folder
-    summary_table([(folder, read_run(folder), result)])
+    summary_table([Run.open(folder)])
     if "oracle" in result:
         oracle, all_ = result["oracle"], result["summary"]["episodes"]
         click.echo(f"oracle {oracle['name']}: frame 0's ground truth was given as {oracle['given_as']}; never ranked")

@@ -15,10 +15,10 @@ def command(runs: tuple[Path, ...], out: Path, benchmark: str | None) -> None:
     """Join RUNS, made with --shard 1/N … N/N, to one: the same result.json, byte for byte, as a run without shards."""
     from icvos.commands.show import summary_table
     from icvos.runs.merge import merge_runs
-    from icvos.runs.records import read_run
+    from icvos.runs.run import Run
 
     result = merge_runs(list(runs), out, benchmark)
-    summary_table([(out, read_run(out), result)])
+    summary_table([Run.open(out)])
     click.echo(f"run: {out}")
     if result["summary"]["failed"]:
         click.echo(f"{result['summary']['failed']} of {result['summary']['episodes']} episodes failed", err=True)

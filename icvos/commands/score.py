@@ -43,7 +43,7 @@ def command(
     """
     from icvos.commands.show import progress_bar, summary_table
     from icvos.evaluation.score import score
-    from icvos.runs.records import read_run
+    from icvos.runs.run import Run
 
     title = model_name or predictions.resolve().stem
     with progress_bar(title) as advance:
@@ -59,5 +59,5 @@ def command(
             workers=workers,
             progress=advance,
         )
-    summary_table([(result.folder, read_run(result.folder), result)])
+    summary_table([Run.open(result.folder)])
     click.echo(f"run: {result.folder}")

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from icvos.runs.run import Run
 
 __all__ = ["number", "progress_bar", "summary_table"]
 
@@ -57,34 +59,32 @@ def number(value: float | None, digits: int = 2) -> str:
     return "-" if value is None else f"{value:.{digits}f}"
 
 
-def summary_table(runs: Sequence[tuple[Path, Mapping[str, Any], Mapping[str, Any]]]) -> None:
-    """Print one line a run: (folder, run.json, result.json)."""
+def summary_table(runs: Sequence[Run]) -> None:
+    """Print one line a run, all of one benchmark and protocol."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
 
-    from icvos.metrics.table import metrics_in, ranked_metric
-    from icvos.runs.undrawn import undrawn_of
+    from icvos.metrics.table import metrics_in
 
-    first = runs[0][2]
-    image = first["summary"][ranked_metric("image").name] is not None
-    metrics = metrics_in("summary", "image" if image else "video")
-    title = f"{first['benchmark']['name']} {first['benchmark']['version'] or ''}, protocol {first['protocol']['name']}"
-    if first["protocol"].get("oracle"):
-        title += f", oracle {first['protocol']['oracle']}"
+    first = runs[0]
+    metrics = metrics_in("summary", first.kind)
+    title = f"{first.benchmark_name} {first.result['benchmark']['version'] or ''}, protocol {first.protocol}"
+    if first.oracle:
+        title += f", oracle {first.oracle}"
     table = Table(title=title, box=box.SIMPLE_HEAD, collapse_padding=True, pad_edge=False)
     table.add_column("model", no_wrap=True)
     for head in (*(metric.brief or metric.label for metric in metrics), "fps", "n", "failed"):
         table.add_column(head, justify="right", no_wrap=True)
-    for _, run, result in runs:
-        summary = result["summary"]
-        fps = run.get("fps")
-        cells = [number(summary[metric.name]) for metric in metrics]
-        cells += [number(fps, 0 if fps and fps >= 100 else 1), str(summary["episodes"]), str(summary["failed"])]
-        table.add_row(result["model"]["name"], *cells)
+    for run in runs:
+        cells = [number(run.summary[metric.name]) for metric in metrics]
+        cells += [number(run.fps, 0 if run.fps and run.fps >= 100 else 1)]
+        cells += [str(run.summary["episodes"]), str(run.summary["failed"])]
+        table.add_row(run.model, *cells)
     Console().print(table)
-    for _, _, result in runs:
-        undrawn = undrawn_of(result)
-        if undrawn is not None:
-            limit = result["protocol"].get("limit_episodes")
-            click.echo(undrawn.text + (f"; the run is limited to {limit} episodes and never ranked" if limit else ""))
+    for run in runs:
+        if run.undrawn is not None:
+            limit = run.result["protocol"].get("limit_episodes")
+            click.echo(
+                run.undrawn.text + (f"; the run is limited to {limit} episodes and never ranked" if limit else "")
+            )

@@ -25,7 +25,7 @@ from icvos.evaluation.oracle import oracle_key
 from icvos.evaluation.workers import Group, ModelSpec, run_in_workers
 from icvos.manifest import verify_tables
 from icvos.models.interface import ImageModel, Model
-from icvos.models.options import group_options, option_types
+from icvos.models.options import group_options, options_of
 from icvos.models.registry import as_video_model, create
 from icvos.protocols import Protocol
 from icvos.runs.environment import describe_benchmark, describe_model, describe_run, now, safe_name
@@ -306,11 +306,5 @@ def evaluate(
     else:
         built = model
     folder = None if out is None else Path(out)
-    known = dict(options or {}) if isinstance(model, (str, type)) else _options_of(built)
+    known = dict(options or {}) if isinstance(model, (str, type)) else options_of(built)
     return run_model(built, opened, settings, out=folder, settings=known, spec=spec, progress=progress, notify=notify)
-
-
-def _options_of(model: Model) -> dict[str, Any]:
-    """Return the options of a built model that it keeps under their names: a record is reused only if they match."""
-    values = {name: getattr(model, name, None) for name in option_types(type(model))}
-    return {name: value for name, value in values.items() if isinstance(value, (bool, int, float, str))}

@@ -14,7 +14,15 @@ from typing import Any
 from icvos.errors import UsageError, did_you_mean
 from icvos.models.interface import Model
 
-__all__ = ["check_option", "describe_options", "fixed_parameters", "group_options", "option_types", "parse_options"]
+__all__ = [
+    "check_option",
+    "describe_options",
+    "fixed_parameters",
+    "group_options",
+    "option_types",
+    "options_of",
+    "parse_options",
+]
 
 
 _FIXED = ("self", "device", "weights")
@@ -84,6 +92,18 @@ def group_options(cls: type, options: Mapping[str, Any]) -> dict[str, Any]:
             if values:
                 out[name] = kind(**values)
     return out
+
+
+def options_of(model: object) -> dict[str, bool | int | float | str]:
+    """Return the options of a built model that it keeps under their names, those of a dataclass by its fields."""
+    out: dict[str, Any] = {}
+    for name in _parameters(type(model)):
+        value: Any = getattr(model, name, None)
+        if dataclasses.is_dataclass(value):
+            out |= {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+        else:
+            out[name] = value
+    return {name: value for name, value in out.items() if isinstance(value, (bool, int, float, str))}
 
 
 def parse_options(cls: type, settings: Iterable[str]) -> dict[str, Any]:

@@ -166,6 +166,8 @@ def test_the_options_of_a_lifted_model_and_of_a_class_are_grouped_too(tmp_path: 
     benchmark = write_image_benchmark(tmp_path / "benchmark")
     evaluate(resolve(str(path)), benchmark, options={"line": 0.25}, out=tmp_path / "run")
     assert read_run(tmp_path / "run")["model"]["options"] == {"count": 2, "kind": "a", "line": 0.25}
+    evaluate(create(str(path), options={"line": 0.25, "count": 4}), benchmark, out=tmp_path / "built")
+    assert read_run(tmp_path / "built")["model"]["options"] == {"count": 4, "kind": "a", "line": 0.25}
     weights = {"tracker": tiny_sam2_file(tmp_path)}
     lifted = create(f"{path}+sam2", weights=weights, options={"line": 0.75})
     assert lifted.image_model.line == 0.75  # type: ignore[attr-defined]
