@@ -28,9 +28,12 @@ __all__ = [
     "encode_code",
     "encode_mask",
     "header",
+    "is_binary",
+    "label_header",
     "merge_codes",
     "palette",
     "png_rows",
+    "read_header",
     "read_mask",
     "run_lengths",
     "segmentation_code",
@@ -59,7 +62,7 @@ def decode_mask(data: bytes, where: str | Path, *, size: tuple[int, int] | None 
     Checksums of chunks and of the stream are checked. Plain 8-bit PNGs are decoded by the compiled engine, interlaced
     ones and those of 1, 2 or 4 bits by Pillow.
     """
-    described = _label_header(data, where)
+    described = label_header(data, where)
     height, width, depth, colour, interlaced = described
     if size is not None and (height, width) != tuple(size):
         raise MaskError(f"mask is {height}x{width} (HxW)", where=where, expected=f"{size[0]}x{size[1]}")
@@ -73,8 +76,16 @@ def decode_mask(data: bytes, where: str | Path, *, size: tuple[int, int] | None 
         ) from None
 
 
-def _label_header(data: bytes, where: str | Path) -> Header:
-    """Return a PNG's header if its values can be labels."""
+def label_header(data: bytes, where: str | Path) -> Header:
+    """Return a PNG's header if its values can be labels.
+
+    Args:
+        data: Its first 33 bytes, or more.
+        where: Names it in errors.
+
+    Raises:
+        MaskError: It is no PNG, in colours, with alpha, of 16 bits, or has no pixel or too many.
+    """
     described = header(data)
     if described is None:
         kind = file_kind(data)
@@ -196,14 +207,24 @@ def header(data: bytes) -> Header | None:
     return height, width, depth, colour, interlaced
 
 
-def stored_size(path: Path) -> tuple[int, int] | None:
-    """Return (H, W) from a PNG file's header, or None where there is none (reading it says what is wrong)."""
+def read_header(path: Path) -> Header | None:
+    """Return what the beginning of a PNG file says, or None where there is none (reading it says what is wrong)."""
     try:
         with path.open("rb") as stream:
-            described = header(stream.read(33))
+            return header(stream.read(33))
     except OSError:
         return None
+
+
+def stored_size(path: Path) -> tuple[int, int] | None:
+    """Return (H, W) from a PNG file's header, or None where there is none."""
+    described = read_header(path)
     return None if described is None else described[:2]
+
+
+def is_binary(labels: np.ndarray, described: Header | None) -> bool:
+    """Whether a mask that is not empty holds 0 and 255 alone, and 255 is no void: that it is in a palette only."""
+    return described is not None and described[3] == 0 and bool(((labels == 0) | (labels == 255)).all())
 
 
 @cache

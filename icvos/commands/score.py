@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import click
 
@@ -24,6 +25,13 @@ import click
     type=click.IntRange(1),
     help="Supports the method was shown, for the record.",
 )
+@click.option("--sequences", help="With --ground-truth: a file with a name a line, or names with commas between.")
+@click.option("--split", help="With --ground-truth: a list of the data set, as val of ImageSets/2017/val.txt.")
+@click.option(
+    "--objects",
+    type=click.Choice(["first-frame", "all"]),
+    help="With --ground-truth: whose ids are scored; default first-frame of davis-2017, all of native.",
+)
 @click.option("--workers", default=1, show_default=True, type=click.IntRange(1), help="Processes.")
 def command(
     predictions: Path,
@@ -34,6 +42,9 @@ def command(
     model_name: str | None,
     model_version: str,
     shots: int,
+    sequences: str | None,
+    split: str | None,
+    objects: Literal["first-frame", "all"] | None,
     workers: int,
 ) -> None:
     """Score PREDICTIONS: a folder or .zip of NAME/00000.png, or COCO run lengths in a .json.
@@ -46,6 +57,7 @@ def command(
     from icvos.runs.run import Run
 
     title = model_name or predictions.resolve().stem
+    notes: list[str] = []
     with progress_bar(title) as advance:
         result = score(
             predictions,
@@ -56,8 +68,14 @@ def command(
             model=title,
             version=model_version,
             shots=shots,
+            sequences=sequences,
+            split=split,
+            objects=objects,
             workers=workers,
             progress=advance,
+            notify=notes.append,
         )
     summary_table([Run.open(result.folder)])
+    for note in notes:
+        click.echo(note)
     click.echo(f"run: {result.folder}")

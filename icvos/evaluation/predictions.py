@@ -11,17 +11,29 @@ from typing import Any
 
 import numpy as np
 
-from icvos.errors import PredictionError
+from icvos.errors import MaskError, PredictionError
 from icvos.files import read_json
-from icvos.listing import files_by_stem, folders, is_stray, path_of_stem
-from icvos.masks import decode_mask, header
+from icvos.listing import files_by_stem, folders, is_stray, listing, natural, path_of_stem
+from icvos.masks import Header, decode_mask, header, is_binary, label_header, read_header
 
-__all__ = ["FolderPredictions", "Predictions", "RlePredictions", "ZipPredictions", "open_predictions"]
+__all__ = [
+    "FolderPredictions",
+    "Predictions",
+    "RlePredictions",
+    "ZipPredictions",
+    "check_names",
+    "fit_size",
+    "name_some",
+    "open_predictions",
+    "other_size",
+]
 
 MAX_FILES = 20_000_000
 MAX_PNG = 64 << 20  # bytes of one mask's file
 MAX_RATIO = 2000  # of an archive's entry: real masks stay under 1100 (zlib's own limit is 1032)
 MAX_PIXELS = 1 << 27
+# What may lie beside masks, as in folders: scores, read-me files. It is not read.
+NOTES = (".csv", ".txt", ".md", ".json")
 
 Size = tuple[int, int]
 
@@ -56,44 +68,65 @@ class Predictions(ABC):
             PredictionError: It is seen at once that this is no mask.
         """
 
-    def place(self, name: str, frame: str) -> str:
+    def header(self, name: str, frame: str) -> Header | None:
+        """Return the header of a mask's PNG; None where masks are no PNGs."""
+        return None
+
+    def is_binary(self, name: str, frames: Sequence[str]) -> bool:
+        """Whether 255 is the one object of a name's masks, as the first that is not empty says.
+
+        Raises:
+            MaskError: It is broken.
+        """
+        for frame in frames:
+            labels = self.load(name, frame)
+            if labels.any():
+                return is_binary(labels, self.header(name, frame))
+        return False
+
+    def path(self, name: str, frame: str) -> str:
         """Return where a mask is, for messages."""
         return f"{self.where}/{name}/{frame}.png"
 
 
-def _check_header(data: bytes, where: str) -> Size | None:
-    described = header(data)
-    if described is None:
-        raise PredictionError("no PNG", where=where, expected="an 8-bit grey or palette PNG")
-    height, width, depth, colour, _ = described
-    kinds = {2: "an RGB image", 4: "grey with alpha", 6: "an RGBA image"}
-    if colour in kinds or depth > 8:
-        kind = kinds.get(colour, f"of {depth} bits")
-        raise PredictionError(
-            f"mask is {kind}", where=where, expected="an 8-bit grey or palette PNG whose values are ids"
-        )
-    if not 0 < height * width <= MAX_PIXELS:
-        raise PredictionError(f"mask is {height}x{width}", where=where, expected=f"at most {MAX_PIXELS:,} pixels")
-    return height, width
+def _label_size(data: bytes, where: str) -> Size:
+    """Return (H, W) of the first bytes of a mask.
+
+    Raises:
+        PredictionError: It is seen at once that this is no mask, or one of too many pixels.
+    """
+    try:
+        size = label_header(data, where)[:2]
+    except MaskError as error:
+        raise PredictionError(error.what, where=where, expected=error.expected) from None
+    if size[0] * size[1] > MAX_PIXELS:
+        raise PredictionError(f"mask is {size[0]}x{size[1]}", where=where, expected=f"at most {MAX_PIXELS:,} pixels")
+    return size
 
 
 class FolderPredictions(Predictions):
-    """``<root>/<name>/<frame>.png``."""
+    """``<root>/<name>/<frame>.png``; one folder around all is seen through. Folders may be links, masks may not."""
+
+    def __init__(self, where: Path) -> None:
+        super().__init__(where)
+        inner = folders(where)
+        if len(inner) == 1 and folders(where / inner[0]) and not listing(where / inner[0], (".png",)):
+            self.where = where / inner[0]
 
     def names(self) -> list[str]:
         return folders(self.where)
 
     def frames(self, name: str) -> list[str]:
-        folder = self._stays(self.where / name)
-        return sorted(files_by_stem(folder, (".png",), error=PredictionError))
+        return sorted(files_by_stem(self.where / name, (".png",), error=PredictionError), key=natural)
 
-    def _stays(self, path: Path) -> Path:
-        if path.is_symlink() and not path.resolve().is_relative_to(self.where.resolve()):
+    def _path(self, name: str, frame: str) -> Path:
+        path = path_of_stem(self.where / name, frame, ".png")
+        if path.is_symlink() and not path.resolve().is_relative_to((self.where / name).resolve()):
             raise PredictionError("a link leaves the predictions' folder", where=path, fix="copy what it points to")
         return path
 
-    def _path(self, name: str, frame: str) -> Path:
-        return self._stays(path_of_stem(self.where / name, frame, ".png"))
+    def header(self, name: str, frame: str) -> Header | None:
+        return read_header(self._path(name, frame))
 
     def load(self, name: str, frame: str) -> np.ndarray:
         path = self._path(name, frame)
@@ -107,7 +140,7 @@ class FolderPredictions(Predictions):
         path = self._path(name, frame)
         try:
             with path.open("rb") as stream:
-                return _check_header(stream.read(33), str(path))
+                return _label_size(stream.read(33), str(path))
         except OSError as problem:
             raise PredictionError(f"mask cannot be read ({problem.strerror})", where=path) from None
 
@@ -149,6 +182,8 @@ class ZipPredictions(Predictions):
                 raise PredictionError(f"archive holds a link: {name[:80]!r}", where=self.where, expected="plain files")
             if info.is_dir() or any(map(is_stray, parts)):
                 continue
+            if parts[-1].lower().endswith(NOTES):
+                continue
             if not parts[-1].lower().endswith(".png"):
                 raise PredictionError(f"archive holds {name[:80]!r}", where=self.where, expected="NAME/FRAME.png alone")
             if info.file_size > MAX_PNG or info.file_size > MAX_RATIO * max(info.compress_size, 1):
@@ -175,23 +210,26 @@ class ZipPredictions(Predictions):
         return sorted(self._entries)
 
     def frames(self, name: str) -> list[str]:
-        return sorted(self._entries[name])
+        return sorted(self._entries[name], key=natural)
+
+    def header(self, name: str, frame: str) -> Header | None:
+        return header(self._read(name, frame, 33))
 
     def _read(self, name: str, frame: str, count: int) -> bytes:
         try:
             with self._archive.open(self._entries[name][frame]) as stream:
                 data = stream.read(count)
         except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError, RuntimeError) as problem:
-            raise PredictionError(f"archive is damaged ({problem})", where=self.place(name, frame)) from None
+            raise PredictionError(f"archive is damaged ({problem})", where=self.path(name, frame)) from None
         except Exception as problem:  # zlib.error, lzma.LZMAError: each codec has its own
-            raise PredictionError(f"archive is damaged ({problem})", where=self.place(name, frame)) from None
+            raise PredictionError(f"archive is damaged ({problem})", where=self.path(name, frame)) from None
         return data
 
     def load(self, name: str, frame: str) -> np.ndarray:
-        return decode_mask(self._read(name, frame, MAX_PNG + 1), self.place(name, frame))
+        return decode_mask(self._read(name, frame, MAX_PNG + 1), self.path(name, frame))
 
     def size(self, name: str, frame: str) -> Size | None:
-        return _check_header(self._read(name, frame, 33), self.place(name, frame))
+        return _label_size(self._read(name, frame, 33), self.path(name, frame))
 
 
 class RlePredictions(Predictions):
@@ -216,9 +254,9 @@ class RlePredictions(Predictions):
         return sorted(self._masks)
 
     def frames(self, name: str) -> list[str]:
-        return sorted(self._masks[name])
+        return sorted(self._masks[name], key=natural)
 
-    def place(self, name: str, frame: str) -> str:
+    def path(self, name: str, frame: str) -> str:
         return f"{self.where}: {name}, {frame}"
 
     def _objects(self, name: str, frame: str) -> dict[int, Any]:
@@ -229,19 +267,19 @@ class RlePredictions(Predictions):
             return {1: value}
         if isinstance(value, dict) and all(str(key).isdigit() and 0 < int(key) < 255 for key in value):
             return {int(key): rle for key, rle in sorted(value.items(), key=lambda item: int(item[0]))}
-        raise PredictionError("no RLE", where=self.place(name, frame), expected='{"size": [H, W], "counts": …} or null')
+        raise PredictionError("no RLE", where=self.path(name, frame), expected='{"size": [H, W], "counts": …} or null')
 
     def _size(self, rle: Any, name: str, frame: str) -> Size:
         size = rle.get("size") if isinstance(rle, dict) else None
         size = size if isinstance(size, list) and all(isinstance(v, int) and 0 < v < 65536 for v in size) else []
         if len(size) != 2 or size[0] * size[1] > MAX_PIXELS:
-            raise PredictionError(f"RLE of size {str(size)[:40]}", where=self.place(name, frame), expected="[H, W]")
+            raise PredictionError(f"RLE of size {str(size)[:40]}", where=self.path(name, frame), expected="[H, W]")
         return size[0], size[1]
 
     def size(self, name: str, frame: str) -> Size | None:
         sizes = {self._size(rle, name, frame) for rle in self._objects(name, frame).values()}
         if len(sizes) > 1:
-            raise PredictionError("objects of one frame differ in size", where=self.place(name, frame))
+            raise PredictionError("objects of one frame differ in size", where=self.path(name, frame))
         return next(iter(sizes), None)
 
     def load(self, name: str, frame: str) -> np.ndarray:
@@ -258,7 +296,7 @@ class RlePredictions(Predictions):
         try:
             return decode_rle(rle["counts"], size)
         except ValueError as problem:
-            raise PredictionError(f"RLE is broken ({problem})", where=self.place(name, frame)) from None
+            raise PredictionError(f"RLE is broken ({problem})", where=self.path(name, frame)) from None
 
 
 def open_predictions(where: Path) -> Predictions:
@@ -285,34 +323,47 @@ Record = dict[str, Any]
 Scored = list[tuple[Record, dict[str, np.ndarray] | None]]
 
 
-def _named(missing: Sequence[str]) -> str:
-    more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
-    return ", ".join(missing[:3]) + more
+def name_some(names: Sequence[str]) -> str:
+    """Return the first three of some names, and how many more there are."""
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(names[:3]) + more
 
 
-def _same_names(wanted: Sequence[str], predictions: Predictions, what: str) -> None:
+def check_names(wanted: Sequence[str], predictions: Predictions, what: str, *, others: bool = False) -> None:
+    """Compare the names that are predicted with those that are wanted; ``others`` may be there too.
+
+    Raises:
+        PredictionError: One is missing, or unknown.
+    """
     predicted = predictions.names()
     missing = sorted(set(wanted) - set(predicted))
     if missing:
         raise PredictionError(
-            f"{len(missing)} of {len(wanted)} {what}s are not predicted: {_named(missing)}",
+            f"{len(missing)} of {len(wanted)} {what}s are not predicted: {name_some(missing)}",
             where=predictions.where,
             expected=f"a folder for each {what}",
+            fix="choose those that are with --sequences or --split" if what == "sequence" else "",
         )
     unknown = sorted(set(predicted) - set(wanted))
-    if unknown:
+    if unknown and not others:
         raise PredictionError(
-            f"{len(unknown)} {what}s are unknown: {_named(unknown)}", where=predictions.where, fix="take them out"
+            f"{len(unknown)} {what}s are unknown: {name_some(unknown)}", where=predictions.where, fix="take them out"
         )
 
 
-def _fit(predicted: np.ndarray, shape: tuple[int, ...], where: str) -> np.ndarray:
+def fit_size(predicted: np.ndarray, shape: tuple[int, ...], where: str) -> np.ndarray:
+    """Return a mask if it has a shape (H, W); nothing predicted, (0, 0), is an empty mask of it.
+
+    Raises:
+        PredictionError: It has another.
+    """
     if predicted.shape == tuple(shape):
         return predicted
     if predicted.size == 0:
         return np.zeros(shape, np.uint8)
-    raise _other_size(predicted.shape, shape, where)
+    raise other_size(predicted.shape, shape, where)
 
 
-def _other_size(size: Sequence[int], wanted: Sequence[int], where: str) -> PredictionError:
+def other_size(size: Sequence[int], wanted: Sequence[int], where: str) -> PredictionError:
+    """Return the error of a mask of another size than the ground truth's."""
     return PredictionError(f"mask is {size[0]}x{size[1]} (HxW)", where=where, expected=f"{wanted[0]}x{wanted[1]}")

@@ -16,7 +16,13 @@ from icvos.demo.benchmarks import open_benchmark
 from icvos.errors import ModelError, UsageError
 from icvos.evaluation.predictions import Predictions, Scored, open_predictions
 from icvos.evaluation.score_episodes import check_benchmark_masks, score_episodes
-from icvos.evaluation.score_sequences import Sequences, check_sequences, score_sequences
+from icvos.evaluation.score_sequences import (
+    Objects,
+    Sequences,
+    check_sequences,
+    choose_sequences,
+    score_sequences,
+)
 from icvos.listing import is_stray
 from icvos.processes import in_order
 from icvos.protocols import Protocol, get_protocol
@@ -48,7 +54,7 @@ class _Scorer:
 
     def __call__(self, item: Any) -> Scored:
         if isinstance(self._truth, Sequences):
-            return score_sequences(self._truth, self._predictions, self.rule, item)
+            return score_sequences(self._truth, self._predictions, item)
         return score_episodes(self._truth, self._predictions, item)
 
 
@@ -86,14 +92,21 @@ def _describe(
     return describe_run(model, benchmark, rule, "cpu", masks=_fingerprint(predictions), **key)
 
 
+def _sha256(names: Sequence[str]) -> str:
+    return hashlib.sha256("\n".join(names).encode()).hexdigest()
+
+
 def _fingerprint(predictions: Path) -> str:
     """Return a hash of names, sizes and times of the masks: other masks are scored anew."""
     digest = hashlib.sha256()
     if predictions.is_file():
         status = predictions.stat()
         digest.update(f"{status.st_size} {status.st_mtime_ns}".encode())
-    for folder, folders, files in os.walk(predictions):
-        folders[:] = sorted(name for name in folders if not is_stray(name))
+    seen: set[str] = set()
+    for folder, folders, files in os.walk(predictions, followlinks=True):
+        seen.add(os.path.realpath(folder))
+        paths = {name: os.path.join(folder, name) for name in sorted(folders) if not is_stray(name)}  # noqa: PTH118
+        folders[:] = [name for name, path in paths.items() if os.path.realpath(path) not in seen]
         for file in sorted(name for name in files if not is_stray(name)):
             status = os.stat(os.path.join(folder, file), follow_symlinks=False)  # noqa: PTH116, PTH118
             digest.update(
@@ -115,8 +128,12 @@ def score(
     model: str | None = None,
     version: str = "1",
     shots: int = 1,
+    sequences: str | None = None,
+    split: str | None = None,
+    objects: Objects | None = None,
     workers: int = 1,
     progress: Progress | None = None,
+    notify: Callable[[str], None] | None = None,
 ) -> RunResult:
     """Score masks made anywhere, as ``icvos score`` does.
 
@@ -130,8 +147,12 @@ def score(
             default.
         model, version: What the method is called in tables; the predictions' name by default.
         shots: Supports that the method was shown, for the record.
+        sequences: With ``ground_truth``, which ones: a file with a name a line, or names with commas between.
+        split: With ``ground_truth``, those of a list of the data set (``val``: ``ImageSets/2017/val.txt``).
+        objects: With ``ground_truth``, ids of the ``first-frame`` (``davis-2017``'s rule) or ``all`` (``native``'s).
         workers: Processes.
         progress: Called with (done, all, last record).
+        notify: Called with each line that a user should see.
 
     Raises:
         IcvosError: Bad input or usage.
@@ -140,9 +161,14 @@ def score(
     if (benchmark is None) == (ground_truth is None):
         raise UsageError("give one of --benchmark and --ground-truth", fix="see icvos score --help")
     if ground_truth is not None:
-        plan = _of_sequences(predictions, Path(ground_truth), get_protocol(protocol or "davis-2017"), title, workers)
+        rule = get_protocol(protocol or "davis-2017")
+        chosen: Objects = objects or ("first-frame" if rule.name == "davis-2017" else "all")
+        choice = _Choice(sequences, split, chosen)
+        plan = _of_sequences(predictions, Path(ground_truth), rule, title, workers, choice, notify or (lambda _: None))
     else:
         assert benchmark is not None
+        if (sequences, split, objects) != (None, None, None):
+            raise UsageError("--sequences, --split and --objects need --ground-truth")
         plan = _of_benchmark(predictions, open_benchmark(benchmark)[0], protocol, title, shots, workers)
     folder = Path(out) if out is not None else Path("runs") / safe_name(plan.name or "masks") / safe_name(title[0])
     return RunResult(_carry_out(plan, folder, progress or (lambda done, total, record: None)), folder)
@@ -182,23 +208,44 @@ def _carry_out(plan: _Plan, folder: Path, progress: Progress) -> dict[str, Any]:
     return read_result(folder)
 
 
-def _of_sequences(predictions: Path, truth: Path, rule: Protocol, title: tuple[str, str], workers: int) -> _Plan:
+@dataclass(frozen=True)
+class _Choice:
+    """Which sequences and objects of a ground truth are scored; as ``score`` takes them."""
+
+    sequences: str | None
+    split: str | None
+    objects: Objects
+
+
+def _of_sequences(
+    predictions: Path,
+    truth: Path,
+    rule: Protocol,
+    title: tuple[str, str],
+    workers: int,
+    choice: _Choice,
+    notify: Callable[[str], None],
+) -> _Plan:
     if rule.kind == "image" or rule.size is not None:
         raise UsageError(
             f"protocol '{rule.name}' needs --benchmark", expected="davis-2017 or native with --ground-truth"
         )
-    sequences, masks = Sequences.open(truth), open_predictions(predictions)
-    ids = check_sequences(sequences, masks, rule)
+    every, masks = Sequences.open(truth), open_predictions(predictions)
+    sequences = choose_sequences(every, truth, choice.sequences, choice.split)
+    tasks, notes = check_sequences(sequences, masks, rule, objects=choice.objects, chosen=sequences is not every)
+    for note in notes:
+        notify(note)
+    ids = [identity for task in tasks for identity in task.ids]
     name = truth.resolve().name
     label = {"name": name, "version": None, "manifest_sha256": _fingerprint(truth)}
 
     def score_missing(done: set[str]) -> Iterator[Scored]:
-        todo = [n for n in sequences.names if any(i.rpartition("__")[0] == n and i not in done for i in ids)]
+        todo = [task for task in tasks if not done.issuperset(task.ids)]
         return score_all("sequence", truth, predictions, rule, todo, workers=workers)
 
     return _Plan(
         name,
-        _describe(title, predictions, label, rule),
+        _describe(title, predictions, label, rule, objects=choice.objects, ids=_sha256(ids)),
         ids,
         score_missing,
         lambda run, records: sequence_result(run, rule, ids, records),

@@ -8,7 +8,7 @@ import numpy as np
 
 from icvos.benchmark import Episode
 from icvos.errors import PredictionError
-from icvos.evaluation.predictions import Predictions, Record, Scored, _fit, _named, _same_names
+from icvos.evaluation.predictions import Predictions, Record, Scored, check_names, fit_size, name_some
 from icvos.metrics import VideoScore, fss_counts, jf
 from icvos.view import View
 
@@ -24,7 +24,7 @@ def check_benchmark_masks(view: View, predictions: Predictions, episodes: Sequen
     Raises:
         PredictionError: Episodes or frames are missing or unknown, sizes do not fit, or a mask is seen to be none.
     """
-    _same_names([episode.id for episode in episodes], predictions, "episode")
+    check_names([episode.id for episode in episodes], predictions, "episode")
     resized = False
     for episode in episodes:
         frames = [f"{index:05d}" for index in range(view.frame_count(episode))]
@@ -32,7 +32,7 @@ def check_benchmark_masks(view: View, predictions: Predictions, episodes: Sequen
         missing = sorted(set(frames) - set(predicted))
         if missing:
             raise PredictionError(
-                f"{len(missing)} of {len(frames)} frames are missing: {_named(missing)}",
+                f"{len(missing)} of {len(frames)} frames are missing: {name_some(missing)}",
                 where=f"{predictions.where}/{episode.id}",
             )
         # Frames beyond the protocol's length may be there: they are not scored.
@@ -40,7 +40,7 @@ def check_benchmark_masks(view: View, predictions: Predictions, episodes: Sequen
         unknown = [frame for frame in predicted if not (frame.isdigit() and len(frame) == 5 and int(frame) < most)]
         if unknown:
             raise PredictionError(
-                f"{len(unknown)} frames are unknown: {_named(unknown)}",
+                f"{len(unknown)} frames are unknown: {name_some(unknown)}",
                 where=f"{predictions.where}/{episode.id}",
                 expected=f"00000 to {most - 1:05d}",
             )
@@ -52,7 +52,7 @@ def check_benchmark_masks(view: View, predictions: Predictions, episodes: Sequen
             if size != stored:
                 raise PredictionError(
                     f"mask is {size[0]}x{size[1]} (HxW)",
-                    where=predictions.place(episode.id, frame),
+                    where=predictions.path(episode.id, frame),
                     expected=f"{stored[0]}x{stored[1]}" + (f" or {view.size[0]}x{view.size[1]}" if view.size else ""),
                 )
             resized = resized or view.size is not None
@@ -61,11 +61,11 @@ def check_benchmark_masks(view: View, predictions: Predictions, episodes: Sequen
 
 def _load(view: View, predictions: Predictions, episode: Episode, index: int, size: tuple[int, int]) -> np.ndarray:
     """Return the predicted mask of a frame, (H, W) bool at the size that the ground truth has in the view."""
-    path = predictions.place(episode.id, f"{index:05d}")
+    path = predictions.path(episode.id, f"{index:05d}")
     mask = _binary(predictions.load(episode.id, f"{index:05d}"), path)
     if mask.shape == view.stored_size(episode):
         mask = view.resize_mask(mask)
-    return _fit(mask, size, path).astype(bool, copy=False)
+    return fit_size(mask, size, path).astype(bool, copy=False)
 
 
 def _binary(labels: np.ndarray, path: str) -> np.ndarray:

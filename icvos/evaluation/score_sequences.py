@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
-from icvos.errors import PredictionError
-from icvos.evaluation.predictions import Predictions, Scored, _fit, _named, _other_size, _same_names
-from icvos.listing import files_by_stem, folders, path_of_stem
-from icvos.masks import read_mask, stored_size
+from icvos.errors import MaskError, PredictionError, did_you_mean
+from icvos.evaluation.predictions import Predictions, Scored, check_names, fit_size, name_some, other_size
+from icvos.files import read_lines
+from icvos.listing import files_by_stem, folders, match_stems, natural, path_of_stem
+from icvos.masks import is_binary, read_header, read_mask
 from icvos.metrics import VideoScore, jf_labels
 from icvos.protocols import Protocol
 
-__all__ = ["Sequences", "check_sequences", "score_sequences"]
+__all__ = ["Objects", "SequenceTask", "Sequences", "check_sequences", "choose_sequences", "score_sequences"]
+
+Objects = Literal["first-frame", "all"]
+"""Which ids are scored: those of the first frame (as DAVIS does), or those of all scored frames."""
 
 
 @dataclass(frozen=True)
@@ -49,92 +56,256 @@ class Sequences:
         return cls(root, tuple(names))
 
     def frames(self, name: str) -> list[str]:
-        """Return a sequence's frame stems, sorted."""
-        return list(files_by_stem(self.root / name, (".png",), error=PredictionError))
+        """Return a sequence's frame stems, in natural order.
 
-    def labels(self, name: str, frame: str) -> np.ndarray:
-        """Return (H, W) uint8 object ids; void (255) is background, as the official code has it."""
-        labels = read_mask(path_of_stem(self.root / name, frame, ".png"))
-        return np.where(labels == 255, np.uint8(0), labels) if labels.max(initial=0) == 255 else labels
-
-    def size(self, name: str, frame: str) -> tuple[int, int] | None:
-        """Return (H, W) from a frame's header, or None where it has none (reading it says what is wrong)."""
-        return stored_size(path_of_stem(self.root / name, frame, ".png"))
-
-    def objects(self, name: str) -> int:
-        """Return the number of objects: the largest id of the first frame."""
-        frames = self.frames(name)
-        if not frames:
+        Raises:
+            PredictionError: There is none.
+        """
+        stems = files_by_stem(self.root / name, (".png",), error=PredictionError)
+        if not stems:
             raise PredictionError("a sequence has no frame", where=self.root / name, expected="FRAME.png")
-        return int(self.labels(name, frames[0]).max(initial=0))
+        return sorted(stems, key=natural)
+
+    def path(self, name: str, frame: str) -> Path:
+        """Return the file of a frame."""
+        return path_of_stem(self.root / name, frame, ".png")
 
 
-def check_sequences(truth: Sequences, predictions: Predictions, rule: Protocol) -> list[str]:
-    """Compare what is predicted with what is asked before anything is scored; returns the ids of all objects.
+@dataclass(frozen=True)
+class SequenceTask:
+    """What is scored of one sequence.
+
+    Attributes:
+        name: The sequence.
+        frames: Stems of each scored frame: of the ground truth, and of the prediction.
+        objects: Ids that are scored.
+        truth_binary, predicted_binary: Whether 255 is the one object there, and not void.
+    """
+
+    name: str
+    frames: tuple[tuple[str, str], ...]
+    objects: tuple[int, ...]
+    truth_binary: bool
+    predicted_binary: bool
+
+    @property
+    def ids(self) -> list[str]:
+        """Ids of the records."""
+        return [f"{self.name}__{number}" for number in self.objects]
+
+
+def choose_sequences(truth: Sequences, root: Path, sequences: str | None, split: str | None) -> Sequences:
+    """Return ground truth of the sequences that are asked for alone.
+
+    Args:
+        truth: All of them.
+        root: The folder that was given, in which the data set's lists of splits lie.
+        sequences: A file with a name a line (DAVIS' lists too), or names with commas between; None for all.
+        split: A list of the data set: ``val`` is ``ImageSets/2017/val.txt`` or the like.
+
+    Raises:
+        PredictionError: No such list, or a name that the ground truth has not.
+    """
+    if split is not None:
+        lists = [*sorted(root.glob(f"ImageSets/*/{split}.txt"), reverse=True), root / f"{split}.txt"]
+        found = [path for path in lists if path.is_file()]
+        if not found or "/" in split:
+            raise PredictionError(f"no list of split '{split}'", where=root, expected=f"ImageSets/2017/{split}.txt")
+        names = _listed(found[0])
+    elif sequences is None:
+        return truth
+    else:
+        names = _listed(Path(sequences)) if Path(sequences).is_file() else [n.strip() for n in sequences.split(",")]
+    chosen = tuple(dict.fromkeys(name for name in names if name))
+    for name in chosen:
+        if name not in truth.names:
+            raise PredictionError(
+                f"the ground truth has no sequence '{name}'", where=truth.root, fix=did_you_mean(name, truth.names)
+            )
+    if not chosen:
+        raise PredictionError("no sequence is chosen", where=root, expected="a name at least")
+    return Sequences(truth.root, tuple(sorted(chosen)))
+
+
+def _listed(path: Path) -> list[str]:
+    """Return the sequences of a list: a name a line, or DAVIS-2016's ``/JPEGImages/480p/bear/00000.jpg …``."""
+    names = []
+    for line in read_lines(path, error=PredictionError):
+        parts = [part for part in line.split("/") if part]
+        names.append(parts[-2] if len(parts) > 2 and line.startswith("/") else line)
+    return names
+
+
+def check_sequences(
+    truth: Sequences, predictions: Predictions, protocol: Protocol, *, objects: Objects, chosen: bool = False
+) -> tuple[list[SequenceTask], list[str]]:
+    """Compare what is predicted with the ground truth before anything is scored.
+
+    Args:
+        truth: What is scored.
+        predictions: The masks.
+        protocol: Which frames count.
+        objects: Which ids count.
+        chosen: Whether the sequences were chosen: others may be predicted then.
+
+    Returns:
+        What is to be scored, and lines that a user should see.
 
     Raises:
         PredictionError: Sequences or frames are missing or unknown, or a mask is seen at once to be none.
+        MaskError: A mask of the ground truth is broken.
     """
-    _same_names(truth.names, predictions, "sequence")
-    ids = []
+    check_names(truth.names, predictions, "sequence", others=chosen)
+    tasks = []
+    later: list[str] = []
+    unscored: list[str] = []
     for name in truth.names:
-        frames = truth.frames(name)
-        predicted = set(predictions.frames(name))
-        scored = [frames[i] for i in rule.frames(len(frames))]
-        missing = [frame for frame in scored if frame not in predicted]
-        if missing:
-            raise PredictionError(
-                f"{len(missing)} of {len(scored)} frames are missing: {_named(missing)}",
-                where=f"{predictions.where}/{name}",
-            )
-        unknown = sorted(predicted - set(frames))
-        if unknown:
-            raise PredictionError(
-                f"{len(unknown)} frames are not in the ground truth: {_named(unknown)}",
-                where=f"{predictions.where}/{name}",
-            )
-        if not scored:
-            raise PredictionError(
-                f"protocol '{rule.name}' leaves none of {len(frames)} frames",
-                where=truth.root / name,
-                expected="three frames or more",
-            )
-        for frame in scored:
-            size, truth_size = predictions.size(name, frame), truth.size(name, frame)
-            if size is not None and truth_size is not None and size != truth_size:
-                raise _other_size(size, truth_size, predictions.place(name, frame))
-        objects = truth.objects(name)
-        if objects == 0:
-            raise PredictionError("the first frame of the ground truth shows no object", where=truth.root / name)
-        ids += [f"{name}__{number}" for number in range(1, objects + 1)]
-    return ids
+        stems = truth.frames(name)
+        frames = _matched(truth, predictions, protocol, name, stems)
+        truth_binary = _is_binary(truth, name, stems)
+        predicted_binary = predictions.is_binary(name, [stem for _, stem in frames])
+        ids = _ids(truth, name, stems[:1], truth_binary)
+        if objects == "all":
+            ids |= _ids(truth, name, [stem for stem, _ in frames], truth_binary)
+        elif not ids:
+            later.append(name)
+        unscored += [name] if len(predictions.frames(name)) > len(stems) else []
+        tasks.append(SequenceTask(name, frames, tuple(sorted(ids)), truth_binary, predicted_binary))
+    return tasks, _notes(tasks, objects, later, unscored)
 
 
-def score_sequences(truth: Sequences, predictions: Predictions, rule: Protocol, name: str) -> Scored:
+def _notes(tasks: Sequence[SequenceTask], objects: Objects, later: list[str], unscored: list[str]) -> list[str]:
+    counts: dict[int, list[str]] = {}
+    for task in tasks:
+        counts.setdefault(len(task.objects), []).append(task.name)
+    if not any(task.objects for task in tasks):
+        raise PredictionError(
+            "no first frame of the ground truth shows an object" if objects == "first-frame" else "nothing is shown",
+            expected="an id above 0",
+            fix="score all ids with --objects all" if objects == "first-frame" else "",
+        )
+    total = sum(len(task.objects) for task in tasks)
+    sizes = "; ".join(f"{count} in {name_some(names)}" for count, names in sorted(counts.items()))
+    notes = [f"{total} objects ({'of first frames' if objects == 'first-frame' else 'of all frames'}): {sizes}"]
+    if later:
+        notes.append(f"nothing on the first frame of {name_some(later)}: not scored; --objects all scores it")
+    for side, names in (
+        ("ground truth", [task.name for task in tasks if task.truth_binary]),
+        ("predictions", [task.name for task in tasks if task.predicted_binary]),
+    ):
+        if names:
+            notes.append(f"{side}: masks of 0 and 255 are read as one object, in {name_some(names)}")
+    if unscored:
+        notes.append(f"predicted frames without ground truth are not scored, in {name_some(unscored)}")
+    return notes
+
+
+def _matched(
+    truth: Sequences, predictions: Predictions, protocol: Protocol, name: str, stems: list[str]
+) -> tuple[tuple[str, str], ...]:
+    """Return the stems of each scored frame in the ground truth and in the predictions."""
+    scored = [stems[index] for index in protocol.frames(len(stems))]
+    predicted = predictions.frames(name)
+    where = f"{predictions.where}/{name}"
+    pairs = match_stems(stems, predicted)
+    missing = [stem for stem in scored if stem not in pairs]
+    if missing:
+        raise PredictionError(f"{len(missing)} of {len(scored)} frames are missing: {name_some(missing)}", where=where)
+    unknown = sorted(set(predicted) - set(pairs.values()), key=natural)
+    if unknown and not _between(unknown, stems):
+        raise PredictionError(
+            f"{len(unknown)} frames are not in the ground truth: {name_some(unknown)}", where=where, fix="take them out"
+        )
+    if not scored:
+        raise PredictionError(
+            f"protocol '{protocol.name}' leaves none of {len(stems)} frames",
+            where=truth.root / name,
+            expected="three frames or more",
+        )
+    for stem in scored:
+        described, size = read_header(truth.path(name, stem)), predictions.size(name, pairs[stem])
+        if size is not None and described is not None and size != described[:2]:
+            raise other_size(size, described[:2], predictions.path(name, pairs[stem]))
+    return tuple((stem, pairs[stem]) for stem in scored)
+
+
+def _between(unknown: Sequence[str], stems: Sequence[str]) -> bool:
+    """Whether frames without ground truth lie between, or just after, those of a sparsely annotated sequence."""
+    if not all(stem.isascii() and stem.isdigit() for stem in (*unknown, *stems)):
+        return False
+    numbers = sorted(map(int, stems))
+    step = max((after - before for before, after in pairwise(numbers)), default=1)
+    return step > 1 and all(numbers[0] - step < int(stem) < numbers[-1] + step for stem in unknown)
+
+
+def _is_binary(truth: Sequences, name: str, stems: Sequence[str]) -> bool:
+    for stem in stems:
+        labels = read_mask(truth.path(name, stem))
+        if labels.any():
+            return is_binary(labels, read_header(truth.path(name, stem)))
+    return False
+
+
+def to_objects(labels: np.ndarray, *, binary: bool, where: str | Path) -> np.ndarray:
+    """Return label values as object ids, (H, W) uint8: 255 is object 1 of binary masks, and void, as 0, of others.
+
+    Raises:
+        MaskError: A binary mask holds another value.
+    """
+    if labels.max(initial=0) < 255 and not binary:
+        return labels
+    if not binary:
+        return np.where(labels == 255, np.uint8(0), labels)
+    other = labels[(labels != 0) & (labels != 255)]
+    if other.size:
+        raise MaskError(
+            f"mask holds the value {int(other[0])}", where=where, expected="0 and 255, as the frames before it"
+        )
+    return (labels != 0).view(np.uint8)
+
+
+def _ids(truth: Sequences, name: str, stems: Iterable[str], binary: bool) -> set[int]:
+    """Return the object ids that some frames of the ground truth hold."""
+    ids: set[int] = set()
+    for stem in stems:
+        path = truth.path(name, stem)
+        counts = np.bincount(to_objects(read_mask(path), binary=binary, where=path).ravel(), minlength=1)
+        ids |= set(np.flatnonzero(counts).tolist())
+    return ids - {0}
+
+
+def _frames(truth: Sequences, predictions: Predictions, task: SequenceTask) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield the object ids of each scored frame: predicted, and of the ground truth."""
+    known = np.zeros(256, bool)
+    known[[0, *task.objects]] = True
+    for stem, predicted_stem in task.frames:
+        path = truth.path(task.name, stem)
+        labels = to_objects(read_mask(path), binary=task.truth_binary, where=path)
+        where = predictions.path(task.name, predicted_stem)
+        predicted = fit_size(predictions.load(task.name, predicted_stem), labels.shape, where)
+        predicted = to_objects(predicted, binary=task.predicted_binary, where=where)
+        if not known[: int(predicted.max(initial=0)) + 1].all() and not known[predicted].all():
+            odd = int(predicted[~known[predicted]][0])
+            raise PredictionError(
+                f"mask holds the id {odd}", where=where, expected=f"0, {', '.join(map(str, task.objects))}"
+            )
+        yield predicted, labels
+
+
+def score_sequences(truth: Sequences, predictions: Predictions, task: SequenceTask) -> Scored:
     """Score all objects of one sequence, in one scan of each frame."""
-    frames = truth.frames(name)
-    objects = list(range(1, truth.objects(name) + 1))
-    scores = [VideoScore() for _ in objects]
-    for index in rule.frames(len(frames)):
-        labels = truth.labels(name, frames[index])
-        predicted = predictions.load(name, frames[index])
-        path = predictions.place(name, frames[index])
-        predicted = _fit(predicted, labels.shape, path)
-        if predicted.max(initial=0) == 255:
-            predicted = np.where(predicted == 255, np.uint8(0), predicted)
-        top = int(predicted.max(initial=0))
-        if top > len(objects):
-            raise PredictionError(f"mask holds the id {top}", where=path, expected=f"0 to {len(objects)}")
-        j, f = jf_labels(predicted, labels, objects)
-        for index_of_object, number in enumerate(objects):
+    if not task.objects:
+        return []
+    scores = [VideoScore() for _ in task.objects]
+    for predicted, labels in _frames(truth, predictions, task):
+        j, f = jf_labels(predicted, labels, list(task.objects))
+        for index, number in enumerate(task.objects):
             visible = bool((labels == number).any())
             absent = None if visible else not (predicted == number).any()
-            scores[index_of_object].add(
-                float(j[index_of_object]), float(f[index_of_object]), visible=visible, absent_correct=absent
-            )
+            scores[index].add(float(j[index]), float(f[index]), visible=visible, absent_correct=absent)
     out: Scored = []
-    for number, score in zip(objects, scores):
+    for name, number, score in zip(task.ids, task.objects, scores):
         j, f = score.values()
-        record = {"id": f"{name}__{number}", "video": name, "object": number, "frames": len(score), **score.summary()}
+        record = {"id": name, "video": task.name, "object": number, "frames": len(score), **score.summary()}
         out.append((record, {"J": j, "F": f}))
     return out
