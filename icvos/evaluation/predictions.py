@@ -16,7 +16,19 @@ from icvos.files import read_json
 from icvos.listing import files_by_stem, folders, is_stray, path_of_stem
 from icvos.masks import decode_mask, header
 
-__all__ = ["FolderPredictions", "Predictions", "RlePredictions", "ZipPredictions", "open_predictions"]
+__all__ = [
+    "FolderPredictions",
+    "Predictions",
+    "Record",
+    "RlePredictions",
+    "Scored",
+    "ZipPredictions",
+    "check_names",
+    "first_names",
+    "mask_of_shape",
+    "open_predictions",
+    "size_error",
+]
 
 MAX_FILES = 20_000_000
 MAX_PNG = 64 << 20  # bytes of one mask's file
@@ -280,39 +292,55 @@ def open_predictions(where: Path) -> Predictions:
 
 
 Record = dict[str, Any]
-
-
 Scored = list[tuple[Record, dict[str, np.ndarray] | None]]
+"""Records of episodes or objects, each with J and F of its frames, (T,) float, or None of an image."""
 
 
-def _named(missing: Sequence[str]) -> str:
-    more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
-    return ", ".join(missing[:3]) + more
+def first_names(names: Sequence[str]) -> str:
+    """Return the first three names and how many more there are, for messages."""
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(names[:3]) + more
 
 
-def _same_names(wanted: Sequence[str], predictions: Predictions, what: str) -> None:
+def check_names(wanted: Sequence[str], predictions: Predictions, kind: str) -> None:
+    """Check that exactly the wanted names are predicted.
+
+    Args:
+        wanted: Names of all episodes or sequences.
+        predictions: Opened.
+        kind: What a name is of, for messages: ``episode`` or ``sequence``.
+
+    Raises:
+        PredictionError: Some are missing or unknown.
+    """
     predicted = predictions.names()
     missing = sorted(set(wanted) - set(predicted))
     if missing:
         raise PredictionError(
-            f"{len(missing)} of {len(wanted)} {what}s are not predicted: {_named(missing)}",
+            f"{len(missing)} of {len(wanted)} {kind}s are not predicted: {first_names(missing)}",
             where=predictions.where,
-            expected=f"a folder for each {what}",
+            expected=f"a folder for each {kind}",
         )
     unknown = sorted(set(predicted) - set(wanted))
     if unknown:
         raise PredictionError(
-            f"{len(unknown)} {what}s are unknown: {_named(unknown)}", where=predictions.where, fix="take them out"
+            f"{len(unknown)} {kind}s are unknown: {first_names(unknown)}", where=predictions.where, fix="take them out"
         )
 
 
-def _fit(predicted: np.ndarray, shape: tuple[int, ...], where: str) -> np.ndarray:
-    if predicted.shape == tuple(shape):
-        return predicted
-    if predicted.size == 0:
+def mask_of_shape(mask: np.ndarray, shape: tuple[int, ...], where: str) -> np.ndarray:
+    """Return a predicted mask of any dtype, which must have a shape (H, W); an empty one becomes uint8 zeros.
+
+    Raises:
+        PredictionError: It is of another size.
+    """
+    if mask.shape == tuple(shape):
+        return mask
+    if mask.size == 0:
         return np.zeros(shape, np.uint8)
-    raise _other_size(predicted.shape, shape, where)
+    raise size_error(mask.shape, shape, where)
 
 
-def _other_size(size: Sequence[int], wanted: Sequence[int], where: str) -> PredictionError:
-    return PredictionError(f"mask is {size[0]}x{size[1]} (HxW)", where=where, expected=f"{wanted[0]}x{wanted[1]}")
+def size_error(size: Sequence[int], expected: Sequence[int], where: str) -> PredictionError:
+    """Return the error that a mask at ``where`` is of ``size`` and not of the expected one, both (H, W)."""
+    return PredictionError(f"mask is {size[0]}x{size[1]} (HxW)", where=where, expected=f"{expected[0]}x{expected[1]}")

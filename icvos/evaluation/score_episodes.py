@@ -8,7 +8,7 @@ import numpy as np
 
 from icvos.benchmark import Episode
 from icvos.errors import PredictionError
-from icvos.evaluation.predictions import Predictions, Record, Scored, _fit, _named, _same_names
+from icvos.evaluation.predictions import Predictions, Record, Scored, check_names, first_names, mask_of_shape
 from icvos.metrics import VideoScore, fss_counts, jf
 from icvos.view import View
 
@@ -24,7 +24,7 @@ def check_benchmark_masks(view: View, predictions: Predictions, episodes: Sequen
     Raises:
         PredictionError: Episodes or frames are missing or unknown, sizes do not fit, or a mask is seen to be none.
     """
-    _same_names([episode.id for episode in episodes], predictions, "episode")
+    check_names([episode.id for episode in episodes], predictions, "episode")
     resized = False
     for episode in episodes:
         frames = [f"{index:05d}" for index in range(view.frame_count(episode))]
@@ -32,7 +32,7 @@ def check_benchmark_masks(view: View, predictions: Predictions, episodes: Sequen
         missing = sorted(set(frames) - set(predicted))
         if missing:
             raise PredictionError(
-                f"{len(missing)} of {len(frames)} frames are missing: {_named(missing)}",
+                f"{len(missing)} of {len(frames)} frames are missing: {first_names(missing)}",
                 where=f"{predictions.where}/{episode.id}",
             )
         # Frames beyond the protocol's length may be there: they are not scored.
@@ -40,7 +40,7 @@ def check_benchmark_masks(view: View, predictions: Predictions, episodes: Sequen
         unknown = [frame for frame in predicted if not (frame.isdigit() and len(frame) == 5 and int(frame) < most)]
         if unknown:
             raise PredictionError(
-                f"{len(unknown)} frames are unknown: {_named(unknown)}",
+                f"{len(unknown)} frames are unknown: {first_names(unknown)}",
                 where=f"{predictions.where}/{episode.id}",
                 expected=f"00000 to {most - 1:05d}",
             )
@@ -65,7 +65,7 @@ def _load(view: View, predictions: Predictions, episode: Episode, index: int, si
     mask = _binary(predictions.load(episode.id, f"{index:05d}"), path)
     if mask.shape == view.stored_size(episode):
         mask = view.resize_mask(mask)
-    return _fit(mask, size, path).astype(bool, copy=False)
+    return mask_of_shape(mask, size, path).astype(bool, copy=False)
 
 
 def _binary(labels: np.ndarray, path: str) -> np.ndarray:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from icvos.errors import PredictionError
-from icvos.evaluation.predictions import Predictions, Scored, _fit, _named, _other_size, _same_names
+from icvos.evaluation.predictions import Predictions, Scored, check_names, first_names, mask_of_shape, size_error
 from icvos.listing import files_by_stem, folders, path_of_stem
 from icvos.masks import read_mask, stored_size
 from icvos.metrics import VideoScore, jf_labels
@@ -69,40 +69,40 @@ class Sequences:
         return int(self.labels(name, frames[0]).max(initial=0))
 
 
-def check_sequences(truth: Sequences, predictions: Predictions, rule: Protocol) -> list[str]:
+def check_sequences(truth: Sequences, predictions: Predictions, protocol: Protocol) -> list[str]:
     """Compare what is predicted with what is asked before anything is scored; returns the ids of all objects.
 
     Raises:
         PredictionError: Sequences or frames are missing or unknown, or a mask is seen at once to be none.
     """
-    _same_names(truth.names, predictions, "sequence")
+    check_names(truth.names, predictions, "sequence")
     ids = []
     for name in truth.names:
         frames = truth.frames(name)
         predicted = set(predictions.frames(name))
-        scored = [frames[i] for i in rule.frames(len(frames))]
+        scored = [frames[i] for i in protocol.frames(len(frames))]
         missing = [frame for frame in scored if frame not in predicted]
         if missing:
             raise PredictionError(
-                f"{len(missing)} of {len(scored)} frames are missing: {_named(missing)}",
+                f"{len(missing)} of {len(scored)} frames are missing: {first_names(missing)}",
                 where=f"{predictions.where}/{name}",
             )
         unknown = sorted(predicted - set(frames))
         if unknown:
             raise PredictionError(
-                f"{len(unknown)} frames are not in the ground truth: {_named(unknown)}",
+                f"{len(unknown)} frames are not in the ground truth: {first_names(unknown)}",
                 where=f"{predictions.where}/{name}",
             )
         if not scored:
             raise PredictionError(
-                f"protocol '{rule.name}' leaves none of {len(frames)} frames",
+                f"protocol '{protocol.name}' leaves none of {len(frames)} frames",
                 where=truth.root / name,
                 expected="three frames or more",
             )
         for frame in scored:
             size, truth_size = predictions.size(name, frame), truth.size(name, frame)
             if size is not None and truth_size is not None and size != truth_size:
-                raise _other_size(size, truth_size, predictions.place(name, frame))
+                raise size_error(size, truth_size, predictions.place(name, frame))
         objects = truth.objects(name)
         if objects == 0:
             raise PredictionError("the first frame of the ground truth shows no object", where=truth.root / name)
@@ -110,16 +110,16 @@ def check_sequences(truth: Sequences, predictions: Predictions, rule: Protocol) 
     return ids
 
 
-def score_sequences(truth: Sequences, predictions: Predictions, rule: Protocol, name: str) -> Scored:
+def score_sequences(truth: Sequences, predictions: Predictions, protocol: Protocol, name: str) -> Scored:
     """Score all objects of one sequence, in one scan of each frame."""
     frames = truth.frames(name)
     objects = list(range(1, truth.objects(name) + 1))
     scores = [VideoScore() for _ in objects]
-    for index in rule.frames(len(frames)):
+    for index in protocol.frames(len(frames)):
         labels = truth.labels(name, frames[index])
         predicted = predictions.load(name, frames[index])
         path = predictions.place(name, frames[index])
-        predicted = _fit(predicted, labels.shape, path)
+        predicted = mask_of_shape(predicted, labels.shape, path)
         if predicted.max(initial=0) == 255:
             predicted = np.where(predicted == 255, np.uint8(0), predicted)
         top = int(predicted.max(initial=0))
