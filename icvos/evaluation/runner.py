@@ -199,8 +199,7 @@ def _finish(folder: RunFolder, plan: _Run, whole: bool) -> None:
 def _results(plan: _Run, todo: Sequence[Episode]) -> Generator[EpisodeResult, None, None]:
     options = plan.options
     masks = plan.out / "masks" if options.save_masks else None
-    oracle_as = plan.describe["key"].get("oracle_as")
-    job = Job(plan.protocol, options.shots, options.seed, options.limit_frames, masks, options.oracle, oracle_as)
+    job = Job(plan.protocol, options, masks, plan.describe["key"].get("oracle_as"))
     groups = _groups(plan.episodes, todo, plan.benchmark)
     if not groups:
         return
@@ -212,8 +211,6 @@ def _results(plan: _Run, todo: Sequence[Episode]) -> Generator[EpisodeResult, No
             plan.benchmark.root,
             job,
             groups,
-            workers=options.workers,
-            timeout=options.timeout,
             fail=lambda episode, why: _lost_episode(plan.benchmark, episode, job, why),
         )
     elif plan.benchmark.kind == "image":
