@@ -35,6 +35,7 @@ from icvos.metrics import fss_counts
 from icvos.metrics.table import ranked_parts
 from icvos.models.interface import ImageModel, VideoModel
 from icvos.protocols import Protocol
+from icvos.runs.episodes import RunOptions
 from icvos.types import Prediction, Support
 from icvos.view import View
 
@@ -56,25 +57,20 @@ class Job:
 
     Attributes:
         protocol: What is scored, at what size.
-        shots: Supports shown.
-        seed: Of the run.
-        limit_frames: Only so many frames, or None.
+        options: Of the run.
         masks: Folder for the predicted masks, or None.
-        oracle: What the model is told (``first-frame``), or None.
-        oracle_as: How it is told: as its ``support``, or as the ``prompt`` of its tracker.
+        oracle_as: How the model is told what the oracle says: as its ``support``, or as the ``prompt`` of its tracker;
+            None without an oracle.
     """
 
     protocol: Protocol
-    shots: int = 1
-    seed: int = 0
-    limit_frames: int | None = None
+    options: RunOptions
     masks: Path | None = None
-    oracle: str | None = None
     oracle_as: str | None = None
 
     def view(self, benchmark: Benchmark) -> View:
         """Return the benchmark as these episodes see it."""
-        return View(benchmark, self.protocol, limit_frames=self.limit_frames)
+        return View(benchmark, self.protocol, limit_frames=self.options.limit_frames)
 
 
 @dataclass(frozen=True)
@@ -156,7 +152,7 @@ def _alike(episodes: Sequence[Episode], job: Job) -> list[list[Episode]]:
     """Return the episodes of a video, each by itself; with an oracle the draws of a category are one and the same."""
     groups: dict[str | int, list[Episode]] = {}
     for episode in episodes:
-        groups.setdefault(episode.id if job.oracle is None else episode.category, []).append(episode)
+        groups.setdefault(episode.id if job.options.oracle is None else episode.category, []).append(episode)
     return list(groups.values())
 
 
@@ -203,12 +199,12 @@ class _Pass:
         }
         begin = time.perf_counter()
         self.follows: list[int | None]
-        if job.oracle is None:
-            self.sets = [view.supports(episode, job.shots) for episode in episodes]
-            self.seeds = [episode_seed(job.seed, episode.id) for episode in episodes]
+        if job.options.oracle is None:
+            self.sets = [view.supports(episode, job.options.shots) for episode in episodes]
+            self.seeds = [episode_seed(job.options.seed, episode.id) for episode in episodes]
             self.follows = list(range(len(episodes)))
         else:
-            self.sets, self.seeds, self.follows = oracle_supports(self.video, self.truths, episodes, job.seed)
+            self.sets, self.seeds, self.follows = oracle_supports(self.video, self.truths, episodes, job.options.seed)
         self.support_seconds = time.perf_counter() - begin
         self.scorers = [
             FrameScorer(self.video.size, None if job.masks is None else job.masks / episode.id) for episode in episodes
@@ -307,7 +303,7 @@ def _run(
     for episode, scorer, index in zip(episodes, work.scorers, work.follows):
         j, f = scorer.score.values()
         timed = index is not None and share > 0
-        absence = {} if job.oracle is None else {"absent_on_frame_0": index is None}
+        absence = {} if job.options.oracle is None else {"absent_on_frame_0": index is None}
         record = {
             "id": episode.id,
             "video": episode.video,
@@ -333,7 +329,7 @@ def _image_record(episode: Episode, job: Job) -> dict[str, Any]:
         "fold": episode.fold,
         "category": episode.category,
         "query": episode.video,
-        "supports": list(episode.supports[: job.shots]),
+        "supports": list(episode.supports[: job.options.shots]),
     }
 
 
@@ -354,9 +350,9 @@ def run_image_episode(model: ImageModel, benchmark: Benchmark, episode: Episode,
     """Run one few-shot image episode; a failure becomes a record with its error."""
     view = job.view(benchmark)
     image, truth, ignore = view.query(episode)
-    supports = view.supports(episode, job.shots)
+    supports = view.supports(episode, job.options.shots)
     try:
-        mask, times = _predict(model, supports, image, episode_seed(job.seed, episode.id))
+        mask, times = _predict(model, supports, image, episode_seed(job.options.seed, episode.id))
     except _Failed as failed:
         record = image_failure(benchmark, episode, job, failed.error)
         forget(failed.error)

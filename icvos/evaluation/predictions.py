@@ -318,9 +318,8 @@ def open_predictions(where: Path) -> Predictions:
 
 
 Record = dict[str, Any]
-
-
 Scored = list[tuple[Record, dict[str, np.ndarray] | None]]
+"""Records of episodes or objects, each with J and F of its frames, (T,) float, or None of an image."""
 
 
 def name_some(names: Sequence[str]) -> str:

@@ -70,7 +70,7 @@ class _Run:
 
     model: Model
     benchmark: Benchmark
-    rule: Protocol
+    protocol: Protocol
     options: RunOptions
     episodes: list[Episode]
     out: Path
@@ -88,8 +88,8 @@ def _prepare(
 ) -> _Run:
     _check_kind(model, benchmark)
     verify_tables(benchmark)
-    rule = get_run_protocol(benchmark, options)
-    episodes = select_episodes(benchmark, rule, options)
+    protocol = get_run_protocol(benchmark, options.protocol)
+    episodes = select_episodes(benchmark, protocol, options)
     if options.oracle is None:
         benchmark.check_shots(episodes, options.shots)
     described = describe_model(model, settings, kind=benchmark.kind)
@@ -98,7 +98,7 @@ def _prepare(
     run = describe_run(
         described,
         describe_benchmark(benchmark),
-        rule,
+        protocol,
         model.device,
         shots=options.shots,
         seed=options.seed,
@@ -113,7 +113,7 @@ def _prepare(
     run["environment"]["benchmark_folder"] = str(benchmark.root.resolve())
     suffix = f"-oracle-{options.oracle}" if options.oracle else ""
     folder = out or Path("runs") / safe_name(benchmark.name) / safe_name(described["name"] + suffix)
-    return _Run(model, benchmark, rule, options, episodes, folder, spec, run)
+    return _Run(model, benchmark, protocol, options, episodes, folder, spec, run)
 
 
 def run_model(
@@ -175,7 +175,7 @@ def _complete(plan: _Run) -> dict[str, Any] | None:
         run = read_run(plan.out)
         if run["key"] == plan.describe["key"] and run.get("status") == "complete":
             records = RunFolder(plan.out, run).records()
-            result = benchmark_result(run, plan.benchmark, plan.rule, plan.episodes, records)
+            result = benchmark_result(run, plan.benchmark, plan.protocol, plan.episodes, records)
             if result["summary"]["failed"] == 0 and result == read_result(plan.out):
                 return result
     except (RunError, OSError):
@@ -188,7 +188,7 @@ def _finish(folder: RunFolder, plan: _Run, whole: bool) -> None:
     ids = [episode.id for episode in plan.episodes]
     if whole:
         records = folder.records()
-        folder.write_result(benchmark_result(folder.run, plan.benchmark, plan.rule, plan.episodes, records))
+        folder.write_result(benchmark_result(folder.run, plan.benchmark, plan.protocol, plan.episodes, records))
         failed = any(records.get(name, {"error": "missing"}).get("error") for name in ids)
         folder.write_run(status="failed" if failed else "complete", end=now(), **speed(records, ids))
         return
@@ -199,8 +199,7 @@ def _finish(folder: RunFolder, plan: _Run, whole: bool) -> None:
 def _results(plan: _Run, todo: Sequence[Episode]) -> Generator[EpisodeResult, None, None]:
     options = plan.options
     masks = plan.out / "masks" if options.save_masks else None
-    oracle_as = plan.describe["key"].get("oracle_as")
-    job = Job(plan.rule, options.shots, options.seed, options.limit_frames, masks, options.oracle, oracle_as)
+    job = Job(plan.protocol, options, masks, plan.describe["key"].get("oracle_as"))
     groups = _groups(plan.episodes, todo, plan.benchmark)
     if not groups:
         return
@@ -212,8 +211,6 @@ def _results(plan: _Run, todo: Sequence[Episode]) -> Generator[EpisodeResult, No
             plan.benchmark.root,
             job,
             groups,
-            workers=options.workers,
-            timeout=options.timeout,
             fail=lambda episode, why: _lost_episode(plan.benchmark, episode, job, why),
         )
     elif plan.benchmark.kind == "image":

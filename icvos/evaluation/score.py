@@ -27,7 +27,7 @@ from icvos.listing import is_stray
 from icvos.processes import in_order
 from icvos.protocols import Protocol, get_protocol
 from icvos.runs.environment import describe_benchmark, describe_run, now, safe_name
-from icvos.runs.episodes import RunOptions, benchmark_result, select_episodes
+from icvos.runs.episodes import RunOptions, benchmark_result, get_run_protocol, select_episodes
 from icvos.runs.records import RunFolder, read_result
 from icvos.runs.result import RunResult, sequence_result
 from icvos.view import View
@@ -42,11 +42,13 @@ class _Scorer:
     kind: str
     truth: Path
     predictions: Path
-    rule: Protocol
+    protocol: Protocol
 
     @cached_property
     def _truth(self) -> Sequences | View:
-        return Sequences.open(self.truth) if self.kind == "sequence" else View(load_benchmark(self.truth), self.rule)
+        if self.kind == "sequence":
+            return Sequences.open(self.truth)
+        return View(load_benchmark(self.truth), self.protocol)
 
     @cached_property
     def _predictions(self) -> Predictions:
@@ -59,14 +61,14 @@ class _Scorer:
 
 
 def score_all(
-    kind: str, truth: Path, predictions: Path, rule: Protocol, items: Sequence[Any], *, workers: int
+    kind: str, truth: Path, predictions: Path, protocol: Protocol, items: Sequence[Any], *, workers: int
 ) -> Iterator[Scored]:
     """Score sequences or groups of episodes, in this process or in several; results come in the order of ``items``.
 
     Raises:
         IcvosError: A mask is bad, or a process died.
     """
-    scorer = _Scorer(kind, truth, predictions, rule)
+    scorer = _Scorer(kind, truth, predictions, protocol)
     workers = min(workers, len(items))
     try:
         # Scoring needs no OpenCV, and may run in a notebook, whose allocator is left alone.
@@ -76,7 +78,7 @@ def score_all(
 
 
 def _describe(
-    title: tuple[str, str], predictions: Path, benchmark: dict[str, Any], rule: Any, **key: Any
+    title: tuple[str, str], predictions: Path, benchmark: dict[str, Any], protocol: Protocol, **key: Any
 ) -> dict[str, Any]:
     model: dict[str, Any] = {
         "name": title[0],
@@ -89,7 +91,7 @@ def _describe(
         "training_data": [],
         "training_categories": [],
     }
-    return describe_run(model, benchmark, rule, "cpu", masks=_fingerprint(predictions), **key)
+    return describe_run(model, benchmark, protocol, "cpu", masks=_fingerprint(predictions), **key)
 
 
 def _sha256(names: Sequence[str]) -> str:
@@ -228,7 +230,7 @@ def _of_sequences(
 ) -> _Plan:
     if rule.kind == "image" or rule.size is not None:
         raise UsageError(
-            f"protocol '{rule.name}' needs --benchmark", expected="davis-2017 or native with --ground-truth"
+            f"protocol '{protocol.name}' needs --benchmark", expected="davis-2017 or native with --ground-truth"
         )
     every, masks = Sequences.open(truth), open_predictions(predictions)
     sequences = choose_sequences(every, truth, choice.sequences, choice.split)
@@ -248,16 +250,15 @@ def _of_sequences(
         _describe(title, predictions, label, rule, objects=choice.objects, ids=_sha256(ids)),
         ids,
         score_missing,
-        lambda run, records: sequence_result(run, rule, ids, records),
+        lambda run, records: sequence_result(run, protocol, ids, records),
     )
 
 
 def _of_benchmark(
-    predictions: Path, benchmark: Benchmark, protocol: str, title: tuple[str, str], shots: int, workers: int
+    predictions: Path, benchmark: Benchmark, protocol: Protocol, title: tuple[str, str], shots: int, workers: int
 ) -> _Plan:
-    rule = get_protocol(protocol or ("native" if benchmark.kind == "video" else "fss-native"), benchmark.kind)
-    view = View(benchmark, rule)
-    episodes = select_episodes(benchmark, rule, RunOptions(rule.name))
+    view = View(benchmark, protocol)
+    episodes = select_episodes(benchmark, protocol, RunOptions(protocol.name))
     benchmark.check_shots(episodes, shots)
     resized = check_benchmark_masks(view, open_predictions(predictions), episodes)
     settings = {"shots": shots, "seed": None, "limit_episodes": None, "limit_frames": None, "shard": None}
@@ -268,12 +269,12 @@ def _of_benchmark(
         for episode in episodes:
             if episode.id not in done:
                 groups.setdefault(episode.video if benchmark.kind == "video" else episode.id, []).append(episode)
-        return score_all("benchmark", benchmark.root, predictions, rule, list(groups.values()), workers=workers)
+        return score_all("benchmark", benchmark.root, predictions, protocol, list(groups.values()), workers=workers)
 
     return _Plan(
         benchmark.name,
-        _describe(title, predictions, label, rule, resized_masks=resized or None, **settings),
+        _describe(title, predictions, label, protocol, resized_masks=resized or None, **settings),
         [episode.id for episode in episodes],
         score_missing,
-        lambda run, records: benchmark_result(run, benchmark, rule, episodes, records),
+        lambda run, records: benchmark_result(run, benchmark, protocol, episodes, records),
     )

@@ -163,8 +163,6 @@ def run_in_workers(
     job: Job,
     groups: Sequence[Group],
     *,
-    workers: int,
-    timeout: float | None,
     fail: Callable[[Episode, str], EpisodeResult],
 ) -> Iterator[EpisodeResult]:
     """Run groups of episodes in processes and yield results as they come.
@@ -172,11 +170,9 @@ def run_in_workers(
     Args:
         spec: The model.
         root: The benchmark's folder.
-        job: How to run.
+        job: How to run; its options say in how many processes, and what time one episode may take (a model that takes
+            several episodes in one pass gets as many times that for the pass).
         groups: Episodes that belong together (of one video), and which of their results are missing.
-        workers: Processes.
-        timeout: Seconds that one episode may take, or None; a model that takes several episodes in one pass gets as
-            many times that for the pass.
         fail: Makes the result of an episode that was lost.
 
     Raises:
@@ -184,6 +180,7 @@ def run_in_workers(
     """
     context = multiprocessing.get_context("spawn")
     cores = len(os.sched_getaffinity(0))
+    workers, timeout = job.options.workers, job.options.timeout
     start = (spec, root, job, max(cores // workers, 1))
     waiting = list(groups)
     crew: list[_Worker] = []

@@ -9,7 +9,7 @@ from typing import Any
 from icvos.benchmark import Benchmark, Episode
 from icvos.errors import IcvosError
 from icvos.metrics.table import episode_metrics
-from icvos.protocols import get_protocol
+from icvos.protocols import Protocol, get_protocol
 from icvos.runs.episodes import RunOptions, benchmark_result, select_episodes
 from icvos.runs.result import image_result, sequence_result, video_result
 from icvos.runs.run import Run
@@ -81,16 +81,16 @@ def recompute(entry: Run) -> list[str]:
     episode drew from the result, as ``check_against`` compares them.
     """
     try:
-        rule = get_protocol(entry.protocol)
-        again = _again(entry, rule)
+        protocol = get_protocol(entry.protocol)
+        again = _again(entry, protocol)
     except (IcvosError, KeyError, TypeError, ValueError, AttributeError) as problem:
         return [f"the result cannot be recomputed ({type(problem).__name__}: {problem})"]
     return same_result(entry.result, again)
 
 
-def _again(entry: Run, rule: Any) -> dict[str, Any]:
+def _again(entry: Run, protocol: Protocol) -> dict[str, Any]:
     records = {row["id"]: row for row in entry.records}
-    if rule.kind == "image":
+    if protocol.kind == "image":
         episodes = [
             Episode(r["id"], r["query"], r["category"], _name(entry, r), 0, (), r["fold"]) for r in entry.records
         ]
@@ -99,11 +99,11 @@ def _again(entry: Run, rule: Any) -> dict[str, Any]:
             folds.setdefault(int(episode.fold or 0), set()).add(episode.category)
         for fold, categories in folds.items():
             categories.update(entry.result["per_fold"][str(fold)]["undrawn"])
-        return image_result(entry.run, rule, episodes, records, {f: sorted(c) for f, c in folds.items()})
+        return image_result(entry.run, protocol, episodes, records, {f: sorted(c) for f, c in folds.items()})
     if any("category" not in row for row in entry.records):
-        return sequence_result(entry.run, rule, sorted(records), records)
+        return sequence_result(entry.run, protocol, sorted(records), records)
     episodes = [Episode(r["id"], r["video"], r["category"], r["category_name"], r["draw"], ()) for r in entry.records]
-    return video_result(entry.run, rule, episodes, records, {r["video"]: r["source"] for r in entry.records})
+    return video_result(entry.run, protocol, episodes, records, {r["video"]: r["source"] for r in entry.records})
 
 
 def _name(entry: Run, row: Mapping[str, Any]) -> str:
@@ -147,8 +147,8 @@ def check_against(entry: Run, benchmark: Benchmark) -> list[str]:
     if entry.result["benchmark"].get("manifest_sha256") != benchmark.manifest_sha256:
         mine = str(entry.result["benchmark"].get("manifest_sha256"))[:16]
         return [f"the benchmark's hash is {mine}, and that of {benchmark.root} {benchmark.manifest_sha256[:16]}"]
-    rule = get_protocol(entry.protocol, benchmark.kind)
-    episodes = select_episodes(benchmark, rule, RunOptions(rule.name))
+    protocol = get_protocol(entry.protocol, benchmark.kind)
+    episodes = select_episodes(benchmark, protocol, RunOptions(protocol.name))
     records = {row["id"]: row for row in entry.records}
     missing = [e.id for e in episodes if e.id not in records]
     unknown = sorted(set(records) - {e.id for e in episodes})
@@ -157,13 +157,13 @@ def check_against(entry: Run, benchmark: Benchmark) -> list[str]:
     if unknown:
         return [f"{len(unknown)} episodes are not of the benchmark: {unknown[0]}"]
     for episode in episodes:
-        problem = _episode(records[episode.id], episode, benchmark, rule)
+        problem = _episode(records[episode.id], episode, benchmark, protocol)
         if problem:
             return [problem]
-    return same_result(entry.result, benchmark_result(entry.run, benchmark, rule, episodes, records))
+    return same_result(entry.result, benchmark_result(entry.run, benchmark, protocol, episodes, records))
 
 
-def _episode(row: Mapping[str, Any], episode: Episode, benchmark: Benchmark, rule: Any) -> str | None:
+def _episode(row: Mapping[str, Any], episode: Episode, benchmark: Benchmark, protocol: Protocol) -> str | None:
     if benchmark.kind == "image":
         wanted: dict[str, Any] = {"query": episode.video, "category": episode.category, "fold": episode.fold}
     else:
@@ -173,7 +173,7 @@ def _episode(row: Mapping[str, Any], episode: Episode, benchmark: Benchmark, rul
             "category": episode.category,
             "draw": episode.draw,
             "source": video.source,
-            "frames": len(rule.frames(video.frames)),
+            "frames": len(protocol.frames(video.frames)),
         }
     for name, value in wanted.items():
         if row.get(name) != value and not row.get("error"):

@@ -128,10 +128,10 @@ def partial(entry: Run) -> list[str]:
 
 
 def _rescore(entry: Run, masks: Path, benchmark: Benchmark, workers: int, progress: Progress | None, name: Path) -> int:
-    rule = get_protocol(entry.protocol, benchmark.kind)
-    episodes = select_episodes(benchmark, rule, RunOptions(rule.name))
+    protocol = get_protocol(entry.protocol, benchmark.kind)
+    episodes = select_episodes(benchmark, protocol, RunOptions(protocol.name))
     try:
-        resized = check_benchmark_masks(View(benchmark, rule), open_predictions(masks), episodes)
+        resized = check_benchmark_masks(View(benchmark, protocol), open_predictions(masks), episodes)
         if resized and not entry.result["protocol"].get("resized_masks"):
             raise _refuse("its masks are resized to the protocol's size, and its record does not say so", name)
         groups: dict[str, list[Episode]] = {}
@@ -139,7 +139,7 @@ def _rescore(entry: Run, masks: Path, benchmark: Benchmark, workers: int, progre
             groups.setdefault(episode.video if benchmark.kind == "video" else episode.id, []).append(episode)
         stated = {row["id"]: row for row in entry.records}
         done = 0
-        for scored in score_all("benchmark", benchmark.root, masks, rule, list(groups.values()), workers=workers):
+        for scored in score_all("benchmark", benchmark.root, masks, protocol, list(groups.values()), workers=workers):
             for row, _ in scored:
                 _compare(stated[row["id"]], row, name)
                 done += 1

@@ -58,7 +58,7 @@ class RunOptions:
             raise UsageError("chosen episodes go without a shard, and at least one is chosen")
 
 
-def select_episodes(benchmark: Benchmark, rule: Protocol, options: RunOptions) -> list[Episode]:
+def select_episodes(benchmark: Benchmark, protocol: Protocol, options: RunOptions) -> list[Episode]:
     """Return the episodes of a run, in the benchmark's order: of its protocol, limited, its shard.
 
     A shard takes whole videos, so that each video's frames are encoded by one of them. A shard may be empty.
@@ -66,9 +66,9 @@ def select_episodes(benchmark: Benchmark, rule: Protocol, options: RunOptions) -
     Raises:
         UsageError: The benchmark has no episodes of the protocol, or not one that is asked for.
     """
-    episodes = [e for e in benchmark.episodes if benchmark.kind == "video" or e.protocol == rule.name]
+    episodes = [e for e in benchmark.episodes if benchmark.kind == "video" or e.protocol == protocol.name]
     if not episodes:
-        raise UsageError(f"the benchmark has no episodes of protocol '{rule.name}'", where=benchmark.root)
+        raise UsageError(f"the benchmark has no episodes of protocol '{protocol.name}'", where=benchmark.root)
     if options.episodes is not None:
         known = {episode.id for episode in episodes}
         for name in options.episodes:
@@ -87,14 +87,14 @@ def select_episodes(benchmark: Benchmark, rule: Protocol, options: RunOptions) -
 def benchmark_result(
     run: Mapping[str, Any],
     benchmark: Benchmark,
-    rule: Protocol,
+    protocol: Protocol,
     episodes: Sequence[Episode],
     records: Mapping[str, Mapping[str, Any]],
 ) -> dict[str, Any]:
     """Return ``result.json`` of a run on a built benchmark, video or image."""
     if benchmark.kind == "video":
         sources = {name: video.source for name, video in benchmark.videos.items()}
-        return video_result(run, rule, episodes, records, sources)
+        return video_result(run, protocol, episodes, records, sources)
     folds: dict[int, set[int]] = {}
     for episode in benchmark.episodes:
         if episode.fold is not None:
@@ -102,13 +102,17 @@ def benchmark_result(
     header_folds = benchmark.header.get("folds")
     if isinstance(header_folds, dict):
         folds = {int(fold): set(numbers) for fold, numbers in header_folds.items()}
-    return image_result(run, rule, episodes, records, {fold: sorted(numbers) for fold, numbers in folds.items()})
+    return image_result(run, protocol, episodes, records, {fold: sorted(numbers) for fold, numbers in folds.items()})
 
 
-def get_run_protocol(benchmark: Benchmark, options: RunOptions) -> Protocol:
-    """Return the protocol that a run's options name, or the benchmark's default."""
+def get_run_protocol(benchmark: Benchmark, name: str) -> Protocol:
+    """Return the protocol of a name, or the benchmark's default if it is empty.
+
+    Raises:
+        UsageError: It is unknown, or does not fit the benchmark.
+    """
     default = "native" if benchmark.kind == "video" else "fss-native"
-    return get_protocol(options.protocol or default, benchmark.kind)
+    return get_protocol(name or default, benchmark.kind)
 
 
 def speed(records: Mapping[str, Mapping[str, Any]], ids: Sequence[str]) -> dict[str, Any]:

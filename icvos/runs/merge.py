@@ -82,10 +82,10 @@ def merge_runs(runs: Sequence[Path], out: Path, benchmark: str | None = None) ->
     if opened.manifest_sha256 != described[0]["key"].get("benchmark"):
         raise RunError("the shards were run on another benchmark", where=opened.root, fix="give it with --benchmark")
     key = {**described[0]["key"], "shard": None}
-    rule = get_protocol(str(key.get("protocol")), opened.kind)
+    protocol = get_protocol(str(key.get("protocol")), opened.kind)
     limit = key.get("limit_episodes")
-    options = RunOptions(rule.name, limit_episodes=limit if type(limit) is int else None)
-    episodes = select_episodes(opened, rule, options)
+    options = RunOptions(protocol.name, limit_episodes=limit if type(limit) is int else None)
+    episodes = select_episodes(opened, protocol, options)
     start = min(str(shard.get("start")) for shard in described)
     run = {**described[0], "key": key, "start": start, "status": "running"}
     with RunFolder.open(out, run, set_aside=False) as folder:
@@ -102,7 +102,7 @@ def merge_runs(runs: Sequence[Path], out: Path, benchmark: str | None = None) ->
             raise RunError(
                 f"{len(missing)} episodes are in no shard, {missing[0]} first", where=runs[0], fix="finish every shard"
             )
-        result = benchmark_result(folder.run, opened, rule, episodes, records)
+        result = benchmark_result(folder.run, opened, protocol, episodes, records)
         folder.write_result(result)
         ids = [episode.id for episode in episodes]
         status = "failed" if any(records[i].get("error") for i in ids) else "complete"

@@ -120,8 +120,8 @@ class Run:
     @property
     def image(self) -> bool:
         """Whether the benchmark is of few-shot images (mIoU) and not of videos (J&F)."""
-        rule = PROTOCOLS.get(self.protocol)
-        return rule.kind == "image" if rule else self.summary[ranked_metric("image").name] is not None
+        protocol = PROTOCOLS.get(self.protocol)
+        return protocol.kind == "image" if protocol else self.summary[ranked_metric("image").name] is not None
 
     @property
     def kind(self) -> Kind:
@@ -174,20 +174,20 @@ class Run:
     @property
     def not_ranked(self) -> tuple[str, ...]:
         """Why it stands in the table without a rank; empty if it is ranked."""
-        rule, out = self.result["protocol"], []
+        protocol, reasons = self.result["protocol"], []
         if self.summary["failed"]:
-            out.append(f"{self.summary['failed']} failed")
-        if rule.get("limit_episodes") or rule.get("limit_frames"):
-            out.append("limited")
+            reasons.append(f"{self.summary['failed']} failed")
+        if protocol.get("limit_episodes") or protocol.get("limit_frames"):
+            reasons.append("limited")
         if self.oracle:
-            out.append("an oracle")
+            reasons.append("an oracle")
         if self.run["key"].get("shard"):
-            out.append("a shard")
+            reasons.append("a shard")
         if self.run.get("status") not in ("complete", "failed"):
-            out.append("unfinished")
+            reasons.append("unfinished")
         if math.isnan(self.score):
-            out.append("no score")
-        return tuple(out)
+            reasons.append("no score")
+        return tuple(reasons)
 
 
 def find_runs(root: Path, *, depth: int = 4) -> tuple[list[Run], list[str]]:
