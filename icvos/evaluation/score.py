@@ -171,7 +171,8 @@ def score(
         assert benchmark is not None
         if (sequences, split, objects) != (None, None, None):
             raise UsageError("--sequences, --split and --objects need --ground-truth")
-        plan = _of_benchmark(predictions, open_benchmark(benchmark)[0], protocol, title, shots, workers)
+        opened = open_benchmark(benchmark)[0]
+        plan = _of_benchmark(predictions, opened, get_run_protocol(opened, protocol), title, shots, workers)
     folder = Path(out) if out is not None else Path("runs") / safe_name(plan.name or "masks") / safe_name(title[0])
     return RunResult(_carry_out(plan, folder, progress or (lambda done, total, record: None)), folder)
 
@@ -222,19 +223,19 @@ class _Choice:
 def _of_sequences(
     predictions: Path,
     truth: Path,
-    rule: Protocol,
+    protocol: Protocol,
     title: tuple[str, str],
     workers: int,
     choice: _Choice,
     notify: Callable[[str], None],
 ) -> _Plan:
-    if rule.kind == "image" or rule.size is not None:
+    if protocol.kind == "image" or protocol.size is not None:
         raise UsageError(
             f"protocol '{protocol.name}' needs --benchmark", expected="davis-2017 or native with --ground-truth"
         )
     every, masks = Sequences.open(truth), open_predictions(predictions)
     sequences = choose_sequences(every, truth, choice.sequences, choice.split)
-    tasks, notes = check_sequences(sequences, masks, rule, objects=choice.objects, chosen=sequences is not every)
+    tasks, notes = check_sequences(sequences, masks, protocol, objects=choice.objects, chosen=sequences is not every)
     for note in notes:
         notify(note)
     ids = [identity for task in tasks for identity in task.ids]
@@ -243,11 +244,11 @@ def _of_sequences(
 
     def score_missing(done: set[str]) -> Iterator[Scored]:
         todo = [task for task in tasks if not done.issuperset(task.ids)]
-        return score_all("sequence", truth, predictions, rule, todo, workers=workers)
+        return score_all("sequence", truth, predictions, protocol, todo, workers=workers)
 
     return _Plan(
         name,
-        _describe(title, predictions, label, rule, objects=choice.objects, ids=_sha256(ids)),
+        _describe(title, predictions, label, protocol, objects=choice.objects, ids=_sha256(ids)),
         ids,
         score_missing,
         lambda run, records: sequence_result(run, protocol, ids, records),

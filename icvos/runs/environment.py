@@ -16,12 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from icvos.benchmark import Benchmark
+from icvos.errors import UsageError
 from icvos.files import file_sha256
 from icvos.models.interface import ImageModel, Model, of_kind
 from icvos.models.options import option_types
 from icvos.models.registry import source_sha256
 from icvos.protocols import Protocol
-from icvos.runs.schema import RUN_SCHEMA
+from icvos.runs.schema import RUN_SCHEMA, is_name
 from icvos.version import __version__
 
 __all__ = ["commit", "describe_benchmark", "describe_device", "describe_model", "describe_run", "now", "safe_name"]
@@ -139,7 +140,14 @@ def describe_benchmark(benchmark: Benchmark) -> dict[str, Any]:
 def describe_run(
     model: Mapping[str, Any], benchmark: Mapping[str, Any], protocol: Protocol, device: str, **settings: Any
 ) -> dict[str, Any]:
-    """Return a new ``run.json``; its ``key`` is what must be the same for a record to be reused."""
+    """Return a new ``run.json``; its ``key`` is what must be the same for a record to be reused.
+
+    Raises:
+        UsageError: The model's name or version, or the benchmark's name, is too long or cannot be printed.
+    """
+    for what, value in (("model", model["name"]), ("version", model["version"]), ("benchmark", benchmark["name"])):
+        if not is_name(value):
+            raise UsageError(f"the {what} is called {value[:40]!r}", expected="1 to 150 letters that can be printed")
     key = {
         "icvos": __version__,
         "model": model["name"],

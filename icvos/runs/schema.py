@@ -21,6 +21,7 @@ __all__ = [
     "RUN_SCHEMA",
     "complete_result",
     "has_run_parts",
+    "is_name",
     "record_problem",
     "validate",
 ]
@@ -167,10 +168,15 @@ def _model(model: Mapping[str, Any]) -> str | None:
     return None
 
 
+def is_name(value: Any) -> bool:
+    """Whether a model, version, benchmark or protocol may be called so: 1 to 150 letters that can be printed."""
+    return isinstance(value, str) and 0 < len(value) <= 150 and _text(value, "name") is None
+
+
 def _names(result: Mapping[str, Any]) -> str | None:
     for part, name in (("model", "name"), ("model", "version"), ("benchmark", "name"), ("protocol", "name")):
         value = result[part].get(name)
-        if not isinstance(value, str) or not 0 < len(value) <= 150:
+        if not is_name(value):
             return f"the {part}'s {name} is no name"
     for name in ("version", "manifest_sha256"):
         if not isinstance(result["benchmark"].get(name), (str, type(None))):

@@ -601,6 +601,17 @@ def test_bad_folders_get_one_line(
     assert not (tmp_path / "r/result.json").exists()
 
 
+@pytest.mark.parametrize("words", [("--model", "x" * 151), ("--model", "a\x1b[2Jb"), ("--version", "y" * 200)])
+def test_names_that_no_run_may_have_are_refused_before_scoring(
+    sequences: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], words: tuple[str, str]
+) -> None:
+    truth, given = sequences
+    assert score(given, "--ground-truth", truth, "--out", tmp_path / "r", *words) == 2
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1 and "expected 1 to 150 letters" in lines[0] and "\x1b" not in lines[0]
+    assert not (tmp_path / "r").exists()
+
+
 def test_bad_mask_in_a_worker_gets_one_line(
     sequences: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
