@@ -80,15 +80,15 @@ class Prediction:
 
     @classmethod
     def of(cls, item: Any, size: tuple[int, int]) -> Prediction:
-        """Return what a model yielded for a frame as a valid prediction, on the device where it is.
+        """Return what a model yielded for a frame as a valid prediction, on the device and in the dtype that it has.
 
         Args:
             item: A mask (numpy or torch; bool, or integers 0 and 1) or a ``Prediction``.
             size: (H, W) of the frame.
 
         Raises:
-            ModelError: It is no mask, or one of another size, dtype or range; or its score holds NaN, or
-                its confidence is not finite.
+            ModelError: It is no mask, or one of another size, dtype or range; or its score holds NaN or
+                has another shape, or its confidence is not finite.
         """
         prediction = item if isinstance(item, cls) else cls(item)
         problem = _mask_problem(prediction.mask, size) or _score_problem(prediction, size)

@@ -87,7 +87,7 @@ def _imports(text: str, modules: Mapping[str, str]) -> Iterator[tuple[str, int]]
                 yield (module if module in modules or module in ONE_PLACE else node.module), node.lineno
         elif isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
             called = getattr(node.func, "attr", getattr(node.func, "id", ""))
-            if called in ("import_module", "__import__", "require", "importorskip"):
+            if called in ("import_module", "__import__", "require_sam", "importorskip"):
                 yield str(node.args[0].value), node.lineno
         elif isinstance(node, ast.Constant) and isinstance(node.value, str) and re.match(PLUGIN_PATH, node.value):
             yield re.split("[./:]", node.value)[0], node.lineno

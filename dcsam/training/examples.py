@@ -23,6 +23,8 @@ from icvos.training.task import Examples
 
 __all__ = ["ClipBatch", "ImagePairs", "TubeClips", "TubePairs", "join_clips", "open_examples", "squeezed"]
 
+DEMO_VALIDATION_EPISODES = 64
+
 
 @dataclass(frozen=True)
 class ClipBatch(Batch):
@@ -108,18 +110,21 @@ class TubeClips(_Tubes):
 def open_examples(
     options: DataOptions, part: str, *, size: int, frames: int, tubes: bool, pairs: bool = False
 ) -> Examples:
-    """Return the examples of a data set: support (S, S, 3), support_mask (S, S), frames (T, S, S, 3), masks (T, S, S).
+    """Return what gives the examples of a data set, by epoch and index.
 
-    Those of the drawn world that are no clips are ``DrawnWorld``.
+    An example is support (S, S, 3) uint8, support_mask (S, S) bool, frames (T, S, S, 3) uint8 and masks (T, S, S) bool;
+    of ``demo`` in the image stage it is a ``DrawnWorld``. T is ``frames`` for clips (``demo`` and ``mask-tubes`` with
+    ``tubes``) and 1 for pairs (few-shot data, and ``mask-tubes`` with ``pairs``).
 
     Args:
         options: Which data set.
-        part: ``train`` or ``validation``: images of the training split and classes that training never sees, so that
-            no choice is made on the test fold (the reference selects its model there: Q16).
+        part: ``train`` or ``validation``. Both have the same classes; validation has images that are held out of the
+            training split (of ``demo``, drawn from another seed), so that no choice is made on the test fold (the
+            reference selects its model there: Q16).
         size: S, pixels.
-        frames: T.
-        tubes: Whether T frames belong to one tube or clip.
-        pairs: Of a tube two frames alone, support and query.
+        frames: Frames of a clip.
+        tubes: Whether the stage trains on clips; else on pairs of images.
+        pairs: Of a tube two frames alone, support and query; ``demo`` has clips all the same.
 
     Raises:
         UsageError: Unknown, a data set that does not go with the stage, or the folder is missing.
@@ -129,7 +134,7 @@ def open_examples(
     if data == "demo":
         # Validation draws from training families too, from another stream: the held-out ones are for the benchmark.
         world = TrainingWorld.of_layouts(size, seed)
-        count = options.length if part == "train" else 64
+        count = options.length if part == "train" else DEMO_VALIDATION_EPISODES
         return DrawnClips(world, size, count, frames) if tubes else DrawnWorlds(world, size, count)
     if options.root is None:
         raise UsageError(f"data={data} needs the raw data", fix="give --set root=FOLDER")

@@ -210,15 +210,15 @@ def _draws(bench: Benchmark) -> int | None:
 
 
 def _orphans(bench: Benchmark) -> list[str]:
-    """Name what belongs to no row of the tables, and what rows have no file."""
+    """Name the files that no row of the tables uses; of videos, also those that are missing."""
     root = bench.root
     problems = [f"{name}: does not belong here" for name in sorted(os.listdir(root)) if name not in PARTS[bench.kind]]
-    places = {"supports": {(e.category, name) for e in bench.episodes for name in e.supports}}
+    used_by_folder = {"supports": {(e.category, name) for e in bench.episodes for name in e.supports}}
     if bench.kind == "image":
-        places["queries"] = {(e.category, e.video) for e in bench.episodes}
+        used_by_folder["queries"] = {(e.category, e.video) for e in bench.episodes}
     else:
         problems += _video_orphans(bench)
-    for folder, used in places.items():
+    for folder, used in used_by_folder.items():
         for category in folders(root / folder / "masks"):
             for path in sorted((root / folder / "masks" / category).iterdir()):
                 if (int(category) if category.isdigit() else 0, path.stem) not in used:

@@ -92,7 +92,7 @@ def _devices() -> Iterator[Line]:
         yield Line("note", "cuda", "no CUDA device: models run on the CPU (--device cpu)")
 
 
-def _metrics() -> Iterator[Line]:
+def _metrics_engine() -> Iterator[Line]:
     from icvos.metrics import engine
 
     name = engine()
@@ -165,7 +165,7 @@ def command(verify: bool) -> None:
     """Say what is installed, what is missing, and what to do about it. Exit 1 if something will fail."""
     marks = {"ok": ("ok  ", "green"), "note": ("note", "yellow"), "bad": ("BAD ", "red")}
     bad = 0
-    for part in (_packages(), _sam2(), _devices(), _metrics(), _places(), _weights(verify), _models()):
+    for part in (_packages(), _sam2(), _devices(), _metrics_engine(), _places(), _weights(verify), _models()):
         for line in part:
             mark, colour = marks[line.status]
             click.echo(f"{click.style(mark, fg=colour)} {line.what:9} {line.text}")

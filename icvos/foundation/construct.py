@@ -15,14 +15,18 @@ from torch.overrides import TorchFunctionMode
 
 from icvos.errors import MissingExtraError, WeightsError
 
-__all__ = ["count_parameters", "load_into", "on_meta", "require"]
+__all__ = ["count_parameters", "load_into", "on_meta", "require_sam"]
 
 # What people install, by what is imported.
 _PACKAGES = {"sam2": "sam2", "segment_anything": "segment-anything", "safetensors": "safetensors"}
 
 
-def require(module: str, user: str) -> ModuleType:
-    """Import ``module`` of the optional package that ``user`` needs.
+def require_sam(module: str, user: str) -> ModuleType:
+    """Import a module of the optional packages of SAM and SAM 2.
+
+    Args:
+        module: Its name.
+        user: What needs it, as the error says it: ``SAM 2``.
 
     Raises:
         MissingExtraError: The package is not installed; the line names the extra ``sam``.

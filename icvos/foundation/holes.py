@@ -66,14 +66,19 @@ def small_components(mask: Tensor, area: int) -> Tensor:
         if torch.equal(spread, labels):
             break
         labels = spread
-    least = -_greatest_neighbour(torch.where(inside, -labels, -torch.inf))
-    unlike = (_greatest_neighbour(labels) != labels) | (least != labels)
-    # A pixel with a neighbour unlike it counts for more than a small component may have.
+    unlike = (_greatest_neighbour(labels) != labels) | (_least_neighbour(labels, inside) != labels)
+    # A pixel with a neighbour unlike it counts for more than a small component may have; every piece of a large one
+    # has such a pixel. Label 0 is what is outside.
     weights = torch.where(unlike, area + 1, 1).flatten(1)
     index = labels.long().flatten(1)
     totals = torch.zeros(len(index), height * width + 1, dtype=torch.long, device=mask.device)
     totals.scatter_add_(1, index, weights)
     return (totals.gather(1, index).view_as(inside) <= area).logical_and_(inside).view_as(mask)
+
+
+def _least_neighbour(labels: Tensor, inside: Tensor) -> Tensor:
+    """Return the least label within a pixel's 3x3 neighbourhood, of what is inside."""
+    return -_greatest_neighbour(torch.where(inside, -labels, -torch.inf))
 
 
 def _greatest_neighbour(values: Tensor) -> Tensor:

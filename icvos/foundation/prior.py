@@ -19,25 +19,28 @@ BLOCK = 512
 
 
 def prior_mask(query: Tensor, support: Tensor, mask: Tensor, *, eps: float = 1e-7) -> Tensor:
-    """Return the mean over supports of the greatest cosine to any place of the masked support.
+    """Return, for each place of the query, the greatest cosine to a place of a masked support, averaged over supports.
 
     Args:
         query: (B, C, h, w) float, deepest features of the query.
         support: (B * n, C, h', w') float, deepest features of the supports, sample by sample.
         mask: (B * n, 1, H, W) float in 0..1; resized bilinearly (corners aligned) to the support's grid. A place
-            outside counts as 0, so that no value is negative where any place is outside.
+            outside counts as 0, so that no value is negative where any place is outside. Any weight above 0 counts in
+            full (but for ``eps``), as a cosine knows no length.
         eps: Added to the product of the norms.
 
     Returns:
         (B, 1, h, w) float in -1..1.
 
     Raises:
-        UsageError: The counts do not fit.
+        UsageError: The counts or channels do not fit.
     """
     batch = len(query)
     count = len(support)
-    if not batch or not count or count % batch or count != len(mask) or query.shape[1] != support.shape[1]:
+    if not batch or not count or count % batch or count != len(mask):
         raise UsageError(f"{count} supports with {len(mask)} masks for {batch} queries", expected="n of both a query")
+    if query.shape[1] != support.shape[1]:
+        raise UsageError(f"supports of {support.shape[1]} channels for a query of {query.shape[1]}")
     shots = count // batch
     # Under autocast too: in bfloat16 the eps and most of the cosine's digits would be lost.
     with torch.autocast(query.device.type, enabled=False):

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from icvos.errors import UsageError, WeightsError
-from icvos.foundation.construct import require
+from icvos.foundation.construct import require_sam
 from icvos.foundation.cpu.chunks import fits_pieces
 from icvos.foundation.cpu.vit import vit_in_pieces
 from icvos.foundation.guidance import guided
@@ -131,7 +131,7 @@ def _decode_paired(decoder: Any, image: Tensor, pe: Tensor, sparse: Tensor, dens
 
 
 def _build(config: Sam1Config) -> nn.Module:
-    modeling = require("segment_anything.modeling", f"SAM 1 ({config.name})")
+    modeling = require_sam("segment_anything.modeling", f"SAM 1 ({config.name})")
     grid = config.image_size // config.patch
     return modeling.Sam(
         image_encoder=modeling.ImageEncoderViT(

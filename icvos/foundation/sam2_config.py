@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from icvos.errors import UsageError, WeightsError
-from icvos.foundation.construct import require
+from icvos.foundation.construct import require_sam
 
 __all__ = ["SAM2", "Sam2Config", "build_model", "recognise_sam2"]
 
@@ -151,8 +151,8 @@ def build_model(config: Sam2Config) -> Any:
         MissingExtraError: ``sam2`` is not installed.
     """
     user = f"SAM 2 ({config.name})"
-    base = require("sam2.modeling.sam2_base", user)
-    transformer = require("sam2.modeling.sam.transformer", user)
+    base = require_sam("sam2.modeling.sam2_base", user)
+    transformer = require_sam("sam2.modeling.sam.transformer", user)
     new = config.version == "2.1"
     extra: dict[str, Any] = {}
     if config.dynamic_multimask:
@@ -202,13 +202,13 @@ def build_model(config: Sam2Config) -> Any:
 
 
 def _sine(channels: int) -> Any:
-    positions = require("sam2.modeling.position_encoding", "SAM 2")
+    positions = require_sam("sam2.modeling.position_encoding", "SAM 2")
     return positions.PositionEmbeddingSine(num_pos_feats=channels, normalize=True, warmup_cache=False)
 
 
 def _image_encoder(config: Sam2Config) -> Any:
-    hiera = require("sam2.modeling.backbones.hieradet", "SAM 2")
-    encoder = require("sam2.modeling.backbones.image_encoder", "SAM 2")
+    hiera = require_sam("sam2.modeling.backbones.hieradet", "SAM 2")
+    encoder = require_sam("sam2.modeling.backbones.image_encoder", "SAM 2")
     trunk = hiera.Hiera(
         embed_dim=config.width,
         num_heads=config.heads,
@@ -228,8 +228,8 @@ def _image_encoder(config: Sam2Config) -> Any:
 
 
 def _memory_attention(config: Sam2Config) -> Any:
-    memory = require("sam2.modeling.memory_attention", "SAM 2")
-    transformer = require("sam2.modeling.sam.transformer", "SAM 2")
+    memory = require_sam("sam2.modeling.memory_attention", "SAM 2")
+    transformer = require_sam("sam2.modeling.sam.transformer", "SAM 2")
 
     def attention(**more: Any) -> Any:
         return transformer.RoPEAttention(
@@ -259,7 +259,7 @@ def _memory_attention(config: Sam2Config) -> Any:
 
 
 def _memory_encoder(config: Sam2Config) -> Any:
-    memory = require("sam2.modeling.memory_encoder", "SAM 2")
+    memory = require_sam("sam2.modeling.memory_encoder", "SAM 2")
     block = memory.CXBlock(dim=config.embed_dim, kernel_size=7, padding=3, layer_scale_init_value=1e-6)
     return memory.MemoryEncoder(
         in_dim=config.embed_dim,

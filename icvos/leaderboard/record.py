@@ -30,7 +30,13 @@ def record_path(board: Path, entry: Run) -> Path:
 
 
 def record_of(entry: Run, checked: str, checks: Sequence[str] = ()) -> dict[str, Any]:
-    """Return an entry as a record; what names places of the machine is left out."""
+    """Return a run as a board's record, without ``benchmark_folder``.
+
+    Args:
+        entry: The run.
+        checked: How far it was checked, one of ``runs.run.CHECKED``.
+        checks: What was checked, a sentence each.
+    """
     environment = {k: v for k, v in (entry.run.get("environment") or {}).items() if k != "benchmark_folder"}
     return {
         "schema": RECORD_SCHEMA,

@@ -193,14 +193,14 @@ def image_result(
 def oracle_result(
     key: Mapping[str, Any], ids: Sequence[str], records: Mapping[str, Mapping[str, Any]]
 ) -> dict[str, Any]:
-    """Return the part ``oracle`` of ``result.json``; empty for a run without one.
+    """Return what ``result.json`` says of an oracle, which gave the model frame 0's ground truth; {} without one.
 
     Args:
-        key: Of ``run.json``.
-        ids: Of the run's episodes.
-        records: By id.
+        key: The key of ``run.json``.
+        ids: The run's episodes.
+        records: Their records, by id; an episode without one does not count as absent.
     """
     if key.get("oracle") is None:
         return {}
-    absent = sum(bool(records.get(name, {}).get("absent_on_frame_0")) for name in ids)
+    absent = sum(bool(records.get(episode_id, {}).get("absent_on_frame_0")) for episode_id in ids)
     return {"oracle": {"name": key["oracle"], "given_as": key.get("oracle_as"), "absent_on_frame_0": absent}}
