@@ -24,7 +24,7 @@ from icvos.foundation.backbone import Backbone, BackboneFeatures
 from icvos.foundation.backbones import Dilation, LayeredBackbone, create_backbone, load_backbone, with_dilation
 from icvos.foundation.construct import load_into
 from icvos.foundation.prior import prior_mask
-from icvos.foundation.weights import load_metadata, load_state, save_state, strip_prefix
+from icvos.foundation.weights import load_metadata, load_state, save_state
 from icvos.types import ModelInfo
 
 __all__ = [
@@ -252,7 +252,7 @@ def open_backbone(name: str, options: Mapping[str, Any], path: str | Path) -> Ba
         WeightsError: Missing, truncated, hostile, or of another backbone.
     """
     backbone = create_backbone(name, options)
-    state = strip_prefix(load_state(path))
+    state = load_state(path)
     state = {key.removeprefix("prompt_encoder."): value for key, value in state.items()}
     if any(key.startswith("layer0.") for key in state):
         # A model's checkpoint with its backbone inside (the demo's, say): the rest is not ours.

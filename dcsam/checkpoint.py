@@ -21,7 +21,7 @@ from dcsam.config import DCSAMConfig, Variant
 from dcsam.model import DCSAM
 from icvos.data.lineage import DRAWN, Lineage
 from icvos.errors import UsageError, WeightsError
-from icvos.foundation.weights import load_metadata, load_state, save_state, strip_prefix
+from icvos.foundation.weights import load_metadata, load_state, save_state
 
 __all__ = [
     "DCSAMCheckpoint",
@@ -91,7 +91,7 @@ def read_checkpoint(path: str | Path) -> DCSAMCheckpoint:
         WeightsError: Unreadable, hostile, of another model, or partial (the keys that are missing are named).
     """
     path = Path(path)
-    state = strip_prefix(load_state(path))
+    state = load_state(path)
     text, metadata = _configuration(path)
     sam2 = {key.removeprefix("sam2."): value for key, value in state.items() if key.startswith("sam2.")}
     generator = {

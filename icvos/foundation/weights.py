@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from icvos.errors import MissingExtraError, WeightsError
-from icvos.files import atomic_write
+from icvos.files import atomic_write, file_kind
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["load_metadata", "load_state", "save_state", "strip_prefix"]
+__all__ = ["load_metadata", "load_state", "save_state"]
 
 
 def _torch(user: str) -> Any:
@@ -27,15 +27,19 @@ def _torch(user: str) -> Any:
     return torch
 
 
-def _is_safetensors(path: Path) -> bool:
-    return path.suffix == ".safetensors"
+def _check_file(path: Path) -> bool:
+    """Return whether a checkpoint is safetensors, whatever its suffix; else it is of ``torch.save``, or broken.
 
-
-def _check_file(path: Path) -> None:
+    Raises:
+        WeightsError: It is missing, empty, or something else by how it begins.
+    """
     if not path.is_file():
         raise WeightsError("checkpoint not found", where=path, fix="'icvos weights list' says what can be fetched")
-    if path.stat().st_size == 0:
-        raise WeightsError("checkpoint is empty", where=path, fix="fetch it again")
+    with path.open("rb") as stream:
+        kind = file_kind(stream.read(1024))
+    if kind and kind not in ("a safetensors file", "a zip archive"):
+        raise WeightsError(f"checkpoint is {kind}", where=path, expected="tensors", fix="fetch it again")
+    return kind == "a safetensors file" or (not kind and path.suffix == ".safetensors")
 
 
 def load_state(path: str | os.PathLike[str], *, unwrap: tuple[str, ...] = ("model", "state_dict")) -> dict[str, Tensor]:
@@ -46,14 +50,14 @@ def load_state(path: str | os.PathLike[str], *, unwrap: tuple[str, ...] = ("mode
         unwrap: A dictionary under one of these keys is taken for the whole.
 
     Returns:
-        Tensors by name, in file order.
+        Tensors by name, in file order; without the prefix of a wrapper (``module.``) that all names have.
 
     Raises:
-        WeightsError: Missing, truncated, holding other than tensors, or a pickle with code in it.
+        WeightsError: Missing, truncated, holding other than tensors, values that are not finite, or a pickle with code
+            in it.
     """
     path = Path(path)
-    _check_file(path)
-    content = _read_safetensors(path) if _is_safetensors(path) else _read_torch(path)
+    content = _read_safetensors(path) if _check_file(path) else _read_torch(path)
     for key in unwrap:
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
@@ -64,7 +68,20 @@ def load_state(path: str | os.PathLike[str], *, unwrap: tuple[str, ...] = ("mode
     other = [key for key, value in content.items() if not isinstance(value, tensor)]
     if other:
         raise WeightsError(f"checkpoint holds more than tensors ({', '.join(other[:3])})", where=path)
-    return dict(content)
+    for name, value in content.items():
+        if value.is_floating_point() and not value.isfinite().all():
+            raise WeightsError(
+                f"tensor '{name}' holds values that are no numbers", where=path, fix="fetch it again, or train it again"
+            )
+    return _without(content, "module.", "_orig_mod.")
+
+
+def _without(state: Mapping[str, Tensor], *prefixes: str) -> dict[str, Tensor]:
+    """Return ``state`` without prefixes that every key has: of DistributedDataParallel, and of ``torch.compile``."""
+    for prefix in prefixes:
+        if all(key.startswith(prefix) for key in state):
+            state = {key[len(prefix) :]: value for key, value in state.items()}
+    return dict(state)
 
 
 def _read_torch(path: Path) -> Any:
@@ -75,14 +92,20 @@ def _read_torch(path: Path) -> Any:
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         text = str(error)
-        if "Unsupported" in text or "GLOBAL" in text or "WeightsUnpickler" in text:
+        # A byte that is no pickle's is an "unsupported operand": damage, not code.
+        if "Unsupported operand" not in text and ("Unsupported" in text or "GLOBAL" in text or "reduce" in text):
             raise WeightsError(
                 "checkpoint refused: it holds code or objects beside tensors, which could run anything",
                 where=path,
                 expected="tensors alone",
                 fix="get it from its publisher, or convert it to .safetensors where you trust it",
             ) from None
-        raise WeightsError("checkpoint cannot be read", where=path, expected="a file of torch.save") from None
+        raise WeightsError(
+            "checkpoint cannot be read",
+            where=path,
+            expected="a file of torch.save, or safetensors",
+            fix="fetch it again",
+        ) from None
     except (RuntimeError, EOFError, ValueError, KeyError, IndexError, AttributeError, TypeError, OSError) as error:
         reason = str(error).split("\n")[0][:120]
         raise WeightsError(
@@ -112,8 +135,7 @@ def load_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
         WeightsError: Missing, truncated or broken.
     """
     path = Path(path)
-    _check_file(path)
-    if not _is_safetensors(path):
+    if not _check_file(path):
         return {}
     _torch("reading a checkpoint")
     from safetensors import SafetensorError, safe_open
@@ -151,10 +173,3 @@ def save_state(
     data = save(tensors, metadata=dict(sorted((metadata or {}).items())))
     with atomic_write(path) as stream:
         stream.write(data)
-
-
-def strip_prefix(state: Mapping[str, Tensor], prefix: str = "module.") -> dict[str, Tensor]:
-    """Return ``state`` without ``prefix`` if every key has it (DistributedDataParallel adds ``module.``)."""
-    if state and all(key.startswith(prefix) for key in state):
-        return {key[len(prefix) :]: value for key, value in state.items()}
-    return dict(state)

@@ -288,16 +288,60 @@ def test_broken_checkpoints_are_one_line(tmp_path: Path) -> None:
             weights.load_state(tmp_path / name)
 
 
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors", ".pt"])
+def test_prefixes_of_wrappers_go(tmp_path: Path, suffix: str) -> None:
+    """A suffix says nothing: safetensors under .pt are read too."""
+    torch = pytest.importorskip("torch")
+    one = torch.ones(2)
+    for names, expected in (
+        (("module.a", "module.b"), {"a", "b"}),
+        (("module._orig_mod.a", "module._orig_mod.b"), {"a", "b"}),
+        (("module.a", "b"), {"module.a", "b"}),
+        (("module.module.a",), {"module.a"}),
+    ):
+        state = dict.fromkeys(names, one)
+        if suffix == ".pth":
+            torch.save(state, tmp_path / f"a{suffix}")
+        else:
+            weights.save_state(tmp_path / f"a{suffix}", state)
+        assert set(weights.load_state(tmp_path / f"a{suffix}")) == expected
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_no_numbers_are_refused(tmp_path: Path, value: float) -> None:
+    torch = pytest.importorskip("torch")
+    weights.save_state(tmp_path / "a.safetensors", {"good": torch.ones(2), "bad": torch.tensor([1.0, value])})
+    with pytest.raises(WeightsError, match="tensor 'bad' holds values that are no numbers"):
+        weights.load_state(tmp_path / "a.safetensors")
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"<!DOCTYPE html><html><body>Sign in", "checkpoint is an HTML page"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "checkpoint is a Git LFS pointer"),
+        (b"", "checkpoint is empty"),
+        (b"\x1f\x8b\x08\0\0", "checkpoint is a gzip archive"),
+        (b"some words", "checkpoint (cannot be read|is truncated)"),
+    ],
+)
+def test_what_is_no_checkpoint_is_called_what_it_is(tmp_path: Path, suffix: str, data: bytes, words: str) -> None:
+    pytest.importorskip("torch")
+    (tmp_path / f"a{suffix}").write_bytes(data)
+    with pytest.raises(WeightsError, match=words) as caught:
+        weights.load_state(tmp_path / f"a{suffix}")
+    assert "code" not in str(caught.value)
+
+
 def test_state_round_trips(tmp_path: Path) -> None:
     torch = pytest.importorskip("torch")
-    state = {"module.w": torch.randn(3, 2), "module.n": torch.tensor(4)}
+    state = {"net.w": torch.randn(3, 2), "net.n": torch.tensor(4)}
     torch.save({"model": state, "epoch": 3}, tmp_path / "a.pth")
     weights.save_state(tmp_path / "a.safetensors", state, metadata={"k": "v"})
     for name in ("a.pth", "a.safetensors"):
         loaded = weights.load_state(tmp_path / name)
         assert loaded.keys() == state.keys() and all(torch.equal(loaded[key], state[key]) for key in state)
-    assert set(weights.strip_prefix(state)) == {"w", "n"}
-    assert set(weights.strip_prefix({**state, "x": state["module.w"]})) == {*state, "x"}
     assert (
         weights.load_metadata(tmp_path / "a.safetensors") == {"k": "v"}
         and weights.load_metadata(tmp_path / "a.pth") == {}
