@@ -122,8 +122,8 @@ def _score_problem(prediction: Prediction, size: tuple[int, int]) -> str | None:
         shape = tuple(getattr(score, "shape", ()))
         if shape != tuple(size):
             return f"the score's shape is {shape}, the frame's {tuple(size)}"
-        if not bool((score == score).all()):
-            return "the score holds NaN"
+        if not bool(((score == score) & (score != np.inf) & (score != -np.inf)).all()):
+            return "the score holds values that are no finite numbers"
     if confidence is not None and not np.isfinite(float(confidence)):
         return f"the confidence is {confidence}"
     return None

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from icvos.errors import UsageError
+from icvos.errors import ModelError, UsageError
 from icvos.foundation.pixels import MEAN, STD
 
 __all__ = ["Decoded", "Guidance", "ImageFeatures", "Placement", "PromptableSegmenter", "Resample", "resize_logits"]
@@ -79,12 +79,21 @@ class Decoded:
         iou: (P, M) float, the predicted IoU of each.
         tokens: SAM 2 only: (P, M or 1, C) output tokens.
         object_score: SAM 2 only: (P, 1) logit that the object is there.
+
+    Raises:
+        ModelError: Without gradients: a logit is not finite.
     """
 
     logits: Tensor
     iou: Tensor
     tokens: Tensor | None = None
     object_score: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        # Compared with 0, NaN would be an empty mask. Training has a guard of its own, and a graph no time to look.
+        if torch.is_grad_enabled() or torch.compiler.is_compiling() or bool(self.logits.isfinite().all()):
+            return
+        raise ModelError("the mask decoder gave values that are no numbers", fix="check the weights, or take fp32")
 
     def best(self) -> Decoded:
         """Return the mask with the highest predicted IoU of each prompt: M becomes 1."""

@@ -156,6 +156,14 @@ class Run:
         return str(self.result["protocol"].get("oracle") or self.run["key"].get("oracle") or "")
 
     @property
+    def misses_all(self) -> bool:
+        """Whether no mask of any episode meets what is to be seen: all are empty, or elsewhere."""
+        names = ("inter_fg",) if self.image else ("J_visible",)
+        values = [record.get(name) for record in self.records for name in names if not record.get("error")]
+        known = [value for value in values if value is not None]
+        return bool(known) and not any(known)
+
+    @property
     def group(self) -> tuple[str, str, str, str, int, bool, str]:
         """What rows must share to stand in one table: benchmark, its version and hash, protocol, shots, whether the
         figures are as their authors reported them, and the oracle. Reported and checked figures never stand in one

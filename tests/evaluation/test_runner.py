@@ -206,7 +206,7 @@ def test_time_waiting_for_frames_is_not_the_models(tmp_path, monkeypatch):
         ("none", "a NoneType is no mask"),
         ("floats", "the mask is float64, not bool"),
         ("values", "values from 7 to 7"),
-        ("nan", "the score holds NaN"),
+        ("nan", "the score holds values that are no finite numbers"),
         ("raises", "ValueError: half-way"),
         ("memory", "MemoryError: no more"),
         ("leaves", "SystemExit: 0"),

@@ -370,6 +370,16 @@ def test_an_object_that_comes_later_is_scored_where_all_are(tmp_path: Path, caps
     assert "mask holds the id 2" in capsys.readouterr().err
 
 
+def test_masks_that_are_all_empty_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    truth = write_all(tmp_path / "gt", {"cat": [square(1)] * 4})
+    empty = write_all(tmp_path / "p", {"cat": [np.zeros(SIZE, np.uint8)] * 4})
+    scored(empty, truth, tmp_path / "a")
+    assert "p: no mask of any episode meets its ground truth; are they all empty?" in capsys.readouterr().out
+    write_mask(empty / "cat/00002.png", square(1))
+    scored(empty, truth, tmp_path / "b")
+    assert "are they all empty" not in capsys.readouterr().out
+
+
 def test_an_empty_first_frame(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     late = [np.zeros(SIZE, np.uint8), *(square(1) for _ in range(4))]
     truth = write_all(tmp_path / "gt", {"cat": late, "dog": [square(1) for _ in range(5)]})

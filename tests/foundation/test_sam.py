@@ -21,8 +21,8 @@ pytest.importorskip("segment_anything")
 
 from sam_tiny import SAM2_TINY, clip, shake, tiny_sam1, tiny_sam2  # noqa: E402
 
-from icvos.errors import MissingExtraError, UsageError, WeightsError  # noqa: E402
-from icvos.foundation.construct import count_parameters, on_meta, require  # noqa: E402
+from icvos.errors import MissingExtraError, ModelError, UsageError, WeightsError  # noqa: E402
+from icvos.foundation.construct import count_parameters, on_meta, require_sam  # noqa: E402
 from icvos.foundation.load import build_sam, load_sam, save_sam  # noqa: E402
 from icvos.foundation.sam1 import (  # noqa: E402
     SAM1,
@@ -31,7 +31,7 @@ from icvos.foundation.sam1 import (  # noqa: E402
 )
 from icvos.foundation.sam2 import Sam2  # noqa: E402
 from icvos.foundation.sam2_config import SAM2, Sam2Config, recognise_sam2  # noqa: E402
-from icvos.foundation.segmenter import Guidance, ImageFeatures  # noqa: E402
+from icvos.foundation.segmenter import Decoded, Guidance, ImageFeatures  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -512,7 +512,7 @@ def test_without_the_packages(monkeypatch: pytest.MonkeyPatch) -> None:
         with pytest.raises(MissingExtraError, match=rf"needs the package {package}; install it .*icvos\[sam\]"):
             build()
     with pytest.raises(MissingExtraError):
-        require("sam2", "x")
+        require_sam("sam2", "x")
 
 
 def test_on_meta_leaves_nothing_behind() -> None:
@@ -533,3 +533,13 @@ def test_weights_need_no_torch() -> None:
         "assert not {'torch', 'sam2', 'segment_anything', 'safetensors'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_logits_that_are_no_numbers_are_no_empty_mask(value: float) -> None:
+    logits = torch.zeros(1, 1, 4, 4)
+    logits[0, 0, 2, 2] = value
+    with torch.no_grad(), pytest.raises(ModelError, match="the mask decoder gave values that are no numbers"):
+        Decoded(logits, torch.zeros(1, 1))
+    with torch.enable_grad():  # training has a guard of its own
+        assert Decoded(logits, torch.zeros(1, 1)).logits is logits
