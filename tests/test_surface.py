@@ -35,7 +35,7 @@ SIGNATURES = {
     "load_benchmark": "(path)",
     "score": (
         "(predictions, *, benchmark=None, ground_truth=None, protocol='', out=None, model=None, version='1', shots=1, "
-        "workers=1, progress=None)"
+        "sequences=None, split=None, objects=None, workers=1, progress=None, notify=None)"
     ),
     "VideoModel.__init__": "(self, *, device='cpu', weights=None, **options)",
     "VideoModel.segment": "(self, supports, video, *, seed)",

@@ -269,9 +269,10 @@ def _ids(truth: Sequences, name: str, stems: Iterable[str], binary: bool) -> set
     ids: set[int] = set()
     for stem in stems:
         path = truth.path(name, stem)
-        counts = np.bincount(to_objects(read_mask(path), binary=binary, where=path).ravel(), minlength=1)
-        ids |= set(np.flatnonzero(counts).tolist())
-    return ids - {0}
+        labels = to_objects(read_mask(path), binary=binary, where=path)
+        # A comparison for each id that is not known yet is quicker than a histogram.
+        ids |= {number for number in range(1, int(labels.max(initial=0)) + 1) if number not in ids and number in labels}
+    return ids
 
 
 def _frames(truth: Sequences, predictions: Predictions, task: SequenceTask) -> Iterator[tuple[np.ndarray, np.ndarray]]:
