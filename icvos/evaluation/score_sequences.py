@@ -185,7 +185,7 @@ def _notes(tasks: Sequence[SequenceTask], objects: Objects, later: list[str], un
             fix="score all ids with --objects all" if objects == "first-frame" else "",
         )
     total = sum(len(task.objects) for task in tasks)
-    sizes = "; ".join(f"{count} in {name_some(names)}" for count, names in sorted(counts.items()))
+    sizes = "; ".join(f"{count} each in {name_some(names)}" for count, names in sorted(counts.items()))
     notes = [f"{total} objects ({'of first frames' if objects == 'first-frame' else 'of all frames'}): {sizes}"]
     if later:
         notes.append(f"nothing on the first frame of {name_some(later)}: not scored; --objects all scores it")
