@@ -21,6 +21,7 @@ from typing import IO, Any
 from icvos.errors import InputError, LockedError
 
 __all__ = [
+    "HOME_REMEDY",
     "atomic_write",
     "check_id",
     "file_kind",
@@ -37,6 +38,9 @@ __all__ = [
     "write_csv",
     "write_json",
 ]
+
+HOME_REMEDY = "set ICVOS_HOME to a folder that can be written"
+"""What to do where a cache, the demo or weights cannot be written."""
 
 _ID = re.compile(r"[A-Za-z0-9_.-]+")
 
@@ -250,10 +254,14 @@ def file_sha256(path: str | os.PathLike[str]) -> str:
 
 
 @contextmanager
-def lock_folder(folder: Path) -> Iterator[None]:
+def lock_folder(folder: Path, *, remedy: str = "choose another --out") -> Iterator[None]:
     """Hold an exclusive lock on ``folder`` (made if missing) while the block runs.
 
     The lock is a flock on ``FOLDER.lock`` beside it that no child process inherits; it goes with the process.
+
+    Args:
+        folder: What is locked.
+        remedy: What to do where another holds it, or nothing can be written.
 
     Raises:
         LockedError: Another process holds it.
@@ -268,15 +276,13 @@ def lock_folder(folder: Path) -> Iterator[None]:
             folder.parent.mkdir(parents=True, exist_ok=True)
             handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:
-            raise InputError(
-                f"cannot write here ({error.strerror})", where=folder.parent, fix="choose another --out"
-            ) from None
+            raise InputError(f"cannot write here ({error.strerror})", where=folder.parent, fix=remedy) from None
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             os.close(handle)
             raise LockedError(
-                "another process works in this folder", where=folder, fix="wait for it, or choose another --out"
+                "another process works in this folder", where=folder, fix=f"wait for it, or {remedy}"
             ) from None
         # A holder removes its file as it leaves: a lock on a removed file guards nothing, so take the new one.
         if path.exists() and os.fstat(handle).st_ino == path.stat().st_ino:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import ast
 import ctypes
 import os
 import resource
 import signal
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from types import FrameType
 from typing import Any, TypeVar
 
-__all__ = ["Progress", "begin_worker", "in_order", "keep_memory", "limit_memory"]
+from icvos.errors import UsageError
+
+__all__ = ["Progress", "begin_worker", "check_main_guard", "in_order", "keep_memory", "limit_memory"]
 
 Progress = Callable[[str, int, int], None]
 """Told what is being done, how much of it is done, and of how much."""
@@ -29,10 +34,12 @@ def in_order(function: Callable[[T], R], tasks: Iterable[T], workers: int) -> It
 
     Raises:
         BrokenProcessPool: A process died.
+        UsageError: The call stands at the top level of a script.
     """
     if workers <= 1:
         yield from _here(function, tasks)
         return
+    check_main_guard()
     import multiprocessing
     from concurrent.futures import Future, ProcessPoolExecutor
 
@@ -50,6 +57,33 @@ def in_order(function: Callable[[T], R], tasks: Iterable[T], workers: int) -> It
                 yield waiting.popleft().result()
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+
+
+def check_main_guard() -> None:
+    """Check that worker processes can be started: each runs the script again, up to its main guard.
+
+    Raises:
+        UsageError: The call stands at the top level of a script, under no ``if __name__ == "__main__":``.
+    """
+    frame: FrameType | None = sys._getframe()
+    while frame is not None and (frame.f_code.co_name, frame.f_globals.get("__name__")) != ("<module>", "__main__"):
+        frame = frame.f_back
+    script = None if frame is None else frame.f_globals.get("__file__")
+    if frame is None or script is None or not Path(script).is_file():
+        return  # a notebook, or python -c: nothing is run again
+    try:
+        statements = ast.parse(Path(script).read_bytes()).body
+    except (SyntaxError, ValueError, OSError):
+        return
+    for statement in statements:
+        if statement.lineno <= frame.f_lineno <= (statement.end_lineno or 0):
+            if not (isinstance(statement, ast.If) and "__name__" in ast.unparse(statement.test)):
+                raise UsageError(
+                    "worker processes run the script again, and the call has no main guard",
+                    where=f"{script}, line {frame.f_lineno}",
+                    fix="put it under 'if __name__ == \"__main__\":'",
+                )
+            return
 
 
 _FUNCTIONS: list[Callable[[Any], Any]] = []

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from icvos.errors import InputError, LockedError, SourceError
-from icvos.files import atomic_write, check_id, lock_folder, write_json
+from icvos.files import HOME_REMEDY, atomic_write, check_id, lock_folder, write_json
 from icvos.processes import Progress
 
 __all__ = ["PAIR", "VERSION", "Record", "make_once", "write_cache"]
@@ -41,7 +41,7 @@ def make_once(folder: Path, make: Callable[[], None], patience: float = 3600.0) 
     end = time.monotonic() + patience
     while not (folder / "meta.json").is_file():
         try:
-            with lock_folder(folder):
+            with lock_folder(folder, remedy=HOME_REMEDY):
                 if not (folder / "meta.json").is_file():
                     make()
         except LockedError:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from icvos.benchmark import Benchmark, load_benchmark
 from icvos.demo.world.version import GENERATOR_VERSION
 from icvos.errors import LockedError, UsageError, did_you_mean
-from icvos.files import icvos_home, lock_folder, read_json, write_json
+from icvos.files import HOME_REMEDY, icvos_home, lock_folder, read_json, write_json
 
 if TYPE_CHECKING:
     from icvos.builders.fewshot.build import FewShotPlan, FewShotRules
@@ -141,7 +141,7 @@ def build_demo(name: str, size: str, seed: int, root: Path, *, progress: Progres
     patience = time.monotonic() + 600
     while not is_ready(out):
         try:
-            with lock_folder(root):
+            with lock_folder(root, remedy=HOME_REMEDY):
                 if not is_ready(out):
                     _build(name, size, seed, root, out, progress)
         except LockedError:

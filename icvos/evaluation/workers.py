@@ -20,7 +20,7 @@ from icvos.errors import IcvosError, ModelError, UsageError
 from icvos.evaluation.episode import EpisodeResult, Job, run_image_episode, run_video_episodes, runs_together
 from icvos.models.interface import ImageModel, Model, VideoModel
 from icvos.models.registry import as_video_model, create
-from icvos.processes import begin_worker, limit_memory
+from icvos.processes import begin_worker, check_main_guard, limit_memory
 
 __all__ = ["Group", "ModelSpec", "run_in_workers"]
 
@@ -178,6 +178,7 @@ def run_in_workers(
     Raises:
         IcvosError: The model cannot be built, or the benchmark is broken.
     """
+    check_main_guard()
     context = multiprocessing.get_context("spawn")
     cores = len(os.sched_getaffinity(0))
     workers, timeout = job.options.workers, job.options.timeout

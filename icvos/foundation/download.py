@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from icvos.errors import InputError, UsageError, WeightsError
-from icvos.files import file_sha256, free_bytes, lock_folder
+from icvos.files import HOME_REMEDY, file_sha256, free_bytes, lock_folder
 from icvos.foundation.checkpoints import Checkpoint, verify_file, weights_folder
 
 __all__ = ["fetch"]
@@ -59,7 +59,7 @@ def fetch(
         return target, verify_file(target, known)
     url = _url(known, mirror)
     part = folder / f"{known.file}.part"
-    with lock_folder(part):
+    with lock_folder(part, remedy=HOME_REMEDY):
         if not known.sha256:  # two halves of different files would go unseen
             part.unlink(missing_ok=True)
         _complete(known, url, part, attempts, timeout, progress)

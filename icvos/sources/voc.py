@@ -18,6 +18,7 @@ import numpy as np
 from icvos.categories import VOC20
 from icvos.errors import InputError, MaskError, MissingExtraError, SourceError, UsageError, did_you_mean
 from icvos.files import check_id, read_text
+from icvos.images import IMAGE_SUFFIXES
 from icvos.listing import listing, path_of_stem
 from icvos.masks import encode_code, read_mask
 
@@ -76,7 +77,7 @@ class Voc:
         Raises:
             SourceError: There is none.
         """
-        paths = [self.root / "SegmentationClass" / f"{name}.png", path_of_stem(self.root / _AUG, name, ".png")]
+        paths = [path_of_stem(self.root / part, name, ".png") for part in ("SegmentationClass", _AUG)]
         if self.sbd is not None:
             paths.append(self.sbd / "cls" / f"{name}.mat")
         for path in paths:
@@ -90,9 +91,8 @@ class Voc:
         Raises:
             SourceError: It is not there.
         """
-        paths = [self.root / "JPEGImages" / f"{name}.jpg"]
-        if self.sbd is not None:
-            paths.append(self.sbd / "img" / f"{name}.jpg")
+        roots = [self.root / "JPEGImages"] + ([] if self.sbd is None else [self.sbd / "img"])
+        paths = [path_of_stem(root, name, suffix) for root in roots for suffix in IMAGE_SUFFIXES]
         for path in paths:
             if path.is_file():
                 return path

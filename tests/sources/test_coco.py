@@ -226,6 +226,14 @@ def test_file_names_with_folders(tmp_path: Path, inner: str) -> None:
         assert int(read_image(Coco(tmp_path, "val2014").path(0)).mean()) == value, name
 
 
+def test_a_cache_that_cannot_be_written_names_its_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = trees.coco(tmp_path / "C", [trees.annotation(1, "dog", trees.rectangle(1, 1, 9, 9))])
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("ICVOS_HOME", str(tmp_path / "file"))
+    with pytest.raises(InputError, match=r"cannot write here.*set ICVOS_HOME"):
+        coco_masks(root, "val2014")
+
+
 def test_a_changed_json_is_another_cache(tmp_path: Path) -> None:
     root = trees.coco(tmp_path, [trees.annotation(1, "dog", trees.rectangle(1, 1, 9, 9))])
     first = coco_masks(root, "val2014")
