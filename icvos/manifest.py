@@ -13,6 +13,7 @@ from weakref import WeakKeyDictionary
 from icvos.benchmark import Benchmark
 from icvos.errors import BenchmarkError
 from icvos.files import atomic_write, file_sha256
+from icvos.listing import is_stray
 
 __all__ = [
     "MANIFEST_COLUMNS",
@@ -37,8 +38,12 @@ Digest = tuple[int, str]
 
 
 def iter_files(root: Path) -> Iterator[str]:
-    """Yield every file below ``root`` as a ``/``-separated path, sorted as text; one folder is held at a time."""
-    with os.scandir(root) as entries:
+    """Yield every file below ``root`` as a ``/``-separated path, sorted as text; one folder is held at a time.
+
+    What other systems leave is passed over.
+    """
+    with os.scandir(root) as scanned:
+        entries = [entry for entry in scanned if not is_stray(entry.name)]
         # A folder sorts with its slash, so that the whole listing is in the order of the path strings.
         names = sorted(entry.name + "/" if entry.is_dir(follow_symlinks=False) else entry.name for entry in entries)
     for name in names:

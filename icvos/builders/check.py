@@ -13,7 +13,7 @@ from icvos.benchmark import FRAME_COLUMNS, Benchmark, Episode, Pair, VideoRecord
 from icvos.errors import IcvosError
 from icvos.files import read_csv
 from icvos.images import image_size
-from icvos.listing import folders
+from icvos.listing import folders, is_stray, listing
 from icvos.manifest import check_manifest
 from icvos.masks import read_mask
 from icvos.processes import Progress, in_order
@@ -95,7 +95,7 @@ def _check_video(task: _VideoTask) -> list[str]:
     record, problems = task.record, []
     folder = task.root / "videos" / record.video
     size = (record.height, record.width)
-    for path in sorted((folder / "JPEGImages").glob("*")):
+    for path in _files(folder / "JPEGImages"):
         try:
             stored = image_size(path.read_bytes(), path)
             if stored != size:
@@ -212,7 +212,11 @@ def _draws(bench: Benchmark) -> int | None:
 def _orphans(bench: Benchmark) -> list[str]:
     """Name the files that no row of the tables uses; of videos, also those that are missing."""
     root = bench.root
-    problems = [f"{name}: does not belong here" for name in sorted(os.listdir(root)) if name not in PARTS[bench.kind]]
+    problems = [
+        f"{name}: does not belong here"
+        for name in sorted(os.listdir(root))
+        if not (name in PARTS[bench.kind] or is_stray(name))
+    ]
     used_by_folder = {"supports": {(e.category, name) for e in bench.episodes for name in e.supports}}
     if bench.kind == "image":
         used_by_folder["queries"] = {(e.category, e.video) for e in bench.episodes}
@@ -220,12 +224,15 @@ def _orphans(bench: Benchmark) -> list[str]:
         problems += _video_orphans(bench)
     for folder, used in used_by_folder.items():
         for category in folders(root / folder / "masks"):
-            for path in sorted((root / folder / "masks" / category).iterdir()):
+            for path in _files(root / folder / "masks" / category):
                 if (int(category) if category.isdigit() else 0, path.stem) not in used:
                     problems.append(f"{_short(root, path)}: is used by no episode")
         names = {name for _, name in used}
-        images = sorted((root / folder / "images").iterdir()) if (root / folder / "images").is_dir() else []
-        problems += [f"{_short(root, path)}: is used by no episode" for path in images if path.stem not in names]
+        problems += [
+            f"{_short(root, path)}: is used by no episode"
+            for path in _files(root / folder / "images")
+            if path.stem not in names
+        ]
     return problems
 
 
@@ -245,10 +252,15 @@ def _video_orphans(bench: Benchmark) -> list[str]:
                 problems.append(f"videos/{video}/Annotations/{name}: is not in pairs.csv")
         for part in ("JPEGImages", *(f"Annotations/{name}" for name in sorted(classes))):
             folder = root / video / part
-            stems = {path.stem for path in folder.iterdir()} if folder.is_dir() else set()
+            stems = {path.stem for path in _files(folder)}
             problems += [f"videos/{video}/{part}/{stem}: is missing" for stem in sorted(expected - stems)]
             problems += [f"videos/{video}/{part}/{stem}: is no frame of the video" for stem in sorted(stems - expected)]
     return problems + [f"videos/{video}: is missing" for video in bench.videos if not (root / video).is_dir()]
+
+
+def _files(folder: Path) -> list[Path]:
+    """Return the files of a folder; of none if it is missing, which is said elsewhere."""
+    return listing(folder) if folder.is_dir() else []
 
 
 def _short(root: Path, path: Path) -> str:

@@ -1,4 +1,4 @@
-"""icvos build-data: a lazy group; each builder is a file in ``icvos/commands/build/``, imported when it is called."""
+"""icvos build-data: a lazy group; a builder is a file in ``icvos/commands/builders/``, imported when it is called."""
 
 from __future__ import annotations
 

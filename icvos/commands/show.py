@@ -9,19 +9,47 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
+    from rich.progress import Progress, ProgressColumn
+
     from icvos.runs.run import Run
 
-__all__ = ["number", "progress_bar", "summary_table"]
+__all__ = ["bars", "build_bars", "number", "progress_bar", "summary_table"]
+
+
+@contextmanager
+def bars(*columns: ProgressColumn, transient: bool = False, quiet: bool = False) -> Iterator[Progress]:
+    """Give bars on standard error while the block runs; they are not to be seen without a terminal."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=transient, disable=quiet or not console.is_terminal) as progress:
+        yield progress
+
+
+@contextmanager
+def build_bars() -> Iterator[Callable[[str, int, int], None]]:
+    """Show a bar for each thing that is built; yields what moves it: (what, done, of how many)."""
+    from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with bars(*columns) as progress:
+        tasks: dict[str, TaskID] = {}
+
+        def advance(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = progress.add_task(what, total=total)
+            progress.update(tasks[what], completed=done, total=total)
+
+        yield advance
 
 
 @contextmanager
 def progress_bar(title: str) -> Iterator[Callable[[int, int, Mapping[str, Any] | None], None]]:
     """Show a bar on standard error while the block runs; yields what advances it: (done, all, last record)."""
-    from rich.console import Console
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
-        Progress,
         TextColumn,
         TimeElapsedColumn,
         TimeRemainingColumn,
@@ -38,8 +66,7 @@ def progress_bar(title: str) -> Iterator[Callable[[int, int, Mapping[str, Any] |
         TimeRemainingColumn(),
         TextColumn("{task.fields[last]}"),
     )
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+    with bars(*columns, transient=True) as bar:
         row = bar.add_task(title, total=None, last="")
 
         def advance(done: int, total: int, record: Mapping[str, Any] | None) -> None:

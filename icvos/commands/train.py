@@ -68,8 +68,9 @@ def command(
         if dry_run:
             _dry_run(Trainer(task, chosen, world, folder, say=click.echo))
             return
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 
+        from icvos.commands.show import bars
         from icvos.files import lock_folder
 
         columns = (
@@ -79,7 +80,7 @@ def command(
             TimeRemainingColumn(),
             TextColumn("{task.fields[figures]}"),
         )
-        with Progress(*columns, disable=not world.main) as bar:
+        with bars(*columns, quiet=not world.main) as bar:
             row = bar.add_task(name, total=None, figures="")
 
             def progress(step: int, steps: int, values: dict[str, float]) -> None:
@@ -88,7 +89,7 @@ def command(
 
             def say(line: str) -> None:
                 if world.main:
-                    bar.console.print(line, markup=False, highlight=False)
+                    click.echo(line)
 
             trainer = Trainer(task, chosen, world, folder, say=say, progress=progress)
             say(_overview(trainer))

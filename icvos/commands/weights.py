@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from rich.progress import TaskID
+    from rich.progress import Progress, TaskID
 
 FOLDER = click.option(
     "--to", "folder", type=click.Path(file_okay=False, path_type=Path), help="Folder; default weights under ICVOS_HOME."
@@ -80,15 +80,15 @@ def verify(names: tuple[str, ...], folder: Path | None) -> None:
 @click.option("--mirror", help="Base URL that serves the same file names.")
 def fetch(names: tuple[str, ...], folder: Path | None, mirror: str | None) -> None:
     """Download the checkpoints NAMES: resumed after a cut, verified, then renamed."""
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+    from rich.progress import BarColumn, DownloadColumn, TextColumn, TransferSpeedColumn
 
+    from icvos.commands.show import bars
     from icvos.foundation.checkpoints import MARKS, checkpoint
     from icvos.foundation.download import fetch as fetch_checkpoint
 
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     for known in [checkpoint(name) for name in names]:
-        with Progress(*columns, transient=True, console=Console(stderr=True)) as bar:
+        with bars(*columns, transient=True) as bar:
             task = bar.add_task(known.name, total=known.size)
 
             def advance(done: int, total: int | None, bar: Progress = bar, task: TaskID = task) -> None:

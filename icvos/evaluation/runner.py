@@ -29,13 +29,12 @@ from icvos.models.options import group_options, options_of
 from icvos.models.registry import as_video_model, create
 from icvos.protocols import Protocol
 from icvos.runs.environment import describe_benchmark, describe_model, describe_run, now, safe_name
-from icvos.runs.episodes import RunOptions, benchmark_result, get_run_protocol, select_episodes, speed
+from icvos.runs.episodes import EpisodeProgress, RunOptions, benchmark_result, get_run_protocol, select_episodes, speed
 from icvos.runs.records import RunFolder, read_result, read_run
 from icvos.runs.result import RunResult
 
 __all__ = ["evaluate", "run_model"]
 
-Progress = Callable[[int, int, Mapping[str, Any] | None], None]
 
 # Episodes of a video that a model with segment_many gets in one pass: two categories' standard draws.
 MAX_TOGETHER = 10
@@ -124,7 +123,7 @@ def run_model(
     out: Path | None = None,
     settings: Mapping[str, Any] | None = None,
     spec: ModelSpec | None = None,
-    progress: Progress | None = None,
+    progress: EpisodeProgress | None = None,
     notify: Callable[[str], None] | None = None,
 ) -> RunResult:
     """Evaluate a built model; continue the folder's run if it is the same.
@@ -249,7 +248,7 @@ def evaluate(
     limit_frames: int | None = None,
     oracle: str | None = None,
     shard: tuple[int, int] | None = None,
-    progress: Progress | None = None,
+    progress: EpisodeProgress | None = None,
     notify: Callable[[str], None] | None = None,
 ) -> RunResult:
     """Evaluate a model on a benchmark, as ``icvos evaluate`` does.

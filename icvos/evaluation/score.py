@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import cached_property
@@ -27,7 +27,7 @@ from icvos.listing import is_stray
 from icvos.processes import in_order
 from icvos.protocols import Protocol, get_protocol
 from icvos.runs.environment import describe_benchmark, describe_run, now, safe_name
-from icvos.runs.episodes import RunOptions, benchmark_result, get_run_protocol, select_episodes
+from icvos.runs.episodes import EpisodeProgress, RunOptions, benchmark_result, get_run_protocol, select_episodes
 from icvos.runs.records import RunFolder, read_result
 from icvos.runs.result import RunResult, sequence_result
 from icvos.view import View
@@ -117,9 +117,6 @@ def _fingerprint(predictions: Path) -> str:
     return digest.hexdigest()
 
 
-Progress = Callable[[int, int, Mapping[str, Any] | None], None]
-
-
 def score(
     predictions: str | Path,
     *,
@@ -134,7 +131,7 @@ def score(
     split: str | None = None,
     objects: Objects | None = None,
     workers: int = 1,
-    progress: Progress | None = None,
+    progress: EpisodeProgress | None = None,
     notify: Callable[[str], None] | None = None,
 ) -> RunResult:
     """Score masks made anywhere, as ``icvos score`` does.
@@ -196,7 +193,7 @@ class _Plan:
     result: Callable[[dict[str, Any], dict[str, Any]], dict[str, Any]]
 
 
-def _carry_out(plan: _Plan, folder: Path, progress: Progress) -> dict[str, Any]:
+def _carry_out(plan: _Plan, folder: Path, progress: EpisodeProgress) -> dict[str, Any]:
     """Score what is not scored yet into the run's folder; return its result."""
     with RunFolder.open(folder, plan.run) as opened:
         count = len(opened.done(plan.ids))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,13 +21,12 @@ from icvos.manifest import verify_tables
 from icvos.metrics.formulas import FOLD_COUNTS
 from icvos.metrics.table import episode_metrics, ranked_parts
 from icvos.protocols import get_protocol
-from icvos.runs.episodes import RunOptions, select_episodes
+from icvos.runs.episodes import EpisodeProgress, RunOptions, select_episodes
 from icvos.runs.run import Run
 from icvos.view import View
 
 __all__ = ["Judgement", "judge", "opened_run", "partial", "reproduces"]
 
-Progress = Callable[[int, int, Mapping[str, Any] | None], None]
 # Two runs of one method on other machines: kernels differ in the last bits, masks in some pixels of their borders.
 EPISODE_TOLERANCE, SUMMARY_TOLERANCE = 1.0, 0.1
 
@@ -85,7 +84,7 @@ def judge(
     benchmark: str | None = None,
     *,
     workers: int = 1,
-    progress: Progress | None = None,
+    progress: EpisodeProgress | None = None,
     name: Path | None = None,
 ) -> Judgement:
     """Check a run folder; nothing of it is believed that can be computed.
@@ -127,7 +126,9 @@ def partial(entry: Run) -> list[str]:
     return [f"a run that is {reason} takes no rank" for reason in entry.not_ranked]
 
 
-def _rescore(entry: Run, masks: Path, benchmark: Benchmark, workers: int, progress: Progress | None, name: Path) -> int:
+def _rescore(
+    entry: Run, masks: Path, benchmark: Benchmark, workers: int, progress: EpisodeProgress | None, name: Path
+) -> int:
     protocol = get_protocol(entry.protocol, benchmark.kind)
     episodes = select_episodes(benchmark, protocol, RunOptions(protocol.name))
     try:

@@ -137,7 +137,7 @@ def write_skeleton(name: str, folder: Path) -> list[Path]:
         "README.md": _README,
         f"{package}/__init__.py": _INIT,
         f"{package}/model.py": _MODEL,
-        "tests/models/test_check.py": _TEST,
+        "tests/test_conformance.py": _TEST,
     }
     written = []
     for file, text in contents.items():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,10 @@ from icvos.errors import UsageError, did_you_mean
 from icvos.protocols import Protocol, check_oracle, get_protocol
 from icvos.runs.result import image_result, video_result
 
-__all__ = ["RunOptions", "benchmark_result", "get_run_protocol", "select_episodes", "speed"]
+__all__ = ["EpisodeProgress", "RunOptions", "benchmark_result", "get_run_protocol", "select_episodes", "speed"]
+
+EpisodeProgress = Callable[[int, int, Mapping[str, Any] | None], None]
+"""Told how many episodes are done, of how many, and the last one's record."""
 
 
 @dataclass(frozen=True)

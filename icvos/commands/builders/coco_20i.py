@@ -29,10 +29,10 @@ def command(coco: Path, split: str, train_split: str, **options: Any) -> None:
     icvos build-data coco-20i --coco COCO --lists LISTS --episodes authors --out B
     """
     from icvos.builders.fewshot.plan import plan_coco20i
-    from icvos.commands.builders.progress import progress_bar
+    from icvos.commands.show import build_bars
 
     rules = rules_of("coco-20i", options)
-    with progress_bar() as progress:
+    with build_bars() as progress:
         plan = plan_coco20i(
             coco, rules, split=split, train_split=train_split, lists=options["lists"], progress=progress
         )

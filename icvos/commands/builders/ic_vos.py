@@ -132,9 +132,9 @@ def command(coco: Path, out: Path, from_release: Path | None, **options: Any) ->
     if options["dry_run"]:
         _left_out(prepared.plan.left_out, options["left_out"])
         return
-    from icvos.commands.builders.progress import progress_bar
+    from icvos.commands.show import build_bars
 
-    with progress_bar() as progress:
+    with build_bars() as progress:
         report = build_icvos(
             prepared, out, name=options["name"], link=options["link"], workers=options["workers"], progress=progress
         )
