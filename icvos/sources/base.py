@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -147,6 +148,7 @@ class VideoSource(ABC):
         root: Its folder.
         keep_unsure: Whether its pairs are kept while nobody has said whether their categories are complete.
         bare_names: Whether its videos keep their names, without ``<id>__`` before them.
+        left_out: Videos that ``videos`` passed over, each with why; known after it was called.
     """
 
     id: str
@@ -155,6 +157,7 @@ class VideoSource(ABC):
     root: Path
     keep_unsure: bool = False
     bare_names: bool = False
+    left_out: Mapping[str, str] = MappingProxyType({})
 
     @abstractmethod
     def videos(self) -> list[SourceVideo]:

@@ -81,6 +81,8 @@ class Davis(VideoSource):
                     fix=did_you_mean(name, annotated),
                 )
         semantics = self._semantics(annotated)
+        whole = [name for name in names if self._has_all_masks(name)]
+        self.left_out = {name: "only its first frame has a mask" for name in names if name not in whole}
         return [
             SourceVideo(
                 name,
@@ -89,8 +91,7 @@ class Davis(VideoSource):
                 all_objects=name in semantics or self.year == 2016,
                 fps=24.0,
             )
-            for name in names
-            if self._has_all_masks(name)
+            for name in whole
         ]
 
     def _has_all_masks(self, name: str) -> bool:

@@ -137,6 +137,7 @@ def test_supports(built: Path) -> None:
 def test_left_out_is_listed(trees: Path, tmp_path: Path) -> None:
     report = build(trees, tmp_path / "B")
     said = "\n".join(report.left_out)
+    assert "davis17,held: only its first frame has a mask" in said
     assert "davis17,ride,1: no category of coco80 is called 'camel'" in said
     assert "ytvis,0043f083b5,103: no category of coco80 is called 'mouse'" in said  # an animal, not a computer's
     assert "lvos,aa22bb33,1: nothing of coco80, says the recipe" in said

@@ -57,6 +57,7 @@ def test_a_folder_of_something_else_is_answered(tmp_path: Path, name: str) -> No
 def test_davis(tmp_path: Path) -> None:
     source = Davis(raw.davis(tmp_path))
     dogs, ride = source.videos()  # "held" has its first mask alone, "elsewhere" is not here
+    assert source.left_out == {"held": "only its first frame has a mask"}
     assert (dogs.split, dict(dogs.objects), dogs.complete) == ("val", {1: "dog", 2: "dog", 3: "person"}, "unsure")
     assert ride.objects == {1: "camel", 2: "motorbike"}
     frames = source.frames(dogs)

@@ -75,6 +75,7 @@ def make_plan(sources: Sequence[VideoSource], recipe: Recipe, rules: BuildRules,
     plan = Plan()
     videos = [(source, video) for source in sources for video in source.videos()]
     _refuse_collisions(videos)
+    plan.left_out += [f"{source.id},{name}: {why}" for source in sources for name, why in source.left_out.items()]
     _refuse_unknown(sources, videos, recipe)
     incomplete = 0
     for source, video in videos:
