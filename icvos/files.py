@@ -24,6 +24,7 @@ __all__ = [
     "HOME_REMEDY",
     "atomic_write",
     "check_id",
+    "escape_id",
     "file_kind",
     "file_sha256",
     "icvos_home",
@@ -54,6 +55,16 @@ def check_id(name: str, what: str = "id") -> str:
     if not _ID.fullmatch(name) or name in (".", ".."):
         raise InputError(f"'{name}' is no valid {what}", expected="letters, digits, '_', '.' and '-' alone")
     return name
+
+
+def escape_id(name: str) -> str:
+    """Return a name as an id: what ids may not hold becomes ``_u<hex>_``; no two names become one.
+
+    A name that is an id already stays as it is, unless it holds such an escape itself.
+    """
+    escaped = re.sub(r"_(?=u[0-9a-f]+_)", "_u5f_", name)
+    escaped = re.sub(r"[^A-Za-z0-9_.-]", lambda letter: f"_u{ord(letter[0]):x}_", escaped)
+    return escaped.replace(".", "_u2e_") if escaped in (".", "..") else escaped
 
 
 @cache

@@ -11,10 +11,12 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 from PIL import Image
 
 from icvos.errors import IcvosError, InputError, SourceError
-from icvos.files import file_kind, read_csv, read_json, read_lines, read_text
+from icvos.files import check_id, escape_id, file_kind, read_csv, read_json, read_lines, read_text
 
 TEXT = "bear\nbmx-bumps\n\nkörper 3\n"
 
@@ -95,6 +97,19 @@ def test_no_text_reader_takes_them_for_text(tmp_path: Path, data: bytes, kind: s
 @pytest.mark.parametrize("data", [b"BMX-bumps\n", b"GT\n", b'{"a": 1}', b"1,2\n", b"II\n", b"<b>\n", b"PK\n"])
 def test_texts_are_not_taken_for_anything_else(data: bytes) -> None:
     assert file_kind(data) == ""
+
+
+@given(st.text(min_size=1, max_size=12), st.text(min_size=1, max_size=12))
+@example("a b", "a_u20_b")
+@example("_u5f_u20_", "_u20_")
+@example(".", "_u2e_")
+def test_no_two_names_become_one_id(one: str, other: str) -> None:
+    assert check_id(escape_id(one)) and (escape_id(one) == escape_id(other)) == (one == other)
+
+
+@pytest.mark.parametrize("name", ["bear", "bmx-bumps", "a_b.c", "mose__001ca3cb", "_under_"])
+def test_ids_stay_as_they_are(name: str) -> None:
+    assert escape_id(name) == name
 
 
 def test_a_key_that_stands_twice_is_refused(tmp_path: Path) -> None:

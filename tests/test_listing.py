@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+import re
 import shutil
 import zipfile
 from pathlib import Path
@@ -127,3 +129,39 @@ def test_strays_do_not_make_other_masks_of_them(tmp_path: Path) -> None:
     shutil.copy(tmp_path / "p/dog/00000.png", tmp_path / "p/dog/00001.png")
     assert _fingerprint(tmp_path / "p") != before
     assert read_mask(tmp_path / "p/dog/00001.png").shape == (6, 6)
+
+
+def test_five_thousand_folders_are_listed_right_or_refused(tmp_path: Path) -> None:
+    """Names as people and systems make them: frames come in the order of their numbers, once each, or it says why."""
+    generator = random.Random(0)
+    pieces = ["0", "7", "00007", "10", "img_", "frame", " ", "ö", "中", "-", ".", "._", "x", "٣", "9" * 20]
+    suffixes = [".png", ".PNG", ".jpg", ".JPEG", ".txt", "", ".png.bak", ".Png"]
+    read = 0
+    for number in range(5000):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        names = {
+            "".join(generator.choices(pieces, k=generator.randint(1, 3))) + generator.choice(suffixes)
+            for _ in range(generator.randint(0, 4))
+        } - {".", ".."}
+        names |= {name for name in (".DS_Store", "Thumbs.db", "@eaDir") if generator.random() < 0.2}
+        for name in names:
+            (folder / name).write_bytes(b"")
+        wanted = [
+            name
+            for name in names
+            if Path(name).suffix.lower() in (".png", ".jpg", ".jpeg") and not name.startswith(".") and name != "@eaDir"
+        ]
+        assert sorted(path.name for path in listing(folder, (".png", ".jpg", ".jpeg"))) == sorted(wanted)
+        try:
+            frames = frame_files(folder, (".png", ".jpg", ".jpeg"), error=SourceError)
+        except SourceError as error:
+            assert "\n" not in str(error) and str(folder) in str(error)
+            continue
+        read += 1
+        assert sorted(path.name for path in frames.values()) == sorted(wanted)
+        numbers = [int(re.findall("[0-9]+", stem)[-1]) for stem in frames]
+        assert numbers == sorted(numbers) and all(path.stem == stem for stem, path in frames.items())
+        matches = match_stems(list(frames), list(frames))
+        assert matches == {stem: stem for stem in frames}
+    assert 1000 < read < 4500

@@ -32,7 +32,7 @@ def build_bars() -> Iterator[Callable[[str, int, int], None]]:
     """Show a bar for each thing that is built; yields what moves it: (what, done, of how many)."""
     from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with bars(*columns) as progress:
         tasks: dict[str, TaskID] = {}
 
@@ -59,12 +59,12 @@ def progress_bar(title: str) -> Iterator[Callable[[int, int, Mapping[str, Any] |
     from icvos.metrics.table import ranked_metric, ranked_parts
 
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[last]}"),
+        TextColumn("{task.fields[last]}", markup=False),
     )
     with bars(*columns, transient=True) as bar:
         row = bar.add_task(title, total=None, last="")
@@ -90,6 +90,7 @@ def summary_table(runs: Sequence[Run]) -> None:
     """Print one line a run, all of one benchmark and protocol."""
     from rich import box
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     from icvos.metrics.table import metrics_in
@@ -99,7 +100,7 @@ def summary_table(runs: Sequence[Run]) -> None:
     title = f"{first.benchmark_name} {first.result['benchmark']['version'] or ''}, protocol {first.protocol}"
     if first.oracle:
         title += f", oracle {first.oracle}"
-    table = Table(title=title, box=box.SIMPLE_HEAD, collapse_padding=True, pad_edge=False)
+    table = Table(title=escape(title), box=box.SIMPLE_HEAD, collapse_padding=True, pad_edge=False)
     table.add_column("model", no_wrap=True)
     for head in (*(metric.brief or metric.label for metric in metrics), "fps", "n", "failed"):
         table.add_column(head, justify="right", no_wrap=True)
@@ -107,7 +108,7 @@ def summary_table(runs: Sequence[Run]) -> None:
         cells = [number(run.summary[metric.name]) for metric in metrics]
         cells += [number(run.fps, 0 if run.fps and run.fps >= 100 else 1)]
         cells += [str(run.summary["episodes"]), str(run.summary["failed"])]
-        table.add_row(run.model, *cells)
+        table.add_row(escape(run.model), *cells)
     Console().print(table)
     for run in runs:
         if run.misses_all:

@@ -74,11 +74,11 @@ def command(
         from icvos.files import lock_folder
 
         columns = (
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[figures]}"),
+            TextColumn("{task.fields[figures]}", markup=False),
         )
         with bars(*columns, quiet=not world.main) as bar:
             row = bar.add_task(name, total=None, figures="")

@@ -86,7 +86,7 @@ def fetch(names: tuple[str, ...], folder: Path | None, mirror: str | None) -> No
     from icvos.foundation.checkpoints import MARKS, checkpoint
     from icvos.foundation.download import fetch as fetch_checkpoint
 
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     for known in [checkpoint(name) for name in names]:
         with bars(*columns, transient=True) as bar:
             task = bar.add_task(known.name, total=known.size)

@@ -12,7 +12,7 @@ import numpy as np
 
 from icvos.errors import MaskError, PredictionError, did_you_mean
 from icvos.evaluation.predictions import Predictions, Scored, check_names, fit_size, name_some, other_size
-from icvos.files import read_lines
+from icvos.files import escape_id, read_lines
 from icvos.listing import files_by_stem, folders, match_stems, natural, path_of_stem
 from icvos.masks import is_binary, read_header, read_mask
 from icvos.metrics import VideoScore, jf_labels
@@ -91,7 +91,7 @@ class SequenceTask:
     @property
     def ids(self) -> list[str]:
         """Ids of the records."""
-        return [f"{self.name}__{number}" for number in self.objects]
+        return [f"{escape_id(self.name)}__{number}" for number in self.objects]
 
 
 def choose_sequences(truth: Sequences, root: Path, sequences: str | None, split: str | None) -> Sequences:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -51,7 +52,10 @@ def save(figure: Any, path: Path) -> None:
 
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.part")
-    figure.savefig(part, dpi=110, format="png", metadata={"Software": None})
+    with warnings.catch_warnings():
+        # Letters that the font lacks are boxes in the picture; the tables beside it have the names.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        figure.savefig(part, dpi=110, format="png", metadata={"Software": None})
     pyplot.close(figure)
     part.replace(path)
 

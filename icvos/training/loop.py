@@ -115,7 +115,7 @@ class Trainer:
             self.steps = min(self.steps, settings.max_steps)
         groups = task.parameter_groups(self.model, settings)
         if not any(len(list(group["params"])) for group in groups):
-            raise RunError("nothing is trainable", fix="look at --train-sam and the frozen parts")
+            raise RunError("nothing is trainable", fix="look at --set train_sam=… and the frozen parts")
         self.parameters = [p for group in groups for p in group["params"]]
         self.optimiser = task.optimiser(groups, settings)
         graphs = settings.graphs and world.device.type == "cuda" and world.size == 1 and settings.accumulate == 1

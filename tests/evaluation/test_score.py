@@ -408,6 +408,24 @@ def test_masks_of_0_and_255_are_one_object(tmp_path: Path, side: str, capsys: py
     assert again["J&F"] == pytest.approx(means(truth, given, (1,)), abs=1e-9)
 
 
+def test_names_of_any_language(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    names = ["собака 1", "my cat", "[red]犬", "my_u20_cat"]
+    truth = write_all(tmp_path / "gt", {name: [square(1)] * 4 for name in names})
+    for number, where in enumerate((truth, pack(truth, tmp_path / "p.zip"))):
+        got = scored(where, truth, tmp_path / f"r{number}", "--model", "мой метод [bold]")
+        assert got["summary"]["J&F"] == 100 and set(got["per_video"]) == set(names)
+        assert "мой метод [bold]" in capsys.readouterr().out
+        again = scored(where, truth, tmp_path / f"r{number}", "--model", "мой метод [bold]")  # goes on where it was
+        assert again == got
+    for words in (
+        ["report", tmp_path / "r0", "--out", tmp_path / "page"],
+        ["compare", tmp_path / "r0", tmp_path / "r1"],
+    ):
+        with pytest.raises(SystemExit) as stop:
+            cli.main([str(word) for word in words])
+        assert not stop.value.code, capsys.readouterr().err
+
+
 def test_a_mask_of_one_bit_is_as_good(tmp_path: Path) -> None:
     truth = write_all(tmp_path / "gt", {"cat": [square(1) for _ in range(3)]})
     (tmp_path / "p/cat").mkdir(parents=True)

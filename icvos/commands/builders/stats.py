@@ -35,6 +35,7 @@ def command(benchmark: Path, plot: Path | None, as_json: bool) -> None:
         click.echo(to_json(stats.as_dict()), nl=False)
         return
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     console = Console()
@@ -50,15 +51,15 @@ def command(benchmark: Path, plot: Path | None, as_json: bool) -> None:
     )
     rows = table_rows(stats)
     for row in rows:
-        table.add_row(*row, style="bold" if row is rows[-1] else None)
+        table.add_row(*map(escape, row), style="bold" if row is rows[-1] else None)
     console.print(table)
     table = Table("category", "pairs", "visible frames")
     for name, (pairs, visible) in stats.categories.items():
-        table.add_row(name, f"{pairs:,}", f"{visible:,}")
+        table.add_row(escape(name), f"{pairs:,}", f"{visible:,}")
     console.print(table)
     table = Table("source", "videos", "frames", "pairs")
     for name, counts in stats.sources.items():
-        table.add_row(name, *(f"{count:,}" for count in counts))
+        table.add_row(escape(name), *(f"{count:,}" for count in counts))
     console.print(table)
     said = ", ".join(f"{value} {count:,}" for value, count in stats.complete.items())
     console.print(f"pairs wholly annotated: {said}; {stats.episodes:,} episodes, {stats.supports:,} support images")
