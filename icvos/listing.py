@@ -8,12 +8,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from icvos.errors import InputError
+from icvos.files import read_lines
 
 __all__ = [
     "files_by_stem",
     "folders",
     "frame_files",
     "is_stray",
+    "listed_names",
     "listing",
     "match_stems",
     "natural",
@@ -114,6 +116,19 @@ def path_of_stem(folder: Path, stem: str, suffix: str) -> Path:
     path = folder / f"{stem}{suffix}"
     upper = folder / f"{stem}{suffix.upper()}"
     return upper if not path.exists() and upper.exists() else path
+
+
+def listed_names(path: Path, *, error: type[InputError] = InputError) -> list[str]:
+    """Return the sequences that a list names: one a line, or a frame of one, ``/JPEGImages/480p/bear/00000.jpg …``.
+
+    Raises:
+        InputError: No list.
+    """
+    names = []
+    for line in filter(None, read_lines(path, error=error)):
+        parts = line.split()[0].split("/")
+        names.append(parts[-2] if line.startswith("/") and len(parts) > 2 else line)
+    return names
 
 
 def folders(root: Path) -> list[str]:

@@ -12,8 +12,8 @@ import numpy as np
 
 from icvos.errors import MaskError, PredictionError, did_you_mean
 from icvos.evaluation.predictions import Predictions, Scored, check_names, fit_size, name_some, other_size
-from icvos.files import escape_id, read_lines
-from icvos.listing import files_by_stem, folders, match_stems, natural, path_of_stem
+from icvos.files import escape_id
+from icvos.listing import files_by_stem, folders, listed_names, match_stems, natural, path_of_stem
 from icvos.masks import is_binary, read_header, read_mask
 from icvos.metrics import VideoScore, jf_labels
 from icvos.protocols import Protocol
@@ -111,11 +111,15 @@ def choose_sequences(truth: Sequences, root: Path, sequences: str | None, split:
         found = [path for path in lists if path.is_file()]
         if not found or "/" in split:
             raise PredictionError(f"no list of split '{split}'", where=root, expected=f"ImageSets/2017/{split}.txt")
-        names = _listed(found[0])
+        names = listed_names(found[0], error=PredictionError)
     elif sequences is None:
         return truth
     else:
-        names = _listed(Path(sequences)) if Path(sequences).is_file() else [n.strip() for n in sequences.split(",")]
+        names = (
+            listed_names(Path(sequences), error=PredictionError)
+            if Path(sequences).is_file()
+            else [n.strip() for n in sequences.split(",")]
+        )
     chosen = tuple(dict.fromkeys(name for name in names if name))
     for name in chosen:
         if name not in truth.names:
@@ -125,15 +129,6 @@ def choose_sequences(truth: Sequences, root: Path, sequences: str | None, split:
     if not chosen:
         raise PredictionError("no sequence is chosen", where=root, expected="a name at least")
     return Sequences(truth.root, tuple(sorted(chosen)))
-
-
-def _listed(path: Path) -> list[str]:
-    """Return the sequences of a list: a name a line, or DAVIS-2016's ``/JPEGImages/480p/bear/00000.jpg …``."""
-    names = []
-    for line in read_lines(path, error=PredictionError):
-        parts = [part for part in line.split("/") if part]
-        names.append(parts[-2] if len(parts) > 2 and line.startswith("/") else line)
-    return names
 
 
 def check_sequences(

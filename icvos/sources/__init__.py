@@ -55,6 +55,11 @@ SOURCES = {
         {"name": "ytvis"},
     ),
     "ovis": SourceRow("ovis", _YTVIS, "OVIS: annotations_train.json, train.", {"name": "ovis"}),
+    "folder": SourceRow(
+        "folder",
+        "icvos.sources.folder:Folder",
+        "Your own: VIDEO/frames; VIDEO/masks/CLASS, or masks and names.json.",
+    ),
 }
 
 

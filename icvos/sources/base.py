@@ -17,6 +17,7 @@ from icvos.masks import read_mask
 
 __all__ = [
     "VOID",
+    "ClassMasksOfFrame",
     "FrameLabels",
     "LabelMap",
     "SourceFrame",
@@ -136,6 +137,33 @@ class LabelMap(FrameLabels):
         table = np.zeros(256, np.uint8)
         table[numbers] = 1
         return cv2.LUT(self.labels, table)
+
+
+class ClassMasksOfFrame(FrameLabels):
+    """A mask of its own for each object, or class, of one frame; they may overlap.
+
+    Args:
+        masks: (H, W) uint8 {0, 1} by number.
+        size: (H, W).
+    """
+
+    def __init__(self, masks: dict[int, np.ndarray], size: tuple[int, int]) -> None:
+        self.masks = masks
+        self.size = size
+
+    def areas(self) -> dict[int, int]:
+        counts = {category: int(np.count_nonzero(mask)) for category, mask in self.masks.items()}
+        return {category: count for category, count in counts.items() if count}
+
+    @property
+    def void(self) -> int:
+        return 0
+
+    def union(self, objects: Iterable[int]) -> np.ndarray:
+        out = np.zeros(self.size, np.uint8)
+        for category in objects:
+            out |= self.masks[category]
+        return out
 
 
 class VideoSource(ABC):

@@ -13,8 +13,8 @@ from typing import Literal
 import numpy as np
 
 from icvos.errors import MaskError, SourceError, did_you_mean
-from icvos.files import check_id, read_json, read_lines
-from icvos.listing import folders, listing
+from icvos.files import read_json
+from icvos.listing import folders, listed_names, listing
 from icvos.masks import read_mask
 from icvos.sources.base import (
     LabelMap,
@@ -73,7 +73,6 @@ class Davis(VideoSource):
         splits = self._splits()
         names = sorted(set(splits)) if splits else annotated
         for name in names:
-            check_id(name, "sequence name")
             if name not in annotated:
                 raise SourceError(
                     f"sequence '{name}' of ImageSets has no masks",
@@ -107,12 +106,8 @@ class Davis(VideoSource):
             path = self._part("ImageSets") / str(self.year) / f"{split}.txt"
             if not path.is_file():
                 continue
-            for line in read_lines(path, error=SourceError):
-                # DAVIS-2016 lists "/JPEGImages/480p/bear/00000.jpg /Annotations/480p/bear/00000.png".
-                words = line.split()
-                if words:
-                    parts = [part for part in words[0].split("/") if part]
-                    out.setdefault(parts[-2] if len(parts) > 1 else parts[0], split)
+            for name in listed_names(path, error=SourceError):
+                out.setdefault(name, split)
         return out
 
     def _semantics(self, annotated: list[str]) -> dict[str, Mapping[int, str | None]]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from icvos.errors import SourceError
-from icvos.files import check_id, read_json
+from icvos.files import read_json
 from icvos.listing import folders
 from icvos.sources.base import SourceFrame, SourceVideo, VideoSource, json_object, object_id, pair_up
 
@@ -54,7 +54,6 @@ class Lvos(VideoSource):
         for split, folder in self.splits.items():
             meta = self._meta(split, folder)
             for name in folders(folder / "Annotations"):
-                check_id(name, "video name")
                 spans = meta.get(name)
                 # The annotations are at 6 frames a second, every fifth of 30.
                 out.append(

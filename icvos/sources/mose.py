@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from icvos.errors import SourceError
-from icvos.files import check_id, read_json
+from icvos.files import read_json
 from icvos.listing import folders
 from icvos.sources.base import SourceFrame, SourceVideo, VideoSource, json_object, object_id, pair_up
 
@@ -42,7 +42,6 @@ class Mose(VideoSource):
         meta = self._meta()
         out = []
         for name in folders(self.folder / "Annotations"):
-            check_id(name, "video name")
             known = meta.get(name)
             out.append(SourceVideo(name, "train", dict.fromkeys(known or ()), all_objects=known is not None))
         missing = sorted(set(meta) - {video.name for video in out})

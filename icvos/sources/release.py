@@ -7,7 +7,6 @@ normalised to {0, 1}: whatever one value is not 0 (1, 255, the class's number) i
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -17,31 +16,9 @@ from icvos.errors import MaskError, SourceError
 from icvos.files import check_id
 from icvos.listing import folders, frame_files, path_of_stem
 from icvos.masks import read_mask
-from icvos.sources.base import FrameLabels, SourceFrame, SourceVideo, VideoSource
+from icvos.sources.base import ClassMasksOfFrame, FrameLabels, SourceFrame, SourceVideo, VideoSource
 
 __all__ = ["Release"]
-
-
-class _Classes(FrameLabels):
-    """Class-level masks, each from a file of its own."""
-
-    def __init__(self, masks: dict[int, np.ndarray], size: tuple[int, int]) -> None:
-        self.masks = masks
-        self.size = size
-
-    def areas(self) -> dict[int, int]:
-        counts = {category: int(np.count_nonzero(mask)) for category, mask in self.masks.items()}
-        return {category: count for category, count in counts.items() if count}
-
-    @property
-    def void(self) -> int:
-        return 0
-
-    def union(self, objects: Iterable[int]) -> np.ndarray:
-        out = np.zeros(self.size, np.uint8)
-        for category in objects:
-            out |= self.masks[category]
-        return out
 
 
 class Release(VideoSource):
@@ -107,4 +84,4 @@ class Release(VideoSource):
                     f"mask holds the values {', '.join(map(str, values))}", where=path, expected="0 and one other value"
                 )
             masks[category] = (labels != 0).astype(np.uint8)
-        return _Classes(masks, size)
+        return ClassMasksOfFrame(masks, size)

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 
 from icvos.errors import MaskError, SourceError
-from icvos.files import check_id
 from icvos.masks import Code, code_area, decode_code, merge_codes, segmentation_code
 from icvos.sources.annotations import Entry, by_id, read_annotations, relative_file
 from icvos.sources.base import FrameLabels, SourceFrame, SourceVideo, VideoSource
@@ -106,7 +105,7 @@ class YouTubeVis(VideoSource):
         files = [relative_file(entry, name, "file_names") for name in entry.values("file_names")]
         if not files or any(len(file.parts) < 2 for file in files):
             raise entry.problem("file_names", "video/00000.jpg, …")
-        name = check_id(files[0].parts[-2], "video name")
+        name = files[0].parts[-2]
         masks: dict[int, list[Any]] = {}
         objects: dict[int, str | None] = {}
         for number, track in tracks.items():

@@ -620,9 +620,18 @@ def test_names_that_collide(davis: Path, tmp_path: Path) -> None:
     (davis / "davis/ImageSets/2017/val.txt").write_text("dogs\nDOGS\n")
     with pytest.raises(SourceError, match="davis17__DOGS"):
         build(davis, tmp_path / "B", names=("davis17",), recipe=False)
-    (davis / "davis/ImageSets/2017/val.txt").write_text("do%gs\n")
-    with pytest.raises(IcvosError, match="valid sequence name"):
-        build(davis, tmp_path / "B", names=("davis17",), recipe=False)
+    for name in ("do%gs", "../dogs", "/etc"):
+        (davis / "davis/ImageSets/2017/val.txt").write_text(f"{name}\n")
+        with pytest.raises(IcvosError, match="of ImageSets has no masks"):
+            build(davis, tmp_path / "B", names=("davis17",), recipe=False)
+    for part in ("JPEGImages", "Annotations"):
+        shutil.rmtree(davis / f"davis/{part}/480p/DOGS")
+        (davis / f"davis/{part}/480p/dogs").rename(davis / f"davis/{part}/480p/мои dogs")
+    semantics = davis / "davis/davis_semantics.json"
+    semantics.write_text(semantics.read_text().replace('"dogs"', '"мои dogs"'))
+    (davis / "davis/ImageSets/2017/val.txt").write_text("мои dogs\n", encoding="utf-16")
+    build(davis, tmp_path / "B", names=("davis17",), recipe=False)
+    assert list(load_benchmark(tmp_path / "B").videos) == ["davis17___u43c__u43e__u438__u20_dogs"]
 
 
 def test_one_name_in_two_sources_is_no_collision(trees: Path, tmp_path: Path) -> None:

@@ -161,6 +161,14 @@ def ytvis(root: Path, *, ovis: bool = False) -> Path:
     return root
 
 
+def folder(root: Path) -> Path:
+    """A video of one's own, with a mask of one class a frame."""
+    for index in range(2):
+        picture(root / f"walk/frames/{index}.jpg", seed=50 + index)
+        labels(root / f"walk/masks/dog/{index}.png", boxes((1, 5, 5)), colours=False)
+    return root
+
+
 def coco(root: Path, *, year: int = 2014, each: int = 3) -> Path:
     """``each`` images for every category used: polygons, a crowd as RLE, a grey image, one without anything."""
     split = f"val{year}"

@@ -24,6 +24,7 @@ WRITERS = {
     "lvos": raw.lvos,
     "ytvis": raw.ytvis,
     "ovis": lambda root: raw.ytvis(root, ovis=True),
+    "folder": raw.folder,
 }
 
 

@@ -10,7 +10,7 @@ from icvos.builders.ic_vos.rules import MINI_PAIRS, BuildRules
 from icvos.builders.recipe import ObjectLabel, Recipe
 from icvos.categories import Vocabulary
 from icvos.errors import SourceError, UsageError, did_you_mean
-from icvos.files import check_id
+from icvos.files import check_id, escape_id
 from icvos.sources.base import SourceVideo, VideoSource
 
 __all__ = ["Plan", "PlannedVideo", "make_plan", "own_label", "video_name"]
@@ -62,7 +62,7 @@ class Plan:
 
 def video_name(source: VideoSource, name: str) -> str:
     """Return a video's name in a benchmark: ``<source>__<name>``."""
-    return check_id(name if source.bare_names else f"{source.id}__{name}", "video name")
+    return check_id(name, "video name") if source.bare_names else f"{source.id}__{escape_id(name)}"
 
 
 def make_plan(sources: Sequence[VideoSource], recipe: Recipe, rules: BuildRules, words: Vocabulary) -> Plan:
