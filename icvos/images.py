@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import io
 import os
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -40,14 +42,11 @@ def read_image(path: str | os.PathLike[str]) -> np.ndarray:
 
     path = Path(path)
     data = read_bytes(path, "image", InputError)
-    image = _decode_jpeg(data, path) if data[:2] == b"\xff\xd8" else None
-    if header(data) is not None:
-        try:
-            png_rows(data)  # OpenCV passes over checksums
-        except ValueError as problem:
-            raise _no_image(problem, path) from None
-    if image is not None:
-        return image
+    if data[:2] == b"\xff\xd8":
+        image = _decode_jpeg(data, path)
+        if image is not None:
+            return image
+    _check_png(data, path, InputError)
     flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
@@ -67,9 +66,8 @@ def _decode_jpeg(data: bytes, path: Path) -> np.ndarray | None:
     # Decoders fill what is missing of a cut JPEG with grey; the end marker tells, where nobody has added one.
     if data.find(b"\xff\xd9", _scan_start(data)) < 0:
         raise InputError("image is truncated", where=path, expected="a whole JPEG", fix="fetch the file again")
-    try:
-        import simplejpeg
-    except ImportError:
+    simplejpeg = _simplejpeg()
+    if simplejpeg is None:
         return None
     try:
         if simplejpeg.decode_jpeg_header(data)[2] not in ("YCbCr", "Gray"):
@@ -77,12 +75,38 @@ def _decode_jpeg(data: bytes, path: Path) -> np.ndarray | None:
         return simplejpeg.decode_jpeg(data, "RGB", strict=True)
     except ValueError as problem:
         if any(words in str(problem) for words in ("remature end", "Huffman", "instead of RST")):
-            raise _no_image(problem, path) from None
+            raise _no_image(problem, data, path) from None
         return None  # odd, as bytes too many between parts are, and whole
 
 
-def _no_image(problem: object, path: Path) -> InputError:
-    kind = file_kind(path.read_bytes()[:1024])
+@cache
+def _simplejpeg() -> Any:
+    """Return the strict decoder of JPEGs, or None where it is not installed: a failed import is slow."""
+    try:
+        import simplejpeg
+    except ImportError:
+        return None
+    return simplejpeg
+
+
+def _check_png(data: bytes, path: Path, error: type[InputError]) -> None:
+    """Check the sums of a PNG, which OpenCV and Pillow pass over; of other files nothing.
+
+    Raises:
+        InputError: One is wrong, or the file is cut off.
+    """
+    if header(data) is None:
+        return
+    try:
+        png_rows(data)
+    except ValueError as problem:
+        raise error(
+            f"image cannot be decoded ({problem})", where=path, expected="a whole PNG", fix="fetch it again"
+        ) from None
+
+
+def _no_image(problem: object, data: bytes, path: Path) -> InputError:
+    kind = file_kind(data)
     what = f"image is {kind}" if kind and kind not in ("a PNG", "a JPEG") else f"image cannot be decoded ({problem})"
     return InputError(what, where=path, expected="a whole JPEG or PNG", fix="fetch it again")
 
@@ -102,7 +126,7 @@ def _read_image_pillow(data: bytes, path: Path) -> np.ndarray:
         with Image.open(io.BytesIO(data)) as picture:
             return np.array(picture.convert("RGB"))
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as problem:
-        raise _no_image(problem, path) from None
+        raise _no_image(problem, data, path) from None
 
 
 def write_image(path: str | os.PathLike[str], image: np.ndarray, *, quality: int = 95) -> None:
@@ -131,10 +155,10 @@ def squeezed(image: np.ndarray, mask: np.ndarray, size: int) -> tuple[np.ndarray
 
 
 def image_size(data: bytes, path: Path) -> tuple[int, int]:
-    """Return (H, W) of the stored pixels of a JPEG or PNG, from its header.
+    """Return (H, W) of the stored pixels of a whole JPEG or PNG, from its header; a PNG's sums are checked.
 
     Raises:
-        SourceError: Empty, cut off or no image.
+        SourceError: Empty, cut off, damaged or no image.
     """
     jpeg = data[:2] == b"\xff\xd8"
     # A whole JPEG ends with its end marker (some writers pad after it); a whole PNG with its IEND chunk.
@@ -142,6 +166,7 @@ def image_size(data: bytes, path: Path) -> tuple[int, int]:
     size = _jpeg_size(data) if jpeg else _other_size(data, path)
     if size is None or not whole:
         raise SourceError("frame is truncated", where=path, expected="a whole JPEG or PNG", fix="fetch it again")
+    _check_png(data, path, SourceError)
     return size
 
 

@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 from shared_data import shared
 
-from icvos.errors import InputError, MaskError
-from icvos.images import read_image
+from icvos.errors import InputError, MaskError, SourceError
+from icvos.images import image_size, read_image
 from icvos.masks import code_area, decode_code, decode_mask, decode_rle, encode_mask, png_rows, segmentation_code
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -180,6 +180,8 @@ def test_a_damaged_frame_is_found(tmp_path: Path) -> None:
         (tmp_path / "f.png").write_bytes(spoilt)
         with pytest.raises(InputError, match=r"f\.png"):
             read_image(tmp_path / "f.png")
+        with pytest.raises(SourceError, match=r"f\.png"):  # builders copy frames by their header
+            image_size(bytes(spoilt), tmp_path / "f.png")
 
 
 def test_a_cut_jpeg_that_somebody_closed_is_found(tmp_path: Path) -> None:

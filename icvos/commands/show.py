@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
     from icvos.runs.run import Run
 
-__all__ = ["bars", "build_bars", "number", "progress_bar", "summary_table"]
+__all__ = ["bars", "build_bars", "line_bar", "number", "progress_bar", "summary_table"]
 
 
 @contextmanager
@@ -23,8 +24,33 @@ def bars(*columns: ProgressColumn, transient: bool = False, quiet: bool = False)
     from rich.progress import Progress
 
     console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=transient, disable=quiet or not console.is_terminal) as progress:
+    with Progress(
+        *columns,
+        console=console,
+        transient=transient,
+        disable=quiet or not console.is_terminal,
+        # Text goes around the bars where both are on the screen; in a file or a pipe it stays where it belongs.
+        redirect_stdout=sys.stdout.isatty(),
+    ) as progress:
         yield progress
+
+
+@contextmanager
+def line_bar() -> Iterator[Callable[[str], None]]:
+    """Show ``WHAT n of m`` as one line that changes; yields what takes a line, and prints the last of each kind."""
+    from rich.progress import TextColumn
+
+    with bars(TextColumn("{task.description}", markup=False), transient=True) as progress:
+        row = progress.add_task("")
+
+        def show(line: str) -> None:
+            words = line.split()
+            if len(words) < 3 or words[-1] == words[-3]:
+                click.echo(line)
+            else:
+                progress.update(row, description=line)
+
+        yield show
 
 
 @contextmanager

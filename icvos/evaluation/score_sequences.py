@@ -106,20 +106,19 @@ def choose_sequences(truth: Sequences, root: Path, sequences: str | None, split:
     Raises:
         PredictionError: No such list, or a name that the ground truth has not.
     """
-    if split is not None:
-        lists = [*sorted(root.glob(f"ImageSets/*/{split}.txt"), reverse=True), root / f"{split}.txt"]
-        found = [path for path in lists if path.is_file()]
-        if not found or "/" in split:
-            raise PredictionError(f"no list of split '{split}'", where=root, expected=f"ImageSets/2017/{split}.txt")
-        names = listed_names(found[0], error=PredictionError)
-    elif sequences is None:
+    if sequences is None and split is None:
         return truth
+    if sequences is not None and split is not None:
+        raise PredictionError("sequences are chosen twice", fix="give one of --sequences and --split")
+    if split is not None:
+        path = None if "/" in split else _list_of_split(root, split)
+        if path is None:
+            raise PredictionError(f"no list of split '{split}'", where=root, expected=f"ImageSets/2017/{split}.txt")
+        names = listed_names(path, error=PredictionError)
+    elif sequences is not None and _is_file(sequences):
+        names = listed_names(Path(sequences), error=PredictionError)
     else:
-        names = (
-            listed_names(Path(sequences), error=PredictionError)
-            if Path(sequences).is_file()
-            else [n.strip() for n in sequences.split(",")]
-        )
+        names = [name.strip() for name in str(sequences).split(",")]
     chosen = tuple(dict.fromkeys(name for name in names if name))
     for name in chosen:
         if name not in truth.names:
@@ -129,6 +128,19 @@ def choose_sequences(truth: Sequences, root: Path, sequences: str | None, split:
     if not chosen:
         raise PredictionError("no sequence is chosen", where=root, expected="a name at least")
     return Sequences(truth.root, tuple(sorted(chosen)))
+
+
+def _list_of_split(root: Path, split: str) -> Path | None:
+    """Return a data set's list of a split, of the latest year where there are several."""
+    folders_of_lists = [*sorted(root.glob("ImageSets/*"), reverse=True), root]
+    return next((path for folder in folders_of_lists if (path := folder / f"{split}.txt").is_file()), None)
+
+
+def _is_file(text: str) -> bool:
+    try:
+        return Path(text).is_file()
+    except (OSError, ValueError):  # names with commas between are longer than a path may be
+        return False
 
 
 def check_sequences(
@@ -241,7 +253,7 @@ def _is_binary(truth: Sequences, name: str, stems: Sequence[str]) -> bool:
     return False
 
 
-def to_objects(labels: np.ndarray, *, binary: bool, where: str | Path) -> np.ndarray:
+def _to_objects(labels: np.ndarray, *, binary: bool, where: str | Path) -> np.ndarray:
     """Return label values as object ids, (H, W) uint8: 255 is object 1 of binary masks, and void, as 0, of others.
 
     Raises:
@@ -264,7 +276,7 @@ def _ids(truth: Sequences, name: str, stems: Iterable[str], binary: bool) -> set
     ids: set[int] = set()
     for stem in stems:
         path = truth.path(name, stem)
-        labels = to_objects(read_mask(path), binary=binary, where=path)
+        labels = _to_objects(read_mask(path), binary=binary, where=path)
         # A comparison for each id that is not known yet is quicker than a histogram.
         ids |= {number for number in range(1, int(labels.max(initial=0)) + 1) if number not in ids and number in labels}
     return ids
@@ -276,10 +288,10 @@ def _frames(truth: Sequences, predictions: Predictions, task: SequenceTask) -> I
     known[[0, *task.objects]] = True
     for stem, predicted_stem in task.frames:
         path = truth.path(task.name, stem)
-        labels = to_objects(read_mask(path), binary=task.truth_binary, where=path)
+        labels = _to_objects(read_mask(path), binary=task.truth_binary, where=path)
         where = predictions.path(task.name, predicted_stem)
         predicted = fit_size(predictions.load(task.name, predicted_stem), labels.shape, where)
-        predicted = to_objects(predicted, binary=task.predicted_binary, where=where)
+        predicted = _to_objects(predicted, binary=task.predicted_binary, where=where)
         if not known[: int(predicted.max(initial=0)) + 1].all() and not known[predicted].all():
             odd = int(predicted[~known[predicted]][0])
             raise PredictionError(

@@ -510,6 +510,9 @@ def test_sequences_are_chosen_by_split_list_or_name(
         (("--split", "../val"), "no list of split"),
         (("--sequences", "bb"), "the ground truth has no sequence 'bb'"),
         (("--sequences", ","), "no sequence is chosen"),
+        (("--sequences", ",".join(f"name-{i}" for i in range(200))), "no sequence 'name-0'"),  # no path is so long
+        (("--sequences", "b", "--split", "val"), "sequences are chosen twice"),
+        (("--split", ""), "no list of split"),
         (("--sequences", "a"), "1 of 1 sequences are not predicted: a"),
     ):
         capsys.readouterr()

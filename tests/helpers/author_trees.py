@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-PLACE = "/root/somebody/env_run/datasets/voc/VOC2012"
+AUTHORS_FOLDER = "/root/somebody/env_run/datasets/voc/VOC2012"
 
 
 def write_lists(
@@ -14,7 +14,7 @@ def write_lists(
     place = root / "fss_list" / "val"
     place.mkdir(parents=True, exist_ok=True)
     paths = {
-        name: (f"{PLACE}/JPEGImages/{name}.jpg", f"{PLACE}/SegmentationClassAug/{name}.png")
+        name: (f"{AUTHORS_FOLDER}/JPEGImages/{name}.jpg", f"{AUTHORS_FOLDER}/SegmentationClassAug/{name}.png")
         for name in {*order, *(n for names in by_category.values() for n in names)}
     }
     (place / f"data_list_{fold}.txt").write_text("".join(f"{' '.join(paths[name])}\n" for name in order))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import time
 from pathlib import Path
 
@@ -30,6 +29,7 @@ def command(size: str, seed: int, out: Path | None, raw_only: bool, sheet: Path 
     Its twelve COCO categories are told apart by outline alone. All of it is a pure function of size, seed and the
     generator's version; what is there already is not built again.
     """
+    from icvos.commands.show import line_bar
     from icvos.demo.benchmarks import DEMO_NAMES, build_demo, check_world, demo_folder, demo_raw, is_ready
     from icvos.demo.world.version import GENERATOR_VERSION
 
@@ -43,12 +43,14 @@ def command(size: str, seed: int, out: Path | None, raw_only: bool, sheet: Path 
     if raw_only:
         check_world(root, size, seed)
         if not is_ready(root / "raw"):
-            demo_raw(size, seed, root / "raw", progress=_show)
+            with line_bar() as show:
+                demo_raw(size, seed, root / "raw", progress=show)
         click.echo(f"raw data in {root / 'raw'}")
         return
     for name in DEMO_NAMES:
         known = is_ready(root / "benchmarks" / name.removeprefix("demo/"))
-        path = build_demo(name, size, seed, root, progress=_show)
+        with line_bar() as show:
+            path = build_demo(name, size, seed, root, progress=show)
         click.echo(f"{name}: {_counts(path)}, {'there already' if known else 'built'}: {path}")
     click.echo(f"demo world {size}, seed {seed}, generator {GENERATOR_VERSION}, {time.perf_counter() - start:.1f} s")
     where = "" if out is None and size == "default" and seed == 0 else f" --benchmark {root / 'benchmarks' / 'demo'}"
@@ -63,13 +65,3 @@ def _counts(path: Path) -> str:
     scenes = len({episode.video for episode in benchmark.episodes})
     what = "images" if benchmark.kind == "image" else "videos"
     return f"{scenes} {what}, {categories} categories, {len(benchmark.episodes)} episodes"
-
-
-def _show(line: str) -> None:
-    """Show ``WHAT n of m`` as one line that changes on a terminal, and only the last of it elsewhere."""
-    words = line.split()
-    last = len(words) < 3 or words[-1] == words[-3]
-    if sys.stdout.isatty():
-        click.echo(f"\r{line:<60}", nl=last)
-    elif last:
-        click.echo(line)
