@@ -57,14 +57,17 @@ def check_id(name: str, what: str = "id") -> str:
     return name
 
 
-def escape_id(name: str) -> str:
+def escape_id(name: str, *, keep: str = "") -> str:
     """Return a name as an id: what ids may not hold becomes ``_u<hex>_``; no two names become one.
 
-    A name that is an id already stays as it is, unless it holds such an escape itself.
+    A name that is an id already stays as it is, unless it holds such an escape itself. The letters of ``keep`` stay
+    too.
     """
     escaped = re.sub(r"_(?=u[0-9a-f]+_)", "_u5f_", name)
-    escaped = re.sub(r"[^A-Za-z0-9_.-]", lambda letter: f"_u{ord(letter[0]):x}_", escaped)
-    return escaped.replace(".", "_u2e_") if escaped in (".", "..") else escaped
+    escaped = re.sub(rf"[^A-Za-z0-9_.\-{re.escape(keep)}]", lambda letter: f"_u{ord(letter[0]):x}_", escaped)
+    if escaped in (".", ".."):
+        return escaped.replace(".", "_u2e_")
+    return escaped or "_u00_"
 
 
 @cache

@@ -222,7 +222,7 @@ def coco_masks(root: Path, split: str, *, cache: Path | None = None, progress: P
         def records() -> Iterator[Record]:
             for image, record in coco.images.items():
                 yield (
-                    Path(record.file_name).stem,
+                    record.name,
                     f"0:{split}/{record.file_name}",
                     (record.height, record.width),
                     record.licence,

@@ -25,12 +25,23 @@ def read_board(board: Path, *, must_exist: bool = False) -> list[Run]:
     """Return the entries of a board, sorted by place.
 
     Raises:
-        RunError: There is no such folder (if it must exist), or a record is broken.
+        RunError: There is no such folder (if it must exist), a record is broken, or two are of one submission.
     """
     if not board.is_dir():
         if must_exist:
             raise RunError("no such board", where=board, expected="a folder of records")
         return []
-    from icvos.leaderboard.record import read_record
+    from icvos.leaderboard.record import read_record, record_path
 
-    return [read_record(path) for path in sorted(board.glob("*/*/*.json"))]
+    entries: dict[Path, tuple[Path, Run]] = {}
+    for path in sorted(board.glob("*/*/*.json")):
+        entry = read_record(path)
+        other, _ = entries.setdefault(record_path(board, entry), (path, entry))
+        if other != path:
+            raise RunError(
+                f"{entry.model} {entry.version} stands on the board twice",
+                where=path,
+                expected=f"one record of it, and {other} is one",
+                fix="remove one of them",
+            )
+    return [entry for _, entry in entries.values()]

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from icvos.errors import RunError
-from icvos.files import read_json, write_json
+from icvos.files import escape_id, read_json, write_json
 from icvos.leaderboard.consistency import check_values, recompute
 from icvos.runs.run import Run
 from icvos.runs.schema import RECORD_SCHEMA
@@ -18,15 +17,13 @@ __all__ = ["read_record", "record_of", "record_path", "write_record"]
 MAX_BYTES = 256 << 20
 
 
-def _safe(text: str) -> str:
-    return re.sub(r"[^A-Za-z0-9_.+-]+", "-", text).strip(".-") or "_"
-
-
 def record_path(board: Path, entry: Run) -> Path:
     """Return ``<benchmark>/<protocol>/<model>@<version>.json``; more than one shot stands in the file's name."""
     shots = f"@{entry.shots}-shot" if entry.shots != 1 else ""
-    name = f"{_safe(entry.model)}@{_safe(entry.version)}{shots}.json"
-    return board / _safe(entry.benchmark_name) / _safe(entry.protocol) / name
+    benchmark, protocol, model, version = (
+        escape_id(name, keep="+") for name in (entry.benchmark_name, entry.protocol, entry.model, entry.version)
+    )
+    return board / benchmark / protocol / f"{model}@{version}{shots}.json"
 
 
 def record_of(entry: Run, checked: str, checks: Sequence[str] = ()) -> dict[str, Any]:

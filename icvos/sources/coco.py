@@ -14,7 +14,7 @@ import numpy as np
 
 from icvos.categories import COCO80
 from icvos.errors import SourceError, UsageError, did_you_mean
-from icvos.files import file_sha256
+from icvos.files import escape_id, file_sha256
 from icvos.masks import Code, code_area, decode_code, merge_codes, segmentation_code
 from icvos.sources.annotations import Entry, by_id, read_annotations, relative_file
 
@@ -33,6 +33,11 @@ class CocoImage:
     height: int
     width: int
     licence: int | None
+
+    @property
+    def name(self) -> str:
+        """The file name without its suffix, as an id: that of the support in a benchmark."""
+        return escape_id(str(PurePosixPath(self.file_name).with_suffix("")))
 
 
 @dataclass(frozen=True)
@@ -63,8 +68,20 @@ class Coco:
         kinds = {"images": "image", "annotations": "annotation", "categories": "category"}
         lists = read_annotations(self.json, kinds, expected="COCO instances: images, annotations, categories")
         self.images = {number: _image(number, entry, split) for number, entry in by_id(lists["images"])}
+        self._check_names()
         categories = {number: COCO80.find(entry.text("name")) for number, entry in by_id(lists["categories"])}
         self._instances = self._index(lists["annotations"], categories)
+
+    def _check_names(self) -> None:
+        numbers: dict[str, int] = {}
+        for number, image in self.images.items():
+            other = numbers.setdefault(image.name, number)
+            if other != number:
+                raise SourceError(
+                    f"images {other} and {number} have one name, '{image.name}'",
+                    where=self.json,
+                    expected="file names that differ in more than the suffix",
+                )
 
     def _index(self, annotations: list[Entry], categories: dict[int, int | None]) -> dict[int, list[_Instance]]:
         """Return each image's instances of COCO's categories; those of others are left out."""

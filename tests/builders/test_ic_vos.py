@@ -33,7 +33,7 @@ from icvos.builders.recipe import read_recipes
 from icvos.categories import COCO80
 from icvos.data.draws import draw_supports, support_pool
 from icvos.errors import BenchmarkError, IcvosError, InputError, LockedError, MaskError, SourceError, UsageError
-from icvos.files import file_sha256, lock_folder
+from icvos.files import escape_id, file_sha256, lock_folder
 from icvos.manifest import iter_files
 from icvos.masks import read_mask
 from icvos.processes import in_order
@@ -266,6 +266,35 @@ def test_the_support_pool_goes_by_the_areas_of_the_json(tmp_path: Path) -> None:
     path.write_text(json.dumps(content))
     supports = Supports(open_coco(root), BuildRules(), COCO80)
     assert len(names) == 3 and supports.pool(PERSON).names == (names[1], names[2])
+
+
+def test_supports_whose_images_have_names_of_any_kind(tmp_path: Path) -> None:
+    """Two of one name in two folders, and one with letters that ids do not hold: each image keeps its mask."""
+    root = raw.coco(tmp_path / "coco")
+    path = root / "annotations/instances_val2014.json"
+    content = json.loads(path.read_text())
+    dogs = [
+        a["image_id"]
+        for a in content["annotations"]
+        if a["category_id"] == COCO80.source_ids[DOG - 1] and not a["iscrowd"]
+    ]
+    images = {image["id"]: image for image in content["images"]}
+    pixels = {}
+    for number, name in zip(dogs, ("a/x.jpg", "b/x.jpg", "größe 1.jpg"), strict=True):
+        (root / "val2014" / name).parent.mkdir(exist_ok=True)
+        (root / "val2014" / images[number]["file_name"]).rename(root / "val2014" / name)
+        images[number]["file_name"] = name
+        pixels[escape_id(name.removesuffix(".jpg"))] = (root / "val2014" / name).read_bytes()
+    path.write_text(json.dumps(content))
+    davis = tmp_path / "davis"
+    for frame in ("00000", "00001"):
+        raw.picture(davis / f"JPEGImages/480p/v/{frame}.jpg", (90, 90))
+        raw.labels(davis / f"Annotations/480p/v/{frame}.png", np.ones((90, 90), np.uint8))
+    (davis / "davis_semantics.json").write_text(json.dumps({"v": {"1": "dog"}}))
+    rules = BuildRules(shots=3)
+    build_icvos(prepare([open_source("davis17", davis)], open_coco(root), rules=rules), tmp_path / "B")
+    assert {p.stem: p.read_bytes() for p in (tmp_path / "B/supports/images").iterdir()} == pixels
+    assert check_benchmark(tmp_path / "B") == []
 
 
 def test_clips_of_the_recipe(trees: Path, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,10 @@ import pytest
 from board_runs import build, icvos, run
 
 from icvos.errors import InputError, RunError
+from icvos.leaderboard.board import read_board
 from icvos.leaderboard.marks import marks, seen_split
 from icvos.leaderboard.published import published_for, read_published
+from icvos.leaderboard.record import write_record
 from icvos.leaderboard.render_text import to_csv, to_latex, to_markdown, to_terminal
 from icvos.leaderboard.summaries import fold_of, seen_summary, track_20i
 from icvos.leaderboard.table import build_tables
@@ -157,6 +160,24 @@ def test_what_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     assert "no known suffix" in capsys.readouterr().err
     with pytest.raises(RunError, match="no run here"):
         Run.open(tmp_path)
+
+
+def test_a_board_keeps_one_file_for_each_name(runs: Path, tmp_path: Path) -> None:
+    entry = Run.open(runs / "demo/histogram")
+    names = ["a b", "a-b", "a_u20_b", "方法", "histogram+sam2", ".", "a@1"]
+    for name in names:
+        key = {**entry.run["key"], "model": name}
+        model = {**entry.result["model"], "name": name}
+        run = {**entry.run, "model": {**entry.run["model"], "name": name}, "key": key}
+        write_record(
+            tmp_path, Run(run, {**entry.result, "model": model}, entry.records, "not added", tmp_path), "self-reported"
+        )
+    assert sorted(e.model for e in read_board(tmp_path)) == sorted(names)
+    assert (tmp_path / "demo-tiny/native/histogram+sam2@1.json").is_file()
+    copy = tmp_path / "demo-tiny/native/copy.json"
+    shutil.copy(tmp_path / "demo-tiny/native/histogram+sam2@1.json", copy)
+    with pytest.raises(RunError, match=r"histogram\+sam2 1 stands on the board twice.*copy.json"):
+        read_board(tmp_path)
 
 
 def variant(entry: Run, name: str, seed: int = 0, **options: Any) -> Run:

@@ -204,13 +204,22 @@ def test_names_that_clash_or_leave_the_folder(tmp_path: Path) -> None:
         trees.write_json(tmp_path, "val2014", {"images": records, "annotations": [], "categories": []})
         return tmp_path
 
-    with pytest.raises(SourceError, match="listed twice"):
-        coco_masks(listed("a.jpg", "b/a.jpg"), "val2014")
-    with pytest.raises(SourceError, match="no valid image name"):
-        coco_masks(listed("a b.jpg"), "val2014")
+    with pytest.raises(SourceError, match="images 0 and 2 have one name, 'a'"):
+        coco_masks(listed("a.jpg", "b.jpg", "a.png"), "val2014")
     for name in ("../../x.jpg", "/etc/x.jpg", "C:/x.jpg", "", 7, None):
         with pytest.raises(SourceError, match="'file_name' of image 0"):
             coco_masks(listed(name), "val2014")
+
+
+def test_names_of_any_language_and_one_name_in_two_folders(tmp_path: Path) -> None:
+    names = ["größe 1.jpg", "a/x.jpg", "b/x.jpg", "a_u2f_x.jpg"]
+    for value, name in enumerate(names, 1):
+        write_image(tmp_path / "val2014" / name, np.full((4, 4, 3), 40 * value, np.uint8))
+    records = [{"id": i, "file_name": name, "height": 4, "width": 4} for i, name in enumerate(names)]
+    trees.write_json(tmp_path, "val2014", {"images": records, "annotations": [], "categories": []})
+    masks = coco_masks(tmp_path, "val2014")
+    shown = {name: int(masks.read(number).mean()) for number, name in enumerate(masks.names)}
+    assert shown == {"gr_uf6__udf_e_u20_1": 40, "a_u2f_x": 80, "b_u2f_x": 120, "a_u5f_u2f_x": 160}
 
 
 @pytest.mark.parametrize("inner", ["", "images"])

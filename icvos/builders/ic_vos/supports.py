@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
 
 import numpy as np
 
@@ -12,7 +11,7 @@ from icvos.builders.writer import BenchmarkWriter
 from icvos.categories import Vocabulary
 from icvos.data.draws import SupportPool, support_pool
 from icvos.errors import InputError, SourceError
-from icvos.files import check_id, read_bytes
+from icvos.files import read_bytes
 from icvos.images import IMAGE_SUFFIXES, check_annotated_size, image_size
 from icvos.processes import Progress
 from icvos.sources.coco import Coco
@@ -60,7 +59,7 @@ class Supports:
             for image in self.coco.image_ids_of(category):
                 if self.coco.area(image, category) < self.rules.support_min_area:
                     continue
-                name = check_id(Path(self.coco.images[image].file_name).stem, "image name")
+                name = self.coco.images[image].name
                 self._images[name] = image
                 names.append(name)
             if not names:
