@@ -120,7 +120,7 @@ def add(
     from icvos.errors import RunError
     from icvos.leaderboard.board import default_board
     from icvos.leaderboard.judge import judge, opened_run, reproduces
-    from icvos.leaderboard.record import record_path, write_record
+    from icvos.leaderboard.record import read_record, record_path, write_record
 
     with opened_run(run) as folder, progress_bar("re-scoring") as advance:
         judgement = judge(folder, benchmark, workers=workers, progress=advance, name=run)
@@ -132,8 +132,15 @@ def add(
             raise RunError(f"not reproduced: {problems[0]}", where=run)
         checked, checks = "reproduced by maintainer", (*checks, "a maintainer's own run agrees")
     path = record_path(board or default_board(), judgement.entry)
-    if path.exists() and not replace:
-        raise RunError("this model and version stand on the board already", where=path, fix="give --replace")
+    if path.exists():
+        if read_record(path).group[:3] != judgement.entry.group[:3]:
+            raise RunError(
+                f"it stands on the board already, on another benchmark of the name '{judgement.entry.benchmark_name}'",
+                where=path,
+                fix="give --board DIR, another folder, or build the benchmark with a --name of its own",
+            )
+        if not replace:
+            raise RunError("this model and version stand on the board already", where=path, fix="give --replace")
     write_record(board or default_board(), judgement.entry, checked, checks)
     for line in checks:
         click.echo(f"ok: {line}")

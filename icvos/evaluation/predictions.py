@@ -346,7 +346,9 @@ def check_names(wanted: Sequence[str], predictions: Predictions, what: str, *, o
     unknown = sorted(set(predicted) - set(wanted))
     if unknown and not others:
         raise PredictionError(
-            f"{len(unknown)} {what}s are unknown: {name_some(unknown)}", where=predictions.where, fix="take them out"
+            f"{len(unknown)} {what}s are unknown: {name_some(unknown)}",
+            where=predictions.where,
+            fix="take them out" + (", or choose with --sequences or --split" if what == "sequence" else ""),
         )
 
 

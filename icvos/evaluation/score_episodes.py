@@ -34,6 +34,7 @@ def check_benchmark_masks(view: View, predictions: Predictions, episodes: Sequen
             raise PredictionError(
                 f"{len(missing)} of {len(frames)} frames are missing: {name_some(missing)}",
                 where=f"{predictions.where}/{episode.id}",
+                expected="" if predicted else ".png files",
             )
         # Frames beyond the protocol's length may be there: they are not scored.
         most = view.benchmark.videos[episode.video].frames if view.benchmark.kind == "video" else 1

@@ -216,9 +216,20 @@ def _matched(
     where = f"{predictions.where}/{name}"
     pairs = match_stems(stems, predicted)
     missing = [stem for stem in scored if stem not in pairs]
-    if missing:
-        raise PredictionError(f"{len(missing)} of {len(scored)} frames are missing: {name_some(missing)}", where=where)
     unknown = sorted(set(predicted) - set(pairs.values()), key=natural)
+    if len(pairs) < len(stems) == len(predicted) and all(stem.isdigit() for stem in unknown):
+        raise PredictionError(
+            f"as many frames as in the ground truth, but of other numbers: {name_some(unknown)}",
+            where=where,
+            expected=f"{stems[0]} to {stems[-1]}",
+            fix="rename them so that a number means one frame in both",
+        )
+    if missing:
+        raise PredictionError(
+            f"{len(missing)} of {len(scored)} frames are missing: {name_some(missing)}",
+            where=where,
+            expected="" if predicted else ".png files",
+        )
     if unknown and not _between(unknown, stems):
         raise PredictionError(
             f"{len(unknown)} frames are not in the ground truth: {name_some(unknown)}", where=where, fix="take them out"

@@ -58,7 +58,7 @@ SOURCES = {
     "folder": SourceRow(
         "folder",
         "icvos.sources.folder:Folder",
-        "Your own: VIDEO/frames; VIDEO/masks/CLASS, or masks and names.json.",
+        "Your own: VIDEO/frames, VIDEO/masks/CLASS; or VIDEO/masks, VIDEO/names.json.",
     ),
 }
 

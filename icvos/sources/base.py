@@ -11,11 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from icvos.errors import SourceError
+from icvos.errors import MaskError, SourceError
 from icvos.listing import frame_files
 from icvos.masks import read_mask
 
 __all__ = [
+    "IMAGES",
     "VOID",
     "ClassMasksOfFrame",
     "FrameLabels",
@@ -23,13 +24,18 @@ __all__ = [
     "SourceFrame",
     "SourceVideo",
     "VideoSource",
+    "check_images",
     "json_object",
     "object_id",
     "pair_up",
+    "read_class_masks",
 ]
 
 VOID = 255
 """The label of pixels that belong to nobody (an uncertain border); it becomes background in a benchmark."""
+
+IMAGES = (".jpg", ".jpeg", ".png")
+"""Suffixes of the frames' images that are read."""
 
 FEW = 6
 """Objects up to which they are counted one by one."""
@@ -63,11 +69,11 @@ class SourceVideo:
 
 @dataclass(frozen=True)
 class SourceFrame:
-    """An annotated frame: its name in the data set, its image, and where its labels are (a mask file, or None)."""
+    """An annotated frame: its name in the data set, its image, and its mask files (none where one JSON holds them)."""
 
     name: str
     image: Path
-    labels: Path | None = None
+    masks: tuple[Path, ...] = ()
 
 
 class FrameLabels(ABC):
@@ -176,7 +182,8 @@ class VideoSource(ABC):
         root: Its folder.
         keep_unsure: Whether its pairs are kept while nobody has said whether their categories are complete.
         bare_names: Whether its videos keep their names, without ``<id>__`` before them.
-        left_out: Videos that ``videos`` passed over, each with why; known after it was called.
+        named_by: What says of which category its objects are, for messages.
+        left_out: Videos that ``videos`` passed over, wholly or in part, each with why; known after it was called.
     """
 
     id: str
@@ -185,6 +192,7 @@ class VideoSource(ABC):
     root: Path
     keep_unsure: bool = False
     bare_names: bool = False
+    named_by: str = "a recipe (icvos build-data labels)"
     left_out: Mapping[str, str] = MappingProxyType({})
 
     @abstractmethod
@@ -209,9 +217,33 @@ class VideoSource(ABC):
         Raises:
             MaskError: The mask is broken or of another size.
         """
-        if frame.labels is None:
-            raise SourceError(f"frame {frame.name} of {video.name} has no mask", where=self.root)
-        return LabelMap(read_mask(frame.labels, size=size))
+        (path,) = frame.masks
+        return LabelMap(read_mask(path, size=size))
+
+
+def read_class_masks(video: SourceVideo, frame: SourceFrame, size: tuple[int, int]) -> ClassMasksOfFrame:
+    """Read a frame that has a mask file for each of the video's objects, in their order.
+
+    Whatever one value is not 0 (1, 255, a class's number) is the thing.
+
+    Raises:
+        MaskError: A mask is broken, of another size, or holds several values, as one with soft edges does.
+    """
+    masks = {}
+    for number, path in zip(video.objects, frame.masks, strict=True):
+        labels = read_mask(path, size=size)
+        mask = labels != 0
+        if mask.any() and (labels[mask] != labels.max()).any():
+            values = [str(value) for value in np.unique(labels) if value]
+            some = ", ".join(values[:5]) + (f" and {len(values) - 5} more" if len(values) > 5 else "")
+            raise MaskError(
+                f"mask holds the values {some}",
+                where=path,
+                expected="0 and one other value",
+                fix="make each pixel 0 or 255: a soft edge has to be cut, at 128 for instance",
+            )
+        masks[number] = mask.view(np.uint8)
+    return ClassMasksOfFrame(masks, size)
 
 
 def pair_up(images: Path, masks: Path, video: str, *, all_masks: bool = True) -> list[SourceFrame]:
@@ -226,11 +258,9 @@ def pair_up(images: Path, masks: Path, video: str, *, all_masks: bool = True) ->
     Raises:
         SourceError: A mask without image, or an image without mask.
     """
-    pictures = frame_files(images, (".jpg", ".jpeg", ".png"), error=SourceError)
+    pictures = frame_files(images, IMAGES, error=SourceError)
     labels = frame_files(masks, (".png",), error=SourceError)
-    extra = [stem for stem in labels if stem not in pictures]
-    if extra:
-        raise SourceError(f"mask {extra[0]} of {video} has no image", where=images, fix="fetch the video again")
+    check_images(labels, pictures, video, images)
     missing = [stem for stem in pictures if stem not in labels]
     if missing and all_masks:
         raise SourceError(
@@ -239,7 +269,22 @@ def pair_up(images: Path, masks: Path, video: str, *, all_masks: bool = True) ->
             expected="a mask for every frame",
             fix="splits with first-frame masks only cannot be built from",
         )
-    return [SourceFrame(stem, pictures[stem], path) for stem, path in labels.items()]
+    if not labels:
+        raise SourceError(f"{video} has no mask", where=masks, expected=".png files, named as the frames are")
+    return [SourceFrame(stem, pictures[stem], (path,)) for stem, path in labels.items()]
+
+
+def check_images(stems: Iterable[str], pictures: Mapping[str, Path], video: str, where: Path) -> None:
+    """Make sure that each annotated frame has its image.
+
+    Raises:
+        SourceError: One has none.
+    """
+    extra = [stem for stem in stems if stem not in pictures]
+    if extra:
+        raise SourceError(
+            f"mask {extra[0]} of {video} has no image", where=where, expected=f"{extra[0]} as {', '.join(IMAGES)}"
+        )
 
 
 def json_object(value: object, path: Path, what: str = "a JSON object") -> dict:
@@ -264,5 +309,9 @@ def object_id(text: object, path: Path) -> int:
     except ValueError:
         raise SourceError(f"object id '{text}' is no number", where=path) from None
     if not 1 <= number < VOID:
-        raise SourceError(f"object id {number} cannot be in a mask", where=path, expected="1 to 254")
+        raise SourceError(
+            f"object id {number} cannot be in a mask",
+            where=path,
+            expected="1 to 254 (masks of 0 and 255 alone show object 1)",
+        )
     return number

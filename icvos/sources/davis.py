@@ -133,10 +133,10 @@ class Davis(VideoSource):
         )
 
     def labels(self, video: SourceVideo, frame: SourceFrame, size: tuple[int, int]) -> LabelMap:
-        assert frame.labels is not None
-        labels = read_mask(frame.labels, size=size)
+        (path,) = frame.masks
+        labels = read_mask(path, size=size)
         if self.year == 2016:
             if ((labels != 0) & (labels != 255) & (labels != 1)).any():
-                raise MaskError("mask holds more than one object", where=frame.labels, expected="0 and 255 (2016)")
+                raise MaskError("mask holds more than one object", where=path, expected="0 and 255 (2016)")
             labels = (labels != 0).astype(np.uint8)
         return LabelMap(labels)

@@ -1,35 +1,42 @@
 """Videos of one's own: ``VIDEO/frames`` with images, and ``VIDEO/masks`` in one of two forms.
 
-``VIDEO/masks/CLASS/<frame>.png``: a mask a class, whatever is not 0 is the thing; CLASS is the name of a category. Or
-``VIDEO/masks/<frame>.png``: label masks of objects, 255 is void, with ``names.json`` beside the videos:
-``{"1": "dog", "2": "person"}`` for all of them, or ``{VIDEO: {"1": "dog"}}``. Frames without a mask are left out.
+``VIDEO/masks/CLASS/<frame>.png``: a mask a class, where one value that is not 0 is the thing; CLASS is the name of a
+category, and every annotated frame has a mask of each. Or ``VIDEO/masks/<frame>.png``: label masks of objects, where
+255 is void, save where the first that is not empty holds 0 and 255 alone: there it is object 1. What the objects are
+stands in ``VIDEO/names.json``, as ``{"1": "dog", "2": "person"}``, or in ``names.json`` beside the videos, for all of
+them or as ``{VIDEO: {"1": "dog"}}``.
+Frames without a mask are left out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
 
-from icvos.errors import SourceError
+from icvos.errors import MaskError, SourceError
 from icvos.files import read_json
 from icvos.listing import files_by_stem, folders, frame_files, listing, path_of_stem
-from icvos.masks import read_mask
+from icvos.masks import is_binary, read_header, read_mask
 from icvos.sources.base import (
-    ClassMasksOfFrame,
+    IMAGES,
     FrameLabels,
+    LabelMap,
     SourceFrame,
     SourceVideo,
     VideoSource,
+    check_images,
     json_object,
     object_id,
     pair_up,
+    read_class_masks,
 )
 
 __all__ = ["Folder"]
 
-LAYOUT = "VIDEO/frames, and VIDEO/masks/CLASS or VIDEO/masks with names.json"
+LAYOUT = "VIDEO/frames, and VIDEO/masks/CLASS, or VIDEO/masks with VIDEO/names.json"
+Names = Mapping[int, str | None]
 
 
 class Folder(VideoSource):
@@ -43,6 +50,7 @@ class Folder(VideoSource):
     title = "videos of a folder"
     licence = "as their owner says"
     keep_unsure = True
+    named_by = "names.json or a recipe"
 
     def __init__(self, root: Path) -> None:
         self.root = Path(root)
@@ -50,49 +58,72 @@ class Folder(VideoSource):
             raise SourceError("folder not found", where=self.root, expected=LAYOUT)
 
     def videos(self) -> list[SourceVideo]:
+        if {"frames", "masks"} <= set(folders(self.root)):
+            raise SourceError(
+                "this is a video, not a folder of videos", where=self.root, fix="give the folder above it"
+            )
         names = self._names()
-        videos = []
-        for video in folders(self.root):
-            masks = self.root / video / "masks"
-            if not (self.root / video / "frames").is_dir() or not masks.is_dir():
-                raise SourceError(f"'{video}' is no video", where=self.root / video, expected="frames and masks in it")
-            classes = folders(masks)
-            if classes and listing(masks, (".png",)):
-                raise SourceError("masks of classes and of objects are mixed", where=masks, expected=LAYOUT)
-            if classes:
-                objects: Mapping[int, str | None] = dict(enumerate(classes, 1))
-                videos.append(SourceVideo(video, "", objects, all_objects=True, complete="yes", detail=classes))
-            else:
-                videos.append(SourceVideo(video, "", names.get(video, names.get("", {})), all_objects=bool(names)))
+        videos, left_out = [], {}
+        for name in folders(self.root):
+            video = self._video(name, names)
+            images, annotated = len(listing(self.root / name / "frames", IMAGES)), len(self.frames(video))
+            if annotated < images:
+                left_out[name] = f"{images - annotated} of {images} frames have no mask"
+            videos.append(video)
+        self.left_out = left_out
         if not videos:
             raise SourceError("no videos here", where=self.root, expected=LAYOUT)
         return videos
 
-    def _names(self) -> dict[str, Mapping[int, str | None]]:
-        """Return the objects' categories by video, under "" those of all videos that have none of their own."""
-        path = self.root / "names.json"
-        if not path.is_file():
-            return {}
-        content = json_object(read_json(path, SourceError), path)
-        nested = {video: value for video, value in content.items() if isinstance(value, dict)}
-        if nested and len(nested) != len(content):
-            raise SourceError(
-                "videos and objects are mixed", where=path, expected='{"1": "dog"} or {VIDEO: {"1": "dog"}}'
+    def _video(self, name: str, names: Mapping[str, Names]) -> SourceVideo:
+        frames, masks = self.root / name / "frames", self.root / name / "masks"
+        if not frames.is_dir() or not masks.is_dir():
+            raise SourceError(f"'{name}' is no video", where=self.root / name, expected="frames and masks in it")
+        if (masks / "names.json").exists():
+            raise SourceError("names.json lies among the masks", where=masks, expected="it beside frames and masks")
+        classes, labels = folders(masks), listing(masks, (".png",))
+        if classes and labels:
+            raise SourceError("masks of classes and of objects are mixed", where=masks, expected=LAYOUT)
+        if classes:
+            return SourceVideo(
+                name, "", dict(enumerate(classes, 1)), all_objects=True, complete="yes", detail="classes"
             )
-        unknown = sorted(set(nested) - set(folders(self.root)))
-        if unknown:
-            raise SourceError(f"there is no video '{unknown[0]}'", where=path)
-        entries = nested or {"": content}
-        return {
-            video: {object_id(key, path): str(name) for key, name in each.items()} for video, each in entries.items()
-        }
+        said = names.get(name, names.get("", {}))
+        if _is_binary(labels):
+            return SourceVideo(name, "", {1: said.get(1)}, all_objects=True, detail="binary")
+        return SourceVideo(name, "", said, all_objects=bool(said), detail="labels")
+
+    def _names(self) -> dict[str, Names]:
+        """Return the objects' categories by video, under "" those of all videos that have none of their own."""
+        videos = folders(self.root)
+        out: dict[str, Names] = {}
+        path = self.root / "names.json"
+        if path.is_file():
+            content = json_object(read_json(path, SourceError), path)
+            nested = {video: value for video, value in content.items() if isinstance(value, dict)}
+            if nested and len(nested) != len(content):
+                raise SourceError(
+                    "videos and objects are mixed", where=path, expected='{"1": "dog"} or {VIDEO: {"1": "dog"}}'
+                )
+            unknown = sorted(set(nested) - set(videos))
+            if unknown:
+                raise SourceError(f"there is no video '{unknown[0]}'", where=path)
+            out = {video: _read_names(each, path) for video, each in (nested or {"": content}).items()}
+        for video in videos:
+            path = self.root / video / "names.json"
+            if path.is_file():
+                out[video] = _read_names(read_json(path, SourceError), path)
+        return out
 
     def frames(self, video: SourceVideo) -> list[SourceFrame]:
         images, masks = self.root / video.name / "frames", self.root / video.name / "masks"
-        if video.detail is None:
+        if video.detail != "classes":
             return pair_up(images, masks, video.name, all_masks=False)
-        stems = {name: set(files_by_stem(masks / name, (".png",), error=SourceError)) for name in video.detail}
+        parts = {str(name): masks / str(name) for name in video.objects.values()}
+        stems = {name: set(files_by_stem(part, (".png",), error=SourceError)) for name, part in parts.items()}
         annotated = set().union(*stems.values())
+        if not annotated:
+            raise SourceError(f"{video.name} has no mask", where=masks, expected=".png files, named as the frames are")
         for name, there in stems.items():
             if annotated - there:
                 raise SourceError(
@@ -100,22 +131,36 @@ class Folder(VideoSource):
                     where=masks / name,
                     expected="one for each frame that has any, empty where the thing is not seen",
                 )
-        pictures = frame_files(images, (".jpg", ".jpeg", ".png"), error=SourceError)
-        extra = sorted(annotated - set(pictures))
-        if extra:
-            raise SourceError(f"mask {extra[0]} of {video.name} has no image", where=images)
-        first = masks / video.detail[0]
+        pictures = frame_files(images, IMAGES, error=SourceError)
+        check_images(sorted(annotated), pictures, video.name, images)
         return [
-            SourceFrame(stem, path, path_of_stem(first, stem, ".png"))
+            SourceFrame(stem, path, tuple(path_of_stem(part, stem, ".png") for part in parts.values()))
             for stem, path in pictures.items()
             if stem in annotated
         ]
 
     def labels(self, video: SourceVideo, frame: SourceFrame, size: tuple[int, int]) -> FrameLabels:
-        if video.detail is None:
-            return super().labels(video, frame, size)
-        masks = self.root / video.name / "masks"
-        files = {number: path_of_stem(masks / str(name), frame.name, ".png") for number, name in video.objects.items()}
-        return ClassMasksOfFrame(
-            {number: (read_mask(path, size=size) != 0).astype(np.uint8) for number, path in files.items()}, size
-        )
+        if video.detail == "classes":
+            return read_class_masks(video, frame, size)
+        (path,) = frame.masks
+        labels = read_mask(path, size=size)
+        if video.detail == "binary":
+            if ((labels != 0) & (labels != 255)).any():
+                raise MaskError(
+                    "mask holds other values", where=path, expected="0 and 255, as the video's first that is not empty"
+                )
+            labels = (labels != 0).view(np.uint8)
+        return LabelMap(labels)
+
+
+def _read_names(content: object, path: Path) -> Names:
+    named = json_object(content, path, 'names by object id, as {"1": "dog"}')
+    return {object_id(key, path): str(name) for key, name in named.items()}
+
+
+def _is_binary(masks: Iterable[Path]) -> bool:
+    for path in masks:
+        labels = read_mask(path)
+        if labels.any():
+            return is_binary(labels, read_header(path))
+    return False

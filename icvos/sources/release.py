@@ -9,14 +9,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-
 from icvos.categories import COCO80
-from icvos.errors import MaskError, SourceError
+from icvos.errors import SourceError
 from icvos.files import check_id
 from icvos.listing import folders, frame_files, path_of_stem
-from icvos.masks import read_mask
-from icvos.sources.base import ClassMasksOfFrame, FrameLabels, SourceFrame, SourceVideo, VideoSource
+from icvos.sources.base import IMAGES, FrameLabels, SourceFrame, SourceVideo, VideoSource, read_class_masks
 
 __all__ = ["Release"]
 
@@ -59,7 +56,7 @@ class Release(VideoSource):
 
     def frames(self, video: SourceVideo) -> list[SourceFrame]:
         folder = self.root / video.name
-        images = frame_files(folder / "JPEGImages", (".jpg", ".jpeg", ".png"), error=SourceError)
+        images = frame_files(folder / "JPEGImages", IMAGES, error=SourceError)
         for category in video.objects:
             masks = frame_files(folder / "Annotations" / str(category), (".png",), error=SourceError)
             odd = sorted(set(images) ^ set(masks))
@@ -70,18 +67,11 @@ class Release(VideoSource):
                     where=folder / "Annotations" / str(category),
                     expected="a mask for every frame, of the same name",
                 )
-        some = folder / "Annotations" / str(min(video.objects))
-        return [SourceFrame(stem, path, path_of_stem(some, stem, ".png")) for stem, path in images.items()]
+        parts = [folder / "Annotations" / str(category) for category in video.objects]
+        return [
+            SourceFrame(stem, path, tuple(path_of_stem(part, stem, ".png") for part in parts))
+            for stem, path in images.items()
+        ]
 
     def labels(self, video: SourceVideo, frame: SourceFrame, size: tuple[int, int]) -> FrameLabels:
-        masks = {}
-        for category in video.objects:
-            path = path_of_stem(self.root / video.name / "Annotations" / str(category), frame.name, ".png")
-            labels = read_mask(path, size=size)
-            values = [value for value in np.unique(labels) if value]
-            if len(values) > 1:
-                raise MaskError(
-                    f"mask holds the values {', '.join(map(str, values))}", where=path, expected="0 and one other value"
-                )
-            masks[category] = (labels != 0).astype(np.uint8)
-        return ClassMasksOfFrame(masks, size)
+        return read_class_masks(video, frame, size)

@@ -466,6 +466,9 @@ def test_frames_are_matched_by_name_or_number_never_by_position(
     (short / "cat/0.png").rename(short / "cat/first.png")
     assert score(short, "--ground-truth", truth, "--out", tmp_path / "x", "--protocol", "native") == 2
     assert "1 of 12 frames are missing: 00000" in capsys.readouterr().err
+    (short / "cat/first.png").rename(short / "cat/12.png")
+    assert score(short, "--ground-truth", truth, "--out", tmp_path / "x") == 2  # davis-2017 does not score frame 0
+    assert "of other numbers: 12; in" in capsys.readouterr().err
 
 
 def test_sparse_ground_truth_against_dense_masks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

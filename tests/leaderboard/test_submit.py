@@ -284,6 +284,23 @@ def test_good_one_is_added_once(world: Path, tmp_path: Path, capsys: pytest.Capt
     assert capsys.readouterr().out.count("histogram") == 1
 
 
+def test_one_of_another_benchmark_of_the_name_is_never_replaced(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    board = tmp_path / "board"
+    assert icvos("leaderboard", "add", world / "run", "--board", board) == 0
+    (record,) = board.rglob("*.json")
+    there = record.read_text()
+    other = json.loads(there)
+    for part in (other["run"]["benchmark"], other["result"]["benchmark"]):
+        part["manifest_sha256"] = "0" * 64
+    other["run"]["key"]["benchmark"] = "0" * 64
+    record.write_text(json.dumps(other))
+    assert icvos("leaderboard", "add", world / "run", "--board", board, "--replace") == 2
+    assert "another benchmark of the name 'demo-tiny'" in capsys.readouterr().err
+    assert json.loads(record.read_text()) == other
+
+
 def test_packing_is_the_same_every_time_and_says_no_place(world: Path, tmp_path: Path) -> None:
     assert icvos("submit", "pack", world / "run", "--out", tmp_path / "again.zip") == 0
     assert (tmp_path / "again.zip").read_bytes() == (world / "good.zip").read_bytes()

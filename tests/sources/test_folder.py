@@ -13,7 +13,7 @@ import raw_trees as raw
 
 from icvos import cli
 from icvos.benchmark import load_benchmark
-from icvos.errors import SourceError
+from icvos.errors import InputError, MaskError
 from icvos.masks import write_mask
 from icvos.sources.folder import Folder
 
@@ -46,8 +46,11 @@ def test_both_layouts_are_built(videos: Path, tmp_path: Path, capsys: pytest.Cap
     words = ["build-data", "ic-vos", "--folder", videos, "--coco", tmp_path / "coco", "--out", tmp_path / "B"]
     with pytest.raises(SystemExit) as stop:
         cli.main([str(word) for word in words])
-    assert not stop.value.code, capsys.readouterr().err
+    printed = capsys.readouterr()
+    assert not stop.value.code, printed.err
+    assert "left out: folder,мой пёс: 3 of 6 frames have no mask" in printed.out
     bench = load_benchmark(tmp_path / "B")
+    assert bench.name == "mine"  # not ic-vos: printed figures are of another benchmark
     own = "folder___u43c__u43e__u439__u20__u43f__u451__u441_"
     counts = {key: (bench.videos[key[0]].frames, pair.complete) for key, pair in bench.pairs.items()}
     assert counts == {
@@ -65,9 +68,58 @@ def test_names_for_all_videos(videos: Path) -> None:
     (videos / "names.json").write_text('{"1": "cat", "2": "horse"}')
     street = next(video for video in Folder(videos).videos() if video.name == "street")
     assert street.objects == {1: "cat", 2: "horse"}
+    (videos / "street/names.json").write_text('{"2": "dog"}')
+    street = next(video for video in Folder(videos).videos() if video.name == "street")
+    assert street.objects == {2: "dog"}  # the video's own go first
+    (videos / "street/names.json").unlink()
     (videos / "names.json").unlink()
     street = next(video for video in Folder(videos).videos() if video.name == "street")
     assert street.objects == {} and not street.all_objects  # a recipe may name them
+
+
+def test_label_masks_of_0_and_255_are_one_object(videos: Path) -> None:
+    for index in range(6):
+        write_mask(videos / f"street/masks/img_{index:03d}.png", square(255 if index else 0))
+    (videos / "names.json").write_text('{"street": {"1": "dog"}}')
+    source = Folder(videos)
+    street = next(video for video in source.videos() if video.name == "street")
+    assert street.objects == {1: "dog"}
+    frames = source.frames(street)
+    assert [source.labels(street, frame, SIZE).areas() for frame in frames[:2]] == [{}, {1: 144}]
+    write_mask(videos / "street/masks/img_003.png", square(2))
+    with pytest.raises(MaskError, match=r"mask holds other values.*img_003\.png"):
+        source.labels(street, frames[3], SIZE)
+
+
+def test_a_changed_mask_of_any_class_is_built_anew(videos: Path) -> None:
+    """A resumed build knows a frame by all its mask files."""
+    source = Folder(videos)
+    dogs = next(video for video in source.videos() if video.name == "мой пёс")
+    frame = source.frames(dogs)[0]
+    assert [path.parent.name for path in frame.masks] == ["dog", "person"]
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        (None, "no object has a label; names.json or a recipe says"),
+        ('{"1": "Dogg"}', "no category of coco80 is called 'Dogg'; did you mean 'dog'"),
+    ],
+)
+def test_what_is_left_out_is_said_where_nothing_is_left(
+    videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], names: str | None, words: str
+) -> None:
+    shutil.rmtree(videos / "мой пёс")
+    (videos / "names.json").unlink()
+    if names is not None:
+        (videos / "street/names.json").write_text(names)
+    raw.coco(tmp_path / "coco")
+    options = ["--folder", videos, "--coco", tmp_path / "coco", "--out", tmp_path / "B", "--left-out", tmp_path / "l"]
+    with pytest.raises(SystemExit) as stop:
+        cli.main([str(word) for word in ("build-data", "ic-vos", *options)])
+    assert stop.value.code == 2
+    assert words in capsys.readouterr().err
+    assert words in (tmp_path / "l").read_text()
 
 
 def read_all(root: Path) -> None:
@@ -83,6 +135,15 @@ def read_all(root: Path) -> None:
         (lambda r: (r / "мой пёс/masks/person/2.png").unlink(), "frame 2 of мой пёс has no mask of 'person'"),
         (lambda r: (r / "мой пёс/frames/4.jpg").unlink(), "mask 4 of мой пёс has no image"),
         (lambda r: shutil.rmtree(r / "street/masks"), "'street' is no video"),
+        (lambda r: [p.unlink() for p in (r / "street/masks").iterdir()], "street has no mask.*expected .png files"),
+        (lambda r: [shutil.rmtree(p) or p.mkdir() for p in (r / "мой пёс/masks").iterdir()], "мой пёс has no mask"),
+        (lambda r: (r / "street/masks/names.json").write_text("{}"), "names.json lies among the masks"),
+        (lambda r: (r / "street/names.json").write_text("[]"), "holds list.*names by object id"),
+        (lambda r: shutil.copytree(r / "street", r, dirs_exist_ok=True), "this is a video, not a folder of videos"),
+        (
+            lambda r: write_mask(r / "мой пёс/masks/dog/2.png", square(255) + square(90, 20)),
+            "mask holds the values 90, 255.*a soft edge has to be cut",
+        ),
         (lambda r: write_mask(r / "мой пёс/masks/0.png", square(1)), "masks of classes and of objects are mixed"),
         (
             lambda r: (r / "names.json").write_text('{"1": "dog", "street": {"1": "dog"}}'),
@@ -96,5 +157,5 @@ def read_all(root: Path) -> None:
 )
 def test_what_cannot_be_meant_is_refused(videos: Path, spoil: Callable[[Path], object], words: str) -> None:
     spoil(videos)
-    with pytest.raises(SourceError, match=words):
+    with pytest.raises(InputError, match=words):
         read_all(videos)

@@ -272,7 +272,7 @@ def test_real_multi_object_first_frames(real: Path) -> None:
     }
     for video in source.videos():
         (frame,) = source.frames(video)
-        array = np.array(Image.open(frame.labels))
+        array = np.array(Image.open(frame.masks[0]))
         assert found[video.name] == {i: int((array == i).sum()) for i in np.unique(array).tolist() if i}
 
 
@@ -281,7 +281,7 @@ def test_real_void(real: Path) -> None:
     (tennis,) = source.videos()
     frame = source.frames(tennis)[0]
     labels = source.labels(tennis, frame, (480, 854))
-    array = np.array(Image.open(frame.labels))
+    array = np.array(Image.open(frame.masks[0]))
     assert sorted(labels.areas()) == [1, 2] and labels.void == int((array == 255).sum()) > 0
     assert set(np.unique(labels.union([1, 2])).tolist()) == {0, 1}
     assert not labels.union([1, 2])[array == 255].any()

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from icvos.benchmark import EPISODE_COLUMNS, FRAME_COLUMNS, PAIR_COLUMNS, SCHEMA, VIDEO_COLUMNS
-from icvos.builders.ic_vos.plan import Plan, PlannedVideo, make_plan
+from icvos.builders.ic_vos.plan import NothingLeft, Plan, PlannedVideo, make_plan
 from icvos.builders.ic_vos.rules import BUILDER_VERSION, BuildRules, rules_version
 from icvos.builders.ic_vos.video import VideoTask, build_video
 from icvos.builders.recipe import Recipe
@@ -108,7 +108,7 @@ def estimate(prepared: Prepared, *, link: bool = False) -> Estimate:
             size = frame.image.stat().st_size if frame.image.is_file() else 0
             out.linked_bytes += size if link else 0
             out.new_bytes += 0 if link else size
-            out.new_bytes += len(planned.groups) * (frame.labels.stat().st_size if frame.labels else 2000)
+            out.new_bytes += len(planned.groups) * (frame.masks[0].stat().st_size if frame.masks else 2000)
     return out
 
 
@@ -134,9 +134,7 @@ def build_icvos(
         report = BuildReport(writer.out, "", 0, 0, 0, 0, 0, list(prepared.plan.left_out), list(prepared.plan.notes))
         videos = list(_videos(prepared, writer, link, workers, progress, report, need.frames))
         if not videos:
-            raise UsageError(
-                "no pair passed the keep rules", where=out, fix="loosen them; see the list of left-out pairs"
-            )
+            raise NothingLeft("no pair passed the keep rules", report.left_out, where=out)
         build = _Finish(prepared, writer, videos)
         report.supports = prepared.supports.write(writer, build.drawn(), link, progress)
         report.pairs, report.videos = build.pairs, len(videos)

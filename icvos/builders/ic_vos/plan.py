@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from icvos.builders.ic_vos.rules import MINI_PAIRS, BuildRules
 from icvos.builders.recipe import ObjectLabel, Recipe
@@ -13,10 +14,26 @@ from icvos.errors import SourceError, UsageError, did_you_mean
 from icvos.files import check_id, escape_id
 from icvos.sources.base import SourceVideo, VideoSource
 
-__all__ = ["Plan", "PlannedVideo", "make_plan", "own_label", "video_name"]
+__all__ = ["NothingLeft", "Plan", "PlannedVideo", "make_plan", "own_label", "video_name"]
 
 # Names that mean another thing than COCO's: YouTube-VIS' mouse is an animal, COCO's belongs to a computer.
 FALSE_FRIENDS = {("ytvis", "mouse"), ("ovis", "mouse"), ("davis17", "mouse")}
+
+
+class NothingLeft(UsageError):
+    """All was left out.
+
+    Args:
+        what: The fault.
+        left_out: What was left out, each with why.
+        where: The raw data.
+    """
+
+    def __init__(self, what: str, left_out: Sequence[str], *, where: str | Path = "") -> None:
+        first = f"; {left_out[0]}" if left_out else ""
+        more = f", and {len(left_out) - 1} more (--left-out FILE lists them)" if len(left_out) > 1 else ""
+        super().__init__(what + first + more, where=where)
+        self.left_out = list(left_out)
 
 
 @dataclass
@@ -98,11 +115,10 @@ def make_plan(sources: Sequence[VideoSource], recipe: Recipe, rules: BuildRules,
             plan.videos.append(planned)
     _note(plan, sources, recipe, incomplete)
     if not plan.videos:
-        raise UsageError(
+        raise NothingLeft(
             f"nothing is left to build from {len(videos)} videos",
+            plan.left_out,
             where=", ".join(str(source.root) for source in sources),
-            expected="objects with a category, complete (or --allow-incomplete)",
-            fix="label them with: icvos build-data labels",
         )
     if rules.subset:
         _take_subset(plan)
@@ -119,7 +135,7 @@ def _plan_video(source: VideoSource, video: SourceVideo, recipe: Recipe, words: 
         name = f"{source.id},{video.name},{number}"
         if label is None:
             said = video.objects.get(number)
-            plan.left_out.append(f"{name}: {f'no category of {words.name} is called {said!r}' if said else 'no label'}")
+            plan.left_out.append(f"{name}: {_unknown(said, words) if said else 'no label'}")
         elif label.category is None:
             plan.left_out.append(f"{name}: nothing of {words.name}, says the recipe")
         elif not label.keep:
@@ -128,7 +144,7 @@ def _plan_video(source: VideoSource, video: SourceVideo, recipe: Recipe, words: 
         else:
             groups.setdefault(label.category, []).append(number)
     if not video.all_objects and not labels:
-        plan.left_out.append(f"{source.id},{video.name}: no object has a label")
+        plan.left_out.append(f"{source.id},{video.name}: no object has a label; {source.named_by} says what they are")
     complete = {}
     for category in sorted(groups):
         said = recipe.complete.get((source.id, video.name, category), video.complete)
@@ -142,6 +158,11 @@ def _plan_video(source: VideoSource, video: SourceVideo, recipe: Recipe, words: 
         tuple(sorted(labels)),
         complete,
     )
+
+
+def _unknown(name: str, words: Vocabulary) -> str:
+    close = did_you_mean(name.lower(), words.names)
+    return f"no category of {words.name} is called '{name}'{'; ' + close if close.startswith('did') else ''}"
 
 
 def own_label(source: VideoSource, said: str | None, words: Vocabulary) -> ObjectLabel | None:
@@ -200,7 +221,7 @@ def _note(plan: Plan, sources: Sequence[VideoSource], recipe: Recipe, incomplete
     if kept and not any(p.source.id in recipe.judged_sources for p in kept):
         plan.notes.append(
             f"nobody has said whether the categories of {kept[0].source.title} are wholly annotated: "
-            "its pairs are kept, marked unsure"
+            "its pairs are kept, marked unsure (a recipe says it, or icvos build-data labels)"
         )
     if incomplete:
         plan.notes.append(

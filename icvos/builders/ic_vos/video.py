@@ -106,8 +106,7 @@ def _fingerprint(task: VideoTask, frames: Sequence[SourceFrame]) -> str:
     stats = [
         [path.name, stat.st_size, stat.st_mtime_ns]
         for frame in frames
-        for path in (frame.image, frame.labels)
-        if path is not None
+        for path in (frame.image, *frame.masks)
         for stat in [_stat(path)]
     ]
     text = json.dumps(

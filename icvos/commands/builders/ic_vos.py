@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -66,7 +68,7 @@ if TYPE_CHECKING:
 @click.option("--shots", default=5, show_default=True, help="Supports in each list.")
 @click.option("--seed", default=0, show_default=True, help="Of the draws.")
 @click.option("--subset", type=click.Choice(["mini"]), help="A frozen choice of 30 pairs, for quick turns.")
-@click.option("--name", default="ic-vos", show_default=True, help="The benchmark's name.")
+@click.option("--name", help="The benchmark's name; default ic-vos, and with --folder that folder's.")
 @click.option("--link", is_flag=True, help="Hard-link images instead of copying (copies across file systems).")
 @click.option("--workers", default=1, show_default=True, type=click.IntRange(1), help="Processes.")
 @click.option(
@@ -88,6 +90,7 @@ def command(coco: Path, out: Path, from_release: Path | None, **options: Any) ->
     from icvos.builders.recipe import read_recipes
     from icvos.categories import COCO80
     from icvos.errors import UsageError
+    from icvos.files import escape_id
     from icvos.sources.coco import open_coco
 
     sources = open_sources(options)
@@ -119,8 +122,11 @@ def command(coco: Path, out: Path, from_release: Path | None, **options: Any) ->
             )
         },
     )
+    own = options["folder"]
+    name = options["name"] or ("ic-vos" if own is None else escape_id(own.resolve().name))
     recipe = read_recipes(options["recipes"], COCO80)
-    prepared = prepare(sources, open_coco(coco, options["support_pool"]), recipe=recipe, rules=rules)
+    with _nothing_left(options["left_out"]):
+        prepared = prepare(sources, open_coco(coco, options["support_pool"]), recipe=recipe, rules=rules)
     for note in prepared.plan.notes:
         click.echo(f"note: {note}")
     need = estimate(prepared, link=options["link"])
@@ -134,9 +140,9 @@ def command(coco: Path, out: Path, from_release: Path | None, **options: Any) ->
         return
     from icvos.commands.show import build_bars
 
-    with build_bars() as progress:
+    with _nothing_left(options["left_out"]), build_bars() as progress:
         report = build_icvos(
-            prepared, out, name=options["name"], link=options["link"], workers=options["workers"], progress=progress
+            prepared, out, name=name, link=options["link"], workers=options["workers"], progress=progress
         )
     _left_out(report.left_out, options["left_out"])
     _print(report, out)
@@ -149,6 +155,18 @@ def _print(report: BuildReport, out: Path) -> None:
     )
     click.echo(f"manifest {report.manifest_sha256}")
     click.echo(f"next: icvos evaluate --model histogram --benchmark {shlex.quote(str(out))}")
+
+
+@contextmanager
+def _nothing_left(file: Path | None) -> Iterator[None]:
+    from icvos.builders.ic_vos.plan import NothingLeft
+
+    try:
+        yield
+    except NothingLeft as error:
+        if file is not None:
+            _left_out(error.left_out, file)
+        raise
 
 
 def _left_out(lines: list[str], file: Path | None, most: int = 20) -> None:
