@@ -43,6 +43,9 @@ __all__ = [
 HOME_REMEDY = "set ICVOS_HOME to a folder that can be written"
 """What to do where a cache, the demo or weights cannot be written."""
 
+LONGEST_ESCAPE = 150
+"""Letters of an escaped name, so that what is added to it (a category, a draw, a suffix) stays a file's name."""
+
 _ID = re.compile(r"[A-Za-z0-9_.-]+")
 
 
@@ -61,12 +64,15 @@ def escape_id(name: str, *, keep: str = "") -> str:
     """Return a name as an id: what ids may not hold becomes ``_u<hex>_``; no two names become one.
 
     A name that is an id already stays as it is, unless it holds such an escape itself. The letters of ``keep`` stay
-    too.
+    too. Escapes are cut where they would not fit a file's name: a hash of the whole, ``_x<hex>_``, follows there.
     """
-    escaped = re.sub(r"_(?=u[0-9a-f]+_)", "_u5f_", name)
+    escaped = re.sub(r"_(?=u[0-9a-f]+_|x[0-9a-f]{32}_)", "_u5f_", name)
     escaped = re.sub(rf"[^A-Za-z0-9_.\-{re.escape(keep)}]", lambda letter: f"_u{ord(letter[0]):x}_", escaped)
     if escaped in (".", ".."):
         return escaped.replace(".", "_u2e_")
+    if len(escaped) > LONGEST_ESCAPE and escaped != name:
+        whole = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+        return f"{escaped[: LONGEST_ESCAPE - 35]}_x{whole}_"
     return escaped or "_u00_"
 
 

@@ -28,7 +28,8 @@ __all__ = [
     "encode_code",
     "encode_mask",
     "header",
-    "is_binary",
+    "is_0_or_255",
+    "is_grey",
     "label_header",
     "merge_codes",
     "palette",
@@ -222,9 +223,14 @@ def stored_size(path: Path) -> tuple[int, int] | None:
     return None if described is None else described[:2]
 
 
-def is_binary(labels: np.ndarray, described: Header | None) -> bool:
-    """Whether a mask that is not empty holds 0 and 255 alone, and 255 is no void: that it is in a palette only."""
-    return described is not None and described[3] == 0 and bool(((labels == 0) | (labels == 255)).all())
+def is_0_or_255(labels: np.ndarray) -> bool:
+    """Whether a mask holds no other values than 0 and 255."""
+    return bool(((labels == 0) | (labels == 255)).all())
+
+
+def is_grey(described: Header | None) -> bool:
+    """Whether a mask's PNG is grey, so that 255 may be the thing; a palette says that it is void."""
+    return described is not None and described[3] == 0
 
 
 @cache

@@ -104,11 +104,20 @@ def test_texts_are_not_taken_for_anything_else(data: bytes) -> None:
 @example("_u5f_u20_", "_u20_", "")
 @example(".", "_u2e_", "")
 @example("", "_u00_", "")
+@example("я" * 60, "я" * 61, "")
+@example("я" * 60, escape_id("я" * 60), "")
 @example("a+b", "a_u2b_b", "+")
 def test_no_two_names_become_one_id(one: str, other: str, keep: str) -> None:
     escaped = escape_id(one, keep=keep)
     assert check_id("x" + escaped.replace("+", "") if keep else escaped)
     assert (escaped == escape_id(other, keep=keep)) == (one == other)
+
+
+def test_long_names_stay_names_of_files() -> None:
+    """Each of the 127 letters that a disk allows would become seven."""
+    names = [escape_id("犬" * 126 + last) for last in "猫鳥"]
+    assert len(set(names)) == 2 and {len(name) for name in names} == {150}
+    assert escape_id("a" * 200) == "a" * 200
 
 
 @pytest.mark.parametrize("name", ["bear", "bmx-bumps", "a_b.c", "mose__001ca3cb", "_under_"])

@@ -14,7 +14,7 @@ import numpy as np
 from icvos.errors import MaskError, PredictionError
 from icvos.files import read_json
 from icvos.listing import files_by_stem, folders, is_stray, listing, natural, path_of_stem
-from icvos.masks import Header, decode_mask, header, is_binary, label_header, read_header
+from icvos.masks import Header, decode_mask, header, label_header, read_header
 
 __all__ = [
     "FolderPredictions",
@@ -71,18 +71,6 @@ class Predictions(ABC):
     def header(self, name: str, frame: str) -> Header | None:
         """Return the header of a mask's PNG; None where masks are no PNGs."""
         return None
-
-    def is_binary(self, name: str, frames: Sequence[str]) -> bool:
-        """Whether 255 is the one object of a name's masks, as the first that is not empty says.
-
-        Raises:
-            MaskError: It is broken.
-        """
-        for frame in frames:
-            labels = self.load(name, frame)
-            if labels.any():
-                return is_binary(labels, self.header(name, frame))
-        return False
 
     def path(self, name: str, frame: str) -> str:
         """Return where a mask is, for messages."""

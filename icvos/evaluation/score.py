@@ -112,7 +112,9 @@ def _fingerprint(predictions: Path) -> str:
         for file in sorted(name for name in files if not is_stray(name)):
             status = os.stat(os.path.join(folder, file), follow_symlinks=False)  # noqa: PTH116, PTH118
             digest.update(
-                f"{os.path.relpath(folder, predictions)}/{file} {status.st_size} {status.st_mtime_ns}\n".encode()
+                f"{os.path.relpath(folder, predictions)}/{file} {status.st_size} {status.st_mtime_ns}\n".encode(
+                    errors="surrogateescape"
+                )
             )
     return digest.hexdigest()
 

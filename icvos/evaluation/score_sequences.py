@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import re
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Literal
@@ -14,7 +17,7 @@ from icvos.errors import MaskError, PredictionError, did_you_mean
 from icvos.evaluation.predictions import Predictions, Scored, check_names, fit_size, name_some, other_size
 from icvos.files import escape_id
 from icvos.listing import files_by_stem, folders, listed_names, match_stems, natural, path_of_stem
-from icvos.masks import is_binary, read_header, read_mask
+from icvos.masks import Header, is_0_or_255, is_grey, read_header, read_mask
 from icvos.metrics import VideoScore, jf_labels
 from icvos.protocols import Protocol
 
@@ -70,6 +73,20 @@ class Sequences:
         """Return the file of a frame."""
         return path_of_stem(self.root / name, frame, ".png")
 
+    def objects(self, name: str, frame: str, reading: Reading) -> np.ndarray:
+        """Return the object ids of a frame, (H, W) uint8.
+
+        Raises:
+            MaskError: It is broken, or contradicts the frames before it.
+        """
+        path = self.path(name, frame)
+        return _to_objects(read_mask(path), reading, partial(read_header, path), where=path)
+
+
+Reading = Literal["ids", "binary", "void"]
+"""What the first mask of a sequence that is not empty says of 255. ``binary``: grey, of 0 and 255 alone, so that 255 is
+the one object. ``void``: the same with a palette, where 255 is void. ``ids``: it holds ids, and 255 is void."""
+
 
 @dataclass(frozen=True)
 class SequenceTask:
@@ -79,14 +96,16 @@ class SequenceTask:
         name: The sequence.
         frames: Stems of each scored frame: of the ground truth, and of the prediction.
         objects: Ids that are scored.
-        truth_binary, predicted_binary: Whether 255 is the one object there, and not void.
+        rule: Which ids those are.
+        truth, predicted: What 255 is there.
     """
 
     name: str
     frames: tuple[tuple[str, str], ...]
     objects: tuple[int, ...]
-    truth_binary: bool
-    predicted_binary: bool
+    rule: Objects
+    truth: Reading
+    predicted: Reading
 
     @property
     def ids(self) -> list[str]:
@@ -119,6 +138,8 @@ def choose_sequences(truth: Sequences, root: Path, sequences: str | None, split:
         names = listed_names(Path(sequences), error=PredictionError)
     else:
         names = [name.strip() for name in str(sequences).split(",")]
+    forms = {unicodedata.normalize("NFC", name): name for name in truth.names}
+    names = [name if name in truth.names else forms.get(unicodedata.normalize("NFC", name), name) for name in names]
     chosen = tuple(dict.fromkeys(name for name in names if name))
     for name in chosen:
         if name not in truth.names:
@@ -132,7 +153,8 @@ def choose_sequences(truth: Sequences, root: Path, sequences: str | None, split:
 
 def _list_of_split(root: Path, split: str) -> Path | None:
     """Return a data set's list of a split, of the latest year where there are several."""
-    folders_of_lists = [*sorted(root.glob("ImageSets/*"), reverse=True), root]
+    years = sorted(root.glob("ImageSets/*"), key=lambda path: (path.name.isdigit(), path.name), reverse=True)
+    folders_of_lists = [*years, root]
     return next((path for folder in folders_of_lists if (path := folder / f"{split}.txt").is_file()), None)
 
 
@@ -169,15 +191,18 @@ def check_sequences(
     for name in truth.names:
         stems = truth.frames(name)
         frames = _matched(truth, predictions, protocol, name, stems)
-        truth_binary = _is_binary(truth, name, stems)
-        predicted_binary = predictions.is_binary(name, [stem for _, stem in frames])
-        ids = _ids(truth, name, stems[:1], truth_binary)
+        paths = (truth.path(name, stem) for stem in stems)
+        reading = _reading((read_mask(path), partial(read_header, path)) for path in paths)
+        predicted = _reading(
+            (predictions.load(name, stem), partial(predictions.header, name, stem)) for _, stem in frames
+        )
+        ids = _ids(truth, name, stems[:1], reading)
         if objects == "all":
-            ids |= _ids(truth, name, [stem for stem, _ in frames], truth_binary)
+            ids |= _ids(truth, name, [stem for stem, _ in frames], reading)
         elif not ids:
             later.append(name)
         unscored += [name] if len(predictions.frames(name)) > len(stems) else []
-        tasks.append(SequenceTask(name, frames, tuple(sorted(ids)), truth_binary, predicted_binary))
+        tasks.append(SequenceTask(name, frames, tuple(sorted(ids)), objects, reading, predicted))
     return tasks, _notes(tasks, objects, later, unscored)
 
 
@@ -196,12 +221,14 @@ def _notes(tasks: Sequence[SequenceTask], objects: Objects, later: list[str], un
     notes = [f"{total} objects ({'of first frames' if objects == 'first-frame' else 'of all frames'}): {sizes}"]
     if later:
         notes.append(f"nothing on the first frame of {name_some(later)}: not scored; --objects all scores it")
-    for side, names in (
-        ("ground truth", [task.name for task in tasks if task.truth_binary]),
-        ("predictions", [task.name for task in tasks if task.predicted_binary]),
+    for side, readings in (
+        ("ground truth", {task.name: task.truth for task in tasks}),
+        ("predictions", {task.name: task.predicted for task in tasks}),
     ):
-        if names:
-            notes.append(f"{side}: masks of 0 and 255 are read as one object, in {name_some(names)}")
+        for reading, means in (("binary", "are read as one object"), ("void", "have a palette, where 255 is void")):
+            names = [name for name, each in readings.items() if each == reading]
+            if names:
+                notes.append(f"{side}: masks of 0 and 255 {means}, in {name_some(names)}")
     if unscored:
         notes.append(f"predicted frames without ground truth are not scored, in {name_some(unscored)}")
     return notes
@@ -249,30 +276,40 @@ def _matched(
 
 def _between(unknown: Sequence[str], stems: Sequence[str]) -> bool:
     """Whether frames without ground truth lie between, or just after, those of a sparsely annotated sequence."""
-    if not all(stem.isascii() and stem.isdigit() for stem in (*unknown, *stems)):
+    parts = [re.fullmatch(r"(.*?)([0-9]{1,18})", stem, re.DOTALL) for stem in (*stems, *unknown)]
+    if None in parts or len({part[1] for part in parts if part}) > 1:
         return False
-    numbers = sorted(map(int, stems))
-    step = max((after - before for before, after in pairwise(numbers)), default=1)
-    return step > 1 and all(numbers[0] - step < int(stem) < numbers[-1] + step for stem in unknown)
+    numbers = [int(part[2]) for part in parts if part]
+    known, others = sorted(numbers[: len(stems)]), numbers[len(stems) :]
+    if len(known) == 1:
+        return True
+    step = max(after - before for before, after in pairwise(known))
+    return step > 1 and all(known[0] - step <= number <= known[-1] + step for number in others)
 
 
-def _is_binary(truth: Sequences, name: str, stems: Sequence[str]) -> bool:
-    for stem in stems:
-        labels = read_mask(truth.path(name, stem))
+def _reading(masks: Iterable[tuple[np.ndarray, Callable[[], Header | None]]]) -> Reading:
+    """Return what the first of some masks that is not empty says of 255; a mask comes with what reads its header."""
+    for labels, described in masks:
         if labels.any():
-            return is_binary(labels, read_header(truth.path(name, stem)))
-    return False
+            if not is_0_or_255(labels):
+                return "ids"
+            return "binary" if is_grey(described()) else "void"
+    return "ids"
 
 
-def _to_objects(labels: np.ndarray, *, binary: bool, where: str | Path) -> np.ndarray:
+def _to_objects(
+    labels: np.ndarray, reading: Reading, described: Callable[[], Header | None], *, where: str | Path
+) -> np.ndarray:
     """Return label values as object ids, (H, W) uint8: 255 is object 1 of binary masks, and void, as 0, of others.
 
     Raises:
-        MaskError: A binary mask holds another value.
+        MaskError: The mask contradicts the first that is not empty.
     """
-    if labels.max(initial=0) < 255 and not binary:
-        return labels
-    if not binary:
+    if reading != "binary":
+        if labels.max(initial=0) < 255:
+            return labels
+        if is_0_or_255(labels) and is_grey(described()):
+            raise MaskError("mask holds 0 and 255 alone", where=where, expected="object ids, as the frames before it")
         return np.where(labels == 255, np.uint8(0), labels)
     other = labels[(labels != 0) & (labels != 255)]
     if other.size:
@@ -282,12 +319,11 @@ def _to_objects(labels: np.ndarray, *, binary: bool, where: str | Path) -> np.nd
     return (labels != 0).view(np.uint8)
 
 
-def _ids(truth: Sequences, name: str, stems: Iterable[str], binary: bool) -> set[int]:
+def _ids(truth: Sequences, name: str, stems: Iterable[str], reading: Reading) -> set[int]:
     """Return the object ids that some frames of the ground truth hold."""
     ids: set[int] = set()
     for stem in stems:
-        path = truth.path(name, stem)
-        labels = _to_objects(read_mask(path), binary=binary, where=path)
+        labels = truth.objects(name, stem, reading)
         # A comparison for each id that is not known yet is quicker than a histogram.
         ids |= {number for number in range(1, int(labels.max(initial=0)) + 1) if number not in ids and number in labels}
     return ids
@@ -298,15 +334,18 @@ def _frames(truth: Sequences, predictions: Predictions, task: SequenceTask) -> I
     known = np.zeros(256, bool)
     known[[0, *task.objects]] = True
     for stem, predicted_stem in task.frames:
-        path = truth.path(task.name, stem)
-        labels = _to_objects(read_mask(path), binary=task.truth_binary, where=path)
+        labels = truth.objects(task.name, stem, task.truth)
         where = predictions.path(task.name, predicted_stem)
         predicted = fit_size(predictions.load(task.name, predicted_stem), labels.shape, where)
-        predicted = _to_objects(predicted, binary=task.predicted_binary, where=where)
+        described = partial(predictions.header, task.name, predicted_stem)
+        predicted = _to_objects(predicted, task.predicted, described, where=where)
         if not known[: int(predicted.max(initial=0)) + 1].all() and not known[predicted].all():
             odd = int(predicted[~known[predicted]][0])
             raise PredictionError(
-                f"mask holds the id {odd}", where=where, expected=f"0, {', '.join(map(str, task.objects))}"
+                f"mask holds the id {odd}",
+                where=where,
+                expected=f"0, {', '.join(map(str, task.objects))}",
+                fix="--objects all scores ids that come after the first frame" if task.rule == "first-frame" else "",
             )
         yield predicted, labels
 

@@ -18,7 +18,7 @@ import numpy as np
 from icvos.errors import MaskError, SourceError
 from icvos.files import read_json
 from icvos.listing import files_by_stem, folders, frame_files, listing, path_of_stem
-from icvos.masks import is_binary, read_header, read_mask
+from icvos.masks import is_0_or_255, is_grey, read_header, read_mask
 from icvos.sources.base import (
     IMAGES,
     FrameLabels,
@@ -162,5 +162,5 @@ def _is_binary(masks: Iterable[Path]) -> bool:
     for path in masks:
         labels = read_mask(path)
         if labels.any():
-            return is_binary(labels, read_header(path))
+            return is_0_or_255(labels) and is_grey(read_header(path))
     return False

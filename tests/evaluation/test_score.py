@@ -450,6 +450,65 @@ def test_255_of_a_palette_is_void_and_a_frame_that_contradicts_is_named(
     assert "mask holds the value 7" in line and "cat/00002.png; expected 0 and 255" in line
 
 
+@pytest.mark.parametrize("side", ["predictions", "truth"])
+def test_ids_first_and_0_and_255_later_are_refused(
+    tmp_path: Path, side: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Frame 0 copied from the ground truth, the others a network's own: 255 would be void in all of them."""
+    ids, mixed = [square(1)] * 5, [square(1), *[square(255)] * 4]
+    truth = write_all(tmp_path / "gt", {"cat": mixed if side == "truth" else ids})
+    given = write_all(tmp_path / "p", {"cat": ids if side == "truth" else mixed})
+    assert score(given, "--ground-truth", truth, "--out", tmp_path / "r", "--protocol", "native") == 2
+    line = capsys.readouterr().err
+    assert "mask holds 0 and 255 alone" in line and "cat/00001.png; expected object ids" in line
+
+
+def test_predictions_whose_palette_makes_all_void_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    truth = write_all(tmp_path / "gt", {"cat": [square(1)] * 5, "dog": [square(1)] * 5})
+    given = write_all(tmp_path / "p", {"cat": [square(1)] * 5})
+    write_all(given, {"dog": [square(255)] * 5}, colours=True)
+    assert scored(given, truth, tmp_path / "r", "--protocol", "native")["summary"]["J"] == 50
+    assert "predictions: masks of 0 and 255 have a palette, where 255 is void, in dog" in capsys.readouterr().out
+
+
+def test_an_id_of_later_frames_names_the_option_that_scores_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    masks = [square(1), *[square(1) + square(2, 24)] * 4]
+    truth = write_all(tmp_path / "gt", {"cat": masks})
+    assert score(truth, "--ground-truth", truth, "--out", tmp_path / "r") == 2
+    assert "mask holds the id 2" in (line := capsys.readouterr().err) and "--objects all" in line
+    assert scored(truth, truth, tmp_path / "all", "--objects", "all")["summary"]["J&F"] == 100
+
+
+@pytest.mark.parametrize("stem", ["{:05d}", "frame_{:05d}"])
+@pytest.mark.parametrize("annotated", [(0,), (0, 5, 10)])
+def test_dense_predictions_of_sparse_truth_of_any_stem(tmp_path: Path, stem: str, annotated: tuple[int, ...]) -> None:
+    masks = [square(1, shift) for shift in range(16)]
+    given = write_all(tmp_path / "p", {"cat": masks}, names=stem)
+    truth = write_all(tmp_path / "gt", {"cat": masks}, names=stem)
+    for index in set(range(16)) - set(annotated):
+        (truth / "cat" / f"{stem.format(index)}.png").unlink()
+    result = scored(given, truth, tmp_path / "r", "--protocol", "native")
+    assert result["summary"]["J&F"] == 100 and result["per_video"]["cat"]["J"] == 100
+
+
+def test_the_list_of_a_split_is_that_of_the_latest_year(tmp_path: Path) -> None:
+    truth = write_all(tmp_path / "D/Annotations/480p", {name: [square(1)] * 4 for name in ("a", "b")})
+    for year, names in (("2016", "a\n"), ("2017", "a\nb\n"), ("480p", "a\n")):
+        (tmp_path / "D/ImageSets" / year).mkdir(parents=True)
+        (tmp_path / "D/ImageSets" / year / "val.txt").write_text(names)
+    result = scored(truth, tmp_path / "D", tmp_path / "r", "--split", "val", "--protocol", "native")
+    assert set(result["per_video"]) == {"a", "b"}
+
+
+def test_names_in_either_unicode_form(tmp_path: Path) -> None:
+    """A list that was typed elsewhere may write é as two letters."""
+    truth = write_all(tmp_path / "gt", {"\u00e9t\u00e9": [square(1)] * 4, "b": [square(1)] * 4})
+    result = scored(truth, truth, tmp_path / "r", "--sequences", "e\u0301te\u0301", "--protocol", "native")
+    assert set(result["per_video"]) == {"\u00e9t\u00e9"}
+
+
 def test_frames_are_matched_by_name_or_number_never_by_position(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -463,6 +522,12 @@ def test_frames_are_matched_by_name_or_number_never_by_position(
             assert scored(predicted, root, out, "--protocol", protocol)["summary"]["J&F"] == 100
     frames = json.loads((tmp_path / "r2davis-2017/episodes.jsonl").read_text())["frames"]
     assert frames == 10
+    # davis-2017 drops the first and the last frame, which are those of the least and the greatest number.
+    ends = [square(1, 30), *masks[1:-1], square(1, 30)]
+    for number, names in enumerate(("{}", "{:05d}")):
+        given = write_all(tmp_path / f"ends{number}", {"cat": ends}, names=names)
+        for other, root in enumerate((truth, short)):
+            assert scored(given, root, tmp_path / f"e{number}{other}")["summary"]["J&F"] == 100
     (short / "cat/0.png").rename(short / "cat/first.png")
     assert score(short, "--ground-truth", truth, "--out", tmp_path / "x", "--protocol", "native") == 2
     assert "1 of 12 frames are missing: 00000" in capsys.readouterr().err
