@@ -20,7 +20,16 @@ from torch import Tensor, nn
 from icvos.errors import ModelError, UsageError
 from icvos.foundation.pixels import MEAN, STD
 
-__all__ = ["Decoded", "Guidance", "ImageFeatures", "Placement", "PromptableSegmenter", "Resample", "resize_logits"]
+__all__ = [
+    "Decoded",
+    "Guidance",
+    "ImageFeatures",
+    "Placement",
+    "PromptableSegmenter",
+    "Resample",
+    "check_finite",
+    "resize_logits",
+]
 
 Resample = Literal["bilinear", "pil-bilinear", "pil-bicubic"]
 
@@ -70,6 +79,20 @@ class ImageFeatures:
         return ImageFeatures(torch.cat([p.embedding for p in parts]), tuple(torch.cat(v) for v in levels), raw)
 
 
+def check_finite(*outputs: Tensor | None) -> None:
+    """Make sure that what a mask decoder gave is finite: compared with 0, NaN would be an empty mask.
+
+    Training has a guard of its own, and a graph no time to look: with gradients nothing is checked.
+
+    Raises:
+        ModelError: A value is not finite.
+    """
+    if torch.is_grad_enabled() or torch.compiler.is_compiling():
+        return
+    if not all(bool(output.isfinite().all()) for output in outputs if output is not None):
+        raise ModelError("the mask decoder gave values that are no numbers", fix="check the weights, or take fp32")
+
+
 @dataclass(frozen=True)
 class Decoded:
     """Masks decoded from P prompts: M = 3 with multimask, else 1.
@@ -81,7 +104,7 @@ class Decoded:
         object_score: SAM 2 only: (P, 1) logit that the object is there.
 
     Raises:
-        ModelError: Without gradients: a logit is not finite.
+        ModelError: Without gradients: a logit, a predicted IoU or an object score is not finite.
     """
 
     logits: Tensor
@@ -90,10 +113,7 @@ class Decoded:
     object_score: Tensor | None = None
 
     def __post_init__(self) -> None:
-        # Compared with 0, NaN would be an empty mask. Training has a guard of its own, and a graph no time to look.
-        if torch.is_grad_enabled() or torch.compiler.is_compiling() or bool(self.logits.isfinite().all()):
-            return
-        raise ModelError("the mask decoder gave values that are no numbers", fix="check the weights, or take fp32")
+        check_finite(self.logits, self.iou, self.object_score)
 
     def best(self) -> Decoded:
         """Return the mask with the highest predicted IoU of each prompt: M becomes 1."""

@@ -29,7 +29,7 @@ from icvos.errors import UsageError
 from icvos.foundation.cpu.memory import fits_memory, quick_memory
 from icvos.foundation.holes import check_area, fill_holes
 from icvos.foundation.sam2 import Sam2, boxes_as_points
-from icvos.foundation.segmenter import ImageFeatures, Resample, resize_logits
+from icvos.foundation.segmenter import ImageFeatures, Resample, check_finite, resize_logits
 
 __all__ = ["MemoryBank", "Prompt", "TrackedFrame", "Tracker", "TrackerOptions"]
 
@@ -249,6 +249,7 @@ class Tracker:
             if prompt is not None
             else self._tracked(bank, levels, shared=len(features) == 1)
         )
+        check_finite(heads.low, heads.iou, heads.score)
         heads = replace(heads, low=fill_holes(heads.low, self.options.fill_holes))
         output = self._remember(levels, heads, prompted=prompt is not None)
         (bank.tracked if prompt is None else bank.prompted)[bank.index] = output

@@ -543,3 +543,7 @@ def test_logits_that_are_no_numbers_are_no_empty_mask(value: float) -> None:
         Decoded(logits, torch.zeros(1, 1))
     with torch.enable_grad():  # training has a guard of its own
         assert Decoded(logits, torch.zeros(1, 1)).logits is logits
+    odd = torch.full((1, 1), value)
+    for others in ({"iou": odd}, {"iou": torch.zeros(1, 1), "object_score": odd}):
+        with torch.no_grad(), pytest.raises(ModelError, match="no numbers"):
+            Decoded(torch.zeros(1, 1, 4, 4), **others)

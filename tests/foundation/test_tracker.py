@@ -18,7 +18,7 @@ pytest.importorskip("sam2")
 from holes_stand_in import connected_components  # noqa: E402
 from sam_tiny import balance, clip, tiny_sam1, tiny_sam2  # noqa: E402
 
-from icvos.errors import UsageError  # noqa: E402
+from icvos.errors import ModelError, UsageError  # noqa: E402
 from icvos.foundation.holes import FILLED, fill_holes  # noqa: E402
 from icvos.foundation.tracker import MemoryBank, Prompt, Tracker, TrackerOptions  # noqa: E402
 
@@ -248,6 +248,22 @@ def test_features_can_be_given(sam2: Any, video: tuple[Any, Any]) -> None:
     images, prompt = video[0][:6], Prompt(masks=video[1][:1])
     features = [sam2.encode(image[None]) for image in images]
     assert torch.equal(track(sam2, features, prompt), track(sam2, images, prompt))
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        "sam_mask_decoder.pred_obj_score_head.layers.2.bias",  # the object would be absent: an empty mask
+        "sam_mask_decoder.iou_prediction_head.layers.2.bias",
+        "sam_mask_decoder.output_upscaling.3.bias",
+        "memory_attention.norm.weight",
+    ],
+)
+def test_heads_that_give_no_numbers_are_no_empty_mask(sam2: Any, video: tuple[Any, Any], part: str) -> None:
+    broken = copy.deepcopy(sam2)
+    broken.model.get_parameter(part).fill_(float("nan"))
+    with pytest.raises(ModelError, match="the mask decoder gave values that are no numbers"):
+        track(broken, video[0][:3], Prompt(masks=video[1][:1]))
 
 
 def test_memory_dtype_is_the_packages(sam2: Any, video: tuple[Any, Any]) -> None:
