@@ -297,6 +297,19 @@ def test_supports_whose_images_have_names_of_any_kind(tmp_path: Path) -> None:
     assert check_benchmark(tmp_path / "B") == []
 
 
+def test_supports_that_do_not_fit_their_image(trees: Path, tmp_path: Path) -> None:
+    """Height and width swapped, as where EXIF turns an image that was annotated upright."""
+    root = raw.coco(tmp_path / "coco")
+    for path in (root / "val2014").iterdir():
+        with Image.open(path) as image:
+            turned = image.transpose(Image.Transpose.ROTATE_90)
+        turned.save(path)
+    source = open_source("davis17", trees / "davis")
+    with pytest.raises(SourceError, match=r"96x80.*its annotations 80x96"):
+        build_icvos(prepare([source], open_coco(root)), tmp_path / "B")
+    assert not (tmp_path / "B").exists()
+
+
 def test_clips_of_the_recipe(trees: Path, tmp_path: Path) -> None:
     text = "source,video,object,category,start,end\nlvos,R3UJGYwy,1,person,6,11\n"
     (tmp_path / "o.csv").write_text(text)

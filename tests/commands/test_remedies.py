@@ -21,14 +21,21 @@ COMMAND = r"(the )?\bicvos ((?:[a-z][a-z0-9-]*[ \0'])*[a-z][a-z0-9-]*)((?: --[a-
 
 
 def remedies() -> Iterator[tuple[str, str]]:
-    """Every text of ``fix``, ``expected`` and ``remedy`` in the packages, with its file."""
+    """Every text of ``fix``, ``expected`` and ``remedy`` in the packages, with its file; also one that has a name."""
     for room in ("icvos", "dcsam", "baselines"):
         for path in sorted((ROOT / room).rglob("*.py")):
-            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-                if isinstance(node, ast.keyword) and node.arg in ("fix", "expected", "remedy"):
-                    # An f-string's parts belong together; what is filled in could be anything.
-                    parts = [c.value for c in ast.walk(node.value) if isinstance(c, ast.Constant)]
-                    yield "\0".join(part for part in parts if isinstance(part, str)), str(path.relative_to(ROOT))
+            nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+            values = [n.value for n in nodes if isinstance(n, ast.keyword) and n.arg in ("fix", "expected", "remedy")]
+            names = {value.id for value in values if isinstance(value, ast.Name)}
+            values += [
+                node.value
+                for node in nodes
+                if isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id in names for t in node.targets)
+            ]
+            for value in values:
+                # An f-string's parts belong together; what is filled in could be anything.
+                parts = [c.value for c in ast.walk(value) if isinstance(c, ast.Constant)]
+                yield "\0".join(part for part in parts if isinstance(part, str)), str(path.relative_to(ROOT))
 
 
 def command_of(words: list[str]) -> tuple[click.Command | None, list[str]]:
@@ -52,7 +59,8 @@ def named() -> dict[tuple[str, ...], set[str]]:
                 continue
             words = re.split("[ \0']", match[2])
             command, name = command_of(words)
-            assert command is not None, f"{path}: no command in '{match[0]}'"
+            whole = command is not None and not (isinstance(command, click.Group) and len(words) > len(name))
+            assert whole, f"{path}: no command in '{match[0]}'"
             # After more words than the command's name the sentence goes on, of something else.
             options = re.findall(r"--[a-z][a-z-]+", match[3]) if words == name else []
             found.setdefault(tuple(name), set()).update(options)

@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 import pytest
-from run_models import BROKEN, IMAGE, RED, TOGETHER, write_model
+from run_models import BROKEN, EMPTY_IMAGE, IMAGE, RED, TOGETHER, write_model
 from tiny import write_image_benchmark, write_video_benchmark
 
 from icvos import cli
@@ -95,7 +95,11 @@ def test_images(tmp_path, capsys):
     bench = write_image_benchmark(tmp_path / "b")
     model = write_model(tmp_path, IMAGE)
     assert evaluate(model, bench, tmp_path / "r", "--protocol", "fss-paper") == 0
-    assert "mIoU" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "mIoU" in printed and "meets its ground truth" not in printed
+    nothing = write_model(tmp_path / "nothing", EMPTY_IMAGE)
+    assert evaluate(nothing, bench, tmp_path / "e") == 0
+    assert "no mask of any episode meets its ground truth; are they all empty?" in capsys.readouterr().out
 
 
 # ------------------------------------------------------------------------------------------------ shards and merge

@@ -46,6 +46,17 @@ class Together(VideoModel):
             yield [(frame[..., 0] > 150) ^ (np.random.random(frame.shape[:2]) < 0.1) for _ in episodes]
 """
 
+EMPTY_IMAGE = """
+class Nothing(ImageModel):
+    info = ModelInfo(name="nothing", version="1")
+
+    def fit(self, supports, *, seed):
+        return None
+
+    def predict(self, fitted, image):
+        return np.zeros(image.shape[:2], bool)
+"""
+
 IMAGE = """
 class Red(ImageModel):
     info = ModelInfo(name="red-image", version="1")

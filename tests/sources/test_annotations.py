@@ -159,15 +159,30 @@ def test_two_entries_of_one_id_are_named(tmp_path: Path, name: str, kind: str) -
 # ------------------------------------------------------------------------------------------------------ YouTube-VIS
 
 
-def test_two_tracks_of_one_id_are_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "kind"), [("annotations", "annotation"), ("videos", "video"), ("categories", "category")]
+)
+def test_two_tracks_of_one_id_are_named(tmp_path: Path, name: str, kind: str) -> None:
     """The second would take the first's place, and its pixels would be gone."""
     raw.ytvis(tmp_path)
     path = tmp_path / "train.json"
     content = json.loads(path.read_text())
-    content["annotations"].append(copy.deepcopy(content["annotations"][0]))
+    content[name].append(copy.deepcopy(content[name][0]))
     path.write_text(json.dumps(content))
-    with pytest.raises(SourceError, match=r"annotation number 0 and annotation number \d+ both have the id 100"):
+    number = content[name][0]["id"]
+    with pytest.raises(SourceError, match=rf"{kind} number 0 and {kind} number \d+ both have the id {number}"):
         YouTubeVis(tmp_path).videos()
+
+
+@pytest.mark.parametrize(
+    "name", ["instances.json", "youtube_vis_2019_train.json", "youtube_vis_2021_train.json", "ovis_train.json"]
+)
+def test_annotations_in_a_folder_of_theirs(tmp_path: Path, name: str) -> None:
+    raw.ytvis(tmp_path)
+    before = YouTubeVis(tmp_path).videos()
+    (tmp_path / "annotations").mkdir()
+    (tmp_path / "train.json").rename(tmp_path / "annotations" / name)
+    assert YouTubeVis(tmp_path).videos() == before
 
 
 def test_flags_in_quotes_mean_the_same_in_videos(tmp_path: Path) -> None:
