@@ -208,7 +208,7 @@ class ZipPredictions(Predictions):
             *parents, file = self._parts(info)
             if any(map(is_stray, parents)):
                 continue
-            folder = tuple(parents)
+            folder = tuple(parents[:3])  # names are not deeper than the second
             for depth in range(len(folder), 0, -1):
                 if folder[:depth] in masks:
                     break
@@ -327,12 +327,16 @@ class RlePredictions(Predictions):
                     "an object is there twice", where=self.path(name, frame), expected="one RLE for each id"
                 )
             return objects
-        raise PredictionError("no RLE", where=self.path(name, frame), expected='{"size": [H, W], "counts": …} or null')
+        raise PredictionError(
+            "no RLE",
+            where=self.path(name, frame),
+            expected='{"size": [H, W], "counts": …}, one for each id of 1 to 254, or null',
+        )
 
     def _size(self, rle: Any, name: str, frame: str) -> Size:
-        size = rle.get("size") if isinstance(rle, dict) else None
-        size = size if isinstance(size, list) and all(type(v) is int and 0 < v < 65536 for v in size) else []
-        if len(size) != 2 or size[0] * size[1] > MAX_PIXELS:
+        size: Any = rle.get("size") if isinstance(rle, dict) else None
+        whole = isinstance(size, list) and len(size) == 2 and all(type(v) is int and 0 < v < 65536 for v in size)
+        if not whole or size[0] * size[1] > MAX_PIXELS:
             raise PredictionError(f"RLE of size {str(size)[:40]}", where=self.path(name, frame), expected="[H, W]")
         return size[0], size[1]
 
