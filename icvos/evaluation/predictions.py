@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import stat
 import zipfile
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -25,17 +26,18 @@ __all__ = [
     "fit_size",
     "name_some",
     "open_predictions",
+    "other_numbers",
     "other_size",
 ]
 
 MAX_FILES = 20_000_000
+MAX_NAME = 255  # characters, as file systems have it
 MAX_PNG = 64 << 20  # bytes of one mask's file
 MAX_RATIO = 2000  # of an archive's entry: real masks stay under 1100 (zlib's own limit is 1032)
 MAX_PIXELS = 1 << 27
-# What may lie beside masks, as in folders: scores, read-me files. It is not read.
-NOTES = (".csv", ".txt", ".md", ".json")
 
 Size = tuple[int, int]
+Folder = TypeVar("Folder")
 
 
 class Predictions(ABC):
@@ -43,6 +45,16 @@ class Predictions(ABC):
 
     def __init__(self, where: Path) -> None:
         self.where = where
+
+    def _check_lengths(self, names: Iterable[str]) -> None:
+        """Refuse names that no file could have: their numbers may be too long for Python to read."""
+        for name in names:
+            if len(name) > MAX_NAME:
+                raise PredictionError(
+                    f"a name of {len(name):,} characters: {name[:40]}…",
+                    where=self.where,
+                    expected=f"at most {MAX_NAME}",
+                )
 
     @abstractmethod
     def names(self) -> list[str]:
@@ -92,14 +104,28 @@ def _label_size(data: bytes, where: str) -> Size:
     return size
 
 
+def _inner_root(
+    root: Folder, folders_in: Callable[[Folder], list[Folder]], masks_in: Callable[[Folder], Any]
+) -> Folder:
+    """Return the folder whose folders are the names: the only one in ``root`` if it holds folders and no mask itself.
+
+    Everything but ``<root>/<name>/<frame>.png`` is passed over: what is no PNG, what lies higher or deeper, strays.
+    """
+    inner = folders_in(root)
+    return inner[0] if len(inner) == 1 and folders_in(inner[0]) and not masks_in(inner[0]) else root
+
+
 class FolderPredictions(Predictions):
     """``<root>/<name>/<frame>.png``; one folder around all is seen through. Folders may be links, masks may not."""
 
     def __init__(self, where: Path) -> None:
-        super().__init__(where)
-        inner = folders(where)
-        if len(inner) == 1 and folders(where / inner[0]) and not listing(where / inner[0], (".png",)):
-            self.where = where / inner[0]
+        super().__init__(
+            _inner_root(
+                where,
+                lambda folder: [folder / name for name in folders(folder)],
+                lambda folder: listing(folder, (".png",)),
+            )
+        )
 
     def names(self) -> list[str]:
         return folders(self.where)
@@ -143,7 +169,11 @@ class ZipPredictions(Predictions):
 
     def _open(self) -> None:
         try:
-            self._archive = zipfile.ZipFile(self.where)
+            try:
+                # Linux and macOS write names in UTF-8 without the flag that says so.
+                self._archive = zipfile.ZipFile(self.where, metadata_encoding="utf-8")
+            except UnicodeDecodeError:
+                self._archive = zipfile.ZipFile(self.where)  # cp437
         except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as problem:
             raise PredictionError(f"archive cannot be opened ({problem})", where=self.where, expected="a zip") from None
 
@@ -155,43 +185,67 @@ class ZipPredictions(Predictions):
         self._open()
 
     def _index(self) -> dict[str, dict[str, str]]:
-        files: dict[tuple[str, ...], str] = {}
         infos = self._archive.infolist()
         if len(infos) > MAX_FILES:
             raise PredictionError(
                 f"archive holds {len(infos):,} files", where=self.where, expected=f"at most {MAX_FILES:,}"
             )
+        top: tuple[str, ...] = ()
+        masks: dict[tuple[str, ...], list[zipfile.ZipInfo]] = {top: []}  # of each folder, the empty ones too
         for info in infos:
+            *parents, file = self._parts(info)
+            if any(map(is_stray, parents)):
+                continue
+            folder = tuple(parents[:3])  # names are not deeper than the second
+            for depth in range(len(folder), 0, -1):
+                if folder[:depth] in masks:
+                    break
+                masks[folder[:depth]] = []
+            if file.lower().endswith(".png") and not is_stray(file):
+                masks[folder].append(info)
+        inner: dict[tuple[str, ...], list[tuple[str, ...]]] = {folder: [] for folder in masks}
+        for folder in masks:
+            if folder:
+                inner[folder[:-1]].append(folder)
+        root = _inner_root(top, inner.__getitem__, masks.__getitem__)
+        return {folder[-1]: self._by_stem(folder[-1], masks[folder]) for folder in inner[root]}
+
+    def _parts(self, info: zipfile.ZipInfo) -> list[str]:
+        """Return the folders of an entry's path and its file, which is empty where the entry is a folder.
+
+        Raises:
+            PredictionError: It escapes, or is a link.
+        """
+        name = info.filename
+        parts = name.replace("\\", "/").split("/")
+        if name.startswith(("/", "\\")) or ".." in parts or (len(name) > 1 and name[1] == ":") or "\0" in name:
+            raise PredictionError(f"archive holds a path that escapes: {name[:80]!r}", where=self.where)
+        if stat.S_ISLNK(info.external_attr >> 16):
+            raise PredictionError(f"archive holds a link: {name[:80]!r}", where=self.where, expected="plain files")
+        self._check_lengths(parts)
+        return [part for part in parts[:-1] if part not in ("", ".")] + parts[-1:]
+
+    def _by_stem(self, folder: str, masks: Sequence[zipfile.ZipInfo]) -> dict[str, str]:
+        """Return the entries of a folder's masks by frame stem.
+
+        Raises:
+            PredictionError: One is too large or encrypted, or two have one stem.
+        """
+        entries: dict[str, str] = {}
+        for info in masks:
             name = info.filename
-            parts = tuple(name.replace("\\", "/").split("/"))
-            if name.startswith(("/", "\\")) or ".." in parts or (len(name) > 1 and name[1] == ":") or "\0" in name:
-                raise PredictionError(f"archive holds a path that escapes: {name[:80]!r}", where=self.where)
-            if stat.S_ISLNK(info.external_attr >> 16):
-                raise PredictionError(f"archive holds a link: {name[:80]!r}", where=self.where, expected="plain files")
-            if info.is_dir() or any(map(is_stray, parts)):
-                continue
-            if parts[-1].lower().endswith(NOTES):
-                continue
-            if not parts[-1].lower().endswith(".png"):
-                raise PredictionError(f"archive holds {name[:80]!r}", where=self.where, expected="NAME/FRAME.png alone")
             if info.file_size > MAX_PNG or info.file_size > MAX_RATIO * max(info.compress_size, 1):
                 raise PredictionError(
                     f"{name[:80]!r} would unpack to {info.file_size:,} bytes", where=self.where, expected="a mask's PNG"
                 )
             if info.flag_bits & 1:
                 raise PredictionError("archive is encrypted", where=self.where, fix="pack it without a password")
-            if parts in files:
-                raise PredictionError(f"{name[:80]!r} stands twice", where=self.where)
-            files[parts] = name
-        depth = {len(parts) for parts in files}
-        if depth == {3} and len({parts[0] for parts in files}) == 1:
-            files = {parts[1:]: name for parts, name in files.items()}
-        elif depth - {2}:
-            odd = next(name for parts, name in files.items() if len(parts) != 2)
-            raise PredictionError(f"archive holds {odd[:80]!r}", where=self.where, expected="NAME/FRAME.png")
-        entries: dict[str, dict[str, str]] = {}
-        for parts, name in files.items():
-            entries.setdefault(parts[0], {})[parts[1][:-4]] = name
+            stem = PurePosixPath(name.replace("\\", "/")).stem
+            if stem in entries:
+                raise PredictionError(
+                    f"'{stem}' is there twice", where=f"{self.where}/{folder}", expected="one file a frame"
+                )
+            entries[stem] = name
         return entries
 
     def names(self) -> list[str]:
@@ -237,6 +291,7 @@ class RlePredictions(Predictions):
             name: frames if isinstance(frames, dict) else {f"{i:05d}": rle for i, rle in enumerate(frames)}
             for name, frames in content.items()
         }
+        self._check_lengths([*self._masks, *(frame for frames in self._masks.values() for frame in frames)])
 
     def names(self) -> list[str]:
         return sorted(self._masks)
@@ -253,14 +308,23 @@ class RlePredictions(Predictions):
             return {}
         if isinstance(value, dict) and "counts" in value:
             return {1: value}
-        if isinstance(value, dict) and all(str(key).isdigit() and 0 < int(key) < 255 for key in value):
-            return {int(key): rle for key, rle in sorted(value.items(), key=lambda item: int(item[0]))}
-        raise PredictionError("no RLE", where=self.path(name, frame), expected='{"size": [H, W], "counts": …} or null')
+        if isinstance(value, dict) and all(re.fullmatch("[0-9]{1,3}", key) and 0 < int(key) < 255 for key in value):
+            objects = {int(key): rle for key, rle in sorted(value.items(), key=lambda item: int(item[0]))}
+            if len(objects) < len(value):
+                raise PredictionError(
+                    "an object is there twice", where=self.path(name, frame), expected="one RLE for each id"
+                )
+            return objects
+        raise PredictionError(
+            "no RLE",
+            where=self.path(name, frame),
+            expected='{"size": [H, W], "counts": …}, one for each id of 1 to 254, or null',
+        )
 
     def _size(self, rle: Any, name: str, frame: str) -> Size:
-        size = rle.get("size") if isinstance(rle, dict) else None
-        size = size if isinstance(size, list) and all(isinstance(v, int) and 0 < v < 65536 for v in size) else []
-        if len(size) != 2 or size[0] * size[1] > MAX_PIXELS:
+        size: Any = rle.get("size") if isinstance(rle, dict) else None
+        whole = isinstance(size, list) and len(size) == 2 and all(type(v) is int and 0 < v < 65536 for v in size)
+        if not whole or size[0] * size[1] > MAX_PIXELS:
             raise PredictionError(f"RLE of size {str(size)[:40]}", where=self.path(name, frame), expected="[H, W]")
         return size[0], size[1]
 
@@ -282,7 +346,7 @@ class RlePredictions(Predictions):
         from icvos.masks import decode_rle
 
         try:
-            return decode_rle(rle["counts"], size)
+            return decode_rle(rle.get("counts"), size)
         except ValueError as problem:
             raise PredictionError(f"RLE is broken ({problem})", where=self.path(name, frame)) from None
 
@@ -329,7 +393,7 @@ def check_names(wanted: Sequence[str], predictions: Predictions, what: str, *, o
             f"{len(missing)} of {len(wanted)} {what}s are not predicted: {name_some(missing)}",
             where=predictions.where,
             expected=f"a folder for each {what}",
-            fix="choose those that are with --sequences or --split" if what == "sequence" else "",
+            fix="choose those that are with --sequences or --split" if what == "sequence" else None,
         )
     unknown = sorted(set(predicted) - set(wanted))
     if unknown and not others:
@@ -351,6 +415,16 @@ def fit_size(predicted: np.ndarray, shape: tuple[int, ...], where: str) -> np.nd
     if predicted.size == 0:
         return np.zeros(shape, np.uint8)
     raise other_size(predicted.shape, shape, where)
+
+
+def other_numbers(frames: Sequence[str], where: str, expected: str) -> PredictionError:
+    """Return the error of predictions with as many frames as the ground truth, some of them of other numbers."""
+    return PredictionError(
+        f"as many frames as in the ground truth, but of other numbers: {name_some(frames)}",
+        where=where,
+        expected=expected,
+        fix="rename them so that a number means one frame in both",
+    )
 
 
 def other_size(size: Sequence[int], wanted: Sequence[int], where: str) -> PredictionError:

@@ -8,7 +8,8 @@ import numpy as np
 
 from icvos.benchmark import Episode
 from icvos.errors import PredictionError
-from icvos.evaluation.predictions import Predictions, Record, Scored, check_names, fit_size, name_some
+from icvos.evaluation.predictions import Predictions, Record, Scored, check_names, fit_size, name_some, other_numbers
+from icvos.listing import match_stems, natural
 from icvos.metrics import VideoScore, fss_counts, jf
 from icvos.view import View
 
@@ -27,43 +28,57 @@ def check_benchmark_masks(view: View, predictions: Predictions, episodes: Sequen
     check_names([episode.id for episode in episodes], predictions, "episode")
     resized = False
     for episode in episodes:
-        frames = [f"{index:05d}" for index in range(view.frame_count(episode))]
-        predicted = predictions.frames(episode.id)
-        missing = sorted(set(frames) - set(predicted))
-        if missing:
-            raise PredictionError(
-                f"{len(missing)} of {len(frames)} frames are missing: {name_some(missing)}",
-                where=f"{predictions.where}/{episode.id}",
-                expected="" if predicted else ".png files",
-            )
-        # Frames beyond the protocol's length may be there: they are not scored.
-        most = view.benchmark.videos[episode.video].frames if view.benchmark.kind == "video" else 1
-        unknown = [frame for frame in predicted if not (frame.isdigit() and len(frame) == 5 and int(frame) < most)]
-        if unknown:
-            raise PredictionError(
-                f"{len(unknown)} frames are unknown: {name_some(unknown)}",
-                where=f"{predictions.where}/{episode.id}",
-                expected=f"00000 to {most - 1:05d}",
-            )
         stored = view.stored_size(episode)
-        for frame in frames:
-            size = predictions.size(episode.id, frame)
+        for stem in _stems(view, predictions, episode):
+            size = predictions.size(episode.id, stem)
             if size is None or stored is None or size == view.size:
                 continue
             if size != stored:
                 raise PredictionError(
                     f"mask is {size[0]}x{size[1]} (HxW)",
-                    where=predictions.path(episode.id, frame),
+                    where=predictions.path(episode.id, stem),
                     expected=f"{stored[0]}x{stored[1]}" + (f" or {view.size[0]}x{view.size[1]}" if view.size else ""),
                 )
             resized = resized or view.size is not None
     return resized
 
 
-def _load(view: View, predictions: Predictions, episode: Episode, index: int, size: tuple[int, int]) -> np.ndarray:
+def _stems(view: View, predictions: Predictions, episode: Episode) -> list[str]:
+    """Return the stem of each scored frame in the predictions: ``00007`` or, where that is not there, ``7``.
+
+    Frames beyond the protocol's length may be there: they are not scored.
+
+    Raises:
+        PredictionError: Frames are missing or unknown.
+    """
+    count = view.frame_count(episode)
+    most = view.benchmark.videos[episode.video].frames if view.benchmark.kind == "video" else 1
+    frames = [f"{index:05d}" for index in range(most)]
+    predicted = predictions.frames(episode.id)
+    pairs = match_stems(frames, predicted)
+    missing = [frame for frame in frames[:count] if frame not in pairs]
+    unknown = sorted(set(predicted) - set(pairs.values()), key=natural)
+    where = f"{predictions.where}/{episode.id}"
+    expected = f"{frames[0]} to {frames[-1]}"
+    if missing and unknown and len(predicted) in (count, most) and all(map(str.isdigit, unknown)):
+        raise other_numbers(unknown, where, expected)
+    if missing:
+        raise PredictionError(
+            f"{len(missing)} of {count} frames are missing: {name_some(missing)}",
+            where=where,
+            expected=None if predicted else ".png files",
+        )
+    if unknown:
+        raise PredictionError(
+            f"{len(unknown)} frames are unknown: {name_some(unknown)}", where=where, expected=expected
+        )
+    return [pairs[frame] for frame in frames[:count]]
+
+
+def _load(view: View, predictions: Predictions, episode: Episode, stem: str, size: tuple[int, int]) -> np.ndarray:
     """Return the predicted mask of a frame, (H, W) bool at the size that the ground truth has in the view."""
-    path = predictions.path(episode.id, f"{index:05d}")
-    mask = _binary(predictions.load(episode.id, f"{index:05d}"), path)
+    path = predictions.path(episode.id, stem)
+    mask = _binary(predictions.load(episode.id, stem), path)
     if mask.shape == view.stored_size(episode):
         mask = view.resize_mask(mask)
     return fit_size(mask, size, path).astype(bool, copy=False)
@@ -84,12 +99,13 @@ def score_episodes(view: View, predictions: Predictions, episodes: Sequence[Epis
     for category in sorted({episode.category for episode in episodes}):
         draws = [episode for episode in episodes if episode.category == category]
         scores = [VideoScore() for _ in draws]
+        stems = [_stems(view, predictions, episode) for episode in draws]
         truths = view.truth(draws[0].video, category)
         # The ground truth is read once for all draws.
         for index, truth in enumerate(truths):
             visible = bool(truth.any())
-            for episode, score in zip(draws, scores):
-                mask = _load(view, predictions, episode, index, truths.size)
+            for episode, score, predicted in zip(draws, scores, stems):
+                mask = _load(view, predictions, episode, predicted[index], truths.size)
                 score.add(*jf(mask, truth), visible=visible, absent_correct=None if visible else not mask.any())
         for episode, score in zip(draws, scores):
             j, f = score.values()
@@ -110,7 +126,8 @@ def score_episodes(view: View, predictions: Predictions, episodes: Sequence[Epis
 
 def _score_image(view: View, predictions: Predictions, episode: Episode) -> Record:
     _, truth, ignore = view.query(episode)
-    mask = _load(view, predictions, episode, 0, (truth.shape[0], truth.shape[1]))
+    stem = _stems(view, predictions, episode)[0]
+    mask = _load(view, predictions, episode, stem, (truth.shape[0], truth.shape[1]))
     counts = dict(zip(("inter_fg", "union_fg", "inter_bg", "union_bg"), fss_counts(mask, truth, ignore=ignore)))
     return {
         "id": episode.id,

@@ -22,8 +22,9 @@ from tiny import write_image_benchmark, write_video_benchmark
 
 from icvos import cli
 from icvos.benchmark import load_benchmark
+from icvos.evaluation.predictions import open_predictions
 from icvos.images import nearest_resize
-from icvos.masks import read_mask, write_mask
+from icvos.masks import encode_mask, read_mask, write_mask
 from icvos.metrics import jf
 
 SIZE = (30, 44)
@@ -214,6 +215,25 @@ def test_masks_of_queries_of_another_size_are_refused_at_once(
     lines = capsys.readouterr().err.strip().splitlines()
     assert len(lines) == 1 and f"mask is {size[0]}x{size[1]} (HxW)" in lines[0] and expected in lines[0], lines
     assert not (tmp_path / "r").exists()
+
+
+@pytest.mark.parametrize("protocol", ["native", "fss-native"])
+def test_frames_of_episodes_are_matched_by_number(
+    tiny_benchmark: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], protocol: str
+) -> None:
+    """A frame of the same text comes first: of 0 and 00000, 0 is another that is not known."""
+    benchmark = tiny_benchmark if protocol == "native" else write_image_benchmark(tmp_path / "b")
+    given = predict(benchmark, tmp_path / "p", protocol=protocol)
+    for path in sorted(given.rglob("*.png")):
+        path.rename(path.with_name(f"{int(path.stem)}.png"))
+    for where in (given, pack(given, tmp_path / "p.zip")):
+        out = tmp_path / f"r{where.suffix}"
+        assert score(where, "--benchmark", benchmark, "--protocol", protocol, "--out", out) == 0
+        summary = result(out)["summary"]
+        assert summary["J&F" if protocol == "native" else "FB_IoU"] == 100
+    shutil.copy(path.with_name("0.png"), path.with_name("00000.png"))
+    assert score(given, "--benchmark", benchmark, "--protocol", protocol, "--out", tmp_path / "x") == 2
+    assert "1 frames are unknown: 0; in" in capsys.readouterr().err
 
 
 def test_benchmark_numbers_with_workers(tiny_benchmark: Path, tmp_path: Path) -> None:
@@ -608,6 +628,61 @@ def test_folders_and_archives_are_read_alike(davis: tuple[Path, Path], tmp_path:
         assert got["summary"]["J&F"] == 100 and got["summary"]["episodes"] == 3
 
 
+@pytest.mark.parametrize("prefix", ["", "./", "all/", "./all/"])
+@pytest.mark.parametrize(
+    "beside",
+    [
+        (),
+        ("{}a/log.yaml", "out.mp4", "{}README", "{}a/00000.jpg", "{}a/notes.py"),
+        ("preview.png",),
+        ("{}a/vis/00000.png", "{}a/vis/00000.PNG"),
+        ("{}a/vis/deep/er/00000.png", "{}.git/x/00000.png", "{}a/.00009.png", "__MACOSX/a/._00000.png"),
+        ("{}logs/run.txt",),
+        ("{}empty/",),
+        ("{}a/00000.png/x.txt",),
+    ],
+)
+@pytest.mark.parametrize("names", [("a",), ("a", "b")])
+def test_folders_and_archives_pass_over_the_same(
+    tmp_path: Path, names: tuple[str, ...], beside: tuple[str, ...], prefix: str
+) -> None:
+    """What lies beside masks, in one sequence or two, with a folder around all or none."""
+    root, archive = tmp_path / "root", tmp_path / "p.zip"
+    root.mkdir()
+    mask = encode_mask(square(1))
+    with zipfile.ZipFile(archive, "w") as stream:
+        for form in (*(f"{{}}{name}/{index:05d}.PNG" for name in names for index in (1, 2)), *beside):
+            entry = form.format(prefix)
+            stream.writestr(entry, b"" if entry.endswith("/") else mask)
+            parent, _, file = entry.rpartition("/")
+            (root / parent).mkdir(parents=True, exist_ok=True)
+            if file:
+                (root / entry).write_bytes(mask)
+    folder, packed = open_predictions(root), open_predictions(archive)
+    contents = {name: folder.frames(name) for name in folder.names()}
+    assert {name: packed.frames(name) for name in packed.names()} == contents
+    assert all(contents[name] == ["00001", "00002"] for name in names)
+    for name in names:
+        assert np.array_equal(folder.load(name, "00001"), packed.load(name, "00001"))
+
+
+@pytest.mark.parametrize(("encoding", "name"), [("utf-8", "été 犬"), ("cp437", "été")])
+def test_archives_without_the_flag_of_utf_8(tmp_path: Path, encoding: str, name: str) -> None:
+    """As Linux and macOS write them, and as old Windows did."""
+
+    class Entry(zipfile.ZipInfo):
+        def _encodeFilenameFlags(self) -> tuple[bytes, int]:
+            return self.filename.encode(encoding), self.flag_bits & ~0x800
+
+    truth = write_all(tmp_path / "gt", {name: [square(1)] * 4})
+    with zipfile.ZipFile(tmp_path / "p.zip", "w") as archive:
+        for path in sorted(truth.rglob("*.png")):
+            archive.writestr(Entry(path.relative_to(truth).as_posix()), path.read_bytes())
+    for workers in (1, 2):
+        words = ("--workers", workers)
+        assert scored(tmp_path / "p.zip", truth, tmp_path / f"r{workers}", *words)["summary"]["J&F"] == 100
+
+
 def test_official_numbers_among_other_sequences(tmp_path: Path) -> None:
     """A DAVIS root that holds more, and results that hold others."""
     root = shared("real", "osvos")
@@ -747,9 +822,14 @@ def _entry(
         (_entry("cat/00009.png", b"/etc/passwd", link=True), "archive holds a link"),
         (_entry("cat/00009.png", bytes(70_000_000)), "would unpack to 70,000,000 bytes"),  # larger than any mask
         (_entry("cat/00009.png", bytes(10**6), method=zipfile.ZIP_BZIP2), "would unpack to 1,000,000"),  # 20,000 to 1
-        (_entry("cat/notes.py"), "archive holds 'cat/notes.py'"),
-        (_entry("a/b/c/00000.png"), "expected NAME/FRAME.png"),
-        (_entry("cat/00002.png"), "stands twice"),
+        (_entry("cat/00009.txt", b"/etc/passwd", link=True), "archive holds a link"),
+        (_entry("./../x.png"), "path that escapes"),
+        (_entry("a/b/c/00000.png"), "sequences are unknown: a"),  # a folder without masks, as on disk
+        (_entry("x/" * 30000 + "00000.png"), "sequences are unknown: x"),
+        (_entry("cat/00002.png"), "p.zip/cat; expected one file a frame"),
+        (_entry("cat/00002.PNG"), "'00002' is there twice"),
+        (_entry("./cat//00002.png"), "'00002' is there twice"),
+        (_entry(f"cat/{'1' * 5000}.png"), "a name of 5,004 characters"),
         (_entry("dog/00000.png"), "sequences are unknown: dog"),
     ],
 )
@@ -797,7 +877,13 @@ def test_damaged_archives_get_one_line(
         ({"size": [30, 44], "counts": [-5, 1325]}, "a run of -5 pixels"),
         ({"size": [10**9, 10**9], "counts": [1]}, "RLE of size"),
         ({"size": "big", "counts": [1]}, "RLE of size"),
-        ({"300": {"size": [30, 44], "counts": [1320]}}, "no RLE"),
+        ({"300": {"size": [30, 44], "counts": [1320]}}, "one for each id of 1 to 254"),
+        ({"\u00b2": {"size": [30, 44], "counts": [1320]}}, "no RLE"),
+        ({"1" * 5000: {"size": [30, 44], "counts": [1320]}}, "no RLE"),
+        ({k: {"size": [30, 44], "counts": [1320]} for k in ("1", "01")}, "an object is there twice"),
+        ({"1": {"size": [30, 44]}}, "counts are neither text nor a list"),
+        ({"size": [True, 44], "counts": [44]}, "RLE of size [True, 44]"),
+        ({"bike": {"1" * 5000: None}, "cat": {}}, "a name of 5,000 characters"),
         ("text", "p.json"),
     ],
 )
@@ -823,6 +909,14 @@ def test_bad_run_lengths_get_one_line(
         (lambda p: write_mask(p / "tiny__v0__1__d0/00001.png", np.zeros((9, 9), np.uint8)), "mask is 9x9"),
         (lambda p: write_mask(p / "tiny__v0__1__d0/00001.png", np.full((40, 52), 7, np.uint8)), "holds the value 7"),
         (lambda p: (p / "x").mkdir(), "episodes are unknown: x"),
+        (
+            lambda p: (p / "tiny__v0__1__d0/00000.png").rename(p / "tiny__v0__1__d0/4.png"),
+            "as many frames as in the ground truth, but of other numbers: 4; in ",
+        ),
+        (
+            lambda p: shutil.copy(p / "tiny__v0__1__d0/00000.png", p / "tiny__v0__1__d0/first.png"),
+            "1 frames are unknown: first; in ",
+        ),
     ],
 )
 def test_bad_episodes_get_one_line(
@@ -837,6 +931,18 @@ def test_bad_episodes_get_one_line(
     assert score(given, "--benchmark", tiny_benchmark, "--out", tmp_path / "r") == 2
     lines = capsys.readouterr().err.strip().splitlines()
     assert len(lines) == 1 and words in lines[0], lines
+    assert not lines[0].endswith((";", "expected")), lines  # nothing was to follow
+
+
+def test_run_lengths_of_episodes_without_counts_get_one_line(
+    tiny_benchmark: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    masks = {f"{index:05d}": {"1": {"size": [40, 52]}} for index in range(4)}
+    episodes = {episode.id: masks for episode in load_benchmark(tiny_benchmark).episodes}
+    (tmp_path / "p.json").write_text(json.dumps(episodes))
+    assert score(tmp_path / "p.json", "--benchmark", tiny_benchmark, "--out", tmp_path / "r") == 2
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1 and "counts are neither text nor a list" in lines[0], lines
 
 
 def test_bad_use_gets_one_line(
