@@ -43,7 +43,7 @@ __all__ = [
 class IcvosError(Exception):
     """Base of all errors that icvos raises on purpose.
 
-    ``str(error)`` is one line: ``what; file: where; expected: …; fix`` with the parts that were given.
+    ``str(error)`` is one line: ``what; file: where; expected: …; fix`` with the parts that were given (empty ones are not).
 
     Args:
         what: What is wrong.
@@ -59,11 +59,11 @@ class IcvosError(Exception):
     ) -> None:
         self.what, self.where, self.expected, self.fix = what, where, expected, fix
         parts = [what]
-        if where is not None:
+        if where:
             parts.append(f"in {where}")
-        if expected is not None:
+        if expected:
             parts.append(f"expected {expected}")
-        if fix is not None:
+        if fix:
             parts.append(fix)
         super().__init__("; ".join(" ".join(part.split()) for part in parts))
 

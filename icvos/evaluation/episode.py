@@ -7,11 +7,11 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -40,6 +40,7 @@ from icvos.types import Prediction, Support
 from icvos.view import View
 
 __all__ = [
+    "ALONE",
     "EpisodeResult",
     "Job",
     "episode_seed",
@@ -49,6 +50,11 @@ __all__ = [
     "run_video_episodes",
     "runs_together",
 ]
+
+T = TypeVar("T")
+
+ALONE = ("fps", "first_mask_seconds", "frame_seconds_p50", "frame_seconds_p95")
+"""What an episode's record says of its speed only where it ran by itself, not in one pass with others of its video."""
 
 
 @dataclass(frozen=True)
@@ -75,10 +81,15 @@ class Job:
 
 @dataclass(frozen=True)
 class EpisodeResult:
-    """A record for ``episodes.jsonl``, and J and F of every frame."""
+    """A record for ``episodes.jsonl``, and J and F of every frame.
+
+    Attributes:
+        timing: Whether the episode was run once more, by itself, for its speed: only that is news.
+    """
 
     record: dict[str, Any]
     frames: dict[str, np.ndarray] | None = None
+    timing: bool = False
 
 
 class _Failed(Exception):
@@ -120,6 +131,8 @@ def run_video_episodes(
     job: Job,
     pool: ThreadPoolExecutor,
     wanted: frozenset[str] | None = None,
+    *,
+    timing: bool = False,
 ) -> Iterator[EpisodeResult]:
     """Run episodes of one video and yield a result for each.
 
@@ -129,7 +142,12 @@ def run_video_episodes(
     Args:
         wanted: Ids whose results are missing; None for all. A model that takes all at once still gets all, so that a
             resumed run computes exactly what an uninterrupted one does.
+        timing: Run them for their speed alone: no masks are kept.
     """
+    if timing:
+        for result in run_video_episodes(model, benchmark, episodes, replace(job, masks=None), pool, wanted):
+            yield replace(result, timing=True)
+        return
     todo = [episode for episode in episodes if wanted is None or episode.id in wanted]
     if runs_together(model) and job.oracle_as != "prompt" and len(episodes) > 1 and todo:
         try:
@@ -177,12 +195,74 @@ def failure(episode: Episode, error: BaseException | str) -> dict[str, Any]:
     }
 
 
+class _Clock:
+    """What a pass over a video takes of the model's time: without decoding and scoring, the device synchronised.
+
+    Attributes:
+        frames: Seconds of each mask, as it came; the call of ``segment`` counts to the first.
+        support: Seconds until the model first asked for a frame; None if it asked for none.
+    """
+
+    def __init__(self, video: StreamedVideo, device: str) -> None:
+        self.video, self.device = video, device
+        self.frames: list[float] = []
+        self.support: float | None = None
+        self._called = 0.0
+
+    @property
+    def seconds(self) -> float:
+        """From the call of ``segment`` to the last mask."""
+        return sum(self.frames)
+
+    def call(self, work: Callable[[], T]) -> T:
+        """Do the model's work that leads to its iterator; what was measured before is forgotten."""
+        self.frames, self.support, self._called, self.video.first_asked = [], None, 0.0, None
+        value, self._called = self._measured(work, 0.0)
+        return value
+
+    def mask(self, work: Callable[[], T | None]) -> T | None:
+        """Do the model's work for its next mask; after the last one nothing counts."""
+        value, seconds = self._measured(work, self._called + self.seconds)
+        if value is not None:
+            self.frames.append(self._called + seconds)
+            self._called = 0.0
+        return value
+
+    def _measured(self, work: Callable[[], T], before: float) -> tuple[T, float]:
+        begin, waited = time.perf_counter(), self.video.waited
+        value = work()
+        synchronise(self.device)
+        end = time.perf_counter()
+        if self.support is None and self.video.first_asked is not None:
+            self.support = before + self.video.first_asked - begin
+        return value, end - begin - (self.video.waited - waited)
+
+    def record(self, frames: int, sets: int) -> dict[str, float | None]:
+        """Return what an episode's record says of time.
+
+        What one pass for several sets took is shared out to them; how fast one alone is it does not tell.
+        """
+        share = self.seconds / max(sets, 1)
+        alone = sets == 1 and share > 0
+        middle, slow = np.percentile(self.frames, (50, 95)).tolist() if alone else (None, None)
+        return {
+            "seconds": share,
+            "support_seconds": None if self.support is None else self.support / max(sets, 1),
+            "fps": frames / share if alone else None,
+            "fps_amortised": frames / share if sets > 1 and share > 0 else None,
+            "first_mask_seconds": self.frames[0] if alone else None,
+            "frame_seconds_p50": middle,
+            "frame_seconds_p95": slow,
+        }
+
+
 class _Pass:
     """One pass of a model over a video, for one episode or several at once.
 
     Attributes:
         sets, seeds: What the model is given: sets of supports, and the seed of each.
         follows: For each episode the set whose masks are its own; None for a prediction that is empty throughout.
+        clock: What it takes.
     """
 
     def __init__(
@@ -197,7 +277,7 @@ class _Pass:
             category: Ahead(view.truth(name, category).__getitem__, len(self.video), pool)
             for category in sorted({episode.category for episode in episodes})
         }
-        begin = time.perf_counter()
+        self.clock = _Clock(self.video, model.device)
         self.follows: list[int | None]
         if job.options.oracle is None:
             self.sets = [view.supports(episode, job.options.shots) for episode in episodes]
@@ -205,11 +285,9 @@ class _Pass:
             self.follows = list(range(len(episodes)))
         else:
             self.sets, self.seeds, self.follows = oracle_supports(self.video, self.truths, episodes, job.options.seed)
-        self.support_seconds = time.perf_counter() - begin
         self.scorers = [
             FrameScorer(self.video.size, None if job.masks is None else job.masks / episode.id) for episode in episodes
         ]
-        self.seconds = 0.0
 
     def _begin(self) -> Iterator[Sequence[Any]]:
         if not self.sets:
@@ -224,27 +302,23 @@ class _Pass:
         return ((item,) for item in self.model.segment(self.sets[0], self.video, seed=self.seeds[0]))
 
     def _next(self, stream: Iterator[Sequence[Any]]) -> Sequence[Any] | None:
-        begin, waited = time.perf_counter(), self.video.waited
         with _model_at_work():
-            items = next(stream, None)
-            synchronise(self.model.device)
-        self.seconds += time.perf_counter() - begin - (self.video.waited - waited)
-        return items
+            return self.clock.mask(lambda: next(stream, None))
 
     def drive(self) -> None:
         """Take every item from the model, check it and score it."""
         modes, had_torch = torch_modes(), "torch" in sys.modules
         nothing = Prediction(np.zeros(self.video.size, bool))
         with _model_at_work():
-            stream = self._begin()
+            stream = self.clock.call(self._begin)
         try:
             items = self._next(stream)
             if not had_torch and "torch" in sys.modules:
                 # The model imported torch only now, unseeded: begin again, as every later episode will.
                 _close(stream)
-                self.seconds, modes = 0.0, torch_modes()
+                modes = torch_modes()
                 with _model_at_work():
-                    stream = self._begin()
+                    stream = self.clock.call(self._begin)
                 items = self._next(stream)
             count = 0
             while items is not None:
@@ -298,11 +372,11 @@ def _run(
     finally:
         work.close()
     source = benchmark.videos[episodes[0].video].source
-    # Time is shared out: what one pass over the video costs each of its episodes.
-    share = work.seconds / max(len(work.sets), 1)
     for episode, scorer, index in zip(episodes, work.scorers, work.follows):
         j, f = scorer.score.values()
-        timed = index is not None and share > 0
+        times = work.clock.record(scorer.count, len(work.sets))
+        if index is None:  # nothing was asked of the model
+            times = dict.fromkeys(times)
         absence = {} if job.options.oracle is None else {"absent_on_frame_0": index is None}
         record = {
             "id": episode.id,
@@ -314,9 +388,7 @@ def _run(
             "frames": scorer.count,
             "visible_frames": scorer.visible,
             **scorer.score.summary(),
-            "seconds": share if index is not None else None,
-            "support_seconds": work.support_seconds / len(episodes),
-            "fps": scorer.count / share if timed else None,
+            **times,
             "peak_memory": peak_memory(model.device),
             **absence,
         }

@@ -62,7 +62,9 @@ class Ahead(Generic[T]):
 class StreamedVideo:
     """A video as models see it (a ``Video``): decoded ahead.
 
-    ``waited`` is how long the thread that made it has waited for frames: decoding is not the model's time.
+    Attributes:
+        waited: Seconds that the thread that made it has waited for frames: decoding is not the model's time.
+        first_asked: When a frame was first asked for, by ``time.perf_counter``, or None.
     """
 
     def __init__(self, source: Video, pool: ThreadPoolExecutor) -> None:
@@ -71,6 +73,7 @@ class StreamedVideo:
         self._ahead: Ahead[np.ndarray] = Ahead(source.__getitem__, len(source), pool)
         self._thread = threading.get_ident()
         self.waited = 0.0
+        self.first_asked: float | None = None
 
     def __len__(self) -> int:
         return len(self._indices)
@@ -79,6 +82,8 @@ class StreamedVideo:
         if not -len(self) <= index < len(self):
             raise IndexError(f"frame {index} of a video with {len(self)}")
         begin = time.perf_counter()
+        if self.first_asked is None:
+            self.first_asked = begin
         frame = self._ahead.get(self._indices[index])
         if threading.get_ident() == self._thread:
             self.waited += time.perf_counter() - begin

@@ -14,12 +14,14 @@ from icvos.benchmark import Benchmark, Episode
 from icvos.demo.benchmarks import open_benchmark
 from icvos.errors import RunError, UsageError
 from icvos.evaluation.episode import (
+    ALONE,
     EpisodeResult,
     Job,
     failure,
     image_failure,
     run_image_episode,
     run_video_episodes,
+    runs_together,
 )
 from icvos.evaluation.oracle import oracle_key
 from icvos.evaluation.workers import Group, ModelSpec, run_in_workers
@@ -51,8 +53,8 @@ def _groups(episodes: Sequence[Episode], missing: Sequence[Episode], benchmark: 
         by_video.setdefault(episode.video, []).append(episode)
     size = MAX_TOGETHER if benchmark.kind == "video" else 1
     cut = [some[start : start + size] for some in by_video.values() for start in range(0, len(some), size)]
-    groups = [(group, frozenset(e.id for e in group if e.id in wanted)) for group in cut]
-    return [group for group in groups if group[1]]
+    groups = [Group(group, frozenset(e.id for e in group if e.id in wanted)) for group in cut]
+    return [group for group in groups if group.wanted]
 
 
 def _check_kind(model: Model, benchmark: Benchmark) -> None:
@@ -155,11 +157,15 @@ def run_model(
         todo = [episode for episode in plan.episodes if episode.id not in done]
         if progress is not None:
             progress(len(done), len(ids), None)
-        whole = False
+        whole, number = False, len(done)
         try:
-            with contextlib.closing(_results(plan, todo)) as results:
-                for number, result in enumerate(results, len(done) + 1):
+            with contextlib.closing(_results(plan, todo, folder)) as results:
+                for result in results:
+                    if result.timing:
+                        _add_times(folder, result.record)
+                        continue
                     folder.add(result.record, result.frames)
+                    number += 1
                     if progress is not None:
                         progress(number, len(ids), result.record)
             whole = True
@@ -195,11 +201,35 @@ def _finish(folder: RunFolder, plan: _Run, whole: bool) -> None:
         folder.write_run(status="interrupted", end=now(), **speed(folder.records(), ids))
 
 
-def _results(plan: _Run, todo: Sequence[Episode]) -> Generator[EpisodeResult, None, None]:
+def _add_times(folder: RunFolder, timed: Mapping[str, Any]) -> None:
+    """Add to an episode's record how fast it is by itself; a failure is none of the run's."""
+    record = folder.records().get(timed["id"])
+    if record is not None and not timed.get("error"):
+        folder.add({**record, **{name: timed[name] for name in ALONE}})
+
+
+def _untimed(plan: _Run, todo: Sequence[Episode], folder: RunFolder) -> list[Group]:
+    """Return the episode to run by itself, for its speed, where all ran together with others of their video."""
+    if (
+        plan.benchmark.kind == "image"
+        or plan.options.oracle is not None
+        or not runs_together(as_video_model(plan.model))
+    ):
+        return []
+    anew = {episode.id for episode in todo}
+    if any(record.get("fps") for name, record in folder.records().items() if name not in anew):
+        return []
+    together = len({episode.video for episode in plan.episodes}) < len(plan.episodes)
+    first = plan.episodes[:1] if together else []
+    return [Group([episode], frozenset([episode.id]), timing=True) for episode in first]
+
+
+def _results(plan: _Run, todo: Sequence[Episode], folder: RunFolder) -> Generator[EpisodeResult, None, None]:
     options = plan.options
     masks = plan.out / "masks" if options.save_masks else None
     job = Job(plan.protocol, options, masks, plan.describe["key"].get("oracle_as"))
-    groups = _groups(plan.episodes, todo, plan.benchmark)
+    # At the end, so that the model is warm.
+    groups = [*_groups(plan.episodes, todo, plan.benchmark), *_untimed(plan, todo, folder)]
     if not groups:
         return
     if options.workers > 1 or options.timeout is not None:
@@ -214,13 +244,15 @@ def _results(plan: _Run, todo: Sequence[Episode]) -> Generator[EpisodeResult, No
         )
     elif plan.benchmark.kind == "image":
         assert isinstance(plan.model, ImageModel)  # _check_kind
-        for (episode, *_), _ in groups:
-            yield run_image_episode(plan.model, plan.benchmark, episode, job)
+        for group in groups:
+            yield run_image_episode(plan.model, plan.benchmark, group.episodes[0], job)
     else:
         model = as_video_model(plan.model)
         with ThreadPoolExecutor(3) as pool:
-            for group, wanted in groups:
-                yield from run_video_episodes(model, plan.benchmark, group, job, pool, wanted)
+            for group in groups:
+                yield from run_video_episodes(
+                    model, plan.benchmark, group.episodes, job, pool, group.wanted, timing=group.timing
+                )
 
 
 def _lost_episode(benchmark: Benchmark, episode: Episode, job: Job, why: str) -> EpisodeResult:

@@ -14,7 +14,15 @@ from typing import Literal
 import numpy as np
 
 from icvos.errors import MaskError, PredictionError, did_you_mean
-from icvos.evaluation.predictions import Predictions, Scored, check_names, fit_size, name_some, other_size
+from icvos.evaluation.predictions import (
+    Predictions,
+    Scored,
+    check_names,
+    fit_size,
+    name_some,
+    other_numbers,
+    other_size,
+)
 from icvos.files import escape_id
 from icvos.listing import files_by_stem, folders, listed_names, match_stems, natural, path_of_stem
 from icvos.masks import Header, is_0_or_255, is_grey, read_header, read_mask
@@ -214,7 +222,7 @@ def _notes(tasks: Sequence[SequenceTask], objects: Objects, later: list[str], un
         raise PredictionError(
             "no first frame of the ground truth shows an object" if objects == "first-frame" else "nothing is shown",
             expected="an id above 0",
-            fix="score all ids with --objects all" if objects == "first-frame" else "",
+            fix="score all ids with --objects all" if objects == "first-frame" else None,
         )
     total = sum(len(task.objects) for task in tasks)
     sizes = "; ".join(f"{count} each in {name_some(names)}" for count, names in sorted(counts.items()))
@@ -245,17 +253,12 @@ def _matched(
     missing = [stem for stem in scored if stem not in pairs]
     unknown = sorted(set(predicted) - set(pairs.values()), key=natural)
     if len(pairs) < len(stems) == len(predicted) and all(stem.isdigit() for stem in unknown):
-        raise PredictionError(
-            f"as many frames as in the ground truth, but of other numbers: {name_some(unknown)}",
-            where=where,
-            expected=f"{stems[0]} to {stems[-1]}",
-            fix="rename them so that a number means one frame in both",
-        )
+        raise other_numbers(unknown, where, f"{stems[0]} to {stems[-1]}")
     if missing:
         raise PredictionError(
             f"{len(missing)} of {len(scored)} frames are missing: {name_some(missing)}",
             where=where,
-            expected="" if predicted else ".png files",
+            expected=None if predicted else ".png files",
         )
     if unknown and not _between(unknown, stems):
         raise PredictionError(

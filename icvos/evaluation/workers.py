@@ -36,8 +36,19 @@ class ModelSpec:
     demo: bool
 
 
-Group = tuple[list[Episode], frozenset[str]]
-"""Episodes of one video (or one image episode), and the ids of those whose results are missing."""
+@dataclass(frozen=True)
+class Group:
+    """Episodes that belong together.
+
+    Attributes:
+        episodes: Of one video, or one image episode.
+        wanted: Ids of those whose results are missing.
+        timing: Whether they are run for their speed alone.
+    """
+
+    episodes: list[Episode]
+    wanted: frozenset[str]
+    timing: bool = False
 
 
 class _Worker:
@@ -54,14 +65,14 @@ class _Worker:
             if before is not None:
                 signal.signal(signal.SIGINT, before)
         theirs.close()
-        self.group: list[Episode] = []
+        self.group = Group([], frozenset())
         self.left: list[Episode] = []
         self.since = time.monotonic()
         self.ready = self.working = self.together = False
 
     def give(self, group: Group) -> None:
-        self.group, self.working = group[0], True
-        self.left = [episode for episode in group[0] if episode.id in group[1]]
+        self.group, self.working = group, True
+        self.left = [episode for episode in group.episodes if episode.id in group.wanted]
         self.since = time.monotonic()
         self.pipe.send(group)
 
@@ -73,7 +84,7 @@ class _Worker:
         """Whether it has worked too long on what it does."""
         if timeout is None or not self.working:
             return False
-        allowed = timeout * (len(self.group) if self.together else 1)
+        allowed = timeout * (len(self.group.episodes) if self.together else 1)
         return time.monotonic() - self.since > allowed
 
     def kill(self) -> None:
@@ -103,11 +114,11 @@ def _work(pipe: Connection, parent: int, spec: ModelSpec, root: Path, job: Job, 
     with ThreadPoolExecutor(2) as pool:
         while True:
             try:
-                group, wanted = pipe.recv()
+                group = pipe.recv()
             except (EOFError, OSError):
                 return
             try:
-                for result in _results(model, video_model, benchmark, group, wanted, job, pool):
+                for result in _results(model, video_model, benchmark, group, job, pool):
                     pipe.send(("result", result))
                 pipe.send(("done", None))
             except Exception as error:
@@ -119,17 +130,18 @@ def _results(
     model: Model,
     video_model: VideoModel | None,
     benchmark: Benchmark,
-    group: list[Episode],
-    wanted: frozenset[str],
+    group: Group,
     job: Job,
     pool: ThreadPoolExecutor,
 ) -> Iterator[EpisodeResult]:
     if video_model is not None:
-        yield from run_video_episodes(video_model, benchmark, group, job, pool, wanted)
+        yield from run_video_episodes(
+            video_model, benchmark, group.episodes, job, pool, group.wanted, timing=group.timing
+        )
         return
     if not isinstance(model, ImageModel):
         raise UsageError("a video model cannot run on a few-shot image benchmark")
-    for episode in group:
+    for episode in group.episodes:
         yield run_image_episode(model, benchmark, episode, job)
 
 
@@ -172,7 +184,7 @@ def run_in_workers(
         root: The benchmark's folder.
         job: How to run; its options say in how many processes, and what time one episode may take (a model that takes
             several episodes in one pass gets as many times that for the pass).
-        groups: Episodes that belong together (of one video), and which of their results are missing.
+        groups: The episodes to run.
         fail: Makes the result of an episode that was lost.
 
     Raises:
@@ -242,9 +254,9 @@ def _lost(
     """
     if not worker.ready:
         raise ModelError(f"the model cannot be built: {why}")
-    left = worker.left
-    if left and not (worker.together and len(worker.group) > 1):
+    left = [] if worker.group.timing else worker.left
+    if left and not (worker.together and len(worker.group.episodes) > 1):
         yield fail(left[0], why)
         left = left[1:]
-    waiting[:0] = [([episode], frozenset([episode.id])) for episode in left]
+    waiting[:0] = [Group([episode], frozenset([episode.id])) for episode in left]
     worker.left = []

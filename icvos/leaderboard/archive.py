@@ -64,7 +64,8 @@ def _contents(run: Path, masks: bool, predictions: Path | None) -> Iterator[tupl
         for name in opened.names():
             for frame in opened.frames(name):
                 # Encoded anew, so that whatever form they had is one form here.
-                yield f"masks/{check_id(name)}/{frame}.png", encode_mask(opened.load(name, frame))
+                # A frame may be named by its number alone: 0 for 00000.
+                yield f"masks/{check_id(name)}/{frame.zfill(5)}.png", encode_mask(opened.load(name, frame))
     elif masks:
         for path in sorted((run / "masks").glob("*/*.png")):
             yield path.relative_to(run).as_posix(), path.read_bytes()

@@ -13,6 +13,7 @@ import numpy as np
 from icvos.benchmark import Benchmark, Episode, load_benchmark
 from icvos.errors import PredictionError, RunError, UsageError, did_you_mean
 from icvos.evaluation.predictions import FolderPredictions, Predictions, open_predictions
+from icvos.listing import match_stems
 from icvos.metrics.formulas import half_sum
 from icvos.metrics.table import ranked_parts
 from icvos.protocols import PROTOCOLS
@@ -113,7 +114,9 @@ class ReportRun(Run):
         else:
             frame = self._view.video(episode.video)[index]
             truth = self._view.truth(episode.video, episode.category)[index]
-        labels = self.masks.load(episode.id, f"{index:05d}")
+        stem = f"{index:05d}"
+        stem = match_stems([stem], self.masks.frames(episode.id)).get(stem, stem)
+        labels = self.masks.load(episode.id, stem)
         return FrameMasks(frame, truth, _sized(labels != 0, truth.shape), ignore)
 
 

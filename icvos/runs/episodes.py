@@ -119,9 +119,24 @@ def get_run_protocol(benchmark: Benchmark, name: str) -> Protocol:
 
 
 def speed(records: Mapping[str, Mapping[str, Any]], ids: Sequence[str]) -> dict[str, Any]:
-    """Return fps, seconds and peak memory over the good records, for ``run.json``."""
+    """Return speed and peak memory over the good records, for ``run.json``.
+
+    ``fps`` is of episodes that ran by themselves, ``fps_amortised`` of those that shared a pass with others of their
+    video. Of image episodes it is that of ``predict``.
+    """
     good = [records[i] for i in ids if i in records and not records[i].get("error")]
-    seconds = sum(record.get("seconds") or 0.0 for record in good)
-    frames = sum(record.get("frames", 1) for record in good if record.get("seconds"))
+    image = [record for record in good if "query" in record and record.get("seconds")]
+    queries = len(image) / sum(record["seconds"] for record in image) if image else None
     peaks = [record["peak_memory"] for record in good if record.get("peak_memory")]
-    return {"fps": frames / seconds if seconds else None, "seconds": seconds, "peak_memory": max(peaks, default=None)}
+    return {
+        "fps": _rate(good, "fps") or queries,
+        "fps_amortised": _rate(good, "fps_amortised"),
+        "seconds": sum(record.get("seconds") or 0.0 for record in good),
+        "peak_memory": max(peaks, default=None),
+    }
+
+
+def _rate(records: Sequence[Mapping[str, Any]], name: str) -> float | None:
+    timed = [record for record in records if record.get(name) and record.get("frames")]
+    seconds = sum(record["frames"] / record[name] for record in timed)
+    return sum(record["frames"] for record in timed) / seconds if seconds else None

@@ -73,6 +73,18 @@ def complete_result(result: dict[str, Any]) -> dict[str, Any] | None:
     return result if all(_finite(result["summary"][name]) for name in summary_names()) else None
 
 
+TIMES = (
+    "seconds",
+    "support_seconds",
+    "fps",
+    "fps_amortised",
+    "first_mask_seconds",
+    "frame_seconds_p50",
+    "frame_seconds_p95",
+)
+"""What a record may say of time: seconds, and frames a second."""
+
+
 def record_problem(record: Any) -> str | None:
     """Return what keeps a value from being an episode's record, as one line; None if it is one."""
     if not isinstance(record, dict) or not isinstance(record.get("id"), str):
@@ -87,7 +99,7 @@ def record_problem(record: Any) -> str | None:
     for name in COUNTS:
         if record.get(name) is not None and not (type(record[name]) is int and 0 <= record[name] < 2**63):
             return f"{name} {whole} number of things"
-    for name in (*(metric.name for metric in episode_metrics()), "seconds", "support_seconds", "fps"):
+    for name in (*(metric.name for metric in episode_metrics()), *TIMES):
         if not _finite(record.get(name)):
             return f"{name} {whole} number"
     if not any(all(record.get(name) is not None for name in needed) for needed in (ranked_parts(), FOLD_COUNTS)):

@@ -310,7 +310,8 @@ def killed_again_and_again(tmp_path, bench, source, *, workers, kills, seed):
         assert evaluate(model, bench, run, "--set", "nap=0.01", "--workers", workers) == 0
         assert (run / "result.json").read_bytes() == wanted
         ids = [json.loads(line)["id"] for line in (run / "episodes.jsonl").read_text().splitlines()]
-        assert len(ids) == len(set(ids)) == 20
+        timed = source is TOGETHER  # once more, by itself, for its speed
+        assert len(ids) == 20 + timed and len(set(ids)) == 20
         assert not list(run.rglob("*.tmp")) and not list(run.rglob("*.partial"))
 
 
