@@ -43,7 +43,7 @@ __all__ = [
 class IcvosError(Exception):
     """Base of all errors that icvos raises on purpose.
 
-    ``str(error)`` is one line: ``what; file: where; expected: …; fix`` with the parts that were given (empty ones are not).
+    ``str(error)`` is one line: ``what; file: where; expected: …; fix`` with the parts that are not empty.
 
     Args:
         what: What is wrong.
