@@ -15,7 +15,7 @@ from typing import Any
 from icvos.errors import SourceError
 from icvos.files import read_json
 
-__all__ = ["REQUIRED", "Entry", "by_id", "read_annotations", "relative_file"]
+__all__ = ["REQUIRED", "Entry", "by_id", "read_annotations", "relative_file", "whole_number"]
 
 REQUIRED: Any = object()
 """In place of a default: the field must be there."""
@@ -68,15 +68,12 @@ class Entry:
         value = self.fields.get(field)
         if value is None and default is not REQUIRED:
             return default
-        if type(value) is str and re.fullmatch("[0-9]{1,18}", value.strip()):
-            value = int(value)
-        if type(value) is float and value.is_integer():
-            value = int(value)
-        if type(value) is not int:
+        number = whole_number(value)
+        if number is None:
             raise self.problem(field, "a whole number")
-        if not least <= value <= most:
+        if not least <= number <= most:
             raise self.problem(field, f"{least} to {most}")
-        return value
+        return number
 
     def number(self, field: str, default: Any = REQUIRED) -> Any:
         """Return a finite number as float; ``default`` where it is null or missing.
@@ -130,6 +127,15 @@ class Entry:
         if type(value) is not list:
             raise self.problem(field, "a list")
         return value
+
+
+def whole_number(value: object) -> int | None:
+    """Return a JSON value as a whole number, as which digits in quotes and 5.0 count; None for anything else."""
+    if isinstance(value, str) and re.fullmatch("[0-9]{1,18}", value.strip()):
+        return int(value)
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value if type(value) is int else None
 
 
 def _brief(value: Any) -> str:
