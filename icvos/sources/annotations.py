@@ -10,12 +10,12 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, TypeGuard
 
 from icvos.errors import SourceError
 from icvos.files import read_json
 
-__all__ = ["REQUIRED", "Entry", "by_id", "read_annotations", "relative_file", "whole_number"]
+__all__ = ["REQUIRED", "Entry", "by_id", "is_text", "read_annotations", "relative_file", "whole_number"]
 
 REQUIRED: Any = object()
 """In place of a default: the field must be there."""
@@ -113,7 +113,7 @@ class Entry:
             SourceError: It is something else.
         """
         value = self.fields.get(field)
-        if type(value) is not str or not value.strip():
+        if not is_text(value):
             raise self.problem(field, "a text")
         return value
 
@@ -127,6 +127,17 @@ class Entry:
         if type(value) is not list:
             raise self.problem(field, "a list")
         return value
+
+
+def is_text(value: object) -> TypeGuard[str]:
+    """Return whether a JSON value is a text that is not empty and can be written (half a surrogate pair cannot)."""
+    if not isinstance(value, str) or not value.strip():
+        return False
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def whole_number(value: object) -> int | None:
@@ -197,7 +208,7 @@ def relative_file(entry: Entry, name: Any, field: str) -> PurePosixPath:
     Raises:
         SourceError: No text, or it leads out of the folder.
     """
-    path = PurePosixPath(name.replace("\\", "/")) if type(name) is str else PurePosixPath()
+    path = PurePosixPath(name.replace("\\", "/")) if is_text(name) else PurePosixPath()
     if not path.name or path.is_absolute() or ".." in path.parts or "\0" in str(path) or ":" in path.parts[0]:
         raise entry.problem(field, "a path below the data set's folder")
     return path

@@ -15,7 +15,7 @@ import numpy as np
 from icvos.errors import MaskError, SourceError
 from icvos.listing import frame_files, match_stems
 from icvos.masks import read_mask
-from icvos.sources.annotations import whole_number
+from icvos.sources.annotations import is_text, whole_number
 
 __all__ = [
     "IMAGES",
@@ -327,7 +327,7 @@ def categories_by_object(value: object, path: Path, what: str) -> dict[int, str]
     """
     entries = json_object(value, path, what)
     for key, category in entries.items():
-        if not isinstance(category, str) or not category.strip():
+        if not is_text(category):
             raise SourceError(
                 f"the category of object '{key}' is {json.dumps(category)[:40]}", where=path, expected="a text"
             )
@@ -344,7 +344,7 @@ def by_object(ids: Iterable[Any], path: Path) -> dict[int, Any]:
     for key in ids:
         number = whole_number(key)
         if number is None:
-            raise SourceError(f"object id '{str(key)[:40]}' is no number", where=path)
+            raise SourceError(f"object id '{str(key)[:40]}' is no number", where=path, expected="1 to 254")
         if not 1 <= number < VOID:
             raise SourceError(
                 f"object id {str(number)[:40]} cannot be in a mask",

@@ -156,7 +156,10 @@ def test_an_object_id_twice_is_refused_with_both_keys(tmp_path: Path) -> None:
         open_source("davis", tmp_path / "davis").videos()
 
 
-@pytest.mark.parametrize(("value", "said"), [(None, "null"), (["person"], '."person".'), (True, "true"), (" ", '" "')])
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [(None, "null"), (["person"], '."person".'), (True, "true"), (" ", '" "'), ("\ud800", '"..d800"')],
+)
 def test_davis_categories_are_text(tmp_path: Path, value: object, said: str) -> None:
     raw.davis(tmp_path)
     (tmp_path / "davis_semantics.json").write_text(json.dumps({"dogs": {"1": "dog", "2": value}}))
@@ -254,6 +257,8 @@ def test_videos_are_called_as_what_leads_to_their_frames(tmp_path: Path, folders
         (lambda d: d["annotations"][0]["segmentations"][0].update(counts=10**15), "neither text nor a list"),
         (lambda d: d["annotations"][0]["segmentations"].__setitem__(0, [[0, 0, 9e9, 0, 0, 5]]), "pixels away"),
         (lambda d: d["videos"][0].update(height=20), "20x64"),
+        (lambda d: d["categories"][0].update(name="\ud800"), r"'name' of category 1 is '\\ud800'.*a text"),
+        (lambda d: d["videos"][0].update(file_names=["caf\udce9/0.jpg"] * 3), "'file_names' of video"),
     ],
 )
 def test_youtube_vis_that_is_broken(tmp_path: Path, change, said: str) -> None:
