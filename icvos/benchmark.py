@@ -360,6 +360,14 @@ def _float(row: dict[str, str], column: str, path: Path) -> float | None:
     return number if row[column] else None
 
 
+def _are_folds(value: object) -> bool:
+    """Return whether a header's folds are lists of categories by number."""
+    return isinstance(value, dict) and all(
+        fold.isascii() and fold.isdigit() and isinstance(numbers, list) and all(type(n) is int for n in numbers)
+        for fold, numbers in value.items()
+    )
+
+
 def load_benchmark(path: str | os.PathLike[str]) -> Benchmark:
     """Open a built benchmark.
 
@@ -384,6 +392,13 @@ def load_benchmark(path: str | os.PathLike[str]) -> Benchmark:
             raise BenchmarkError(f"'{key}' is missing", where=header_path, fix="build it again")
     if not isinstance(header["name"], str) or not isinstance(header["version"], str):
         raise BenchmarkError("name and version are not text", where=header_path, fix="build it again")
+    if header.get("folds") is not None and not _are_folds(header["folds"]):
+        raise BenchmarkError(
+            "folds are broken",
+            where=header_path,
+            expected='{"0": [1, 2, …], …}: the categories of each',
+            fix="build it again",
+        )
     if not (root / "manifest.csv").is_file():
         raise BenchmarkError("no manifest.csv", where=root, expected="a finished build", fix="build it again")
     return Benchmark(root, header)

@@ -256,6 +256,17 @@ def test_a_vocabulary_that_is_none(tmp_path: Path, vocabulary: object, says: str
     assert error.value.where == path
 
 
+@pytest.mark.parametrize("folds", [1, [1], {"x": [1]}, {"0": 1}, {"0": [[1]]}, {"0": ["1"]}])
+def test_folds_that_are_none(tmp_path: Path, folds: object) -> None:
+    path = _images(tmp_path) / "benchmark.json"
+    header = json.loads(path.read_text())
+    path.write_text(json.dumps({**header, "folds": {"0": [1, 2], "1": []}}))
+    load_benchmark(path.parent)
+    path.write_text(json.dumps({**header, "folds": folds}))
+    with pytest.raises(BenchmarkError, match=r"folds are broken.*benchmark\.json"):
+        load_benchmark(path.parent)
+
+
 @pytest.mark.parametrize("fps", ["nan", "inf", "-inf", "x"])
 def test_frames_a_second_are_a_number(built: Path, fps: str) -> None:
     path = built / "videos.csv"
