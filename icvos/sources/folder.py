@@ -5,7 +5,7 @@ category, and every annotated frame has a mask of each. Or ``VIDEO/masks/<frame>
 255 is void, save where the first that is not empty holds 0 and 255 alone: there it is object 1. What the objects are
 stands in ``VIDEO/names.json``, as ``{"1": "dog", "2": "person"}``, or in ``names.json`` beside the videos, for all of
 them or as ``{VIDEO: {"1": "dog"}}``.
-Frames without a mask are left out.
+A mask is called as its frame is, or is the same number. Frames without a mask are left out.
 """
 
 from __future__ import annotations
