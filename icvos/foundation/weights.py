@@ -17,7 +17,10 @@ from icvos.files import atomic_write, file_kind
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["load_metadata", "load_state", "save_state"]
+__all__ = ["WITH_METADATA", "load_metadata", "load_state", "save_state"]
+
+WITH_METADATA = "a .safetensors with its metadata, which copies by torch.save lose"
+"""What is expected where a model is of no published sizes and nothing beside its tensors tells them."""
 
 
 def _torch(user: str) -> Any:
