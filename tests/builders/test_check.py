@@ -119,6 +119,26 @@ def test_damage_that_hashes_do_not_show(bench: Path, change: Callable[[Path], An
     assert any(said in problem for problem in problems), problems
 
 
+def close_early(path: Path) -> Path:
+    """Cut a JPEG within its data and put the end marker there, as repairing tools do."""
+    data = path.read_bytes()
+    start = data.index(b"\xff\xda") + 12
+    path.write_bytes(data[: (start + len(data)) // 2] + b"\xff\xd9")
+    return path
+
+
+def test_cut_jpegs_that_somebody_closed_are_found(bench: Path) -> None:
+    pytest.importorskip("simplejpeg")
+    paths = [bench / f"{DOGS}/JPEGImages/00001.jpg", sorted((bench / "supports/images").glob("*.jpg"))[0]]
+    for path in paths:
+        close_early(path)
+    write_manifest(bench)
+    problems = check_benchmark(bench)
+    for path in paths:
+        assert any(path.name in problem and "cannot be decoded" in problem for problem in problems), problems
+    assert check_benchmark(bench, quick=True) == []
+
+
 def test_supports_that_are_broken(bench: Path) -> None:
     episode = load_benchmark(bench).episodes[0]
     mask = bench / f"supports/masks/{episode.category}/{episode.supports[0]}.png"
