@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from functools import cache
@@ -43,7 +44,7 @@ def listing(folder: Path, suffixes: Sequence[str] | None = None, *, error: type[
         error: What is raised.
 
     Raises:
-        InputError: The folder is missing, or a file's name is not UTF-8.
+        InputError: The folder is missing, or a file's name is not UTF-8 or cannot be printed.
     """
     if not folder.is_dir():
         raise error("folder not found", where=folder)
@@ -56,13 +57,17 @@ def listing(folder: Path, suffixes: Sequence[str] | None = None, *, error: type[
 
 
 def _check_names(names: Sequence[str], folder: Path, error: type[InputError]) -> None:
-    """Refuse names in another encoding, as a zip archive of Windows leaves them: no table or list could hold them."""
+    """Refuse names that no table or list could hold: in another encoding, as an archive of Windows leaves them, or with
+    line ends and the like."""
     for name in names:
         try:
             name.encode()
         except UnicodeEncodeError:
             printable = os.fsencode(name).decode(errors="backslashreplace")
             raise error(f"the name '{printable}' is not UTF-8", where=folder, fix="rename it") from None
+        if not name.isprintable() and any(unicodedata.category(letter) == "Cc" for letter in name):
+            printable = name.encode("unicode_escape").decode()
+            raise error(f"the name '{printable}' holds control characters", where=folder, fix="rename it")
 
 
 def files_by_stem(folder: Path, suffixes: Sequence[str], *, error: type[InputError] = InputError) -> dict[str, Path]:
