@@ -16,7 +16,8 @@ from icvos.images import check_jpeg, image_size
 from icvos.listing import folders, is_stray, listing
 from icvos.manifest import check_manifest
 from icvos.masks import read_mask
-from icvos.processes import Progress, in_order
+from icvos.processes import in_order
+from icvos.progress import Progress, Update
 
 __all__ = ["check_benchmark"]
 
@@ -67,12 +68,12 @@ def check_benchmark(
             problems += problems_found
             done += 1
             if progress:
-                progress("videos", done, len(bench.videos))
+                progress(Update("videos", done, len(bench.videos)))
     masks = sorted(set(_still_masks(bench)))
     for number, problems_found in enumerate(in_order(_check_still, masks, workers)):
         problems += problems_found
         if progress:
-            progress("supports and queries", number + 1, len(masks))
+            progress(Update("supports and queries", number + 1, len(masks)))
     return problems
 
 

@@ -99,7 +99,7 @@ def test_table_is_whole() -> None:
 
 def test_fetch_verifies_and_renames(server: Server, tmp_path: Path) -> None:
     seen: list[int] = []
-    path, found = fetch(known(), folder=tmp_path, mirror=server.url, progress=lambda done, total: seen.append(done))
+    path, found = fetch(known(), folder=tmp_path, mirror=server.url, progress=lambda update: seen.append(update.done))
     assert path.read_bytes() == DATA and found == hashlib.sha256(DATA).hexdigest()
     assert sorted(os.listdir(tmp_path)) == ["thing.pt"]  # no part, no lock left
     assert seen == sorted(seen) and seen[-1] == len(DATA)
