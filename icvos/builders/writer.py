@@ -187,6 +187,8 @@ class BenchmarkWriter:
             size: How many a result stands for.
         """
         done = 0
+        if progress is not None:
+            progress(Update(what, done, total))
         for result in in_order(function, tasks, workers):
             done += size(result)
             if progress is not None:
