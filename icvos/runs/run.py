@@ -18,6 +18,7 @@ from icvos.runs.schema import (
     RECORD_SCHEMA,
     RESULT_SCHEMA,
     RUN_SCHEMA,
+    TIMES,
     complete_result,
     has_run_parts,
     printable,
@@ -300,7 +301,7 @@ class Run:
         rows = self.rows(by)
         table = pandas.DataFrame(list(rows.values()), index=pandas.Index(list(rows), name=by))
         # A column in which no row has the figure would hold objects.
-        return table.astype({name: float for name in table.columns if name in METRICS})
+        return table.astype({name: float for name in table.columns if name in METRICS or name in TIMES})
 
     def frames(self, episode: str) -> pandas.DataFrame:
         """Return J, F and J&F of each scored frame of an episode, percent.

@@ -19,6 +19,7 @@ __all__ = [
     "RECORD_SCHEMA",
     "RESULT_SCHEMA",
     "RUN_SCHEMA",
+    "TIMES",
     "complete_result",
     "has_run_parts",
     "is_name",

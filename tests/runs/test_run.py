@@ -110,6 +110,7 @@ def test_scores_of_episodes_give_the_summary(runs: dict[str, Path]) -> None:
         assert mean == pytest.approx(opened.summary["J&F"], abs=1e-9)
     episodes = open_run(runs["failed"]).episodes()
     assert (episodes.loc[episodes["draw"] == 1, "J&F"] == 0.0).all() and (episodes["J&F"] > 0).sum() == 4
+    assert episodes["fps"].dtype == float and episodes["fps_amortised"].isna().all()
     images = open_run(runs["images"])
     assert images.episodes()["IoU"].mean() == pytest.approx(images.summary["mean_IoU"], abs=1e-9)
 
