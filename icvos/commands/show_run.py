@@ -87,6 +87,7 @@ def _facts(run: Run) -> Iterator[tuple[str, str]]:
     parts += [f"seed {protocol['seed']}" if protocol.get("seed") is not None else ""]
     parts += [f"limited to {limited}" if limited else "", f"oracle {run.oracle}" if run.oracle else ""]
     parts += [f"shard {key['shard']}" if key.get("shard") else ""]
+    parts += [f"objects: {key['objects']}" if key.get("objects") else ""]
     parts += ["masks resized to the protocol's size" if protocol.get("resized_masks") else ""]
     yield "protocol", ", ".join(filter(None, parts))
     commit = str(run.run.get("commit") or "")

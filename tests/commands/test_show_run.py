@@ -16,10 +16,13 @@ import termios
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from board_runs import icvos, run
 from run_models import write_model
 from tiny import write_image_benchmark, write_video_benchmark
+
+from icvos.masks import write_mask
 
 ROOT = Path(__file__).resolve().parents[2]
 OLD = ROOT / "tests" / "made_by_0_1_0"
@@ -163,6 +166,18 @@ def test_by_episode(runs: dict[str, Path], capsys: pytest.CaptureFixture[str]) -
         assert row["error"] == record.get("error", "") and (row["frames"] == "") == ("error" in record)
     images = csv.DictReader(io.StringIO(shown(capsys, runs["images"], "--by", "episode", "--csv")))
     assert all(float(row["IoU"]) == 100 * int(row["inter_fg"]) / int(row["union_fg"]) for row in images)
+
+
+def test_of_label_maps(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for index in range(4):
+        for name in ("truth", "masks"):
+            write_mask(tmp_path / name / "bear" / f"{index:05d}.png", np.eye(20, dtype=np.uint8) * 3)
+    assert icvos("score", tmp_path / "masks", "--ground-truth", tmp_path / "truth", "--out", tmp_path / "run") == 0
+    text = shown(capsys, tmp_path / "run", "--by", "video")
+    assert "  protocol   davis-2017, objects: first-frame\n" in text
+    assert table(text, "video") == [["bear", *["100.00"] * 3, "1"]]
+    (row,) = table(shown(capsys, tmp_path / "run", "--by", "episode"), "episode")
+    assert row == ["bear__3", *["100.00"] * 5, "2"]
 
 
 def test_many_failures_are_counted(runs: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
