@@ -65,10 +65,5 @@ def summary_table(runs: Sequence[Run]) -> None:
         table.add_row(escape(run.model), *cells)
     Console().print(table)
     for run in runs:
-        if run.misses_all:
-            click.echo(f"{run.model}: no mask of any episode meets its ground truth; are they all empty?")
-        if run.undrawn is not None:
-            limit = run.result["protocol"].get("limit_episodes")
-            click.echo(
-                run.undrawn.text + (f"; the run is limited to {limit} episodes and never ranked" if limit else "")
-            )
+        for note in run.notes:
+            click.echo(note)
