@@ -29,7 +29,7 @@ from icvos.manifest import verify_tables
 from icvos.models.interface import ImageModel, Model
 from icvos.models.options import group_options, options_of
 from icvos.models.registry import as_video_model, create
-from icvos.progress import Progress, Update, shown, silent
+from icvos.progress import Progress, Update, shown, silent, verbosity
 from icvos.protocols import Protocol
 from icvos.runs.environment import describe_benchmark, describe_model, describe_run, now, safe_name
 from icvos.runs.episodes import RunOptions, ScoreSoFar, benchmark_result, get_run_protocol, select_episodes, speed
@@ -40,6 +40,8 @@ from icvos.view import View
 __all__ = ["evaluate", "run_model"]
 
 
+# Failures that are said as they come.
+MAX_FAILURES = 3
 # Episodes of a video that a model with segment_many gets in one pass: two categories' standard draws.
 MAX_TOGETHER = 10
 
@@ -172,7 +174,12 @@ def run_model(
                     folder.add(result.record, result.frames)
                     tally.add(result.record)
                     tally.tell(result.record)
+                    if result.record.get("error") and notify is not None:
+                        _say_failure(result.record, tally.failed, plan.out, notify)
             whole = True
+        except (KeyboardInterrupt, SystemExit) as stop:
+            stop.add_note(f"{tally.ended} of {len(ids)} episodes are kept in {plan.out}; the same command goes on")
+            raise
         finally:
             _finish(folder, plan, whole)
     return RunResult(read_result(plan.out), plan.out)
@@ -206,7 +213,11 @@ def _finish(folder: RunFolder, plan: _Run, whole: bool) -> None:
 
 
 class _Tally:
-    """How far a run is: frames of the episodes that have ended, and of those under way."""
+    """How far a run is: frames of the episodes that have ended, and of those under way.
+
+    Attributes:
+        ended, failed: How many episodes have, of this run and before.
+    """
 
     def __init__(self, plan: _Run, progress: Progress) -> None:
         view = View(plan.benchmark, plan.protocol, limit_frames=plan.options.limit_frames)
@@ -214,7 +225,8 @@ class _Tally:
         self._what = "frames" if plan.benchmark.kind == "video" else "episodes"
         self._total = sum(self._sizes.values())
         self._progress, self._score = progress, ScoreSoFar()
-        self._ended = self._most = 0
+        self.ended = self.failed = 0
+        self._frames = self._most = 0
         self._live: dict[int, int] = {}
 
     def advance(self, worker: int, frames: int) -> None:
@@ -224,14 +236,27 @@ class _Tally:
 
     def add(self, record: Mapping[str, Any]) -> None:
         """Take note of an episode that has ended."""
-        self._ended += self._sizes[record["id"]]
+        self.ended += 1
+        self.failed += bool(record.get("error"))
+        self._frames += self._sizes[record["id"]]
         self._score.add(record)
 
     def tell(self, record: Mapping[str, Any] | None = None) -> None:
         """Tell how far the run is."""
         # What failed together and is tried again one by one is no way back.
-        self._most = min(max(self._most, self._ended + sum(self._live.values())), self._total)
+        self._most = min(max(self._most, self._frames + sum(self._live.values())), self._total)
         self._progress(Update(self._what, self._most, self._total, self._score.text, record))
+
+
+def _say_failure(record: Mapping[str, Any], count: int, folder: Path, notify: Callable[[str], None]) -> None:
+    """Say at once that an episode failed, and where in the method: the first few, then only that there are more."""
+    if verbosity.debug and record.get("traceback"):
+        notify(record["traceback"].rstrip())
+    if count <= MAX_FAILURES:
+        where = "" if verbosity.debug else f"; its traceback is in {folder / 'episodes.jsonl'}, or --debug shows it"
+        notify(f"{record['id']} failed: {record['error'][:300]}{where}")
+    elif count == MAX_FAILURES + 1:
+        notify("further failures are only counted")
 
 
 def _add_times(folder: RunFolder, timed: Mapping[str, Any]) -> None:
