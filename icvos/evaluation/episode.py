@@ -53,6 +53,8 @@ __all__ = [
 
 T = TypeVar("T")
 
+_ICVOS = Path(__file__).parents[1]
+
 ALONE = ("fps", "first_mask_seconds", "frame_seconds_p50", "frame_seconds_p95")
 """What an episode's record says of its speed only where it ran by itself, not in one pass with others of its video."""
 
@@ -133,6 +135,7 @@ def run_video_episodes(
     wanted: frozenset[str] | None = None,
     *,
     timing: bool = False,
+    advance: Callable[[int], None] = lambda frames: None,
 ) -> Iterator[EpisodeResult]:
     """Run episodes of one video and yield a result for each.
 
@@ -143,6 +146,7 @@ def run_video_episodes(
         wanted: Ids whose results are missing; None for all. A model that takes all at once still gets all, so that a
             resumed run computes exactly what an uninterrupted one does.
         timing: Run them for their speed alone: no masks are kept.
+        advance: Is told after each frame of a pass how many it has done by then, for all that are wanted of it.
     """
     if timing:
         for result in run_video_episodes(model, benchmark, episodes, replace(job, masks=None), pool, wanted):
@@ -151,7 +155,7 @@ def run_video_episodes(
     todo = [episode for episode in episodes if wanted is None or episode.id in wanted]
     if runs_together(model) and job.oracle_as != "prompt" and len(episodes) > 1 and todo:
         try:
-            for result in _run(model, benchmark, episodes, job, pool):
+            for result in _run(model, benchmark, episodes, job, pool, _for_each(len(todo), advance)):
                 if wanted is None or result.record["id"] in wanted:
                     yield result
             return
@@ -159,11 +163,16 @@ def run_video_episodes(
             forget(failed.error)
     for alike in _alike(todo, job):
         try:
-            yield from _run(model, benchmark, alike, job, pool)
+            yield from _run(model, benchmark, alike, job, pool, _for_each(len(alike), advance))
         except _Failed as failed:
             for episode in alike:
                 yield EpisodeResult(failure(episode, failed.error))
             forget(failed.error)
+
+
+def _for_each(episodes: int, advance: Callable[[int], None]) -> Callable[[int], None]:
+    """Return what is told the frames of one pass, and tells those of all episodes that it is for."""
+    return lambda frames: advance(frames * episodes)
 
 
 def _alike(episodes: Sequence[Episode], job: Job) -> list[list[Episode]]:
@@ -179,7 +188,14 @@ def _text(error: BaseException | str) -> dict[str, str]:
         return {"error": error[:2000]}
     lines = traceback.format_exception(type(error), error, error.__traceback__)
     text = f"{type(error).__name__}: {' '.join(str(error).split())}"
-    return {"error": text[:2000], "traceback": "".join(lines)[-4000:]}
+    return {"error": text[:1800] + _line_of(error), "traceback": "".join(lines)[-4000:]}
+
+
+def _line_of(error: BaseException) -> str:
+    """Return `` (FILE:LINE)`` of the last line of the model's own that an error came through, or nothing."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [f for f in frames if not (_ICVOS in Path(f.filename).parents or "site-packages" in f.filename)]
+    return f" ({Path(own[-1].filename).name}:{own[-1].lineno})" if own else ""
 
 
 def failure(episode: Episode, error: BaseException | str) -> dict[str, Any]:
@@ -305,8 +321,8 @@ class _Pass:
         with _model_at_work():
             return self.clock.mask(lambda: next(stream, None))
 
-    def drive(self) -> None:
-        """Take every item from the model, check it and score it."""
+    def drive(self, advance: Callable[[int], None]) -> None:
+        """Take every item from the model, check it and score it; tell how many frames that are."""
         modes, had_torch = torch_modes(), "torch" in sys.modules
         nothing = Prediction(np.zeros(self.video.size, bool))
         with _model_at_work():
@@ -327,6 +343,7 @@ class _Pass:
                 for episode, scorer, index in zip(self.episodes, self.scorers, self.follows):
                     scorer.add(nothing if index is None else predictions[index], truths[episode.category])
                 count += 1
+                advance(count)
                 items = self._next(stream)
             if count < len(self.video):
                 raise _Failed(ModelError(f"it yields {count} masks for {len(self.video)} frames"))
@@ -359,12 +376,17 @@ def _close(stream: Any) -> None:
 
 
 def _run(
-    model: VideoModel, benchmark: Benchmark, episodes: Sequence[Episode], job: Job, pool: ThreadPoolExecutor
+    model: VideoModel,
+    benchmark: Benchmark,
+    episodes: Sequence[Episode],
+    job: Job,
+    pool: ThreadPoolExecutor,
+    advance: Callable[[int], None],
 ) -> Iterator[EpisodeResult]:
     reset_peak(model.device)
     work = _Pass(model, benchmark, episodes, job, pool)
     try:
-        work.drive()
+        work.drive(advance)
         for scorer in work.scorers:
             scorer.finish()
     except MemoryError as error:
