@@ -20,7 +20,8 @@ class Update:
     Attributes:
         what: What is counted, in the plural: ``frames``.
         done, total: How much of it is done, and of how much; 0 of what nobody knows.
-        figures: What is known so far, for the reader: ``J&F so far 48.2``.
+        figures: What is known so far, for the reader: ``J&F so far 48.2``; several by comma, the one that matters most
+            first.
         record: Of the episode that has just ended, if one has.
     """
 
@@ -96,10 +97,16 @@ class Meter:
             return None
         if update.done >= update.total:
             return 0.0
-        begin, before = self._first
-        if update.done <= before:
+        return None if self.pace is None else self.pace * (update.total - update.done)
+
+    @property
+    def pace(self) -> float | None:
+        """Mean seconds of each thing that is counted now, or None where nothing tells."""
+        if self._first is None:
             return None
-        return (self._clock() - begin) / (update.done - before) * (update.total - update.done)
+        begin, before = self._first
+        done = self.update.done - before
+        return (self._clock() - begin) / done if done > 0 else None
 
     def line(self, title: str, width: int, *, bar: bool = True) -> str:
         """Return all this as one line that fits; what matters least goes first.
@@ -118,7 +125,8 @@ class Meter:
             (title, 2),
             (share, 6),
             (done if update.what else "starting", 3),
-            (update.figures, 4),
+            # Of several figures the first is kept longest.
+            *((text, 4 if i == 0 else 2.9 - 0.1 * i) for i, text in enumerate(update.figures.split(", "))),
             (f"{duration(self.elapsed)} gone", 1),
             (left, 5),
         ]
@@ -134,7 +142,7 @@ class Meter:
         return f"{'━' * filled}{'╌' * (room - filled)}  {text}"
 
 
-def _joined(parts: list[tuple[str, int]]) -> str:
+def _joined(parts: list[tuple[str, float]]) -> str:
     return ", ".join(text for text, _ in parts)
 
 

@@ -112,6 +112,13 @@ def test_without_a_terminal_there_is_a_line_a_minute_and_one_at_the_end() -> Non
     assert len(lines) == 5 and "100 %, 100/100 frames" in lines[-1] and "\x1b" not in stream.getvalue()
 
 
+def test_of_several_figures_the_first_is_kept_longest() -> None:
+    figures = "loss 0.5000, lr 1.0e-04, 12.30 examples/s"
+    assert figures in line(120, figures=figures)
+    assert "loss 0.5000, lr 1.0e-04, about" in line(80, figures=figures)
+    assert "33 %, loss 0.5000, about" in line(60, figures=figures)
+
+
 def test_quick_work_says_nothing_without_a_terminal() -> None:
     clock, stream = Clock(), io.StringIO()
     with shown("m", stream=stream, clock=clock) as told:
@@ -221,6 +228,17 @@ def slow(task):
 build.build_video = slow
 cli.main(["build-data", "ic-vos", "--davis", {davis!r}, "--coco", {coco!r}, "--out", {out!r}])
 """
+TRAIN = """
+from toy_training import ToyTask
+inner = ToyTask.loss
+def slow(self, model, batch):
+    now[0] += 1.0
+    time.sleep(0.3)
+    return inner(self, model, batch)
+ToyTask.loss = slow
+words = ["--set", "length=40", "--epochs", "1", "--validate-every", "0", "--out", {out!r}]
+cli.main(["train", "toy_training:ToyTask", *words])
+"""
 
 
 def on_a_terminal(code: str, width: int, home: Path) -> str:
@@ -301,3 +319,17 @@ def test_a_terminal_while_building(tmp_path: Path, width: int) -> None:
     end = next(number for number, text in enumerate(lines) if "100 %" in text)
     check_screens(lines[:end], width, 36, "frames")
     assert "built " in written
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_a_terminal_while_training(tmp_path: Path, width: int) -> None:
+    work = TRAIN.format(out=str(tmp_path / "run"))
+    code = SCRIPT.format(root=str(ROOT), helpers=str(ROOT / "tests/helpers"), work=work)
+    written = on_a_terminal(code, width, tmp_path / "home")
+    # The first says nothing of the time that is left.
+    lines = [text for text in screens(written) if "left" in text]
+    check_screens(lines, width, 20, "steps")
+    assert all(re.search(r"loss \d+\.\d{4}", text) for text in lines)
+    assert all(text.endswith("left") for text in lines)
+    assert width < 120 or all(re.search(r"lr \d\.\de-\d\d, \d+\.\d\d examples/s", text) for text in lines)
+    assert "step 1 of 20: loss" in written and "step 20 of 20: loss" in written and "last.safetensors" in written

@@ -70,7 +70,7 @@ def command(
 
     \b
     With nothing but this repository, on the drawn world:
-      icvos train demo-sam2 --max-steps 3 --batch 4 --set length=12
+      icvos train demo-sam2 --max-steps 3 --batch 4 --set length=12 --out runs/train/try
     On 4 GPUs:
       torchrun --nproc-per-node 4 -m icvos.cli train NAME …
     """
@@ -83,14 +83,13 @@ def command(
             raise UsageError("nothing to train is named", fix="icvos train --list shows what there is")
         click.echo(context.get_help())
         return
-    from contextlib import nullcontext
     from dataclasses import replace
 
     import torch
 
-    from icvos.commands.train_progress import training_progress
     from icvos.files import lock_folder
     from icvos.models.options import group_options, parse_options
+    from icvos.progress import Update, shown, verbosity
     from icvos.training.distribute import open_world
     from icvos.training.loop import Trainer
     from icvos.training.task import resolve_task
@@ -108,7 +107,8 @@ def command(
 
         def say(line: str) -> None:
             if world.main:
-                click.echo(line)
+                # click.echo would write past what keeps text and the line of progress apart on a terminal.
+                print(line, flush=True)
 
         if dry_run:
             from icvos.training.trial import try_steps
@@ -118,7 +118,17 @@ def command(
             for line in try_steps(trainer, workers=chosen.workers).lines():
                 say(line)
             return
-        with training_progress() if world.main else nullcontext() as progress:
+        with shown(name, quiet=not world.main) as told:
+            first = True
+
+            def progress(step: int, steps: int, values: dict[str, float]) -> None:
+                nonlocal first
+                figures = _figures(values)
+                if verbosity.level >= 0 and (first or step == steps):
+                    say(f"step {step:,} of {steps:,}: {figures}")
+                first = False
+                told(Update("steps", step, steps, figures))
+
             trainer = Trainer(task, chosen, world, folder, say=say, progress=progress)
             _introduce(trainer)
             if world.main:
@@ -130,6 +140,14 @@ def command(
         best = f", best mIoU {summary['best_mIoU']:.2f}" if summary["best_mIoU"] is not None else ""
         results = f"weights: {folder / 'last.safetensors'}, curves: {folder / 'curves.png'}"
         say(f"{summary['steps']} steps{best}; {results}")
+
+
+def _figures(values: dict[str, float]) -> str:
+    """Return what a step's line says, what matters most first; nothing is known of the pace after the first step."""
+    figures = [f"loss {values['loss']:.4f}", f"lr {values['lr']:.1e}"]
+    if "examples_per_second" in values:
+        figures.append(f"{values['examples_per_second']:.2f} examples/s")
+    return ", ".join([*figures, f"waits {values['wait']:.0%}"])
 
 
 def _introduce(trainer: Trainer) -> None:

@@ -86,6 +86,16 @@ def describe_options(cls: type) -> str:
     return "\n\n".join(filter(None, texts))
 
 
+def type_in_words(kind: Any) -> str:
+    """Return what an option takes, by its annotation: ``whole number``, ``auto | fp32``, ``number | none``."""
+    if typing.get_origin(kind) is typing.Literal:
+        return " | ".join(map(str, typing.get_args(kind)))
+    if typing.get_origin(kind) in (typing.Union, types.UnionType):
+        return " | ".join(map(type_in_words, typing.get_args(kind)))
+    words = {bool: "true | false", int: "whole number", float: "number", str: "text", Path: "path"}
+    return words.get(kind, "none" if kind is types.NoneType else getattr(kind, "__name__", "value"))
+
+
 def option_meanings(cls: type) -> dict[str, str]:
     """Return what each option of a model or training task means, from the docstrings: entries of ``Args:``.
 
@@ -103,29 +113,14 @@ def option_meanings(cls: type) -> dict[str, str]:
     return {name: known[name] for name in option_types(cls) if name in known}
 
 
-def type_in_words(kind: Any) -> str:
-    """Return what an option of a type takes on the command line, or "" for one that is given from Python only."""
-    if typing.get_origin(kind) in (typing.Union, types.UnionType):
-        choices = [choice for choice in typing.get_args(kind) if choice is not type(None)]
-        texts = [type_in_words(choice) for choice in choices]
-        none = ["none"] if len(choices) < len(typing.get_args(kind)) else []
-        return " or ".join(texts + none) if all(texts) else ""
-    if typing.get_origin(kind) is typing.Literal:
-        return " | ".join(map(str, typing.get_args(kind)))
-    if _from_python(kind):
-        return ""
-    words = {bool: "true or false", int: "a whole number", float: "a number", Path: "a path"}
-    return words.get(kind, "text")
-
-
 def option_help(cls: type) -> dict[str, str]:
     """Return each option that the command line takes with its meaning, type and default."""
     meanings = option_meanings(cls)
     out = {}
     for name, (kind, default) in option_types(cls).items():
-        words = type_in_words(kind)
-        if not words:
+        if _from_python(kind):
             continue
+        words = type_in_words(kind)
         if default is inspect.Parameter.empty:
             words += "; required"
         elif default != "":
@@ -250,7 +245,9 @@ def _convert(text: str, kind: Any, key: str) -> Any:
 
 
 def _from_python(kind: Any) -> bool:
-    """Return whether no text on the command line stands for a value of a type."""
+    """Return whether no text on the command line stands for a value of a type, but for none."""
+    if typing.get_origin(kind) in (typing.Union, types.UnionType):
+        return all(_from_python(choice) for choice in typing.get_args(kind) if choice is not types.NoneType)
     return inspect.isclass(kind) and kind not in (str, Path, Any) and kind.__module__ != "builtins"
 
 

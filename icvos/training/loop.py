@@ -19,6 +19,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from icvos.errors import IcvosError, RunError
 from icvos.files import write_json
+from icvos.progress import Meter, Update
 from icvos.training.checkpoint import (
     check_identity,
     generator_state,
@@ -30,7 +31,6 @@ from icvos.training.checkpoint import (
 from icvos.training.data import batches, steps_per_epoch, to_device, validation_batches
 from icvos.training.distribute import World
 from icvos.training.logs import TrainingLog, draw_curves
-from icvos.training.pace import Pace
 from icvos.training.task import Examples, GraphedStep, Settings, TrainingTask
 
 __all__ = ["Trainer", "TrainingStopped", "set_training_mode"]
@@ -87,8 +87,8 @@ class Trainer:
             ``curves.png``, ``training.json``.
         say: Prints a line (rank 0 only).
         progress: Called with (step, steps, values) after each step of rank 0, or None. ``values`` holds ``loss``, the
-            task's own scalars, ``lr``, ``wait`` (share of the time that was waited for data), ``examples_per_second``
-            (of all ranks) and ``seconds_left``.
+            task's own scalars, ``lr``, ``wait`` (share of the time that was waited for data) and, from the second step
+            of this process on, ``examples_per_second`` (of all ranks) and ``seconds_left``.
         clock: Gives the time in seconds.
     """
 
@@ -231,7 +231,7 @@ class Trainer:
         loader = batches(self.task, self.examples, self.settings, self.world, self.step, self.steps)
         stream: Iterator[tuple[Any, list[str]]] = iter(loader)
         waited = worked = 0.0
-        pace = Pace(self.step, clock=self.clock)
+        meter = Meter(self.clock)
         group = self.settings.batch * self.settings.accumulate * self.world.size
         while self.step < self.steps:
             set_training_mode(self.model)
@@ -249,13 +249,12 @@ class Trainer:
                     log.add(self.step, figures)
                     self.say(f"step {self.step}: " + ", ".join(f"{k} {v:.2f}" for k, v in figures.items()))
             if self.progress is not None and self.world.main:
-                seconds = pace.seconds_a_step(self.step)
-                measured = {
-                    "wait": waited / max(worked, 1e-9),
-                    "examples_per_second": group / max(seconds, 1e-9),
-                    "seconds_left": seconds * (self.steps - self.step),
-                }
-                self.progress(self.step, self.steps, {**values, **measured})
+                meter.add(Update("steps", self.step, self.steps))
+                values["wait"] = waited / max(worked, 1e-9)
+                if meter.pace:
+                    values["examples_per_second"] = group / meter.pace
+                    values["seconds_left"] = meter.pace * (self.steps - self.step)
+                self.progress(self.step, self.steps, values)
             stop = self.world.any(self._stop is not None)
             save_every = self.settings.save_every
             if stop or end_of_epoch or (save_every and self.step % save_every == 0):

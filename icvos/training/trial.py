@@ -9,9 +9,9 @@ from statistics import median
 
 import torch
 
+from icvos.progress import duration
 from icvos.training.data import batches
 from icvos.training.loop import Trainer, set_training_mode
-from icvos.training.pace import duration
 
 __all__ = ["Trial", "try_steps"]
 
@@ -71,13 +71,13 @@ class Trial:
         lines = [
             f"a step, median of {len(self.computing)}: {_spread(self.computing)} to compute, {_spread(self.loading)} "
             f"to load {self.examples:,} examples; loss {self.loss:.4f}, peak memory {self.memory / 2**30:.2f} GiB",
-            f"{self.steps:,} steps: {duration(self.computing_total)} to compute, {duration(self.loading_total)} "
+            f"{self.steps:,} steps: {_time(self.computing_total)} to compute, {_time(self.loading_total)} "
             f"to load the data {how}",
         ]
         if self.validations:
-            each = f"{self.validation_examples:,} examples, {duration(self.validating)} each"
+            each = f"{self.validation_examples:,} examples, {_time(self.validating)} each"
             lines.append(f"{self.validations:,} validation(s) of {each}")
-        return [*lines, f"in all about {duration(self.total)}"]
+        return [*lines, f"in all about {_time(self.total)}"]
 
 
 def try_steps(trainer: Trainer, *, workers: int) -> Trial:
@@ -127,4 +127,9 @@ def try_steps(trainer: Trainer, *, workers: int) -> Trial:
 
 
 def _spread(seconds: tuple[float, ...]) -> str:
-    return f"{duration(median(seconds))} ({duration(min(seconds))} to {duration(max(seconds))})"
+    return f"{_time(median(seconds))} ({_time(min(seconds))} to {_time(max(seconds))})"
+
+
+def _time(seconds: float) -> str:
+    """Return a time in words; steps may be short."""
+    return f"{seconds:.2g} s" if seconds < 10 else duration(seconds)
