@@ -176,6 +176,7 @@ def run_in_workers(
     groups: Sequence[Group],
     *,
     fail: Callable[[Episode, str], EpisodeResult],
+    threads: int | None = None,
 ) -> Iterator[EpisodeResult]:
     """Run groups of episodes in processes and yield results as they come.
 
@@ -186,6 +187,7 @@ def run_in_workers(
             several episodes in one pass gets as many times that for the pass).
         groups: The episodes to run.
         fail: Makes the result of an episode that was lost.
+        threads: Of each process; None shares out the cores.
 
     Raises:
         IcvosError: The model cannot be built, or the benchmark is broken.
@@ -194,7 +196,7 @@ def run_in_workers(
     context = multiprocessing.get_context("spawn")
     cores = len(os.sched_getaffinity(0))
     workers, timeout = job.options.workers, job.options.timeout
-    start = (spec, root, job, max(cores // workers, 1))
+    start = (spec, root, job, threads or max(cores // workers, 1))
     waiting = list(groups)
     crew: list[_Worker] = []
     try:

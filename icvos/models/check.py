@@ -251,7 +251,7 @@ def _rule_access(trial: _Trial) -> str:
     length, cut = 12 + ahead, 6 + ahead
     clip = Clip(length)
     plain: list[np.ndarray] = []
-    read_early = set()
+    read_early: set[int] = set()
     for index, mask in enumerate(trial.masks(clip)):
         plain.append(mask)
         read_early.update(range(index + ahead + 1, clip.last_read + 1))
