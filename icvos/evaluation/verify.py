@@ -5,7 +5,6 @@ A method that keeps something between episodes gives results that hang on what r
 
 from __future__ import annotations
 
-import multiprocessing
 import shlex
 import sys
 from collections.abc import Callable, Sequence
@@ -54,7 +53,7 @@ def can_verify(spec: ModelSpec | None, job: Job, kind: str, asked: bool | None) 
             check_main_guard()
         except UsageError:
             return False
-        return not multiprocessing.current_process().daemon  # such a process can start none
+        return True
     if kind != "video":
         raise UsageError("--verify repeats a video, and this is an image benchmark", fix="leave --verify out")
     if spec is None:
@@ -111,7 +110,7 @@ def verify_run(
     try:
         largest, error = _repeat(spec, root, job, chosen, folder.root)
     except Exception as problem:  # the run itself is finished, and stays
-        tell(f"not verified, as no fresh process runs it: {type(problem).__name__}: {problem}")
+        tell(f"not verified, as no fresh process runs it: {' '.join(str(problem).split())}")
         return None
     same = error is None and largest <= (0.0 if spec.device.startswith("cpu") else GPU_TOLERANCE)
     again = f"{video} run again in a fresh process"
