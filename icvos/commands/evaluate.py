@@ -37,6 +37,11 @@ def _shard(context: click.Context, parameter: click.Parameter, value: str | None
 @click.option(
     "--oracle", metavar="first-frame", help="Tell the method frame 0's ground truth in place of supports; never ranked."
 )
+@click.option(
+    "--verify/--no-verify",
+    default=None,
+    help="Run one video again in a fresh process at the end, and compare; default: where that takes under a minute.",
+)
 @model_options
 def command(
     spec: str,

@@ -24,6 +24,7 @@ from icvos.evaluation.episode import (
     runs_together,
 )
 from icvos.evaluation.oracle import oracle_key
+from icvos.evaluation.verify import can_verify, verify_run
 from icvos.evaluation.workers import Group, ModelSpec, run_in_workers
 from icvos.manifest import verify_tables
 from icvos.models.interface import ImageModel, Model
@@ -82,6 +83,11 @@ class _Run:
     spec: ModelSpec | None
     describe: dict[str, Any]
 
+    @property
+    def job(self) -> Job:
+        masks = self.out / "masks" if self.options.save_masks else None
+        return Job(self.protocol, self.options, masks, self.describe["key"].get("oracle_as"))
+
 
 def _prepare(
     model: Model,
@@ -129,6 +135,7 @@ def run_model(
     out: Path | None = None,
     settings: Mapping[str, Any] | None = None,
     spec: ModelSpec | None = None,
+    verify: bool | None = None,
     progress: Progress = silent,
     notify: Callable[[str], None] | None = None,
 ) -> RunResult:
@@ -140,7 +147,9 @@ def run_model(
         options: How.
         out: The run's folder; ``runs/<benchmark>/<model>`` by default.
         settings: The model's options, for the record.
-        spec: How workers build the model; needed for ``workers`` > 1 and ``timeout``.
+        spec: How workers build the model; needed for ``workers`` > 1, ``timeout`` and ``verify``.
+        verify: Whether a video is repeated at the end in a fresh process (``icvos.evaluation.verify``); None leaves it
+            to what the run is and how long that takes.
         progress: Is told how far it is, in frames (image episodes one by one), and the mean score so far.
         notify: Called with a line that the user should see.
 
@@ -148,7 +157,8 @@ def run_model(
         Its result, which knows its folder.
     """
     plan = _prepare(model, benchmark, options, out, settings or {}, spec)
-    there = None if options.save_masks else _complete(plan)
+    verified = can_verify(spec, plan.job, benchmark.kind, verify)
+    there = None if options.save_masks or verify else _complete(plan)
     if there is not None:
         return RunResult(there, plan.out)
     with RunFolder.open(plan.out, plan.describe) as folder:
@@ -182,6 +192,19 @@ def run_model(
             raise
         finally:
             _finish(folder, plan, whole)
+        if verified and spec is not None:
+            outcome = verify_run(
+                spec,
+                benchmark.root,
+                plan.job,
+                _groups(plan.episodes, plan.episodes, benchmark),
+                folder,
+                together=runs_together(as_video_model(model)),
+                asked=verify,
+                notify=notify,
+            )
+            if outcome is not None:
+                folder.write_run(verified=outcome)
     return RunResult(read_result(plan.out), plan.out)
 
 
@@ -285,9 +308,7 @@ def _untimed(plan: _Run, todo: Sequence[Episode], folder: RunFolder) -> list[Gro
 def _results(
     plan: _Run, todo: Sequence[Episode], folder: RunFolder, tally: _Tally
 ) -> Generator[EpisodeResult, None, None]:
-    options = plan.options
-    masks = plan.out / "masks" if options.save_masks else None
-    job = Job(plan.protocol, options, masks, plan.describe["key"].get("oracle_as"))
+    options, job = plan.options, plan.job
     # At the end, so that the model is warm.
     groups = [*_groups(plan.episodes, todo, plan.benchmark), *_untimed(plan, todo, folder)]
     if not groups:
@@ -350,6 +371,7 @@ def evaluate(
     limit_frames: int | None = None,
     oracle: str | None = None,
     shard: tuple[int, int] | None = None,
+    verify: bool | None = None,
     progress: Progress | bool | Any = None,
     notify: Callable[[str], None] | None = None,
 ) -> RunResult:
@@ -367,6 +389,8 @@ def evaluate(
         episodes: Ids of the episodes to run; all by default.
         save_masks, limit_episodes, limit_frames, oracle: As on the command line.
         shard: (i, N): only every N-th video, from the i-th; ``icvos merge`` joins the runs.
+        verify: Whether one video is run again in a fresh process at the end, and held against the records
+            (``run.json``, ``verified``); None does so where that takes under a minute. Needs a spec.
         progress: True shows a bar (without a terminal a line a minute); or a callable, which is told each
             ``icvos.progress.Update``, or a bar as tqdm's.
         notify: Called with each line that a user should see.
@@ -408,4 +432,14 @@ def evaluate(
     known = dict(options or {}) if isinstance(model, (str, type)) else options_of(built)
     title = f"{type(built).info.name} on {opened.name}"
     with shown(title, progress) as told:
-        return run_model(built, opened, settings, out=folder, settings=known, spec=spec, progress=told, notify=notify)
+        return run_model(
+            built,
+            opened,
+            settings,
+            out=folder,
+            settings=known,
+            spec=spec,
+            verify=verify,
+            progress=told,
+            notify=notify,
+        )
