@@ -35,7 +35,8 @@ SIGNATURES = {
     "load_benchmark": "(path)",
     "score": (
         "(predictions, *, benchmark=None, ground_truth=None, protocol='', out=None, model=None, version='1', shots=1, "
-        "sequences=None, split=None, objects=None, workers=1, progress=None, notify=None)"
+        "access=None, uses=(), oracle=None, trained_on=(), sequences=None, split=None, objects=None, workers=1, "
+        "progress=None, notify=None)"
     ),
     "VideoModel.__init__": "(self, *, device='cpu', weights=None, **options)",
     "VideoModel.segment": "(self, supports, video, *, seed)",
@@ -63,6 +64,7 @@ FIELDS = {
         "training_data",
         "extra",
         "demo_weights",
+        "uses",
     ],
 }
 

@@ -130,7 +130,7 @@ def summary_table(runs: Sequence[Run]) -> None:
     table.add_column("model", no_wrap=True)
     for head in (*(metric.brief or metric.label for metric in metrics), "fps", "n", "failed"):
         table.add_column(head, justify="right", no_wrap=True)
-    for run in runs:
+    for run in sorted(runs, key=lambda run: run.limited):
         cells = [number(run.summary[metric.name]) for metric in metrics]
         cells += [number(run.fps, 0 if run.fps and run.fps >= 100 else 1)]
         cells += [str(run.summary["episodes"]), str(run.summary["failed"])]
@@ -139,6 +139,8 @@ def summary_table(runs: Sequence[Run]) -> None:
     for run in runs:
         if run.misses_all:
             click.echo(f"{run.model}: no mask of any episode meets its ground truth; are they all empty?")
+        for note in run.notes:
+            click.echo(f"{run.model}: {note}" if len(runs) > 1 else note)
         if run.undrawn is not None:
             limit = run.result["protocol"].get("limit_episodes")
             click.echo(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from icvos.errors import UsageError
 
-__all__ = ["DRAW_RULE", "SupportPool", "draw_supports", "support_pool"]
+__all__ = ["DRAW_RULE", "SupportPool", "draw_supports", "repeated_draws", "support_pool"]
 
 DRAW_RULE = "sha256-fisher-yates/1"
 """The name of the rule below, for ``benchmark.json``; it changes when a draw would."""
@@ -54,6 +54,12 @@ def draw_supports(
     if not pool.names:
         raise UsageError(f"no support for category {category} of {video}", fix="take a larger support pool")
     return [_draw(f"{seed}|{pool.sha256}|{video}|{category}|{draw}", pool.names, shots) for draw in range(draws)]
+
+
+def repeated_draws(draws: Iterable[Sequence[str]], shots: int) -> int:
+    """Return how many draws show the same supports as an earlier one, where the first ``shots`` of each are shown."""
+    shown = [frozenset(names[:shots]) for names in draws]
+    return len(shown) - len(set(shown))
 
 
 def _draw(key: str, names: tuple[str, ...], shots: int) -> list[str]:
