@@ -136,11 +136,11 @@ def summary_table(runs: Sequence[Run]) -> None:
         cells += [str(run.summary["episodes"]), str(run.summary["failed"])]
         table.add_row(escape(run.model), *cells)
     Console().print(table)
+    for note in dict.fromkeys(note for run in runs for note in run.notes):
+        click.echo(note)
     for run in runs:
         if run.misses_all:
             click.echo(f"{run.model}: no mask of any episode meets its ground truth; are they all empty?")
-        for note in run.notes:
-            click.echo(f"{run.model}: {note}" if len(runs) > 1 else note)
         if run.undrawn is not None:
             limit = run.result["protocol"].get("limit_episodes")
             click.echo(

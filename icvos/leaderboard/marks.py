@@ -71,7 +71,7 @@ def marks(entry: Run) -> tuple[str, ...]:
         "O": model.get("access") == "offline",
         "T": "text" in uses,
         "N": "class-names" in uses,
-        "G": bool(entry.oracle) or "first-frame" in uses,
+        "G": entry.oracle == "first-frame",
         "P": not {model.get("dtype"), model.get("autocast")} <= {None, "float32"},
         "R": bool(entry.result["protocol"].get("resized_masks")),
         # Nobody timed it again: of a record that was added, J and F alone are checked.

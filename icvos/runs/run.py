@@ -154,7 +154,8 @@ class Run:
     @property
     def oracle(self) -> str:
         """What the model was told (``first-frame``), or "". Such a run stands apart, and is never ranked."""
-        return str(self.result["protocol"].get("oracle") or self.run["key"].get("oracle") or "")
+        said = self.result["protocol"].get("oracle") or self.run["key"].get("oracle")
+        return str(said or ("first-frame" if "first-frame" in (self.run["model"].get("uses") or ()) else ""))
 
     @property
     def limited(self) -> bool:

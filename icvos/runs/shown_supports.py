@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from icvos.benchmark import Episode
-from icvos.data.draws import repeated_draws
-from icvos.errors import name_some
+from icvos.data.draws import repeated_draws, repeats_note
 
 __all__ = ["describe_supports", "support_notes"]
 
@@ -35,16 +34,14 @@ def support_notes(shown: Any, shots: int) -> tuple[str, ...]:
     """Return lines for people of what ``describe_supports`` returned; none where all is as it should be, or unknown."""
     if not isinstance(shown, Mapping):
         return ()
-    pairs, whole, draws, repeated = (shown.get(name) for name in ("pairs", "whole", "draws", "repeated"))
-    if not all(type(count) is int for count in (pairs, whole, draws)) or not isinstance(repeated, Mapping):
+    repeated: Any = shown.get("repeated")
+    counts: list[Any] = [shown.get(name) for name in ("pairs", "whole", "draws")]
+    if not isinstance(repeated, Mapping) or not all(type(count) is int for count in (*counts, *repeated.values())):
         return ()
+    pairs, whole, draws = counts
     notes = []
     if whole != pairs:
         notes.append(f"{shots} supports on {whole} of {pairs} pairs; on the others all there are")
-    counts = [count for count in repeated.values() if type(count) is int]
-    if counts:
-        notes.append(
-            f"{sum(counts)} of {draws} draws show the same supports as an earlier one of their pair: "
-            + name_some([f"{count} of {pair}" for pair, count in repeated.items()])
-        )
+    if repeated:
+        notes.append(repeats_note(repeated, draws))
     return tuple(notes)

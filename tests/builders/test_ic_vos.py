@@ -147,6 +147,20 @@ def test_left_out_is_listed(trees: Path, tmp_path: Path) -> None:
     assert "mose,330ac20d,dog: has 1 frames of at least 2" in said
 
 
+def test_videos_that_a_data_set_lists_nowhere_are_left_out_with_a_line(trees: Path, tmp_path: Path) -> None:
+    davis, ytvis = tmp_path / "davis", tmp_path / "ytvis"
+    shutil.copytree(trees / "davis", davis)
+    shutil.copytree(davis / "Annotations/480p/dogs", davis / "Annotations/480p/other")
+    shutil.copytree(trees / "ytvis", ytvis)
+    (path,) = ytvis.rglob("*.json")
+    content = json.loads(path.read_text())
+    content["videos"].append({**content["videos"][0], "id": 99, "file_names": ["empty/00000.jpg"]})
+    path.write_text(json.dumps(content))
+    sources = [open_source("davis17", davis), open_source("ytvis", ytvis)]
+    left_out = prepare(sources, open_coco(trees / "coco")).plan.left_out
+    assert "davis17,other: in no list of ImageSets" in left_out and "ytvis,empty: no object is annotated" in left_out
+
+
 def test_incomplete_pairs_are_kept_when_asked(trees: Path, tmp_path: Path) -> None:
     build(trees, tmp_path / "B", rules={"allow_incomplete": True})
     pairs = {key: pair.complete for key, pair in load_benchmark(tmp_path / "B").pairs.items()}
@@ -851,11 +865,11 @@ def test_few_supports_and_draws_that_show_the_same_are_said_at_build_time(
     }
     counts = {name: 5 - len({draw[0] for draw in draws}) for name, draws in drawn.items()}
     assert all(counts.values())  # five draws of three
-    named = [f"{count} of davis17__dogs,{name}" for name, count in counts.items()]
+    named = [f"davis17__dogs,{name}" + (f" ({count})" if count > 1 else "") for name, count in counts.items()]
     same = "draws show the same supports as an earlier one of their pair"
     assert notes[2:] == [
         f"note: with 1 shown, {sum(counts.values())} of 10 {same}: {', '.join(named)}",
-        f"note: with 5 shown, 8 of 10 {same}: 4 of davis17__dogs,person, 4 of davis17__dogs,dog",
+        f"note: with 5 shown, 8 of 10 {same}: davis17__dogs,person (4), davis17__dogs,dog (4)",
     ]
     assert run(*common, "--categories", "dog", "--shots", "1", "--draws", "1") == 0
     assert "show the same" not in capsys.readouterr().out

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from board_runs import build, icvos, run
 
+from icvos.commands.show import summary_table
 from icvos.errors import InputError, RunError
 from icvos.leaderboard.board import read_board
 from icvos.leaderboard.marks import MARKS, marks, seen_split
@@ -265,7 +266,9 @@ def test_backends_are_named_where_rows_differ(runs: Path) -> None:
 
 
 @pytest.mark.parametrize("limit", [{"limit_episodes": 2}, {"limit_frames": 2}, {"shard": "1/2"}])
-def test_a_part_never_sorts_above_the_whole(runs: Path, limit: dict[str, Any]) -> None:
+def test_a_part_never_sorts_above_the_whole(
+    runs: Path, limit: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
     """Not above a whole run that is not ranked either, as one of which an episode failed."""
     entry = Run.open(runs / "demo/histogram")
     failed = Run(entry.run, {**entry.result, "summary": {**entry.summary, "failed": 1, "J&F": 1.0}}, (), "", Path("a"))
@@ -273,6 +276,13 @@ def test_a_part_never_sorts_above_the_whole(runs: Path, limit: dict[str, Any]) -
     run_json = {**entry.run, "key": {**entry.run["key"], **limit}}
     part = Run(run_json, {**entry.result, "protocol": protocol}, entry.records, "not added", Path("b"))
     assert part.limited and not entry.limited and part.score > failed.score
+    summary_table([part, failed])
+    rows = [
+        line
+        for line in capsys.readouterr().out.splitlines()
+        if line.startswith("histogram ") or line.startswith(" histogram ")
+    ]
+    assert [line.split()[-1] for line in rows] == ["1", "0"]  # failed
     table = build_tables([part, failed], published=False)[0]
     assert [e.limited for e in table.entries] == [False, True]
 

@@ -34,17 +34,26 @@ def test_what_is_shown_is_counted_by_pair(shots: int, whole: int, repeated: dict
 def test_notes_name_the_pairs() -> None:
     assert support_notes(describe_supports(SHOWN[:2], 5), 5) == ()
     assert support_notes(describe_supports(SHOWN, 1), 1) == (
-        "3 of 8 draws show the same supports as an earlier one of their pair: 1 of two,dog, 2 of one,dog",
+        "3 of 8 draws show the same supports as an earlier one of their pair: two,dog, one,dog (2)",
     )
     assert support_notes(describe_supports(SHOWN, 5), 5)[0] == (
         "5 supports on 1 of 3 pairs; on the others all there are"
     )
     several = [episode for name in "abcde" for episode in episodes(name, "x", "x")]
-    assert support_notes(describe_supports(several, 1), 1)[0].endswith("1 of a,dog, 1 of b,dog, 1 of c,dog and 2 more")
+    assert support_notes(describe_supports(several, 1), 1)[0].endswith(": a,dog, b,dog, c,dog and 2 more")
 
 
 @pytest.mark.parametrize(
-    "said", [None, {}, [], {"pairs": 2}, {"pairs": 2, "whole": "1", "draws": 4, "repeated": {}}, {"repeated": 3}]
+    "said",
+    [
+        None,
+        {},
+        [],
+        {"pairs": 2},
+        {"pairs": 2, "whole": "1", "draws": 4, "repeated": {}},
+        {"repeated": 3},
+        {"pairs": 2, "whole": 1, "draws": 4, "repeated": {"a": "b"}},
+    ],
 )
 def test_what_an_old_or_odd_run_says_makes_no_note(said: Any) -> None:
     assert support_notes(said, 1) == ()
@@ -54,7 +63,7 @@ def test_a_run_and_its_row_say_it(tmp_path: Path, capsys: pytest.CaptureFixture[
     benchmark = write_video_benchmark(tmp_path / "b", videos=2, draws=5, shots=1, frames=2)  # of three candidates
     note = (
         "6 of 15 draws show the same supports as an earlier one of their pair: "
-        "2 of tiny__v0,person, 2 of tiny__v1,person, 2 of tiny__v0,car"
+        "tiny__v0,person (2), tiny__v1,person (2), tiny__v0,car (2)"
     )
     whole = run(benchmark, tmp_path / "whole", "empty")
     assert note in capsys.readouterr().out.splitlines()

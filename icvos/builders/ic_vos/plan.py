@@ -149,6 +149,8 @@ def make_plan(
 def _plan_video(source: VideoSource, video: SourceVideo, recipe: Recipe, words: Vocabulary, plan: Plan) -> PlannedVideo:
     labels = recipe.objects.get((source.id, video.name), {})
     groups: dict[int, list[int]] = {}
+    if video.all_objects and not video.objects:
+        plan.left_out.append(f"{source.id},{video.name}: no object is annotated")
     dropped: set[int] = set()  # categories of which an object is not wanted
     for number in sorted({*video.objects, *labels}):
         label = labels.get(number) or own_label(source, video.objects.get(number), words)

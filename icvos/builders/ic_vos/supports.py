@@ -11,8 +11,8 @@ from icvos.builders.ic_vos.plan import PlannedVideo
 from icvos.builders.ic_vos.rules import BuildRules
 from icvos.builders.writer import BenchmarkWriter
 from icvos.categories import Vocabulary
-from icvos.data.draws import SupportPool, draw_supports, repeated_draws, support_pool
-from icvos.errors import InputError, SourceError, name_some
+from icvos.data.draws import SupportPool, draw_supports, repeated_draws, repeats_note, support_pool
+from icvos.errors import InputError, SourceError
 from icvos.files import read_bytes
 from icvos.images import IMAGE_SUFFIXES, check_annotated_size, image_size
 from icvos.processes import Progress
@@ -91,9 +91,9 @@ class Supports:
         few = {c: size for c, size in sorted(sizes.items()) if size < rules.shots}
         out = []
         if few:
-            counts = ", ".join(f"{self.words.label(c)} ({size})" for c, size in few.items())
+            names = ", ".join(f"{self.words.label(c)} ({size})" for c, size in few.items())
             pairs = sum(c in few for video in videos for c in video.groups)
-            out.append(f"fewer than {rules.shots} supports of {counts}, on {pairs} pairs: all there are")
+            out.append(f"fewer than {rules.shots} supports of {names}, on {pairs} pairs: all there are")
         drawn = {
             f"{video.name},{self.words.label(c)}": draw_supports(
                 rules.seed, self.pool(c), video.name, c, rules.draws, rules.shots
@@ -102,13 +102,10 @@ class Supports:
             for c in video.groups
         }
         for shots in sorted({1, rules.shots}):
-            repeated = {pair: repeated_draws(draws, shots) for pair, draws in drawn.items()}
-            if any(repeated.values()):
-                out.append(
-                    f"with {shots} shown, {sum(repeated.values())} of {rules.draws * len(drawn)} draws show the same "
-                    "supports as an earlier one of their pair: "
-                    + name_some([f"{count} of {pair}" for pair, count in repeated.items() if count])
-                )
+            counts = {pair: repeated_draws(draws, shots) for pair, draws in drawn.items()}
+            repeated = {pair: count for pair, count in counts.items() if count}
+            if repeated:
+                out.append(f"with {shots} shown, {repeats_note(repeated, rules.draws * len(drawn))}")
         return out
 
     def write(self, writer: BenchmarkWriter, drawn: Iterable[tuple[int, str]], link: bool, progress: Progress) -> int:
