@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import difflib
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -36,6 +36,7 @@ __all__ = [
     "UsageError",
     "WeightsError",
     "did_you_mean",
+    "name_some",
     "one_line",
 ]
 
@@ -137,6 +138,12 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
         return "none is known"
     names = ", ".join(options[:12])
     return f"known: {names}{', …' if len(options) > 12 else ''}"
+
+
+def name_some(names: Sequence[str]) -> str:
+    """Return the first three of some names, and how many more there are."""
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(names[:3]) + more
 
 
 @contextmanager

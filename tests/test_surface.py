@@ -37,7 +37,8 @@ SIGNATURES = {
     "open_run": "(path)",
     "score": (
         "(predictions, *, benchmark=None, ground_truth=None, protocol='', out=None, model=None, version='1', shots=1, "
-        "sequences=None, split=None, objects=None, workers=1, progress=None, notify=None)"
+        "access=None, uses=(), oracle=None, trained_on=(), sequences=None, split=None, objects=None, workers=1, "
+        "progress=None, notify=None)"
     ),
     "VideoModel.__init__": "(self, *, device='cpu', weights=None, **options)",
     "VideoModel.segment": "(self, supports, video, *, seed)",
@@ -65,6 +66,7 @@ FIELDS = {
         "training_data",
         "extra",
         "demo_weights",
+        "uses",
     ],
 }
 

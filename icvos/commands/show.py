@@ -58,12 +58,14 @@ def summary_table(runs: Sequence[Run]) -> None:
     table.add_column("model", no_wrap=True)
     for head in (*(metric.brief or metric.label for metric in metrics), "fps", "n", "failed"):
         table.add_column(head, justify="right", no_wrap=True)
-    for run in runs:
+    for run in sorted(runs, key=lambda run: run.limited):
         cells = [number(run.summary[metric.name]) for metric in metrics]
         cells += [number(run.fps, 0 if run.fps and run.fps >= 100 else 1)]
         cells += [str(run.summary["episodes"]), str(run.summary["failed"])]
         table.add_row(escape(run.model), *cells)
     Console().print(table)
+    for note in dict.fromkeys(note for run in runs for note in run.notes):
+        click.echo(note)
     for run in runs:
         for note in run.notes:
             click.echo(note)

@@ -13,7 +13,7 @@ from unicodedata import normalize
 
 import numpy as np
 
-from icvos.errors import MaskError, PredictionError
+from icvos.errors import MaskError, PredictionError, name_some
 from icvos.files import read_json
 from icvos.listing import files_by_stem, folders, is_stray, listing, natural, path_of_stem
 from icvos.masks import Header, decode_mask, header, label_header, read_header
@@ -373,12 +373,6 @@ def open_predictions(where: Path) -> Predictions:
 Record = dict[str, Any]
 Scored = list[tuple[Record, dict[str, np.ndarray] | None]]
 """Records of episodes or objects, each with J and F of its frames, (T,) float, or None of an image."""
-
-
-def name_some(names: Sequence[str]) -> str:
-    """Return the first three of some names, and how many more there are."""
-    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return ", ".join(names[:3]) + more
 
 
 def check_names(wanted: Sequence[str], predictions: Predictions, what: str, *, others: bool = False) -> None:

@@ -108,7 +108,9 @@ def _prepare(
     oracle = oracle_key(options.oracle, model, benchmark)
     run = describe_run(
         described,
-        describe_benchmark(benchmark),
+        describe_benchmark(
+            benchmark, select_episodes(benchmark, protocol, RunOptions(protocol.name)), shots=options.shots
+        ),
         protocol,
         model.device,
         shots=options.shots,
