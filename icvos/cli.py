@@ -96,6 +96,9 @@ def main(args: list[str] | None = None) -> NoReturn:
         _fail("interrupted", 130, debug)
     except click.ClickException as error:
         where = getattr(error, "ctx", None)
+        if isinstance(error, click.exceptions.NoArgsIsHelpError):  # a group alone
+            click.echo(where.get_help() if where is not None else error.format_message())
+            sys.exit(0)
         hint = f"; see '{where.command_path} --help'" if where is not None else ""
         _fail(f"{error.format_message().rstrip('.')}{hint}", 2, debug)
     except IcvosError as error:

@@ -18,19 +18,11 @@ def command() -> None:
 @command.command("list")
 def list_models() -> None:
     """List the installed models: what each needs, and whether weights for the demo are here."""
-    from rich import box
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
-
     from icvos.models.lifting import lift_usages
     from icvos.models.needs import all_needs
+    from icvos.terminal import Column, print_table
 
-    table = Table(title="Models", box=box.SIMPLE_HEAD, collapse_padding=True, pad_edge=False)
-    table.add_column("model", no_wrap=True)
-    for head in ("version", "kind", "access", "weights", "demo weights", "extra"):
-        table.add_column(head)
-    broken = []
+    rows, broken = [], []
     for needs in all_needs():
         if needs.cls is None:
             broken.append(f"{needs.name} cannot be imported: {needs.problem}")
@@ -39,9 +31,10 @@ def list_models() -> None:
         demo = ("here" if needs.demo else "not here") if needs.weights else "none needed"
         extra = needs.extra + (f" (not installed: {', '.join(needs.missing)})" if needs.missing else "")
         info = needs.cls.info
-        row = (needs.name, info.version, needs.kind, info.access, weights or "none", demo, extra or "-")
-        table.add_row(*map(escape, row))
-    Console().print(table)
+        rows.append((needs.name, info.version, needs.kind, info.access, weights or "none", demo, extra or "-"))
+    heads = ("version", "kind", "access", "weights", "demo weights", "extra")
+    columns = [Column("model", "left"), *map(Column.words, heads)]
+    print_table(columns, rows, title="Models", leave_out=("version", "access"))
     click.echo("(weights) are optional; 'icvos models show MODEL' says where weights come from, and the paper.")
     trackers = [f"X{usage}" for usage in lift_usages("+")]
     tracked = ", ".join(trackers)
