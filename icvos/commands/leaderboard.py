@@ -85,20 +85,34 @@ def _benchmark_name(name: str | None, measured: Sequence[str]) -> tuple[str | No
 
 @click.group()
 def command() -> None:
-    """Show, add to and render the leaderboards: what was measured, and apart from it what papers printed."""
+    """Show, add to and render the leaderboards: what was measured, and apart from it what papers printed.
+
+    \b
+    icvos leaderboard show --benchmark demo
+    """
 
 
 @command.command()
 @_sources
 def show(**chosen: Any) -> None:
-    """Print the tables."""
+    """Print the tables: without --published or --benchmark, those of measured rows alone.
+
+    \b
+    icvos leaderboard show
+    icvos leaderboard show --benchmark demo
+    icvos leaderboard show --benchmark ic-vos --published
+    """
+    from icvos.leaderboard.published import BENCHMARKS
     from icvos.leaderboard.render_text import to_terminal
 
-    tables = _tables(**chosen)
+    measured_alone = chosen["benchmark"] is None and chosen["published"] is None
+    tables = _tables(**{**chosen, "published": False} if measured_alone else chosen)
     if not any(table.kind == "measured" for table in tables):
         what = f" on {chosen['benchmark']}" if chosen["benchmark"] else ""
         click.echo(f"nothing is measured{what} yet; icvos evaluate --model histogram makes a first run", err=True)
     to_terminal(tables)
+    if measured_alone:
+        click.echo(f"printed figures: --published for all, --benchmark NAME for one of {', '.join(BENCHMARKS)}")
 
 
 @command.command()

@@ -35,7 +35,10 @@ def list_models() -> None:
     heads = ("version", "kind", "access", "weights", "demo weights", "extra")
     columns = [Column("model", "left"), *map(Column.words, heads)]
     print_table(columns, rows, title="Models", leave_out=("version", "access"))
-    click.echo("(weights) are optional; 'icvos models show MODEL' says where weights come from, and the paper.")
+    click.echo(
+        "(weights) are optional; 'icvos weights list' says where weights come from, 'icvos models show MODEL' more."
+    )
+    click.echo("Demo weights are made for drawn shapes alone: used on the demo, and elsewhere by --weights NAME=demo.")
     trackers = [f"X{usage}" for usage in lift_usages("+")]
     tracked = ", ".join(trackers)
     click.echo(f"An image model X runs on videos frame by frame, or tracked: {tracked} (with --weights tracker=PATH),")
@@ -74,10 +77,13 @@ def show_model(model: str) -> None:
     for key, value in rows.items():
         if value:
             click.echo(f"  {key}: {value}")
+    shipped = cls.demo_weights()
     for key, weight in info.weights.items():
         need = "required" if weight.required else "optional"
         known = f", sha256 {weight.sha256}" if weight.sha256 else ""
         click.echo(f"  --weights {key}=PATH ({need}): {weight.source}{known}")
+        if key in shipped:
+            click.echo(f"  --weights {key}=demo: shipped, made for drawn shapes alone")
     for key, (kind, default) in option_types(cls).items():
         literal = typing.get_origin(kind) is typing.Literal
         name = " | ".join(map(str, typing.get_args(kind))) if literal else getattr(kind, "__name__", str(kind))
