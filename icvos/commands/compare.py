@@ -17,10 +17,12 @@ import click
 @click.option("--top", default=5, show_default=True, type=click.IntRange(1), help="Lines printed each way.")
 def command(a: Path, b: Path, out: Path | None, benchmark: Path | None, each: int, top: int) -> None:
     """Compare runs A and B of one benchmark: paired differences with a 95 % interval, and where they come from."""
+    from icvos.demo.benchmarks import benchmark_folder
     from icvos.report.compare import compare
     from icvos.report.run import open_run
 
-    result = compare(open_run(a, benchmark=benchmark), open_run(b, benchmark=benchmark))
+    folder = benchmark and benchmark_folder(benchmark)
+    result = compare(open_run(a, benchmark=folder), open_run(b, benchmark=folder))
     _print(result, top)
     if out is not None:
         from icvos.report.compare_page import write_comparison

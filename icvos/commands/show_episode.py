@@ -43,7 +43,7 @@ def command(
     of DC-SAM also the prior masks, the coarse mask and what its prompts attend to.
 
     \b
-    icvos show-episode davis17__dog__18__d0 --benchmark BENCH --weights dcsam=PATH --frame 20
+    icvos show-episode davis17__dog__17__d0 --benchmark BENCH --weights dcsam=PATH --frame 20
     """
     from icvos.demo.benchmarks import open_benchmark
     from icvos.models.interface import Panel

@@ -18,8 +18,8 @@ import click
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
 def command(benchmark: Path, plot: Path | None, as_json: bool) -> None:
     """Count BENCHMARK: a row in the form of the paper's Table I beside the paper's own, categories, sources."""
-    from icvos.benchmark import load_benchmark
     from icvos.builders.stats import benchmark_stats, plot_stats, table_rows
+    from icvos.demo.benchmarks import load_benchmark
     from icvos.errors import UsageError
     from icvos.files import to_json
     from icvos.manifest import verify_tables
