@@ -36,6 +36,7 @@ __all__ = [
     "UsageError",
     "WeightsError",
     "did_you_mean",
+    "in_words",
     "one_line",
 ]
 
@@ -137,6 +138,17 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
         return "none is known"
     names = ", ".join(options[:12])
     return f"known: {names}{', …' if len(options) > 12 else ''}"
+
+
+def in_words(value: object) -> str:
+    """Return a value as a message says it: text quoted, what cannot be printed in it as �, a list by comma."""
+    if isinstance(value, str):
+        return f"'{''.join(letter if letter.isprintable() else '�' for letter in value)}'"
+    if value is None or isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return ", ".join(map(in_words, value)) or "none"
+    return str(value)
 
 
 @contextmanager

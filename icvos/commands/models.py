@@ -52,10 +52,10 @@ def list_models() -> None:
 def show_model(model: str) -> None:
     """Show what MODEL declares: options, weights, training data."""
     import inspect
-    import typing
 
+    from icvos.errors import in_words
     from icvos.models.needs import needs_of
-    from icvos.models.options import describe_options, option_types
+    from icvos.models.options import describe_options, option_types, type_in_words
     from icvos.models.registry import resolve, source_sha256
 
     cls = resolve(model)
@@ -85,10 +85,9 @@ def show_model(model: str) -> None:
         if key in shipped:
             click.echo(f"  --weights {key}=demo: shipped, made for drawn shapes alone")
     for key, (kind, default) in option_types(cls).items():
-        literal = typing.get_origin(kind) is typing.Literal
-        name = " | ".join(map(str, typing.get_args(kind))) if literal else getattr(kind, "__name__", str(kind))
-        ending = "" if default in (inspect.Parameter.empty, "") else f", default {default}"
-        click.echo(f"  --set {key}=… ({name}{ending})")
+        value = default if isinstance(default, str) else in_words(default)
+        ending = "" if default in (inspect.Parameter.empty, "") else f", default {value}"
+        click.echo(f"  --set {key}=… ({type_in_words(kind)}{ending})")
     text = describe_options(cls)
     if text:
         click.echo()

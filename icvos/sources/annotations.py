@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from icvos.errors import SourceError
+from icvos.errors import SourceError, in_words
 from icvos.files import read_json
 
 __all__ = ["REQUIRED", "Entry", "by_id", "read_annotations", "relative_file"]
@@ -135,7 +135,7 @@ class Entry:
 def _brief(value: Any) -> str:
     if isinstance(value, (list, dict)):
         return f"a {type(value).__name__} of {len(value)}"
-    text = "null" if value is None else repr(value)
+    text = "null" if value is None else in_words(value)
     return text if len(text) <= 40 else f"{text[:37]}..."
 
 
