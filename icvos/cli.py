@@ -64,9 +64,9 @@ def icvos(debug: bool) -> None:
 
     \b
     Start with:
-      icvos build-data                        build the demo world
-      icvos evaluate --model histogram        run a method on it
-      icvos leaderboard show                  see the table
+      icvos build-data                        # build the demo world
+      icvos evaluate --model histogram        # run a method on it
+      icvos leaderboard show                  # see the table
     """
 
 

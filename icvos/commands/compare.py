@@ -16,7 +16,11 @@ import click
 @click.option("--each", default=3, show_default=True, type=click.IntRange(1, 20), help="Episodes drawn each way.")
 @click.option("--top", default=5, show_default=True, type=click.IntRange(1), help="Lines printed each way.")
 def command(a: Path, b: Path, out: Path | None, benchmark: Path | None, each: int, top: int) -> None:
-    """Compare runs A and B of one benchmark: paired differences with a 95 % interval, and where they come from."""
+    """Compare runs A and B of one benchmark: paired differences with a 95 % interval, and where they come from.
+
+    \b
+    icvos compare runs/demo/histogram runs/demo/empty
+    """
     from icvos.demo.benchmarks import benchmark_folder
     from icvos.report.compare import compare
     from icvos.report.run import open_run

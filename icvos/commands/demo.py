@@ -27,7 +27,11 @@ MODELS = (
 @click.command()
 @click.option("--workers", default=1, show_default=True, type=click.IntRange(1), help="Processes that evaluate.")
 def command(workers: int) -> None:
-    """Build the demo benchmark, run every method whose needs are met here on it, and show the table."""
+    """Build the demo benchmark, run every method whose needs are met here on it, and show the table.
+
+    \b
+    icvos demo --workers 2
+    """
     from icvos.models.needs import needs_of
 
     start = time.perf_counter()

@@ -129,6 +129,9 @@ def add(
 
     The row says how far it was checked: self-reported; masks re-scored, if it holds its masks; reproduced by
     maintainer, with --reproduced. Partial runs, and whatever contradicts itself or the benchmark, are refused.
+
+    \b
+    icvos leaderboard add runs/demo/histogram
     """
     from icvos.commands.show import progress_bar
     from icvos.errors import RunError
@@ -163,11 +166,16 @@ def add(
 
 @command.command()
 @click.argument("path", required=False, type=click.Path(path_type=Path))
-@click.option("--out", type=click.Path(path_type=Path), help="The same as PLACE.")
+@click.option("--out", type=click.Path(path_type=Path), help="The same as PATH.")
 @click.option("--format", "form", type=click.Choice(list(FORMATS)), help="Default: by the suffix, else markdown.")
 @_sources
 def render(path: Path | None, out: Path | None, form: str | None, **chosen: Any) -> None:
-    """Write the tables to PLACE (.md, .csv, .tex or .html), or to standard output."""
+    """Write the tables to PATH (.md, .csv, .tex or .html), or to standard output.
+
+    \b
+    icvos leaderboard render page.html
+    icvos leaderboard render --format markdown --benchmark demo
+    """
     from icvos.errors import UsageError
     from icvos.files import atomic_write
 

@@ -12,12 +12,20 @@ from icvos.commands.options import FiniteRange, model_options, parse_weights
 
 @click.group()
 def command() -> None:
-    """List, show, check and start models."""
+    """List, show, check and start models.
+
+    \b
+    icvos models list
+    """
 
 
 @command.command("list")
 def list_models() -> None:
-    """List the installed models: what each needs, and whether weights for the demo are here."""
+    """List the installed models: what each needs, and whether weights for the demo are here.
+
+    \b
+    icvos models list
+    """
     from icvos.models.lifting import lift_usages
     from icvos.models.needs import all_needs
     from icvos.terminal import Column, print_table
@@ -50,7 +58,11 @@ def list_models() -> None:
 @command.command("show")
 @click.argument("model")
 def show_model(model: str) -> None:
-    """Show what MODEL declares: options, weights, training data."""
+    """Show what MODEL declares: options, weights, training data.
+
+    \b
+    icvos models show dcsam
+    """
     import inspect
 
     from icvos.errors import in_words
@@ -107,7 +119,11 @@ def check(
     quick: bool,
     timeout: float | None,
 ) -> None:
-    """Run MODEL on tiny synthetic clips and say, rule by rule, what it breaks. Exit 1 if it breaks any."""
+    """Run MODEL on tiny synthetic clips and say, rule by rule, what it breaks. Exit 1 if it breaks any.
+
+    \b
+    icvos models check histogram --quick
+    """
     from icvos.models.check import check_model
     from icvos.models.options import parse_options
     from icvos.models.registry import create, resolve
@@ -135,7 +151,11 @@ def check(
 @click.argument("name")
 @click.option("--into", type=click.Path(path_type=Path), default=Path(), help="The folder it is made in; default here.")
 def new(name: str, into: Path) -> None:
-    """Write the package of a new method called NAME: it installs and runs as written."""
+    """Write the package of a new method called NAME: it installs and runs as written.
+
+    \b
+    icvos models new my-method --into methods
+    """
     from icvos.models.skeleton import write_skeleton
 
     for path in write_skeleton(name, into):

@@ -32,6 +32,9 @@ def command(
     time, bars by category, how much the support matters, and a page (index.html) with all of it.
 
     Pictures need the run's masks: icvos evaluate --save-masks.
+
+    \b
+    icvos report runs/demo/histogram
     """
     from icvos.categories import COCO80, episode_id
     from icvos.demo.benchmarks import benchmark_folder

@@ -23,7 +23,11 @@ def _size(size: int | None) -> str:
 
 @click.group()
 def command() -> None:
-    """List, verify and fetch checkpoints."""
+    """List, verify and fetch checkpoints.
+
+    \b
+    icvos weights list
+    """
 
 
 @command.command("list")
@@ -79,7 +83,11 @@ def _list_of_models() -> None:
 @click.argument("names", nargs=-1)
 @FOLDER
 def verify(names: tuple[str, ...], folder: Path | None) -> None:
-    """Hash the checkpoints NAMES (default: all that are here) and compare. Exit 1 if one differs."""
+    """Hash the checkpoints NAMES (default: all that are here) and compare. Exit 1 if one differs.
+
+    \b
+    icvos weights verify
+    """
     from icvos.errors import WeightsError
     from icvos.foundation.checkpoints import CHECKPOINTS, checkpoint, verify_file, weights_folder
 
@@ -110,7 +118,11 @@ def verify(names: tuple[str, ...], folder: Path | None) -> None:
 @FOLDER
 @click.option("--mirror", help="Base URL that serves the same file names.")
 def fetch(names: tuple[str, ...], folder: Path | None, mirror: str | None) -> None:
-    """Download the checkpoints NAMES: resumed after a cut, verified, then renamed."""
+    """Download the checkpoints NAMES: resumed after a cut, verified, then renamed.
+
+    \b
+    icvos weights fetch sam2.1-hiera-tiny
+    """
     from rich.progress import BarColumn, DownloadColumn, TextColumn, TransferSpeedColumn
 
     from icvos.commands.show import bars

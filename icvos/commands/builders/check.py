@@ -12,7 +12,11 @@ import click
 @click.option("--quick", is_flag=True, help="Only names, sizes and tables; read no pixels.")
 @click.option("--workers", default=1, show_default=True, type=click.IntRange(1), help="Processes.")
 def command(benchmark: Path, quick: bool, workers: int) -> None:
-    """Check every hash, size, mask value, episode and orphan of BENCHMARK; exit 1 if anything is wrong."""
+    """Check every hash, size, mask value, episode and orphan of BENCHMARK; exit 1 if anything is wrong.
+
+    \b
+    icvos build-data check demo
+    """
     from icvos.builders.check import check_benchmark
     from icvos.commands.show import build_bars
     from icvos.demo.benchmarks import benchmark_folder

@@ -17,7 +17,11 @@ import click
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
 def command(benchmark: Path, plot: Path | None, as_json: bool) -> None:
-    """Count BENCHMARK: a row in the form of the paper's Table I beside the paper's own, categories, sources."""
+    """Count BENCHMARK: a row in the form of the paper's Table I beside the paper's own, categories, sources.
+
+    \b
+    icvos build-data stats demo
+    """
     from icvos.builders.stats import benchmark_stats, plot_stats, table_rows
     from icvos.demo.benchmarks import load_benchmark
     from icvos.errors import UsageError
