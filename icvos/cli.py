@@ -72,9 +72,9 @@ def icvos(debug: bool, quiet: bool, verbose: bool) -> None:
 
     \b
     Start with:
-      icvos build-data                        build the demo world
-      icvos evaluate --model histogram        run a method on it
-      icvos leaderboard show                  see the table
+      icvos build-data                        # build the demo world
+      icvos evaluate --model histogram        # run a method on it
+      icvos leaderboard show                  # see the table
     """
 
 
@@ -109,6 +109,9 @@ def main(args: list[str] | None = None) -> NoReturn:
         _fail("; ".join(["interrupted", *dict.fromkeys(notes)]), 130, debug)
     except click.ClickException as error:
         where = getattr(error, "ctx", None)
+        if isinstance(error, click.exceptions.NoArgsIsHelpError):  # a group alone
+            click.echo(where.get_help() if where is not None else error.format_message())
+            sys.exit(0)
         hint = f"; see '{where.command_path} --help'" if where is not None else ""
         _fail(f"{error.format_message().rstrip('.')}{hint}", 2, debug)
     except IcvosError as error:

@@ -36,6 +36,7 @@ __all__ = [
     "UsageError",
     "WeightsError",
     "did_you_mean",
+    "in_words",
     "name_some",
     "one_line",
 ]
@@ -144,6 +145,17 @@ def name_some(names: Sequence[str]) -> str:
     """Return the first three of some names, and how many more there are."""
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
     return ", ".join(names[:3]) + more
+
+
+def in_words(value: object) -> str:
+    """Return a value as a message says it: text quoted, what cannot be printed in it as �, a list by comma."""
+    if isinstance(value, str):
+        return f"'{''.join(letter if letter.isprintable() else '�' for letter in value)}'"
+    if value is None or isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return ", ".join(map(in_words, value)) or "none"
+    return str(value)
 
 
 @contextmanager

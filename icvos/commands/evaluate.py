@@ -56,6 +56,10 @@ def command(
 
     The same command again continues a run that was stopped, or prints the result of one that is complete.
     Exit status 1 if an episode failed.
+
+    \b
+    icvos evaluate --model histogram
+    icvos evaluate --model dcsam --benchmark B --weights dcsam=PATH --weights sam2=PATH --device cuda
     """
     from icvos.commands.show import summary_table
     from icvos.evaluation.runner import evaluate

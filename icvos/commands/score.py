@@ -72,6 +72,10 @@ def command(
 
     With --benchmark NAME is an episode's id, and masks hold 0 and 1. With --ground-truth NAME is a sequence, and masks
     hold object ids. Needs no torch.
+
+    \b
+    icvos score PREDICTIONS --benchmark B --out RUN
+    icvos score PREDICTIONS --ground-truth DAVIS --split val --protocol davis-2017 --out RUN
     """
     from icvos.commands.show import summary_table
     from icvos.evaluation.score import score

@@ -29,7 +29,7 @@ from icvos.evaluation.workers import Group, ModelSpec, run_in_workers
 from icvos.manifest import verify_tables
 from icvos.models.interface import ImageModel, Model
 from icvos.models.options import group_options, options_of
-from icvos.models.registry import as_video_model, create
+from icvos.models.registry import as_video_model, create, weight_files
 from icvos.progress import Progress, Update, shown, silent, verbosity
 from icvos.protocols import Protocol
 from icvos.runs.environment import describe_benchmark, describe_model, describe_run, now, safe_name
@@ -424,10 +424,8 @@ def evaluate(
         files = {name: str(path) for name, path in built.weights.items()}
         spec = ModelSpec(model, device, files, dict(options or {}), demo)
     elif isinstance(model, type):
-        weight_files = weights or (model.demo_weights() if demo else {})
-        built = model(
-            device=device, weights={k: Path(v) for k, v in weight_files.items()}, **group_options(model, options or {})
-        )
+        files_of_class = weight_files(model, weights, demo=demo)
+        built = model(device=device, weights=files_of_class, **group_options(model, options or {}))
     else:
         built = model
     folder = None if out is None else Path(out)

@@ -125,7 +125,7 @@ def _measured(entries: Sequence[Run], intervals: bool) -> Table:
     notes = (
         *_rank_notes(places, image),
         *dict.fromkeys(each.rule for each in undrawn),
-        *dict.fromkeys(note for entry in entries for note in entry.notes),
+        *dict.fromkeys(note for entry in entries for note in entry.notes_on_supports),
         *_backend_notes(entries),
         *legend(used),
     )

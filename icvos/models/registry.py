@@ -19,9 +19,20 @@ from icvos.models.options import check_option, fixed_parameters, group_options, 
 from icvos.plugins import class_in, import_plugin, plugin_targets, split_target
 from icvos.types import ModelInfo
 
-__all__ = ["as_video_model", "create", "names", "resolve", "source_line", "source_sha256", "uses_torch"]
+__all__ = [
+    "as_video_model",
+    "create",
+    "names",
+    "resolve",
+    "source_line",
+    "source_sha256",
+    "uses_torch",
+    "weight_files",
+]
 
 GROUP = "icvos.models"
+# What stands for a path of weights where those shipped for the demo are meant.
+DEMO = "demo"
 
 
 def names() -> list[str]:
@@ -105,33 +116,28 @@ def create(
     Args:
         spec: As for ``resolve``.
         device: ``cpu``, ``cuda``, ``cuda:1``, …
-        weights: Files by the names that the model declares.
+        weights: Files by the names that the model declares, as for ``weight_files``.
         options: Its options, already of their types (see ``parse_options``).
-        demo: A demo benchmark is run: weights shipped for it are used where none are given.
+        demo: A demo benchmark is run, as for ``weight_files``.
 
     Raises:
         UsageError: Unknown model, option or weights, or weights that it needs are not given.
         WeightsError: A file of weights is missing.
     """
     cls = resolve(spec)
-    files = {name: Path(path).expanduser() for name, path in (weights or {}).items()}
-    if demo and not files:
-        files = dict(cls.demo_weights())
+    files = weight_files(cls, weights, demo=demo)
     declared = cls.info.weights
     for name, path in files.items():
-        if name not in declared:
-            fix = did_you_mean(name, declared) if declared else "it takes none"
-            raise UsageError(f"model '{cls.info.name}' takes no weights '{name}'", fix=fix)
         if path.is_dir() and (path / "model.safetensors").is_file():  # a folder as Hugging Face lays it out
             path = files[name] = path / "model.safetensors"
         if not path.is_file():
             raise WeightsError(f"weights '{name}' not found", where=path, fix=f"they come from {declared[name].source}")
     missing = [name for name, weight in declared.items() if weight.required and name not in files]
     if missing:
-        raise UsageError(
-            f"model '{cls.info.name}' needs weights: {', '.join(missing)}",
-            fix=f"give --weights {missing[0]}=PATH ('icvos weights list' says where they come from)",
-        )
+        fix = f"give {_given(missing, 'PATH')} ('icvos weights list' says where they come from)"
+        if set(missing) <= set(cls.demo_weights()):
+            fix += f", or those that are shipped, made for drawn shapes alone: {_given(missing, DEMO)}"
+        raise UsageError(f"model '{cls.info.name}' needs weights: {', '.join(missing)}", fix=fix)
     known = option_types(cls)
     for key, value in (options or {}).items():
         if key not in known:
@@ -157,6 +163,41 @@ def create(
         if not hasattr(model, name):
             setattr(model, name, value)
     return model
+
+
+def weight_files(cls: type[Model], weights: Mapping[str, str | Path] | None, *, demo: bool = False) -> dict[str, Path]:
+    """Return a model's files of weights by name; whether they are there is not asked.
+
+    Args:
+        cls: The model.
+        weights: A file by each name, or the word ``demo``: the one shipped with the model, made for drawn shapes (a
+            file of that name is ``./demo``). Where ``demo`` is given alone, optional weights shipped beside come along.
+        demo: A demo benchmark is run: all that is shipped is used where nothing is given.
+
+    Raises:
+        UsageError: The model takes no weights of a name, or comes without demo weights of it.
+    """
+    declared, shipped, given = cls.info.weights, cls.demo_weights(), dict(weights or {})
+    for name in given:
+        if name not in declared:
+            fix = did_you_mean(name, declared) if declared else "it takes none"
+            raise UsageError(f"model '{cls.info.name}' takes no weights '{name}'", fix=fix)
+    if not given:
+        return dict(shipped) if demo else {}
+    named = [name for name, path in given.items() if str(path) == DEMO]
+    for name in named:
+        if name not in shipped:
+            fix = f"shipped are: {', '.join(shipped)}" if shipped else f"give --weights {name}=PATH"
+            raise UsageError(f"model '{cls.info.name}' comes without demo weights '{name}'", fix=fix)
+    files = {name: shipped[name] if name in named else Path(path).expanduser() for name, path in given.items()}
+    if len(named) == len(given):
+        optional = {name for name, weight in declared.items() if not weight.required}
+        files |= {name: path for name, path in shipped.items() if name in optional and name not in files}
+    return files
+
+
+def _given(names: Iterable[str], value: str) -> str:
+    return " ".join(f"--weights {name}={value}" for name in names)
 
 
 def source_line(cls: type, error: BaseException) -> str:

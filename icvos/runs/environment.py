@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from icvos.benchmark import Benchmark, Episode
-from icvos.errors import UsageError
+from icvos.errors import UsageError, in_words
 from icvos.files import file_sha256
 from icvos.models.interface import ImageModel, Model, of_kind
 from icvos.models.options import option_types
@@ -169,7 +169,9 @@ def describe_run(
     """
     for what, value in (("model", model["name"]), ("version", model["version"]), ("benchmark", benchmark["name"])):
         if not is_name(value):
-            raise UsageError(f"the {what} is called {value[:40]!r}", expected="1 to 150 letters that can be printed")
+            raise UsageError(
+                f"the {what} is called {in_words(value[:40])}", expected="1 to 150 letters that can be printed"
+            )
     key = {
         "icvos": __version__,
         "model": model["name"],

@@ -197,7 +197,7 @@ class Run:
         return any((*(protocol.get(name) for name in ("limit_episodes", "limit_frames")), key.get("shard")))
 
     @property
-    def notes(self) -> tuple[str, ...]:
+    def notes_on_supports(self) -> tuple[str, ...]:
         """What a reader should know of the supports that it showed, a line each."""
         return () if self.oracle else support_notes(self.run["benchmark"].get("supports"), self.shots)
 
@@ -253,7 +253,7 @@ class Run:
             limit = self.result["protocol"].get("limit_episodes")
             limited = f"; the run is limited to {limit} episodes and never ranked" if limit else ""
             notes.append(self.undrawn.text + limited)
-        return tuple(notes)
+        return (*notes, *self.notes_on_supports)
 
     def error_of(self, episode: str) -> str:
         """Return the first line of why an episode failed; "" if it did not."""

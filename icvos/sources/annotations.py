@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeGuard
 
-from icvos.errors import SourceError
+from icvos.errors import SourceError, in_words
 from icvos.files import read_json
 
 __all__ = ["REQUIRED", "Entry", "by_id", "is_text", "read_annotations", "relative_file", "whole_number"]
@@ -152,7 +152,7 @@ def whole_number(value: object) -> int | None:
 def _brief(value: Any) -> str:
     if isinstance(value, (list, dict)):
         return f"a {type(value).__name__} of {len(value)}"
-    text = "null" if value is None else repr(value)
+    text = "null" if value is None else in_words(value)
     return text if len(text) <= 40 else f"{text[:37]}..."
 
 

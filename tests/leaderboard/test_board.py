@@ -118,6 +118,16 @@ def test_table_of_a_newcomer(runs: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert max(map(len, shown.splitlines())) <= 80
 
 
+def test_no_word_shows_measured_rows_and_names_the_printed(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert icvos("leaderboard", "show", "--runs", runs) == 0
+    shown = capsys.readouterr().out
+    assert "histogram" in shown and "DC-SAM" not in shown
+    assert "--published for all, --benchmark NAME for one of ic-vos, coco-20i" in shown.splitlines()[-1]
+    for words in (("--published",), ("--benchmark", "ic-vos")):
+        assert icvos("leaderboard", "show", "--runs", runs, *words) == 0
+        assert "DC-SAM" in capsys.readouterr().out
+
+
 def test_a_benchmarks_folder_shows_runs_on_that_very_benchmark(
     runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from tiny import write_image_benchmark
@@ -16,7 +17,7 @@ from dcsam.training.task import DCSamTask, ModelSizes
 from icvos import VideoModel, cli, evaluate
 from icvos.data.options import DataOptions, PairOptions
 from icvos.errors import UsageError, WeightsError
-from icvos.models.options import group_options, option_types, parse_options
+from icvos.models.options import group_options, option_types, parse_options, type_in_words
 from icvos.models.registry import as_video_model, create, names, resolve, source_sha256, uses_torch
 from icvos.runs.environment import describe_model
 from icvos.runs.records import read_run
@@ -93,11 +94,26 @@ def test_a_dataclass_is_set_by_its_fields() -> None:
 
 
 @pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        (int, "whole number"),
+        (bool, "true | false"),
+        (Literal["a", 2], "a | 2"),
+        (float | None, "number | none"),
+        (Literal["auto"] | int, "auto | whole number"),
+        (dict, "dict"),
+    ],
+)
+def test_a_type_in_words(kind: object, words: str) -> None:
+    assert type_in_words(kind) == words
+
+
+@pytest.mark.parametrize(
     ("options", "words"),
     [
         ({"gain": "x"}, "gain is 'x'; expected a value of type float"),
         ({"flag": 1}, "flag is 1; expected a value of type bool"),
-        ({"gain": True}, "gain is True"),
+        ({"gain": True}, "gain is true"),
         ({"kind": "c"}, "kind is 'c'; expected a or b"),
     ],
 )
@@ -157,7 +173,7 @@ def test_a_models_options_may_be_a_dataclass(tmp_path: Path, capsys: pytest.Capt
     with pytest.raises(SystemExit):
         cli.main(["models", "show", str(path)])
     out = capsys.readouterr().out
-    assert "  --set line=… (float, default 0.5)\n" in out and "  --set kind=… (a | b, default a)\n" in out
+    assert "  --set line=… (number, default 0.5)\n" in out and "  --set kind=… (a | b, default a)\n" in out
     assert out.endswith("\nA method.\n\nArgs:\n    line: Where a pixel is the thing.\n")
 
 

@@ -90,8 +90,8 @@ def command(coco: Path, out: Path, from_release: Path | None, **options: Any) ->
     """Build IC-VOS: class-level masks of video objects, each with supports drawn from COCO.
 
     \b
-    From raw data:            icvos build-data ic-vos --davis DAVIS --coco COCO --out B
-    From the authors' folder: icvos build-data ic-vos --from-release ICVOS --coco COCO --out B
+    icvos build-data ic-vos --davis DAVIS --coco COCO --out B          # from raw data
+    icvos build-data ic-vos --from-release ICVOS --coco COCO --out B   # from the authors' folder
     """
     from icvos.builders.ic_vos.build import build_icvos, estimate, prepare
     from icvos.builders.ic_vos.rules import BuildRules
