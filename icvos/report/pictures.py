@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from icvos.errors import IcvosError, InputError
+from icvos.errors import IcvosError
 from icvos.metrics.table import ranked_metric
 from icvos.report.overlay import PAPER, caption, fit, legend, paint, paint_support
 from icvos.report.run import FrameMasks, ReportRun, score_of
+from icvos.videos import open_writer
 
 __all__ = ["choose", "contact_sheet", "episode_row", "overlay_video", "pick_frames", "stack"]
 
@@ -122,7 +120,7 @@ def overlay_video(run: ReportRun, name: str, path: Path, *, fps: float = 10.0, l
             masks = run.frame_masks(episode, index)
             picture = _video_frame(run, masks, supports, record, episode.category_name, index, count, longest)
             if writer is None:
-                writer = _open_writer(part, fps, picture.shape)
+                writer = open_writer(part, fps, picture.shape[:2], fix="icvos report --no-videos")
             writer.write(cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
         if writer is not None:
             writer.release()
@@ -130,31 +128,6 @@ def overlay_video(run: ReportRun, name: str, path: Path, *, fps: float = 10.0, l
     finally:
         part.unlink(missing_ok=True)
     return count
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Hold back what C libraries print on standard error: FFmpeg grumbles about a tag that it then replaces."""
-    saved = os.dup(2)
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, 2)
-        yield
-    finally:
-        os.dup2(saved, 2)
-        os.close(saved)
-        os.close(nowhere)
-
-
-def _open_writer(path: Path, fps: float, shape: tuple[int, ...]) -> Any:
-    import cv2
-
-    for code in ("VP80", "VP90"):  # VP8 encodes three times as fast here, at the same error
-        with _quiet():
-            writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*code), fps, (shape[1], shape[0]))
-        if writer.isOpened():
-            return writer
-    raise InputError("OpenCV cannot write webm videos here", where=path, fix="icvos report --no-videos")
 
 
 def _video_frame(
