@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from icvos.evaluation.score import score as score
     from icvos.models.interface import ImageModel as ImageModel
     from icvos.models.interface import VideoModel as VideoModel
+    from icvos.segmentation import segment as segment
     from icvos.types import ModelInfo as ModelInfo
     from icvos.types import Prediction as Prediction
     from icvos.types import Support as Support
@@ -37,6 +38,7 @@ _PLACES = {
     "evaluate": "icvos.evaluation.runner",
     "load_benchmark": "icvos.benchmark",
     "score": "icvos.evaluation.score",
+    "segment": "icvos.segmentation",
 }
 
 __all__ = [
@@ -53,6 +55,7 @@ __all__ = [
     "evaluate",
     "load_benchmark",
     "score",
+    "segment",
 ]
 
 

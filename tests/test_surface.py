@@ -25,6 +25,7 @@ NAMES = [
     "evaluate",
     "load_benchmark",
     "score",
+    "segment",
 ]
 SIGNATURES = {
     "evaluate": (
@@ -36,6 +37,10 @@ SIGNATURES = {
     "score": (
         "(predictions, *, benchmark=None, ground_truth=None, protocol='', out=None, model=None, version='1', shots=1, "
         "sequences=None, split=None, objects=None, workers=1, progress=None, notify=None)"
+    ),
+    "segment": (
+        "(supports, video, *, model, object=None, seed=0, episode=None, device='cpu', weights=None, options=None, "
+        "out=None, progress=None, notify=None)"
     ),
     "VideoModel.__init__": "(self, *, device='cpu', weights=None, **options)",
     "VideoModel.segment": "(self, supports, video, *, seed)",
@@ -103,7 +108,7 @@ def test_everything_public_is_documented_and_typed():
         value = getattr(icvos, name)
         if callable(value):
             assert inspect.getdoc(value), name
-    for function in (icvos.evaluate, icvos.load_benchmark, icvos.score):
+    for function in (icvos.evaluate, icvos.load_benchmark, icvos.score, icvos.segment):
         signature = inspect.signature(function)
         annotations = [p.annotation for p in signature.parameters.values()] + [signature.return_annotation]
         assert inspect.Parameter.empty not in annotations

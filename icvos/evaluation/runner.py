@@ -27,8 +27,8 @@ from icvos.evaluation.oracle import oracle_key
 from icvos.evaluation.workers import Group, ModelSpec, run_in_workers
 from icvos.manifest import verify_tables
 from icvos.models.interface import ImageModel, Model
-from icvos.models.options import group_options, options_of
-from icvos.models.registry import as_video_model, create
+from icvos.models.options import options_of
+from icvos.models.registry import as_video_model, build
 from icvos.protocols import Protocol
 from icvos.runs.environment import describe_benchmark, describe_model, describe_run, now, safe_name
 from icvos.runs.episodes import EpisodeProgress, RunOptions, benchmark_result, get_run_protocol, select_episodes, speed
@@ -321,18 +321,11 @@ def evaluate(
         episodes=None if episodes is None else tuple(episodes),
         oracle=oracle,
     )
+    built = build(model, device=device, weights=weights, options=options, demo=demo)
     spec = None
     if isinstance(model, str):
-        built = create(model, device=device, weights=weights, options=options, demo=demo)
         files = {name: str(path) for name, path in built.weights.items()}
         spec = ModelSpec(model, device, files, dict(options or {}), demo)
-    elif isinstance(model, type):
-        weight_files = weights or (model.demo_weights() if demo else {})
-        built = model(
-            device=device, weights={k: Path(v) for k, v in weight_files.items()}, **group_options(model, options or {})
-        )
-    else:
-        built = model
     folder = None if out is None else Path(out)
     known = dict(options or {}) if isinstance(model, (str, type)) else options_of(built)
     return run_model(built, opened, settings, out=folder, settings=known, spec=spec, progress=progress, notify=notify)

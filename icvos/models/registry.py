@@ -18,7 +18,7 @@ from icvos.models.options import check_option, fixed_parameters, group_options, 
 from icvos.plugins import class_in, import_plugin, plugin_targets, split_target
 from icvos.types import ModelInfo
 
-__all__ = ["as_video_model", "create", "names", "resolve", "source_line", "source_sha256"]
+__all__ = ["as_video_model", "build", "create", "names", "resolve", "source_line", "source_sha256"]
 
 GROUP = "icvos.models"
 
@@ -155,6 +155,25 @@ def create(
     for name, value in (("device", device), ("weights", files)):
         if not hasattr(model, name):
             setattr(model, name, value)
+    return model
+
+
+def build(
+    model: Model | type[Model] | str,
+    *,
+    device: str = "cpu",
+    weights: Mapping[str, str | Path] | None = None,
+    options: Mapping[str, Any] | None = None,
+    demo: bool = False,
+) -> Model:
+    """Return a built model: the one given, or one of a class or a spec; the rest is as for ``create``."""
+    if isinstance(model, str):
+        return create(model, device=device, weights=weights, options=options, demo=demo)
+    if isinstance(model, type):
+        files = weights or (model.demo_weights() if demo else {})
+        return model(
+            device=device, weights={k: Path(v) for k, v in files.items()}, **group_options(model, options or {})
+        )
     return model
 
 

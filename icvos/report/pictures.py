@@ -9,11 +9,11 @@ import numpy as np
 
 from icvos.errors import IcvosError
 from icvos.metrics.table import ranked_metric
-from icvos.report.overlay import PAPER, caption, fit, legend, paint, paint_support
+from icvos.report.overlay import PAPER, caption, fit, legend, paint, paint_mask, paint_support
 from icvos.report.run import FrameMasks, ReportRun, score_of
 from icvos.videos import open_writer
 
-__all__ = ["choose", "contact_sheet", "episode_row", "overlay_video", "pick_frames", "stack"]
+__all__ = ["choose", "contact_sheet", "episode_row", "overlay_video", "pick_frames", "segmented_frame", "stack"]
 
 WIDE, HIGH = 256, 176
 GAP = 6
@@ -153,5 +153,30 @@ def _video_frame(
     text = f"{category}, frame {index} of {count}: J {100 * hit / union if union else 100:.0f}"
     text += "" if masks.truth.any() else ", absent"
     picture = stack([caption(row.shape[1], [text], size=13), row, legend(row.shape[1], size=12)])
-    # VP9 wants even sides.
+    return _even(picture)
+
+
+def segmented_frame(
+    supports: Sequence[np.ndarray], frame: np.ndarray, mask: np.ndarray, text: str, *, longest: int = 1280
+) -> np.ndarray:
+    """Return a frame with its mask, beside the painted supports and above a line of text, for a video.
+
+    Args:
+        supports: (H, W, 3) uint8 RGB, as ``paint_support`` gives them.
+        frame: (H, W, 3) uint8 RGB.
+        mask: (H, W) bool.
+        text: The line.
+        longest: Pixels of the frame's longer side at most.
+    """
+    height, width = mask.shape
+    scale = min(1.0, longest / max(height, width))
+    wide, high = max(1, round(width * scale)), max(1, round(height * scale))
+    painted = fit(paint_mask(frame, mask), wide, high)
+    column = [fit(image, max(96, wide // 4), max(1, high // len(supports))) for image in supports]
+    row = _line([np.concatenate(column), painted])
+    return _even(np.concatenate([row, caption(row.shape[1], [text], size=13, bold_first=False)]))
+
+
+def _even(picture: np.ndarray) -> np.ndarray:
+    # Codecs want even sides.
     return np.pad(picture, ((0, picture.shape[0] % 2), (0, picture.shape[1] % 2), (0, 0)), mode="edge")
