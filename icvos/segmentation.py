@@ -371,6 +371,8 @@ def _write(run: _Run, clip: _Clip, out: Path, record: dict[str, Any], progress: 
     shutil.rmtree(partial, ignore_errors=True)
     count = len(clip.stems)
     reset_peak(run.model.device)
+    if progress is not None:
+        progress("frames", 0, count)
     try:
         with closing(run.masks()) as masks:
             for index, (mask, stem) in enumerate(zip(masks, clip.stems, strict=True)):

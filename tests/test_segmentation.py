@@ -201,7 +201,7 @@ def test_progress(bench, film, tmp_path):
     icvos.segment(
         supports(bench), film[0], model="histogram", out=tmp_path / "o", progress=lambda *words: seen.append(words)
     )
-    assert [words for words in seen if words[0] == "frames"] == [("frames", index, 6) for index in range(1, 7)]
+    assert [words for words in seen if words[0] == "frames"] == [("frames", index, 6) for index in range(7)]
     assert seen[0] == ("frames found", 1, 6)
 
 
@@ -280,6 +280,11 @@ def test_what_is_wrong_is_one_line(own, capsys, case):
     assert says.format(own=own, file=__file__) in line
     after = [path for path in sorted(own.rglob("*")) if path not in before]
     assert [path for path in after if path.name != "m.png"] == []
+
+
+def test_a_photo_without_its_mask(own, capsys):
+    _, line = run(capsys, "--support", "a.jpg", "--video", own / "frames", "--model", "empty", "--out", "o", status=2)
+    assert "photo 'a.jpg' is given without its mask; expected --support PHOTO MASK" in line
 
 
 def test_an_object_is_chosen(own, capsys):

@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
 from icvos.commands.options import check_device, model_options, parse_weights
+
+
+def _pairs(context: click.Context, parameter: click.Parameter, value: Any) -> tuple[tuple[Path, Path], ...]:
+    for photo, mask in value:
+        if str(mask).startswith("--"):  # the next option was taken for it
+            raise click.BadParameter(f"photo '{photo}' is given without its mask; expected --support PHOTO MASK")
+    return value
 
 
 @click.command()
@@ -16,6 +24,7 @@ from icvos.commands.options import check_device, model_options, parse_weights
     type=(click.Path(path_type=Path), click.Path(path_type=Path)),
     multiple=True,
     required=True,
+    callback=_pairs,
     metavar="PHOTO MASK",
     help="A photograph, and a PNG of its size: 0, and the thing in one other value; repeatable.",
 )
