@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from icvos.errors import IcvosError as IcvosError
     from icvos.evaluation.runner import evaluate as evaluate
     from icvos.evaluation.score import score as score
+    from icvos.leaderboard.record import open_run as open_run
     from icvos.models.interface import ImageModel as ImageModel
     from icvos.models.interface import VideoModel as VideoModel
     from icvos.segmentation import segment as segment
@@ -37,6 +38,7 @@ _PLACES = {
     "WeightInfo": "icvos.types",
     "evaluate": "icvos.evaluation.runner",
     "load_benchmark": "icvos.benchmark",
+    "open_run": "icvos.leaderboard.record",
     "score": "icvos.evaluation.score",
     "segment": "icvos.segmentation",
 }
@@ -54,6 +56,7 @@ __all__ = [
     "__version__",
     "evaluate",
     "load_benchmark",
+    "open_run",
     "score",
     "segment",
 ]

@@ -17,10 +17,7 @@ from typing import Any, TypeVar
 
 from icvos.errors import UsageError
 
-__all__ = ["Progress", "begin_worker", "check_main_guard", "in_order", "keep_memory", "limit_memory"]
-
-Progress = Callable[[str, int, int], None]
-"""Told what is being done, how much of it is done, and of how much."""
+__all__ = ["begin_worker", "check_main_guard", "in_order", "keep_memory", "limit_memory"]
 
 T = TypeVar("T")
 R = TypeVar("R")

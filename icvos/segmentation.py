@@ -27,6 +27,7 @@ from icvos.masks import read_mask, write_mask
 from icvos.models.interface import Model
 from icvos.models.options import options_of
 from icvos.models.registry import as_video_model, build, source_line
+from icvos.progress import Progress, Update, shown
 from icvos.report.overlay import paint_support
 from icvos.report.pictures import segmented_frame
 from icvos.runs.environment import commit, describe_device, describe_model, now
@@ -42,7 +43,6 @@ FILM_FPS = 10.0
 """Frames a second of a film of frames that come without."""
 
 File: TypeAlias = str | os.PathLike[str]
-Progress = Callable[[str, int, int], None]
 
 
 def segment(
@@ -57,7 +57,7 @@ def segment(
     weights: Mapping[str, str | Path] | None = None,
     options: Mapping[str, Any] | None = None,
     out: str | Path | None = None,
-    progress: Progress | None = None,
+    progress: Progress | bool | Any = None,
     notify: Callable[[str], None] | None = None,
 ) -> Iterator[np.ndarray]:
     """Segment what supports show in a video, as ``icvos segment`` does.
@@ -75,7 +75,8 @@ def segment(
             file or folder by default.
         device, weights, options: To build the model, where it is not built yet.
         out: A folder for all masks, ``overlay.mp4`` and ``segment.json``, written before this returns.
-        progress: Called with (what, done, of how many).
+        progress: How far counting a file's frames, and writing to ``out``, is: True shows a bar, and whatever else
+            ``icvos.evaluate`` takes.
         notify: Called with each line that a user should see.
 
     Returns:
@@ -84,15 +85,30 @@ def segment(
     Raises:
         IcvosError: Bad input or usage, or, as masks are taken, a model that fails.
     """
-    shown = [_shown(item, object, number) for number, item in enumerate(_several(supports), 1)]
-    clip = _open(video, progress)
-    built = build(model, device=device, weights=weights, options=options)
-    name = clip.name if episode is None else episode
-    run = _Run(built, [one.support for one in shown], clip.video, episode_seed(seed, name))
-    if out is None:
-        return run.masks()
-    settings = dict(options or {}) if isinstance(model, (str, type)) else options_of(built)
-    described = describe_model(built, settings, kind="video")
+    supported = [_support(item, object, number) for number, item in enumerate(_several(supports), 1)]
+    with shown("segmenting", progress) as told:
+        clip = _open(video, told)
+        built = build(model, device=device, weights=weights, options=options)
+        name = clip.name if episode is None else episode
+        run = _Run(built, [one.support for one in supported], clip.video, episode_seed(seed, name))
+        if out is None:
+            return run.masks()
+        settings = dict(options or {}) if isinstance(model, (str, type)) else options_of(built)
+        record = _describe(built, settings, supported, clip, {"seed": seed, "episode": name})
+        folder = Path(out)
+        with lock_folder(folder):
+            if not _is_done(folder, record["key"]):
+                _write(run, clip, folder, record, told)
+            elif notify is not None:
+                notify(f"{folder} holds this result already")
+    return (read_mask(folder / "masks" / f"{stem}.png") > 0 for stem in clip.stems)
+
+
+def _describe(
+    model: Model, settings: Mapping[str, Any], supports: Sequence[_Supported], clip: _Clip, draws: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the beginning of ``segment.json``; its ``key`` is what decides the masks."""
+    described = describe_model(model, settings, kind="video")
     key = {
         "icvos": __version__,
         "model": described["name"],
@@ -101,33 +117,25 @@ def segment(
         "source": described["source_sha256"],
         "weights": described["weights"],
         "dtype": described["dtype"],
-        "device": built.device.partition(":")[0],
-        "seed": seed,
-        "episode": name,
-        "supports": [[one.photo_sha256, one.mask_sha256, one.object] for one in shown],
+        "device": model.device.partition(":")[0],
+        **draws,
+        "supports": [[one.photo_sha256, one.mask_sha256, one.object] for one in supports],
         "video": clip.sha256(),
     }
-    record = {
+    return {
         "schema": SCHEMA,
         "icvos": __version__,
         "commit": commit(),
         "key": key,
         "model": described,
-        "supports": [one.described for one in shown],
+        "supports": [one.described for one in supports],
         "video": clip.described,
-        "environment": describe_device(built.device),
+        "environment": describe_device(model.device),
     }
-    folder = Path(out)
-    with lock_folder(folder):
-        if not _is_done(folder, key):
-            _write(run, clip, folder, record, progress)
-        elif notify is not None:
-            notify(f"{folder} holds this result already")
-    return (read_mask(folder / "masks" / f"{stem}.png") > 0 for stem in clip.stems)
 
 
 @dataclass(frozen=True)
-class _Shown:
+class _Supported:
     """A support, where it is from, and the hashes of what it is made of."""
 
     support: Support
@@ -148,11 +156,11 @@ def _several(supports: Any) -> Sequence[Any]:
     return supports
 
 
-def _shown(item: Any, wanted: int | None, number: int) -> _Shown:
+def _support(item: Any, wanted: int | None, number: int) -> _Supported:
     if isinstance(item, Support):
         parts = [item.mask] if item.ignore is None else [item.mask, item.ignore]
         photo_sha256, mask_sha256 = _array_sha256(item.image), _array_sha256(*parts)
-        return _Shown(item, None, None, photo_sha256, mask_sha256, None)
+        return _Supported(item, None, None, photo_sha256, mask_sha256, None)
     if not isinstance(item, (tuple, list)) or len(item) != 2:
         raise UsageError(f"support {number} is {type(item).__name__}", expected="(photo, mask), or icvos.Support")
     photo, mask = item
@@ -171,7 +179,7 @@ def _shown(item: Any, wanted: int | None, number: int) -> _Shown:
     # 255 beside a thing is the border that annotators leave undecided.
     void = (labels == 255) & (thing != 255)
     support = Support(image, labels == thing, void if void.any() else None)
-    return _Shown(support, _path(photo), _path(mask), _sha256(photo), _sha256(mask), thing)
+    return _Supported(support, _path(photo), _path(mask), _sha256(photo), _sha256(mask), thing)
 
 
 def _labels(mask: np.ndarray, number: int) -> np.ndarray:
@@ -258,7 +266,7 @@ class _Clip:
         return hashlib.sha256(lines.encode("utf-8", "surrogateescape")).hexdigest()
 
 
-def _open(video: Any, progress: Progress | None) -> _Clip:
+def _open(video: Any, progress: Progress) -> _Clip:
     if not isinstance(video, (str, os.PathLike)):
         return _in_memory(video)
     path = Path(video)
@@ -272,8 +280,7 @@ def _open(video: Any, progress: Progress | None) -> _Clip:
     if path.is_file() and path.suffix.lower() not in VIDEO_SUFFIXES:
         known = " ".join(VIDEO_SUFFIXES)
         raise InputError("this is no video", where=path, expected=f"a folder of frames, or a file of {known}")
-    found = None if progress is None else lambda done, total: progress("frames found", done, total)
-    opened = VideoFile(path, progress=found)
+    opened = VideoFile(path, progress=progress)
     return _Clip(opened, _numbers(len(opened)), path, (path,), opened.fps)
 
 
@@ -360,7 +367,7 @@ def _is_done(out: Path, key: Mapping[str, Any]) -> bool:
     raise UsageError(f"the folder holds {what}", where=out, fix="choose another --out, or remove it")
 
 
-def _write(run: _Run, clip: _Clip, out: Path, record: dict[str, Any], progress: Progress | None) -> None:
+def _write(run: _Run, clip: _Clip, out: Path, record: dict[str, Any], progress: Progress) -> None:
     """Write masks, film and record; the folder appears when all is there."""
     import cv2
 
@@ -371,8 +378,7 @@ def _write(run: _Run, clip: _Clip, out: Path, record: dict[str, Any], progress: 
     shutil.rmtree(partial, ignore_errors=True)
     count = len(clip.stems)
     reset_peak(run.model.device)
-    if progress is not None:
-        progress("frames", 0, count)
+    progress(Update("frames", 0, count))
     try:
         with closing(run.masks()) as masks:
             for index, (mask, stem) in enumerate(zip(masks, clip.stems, strict=True)):
@@ -388,8 +394,7 @@ def _write(run: _Run, clip: _Clip, out: Path, record: dict[str, Any], progress: 
                     )
                 film.write(cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
                 seen += bool(mask.any())
-                if progress is not None:
-                    progress("frames", index + 1, count)
+                progress(Update("frames", index + 1, count))
         film.release()
         times = run.clock.record(count, 1)
         del times["fps_amortised"]

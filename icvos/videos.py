@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import numpy as np
 
 from icvos.errors import InputError
 from icvos.files import file_kind
+from icvos.progress import Progress, Update, silent
 
 __all__ = ["VIDEO_SUFFIXES", "VideoFile", "open_writer"]
 
@@ -34,7 +35,7 @@ class VideoFile:
 
     Args:
         path: The file.
-        progress: Called with (frames found, frames that the file says it has), as they are counted.
+        progress: Is told of the frames as they are counted.
 
     Attributes:
         size: (H, W).
@@ -44,7 +45,7 @@ class VideoFile:
         InputError: It cannot be decoded, or ends before it says it does.
     """
 
-    def __init__(self, path: Path, *, progress: Callable[[int, int], None] | None = None) -> None:
+    def __init__(self, path: Path, *, progress: Progress = silent) -> None:
         self.path = path
         self._lock = threading.Lock()
         self._forward = _Pass(path)
@@ -107,7 +108,7 @@ class _Pass:
         return self._kept[index]
 
 
-def _measure(path: Path, progress: Callable[[int, int], None] | None) -> tuple[float | None, int]:
+def _measure(path: Path, progress: Progress) -> tuple[float | None, int]:
     """Return a file's frames a second, and how many frames it has: what it says of that may be an estimate.
 
     Raises:
@@ -121,8 +122,7 @@ def _measure(path: Path, progress: Callable[[int, int], None] | None) -> tuple[f
     count, last = 0, 0.0
     while capture.grab():
         count, last = count + 1, capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
-        if progress is not None:
-            progress(count, max(round(said), count))
+        progress(Update("frames found", count, max(round(said), count)))
     # Of frames that come at uneven times some files only guess the number: what is missing shows in time, too.
     if fps is not None and count < said and last + 1.5 / fps < said / fps:
         raise InputError(

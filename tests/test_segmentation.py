@@ -198,11 +198,9 @@ def test_masks_come_one_by_one_and_stay(bench):
 
 def test_progress(bench, film, tmp_path):
     seen = []
-    icvos.segment(
-        supports(bench), film[0], model="histogram", out=tmp_path / "o", progress=lambda *words: seen.append(words)
-    )
-    assert [words for words in seen if words[0] == "frames"] == [("frames", index, 6) for index in range(7)]
-    assert seen[0] == ("frames found", 1, 6)
+    icvos.segment(supports(bench), film[0], model="histogram", out=tmp_path / "o", progress=seen.append)
+    counted = [(update.what, update.done, update.total) for update in seen]
+    assert counted == [("frames found", n, 6) for n in range(1, 7)] + [("frames", n, 6) for n in range(7)]
 
 
 def make(path: Path, array: np.ndarray, mode: str = "L") -> Path:

@@ -24,6 +24,7 @@ NAMES = [
     "__version__",
     "evaluate",
     "load_benchmark",
+    "open_run",
     "score",
     "segment",
 ]
@@ -34,6 +35,7 @@ SIGNATURES = {
         "oracle=None, shard=None, progress=None, notify=None)"
     ),
     "load_benchmark": "(path)",
+    "open_run": "(path)",
     "score": (
         "(predictions, *, benchmark=None, ground_truth=None, protocol='', out=None, model=None, version='1', shots=1, "
         "sequences=None, split=None, objects=None, workers=1, progress=None, notify=None)"
@@ -108,7 +110,7 @@ def test_everything_public_is_documented_and_typed():
         value = getattr(icvos, name)
         if callable(value):
             assert inspect.getdoc(value), name
-    for function in (icvos.evaluate, icvos.load_benchmark, icvos.score, icvos.segment):
+    for function in (icvos.evaluate, icvos.load_benchmark, icvos.open_run, icvos.score, icvos.segment):
         signature = inspect.signature(function)
         annotations = [p.annotation for p in signature.parameters.values()] + [signature.return_annotation]
         assert inspect.Parameter.empty not in annotations

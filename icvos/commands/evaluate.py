@@ -52,7 +52,7 @@ def command(
     The same command again continues a run that was stopped, or prints the result of one that is complete.
     Exit status 1 if an episode failed.
     """
-    from icvos.commands.show import progress_bar, summary_table
+    from icvos.commands.show import summary_table
     from icvos.evaluation.runner import evaluate
     from icvos.models.options import parse_options
     from icvos.models.registry import resolve
@@ -64,18 +64,17 @@ def command(
     chosen = parse_options(resolve(spec), settings)
     check_device(device)
     limit_memory(device)
-    with progress_bar(f"{spec} on {benchmark}") as advance:
-        result = evaluate(
-            spec,
-            benchmark,
-            out=out,
-            device=device,
-            weights=files,
-            options=chosen,
-            progress=advance,
-            notify=lambda line: click.echo(line, err=True),
-            **values,
-        )
+    result = evaluate(
+        spec,
+        benchmark,
+        out=out,
+        device=device,
+        weights=files,
+        options=chosen,
+        progress=True,
+        notify=lambda line: click.echo(line, err=True),
+        **values,
+    )
     folder = result.folder
     summary_table([Run.open(folder)])
     if "oracle" in result:

@@ -33,11 +33,15 @@ def command(
 
     Pictures need the run's masks: icvos evaluate --save-masks.
     """
+    from icvos.progress import shown
     from icvos.report.report import write_report
     from icvos.report.run import open_run
 
     opened = open_run(run, benchmark=benchmark, masks=masks)
-    report = write_report(opened, out or run / "report", each=each, only=only, videos=videos, fps=fps)
+    with shown("report") as progress:
+        report = write_report(
+            opened, out or run / "report", each=each, only=only, videos=videos, fps=fps, progress=progress
+        )
     for line in report.problems:
         click.echo(line, err=True)
     for name in report.files:

@@ -52,29 +52,28 @@ def command(
     With --benchmark NAME is an episode's id, and masks hold 0 and 1. With --ground-truth NAME is a sequence, and masks
     hold object ids. Needs no torch.
     """
-    from icvos.commands.show import progress_bar, summary_table
+    from icvos.commands.show import summary_table
     from icvos.evaluation.score import score
     from icvos.runs.run import Run
 
     title = model_name or predictions.resolve().stem
     notes: list[str] = []
-    with progress_bar(title) as advance:
-        result = score(
-            predictions,
-            benchmark=benchmark,
-            ground_truth=ground_truth,
-            protocol=name,
-            out=out,
-            model=title,
-            version=model_version,
-            shots=shots,
-            sequences=sequences,
-            split=split,
-            objects=objects,
-            workers=workers,
-            progress=advance,
-            notify=notes.append,
-        )
+    result = score(
+        predictions,
+        benchmark=benchmark,
+        ground_truth=ground_truth,
+        protocol=name,
+        out=out,
+        model=title,
+        version=model_version,
+        shots=shots,
+        sequences=sequences,
+        split=split,
+        objects=objects,
+        workers=workers,
+        progress=True,
+        notify=notes.append,
+    )
     summary_table([Run.open(result.folder)])
     for note in notes:
         click.echo(note)

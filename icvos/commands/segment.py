@@ -60,7 +60,6 @@ def command(
     \b
     icvos segment --support dog.jpg dog.png --video walk.mp4 --model histogram --out OUT
     """
-    from icvos.commands.show import build_bars
     from icvos.files import read_json
     from icvos.models.options import parse_options
     from icvos.models.registry import resolve
@@ -72,21 +71,20 @@ def command(
     chosen = parse_options(resolve(spec), settings)
     check_device(device)
     limit_memory(device)
-    with build_bars() as advance:
-        segment(
-            supports,
-            video,
-            model=spec,
-            object=thing,
-            seed=seed,
-            episode=episode,
-            device=device,
-            weights=files,
-            options=chosen,
-            out=out,
-            progress=advance,
-            notify=lambda line: click.echo(line, err=True),
-        )
+    segment(
+        supports,
+        video,
+        model=spec,
+        object=thing,
+        seed=seed,
+        episode=episode,
+        device=device,
+        weights=files,
+        options=chosen,
+        out=out,
+        progress=True,
+        notify=lambda line: click.echo(line, err=True),
+    )
     record = read_json(out / "segment.json")
     frames, fps = record["frames"], record["fps"]
     click.echo(f"masks: {out / 'masks'} ({frames} frames, something found on {record['frames_with_mask']})")

@@ -45,11 +45,11 @@ def pack(run: Path, out: Path | None, masks: bool, predictions: Path | None) -> 
 @click.option("--workers", default=1, show_default=True, type=click.IntRange(1), help="Processes that score masks.")
 def check(file: Path, benchmark: str | None, workers: int) -> None:
     """Judge FILE, a packed submission or a run folder: no GPU is needed, and nothing of it is run."""
-    from icvos.commands.show import progress_bar
     from icvos.leaderboard.judge import judge, opened_run
     from icvos.metrics.table import ranked_metric
+    from icvos.progress import shown
 
-    with opened_run(file) as folder, progress_bar("re-scoring") as advance:
+    with opened_run(file) as folder, shown("re-scoring") as advance:
         judgement = judge(folder, benchmark, workers=workers, progress=advance, name=file)
     for line in judgement.checks:
         click.echo(f"ok: {line}")

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
-
-if TYPE_CHECKING:
-    from rich.progress import Progress, TaskID
 
 FOLDER = click.option(
     "--to", "folder", type=click.Path(file_okay=False, path_type=Path), help="Folder; default weights under ICVOS_HOME."
@@ -80,20 +76,12 @@ def verify(names: tuple[str, ...], folder: Path | None) -> None:
 @click.option("--mirror", help="Base URL that serves the same file names.")
 def fetch(names: tuple[str, ...], folder: Path | None, mirror: str | None) -> None:
     """Download the checkpoints NAMES: resumed after a cut, verified, then renamed."""
-    from rich.progress import BarColumn, DownloadColumn, TextColumn, TransferSpeedColumn
-
-    from icvos.commands.show import bars
     from icvos.foundation.checkpoints import MARKS, checkpoint
     from icvos.foundation.download import fetch as fetch_checkpoint
+    from icvos.progress import shown
 
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     for known in [checkpoint(name) for name in names]:
-        with bars(*columns, transient=True) as bar:
-            task = bar.add_task(known.name, total=known.size)
-
-            def advance(done: int, total: int | None, bar: Progress = bar, task: TaskID = task) -> None:
-                bar.update(task, completed=done, total=total)
-
-            path, sha256 = fetch_checkpoint(known, folder=folder, mirror=mirror, progress=advance)
+        with shown(known.name) as progress:
+            path, sha256 = fetch_checkpoint(known, folder=folder, mirror=mirror, progress=progress)
         click.echo(f"{known.name}: {path}")
         click.echo(f"  sha256 {sha256} ({'verified; ' if known.sha256 else ''}{MARKS[known.mark]})")

@@ -6,7 +6,7 @@ import contextlib
 import sys
 import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -106,6 +106,7 @@ def run_video_episodes(
     wanted: frozenset[str] | None = None,
     *,
     timing: bool = False,
+    advance: Callable[[int], None] = lambda frames: None,
 ) -> Iterator[EpisodeResult]:
     """Run episodes of one video and yield a result for each.
 
@@ -116,6 +117,7 @@ def run_video_episodes(
         wanted: Ids whose results are missing; None for all. A model that takes all at once still gets all, so that a
             resumed run computes exactly what an uninterrupted one does.
         timing: Run them for their speed alone: no masks are kept.
+        advance: Is told after each frame of a pass how many it has done by then, for all that are wanted of it.
     """
     if timing:
         for result in run_video_episodes(model, benchmark, episodes, replace(job, masks=None), pool, wanted):
@@ -124,7 +126,7 @@ def run_video_episodes(
     todo = [episode for episode in episodes if wanted is None or episode.id in wanted]
     if runs_together(model) and job.oracle_as != "prompt" and len(episodes) > 1 and todo:
         try:
-            for result in _run(model, benchmark, episodes, job, pool):
+            for result in _run(model, benchmark, episodes, job, pool, _for_each(len(todo), advance)):
                 if wanted is None or result.record["id"] in wanted:
                     yield result
             return
@@ -132,11 +134,16 @@ def run_video_episodes(
             forget(failed.error)
     for alike in _alike(todo, job):
         try:
-            yield from _run(model, benchmark, alike, job, pool)
+            yield from _run(model, benchmark, alike, job, pool, _for_each(len(alike), advance))
         except Failed as failed:
             for episode in alike:
                 yield EpisodeResult(failure(episode, failed.error))
             forget(failed.error)
+
+
+def _for_each(episodes: int, advance: Callable[[int], None]) -> Callable[[int], None]:
+    """Return what is told the frames of one pass, and tells those of all episodes that it is for."""
+    return lambda frames: advance(frames * episodes)
 
 
 def _alike(episodes: Sequence[Episode], job: Job) -> list[list[Episode]]:
@@ -213,14 +220,15 @@ class _Pass:
             return iter(self.model.segment_many(self.sets, self.video, seeds=self.seeds))
         return ((item,) for item in self.model.segment(self.sets[0], self.video, seed=self.seeds[0]))
 
-    def drive(self) -> None:
-        """Take every mask from the model, and score it."""
+    def drive(self, advance: Callable[[int], None]) -> None:
+        """Take every mask from the model, and score it; tell how many frames that are."""
         nothing = Prediction(np.zeros(self.video.size, bool))
         with contextlib.closing(predictions(self._begin, self.clock, sets=len(self.sets))) as stream:
             for number, predicted in enumerate(stream):
                 truths = {category: truth.get(number) for category, truth in self.truths.items()}
                 for episode, scorer, index in zip(self.episodes, self.scorers, self.follows):
                     scorer.add(nothing if index is None else predicted[index], truths[episode.category])
+                advance(number + 1)
 
     def close(self) -> None:
         self.video.close()
@@ -231,12 +239,17 @@ class _Pass:
 
 
 def _run(
-    model: VideoModel, benchmark: Benchmark, episodes: Sequence[Episode], job: Job, pool: ThreadPoolExecutor
+    model: VideoModel,
+    benchmark: Benchmark,
+    episodes: Sequence[Episode],
+    job: Job,
+    pool: ThreadPoolExecutor,
+    advance: Callable[[int], None],
 ) -> Iterator[EpisodeResult]:
     reset_peak(model.device)
     work = _Pass(model, benchmark, episodes, job, pool)
     try:
-        work.drive()
+        work.drive(advance)
         for scorer in work.scorers:
             scorer.finish()
     except MemoryError as error:

@@ -9,6 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
+from unicodedata import normalize
 
 import numpy as np
 
@@ -389,11 +390,15 @@ def check_names(wanted: Sequence[str], predictions: Predictions, what: str, *, o
     predicted = predictions.names()
     missing = sorted(set(wanted) - set(predicted))
     if missing:
+        forms = {normalize("NFC", name) for name in predicted}
+        fix = "choose those that are with --sequences or --split" if what == "sequence" else None
+        if any(normalize("NFC", name) in forms for name in missing):
+            fix = "rename folders: the letters are the same, but composed in another way (NFC against NFD)"
         raise PredictionError(
             f"{len(missing)} of {len(wanted)} {what}s are not predicted: {name_some(missing)}",
             where=predictions.where,
             expected=f"a folder for each {what}",
-            fix="choose those that are with --sequences or --split" if what == "sequence" else None,
+            fix=fix,
         )
     unknown = sorted(set(predicted) - set(wanted))
     if unknown and not others:

@@ -29,11 +29,13 @@ from icvos.manifest import verify_tables
 from icvos.models.interface import ImageModel, Model
 from icvos.models.options import options_of
 from icvos.models.registry import as_video_model, build
+from icvos.progress import Progress, Update, shown, silent
 from icvos.protocols import Protocol
 from icvos.runs.environment import describe_benchmark, describe_model, describe_run, now, safe_name
-from icvos.runs.episodes import EpisodeProgress, RunOptions, benchmark_result, get_run_protocol, select_episodes, speed
+from icvos.runs.episodes import RunOptions, ScoreSoFar, benchmark_result, get_run_protocol, select_episodes, speed
 from icvos.runs.records import RunFolder, read_result, read_run
 from icvos.runs.result import RunResult
+from icvos.view import View
 
 __all__ = ["evaluate", "run_model"]
 
@@ -125,7 +127,7 @@ def run_model(
     out: Path | None = None,
     settings: Mapping[str, Any] | None = None,
     spec: ModelSpec | None = None,
-    progress: EpisodeProgress | None = None,
+    progress: Progress = silent,
     notify: Callable[[str], None] | None = None,
 ) -> RunResult:
     """Evaluate a built model; continue the folder's run if it is the same.
@@ -137,7 +139,7 @@ def run_model(
         out: The run's folder; ``runs/<benchmark>/<model>`` by default.
         settings: The model's options, for the record.
         spec: How workers build the model; needed for ``workers`` > 1 and ``timeout``.
-        progress: Called with (done, all, the last record) as episodes end.
+        progress: Is told how far it is, in frames (image episodes one by one), and the mean score so far.
         notify: Called with a line that the user should see.
 
     Returns:
@@ -155,19 +157,21 @@ def run_model(
         if options.save_masks:
             done = {name for name in done if (folder.root / "masks" / name).is_dir()}
         todo = [episode for episode in plan.episodes if episode.id not in done]
-        if progress is not None:
-            progress(len(done), len(ids), None)
-        whole, number = False, len(done)
+        tally = _Tally(plan, progress)
+        records = folder.records()
+        for name in done:
+            tally.add(records[name])
+        tally.tell()
+        whole = False
         try:
-            with contextlib.closing(_results(plan, todo, folder)) as results:
+            with contextlib.closing(_results(plan, todo, folder, tally)) as results:
                 for result in results:
                     if result.timing:
                         _add_times(folder, result.record)
                         continue
                     folder.add(result.record, result.frames)
-                    number += 1
-                    if progress is not None:
-                        progress(number, len(ids), result.record)
+                    tally.add(result.record)
+                    tally.tell(result.record)
             whole = True
         finally:
             _finish(folder, plan, whole)
@@ -201,6 +205,35 @@ def _finish(folder: RunFolder, plan: _Run, whole: bool) -> None:
         folder.write_run(status="interrupted", end=now(), **speed(folder.records(), ids))
 
 
+class _Tally:
+    """How far a run is: frames of the episodes that have ended, and of those under way."""
+
+    def __init__(self, plan: _Run, progress: Progress) -> None:
+        view = View(plan.benchmark, plan.protocol, limit_frames=plan.options.limit_frames)
+        self._sizes = {episode.id: view.frame_count(episode) for episode in plan.episodes}
+        self._what = "frames" if plan.benchmark.kind == "video" else "episodes"
+        self._total = sum(self._sizes.values())
+        self._progress, self._score = progress, ScoreSoFar()
+        self._ended = self._most = 0
+        self._live: dict[int, int] = {}
+
+    def advance(self, worker: int, frames: int) -> None:
+        """Take note of how many frames a worker has done of what it is at."""
+        self._live[worker] = frames
+        self.tell()
+
+    def add(self, record: Mapping[str, Any]) -> None:
+        """Take note of an episode that has ended."""
+        self._ended += self._sizes[record["id"]]
+        self._score.add(record)
+
+    def tell(self, record: Mapping[str, Any] | None = None) -> None:
+        """Tell how far the run is."""
+        # What failed together and is tried again one by one is no way back.
+        self._most = min(max(self._most, self._ended + sum(self._live.values())), self._total)
+        self._progress(Update(self._what, self._most, self._total, self._score.text, record))
+
+
 def _add_times(folder: RunFolder, timed: Mapping[str, Any]) -> None:
     """Add to an episode's record how fast it is by itself; a failure is none of the run's."""
     record = folder.records().get(timed["id"])
@@ -224,7 +257,9 @@ def _untimed(plan: _Run, todo: Sequence[Episode], folder: RunFolder) -> list[Gro
     return [Group([episode], frozenset([episode.id]), timing=True) for episode in first]
 
 
-def _results(plan: _Run, todo: Sequence[Episode], folder: RunFolder) -> Generator[EpisodeResult, None, None]:
+def _results(
+    plan: _Run, todo: Sequence[Episode], folder: RunFolder, tally: _Tally
+) -> Generator[EpisodeResult, None, None]:
     options = plan.options
     masks = plan.out / "masks" if options.save_masks else None
     job = Job(plan.protocol, options, masks, plan.describe["key"].get("oracle_as"))
@@ -241,6 +276,7 @@ def _results(plan: _Run, todo: Sequence[Episode], folder: RunFolder) -> Generato
             job,
             groups,
             fail=lambda episode, why: _lost_episode(plan.benchmark, episode, job, why),
+            advance=tally.advance,
         )
     elif plan.benchmark.kind == "image":
         assert isinstance(plan.model, ImageModel)  # _check_kind
@@ -250,9 +286,18 @@ def _results(plan: _Run, todo: Sequence[Episode], folder: RunFolder) -> Generato
         model = as_video_model(plan.model)
         with ThreadPoolExecutor(3) as pool:
             for group in groups:
-                yield from run_video_episodes(
-                    model, plan.benchmark, group.episodes, job, pool, group.wanted, timing=group.timing
-                )
+                for result in run_video_episodes(
+                    model,
+                    plan.benchmark,
+                    group.episodes,
+                    job,
+                    pool,
+                    group.wanted,
+                    timing=group.timing,
+                    advance=lambda frames: tally.advance(0, frames),
+                ):
+                    tally.advance(0, 0)
+                    yield result
 
 
 def _lost_episode(benchmark: Benchmark, episode: Episode, job: Job, why: str) -> EpisodeResult:
@@ -280,7 +325,7 @@ def evaluate(
     limit_frames: int | None = None,
     oracle: str | None = None,
     shard: tuple[int, int] | None = None,
-    progress: EpisodeProgress | None = None,
+    progress: Progress | bool | Any = None,
     notify: Callable[[str], None] | None = None,
 ) -> RunResult:
     """Evaluate a model on a benchmark, as ``icvos evaluate`` does.
@@ -297,7 +342,8 @@ def evaluate(
         episodes: Ids of the episodes to run; all by default.
         save_masks, limit_episodes, limit_frames, oracle: As on the command line.
         shard: (i, N): only every N-th video, from the i-th; ``icvos merge`` joins the runs.
-        progress: Called with (done, all, last record).
+        progress: True shows a bar (without a terminal a line a minute); or a callable, which is told each
+            ``icvos.progress.Update``, or a bar as tqdm's.
         notify: Called with each line that a user should see.
 
     Returns:
@@ -328,4 +374,6 @@ def evaluate(
         spec = ModelSpec(model, device, files, dict(options or {}), demo)
     folder = None if out is None else Path(out)
     known = dict(options or {}) if isinstance(model, (str, type)) else options_of(built)
-    return run_model(built, opened, settings, out=folder, settings=known, spec=spec, progress=progress, notify=notify)
+    title = f"{type(built).info.name} on {opened.name}"
+    with shown(title, progress) as told:
+        return run_model(built, opened, settings, out=folder, settings=known, spec=spec, progress=told, notify=notify)

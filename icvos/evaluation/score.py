@@ -25,9 +25,10 @@ from icvos.evaluation.score_sequences import (
 )
 from icvos.listing import is_stray
 from icvos.processes import in_order
+from icvos.progress import Progress, Update, shown
 from icvos.protocols import Protocol, get_protocol
 from icvos.runs.environment import describe_benchmark, describe_run, now, safe_name
-from icvos.runs.episodes import EpisodeProgress, RunOptions, benchmark_result, get_run_protocol, select_episodes
+from icvos.runs.episodes import RunOptions, ScoreSoFar, benchmark_result, get_run_protocol, select_episodes
 from icvos.runs.records import RunFolder, read_result
 from icvos.runs.result import RunResult, sequence_result
 from icvos.view import View
@@ -133,7 +134,7 @@ def score(
     split: str | None = None,
     objects: Objects | None = None,
     workers: int = 1,
-    progress: EpisodeProgress | None = None,
+    progress: Progress | bool | Any = None,
     notify: Callable[[str], None] | None = None,
 ) -> RunResult:
     """Score masks made anywhere, as ``icvos score`` does.
@@ -152,7 +153,8 @@ def score(
         split: With ``ground_truth``, those of a list of the data set (``val``: ``ImageSets/2017/val.txt``).
         objects: With ``ground_truth``, ids of the ``first-frame`` (``davis-2017``'s rule) or ``all`` (``native``'s).
         workers: Processes.
-        progress: Called with (done, all, last record).
+        progress: True shows a bar (without a terminal a line a minute); or a callable, which is told each
+            ``icvos.progress.Update``, or a bar as tqdm's.
         notify: Called with each line that a user should see.
 
     Raises:
@@ -173,7 +175,8 @@ def score(
         opened = open_benchmark(benchmark)[0]
         plan = _of_benchmark(predictions, opened, get_run_protocol(opened, protocol), title, shots, workers)
     folder = Path(out) if out is not None else Path("runs") / safe_name(plan.name or "masks") / safe_name(title[0])
-    return RunResult(_carry_out(plan, folder, progress or (lambda done, total, record: None)), folder)
+    with shown(title[0], progress) as told:
+        return RunResult(_carry_out(plan, folder, told), folder)
 
 
 @dataclass(frozen=True)
@@ -184,6 +187,7 @@ class _Plan:
         name: Of the benchmark or the ground truth.
         run: The run as ``run.json`` describes it.
         ids: Of all episodes.
+        what: They are: ``episodes``, or ``objects``.
         score: Scores what is not among the ids that are done.
         result: Makes ``result.json`` of the run and its records.
     """
@@ -191,20 +195,24 @@ class _Plan:
     name: str
     run: dict[str, Any]
     ids: list[str]
+    what: str
     score: Callable[[set[str]], Iterator[Scored]]
     result: Callable[[dict[str, Any], dict[str, Any]], dict[str, Any]]
 
 
-def _carry_out(plan: _Plan, folder: Path, progress: EpisodeProgress) -> dict[str, Any]:
+def _carry_out(plan: _Plan, folder: Path, progress: Progress) -> dict[str, Any]:
     """Score what is not scored yet into the run's folder; return its result."""
     with RunFolder.open(folder, plan.run) as opened:
         count = len(opened.done(plan.ids))
-        progress(count, len(plan.ids), None)
+        score_so_far = ScoreSoFar()
+        progress(Update(plan.what, count, len(plan.ids)))
         for scored in plan.score(opened.done(plan.ids)):
             for record, frames in scored:
                 opened.add(record, frames)
                 count += 1
-                progress(min(count, len(plan.ids)), len(plan.ids), record)
+                score_so_far.add(record)
+                done = min(count, len(plan.ids))
+                progress(Update(plan.what, done, len(plan.ids), score_so_far.text, record))
         opened.write_result(plan.result(opened.run, opened.records()))
         opened.write_run(status="complete", end=now())
     return read_result(folder)
@@ -249,6 +257,7 @@ def _of_sequences(
         name,
         _describe(title, predictions, label, protocol, objects=choice.objects, ids=_sha256(ids)),
         ids,
+        "objects",
         score_missing,
         lambda run, records: sequence_result(run, protocol, ids, records),
     )
@@ -275,6 +284,7 @@ def _of_benchmark(
         benchmark.name,
         _describe(title, predictions, label, protocol, resized_masks=resized or None, **settings),
         [episode.id for episode in episodes],
+        "episodes",
         score_missing,
         lambda run, records: benchmark_result(run, benchmark, protocol, episodes, records),
     )

@@ -7,6 +7,7 @@ comes from it without any labels made by hand.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from os.path import commonpath
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -98,14 +99,17 @@ class YouTubeVis(VideoSource):
             if entry.integer("video_id") not in videos:
                 raise entry.problem("video_id", "a video of the file")
             tracks.setdefault(entry.integer("video_id"), {})[number] = entry
-        out = [self._video(entry, tracks.get(number, {}), names) for number, entry in videos.items()]
+        files = {number: _files(entry) for number, entry in videos.items()}
+        called = _video_names(files)
+        out = [
+            self._video(called[number], entry, files[number], tracks.get(number, {}), names)
+            for number, entry in videos.items()
+        ]
         return sorted(out, key=lambda video: video.name)
 
-    def _video(self, entry: Entry, tracks: dict[int, Entry], names: dict[int, str]) -> SourceVideo:
-        files = [relative_file(entry, name, "file_names") for name in entry.values("file_names")]
-        if not files or any(len(file.parts) < 2 for file in files):
-            raise entry.problem("file_names", "video/00000.jpg, …")
-        name = files[0].parts[-2]
+    def _video(
+        self, name: str, entry: Entry, files: list[PurePosixPath], tracks: dict[int, Entry], names: dict[int, str]
+    ) -> SourceVideo:
         masks: dict[int, list[Any]] = {}
         objects: dict[int, str | None] = {}
         for number, track in tracks.items():
@@ -126,7 +130,7 @@ class YouTubeVis(VideoSource):
         missing = [file for file in files if not (root / file).is_file()]
         if missing:
             raise SourceError(f"{len(missing)} frames of {video.name} are missing", where=root / missing[0])
-        return [SourceFrame(PurePosixPath(file).stem, root / file) for file in files]
+        return [SourceFrame(PurePosixPath(file).stem, root / file, index=index) for index, file in enumerate(files)]
 
     def _image_root(self, file: str) -> Path:
         if self.images is None or not (self.images / file).is_file():
@@ -139,17 +143,42 @@ class YouTubeVis(VideoSource):
         return self.images
 
     def labels(self, video: SourceVideo, frame: SourceFrame, size: tuple[int, int]) -> RleFrame:
-        files, masks, said = video.detail
+        _, masks, said = video.detail
         if size != said:
             raise SourceError(
                 f"frame is {size[0]}x{size[1]} (HxW)",
                 where=frame.image,
                 expected=f"{said[0]}x{said[1]}, as the JSON says",
             )
-        index = next(i for i, file in enumerate(files) if PurePosixPath(file).stem == frame.name)
-        tracked = {number: track[index] for number, track in masks.items() if track[index]}
+        tracked = {number: track[frame.index] for number, track in masks.items() if track[frame.index]}
         codes = {number: _code(value, size, frame, self.json) for number, value in tracked.items()}
         return RleFrame(size, {number: code for number, code in codes.items() if code is not None})
+
+
+def _files(entry: Entry) -> list[PurePosixPath]:
+    """Return a video's frames as the JSON names them."""
+    files = [relative_file(entry, name, "file_names") for name in entry.values("file_names")]
+    if not files or any(len(file.parts) < 2 for file in files):
+        raise entry.problem("file_names", "video/00000.jpg, …")
+    return files
+
+
+def _video_names(files: dict[int, list[PurePosixPath]]) -> dict[int, str]:
+    """Return each video's name: the folder of its frames or, where those of several are called the same, the one above.
+
+    ``VIDEO/00000.jpg`` and ``VIDEO/img1/00000.jpg`` are of VIDEO. Where frames lie in several folders, the one around
+    them counts.
+    """
+    parents = {number: sorted({str(file.parent) for file in each}) for number, each in files.items()}
+    folders = {number: PurePosixPath(commonpath(each) or each[0]).parts for number, each in parents.items()}
+    while len({folder[-1] for folder in folders.values()}) == 1 < len(set(folders.values())):
+        if min(map(len, folders.values())) == 1:
+            break
+        folders = {number: folder[:-1] for number, folder in folders.items()}
+    last = {number: folder[-1] for number, folder in folders.items()}
+    if len(set(last.values())) == len(last):
+        return last
+    return {number: "/".join(folder) for number, folder in folders.items()}
 
 
 def _code(value: Any, size: tuple[int, int], frame: SourceFrame, path: Path) -> Code | None:

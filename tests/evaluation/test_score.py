@@ -522,11 +522,22 @@ def test_the_list_of_a_split_is_that_of_the_latest_year(tmp_path: Path) -> None:
     assert set(result["per_video"]) == {"a", "b"}
 
 
-def test_names_in_either_unicode_form(tmp_path: Path) -> None:
+def test_names_in_either_unicode_form(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A list that was typed elsewhere may write é as two letters."""
     truth = write_all(tmp_path / "gt", {"\u00e9t\u00e9": [square(1)] * 4, "b": [square(1)] * 4})
     result = scored(truth, truth, tmp_path / "r", "--sequences", "e\u0301te\u0301", "--protocol", "native")
     assert set(result["per_video"]) == {"\u00e9t\u00e9"}
+    given = write_all(tmp_path / "p", {"e\u0301te\u0301": [square(1)] * 4, "b": [square(1)] * 4})
+    assert score(given, "--ground-truth", truth, "--out", tmp_path / "x") == 2
+    assert "rename folders: the letters are the same, but composed in another way" in capsys.readouterr().err
+
+
+def test_a_name_of_several_lines_is_refused_before_anything_is_scored(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    truth = write_all(tmp_path / "gt", {"a\tb": [square(1)] * 4})
+    assert score(truth, "--ground-truth", truth, "--out", tmp_path / "r") == 2
+    assert "the name 'a\\tb' holds control characters" in capsys.readouterr().err and not (tmp_path / "r").exists()
 
 
 def test_frames_are_matched_by_name_or_number_never_by_position(

@@ -18,7 +18,7 @@ from icvos.builders.writer import BenchmarkWriter, Table
 from icvos.categories import COCO80, Vocabulary
 from icvos.data.draws import draw_supports
 from icvos.errors import UsageError
-from icvos.processes import Progress
+from icvos.progress import Progress, Update, silent
 from icvos.sources.base import VideoSource
 from icvos.sources.coco import Coco
 
@@ -67,10 +67,6 @@ class Prepared:
     sources: Sequence[VideoSource]
 
 
-def silent(what: str, done: int, total: int) -> None:
-    """Progress for nobody."""
-
-
 def prepare(
     sources: Sequence[VideoSource],
     coco: Coco,
@@ -97,10 +93,11 @@ def prepare(
     return Prepared(plan, rules, recipe, words, supports, sources)
 
 
-def estimate(prepared: Prepared, *, link: bool = False) -> Estimate:
+def estimate(prepared: Prepared, *, link: bool = False, progress: Progress = silent) -> Estimate:
     """Count what a build will write, from the listing of the raw data; masks are counted at their size there."""
     out = Estimate(len(prepared.plan.videos), prepared.plan.pairs, 0, 0, 0, 0)
-    for planned in prepared.plan.videos:
+    for number, planned in enumerate(prepared.plan.videos):
+        progress(Update("videos listed", number, out.videos))
         frames = planned.source.frames(planned.video)[: prepared.rules.max_frames or None]
         out.frames += len(frames)
         out.files += len(frames) * (1 + len(planned.groups))
@@ -155,7 +152,7 @@ def _videos(
     """Build all videos; yield those that kept a pair."""
     tasks = (_task(prepared, planned, writer, link) for planned in prepared.plan.videos)
     records = writer.work(
-        build_video, tasks, what="videos", total=total, workers=workers, progress=progress, size=itemgetter("frames")
+        build_video, tasks, what="frames", total=total, workers=workers, progress=progress, size=itemgetter("frames")
     )
     for planned, record in zip(prepared.plan.videos, records):
         label = f"{planned.source.id},{planned.video.name}"

@@ -13,7 +13,7 @@ from icvos.data.draws import SupportPool, support_pool
 from icvos.errors import InputError, SourceError
 from icvos.files import read_bytes
 from icvos.images import IMAGE_SUFFIXES, check_annotated_size, image_size
-from icvos.processes import Progress
+from icvos.progress import Progress, Update
 from icvos.sources.coco import Coco
 
 __all__ = ["Supports"]
@@ -94,5 +94,5 @@ class Supports:
             if not (mask == 1).any():
                 raise InputError(f"the support {name} shows no '{self.words.label(category)}'", where=source)
             writer.mask(f"supports/masks/{category}/{name}.png", np.ascontiguousarray(mask))
-            progress("supports", done + 1, len(wanted))
+            progress(Update("supports", done + 1, len(wanted)))
         return len(images)

@@ -14,9 +14,9 @@ import click
 def command(benchmark: Path, quick: bool, workers: int) -> None:
     """Check every hash, size, mask value, episode and orphan of BENCHMARK; exit 1 if anything is wrong."""
     from icvos.builders.check import check_benchmark
-    from icvos.commands.show import build_bars
+    from icvos.progress import shown
 
-    with build_bars() as progress:
+    with shown("check") as progress:
         problems = check_benchmark(benchmark, quick=quick, workers=workers, progress=progress)
     for problem in problems:
         click.echo(problem)

@@ -91,6 +91,7 @@ def command(coco: Path, out: Path, from_release: Path | None, **options: Any) ->
     from icvos.categories import COCO80
     from icvos.errors import UsageError
     from icvos.files import escape_id
+    from icvos.progress import shown
     from icvos.sources.coco import open_coco
 
     sources = open_sources(options)
@@ -129,7 +130,8 @@ def command(coco: Path, out: Path, from_release: Path | None, **options: Any) ->
         prepared = prepare(sources, open_coco(coco, options["support_pool"]), recipe=recipe, rules=rules)
     for note in prepared.plan.notes:
         click.echo(f"note: {note}")
-    need = estimate(prepared, link=options["link"])
+    with shown("ic-vos") as progress:
+        need = estimate(prepared, link=options["link"], progress=progress)
     linked = f", {_size(need.linked_bytes)} linked" if options["link"] else ""
     click.echo(
         f"to build: {need.videos:,} videos, {need.pairs:,} pairs, {need.frames:,} frames, {need.files:,} files, "
@@ -138,9 +140,8 @@ def command(coco: Path, out: Path, from_release: Path | None, **options: Any) ->
     if options["dry_run"]:
         _left_out(prepared.plan.left_out, options["left_out"])
         return
-    from icvos.commands.show import build_bars
 
-    with _nothing_left(options["left_out"]), build_bars() as progress:
+    with _nothing_left(options["left_out"]), shown("ic-vos") as progress:
         report = build_icvos(
             prepared, out, name=name, link=options["link"], workers=options["workers"], progress=progress
         )
