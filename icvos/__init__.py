@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from icvos.leaderboard.record import open_run as open_run
     from icvos.models.interface import ImageModel as ImageModel
     from icvos.models.interface import VideoModel as VideoModel
+    from icvos.segmentation import segment as segment
     from icvos.types import ModelInfo as ModelInfo
     from icvos.types import Prediction as Prediction
     from icvos.types import Support as Support
@@ -39,6 +40,7 @@ _PLACES = {
     "load_benchmark": "icvos.demo.benchmarks",
     "open_run": "icvos.leaderboard.record",
     "score": "icvos.evaluation.score",
+    "segment": "icvos.segmentation",
 }
 
 __all__ = [
@@ -56,6 +58,7 @@ __all__ = [
     "load_benchmark",
     "open_run",
     "score",
+    "segment",
 ]
 
 

@@ -27,6 +27,7 @@ COMMANDS = {
     "models": ("models", "List, show, check and start models."),
     "report": ("report", "Pictures, videos and curves of a run."),
     "score": ("score", "Score masks made anywhere, by any language."),
+    "segment": ("segment", "Segment one's own video, shown one's own photographs."),
     "show": ("show_run", "Print a finished run: what ran, its figures, and by episode, video, category, …"),
     "show-episode": ("show_episode", "Draw what a model saw and did in one episode."),
     "submit": ("submit", "Pack and check submissions."),

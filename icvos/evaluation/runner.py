@@ -28,8 +28,8 @@ from icvos.evaluation.verify import can_verify, verify_run
 from icvos.evaluation.workers import Group, ModelSpec, run_in_workers
 from icvos.manifest import verify_tables
 from icvos.models.interface import ImageModel, Model
-from icvos.models.options import group_options, options_of
-from icvos.models.registry import as_video_model, create, weight_files
+from icvos.models.options import options_of
+from icvos.models.registry import as_video_model, build
 from icvos.progress import Progress, Update, shown, silent, verbosity
 from icvos.protocols import Protocol
 from icvos.runs.environment import describe_benchmark, describe_model, describe_run, now, safe_name
@@ -418,16 +418,11 @@ def evaluate(
         episodes=None if episodes is None else tuple(episodes),
         oracle=oracle,
     )
+    built = build(model, device=device, weights=weights, options=options, demo=demo)
     spec = None
     if isinstance(model, str):
-        built = create(model, device=device, weights=weights, options=options, demo=demo)
         files = {name: str(path) for name, path in built.weights.items()}
         spec = ModelSpec(model, device, files, dict(options or {}), demo)
-    elif isinstance(model, type):
-        files_of_class = weight_files(model, weights, demo=demo)
-        built = model(device=device, weights=files_of_class, **group_options(model, options or {}))
-    else:
-        built = model
     folder = None if out is None else Path(out)
     known = dict(options or {}) if isinstance(model, (str, type)) else options_of(built)
     title = f"{type(built).info.name} on {opened.name}"

@@ -21,6 +21,7 @@ from icvos.types import ModelInfo
 
 __all__ = [
     "as_video_model",
+    "build",
     "create",
     "names",
     "resolve",
@@ -198,6 +199,23 @@ def weight_files(cls: type[Model], weights: Mapping[str, str | Path] | None, *, 
 
 def _given(names: Iterable[str], value: str) -> str:
     return " ".join(f"--weights {name}={value}" for name in names)
+
+
+def build(
+    model: Model | type[Model] | str,
+    *,
+    device: str = "cpu",
+    weights: Mapping[str, str | Path] | None = None,
+    options: Mapping[str, Any] | None = None,
+    demo: bool = False,
+) -> Model:
+    """Return a built model: the one given, or one of a class or a spec; the rest is as for ``create``."""
+    if isinstance(model, str):
+        return create(model, device=device, weights=weights, options=options, demo=demo)
+    if isinstance(model, type):
+        files = weight_files(model, weights, demo=demo)
+        return model(device=device, weights=files, **group_options(model, options or {}))
+    return model
 
 
 def source_line(cls: type, error: BaseException) -> str:
