@@ -215,23 +215,29 @@ ODD: tuple[Any, ...] = (
 
 
 def changed(content: Any, generator: random.Random) -> Any:
-    """A copy with one value changed, dropped, or doubled, anywhere within."""
+    """A copy with one value changed, dropped, or doubled, anywhere within, in segmentations most often."""
     content = json.loads(json.dumps(content))
     node = content
     while True:
-        keys = list(node) if isinstance(node, dict) else range(len(node))
+        keys = list(node) if isinstance(node, dict) else list(range(len(node)))
         if not keys:
             return content
-        key = generator.choice(list(keys))
+        often = ("annotations", "segmentation", "segmentations", "counts")
+        (key,) = generator.choices(keys, [5 if key in often else 1 for key in keys])
         inner = node[key]
         if not isinstance(inner, (dict, list)) or generator.random() < 0.2:
             break
         node = inner
-    choice = generator.random()
-    if choice < 0.7:
-        number = type(inner) in (int, float)
-        near = (inner + 1, inner - 1, float(inner), str(inner), f" {inner}") if number else (inner,)
-        node[key] = generator.choice(ODD if generator.random() < 0.6 else near)
+    choice, number = generator.random(), type(inner) in (int, float)
+    if choice < 0.4:
+        node[key] = generator.choice(ODD)
+    elif choice < 0.6:
+        near = (inner + 1, inner - 1, float(inner), str(inner), f" {inner}", inner == 1) if number else (inner,)
+        node[key] = generator.choice(near)
+    elif choice < 0.75 and isinstance(node, list) and number and type(node[key - 1]) in (int, float):
+        more = generator.randint(-30, 30)  # runs fill the image still
+        node[key] += more
+        node[key - 1] -= more
     elif choice < 0.85:
         del node[key]
     elif isinstance(node, list):
@@ -240,14 +246,16 @@ def changed(content: Any, generator: random.Random) -> Any:
 
 
 def spoilt(content: Any, generator: random.Random) -> bytes:
-    """The JSON of a copy with one or two values changed; of three files one has bits turned too, or its end cut off."""
+    """The JSON of a copy with one or two values changed; of three files one has its bytes changed too."""
     for _ in range(generator.choice((1, 1, 1, 2))):
         content = changed(content, generator)
-    data = bytearray(json.dumps(content).encode(generator.choice(("utf-8", "utf-8-sig", "utf-16"))))
-    kind = generator.random()
-    if kind < 0.08:
+    text, kind = json.dumps(content), generator.random()
+    if kind < 0.03:  # a key that may be there already
+        text = '{"id": 1, '.join(text.rsplit("{", generator.randint(1, 3)))
+    data = bytearray(text.encode(generator.choice(("utf-8", "utf-8-sig", "utf-16"))))
+    if 0.03 < kind < 0.1:
         del data[generator.randrange(len(data)) :]
-    elif kind < 0.35:
+    elif 0.1 < kind < 0.35:
         for _ in range(generator.randint(1, 2)):
             data[generator.randrange(len(data))] ^= 1 << generator.randrange(8)
     return bytes(data)
@@ -514,12 +522,14 @@ def read_videos(root: Path) -> Any:
 def test_five_thousand_changed_files_are_read_right_or_refused(tmp_path: Path) -> None:
     """Types, bits, cuts: the annotations mean what json and pycocotools say, or one line names the entry and field."""
     generator = random.Random(0)
-    crowd = {"size": list(trees.SIZE), "counts": [10, 20, trees.SIZE[0] * trees.SIZE[1] - 30]}
+    crowd = {"size": list(trees.SIZE), "counts": [10, 1, 20, 1, trees.SIZE[0] * trees.SIZE[1] - 32]}
+    text = rle.encode(np.asfortranarray(np.eye(*trees.SIZE, dtype=np.uint8)))["counts"].decode()
     shapes = [
         trees.annotation(1, "dog", SQUARE, area=99.5),
         trees.annotation(1, "dog", crowd, crowd=1),
-        trees.annotation(1, "dog", trees.rectangle(9, 9, 10, 10)),
-        {**trees.annotation(2, "cat", SQUARE), "area": None, "id": "a2"},
+        trees.annotation(1, "dog", trees.rectangle(9, 9, 10, 10)[0]),
+        trees.annotation(3, "bird", [[1, 1, 30, 1, 1, 30], [2, 2, 9, 9], []]),
+        {**trees.annotation(2, "cat", {"size": list(trees.SIZE), "counts": text}), "area": None, "id": "a2"},
     ]
     vis, coco = raw.ytvis(tmp_path / "vis"), trees.coco(tmp_path / "coco", shapes)
     files = (vis / "train.json", coco / "annotations" / "instances_val2014.json")
