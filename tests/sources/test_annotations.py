@@ -130,6 +130,7 @@ def test_an_area_that_is_not_given_is_counted(tmp_path: Path) -> None:
         ({"segmentation": [[1, 1, 9, 1, 9, float("nan")]]}, "no number"),
         ({"segmentation": [[1, 1, 9, 1, 9, float("inf")]]}, "no number"),
         ({"segmentation": {"counts": [5]}}, "size None"),
+        ({"segmentation": {"size": [48, 64], "counts": [True, 48 * 64 - 1]}}, "neither text nor a list of whole"),
         ({"segmentation": "polygon"}, "neither polygons nor run lengths"),
     ],
 )
