@@ -41,11 +41,10 @@ class Entry:
 
     @property
     def label(self) -> str:
-        """What it is called in messages: ``annotation 17``, or by its position where it has no id."""
+        """What it is called in messages: ``annotation 17``, or by its position where its id is no number or word."""
         identity = self.fields.get("id")
-        return (
-            f"{self.kind} {str(identity)[:40]}" if type(identity) in (int, str) else f"{self.kind} number {self.index}"
-        )
+        named = identity.isprintable() and identity.strip() if type(identity) is str else type(identity) is int
+        return f"{self.kind} {str(identity)[:40]}" if named else f"{self.kind} number {self.index}"
 
     def problem(self, field: str, expected: str) -> SourceError:
         """Return the error of a field that is not what it should be."""
