@@ -12,13 +12,14 @@ from icvos.version import __version__
 
 if TYPE_CHECKING:
     from icvos.benchmark import Benchmark as Benchmark
-    from icvos.benchmark import load_benchmark as load_benchmark
+    from icvos.demo.benchmarks import load_benchmark as load_benchmark
     from icvos.errors import IcvosError as IcvosError
     from icvos.evaluation.runner import evaluate as evaluate
     from icvos.evaluation.score import score as score
     from icvos.leaderboard.record import open_run as open_run
     from icvos.models.interface import ImageModel as ImageModel
     from icvos.models.interface import VideoModel as VideoModel
+    from icvos.segmentation import segment as segment
     from icvos.types import ModelInfo as ModelInfo
     from icvos.types import Prediction as Prediction
     from icvos.types import Support as Support
@@ -36,9 +37,10 @@ _PLACES = {
     "VideoModel": "icvos.models.interface",
     "WeightInfo": "icvos.types",
     "evaluate": "icvos.evaluation.runner",
-    "load_benchmark": "icvos.benchmark",
+    "load_benchmark": "icvos.demo.benchmarks",
     "open_run": "icvos.leaderboard.record",
     "score": "icvos.evaluation.score",
+    "segment": "icvos.segmentation",
 }
 
 __all__ = [
@@ -56,6 +58,7 @@ __all__ = [
     "load_benchmark",
     "open_run",
     "score",
+    "segment",
 ]
 
 

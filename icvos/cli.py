@@ -27,6 +27,7 @@ COMMANDS = {
     "models": ("models", "List, show, check and start models."),
     "report": ("report", "Pictures, videos and curves of a run."),
     "score": ("score", "Score masks made anywhere, by any language."),
+    "segment": ("segment", "Segment one's own video, shown one's own photographs."),
     "show": ("show_run", "Print a finished run: what ran, its figures, and by episode, video, category, …"),
     "show-episode": ("show_episode", "Draw what a model saw and did in one episode."),
     "submit": ("submit", "Pack and check submissions."),
@@ -72,9 +73,9 @@ def icvos(debug: bool, quiet: bool, verbose: bool) -> None:
 
     \b
     Start with:
-      icvos build-data                        build the demo world
-      icvos evaluate --model histogram        run a method on it
-      icvos leaderboard show                  see the table
+      icvos build-data                        # build the demo world
+      icvos evaluate --model histogram        # run a method on it
+      icvos leaderboard show                  # see the table
     """
 
 
@@ -109,6 +110,9 @@ def main(args: list[str] | None = None) -> NoReturn:
         _fail("; ".join(["interrupted", *dict.fromkeys(notes)]), 130, debug)
     except click.ClickException as error:
         where = getattr(error, "ctx", None)
+        if isinstance(error, click.exceptions.NoArgsIsHelpError):  # a group alone
+            click.echo(where.get_help() if where is not None else error.format_message())
+            sys.exit(0)
         hint = f"; see '{where.command_path} --help'" if where is not None else ""
         _fail(f"{error.format_message().rstrip('.')}{hint}", 2, debug)
     except IcvosError as error:

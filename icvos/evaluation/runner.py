@@ -24,11 +24,12 @@ from icvos.evaluation.episode import (
     runs_together,
 )
 from icvos.evaluation.oracle import oracle_key
+from icvos.evaluation.verify import can_verify, verify_run
 from icvos.evaluation.workers import Group, ModelSpec, run_in_workers
 from icvos.manifest import verify_tables
 from icvos.models.interface import ImageModel, Model
-from icvos.models.options import group_options, options_of
-from icvos.models.registry import as_video_model, create
+from icvos.models.options import options_of
+from icvos.models.registry import as_video_model, build
 from icvos.progress import Progress, Update, shown, silent, verbosity
 from icvos.protocols import Protocol
 from icvos.runs.environment import describe_benchmark, describe_model, describe_run, now, safe_name
@@ -82,6 +83,11 @@ class _Run:
     spec: ModelSpec | None
     describe: dict[str, Any]
 
+    @property
+    def job(self) -> Job:
+        masks = self.out / "masks" if self.options.save_masks else None
+        return Job(self.protocol, self.options, masks, self.describe["key"].get("oracle_as"))
+
 
 def _prepare(
     model: Model,
@@ -102,7 +108,9 @@ def _prepare(
     oracle = oracle_key(options.oracle, model, benchmark)
     run = describe_run(
         described,
-        describe_benchmark(benchmark),
+        describe_benchmark(
+            benchmark, select_episodes(benchmark, protocol, RunOptions(protocol.name)), shots=options.shots
+        ),
         protocol,
         model.device,
         shots=options.shots,
@@ -129,6 +137,7 @@ def run_model(
     out: Path | None = None,
     settings: Mapping[str, Any] | None = None,
     spec: ModelSpec | None = None,
+    verify: bool | None = None,
     progress: Progress = silent,
     notify: Callable[[str], None] | None = None,
 ) -> RunResult:
@@ -140,7 +149,9 @@ def run_model(
         options: How.
         out: The run's folder; ``runs/<benchmark>/<model>`` by default.
         settings: The model's options, for the record.
-        spec: How workers build the model; needed for ``workers`` > 1 and ``timeout``.
+        spec: How workers build the model; needed for ``workers`` > 1, ``timeout`` and ``verify``.
+        verify: Whether a video is repeated at the end in a fresh process (``icvos.evaluation.verify``); None leaves it
+            to what the run is and how long that takes.
         progress: Is told how far it is, in frames (image episodes one by one), and the mean score so far.
         notify: Called with a line that the user should see.
 
@@ -148,7 +159,8 @@ def run_model(
         Its result, which knows its folder.
     """
     plan = _prepare(model, benchmark, options, out, settings or {}, spec)
-    there = None if options.save_masks else _complete(plan)
+    verified = can_verify(spec, plan.job, benchmark.kind, verify)
+    there = None if options.save_masks or verify else _complete(plan)
     if there is not None:
         return RunResult(there, plan.out)
     with RunFolder.open(plan.out, plan.describe) as folder:
@@ -182,6 +194,19 @@ def run_model(
             raise
         finally:
             _finish(folder, plan, whole)
+        if verified and spec is not None:
+            outcome = verify_run(
+                spec,
+                benchmark.root,
+                plan.job,
+                _groups(plan.episodes, plan.episodes, benchmark),
+                folder,
+                together=runs_together(as_video_model(model)),
+                asked=verify,
+                notify=notify,
+            )
+            if outcome is not None:
+                folder.write_run(verified=outcome)
     return RunResult(read_result(plan.out), plan.out)
 
 
@@ -285,9 +310,7 @@ def _untimed(plan: _Run, todo: Sequence[Episode], folder: RunFolder) -> list[Gro
 def _results(
     plan: _Run, todo: Sequence[Episode], folder: RunFolder, tally: _Tally
 ) -> Generator[EpisodeResult, None, None]:
-    options = plan.options
-    masks = plan.out / "masks" if options.save_masks else None
-    job = Job(plan.protocol, options, masks, plan.describe["key"].get("oracle_as"))
+    options, job = plan.options, plan.job
     # At the end, so that the model is warm.
     groups = [*_groups(plan.episodes, todo, plan.benchmark), *_untimed(plan, todo, folder)]
     if not groups:
@@ -350,6 +373,7 @@ def evaluate(
     limit_frames: int | None = None,
     oracle: str | None = None,
     shard: tuple[int, int] | None = None,
+    verify: bool | None = None,
     progress: Progress | bool | Any = None,
     notify: Callable[[str], None] | None = None,
 ) -> RunResult:
@@ -367,6 +391,8 @@ def evaluate(
         episodes: Ids of the episodes to run; all by default.
         save_masks, limit_episodes, limit_frames, oracle: As on the command line.
         shard: (i, N): only every N-th video, from the i-th; ``icvos merge`` joins the runs.
+        verify: Whether one video is run again in a fresh process at the end, and held against the records
+            (``run.json``, ``verified``); None does so where that takes under a minute. Needs a spec.
         progress: True shows a bar (without a terminal a line a minute); or a callable, which is told each
             ``icvos.progress.Update``, or a bar as tqdm's.
         notify: Called with each line that a user should see.
@@ -392,20 +418,23 @@ def evaluate(
         episodes=None if episodes is None else tuple(episodes),
         oracle=oracle,
     )
+    built = build(model, device=device, weights=weights, options=options, demo=demo)
     spec = None
     if isinstance(model, str):
-        built = create(model, device=device, weights=weights, options=options, demo=demo)
         files = {name: str(path) for name, path in built.weights.items()}
         spec = ModelSpec(model, device, files, dict(options or {}), demo)
-    elif isinstance(model, type):
-        weight_files = weights or (model.demo_weights() if demo else {})
-        built = model(
-            device=device, weights={k: Path(v) for k, v in weight_files.items()}, **group_options(model, options or {})
-        )
-    else:
-        built = model
     folder = None if out is None else Path(out)
     known = dict(options or {}) if isinstance(model, (str, type)) else options_of(built)
     title = f"{type(built).info.name} on {opened.name}"
     with shown(title, progress) as told:
-        return run_model(built, opened, settings, out=folder, settings=known, spec=spec, progress=told, notify=notify)
+        return run_model(
+            built,
+            opened,
+            settings,
+            out=folder,
+            settings=known,
+            spec=spec,
+            verify=verify,
+            progress=told,
+            notify=notify,
+        )

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from icvos.errors import UsageError, did_you_mean
+from icvos.errors import UsageError, did_you_mean, in_words
 from icvos.models.interface import Model
 
 __all__ = [
@@ -192,7 +192,7 @@ def check_option(key: str, value: Any, kind: Any) -> None:
     """
     literal = typing.get_origin(kind) is typing.Literal
     if literal and value not in typing.get_args(kind):
-        raise UsageError(f"option {key} is {value!r}", expected=" or ".join(map(str, typing.get_args(kind))))
+        raise UsageError(f"option {key} is {in_words(value)}", expected=" or ".join(map(str, typing.get_args(kind))))
     wanted: dict[Any, tuple[type, ...]] = {bool: (bool,), int: (int,), float: (int, float), str: (str,)}
     # A truth value is a whole number to Python, not to a user.
     if (
@@ -200,7 +200,7 @@ def check_option(key: str, value: Any, kind: Any) -> None:
         and kind in wanted
         and (not isinstance(value, wanted[kind]) or (type(value) is bool) != (kind is bool))
     ):
-        raise UsageError(f"option {key} is {value!r}", expected=f"a value of type {kind.__name__}")
+        raise UsageError(f"option {key} is {in_words(value)}", expected=f"a value of type {kind.__name__}")
 
 
 def _convert(text: str, kind: Any, key: str) -> Any:
