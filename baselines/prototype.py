@@ -196,8 +196,6 @@ def backbone_inside(path: Path) -> dict[str, Any]:
 
     from icvos.foundation.weights import load_metadata
 
-    if path.suffix != ".safetensors":
-        return {}
     metadata = load_metadata(path)
     out: dict[str, Any] = {"backbone": metadata["backbone"]} if "backbone" in metadata else {}
     for text in metadata.values():

@@ -21,7 +21,7 @@ from dcsam.config import DCSAMConfig, Variant
 from dcsam.model import DCSAM
 from icvos.data.lineage import DRAWN, Lineage
 from icvos.errors import UsageError, WeightsError
-from icvos.foundation.weights import load_metadata, load_state, save_state
+from icvos.foundation.weights import WITH_METADATA, load_metadata, load_state, save_state
 
 __all__ = [
     "DCSAMCheckpoint",
@@ -113,7 +113,11 @@ def read_checkpoint(path: str | Path) -> DCSAMCheckpoint:
             )
         name = sam2_name(sam2)
         if text is None and name is None:
-            raise WeightsError("no known SAM 2 is in this video checkpoint", where=path, expected="hiera tiny to large")
+            raise WeightsError(
+                "no known SAM 2 is in this video checkpoint, and its configuration is not in the file",
+                where=path,
+                expected=f"{WITH_METADATA}, or a published checkpoint (hiera tiny to large inside)",
+            )
     tensors = {model_key(key): value for key, value in generator.items()}
     return DCSAMCheckpoint(config, tensors, sam2 or None, name, metadata, path)
 
@@ -149,10 +153,10 @@ def recognise(shapes: Mapping[str, tuple[int, ...]], *, where: str | Path | None
     backbone = _backbone(shapes)
     if backbone is None:
         raise WeightsError(
-            "the backbone in this DC-SAM checkpoint is missing or unknown (layer0.0.weight, layer3.*)",
+            "the backbone in this DC-SAM checkpoint is missing or unknown (layer0.0.weight, layer3.*), and its "
+            "configuration is not in the file",
             where=where,
-            expected="ResNet-50, ResNet-101 or VGG-16-bn",
-            fix="the backbone is always taken from the checkpoint: its running statistics are its own",
+            expected=f"{WITH_METADATA}, or a published checkpoint (ResNet-50, ResNet-101 or VGG-16-bn inside)",
         )
     if not all(len(shapes[key]) >= 2 for key in needed):
         raise WeightsError("a DC-SAM checkpoint with tensors of the wrong rank", where=where)

@@ -16,8 +16,10 @@ if TYPE_CHECKING:
     from icvos.errors import IcvosError as IcvosError
     from icvos.evaluation.runner import evaluate as evaluate
     from icvos.evaluation.score import score as score
+    from icvos.leaderboard.record import open_run as open_run
     from icvos.models.interface import ImageModel as ImageModel
     from icvos.models.interface import VideoModel as VideoModel
+    from icvos.segmentation import segment as segment
     from icvos.types import ModelInfo as ModelInfo
     from icvos.types import Prediction as Prediction
     from icvos.types import Support as Support
@@ -36,7 +38,9 @@ _PLACES = {
     "WeightInfo": "icvos.types",
     "evaluate": "icvos.evaluation.runner",
     "load_benchmark": "icvos.demo.benchmarks",
+    "open_run": "icvos.leaderboard.record",
     "score": "icvos.evaluation.score",
+    "segment": "icvos.segmentation",
 }
 
 __all__ = [
@@ -52,7 +56,9 @@ __all__ = [
     "__version__",
     "evaluate",
     "load_benchmark",
+    "open_run",
     "score",
+    "segment",
 ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -148,7 +149,7 @@ class Benchmark:
         self.header = header
         self.name: str = header["name"]
         self.version: str = header["version"]
-        self.vocabulary: Vocabulary = get_vocabulary(header["vocabulary"])
+        self.vocabulary: Vocabulary = _vocabulary(header["vocabulary"], root / "benchmark.json")
         self.kind = "image" if (root / "queries").is_dir() else "video"
 
     def __repr__(self) -> str:
@@ -324,6 +325,13 @@ class Benchmark:
 _CHECK = "look for damage with: icvos build-data check"
 
 
+def _vocabulary(spec: Any, path: Path) -> Vocabulary:
+    try:
+        return get_vocabulary(spec)
+    except UsageError as error:
+        raise BenchmarkError(error.what, where=path, fix=error.fix) from None
+
+
 def _stems(folder: Path) -> dict[str, str]:
     if not folder.is_dir():
         raise BenchmarkError("folder not found", where=folder, fix=_CHECK)
@@ -346,9 +354,20 @@ def _int(row: dict[str, str], column: str, path: Path) -> int:
 
 def _float(row: dict[str, str], column: str, path: Path) -> float | None:
     try:
-        return float(row[column]) if row[column] else None
+        number = float(row[column] or 0)
     except ValueError:
-        raise BenchmarkError(f"{column} is '{row[column][:40]}'", where=path, expected="a number or nothing") from None
+        number = math.nan
+    if not math.isfinite(number):
+        raise BenchmarkError(f"{column} is '{row[column][:40]}'", where=path, expected="a number or nothing")
+    return number if row[column] else None
+
+
+def _are_folds(value: object) -> bool:
+    """Return whether a header's folds are lists of categories by number."""
+    return isinstance(value, dict) and all(
+        fold.isascii() and fold.isdigit() and isinstance(numbers, list) and all(type(n) is int for n in numbers)
+        for fold, numbers in value.items()
+    )
 
 
 def load_benchmark(path: str | os.PathLike[str]) -> Benchmark:
@@ -375,6 +394,13 @@ def load_benchmark(path: str | os.PathLike[str]) -> Benchmark:
             raise BenchmarkError(f"'{key}' is missing", where=header_path, fix="build it again")
     if not isinstance(header["name"], str) or not isinstance(header["version"], str):
         raise BenchmarkError("name and version are not text", where=header_path, fix="build it again")
+    if header.get("folds") is not None and not _are_folds(header["folds"]):
+        raise BenchmarkError(
+            "folds are broken",
+            where=header_path,
+            expected='{"0": [1, 2, …], …}: the categories of each',
+            fix="build it again",
+        )
     if not (root / "manifest.csv").is_file():
         raise BenchmarkError("no manifest.csv", where=root, expected="a finished build", fix="build it again")
     return Benchmark(root, header)

@@ -72,7 +72,7 @@ class Vocabulary:
         if not self.source_ids:
             object.__setattr__(self, "source_ids", tuple(range(1, len(self.names) + 1)))
         if len(set(self.names)) != len(self.names) or len(self.names) != len(self.source_ids):
-            raise UsageError(f"the vocabulary '{self.name}' has repeated names or as many ids as it has not names")
+            raise UsageError(f"the vocabulary '{self.name}' has a name twice, or not one id a name")
 
     def __len__(self) -> int:
         return len(self.names)
@@ -134,10 +134,16 @@ def episode_id(text: str, vocabulary: Vocabulary, known: Iterable[str]) -> str:
 
 
 def get_vocabulary(spec: str | Sequence[str]) -> Vocabulary:
-    """Return the vocabulary that a ``benchmark.json`` names: ``coco80``, ``voc20``, or a list of names."""
+    """Return the vocabulary that a ``benchmark.json`` names: ``coco80``, ``voc20``, or a list of names.
+
+    Raises:
+        UsageError: It is none of them.
+    """
     if isinstance(spec, str):
         known = {"coco80": COCO80, "voc20": VOC20}
         if spec not in known:
             raise UsageError(f"unknown vocabulary '{spec}'", fix=did_you_mean(spec, known))
         return known[spec]
+    if not isinstance(spec, Sequence) or not all(isinstance(name, str) and name.strip() for name in spec):
+        raise UsageError("the vocabulary holds no names of categories", fix="give coco80, voc20 or a list of names")
     return Vocabulary("custom", tuple(spec))

@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 import click
 
 from icvos.errors import IcvosError, did_you_mean
+from icvos.progress import verbosity
 from icvos.version import __version__
 
 # Command: (module in icvos.commands, what it does in one line). The module holds a click command named ``command``.
@@ -26,11 +27,17 @@ COMMANDS = {
     "models": ("models", "List, show, check and start models."),
     "report": ("report", "Pictures, videos and curves of a run."),
     "score": ("score", "Score masks made anywhere, by any language."),
+    "segment": ("segment", "Segment one's own video, shown one's own photographs."),
+    "show": ("show_run", "Print a finished run: what ran, its figures, and by episode, video, category, …"),
     "show-episode": ("show_episode", "Draw what a model saw and did in one episode."),
     "submit": ("submit", "Pack and check submissions."),
     "train": ("train", "Train a model."),
     "weights": ("weights", "List, verify and fetch checkpoints."),
 }
+
+
+ANYWHERE = {"-q": -1, "--quiet": -1, "-v": 1, "--verbose": 1}
+"""Options that may stand before or after a command, and what they add to how much is said."""
 
 
 class LazyGroup(click.Group):
@@ -59,7 +66,9 @@ class LazyGroup(click.Group):
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="icvos")
 @click.option("--debug", is_flag=True, help="Show a traceback when something goes wrong.")
-def icvos(debug: bool) -> None:
+@click.option("-q", "--quiet", is_flag=True, help="Show no progress, only results and errors; before or after COMMAND.")
+@click.option("-v", "--verbose", is_flag=True, help="Show each episode too; before or after COMMAND.")
+def icvos(debug: bool, quiet: bool, verbose: bool) -> None:
     """In-context video object segmentation: build the benchmark, run methods on it, score them exactly, rank them.
 
     \b
@@ -78,22 +87,27 @@ def _terminate(signum: int, frame: Any) -> NoReturn:
 def main(args: list[str] | None = None) -> NoReturn:
     """Run the command line and exit: 0 done; 1 ran, but something failed; 2 bad usage or bad input."""
     arguments = sys.argv[1:] if args is None else list(args)
-    # --debug may stand anywhere before a lone "--".
+    # --debug, -q and -v may stand anywhere before a lone "--".
     head = arguments[: arguments.index("--")] if "--" in arguments else arguments
-    debug = "--debug" in head
-    arguments = [a for i, a in enumerate(arguments) if not (a == "--debug" and i < len(head))]
+    debug = verbosity.debug = "--debug" in head
+    verbosity.level = sum(ANYWHERE.get(word, 0) for word in head)
+    arguments = [*(a for a in head if a != "--debug" and a not in ANYWHERE), *arguments[len(head) :]]
     signal.signal(signal.SIGTERM, _terminate)
     with contextlib.suppress(ValueError, OSError, RuntimeError, AttributeError):  # standard error is no file
         # A model's compiled code that crashes takes the process with it: say at least where.
         faulthandler.enable()
     try:
         sys.exit(icvos.main(arguments, prog_name="icvos", standalone_mode=False) or 0)
-    except SystemExit:
+    except SystemExit as stop:
+        if stop.code == 128 + signal.SIGTERM:
+            _fail("; ".join(["ended by a signal", *getattr(stop, "__notes__", ())]), stop.code, debug)
         raise
     except click.exceptions.Exit as stop:
         sys.exit(stop.exit_code)
-    except (KeyboardInterrupt, click.Abort):
-        _fail("interrupted", 130, debug)
+    except (KeyboardInterrupt, click.Abort) as stop:
+        # What was kept stands in its notes, or in those of what it interrupted.
+        notes = [*getattr(stop, "__notes__", ()), *getattr(stop.__context__, "__notes__", ())]
+        _fail("; ".join(["interrupted", *dict.fromkeys(notes)]), 130, debug)
     except click.ClickException as error:
         where = getattr(error, "ctx", None)
         if isinstance(error, click.exceptions.NoArgsIsHelpError):  # a group alone

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import difflib
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -37,6 +37,7 @@ __all__ = [
     "WeightsError",
     "did_you_mean",
     "in_words",
+    "name_some",
     "one_line",
 ]
 
@@ -138,6 +139,12 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
         return "none is known"
     names = ", ".join(options[:12])
     return f"known: {names}{', …' if len(options) > 12 else ''}"
+
+
+def name_some(names: Sequence[str]) -> str:
+    """Return the first three of some names, and how many more there are."""
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(names[:3]) + more
 
 
 def in_words(value: object) -> str:

@@ -35,6 +35,7 @@ __all__ = [
     "read_json",
     "read_lines",
     "read_text",
+    "spreadsheet_safe",
     "to_json",
     "write_csv",
     "write_json",
@@ -201,6 +202,11 @@ def write_csv(path: str | os.PathLike[str], columns: Sequence[str], rows: Iterab
         writer.writerow(columns)
         for row in rows:
             writer.writerow(["" if row.get(column) is None else row[column] for column in columns])
+
+
+def spreadsheet_safe(text: str) -> str:
+    """Return a text as a spreadsheet may open it: one that begins as a formula, which would run, is quoted."""
+    return f"'{text}" if text[:1] in ("=", "+", "@") else text
 
 
 def read_text(path: str | os.PathLike[str], what: str = "list", error: type[InputError] = InputError) -> str:

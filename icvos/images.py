@@ -20,6 +20,7 @@ from icvos.masks import header, png_rows
 __all__ = [
     "IMAGE_SUFFIXES",
     "check_annotated_size",
+    "check_jpeg",
     "image_size",
     "nearest_resize",
     "read_image",
@@ -57,8 +58,26 @@ def read_image(path: str | os.PathLike[str]) -> np.ndarray:
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
 
-def _decode_jpeg(data: bytes, path: Path) -> np.ndarray | None:
+# Words of libjpeg where data is missing, or headers between the parts are cut.
+_DAMAGE = ("remature end", "Huffman", "instead of RST", "Bogus", "Invalid component", "Invalid progressive")
+
+
+def check_jpeg(data: bytes, path: Path) -> None:
+    """Read all data of a JPEG, where simplejpeg is installed (else only its end is looked for); pass over other files.
+
+    Raises:
+        InputError: It is cut off, or data is missing or damaged within.
+    """
+    if data[:2] == b"\xff\xd8":
+        _decode_jpeg(data, path, pixels=False)
+
+
+def _decode_jpeg(data: bytes, path: Path, *, pixels: bool = True) -> np.ndarray | None:
     """Return a JPEG as (H, W, 3) uint8 RGB, or None where OpenCV has to; both decode by libjpeg-turbo.
+
+    Args:
+        data, path: The file.
+        pixels: Decode at full scale; else nothing is returned.
 
     Raises:
         InputError: It is cut off, or data is missing or damaged within.
@@ -70,13 +89,17 @@ def _decode_jpeg(data: bytes, path: Path) -> np.ndarray | None:
     if simplejpeg is None:
         return None
     try:
-        if simplejpeg.decode_jpeg_header(data)[2] not in ("YCbCr", "Gray"):
-            return None
-        return simplejpeg.decode_jpeg(data, "RGB", strict=True)
+        space = simplejpeg.decode_jpeg_header(data)[2]
+        if pixels and space in ("YCbCr", "Gray"):
+            return simplejpeg.decode_jpeg(data, "RGB", strict=True)
+        # The smallest scale reads all data too, in 60 % of the time.
+        target = "CMYK" if space in ("CMYK", "YCCK") else "RGB"
+        simplejpeg.decode_jpeg(data, target, min_height=1, min_width=1, strict=True)
     except ValueError as problem:
-        if any(words in str(problem) for words in ("remature end", "Huffman", "instead of RST")):
+        if any(words in str(problem) for words in _DAMAGE):
             raise _no_image(problem, data, path) from None
-        return None  # odd, as bytes too many between parts are, and whole
+        # Others are odd, as bytes too many between parts are, and whole.
+    return None
 
 
 @cache

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+import unicodedata
+from collections import Counter
 from collections.abc import Sequence
+from functools import cache
+from itertools import product
 from pathlib import Path
 
 from icvos.errors import InputError
@@ -40,7 +44,7 @@ def listing(folder: Path, suffixes: Sequence[str] | None = None, *, error: type[
         error: What is raised.
 
     Raises:
-        InputError: The folder is missing.
+        InputError: The folder is missing, or a file's name is not UTF-8 or cannot be printed.
     """
     if not folder.is_dir():
         raise error("folder not found", where=folder)
@@ -48,7 +52,22 @@ def listing(folder: Path, suffixes: Sequence[str] | None = None, *, error: type[
         names = sorted(entry.name for entry in entries if not is_stray(entry.name) and not entry.is_dir())
     if suffixes is not None:
         names = [name for name in names if os.path.splitext(name)[1].lower() in suffixes]  # noqa: PTH122
+    _check_names(names, folder, error)
     return [folder / name for name in names]
+
+
+def _check_names(names: Sequence[str], folder: Path, error: type[InputError]) -> None:
+    """Refuse names that no table or list could hold: in another encoding, as an archive of Windows leaves them, or with
+    line ends and the like."""
+    for name in names:
+        try:
+            name.encode()
+        except UnicodeEncodeError:
+            printable = os.fsencode(name).decode(errors="backslashreplace")
+            raise error(f"the name '{printable}' is not UTF-8", where=folder, fix="rename it") from None
+        if not name.isprintable() and any(unicodedata.category(letter) == "Cc" for letter in name):
+            printable = name.encode("unicode_escape").decode()
+            raise error(f"the name '{printable}' holds control characters", where=folder, fix="rename it")
 
 
 def files_by_stem(folder: Path, suffixes: Sequence[str], *, error: type[InputError] = InputError) -> dict[str, Path]:
@@ -87,21 +106,26 @@ def natural(stem: str) -> tuple[tuple[int, int | str], ...]:
 def match_stems(wanted: Sequence[str], stems: Sequence[str]) -> dict[str, str]:
     """Return the stem of each wanted frame that is there: the same, else the one that is the same number.
 
-    ``7`` and ``00007`` are one frame; where several are, and none is the same text, none is chosen.
+    ``7`` and ``00007`` are one frame; where several are, and none is the same text, none is chosen. No stem is that of
+    two frames.
     """
     there = set(stems)
     numbers: dict[int, list[str]] = {}
     for stem in stems:
-        if stem.isascii() and stem.isdigit():
+        if _is_number(stem):
             numbers.setdefault(int(stem), []).append(stem)
+    same_number = Counter(int(stem) for stem in wanted if _is_number(stem))
     matches = {}
     for stem in wanted:
-        same = numbers.get(int(stem), ()) if stem.isascii() and stem.isdigit() else ()
         if stem in there:
             matches[stem] = stem
-        elif len(same) == 1:
-            matches[stem] = same[0]
+        elif _is_number(stem) and same_number[int(stem)] == len(numbers.get(int(stem), ())) == 1:
+            matches[stem] = numbers[int(stem)][0]
     return matches
+
+
+def _is_number(stem: str) -> bool:
+    return stem.isascii() and stem.isdigit() and len(stem) <= 4000  # as far as int reads
 
 
 def _number(stem: str, folder: Path, error: type[InputError]) -> int:
@@ -112,10 +136,15 @@ def _number(stem: str, folder: Path, error: type[InputError]) -> int:
 
 
 def path_of_stem(folder: Path, stem: str, suffix: str) -> Path:
-    """Return the file of a stem that ``listing`` gave: with ``suffix`` in lower case, or in upper case if only so."""
-    path = folder / f"{stem}{suffix}"
-    upper = folder / f"{stem}{suffix.upper()}"
-    return upper if not path.exists() and upper.exists() else path
+    """Return the file of a stem that ``listing`` gave: with ``suffix`` in any case; in lower case if there is none."""
+    paths = (folder / f"{stem}{case}" for case in _cases(suffix))
+    return next((path for path in paths if path.exists()), folder / f"{stem}{suffix}")
+
+
+@cache
+def _cases(suffix: str) -> tuple[str, ...]:
+    """Return a suffix in lower case, in upper case, and in every mix of them."""
+    return tuple(dict.fromkeys([suffix, suffix.upper(), *map("".join, product(*zip(suffix, suffix.upper())))]))
 
 
 def listed_names(path: Path, *, error: type[InputError] = InputError) -> list[str]:
@@ -131,9 +160,15 @@ def listed_names(path: Path, *, error: type[InputError] = InputError) -> list[st
     return names
 
 
-def folders(root: Path) -> list[str]:
-    """Return the names of the folders in ``root``, sorted, without strays; of none if it is missing."""
+def folders(root: Path, *, error: type[InputError] = InputError) -> list[str]:
+    """Return the names of the folders in ``root``, sorted, without strays; of none if it is missing.
+
+    Raises:
+        InputError: A name is not UTF-8.
+    """
     if not root.is_dir():
         return []
     with os.scandir(root) as entries:
-        return sorted(entry.name for entry in entries if entry.is_dir() and not is_stray(entry.name))
+        names = sorted(entry.name for entry in entries if entry.is_dir() and not is_stray(entry.name))
+    _check_names(names, root, error)
+    return names

@@ -387,7 +387,7 @@ def segmentation_code(segmentation: Any, size: tuple[int, int]) -> Code | None:
         raise ValueError("neither polygons nor run lengths")
     if segmentation.get("size") != [height, width]:
         raise ValueError(
-            f"run lengths of size {str(segmentation.get('size'))[:40]}, of an image of {height}x{width} (HxW)"
+            f"run lengths of size {repr(segmentation.get('size'))[:40]}, of an image of {height}x{width} (HxW)"
         )
     counts = segmentation.get("counts")
     # Of runs that do not fill the image pycocotools would decode what happens to be in memory.

@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 FLOORS = (
     "icvos.errors icvos.version",
     "icvos.categories icvos.types icvos.files icvos.plugins icvos.terminal",
-    "icvos.images icvos.masks icvos.listing icvos.processes",
+    "icvos.images icvos.videos icvos.masks icvos.listing icvos.processes icvos.progress",
     "icvos.protocols icvos.metrics",
     "icvos.manifest icvos.benchmark icvos.view",
     "icvos.sources",
@@ -31,6 +31,7 @@ FLOORS = (
     "icvos.evaluation",
     "icvos.leaderboard",
     "icvos.report",
+    "icvos.segmentation",
     "icvos.commands",
     "icvos.cli",
 )

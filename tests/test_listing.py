@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import re
 import shutil
@@ -67,6 +68,8 @@ def test_frames_are_matched_by_text_else_by_number() -> None:
     assert match_stems(["7", "8"], ["00007", "007", "7"]) == {"7": "7"}
     assert match_stems(["7"], ["00007", "007"]) == {}  # either could be meant
     assert match_stems(["a7", "b"], ["a007", "b"]) == {"b": "b"}
+    assert match_stems(["7", "00007"], ["7"]) == {"7": "7"}  # no stem is two frames
+    assert match_stems(["07", "007"], ["7"]) == {}
 
 
 def test_a_stem_twice_a_stem_without_number_and_no_folder_are_errors(tmp_path: Path) -> None:
@@ -80,9 +83,25 @@ def test_a_stem_twice_a_stem_without_number_and_no_folder_are_errors(tmp_path: P
         listing(tmp_path / "none", error=PredictionError)
 
 
-def test_a_stem_has_its_file_in_either_case(tmp_path: Path) -> None:
-    folder_of(tmp_path, "a.png", "b.PNG")
-    assert [path_of_stem(tmp_path, stem, ".png").name for stem in "abc"] == ["a.png", "b.PNG", "c.png"]
+def test_a_stem_has_its_file_in_any_case(tmp_path: Path) -> None:
+    folder_of(tmp_path, "a.png", "b.PNG", "d.Png", "e.pNg")
+    names = [path_of_stem(tmp_path, stem, ".png").name for stem in "abcde"]
+    assert names == ["a.png", "b.PNG", "c.png", "d.Png", "e.pNg"]
+    for stem, path in files_by_stem(tmp_path, (".png",)).items():
+        assert path_of_stem(tmp_path, stem, ".png") == path
+
+
+def test_names_in_another_encoding_are_refused_in_print(tmp_path: Path) -> None:
+    name = os.fsdecode(b"caf\xe9")
+    (tmp_path / name).mkdir()
+    (tmp_path / "cafés").mkdir()
+    with pytest.raises(SourceError, match=r"the name 'caf\\xe9' is not UTF-8.*rename it"):
+        folders(tmp_path, error=SourceError)
+    folder_of(tmp_path, f"{name}.txt", "1.png")
+    assert [path.name for path in listing(tmp_path, (".png",))] == ["1.png"]  # what is not read may be called anything
+    folder_of(tmp_path, f"{name}.png")
+    with pytest.raises(SourceError, match=r"the name 'caf\\xe9\.png' is not UTF-8.*rename it"):
+        listing(tmp_path, (".png",), error=SourceError)
 
 
 def test_readers_of_predictions_and_truth_see_masks_alone(tmp_path: Path) -> None:

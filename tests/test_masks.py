@@ -13,8 +13,9 @@ import pytest
 from PIL import Image
 from shared_data import shared
 
+from icvos import images
 from icvos.errors import InputError, MaskError, SourceError
-from icvos.images import image_size, read_image
+from icvos.images import check_jpeg, image_size, read_image
 from icvos.masks import code_area, decode_code, decode_mask, decode_rle, encode_mask, png_rows, segmentation_code
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -184,19 +185,51 @@ def test_a_damaged_frame_is_found(tmp_path: Path) -> None:
             image_size(bytes(spoilt), tmp_path / "f.png")
 
 
-def test_a_cut_jpeg_that_somebody_closed_is_found(tmp_path: Path) -> None:
+JPEGS: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("RGB", {}),
+    ("RGB", {"progressive": True}),
+    ("RGB", {"optimize": True}),
+    ("RGB", {"restart_marker_rows": 1}),
+    ("RGB", {"keep_rgb": True}),  # Adobe's, whose colours are no YCbCr
+    ("L", {}),
+    ("L", {"progressive": True}),
+    ("CMYK", {}),
+    ("CMYK", {"progressive": True}),
+)
+
+
+@pytest.mark.parametrize(("mode", "options"), JPEGS)
+def test_a_cut_jpeg_that_somebody_closed_is_found(tmp_path: Path, mode: str, options: dict[str, Any]) -> None:
     pytest.importorskip("simplejpeg")
     image = cv2.GaussianBlur(np.random.default_rng(0).integers(0, 255, (96, 128, 3)).astype(np.uint8), (9, 9), 0)
-    for mode in ("RGB", "L"):
-        for options in ({}, {"progressive": True}, {"optimize": True}):
-            Image.fromarray(image).convert(mode).save(tmp_path / "f.jpg", quality=90, **options)
-            data = (tmp_path / "f.jpg").read_bytes()
-            whole = read_image(tmp_path / "f.jpg")
-            decoded = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-            assert np.array_equal(whole, cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB))
-            (tmp_path / "f.jpg").write_bytes(data[: len(data) // 2] + b"\xff\xd9")
+    path = tmp_path / "f.jpg"
+    Image.fromarray(image).convert(mode).save(path, quality=90, **options)
+    data = path.read_bytes()
+    decoded = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    assert np.array_equal(read_image(path), cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB))
+    check_jpeg(data, path)
+    for part in (0.4, 0.6, 0.9):
+        cut = data[: int(len(data) * part)] + b"\xff\xd9"
+        path.write_bytes(cut)
+        assert image_size(cut, path) == (96, 128)  # the header is whole
+        for read in (lambda: read_image(path), lambda: check_jpeg(cut, path)):  # noqa: B023 - called at once
             with pytest.raises(InputError, match=r"cannot be decoded.*f\.jpg"):
-                read_image(tmp_path / "f.jpg")
+                read()
+
+
+@pytest.mark.parametrize(("mode", "options"), JPEGS)
+def test_without_the_strict_decoder_jpegs_are_read_by_opencv(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str, options: dict[str, Any]
+) -> None:
+    image = np.random.default_rng(0).integers(0, 255, (40, 56, 3)).astype(np.uint8)
+    path = tmp_path / "f.jpg"
+    Image.fromarray(image).convert(mode).save(path, **options)
+    expected = read_image(path)
+    monkeypatch.setattr(images, "_simplejpeg", lambda: None)
+    assert np.array_equal(read_image(path), expected)
+    check_jpeg(path.read_bytes(), path)
+    with pytest.raises(InputError, match=r"image is truncated; in .*f\.jpg"):
+        check_jpeg(path.read_bytes()[:-20], path)
 
 
 def test_real_jpegs_decode_as_with_opencv() -> None:

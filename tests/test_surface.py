@@ -24,7 +24,9 @@ NAMES = [
     "__version__",
     "evaluate",
     "load_benchmark",
+    "open_run",
     "score",
+    "segment",
 ]
 SIGNATURES = {
     "evaluate": (
@@ -33,9 +35,15 @@ SIGNATURES = {
         "oracle=None, shard=None, progress=None, notify=None)"
     ),
     "load_benchmark": "(path)",
+    "open_run": "(path)",
     "score": (
         "(predictions, *, benchmark=None, ground_truth=None, protocol='', out=None, model=None, version='1', shots=1, "
-        "sequences=None, split=None, objects=None, workers=1, progress=None, notify=None)"
+        "access=None, uses=(), oracle=None, trained_on=(), sequences=None, split=None, objects=None, workers=1, "
+        "progress=None, notify=None)"
+    ),
+    "segment": (
+        "(supports, video, *, model, object=None, seed=0, episode=None, device='cpu', weights=None, options=None, "
+        "out=None, progress=None, notify=None)"
     ),
     "VideoModel.__init__": "(self, *, device='cpu', weights=None, **options)",
     "VideoModel.segment": "(self, supports, video, *, seed)",
@@ -63,6 +71,7 @@ FIELDS = {
         "training_data",
         "extra",
         "demo_weights",
+        "uses",
     ],
 }
 
@@ -103,7 +112,7 @@ def test_everything_public_is_documented_and_typed():
         value = getattr(icvos, name)
         if callable(value):
             assert inspect.getdoc(value), name
-    for function in (icvos.evaluate, icvos.load_benchmark, icvos.score):
+    for function in (icvos.evaluate, icvos.load_benchmark, icvos.open_run, icvos.score, icvos.segment):
         signature = inspect.signature(function)
         annotations = [p.annotation for p in signature.parameters.values()] + [signature.return_annotation]
         assert inspect.Parameter.empty not in annotations

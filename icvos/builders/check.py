@@ -12,11 +12,12 @@ import numpy as np
 from icvos.benchmark import FRAME_COLUMNS, Benchmark, Episode, Pair, VideoRecord, load_benchmark
 from icvos.errors import IcvosError, in_words
 from icvos.files import read_csv
-from icvos.images import image_size
+from icvos.images import check_jpeg, image_size
 from icvos.listing import folders, is_stray, listing
 from icvos.manifest import check_manifest
 from icvos.masks import read_mask
-from icvos.processes import Progress, in_order
+from icvos.processes import in_order
+from icvos.progress import Progress, Update
 
 __all__ = ["check_benchmark"]
 
@@ -67,12 +68,12 @@ def check_benchmark(
             problems += problems_found
             done += 1
             if progress:
-                progress("videos", done, len(bench.videos))
+                progress(Update("videos", done, len(bench.videos)))
     masks = sorted(set(_still_masks(bench)))
     for number, problems_found in enumerate(in_order(_check_still, masks, workers)):
         problems += problems_found
         if progress:
-            progress("supports and queries", number + 1, len(masks))
+            progress(Update("supports and queries", number + 1, len(masks)))
     return problems
 
 
@@ -97,7 +98,7 @@ def _check_video(task: _VideoTask) -> list[str]:
     size = (record.height, record.width)
     for path in _files(folder / "JPEGImages"):
         try:
-            stored = image_size(path.read_bytes(), path)
+            stored = _image_size(path)
             if stored != size:
                 problems.append(
                     f"{_short(task.root, path)}: is {stored[0]}x{stored[1]}, videos.csv says {size[0]}x{size[1]}"
@@ -149,7 +150,7 @@ def _check_still(task: tuple[Path, Path, str]) -> list[str]:
     if not paths:
         return [f"{_short(root, images)}/{name}: no such image"]
     try:
-        labels = read_mask(mask, size=image_size(paths[0].read_bytes(), paths[0]))
+        labels = read_mask(mask, size=_image_size(paths[0]))
     except (IcvosError, OSError) as error:
         return [f"{_short(root, mask)}: {error}"]
     values = set(np.unique(labels).tolist())
@@ -157,6 +158,14 @@ def _check_still(task: tuple[Path, Path, str]) -> list[str]:
     if odd:
         return [f"{_short(root, mask)}: holds the value {odd[0]}, only 0, 1 and 255 are allowed"]
     return [] if 1 in values else [f"{_short(root, mask)}: nothing is marked in it"]
+
+
+def _image_size(path: Path) -> tuple[int, int]:
+    """Return (H, W) of an image, all of whose data is read."""
+    data = path.read_bytes()
+    size = image_size(data, path)
+    check_jpeg(data, path)
+    return size
 
 
 def _tables(bench: Benchmark) -> list[str]:

@@ -19,7 +19,8 @@ from icvos.errors import BenchmarkError, InputError
 from icvos.files import free_bytes, lock_folder, read_json, write_csv, write_json
 from icvos.manifest import Digest, iter_files, write_manifest
 from icvos.masks import encode_mask
-from icvos.processes import Progress, in_order
+from icvos.processes import in_order
+from icvos.progress import Progress, Update
 
 __all__ = ["BenchmarkWriter", "Table", "place_file", "write_file"]
 
@@ -180,16 +181,18 @@ class BenchmarkWriter:
 
         Args:
             function, tasks, workers: As for ``processes.in_order``.
-            what: What is counted: ``tubes``.
+            what: What is counted, in the plural: ``tubes``.
             total: Of how many.
             progress: Who is told, or None.
             size: How many a result stands for.
         """
         done = 0
+        if progress is not None:
+            progress(Update(what, done, total))
         for result in in_order(function, tasks, workers):
             done += size(result)
             if progress is not None:
-                progress(what, done, total)
+                progress(Update(what, done, total))
             yield result
 
     def finish(self, header: Mapping[str, Any], tables: Mapping[str, Table], *, adopt: bool = True) -> str:

@@ -37,6 +37,11 @@ def _shard(context: click.Context, parameter: click.Parameter, value: str | None
 @click.option(
     "--oracle", metavar="first-frame", help="Tell the method frame 0's ground truth in place of supports; never ranked."
 )
+@click.option(
+    "--verify/--no-verify",
+    default=None,
+    help="Run one video again in a fresh process at the end, and compare; default: where that takes under a minute.",
+)
 @model_options
 def command(
     spec: str,
@@ -56,7 +61,7 @@ def command(
     icvos evaluate --model histogram
     icvos evaluate --model dcsam --benchmark B --weights dcsam=PATH --weights sam2=PATH --device cuda
     """
-    from icvos.commands.show import progress_bar, summary_table
+    from icvos.commands.show import summary_table
     from icvos.evaluation.runner import evaluate
     from icvos.models.options import parse_options
     from icvos.models.registry import resolve
@@ -68,18 +73,17 @@ def command(
     chosen = parse_options(resolve(spec), settings)
     check_device(device)
     limit_memory(device)
-    with progress_bar(f"{spec} on {benchmark}") as advance:
-        result = evaluate(
-            spec,
-            benchmark,
-            out=out,
-            device=device,
-            weights=files,
-            options=chosen,
-            progress=advance,
-            notify=lambda line: click.echo(line, err=True),
-            **values,
-        )
+    result = evaluate(
+        spec,
+        benchmark,
+        out=out,
+        device=device,
+        weights=files,
+        options=chosen,
+        progress=True,
+        notify=lambda line: click.echo(line, err=True),
+        **values,
+    )
     folder = result.folder
     summary_table([Run.open(folder)])
     if "oracle" in result:

@@ -133,13 +133,13 @@ def add(
     \b
     icvos leaderboard add runs/demo/histogram
     """
-    from icvos.commands.show import progress_bar
     from icvos.errors import RunError
     from icvos.leaderboard.board import default_board
     from icvos.leaderboard.judge import judge, opened_run, reproduces
     from icvos.leaderboard.record import read_record, record_path, write_record
+    from icvos.progress import shown
 
-    with opened_run(run) as folder, progress_bar("re-scoring") as advance:
+    with opened_run(run) as folder, shown("re-scoring") as advance:
         judgement = judge(folder, benchmark, workers=workers, progress=advance, name=run)
     checked, checks = judgement.checked, judgement.checks
     if reproduced is not None:

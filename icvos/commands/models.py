@@ -78,6 +78,7 @@ def show_model(model: str) -> None:
         "paper": info.paper,
         "licence": info.licence,
         "access": info.access,
+        "uses": ", ".join(info.uses),
         "tracked": "; ".join(row.help for row in getattr(cls, "rows", ())),
         "extra": info.extra or "",
         "not installed": ", ".join(needs.missing),

@@ -25,6 +25,23 @@ import click
     type=click.IntRange(1),
     help="Supports the method was shown, for the record.",
 )
+@click.option(
+    "--access", metavar="online|lookahead:N|offline", help="Frames the method read for a mask: none ahead, N, or all."
+)
+@click.option(
+    "--uses",
+    multiple=True,
+    type=click.Choice(["text", "class-names"]),
+    help="What the method was told beside supports; repeatable.",
+)
+@click.option(
+    "--oracle", metavar="first-frame", help="The method was told frame 0's ground truth; stands apart, never ranked."
+)
+@click.option(
+    "--trained-on",
+    metavar="NAMES",
+    help="By comma: data sets with a colon and their split (coco2014:train), and categories without one (dog).",
+)
 @click.option("--sequences", help="With --ground-truth: a file with a name a line, or names with commas between.")
 @click.option("--split", help="With --ground-truth: a list of the data set, as val of ImageSets/2017/val.txt.")
 @click.option(
@@ -42,6 +59,10 @@ def command(
     model_name: str | None,
     model_version: str,
     shots: int,
+    access: str | None,
+    uses: tuple[str, ...],
+    oracle: str | None,
+    trained_on: str | None,
     sequences: str | None,
     split: str | None,
     objects: Literal["first-frame", "all"] | None,
@@ -56,29 +77,32 @@ def command(
     icvos score PREDICTIONS --benchmark B --out RUN
     icvos score PREDICTIONS --ground-truth DAVIS --split val --protocol davis-2017 --out RUN
     """
-    from icvos.commands.show import progress_bar, summary_table
+    from icvos.commands.show import summary_table
     from icvos.evaluation.score import score
     from icvos.runs.run import Run
 
     title = model_name or predictions.resolve().stem
     notes: list[str] = []
-    with progress_bar(title) as advance:
-        result = score(
-            predictions,
-            benchmark=benchmark,
-            ground_truth=ground_truth,
-            protocol=name,
-            out=out,
-            model=title,
-            version=model_version,
-            shots=shots,
-            sequences=sequences,
-            split=split,
-            objects=objects,
-            workers=workers,
-            progress=advance,
-            notify=notes.append,
-        )
+    result = score(
+        predictions,
+        benchmark=benchmark,
+        ground_truth=ground_truth,
+        protocol=name,
+        out=out,
+        model=title,
+        version=model_version,
+        shots=shots,
+        access=access,
+        uses=uses,
+        oracle=oracle,
+        trained_on=[name.strip() for name in (trained_on or "").split(",") if name.strip()],
+        sequences=sequences,
+        split=split,
+        objects=objects,
+        workers=workers,
+        progress=True,
+        notify=notes.append,
+    )
     summary_table([Run.open(result.folder)])
     for note in notes:
         click.echo(note)

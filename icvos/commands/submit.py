@@ -57,11 +57,11 @@ def check(file: Path, benchmark: str | None, workers: int) -> None:
     \b
     icvos submit check submission.zip --benchmark demo
     """
-    from icvos.commands.show import progress_bar
     from icvos.leaderboard.judge import judge, opened_run
     from icvos.metrics.table import ranked_metric
+    from icvos.progress import shown
 
-    with opened_run(file) as folder, progress_bar("re-scoring") as advance:
+    with opened_run(file) as folder, shown("re-scoring") as advance:
         judgement = judge(folder, benchmark, workers=workers, progress=advance, name=file)
     for line in judgement.checks:
         click.echo(f"ok: {line}")

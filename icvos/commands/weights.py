@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
-
-if TYPE_CHECKING:
-    from rich.progress import Progress, TaskID
 
 # How a model's declaration refers to the list that it stands in here.
 _HERE = "icvos weights list"
@@ -129,20 +125,12 @@ def fetch(names: tuple[str, ...], folder: Path | None, mirror: str | None) -> No
     \b
     icvos weights fetch sam2.1-hiera-tiny
     """
-    from rich.progress import BarColumn, DownloadColumn, TextColumn, TransferSpeedColumn
-
-    from icvos.commands.show import bars
     from icvos.foundation.checkpoints import MARKS, checkpoint
     from icvos.foundation.download import fetch as fetch_checkpoint
+    from icvos.progress import shown
 
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     for known in [checkpoint(name) for name in names]:
-        with bars(*columns, transient=True) as bar:
-            task = bar.add_task(known.name, total=known.size)
-
-            def advance(done: int, total: int | None, bar: Progress = bar, task: TaskID = task) -> None:
-                bar.update(task, completed=done, total=total)
-
-            path, sha256 = fetch_checkpoint(known, folder=folder, mirror=mirror, progress=advance)
+        with shown(known.name) as progress:
+            path, sha256 = fetch_checkpoint(known, folder=folder, mirror=mirror, progress=progress)
         click.echo(f"{known.name}: {path}")
         click.echo(f"  sha256 {sha256} ({'verified; ' if known.sha256 else ''}{MARKS[known.mark]})")

@@ -21,7 +21,7 @@ from icvos.errors import SourceError, UsageError
 from icvos.files import file_sha256, icvos_home, read_json
 from icvos.images import check_annotated_size, read_image
 from icvos.masks import decode_code
-from icvos.processes import Progress
+from icvos.progress import Progress
 
 if TYPE_CHECKING:
     from icvos.sources.voc import Voc

@@ -13,7 +13,7 @@ import numpy as np
 
 from icvos.errors import InputError, LockedError, SourceError
 from icvos.files import HOME_REMEDY, atomic_write, check_id, lock_folder, write_json
-from icvos.processes import Progress
+from icvos.progress import Progress, Update
 
 __all__ = ["PAIR", "VERSION", "Record", "make_once", "write_cache"]
 
@@ -80,7 +80,7 @@ def write_cache(
         check = _checked(record, where)
         written.append(check)
         if progress is not None:
-            progress(f"masks of {meta['split']}", len(written), total)
+            progress(Update(f"masks of {meta['split']}", len(written), total))
     written.sort(key=lambda record: record[0])
     for one, other in pairwise(written):
         if one[0] == other[0]:

@@ -15,6 +15,7 @@ from icvos.benchmark import load_benchmark as load_folder
 from icvos.demo.world.version import GENERATOR_VERSION
 from icvos.errors import LockedError, UsageError, did_you_mean
 from icvos.files import HOME_REMEDY, icvos_home, lock_folder, read_json, write_json
+from icvos.progress import Progress, silent
 
 if TYPE_CHECKING:
     from icvos.builders.fewshot.build import FewShotPlan, FewShotRules
@@ -38,14 +39,8 @@ DEMO_NAMES = ("demo", "demo/coco-20i", "demo/pascal-5i")
 SIZE_NAMES = ("tiny", "default", "large")
 LICENCE = "drawn by icvos (Apache-2.0), no rights of others"
 
-Progress = Callable[[str], None]
 
-
-def _silent(message: str) -> None:
-    pass
-
-
-def demo_raw(size: str, seed: int, out: Path, *, progress: Progress = _silent) -> Path:
+def demo_raw(size: str, seed: int, out: Path, *, progress: Progress = silent) -> Path:
     """Write the raw data of the demo world: ``davis``, ``mose``, ``lvos``, ``coco``, ``voc`` and ``sbd`` in the
     layouts of their authors, and a ``recipe`` that says what the objects of the videos are.
 
@@ -55,7 +50,7 @@ def demo_raw(size: str, seed: int, out: Path, *, progress: Progress = _silent) -
         size: ``tiny``, ``default`` or ``large``.
         seed: Another seed is another world with the same kinds of things.
         out: A folder that is not there yet, or is empty.
-        progress: Called with ``WHAT n of m`` for each thing written.
+        progress: Told of each thing written.
 
     Raises:
         UsageError: An unknown size, or a folder with something in it.
@@ -96,7 +91,7 @@ def demo_folder(size: str, seed: int) -> Path:
     return icvos_home() / "demo" / f"{size}-seed{seed}-{GENERATOR_VERSION}"
 
 
-def ensure_demo(name: str = "demo", size: str = "default", *, seed: int = 0, progress: Progress = _silent) -> Path:
+def ensure_demo(name: str = "demo", size: str = "default", *, seed: int = 0, progress: Progress = silent) -> Path:
     """Return the folder of a demo benchmark, building it if it is not there.
 
     A second process that asks meanwhile waits.
@@ -105,7 +100,7 @@ def ensure_demo(name: str = "demo", size: str = "default", *, seed: int = 0, pro
         name: One of ``DEMO_NAMES``.
         size: One of ``SIZE_NAMES``.
         seed: The world's seed.
-        progress: Called with ``WHAT n of m`` for each thing drawn.
+        progress: Told of each thing drawn.
 
     Raises:
         UsageError: An unknown name or size.
@@ -136,7 +131,7 @@ def _world(size: str, seed: int) -> dict[str, str | int]:
     return {"generator": GENERATOR_VERSION, "size": size, "seed": seed}
 
 
-def build_demo(name: str, size: str, seed: int, root: Path, *, progress: Progress = _silent) -> Path:
+def build_demo(name: str, size: str, seed: int, root: Path, *, progress: Progress = silent) -> Path:
     """Build a demo benchmark under ``root`` (``raw`` and ``benchmarks``), or return it if it is there."""
     if name not in DEMO_NAMES:
         raise UsageError(f"unknown demo benchmark '{name}'", fix=did_you_mean(name, DEMO_NAMES))
@@ -184,7 +179,7 @@ def _build_ic_vos(raw: Path, out: Path, size: str, seed: int, progress: Progress
         prepared,
         out,
         name=_name("demo", size, seed),
-        progress=lambda what, done, total: progress(f"demo: {what} {done} of {total}"),
+        progress=progress,
     )
 
 
@@ -220,7 +215,7 @@ def _build_few_shot(plan: FewShotPlan, out: Path, size: str, seed: int, progress
         out,
         name=_name(f"demo-{name}", size, seed),
         licence=LICENCE,
-        progress=lambda what, done, total: progress(f"{name}: {what} {done} of {total}"),
+        progress=progress,
     )
 
 

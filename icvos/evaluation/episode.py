@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import signal
 import sys
 import time
 import traceback
@@ -16,10 +15,11 @@ from typing import Any, TypeVar
 import numpy as np
 
 from icvos.benchmark import Benchmark, Episode
-from icvos.errors import InputError, ModelError, UsageError
+from icvos.errors import ModelError
 from icvos.evaluation.frame_scorer import FrameScorer
 from icvos.evaluation.frames import Ahead, StreamedVideo
 from icvos.evaluation.oracle import oracle_supports
+from icvos.evaluation.stream import Clock, Failed, model_at_work, predictions
 from icvos.evaluation.torch_state import (
     episode_seed,
     forget,
@@ -52,6 +52,8 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+
+_ICVOS = Path(__file__).parents[1]
 
 ALONE = ("fps", "first_mask_seconds", "frame_seconds_p50", "frame_seconds_p95")
 """What an episode's record says of its speed only where it ran by itself, not in one pass with others of its video."""
@@ -92,33 +94,6 @@ class EpisodeResult:
     timing: bool = False
 
 
-class _Failed(Exception):
-    """The model, not the benchmark or the disk, is why an episode has no result."""
-
-    def __init__(self, error: BaseException) -> None:
-        super().__init__(str(error))
-        self.error = error
-
-
-@contextlib.contextmanager
-def _model_at_work() -> Iterator[None]:
-    """Turn what the model raises into ``_Failed``.
-
-    A broken benchmark, or a model that refuses what was asked for, is the user's to mend: its one line ends the run.
-    """
-    try:
-        yield
-    except (InputError, UsageError):
-        raise
-    except SystemExit as error:
-        # SIGTERM comes as one too (cli.py), and ends the run; a plugin that exits ends its episode.
-        if error.code == 128 + signal.SIGTERM:
-            raise
-        raise _Failed(error) from None
-    except Exception as error:
-        raise _Failed(error) from None
-
-
 def runs_together(model: VideoModel) -> bool:
     """Whether the model takes several episodes of a video in one pass."""
     return type(model).segment_many is not VideoModel.segment_many
@@ -133,6 +108,7 @@ def run_video_episodes(
     wanted: frozenset[str] | None = None,
     *,
     timing: bool = False,
+    advance: Callable[[int], None] = lambda frames: None,
 ) -> Iterator[EpisodeResult]:
     """Run episodes of one video and yield a result for each.
 
@@ -143,6 +119,7 @@ def run_video_episodes(
         wanted: Ids whose results are missing; None for all. A model that takes all at once still gets all, so that a
             resumed run computes exactly what an uninterrupted one does.
         timing: Run them for their speed alone: no masks are kept.
+        advance: Is told after each frame of a pass how many it has done by then, for all that are wanted of it.
     """
     if timing:
         for result in run_video_episodes(model, benchmark, episodes, replace(job, masks=None), pool, wanted):
@@ -151,19 +128,24 @@ def run_video_episodes(
     todo = [episode for episode in episodes if wanted is None or episode.id in wanted]
     if runs_together(model) and job.oracle_as != "prompt" and len(episodes) > 1 and todo:
         try:
-            for result in _run(model, benchmark, episodes, job, pool):
+            for result in _run(model, benchmark, episodes, job, pool, _for_each(len(todo), advance)):
                 if wanted is None or result.record["id"] in wanted:
                     yield result
             return
-        except _Failed as failed:
+        except Failed as failed:
             forget(failed.error)
     for alike in _alike(todo, job):
         try:
-            yield from _run(model, benchmark, alike, job, pool)
-        except _Failed as failed:
+            yield from _run(model, benchmark, alike, job, pool, _for_each(len(alike), advance))
+        except Failed as failed:
             for episode in alike:
                 yield EpisodeResult(failure(episode, failed.error))
             forget(failed.error)
+
+
+def _for_each(episodes: int, advance: Callable[[int], None]) -> Callable[[int], None]:
+    """Return what is told the frames of one pass, and tells those of all episodes that it is for."""
+    return lambda frames: advance(frames * episodes)
 
 
 def _alike(episodes: Sequence[Episode], job: Job) -> list[list[Episode]]:
@@ -179,7 +161,14 @@ def _text(error: BaseException | str) -> dict[str, str]:
         return {"error": error[:2000]}
     lines = traceback.format_exception(type(error), error, error.__traceback__)
     text = f"{type(error).__name__}: {' '.join(str(error).split())}"
-    return {"error": text[:2000], "traceback": "".join(lines)[-4000:]}
+    return {"error": text[:1800] + _line_of(error), "traceback": "".join(lines)[-4000:]}
+
+
+def _line_of(error: BaseException) -> str:
+    """Return `` (FILE:LINE)`` of the last line of the model's own that an error came through, or nothing."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [f for f in frames if not (_ICVOS in Path(f.filename).parents or "site-packages" in f.filename)]
+    return f" ({Path(own[-1].filename).name}:{own[-1].lineno})" if own else ""
 
 
 def failure(episode: Episode, error: BaseException | str) -> dict[str, Any]:
@@ -193,67 +182,6 @@ def failure(episode: Episode, error: BaseException | str) -> dict[str, Any]:
         **dict.fromkeys(ranked_parts(), 0.0),
         **_text(error),
     }
-
-
-class _Clock:
-    """What a pass over a video takes of the model's time: without decoding and scoring, the device synchronised.
-
-    Attributes:
-        frames: Seconds of each mask, as it came; the call of ``segment`` counts to the first.
-        support: Seconds until the model first asked for a frame; None if it asked for none.
-    """
-
-    def __init__(self, video: StreamedVideo, device: str) -> None:
-        self.video, self.device = video, device
-        self.frames: list[float] = []
-        self.support: float | None = None
-        self._called = 0.0
-
-    @property
-    def seconds(self) -> float:
-        """From the call of ``segment`` to the last mask."""
-        return sum(self.frames)
-
-    def call(self, work: Callable[[], T]) -> T:
-        """Do the model's work that leads to its iterator; what was measured before is forgotten."""
-        self.frames, self.support, self._called, self.video.first_asked = [], None, 0.0, None
-        value, self._called = self._measured(work, 0.0)
-        return value
-
-    def mask(self, work: Callable[[], T | None]) -> T | None:
-        """Do the model's work for its next mask; after the last one nothing counts."""
-        value, seconds = self._measured(work, self._called + self.seconds)
-        if value is not None:
-            self.frames.append(self._called + seconds)
-            self._called = 0.0
-        return value
-
-    def _measured(self, work: Callable[[], T], before: float) -> tuple[T, float]:
-        begin, waited = time.perf_counter(), self.video.waited
-        value = work()
-        synchronise(self.device)
-        end = time.perf_counter()
-        if self.support is None and self.video.first_asked is not None:
-            self.support = before + self.video.first_asked - begin
-        return value, end - begin - (self.video.waited - waited)
-
-    def record(self, frames: int, sets: int) -> dict[str, float | None]:
-        """Return what an episode's record says of time.
-
-        What one pass for several sets took is shared out to them; how fast one alone is it does not tell.
-        """
-        share = self.seconds / max(sets, 1)
-        alone = sets == 1 and share > 0
-        middle, slow = np.percentile(self.frames, (50, 95)).tolist() if alone else (None, None)
-        return {
-            "seconds": share,
-            "support_seconds": None if self.support is None else self.support / max(sets, 1),
-            "fps": frames / share if alone else None,
-            "fps_amortised": frames / share if sets > 1 and share > 0 else None,
-            "first_mask_seconds": self.frames[0] if alone else None,
-            "frame_seconds_p50": middle,
-            "frame_seconds_p95": slow,
-        }
 
 
 class _Pass:
@@ -277,7 +205,7 @@ class _Pass:
             category: Ahead(view.truth(name, category).__getitem__, len(self.video), pool)
             for category in sorted({episode.category for episode in episodes})
         }
-        self.clock = _Clock(self.video, model.device)
+        self.clock = Clock(self.video, model.device)
         self.follows: list[int | None]
         if job.options.oracle is None:
             self.sets = [view.supports(episode, job.options.shots) for episode in episodes]
@@ -301,48 +229,15 @@ class _Pass:
             return iter(self.model.segment_many(self.sets, self.video, seeds=self.seeds))
         return ((item,) for item in self.model.segment(self.sets[0], self.video, seed=self.seeds[0]))
 
-    def _next(self, stream: Iterator[Sequence[Any]]) -> Sequence[Any] | None:
-        with _model_at_work():
-            return self.clock.mask(lambda: next(stream, None))
-
-    def drive(self) -> None:
-        """Take every item from the model, check it and score it."""
-        modes, had_torch = torch_modes(), "torch" in sys.modules
+    def drive(self, advance: Callable[[int], None]) -> None:
+        """Take every mask from the model, and score it; tell how many frames that are."""
         nothing = Prediction(np.zeros(self.video.size, bool))
-        with _model_at_work():
-            stream = self.clock.call(self._begin)
-        try:
-            items = self._next(stream)
-            if not had_torch and "torch" in sys.modules:
-                # The model imported torch only now, unseeded: begin again, as every later episode will.
-                _close(stream)
-                modes = torch_modes()
-                with _model_at_work():
-                    stream = self.clock.call(self._begin)
-                items = self._next(stream)
-            count = 0
-            while items is not None:
-                predictions = self._validate(items, count, modes)
-                truths = {category: truth.get(count) for category, truth in self.truths.items()}
+        with contextlib.closing(predictions(self._begin, self.clock, sets=len(self.sets))) as stream:
+            for number, predicted in enumerate(stream):
+                truths = {category: truth.get(number) for category, truth in self.truths.items()}
                 for episode, scorer, index in zip(self.episodes, self.scorers, self.follows):
-                    scorer.add(nothing if index is None else predictions[index], truths[episode.category])
-                count += 1
-                items = self._next(stream)
-            if count < len(self.video):
-                raise _Failed(ModelError(f"it yields {count} masks for {len(self.video)} frames"))
-        finally:
-            _close(stream)
-            restore_modes(modes)
-
-    def _validate(self, items: Sequence[Any], count: int, modes: tuple[bool, ...] | None) -> list[Prediction]:
-        with _model_at_work():
-            if count == len(self.video):
-                raise ModelError(f"it yields more masks than the video's {len(self.video)} frames")
-            if len(items) != len(self.sets):
-                raise ModelError(f"segment_many yields {len(items)} masks for {len(self.sets)} episodes")
-            if modes is not None and torch_modes() != modes:
-                raise ModelError("grad mode, inference mode or autocast leaks out of it", fix="icvos models check")
-            return [self.scorers[0].validate(item) for item in items]
+                    scorer.add(nothing if index is None else predicted[index], truths[episode.category])
+                advance(number + 1)
 
     def close(self) -> None:
         self.video.close()
@@ -352,23 +247,22 @@ class _Pass:
             scorer.abandon()
 
 
-def _close(stream: Any) -> None:
-    # What a generator's clean-up raises must not hide why it is closed.
-    with contextlib.suppress(Exception):
-        getattr(stream, "close", lambda: None)()
-
-
 def _run(
-    model: VideoModel, benchmark: Benchmark, episodes: Sequence[Episode], job: Job, pool: ThreadPoolExecutor
+    model: VideoModel,
+    benchmark: Benchmark,
+    episodes: Sequence[Episode],
+    job: Job,
+    pool: ThreadPoolExecutor,
+    advance: Callable[[int], None],
 ) -> Iterator[EpisodeResult]:
     reset_peak(model.device)
     work = _Pass(model, benchmark, episodes, job, pool)
     try:
-        work.drive()
+        work.drive(advance)
         for scorer in work.scorers:
             scorer.finish()
     except MemoryError as error:
-        raise _Failed(error) from None
+        raise Failed(error) from None
     finally:
         work.close()
     source = benchmark.videos[episodes[0].video].source
@@ -425,7 +319,7 @@ def run_image_episode(model: ImageModel, benchmark: Benchmark, episode: Episode,
     supports = view.supports(episode, job.options.shots)
     try:
         mask, times = _predict(model, supports, image, episode_seed(job.options.seed, episode.id))
-    except _Failed as failed:
+    except Failed as failed:
         record = image_failure(benchmark, episode, job, failed.error)
         forget(failed.error)
         return EpisodeResult(record)
@@ -443,7 +337,7 @@ def _predict(
     """Return the mask, and the seconds of ``fit`` and of ``predict``."""
     modes, had_torch = torch_modes(), "torch" in sys.modules
     try:
-        with _model_at_work():
+        with model_at_work():
             seed_all(seed)
             begin = time.perf_counter()
             fitted = model.fit(supports, seed=seed)

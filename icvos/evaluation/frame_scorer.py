@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from icvos.errors import ModelError
 from icvos.masks import write_mask
 from icvos.metrics import VideoScore, jf
 from icvos.types import Prediction
@@ -35,17 +34,6 @@ class FrameScorer:
         self._partial = None if masks is None else masks.with_name(f"{masks.name}.partial")
         if self._partial is not None:
             shutil.rmtree(self._partial, ignore_errors=True)
-
-    def validate(self, item: Any) -> Prediction:
-        """Return what a model yielded as a prediction of the next frame.
-
-        Raises:
-            ModelError: It is none.
-        """
-        try:
-            return Prediction.of(item, self.size)
-        except ModelError as error:
-            raise ModelError(f"frame {self.count}: {error.what}") from None
 
     def add(self, prediction: Prediction, truth: np.ndarray) -> None:
         """Score the next frame: a valid prediction against (H, W) bool."""

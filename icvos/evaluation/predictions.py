@@ -9,10 +9,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
+from unicodedata import normalize
 
 import numpy as np
 
-from icvos.errors import MaskError, PredictionError, in_words
+from icvos.errors import MaskError, PredictionError, in_words, name_some
 from icvos.files import read_json
 from icvos.listing import files_by_stem, folders, is_stray, listing, natural, path_of_stem
 from icvos.masks import Header, decode_mask, header, label_header, read_header
@@ -378,12 +379,6 @@ Scored = list[tuple[Record, dict[str, np.ndarray] | None]]
 """Records of episodes or objects, each with J and F of its frames, (T,) float, or None of an image."""
 
 
-def name_some(names: Sequence[str]) -> str:
-    """Return the first three of some names, and how many more there are."""
-    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return ", ".join(names[:3]) + more
-
-
 def check_names(wanted: Sequence[str], predictions: Predictions, what: str, *, others: bool = False) -> None:
     """Compare the names that are predicted with those that are wanted; ``others`` may be there too.
 
@@ -393,11 +388,15 @@ def check_names(wanted: Sequence[str], predictions: Predictions, what: str, *, o
     predicted = predictions.names()
     missing = sorted(set(wanted) - set(predicted))
     if missing:
+        forms = {normalize("NFC", name) for name in predicted}
+        fix = "choose those that are with --sequences or --split" if what == "sequence" else None
+        if any(normalize("NFC", name) in forms for name in missing):
+            fix = "rename folders: the letters are the same, but composed in another way (NFC against NFD)"
         raise PredictionError(
             f"{len(missing)} of {len(wanted)} {what}s are not predicted: {name_some(missing)}",
             where=predictions.where,
             expected=f"a folder for each {what}",
-            fix="choose those that are with --sequences or --split" if what == "sequence" else None,
+            fix=fix,
         )
     unknown = sorted(set(predicted) - set(wanted))
     if unknown and not others:

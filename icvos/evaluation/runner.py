@@ -24,20 +24,25 @@ from icvos.evaluation.episode import (
     runs_together,
 )
 from icvos.evaluation.oracle import oracle_key
+from icvos.evaluation.verify import can_verify, verify_run
 from icvos.evaluation.workers import Group, ModelSpec, run_in_workers
 from icvos.manifest import verify_tables
 from icvos.models.interface import ImageModel, Model
-from icvos.models.options import group_options, options_of
-from icvos.models.registry import as_video_model, create, weight_files
+from icvos.models.options import options_of
+from icvos.models.registry import as_video_model, build
+from icvos.progress import Progress, Update, shown, silent, verbosity
 from icvos.protocols import Protocol
 from icvos.runs.environment import describe_benchmark, describe_model, describe_run, now, safe_name
-from icvos.runs.episodes import EpisodeProgress, RunOptions, benchmark_result, get_run_protocol, select_episodes, speed
+from icvos.runs.episodes import RunOptions, ScoreSoFar, benchmark_result, get_run_protocol, select_episodes, speed
 from icvos.runs.records import RunFolder, read_result, read_run
 from icvos.runs.result import RunResult
+from icvos.view import View
 
 __all__ = ["evaluate", "run_model"]
 
 
+# Failures that are said as they come.
+MAX_FAILURES = 3
 # Episodes of a video that a model with segment_many gets in one pass: two categories' standard draws.
 MAX_TOGETHER = 10
 
@@ -78,6 +83,11 @@ class _Run:
     spec: ModelSpec | None
     describe: dict[str, Any]
 
+    @property
+    def job(self) -> Job:
+        masks = self.out / "masks" if self.options.save_masks else None
+        return Job(self.protocol, self.options, masks, self.describe["key"].get("oracle_as"))
+
 
 def _prepare(
     model: Model,
@@ -98,7 +108,9 @@ def _prepare(
     oracle = oracle_key(options.oracle, model, benchmark)
     run = describe_run(
         described,
-        describe_benchmark(benchmark),
+        describe_benchmark(
+            benchmark, select_episodes(benchmark, protocol, RunOptions(protocol.name)), shots=options.shots
+        ),
         protocol,
         model.device,
         shots=options.shots,
@@ -125,7 +137,8 @@ def run_model(
     out: Path | None = None,
     settings: Mapping[str, Any] | None = None,
     spec: ModelSpec | None = None,
-    progress: EpisodeProgress | None = None,
+    verify: bool | None = None,
+    progress: Progress = silent,
     notify: Callable[[str], None] | None = None,
 ) -> RunResult:
     """Evaluate a built model; continue the folder's run if it is the same.
@@ -136,15 +149,18 @@ def run_model(
         options: How.
         out: The run's folder; ``runs/<benchmark>/<model>`` by default.
         settings: The model's options, for the record.
-        spec: How workers build the model; needed for ``workers`` > 1 and ``timeout``.
-        progress: Called with (done, all, the last record) as episodes end.
+        spec: How workers build the model; needed for ``workers`` > 1, ``timeout`` and ``verify``.
+        verify: Whether a video is repeated at the end in a fresh process (``icvos.evaluation.verify``); None leaves it
+            to what the run is and how long that takes.
+        progress: Is told how far it is, in frames (image episodes one by one), and the mean score so far.
         notify: Called with a line that the user should see.
 
     Returns:
         Its result, which knows its folder.
     """
     plan = _prepare(model, benchmark, options, out, settings or {}, spec)
-    there = None if options.save_masks else _complete(plan)
+    verified = can_verify(spec, plan.job, benchmark.kind, verify)
+    there = None if options.save_masks or verify else _complete(plan)
     if there is not None:
         return RunResult(there, plan.out)
     with RunFolder.open(plan.out, plan.describe) as folder:
@@ -155,22 +171,42 @@ def run_model(
         if options.save_masks:
             done = {name for name in done if (folder.root / "masks" / name).is_dir()}
         todo = [episode for episode in plan.episodes if episode.id not in done]
-        if progress is not None:
-            progress(len(done), len(ids), None)
-        whole, number = False, len(done)
+        tally = _Tally(plan, progress)
+        records = folder.records()
+        for name in done:
+            tally.add(records[name])
+        tally.tell()
+        whole = False
         try:
-            with contextlib.closing(_results(plan, todo, folder)) as results:
+            with contextlib.closing(_results(plan, todo, folder, tally)) as results:
                 for result in results:
                     if result.timing:
                         _add_times(folder, result.record)
                         continue
                     folder.add(result.record, result.frames)
-                    number += 1
-                    if progress is not None:
-                        progress(number, len(ids), result.record)
+                    tally.add(result.record)
+                    tally.tell(result.record)
+                    if result.record.get("error") and notify is not None:
+                        _say_failure(result.record, tally.failed, plan.out, notify)
             whole = True
+        except (KeyboardInterrupt, SystemExit) as stop:
+            stop.add_note(f"{tally.ended} of {len(ids)} episodes are kept in {plan.out}; the same command goes on")
+            raise
         finally:
             _finish(folder, plan, whole)
+        if verified and spec is not None:
+            outcome = verify_run(
+                spec,
+                benchmark.root,
+                plan.job,
+                _groups(plan.episodes, plan.episodes, benchmark),
+                folder,
+                together=runs_together(as_video_model(model)),
+                asked=verify,
+                notify=notify,
+            )
+            if outcome is not None:
+                folder.write_run(verified=outcome)
     return RunResult(read_result(plan.out), plan.out)
 
 
@@ -201,6 +237,53 @@ def _finish(folder: RunFolder, plan: _Run, whole: bool) -> None:
         folder.write_run(status="interrupted", end=now(), **speed(folder.records(), ids))
 
 
+class _Tally:
+    """How far a run is: frames of the episodes that have ended, and of those under way.
+
+    Attributes:
+        ended, failed: How many episodes have, of this run and before.
+    """
+
+    def __init__(self, plan: _Run, progress: Progress) -> None:
+        view = View(plan.benchmark, plan.protocol, limit_frames=plan.options.limit_frames)
+        self._sizes = {episode.id: view.frame_count(episode) for episode in plan.episodes}
+        self._what = "frames" if plan.benchmark.kind == "video" else "episodes"
+        self._total = sum(self._sizes.values())
+        self._progress, self._score = progress, ScoreSoFar()
+        self.ended = self.failed = 0
+        self._frames = self._most = 0
+        self._live: dict[int, int] = {}
+
+    def advance(self, worker: int, frames: int) -> None:
+        """Take note of how many frames a worker has done of what it is at."""
+        self._live[worker] = frames
+        self.tell()
+
+    def add(self, record: Mapping[str, Any]) -> None:
+        """Take note of an episode that has ended."""
+        self.ended += 1
+        self.failed += bool(record.get("error"))
+        self._frames += self._sizes[record["id"]]
+        self._score.add(record)
+
+    def tell(self, record: Mapping[str, Any] | None = None) -> None:
+        """Tell how far the run is."""
+        # What failed together and is tried again one by one is no way back.
+        self._most = min(max(self._most, self._frames + sum(self._live.values())), self._total)
+        self._progress(Update(self._what, self._most, self._total, self._score.text, record))
+
+
+def _say_failure(record: Mapping[str, Any], count: int, folder: Path, notify: Callable[[str], None]) -> None:
+    """Say at once that an episode failed, and where in the method: the first few, then only that there are more."""
+    if verbosity.debug and record.get("traceback"):
+        notify(record["traceback"].rstrip())
+    if count <= MAX_FAILURES:
+        where = "" if verbosity.debug else f"; its traceback is in {folder / 'episodes.jsonl'}, or --debug shows it"
+        notify(f"{record['id']} failed: {record['error'][:300]}{where}")
+    elif count == MAX_FAILURES + 1:
+        notify("further failures are only counted")
+
+
 def _add_times(folder: RunFolder, timed: Mapping[str, Any]) -> None:
     """Add to an episode's record how fast it is by itself; a failure is none of the run's."""
     record = folder.records().get(timed["id"])
@@ -224,10 +307,10 @@ def _untimed(plan: _Run, todo: Sequence[Episode], folder: RunFolder) -> list[Gro
     return [Group([episode], frozenset([episode.id]), timing=True) for episode in first]
 
 
-def _results(plan: _Run, todo: Sequence[Episode], folder: RunFolder) -> Generator[EpisodeResult, None, None]:
-    options = plan.options
-    masks = plan.out / "masks" if options.save_masks else None
-    job = Job(plan.protocol, options, masks, plan.describe["key"].get("oracle_as"))
+def _results(
+    plan: _Run, todo: Sequence[Episode], folder: RunFolder, tally: _Tally
+) -> Generator[EpisodeResult, None, None]:
+    options, job = plan.options, plan.job
     # At the end, so that the model is warm.
     groups = [*_groups(plan.episodes, todo, plan.benchmark), *_untimed(plan, todo, folder)]
     if not groups:
@@ -241,6 +324,7 @@ def _results(plan: _Run, todo: Sequence[Episode], folder: RunFolder) -> Generato
             job,
             groups,
             fail=lambda episode, why: _lost_episode(plan.benchmark, episode, job, why),
+            advance=tally.advance,
         )
     elif plan.benchmark.kind == "image":
         assert isinstance(plan.model, ImageModel)  # _check_kind
@@ -250,9 +334,18 @@ def _results(plan: _Run, todo: Sequence[Episode], folder: RunFolder) -> Generato
         model = as_video_model(plan.model)
         with ThreadPoolExecutor(3) as pool:
             for group in groups:
-                yield from run_video_episodes(
-                    model, plan.benchmark, group.episodes, job, pool, group.wanted, timing=group.timing
-                )
+                for result in run_video_episodes(
+                    model,
+                    plan.benchmark,
+                    group.episodes,
+                    job,
+                    pool,
+                    group.wanted,
+                    timing=group.timing,
+                    advance=lambda frames: tally.advance(0, frames),
+                ):
+                    tally.advance(0, 0)
+                    yield result
 
 
 def _lost_episode(benchmark: Benchmark, episode: Episode, job: Job, why: str) -> EpisodeResult:
@@ -280,7 +373,8 @@ def evaluate(
     limit_frames: int | None = None,
     oracle: str | None = None,
     shard: tuple[int, int] | None = None,
-    progress: EpisodeProgress | None = None,
+    verify: bool | None = None,
+    progress: Progress | bool | Any = None,
     notify: Callable[[str], None] | None = None,
 ) -> RunResult:
     """Evaluate a model on a benchmark, as ``icvos evaluate`` does.
@@ -297,7 +391,10 @@ def evaluate(
         episodes: Ids of the episodes to run; all by default.
         save_masks, limit_episodes, limit_frames, oracle: As on the command line.
         shard: (i, N): only every N-th video, from the i-th; ``icvos merge`` joins the runs.
-        progress: Called with (done, all, last record).
+        verify: Whether one video is run again in a fresh process at the end, and held against the records
+            (``run.json``, ``verified``); None does so where that takes under a minute. Needs a spec.
+        progress: True shows a bar (without a terminal a line a minute); or a callable, which is told each
+            ``icvos.progress.Update``, or a bar as tqdm's.
         notify: Called with each line that a user should see.
 
     Returns:
@@ -321,16 +418,23 @@ def evaluate(
         episodes=None if episodes is None else tuple(episodes),
         oracle=oracle,
     )
+    built = build(model, device=device, weights=weights, options=options, demo=demo)
     spec = None
     if isinstance(model, str):
-        built = create(model, device=device, weights=weights, options=options, demo=demo)
         files = {name: str(path) for name, path in built.weights.items()}
         spec = ModelSpec(model, device, files, dict(options or {}), demo)
-    elif isinstance(model, type):
-        files_of_class = weight_files(model, weights, demo=demo)
-        built = model(device=device, weights=files_of_class, **group_options(model, options or {}))
-    else:
-        built = model
     folder = None if out is None else Path(out)
     known = dict(options or {}) if isinstance(model, (str, type)) else options_of(built)
-    return run_model(built, opened, settings, out=folder, settings=known, spec=spec, progress=progress, notify=notify)
+    title = f"{type(built).info.name} on {opened.name}"
+    with shown(title, progress) as told:
+        return run_model(
+            built,
+            opened,
+            settings,
+            out=folder,
+            settings=known,
+            spec=spec,
+            verify=verify,
+            progress=told,
+            notify=notify,
+        )

@@ -118,12 +118,26 @@ def _work(pipe: Connection, parent: int, spec: ModelSpec, root: Path, job: Job, 
             except (EOFError, OSError):
                 return
             try:
-                for result in _results(model, video_model, benchmark, group, job, pool):
+                for result in _results(model, video_model, benchmark, group, job, pool, _Teller(pipe)):
                     pipe.send(("result", result))
                 pipe.send(("done", None))
             except Exception as error:
                 pipe.send(("broken", _portable(error)))
                 return
+
+
+class _Teller:
+    """Tells the parent how many frames are done, ten times a second at most."""
+
+    def __init__(self, pipe: Connection) -> None:
+        self._pipe = pipe
+        self._last = 0.0
+
+    def __call__(self, frames: int) -> None:
+        now = time.monotonic()
+        if now - self._last > 0.1:
+            self._last = now
+            self._pipe.send(("frames", frames))
 
 
 def _results(
@@ -133,10 +147,11 @@ def _results(
     group: Group,
     job: Job,
     pool: ThreadPoolExecutor,
+    advance: Callable[[int], None],
 ) -> Iterator[EpisodeResult]:
     if video_model is not None:
         yield from run_video_episodes(
-            video_model, benchmark, group.episodes, job, pool, group.wanted, timing=group.timing
+            video_model, benchmark, group.episodes, job, pool, group.wanted, timing=group.timing, advance=advance
         )
         return
     if not isinstance(model, ImageModel):
@@ -176,6 +191,8 @@ def run_in_workers(
     groups: Sequence[Group],
     *,
     fail: Callable[[Episode, str], EpisodeResult],
+    advance: Callable[[int, int], None] = lambda worker, frames: None,
+    threads: int | None = None,
 ) -> Iterator[EpisodeResult]:
     """Run groups of episodes in processes and yield results as they come.
 
@@ -186,6 +203,8 @@ def run_in_workers(
             several episodes in one pass gets as many times that for the pass).
         groups: The episodes to run.
         fail: Makes the result of an episode that was lost.
+        advance: Is told the number of a worker, and how many frames it has done of what it is at.
+        threads: Of each process; None shares out the cores.
 
     Raises:
         IcvosError: The model cannot be built, or the benchmark is broken.
@@ -194,7 +213,7 @@ def run_in_workers(
     context = multiprocessing.get_context("spawn")
     cores = len(os.sched_getaffinity(0))
     workers, timeout = job.options.workers, job.options.timeout
-    start = (spec, root, job, max(cores // workers, 1))
+    start = (spec, root, job, threads or max(cores // workers, 1))
     waiting = list(groups)
     crew: list[_Worker] = []
     try:
@@ -224,8 +243,11 @@ def run_in_workers(
                     worker.ready, worker.together = True, value
                 elif kind == "done":
                     worker.left, worker.working = [], False
+                elif kind == "frames":
+                    advance(crew.index(worker), value)
                 else:
                     worker.take(value)
+                    advance(crew.index(worker), 0)
                     yield value
             for worker in list(crew):
                 if worker.late(timeout):

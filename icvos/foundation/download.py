@@ -8,18 +8,17 @@ import re
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Callable
 from pathlib import Path
 
 from icvos.errors import InputError, UsageError, WeightsError
 from icvos.files import HOME_REMEDY, file_sha256, free_bytes, lock_folder
 from icvos.foundation.checkpoints import Checkpoint, verify_file, weights_folder
+from icvos.progress import Progress, Update
 
 __all__ = ["fetch"]
 
 _BLOCK = 1 << 20
 #: Called with (bytes so far, bytes in all or None).
-Progress = Callable[[int, int | None], None]
 
 
 def fetch(
@@ -141,7 +140,7 @@ def _request(known: Checkpoint, url: str, part: Path, timeout: float, progress: 
                 stream.write(block)
                 done += len(block)
                 if progress is not None:
-                    progress(done, total or known.size)
+                    progress(Update("bytes", done, total or known.size or 0))
     return total is None or done >= total
 
 

@@ -17,6 +17,7 @@ from icvos.foundation.cpu.chunks import fits_pieces
 from icvos.foundation.cpu.vit import vit_in_pieces
 from icvos.foundation.guidance import guided
 from icvos.foundation.segmenter import Decoded, Guidance, ImageFeatures, PromptableSegmenter
+from icvos.foundation.weights import WITH_METADATA
 
 __all__ = ["SAM1", "Sam1", "Sam1Config", "recognise_sam1"]
 
@@ -177,4 +178,9 @@ def recognise_sam1(state: Mapping[str, Tensor], *, where: str | Path = "the chec
         for config in SAM1.values():
             if config.width == patch.shape[0]:
                 return replace(config, image_size=state["image_encoder.pos_embed"].shape[1] * config.patch)
+        raise WeightsError(
+            "the configuration of this SAM 1 is not in the file, and its sizes are of no published one",
+            where=where,
+            expected=f"{WITH_METADATA}, or a published checkpoint ({', '.join(SAM1)})",
+        )
     raise WeightsError("no SAM 1 checkpoint", where=where, expected=f"one of {', '.join(SAM1)}")

@@ -13,6 +13,7 @@ from typing import Any
 
 from icvos.errors import UsageError, WeightsError, in_words
 from icvos.foundation.construct import require_sam
+from icvos.foundation.weights import WITH_METADATA
 
 __all__ = ["SAM2", "Sam2Config", "build_model", "recognise_sam2"]
 
@@ -283,4 +284,9 @@ def recognise_sam2(state: Mapping[str, Any], *, where: str | Path = "the checkpo
         for config in (_NEW if "no_obj_embed_spatial" in state else _OLD).values():
             if config.width == patch.shape[0] and sum(config.stages) == len(blocks):
                 return config
+        raise WeightsError(
+            "the configuration of this SAM 2 is not in the file, and its sizes are of no published one",
+            where=where,
+            expected=f"{WITH_METADATA}, or a published checkpoint (SAM 2.0 or 2.1, tiny to large)",
+        )
     raise WeightsError("no published SAM 2 checkpoint", where=where, expected="SAM 2.0 or 2.1, tiny to large")

@@ -20,8 +20,9 @@ from icvos.leaderboard.consistency import check_against, check_values, recompute
 from icvos.manifest import verify_tables
 from icvos.metrics.formulas import FOLD_COUNTS
 from icvos.metrics.table import episode_metrics, ranked_parts
+from icvos.progress import Progress, Update, silent
 from icvos.protocols import get_protocol
-from icvos.runs.episodes import EpisodeProgress, RunOptions, select_episodes
+from icvos.runs.episodes import RunOptions, select_episodes
 from icvos.runs.run import Run
 from icvos.view import View
 
@@ -84,7 +85,7 @@ def judge(
     benchmark: str | None = None,
     *,
     workers: int = 1,
-    progress: EpisodeProgress | None = None,
+    progress: Progress = silent,
     name: Path | None = None,
 ) -> Judgement:
     """Check a run folder; nothing of it is believed that can be computed.
@@ -93,6 +94,7 @@ def judge(
         folder: The run.
         benchmark: A built benchmark's folder or a demo's name; by default where the run read it.
         workers: Processes that score masks.
+        progress: Is told how far it is.
         name: What errors call it; default the folder.
 
     Raises:
@@ -126,9 +128,7 @@ def partial(entry: Run) -> list[str]:
     return [f"a run that is {reason} takes no rank" for reason in entry.not_ranked]
 
 
-def _rescore(
-    entry: Run, masks: Path, benchmark: Benchmark, workers: int, progress: EpisodeProgress | None, name: Path
-) -> int:
+def _rescore(entry: Run, masks: Path, benchmark: Benchmark, workers: int, progress: Progress, name: Path) -> int:
     protocol = get_protocol(entry.protocol, benchmark.kind)
     episodes = select_episodes(benchmark, protocol, RunOptions(protocol.name))
     try:
@@ -144,8 +144,7 @@ def _rescore(
             for row, _ in scored:
                 _compare(stated[row["id"]], row, name)
                 done += 1
-                if progress is not None:
-                    progress(done, len(episodes), row)
+                progress(Update("episodes", done, len(episodes)))
     except RunError:
         raise
     except IcvosError as error:

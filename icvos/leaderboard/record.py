@@ -12,7 +12,7 @@ from icvos.leaderboard.consistency import check_values, recompute
 from icvos.runs.run import Run
 from icvos.runs.schema import RECORD_SCHEMA
 
-__all__ = ["read_record", "record_of", "record_path", "write_record"]
+__all__ = ["open_run", "read_record", "record_of", "record_path", "write_record"]
 
 MAX_BYTES = 256 << 20
 
@@ -68,3 +68,28 @@ def read_record(path: Path) -> Run:
     if problems:
         raise RunError(problems[0], where=path, fix="add the run again: icvos leaderboard add RUN")
     return entry
+
+
+def open_run(path: str | Path) -> Run:
+    """Open a finished run: its folder, or a board's record of it.
+
+    Args:
+        path: A folder as ``evaluate`` and ``score`` make it, or a ``.json`` of a board.
+
+    Returns:
+        The run: ``summary``, tables by ``episodes()``, ``per_video()``, ``per_category()``, …, and ``frames(episode)``.
+
+    Raises:
+        RunError: It is no run, is not finished, or is damaged.
+    """
+    path = Path(path)
+    if path.is_file():
+        if (path.parent / "run.json").is_file():
+            raise RunError("a file of a run", where=path, expected=f"the run's folder, {path.parent}")
+        if path.suffix != ".json":
+            raise RunError("no run", where=path, expected="a run's folder, or a board's record (.json)")
+        return read_record(path)
+    inner = sorted(each.parent for pattern in ("*", "*/*") for each in path.glob(f"{pattern}/run.json"))
+    if inner and not (path / "run.json").exists():
+        raise RunError("a folder of runs", where=path, expected=f"one of them, as {inner[0]}")
+    return Run.open(path)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import click
 
 from icvos import terminal
+from icvos.files import spreadsheet_safe
 from icvos.leaderboard.table import Column, Table
 from icvos.metrics.table import METRICS
 from icvos.terminal import print_table
@@ -131,15 +132,10 @@ def to_csv(tables: Sequence[Table]) -> str:
                             table.title,
                             f"{number} {row[name]}",
                             column.head,
-                            _safe(text, column),
+                            text if column.numeric else spreadsheet_safe(text),
                         )
                     )
     return stream.getvalue()
-
-
-def _safe(text: str, column: Column) -> str:
-    # A spreadsheet runs a cell that begins so; model names come from strangers.
-    return f"'{text}" if not column.numeric and text[:1] in ("=", "+", "@") else text
 
 
 _TEX = {

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import importlib.util
 import sys
 import traceback
 import types
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,17 @@ from icvos.models.options import check_option, fixed_parameters, group_options, 
 from icvos.plugins import class_in, import_plugin, plugin_targets, split_target
 from icvos.types import ModelInfo
 
-__all__ = ["as_video_model", "create", "names", "resolve", "source_line", "source_sha256", "weight_files"]
+__all__ = [
+    "as_video_model",
+    "build",
+    "create",
+    "names",
+    "resolve",
+    "source_line",
+    "source_sha256",
+    "uses_torch",
+    "weight_files",
+]
 
 GROUP = "icvos.models"
 # What stands for a path of weights where those shipped for the demo are meant.
@@ -190,6 +201,23 @@ def _given(names: Iterable[str], value: str) -> str:
     return " ".join(f"--weights {name}={value}" for name in names)
 
 
+def build(
+    model: Model | type[Model] | str,
+    *,
+    device: str = "cpu",
+    weights: Mapping[str, str | Path] | None = None,
+    options: Mapping[str, Any] | None = None,
+    demo: bool = False,
+) -> Model:
+    """Return a built model: the one given, or one of a class or a spec; the rest is as for ``create``."""
+    if isinstance(model, str):
+        return create(model, device=device, weights=weights, options=options, demo=demo)
+    if isinstance(model, type):
+        files = weight_files(model, weights, demo=demo)
+        return model(device=device, weights=files, **group_options(model, options or {}))
+    return model
+
+
 def source_line(cls: type, error: BaseException) -> str:
     """Return file and line of a model's own source that an error came through last, or the file alone."""
     path = getattr(sys.modules.get(cls.__module__), "__file__", None) or cls.__module__
@@ -224,6 +252,44 @@ def source_sha256(cls: type) -> str:
             loaded = [getattr(other, "__file__", None) for other in list(sys.modules.values())]
             files.update(Path(name) for name in loaded if name and Path(name).resolve().parent == folder)
     return _file_hash(files)
+
+
+def uses_torch(cls: type) -> bool:
+    """Whether a model's source imports torch or a foundation model: its own modules do, or those of a base in icvos.
+
+    What else the process has imported does not count, nor what a module of icvos that it calls could do with torch.
+    """
+    bases = {base.__module__ for base in cls.__mro__} - {"abc", "builtins", "typing"}
+    homes = {_home(name) for name in bases if name.split(".")[0] != "icvos"}
+    names, seen = sorted(bases), set[str]()
+    while names:
+        name = names.pop()
+        if name.split(".")[0] == "torch" or name.startswith("icvos.foundation"):
+            return True
+        if name in sys.modules and name not in seen and (name in bases or _home(name) in homes):
+            names += _imports(sys.modules[name])
+        seen.add(name)
+    return False
+
+
+def _home(name: str) -> Path | None:
+    """Return the folder of a module's top package, or of its file where it has none."""
+    module = sys.modules.get(name.split(".")[0])
+    file = getattr(module, "__file__", None)
+    return Path(file).resolve().parent if file else None
+
+
+def _imports(module: types.ModuleType) -> Iterator[str]:
+    """Yield the dotted names that a module's source imports, those inside functions too."""
+    file = module.__file__
+    if file is None or not file.endswith(".py"):
+        return
+    for node in ast.walk(ast.parse(Path(file).read_bytes())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = importlib.util.resolve_name("." * node.level + (node.module or ""), module.__package__)
+            yield from (base, *(f"{base}.{alias.name}" for alias in node.names))
 
 
 def _file_hash(files: Iterable[Path]) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["COLOURS", "INK", "PAPER", "caption", "fit", "legend", "paint", "paint_support"]
+__all__ = ["COLOURS", "INK", "PAPER", "caption", "fit", "legend", "paint", "paint_mask", "paint_support"]
 
 # Okabe and Ito's palette: blue, yellow and vermillion differ in lightness too, so they survive grey printing.
 COLOURS = {"right": (86, 180, 233), "missed": (240, 228, 66), "wrong": (213, 94, 0)}
@@ -56,6 +56,14 @@ def paint_support(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
     out = image.copy()
     out[~mask] = np.clip(out.mean(axis=2, keepdims=True).repeat(3, axis=2) * 0.5 + out * 0.15, 0, 255)[~mask]
     out[_outline(mask, max(1, min(mask.shape) // 120))] = 255
+    return out
+
+
+def paint_mask(frame: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Return a copy of a frame in its own colours with a mask tinted and outlined."""
+    out = frame.copy()
+    _blend(out, mask, COLOURS["right"], 0.5)
+    out[_outline(mask, max(1, min(mask.shape) // 240))] = 255
     return out
 
 

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from icvos.errors import IcvosError, InputError
+from icvos.errors import IcvosError
 from icvos.metrics.table import ranked_metric
-from icvos.report.overlay import PAPER, caption, fit, legend, paint, paint_support
+from icvos.report.overlay import PAPER, caption, fit, legend, paint, paint_mask, paint_support
 from icvos.report.run import FrameMasks, ReportRun, score_of
+from icvos.videos import open_writer
 
-__all__ = ["choose", "contact_sheet", "episode_row", "overlay_video", "pick_frames", "stack"]
+__all__ = ["choose", "contact_sheet", "episode_row", "overlay_video", "pick_frames", "segmented_frame", "stack"]
 
 WIDE, HIGH = 256, 176
 GAP = 6
@@ -122,7 +120,7 @@ def overlay_video(run: ReportRun, name: str, path: Path, *, fps: float = 10.0, l
             masks = run.frame_masks(episode, index)
             picture = _video_frame(run, masks, supports, record, episode.category_name, index, count, longest)
             if writer is None:
-                writer = _open_writer(part, fps, picture.shape)
+                writer = open_writer(part, fps, picture.shape[:2], fix="icvos report --no-videos")
             writer.write(cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
         if writer is not None:
             writer.release()
@@ -130,31 +128,6 @@ def overlay_video(run: ReportRun, name: str, path: Path, *, fps: float = 10.0, l
     finally:
         part.unlink(missing_ok=True)
     return count
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Hold back what C libraries print on standard error: FFmpeg grumbles about a tag that it then replaces."""
-    saved = os.dup(2)
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, 2)
-        yield
-    finally:
-        os.dup2(saved, 2)
-        os.close(saved)
-        os.close(nowhere)
-
-
-def _open_writer(path: Path, fps: float, shape: tuple[int, ...]) -> Any:
-    import cv2
-
-    for code in ("VP80", "VP90"):  # VP8 encodes three times as fast here, at the same error
-        with _quiet():
-            writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*code), fps, (shape[1], shape[0]))
-        if writer.isOpened():
-            return writer
-    raise InputError("OpenCV cannot write webm videos here", where=path, fix="icvos report --no-videos")
 
 
 def _video_frame(
@@ -180,5 +153,30 @@ def _video_frame(
     text = f"{category}, frame {index} of {count}: J {100 * hit / union if union else 100:.0f}"
     text += "" if masks.truth.any() else ", absent"
     picture = stack([caption(row.shape[1], [text], size=13), row, legend(row.shape[1], size=12)])
-    # VP9 wants even sides.
+    return _even(picture)
+
+
+def segmented_frame(
+    supports: Sequence[np.ndarray], frame: np.ndarray, mask: np.ndarray, text: str, *, longest: int = 1280
+) -> np.ndarray:
+    """Return a frame with its mask, beside the painted supports and above a line of text, for a video.
+
+    Args:
+        supports: (H, W, 3) uint8 RGB, as ``paint_support`` gives them.
+        frame: (H, W, 3) uint8 RGB.
+        mask: (H, W) bool.
+        text: The line.
+        longest: Pixels of the frame's longer side at most.
+    """
+    height, width = mask.shape
+    scale = min(1.0, longest / max(height, width))
+    wide, high = max(1, round(width * scale)), max(1, round(height * scale))
+    painted = fit(paint_mask(frame, mask), wide, high)
+    column = [fit(image, max(96, wide // 4), max(1, high // len(supports))) for image in supports]
+    row = _line([np.concatenate(column), painted])
+    return _even(np.concatenate([row, caption(row.shape[1], [text], size=13, bold_first=False)]))
+
+
+def _even(picture: np.ndarray) -> np.ndarray:
+    # Codecs want even sides.
     return np.pad(picture, ((0, picture.shape[0] % 2), (0, picture.shape[1] % 2), (0, 0)), mode="edge")

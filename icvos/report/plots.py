@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from icvos.errors import RunError
 from icvos.metrics.table import ranked_metric, ranked_parts
 from icvos.report.run import ReportRun
+from icvos.runs.records import read_frames
 
 __all__ = [
     "BLUE",
@@ -34,16 +34,8 @@ def frame_values(run: ReportRun, name: str) -> tuple[np.ndarray, np.ndarray] | N
     Raises:
         RunError: The file is broken.
     """
-    path = run.where / "frames" / f"{name}.npz"
-    if not path.is_file():
-        return None
-    try:
-        with np.load(path, allow_pickle=False) as values:
-            return values["J"] * 100.0, values["F"] * 100.0
-    except (OSError, ValueError, KeyError, EOFError) as problem:
-        raise RunError(f"values of frames cannot be read ({problem})", where=path) from None
-    except Exception as problem:  # zipfile.BadZipFile, zlib.error
-        raise RunError(f"values of frames cannot be read ({problem})", where=path) from None
+    values = read_frames(run.where, name)
+    return None if values is None else (values["J"] * 100.0, values["F"] * 100.0)
 
 
 def save(figure: Any, path: Path) -> None:

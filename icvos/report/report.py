@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
@@ -12,6 +12,7 @@ from icvos.errors import IcvosError, UsageError, did_you_mean
 from icvos.files import atomic_write, page_asset, write_csv
 from icvos.images import write_image
 from icvos.metrics.table import METRICS, metrics_in, ranked_metric
+from icvos.progress import Progress, Update, silent
 from icvos.report.pictures import choose, contact_sheet, overlay_video
 from icvos.report.plots import category_rows, plot_categories, plot_curves, sensitivity
 from icvos.report.run import ReportRun, score_of
@@ -44,7 +45,7 @@ def write_report(
     only: Sequence[str] = (),
     videos: bool = True,
     fps: float = 10.0,
-    progress: Callable[[str], None] = lambda name: None,
+    progress: Progress = silent,
 ) -> Report:
     """Write pictures, videos, curves, tables and a page that shows them.
 
@@ -55,7 +56,7 @@ def write_report(
         only: These episodes instead.
         videos: Whether to write overlay videos (of video benchmarks).
         fps: Of the videos.
-        progress: Called with the name of each file that is begun.
+        progress: Told of each file that is begun.
 
     Raises:
         UsageError: An episode that the run does not hold.
@@ -70,10 +71,10 @@ def write_report(
         report.problems.append(f"no pictures: {run.missing or 'no masks'}")
     elif any(picks.values()):
         _pictures(run, report, picks, videos and not run.image, fps, progress)
-    progress("curves.png")
+    if run.misses_all:
+        report.problems.append("no mask of any episode meets its ground truth; are they all empty?")
     if not run.image and plot_curves(run, picks, out / "curves.png"):
         report.files.append("curves.png")
-    progress("categories.png")
     if plot_categories(run, out / "categories.png"):
         report.files.append("categories.png")
     rows = sensitivity(run, score_of)
@@ -92,15 +93,14 @@ def _pictures(
     picks: Mapping[str, Sequence[str]],
     videos: bool,
     fps: float,
-    progress: Callable[[str], None],
+    progress: Progress,
 ) -> None:
-    progress("contact_sheet.png")
+    names = [name for names in picks.values() for name in names] if videos else []
+    progress(Update("pictures", 0, 1 + len(names), "contact_sheet.png"))
     write_image(report.root / "contact_sheet.png", contact_sheet(run, {k: list(v) for k, v in picks.items()}))
     report.files.append("contact_sheet.png")
-    if not videos:
-        return
-    for name in (name for names in picks.values() for name in names):
-        progress(f"videos/{name}.webm")
+    for number, name in enumerate(names, 1):
+        progress(Update("pictures", number, 1 + len(names), f"videos/{name}.webm"))
         try:
             if overlay_video(run, name, report.root / "videos" / f"{name}.webm", fps=fps):
                 report.files.append(f"videos/{name}.webm")

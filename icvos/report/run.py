@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -14,22 +13,11 @@ from icvos.benchmark import Benchmark, Episode, load_benchmark
 from icvos.errors import PredictionError, RunError, UsageError, did_you_mean
 from icvos.evaluation.predictions import FolderPredictions, Predictions, open_predictions
 from icvos.listing import match_stems
-from icvos.metrics.formulas import half_sum
-from icvos.metrics.table import ranked_parts
 from icvos.protocols import PROTOCOLS
-from icvos.runs.run import Run
+from icvos.runs.run import Run, score_of
 from icvos.view import View
 
 __all__ = ["FrameMasks", "ReportRun", "open_run", "score_of"]
-
-
-def score_of(record: Mapping[str, Any]) -> float:
-    """Return an episode's score, percent: J&F, or the IoU of an image; 0 if it failed."""
-    if record.get("error"):
-        return 0.0
-    if record.get("union_fg") is not None:
-        return 100.0 * record["inter_fg"] / record["union_fg"] if record["union_fg"] else 100.0
-    return half_sum(*(record.get(name) for name in ranked_parts())) or 0.0
 
 
 @dataclass(frozen=True)

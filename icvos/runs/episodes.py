@@ -2,19 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from icvos.benchmark import Benchmark, Episode
 from icvos.errors import UsageError, did_you_mean
+from icvos.metrics.formulas import half_sum
+from icvos.metrics.table import ranked_metric, ranked_parts
 from icvos.protocols import Protocol, check_oracle, get_protocol
 from icvos.runs.result import image_result, video_result
 
-__all__ = ["EpisodeProgress", "RunOptions", "benchmark_result", "get_run_protocol", "select_episodes", "speed"]
+__all__ = ["RunOptions", "ScoreSoFar", "benchmark_result", "get_run_protocol", "select_episodes", "speed"]
 
-EpisodeProgress = Callable[[int, int, Mapping[str, Any] | None], None]
-"""Told how many episodes are done, of how many, and the last one's record."""
+
+class ScoreSoFar:
+    """The mean score of the episodes that have ended, failed ones as 0: what is shown while a run goes on."""
+
+    def __init__(self) -> None:
+        self._scores: list[float] = []
+        self._name = ""
+        self._failed = 0
+
+    def add(self, record: Mapping[str, Any]) -> None:
+        """Take an episode's record."""
+        union = record.get("union_fg")
+        score = half_sum(*(record.get(name) for name in ranked_parts()))
+        self._name = "mean IoU" if union else ranked_metric("video").name
+        self._scores.append(100 * record["inter_fg"] / union if union else score or 0.0)
+        self._failed += bool(record.get("error"))
+
+    @property
+    def text(self) -> str:
+        """As it is shown: ``J&F so far 48.2``; empty before the first."""
+        if not self._scores:
+            return ""
+        failed = f", {self._failed} failed" if self._failed else ""
+        return f"{self._name} so far {sum(self._scores) / len(self._scores):.1f}{failed}"
 
 
 @dataclass(frozen=True)

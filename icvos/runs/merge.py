@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import re
 import shutil
-import zipfile
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from icvos.demo.benchmarks import open_benchmark
 from icvos.errors import RunError
@@ -18,7 +14,7 @@ from icvos.manifest import verify_tables
 from icvos.protocols import get_protocol
 from icvos.runs.environment import now
 from icvos.runs.episodes import RunOptions, benchmark_result, select_episodes, speed
-from icvos.runs.records import RunFolder, read_run
+from icvos.runs.records import RunFolder, read_frames, read_run
 
 __all__ = ["merge_runs"]
 
@@ -95,7 +91,7 @@ def merge_runs(runs: Sequence[Path], out: Path, benchmark: str | None = None) ->
             for identity, record in shard.records().items():
                 if identity not in done:
                     _copy_masks(shard.root, folder.root, identity)
-                    folder.add(record, _frames(shard.root / "frames" / f"{identity}.npz"))
+                    folder.add(record, read_frames(shard.root, identity))
         records = folder.records()
         missing = [episode.id for episode in episodes if episode.id not in records]
         if missing:
@@ -108,16 +104,6 @@ def merge_runs(runs: Sequence[Path], out: Path, benchmark: str | None = None) ->
         status = "failed" if any(records[i].get("error") for i in ids) else "complete"
         folder.write_run(status=status, end=now(), **speed(records, ids))
     return result
-
-
-def _frames(path: Path) -> dict[str, np.ndarray] | None:
-    if not path.is_file():
-        return None
-    try:
-        with np.load(path, allow_pickle=False) as stored:
-            return {name: stored[name] for name in ("J", "F")}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError):
-        raise RunError("frame values cannot be read", where=path, fix="delete the file and resume its shard") from None
 
 
 def _copy_masks(source: Path, out: Path, identity: str) -> None:

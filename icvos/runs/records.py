@@ -15,7 +15,7 @@ from icvos.errors import RunError
 from icvos.files import atomic_write, lock_folder, read_json, write_json
 from icvos.runs.schema import RESULT_SCHEMA, RUN_SCHEMA, complete_result, has_run_parts, record_problem
 
-__all__ = ["RunFolder", "read_result", "read_run"]
+__all__ = ["RunFolder", "read_frames", "read_result", "read_run"]
 
 # What may change under a run's feet (an edited method, other weights, a newer icvos): such a run is done anew. A
 # difference in anything else is another run, which has no business in the same folder.
@@ -55,6 +55,27 @@ def read_result(folder: Path) -> dict[str, Any]:
     if whole is None:
         raise RunError("result.json is damaged", where=path, fix="run the same icvos evaluate again")
     return whole
+
+
+def read_frames(folder: Path, identity: str) -> dict[str, np.ndarray] | None:
+    """Read J and F of an episode's frames, each (T,) float in 0..1; None where their file is gone.
+
+    Raises:
+        RunError: The file is broken.
+    """
+    path = Path(folder) / "frames" / f"{identity}.npz"
+    if not path.is_file():
+        return None
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            values = {name: np.asarray(stored[name], np.float64) for name in ("J", "F")}
+        if values["J"].ndim != 1 or values["J"].shape != values["F"].shape:
+            raise ValueError("J and F are no two rows of one length")
+    except Exception as problem:  # what NumPy raises on broken archives is of many kinds
+        raise RunError(
+            f"values of frames cannot be read ({problem})", where=path, fix="delete the file to go on without it"
+        ) from None
+    return values
 
 
 def read_record_line(line: bytes) -> dict[str, Any] | None:

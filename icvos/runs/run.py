@@ -7,27 +7,49 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from icvos.errors import IcvosError, RunError
-from icvos.metrics.table import Kind, ranked_metric
+from icvos.errors import IcvosError, RunError, UsageError, did_you_mean
+from icvos.metrics.formulas import FOLD_COUNTS, half_sum
+from icvos.metrics.table import METRICS, Kind, ranked_metric, ranked_parts
 from icvos.protocols import PROTOCOLS
-from icvos.runs.records import RunFolder, read_result, read_run
+from icvos.runs.records import RunFolder, read_frames, read_result, read_run
 from icvos.runs.schema import (
     RECORD_SCHEMA,
     RESULT_SCHEMA,
     RUN_SCHEMA,
+    TIMES,
     complete_result,
     has_run_parts,
+    printable,
     record_problem,
     validate,
 )
+from icvos.runs.shown_supports import support_notes
 from icvos.runs.undrawn import Undrawn, undrawn_of
 
-__all__ = ["CHECKED", "Run", "find_runs"]
+if TYPE_CHECKING:
+    import pandas
+
+__all__ = ["CHECKED", "TABLES", "Run", "find_runs", "score_of"]
 
 # How far a row was checked, least first. "not added" is a run folder shown directly.
 CHECKED = ("not added", "self-reported", "masks re-scored", "reproduced by maintainer")
+
+TABLES = ("episode", "video", "category", "source", "draw", "fold")
+"""What a run's figures are split by, where its kind has them."""
+
+EPISODE_IOU = "IoU"
+"""What the score of an image episode is called."""
+
+
+def score_of(record: Mapping[str, Any]) -> float:
+    """Return an episode's score, percent: J&F, or the IoU of an image; 0 if it failed."""
+    if record.get("error"):
+        return 0.0
+    if record.get("union_fg") is not None:
+        return 100.0 * record["inter_fg"] / record["union_fg"] if record["union_fg"] else 100.0
+    return half_sum(*(record.get(name) for name in ranked_parts())) or 0.0
 
 
 @dataclass(frozen=True)
@@ -144,16 +166,40 @@ class Run:
         value = self.summary[ranked_metric(self.kind).name]
         return math.nan if value is None else float(value)
 
+    def score_name(self, by: str) -> str:
+        """Return what the score is called in ``rows(by)``: J&F, mIoU, or the IoU of an image."""
+        return EPISODE_IOU if self.image and by == "episode" else ranked_metric(self.kind).name
+
     @property
     def fps(self) -> float | None:
         """Frames a second, or None."""
-        value = self.run.get("fps")
+        return self._speed("fps")
+
+    @property
+    def fps_amortised(self) -> float | None:
+        """Frames a second where a video's episodes shared one pass, or None."""
+        return self._speed("fps_amortised")
+
+    def _speed(self, name: str) -> float | None:
+        value = self.run.get(name)
         return float(value) if isinstance(value, (int, float)) and math.isfinite(value) else None
 
     @property
     def oracle(self) -> str:
         """What the model was told (``first-frame``), or "". Such a run stands apart, and is never ranked."""
-        return str(self.result["protocol"].get("oracle") or self.run["key"].get("oracle") or "")
+        said = self.result["protocol"].get("oracle") or self.run["key"].get("oracle")
+        return str(said or ("first-frame" if "first-frame" in (self.run["model"].get("uses") or ()) else ""))
+
+    @property
+    def limited(self) -> bool:
+        """Whether it covers a part of the benchmark: limited, of chosen episodes, or a shard."""
+        protocol, key = self.result["protocol"], self.run["key"]
+        return any((*(protocol.get(name) for name in ("limit_episodes", "limit_frames")), key.get("shard")))
+
+    @property
+    def notes_on_supports(self) -> tuple[str, ...]:
+        """What a reader should know of the supports that it showed, a line each."""
+        return () if self.oracle else support_notes(self.run["benchmark"].get("supports"), self.shots)
 
     @property
     def misses_all(self) -> bool:
@@ -196,6 +242,107 @@ class Run:
         if math.isnan(self.score):
             reasons.append("no score")
         return tuple(reasons)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What to know beside the figures, a line each."""
+        notes = []
+        if self.misses_all:
+            notes.append(f"{self.model}: no mask of any episode meets its ground truth; are they all empty?")
+        if self.undrawn is not None:
+            limit = self.result["protocol"].get("limit_episodes")
+            limited = f"; the run is limited to {limit} episodes and never ranked" if limit else ""
+            notes.append(self.undrawn.text + limited)
+        return (*notes, *self.notes_on_supports)
+
+    def error_of(self, episode: str) -> str:
+        """Return the first line of why an episode failed; "" if it did not."""
+        return printable(str(self.by_id[episode].get("error") or "").partition("\n")[0])
+
+    def rows(self, by: str) -> dict[str, dict[str, Any]]:
+        """Return figures by name, percent, at full precision.
+
+        Args:
+            by: One of ``TABLES``: of each ``episode`` what its record holds, and its score after that (0 if it failed);
+                else a table of ``result.json``.
+
+        Raises:
+            UsageError: The run's kind has no such figures, as few-shot images have none by video.
+        """
+        tables = {name: self.result.get(f"per_{name}") or {} for name in TABLES[1:]}
+        tables[TABLES[0]] = {record["id"]: self._episode_row(record) for record in self.records}
+        if not tables.get(by):
+            known = [name for name in TABLES if tables[name]]
+            raise UsageError(f"the run has no figures by {by}", where=self.where, expected=", ".join(known))
+        return {name: dict(row) for name, row in tables[by].items()}
+
+    def _episode_row(self, record: Mapping[str, Any]) -> dict[str, Any]:
+        last, score = FOLD_COUNTS[-1] if self.image else ranked_parts()[-1], self.score_name("episode")
+        row: dict[str, Any] = {}
+        for name, value in record.items():
+            row |= {name: value} if name != "id" else {}
+            row |= {score: score_of(record)} if name == last else {}
+        return row
+
+    def episodes(self) -> pandas.DataFrame:
+        """Return a row for each episode, by id: what its record holds, and its score (J&F, or IoU), percent."""
+        return self._frame("episode")
+
+    def per_video(self) -> pandas.DataFrame:
+        """Return the figures of each video, percent."""
+        return self._frame("video")
+
+    def per_category(self) -> pandas.DataFrame:
+        """Return the figures of each category, percent."""
+        return self._frame("category")
+
+    def per_source(self) -> pandas.DataFrame:
+        """Return the figures of each data set that the videos come from, percent."""
+        return self._frame("source")
+
+    def per_draw(self) -> pandas.DataFrame:
+        """Return the figures of each draw of supports, percent."""
+        return self._frame("draw")
+
+    def per_fold(self) -> pandas.DataFrame:
+        """Return the figures of each few-shot fold, percent."""
+        return self._frame("fold")
+
+    def _frame(self, by: str) -> pandas.DataFrame:
+        import pandas
+
+        rows = self.rows(by)
+        table = pandas.DataFrame(list(rows.values()), index=pandas.Index(list(rows), name=by))
+        # A column in which no row has the figure would hold objects.
+        return table.astype({name: float for name in table.columns if name in METRICS or name in TIMES})
+
+    def frames(self, episode: str) -> pandas.DataFrame:
+        """Return J, F and J&F of each scored frame of an episode, percent.
+
+        The index counts the frames of the ground truth from 0; under ``davis-2017`` the first and the last have no row.
+
+        Raises:
+            UsageError: No such episode, or the run is of images.
+            RunError: The run does not hold the values, or they are broken.
+        """
+        if self.image:
+            raise UsageError("episodes of few-shot images have no frames", where=self.where)
+        if episode not in self.by_id:
+            fix = did_you_mean(episode, self.by_id)
+            raise UsageError(f"no episode '{episode}' in this run", where=self.where, fix=fix)
+        values = read_frames(self.where, episode)
+        if values is None:
+            error = self.error_of(episode)
+            fix = f"it failed: {error}" if error else "the folder that the run was made in has them"
+            raise RunError(f"no values of frames of episode '{episode}'", where=self.where, fix=fix)
+        import pandas
+
+        protocol = PROTOCOLS.get(self.protocol)
+        first = int(protocol is not None and protocol.skip_ends)
+        index = pandas.RangeIndex(first, first + len(values["J"]), name="frame")
+        table = pandas.DataFrame({name: 100.0 * value for name, value in values.items()}, index=index)
+        table[ranked_metric("video").name] = (table[list(ranked_parts())]).mean(axis=1)
+        return table
 
 
 def find_runs(root: Path, *, depth: int = 4) -> tuple[list[Run], list[str]]:

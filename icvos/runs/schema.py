@@ -19,9 +19,11 @@ __all__ = [
     "RECORD_SCHEMA",
     "RESULT_SCHEMA",
     "RUN_SCHEMA",
+    "TIMES",
     "complete_result",
     "has_run_parts",
     "is_name",
+    "printable",
     "record_problem",
     "validate",
 ]
@@ -161,20 +163,25 @@ def _clean(value: Any, part: str, depth: int = 0) -> str | None:
 def _text(text: str, part: str) -> str | None:
     if len(text) > MAX_TEXT:
         return f"{part} is a text of {len(text):,} letters"
-    if any(letter in TURNING or unicodedata.category(letter) in ("Cc", "Cs") for letter in text):
+    if printable(text) != text:
         return f"{part} holds letters that are not to be printed"
     return None
 
 
+def printable(text: str) -> str:
+    """Return a text that a terminal can bear: control characters, half letters and turns of writing become ``?``."""
+    return "".join("?" if c in TURNING or unicodedata.category(c) in ("Cc", "Cs") else c for c in text)
+
+
 def _model(model: Mapping[str, Any]) -> str | None:
-    for name in ("training_data", "training_categories"):
+    for name in ("training_data", "training_categories", "uses"):
         value = model.get(name)
         if value is not None and not (isinstance(value, list) and all(isinstance(item, str) for item in value)):
             return f"the model's {name.replace('_', ' ')} is no list of names"
     for name in ("options", "weights"):
         if not isinstance(model.get(name), (dict, type(None))):
             return f"the model's {name} is no mapping"
-    for name in ("access", "paper", "licence", "source_sha256", "dtype", "kind"):
+    for name in ("access", "paper", "licence", "source_sha256", "dtype", "autocast", "backend", "kind"):
         if not isinstance(model.get(name), (str, type(None))):
             return f"the model's {name} is no text"
     return None

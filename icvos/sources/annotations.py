@@ -10,12 +10,12 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, TypeGuard
 
 from icvos.errors import SourceError, in_words
 from icvos.files import read_json
 
-__all__ = ["REQUIRED", "Entry", "by_id", "read_annotations", "relative_file"]
+__all__ = ["REQUIRED", "Entry", "by_id", "is_text", "read_annotations", "relative_file", "whole_number"]
 
 REQUIRED: Any = object()
 """In place of a default: the field must be there."""
@@ -41,11 +41,10 @@ class Entry:
 
     @property
     def label(self) -> str:
-        """What it is called in messages: ``annotation 17``, or by its position where it has no id."""
+        """What it is called in messages: ``annotation 17``, or by its position where its id is no number or word."""
         identity = self.fields.get("id")
-        return (
-            f"{self.kind} {str(identity)[:40]}" if type(identity) in (int, str) else f"{self.kind} number {self.index}"
-        )
+        named = identity.isprintable() and identity.strip() if type(identity) is str else type(identity) is int
+        return f"{self.kind} {str(identity)[:40]}" if named else f"{self.kind} number {self.index}"
 
     def problem(self, field: str, expected: str) -> SourceError:
         """Return the error of a field that is not what it should be."""
@@ -68,15 +67,12 @@ class Entry:
         value = self.fields.get(field)
         if value is None and default is not REQUIRED:
             return default
-        if type(value) is str and re.fullmatch("[0-9]{1,18}", value.strip()):
-            value = int(value)
-        if type(value) is float and value.is_integer():
-            value = int(value)
-        if type(value) is not int:
+        number = whole_number(value)
+        if number is None:
             raise self.problem(field, "a whole number")
-        if not least <= value <= most:
+        if not least <= number <= most:
             raise self.problem(field, f"{least} to {most}")
-        return value
+        return number
 
     def number(self, field: str, default: Any = REQUIRED) -> Any:
         """Return a finite number as float; ``default`` where it is null or missing.
@@ -116,7 +112,7 @@ class Entry:
             SourceError: It is something else.
         """
         value = self.fields.get(field)
-        if type(value) is not str or not value.strip():
+        if not is_text(value):
             raise self.problem(field, "a text")
         return value
 
@@ -130,6 +126,26 @@ class Entry:
         if type(value) is not list:
             raise self.problem(field, "a list")
         return value
+
+
+def is_text(value: object) -> TypeGuard[str]:
+    """Return whether a JSON value is a text that is not empty and can be written (half a surrogate pair cannot)."""
+    if not isinstance(value, str) or not value.strip():
+        return False
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def whole_number(value: object) -> int | None:
+    """Return a JSON value as a whole number, as which digits in quotes and 5.0 count; None for anything else."""
+    if isinstance(value, str) and re.fullmatch("[0-9]{1,18}", value.strip()):
+        return int(value)
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value if type(value) is int else None
 
 
 def _brief(value: Any) -> str:
@@ -191,7 +207,7 @@ def relative_file(entry: Entry, name: Any, field: str) -> PurePosixPath:
     Raises:
         SourceError: No text, or it leads out of the folder.
     """
-    path = PurePosixPath(name.replace("\\", "/")) if type(name) is str else PurePosixPath()
+    path = PurePosixPath(name.replace("\\", "/")) if is_text(name) else PurePosixPath()
     if not path.name or path.is_absolute() or ".." in path.parts or "\0" in str(path) or ":" in path.parts[0]:
         raise entry.problem(field, "a path below the data set's folder")
     return path

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -12,8 +13,9 @@ from typing import Any
 import numpy as np
 
 from icvos.errors import MaskError, SourceError
-from icvos.listing import frame_files
+from icvos.listing import frame_files, match_stems
 from icvos.masks import read_mask
+from icvos.sources.annotations import is_text, whole_number
 
 __all__ = [
     "IMAGES",
@@ -24,9 +26,10 @@ __all__ = [
     "SourceFrame",
     "SourceVideo",
     "VideoSource",
-    "check_images",
+    "by_object",
+    "categories_by_object",
+    "images_of",
     "json_object",
-    "object_id",
     "pair_up",
     "read_class_masks",
 ]
@@ -69,11 +72,19 @@ class SourceVideo:
 
 @dataclass(frozen=True)
 class SourceFrame:
-    """An annotated frame: its name in the data set, its image, and its mask files (none where one JSON holds them)."""
+    """An annotated frame.
+
+    Attributes:
+        name: In the data set; its number, or what ends in it.
+        image: Its file.
+        masks: Its mask files; none where one JSON holds them.
+        index: Its place among the frames of that JSON, from 0.
+    """
 
     name: str
     image: Path
     masks: tuple[Path, ...] = ()
+    index: int = 0
 
 
 class FrameLabels(ABC):
@@ -247,7 +258,9 @@ def read_class_masks(video: SourceVideo, frame: SourceFrame, size: tuple[int, in
 
 
 def pair_up(images: Path, masks: Path, video: str, *, all_masks: bool = True) -> list[SourceFrame]:
-    """Return the frames of a video with one image and one mask file each.
+    """Return the frames of a video with one image and one mask file each, named as the images are.
+
+    An image and a mask are one frame if their stems are the same, or else the same number.
 
     Args:
         images: Folder of JPEG (or PNG) images.
@@ -260,8 +273,9 @@ def pair_up(images: Path, masks: Path, video: str, *, all_masks: bool = True) ->
     """
     pictures = frame_files(images, IMAGES, error=SourceError)
     labels = frame_files(masks, (".png",), error=SourceError)
-    check_images(labels, pictures, video, images)
-    missing = [stem for stem in pictures if stem not in labels]
+    named = images_of(list(labels), list(pictures), video, images)
+    annotated = set(named.values())
+    missing = [stem for stem in pictures if stem not in annotated]
     if missing and all_masks:
         raise SourceError(
             f"frame {missing[0]} of {video} has no mask ({len(missing)} of {len(pictures)} have none)",
@@ -271,20 +285,22 @@ def pair_up(images: Path, masks: Path, video: str, *, all_masks: bool = True) ->
         )
     if not labels:
         raise SourceError(f"{video} has no mask", where=masks, expected=".png files, named as the frames are")
-    return [SourceFrame(stem, pictures[stem], (path,)) for stem, path in labels.items()]
+    return [SourceFrame(named[stem], pictures[named[stem]], (path,)) for stem, path in labels.items()]
 
 
-def check_images(stems: Iterable[str], pictures: Mapping[str, Path], video: str, where: Path) -> None:
-    """Make sure that each annotated frame has its image.
+def images_of(masks: Sequence[str], images: Sequence[str], video: str, where: Path) -> dict[str, str]:
+    """Return the stem of each mask's image, by the mask's: the same, or else the same number.
 
     Raises:
-        SourceError: One has none.
+        SourceError: A mask has no image.
     """
-    extra = [stem for stem in stems if stem not in pictures]
+    named = match_stems(masks, images)
+    extra = [stem for stem in masks if stem not in named]
     if extra:
         raise SourceError(
             f"mask {extra[0]} of {video} has no image", where=where, expected=f"{extra[0]} as {', '.join(IMAGES)}"
         )
+    return named
 
 
 def json_object(value: object, path: Path, what: str = "a JSON object") -> dict:
@@ -298,20 +314,44 @@ def json_object(value: object, path: Path, what: str = "a JSON object") -> dict:
     return value
 
 
-def object_id(text: object, path: Path) -> int:
-    """Return an object's id, 1..254, from a JSON key or value; ids may be strings.
+def categories_by_object(value: object, path: Path, what: str) -> dict[int, str]:
+    """Return the category of each object from a JSON object, as ``{"1": "dog"}``.
+
+    Args:
+        value: What the JSON holds.
+        path: The file.
+        what: What ``value`` is, for messages.
 
     Raises:
-        SourceError: It is no such number.
+        SourceError: It is no such object, a category is no text, or an id stands twice.
     """
-    try:
-        number = int(str(text))
-    except ValueError:
-        raise SourceError(f"object id '{text}' is no number", where=path) from None
-    if not 1 <= number < VOID:
-        raise SourceError(
-            f"object id {number} cannot be in a mask",
-            where=path,
-            expected="1 to 254 (masks of 0 and 255 alone show object 1)",
-        )
-    return number
+    entries = json_object(value, path, what)
+    for key, category in entries.items():
+        if not is_text(category):
+            raise SourceError(
+                f"the category of object '{key}' is {json.dumps(category)[:40]}", where=path, expected="a text"
+            )
+    return {number: entries[key] for number, key in by_object(entries, path).items()}
+
+
+def by_object(ids: Iterable[Any], path: Path) -> dict[int, Any]:
+    """Return object ids, as a JSON object or list has them, by the number that each is: 1..254; digits may be text.
+
+    Raises:
+        SourceError: One is no such number, or two are the same.
+    """
+    out: dict[int, Any] = {}
+    for key in ids:
+        number = whole_number(key)
+        if number is None:
+            raise SourceError(f"object id '{str(key)[:40]}' is no number", where=path, expected="1 to 254")
+        if not 1 <= number < VOID:
+            raise SourceError(
+                f"object id {str(number)[:40]} cannot be in a mask",
+                where=path,
+                expected="1 to 254 (masks of 0 and 255 alone show object 1)",
+            )
+        if number in out:
+            raise SourceError(f"object ids '{out[number]}' and '{key}' are the same", where=path, expected="each once")
+        out[number] = key
+    return out

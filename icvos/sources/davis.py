@@ -21,8 +21,8 @@ from icvos.sources.base import (
     SourceFrame,
     SourceVideo,
     VideoSource,
+    categories_by_object,
     json_object,
-    object_id,
     pair_up,
 )
 
@@ -69,7 +69,7 @@ class Davis(VideoSource):
         return self.root / name
 
     def videos(self) -> list[SourceVideo]:
-        annotated = folders(self._part("Annotations") / self.resolution)
+        annotated = folders(self._part("Annotations") / self.resolution, error=SourceError)
         splits = self._splits()
         names = sorted(set(splits)) if splits else annotated
         for name in names:
@@ -81,7 +81,8 @@ class Davis(VideoSource):
                 )
         semantics = self._semantics(annotated)
         whole = [name for name in names if self._has_all_masks(name)]
-        self.left_out = {name: "only its first frame has a mask" for name in names if name not in whole}
+        self.left_out = {name: "in no list of ImageSets" for name in annotated if name not in names}
+        self.left_out |= {name: "only its first frame has a mask" for name in names if name not in whole}
         return [
             SourceVideo(
                 name,
@@ -121,8 +122,7 @@ class Davis(VideoSource):
         for sequence, objects in json_object(read_json(path, SourceError), path).items():
             # The official file covers the test sets too, whose masks may not be here.
             if sequence in annotated:
-                entries = json_object(objects, path, "sequence: {object: category}")
-                out[sequence] = {object_id(key, path): str(value) for key, value in entries.items()}
+                out[sequence] = categories_by_object(objects, path, "sequence: {object: category}")
         return out
 
     def frames(self, video: SourceVideo) -> list[SourceFrame]:

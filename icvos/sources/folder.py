@@ -5,19 +5,20 @@ category, and every annotated frame has a mask of each. Or ``VIDEO/masks/<frame>
 255 is void, save where the first that is not empty holds 0 and 255 alone: there it is object 1. What the objects are
 stands in ``VIDEO/names.json``, as ``{"1": "dog", "2": "person"}``, or in ``names.json`` beside the videos, for all of
 them or as ``{VIDEO: {"1": "dog"}}``.
-Frames without a mask are left out.
+A mask is called as its frame is, or is the same number. Frames without a mask are left out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from unicodedata import normalize
 
 import numpy as np
 
-from icvos.errors import MaskError, SourceError
+from icvos.errors import MaskError, SourceError, did_you_mean
 from icvos.files import read_json
-from icvos.listing import files_by_stem, folders, frame_files, listing, path_of_stem
+from icvos.listing import files_by_stem, folders, frame_files, listing
 from icvos.masks import is_0_or_255, is_grey, read_header, read_mask
 from icvos.sources.base import (
     IMAGES,
@@ -26,9 +27,9 @@ from icvos.sources.base import (
     SourceFrame,
     SourceVideo,
     VideoSource,
-    check_images,
+    categories_by_object,
+    images_of,
     json_object,
-    object_id,
     pair_up,
     read_class_masks,
 )
@@ -58,13 +59,13 @@ class Folder(VideoSource):
             raise SourceError("folder not found", where=self.root, expected=LAYOUT)
 
     def videos(self) -> list[SourceVideo]:
-        if {"frames", "masks"} <= set(folders(self.root)):
+        if {"frames", "masks"} <= set(folders(self.root, error=SourceError)):
             raise SourceError(
                 "this is a video, not a folder of videos", where=self.root, fix="give the folder above it"
             )
         names = self._names()
         videos, left_out = [], {}
-        for name in folders(self.root):
+        for name in folders(self.root, error=SourceError):
             video = self._video(name, names)
             images, annotated = len(listing(self.root / name / "frames", IMAGES)), len(self.frames(video))
             if annotated < images:
@@ -81,7 +82,7 @@ class Folder(VideoSource):
             raise SourceError(f"'{name}' is no video", where=self.root / name, expected="frames and masks in it")
         if (masks / "names.json").exists():
             raise SourceError("names.json lies among the masks", where=masks, expected="it beside frames and masks")
-        classes, labels = folders(masks), listing(masks, (".png",))
+        classes, labels = folders(masks, error=SourceError), listing(masks, (".png",))
         if classes and labels:
             raise SourceError("masks of classes and of objects are mixed", where=masks, expected=LAYOUT)
         if classes:
@@ -95,7 +96,7 @@ class Folder(VideoSource):
 
     def _names(self) -> dict[str, Names]:
         """Return the objects' categories by video, under "" those of all videos that have none of their own."""
-        videos = folders(self.root)
+        videos = folders(self.root, error=SourceError)
         out: dict[str, Names] = {}
         path = self.root / "names.json"
         if path.is_file():
@@ -105,10 +106,12 @@ class Folder(VideoSource):
                 raise SourceError(
                     "videos and objects are mixed", where=path, expected='{"1": "dog"} or {VIDEO: {"1": "dog"}}'
                 )
-            unknown = sorted(set(nested) - set(videos))
-            if unknown:
-                raise SourceError(f"there is no video '{unknown[0]}'", where=path)
-            out = {video: _read_names(each, path) for video, each in (nested or {"": content}).items()}
+            out = {} if nested else {"": _read_names(content, path)}
+            for key, each in nested.items():
+                video = _video_called(key, videos, path)
+                if video in out:
+                    raise SourceError(f"video '{video}' is there twice", where=path, expected="each once")
+                out[video] = _read_names(each, path)
         for video in videos:
             path = self.root / video / "names.json"
             if path.is_file():
@@ -120,24 +123,24 @@ class Folder(VideoSource):
         if video.detail != "classes":
             return pair_up(images, masks, video.name, all_masks=False)
         parts = {str(name): masks / str(name) for name in video.objects.values()}
-        stems = {name: set(files_by_stem(part, (".png",), error=SourceError)) for name, part in parts.items()}
-        annotated = set().union(*stems.values())
+        pictures = frame_files(images, IMAGES, error=SourceError)
+        files: dict[str, dict[str, Path]] = {}
+        for name, part in parts.items():
+            stems = files_by_stem(part, (".png",), error=SourceError)
+            named = images_of(list(stems), list(pictures), video.name, images)
+            files[name] = {named[stem]: path for stem, path in stems.items()}
+        annotated = [stem for stem in pictures if any(stem in there for there in files.values())]
         if not annotated:
             raise SourceError(f"{video.name} has no mask", where=masks, expected=".png files, named as the frames are")
-        for name, there in stems.items():
-            if annotated - there:
+        for name, there in files.items():
+            missing = [stem for stem in annotated if stem not in there]
+            if missing:
                 raise SourceError(
-                    f"frame {min(annotated - there)} of {video.name} has no mask of '{name}'",
+                    f"frame {missing[0]} of {video.name} has no mask of '{name}'",
                     where=masks / name,
                     expected="one for each frame that has any, empty where the thing is not seen",
                 )
-        pictures = frame_files(images, IMAGES, error=SourceError)
-        check_images(sorted(annotated), pictures, video.name, images)
-        return [
-            SourceFrame(stem, path, tuple(path_of_stem(part, stem, ".png") for part in parts.values()))
-            for stem, path in pictures.items()
-            if stem in annotated
-        ]
+        return [SourceFrame(stem, pictures[stem], tuple(there[stem] for there in files.values())) for stem in annotated]
 
     def labels(self, video: SourceVideo, frame: SourceFrame, size: tuple[int, int]) -> FrameLabels:
         if video.detail == "classes":
@@ -153,9 +156,16 @@ class Folder(VideoSource):
         return LabelMap(labels)
 
 
+def _video_called(key: str, videos: Sequence[str], path: Path) -> str:
+    """Return the video of a name, whose letters may be composed in another way: macOS writes é as e and an accent."""
+    same = [video for video in videos if normalize("NFC", video) == normalize("NFC", key)]
+    if key not in videos and len(same) != 1:
+        raise SourceError(f"there is no video '{key}'", where=path, fix=did_you_mean(key, videos))
+    return key if key in videos else same[0]
+
+
 def _read_names(content: object, path: Path) -> Names:
-    named = json_object(content, path, 'names by object id, as {"1": "dog"}')
-    return {object_id(key, path): str(name) for key, name in named.items()}
+    return categories_by_object(content, path, 'names by object id, as {"1": "dog"}')
 
 
 def _is_binary(masks: Iterable[Path]) -> bool:

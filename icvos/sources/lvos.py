@@ -14,7 +14,8 @@ from typing import Any
 from icvos.errors import SourceError
 from icvos.files import read_json
 from icvos.listing import folders
-from icvos.sources.base import SourceFrame, SourceVideo, VideoSource, json_object, object_id, pair_up
+from icvos.sources.annotations import whole_number
+from icvos.sources.base import SourceFrame, SourceVideo, VideoSource, by_object, json_object, pair_up
 
 __all__ = ["Lvos"]
 
@@ -53,7 +54,7 @@ class Lvos(VideoSource):
         out = []
         for split, folder in self.splits.items():
             meta = self._meta(split, folder)
-            for name in folders(folder / "Annotations"):
+            for name in folders(folder / "Annotations", error=SourceError):
                 spans = meta.get(name)
                 # The annotations are at 6 frames a second, every fifth of 30.
                 out.append(
@@ -80,19 +81,19 @@ def _read_meta(path: Path) -> dict[str, dict[int, tuple[int, int]]]:
     out: dict[str, dict[int, tuple[int, int]]] = {}
     for name, entry in videos.items():
         objects = json_object(json_object(entry, path).get("objects"), path, "objects of each video")
-        out[name] = {object_id(key, path): _span(value, name, path) for key, value in sorted(objects.items())}
+        numbers = by_object(sorted(objects), path)
+        out[name] = {number: _span(objects[key], name, path) for number, key in numbers.items()}
     return out
 
 
 def _span(value: Any, video: str, path: Path) -> tuple[int, int]:
     entry: Mapping[str, Any] = json_object(value, path)
     span = json_object(entry.get("frame_range", entry), path, "frame_range of each object")
-    try:
-        start, end = int(span["start"]), int(span["end"])
-    except (KeyError, TypeError, ValueError):
+    start, end = whole_number(span.get("start")), whole_number(span.get("end"))
+    if start is None or end is None:
         raise SourceError(
-            f"frame_range of an object of {video} is broken", where=path, expected="start and end"
-        ) from None
+            f"frame_range of an object of {video} is broken", where=path, expected="start and end, whole numbers"
+        )
     if end < start:
         raise SourceError(f"an object of {video} ends before it starts", where=path, expected="start <= end")
     return start, end

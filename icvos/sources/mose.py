@@ -11,7 +11,7 @@ from pathlib import Path
 from icvos.errors import SourceError
 from icvos.files import read_json
 from icvos.listing import folders
-from icvos.sources.base import SourceFrame, SourceVideo, VideoSource, json_object, object_id, pair_up
+from icvos.sources.base import SourceFrame, SourceVideo, VideoSource, by_object, json_object, pair_up
 
 __all__ = ["Mose"]
 
@@ -41,7 +41,7 @@ class Mose(VideoSource):
     def videos(self) -> list[SourceVideo]:
         meta = self._meta()
         out = []
-        for name in folders(self.folder / "Annotations"):
+        for name in folders(self.folder / "Annotations", error=SourceError):
             known = meta.get(name)
             out.append(SourceVideo(name, "train", dict.fromkeys(known or ()), all_objects=known is not None))
         missing = sorted(set(meta) - {video.name for video in out})
@@ -70,7 +70,7 @@ class Mose(VideoSource):
             objects = json_object(entry, path).get("objects")
             # A list of ids, which need not be contiguous; some copies hold a mapping by id.
             if isinstance(objects, (list, dict)):
-                out[name] = sorted(object_id(number, path) for number in objects)
+                out[name] = sorted(by_object(objects, path))
         return out
 
     def frames(self, video: SourceVideo) -> list[SourceFrame]:

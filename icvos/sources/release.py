@@ -34,12 +34,12 @@ class Release(VideoSource):
 
     def videos(self) -> list[SourceVideo]:
         out = []
-        for name in folders(self.root):
+        for name in folders(self.root, error=SourceError):
             folder = self.root / name
             if not (folder / "JPEGImages").is_dir() or not (folder / "Annotations").is_dir():
                 raise SourceError(f"'{name}' is no video", where=folder, expected="JPEGImages and Annotations in it")
             classes: dict[int, str | None] = {}
-            for entry in folders(folder / "Annotations"):
+            for entry in folders(folder / "Annotations", error=SourceError):
                 if not (entry.isascii() and entry.isdigit() and 1 <= int(entry) <= len(COCO80)) or entry[0] == "0":
                     raise SourceError(
                         f"class folder '{entry}'", where=folder / "Annotations", expected="a COCO number 1 to 80"

@@ -92,11 +92,11 @@ class Voc:
             SourceError: It is not there.
         """
         roots = [self.root / "JPEGImages"] + ([] if self.sbd is None else [self.sbd / "img"])
-        paths = [path_of_stem(root, name, suffix) for root in roots for suffix in IMAGE_SUFFIXES]
-        for path in paths:
+        for path in (path_of_stem(root, name, suffix) for root in roots for suffix in IMAGE_SUFFIXES):
             if path.is_file():
                 return path
-        raise SourceError(f"image {name} is listed but not there", where=paths[0], fix="unpack the whole data set")
+        where = roots[0] / f"{name}{IMAGE_SUFFIXES[0]}"
+        raise SourceError(f"image {name} is listed but not there", where=where, fix="unpack the whole data set")
 
     def label_map(self, name: str) -> np.ndarray:
         """Return (H, W) uint8: classes 1..20, 0 background, 255 void.

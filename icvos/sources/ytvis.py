@@ -6,13 +6,13 @@ comes from it without any labels made by hand.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from os.path import commonpath
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 import numpy as np
 
-from icvos.errors import MaskError, SourceError
+from icvos.errors import SourceError
 from icvos.masks import Code, code_area, decode_code, merge_codes, segmentation_code
 from icvos.sources.annotations import Entry, by_id, read_annotations, relative_file
 from icvos.sources.base import FrameLabels, SourceFrame, SourceVideo, VideoSource
@@ -98,26 +98,28 @@ class YouTubeVis(VideoSource):
             if entry.integer("video_id") not in videos:
                 raise entry.problem("video_id", "a video of the file")
             tracks.setdefault(entry.integer("video_id"), {})[number] = entry
-        out = [self._video(entry, tracks.get(number, {}), names) for number, entry in videos.items()]
+        files = {number: _files(entry) for number, entry in videos.items()}
+        called = _video_names(files)
+        out = [
+            self._video(called[number], entry, files[number], tracks.get(number, {}), names)
+            for number, entry in videos.items()
+        ]
         return sorted(out, key=lambda video: video.name)
 
-    def _video(self, entry: Entry, tracks: dict[int, Entry], names: dict[int, str]) -> SourceVideo:
-        files = [relative_file(entry, name, "file_names") for name in entry.values("file_names")]
-        if not files or any(len(file.parts) < 2 for file in files):
-            raise entry.problem("file_names", "video/00000.jpg, …")
-        name = files[0].parts[-2]
-        masks: dict[int, list[Any]] = {}
+    def _video(
+        self, name: str, entry: Entry, files: list[PurePosixPath], tracks: dict[int, Entry], names: dict[int, str]
+    ) -> SourceVideo:
+        shown: dict[int, Entry] = {}
         objects: dict[int, str | None] = {}
         for number, track in tracks.items():
-            segmentations = track.values("segmentations")
-            if len(segmentations) != len(files):
+            if len(track.values("segmentations")) != len(files):
                 raise track.problem("segmentations", f"{len(files)}, one a frame of {name}: null where it is not seen")
             if not track.flag("iscrowd"):
-                objects[number], masks[number] = names[track.integer("category_id")], segmentations
+                objects[number], shown[number] = names[track.integer("category_id")], track
         # A crowd is instances that nobody told apart: what is left is not all.
         crowd = any(track.flag("iscrowd") for track in tracks.values())
         size = (entry.integer("height", least=1, most=65535), entry.integer("width", least=1, most=65535))
-        detail = (tuple(map(str, files)), masks, size)
+        detail = (tuple(map(str, files)), shown, size)
         return SourceVideo(name, "train", objects, True, "unsure" if crowd else "yes", detail=detail)
 
     def frames(self, video: SourceVideo) -> list[SourceFrame]:
@@ -126,7 +128,7 @@ class YouTubeVis(VideoSource):
         missing = [file for file in files if not (root / file).is_file()]
         if missing:
             raise SourceError(f"{len(missing)} frames of {video.name} are missing", where=root / missing[0])
-        return [SourceFrame(PurePosixPath(file).stem, root / file) for file in files]
+        return [SourceFrame(PurePosixPath(file).stem, root / file, index=index) for index, file in enumerate(files)]
 
     def _image_root(self, file: str) -> Path:
         if self.images is None or not (self.images / file).is_file():
@@ -139,24 +141,47 @@ class YouTubeVis(VideoSource):
         return self.images
 
     def labels(self, video: SourceVideo, frame: SourceFrame, size: tuple[int, int]) -> RleFrame:
-        files, masks, said = video.detail
+        files, tracks, said = video.detail
         if size != said:
             raise SourceError(
                 f"frame is {size[0]}x{size[1]} (HxW)",
                 where=frame.image,
                 expected=f"{said[0]}x{said[1]}, as the JSON says",
             )
-        index = next(i for i, file in enumerate(files) if PurePosixPath(file).stem == frame.name)
-        tracked = {number: track[index] for number, track in masks.items() if track[index]}
-        codes = {number: _code(value, size, frame, self.json) for number, value in tracked.items()}
+        codes = {number: _code(track, frame.index, files, size) for number, track in tracks.items()}
         return RleFrame(size, {number: code for number, code in codes.items() if code is not None})
 
 
-def _code(value: Any, size: tuple[int, int], frame: SourceFrame, path: Path) -> Code | None:
-    """Return a segmentation as ``masks.segmentation_code``; what is wrong with it is a MaskError."""
+def _files(entry: Entry) -> list[PurePosixPath]:
+    """Return a video's frames as the JSON names them."""
+    files = [relative_file(entry, name, "file_names") for name in entry.values("file_names")]
+    if not files or any(len(file.parts) < 2 for file in files):
+        raise entry.problem("file_names", "video/00000.jpg, …")
+    return files
+
+
+def _video_names(files: dict[int, list[PurePosixPath]]) -> dict[int, str]:
+    """Return each video's name: the folder of its frames or, where those of several are called the same, the one above.
+
+    ``VIDEO/00000.jpg`` and ``VIDEO/img1/00000.jpg`` are of VIDEO. Where frames lie in several folders, the one around
+    them counts.
+    """
+    parents = {number: sorted({str(file.parent) for file in each}) for number, each in files.items()}
+    folders = {number: PurePosixPath(commonpath(each) or each[0]).parts for number, each in parents.items()}
+    while len({folder[-1] for folder in folders.values()}) == 1 < len(set(folders.values())):
+        if min(map(len, folders.values())) == 1:
+            break
+        folders = {number: folder[:-1] for number, folder in folders.items()}
+    last = {number: folder[-1] for number, folder in folders.items()}
+    if len(set(last.values())) == len(last):
+        return last
+    return {number: "/".join(folder) for number, folder in folders.items()}
+
+
+def _code(track: Entry, index: int, files: Sequence[str], size: tuple[int, int]) -> Code | None:
+    """Return a track's pixels in a frame, or None where it is not seen (null) or encloses nothing."""
+    value = track.values("segmentations")[index]
     try:
-        return segmentation_code(value, size)
+        return None if value is None else segmentation_code(value, size)
     except ValueError as problem:
-        raise MaskError(
-            f"mask of frame {frame.name} is broken ({problem})", where=path, expected="RLE or polygons"
-        ) from None
+        raise track.broken("segmentations", f"{files[index]}: {problem}") from None

@@ -119,6 +119,26 @@ def test_damage_that_hashes_do_not_show(bench: Path, change: Callable[[Path], An
     assert any(said in problem for problem in problems), problems
 
 
+def close_early(path: Path) -> Path:
+    """Cut a JPEG within its data and put the end marker there, as repairing tools do."""
+    data = path.read_bytes()
+    start = data.index(b"\xff\xda") + 12
+    path.write_bytes(data[: (start + len(data)) // 2] + b"\xff\xd9")
+    return path
+
+
+def test_cut_jpegs_that_somebody_closed_are_found(bench: Path) -> None:
+    pytest.importorskip("simplejpeg")
+    paths = [bench / f"{DOGS}/JPEGImages/00001.jpg", sorted((bench / "supports/images").glob("*.jpg"))[0]]
+    for path in paths:
+        close_early(path)
+    write_manifest(bench)
+    problems = check_benchmark(bench)
+    for path in paths:
+        assert any(path.name in problem and "cannot be decoded" in problem for problem in problems), problems
+    assert check_benchmark(bench, quick=True) == []
+
+
 def test_supports_that_are_broken(bench: Path) -> None:
     episode = load_benchmark(bench).episodes[0]
     mask = bench / f"supports/masks/{episode.category}/{episode.supports[0]}.png"
@@ -233,3 +253,47 @@ def _images(tmp_path: Path) -> Path:
     header = {"schema": "icvos-benchmark/1", "name": "few", "version": "1", "vocabulary": "voc20"}
     (root / "benchmark.json").write_text(json.dumps(header))
     return root
+
+
+@pytest.mark.parametrize(
+    ("vocabulary", "says"),
+    [
+        (True, "no names of categories"),
+        (7, "no names of categories"),
+        ({"dog": 1}, "no names of categories"),
+        ([["dog"]], "no names of categories"),
+        ([1, 2], "no names of categories"),
+        (["dog", " "], "no names of categories"),
+        (["dog", "dog"], "a name twice"),
+        ("coco8", "unknown vocabulary 'coco8'.*coco80"),
+    ],
+)
+def test_a_vocabulary_that_is_none(tmp_path: Path, vocabulary: object, says: str) -> None:
+    path = _images(tmp_path) / "benchmark.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "vocabulary": vocabulary}))
+    with pytest.raises(BenchmarkError, match=says) as error:
+        load_benchmark(path.parent)
+    assert error.value.where == path
+
+
+@pytest.mark.parametrize("folds", [1, [1], {"x": [1]}, {"0": 1}, {"0": [[1]]}, {"0": ["1"]}])
+def test_folds_that_are_none(tmp_path: Path, folds: object) -> None:
+    path = _images(tmp_path) / "benchmark.json"
+    header = json.loads(path.read_text())
+    path.write_text(json.dumps({**header, "folds": {"0": [1, 2], "1": []}}))
+    load_benchmark(path.parent)
+    path.write_text(json.dumps({**header, "folds": folds}))
+    with pytest.raises(BenchmarkError, match=r"folds are broken.*benchmark\.json"):
+        load_benchmark(path.parent)
+
+
+@pytest.mark.parametrize("fps", ["nan", "inf", "-inf", "x"])
+def test_frames_a_second_are_a_number(built: Path, fps: str) -> None:
+    path = built / "videos.csv"
+    lines = path.read_text().splitlines()
+    place = lines[0].split(",").index("fps")
+    rows = [line.split(",") for line in lines[1:]]
+    rows[0][place] = fps
+    path.write_text("\n".join([lines[0], *(",".join(row) for row in rows)]) + "\n")
+    with pytest.raises(BenchmarkError, match=f"fps is '{fps}'"):
+        load_benchmark(built).videos  # noqa: B018

@@ -168,6 +168,18 @@ def test_a_partial_or_wrong_file_says_what_is_missing(vgg_file: tuple[Path, dict
     refuses({"conv1.weight": torch.zeros(1)}, "not a DC-SAM checkpoint")
 
 
+def test_a_file_that_lost_its_configuration_says_so(tmp_path: Path) -> None:
+    torch.save(
+        {file_key(key): value for key, value in DCSAM(DCSAMConfig(**SMALL)).state_dict().items()}, tmp_path / "copy.pth"
+    )
+    words = (
+        r"its configuration is not in the file; in .*copy\.pth; "
+        r"expected a \.safetensors with its metadata.*, or a published checkpoint"
+    )
+    with pytest.raises(WeightsError, match=words):
+        read_checkpoint(tmp_path / "copy.pth")
+
+
 class Hostile:
     def __reduce__(self) -> tuple:
         return (open, ("pwned", "w"))

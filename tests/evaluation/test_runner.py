@@ -209,7 +209,7 @@ class Time:
 @pytest.fixture
 def clock(monkeypatch):
     clock = Time()
-    monkeypatch.setattr(icvos.evaluation.episode, "time", clock)
+    monkeypatch.setattr(icvos.evaluation.stream, "time", clock)
     monkeypatch.setattr(icvos.evaluation.frames, "time", clock)
     return clock
 

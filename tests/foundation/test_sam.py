@@ -23,7 +23,7 @@ from sam_tiny import SAM2_TINY, clip, shake, tiny_sam1, tiny_sam2  # noqa: E402
 
 from icvos.errors import MissingExtraError, ModelError, UsageError, WeightsError  # noqa: E402
 from icvos.foundation.construct import count_parameters, on_meta, require_sam  # noqa: E402
-from icvos.foundation.load import build_sam, load_sam, save_sam  # noqa: E402
+from icvos.foundation.load import build_sam, load_sam, open_segmenter, save_sam  # noqa: E402
 from icvos.foundation.sam1 import (  # noqa: E402
     SAM1,
     Sam1,
@@ -383,6 +383,18 @@ def test_checkpoints_in_the_published_layout(tmp_path: Path) -> None:
     torch.save({"w": torch.zeros(1)}, tmp_path / "other.pt")
     with pytest.raises(WeightsError, match="no published SAM 2"):
         load_sam(Sam2, tmp_path / "other.pt")
+
+
+@pytest.mark.parametrize("model", ["sam1", "sam2"])
+def test_a_file_that_lost_its_configuration_says_so(model: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    segmenter = request.getfixturevalue(model)
+    torch.save(segmenter.model.state_dict(), tmp_path / "copy.pth")
+    words = (
+        rf"the configuration of this SAM {model[-1]} is not in the file.*; in .*copy\.pth; "
+        r"expected a \.safetensors with its metadata.*, or a published checkpoint"
+    )
+    with pytest.raises(WeightsError, match=words):
+        open_segmenter(tmp_path / "copy.pth")
 
 
 def test_a_broken_configuration_inside_is_one_line(sam2: Any, tmp_path: Path) -> None:

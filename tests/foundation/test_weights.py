@@ -8,10 +8,12 @@ import os
 import pickle
 import re
 import threading
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from shared_data import shared
 
@@ -97,7 +99,7 @@ def test_table_is_whole() -> None:
 
 def test_fetch_verifies_and_renames(server: Server, tmp_path: Path) -> None:
     seen: list[int] = []
-    path, found = fetch(known(), folder=tmp_path, mirror=server.url, progress=lambda done, total: seen.append(done))
+    path, found = fetch(known(), folder=tmp_path, mirror=server.url, progress=lambda update: seen.append(update.done))
     assert path.read_bytes() == DATA and found == hashlib.sha256(DATA).hexdigest()
     assert sorted(os.listdir(tmp_path)) == ["thing.pt"]  # no part, no lock left
     assert seen == sorted(seen) and seen[-1] == len(DATA)
@@ -297,7 +299,9 @@ def test_prefixes_of_wrappers_go(tmp_path: Path, suffix: str) -> None:
         (("module.a", "module.b"), {"a", "b"}),
         (("module._orig_mod.a", "module._orig_mod.b"), {"a", "b"}),
         (("module.a", "b"), {"module.a", "b"}),
-        (("module.module.a",), {"module.a"}),
+        (("_orig_mod.module.a", "_orig_mod.module.b"), {"a", "b"}),
+        (("module.module._orig_mod.module.a", "module.module.b"), {"_orig_mod.module.a", "b"}),
+        (("module.module.a",), {"a"}),
     ):
         state = dict.fromkeys(names, one)
         if suffix == ".pth":
@@ -305,6 +309,81 @@ def test_prefixes_of_wrappers_go(tmp_path: Path, suffix: str) -> None:
         else:
             weights.save_state(tmp_path / f"a{suffix}", state)
         assert set(weights.load_state(tmp_path / f"a{suffix}")) == expected
+
+
+@pytest.mark.parametrize("old", [False, True])
+def test_a_file_is_known_by_its_content_whatever_its_suffix(tmp_path: Path, old: bool) -> None:
+    torch = pytest.importorskip("torch")
+    state = {"a": torch.arange(6.0)}
+    torch.save(state, tmp_path / "torch.safetensors", _use_new_zipfile_serialization=not old)
+    weights.save_state(tmp_path / "tensors.pth", state, metadata={"k": "v"})
+    for name in ("torch.safetensors", "tensors.pth"):
+        assert torch.equal(weights.load_state(tmp_path / name)["a"], state["a"])
+    assert weights.load_metadata(tmp_path / "torch.safetensors") == {}
+    assert weights.load_metadata(tmp_path / "tensors.pth") == {"k": "v"}
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+@pytest.mark.parametrize("form", ["zip", "old", "safetensors"])
+def test_damaged_checkpoints_are_read_or_refused_in_one_line(tmp_path: Path, form: str, suffix: str) -> None:
+    torch = pytest.importorskip("torch")
+    generator = np.random.default_rng(0)
+    state = {"a.weight": torch.arange(16.0).reshape(4, 4), "b": torch.ones(3)}
+    path = tmp_path / f"x{suffix}"
+    if form == "safetensors":
+        weights.save_state(path, state)
+    else:
+        torch.save(state, path, _use_new_zipfile_serialization=form == "zip")
+    whole = path.read_bytes()
+    refused = 0
+    for _ in range(300):
+        data = bytearray(whole)
+        for place in generator.integers(0, min(len(data), 600), generator.integers(1, 6)):
+            data[place] = generator.integers(0, 256)
+        path.write_bytes(data)
+        try:
+            weights.load_state(path)
+        except WeightsError as error:
+            refused += 1
+            assert "\n" not in str(error) and str(path) in str(error)
+    assert refused > 200
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        ("sparse", r"tensor 'bad' is sparse \(sparse_coo\)"),
+        ("rows", r"tensor 'bad' is sparse \(sparse_csr\)"),
+        ("meta", "tensor 'bad' is without values"),
+        ("quantised", "tensor 'bad' is of type qint8"),
+    ],
+)
+def test_tensors_that_no_model_takes_are_refused_by_name(tmp_path: Path, kind: str, words: str) -> None:
+    torch = pytest.importorskip("torch")
+    make = {
+        "sparse": lambda: torch.eye(3).to_sparse(),
+        "rows": lambda: torch.eye(3).to_sparse_csr(),
+        "meta": lambda: torch.ones(3, device="meta"),
+        "quantised": lambda: torch.quantize_per_tensor(torch.ones(3), 0.1, 0, torch.qint8),
+    }
+    with warnings.catch_warnings(action="ignore"):
+        torch.save({"good": torch.ones(2), "bad": make[kind]()}, tmp_path / "a.pth")
+    with pytest.raises(WeightsError, match=rf"{words}.*; in .*a\.pth; expected plain tensors"):
+        weights.load_state(tmp_path / "a.pth")
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+@pytest.mark.parametrize("name", ["float8_e4m3fn", "float8_e5m2", "float16", "bfloat16", "int8", "bool", "complex64"])
+def test_types_of_few_bits_are_read_as_they_are(tmp_path: Path, name: str, suffix: str) -> None:
+    torch = pytest.importorskip("torch")
+    path, value = tmp_path / f"a{suffix}", torch.ones(3).to(getattr(torch, name))
+    torch.save({"a": value}, path) if suffix == ".pth" else weights.save_state(path, {"a": value})
+    loaded = weights.load_state(path)["a"]
+    assert loaded.dtype == value.dtype and torch.equal(loaded.cfloat(), value.cfloat())
+    if name.startswith("float"):
+        torch.save({"a": torch.full((3,), torch.nan).to(value.dtype)}, path)
+        with pytest.raises(WeightsError, match="tensor 'a' holds values that are no numbers"):
+            weights.load_state(path)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from unicodedata import normalize
 
 import numpy as np
 import pytest
@@ -13,7 +15,7 @@ import raw_trees as raw
 
 from icvos import cli
 from icvos.benchmark import load_benchmark
-from icvos.errors import InputError, MaskError
+from icvos.errors import InputError, MaskError, SourceError
 from icvos.masks import write_mask
 from icvos.sources.folder import Folder
 
@@ -75,6 +77,49 @@ def test_names_for_all_videos(videos: Path) -> None:
     (videos / "names.json").unlink()
     street = next(video for video in Folder(videos).videos() if video.name == "street")
     assert street.objects == {} and not street.all_objects  # a recipe may name them
+
+
+def test_names_of_a_video_in_another_unicode_form(tmp_path: Path) -> None:
+    """A file made on macOS may write é as e and an accent."""
+    composed, apart = (normalize(form, "été") for form in ("NFC", "NFD"))
+    shutil.copytree(raw.folder(tmp_path / "one") / "walk/frames", tmp_path / "v" / composed / "frames")
+    shutil.copytree(tmp_path / "one/walk/masks/dog", tmp_path / "v" / composed / "masks")
+    names = tmp_path / "v/names.json"
+    names.write_text(json.dumps({apart: {"1": "dog"}}))
+    assert [video.objects for video in Folder(tmp_path / "v").videos()] == [{1: "dog"}]
+    names.write_text(json.dumps({composed: {"1": "cat"}, apart: {"1": "dog"}}))
+    with pytest.raises(SourceError, match="is there twice"):
+        Folder(tmp_path / "v").videos()
+    shutil.copytree(tmp_path / "v" / composed, tmp_path / "v" / apart)
+    found = {video.name: video.objects for video in Folder(tmp_path / "v").videos()}
+    assert found == {composed: {1: "cat"}, apart: {1: "dog"}}
+    names.write_text(json.dumps({composed[0] + apart[1:]: {"1": "dog"}}))
+    with pytest.raises(SourceError, match="there is no video"):
+        Folder(tmp_path / "v").videos()  # either could be meant
+
+
+def test_frames_and_masks_are_one_by_their_numbers(videos: Path) -> None:
+    for path in sorted((videos / "мой пёс/masks/person").iterdir()):
+        path.rename(path.with_name(f"{int(path.stem):05d}.Png"))
+    for path in sorted((videos / "street").rglob("*.png")):
+        number = int(path.stem.removeprefix("img_"))
+        path.rename(path.with_name(f"{number}.png" if path.parent.name == "frames" else f"{number:05d}.png"))
+    source = Folder(videos)
+    own, street = sorted(source.videos(), key=lambda video: video.name, reverse=True)
+    assert (own.name, street.name) == ("мой пёс", "street")
+    frames = source.frames(own)
+    assert [frame.name for frame in frames] == ["0", "2", "4"]
+    assert [[path.name for path in frame.masks] for frame in frames[1:]] == [
+        ["2.png", "00002.Png"],
+        ["4.png", "00004.Png"],
+    ]
+    found = [source.labels(own, frame, SIZE).areas() for frame in frames]
+    assert found == [{1: 144}, {1: 144, 2: 144}, {1: 144, 2: 144}]
+    frames = source.frames(street)
+    assert [(frame.name, frame.masks[0].name) for frame in frames] == [(f"{i}", f"{i:05d}.png") for i in range(6)]
+    shutil.copy(videos / "street/masks/00003.png", videos / "street/masks/003.png")
+    with pytest.raises(SourceError, match="mask 00003 of street has no image"):
+        source.frames(street)  # two that are the same number
 
 
 def test_label_masks_of_0_and_255_are_one_object(videos: Path) -> None:
@@ -151,6 +196,17 @@ def read_all(root: Path) -> None:
         ),
         (lambda r: (r / "names.json").write_text('{"strete": {"1": "dog"}}'), "there is no video 'strete'"),
         (lambda r: (r / "names.json").write_text('{"street": {"one": "dog"}}'), "object id 'one' is no number"),
+        (
+            lambda r: (r / "street/names.json").write_text('{"1": "dog", "01": "cat"}'),
+            "object ids '1' and '01' are the same.*names.json",
+        ),
+        (lambda r: (r / "street/names.json").write_text('{"1": null}'), "category of object '1' is null.*names.json"),
+        (lambda r: (r / "street/names.json").write_text('{"1": ["dog"]}'), "category of object '1' is .*names.json"),
+        (lambda r: (r / "street").rename(r / os.fsdecode(b"caf\xe9")), r"the name 'caf\\xe9' is not UTF-8"),
+        (
+            lambda r: (r / "мой пёс/masks/dog").rename(r / "мой пёс/masks" / os.fsdecode(b"\xe9")),
+            r"the name '\\xe9' is not UTF-8",
+        ),
         (lambda r: [shutil.rmtree(path) for path in r.iterdir() if path.is_dir()], "no videos here|no video 'street'"),
         (shutil.rmtree, "folder not found"),
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -53,6 +54,18 @@ def test_a_folder_of_something_else_is_answered(tmp_path: Path, name: str) -> No
         open_source(name, tmp_path).videos()
     with pytest.raises(UsageError, match="mose"):
         open_source("mosé", tmp_path)
+
+
+@pytest.mark.parametrize("name", sorted(WRITERS))
+def test_linked_folders_are_followed(tmp_path: Path, name: str) -> None:
+    """Every folder is a link to one elsewhere, as people keep videos on another disk."""
+    source = open_source(name, WRITERS[name](tmp_path / name))
+    before = [(video, areas(source, video.name)) for video in source.videos()]
+    places = sorted((path for path in (tmp_path / name).rglob("*") if path.is_dir()), reverse=True)
+    for number, place in enumerate(places):
+        place.symlink_to(place.rename(tmp_path / f"elsewhere{number}"))
+    source = open_source(name, tmp_path / name)
+    assert [(video, areas(source, video.name)) for video in source.videos()] == before
 
 
 def test_davis(tmp_path: Path) -> None:
@@ -123,13 +136,47 @@ def test_lvos(tmp_path: Path) -> None:
     assert not source.videos()[1].all_objects
 
 
-@pytest.mark.parametrize("value", ["x", None, {"start": 1}])
+@pytest.mark.parametrize(
+    "value",
+    ["x", None, {"start": 1}, *({"start": start, "end": 21} for start in (math.inf, math.nan, 1.5, True, [1], "1_0"))],
+)
 def test_lvos_meta_that_is_broken(tmp_path: Path, value: object) -> None:
     raw.lvos(tmp_path)
     meta = {"videos": {"R3UJGYwy": {"objects": {"1": {"frame_range": value}}}}}
     (tmp_path / "train/train_meta.json").write_text(json.dumps(meta))
     with pytest.raises(SourceError, match="train_meta"):
         open_source("lvos", tmp_path).videos()
+
+
+def test_an_object_id_twice_is_refused_with_both_keys(tmp_path: Path) -> None:
+    twice = "object ids '1' and '01' are the same|object ids '01' and '1' are the same"
+    span = {"frame_range": {"start": 1, "end": 21}}
+    raw.lvos(tmp_path / "lvos")
+    path = tmp_path / "lvos/train/train_meta.json"
+    path.write_text(json.dumps({"videos": {"R3UJGYwy": {"objects": {"1": span, "01": span}}}}))
+    with pytest.raises(SourceError, match=twice):
+        open_source("lvos", tmp_path / "lvos").videos()
+    raw.mose(tmp_path / "mose", version=2)
+    for objects in (["1", "01"], {"1": {}, "01": {}}):
+        text = json.dumps({"videos": {"001ca3cb": {"objects": objects}}})
+        (tmp_path / "mose/meta_train.json").write_text(text)
+        with pytest.raises(SourceError, match=twice):
+            open_source("mose2", tmp_path / "mose").videos()
+    raw.davis(tmp_path / "davis")
+    (tmp_path / "davis/davis_semantics.json").write_text('{"dogs": {"1": "dog", "01": "cat"}}')
+    with pytest.raises(SourceError, match=twice):
+        open_source("davis", tmp_path / "davis").videos()
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [(None, "null"), (["person"], '."person".'), (True, "true"), (" ", '" "'), ("\ud800", '"..d800"')],
+)
+def test_davis_categories_are_text(tmp_path: Path, value: object, said: str) -> None:
+    raw.davis(tmp_path)
+    (tmp_path / "davis_semantics.json").write_text(json.dumps({"dogs": {"1": "dog", "2": value}}))
+    with pytest.raises(SourceError, match=f"category of object '2' is {said}.*davis_semantics"):
+        Davis(tmp_path).videos()
 
 
 @pytest.mark.parametrize("name", ["ytvis", "ovis"])
@@ -151,6 +198,60 @@ def test_youtube_vis_2021_keeps_its_json_with_the_images(tmp_path: Path) -> None
     assert areas(open_source("ytvis", tmp_path), "0043f083b5")[2] == {101: 100, 102: 400}
 
 
+def in_other_places(root: Path, places: list[str]) -> None:
+    """Move the frames of the one video of YouTube-VIS, and name them so."""
+    raw.ytvis(root)
+    data = json.loads((root / "train.json").read_text())
+    for old, new in zip(data["videos"][0]["file_names"], places, strict=True):
+        target = root / "train/JPEGImages" / new
+        target.parent.mkdir(parents=True, exist_ok=True)
+        Image.open(root / "train/JPEGImages" / old).save(target)
+    data["videos"][0]["file_names"] = places
+    (root / "train.json").write_text(json.dumps(data))
+
+
+@pytest.mark.parametrize(
+    "places",
+    [
+        ["v/00000.jpg", "v/00000.jpg", "v/00001.jpg"],
+        ["v/00000.jpg", "v/00000.png", "v/00001.jpg"],
+        ["v/a/00000.jpg", "v/b/00000.jpg", "v/b/00001.jpg"],
+    ],
+)
+def test_frames_of_one_stem_have_their_own_masks(tmp_path: Path, places: list[str]) -> None:
+    in_other_places(tmp_path, places)
+    found = areas(open_source("ytvis", tmp_path), "v")
+    assert [sorted(frame) for frame in found] == [[100, 102, 103], [100, 101, 102], [101, 102]]
+
+
+@pytest.mark.parametrize(
+    ("folders", "names"),
+    [
+        (["a", "b"], ["a", "b"]),
+        (["JPEGImages/a", "other/b"], ["a", "b"]),
+        (["a/img1"], ["img1"]),  # nothing says that it is not the video's
+        (["a/img1", "b/img1"], ["a", "b"]),
+        (["set/a/left/img", "set/b/left/img"], ["a", "b"]),
+        (["a/img1", "a/img2", "b/img1"], ["a/img1", "a/img2", "b/img1"]),
+        (["img1", "a/img1"], ["a/img1", "img1"]),
+        (["a", "a"], ["a", "a"]),  # the builder refuses them
+    ],
+)
+def test_videos_are_called_as_what_leads_to_their_frames(tmp_path: Path, folders: list[str], names: list[str]) -> None:
+    raw.ytvis(tmp_path)
+    data = json.loads((tmp_path / "train.json").read_text())
+    (video,) = data["videos"]
+    data["videos"] = [
+        {**video, "id": 7 + index, "file_names": [f"{folder}/{frame:05d}.jpg" for frame in range(3)]}
+        for index, folder in enumerate(folders)
+    ]
+    (tmp_path / "train.json").write_text(json.dumps(data))
+    assert [video.name for video in open_source("ytvis", tmp_path).videos()] == names
+
+
+FRAME = r"'segmentations' of annotation 100 is broken \(0043f083b5/00000\.jpg"
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -164,13 +265,23 @@ def test_youtube_vis_2021_keeps_its_json_with_the_images(tmp_path: Path) -> None
         (lambda d: d["videos"][0].update(file_names=["../../etc/passwd"] * 3), "'file_names' of video"),
         (lambda d: d["videos"][0].update(file_names=["/etc/a.jpg"] * 3), "'file_names' of video"),
         (lambda d: d["videos"][0].pop("width"), "no 'width'"),
-        (lambda d: d["annotations"][0]["segmentations"][0].update(size=[4, 4]), "size .4, 4."),
-        (lambda d: d["annotations"][0]["segmentations"][0].update(counts="\x01\x02"), "broken"),
-        (lambda d: d["annotations"][0]["segmentations"][0].update(counts="5"), "runs of"),
-        (lambda d: d["annotations"][0]["segmentations"][0].update(counts=[5, 10]), "runs of"),
-        (lambda d: d["annotations"][0]["segmentations"][0].update(counts=10**15), "neither text nor a list"),
-        (lambda d: d["annotations"][0]["segmentations"].__setitem__(0, [[0, 0, 9e9, 0, 0, 5]]), "pixels away"),
+        *(
+            (lambda d, value=value: d["annotations"][0]["segmentations"].__setitem__(0, value), f"{FRAME}: {words}")
+            for value, words in (
+                ({"size": [4, 4], "counts": "5"}, "run lengths of size .4, 4."),
+                ({"size": [raw.H, raw.W], "counts": "\x01\x02"}, "a character"),
+                ({"size": [raw.H, raw.W], "counts": "5"}, "runs of 5 pixels"),
+                ({"size": [raw.H, raw.W], "counts": [5, 10]}, "runs of 15 pixels"),
+                ({"size": [raw.H, raw.W], "counts": 10**15}, "counts are neither text nor a list"),
+                ([[0, 0, 9e9, 0, 0, 5]], "a point that is .* pixels away"),
+                # null alone says that a thing is not seen
+                *((value, "neither polygons nor run lengths") for value in (0, False, "", "null")),
+                ({}, "run lengths of size None"),
+            )
+        ),
         (lambda d: d["videos"][0].update(height=20), "20x64"),
+        (lambda d: d["categories"][0].update(name="\ud800"), r"'name' of category 1 is '\\ud800'.*a text"),
+        (lambda d: d["videos"][0].update(file_names=["caf\udce9/0.jpg"] * 3), "'file_names' of video"),
     ],
 )
 def test_youtube_vis_that_is_broken(tmp_path: Path, change, said: str) -> None:

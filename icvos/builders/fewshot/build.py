@@ -30,7 +30,7 @@ from icvos.errors import SourceError, UsageError, did_you_mean, in_words
 from icvos.images import IMAGE_SUFFIXES, image_size
 from icvos.manifest import Digest
 from icvos.masks import encode_mask
-from icvos.processes import Progress
+from icvos.progress import Progress
 
 __all__ = ["BUILDER_VERSION", "FewShotPlan", "FewShotReport", "FewShotRules", "build_fewshot", "plan_fewshot"]
 

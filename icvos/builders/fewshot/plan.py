@@ -8,7 +8,7 @@ from icvos.builders.fewshot.build import FewShotPlan, FewShotRules, plan_fewshot
 from icvos.data.author_lists import read_lists
 from icvos.data.class_masks import ClassMasks, coco_masks, voc_masks
 from icvos.errors import SourceError
-from icvos.processes import Progress
+from icvos.progress import Progress
 
 __all__ = ["plan_coco20i", "plan_pascal5i"]
 

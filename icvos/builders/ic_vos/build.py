@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from operator import itemgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from icvos.benchmark import EPISODE_COLUMNS, FRAME_COLUMNS, PAIR_COLUMNS, SCHEMA, VIDEO_COLUMNS
 from icvos.builders.ic_vos.plan import NothingLeft, Plan, PlannedVideo, make_plan
@@ -18,7 +18,7 @@ from icvos.builders.writer import BenchmarkWriter, Table
 from icvos.categories import COCO80, Vocabulary
 from icvos.data.draws import draw_supports
 from icvos.errors import UsageError
-from icvos.processes import Progress
+from icvos.progress import Progress, Update, silent
 from icvos.sources.base import VideoSource
 from icvos.sources.coco import Coco
 
@@ -67,10 +67,6 @@ class Prepared:
     sources: Sequence[VideoSource]
 
 
-def silent(what: str, done: int, total: int) -> None:
-    """Progress for nobody."""
-
-
 def prepare(
     sources: Sequence[VideoSource],
     coco: Coco,
@@ -78,11 +74,20 @@ def prepare(
     recipe: Recipe | None = None,
     rules: BuildRules | None = None,
     words: Vocabulary = COCO80,
+    without_support: Literal["refuse", "leave-out"] = "refuse",
 ) -> Prepared:
     """Plan a build and make sure that every category has supports.
 
+    Args:
+        sources: Raw video data sets.
+        coco: Whose images support.
+        recipe: What people said of the objects.
+        rules: What is kept.
+        words: Names of the categories.
+        without_support: What becomes of categories that nothing in ``coco`` supports.
+
     Raises:
-        SourceError: A source is broken, or COCO has no support for a category.
+        SourceError: A source is broken, or COCO has no support for some categories.
         UsageError: The recipe names what is not there, or nothing is left to build.
     """
     from icvos.builders.ic_vos.supports import Supports
@@ -90,17 +95,19 @@ def prepare(
     if not sources:
         raise UsageError("no video data set is given", expected="--davis DIR, --mose DIR, …")
     recipe, rules = recipe or Recipe(), rules or BuildRules()
-    plan = make_plan(sources, recipe, rules, words)
     supports = Supports(coco, rules, words)
-    for category in plan.categories:
-        supports.pool(category)
+    leave_out = {"unsupported": supports.lacks} if without_support == "leave-out" else {}
+    plan = make_plan(sources, recipe, rules, words, **leave_out)
+    supports.check(plan.categories)
+    plan.notes += supports.notes(plan.videos)
     return Prepared(plan, rules, recipe, words, supports, sources)
 
 
-def estimate(prepared: Prepared, *, link: bool = False) -> Estimate:
+def estimate(prepared: Prepared, *, link: bool = False, progress: Progress = silent) -> Estimate:
     """Count what a build will write, from the listing of the raw data; masks are counted at their size there."""
     out = Estimate(len(prepared.plan.videos), prepared.plan.pairs, 0, 0, 0, 0)
-    for planned in prepared.plan.videos:
+    for number, planned in enumerate(prepared.plan.videos):
+        progress(Update("videos listed", number, out.videos))
         frames = planned.source.frames(planned.video)[: prepared.rules.max_frames or None]
         out.frames += len(frames)
         out.files += len(frames) * (1 + len(planned.groups))
@@ -155,7 +162,7 @@ def _videos(
     """Build all videos; yield those that kept a pair."""
     tasks = (_task(prepared, planned, writer, link) for planned in prepared.plan.videos)
     records = writer.work(
-        build_video, tasks, what="videos", total=total, workers=workers, progress=progress, size=itemgetter("frames")
+        build_video, tasks, what="frames", total=total, workers=workers, progress=progress, size=itemgetter("frames")
     )
     for planned, record in zip(prepared.plan.videos, records):
         label = f"{planned.source.id},{planned.video.name}"

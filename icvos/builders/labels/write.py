@@ -18,7 +18,8 @@ from icvos.categories import COCO80, Vocabulary
 from icvos.errors import UsageError
 from icvos.files import atomic_write, write_csv
 from icvos.images import read_image
-from icvos.processes import Progress, in_order
+from icvos.processes import in_order
+from icvos.progress import Progress, Update
 from icvos.sources.base import FrameLabels, SourceFrame, SourceVideo, VideoSource
 
 __all__ = ["LabelsReport", "sample_video", "write_labels"]
@@ -99,7 +100,7 @@ def write_labels(
                     complete += answers
                     count += 1
                     if progress:
-                        progress(f"labels of {source.id}", count, 0)
+                        progress(Update(f"videos of {source.id}", count, 0))
                 stream.write(page_end())
             pages.append(out / f"{name}.html")
     write_csv(out / "objects.csv", OBJECT_COLUMNS, objects)

@@ -29,7 +29,7 @@ from icvos.errors import InputError
 from icvos.files import read_json
 from icvos.manifest import Digest
 from icvos.masks import encode_mask
-from icvos.processes import Progress
+from icvos.progress import Progress
 
 __all__ = ["TubePlan", "TubeReport", "build_mask_tubes", "encode_jpeg", "plan_mask_tubes"]
 

@@ -18,10 +18,10 @@ def command(benchmark: Path, quick: bool, workers: int) -> None:
     icvos build-data check demo
     """
     from icvos.builders.check import check_benchmark
-    from icvos.commands.show import build_bars
     from icvos.demo.benchmarks import benchmark_folder
+    from icvos.progress import shown
 
-    with build_bars() as progress:
+    with shown("check") as progress:
         problems = check_benchmark(benchmark_folder(benchmark), quick=quick, workers=workers, progress=progress)
     for problem in problems:
         click.echo(problem)

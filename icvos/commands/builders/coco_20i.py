@@ -29,10 +29,10 @@ def command(coco: Path, split: str, train_split: str, **options: Any) -> None:
     icvos build-data coco-20i --coco COCO --lists LISTS --episodes authors --out B
     """
     from icvos.builders.fewshot.plan import plan_coco20i
-    from icvos.commands.show import build_bars
+    from icvos.progress import shown
 
     rules = rules_of("coco-20i", options)
-    with build_bars() as progress:
+    with shown("coco-20i") as progress:
         plan = plan_coco20i(
             coco, rules, split=split, train_split=train_split, lists=options["lists"], progress=progress
         )

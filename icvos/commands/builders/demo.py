@@ -33,9 +33,9 @@ def command(size: str, seed: int, out: Path | None, raw_only: bool, sheet: Path 
     icvos build-data demo
     icvos build-data demo --size tiny --out world
     """
-    from icvos.commands.show import line_bar
     from icvos.demo.benchmarks import DEMO_NAMES, build_demo, check_world, demo_folder, demo_raw, is_ready
     from icvos.demo.world.version import GENERATOR_VERSION
+    from icvos.progress import shown
 
     root = Path(os.path.abspath(out)) if out else demo_folder(size, seed)  # noqa: PTH100
     start = time.perf_counter()
@@ -47,13 +47,13 @@ def command(size: str, seed: int, out: Path | None, raw_only: bool, sheet: Path 
     if raw_only:
         check_world(root, size, seed)
         if not is_ready(root / "raw"):
-            with line_bar() as show:
+            with shown("demo") as show:
                 demo_raw(size, seed, root / "raw", progress=show)
         click.echo(f"raw data in {root / 'raw'}")
         return
     for name in DEMO_NAMES:
         known = is_ready(root / "benchmarks" / name.removeprefix("demo/"))
-        with line_bar() as show:
+        with shown(name) as show:
             path = build_demo(name, size, seed, root, progress=show)
         click.echo(f"{name}: {_counts(path)}, {'there already' if known else 'built'}: {path}")
     click.echo(f"demo world {size}, seed {seed}, generator {GENERATOR_VERSION}, {time.perf_counter() - start:.1f} s")

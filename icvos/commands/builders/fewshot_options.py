@@ -11,6 +11,7 @@ import click
 
 if TYPE_CHECKING:
     from icvos.builders.fewshot.build import FewShotPlan, FewShotRules
+    from icvos.progress import Progress
 
 __all__ = ["build_and_print", "fewshot_options", "rules_of"]
 
@@ -67,7 +68,7 @@ def rules_of(benchmark: str, options: dict[str, Any]) -> FewShotRules:
     )
 
 
-def build_and_print(plan: FewShotPlan, options: dict[str, Any], progress: Callable[[str, int, int], None]) -> None:
+def build_and_print(plan: FewShotPlan, options: dict[str, Any], progress: Progress) -> None:
     """Say what will be built, build it, and say what was built."""
     from icvos.builders.fewshot.build import build_fewshot
 

@@ -33,11 +33,11 @@ def command(out: Path, recipes: tuple[Path, ...], page_size: int, workers: int, 
     from icvos.builders.labels.write import write_labels
     from icvos.builders.recipe import read_recipes
     from icvos.categories import COCO80
-    from icvos.commands.show import build_bars
+    from icvos.progress import shown
 
     sources = open_sources(folders)
     recipe = read_recipes(recipes, COCO80)
-    with build_bars() as progress:
+    with shown("labels") as progress:
         report = write_labels(sources, out, recipe=recipe, page_size=page_size, workers=workers, progress=progress)
     for page in report.pages:
         click.echo(f"page: {page}")

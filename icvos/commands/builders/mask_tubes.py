@@ -44,15 +44,15 @@ def command(coco: Path, split: str, out: Path, **options: Any) -> None:
     """
     from icvos.builders.tubes.build import build_mask_tubes, plan_mask_tubes
     from icvos.categories import COCO80
-    from icvos.commands.show import build_bars
     from icvos.data.class_masks import coco_masks
     from icvos.data.mask_tubes import TubeRules
+    from icvos.progress import shown
 
     rules = TubeRules(
         options["frames"], _words(options["transforms"]), options["rotation"], options["seed"], options["min_area"]
     )
     wanted = [COCO80.number(word) for word in _words(options["categories"] or "")]
-    with build_bars() as progress:
+    with shown("mask-tubes") as progress:
         masks = coco_masks(coco, split, progress=progress)
         plan = plan_mask_tubes(
             masks,

@@ -30,10 +30,10 @@ def command(voc: Path, sbd: Path | None, split: str, domain_shift: bool, **optio
     icvos build-data pascal-5i --voc VOC2012 --lists LISTS --episodes authors --out B
     """
     from icvos.builders.fewshot.plan import plan_pascal5i
-    from icvos.commands.show import build_bars
+    from icvos.progress import shown
 
     rules = rules_of("coco2pascal" if domain_shift else "pascal-5i", options)
-    with build_bars() as progress:
+    with shown("pascal-5i") as progress:
         plan = plan_pascal5i(
             voc, rules, sbd=sbd, split=split, lists=options["lists"], workers=options["workers"], progress=progress
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from icvos.categories import COCO80
 from icvos.demo.world.plan import Picture, WorldSize, make_picture
 from icvos.files import atomic_write, write_json
 from icvos.images import write_image
+from icvos.progress import Progress, Update
 
 __all__ = ["mask_to_polygons", "mask_to_runs", "write_coco"]
 
@@ -20,7 +20,7 @@ _FINE = 4  # polygons follow the edges of pixels to a quarter of one
 _LICENCE = {"id": 1, "name": "Drawn by icvos; free of any rights", "url": ""}
 
 
-def write_coco(root: Path, size: WorldSize, seed: int, progress: Callable[[str], None]) -> None:
+def write_coco(root: Path, size: WorldSize, seed: int, progress: Progress) -> None:
     """Write ``train2014``, ``val2014`` and ``annotations/instances_*.json`` under ``root``."""
     for split, count in size.pictures.items():
         images: list[dict[str, Any]] = []
@@ -45,7 +45,7 @@ def write_coco(root: Path, size: WorldSize, seed: int, progress: Callable[[str],
                 }
             )
             annotations += _annotations(picture, labels, image_id, 1 + 100 * len(images))
-            progress(f"coco {split} {index + 1} of {count}")
+            progress(Update(f"images of coco {split}", index + 1, count))
         categories = [
             {"supercategory": "drawn", "id": source, "name": name}
             for name, source in zip(COCO80.names, COCO80.source_ids)

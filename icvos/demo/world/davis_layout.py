@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -12,11 +11,12 @@ from icvos.demo.world.plan import Names, WorldSize, clips, make_clip
 from icvos.files import atomic_write, write_json
 from icvos.images import write_image
 from icvos.masks import write_mask
+from icvos.progress import Progress, Update
 
 __all__ = ["write_davis"]
 
 
-def write_davis(root: Path, size: WorldSize, seed: int, progress: Callable[[str], None]) -> Names:
+def write_davis(root: Path, size: WorldSize, seed: int, progress: Progress) -> Names:
     """Write images and masks at ``480p``, ``ImageSets/2017`` and ``davis_semantics.json``; return what is what."""
     plan = clips(size, seed, "davis")
     known: Names = {}
@@ -30,7 +30,7 @@ def write_davis(root: Path, size: WorldSize, seed: int, progress: Callable[[str]
                 labels = _with_void(labels)
             write_image(root / "JPEGImages/480p" / name / f"{frame:05d}.jpg", image, quality=90)
             write_mask(root / "Annotations/480p" / name / f"{frame:05d}.png", labels, colours=True)
-        progress(f"davis {index + 1} of {len(plan)}")
+        progress(Update("videos of davis", index + 1, len(plan)))
     names = list(known)
     cut = len(names) - max(1, len(names) // 3)
     for split, part in (("train", names[:cut]), ("val", names[cut:])):

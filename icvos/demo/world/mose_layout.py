@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 from icvos.demo.world.plan import Names, WorldSize, clips, make_clip
 from icvos.files import write_json
 from icvos.images import write_image
 from icvos.masks import write_mask
+from icvos.progress import Progress, Update
 
 __all__ = ["write_lvos", "write_mose"]
 
 
-def write_mose(root: Path, size: WorldSize, seed: int, progress: Callable[[str], None]) -> Names:
+def write_mose(root: Path, size: WorldSize, seed: int, progress: Progress) -> Names:
     """Write ``train/JPEGImages/<8 hex>/00000.jpg`` and the same under ``Annotations``; return what is what."""
     known: Names = {}
     plan = clips(size, seed, "mose")
@@ -25,11 +25,11 @@ def write_mose(root: Path, size: WorldSize, seed: int, progress: Callable[[str],
             image, labels = clip.scene.frame(frame)
             write_image(root / "train/JPEGImages" / name / f"{frame:05d}.jpg", image, quality=90)
             write_mask(root / "train/Annotations" / name / f"{frame:05d}.png", labels, colours=True)
-        progress(f"mose {index + 1} of {len(plan)}")
+        progress(Update("videos of mose", index + 1, len(plan)))
     return known
 
 
-def write_lvos(root: Path, size: WorldSize, seed: int, progress: Callable[[str], None]) -> Names:
+def write_lvos(root: Path, size: WorldSize, seed: int, progress: Progress) -> Names:
     """Write ``{train,valid}/JPEGImages/<8 letters>/00000001.jpg`` (every fifth frame), masks and ``*_meta.json``."""
     known: Names = {}
     plan = clips(size, seed, "lvos")
@@ -61,7 +61,7 @@ def write_lvos(root: Path, size: WorldSize, seed: int, progress: Callable[[str],
                     for label, numbers in sorted(seen.items())
                 }
             }
-            progress(f"lvos {index + 1} of {len(plan)}")
+            progress(Update("videos of lvos", index + 1, len(plan)))
         if part:
             write_json(root / split / f"{split}_meta.json", {"videos": videos})
     return known

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -15,6 +14,7 @@ from icvos.demo.world.plan import Picture, WorldSize, make_picture
 from icvos.files import atomic_write
 from icvos.images import write_image
 from icvos.masks import write_mask
+from icvos.progress import Progress, Update
 
 __all__ = ["mat_file", "write_sbd", "write_voc"]
 
@@ -35,7 +35,7 @@ def _void_border(classes: np.ndarray, instances: np.ndarray) -> np.ndarray:
     return (cv2.dilate(instances, square) != cv2.erode(instances, square)) & (cv2.dilate(classes, square) > 0)
 
 
-def write_voc(root: Path, size: WorldSize, seed: int, progress: Callable[[str], None]) -> None:
+def write_voc(root: Path, size: WorldSize, seed: int, progress: Progress) -> None:
     """Write images, ``SegmentationClass``, ``SegmentationObject`` and ``ImageSets/Segmentation`` to ``root``."""
     lists: dict[str, list[str]] = {"train": [], "val": []}
     for index in range(size.voc):
@@ -48,14 +48,14 @@ def write_voc(root: Path, size: WorldSize, seed: int, progress: Callable[[str], 
         for folder, values in (("SegmentationClass", classes), ("SegmentationObject", instances)):
             write_mask(root / folder / f"{name}.png", np.where(void, 255, values), colours=True)
         lists["val" if index % 2 else "train"].append(name)
-        progress(f"voc {index + 1} of {size.voc}")
+        progress(Update("images of voc", index + 1, size.voc))
     lists["trainval"] = lists["train"] + lists["val"]
     for split, names in lists.items():
         with atomic_write(root / "ImageSets/Segmentation" / f"{split}.txt", "w") as stream:
             stream.write("".join(f"{name}\n" for name in sorted(names)))
 
 
-def write_sbd(root: Path, voc: Path, size: WorldSize, seed: int, progress: Callable[[str], None]) -> None:
+def write_sbd(root: Path, voc: Path, size: WorldSize, seed: int, progress: Progress) -> None:
     """Write ``dataset/{img,cls,inst}`` and ``dataset/{train,val}.txt``: no void border, MATLAB files.
 
     As with the real ones, SBD's images are VOC's too: they go to ``JPEGImages`` of ``voc`` as well, and their class
@@ -75,7 +75,7 @@ def write_sbd(root: Path, voc: Path, size: WorldSize, seed: int, progress: Calla
             with atomic_write(base / folder / f"{name}.mat") as stream:
                 stream.write(mat_file(key, values))
         lists["val" if index % 4 == 3 else "train"].append(name)
-        progress(f"sbd {index + 1} of {size.voc}")
+        progress(Update("images of sbd", index + 1, size.voc))
     for split, names in lists.items():
         with atomic_write(base / f"{split}.txt", "w") as stream:
             stream.write("".join(f"{name}\n" for name in names))

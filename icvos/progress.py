@@ -1,0 +1,247 @@
+"""How far long work is: one type for all that tells it, and one line for all that shows it."""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, TextIO
+
+__all__ = ["Meter", "Progress", "Update", "duration", "shown", "silent", "verbosity"]
+
+
+@dataclass(frozen=True)
+class Update:
+    """How far some work is.
+
+    Attributes:
+        what: What is counted, in the plural: ``frames``.
+        done, total: How much of it is done, and of how much; 0 of what nobody knows.
+        figures: What is known so far, for the reader: ``J&F so far 48.2``.
+        record: Of the episode that has just ended, if one has.
+    """
+
+    what: str
+    done: int
+    total: int
+    figures: str = ""
+    record: Mapping[str, Any] | None = None
+
+
+Progress = Callable[[Update], None]
+"""Is told how far the work is, as often as there is news."""
+
+
+def silent(update: Update) -> None:
+    """Tell nobody."""
+
+
+class Verbosity:
+    """How much commands say beside their results.
+
+    Attributes:
+        level: -1 with ``-q``, 1 with ``-v``.
+        debug: Whether tracebacks are shown.
+    """
+
+    level = 0
+    debug = False
+
+
+verbosity = Verbosity()
+
+EVERY = 60.0
+"""Seconds between two lines where there is no terminal."""
+
+BAR = 10
+"""Columns of a bar, at least."""
+
+
+class Meter:
+    """Elapsed time, and the time left: as long as what was done since the beginning took, for what is left.
+
+    What was done before the first update (a run that is continued) says nothing of the speed.
+
+    Args:
+        clock: Seconds, from anywhere.
+    """
+
+    def __init__(self, clock: Callable[[], float] | None = None) -> None:
+        self._clock = clock or time.monotonic
+        self.begin = self._clock()
+        self.update = Update("", 0, 0)
+        self._first: tuple[float, int] | None = None
+
+    def add(self, update: Update) -> bool:
+        """Take an update; return whether it is of other work than the one before."""
+        other = update.what != self.update.what or self._first is None
+        if other:
+            self._first = self._clock(), update.done
+        self.update = update
+        return other
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the meter was made."""
+        return self._clock() - self.begin
+
+    @property
+    def left(self) -> float | None:
+        """Seconds that are left of what is counted now, or None where nothing tells."""
+        update = self.update
+        if self._first is None or not update.total:
+            return None
+        if update.done >= update.total:
+            return 0.0
+        begin, before = self._first
+        if update.done <= before:
+            return None
+        return (self._clock() - begin) / (update.done - before) * (update.total - update.done)
+
+    def line(self, title: str, width: int, *, bar: bool = True) -> str:
+        """Return all this as one line that fits; what matters least goes first.
+
+        Args:
+            title: Of the whole work.
+            width: Columns.
+            bar: Whether to draw one in the room that is left.
+        """
+        update = self.update
+        done = f"{update.done:,}/{update.total:,} {update.what}" if update.total else f"{update.done:,} {update.what}"
+        share = f"{100 * update.done // update.total} %" if update.total else ""
+        left = "" if self.left is None else f"about {duration(self.left)} left"
+        # In the order of the line; each with how long it is kept.
+        parts = [
+            (title, 2),
+            (share, 6),
+            (done if update.what else "starting", 3),
+            (update.figures, 4),
+            (f"{duration(self.elapsed)} gone", 1),
+            (left, 5),
+        ]
+        kept = [(text, rank) for text, rank in parts if text]
+        least = BAR + 2 if bar and update.total else 0
+        while len(kept) > 1 and len(_joined(kept)) + least > width:
+            kept.remove(min(kept, key=lambda part: part[1]))
+        text = _joined(kept)[:width]
+        room = min(width - len(text) - 2, 3 * BAR)
+        if not least or room < BAR:
+            return text
+        filled = round(room * min(update.done / update.total, 1.0))
+        return f"{'━' * filled}{'╌' * (room - filled)}  {text}"
+
+
+def _joined(parts: list[tuple[str, int]]) -> str:
+    return ", ".join(text for text, _ in parts)
+
+
+def duration(seconds: float) -> str:
+    """Return a time for a person: ``45 s``, ``1 min 20 s``, ``12 min``, ``2 h 05 min``, ``3 d 4 h``."""
+    if not math.isfinite(seconds):
+        return "?"
+    if seconds < 59.5:
+        return f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s" if minutes < 2 else f"{minutes} min"
+    hours, minutes = divmod(round(seconds / 60), 60)
+    if hours < 48:
+        return f"{hours} h {minutes:02d} min"
+    return f"{hours // 24} d {hours % 24} h"
+
+
+@contextmanager
+def shown(
+    title: str,
+    progress: Progress | bool | Any = True,
+    *,
+    quiet: bool = False,
+    stream: TextIO | None = None,
+    clock: Callable[[], float] | None = None,
+) -> Iterator[Progress]:
+    """Show how far the work of a block is; gives what is to be told.
+
+    On a terminal (and in a notebook) it is a line that changes, which goes at the end; elsewhere a line a minute, and
+    one at the end of what took ten seconds or more. All is on standard error. With ``-v`` each episode has a line too.
+
+    Args:
+        title: Of the work, as ``dcsam on demo``.
+        progress: True for this display; None or False for none; a callable, which is told each ``Update``; or a bar as
+            tqdm's, whose ``total``, ``n`` and ``refresh`` are used.
+        quiet: Show nothing, whatever ``progress`` is.
+        stream: Where to; standard error by default.
+        clock: Seconds, from anywhere; of the computer by default.
+    """
+    if quiet or progress is None or progress is False or (progress is True and verbosity.level < 0):
+        yield silent
+    elif progress is not True:
+        yield _bar_of_ones_own(progress) if hasattr(progress, "refresh") else progress
+    else:
+        from rich.console import Console
+
+        console = Console(stderr=True, file=stream) if stream is not None else Console(stderr=True)
+        show = _on_a_terminal if console.is_terminal or console.is_jupyter else _in_lines
+        with show(console, title, Meter(clock)) as told:
+            yield told
+
+
+def _say_episode(console: Any, update: Update) -> None:
+    record = update.record
+    if record is None or verbosity.level < 1:
+        return
+    figures = [f"{name} {record[name]:.1f}" for name in ("J", "F") if isinstance(record.get(name), (int, float))]
+    error = record.get("error")
+    console.print(f"{record['id']}: {error[:200] if error else ', '.join(figures) or 'done'}", markup=False)
+
+
+def _bar_of_ones_own(bar: Any) -> Progress:
+    def told(update: Update) -> None:
+        bar.total, bar.n = update.total, update.done
+        bar.refresh()
+
+    return told
+
+
+@contextmanager
+def _on_a_terminal(console: Any, title: str, meter: Meter) -> Iterator[Progress]:
+    from rich.live import Live
+    from rich.text import Text
+
+    # Text goes around the line where both are on the screen; in a file or a pipe it stays where it belongs.
+    with Live(
+        get_renderable=lambda: Text(meter.line(title, console.width), no_wrap=True, overflow="crop"),
+        console=console,
+        transient=True,
+        redirect_stdout=sys.stdout.isatty(),
+        refresh_per_second=4,
+    ):
+
+        def told(update: Update) -> None:
+            meter.add(update)
+            _say_episode(console, update)
+
+        yield told
+
+
+@contextmanager
+def _in_lines(console: Any, title: str, meter: Meter) -> Iterator[Progress]:
+    said = 0.0
+
+    def say() -> None:
+        nonlocal said
+        said = meter.elapsed
+        console.file.write(meter.line(title, 200, bar=False) + "\n")
+        console.file.flush()
+
+    def told(update: Update) -> None:
+        meter.add(update)
+        _say_episode(console, update)
+        if meter.elapsed - said >= EVERY:
+            say()
+
+    yield told
+    if meter.update.what and meter.elapsed >= EVERY / 6:
+        say()
