@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from icvos.errors import UsageError, did_you_mean
+from icvos.errors import UsageError, did_you_mean, in_words
 from icvos.foundation.backbones import with_dilation
 
 __all__ = ["QUIRKS", "DCSAMConfig", "Variant"]
@@ -115,15 +115,19 @@ class DCSAMConfig:
         for name in ("image_size", "width", "heads", "queries", "sam_channels"):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise UsageError(f"{name}={value!r} in a DC-SAM configuration", expected="a whole number from 1")
+                raise UsageError(
+                    f"{name} is {in_words(value)} in a DC-SAM configuration", expected="a whole number from 1"
+                )
         if self.width % self.heads or self.width % 4:
             raise UsageError(
                 f"width {self.width} with {self.heads} heads", expected="a width that the heads and 4 divide"
             )
         if len(self.sam_high_res) != 2:
-            raise UsageError(f"sam_high_res={self.sam_high_res!r}", expected="two channel counts, finest first")
+            raise UsageError(
+                f"sam_high_res is {in_words(self.sam_high_res)}", expected="two channel counts, finest first"
+            )
         if not 0 <= self.dropout < 1:
-            raise UsageError(f"dropout={self.dropout!r}", expected="0 <= dropout < 1")
+            raise UsageError(f"dropout is {in_words(self.dropout)}", expected="0 or more, under 1")
 
     @property
     def variant(self) -> str:

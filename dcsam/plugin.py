@@ -111,6 +111,7 @@ class DCSam(VideoModel, ImageModel):
             kind: precision_of(options.precision, self.variant, kind, device=device) for kind in ("video", "image")
         }
         self.dtype = {kind: {"bf16": "bfloat16", "fp32": "float32"}[each] for kind, each in self.precision.items()}
+        self.autocast = {kind: "bfloat16" if each == "bf16" else None for kind, each in self.precision.items()}
         self.fill_holes = {"video": hole_area(options.fill_holes, self.variant), "image": 0}
         self.engine.precision, self.engine.fill_holes = self.precision["video"], self.fill_holes["video"]
         # Weights cast ahead would spoil images in single precision.

@@ -12,7 +12,7 @@ from icvos.version import __version__
 
 if TYPE_CHECKING:
     from icvos.benchmark import Benchmark as Benchmark
-    from icvos.benchmark import load_benchmark as load_benchmark
+    from icvos.demo.benchmarks import load_benchmark as load_benchmark
     from icvos.errors import IcvosError as IcvosError
     from icvos.evaluation.runner import evaluate as evaluate
     from icvos.evaluation.score import score as score
@@ -37,7 +37,7 @@ _PLACES = {
     "VideoModel": "icvos.models.interface",
     "WeightInfo": "icvos.types",
     "evaluate": "icvos.evaluation.runner",
-    "load_benchmark": "icvos.benchmark",
+    "load_benchmark": "icvos.demo.benchmarks",
     "open_run": "icvos.leaderboard.record",
     "score": "icvos.evaluation.score",
     "segment": "icvos.segmentation",

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from icvos.categories import Vocabulary, get_vocabulary
+from icvos.categories import Vocabulary, episode_id, get_vocabulary
 from icvos.errors import BenchmarkError, InputError, MaskError, UsageError, did_you_mean
 from icvos.files import check_id, read_csv, read_json
 from icvos.images import read_image
@@ -233,15 +233,17 @@ class Benchmark:
         return tuple(out)
 
     def episode(self, id: str) -> Episode:
-        """Return the episode with an id.
+        """Return the episode with an id, in which a category may stand by its name (see ``episode_id``).
 
         Raises:
             UsageError: There is none.
         """
+        ids = [episode.id for episode in self.episodes]
+        wanted = episode_id(id, self.vocabulary, ids)
         for episode in self.episodes:
-            if episode.id == id:
+            if episode.id == wanted:
                 return episode
-        raise UsageError(f"no episode '{id}'", where=self.root, fix=did_you_mean(id, (e.id for e in self.episodes)))
+        raise UsageError(f"no episode '{id}'", where=self.root, fix=did_you_mean(id, ids))
 
     def frame_paths(self, video: str) -> list[Path]:
         """Return the frame files of a video, 00000 onwards."""

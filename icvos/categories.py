@@ -6,13 +6,13 @@ which has gaps up to 90), VOC's 1..20.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 from icvos.errors import UsageError, did_you_mean
 
-__all__ = ["COCO80", "VOC20", "Vocabulary", "get_vocabulary"]
+__all__ = ["COCO80", "VOC20", "Vocabulary", "episode_id", "get_vocabulary"]
 
 _COCO = (
     "1 person,2 bicycle,3 car,4 motorcycle,5 airplane,6 bus,7 train,8 truck,9 boat,10 traffic light,11 fire hydrant,"
@@ -117,6 +117,20 @@ COCO80 = Vocabulary(
     tuple(int(entry.split(" ", 1)[0]) for entry in _COCO.split(",")),
 )
 VOC20 = Vocabulary("voc20", tuple(_VOC.split(",")))
+
+
+def episode_id(text: str, vocabulary: Vocabulary, known: Iterable[str]) -> str:
+    """Return the id that ``text`` is, with a category's name or a synonym in place of its number.
+
+    ``davis17__dog__dog__d0`` is ``davis17__dog__17__d0``, if that is among ``known``; any other text is given back.
+    """
+    ids, parts = set(known), text.split("__")
+    for index in reversed(range(len(parts))):
+        number = vocabulary.find(parts[index])
+        candidate = "__".join((*parts[:index], str(number), *parts[index + 1 :]))
+        if text not in ids and candidate in ids:
+            return candidate
+    return text
 
 
 def get_vocabulary(spec: str | Sequence[str]) -> Vocabulary:

@@ -73,9 +73,9 @@ def icvos(debug: bool, quiet: bool, verbose: bool) -> None:
 
     \b
     Start with:
-      icvos build-data                        build the demo world
-      icvos evaluate --model histogram        run a method on it
-      icvos leaderboard show                  see the table
+      icvos build-data                        # build the demo world
+      icvos evaluate --model histogram        # run a method on it
+      icvos leaderboard show                  # see the table
     """
 
 
@@ -89,7 +89,7 @@ def main(args: list[str] | None = None) -> NoReturn:
     arguments = sys.argv[1:] if args is None else list(args)
     # --debug, -q and -v may stand anywhere before a lone "--".
     head = arguments[: arguments.index("--")] if "--" in arguments else arguments
-    debug = "--debug" in head
+    debug = verbosity.debug = "--debug" in head
     verbosity.level = sum(ANYWHERE.get(word, 0) for word in head)
     arguments = [*(a for a in head if a != "--debug" and a not in ANYWHERE), *arguments[len(head) :]]
     signal.signal(signal.SIGTERM, _terminate)
@@ -98,14 +98,21 @@ def main(args: list[str] | None = None) -> NoReturn:
         faulthandler.enable()
     try:
         sys.exit(icvos.main(arguments, prog_name="icvos", standalone_mode=False) or 0)
-    except SystemExit:
+    except SystemExit as stop:
+        if stop.code == 128 + signal.SIGTERM:
+            _fail("; ".join(["ended by a signal", *getattr(stop, "__notes__", ())]), stop.code, debug)
         raise
     except click.exceptions.Exit as stop:
         sys.exit(stop.exit_code)
-    except (KeyboardInterrupt, click.Abort):
-        _fail("interrupted", 130, debug)
+    except (KeyboardInterrupt, click.Abort) as stop:
+        # What was kept stands in its notes, or in those of what it interrupted.
+        notes = [*getattr(stop, "__notes__", ()), *getattr(stop.__context__, "__notes__", ())]
+        _fail("; ".join(["interrupted", *dict.fromkeys(notes)]), 130, debug)
     except click.ClickException as error:
         where = getattr(error, "ctx", None)
+        if isinstance(error, click.exceptions.NoArgsIsHelpError):  # a group alone
+            click.echo(where.get_help() if where is not None else error.format_message())
+            sys.exit(0)
         hint = f"; see '{where.command_path} --help'" if where is not None else ""
         _fail(f"{error.format_message().rstrip('.')}{hint}", 2, debug)
     except IcvosError as error:

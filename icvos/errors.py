@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import difflib
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -36,6 +36,8 @@ __all__ = [
     "UsageError",
     "WeightsError",
     "did_you_mean",
+    "in_words",
+    "name_some",
     "one_line",
 ]
 
@@ -137,6 +139,23 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
         return "none is known"
     names = ", ".join(options[:12])
     return f"known: {names}{', …' if len(options) > 12 else ''}"
+
+
+def name_some(names: Sequence[str]) -> str:
+    """Return the first three of some names, and how many more there are."""
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(names[:3]) + more
+
+
+def in_words(value: object) -> str:
+    """Return a value as a message says it: text quoted, what cannot be printed in it as �, a list by comma."""
+    if isinstance(value, str):
+        return f"'{''.join(letter if letter.isprintable() else '�' for letter in value)}'"
+    if value is None or isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return ", ".join(map(in_words, value)) or "none"
+    return str(value)
 
 
 @contextmanager

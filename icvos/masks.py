@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from icvos.errors import MaskError
+from icvos.errors import MaskError, in_words
 from icvos.files import atomic_write, file_kind, read_bytes
 
 __all__ = [
@@ -268,7 +268,8 @@ def png_rows(data: bytes) -> bytes:
         if end + 4 > len(data):
             raise ValueError("it is cut off")
         if codec.crc32(view[start + 4 : end]) != int.from_bytes(data[end : end + 4], "big"):
-            raise ValueError(f"the checksum of its part {kind.decode('ascii', 'replace')!r} is wrong: it is damaged")
+            part = in_words(kind.decode("ascii", "replace"))
+            raise ValueError(f"the checksum of its part {part} is wrong: it is damaged")
         if kind == b"IDAT":
             parts.append(view[start + 8 : end])
         start = end + 4
@@ -386,7 +387,7 @@ def segmentation_code(segmentation: Any, size: tuple[int, int]) -> Code | None:
         raise ValueError("neither polygons nor run lengths")
     if segmentation.get("size") != [height, width]:
         raise ValueError(
-            f"run lengths of size {str(segmentation.get('size'))[:40]}, of an image of {height}x{width} (HxW)"
+            f"run lengths of size {repr(segmentation.get('size'))[:40]}, of an image of {height}x{width} (HxW)"
         )
     counts = segmentation.get("counts")
     # Of runs that do not fill the image pycocotools would decode what happens to be in memory.

@@ -60,8 +60,13 @@ def check_main_guard() -> None:
     """Check that worker processes can be started: each runs the script again, up to its main guard.
 
     Raises:
-        UsageError: The call stands at the top level of a script, under no ``if __name__ == "__main__":``.
+        UsageError: The call stands at the top level of a script, under no ``if __name__ == "__main__":``, or this is
+            a daemon process, as those of ``multiprocessing.Pool``.
     """
+    import multiprocessing
+
+    if multiprocessing.current_process().daemon:
+        raise UsageError("a daemon process can start no worker processes", fix="call it in another process")
     frame: FrameType | None = sys._getframe()
     while frame is not None and (frame.f_code.co_name, frame.f_globals.get("__name__")) != ("<module>", "__main__"):
         frame = frame.f_back

@@ -40,9 +40,15 @@ def silent(update: Update) -> None:
 
 
 class Verbosity:
-    """How much commands say beside their results: -1 with ``-q``, 1 with ``-v``."""
+    """How much commands say beside their results.
+
+    Attributes:
+        level: -1 with ``-q``, 1 with ``-v``.
+        debug: Whether tracebacks are shown.
+    """
 
     level = 0
+    debug = False
 
 
 verbosity = Verbosity()

@@ -8,9 +8,12 @@ from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 
-from icvos.errors import ModelError, UsageError
+from icvos.errors import ModelError, UsageError, did_you_mean
 
-__all__ = ["Mask", "ModelInfo", "Prediction", "Support", "Video", "WeightInfo"]
+__all__ = ["USES", "Mask", "ModelInfo", "Prediction", "Support", "Video", "WeightInfo"]
+
+USES = ("text", "class-names", "first-frame")
+"""What a method may be told beside supports and frames: prompts in words, categories' names, frame 0's ground truth."""
 
 Mask: TypeAlias = Any
 """(H, W) bool, a numpy array or a torch tensor on any device (uint8 {0, 1} is accepted too)."""
@@ -159,6 +162,7 @@ class ModelInfo:
         extra: The pip extra of icvos that it needs, or None.
         demo_weights: The files shipped for the demo benchmarks by the names of ``weights``, each as a package and the
             path in it: ``my_package/weights/demo.safetensors``.
+        uses: What it is told beside supports and frames, of ``USES``; empty for a method that is in-context alone.
     """
 
     name: str
@@ -171,12 +175,16 @@ class ModelInfo:
     training_data: tuple[str, ...] = ()
     extra: str | None = None
     demo_weights: Mapping[str, str] = field(default_factory=dict)
+    uses: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         kind, _, count = self.access.partition(":")
         good = self.access in ("online", "offline") or (kind == "lookahead" and count.isdigit() and int(count) > 0)
         if not good:
             raise UsageError(f"access is 'online', 'lookahead:N' or 'offline', not '{self.access}'")
+        for word in self.uses:
+            if word not in USES:
+                raise UsageError(f"'{word}' is nothing that a method uses", fix=did_you_mean(word, USES))
         if not self.name or not self.version:
             raise UsageError("a ModelInfo needs a name and a version")
 

@@ -31,3 +31,9 @@ def real() -> Path:
 def _own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test touches the user's data folder."""
     monkeypatch.setenv("ICVOS_HOME", str(tmp_path_factory.getbasetemp() / "icvos-home"))
+
+
+@pytest.fixture(autouse=True)
+def _no_second_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No run is verified in a fresh process unless its test asks for it."""
+    monkeypatch.setattr("icvos.evaluation.verify.DEFAULT_SECONDS", 0.0)

@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # From the ground up. A module imports from its own floor and from those below; docs/architecture.md shows them too.
 FLOORS = (
     "icvos.errors icvos.version",
-    "icvos.categories icvos.types icvos.files icvos.plugins",
+    "icvos.categories icvos.types icvos.files icvos.plugins icvos.terminal",
     "icvos.images icvos.videos icvos.masks icvos.listing icvos.processes icvos.progress",
     "icvos.protocols icvos.metrics",
     "icvos.manifest icvos.benchmark icvos.view",

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from icvos import files, images, masks
-from icvos.categories import COCO80, VOC20, Vocabulary, get_vocabulary
+from icvos.categories import COCO80, VOC20, Vocabulary, episode_id, get_vocabulary
 from icvos.errors import (
     IcvosError,
     InputError,
@@ -67,6 +67,33 @@ def test_synonyms(vocab: Vocabulary, name: str, number: int) -> None:
 
 def test_every_voc_class_is_a_coco_class() -> None:
     assert all(COCO80.find(name) for name in VOC20.names)
+
+
+@pytest.mark.parametrize(
+    ("text", "id"),
+    [
+        ("davis17__dog__1__d0", "davis17__dog__1__d0"),
+        # The video is called dog too: the category is the part that makes an id.
+        ("davis17__dog__dog__d0", "davis17__dog__17__d0"),
+        ("mose__a__potted-plant__d1", "mose__a__59__d1"),
+        ("mose__a__Potted plant__d1", "mose__a__59__d1"),
+        ("q1__motorbike__f0__d2", "q1__4__f0__d2"),
+        # What is an id already stays, and what is none too.
+        ("v__car__d0", "v__car__d0"),
+        ("davis17__dog__cat__d0", "davis17__dog__cat__d0"),
+        ("", ""),
+    ],
+)
+def test_a_category_in_an_episode_id_may_stand_by_its_name(text: str, id: str) -> None:
+    known = [
+        "davis17__dog__1__d0",
+        "davis17__dog__17__d0",
+        "mose__a__59__d1",
+        "q1__4__f0__d2",
+        "v__car__d0",
+        "v__3__d0",
+    ]
+    assert episode_id(text, COCO80, known) == id
 
 
 def test_unknown_categories() -> None:

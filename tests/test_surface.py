@@ -38,7 +38,8 @@ SIGNATURES = {
     "open_run": "(path)",
     "score": (
         "(predictions, *, benchmark=None, ground_truth=None, protocol='', out=None, model=None, version='1', shots=1, "
-        "sequences=None, split=None, objects=None, workers=1, progress=None, notify=None)"
+        "access=None, uses=(), oracle=None, trained_on=(), sequences=None, split=None, objects=None, workers=1, "
+        "progress=None, notify=None)"
     ),
     "segment": (
         "(supports, video, *, model, object=None, seed=0, episode=None, device='cpu', weights=None, options=None, "
@@ -70,6 +71,7 @@ FIELDS = {
         "training_data",
         "extra",
         "demo_weights",
+        "uses",
     ],
 }
 

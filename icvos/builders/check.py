@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from icvos.benchmark import FRAME_COLUMNS, Benchmark, Episode, Pair, VideoRecord, load_benchmark
-from icvos.errors import IcvosError
+from icvos.errors import IcvosError, in_words
 from icvos.files import read_csv
 from icvos.images import check_jpeg, image_size
 from icvos.listing import folders, is_stray, listing
@@ -196,9 +196,8 @@ def _tables(bench: Benchmark) -> list[str]:
             or not draws_there
             or (draws and len(draws_there) != draws)
         ):
-            problems.append(
-                f"episodes.csv: {key[0]},{key[1]} has draws {sorted(draws_there)}, not 0 to {(draws or 1) - 1}"
-            )
+            numbers = in_words(sorted(draws_there))
+            problems.append(f"episodes.csv: {key[0]},{key[1]} has draws {numbers}, not 0 to {(draws or 1) - 1}")
         if pair.complete not in ("yes", "no", "unsure"):
             problems.append(f"pairs.csv: complete of {key[0]},{key[1]} is '{pair.complete}'")
     paired = _pairs_by_video(bench)

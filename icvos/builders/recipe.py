@@ -47,7 +47,7 @@ class Recipe:
 
     Attributes:
         objects: Labels of the objects of each (source, video).
-        complete: ``yes``, ``no`` or ``unsure`` by (source, video, category).
+        complete: ``yes``, ``no`` or ``unsure`` by (source, video, category); ``unsure`` says what no row says.
     """
 
     objects: dict[tuple[str, str], dict[int, ObjectLabel]] = field(default_factory=dict)
@@ -56,18 +56,25 @@ class Recipe:
     @property
     def judged_sources(self) -> set[str]:
         """The sources of which someone said whether categories are complete."""
-        return {source for source, _, _ in self.complete}
+        return {source for (source, _, _), value in self.complete.items() if value != "unsure"}
 
     @property
     def sha256(self) -> str:
-        """Hash of what the files say, whatever the order of files and rows; notes do not count."""
+        """Hash of what the files say, whatever the order of files and rows; notes and ``unsure`` do not count."""
         lines = [
             f"object,{source},{video},{number},{label}"
             for (source, video), labels in self.objects.items()
             for number, label in labels.items()
         ]
-        lines += [f"complete,{','.join(map(str, key))},{value}" for key, value in self.complete.items()]
+        lines += [
+            f"complete,{','.join(map(str, key))},{value}" for key, value in self.complete.items() if value != "unsure"
+        ]
         return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()
+
+    def is_complete(self, source: str, video: str, category: int) -> str | None:
+        """Return ``yes`` or ``no``, or None where nobody is sure."""
+        said = self.complete.get((source, video, category))
+        return None if said == "unsure" else said
 
     def clip(self, source: str, video: str) -> tuple[int | None, int | None]:
         """Return first and last frame of a video to use, which all rows that give them must agree on.

@@ -47,7 +47,12 @@ class BuildGroup(click.Group):
 @click.group(cls=BuildGroup, invoke_without_command=True)
 @click.pass_context
 def command(ctx: click.Context) -> None:
-    """Build benchmarks and data sets from raw data; with no word at all, the demo world."""
+    """Build benchmarks and data sets from raw data; with no word at all, the demo world.
+
+    \b
+    icvos build-data
+    icvos build-data ic-vos --davis DAVIS --coco COCO --out B
+    """
     if ctx.invoked_subcommand is None:
         demo = command.get_command(ctx, "demo")
         assert demo is not None

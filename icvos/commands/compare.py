@@ -16,11 +16,17 @@ import click
 @click.option("--each", default=3, show_default=True, type=click.IntRange(1, 20), help="Episodes drawn each way.")
 @click.option("--top", default=5, show_default=True, type=click.IntRange(1), help="Lines printed each way.")
 def command(a: Path, b: Path, out: Path | None, benchmark: Path | None, each: int, top: int) -> None:
-    """Compare runs A and B of one benchmark: paired differences with a 95 % interval, and where they come from."""
+    """Compare runs A and B of one benchmark: paired differences with a 95 % interval, and where they come from.
+
+    \b
+    icvos compare runs/demo/histogram runs/demo/empty
+    """
+    from icvos.demo.benchmarks import benchmark_folder
     from icvos.report.compare import compare
     from icvos.report.run import open_run
 
-    result = compare(open_run(a, benchmark=benchmark), open_run(b, benchmark=benchmark))
+    folder = benchmark and benchmark_folder(benchmark)
+    result = compare(open_run(a, benchmark=folder), open_run(b, benchmark=folder))
     _print(result, top)
     if out is not None:
         from icvos.report.compare_page import write_comparison
@@ -30,34 +36,21 @@ def command(a: Path, b: Path, out: Path | None, benchmark: Path | None, each: in
 
 
 def _print(result: Any, top: int) -> None:
-    from rich import box
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
-
     from icvos.report.compare import wins
+    from icvos.terminal import Column, print_table
 
-    console = Console(highlight=False)
-    console.print(f"A: {result.a.title}", markup=False)
-    console.print(f"B: {result.b.title}", markup=False)
+    click.echo(f"A: {result.a.title}\nB: {result.b.title}")
 
-    def show(title: str, rows: Any) -> None:
-        table = Table(box=box.SIMPLE_HEAD, collapse_padding=True, pad_edge=False)
-        table.add_column("percent" if title == "percent" else "")
-        for head in ("A", "B", "A less B"):
-            table.add_column(head, justify="right")
-        for name, first, second, difference in rows:
-            label = escape(name.replace("_", " ") if title == "percent" else name)
-            table.add_row(label, f"{first:.2f}", f"{second:.2f}", f"{difference:+.2f}")
-        if title != "percent":
-            console.print(title, markup=False)
-        console.print(table)
+    def show(title: str, rows: Any, name: str = "") -> None:
+        columns = [Column.words(name), *(Column(head) for head in ("A", "B", "A less B"))]
+        cells = [(label, f"{first:.2f}", f"{second:.2f}", f"{less:+.2f}") for label, first, second, less in rows]
+        print_table(columns, cells, title=title)
 
-    show("percent", result.metrics)
+    show("", [(name.replace("_", " "), *figures) for name, *figures in result.metrics], "percent")
     for title, rows in (("videos", result.by_video), ("categories", result.by_category)):
         if not rows:
             continue
         ahead, behind, equal = wins(rows)
         largest = [row for row in rows if row[3] > 1e-9][:top] + [row for row in rows if row[3] < -1e-9][:top][::-1]
         show(f"{title}: A ahead in {ahead}, B in {behind}, equal in {equal}; the largest differences", largest)
-    console.print(result.verdict, markup=False)
+    click.echo(result.verdict)

@@ -27,7 +27,11 @@ MODELS = (
 @click.command()
 @click.option("--workers", default=1, show_default=True, type=click.IntRange(1), help="Processes that evaluate.")
 def command(workers: int) -> None:
-    """Build the demo benchmark, run every method whose needs are met here on it, and show the table."""
+    """Build the demo benchmark, run every method whose needs are met here on it, and show the table.
+
+    \b
+    icvos demo --workers 2
+    """
     from icvos.models.needs import needs_of
 
     start = time.perf_counter()
@@ -44,23 +48,18 @@ def command(workers: int) -> None:
 
 def _others(run: list[str]) -> None:
     """Show the methods that were not run, and what each needs: no row of the table above is made without weights."""
-    from rich import box
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
-
     from icvos.models.needs import all_needs
+    from icvos.terminal import Column, print_table
 
-    table = Table(title="Methods that were not run here", box=box.SIMPLE_HEAD, collapse_padding=True, pad_edge=False)
-    table.add_column("model", no_wrap=True)
-    table.add_column("status", no_wrap=True)
-    table.add_column("what to do")
-    for needs in all_needs():
-        if not any(name == needs.name or name.startswith(f"{needs.name}+") for name in run):
-            table.add_row(*map(escape, (needs.name, needs.status, needs.text)))
-    if table.row_count:
+    rows = [
+        (needs.name, needs.status, needs.text)
+        for needs in all_needs()
+        if not any(name == needs.name or name.startswith(f"{needs.name}+") for name in run)
+    ]
+    if rows:
         click.echo()
-        Console().print(table)
+        columns = [Column("model", "left"), Column("status", "left"), Column.words("what to do")]
+        print_table(columns, rows, title="Methods that were not run here")
 
 
 def _run(arguments: list[str]) -> int:

@@ -162,7 +162,11 @@ def _models() -> Iterator[Line]:
 @click.command()
 @click.option("--verify", is_flag=True, help="Hash the weights found, which takes seconds a gigabyte.")
 def command(verify: bool) -> None:
-    """Say what is installed, what is missing, and what to do about it. Exit 1 if something will fail."""
+    """Say what is installed, what is missing, and what to do about it. Exit 1 if something will fail.
+
+    \b
+    icvos doctor --verify
+    """
     marks = {"ok": ("ok  ", "green"), "note": ("note", "yellow"), "bad": ("BAD ", "red")}
     bad = 0
     for part in (_packages(), _sam2(), _devices(), _metrics_engine(), _places(), _weights(verify), _models()):

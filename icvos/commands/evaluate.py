@@ -37,6 +37,11 @@ def _shard(context: click.Context, parameter: click.Parameter, value: str | None
 @click.option(
     "--oracle", metavar="first-frame", help="Tell the method frame 0's ground truth in place of supports; never ranked."
 )
+@click.option(
+    "--verify/--no-verify",
+    default=None,
+    help="Run one video again in a fresh process at the end, and compare; default: where that takes under a minute.",
+)
 @model_options
 def command(
     spec: str,
@@ -51,6 +56,10 @@ def command(
 
     The same command again continues a run that was stopped, or prints the result of one that is complete.
     Exit status 1 if an episode failed.
+
+    \b
+    icvos evaluate --model histogram
+    icvos evaluate --model dcsam --benchmark B --weights dcsam=PATH --weights sam2=PATH --device cuda
     """
     from icvos.commands.show import summary_table
     from icvos.evaluation.runner import evaluate

@@ -85,20 +85,34 @@ def _benchmark_name(name: str | None, measured: Sequence[str]) -> tuple[str | No
 
 @click.group()
 def command() -> None:
-    """Show, add to and render the leaderboards: what was measured, and apart from it what papers printed."""
+    """Show, add to and render the leaderboards: what was measured, and apart from it what papers printed.
+
+    \b
+    icvos leaderboard show --benchmark demo
+    """
 
 
 @command.command()
 @_sources
 def show(**chosen: Any) -> None:
-    """Print the tables."""
+    """Print the tables: without --published or --benchmark, those of measured rows alone.
+
+    \b
+    icvos leaderboard show
+    icvos leaderboard show --benchmark demo
+    icvos leaderboard show --benchmark ic-vos --published
+    """
+    from icvos.leaderboard.published import BENCHMARKS
     from icvos.leaderboard.render_text import to_terminal
 
-    tables = _tables(**chosen)
+    measured_alone = chosen["benchmark"] is None and chosen["published"] is None
+    tables = _tables(**{**chosen, "published": False} if measured_alone else chosen)
     if not any(table.kind == "measured" for table in tables):
         what = f" on {chosen['benchmark']}" if chosen["benchmark"] else ""
         click.echo(f"nothing is measured{what} yet; icvos evaluate --model histogram makes a first run", err=True)
     to_terminal(tables)
+    if measured_alone:
+        click.echo(f"printed figures: --published for all, --benchmark NAME for one of {', '.join(BENCHMARKS)}")
 
 
 @command.command()
@@ -115,6 +129,9 @@ def add(
 
     The row says how far it was checked: self-reported; masks re-scored, if it holds its masks; reproduced by
     maintainer, with --reproduced. Partial runs, and whatever contradicts itself or the benchmark, are refused.
+
+    \b
+    icvos leaderboard add runs/demo/histogram
     """
     from icvos.errors import RunError
     from icvos.leaderboard.board import default_board
@@ -149,11 +166,16 @@ def add(
 
 @command.command()
 @click.argument("path", required=False, type=click.Path(path_type=Path))
-@click.option("--out", type=click.Path(path_type=Path), help="The same as PLACE.")
+@click.option("--out", type=click.Path(path_type=Path), help="The same as PATH.")
 @click.option("--format", "form", type=click.Choice(list(FORMATS)), help="Default: by the suffix, else markdown.")
 @_sources
 def render(path: Path | None, out: Path | None, form: str | None, **chosen: Any) -> None:
-    """Write the tables to PLACE (.md, .csv, .tex or .html), or to standard output."""
+    """Write the tables to PATH (.md, .csv, .tex or .html), or to standard output.
+
+    \b
+    icvos leaderboard render page.html
+    icvos leaderboard render --format markdown --benchmark demo
+    """
     from icvos.errors import UsageError
     from icvos.files import atomic_write
 

@@ -12,7 +12,11 @@ import click
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="The whole run's folder.")
 @click.option("--benchmark", default=None, help="The benchmark's folder; default where the shards read it.")
 def command(runs: tuple[Path, ...], out: Path, benchmark: str | None) -> None:
-    """Join RUNS, made with --shard 1/N … N/N, to one: the same result.json, byte for byte, as a run without shards."""
+    """Join RUNS, made with --shard 1/N … N/N, to one: the same result.json, byte for byte, as a run without shards.
+
+    \b
+    icvos merge S1 S2 --out R
+    """
     from icvos.commands.show import summary_table
     from icvos.runs.merge import merge_runs
     from icvos.runs.run import Run

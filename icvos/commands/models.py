@@ -12,25 +12,25 @@ from icvos.commands.options import FiniteRange, model_options, parse_weights
 
 @click.group()
 def command() -> None:
-    """List, show, check and start models."""
+    """List, show, check and start models.
+
+    \b
+    icvos models list
+    """
 
 
 @command.command("list")
 def list_models() -> None:
-    """List the installed models: what each needs, and whether weights for the demo are here."""
-    from rich import box
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
+    """List the installed models: what each needs, and whether weights for the demo are here.
 
+    \b
+    icvos models list
+    """
     from icvos.models.lifting import lift_usages
     from icvos.models.needs import all_needs
+    from icvos.terminal import Column, print_table
 
-    table = Table(title="Models", box=box.SIMPLE_HEAD, collapse_padding=True, pad_edge=False)
-    table.add_column("model", no_wrap=True)
-    for head in ("version", "kind", "access", "weights", "demo weights", "extra"):
-        table.add_column(head)
-    broken = []
+    rows, broken = [], []
     for needs in all_needs():
         if needs.cls is None:
             broken.append(f"{needs.name} cannot be imported: {needs.problem}")
@@ -39,10 +39,14 @@ def list_models() -> None:
         demo = ("here" if needs.demo else "not here") if needs.weights else "none needed"
         extra = needs.extra + (f" (not installed: {', '.join(needs.missing)})" if needs.missing else "")
         info = needs.cls.info
-        row = (needs.name, info.version, needs.kind, info.access, weights or "none", demo, extra or "-")
-        table.add_row(*map(escape, row))
-    Console().print(table)
-    click.echo("(weights) are optional; 'icvos models show MODEL' says where weights come from, and the paper.")
+        rows.append((needs.name, info.version, needs.kind, info.access, weights or "none", demo, extra or "-"))
+    heads = ("version", "kind", "access", "weights", "demo weights", "extra")
+    columns = [Column("model", "left"), *map(Column.words, heads)]
+    print_table(columns, rows, title="Models", leave_out=("version", "access"))
+    click.echo(
+        "(weights) are optional; 'icvos weights list' says where weights come from, 'icvos models show MODEL' more."
+    )
+    click.echo("Demo weights are made for drawn shapes alone: used on the demo, and elsewhere by --weights NAME=demo.")
     trackers = [f"X{usage}" for usage in lift_usages("+")]
     tracked = ", ".join(trackers)
     click.echo(f"An image model X runs on videos frame by frame, or tracked: {tracked} (with --weights tracker=PATH),")
@@ -54,12 +58,16 @@ def list_models() -> None:
 @command.command("show")
 @click.argument("model")
 def show_model(model: str) -> None:
-    """Show what MODEL declares: options, weights, training data."""
-    import inspect
-    import typing
+    """Show what MODEL declares: options, weights, training data.
 
+    \b
+    icvos models show dcsam
+    """
+    import inspect
+
+    from icvos.errors import in_words
     from icvos.models.needs import needs_of
-    from icvos.models.options import describe_options, option_types
+    from icvos.models.options import describe_options, option_types, type_in_words
     from icvos.models.registry import resolve, source_sha256
 
     cls = resolve(model)
@@ -70,6 +78,7 @@ def show_model(model: str) -> None:
         "paper": info.paper,
         "licence": info.licence,
         "access": info.access,
+        "uses": ", ".join(info.uses),
         "tracked": "; ".join(row.help for row in getattr(cls, "rows", ())),
         "extra": info.extra or "",
         "not installed": ", ".join(needs.missing),
@@ -81,15 +90,17 @@ def show_model(model: str) -> None:
     for key, value in rows.items():
         if value:
             click.echo(f"  {key}: {value}")
+    shipped = cls.demo_weights()
     for key, weight in info.weights.items():
         need = "required" if weight.required else "optional"
         known = f", sha256 {weight.sha256}" if weight.sha256 else ""
         click.echo(f"  --weights {key}=PATH ({need}): {weight.source}{known}")
+        if key in shipped:
+            click.echo(f"  --weights {key}=demo: shipped, made for drawn shapes alone")
     for key, (kind, default) in option_types(cls).items():
-        literal = typing.get_origin(kind) is typing.Literal
-        name = " | ".join(map(str, typing.get_args(kind))) if literal else getattr(kind, "__name__", str(kind))
-        ending = "" if default in (inspect.Parameter.empty, "") else f", default {default}"
-        click.echo(f"  --set {key}=… ({name}{ending})")
+        value = default if isinstance(default, str) else in_words(default)
+        ending = "" if default in (inspect.Parameter.empty, "") else f", default {value}"
+        click.echo(f"  --set {key}=… ({type_in_words(kind)}{ending})")
     text = describe_options(cls)
     if text:
         click.echo()
@@ -109,7 +120,11 @@ def check(
     quick: bool,
     timeout: float | None,
 ) -> None:
-    """Run MODEL on tiny synthetic clips and say, rule by rule, what it breaks. Exit 1 if it breaks any."""
+    """Run MODEL on tiny synthetic clips and say, rule by rule, what it breaks. Exit 1 if it breaks any.
+
+    \b
+    icvos models check histogram --quick
+    """
     from icvos.models.check import check_model
     from icvos.models.options import parse_options
     from icvos.models.registry import create, resolve
@@ -137,7 +152,11 @@ def check(
 @click.argument("name")
 @click.option("--into", type=click.Path(path_type=Path), default=Path(), help="The folder it is made in; default here.")
 def new(name: str, into: Path) -> None:
-    """Write the package of a new method called NAME: it installs and runs as written."""
+    """Write the package of a new method called NAME: it installs and runs as written.
+
+    \b
+    icvos models new my-method --into methods
+    """
     from icvos.models.skeleton import write_skeleton
 
     for path in write_skeleton(name, into):

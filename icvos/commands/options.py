@@ -29,7 +29,11 @@ def model_options(function: Callable[..., Any]) -> Callable[..., Any]:
     for option in (
         click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:1, …"),
         click.option(
-            "--weights", multiple=True, metavar="NAME=PATH", help="A file of weights that the model takes; repeatable."
+            "--weights",
+            multiple=True,
+            metavar="NAME=PATH",
+            help="A file of weights that the model takes, or 'demo': the one shipped with icvos, made for drawn shapes "
+            "alone; repeatable.",
         ),
         click.option(
             "--set", "settings", multiple=True, metavar="KEY=VALUE", help="An option of the model; repeatable."

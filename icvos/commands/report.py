@@ -32,15 +32,22 @@ def command(
     time, bars by category, how much the support matters, and a page (index.html) with all of it.
 
     Pictures need the run's masks: icvos evaluate --save-masks.
+
+    \b
+    icvos report runs/demo/histogram
     """
+    from icvos.categories import COCO80, episode_id
+    from icvos.demo.benchmarks import benchmark_folder
     from icvos.progress import shown
     from icvos.report.report import write_report
     from icvos.report.run import open_run
 
-    opened = open_run(run, benchmark=benchmark, masks=masks)
+    opened = open_run(run, benchmark=benchmark and benchmark_folder(benchmark), masks=masks)
+    words = opened.benchmark.vocabulary if opened.benchmark else COCO80
+    chosen = [episode_id(text, words, opened.by_id) for text in only]
     with shown("report") as progress:
         report = write_report(
-            opened, out or run / "report", each=each, only=only, videos=videos, fps=fps, progress=progress
+            opened, out or run / "report", each=each, only=chosen, videos=videos, fps=fps, progress=progress
         )
     for line in report.problems:
         click.echo(line, err=True)

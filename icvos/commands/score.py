@@ -25,6 +25,23 @@ import click
     type=click.IntRange(1),
     help="Supports the method was shown, for the record.",
 )
+@click.option(
+    "--access", metavar="online|lookahead:N|offline", help="Frames the method read for a mask: none ahead, N, or all."
+)
+@click.option(
+    "--uses",
+    multiple=True,
+    type=click.Choice(["text", "class-names"]),
+    help="What the method was told beside supports; repeatable.",
+)
+@click.option(
+    "--oracle", metavar="first-frame", help="The method was told frame 0's ground truth; stands apart, never ranked."
+)
+@click.option(
+    "--trained-on",
+    metavar="NAMES",
+    help="By comma: data sets with a colon and their split (coco2014:train), and categories without one (dog).",
+)
 @click.option("--sequences", help="With --ground-truth: a file with a name a line, or names with commas between.")
 @click.option("--split", help="With --ground-truth: a list of the data set, as val of ImageSets/2017/val.txt.")
 @click.option(
@@ -42,6 +59,10 @@ def command(
     model_name: str | None,
     model_version: str,
     shots: int,
+    access: str | None,
+    uses: tuple[str, ...],
+    oracle: str | None,
+    trained_on: str | None,
     sequences: str | None,
     split: str | None,
     objects: Literal["first-frame", "all"] | None,
@@ -51,6 +72,10 @@ def command(
 
     With --benchmark NAME is an episode's id, and masks hold 0 and 1. With --ground-truth NAME is a sequence, and masks
     hold object ids. Needs no torch.
+
+    \b
+    icvos score PREDICTIONS --benchmark B --out RUN
+    icvos score PREDICTIONS --ground-truth DAVIS --split val --protocol davis-2017 --out RUN
     """
     from icvos.commands.show import summary_table
     from icvos.evaluation.score import score
@@ -67,6 +92,10 @@ def command(
         model=title,
         version=model_version,
         shots=shots,
+        access=access,
+        uses=uses,
+        oracle=oracle,
+        trained_on=[name.strip() for name in (trained_on or "").split(",") if name.strip()],
         sequences=sequences,
         split=split,
         objects=objects,

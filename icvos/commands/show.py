@@ -42,28 +42,23 @@ def number(value: float | None, digits: int = 2) -> str:
 
 def summary_table(runs: Sequence[Run]) -> None:
     """Print one line a run, all of one benchmark and protocol."""
-    from rich import box
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
-
-    from icvos.metrics.table import metrics_in
+    from icvos.metrics.table import metrics_in, ranked_metric
+    from icvos.terminal import Column, print_table
 
     first = runs[0]
-    metrics = metrics_in("summary", first.kind)
-    title = f"{first.benchmark_name} {first.result['benchmark']['version'] or ''}, protocol {first.protocol}"
-    if first.oracle:
-        title += f", oracle {first.oracle}"
-    table = Table(title=escape(title), box=box.SIMPLE_HEAD, collapse_padding=True, pad_edge=False)
-    table.add_column("model", no_wrap=True)
-    for head in (*(metric.brief or metric.label for metric in metrics), "fps", "n", "failed"):
-        table.add_column(head, justify="right", no_wrap=True)
-    for run in runs:
+    metrics = {metric: metric.brief or metric.label for metric in metrics_in("summary", first.kind)}
+    rows = []
+    for run in sorted(runs, key=lambda run: run.limited):
         cells = [number(run.summary[metric.name]) for metric in metrics]
         cells += [number(run.fps, 0 if run.fps and run.fps >= 100 else 1)]
-        cells += [str(run.summary["episodes"]), str(run.summary["failed"])]
-        table.add_row(escape(run.model), *cells)
-    Console().print(table)
-    for run in runs:
-        for note in run.notes:
-            click.echo(note)
+        rows.append([run.model, *cells, str(run.summary["episodes"]), str(run.summary["failed"])])
+    title = f"{first.benchmark_name} {first.result['benchmark']['version'] or ''}, protocol {first.protocol}"
+    others = [head for metric, head in metrics.items() if metric is not ranked_metric(first.kind)]
+    print_table(
+        [Column.words("model"), *map(Column, (*metrics.values(), "fps", "n", "failed"))],
+        rows,
+        title=title + (f", oracle {first.oracle}" if first.oracle else ""),
+        leave_out=("n", "fps", *reversed(others)),
+    )
+    for note in dict.fromkeys(note for run in runs for note in run.notes):
+        click.echo(note)

@@ -37,13 +37,15 @@ def command(
     weights: tuple[str, ...],
     device: str,
 ) -> None:
-    """Draw one EPISODE (by default the benchmark's first) as a picture.
+    """Draw one EPISODE (by default the benchmark's first; a category in its id may stand by name) as a picture.
 
     It shows the supports, frame 0 or the query with its ground truth (yellow line), and the result (blue) with J and F;
     of DC-SAM also the prior masks, the coarse mask and what its prompts attend to.
 
     \b
-    icvos show-episode davis17__dog__18__d0 --benchmark BENCH --weights dcsam=PATH --frame 20
+    icvos show-episode --model histogram
+    icvos show-episode davis17__dog__17__d0 --benchmark BENCH --weights dcsam=PATH --frame 20
+    icvos show-episode davis17__dog__dog__d0 --benchmark BENCH --weights dcsam=demo
     """
     from icvos.demo.benchmarks import open_benchmark
     from icvos.models.interface import Panel

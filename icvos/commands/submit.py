@@ -10,7 +10,11 @@ import click
 
 @click.group()
 def command() -> None:
-    """Pack a run as a submission, and check one that was sent."""
+    """Pack a run as a submission, and check one that was sent.
+
+    \b
+    icvos submit pack runs/demo/histogram --out submission.zip
+    """
 
 
 @command.command()
@@ -19,7 +23,11 @@ def command() -> None:
 @click.option("--masks/--no-masks", default=True, show_default=True, help="Without masks a row stays self-reported.")
 @click.option("--predictions", type=click.Path(path_type=Path), help="The masks that icvos score scored.")
 def pack(run: Path, out: Path | None, masks: bool, predictions: Path | None) -> None:
-    """Pack RUN, a folder of icvos evaluate or icvos score, as one archive."""
+    """Pack RUN, a folder of icvos evaluate or icvos score, as one archive.
+
+    \b
+    icvos submit pack runs/demo/histogram --out submission.zip
+    """
     from icvos.leaderboard.archive import pack as write
     from icvos.leaderboard.consistency import check_values, recompute
     from icvos.leaderboard.judge import partial
@@ -44,7 +52,11 @@ def pack(run: Path, out: Path | None, masks: bool, predictions: Path | None) -> 
 @click.option("--benchmark", help="The benchmark's folder, or demo…; a demo is found by its name.")
 @click.option("--workers", default=1, show_default=True, type=click.IntRange(1), help="Processes that score masks.")
 def check(file: Path, benchmark: str | None, workers: int) -> None:
-    """Judge FILE, a packed submission or a run folder: no GPU is needed, and nothing of it is run."""
+    """Judge FILE, a packed submission or a run folder: no GPU is needed, and nothing of it is run.
+
+    \b
+    icvos submit check submission.zip --benchmark demo
+    """
     from icvos.leaderboard.judge import judge, opened_run
     from icvos.metrics.table import ranked_metric
     from icvos.progress import shown

@@ -44,6 +44,7 @@ def command(
     """Train NAME. The same command again continues a stopped run.
 
     \b
+    icvos train demo-sam2 --max-steps 3 --batch 4 --set length=12 --out runs/train/try
     On 4 GPUs:  torchrun --nproc-per-node 4 -m icvos.cli train NAME …
     """
     from dataclasses import replace

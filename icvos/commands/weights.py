@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+# How a model's declaration refers to the list that it stands in here.
+_HERE = "icvos weights list"
 FOLDER = click.option(
     "--to", "folder", type=click.Path(file_okay=False, path_type=Path), help="Folder; default weights under ICVOS_HOME."
 )
@@ -17,16 +19,25 @@ def _size(size: int | None) -> str:
 
 @click.group()
 def command() -> None:
-    """List, verify and fetch checkpoints."""
+    """List, verify and fetch checkpoints.
+
+    \b
+    icvos weights list
+    """
 
 
 @command.command("list")
 @FOLDER
 def list_weights(folder: Path | None) -> None:
-    """List the known checkpoints, how each hash is known, and which are here."""
+    """List the known checkpoints and which are here, and all weights that models take: where each comes from.
+
+    \b
+    icvos weights list
+    """
     from icvos.foundation.checkpoints import CHECKPOINTS, MARKS, weights_folder
 
     folder = folder or weights_folder()
+    click.secho("Known checkpoints (icvos weights fetch NAME)", bold=True)
     # Plain lines: a table would cut the names, which are what one copies.
     click.echo(f"{'name':23} {'file':34} {'size':>8}  {'sha256':9} {'known':5} {'here':8} licence")
     for known in CHECKPOINTS.values():
@@ -37,14 +48,42 @@ def list_weights(folder: Path | None) -> None:
         )
     for mark, meaning in MARKS.items():
         click.echo(f"known {mark}: {meaning}")
-    click.echo(f"folder: {folder}")
+    click.echo(f"folder: {folder}\n")
+    _list_of_models()
+
+
+def _list_of_models() -> None:
+    """Print the weights that models and trackers take, and the demo weights that are shipped."""
+    from icvos.models.lifting import LIFTS
+    from icvos.models.needs import all_needs
+    from icvos.plugins import package_files
+    from icvos.terminal import Column, print_table
+
+    classes = {needs.name: needs.cls for needs in all_needs() if needs.cls is not None}
+    takers = {name: (cls.info.weights, cls.demo_weights()) for name, cls in classes.items()}
+    takers |= {f"X{row.usage}": (row.weights, package_files(row.demo_weights)) for row in LIFTS.values()}
+    rows = []
+    for model, (weights, shipped) in takers.items():
+        for name, weight in weights.items():
+            demo, needed = "shipped" if name in shipped else "-", "yes" if weight.required else "no"
+            rows.append((model, name, needed, demo, weight.source.replace(_HERE, "above")))
+    columns = [Column("model", "left"), Column("name", "left"), Column("needed", "left"), Column("demo", "left")]
+    title = "Weights that models take (--weights NAME=PATH)"
+    print_table([*columns, Column.words("where they come from")], rows, title=title)
+    click.echo("Demo weights that are shipped are made for drawn shapes alone: --weights NAME=demo. Their files:")
+    for path in sorted({path for _, shipped in takers.values() for path in shipped.values()}):
+        click.echo(f"{path.name:30} {path.stat().st_size / 1e6:4.1f} MB  {path}")
 
 
 @command.command("verify")
 @click.argument("names", nargs=-1)
 @FOLDER
 def verify(names: tuple[str, ...], folder: Path | None) -> None:
-    """Hash the checkpoints NAMES (default: all that are here) and compare. Exit 1 if one differs."""
+    """Hash the checkpoints NAMES (default: all that are here) and compare. Exit 1 if one differs.
+
+    \b
+    icvos weights verify
+    """
     from icvos.errors import WeightsError
     from icvos.foundation.checkpoints import CHECKPOINTS, checkpoint, verify_file, weights_folder
 
@@ -75,7 +114,11 @@ def verify(names: tuple[str, ...], folder: Path | None) -> None:
 @FOLDER
 @click.option("--mirror", help="Base URL that serves the same file names.")
 def fetch(names: tuple[str, ...], folder: Path | None, mirror: str | None) -> None:
-    """Download the checkpoints NAMES: resumed after a cut, verified, then renamed."""
+    """Download the checkpoints NAMES: resumed after a cut, verified, then renamed.
+
+    \b
+    icvos weights fetch sam2.1-hiera-tiny
+    """
     from icvos.foundation.checkpoints import MARKS, checkpoint
     from icvos.foundation.download import fetch as fetch_checkpoint
     from icvos.progress import shown

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from icvos.errors import UsageError
+from icvos.errors import UsageError, name_some
 
-__all__ = ["DRAW_RULE", "SupportPool", "draw_supports", "support_pool"]
+__all__ = ["DRAW_RULE", "SupportPool", "draw_supports", "repeated_draws", "repeats_note", "support_pool"]
 
 DRAW_RULE = "sha256-fisher-yates/1"
 """The name of the rule below, for ``benchmark.json``; it changes when a draw would."""
@@ -54,6 +54,24 @@ def draw_supports(
     if not pool.names:
         raise UsageError(f"no support for category {category} of {video}", fix="take a larger support pool")
     return [_draw(f"{seed}|{pool.sha256}|{video}|{category}|{draw}", pool.names, shots) for draw in range(draws)]
+
+
+def repeated_draws(draws: Iterable[Sequence[str]], shots: int) -> int:
+    """Return how many draws show the same supports as an earlier one, where the first ``shots`` of each are shown."""
+    shown = [frozenset(names[:shots]) for names in draws]
+    return len(shown) - len(set(shown))
+
+
+def repeats_note(repeated: Mapping[str, int], draws: int) -> str:
+    """Return a line on draws that show the same supports; how many of each pair stands after it where it is not one.
+
+    Args:
+        repeated: ``repeated_draws`` of each pair that has any.
+        draws: Of all pairs.
+    """
+    pairs = [pair if count == 1 else f"{pair} ({count})" for pair, count in repeated.items()]
+    count = sum(repeated.values())
+    return f"{count} of {draws} draws show the same supports as an earlier one of their pair: {name_some(pairs)}"
 
 
 def _draw(key: str, names: tuple[str, ...], shots: int) -> list[str]:

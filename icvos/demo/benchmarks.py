@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from icvos.benchmark import Benchmark, load_benchmark
+from icvos.benchmark import Benchmark
+from icvos.benchmark import load_benchmark as load_folder
 from icvos.demo.world.version import GENERATOR_VERSION
 from icvos.errors import LockedError, UsageError, did_you_mean
 from icvos.files import HOME_REMEDY, icvos_home, lock_folder, read_json, write_json
@@ -22,12 +24,14 @@ if TYPE_CHECKING:
 __all__ = [
     "DEMO_NAMES",
     "SIZE_NAMES",
+    "benchmark_folder",
     "build_demo",
     "check_world",
     "demo_folder",
     "demo_raw",
     "ensure_demo",
     "is_ready",
+    "load_benchmark",
     "open_benchmark",
 ]
 
@@ -241,11 +245,32 @@ _BUILDERS: dict[str, Callable[[Path, Path, str, int, Progress], None]] = {
 }
 
 
+def benchmark_folder(benchmark: str | os.PathLike[str]) -> Path:
+    """Return a benchmark's folder: of a demo by its name, built if it is not there; else what is given.
+
+    A folder that is called as a demo is comes before it.
+    """
+    path = Path(benchmark)
+    if str(benchmark) in DEMO_NAMES and not (path / "benchmark.json").is_file():
+        return ensure_demo(str(benchmark))
+    return path
+
+
+def load_benchmark(path: str | os.PathLike[str]) -> Benchmark:
+    """Open a built benchmark.
+
+    Args:
+        path: Its folder, with ``benchmark.json``; or ``demo``, ``demo/coco-20i``, ``demo/pascal-5i``, which are built
+            where they are not there yet.
+
+    Raises:
+        BenchmarkError: No benchmark, one of another schema, or a broken one.
+    """
+    return load_folder(benchmark_folder(path))
+
+
 def open_benchmark(benchmark: Benchmark | str | Path) -> tuple[Benchmark, bool]:
-    """Return a benchmark by folder or demo name, and whether it is a demo."""
-    if isinstance(benchmark, Benchmark):
-        return benchmark, bool(benchmark.header.get("demo"))
-    if str(benchmark) in DEMO_NAMES and not (Path(benchmark) / "benchmark.json").is_file():
-        return load_benchmark(ensure_demo(str(benchmark))), True
-    opened = load_benchmark(benchmark)
-    return opened, bool(opened.header.get("demo"))
+    """Return a benchmark by folder or demo name, and whether it is of the drawn world, wherever that was built."""
+    opened = benchmark if isinstance(benchmark, Benchmark) else load_benchmark(benchmark)
+    licences = opened.header.get("licences")
+    return opened, isinstance(licences, dict) and set(map(str, licences.values())) == {LICENCE}

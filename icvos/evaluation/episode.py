@@ -53,6 +53,8 @@ __all__ = [
 
 T = TypeVar("T")
 
+_ICVOS = Path(__file__).parents[1]
+
 ALONE = ("fps", "first_mask_seconds", "frame_seconds_p50", "frame_seconds_p95")
 """What an episode's record says of its speed only where it ran by itself, not in one pass with others of its video."""
 
@@ -159,7 +161,14 @@ def _text(error: BaseException | str) -> dict[str, str]:
         return {"error": error[:2000]}
     lines = traceback.format_exception(type(error), error, error.__traceback__)
     text = f"{type(error).__name__}: {' '.join(str(error).split())}"
-    return {"error": text[:2000], "traceback": "".join(lines)[-4000:]}
+    return {"error": text[:1800] + _line_of(error), "traceback": "".join(lines)[-4000:]}
+
+
+def _line_of(error: BaseException) -> str:
+    """Return `` (FILE:LINE)`` of the last line of the model's own that an error came through, or nothing."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [f for f in frames if not (_ICVOS in Path(f.filename).parents or "site-packages" in f.filename)]
+    return f" ({Path(own[-1].filename).name}:{own[-1].lineno})" if own else ""
 
 
 def failure(episode: Episode, error: BaseException | str) -> dict[str, Any]:

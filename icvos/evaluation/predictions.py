@@ -13,7 +13,7 @@ from unicodedata import normalize
 
 import numpy as np
 
-from icvos.errors import MaskError, PredictionError
+from icvos.errors import MaskError, PredictionError, in_words, name_some
 from icvos.files import read_json
 from icvos.listing import files_by_stem, folders, is_stray, listing, natural, path_of_stem
 from icvos.masks import Header, decode_mask, header, label_header, read_header
@@ -220,9 +220,11 @@ class ZipPredictions(Predictions):
         name = info.filename
         parts = name.replace("\\", "/").split("/")
         if name.startswith(("/", "\\")) or ".." in parts or (len(name) > 1 and name[1] == ":") or "\0" in name:
-            raise PredictionError(f"archive holds a path that escapes: {name[:80]!r}", where=self.where)
+            raise PredictionError(f"archive holds a path that escapes: {in_words(name[:80])}", where=self.where)
         if stat.S_ISLNK(info.external_attr >> 16):
-            raise PredictionError(f"archive holds a link: {name[:80]!r}", where=self.where, expected="plain files")
+            raise PredictionError(
+                f"archive holds a link: {in_words(name[:80])}", where=self.where, expected="plain files"
+            )
         self._check_lengths(parts)
         return [part for part in parts[:-1] if part not in ("", ".")] + parts[-1:]
 
@@ -237,7 +239,9 @@ class ZipPredictions(Predictions):
             name = info.filename
             if info.file_size > MAX_PNG or info.file_size > MAX_RATIO * max(info.compress_size, 1):
                 raise PredictionError(
-                    f"{name[:80]!r} would unpack to {info.file_size:,} bytes", where=self.where, expected="a mask's PNG"
+                    f"{in_words(name[:80])} would unpack to {info.file_size:,} bytes",
+                    where=self.where,
+                    expected="a mask's PNG",
                 )
             if info.flag_bits & 1:
                 raise PredictionError("archive is encrypted", where=self.where, fix="pack it without a password")
@@ -373,12 +377,6 @@ def open_predictions(where: Path) -> Predictions:
 Record = dict[str, Any]
 Scored = list[tuple[Record, dict[str, np.ndarray] | None]]
 """Records of episodes or objects, each with J and F of its frames, (T,) float, or None of an image."""
-
-
-def name_some(names: Sequence[str]) -> str:
-    """Return the first three of some names, and how many more there are."""
-    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return ", ".join(names[:3]) + more
 
 
 def check_names(wanted: Sequence[str], predictions: Predictions, what: str, *, others: bool = False) -> None:

@@ -24,12 +24,13 @@ from icvos.evaluation.episode import (
     runs_together,
 )
 from icvos.evaluation.oracle import oracle_key
+from icvos.evaluation.verify import can_verify, verify_run
 from icvos.evaluation.workers import Group, ModelSpec, run_in_workers
 from icvos.manifest import verify_tables
 from icvos.models.interface import ImageModel, Model
 from icvos.models.options import options_of
 from icvos.models.registry import as_video_model, build
-from icvos.progress import Progress, Update, shown, silent
+from icvos.progress import Progress, Update, shown, silent, verbosity
 from icvos.protocols import Protocol
 from icvos.runs.environment import describe_benchmark, describe_model, describe_run, now, safe_name
 from icvos.runs.episodes import RunOptions, ScoreSoFar, benchmark_result, get_run_protocol, select_episodes, speed
@@ -40,6 +41,8 @@ from icvos.view import View
 __all__ = ["evaluate", "run_model"]
 
 
+# Failures that are said as they come.
+MAX_FAILURES = 3
 # Episodes of a video that a model with segment_many gets in one pass: two categories' standard draws.
 MAX_TOGETHER = 10
 
@@ -80,6 +83,11 @@ class _Run:
     spec: ModelSpec | None
     describe: dict[str, Any]
 
+    @property
+    def job(self) -> Job:
+        masks = self.out / "masks" if self.options.save_masks else None
+        return Job(self.protocol, self.options, masks, self.describe["key"].get("oracle_as"))
+
 
 def _prepare(
     model: Model,
@@ -100,7 +108,9 @@ def _prepare(
     oracle = oracle_key(options.oracle, model, benchmark)
     run = describe_run(
         described,
-        describe_benchmark(benchmark),
+        describe_benchmark(
+            benchmark, select_episodes(benchmark, protocol, RunOptions(protocol.name)), shots=options.shots
+        ),
         protocol,
         model.device,
         shots=options.shots,
@@ -127,6 +137,7 @@ def run_model(
     out: Path | None = None,
     settings: Mapping[str, Any] | None = None,
     spec: ModelSpec | None = None,
+    verify: bool | None = None,
     progress: Progress = silent,
     notify: Callable[[str], None] | None = None,
 ) -> RunResult:
@@ -138,7 +149,9 @@ def run_model(
         options: How.
         out: The run's folder; ``runs/<benchmark>/<model>`` by default.
         settings: The model's options, for the record.
-        spec: How workers build the model; needed for ``workers`` > 1 and ``timeout``.
+        spec: How workers build the model; needed for ``workers`` > 1, ``timeout`` and ``verify``.
+        verify: Whether a video is repeated at the end in a fresh process (``icvos.evaluation.verify``); None leaves it
+            to what the run is and how long that takes.
         progress: Is told how far it is, in frames (image episodes one by one), and the mean score so far.
         notify: Called with a line that the user should see.
 
@@ -146,7 +159,8 @@ def run_model(
         Its result, which knows its folder.
     """
     plan = _prepare(model, benchmark, options, out, settings or {}, spec)
-    there = None if options.save_masks else _complete(plan)
+    verified = can_verify(spec, plan.job, benchmark.kind, verify)
+    there = None if options.save_masks or verify else _complete(plan)
     if there is not None:
         return RunResult(there, plan.out)
     with RunFolder.open(plan.out, plan.describe) as folder:
@@ -172,9 +186,27 @@ def run_model(
                     folder.add(result.record, result.frames)
                     tally.add(result.record)
                     tally.tell(result.record)
+                    if result.record.get("error") and notify is not None:
+                        _say_failure(result.record, tally.failed, plan.out, notify)
             whole = True
+        except (KeyboardInterrupt, SystemExit) as stop:
+            stop.add_note(f"{tally.ended} of {len(ids)} episodes are kept in {plan.out}; the same command goes on")
+            raise
         finally:
             _finish(folder, plan, whole)
+        if verified and spec is not None:
+            outcome = verify_run(
+                spec,
+                benchmark.root,
+                plan.job,
+                _groups(plan.episodes, plan.episodes, benchmark),
+                folder,
+                together=runs_together(as_video_model(model)),
+                asked=verify,
+                notify=notify,
+            )
+            if outcome is not None:
+                folder.write_run(verified=outcome)
     return RunResult(read_result(plan.out), plan.out)
 
 
@@ -206,7 +238,11 @@ def _finish(folder: RunFolder, plan: _Run, whole: bool) -> None:
 
 
 class _Tally:
-    """How far a run is: frames of the episodes that have ended, and of those under way."""
+    """How far a run is: frames of the episodes that have ended, and of those under way.
+
+    Attributes:
+        ended, failed: How many episodes have, of this run and before.
+    """
 
     def __init__(self, plan: _Run, progress: Progress) -> None:
         view = View(plan.benchmark, plan.protocol, limit_frames=plan.options.limit_frames)
@@ -214,7 +250,8 @@ class _Tally:
         self._what = "frames" if plan.benchmark.kind == "video" else "episodes"
         self._total = sum(self._sizes.values())
         self._progress, self._score = progress, ScoreSoFar()
-        self._ended = self._most = 0
+        self.ended = self.failed = 0
+        self._frames = self._most = 0
         self._live: dict[int, int] = {}
 
     def advance(self, worker: int, frames: int) -> None:
@@ -224,14 +261,27 @@ class _Tally:
 
     def add(self, record: Mapping[str, Any]) -> None:
         """Take note of an episode that has ended."""
-        self._ended += self._sizes[record["id"]]
+        self.ended += 1
+        self.failed += bool(record.get("error"))
+        self._frames += self._sizes[record["id"]]
         self._score.add(record)
 
     def tell(self, record: Mapping[str, Any] | None = None) -> None:
         """Tell how far the run is."""
         # What failed together and is tried again one by one is no way back.
-        self._most = min(max(self._most, self._ended + sum(self._live.values())), self._total)
+        self._most = min(max(self._most, self._frames + sum(self._live.values())), self._total)
         self._progress(Update(self._what, self._most, self._total, self._score.text, record))
+
+
+def _say_failure(record: Mapping[str, Any], count: int, folder: Path, notify: Callable[[str], None]) -> None:
+    """Say at once that an episode failed, and where in the method: the first few, then only that there are more."""
+    if verbosity.debug and record.get("traceback"):
+        notify(record["traceback"].rstrip())
+    if count <= MAX_FAILURES:
+        where = "" if verbosity.debug else f"; its traceback is in {folder / 'episodes.jsonl'}, or --debug shows it"
+        notify(f"{record['id']} failed: {record['error'][:300]}{where}")
+    elif count == MAX_FAILURES + 1:
+        notify("further failures are only counted")
 
 
 def _add_times(folder: RunFolder, timed: Mapping[str, Any]) -> None:
@@ -260,9 +310,7 @@ def _untimed(plan: _Run, todo: Sequence[Episode], folder: RunFolder) -> list[Gro
 def _results(
     plan: _Run, todo: Sequence[Episode], folder: RunFolder, tally: _Tally
 ) -> Generator[EpisodeResult, None, None]:
-    options = plan.options
-    masks = plan.out / "masks" if options.save_masks else None
-    job = Job(plan.protocol, options, masks, plan.describe["key"].get("oracle_as"))
+    options, job = plan.options, plan.job
     # At the end, so that the model is warm.
     groups = [*_groups(plan.episodes, todo, plan.benchmark), *_untimed(plan, todo, folder)]
     if not groups:
@@ -325,6 +373,7 @@ def evaluate(
     limit_frames: int | None = None,
     oracle: str | None = None,
     shard: tuple[int, int] | None = None,
+    verify: bool | None = None,
     progress: Progress | bool | Any = None,
     notify: Callable[[str], None] | None = None,
 ) -> RunResult:
@@ -342,6 +391,8 @@ def evaluate(
         episodes: Ids of the episodes to run; all by default.
         save_masks, limit_episodes, limit_frames, oracle: As on the command line.
         shard: (i, N): only every N-th video, from the i-th; ``icvos merge`` joins the runs.
+        verify: Whether one video is run again in a fresh process at the end, and held against the records
+            (``run.json``, ``verified``); None does so where that takes under a minute. Needs a spec.
         progress: True shows a bar (without a terminal a line a minute); or a callable, which is told each
             ``icvos.progress.Update``, or a bar as tqdm's.
         notify: Called with each line that a user should see.
@@ -376,4 +427,14 @@ def evaluate(
     known = dict(options or {}) if isinstance(model, (str, type)) else options_of(built)
     title = f"{type(built).info.name} on {opened.name}"
     with shown(title, progress) as told:
-        return run_model(built, opened, settings, out=folder, settings=known, spec=spec, progress=told, notify=notify)
+        return run_model(
+            built,
+            opened,
+            settings,
+            out=folder,
+            settings=known,
+            spec=spec,
+            verify=verify,
+            progress=told,
+            notify=notify,
+        )

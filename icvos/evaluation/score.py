@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from icvos.benchmark import Benchmark, load_benchmark
+from icvos.categories import COCO80, VOC20
 from icvos.demo.benchmarks import open_benchmark
-from icvos.errors import ModelError, UsageError
+from icvos.errors import ModelError, UsageError, did_you_mean
 from icvos.evaluation.predictions import Predictions, Scored, open_predictions
 from icvos.evaluation.score_episodes import check_benchmark_masks, score_episodes
 from icvos.evaluation.score_sequences import (
@@ -26,11 +27,12 @@ from icvos.evaluation.score_sequences import (
 from icvos.listing import is_stray
 from icvos.processes import in_order
 from icvos.progress import Progress, Update, shown
-from icvos.protocols import Protocol, get_protocol
+from icvos.protocols import Protocol, check_oracle, get_protocol
 from icvos.runs.environment import describe_benchmark, describe_run, now, safe_name
 from icvos.runs.episodes import RunOptions, ScoreSoFar, benchmark_result, get_run_protocol, select_episodes
 from icvos.runs.records import RunFolder, read_result
 from icvos.runs.result import RunResult, sequence_result
+from icvos.types import ModelInfo
 from icvos.view import View
 
 __all__ = ["score", "score_all"]
@@ -78,21 +80,53 @@ def score_all(
         raise ModelError("a scoring process died", fix="run it again with --workers 1") from None
 
 
-def _describe(
-    title: tuple[str, str], predictions: Path, benchmark: dict[str, Any], protocol: Protocol, **key: Any
+def _declared(
+    model: str, version: str, *, access: str | None, uses: Sequence[str], trained_on: Sequence[str]
 ) -> dict[str, Any]:
-    model: dict[str, Any] = {
-        "name": title[0],
-        "version": title[1],
+    """Return what ``run.json`` says of a method that made its masks elsewhere: what is declared, and nothing else.
+
+    Raises:
+        UsageError: An unknown access, use or category.
+    """
+    data = tuple(name for name in trained_on if ":" in name)
+    info = ModelInfo(model, version, access=access or "online", uses=tuple(dict.fromkeys(uses)), training_data=data)
+    return {
+        "name": info.name,
+        "version": info.version,
         "kind": "masks",
+        "access": access,
+        "uses": list(info.uses),
         "options": {},
         "weights": {},
         "dtype": None,
         "source_sha256": None,
-        "training_data": [],
-        "training_categories": [],
+        "training_data": list(info.training_data),
+        "training_categories": [_category(name) for name in trained_on if name not in data],
     }
-    return describe_run(model, benchmark, protocol, "cpu", masks=_fingerprint(predictions), **key)
+
+
+def _category(name: str) -> str:
+    """Return a category's name as COCO or VOC has it.
+
+    Raises:
+        UsageError: Neither has it.
+    """
+    for words in (COCO80, VOC20):
+        if (number := words.find(name)) is not None:
+            return words.label(number)
+    raise UsageError(
+        f"'{name}' is no category of COCO or VOC",
+        expected=f"a category, or a data set with its split: {name}:train",
+        fix=did_you_mean(name, COCO80.names),
+    )
+
+
+def _describe(
+    model: dict[str, Any], predictions: Path, benchmark: dict[str, Any], protocol: Protocol, **key: Any
+) -> dict[str, Any]:
+    # What a method saw while it made its masks changes what they mean; a run of before says nothing of it.
+    said = {name: model[name] for name in ("access", "uses") if model[name]}
+    return describe_run(model, benchmark, protocol, "cpu", masks=_fingerprint(predictions), **key, **said)
 
 
 def _sha256(names: Sequence[str]) -> str:
@@ -130,6 +164,10 @@ def score(
     model: str | None = None,
     version: str = "1",
     shots: int = 1,
+    access: str | None = None,
+    uses: Sequence[str] = (),
+    oracle: str | None = None,
+    trained_on: Sequence[str] = (),
     sequences: str | None = None,
     split: str | None = None,
     objects: Objects | None = None,
@@ -149,6 +187,11 @@ def score(
             default.
         model, version: What the method is called in tables; the predictions' name by default.
         shots: Supports that the method was shown, for the record.
+        access: Which frames it read for a mask, as ``ModelInfo.access``; None if nobody says.
+        uses: What else it was told, as ``ModelInfo.uses``.
+        oracle: ``first-frame``: it was told frame 0's ground truth. The run stands apart, and is never ranked.
+        trained_on: What it and its tracker were trained on: with a colon a data set (``coco2014:train``), without one
+            a category (``dog``).
         sequences: With ``ground_truth``, which ones: a file with a name a line, or names with commas between.
         split: With ``ground_truth``, those of a list of the data set (``val``: ``ImageSets/2017/val.txt``).
         objects: With ``ground_truth``, ids of the ``first-frame`` (``davis-2017``'s rule) or ``all`` (``native``'s).
@@ -160,22 +203,29 @@ def score(
     Raises:
         IcvosError: Bad input or usage.
     """
-    predictions, title = Path(predictions), (model or Path(predictions).resolve().stem, version)
+    predictions = Path(predictions)
+    check_oracle(oracle, 1)
+    uses = (*uses, *([oracle] if oracle else ()))
+    name = model or predictions.resolve().stem
+    declared = _declared(name, version, access=access, uses=uses, trained_on=trained_on)
     if (benchmark is None) == (ground_truth is None):
         raise UsageError("give one of --benchmark and --ground-truth", fix="see icvos score --help")
     if ground_truth is not None:
         rule = get_protocol(protocol or "davis-2017")
         chosen: Objects = objects or ("first-frame" if rule.name == "davis-2017" else "all")
         choice = _Choice(sequences, split, chosen)
-        plan = _of_sequences(predictions, Path(ground_truth), rule, title, workers, choice, notify or (lambda _: None))
+        plan = _of_sequences(
+            predictions, Path(ground_truth), rule, declared, workers, choice, notify or (lambda _: None)
+        )
     else:
         assert benchmark is not None
         if (sequences, split, objects) != (None, None, None):
             raise UsageError("--sequences, --split and --objects need --ground-truth")
         opened = open_benchmark(benchmark)[0]
-        plan = _of_benchmark(predictions, opened, get_run_protocol(opened, protocol), title, shots, workers)
-    folder = Path(out) if out is not None else Path("runs") / safe_name(plan.name or "masks") / safe_name(title[0])
-    with shown(title[0], progress) as told:
+        plan = _of_benchmark(predictions, opened, get_run_protocol(opened, protocol), declared, shots, workers)
+    suffix = "-oracle-first-frame" if "first-frame" in uses else ""
+    folder = Path(out) if out is not None else Path("runs") / safe_name(plan.name or "masks") / safe_name(name + suffix)
+    with shown(name, progress) as told:
         return RunResult(_carry_out(plan, folder, told), folder)
 
 
@@ -231,7 +281,7 @@ def _of_sequences(
     predictions: Path,
     truth: Path,
     protocol: Protocol,
-    title: tuple[str, str],
+    model: dict[str, Any],
     workers: int,
     choice: _Choice,
     notify: Callable[[str], None],
@@ -255,7 +305,7 @@ def _of_sequences(
 
     return _Plan(
         name,
-        _describe(title, predictions, label, protocol, objects=choice.objects, ids=_sha256(ids)),
+        _describe(model, predictions, label, protocol, objects=choice.objects, ids=_sha256(ids)),
         ids,
         "objects",
         score_missing,
@@ -264,14 +314,14 @@ def _of_sequences(
 
 
 def _of_benchmark(
-    predictions: Path, benchmark: Benchmark, protocol: Protocol, title: tuple[str, str], shots: int, workers: int
+    predictions: Path, benchmark: Benchmark, protocol: Protocol, model: dict[str, Any], shots: int, workers: int
 ) -> _Plan:
     view = View(benchmark, protocol)
     episodes = select_episodes(benchmark, protocol, RunOptions(protocol.name))
     benchmark.check_shots(episodes, shots)
     resized = check_benchmark_masks(view, open_predictions(predictions), episodes)
     settings = {"shots": shots, "seed": None, "limit_episodes": None, "limit_frames": None, "shard": None}
-    label = describe_benchmark(benchmark)
+    label = describe_benchmark(benchmark, episodes, shots=shots)
 
     def score_missing(done: set[str]) -> Iterator[Scored]:
         groups: dict[str, list[Any]] = {}
@@ -282,7 +332,7 @@ def _of_benchmark(
 
     return _Plan(
         benchmark.name,
-        _describe(title, predictions, label, protocol, resized_masks=resized or None, **settings),
+        _describe(model, predictions, label, protocol, resized_masks=resized or None, **settings),
         [episode.id for episode in episodes],
         "episodes",
         score_missing,

@@ -191,7 +191,8 @@ def run_in_workers(
     groups: Sequence[Group],
     *,
     fail: Callable[[Episode, str], EpisodeResult],
-    advance: Callable[[int, int], None],
+    advance: Callable[[int, int], None] = lambda worker, frames: None,
+    threads: int | None = None,
 ) -> Iterator[EpisodeResult]:
     """Run groups of episodes in processes and yield results as they come.
 
@@ -203,6 +204,7 @@ def run_in_workers(
         groups: The episodes to run.
         fail: Makes the result of an episode that was lost.
         advance: Is told the number of a worker, and how many frames it has done of what it is at.
+        threads: Of each process; None shares out the cores.
 
     Raises:
         IcvosError: The model cannot be built, or the benchmark is broken.
@@ -211,7 +213,7 @@ def run_in_workers(
     context = multiprocessing.get_context("spawn")
     cores = len(os.sched_getaffinity(0))
     workers, timeout = job.options.workers, job.options.timeout
-    start = (spec, root, job, max(cores // workers, 1))
+    start = (spec, root, job, threads or max(cores // workers, 1))
     waiting = list(groups)
     crew: list[_Worker] = []
     try:

@@ -15,7 +15,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from icvos.errors import UsageError, WeightsError, did_you_mean
+from icvos.errors import UsageError, WeightsError, did_you_mean, in_words
 from icvos.foundation.backbone import Backbone, BackboneFeatures
 from icvos.foundation.bottleneck import Bottleneck, all_bottlenecks, masked_bottlenecks
 
@@ -286,7 +286,7 @@ def with_dilation(name: str, options: Mapping[str, Any], *, default: Dilation = 
         UsageError: The options are no mapping, or a ResNet has no such dilation.
     """
     if not isinstance(options, Mapping):
-        raise UsageError(f"backbone_options={options!r}", expected="options by name, or none: {}")
+        raise UsageError(f"backbone_options is {in_words(options)}", expected="options by name")
     if name not in RESNETS:
         return dict(options)
     named = {"dilation": default, **options}

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from icvos.errors import UsageError
+from icvos.errors import UsageError, in_words
 
 __all__ = ["FILLED", "check_area", "fill_holes", "small_components"]
 
@@ -22,7 +22,8 @@ def check_area(area: int) -> None:
     """
     if isinstance(area, bool) or not isinstance(area, int) or area < 0:
         raise UsageError(
-            f"holes of at most {area!r} pixels cannot be filled", expected="a whole number; 0 fills none, SAM 2 has 8"
+            f"holes of at most {in_words(area)} pixels cannot be filled",
+            expected="a whole number; 0 fills none, SAM 2 has 8",
         )
 
 

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from icvos.errors import UsageError, WeightsError
+from icvos.errors import UsageError, WeightsError, in_words
 from icvos.foundation.construct import require_sam
 from icvos.foundation.weights import WITH_METADATA
 
@@ -85,10 +85,11 @@ class Sam2Config:
         if self.embed_dim % (4 * self.memory_heads) or self.embed_dim % (2 * self.decoder_heads) or self.embed_dim % 8:
             return "embed_dim must be a multiple of 8, of 4 * memory_heads and of 2 * decoder_heads"
         if any(not 0 <= block < sum(self.stages) for block in self.global_blocks):
-            return f"global_blocks {self.global_blocks} go beyond the {sum(self.stages)} blocks"
+            return f"global_blocks {in_words(self.global_blocks)} go beyond the {sum(self.stages)} blocks"
         pooling = {sum(self.stages[:stage]) for stage in (1, 2, 3)}
         if pooling & set(self.global_blocks) or min(self.window_spec[:3]) < 2:
-            return f"blocks {sorted(pooling)} pool within windows: they cannot be global, nor their windows under 2"
+            blocks = in_words(sorted(pooling))
+            return f"blocks {blocks} pool within windows: they cannot be global, nor their windows under 2"
         if self.num_maskmem < 2 or self.max_object_pointers < 2:
             return "num_maskmem and max_object_pointers must be at least 2"
         return None

@@ -1,4 +1,4 @@
-"""Marks of a row: what of the benchmark a method has seen before, by its own declaration."""
+"""Marks of a row: what a method has seen before, what it was told, and how it computes, by its own declaration."""
 
 from __future__ import annotations
 
@@ -14,8 +14,14 @@ MARKS = {
     "C": "trained on categories that are tested",
     "I": "trained on the data set that the support or query images come from",
     "V": "trained on a data set that the videos come from",
-    "L": "reads frames ahead of the current one",
+    "L": "reads some frames ahead of the current one",
+    "O": "reads the whole video before it answers",
+    "T": "is told what to segment in words",
+    "N": "is told the categories' names",
+    "G": "is told frame 0's ground truth",
+    "P": "computes in another precision than float32",
     "R": "masks were resized to the protocol's size",
+    "S": "fps is the submission's own claim",
 }
 # Data sets whose images are those of a benchmark's supports or queries (COCO 2017 reshuffles the images of 2014).
 IMAGES = {"coco": ("coco2014", "coco2017", "coco", "lvis", "refcoco"), "voc": ("voc2012", "voc", "sbd", "pascal")}
@@ -46,7 +52,8 @@ def seen_split(entry: Run) -> tuple[list[str], list[str]]:
 def marks(entry: Run) -> tuple[str, ...]:
     """Return the marks of a row, from what the method declares."""
     out = []
-    data = [str(name).lower() for name in entry.run["model"].get("training_data") or ()]
+    model = entry.run["model"]
+    data = [str(name).lower() for name in model.get("training_data") or ()]
     if seen_split(entry)[0]:
         out.append("C")
     benchmark = entry.benchmark_name.lower()
@@ -58,11 +65,19 @@ def marks(entry: Run) -> tuple[str, ...]:
         if any(source.startswith(family) for source in sources) and any(n.startswith(names) for n in data):
             out.append("V")
             break
-    if entry.run["model"].get("access") not in (None, "online"):
-        out.append("L")
-    if entry.result["protocol"].get("resized_masks"):
-        out.append("R")
-    return tuple(out)
+    uses = model.get("uses") or ()
+    others = {
+        "L": str(model.get("access")).startswith("lookahead"),
+        "O": model.get("access") == "offline",
+        "T": "text" in uses,
+        "N": "class-names" in uses,
+        "G": entry.oracle == "first-frame",
+        "P": not {model.get("dtype"), model.get("autocast")} <= {None, "float32"},
+        "R": bool(entry.result["protocol"].get("resized_masks")),
+        # Nobody timed it again: of a record that was added, J and F alone are checked.
+        "S": entry.checked != "not added" and entry.fps is not None,
+    }
+    return (*out, *(mark for mark, used in others.items() if used))
 
 
 def legend(used: Sequence[str]) -> tuple[str, ...]:

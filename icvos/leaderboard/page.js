@@ -25,6 +25,8 @@ function drawTable(){
   th.append(button);head.append(th)});
  const order=table.rows.map((_,i)=>i);
  if(sorted)order.sort((a,b)=>{const x=table.rows[a][sorted.column],y=table.rows[b][sorted.column];
+  const part=i=>Boolean(table.entries[i]&&table.entries[i].limited);
+  if(part(a)!==part(b))return part(a)-part(b);
   if(x==null||y==null)return (x==null)-(y==null)||a-b;
   const d=typeof x==='number'&&typeof y==='number'?x-y:String(x).localeCompare(String(y),'en',{numeric:true});
   return (sorted.down?-d:d)||a-b});
@@ -79,7 +81,7 @@ function plot(place,points,x,y,options={}){
 
 function drawPlots(){
  const table=DATA.tables[current];for(const id of['plot-jf','plot-speed'])$(id).replaceChildren();
- const points=table.entries.map((e,i)=>({...e,name:e.label,colour:colour(i)}));
+ const points=table.entries.map((e,i)=>({...e,name:e.label,colour:colour(i)})).filter(e=>!e.limited);
  $('plots').hidden=!points.length;if(!points.length)return;
  const [first,second]=table.axes;
  $('title-jf').textContent=first+' against '+second;$('title-speed').textContent=table.metric+' against speed';
@@ -89,13 +91,14 @@ function drawPlots(){
 
 function drawHeat(){
  const table=DATA.tables[current],view=$('heat');view.replaceChildren();
- const names=[...new Set(table.entries.flatMap(e=>Object.keys(e.categories)))].sort();
+ const entries=table.entries.filter(e=>!e.limited);
+ const names=[...new Set(entries.flatMap(e=>Object.keys(e.categories)))].sort();
  $('heat-box').hidden=!names.length;if(!names.length)return;
  const head=make('tr');head.append(make('th','category'));
- table.entries.forEach(e=>head.append(make('th',e.label,{class:'n'})));
+ entries.forEach(e=>head.append(make('th',e.label,{class:'n'})));
  const thead=make('thead');thead.append(head);view.append(thead);const body=make('tbody');
  for(const name of names){const tr=make('tr');tr.append(make('td',name));
-  for(const e of table.entries){const value=e.categories[name],td=make('td',show(value,1),{class:'n'});
+  for(const e of entries){const value=e.categories[name],td=make('td',show(value,1),{class:'n'});
    if(value!=null){const depth=Math.max(0,Math.min(1,value/100));td.style.background=`rgba(var(--heat),${(.08+.8*depth).toFixed(3)})`;
     if(depth>.5)td.style.color=document.documentElement.dataset.theme==='dark'?'#0b0d10':'#fff'}
    if(e.seen.includes(name)){td.textContent+=' *';td.title='the method trained on this category'}
@@ -104,7 +107,7 @@ function drawHeat(){
  view.append(body)}
 
 function drawCompare(){
- const table=DATA.tables[current],usable=table.entries.filter(e=>Object.keys(e.videos).length);
+ const table=DATA.tables[current],usable=table.entries.filter(e=>!e.limited&&Object.keys(e.videos).length);
  $('compare').hidden=usable.length<2;if(usable.length<2)return;
  for(const[id,start]of[['first',0],['second',1]]){const select=$(id);select.replaceChildren();
   usable.forEach((e,i)=>select.append(make('option',e.label,{value:i})));select.value=start;select.onchange=compare}

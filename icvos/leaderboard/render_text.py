@@ -5,11 +5,14 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Sequence
-from typing import Literal
 
+import click
+
+from icvos import terminal
 from icvos.files import spreadsheet_safe
 from icvos.leaderboard.table import Column, Table
 from icvos.metrics.table import METRICS
+from icvos.terminal import print_table
 
 __all__ = ["cell_text", "to_csv", "to_latex", "to_markdown", "to_terminal"]
 
@@ -49,53 +52,26 @@ SHORT = {
 DROPPED = ("n", "encoder", "fold-3", "fold-2", "fold-1", "fold-0", "fps", METRICS["absent_correct"].heading)
 
 
-def _head(column: Column) -> str:
-    # Heads of two words take two lines, so that a table fits 80 columns.
-    return column.head if column.head == "95 %" else column.head.replace("visible", "vis").replace(" ", "\n", 1)
-
-
-def _fitting(table: Table, cells: Sequence[Sequence[str]], width: int) -> list[int]:
-    """Columns that fit a terminal."""
-    columns = _shown(table)
-    needs = {
-        i: max(len(text) for text in (*_head(table.columns[i]).split("\n"), *(row[i] for row in cells)))
-        for i in columns
-    }
-    for name in DROPPED:
-        if sum(needs[i] + 2 for i in columns) <= width:
-            break
-        columns = [i for i in columns if table.columns[i].head != name]
-    return columns
-
-
 def to_terminal(tables: Sequence[Table], *, width: int | None = None) -> None:
     """Print tables; what does not fit the terminal's width is left out, and said."""
-    from rich import box
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table as RichTable
-
-    console = Console(width=width, highlight=False)
     for table in tables:
-        console.print(table.title, style="bold", markup=False)
-        out = RichTable(box=box.SIMPLE_HEAD, collapse_padding=True, pad_edge=False)
         texts = [[cell_text(value, column) for value, column in zip(row, table.columns)] for row in table.rows]
-        texts = [[SHORT.get(text, text) for text in row] for row in texts]
-        columns = _fitting(table, texts, console.width)
-        for index in columns:
-            column, head = table.columns[index], _head(table.columns[index])
-            # Where it is too narrow all the same, labels take more lines; a figure is never cut.
-            whole = column.numeric or column.head in ("rank", "95 %")
-            least = max(len(text) for text in (*head.split("\n"), *(row[index] for row in texts))) if whole else None
-            justify: Literal["left", "right"] = "right" if column.numeric else "left"
-            out.add_column(escape(head), justify=justify, no_wrap=whole, min_width=least, overflow="fold")
-        for row in texts:
-            out.add_row(*(escape(row[index]) for index in columns))
-        console.print(out)
-        left = [table.columns[i].head for i in _shown(table) if i not in columns]
-        for note in (*table.notes, *([f"too narrow for: {', '.join(left)}"] if left else ())):
-            console.print(f"  {note}", markup=False, style="dim")
-        console.print()
+        shown = _shown(table)
+        print_table(
+            [_terminal_column(table.columns[index]) for index in shown],
+            [[SHORT.get(row[index], row[index]) for index in shown] for row in texts],
+            title=table.title,
+            notes=table.notes,
+            leave_out=DROPPED,
+            width=width,
+        )
+        click.echo()
+
+
+def _terminal_column(column: Column) -> terminal.Column:
+    head = column.head.replace("visible", "vis")
+    whole = column.numeric or column.head in ("rank", "95 %")
+    return terminal.Column(head, "right" if column.numeric else "left", wraps=not whole)
 
 
 def _markdown(text: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -121,7 +122,13 @@ def _measured(entries: Sequence[Run], intervals: bool) -> Table:
     title = f"{name} {version}, protocol {protocol}, {shots}-shot".replace(" None,", ",")
     title += ", as reported by the authors: not re-scored" if reported else ""
     title += f", oracle {oracle}: told its ground truth, never ranked" if oracle else ""
-    notes = (*_rank_notes(places, image), *dict.fromkeys(each.rule for each in undrawn), *legend(used))
+    notes = (
+        *_rank_notes(places, image),
+        *dict.fromkeys(each.rule for each in undrawn),
+        *dict.fromkeys(note for entry in entries for note in entry.notes_on_supports),
+        *_backend_notes(entries),
+        *legend(used),
+    )
     return Table(
         title,
         "measured",
@@ -162,9 +169,9 @@ def _options(entry: Run) -> Mapping[str, Any]:
     return entry.run["model"].get("options") or {}
 
 
-def _order(entry: Run, rank: Standing) -> tuple[bool, float, float, str]:
+def _order(entry: Run, rank: Standing) -> tuple[bool, bool, float, float, str]:
     score = entry.score
-    return rank.rank is None, -(score if not math.isnan(score) else -1.0), rank.rank or 0, entry.label
+    return entry.limited, rank.rank is None, -(score if not math.isnan(score) else -1.0), rank.rank or 0, entry.label
 
 
 def _rank_notes(places: Sequence[Standing], image: bool) -> list[str]:
@@ -177,6 +184,15 @@ def _rank_notes(places: Sequence[Standing], image: bool) -> list[str]:
         f"95 %: bootstrap over {units} {what}; training and seeds vary beyond it",
         "rank a-b: from a to b, for all rows at once with 95 %; equal ranks are ties",
     ]
+
+
+def _backend_notes(entries: Sequence[Run]) -> list[str]:
+    """What the rows were computed with, where it is not the same for all."""
+    backends = Counter(str(entry.run["model"].get("backend") or "unknown") for entry in entries)
+    rows = ", ".join(
+        f"{name} ({count} rows)" if count > 1 else f"{name} (1 row)" for name, count in sorted(backends.items())
+    )
+    return [f"computed with {rows}"] if len(backends) > 1 else []
 
 
 def _published(benchmark: str) -> list[Table]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
+import itertools
 import random
 import re
 import sys
 import tracemalloc
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,6 +65,7 @@ class _Trial:
         self.build = build
         self.model = build()
         self.video_model: VideoModel = as_video_model(self.model)
+        self.failed: set[str] = set()  # rules, so far
 
     @property
     def info(self) -> Any:
@@ -70,15 +73,26 @@ class _Trial:
 
     def run(self, video: Video, supports: Sequence[Support] | None = None, *, seed: int = 0) -> list[np.ndarray]:
         """Run to the end, generators seeded as the runner seeds them; every mask checked."""
+        return list(self.masks(video, supports, seed=seed))
+
+    def begin(self, video: Video, count: int) -> list[np.ndarray]:
+        """Return the first masks of ``run``; the rest is not asked for."""
+        with contextlib.closing(self.masks(video)) as masks:
+            return list(itertools.islice(masks, count))
+
+    def masks(
+        self, video: Video, supports: Sequence[Support] | None = None, *, seed: int = 0
+    ) -> Generator[np.ndarray, None, None]:
+        """Yield the masks of ``run``, one by one."""
         _seed(seed)
-        masks: list[np.ndarray] = []
+        count = 0
         for answer in self.video_model.segment(supports or [support()], video, seed=seed):
-            if len(masks) == len(video):
+            if count == len(video):
                 raise _Broken(f"it yields more masks than the video's {len(video)} frames")
-            masks.append(_mask(answer, video.size, f"frame {len(masks)}"))
-        if len(masks) < len(video):
-            raise _Broken(f"it yields {len(masks)} masks for {len(video)} frames")
-        return masks
+            yield _mask(answer, video.size, f"frame {count}")
+            count += 1
+        if count < len(video):
+            raise _Broken(f"it yields {count} masks for {len(video)} frames")
 
 
 def _rule_declares(trial: _Trial) -> str:
@@ -156,10 +170,34 @@ def _rule_deterministic(trial: _Trial) -> str:
     return "the same seed gives the same masks, another episode in between"
 
 
+def _rule_fresh(trial: _Trial) -> str:
+    def fresh() -> list[np.ndarray]:
+        return _Trial(trial.build).run(Clip(4), seed=7)
+
+    expected = fresh()
+    # Worlds 1 and 0 swap the colours of things and backgrounds; the others differ in everything.
+    for world, size in ((1, (48, 64)), (4, (72, 40)), (1, (64, 80)), (7, (36, 60))):
+        trial.run(Clip(2, size, seed=world), [support((size[1], size[0]), seed=100 + world)], seed=world)
+    frame = _same(expected, trial.run(Clip(4), seed=7))
+    if frame is None:
+        return "after very different episodes it gives what a fresh instance gives"
+    if "deterministic" in trial.failed and _same(fresh(), fresh()) is not None:
+        raise _Skip("not to be judged while the same seed gives a fresh instance other masks")
+    raise _Broken(f"after other episodes it gives another mask on frame {frame} than a fresh instance")
+
+
+def _need_repeatable(trial: _Trial) -> None:
+    """Skip a rule that compares two runs where the same run twice differs: that is said already, with its cause."""
+    for rule in ("deterministic", "fresh"):
+        if rule in trial.failed:
+            raise _Skip(f"not to be judged while '{rule}' fails")
+
+
 def _rule_many(trial: _Trial) -> str:
     model = trial.video_model
     if type(model).segment_many is VideoModel.segment_many:
         raise _Skip("it does not override segment_many")
+    _need_repeatable(trial)
     sets = [[support(seed=100)], [support((40, 50), seed=103)], [support(seed=105, empty=True)]]
     clip = Clip(5)
     together: list[list[np.ndarray]] = [[] for _ in sets]
@@ -209,17 +247,25 @@ def _rule_access(trial: _Trial) -> str:
     ahead = trial.info.lookahead
     if ahead is None:
         raise _Skip("it declares itself offline")
-    length, change = 8, 5
-    plain = trial.run(Clip(length))
-    changed = trial.run(Clip(length, change_from=change))
-    safe = max(change - ahead, 0)
-    frame = _same(plain[:safe], changed[:safe])
+    _need_repeatable(trial)
+    length, cut = 12 + ahead, 6 + ahead
+    clip = Clip(length)
+    plain: list[np.ndarray] = []
+    read_early: set[int] = set()
+    for index, mask in enumerate(trial.masks(clip)):
+        plain.append(mask)
+        read_early.update(range(index + ahead + 1, clip.last_read + 1))
+    # Only what was read before its turn can have been looked at: each such frame is changed, one run each.
+    for change in sorted({cut, *read_early}):
+        changed = trial.begin(Clip(length, change_from=change), change - ahead)
+        frame = _same(plain[: change - ahead], changed)
+        if frame is not None:
+            raise _Broken(
+                f"declared '{trial.info.access}', but frame {frame} changes when frames from {change} on change"
+            )
+    frame = _same(plain[: cut - ahead], trial.begin(Clip(cut), cut - ahead))
     if frame is not None:
-        raise _Broken(f"declared '{trial.info.access}', but frame {frame} changes when frames from {change} on change")
-    shorter = trial.run(Clip(change))
-    frame = _same(plain[:safe], shorter[:safe])
-    if frame is not None:
-        raise _Broken(f"declared '{trial.info.access}', but frame {frame} changes when the video is cut at {change}")
+        raise _Broken(f"declared '{trial.info.access}', but frame {frame} changes when the video is cut at {cut}")
     return f"no frame's mask hangs on frames more than {ahead} ahead"
 
 
@@ -297,6 +343,12 @@ RULES: tuple[tuple[str, Callable[[_Trial], str], str], ...] = (
     ("shots", _rule_shots, "Take several supports of several sizes, or raise a UsageError with one line."),
     ("untouched", _rule_untouched, "Copy a support's arrays before you write into them; other models see the same."),
     ("deterministic", _rule_deterministic, "Use the seed for every random choice and keep nothing between episodes."),
+    (
+        "fresh",
+        _rule_fresh,
+        "Keep nothing between episodes in self, class or globals: what is the supports' stays in local variables, or "
+        "in what fit returns.",
+    ),
     ("segment-many", _rule_many, "segment_many must give each support set what segment gives it, or go."),
     ("leaks", _rule_leaks, "Open no_grad and autocast around the computation, not around the yield."),
     ("access", _rule_access, "Declare access='lookahead:N' or 'offline', or read frames only up to the current one."),
@@ -312,7 +364,7 @@ def check_model(
     """Judge a model by every rule.
 
     Args:
-        build: Builds the model; called once.
+        build: Builds the model; called again for a fresh instance.
         skip: Names of rules to leave out.
         timeout: Seconds that a rule may take, or None; needs the main thread of a POSIX system.
 
@@ -328,6 +380,7 @@ def check_model(
             else _judge(trial, name, rule, mend, timeout)
         )
         if finding.status == "failed":
+            trial.failed.add(name)
             # What no mask comes out of breaks most rules: said once.
             fault = re.sub(r"\d+", "#", finding.message)
             if fault == basic:

@@ -78,6 +78,7 @@ class Lifted(VideoModel):
         files = {name: path for name, path in self.weights.items() if name not in tracker_files}
         self.image_model = self.lifted(device=device, weights=files, **group_options(self.lifted, options))
         self.dtype = of_kind(self.image_model.dtype, "image")
+        self.autocast = of_kind(self.image_model.autocast, "image")
         self.weights |= self.image_model.weights  # with the files that it found itself: they are part of the record
         # What the image model has seen is known when its weights are open.
         lifted_info = self.image_model.info

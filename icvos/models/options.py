@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from icvos.errors import UsageError, did_you_mean
+from icvos.errors import UsageError, did_you_mean, in_words
 from icvos.models.interface import Model
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "option_types",
     "options_of",
     "parse_options",
+    "type_in_words",
 ]
 
 
@@ -77,6 +78,16 @@ def describe_options(cls: type) -> str:
             _, _, text = (inspect.getdoc(kind) or "").partition("\n\n")
             texts.append(text.replace("Attributes:", "Args:"))
     return "\n\n".join(filter(None, texts))
+
+
+def type_in_words(kind: Any) -> str:
+    """Return what an option takes, by its annotation: ``whole number``, ``auto | fp32``, ``number | none``."""
+    if typing.get_origin(kind) is typing.Literal:
+        return " | ".join(map(str, typing.get_args(kind)))
+    if typing.get_origin(kind) in (typing.Union, types.UnionType):
+        return " | ".join(map(type_in_words, typing.get_args(kind)))
+    words = {bool: "true | false", int: "whole number", float: "number", str: "text", Path: "path"}
+    return words.get(kind, "none" if kind is types.NoneType else getattr(kind, "__name__", "value"))
 
 
 def group_options(cls: type, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -142,7 +153,7 @@ def check_option(key: str, value: Any, kind: Any) -> None:
     """
     literal = typing.get_origin(kind) is typing.Literal
     if literal and value not in typing.get_args(kind):
-        raise UsageError(f"option {key} is {value!r}", expected=" or ".join(map(str, typing.get_args(kind))))
+        raise UsageError(f"option {key} is {in_words(value)}", expected=" or ".join(map(str, typing.get_args(kind))))
     wanted: dict[Any, tuple[type, ...]] = {bool: (bool,), int: (int,), float: (int, float), str: (str,)}
     # A truth value is a whole number to Python, not to a user.
     if (
@@ -150,7 +161,7 @@ def check_option(key: str, value: Any, kind: Any) -> None:
         and kind in wanted
         and (not isinstance(value, wanted[kind]) or (type(value) is bool) != (kind is bool))
     ):
-        raise UsageError(f"option {key} is {value!r}", expected=f"a value of type {kind.__name__}")
+        raise UsageError(f"option {key} is {in_words(value)}", expected=f"a value of type {kind.__name__}")
 
 
 def _convert(text: str, kind: Any, key: str) -> Any:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import importlib.util
 import sys
 import traceback
 import types
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,21 @@ from icvos.models.options import check_option, fixed_parameters, group_options, 
 from icvos.plugins import class_in, import_plugin, plugin_targets, split_target
 from icvos.types import ModelInfo
 
-__all__ = ["as_video_model", "build", "create", "names", "resolve", "source_line", "source_sha256"]
+__all__ = [
+    "as_video_model",
+    "build",
+    "create",
+    "names",
+    "resolve",
+    "source_line",
+    "source_sha256",
+    "uses_torch",
+    "weight_files",
+]
 
 GROUP = "icvos.models"
+# What stands for a path of weights where those shipped for the demo are meant.
+DEMO = "demo"
 
 
 def names() -> list[str]:
@@ -104,33 +117,28 @@ def create(
     Args:
         spec: As for ``resolve``.
         device: ``cpu``, ``cuda``, ``cuda:1``, …
-        weights: Files by the names that the model declares.
+        weights: Files by the names that the model declares, as for ``weight_files``.
         options: Its options, already of their types (see ``parse_options``).
-        demo: A demo benchmark is run: weights shipped for it are used where none are given.
+        demo: A demo benchmark is run, as for ``weight_files``.
 
     Raises:
         UsageError: Unknown model, option or weights, or weights that it needs are not given.
         WeightsError: A file of weights is missing.
     """
     cls = resolve(spec)
-    files = {name: Path(path).expanduser() for name, path in (weights or {}).items()}
-    if demo and not files:
-        files = dict(cls.demo_weights())
+    files = weight_files(cls, weights, demo=demo)
     declared = cls.info.weights
     for name, path in files.items():
-        if name not in declared:
-            fix = did_you_mean(name, declared) if declared else "it takes none"
-            raise UsageError(f"model '{cls.info.name}' takes no weights '{name}'", fix=fix)
         if path.is_dir() and (path / "model.safetensors").is_file():  # a folder as Hugging Face lays it out
             path = files[name] = path / "model.safetensors"
         if not path.is_file():
             raise WeightsError(f"weights '{name}' not found", where=path, fix=f"they come from {declared[name].source}")
     missing = [name for name, weight in declared.items() if weight.required and name not in files]
     if missing:
-        raise UsageError(
-            f"model '{cls.info.name}' needs weights: {', '.join(missing)}",
-            fix=f"give --weights {missing[0]}=PATH ('icvos weights list' says where they come from)",
-        )
+        fix = f"give {_given(missing, 'PATH')} ('icvos weights list' says where they come from)"
+        if set(missing) <= set(cls.demo_weights()):
+            fix += f", or those that are shipped, made for drawn shapes alone: {_given(missing, DEMO)}"
+        raise UsageError(f"model '{cls.info.name}' needs weights: {', '.join(missing)}", fix=fix)
     known = option_types(cls)
     for key, value in (options or {}).items():
         if key not in known:
@@ -158,6 +166,41 @@ def create(
     return model
 
 
+def weight_files(cls: type[Model], weights: Mapping[str, str | Path] | None, *, demo: bool = False) -> dict[str, Path]:
+    """Return a model's files of weights by name; whether they are there is not asked.
+
+    Args:
+        cls: The model.
+        weights: A file by each name, or the word ``demo``: the one shipped with the model, made for drawn shapes (a
+            file of that name is ``./demo``). Where ``demo`` is given alone, optional weights shipped beside come along.
+        demo: A demo benchmark is run: all that is shipped is used where nothing is given.
+
+    Raises:
+        UsageError: The model takes no weights of a name, or comes without demo weights of it.
+    """
+    declared, shipped, given = cls.info.weights, cls.demo_weights(), dict(weights or {})
+    for name in given:
+        if name not in declared:
+            fix = did_you_mean(name, declared) if declared else "it takes none"
+            raise UsageError(f"model '{cls.info.name}' takes no weights '{name}'", fix=fix)
+    if not given:
+        return dict(shipped) if demo else {}
+    named = [name for name, path in given.items() if str(path) == DEMO]
+    for name in named:
+        if name not in shipped:
+            fix = f"shipped are: {', '.join(shipped)}" if shipped else f"give --weights {name}=PATH"
+            raise UsageError(f"model '{cls.info.name}' comes without demo weights '{name}'", fix=fix)
+    files = {name: shipped[name] if name in named else Path(path).expanduser() for name, path in given.items()}
+    if len(named) == len(given):
+        optional = {name for name, weight in declared.items() if not weight.required}
+        files |= {name: path for name, path in shipped.items() if name in optional and name not in files}
+    return files
+
+
+def _given(names: Iterable[str], value: str) -> str:
+    return " ".join(f"--weights {name}={value}" for name in names)
+
+
 def build(
     model: Model | type[Model] | str,
     *,
@@ -170,10 +213,8 @@ def build(
     if isinstance(model, str):
         return create(model, device=device, weights=weights, options=options, demo=demo)
     if isinstance(model, type):
-        files = weights or (model.demo_weights() if demo else {})
-        return model(
-            device=device, weights={k: Path(v) for k, v in files.items()}, **group_options(model, options or {})
-        )
+        files = weight_files(model, weights, demo=demo)
+        return model(device=device, weights=files, **group_options(model, options or {}))
     return model
 
 
@@ -211,6 +252,44 @@ def source_sha256(cls: type) -> str:
             loaded = [getattr(other, "__file__", None) for other in list(sys.modules.values())]
             files.update(Path(name) for name in loaded if name and Path(name).resolve().parent == folder)
     return _file_hash(files)
+
+
+def uses_torch(cls: type) -> bool:
+    """Whether a model's source imports torch or a foundation model: its own modules do, or those of a base in icvos.
+
+    What else the process has imported does not count, nor what a module of icvos that it calls could do with torch.
+    """
+    bases = {base.__module__ for base in cls.__mro__} - {"abc", "builtins", "typing"}
+    homes = {_home(name) for name in bases if name.split(".")[0] != "icvos"}
+    names, seen = sorted(bases), set[str]()
+    while names:
+        name = names.pop()
+        if name.split(".")[0] == "torch" or name.startswith("icvos.foundation"):
+            return True
+        if name in sys.modules and name not in seen and (name in bases or _home(name) in homes):
+            names += _imports(sys.modules[name])
+        seen.add(name)
+    return False
+
+
+def _home(name: str) -> Path | None:
+    """Return the folder of a module's top package, or of its file where it has none."""
+    module = sys.modules.get(name.split(".")[0])
+    file = getattr(module, "__file__", None)
+    return Path(file).resolve().parent if file else None
+
+
+def _imports(module: types.ModuleType) -> Iterator[str]:
+    """Yield the dotted names that a module's source imports, those inside functions too."""
+    file = module.__file__
+    if file is None or not file.endswith(".py"):
+        return
+    for node in ast.walk(ast.parse(Path(file).read_bytes())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = importlib.util.resolve_name("." * node.level + (node.module or ""), module.__package__)
+            yield from (base, *(f"{base}.{alias.name}" for alias in node.names))
 
 
 def _file_hash(files: Iterable[Path]) -> str:

@@ -8,21 +8,22 @@ import platform
 import re
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from icvos.benchmark import Benchmark
-from icvos.errors import UsageError
+from icvos.benchmark import Benchmark, Episode
+from icvos.errors import UsageError, in_words
 from icvos.files import file_sha256
 from icvos.models.interface import ImageModel, Model, of_kind
 from icvos.models.options import option_types
-from icvos.models.registry import source_sha256
+from icvos.models.registry import source_sha256, uses_torch
 from icvos.protocols import Protocol
 from icvos.runs.schema import RUN_SCHEMA, is_name
+from icvos.runs.shown_supports import describe_supports
 from icvos.version import __version__
 
 __all__ = ["commit", "describe_benchmark", "describe_device", "describe_model", "describe_run", "now", "safe_name"]
@@ -70,7 +71,7 @@ def describe_device(device: str) -> dict[str, Any]:
         "torch": _version("torch"),
         "sam2": _version("sam2"),
         "numpy": _version("numpy"),
-        "opencv": _version("opencv-python") or _version("opencv-python-headless"),
+        "opencv": _opencv(),
     }
     torch = sys.modules.get("torch")
     if torch is not None and device.startswith("cuda") and torch.cuda.is_available():
@@ -83,6 +84,10 @@ def describe_device(device: str) -> dict[str, Any]:
             "tf32": torch.backends.cuda.matmul.allow_tf32,
         }
     return out
+
+
+def _opencv() -> str | None:
+    return _version("opencv-python") or _version("opencv-python-headless")
 
 
 def _driver() -> str | None:
@@ -108,6 +113,7 @@ def describe_model(model: Model, options: Mapping[str, Any], *, kind: str) -> di
     effective = {name: value for name, value in {**defaults, **options}.items() if value is not inspect.Parameter.empty}
     chosen = {name: of_kind(getattr(model, name, value), kind) for name, value in effective.items() if value == "auto"}
     effective |= {name: value for name, value in chosen.items() if isinstance(value, (int, float, str))}
+    autocast = of_kind(model.autocast, kind)
     return {
         "name": info.name,
         "version": info.version,
@@ -115,6 +121,7 @@ def describe_model(model: Model, options: Mapping[str, Any], *, kind: str) -> di
         "paper": info.paper,
         "licence": info.licence,
         "access": info.access,
+        "uses": list(info.uses),
         "training_data": list(info.training_data),
         "training_categories": list(info.training_categories),
         "options": {
@@ -123,17 +130,30 @@ def describe_model(model: Model, options: Mapping[str, Any], *, kind: str) -> di
         },
         "source_sha256": source_sha256(type(model)),
         "weights": {name: file_sha256(path) for name, path in sorted(model.weights.items())},
-        "dtype": str(of_kind(model.dtype, kind)).removeprefix("torch."),
+        "dtype": _dtype(of_kind(model.dtype, kind)),
+        "autocast": None if autocast is None else _dtype(autocast),
+        "backend": f"torch {_version('torch')}" if uses_torch(type(model)) else f"opencv {_opencv()}",
     }
 
 
-def describe_benchmark(benchmark: Benchmark) -> dict[str, Any]:
-    """Return what ``run.json`` says of a benchmark."""
+def _dtype(value: Any) -> str:
+    return str(value).removeprefix("torch.")
+
+
+def describe_benchmark(benchmark: Benchmark, episodes: Sequence[Episode], *, shots: int) -> dict[str, Any]:
+    """Return what ``run.json`` says of a benchmark.
+
+    Args:
+        benchmark: Opened.
+        episodes: All of its protocol, so that shards say the same.
+        shots: Supports shown of each.
+    """
     return {
         "name": benchmark.name,
         "version": benchmark.version,
         "manifest_sha256": benchmark.manifest_sha256,
         "complete_only": benchmark.header.get("complete_only"),
+        "supports": describe_supports(episodes, shots),
     }
 
 
@@ -142,12 +162,16 @@ def describe_run(
 ) -> dict[str, Any]:
     """Return a new ``run.json``; its ``key`` is what must be the same for a record to be reused.
 
+    A model that uses frame 0's ground truth is that oracle, whoever gave it.
+
     Raises:
         UsageError: The model's name or version, or the benchmark's name, is too long or cannot be printed.
     """
     for what, value in (("model", model["name"]), ("version", model["version"]), ("benchmark", benchmark["name"])):
         if not is_name(value):
-            raise UsageError(f"the {what} is called {value[:40]!r}", expected="1 to 150 letters that can be printed")
+            raise UsageError(
+                f"the {what} is called {in_words(value[:40])}", expected="1 to 150 letters that can be printed"
+            )
     key = {
         "icvos": __version__,
         "model": model["name"],
@@ -161,6 +185,8 @@ def describe_run(
         "protocol": protocol.name,
         **settings,
     }
+    if "first-frame" in model["uses"]:
+        key["oracle"] = "first-frame"
     return {
         "schema": RUN_SCHEMA,
         "icvos": __version__,

@@ -193,14 +193,16 @@ def image_result(
 def oracle_result(
     key: Mapping[str, Any], ids: Sequence[str], records: Mapping[str, Mapping[str, Any]]
 ) -> dict[str, Any]:
-    """Return what ``result.json`` says of an oracle, which gave the model frame 0's ground truth; {} without one.
+    """Return what ``result.json`` says of an oracle, which gave the model frame 0's ground truth.
+
+    It is {} without one, and where the method was told elsewhere: how, and on which frames, only its makers know.
 
     Args:
         key: The key of ``run.json``.
         ids: The run's episodes.
         records: Their records, by id; an episode without one does not count as absent.
     """
-    if key.get("oracle") is None:
+    if key.get("oracle_as") is None:
         return {}
     absent = sum(bool(records.get(episode_id, {}).get("absent_on_frame_0")) for episode_id in ids)
     return {"oracle": {"name": key["oracle"], "given_as": key.get("oracle_as"), "absent_on_frame_0": absent}}

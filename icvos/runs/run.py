@@ -25,6 +25,7 @@ from icvos.runs.schema import (
     record_problem,
     validate,
 )
+from icvos.runs.shown_supports import support_notes
 from icvos.runs.undrawn import Undrawn, undrawn_of
 
 if TYPE_CHECKING:
@@ -186,7 +187,19 @@ class Run:
     @property
     def oracle(self) -> str:
         """What the model was told (``first-frame``), or "". Such a run stands apart, and is never ranked."""
-        return str(self.result["protocol"].get("oracle") or self.run["key"].get("oracle") or "")
+        said = self.result["protocol"].get("oracle") or self.run["key"].get("oracle")
+        return str(said or ("first-frame" if "first-frame" in (self.run["model"].get("uses") or ()) else ""))
+
+    @property
+    def limited(self) -> bool:
+        """Whether it covers a part of the benchmark: limited, of chosen episodes, or a shard."""
+        protocol, key = self.result["protocol"], self.run["key"]
+        return any((*(protocol.get(name) for name in ("limit_episodes", "limit_frames")), key.get("shard")))
+
+    @property
+    def notes_on_supports(self) -> tuple[str, ...]:
+        """What a reader should know of the supports that it showed, a line each."""
+        return () if self.oracle else support_notes(self.run["benchmark"].get("supports"), self.shots)
 
     @property
     def misses_all(self) -> bool:
@@ -240,7 +253,7 @@ class Run:
             limit = self.result["protocol"].get("limit_episodes")
             limited = f"; the run is limited to {limit} episodes and never ranked" if limit else ""
             notes.append(self.undrawn.text + limited)
-        return tuple(notes)
+        return (*notes, *self.notes_on_supports)
 
     def error_of(self, episode: str) -> str:
         """Return the first line of why an episode failed; "" if it did not."""

@@ -174,14 +174,14 @@ def printable(text: str) -> str:
 
 
 def _model(model: Mapping[str, Any]) -> str | None:
-    for name in ("training_data", "training_categories"):
+    for name in ("training_data", "training_categories", "uses"):
         value = model.get(name)
         if value is not None and not (isinstance(value, list) and all(isinstance(item, str) for item in value)):
             return f"the model's {name.replace('_', ' ')} is no list of names"
     for name in ("options", "weights"):
         if not isinstance(model.get(name), (dict, type(None))):
             return f"the model's {name} is no mapping"
-    for name in ("access", "paper", "licence", "source_sha256", "dtype", "kind"):
+    for name in ("access", "paper", "licence", "source_sha256", "dtype", "autocast", "backend", "kind"):
         if not isinstance(model.get(name), (str, type(None))):
             return f"the model's {name} is no text"
     return None

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeGuard
 
-from icvos.errors import SourceError
+from icvos.errors import SourceError, in_words
 from icvos.files import read_json
 
 __all__ = ["REQUIRED", "Entry", "by_id", "is_text", "read_annotations", "relative_file", "whole_number"]
@@ -41,11 +41,10 @@ class Entry:
 
     @property
     def label(self) -> str:
-        """What it is called in messages: ``annotation 17``, or by its position where it has no id."""
+        """What it is called in messages: ``annotation 17``, or by its position where its id is no number or word."""
         identity = self.fields.get("id")
-        return (
-            f"{self.kind} {str(identity)[:40]}" if type(identity) in (int, str) else f"{self.kind} number {self.index}"
-        )
+        named = identity.isprintable() and identity.strip() if type(identity) is str else type(identity) is int
+        return f"{self.kind} {str(identity)[:40]}" if named else f"{self.kind} number {self.index}"
 
     def problem(self, field: str, expected: str) -> SourceError:
         """Return the error of a field that is not what it should be."""
@@ -152,7 +151,7 @@ def whole_number(value: object) -> int | None:
 def _brief(value: Any) -> str:
     if isinstance(value, (list, dict)):
         return f"a {type(value).__name__} of {len(value)}"
-    text = "null" if value is None else repr(value)
+    text = "null" if value is None else in_words(value)
     return text if len(text) <= 40 else f"{text[:37]}..."
 
 

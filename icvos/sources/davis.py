@@ -81,7 +81,8 @@ class Davis(VideoSource):
                 )
         semantics = self._semantics(annotated)
         whole = [name for name in names if self._has_all_masks(name)]
-        self.left_out = {name: "only its first frame has a mask" for name in names if name not in whole}
+        self.left_out = {name: "in no list of ImageSets" for name in annotated if name not in names}
+        self.left_out |= {name: "only its first frame has a mask" for name in names if name not in whole}
         return [
             SourceVideo(
                 name,

@@ -6,14 +6,13 @@ comes from it without any labels made by hand.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from os.path import commonpath
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 import numpy as np
 
-from icvos.errors import MaskError, SourceError
+from icvos.errors import SourceError
 from icvos.masks import Code, code_area, decode_code, merge_codes, segmentation_code
 from icvos.sources.annotations import Entry, by_id, read_annotations, relative_file
 from icvos.sources.base import FrameLabels, SourceFrame, SourceVideo, VideoSource
@@ -110,18 +109,17 @@ class YouTubeVis(VideoSource):
     def _video(
         self, name: str, entry: Entry, files: list[PurePosixPath], tracks: dict[int, Entry], names: dict[int, str]
     ) -> SourceVideo:
-        masks: dict[int, list[Any]] = {}
+        shown: dict[int, Entry] = {}
         objects: dict[int, str | None] = {}
         for number, track in tracks.items():
-            segmentations = track.values("segmentations")
-            if len(segmentations) != len(files):
+            if len(track.values("segmentations")) != len(files):
                 raise track.problem("segmentations", f"{len(files)}, one a frame of {name}: null where it is not seen")
             if not track.flag("iscrowd"):
-                objects[number], masks[number] = names[track.integer("category_id")], segmentations
+                objects[number], shown[number] = names[track.integer("category_id")], track
         # A crowd is instances that nobody told apart: what is left is not all.
         crowd = any(track.flag("iscrowd") for track in tracks.values())
         size = (entry.integer("height", least=1, most=65535), entry.integer("width", least=1, most=65535))
-        detail = (tuple(map(str, files)), masks, size)
+        detail = (tuple(map(str, files)), shown, size)
         return SourceVideo(name, "train", objects, True, "unsure" if crowd else "yes", detail=detail)
 
     def frames(self, video: SourceVideo) -> list[SourceFrame]:
@@ -143,15 +141,14 @@ class YouTubeVis(VideoSource):
         return self.images
 
     def labels(self, video: SourceVideo, frame: SourceFrame, size: tuple[int, int]) -> RleFrame:
-        _, masks, said = video.detail
+        files, tracks, said = video.detail
         if size != said:
             raise SourceError(
                 f"frame is {size[0]}x{size[1]} (HxW)",
                 where=frame.image,
                 expected=f"{said[0]}x{said[1]}, as the JSON says",
             )
-        tracked = {number: track[frame.index] for number, track in masks.items() if track[frame.index]}
-        codes = {number: _code(value, size, frame, self.json) for number, value in tracked.items()}
+        codes = {number: _code(track, frame.index, files, size) for number, track in tracks.items()}
         return RleFrame(size, {number: code for number, code in codes.items() if code is not None})
 
 
@@ -181,11 +178,10 @@ def _video_names(files: dict[int, list[PurePosixPath]]) -> dict[int, str]:
     return {number: "/".join(folder) for number, folder in folders.items()}
 
 
-def _code(value: Any, size: tuple[int, int], frame: SourceFrame, path: Path) -> Code | None:
-    """Return a segmentation as ``masks.segmentation_code``; what is wrong with it is a MaskError."""
+def _code(track: Entry, index: int, files: Sequence[str], size: tuple[int, int]) -> Code | None:
+    """Return a track's pixels in a frame, or None where it is not seen (null) or encloses nothing."""
+    value = track.values("segmentations")[index]
     try:
-        return segmentation_code(value, size)
+        return None if value is None else segmentation_code(value, size)
     except ValueError as problem:
-        raise MaskError(
-            f"mask of frame {frame.name} is broken ({problem})", where=path, expected="RLE or polygons"
-        ) from None
+        raise track.broken("segmentations", f"{files[index]}: {problem}") from None

@@ -147,6 +147,20 @@ def test_left_out_is_listed(trees: Path, tmp_path: Path) -> None:
     assert "mose,330ac20d,dog: has 1 frames of at least 2" in said
 
 
+def test_videos_that_a_data_set_lists_nowhere_are_left_out_with_a_line(trees: Path, tmp_path: Path) -> None:
+    davis, ytvis = tmp_path / "davis", tmp_path / "ytvis"
+    shutil.copytree(trees / "davis", davis)
+    shutil.copytree(davis / "Annotations/480p/dogs", davis / "Annotations/480p/other")
+    shutil.copytree(trees / "ytvis", ytvis)
+    (path,) = ytvis.rglob("*.json")
+    content = json.loads(path.read_text())
+    content["videos"].append({**content["videos"][0], "id": 99, "file_names": ["empty/00000.jpg"]})
+    path.write_text(json.dumps(content))
+    sources = [open_source("davis17", davis), open_source("ytvis", ytvis)]
+    left_out = prepare(sources, open_coco(trees / "coco")).plan.left_out
+    assert "davis17,other: in no list of ImageSets" in left_out and "ytvis,empty: no object is annotated" in left_out
+
+
 def test_incomplete_pairs_are_kept_when_asked(trees: Path, tmp_path: Path) -> None:
     build(trees, tmp_path / "B", rules={"allow_incomplete": True})
     pairs = {key: pair.complete for key, pair in load_benchmark(tmp_path / "B").pairs.items()}
@@ -783,6 +797,82 @@ def test_the_command(trees: Path, tmp_path: Path, capsys: pytest.CaptureFixture[
     assert run("ic-vos", *common[:-1], str(tmp_path / "C"), "--categories", "dgo") == 2
     assert "did you mean 'dog'" in capsys.readouterr().err
     assert run("icvos") == 2 and "did you mean 'ic-vos'" in capsys.readouterr().err
+
+
+def without_supports(trees: Path, root: Path, *names: str) -> Path:
+    """Copy COCO, where some categories are too small in every image."""
+    shutil.copytree(trees / "coco", root)
+    path = root / "annotations/instances_val2014.json"
+    content = json.loads(path.read_text())
+    ids = {COCO80.source_ids[COCO80.number(name) - 1] for name in names}
+    for annotation in content["annotations"]:
+        annotation["area"] = 1.0 if annotation["category_id"] in ids else annotation["area"]
+    path.write_text(json.dumps(content))
+    return root
+
+
+def test_all_categories_without_a_support_are_named_and_may_be_left_out(
+    trees: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    coco = without_supports(trees, tmp_path / "coco", "motorcycle", "dog")
+    common = ["ic-vos", "--davis", str(trees / "davis"), "--coco", str(coco), "--out", str(tmp_path / "B")]
+    for more in ((), ("--dry-run",)):
+        assert run(*common, *more) == 2
+        error = capsys.readouterr().err
+        assert "no support for 'motorcycle', 'dog' in val2014" in error and "--exclude motorcycle,dog" in error
+    left = tmp_path / "left.txt"
+    options = ("--left-out", str(left))
+    assert run(*common, "--dry-run", "--without-support", "leave-out", *options) == 0
+    assert "to build: 1 videos, 1 pairs" in capsys.readouterr().out
+    why = "no image of the support pool shows enough of it"
+    assert {f"davis17,dogs,dog: {why}", f"davis17,ride,motorcycle: {why}"} <= set(left.read_text().splitlines())
+    assert run(*common, "--exclude", "dog, motorbike", *options) == 0  # by a synonym, too
+    why = "not among the categories that are asked for"
+    assert left.read_text().splitlines()[-2:] == [f"davis17,dogs,dog: {why}", f"davis17,ride,motorcycle: {why}"]
+    assert set(load_benchmark(tmp_path / "B").pairs) == {("davis17__dogs", PERSON)}
+    for words, said in (
+        (("--exclude", "dgo"), "did you mean 'dog'"),
+        (("--categories", "dog", "--exclude", "dog"), "--exclude leaves no category"),
+        (("--categories", "dog", "--without-support", "leave-out"), "nothing is left to build from 2 videos"),
+    ):
+        assert run(*common, *words) == 2 and said in capsys.readouterr().err
+
+
+def test_what_is_left_out_of_a_subset_is_listed(tmp_path: Path) -> None:
+    root = tmp_path / "davis"
+    for number in range(32):
+        for index in range(2):
+            raw.picture(root / f"JPEGImages/480p/v{number:02d}/{index:05d}.jpg", (16, 16))
+            raw.labels(root / f"Annotations/480p/v{number:02d}/{index:05d}.png", np.ones((16, 16), np.uint8))
+    (root / "davis_semantics.json").write_text(json.dumps({f"v{number:02d}": {"1": "dog"} for number in range(32)}))
+    sources = [open_source("davis17", root)]
+    plan = prepare(sources, open_coco(raw.coco(tmp_path / "coco")), rules=BuildRules(subset="mini")).plan
+    assert plan.pairs == 30 and len(plan.left_out) == 2
+    assert all(line.endswith(",dog: not in the subset") for line in plan.left_out)
+
+
+def test_few_supports_and_draws_that_show_the_same_are_said_at_build_time(
+    trees: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    coco = without_supports(trees, tmp_path / "coco", "cat")
+    common = ["ic-vos", "--davis", str(trees / "davis"), "--coco", str(coco), "--out", str(tmp_path / "B"), "--dry-run"]
+    assert run(*common, "--categories", "dog,person") == 0
+    notes = [line for line in capsys.readouterr().out.splitlines() if line.startswith("note: ")]
+    assert notes[1] == "note: fewer than 5 supports of person (3), dog (3), on 2 pairs: all there are"
+    drawn = {
+        name: draw_supports(0, Supports(open_coco(coco), BuildRules(), COCO80).pool(c), "davis17__dogs", c, 5, 1)
+        for c, name in ((PERSON, "person"), (DOG, "dog"))
+    }
+    counts = {name: 5 - len({draw[0] for draw in draws}) for name, draws in drawn.items()}
+    assert all(counts.values())  # five draws of three
+    named = [f"davis17__dogs,{name}" + (f" ({count})" if count > 1 else "") for name, count in counts.items()]
+    same = "draws show the same supports as an earlier one of their pair"
+    assert notes[2:] == [
+        f"note: with 1 shown, {sum(counts.values())} of 10 {same}: {', '.join(named)}",
+        f"note: with 5 shown, 8 of 10 {same}: davis17__dogs,person (4), davis17__dogs,dog (4)",
+    ]
+    assert run(*common, "--categories", "dog", "--shots", "1", "--draws", "1") == 0
+    assert "show the same" not in capsys.readouterr().out
 
 
 def test_help_imports_nothing_heavy(capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import raw_trees as raw
 
@@ -33,7 +34,7 @@ def test_both_kinds(tmp_path: Path) -> None:
     assert recipe.objects["mose", "001ca3cb"] == {1: ObjectLabel(16), 3: ObjectLabel(16)}
     assert recipe.objects["lvos", "aa22bb33"] == {1: ObjectLabel(None)}
     assert recipe.complete["lvos", "R3UJGYwy", 3] == "no"
-    assert recipe.judged_sources == {"mose", "mose2", "lvos"}
+    assert recipe.judged_sources == {"mose", "lvos"}  # of mose2 nobody is sure
 
 
 def test_categories_by_name_synonym_or_number(tmp_path: Path) -> None:
@@ -44,6 +45,27 @@ def test_categories_by_name_synonym_or_number(tmp_path: Path) -> None:
 def test_what_is_not_answered_yet_counts_for_nothing(tmp_path: Path) -> None:
     recipe = read(tmp_path, OBJECTS + "mose,a,1,,yes,,,\n", COMPLETE + "mose,a,dog,\n")
     assert not recipe.objects and not recipe.complete
+
+
+def test_unsure_is_no_answer(trees: Path, tmp_path: Path) -> None:
+    """Of a source that nobody judged, of one that somebody did, and of one that has an answer of its own."""
+    davis = [open_source("davis17", trees / "davis")]
+    raw.picture(tmp_path / "own/street/frames/00000.jpg")
+    raw.labels(tmp_path / "own/street/masks/dog/00000.png", np.ones((raw.H, raw.W), np.uint8))
+    own = [open_source("folder", tmp_path / "own")]
+    for sources, said, unsure, complete in (
+        (davis, "", "davis17,dogs,dog", ["unsure"] * 3),
+        (davis, "davis17,dogs,person,yes\n", "davis17,dogs,dog", ["yes"]),
+        (own, "", "folder,street,dog", ["yes"]),
+    ):
+        recipes = [read(tmp_path, COMPLETE + said + f"{unsure},{answer}\n") for answer in ("", "unsure")]
+        plans = [make_plan(sources, recipe, BuildRules(), COCO80) for recipe in recipes]
+        assert recipes[0].sha256 == recipes[1].sha256
+        assert plans[0].left_out == plans[1].left_out and plans[0].notes == plans[1].notes
+        for plan in plans:
+            assert [
+                value for video in plan.videos for c, value in video.complete.items() if c in video.groups
+            ] == complete
 
 
 def test_people_share_the_work(tmp_path: Path) -> None:

@@ -36,6 +36,15 @@ def test_a_video_episode(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert "tiny__v0__1__d7" in show(capsys, "tiny__v0__1__d7", *given, code=2)
 
 
+def test_a_category_may_stand_by_its_name_and_the_id_keeps_its_form(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = write_video_benchmark(tmp_path / "bench", videos=1)
+    monkeypatch.chdir(tmp_path)
+    out = show(capsys, "tiny__v0__person__d1", "--benchmark", bench, "--model", "support-mask")
+    assert "picture: tiny__v0__1__d1.png" in out and Path("tiny__v0__1__d1.png").is_file()
+
+
 def test_an_image_episode_and_a_model_that_explains_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

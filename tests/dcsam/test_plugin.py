@@ -287,6 +287,7 @@ def test_images_in_single_precision_beside_videos_in_half(folder: Path, monkeypa
     assert all(torch.equal(a, b) for a, b in zip(mine, half.segment([support()], Clip(3), seed=0), strict=True))
     for kind, dtype in (("video", "bfloat16"), ("image", "float32")):
         described = describe_model(model, {}, kind=kind)
+        assert described["autocast"] == (dtype if kind == "video" else None)
         assert described["dtype"] == dtype and described["options"]["precision"] == model.precision[kind]
 
 
@@ -309,7 +310,8 @@ def test_a_lift_says_the_precision_of_its_image_model(weights: dict[str, Path], 
     files = {**weights, "tracker": tiny_sam2_file(folder)}
     for precision, dtype in (("bf16", "bfloat16"), ("fp32", "float32")):
         model = lifted(weights=files, precision=precision)
-        assert describe_model(model, {"precision": precision}, kind="video")["dtype"] == dtype
+        described = describe_model(model, {"precision": precision}, kind="video")
+        assert (described["dtype"], described["autocast"]) == (dtype, dtype if precision == "bf16" else None)
 
 
 # ---- hole filling ----------------------------------------------------------------------------------------------------

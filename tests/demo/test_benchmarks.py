@@ -7,13 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tiny import write_video_benchmark
 
+import icvos
 from icvos import cli
 from icvos.benchmark import load_benchmark
 from icvos.demo import benchmarks as demo
 from icvos.demo.benchmarks import DEMO_NAMES, build_demo, ensure_demo
 from icvos.demo.world.coco_shapes import COCO_FAMILIES
-from icvos.errors import UsageError
+from icvos.errors import BenchmarkError, UsageError
 from icvos.files import lock_folder
 from icvos.manifest import check_manifest
 from icvos.masks import read_mask
@@ -243,3 +245,47 @@ def test_a_failed_command_does_not_end_the_demo_and_a_signal_does(
             with pytest.raises(SystemExit, match=str(status)):
                 demo._run(["evaluate"])
     assert len(called) == 1
+
+
+@pytest.fixture
+def built(world: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The tiny world in place of the default one, and the names that were asked for."""
+    asked: list[str] = []
+
+    def tiny(name: str) -> Path:
+        asked.append(name)
+        return world / "benchmarks" / name.removeprefix("demo/")
+
+    monkeypatch.setattr(demo, "ensure_demo", tiny)
+    return asked
+
+
+def test_load_benchmark_knows_the_demo_as_evaluate_does(built: list[str], world: Path) -> None:
+    assert [icvos.load_benchmark(name).name for name in DEMO_NAMES] == [
+        "demo-tiny",
+        "demo-coco-20i-tiny",
+        "demo-pascal-5i-tiny",
+    ]
+    assert built == list(DEMO_NAMES)
+    for name in DEMO_NAMES:
+        # It is a demo by name, by folder, and as a benchmark that is open.
+        folder = world / "benchmarks" / name.removeprefix("demo/")
+        for given in (name, folder, icvos.load_benchmark(name)):
+            assert demo.open_benchmark(given)[1] is True
+    with pytest.raises(BenchmarkError, match="benchmark not found"):
+        icvos.load_benchmark("demo/coco-30i")
+
+
+def test_a_benchmark_of_videos_that_were_not_drawn_is_no_demo(tmp_path: Path) -> None:
+    assert demo.open_benchmark(write_video_benchmark(tmp_path / "b"))[1] is False
+
+
+def test_a_folder_called_demo_comes_first(built: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_video_benchmark(tmp_path / "demo")
+    monkeypatch.chdir(tmp_path)
+    assert icvos.load_benchmark("demo").name == "tiny" and built == []
+
+
+def test_stats_and_check_take_the_demo_by_name(built: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["build-data", "stats", "demo"]) == run(["build-data", "check", "demo", "--quick"]) == 0
+    assert "demo-tiny" in capsys.readouterr().out and built == ["demo", "demo"]

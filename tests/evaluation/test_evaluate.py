@@ -88,7 +88,21 @@ def test_failed_episodes_exit_1_and_are_named(bench, tmp_path, capsys):
     assert evaluate(model, bench, tmp_path / "r", *options) == 1
     err = capsys.readouterr().err
     assert "1 of 20 episodes failed" in err and "ValueError: half-way" in err and "Traceback" not in err
+    # At once, with the line of the method, and where its traceback is.
+    number = 1 + next(i for i, text in enumerate(Path(model).read_text().splitlines()) if "half-way" in text)
+    at_once = f"tiny__v0__1__d0 failed: ValueError: half-way ({Path(model).name}:{number}); its traceback is in "
+    assert err.index(at_once) < err.index("1 of 20 episodes failed") and "episodes.jsonl, or --debug shows it" in err
     assert evaluate(model, bench, tmp_path / "r", *options) == 0
+    (tmp_path / "m").unlink()
+    assert evaluate(model, bench, tmp_path / "debug", *options, "--debug") == 1
+    assert f'{Path(model).name}", line {number}' in capsys.readouterr().err
+
+
+def test_only_the_first_failures_are_said_at_once(bench, tmp_path, capsys):
+    model = write_model(tmp_path, RED.replace("for frame in video:", "for frame in video[0 / 0]:"))
+    assert evaluate(model, bench, tmp_path / "r") == 1
+    err = capsys.readouterr().err
+    assert err.count(" failed: ZeroDivisionError") == 3 and err.count("further failures are only counted") == 1
 
 
 def test_images(tmp_path, capsys):
@@ -261,6 +275,7 @@ def test_sigterm_and_ctrl_c_keep_what_was_done(bench, red, tmp_path, stop, statu
     code, error = stop_at(stop, red, bench, tmp_path / "r", 3, "--workers", workers)
     assert code == status and "Traceback" not in error
     kept = lines(tmp_path / "r")
+    assert f"{kept} of 20 episodes are kept in {tmp_path / 'r'}; the same command goes on" in error
     assert 3 <= kept < 20 and read_run(tmp_path / "r")["status"] == "interrupted"
     assert not (tmp_path / "r/result.json").exists()
     assert not list(tmp_path.rglob(".*.tmp"))

@@ -354,3 +354,15 @@ def test_wrong_combinations_are_answered_before_anything_runs(bench: Path, weigh
         with pytest.raises(UsageError, match=words):
             evaluate(model, benchmark, out=tmp_path / "r", **options)
     assert not (tmp_path / "r").exists()
+
+
+def test_a_method_that_says_it_uses_the_truth_stands_apart(bench: Path, tmp_path: Path) -> None:
+    class Told(Spy):
+        info = ModelInfo(name="told", version="1", uses=("first-frame",))
+
+    result = evaluate(Told(), bench, out=tmp_path / "told")
+    evaluate(Spy(), bench, out=tmp_path / "spy")
+    told, spy = Run.open(tmp_path / "told"), Run.open(tmp_path / "spy")
+    assert told.oracle == ORACLE and told.not_ranked == ("an oracle",) and spy.not_ranked == ()
+    assert told.run["model"]["uses"] == [ORACLE] and "oracle" not in result
+    assert len(build_tables([told, spy], published=False)) == 2

@@ -24,8 +24,11 @@ from icvos import cli
 from icvos.benchmark import load_benchmark
 from icvos.evaluation.predictions import open_predictions
 from icvos.images import nearest_resize
+from icvos.leaderboard.marks import marks
+from icvos.leaderboard.table import build_tables
 from icvos.masks import encode_mask, read_mask, write_mask
 from icvos.metrics import jf
+from icvos.runs.run import Run
 
 SIZE = (30, 44)
 
@@ -954,6 +957,66 @@ def test_run_lengths_of_episodes_without_counts_get_one_line(
     assert score(tmp_path / "p.json", "--benchmark", tiny_benchmark, "--out", tmp_path / "r") == 2
     lines = capsys.readouterr().err.strip().splitlines()
     assert len(lines) == 1 and "counts are neither text nor a list" in lines[0], lines
+
+
+def test_what_a_method_was_told_is_declared_recorded_and_marked(
+    tiny_benchmark: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    masks = predict(tiny_benchmark, tmp_path / "p")
+    told = ("--uses", "text", "--uses", "class-names", "--oracle", "first-frame", "--access", "offline")
+    monkeypatch.chdir(tmp_path)
+    assert score(masks, "--benchmark", tiny_benchmark) == 0
+    assert score(masks, "--benchmark", tiny_benchmark, *told, "--trained-on", "coco2014:train, People,mose:train") == 0
+    plain, run = Run.open(tmp_path / "runs/tiny/p"), Run.open(tmp_path / "runs/tiny/p-oracle-first-frame")
+    model = run.run["model"]
+    assert (model["access"], model["uses"]) == ("offline", ["text", "class-names", "first-frame"])
+    assert model["training_data"] == ["coco2014:train", "mose:train"] and model["training_categories"] == ["person"]
+    assert {name: run.run["key"][name] for name in ("oracle", "access", "uses")} == {
+        "oracle": "first-frame",
+        "access": "offline",
+        "uses": model["uses"],
+    }
+    # How it was told, and on which frames, is not known here.
+    assert run.result["protocol"]["oracle"] == "first-frame" and "oracle" not in run.result
+    assert marks(run) == ("C", "I", "O", "T", "N", "G") and run.not_ranked == ("an oracle",)
+    assert marks(plain) == () and not {"oracle", "access", "uses"} & set(plain.run["key"])
+    tables = build_tables([run, plain], published=False)
+    assert [[row[0] for row in table.rows] for table in tables] == [["1"], ["-"]]
+
+
+@pytest.mark.parametrize("use", ["text", "class-names"])
+def test_a_run_that_was_told_more_is_another_run(
+    tiny_benchmark: Path, tmp_path: Path, use: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    masks = predict(tiny_benchmark, tmp_path / "p")
+    assert score(masks, "--benchmark", tiny_benchmark, "--out", tmp_path / "r") == 0
+    # What it was trained on changes no figure, and may be said later.
+    assert score(masks, "--benchmark", tiny_benchmark, "--out", tmp_path / "r", "--trained-on", "lvis:train") == 0
+    assert marks(Run.open(tmp_path / "r")) == ("I",)
+    assert score(masks, "--benchmark", tiny_benchmark, "--out", tmp_path / "r", "--uses", use) == 2
+    assert "another run is there (its uses is None" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "words"),
+    [
+        ("--access", "lookahead", "access is 'online', 'lookahead:N' or 'offline', not 'lookahead'"),
+        ("--oracle", "first", "no oracle 'first'; did you mean 'first-frame'?"),
+        (
+            "--trained-on",
+            "coco2014:train,daog",
+            "'daog' is no category of COCO or VOC; expected a category, or a data ",
+        ),
+        ("--trained-on", "coco2014", "a data set with its split: coco2014:train"),
+    ],
+)
+def test_what_cannot_be_declared_gets_one_line(
+    tiny_benchmark: Path, tmp_path: Path, option: str, value: str, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    masks = predict(tiny_benchmark, tmp_path / "p")
+    assert score(masks, "--benchmark", tiny_benchmark, "--out", tmp_path / "r", option, value) == 2
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1 and words in lines[0], lines
 
 
 def test_bad_use_gets_one_line(

@@ -63,7 +63,7 @@ def test_one_that_does_not_exist_is_refused() -> None:
         DCSAMConfig.corrected(backbone_options={"dilation": "hsnet"})
     with pytest.raises(WeightsError, match="no dilation 'hsnet'"):
         config_of(VRPConfig, {"backbone_options": {"dilation": "hsnet"}}, where=Path("head.safetensors"))
-    with pytest.raises(UsageError, match="backbone_options=3"):
+    with pytest.raises(UsageError, match="backbone_options is 3"):
         with_dilation("resnet50", 3)  # type: ignore[arg-type]
 
 

@@ -12,15 +12,16 @@ from typing import Any
 import pytest
 from board_runs import build, icvos, run
 
+from icvos.commands.show import summary_table
 from icvos.errors import InputError, RunError
 from icvos.leaderboard.board import read_board
-from icvos.leaderboard.marks import marks, seen_split
+from icvos.leaderboard.marks import MARKS, marks, seen_split
 from icvos.leaderboard.published import published_for, read_published
 from icvos.leaderboard.record import write_record
 from icvos.leaderboard.render_text import to_csv, to_latex, to_markdown, to_terminal
 from icvos.leaderboard.summaries import fold_of, seen_summary, track_20i
 from icvos.leaderboard.table import build_tables
-from icvos.runs.run import Run, find_runs
+from icvos.runs.run import CHECKED, Run, find_runs
 
 
 @pytest.fixture(scope="module")
@@ -115,6 +116,16 @@ def test_table_of_a_newcomer(runs: Path, capsys: pytest.CaptureFixture[str]) -> 
     # A limited run stands there without a rank, and the paper's figures are not of the demo.
     assert "limited" in shown and "DC-SAM" not in shown
     assert max(map(len, shown.splitlines())) <= 80
+
+
+def test_no_word_shows_measured_rows_and_names_the_printed(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert icvos("leaderboard", "show", "--runs", runs) == 0
+    shown = capsys.readouterr().out
+    assert "histogram" in shown and "DC-SAM" not in shown
+    assert "--published for all, --benchmark NAME for one of ic-vos, coco-20i" in shown.splitlines()[-1]
+    for words in (("--published",), ("--benchmark", "ic-vos")):
+        assert icvos("leaderboard", "show", "--runs", runs, *words) == 0
+        assert "DC-SAM" in capsys.readouterr().out
 
 
 def test_a_benchmarks_folder_shows_runs_on_that_very_benchmark(
@@ -236,6 +247,54 @@ def test_marks_from_what_is_declared(runs: Path) -> None:
     assert marks(changed(entry, training_data=["coco2014:train"])) == ("I",)
     assert marks(changed(entry, training_data=["davis2017:train"])) == ("V",)
     assert marks(changed(entry, access="lookahead:2")) == ("L",)
+    assert marks(changed(entry, access="offline")) == ("O",)
+    for use, mark in (("text", "T"), ("class-names", "N"), ("first-frame", "G")):
+        assert marks(changed(entry, uses=[use])) == (mark,)
+    assert marks(changed(entry, dtype="bfloat16")) == marks(changed(entry, autocast="bfloat16")) == ("P",)
+    assert marks(changed(entry, dtype=None)) == ()
+    assert all(len(mark) == 1 for mark in MARKS)
+    table = build_tables([changed(entry, access="offline", uses=["text"])], published=False)[0]
+    assert [note for note in table.notes if ": " in note[:3]] == [f"{mark}: {MARKS[mark]}" for mark in "OT"]
+
+
+@pytest.mark.parametrize("checked", CHECKED[1:])
+def test_fps_of_a_record_is_marked_as_its_own_claim(runs: Path, checked: str) -> None:
+    entry = Run.open(runs / "demo/histogram")
+    record = Run(entry.run, entry.result, entry.records, checked, entry.where)
+    assert entry.fps is not None and marks(entry) == () and marks(record) == ("S",)
+    untimed = Run({**entry.run, "fps": None}, entry.result, entry.records, checked, entry.where)
+    assert marks(untimed) == ()
+
+
+def test_backends_are_named_where_rows_differ(runs: Path) -> None:
+    entry = Run.open(runs / "demo/histogram")
+    assert entry.run["model"]["backend"].startswith("opencv ") and entry.run["model"]["autocast"] is None
+    rows = [changed(entry, backend=name) for name in ("torch 2.15.0", "opencv 4.12", "torch 2.15.0")]
+    note = "computed with opencv 4.12 (1 row), torch 2.15.0 (2 rows)"
+    assert note in build_tables(rows, published=False, intervals=False)[0].notes
+    assert not any("computed with" in note for note in build_tables(rows[:1], published=False)[0].notes)
+
+
+@pytest.mark.parametrize("limit", [{"limit_episodes": 2}, {"limit_frames": 2}, {"shard": "1/2"}])
+def test_a_part_never_sorts_above_the_whole(
+    runs: Path, limit: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Not above a whole run that is not ranked either, as one of which an episode failed."""
+    entry = Run.open(runs / "demo/histogram")
+    failed = Run(entry.run, {**entry.result, "summary": {**entry.summary, "failed": 1, "J&F": 1.0}}, (), "", Path("a"))
+    protocol = {**entry.result["protocol"], **{name: limit[name] for name in limit if name != "shard"}}
+    run_json = {**entry.run, "key": {**entry.run["key"], **limit}}
+    part = Run(run_json, {**entry.result, "protocol": protocol}, entry.records, "not added", Path("b"))
+    assert part.limited and not entry.limited and part.score > failed.score
+    summary_table([part, failed])
+    rows = [
+        line
+        for line in capsys.readouterr().out.splitlines()
+        if line.startswith("histogram ") or line.startswith(" histogram ")
+    ]
+    assert [line.split()[-1] for line in rows] == ["1", "0"]  # failed
+    table = build_tables([part, failed], published=False)[0]
+    assert [e.limited for e in table.entries] == [False, True]
 
 
 def test_synonyms_are_one_category(runs: Path) -> None:

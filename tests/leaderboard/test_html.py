@@ -126,3 +126,23 @@ def test_two_methods_compared(browser: Any, page_file: Path) -> None:
     page.select_option("#second", label="full")
     assert page.inner_text("#compare-text") != before and "full" in page.inner_text("#compare-text")
     assert not problems
+
+
+def test_a_part_of_a_benchmark_is_in_no_plot_and_below_whole_runs(
+    browser: Any, page_file: Path, tmp_path: Path
+) -> None:
+    entries, _ = find_runs(page_file.parent / "runs")
+    best = max(entries, key=lambda entry: entry.score)
+    protocol = {**best.result["protocol"], "limit_episodes": 2}
+    result = {**best.result, "protocol": protocol, "model": {**best.result["model"], "name": "part"}}
+    part = Run(best.run, result, best.records, best.checked, best.where)
+    (tmp_path / "page.html").write_text(to_html(build_tables([part, *entries], published=False)), encoding="utf-8")
+    page, problems = open_page(browser, tmp_path / "page.html")
+    assert len(column(page, "model")) == 4 and column(page, "model")[-1] == "part"
+    for _ in ("down", "up"):
+        page.locator("#table th button", has_text=re.compile("^J&F$")).click()
+        assert column(page, "model")[-1] == "part"
+    assert page.locator("#plot-jf svg circle").count() == 3
+    for place in ("#plots", "#heat-box", "#compare"):
+        assert "histogram" in page.inner_html(place) and ">part<" not in page.inner_html(place)
+    assert not problems

@@ -96,6 +96,49 @@ class Remembers(Good):
             yield frame[..., 0] > 90 + 10 * self.calls
 
 
+class AddsUp(Good):
+    """Colours of all supports that it ever saw vote: a count of the things' pixels, and one of their surroundings'."""
+
+    def __init__(self, **given: Any) -> None:
+        super().__init__(**given)
+        self.votes = np.zeros((2, 64))
+
+    def segment(self, supports, video, *, seed):
+        for shown in supports:
+            for role, pixels in enumerate((shown.image[shown.mask], shown.image[~shown.mask])):
+                self.votes[role] += np.bincount(bins(pixels), minlength=64)
+        for frame in video:
+            yield (self.votes[0] > self.votes[1])[bins(frame)]
+
+
+def bins(pixels: np.ndarray) -> np.ndarray:
+    return (pixels // 64) @ np.array((16, 4, 1))
+
+
+class AddsUpForAll(AddsUp):
+    """The same, kept in the class: a fresh instance has it too."""
+
+    shared = np.zeros((2, 64))
+
+    def __init__(self, **given: Any) -> None:
+        super().__init__(**given)
+        self.votes = self.shared
+
+
+class RunningMean(ImageModel):
+    """Brighter than what it has seen so far, on average: frames of other videos too."""
+
+    info = ModelInfo(name="running-mean", version="1")
+    mean = 90.0
+
+    def fit(self, supports, *, seed):
+        self.mean += 0.05 * (float(supports[0].image.mean()) - self.mean)
+        return self.mean
+
+    def predict(self, fitted, image):
+        return image.mean(axis=2) > fitted
+
+
 class ManyDiffers(Good):
     def segment_many(self, episodes, video, *, seeds):
         for frame in video:
@@ -115,6 +158,46 @@ class LooksAhead(Good):
     def segment(self, supports, video, *, seed):
         for index in range(len(video)):
             yield video[min(index + 2, len(video) - 1)][..., 0] > 150
+
+
+class Teal(ImageModel):
+    """Finds one colour, wherever it is."""
+
+    info = ModelInfo(name="teal", version="1")
+
+    def fit(self, supports, *, seed):
+        return np.array((70, 190, 150))
+
+    def predict(self, fitted, image):
+        return np.abs(image.astype(int) - fitted).max(axis=2) < 40
+
+
+class PeekingLift(Good):
+    """An image model on video: its mask of a frame is that of the next."""
+
+    def segment(self, supports, video, *, seed):
+        model = Teal()
+        fitted = model.fit(supports, seed=seed)
+        for index in range(len(video)):
+            yield model.predict(fitted, video[min(index + 1, len(video) - 1)])
+
+
+class PromptsAhead(Good):
+    """Prompted again each five frames, with the mask of the frame after; between, nothing moves."""
+
+    def segment(self, supports, video, *, seed):
+        for index, frame in enumerate(video):
+            if index % 5 == 0:
+                mask = Teal().predict(np.array((70, 190, 150)), frame if index == 0 else video[index + 1])
+            yield mask
+
+
+class LooksFarAhead(Good):
+    info = ModelInfo(name="far", version="1", access="lookahead:8")
+
+    def segment(self, supports, video, *, seed):
+        for index in range(len(video)):
+            yield video[min(index + 9, len(video) - 1)][..., 0] > 150
 
 
 class ReadsAllFirst(Good):
@@ -165,9 +248,16 @@ WRONG = [
     (WritesSupport, "untouched"),
     (FreshRandom, "deterministic"),
     (Remembers, "deterministic"),
+    (Remembers, "fresh"),
+    (AddsUp, "fresh"),
+    (AddsUpForAll, "fresh"),
+    (RunningMean, "fresh"),
     (ManyDiffers, "segment-many"),
     (LeaksGrad, "leaks"),
     (LooksAhead, "access"),
+    (PeekingLift, "access"),
+    (PromptsAhead, "access"),
+    (LooksFarAhead, "access"),
     (ReadsAllFirst, "streams"),
     (KeepsFrames, "memory"),
     (KeepsTensors, "memory"),
@@ -181,6 +271,25 @@ def test_wrong_model_fails_its_rule(model: type, rule: str) -> None:
     findings = {finding.rule: finding for finding in check_model(model)}
     assert findings[rule].status == "failed"
     assert findings[rule].mend
+
+
+def test_what_leaks_between_episodes_is_named_before_access() -> None:
+    findings = list(check_model(AddsUp))
+    assert [finding.rule for finding in findings if finding.status == "failed"] == ["fresh"]
+    (leak,) = (finding for finding in findings if finding.rule == "fresh")
+    assert "than a fresh instance" in leak.message and "Keep nothing between episodes in self" in leak.mend
+    rules = [finding.rule for finding in findings]
+    assert rules.index("fresh") < rules.index("access")
+
+
+def test_unseeded_choices_are_not_taken_for_a_leak() -> None:
+    findings = {finding.rule: finding for finding in check_model(FreshRandom)}
+    assert findings["deterministic"].status == "failed" and findings["fresh"].status == "skipped"
+
+
+@pytest.mark.parametrize("model", [Teal, ReadsAllFirst])
+def test_what_looks_at_no_later_frame_is_online_however_it_reads(model: type) -> None:
+    assert {finding.rule: finding.status for finding in check_model(model)}["access"] == "passed"
 
 
 class Exits(Good):

@@ -57,6 +57,12 @@ def test_how_frame_0s_mask_is_taken() -> None:
         first_mask_use(TakesNeither())
 
 
+def test_what_a_method_uses_is_of_a_few_words() -> None:
+    assert ModelInfo("a", "1").uses == () and ModelInfo("a", "1", uses=("text",)).uses == ("text",)
+    with pytest.raises(UsageError, match="'texts' is nothing that a method uses; did you mean 'text'"):
+        ModelInfo("a", "1", uses=("text", "texts"))
+
+
 def test_by_default_nothing_is_explained_in_single_precision() -> None:
     for model in (Echo(), Still()):
         assert not model.explain([support()], Clip(1)[0], video=False)

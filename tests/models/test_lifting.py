@@ -15,7 +15,7 @@ from tiny_weights import tiny_sam2, tiny_sam2_file
 from icvos import ImageModel, ModelInfo, Prediction, Support, WeightInfo, cli
 from icvos.errors import UsageError
 from icvos.foundation.tracker import Prompt, Tracker
-from icvos.models.check import check_model
+from icvos.models.check import RULES, check_model
 from icvos.models.clips import Clip, support
 from icvos.models.lifting import LIFTS, Lift, lift
 from icvos.models.options import option_types, parse_options
@@ -132,6 +132,22 @@ def test_episodes_of_a_video_share_its_frames(mode: str, encoded: int, weights: 
 def test_lifted_models_keep_the_rules(mode: str, weights: dict[str, Path]) -> None:
     findings = check_model(lambda: lift(Bright, mode)(weights=weights), skip=("memory",))
     assert not [f for f in findings if f.status == "failed"]
+
+
+@pytest.mark.parametrize("mode", ["every=5", "first-found"])
+def test_a_lift_that_prompts_with_a_later_frames_mask_is_not_online(mode: str, weights: dict[str, Path]) -> None:
+    class Peeking(lift(Bright, mode)):  # type: ignore[misc]
+        def _stream(self, fitted: Any, video: Any) -> Any:
+            following = [video[min(index + 1, len(video) - 1)] for index in range(len(video))]
+            self.next_frame = iter(following[:: self.every or 1]).__next__
+            return super()._stream(fitted, video)
+
+        def _prompt(self, fitted: Any, frame: np.ndarray) -> Any:
+            return super()._prompt(fitted, self.next_frame())
+
+    skip = [name for name, *_ in RULES if name not in ("deterministic", "fresh", "access")]
+    statuses = {f.rule: f.status for f in check_model(lambda: Peeking(weights=weights), skip=skip)}
+    assert (statuses["deterministic"], statuses["fresh"], statuses["access"]) == ("passed", "passed", "failed")
 
 
 def test_registry_lifts_by_name(weights: dict[str, Path]) -> None:

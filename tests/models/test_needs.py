@@ -12,7 +12,7 @@ from icvos import cli
 from icvos.commands import demo
 from icvos.models import needs
 from icvos.models.needs import all_needs, missing_packages, needs_of
-from icvos.models.registry import names
+from icvos.models.registry import names, resolve, weight_files
 
 
 def icvos(*words: object) -> int:
@@ -117,6 +117,18 @@ def test_the_demo_shows_who_was_not_run_and_why(
         (("--model", "persam+sam2", "--weights", "sam=x"), "weights 'sam' not found; in x"),
         (("--model", "persam", "--weights", "sem=x"), "takes no weights 'sem'; did you mean 'sam'?"),
         (("--model", "histogram", "--weights", "sam=x"), "model 'histogram' takes no weights 'sam'; it takes none"),
+        # Weights that are shipped can be named; both ways are.
+        (("--model", "dcsam"), "drawn shapes alone: --weights dcsam=demo"),
+        (("--model", "persam+sam2"), "give --weights sam=PATH --weights tracker=PATH ('icvos weights list' says where"),
+        (("--model", "persam+sam2"), "drawn shapes alone: --weights sam=demo --weights tracker=demo"),
+        (
+            ("--model", "persam+sam2", "--weights", "sam=demo"),
+            "needs weights: tracker; give --weights tracker=PATH",
+        ),
+        (("--model", "seggpt", "--weights", "seggpt=demo"), "comes without demo weights 'seggpt'; give --weights segg"),
+        (("--model", "dcsam", "--weights", "sam=demo"), "comes without demo weights 'sam'; shipped are: dcsam, sam2"),
+        (("--model", "dcsam", "--weights", "dcsam=./demo"), "weights 'dcsam' not found; in demo"),
+        (("--model", "dcsam", "--weights", "dcsan=demo"), "takes no weights 'dcsan'; did you mean 'dcsam'?"),
         (("--model", "persam", "--weights", "sam"), "'sam' is no file of weights; expected --weights NAME=PATH"),
     ],
 )
@@ -128,6 +140,33 @@ def test_wrong_combinations(
     error = capsys.readouterr().err
     assert error.startswith("icvos: ") and error.count("\n") == 1 and answer in error, error
     assert not (tmp_path / "r").exists()
+
+
+def test_demo_weights_can_be_named() -> None:
+    shipped = PerSam.demo_weights()["sam"]
+    lifted = resolve("persam+sam2")
+    assert weight_files(lifted, {"sam": "demo", "tracker": "demo"}) == lifted.demo_weights()
+    assert weight_files(lifted, {"sam": "x", "tracker": "demo"}) == {"sam": Path("x"), "tracker": shipped}
+    # What is optional comes along with what it was made with, and with nothing else.
+    dcsam = resolve("dcsam")
+    assert weight_files(dcsam, {"dcsam": "demo"}) == weight_files(dcsam, {}, demo=True) == dcsam.demo_weights()
+    assert set(weight_files(dcsam, {"dcsam": "x"}, demo=True)) == {"dcsam"}
+    assert weight_files(dcsam, None) == {}
+    for name in names():
+        cls = resolve(name)
+        assert weight_files(cls, dict.fromkeys(cls.demo_weights(), "demo")) == cls.demo_weights()
+
+
+def test_every_weights_name_is_in_the_list(capsys: pytest.CaptureFixture[str]) -> None:
+    assert icvos("weights", "list") == 0
+    shown = capsys.readouterr().out
+    rows = [line.split() for line in shown.splitlines()]
+    for entry in all_needs():
+        for name in (*entry.weights, *entry.optional):
+            demo = "shipped" if entry.cls is not None and name in entry.cls.demo_weights() else "-"
+            assert any(row[:2] == [entry.name, name] and row[3] == demo and len(row) > 5 for row in rows), name
+    assert any(row[:4] == ["X+sam2", "tracker", "yes", "shipped"] for row in rows)
+    assert "drawn shapes alone: --weights NAME=demo" in shown and "demo_dcsam.safetensors" in shown
 
 
 def test_a_missing_extra_is_one_line(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from tiny import write_image_benchmark
@@ -15,8 +17,8 @@ from dcsam.training.task import DCSamTask, ModelSizes
 from icvos import VideoModel, cli, evaluate
 from icvos.data.options import DataOptions, PairOptions
 from icvos.errors import UsageError, WeightsError
-from icvos.models.options import group_options, option_types, parse_options
-from icvos.models.registry import as_video_model, create, names, resolve, source_sha256
+from icvos.models.options import group_options, option_types, parse_options, type_in_words
+from icvos.models.registry import as_video_model, create, names, resolve, source_sha256, uses_torch
 from icvos.runs.environment import describe_model
 from icvos.runs.records import read_run
 
@@ -92,11 +94,26 @@ def test_a_dataclass_is_set_by_its_fields() -> None:
 
 
 @pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        (int, "whole number"),
+        (bool, "true | false"),
+        (Literal["a", 2], "a | 2"),
+        (float | None, "number | none"),
+        (Literal["auto"] | int, "auto | whole number"),
+        (dict, "dict"),
+    ],
+)
+def test_a_type_in_words(kind: object, words: str) -> None:
+    assert type_in_words(kind) == words
+
+
+@pytest.mark.parametrize(
     ("options", "words"),
     [
         ({"gain": "x"}, "gain is 'x'; expected a value of type float"),
         ({"flag": 1}, "flag is 1; expected a value of type bool"),
-        ({"gain": True}, "gain is True"),
+        ({"gain": True}, "gain is true"),
         ({"kind": "c"}, "kind is 'c'; expected a or b"),
     ],
 )
@@ -156,8 +173,45 @@ def test_a_models_options_may_be_a_dataclass(tmp_path: Path, capsys: pytest.Capt
     with pytest.raises(SystemExit):
         cli.main(["models", "show", str(path)])
     out = capsys.readouterr().out
-    assert "  --set line=… (float, default 0.5)\n" in out and "  --set kind=… (a | b, default a)\n" in out
+    assert "  --set line=… (number, default 0.5)\n" in out and "  --set kind=… (a | b, default a)\n" in out
     assert out.endswith("\nA method.\n\nArgs:\n    line: Where a pixel is the thing.\n")
+
+
+@pytest.mark.parametrize(
+    ("line", "beside", "torch"),
+    [
+        ("import numpy", "", False),
+        ("import torch.nn.functional as F", "", True),
+        ("from icvos.foundation.load import load_sam", "", True),
+        ("from icvos.metrics import jf", "", False),  # which knows torch's tensors, and needs none
+        ("import {beside}", "def f():\n    import torch\n", True),
+        ("from {beside} import numpy", "import numpy\n", False),
+    ],
+)
+def test_what_a_model_computes_with_is_read_from_its_source(
+    tmp_path: Path, line: str, beside: str, torch: bool
+) -> None:
+    name = f"beside_{tmp_path.name}"  # its own in each case: folders of models stay on the path
+    (tmp_path / f"{name}.py").write_text(beside)
+    path = tmp_path / "mine.py"
+    path.write_text(f"{line.format(beside=name)}\n{GROUPED}")
+    assert uses_torch(resolve(str(path))) is torch
+    backend = describe_model(create(str(path)), {}, kind="image")["backend"]
+    assert re.fullmatch(r"torch \d.*" if torch else r"opencv \d.*", backend)
+
+
+def test_models_say_what_they_compute_with() -> None:
+    """Here torch is imported, as most tests of models do: that says nothing of a method without it."""
+    assert "torch" in sys.modules
+    assert {
+        name: uses_torch(resolve(name)) for name in ("histogram", "empty", "prototype", "dcsam", "histogram+sam2")
+    } == {
+        "histogram": False,
+        "empty": False,
+        "prototype": True,
+        "dcsam": True,
+        "histogram+sam2": True,
+    }
 
 
 def test_the_options_of_a_lifted_model_and_of_a_class_are_grouped_too(tmp_path: Path) -> None:

@@ -67,6 +67,12 @@ def test_report_writes_everything(world: Path, tmp_path: Path, capfd: pytest.Cap
     assert sheet.shape[1] > 600 and sheet.std() > 10
 
 
+def test_an_episode_is_chosen_by_its_categorys_name(world: Path, tmp_path: Path) -> None:
+    words = ("--episode", "tiny__v0__person__d1", "--out", tmp_path / "r")
+    assert icvos("report", world / "histogram", *words) == 0
+    assert [path.name for path in (tmp_path / "r/videos").iterdir()] == ["tiny__v0__1__d1.webm"]
+
+
 def test_report_lands_in_the_run_and_the_run_stays_one(world: Path) -> None:
     assert icvos("report", world / "full", "--no-videos") == 0
     assert (world / "full" / "report" / "index.html").is_file()

@@ -56,6 +56,18 @@ def test_a_folder_of_something_else_is_answered(tmp_path: Path, name: str) -> No
         open_source("mosé", tmp_path)
 
 
+@pytest.mark.parametrize("name", sorted(WRITERS))
+def test_linked_folders_are_followed(tmp_path: Path, name: str) -> None:
+    """Every folder is a link to one elsewhere, as people keep videos on another disk."""
+    source = open_source(name, WRITERS[name](tmp_path / name))
+    before = [(video, areas(source, video.name)) for video in source.videos()]
+    places = sorted((path for path in (tmp_path / name).rglob("*") if path.is_dir()), reverse=True)
+    for number, place in enumerate(places):
+        place.symlink_to(place.rename(tmp_path / f"elsewhere{number}"))
+    source = open_source(name, tmp_path / name)
+    assert [(video, areas(source, video.name)) for video in source.videos()] == before
+
+
 def test_davis(tmp_path: Path) -> None:
     source = Davis(raw.davis(tmp_path))
     dogs, ride = source.videos()  # "held" has its first mask alone, "elsewhere" is not here
@@ -237,6 +249,9 @@ def test_videos_are_called_as_what_leads_to_their_frames(tmp_path: Path, folders
     assert [video.name for video in open_source("ytvis", tmp_path).videos()] == names
 
 
+FRAME = r"'segmentations' of annotation 100 is broken \(0043f083b5/00000\.jpg"
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -250,12 +265,20 @@ def test_videos_are_called_as_what_leads_to_their_frames(tmp_path: Path, folders
         (lambda d: d["videos"][0].update(file_names=["../../etc/passwd"] * 3), "'file_names' of video"),
         (lambda d: d["videos"][0].update(file_names=["/etc/a.jpg"] * 3), "'file_names' of video"),
         (lambda d: d["videos"][0].pop("width"), "no 'width'"),
-        (lambda d: d["annotations"][0]["segmentations"][0].update(size=[4, 4]), "size .4, 4."),
-        (lambda d: d["annotations"][0]["segmentations"][0].update(counts="\x01\x02"), "broken"),
-        (lambda d: d["annotations"][0]["segmentations"][0].update(counts="5"), "runs of"),
-        (lambda d: d["annotations"][0]["segmentations"][0].update(counts=[5, 10]), "runs of"),
-        (lambda d: d["annotations"][0]["segmentations"][0].update(counts=10**15), "neither text nor a list"),
-        (lambda d: d["annotations"][0]["segmentations"].__setitem__(0, [[0, 0, 9e9, 0, 0, 5]]), "pixels away"),
+        *(
+            (lambda d, value=value: d["annotations"][0]["segmentations"].__setitem__(0, value), f"{FRAME}: {words}")
+            for value, words in (
+                ({"size": [4, 4], "counts": "5"}, "run lengths of size .4, 4."),
+                ({"size": [raw.H, raw.W], "counts": "\x01\x02"}, "a character"),
+                ({"size": [raw.H, raw.W], "counts": "5"}, "runs of 5 pixels"),
+                ({"size": [raw.H, raw.W], "counts": [5, 10]}, "runs of 15 pixels"),
+                ({"size": [raw.H, raw.W], "counts": 10**15}, "counts are neither text nor a list"),
+                ([[0, 0, 9e9, 0, 0, 5]], "a point that is .* pixels away"),
+                # null alone says that a thing is not seen
+                *((value, "neither polygons nor run lengths") for value in (0, False, "", "null")),
+                ({}, "run lengths of size None"),
+            )
+        ),
         (lambda d: d["videos"][0].update(height=20), "20x64"),
         (lambda d: d["categories"][0].update(name="\ud800"), r"'name' of category 1 is '\\ud800'.*a text"),
         (lambda d: d["videos"][0].update(file_names=["caf\udce9/0.jpg"] * 3), "'file_names' of video"),

@@ -26,7 +26,7 @@ from icvos.data.folds import (
     vocabulary_of,
 )
 from icvos.data.sampler import NOVEL, TrainingPool
-from icvos.errors import SourceError, UsageError, did_you_mean
+from icvos.errors import SourceError, UsageError, did_you_mean, in_words
 from icvos.images import IMAGE_SUFFIXES, image_size
 from icvos.manifest import Digest
 from icvos.masks import encode_mask
@@ -69,7 +69,7 @@ class FewShotRules:
         for fold in self.folds:
             check_fold(fold)
         if not self.folds or len(set(self.folds)) != len(self.folds):
-            raise UsageError(f"folds {list(self.folds)}", expected="some of 0 to 3, each once")
+            raise UsageError(f"folds {in_words(self.folds)}", expected="some of 0 to 3, each once")
         if self.shots < 1 or self.paper_count < 1:
             raise UsageError("a few-shot benchmark needs at least one shot and one episode")
         check_min_area(self.min_area)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from operator import itemgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from icvos.benchmark import EPISODE_COLUMNS, FRAME_COLUMNS, PAIR_COLUMNS, SCHEMA, VIDEO_COLUMNS
 from icvos.builders.ic_vos.plan import NothingLeft, Plan, PlannedVideo, make_plan
@@ -74,11 +74,20 @@ def prepare(
     recipe: Recipe | None = None,
     rules: BuildRules | None = None,
     words: Vocabulary = COCO80,
+    without_support: Literal["refuse", "leave-out"] = "refuse",
 ) -> Prepared:
     """Plan a build and make sure that every category has supports.
 
+    Args:
+        sources: Raw video data sets.
+        coco: Whose images support.
+        recipe: What people said of the objects.
+        rules: What is kept.
+        words: Names of the categories.
+        without_support: What becomes of categories that nothing in ``coco`` supports.
+
     Raises:
-        SourceError: A source is broken, or COCO has no support for a category.
+        SourceError: A source is broken, or COCO has no support for some categories.
         UsageError: The recipe names what is not there, or nothing is left to build.
     """
     from icvos.builders.ic_vos.supports import Supports
@@ -86,10 +95,11 @@ def prepare(
     if not sources:
         raise UsageError("no video data set is given", expected="--davis DIR, --mose DIR, …")
     recipe, rules = recipe or Recipe(), rules or BuildRules()
-    plan = make_plan(sources, recipe, rules, words)
     supports = Supports(coco, rules, words)
-    for category in plan.categories:
-        supports.pool(category)
+    leave_out = {"unsupported": supports.lacks} if without_support == "leave-out" else {}
+    plan = make_plan(sources, recipe, rules, words, **leave_out)
+    supports.check(plan.categories)
+    plan.notes += supports.notes(plan.videos)
     return Prepared(plan, rules, recipe, words, supports, sources)
 
 

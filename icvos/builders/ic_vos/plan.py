@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -60,7 +60,7 @@ class Plan:
     """All videos to build, and what is left out.
 
     Attributes:
-        left_out: Lines ``source,video,object: why``.
+        left_out: Lines ``source,video,object: why``; what was not asked for stands last.
         notes: What a person should know.
     """
 
@@ -82,8 +82,22 @@ def video_name(source: VideoSource, name: str) -> str:
     return check_id(name, "video name") if source.bare_names else f"{source.id}__{escape_id(name)}"
 
 
-def make_plan(sources: Sequence[VideoSource], recipe: Recipe, rules: BuildRules, words: Vocabulary) -> Plan:
+def make_plan(
+    sources: Sequence[VideoSource],
+    recipe: Recipe,
+    rules: BuildRules,
+    words: Vocabulary,
+    *,
+    unsupported: Callable[[int], bool] = lambda category: False,
+) -> Plan:
     """Decide what is built.
+
+    Args:
+        sources: Raw data sets.
+        recipe: What people said of the objects.
+        rules: What is kept.
+        words: Names of the categories.
+        unsupported: Whether a category is left out because nothing supports it.
 
     Raises:
         SourceError: A source is broken, or names collide.
@@ -95,19 +109,24 @@ def make_plan(sources: Sequence[VideoSource], recipe: Recipe, rules: BuildRules,
     plan.left_out += [f"{source.id},{name}: {why}" for source in sources for name, why in source.left_out.items()]
     _refuse_unknown(sources, videos, recipe)
     incomplete = 0
+    not_asked: list[str] = []
+    judged_sources = recipe.judged_sources
     for source, video in videos:
         planned = _plan_video(source, video, recipe, words, plan)
         wanted = {}
         for category, objects in planned.groups.items():
+            pair = f"{source.id},{video.name},{words.label(category)}"
             if rules.categories and category not in rules.categories:
+                not_asked.append(f"{pair}: not among the categories that are asked for")
                 continue
             # Where nobody judged a source that has no answer of its own (a plain --davis build), all of it is kept.
-            judged = source.id in recipe.judged_sources or not source.keep_unsure
+            judged = source.id in judged_sources or not source.keep_unsure
             if planned.complete[category] != "yes" and judged and not rules.allow_incomplete:
                 incomplete += 1
-                plan.left_out.append(
-                    f"{source.id},{video.name},{words.label(category)}: complete is {planned.complete[category]}"
-                )
+                plan.left_out.append(f"{pair}: complete is {planned.complete[category]}")
+                continue
+            if unsupported(category):
+                plan.left_out.append(f"{pair}: no image of the support pool shows enough of it")
                 continue
             wanted[category] = objects
         if wanted:
@@ -117,11 +136,12 @@ def make_plan(sources: Sequence[VideoSource], recipe: Recipe, rules: BuildRules,
     if not plan.videos:
         raise NothingLeft(
             f"nothing is left to build from {len(videos)} videos",
-            plan.left_out,
+            plan.left_out + not_asked,
             where=", ".join(str(source.root) for source in sources),
         )
     if rules.subset:
-        _take_subset(plan)
+        not_asked += _take_subset(plan, words)
+    plan.left_out += not_asked
     plan.videos.sort(key=lambda planned: planned.name)
     return plan
 
@@ -129,6 +149,8 @@ def make_plan(sources: Sequence[VideoSource], recipe: Recipe, rules: BuildRules,
 def _plan_video(source: VideoSource, video: SourceVideo, recipe: Recipe, words: Vocabulary, plan: Plan) -> PlannedVideo:
     labels = recipe.objects.get((source.id, video.name), {})
     groups: dict[int, list[int]] = {}
+    if video.all_objects and not video.objects:
+        plan.left_out.append(f"{source.id},{video.name}: no object is annotated")
     dropped: set[int] = set()  # categories of which an object is not wanted
     for number in sorted({*video.objects, *labels}):
         label = labels.get(number) or own_label(source, video.objects.get(number), words)
@@ -147,7 +169,7 @@ def _plan_video(source: VideoSource, video: SourceVideo, recipe: Recipe, words: 
         plan.left_out.append(f"{source.id},{video.name}: no object has a label; {source.named_by} says what they are")
     complete = {}
     for category in sorted(groups):
-        said = recipe.complete.get((source.id, video.name, category), video.complete)
+        said = recipe.is_complete(source.id, video.name, category) or video.complete
         # An instance that is annotated but not wanted is one that the ground truth lacks.
         complete[category] = "no" if category in dropped else said
     return PlannedVideo(
@@ -230,8 +252,12 @@ def _note(plan: Plan, sources: Sequence[VideoSource], recipe: Recipe, incomplete
         )
 
 
-def _take_subset(plan: Plan) -> None:
-    """Keep 30 pairs: categories in turn, in each by a hash of names, so that no order of videos counts."""
+def _take_subset(plan: Plan, words: Vocabulary) -> list[str]:
+    """Keep 30 pairs: categories in turn, in each by a hash of names, so that no order of videos counts.
+
+    Returns:
+        A line for each of the others.
+    """
     queues: dict[int, list[tuple[str, str]]] = {}
     for planned in plan.videos:
         for category in planned.groups:
@@ -244,6 +270,12 @@ def _take_subset(plan: Plan) -> None:
         for category, queue in zip(order, turns):
             if turn < len(queue) and len(chosen) < MINI_PAIRS:
                 chosen.add((queue[turn][1], category))
+    others = []
     for planned in plan.videos:
+        label = f"{planned.source.id},{planned.video.name}"
+        others += [
+            f"{label},{words.label(c)}: not in the subset" for c in planned.groups if (planned.name, c) not in chosen
+        ]
         planned.groups = {c: objects for c, objects in planned.groups.items() if (planned.name, c) in chosen}
     plan.videos = [planned for planned in plan.videos if planned.groups]
+    return others

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import shlex
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from icvos.builders.ic_vos.plan import PlannedVideo
 from icvos.builders.ic_vos.rules import BuildRules
 from icvos.builders.writer import BenchmarkWriter
 from icvos.categories import Vocabulary
-from icvos.data.draws import SupportPool, support_pool
+from icvos.data.draws import SupportPool, draw_supports, repeated_draws, repeats_note, support_pool
 from icvos.errors import InputError, SourceError
 from icvos.files import read_bytes
 from icvos.images import IMAGE_SUFFIXES, check_annotated_size, image_size
@@ -49,11 +51,7 @@ class Supports:
         self._images: dict[str, int] = {}
 
     def pool(self, category: int) -> SupportPool:
-        """Return the candidates of a category: images with enough annotated area of it.
-
-        Raises:
-            SourceError: There is none.
-        """
+        """Return the candidates of a category: images with enough annotated area of it; there may be none."""
         if category not in self._pools:
             names = []
             for image in self.coco.image_ids_of(category):
@@ -62,15 +60,53 @@ class Supports:
                 name = self.coco.images[image].name
                 self._images[name] = image
                 names.append(name)
-            if not names:
-                raise SourceError(
-                    f"no support for '{self.words.label(category)}' in {self.split}",
-                    where=self.coco.root,
-                    expected=f"an image with at least {self.rules.support_min_area} pixels of it, by the JSON's areas",
-                    fix="lower --support-min-area, take another --support-pool, or leave it out with --categories",
-                )
             self._pools[category] = support_pool(names)
         return self._pools[category]
+
+    def lacks(self, category: int) -> bool:
+        """Whether no image may support a category."""
+        return not self.pool(category).names
+
+    def check(self, categories: Sequence[int]) -> None:
+        """Compare the categories of a build with what may support them.
+
+        Raises:
+            SourceError: Nothing supports some; all of those are named.
+        """
+        names = [self.words.label(category) for category in categories if self.lacks(category)]
+        if names:
+            quoted = ", ".join(f"'{name}'" for name in names)
+            raise SourceError(
+                f"no support for {quoted} in {self.split}",
+                where=self.coco.root,
+                expected=f"an image of each with at least {self.rules.support_min_area} pixels, by the JSON's areas",
+                fix="lower --support-min-area, take another --support-pool, or leave out what has none: "
+                f"--without-support leave-out, or --exclude {shlex.quote(','.join(names))}",
+            )
+
+    def notes(self, videos: Sequence[PlannedVideo]) -> list[str]:
+        """Return lines for people: of which categories there are few supports, and which draws show the same."""
+        rules = self.rules
+        sizes = {c: len(self.pool(c).names) for video in videos for c in video.groups}
+        few = {c: size for c, size in sorted(sizes.items()) if size < rules.shots}
+        out = []
+        if few:
+            names = ", ".join(f"{self.words.label(c)} ({size})" for c, size in few.items())
+            pairs = sum(c in few for video in videos for c in video.groups)
+            out.append(f"fewer than {rules.shots} supports of {names}, on {pairs} pairs: all there are")
+        drawn = {
+            f"{video.name},{self.words.label(c)}": draw_supports(
+                rules.seed, self.pool(c), video.name, c, rules.draws, rules.shots
+            )
+            for video in videos
+            for c in video.groups
+        }
+        for shots in sorted({1, rules.shots}):
+            counts = {pair: repeated_draws(draws, shots) for pair, draws in drawn.items()}
+            repeated = {pair: count for pair, count in counts.items() if count}
+            if repeated:
+                out.append(f"with {shots} shown, {repeats_note(repeated, rules.draws * len(drawn))}")
+        return out
 
     def write(self, writer: BenchmarkWriter, drawn: Iterable[tuple[int, str]], link: bool, progress: Progress) -> int:
         """Write images and masks {0, 1, 255 = ignore} of the supports that were drawn; return how many images."""

@@ -12,12 +12,17 @@ import click
 @click.option("--quick", is_flag=True, help="Only names, sizes and tables; read no pixels.")
 @click.option("--workers", default=1, show_default=True, type=click.IntRange(1), help="Processes.")
 def command(benchmark: Path, quick: bool, workers: int) -> None:
-    """Check every hash, size, mask value, episode and orphan of BENCHMARK; exit 1 if anything is wrong."""
+    """Check every hash, size, mask value, episode and orphan of BENCHMARK; exit 1 if anything is wrong.
+
+    \b
+    icvos build-data check demo
+    """
     from icvos.builders.check import check_benchmark
+    from icvos.demo.benchmarks import benchmark_folder
     from icvos.progress import shown
 
     with shown("check") as progress:
-        problems = check_benchmark(benchmark, quick=quick, workers=workers, progress=progress)
+        problems = check_benchmark(benchmark_folder(benchmark), quick=quick, workers=workers, progress=progress)
     for problem in problems:
         click.echo(problem)
     if problems:

@@ -28,6 +28,10 @@ def command(size: str, seed: int, out: Path | None, raw_only: bool, sheet: Path 
 
     Its twelve COCO categories are told apart by outline alone. All of it is a pure function of size, seed and the
     generator's version; what is there already is not built again.
+
+    \b
+    icvos build-data demo
+    icvos build-data demo --size tiny --out world
     """
     from icvos.demo.benchmarks import DEMO_NAMES, build_demo, check_world, demo_folder, demo_raw, is_ready
     from icvos.demo.world.version import GENERATOR_VERSION

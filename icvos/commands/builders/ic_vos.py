@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     help="What the objects are, or which categories are complete (see labels); repeatable.",
 )
 @click.option("--categories", metavar="NAMES", help="Only these, by comma.")
+@click.option("--exclude", metavar="NAMES", help="All but these, by comma.")
 @click.option("--min-visible-frames", default=1, show_default=True, help="Frames that a category is seen in, at least.")
 @click.option("--min-area", default=1, show_default=True, help="Pixels that it covers in one of them, at least.")
 @click.option("--min-frames", default=2, show_default=True, help="Frames of a video, at least.")
@@ -64,6 +65,13 @@ if TYPE_CHECKING:
     show_default=True,
     help="Pixels of the thing in a support, at least, by the areas in COCO's JSON.",
 )
+@click.option(
+    "--without-support",
+    type=click.Choice(["refuse", "leave-out"]),
+    default="refuse",
+    show_default=True,
+    help="What becomes of categories of which no image is a support.",
+)
 @click.option("--draws", default=5, show_default=True, help="Lists of supports for each video and category.")
 @click.option("--shots", default=5, show_default=True, help="Supports in each list.")
 @click.option("--seed", default=0, show_default=True, help="Of the draws.")
@@ -82,8 +90,8 @@ def command(coco: Path, out: Path, from_release: Path | None, **options: Any) ->
     """Build IC-VOS: class-level masks of video objects, each with supports drawn from COCO.
 
     \b
-    From raw data:            icvos build-data ic-vos --davis DAVIS --coco COCO --out B
-    From the authors' folder: icvos build-data ic-vos --from-release ICVOS --coco COCO --out B
+    icvos build-data ic-vos --davis DAVIS --coco COCO --out B          # from raw data
+    icvos build-data ic-vos --from-release ICVOS --coco COCO --out B   # from the authors' folder
     """
     from icvos.builders.ic_vos.build import build_icvos, estimate, prepare
     from icvos.builders.ic_vos.rules import BuildRules
@@ -103,9 +111,8 @@ def command(coco: Path, out: Path, from_release: Path | None, **options: Any) ->
         sources = [Release(from_release)]
         # Its frames and classes are taken as they are, those that show nothing too.
         options.update(min_visible_frames=0, min_area=0, min_frames=0)
-    names = [name.strip() for name in (options["categories"] or "").split(",") if name.strip()]
     rules = BuildRules(
-        categories=tuple(sorted({COCO80.number(name) for name in names})),
+        categories=_categories(options["categories"], options["exclude"]),
         subset=options["subset"] or "",
         **{
             key: options[key]
@@ -127,7 +134,13 @@ def command(coco: Path, out: Path, from_release: Path | None, **options: Any) ->
     name = options["name"] or ("ic-vos" if own is None else escape_id(own.resolve().name))
     recipe = read_recipes(options["recipes"], COCO80)
     with _nothing_left(options["left_out"]):
-        prepared = prepare(sources, open_coco(coco, options["support_pool"]), recipe=recipe, rules=rules)
+        prepared = prepare(
+            sources,
+            open_coco(coco, options["support_pool"]),
+            recipe=recipe,
+            rules=rules,
+            without_support=options["without_support"],
+        )
     for note in prepared.plan.notes:
         click.echo(f"note: {note}")
     with shown("ic-vos") as progress:
@@ -147,6 +160,26 @@ def command(coco: Path, out: Path, from_release: Path | None, **options: Any) ->
         )
     _left_out(report.left_out, options["left_out"])
     _print(report, out)
+
+
+def _categories(only: str | None, exclude: str | None) -> tuple[int, ...]:
+    """Return the numbers of the categories that are asked for; none for all of them.
+
+    Raises:
+        UsageError: A name is unknown, or all are excluded.
+    """
+    from icvos.categories import COCO80
+    from icvos.errors import UsageError
+
+    wanted, others = (
+        {COCO80.number(name) for name in (text or "").split(",") if name.strip()} for text in (only, exclude)
+    )
+    if not others:
+        return tuple(sorted(wanted))
+    kept = (wanted or set(range(1, len(COCO80) + 1))) - others
+    if not kept:
+        raise UsageError("--exclude leaves no category of those that are asked for")
+    return tuple(sorted(kept))
 
 
 def _print(report: BuildReport, out: Path) -> None:

@@ -27,7 +27,7 @@ def command(out: Path, recipes: tuple[Path, ...], page_size: int, workers: int, 
     """Make a page per data set on which its objects are labelled, and the two CSV files it fills.
 
     \b
-    icvos build-data labels --mose MOSE --out LABELS     then open LABELS/mose.html in a browser
+    icvos build-data labels --mose MOSE --out LABELS     # then open LABELS/mose.html in a browser
     icvos build-data ic-vos --mose MOSE --recipe objects-mose.csv --recipe complete-mose.csv --coco COCO --out B
     """
     from icvos.builders.labels.write import write_labels

@@ -17,12 +17,17 @@ import click
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
 def command(benchmark: Path, plot: Path | None, as_json: bool) -> None:
-    """Count BENCHMARK: a row in the form of the paper's Table I beside the paper's own, categories, sources."""
-    from icvos.benchmark import load_benchmark
+    """Count BENCHMARK: a row in the form of the paper's Table I beside the paper's own, categories, sources.
+
+    \b
+    icvos build-data stats demo
+    """
     from icvos.builders.stats import benchmark_stats, plot_stats, table_rows
+    from icvos.demo.benchmarks import load_benchmark
     from icvos.errors import UsageError
     from icvos.files import to_json
     from icvos.manifest import verify_tables
+    from icvos.terminal import Column, print_table
 
     opened = load_benchmark(benchmark)
     verify_tables(opened)
@@ -34,34 +39,21 @@ def command(benchmark: Path, plot: Path | None, as_json: bool) -> None:
     if as_json:
         click.echo(to_json(stats.as_dict()), nl=False)
         return
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
-
-    console = Console()
-    table = Table(
-        "data set",
-        "videos",
-        "mean frames",
-        "total frames",
-        "classes",
-        "ann.",
+    print_table(
+        [
+            Column.words("data set"),
+            *map(Column, ("videos", "mean frames", "total frames", "classes")),
+            Column("ann.", "left"),
+        ],
+        table_rows(stats),
         title="Table I of the paper, and this benchmark",
-        title_justify="left",
+        leave_out=("ann.",),
     )
-    rows = table_rows(stats)
-    for row in rows:
-        table.add_row(*map(escape, row), style="bold" if row is rows[-1] else None)
-    console.print(table)
-    table = Table("category", "pairs", "visible frames")
-    for name, (pairs, visible) in stats.categories.items():
-        table.add_row(escape(name), f"{pairs:,}", f"{visible:,}")
-    console.print(table)
-    table = Table("source", "videos", "frames", "pairs")
-    for name, counts in stats.sources.items():
-        table.add_row(escape(name), *(f"{count:,}" for count in counts))
-    console.print(table)
+    categories = [(name, f"{pairs:,}", f"{visible:,}") for name, (pairs, visible) in stats.categories.items()]
+    print_table([Column.words("category"), Column("pairs"), Column("visible frames")], categories)
+    sources = [(name, *(f"{count:,}" for count in counts)) for name, counts in stats.sources.items()]
+    print_table([Column.words("source"), *map(Column, ("videos", "frames", "pairs"))], sources)
     said = ", ".join(f"{value} {count:,}" for value, count in stats.complete.items())
-    console.print(f"pairs wholly annotated: {said}; {stats.episodes:,} episodes, {stats.supports:,} support images")
+    click.echo(f"pairs wholly annotated: {said}; {stats.episodes:,} episodes, {stats.supports:,} support images")
     if plot is not None:
-        console.print(f"plot: {plot}")
+        click.echo(f"plot: {plot}")

@@ -1,0 +1,93 @@
+"""Tables on a terminal: no figure is ever cut; what a narrow one has no room for is left out by name."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+__all__ = ["Column", "print_table"]
+
+# Words that wrap keep at least so much of a line, however narrow the terminal is.
+LEAST_WORDS = 8
+# What rich puts between two columns.
+GAP = 2
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table on a terminal.
+
+    Attributes:
+        head: Its head; over a column that does not wrap it goes on in a second line (but ``95 %``).
+        align: Where its cells stand.
+        wraps: Whether its cells, words, take more lines where there is no room. All others stay whole, in one line.
+    """
+
+    head: str
+    align: Literal["left", "right"] = "right"
+    wraps: bool = False
+
+    @classmethod
+    def words(cls, head: str) -> Column:
+        """Return a column of words."""
+        return cls(head, "left", wraps=True)
+
+    @property
+    def lines(self) -> list[str]:
+        """The head, line by line."""
+        return [self.head] if self.wraps or self.head[:1].isdigit() else self.head.split(" ", 1)
+
+
+def print_table(
+    columns: Sequence[Column],
+    rows: Sequence[Sequence[str]],
+    *,
+    title: str = "",
+    notes: Sequence[str] = (),
+    leave_out: Sequence[str] = (),
+    width: int | None = None,
+) -> None:
+    """Print a table with a title above and notes below it.
+
+    Where it is too wide, the columns of ``leave_out`` go, then words wrap. In a file or a pipe nothing is left out, as
+    no width is to be kept there (unless the environment sets COLUMNS).
+
+    Args:
+        columns: Its columns.
+        rows: A text for each column.
+        title, notes: One line each.
+        leave_out: Heads of columns that a narrow terminal leaves out, first to last; a note names them.
+        width: Letters of a line; default the terminal's.
+    """
+    from rich import box
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    needs = [max(map(len, (*column.lines, *(row[i] for row in rows)))) for i, column in enumerate(columns)]
+    console = Console(width=width, highlight=False)
+    narrow = width is not None or console.is_terminal or "COLUMNS" in os.environ
+    room = console.width if narrow else sum(needs) + GAP * len(needs)
+    shown = list(range(len(columns)))
+    for head in leave_out:
+        if sum(needs[i] + GAP for i in shown) <= room:
+            break
+        shown = [i for i in shown if columns[i].head != head]
+    least = [min(need, LEAST_WORDS) if column.wraps else need for column, need in zip(columns, needs)]
+    # What is narrower than the figures alone breaks the lines itself, which loses none of them.
+    console.width = max(room, sum(least[i] + GAP for i in shown))
+    table = Table(box=box.SIMPLE_HEAD, collapse_padding=True, pad_edge=False)
+    for i in shown:
+        column = columns[i]
+        head = escape("\n".join(column.lines))
+        table.add_column(head, justify=column.align, no_wrap=not column.wraps, min_width=least[i], overflow="fold")
+    for row in rows:
+        table.add_row(*(escape(row[i]) for i in shown))
+    if title:
+        console.print(title, style="bold", markup=False)
+    console.print(table)
+    left = [column.head for i, column in enumerate(columns) if i not in shown]
+    for note in (*notes, *([f"too narrow for: {', '.join(left)}"] if left else ())):
+        console.print(f"  {note}", markup=False, style="dim")

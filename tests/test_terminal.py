@@ -1,0 +1,88 @@
+"""Tables on terminals of every width: figures are whole, words wrap, and what is left out is named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from board_runs import icvos
+from run_models import RED, write_model
+from tiny import write_image_benchmark, write_video_benchmark
+
+from icvos.commands.show import number, summary_table
+from icvos.metrics.table import metrics_in
+from icvos.runs.run import Run
+from icvos.terminal import Column, print_table
+
+COLUMNS = [Column.words("model"), Column("J"), Column("J&F"), Column("J visible"), Column("fps")]
+LONG = "a-method-of-a-long-name+sam2@first-found"
+ROWS = [(LONG, "100.00", "12.34", "56.78", "1234"), ("b", "1.00", "2.00", "-", "9")]
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """A run on videos and one on images."""
+    root = tmp_path_factory.mktemp("runs")
+    video, image = write_video_benchmark(root / "video"), write_image_benchmark(root / "image")
+    method = write_model(root / "method", RED)
+    assert icvos("evaluate", "--model", method, "--benchmark", video, "--out", root / "red") == 0
+    assert icvos("evaluate", "--model", "histogram", "--benchmark", image, "--out", root / "histogram") == 0
+    return [root / "red", root / "histogram"]
+
+
+@pytest.mark.parametrize("width", [20, 60, 80, 120, None])
+def test_a_summary_keeps_its_figures(
+    runs: list[Path], width: int | None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    if width:
+        monkeypatch.setenv("COLUMNS", str(width))
+    for folder in runs:
+        run = Run.open(folder)
+        summary_table([run])
+        shown = capsys.readouterr().out
+        assert "…" not in shown
+        table = [line for line in shown.splitlines() if line.startswith(" ") and "  too" not in line]
+        missing = next((line for line in shown.replace("\n", " ").split("too narrow for: ")[1:]), "").split(", ")
+        for metric in metrics_in("summary", run.kind):
+            head = metric.brief or metric.label
+            value = run.summary[metric.name]
+            assert number(value) in shown.split() or head in [word.strip() for word in missing]
+            # What boards are ranked by stays.
+            assert not metric.ranked or number(value) in shown.split()
+        if width is None or width > 60:
+            assert "too narrow" not in shown
+        assert width is None or width == 20 or max(map(len, table)) <= width
+
+
+def test_what_is_least_goes_first_and_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    print_table(COLUMNS, ROWS, leave_out=("fps", "J visible"), width=66)
+    shown = capsys.readouterr().out
+    assert "too narrow for: fps" in shown and "1234" not in shown and "56.78" in shown
+    # All that may go is gone: the words wrap, whole.
+    print_table(COLUMNS, ROWS, leave_out=("fps", "J visible"), width=40)
+    shown = capsys.readouterr().out
+    assert "too narrow for: J visible, fps" in shown and "100.00" in shown and "12.34" in shown
+    words = "".join(line.split()[0] for line in shown.splitlines()[3:] if line.strip())
+    assert words.startswith(LONG)
+    assert max(map(len, shown.splitlines())) <= 40
+
+
+def test_no_figure_is_cut_where_there_is_no_room_at_all(capsys: pytest.CaptureFixture[str]) -> None:
+    print_table(COLUMNS, ROWS, width=5)
+    shown = capsys.readouterr().out
+    assert all(figure in shown for row in ROWS for figure in row[1:])
+
+
+def test_a_file_has_no_width(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    columns = [Column.words("model"), *(Column(f"figure {i}") for i in range(40))]
+    print_table(columns, [("m", *(f"{i}.25" for i in range(40)))], leave_out=[c.head for c in columns])
+    shown = capsys.readouterr().out
+    assert "too narrow" not in shown and all(f" {i}.25" in shown for i in range(40))
+
+
+def test_markup_in_a_name_is_text(capsys: pytest.CaptureFixture[str]) -> None:
+    print_table([Column.words("model"), Column("J")], [("[red]x[/]", "1.00")], title="[b]t", width=80)
+    shown = capsys.readouterr().out
+    assert "[red]x[/]" in shown and "[b]t" in shown
