@@ -96,6 +96,8 @@ def test_masks_are_those_of_evaluating_the_same_frames(bench, film, tmp_path, ca
     masks = saved(tmp_path / "mine/masks")
     assert len(masks) == 6 and alike(masks, saved(tmp_path / "run/masks" / EPISODE))
     assert f"({len(masks)} frames, something found on {sum(mask.any() for mask in masks)})" in out
+    if model == "dcsam":
+        assert alike(masks, icvos.segment(supports(bench, shots), path, model=spec, weights={"dcsam": "demo"}))
     if model == "red":
         again = icvos.segment(supports(bench, shots), path, model=spec, seed=3)
         assert not alike(masks, again)  # other draws: the episode is called after the video
