@@ -57,19 +57,13 @@ class HeadTask(TrainingTask):
     its classes that training never sees.
 
     Args:
-        weights: ``backbone``: weights of the frozen backbone; the task's own name: a head to go on from, which
-            brings its sizes.
+        weights: See ``known_weights``.
         source: The training data.
-
-    Attributes:
-        encoders: Names of the frozen networks' weights.
     """
-
-    encoders: tuple[str, ...] = ("backbone",)
 
     def __init__(self, *, weights: Mapping[str, Path] | None = None, source: PairOptions = PAIRS) -> None:
         self.weights = {name: Path(path) for name, path in (weights or {}).items()}
-        check_options(self.name, weights=self.weights, known=(self.name, *self.encoders))
+        check_options(self.name, weights=self.weights, known=self.known_weights)
         self.source = source
         self._opened: dict[str, Examples] = {}
         self._samplers: dict[str, EpisodeSampler] = {}

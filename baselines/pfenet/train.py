@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -41,7 +41,7 @@ class PfeNetSizes:
     """Sizes of a new head.
 
     Attributes:
-        backbone: As ``icvos.foundation.backbones`` names it.
+        backbone: Name of the backbone: ``resnet50``, ``resnet101``, ``vgg16_bn``, … .
         image_size: Side of the crops; 0 chooses 473 for PASCAL-5i, 641 for COCO, 192 for the drawn world.
         width: Channels of the head.
         dropout: Share of the projected features that training drops.
@@ -57,10 +57,10 @@ SIZES = PfeNetSizes()
 
 
 class PfeNetTask(HeadTask):
-    """PFENet's training.
+    """PFENet's head, on a frozen backbone.
 
     Args:
-        weights: ``backbone``, frozen; ``pfenet`` to go on from.
+        weights: See ``known_weights``.
         sizes: Of a new head.
         times_ten: The published code's rate for all that is trained: ten times the base rate, since a branch meant for
             some layers takes all of them.
@@ -72,6 +72,10 @@ class PfeNetTask(HeadTask):
     """
 
     name = KIND
+    known_weights: ClassVar[Mapping[str, str]] = {
+        "backbone": "needed: the frozen backbone",
+        "pfenet": "a head to go on from, which brings its sizes",
+    }
 
     def __init__(
         self,

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from torch import Tensor, nn
 
@@ -30,17 +30,25 @@ __all__ = ["VrpTask"]
 
 
 class VrpTask(HeadTask):
-    """VRP-SAM's training.
+    """VRP-SAM's prompt encoder, on a frozen backbone and a frozen SAM.
 
     Args:
-        weights: ``backbone`` and ``sam`` (SAM or SAM 2), frozen; ``vrp-sam`` to go on from.
-        backbone, image_size, queries, heads, dropout: Sizes of a new encoder; its width is SAM's.
+        weights: See ``known_weights``.
+        backbone: Name of the backbone: ``resnet50``, ``resnet101``, ``vgg16_bn``, … .
+        image_size: Side of the squares that it sees, pixels.
+        queries: Prompts of a new encoder.
+        heads: Attention heads of a new encoder.
+        dropout: Share of the projected features that training drops.
         prompt: What the encoder sees of the support: ``mask`` or ``box``.
         source: The training data.
     """
 
     name = KIND
-    encoders = ("backbone", "sam")
+    known_weights: ClassVar[Mapping[str, str]] = {
+        "backbone": "needed: the frozen backbone",
+        "sam": "needed: the frozen SAM or SAM 2",
+        "vrp-sam": "an encoder to go on from, which brings its sizes",
+    }
 
     def __init__(
         self,

@@ -17,7 +17,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -54,11 +54,13 @@ class ModelSizes:
     """Sizes of a new model, and the parts that ablations switch off; see ``DCSAMConfig``.
 
     Attributes:
-        backbone: ``resnet50``, ``resnet101``, ``vgg16_bn``, … .
+        backbone: Its name: ``resnet50``, ``resnet101``, ``vgg16_bn``, … .
         image_size: Side of the squares that it sees, pixels.
         queries: Prompts a side.
         dropout: Share of the projected features that training drops.
-        negative, cyclic, place_codes: Parts.
+        negative: The negative branch.
+        cyclic: The cyclic bias of the cross-attention.
+        place_codes: Add SAM's code of the places that a prompt looks at to the prompt.
     """
 
     backbone: str = "resnet50"
@@ -75,9 +77,9 @@ class LossWeights:
     """Weights of the losses beside that of the final mask; the authors have none of them.
 
     Attributes:
-        coarse_weight: Of the same loss on the first stage's mask.
-        prior_weight: Of the loss that teaches a backbone from nothing (with ``train_backbone``).
-        attention_weight: Of the loss that asks the final prompts to look at the thing.
+        coarse_weight: Weight of the same loss on the first stage's mask.
+        prior_weight: Weight of the loss that teaches a backbone from nothing (with ``train_backbone``).
+        attention_weight: Weight of the loss that asks the final prompts to look at the thing.
     """
 
     coarse_weight: float = 0.0
@@ -105,24 +107,29 @@ SYNTHETIC, TRAINED, SIZES, LOSSES = DataOptions(), TrainedParts(), ModelSizes(),
 
 
 class DCSamTask(TrainingTask):
-    """DC-SAM's training.
+    """DC-SAM's prompt generator on a SAM or SAM 2, in the paper's stages.
 
     Args:
-        weights: ``dcsam``: a checkpoint to go on from (published or our own), or nothing; ``sam2`` or ``sam``: the SAM
-            (a video checkpoint holds its own); ``backbone``: ImageNet weights for a new model. Beside ``dcsam``, a
-            ``backbone`` takes the place of its own, and the SAM given is taken as it is: its head goes on over them.
-        stage: ``image``, ``tube-pretrain`` or ``tube-finetune``.
+        weights: See ``known_weights``. Beside ``dcsam``, a ``backbone`` takes the place of its own, and the SAM given
+            is taken as it is: its head goes on over them.
+        stage: ``image`` (pairs of images), ``tube-pretrain`` (pairs of frames) or ``tube-finetune`` (tracked tubes).
         source: The training data.
         trained: What is trained beside the head.
         sizes: Of a new model.
-        variant: ``corrected`` or ``reference``.
+        variant: ``corrected``, or ``reference``: what the public code computes.
         losses: Weights of the losses beside that of the final mask.
-        frames: Of a tube or clip.
+        frames: Frames of a tube or clip.
         cache: Folder for the frozen encoders' features (image stage on real data): each image is encoded once in the
             whole training. What it will take is said before the start.
     """
 
     name = "dcsam"
+    known_weights: ClassVar[Mapping[str, str]] = {
+        "dcsam": "a checkpoint to go on from, published or our own",
+        "sam2": "the SAM 2; a video checkpoint holds its own",
+        "sam": "the SAM, in place of SAM 2 in stage image",
+        "backbone": "ImageNet weights; needed by a new model, in place of its own beside dcsam",
+    }
 
     def __init__(
         self,
@@ -142,7 +149,7 @@ class DCSamTask(TrainingTask):
         check_options(
             self.name,
             weights=self.weights,
-            known=("dcsam", "sam2", "sam", "backbone"),
+            known=self.known_weights,
             frames=(frames, 1),
             queries=(sizes.queries, 1),
             image_size=(sizes.image_size, 1),

@@ -3,17 +3,41 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from icvos.commands.options import FiniteRange, check_device, parse_weights
+from icvos.errors import IcvosError, UsageError
+
+if TYPE_CHECKING:
+    from icvos.training.loop import Trainer
+    from icvos.training.task import TrainingTask
 
 
-@click.command()
-@click.argument("name")
+class _TrainCommand(click.Command):
+    """A command whose help goes on with what the task named takes."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        super().format_options(ctx, formatter)
+        if ctx.params.get("name"):
+            _write_task(ctx.params["name"], formatter)
+
+
+# Help comes after the name, whichever stands first on the command line: hence which of them is eager.
+@click.command(cls=_TrainCommand)
+@click.help_option("-h", "--help", is_eager=False, help="Show this message, with NAME also what it takes.")
+@click.argument("name", required=False, is_eager=True)
+@click.option("--list", "listing", is_flag=True, help="List what can be trained, a line each.")
 @click.option("--out", type=click.Path(path_type=Path), default=None, help="The run's folder; default runs/train/NAME.")
-@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="An option of the task; repeatable.")
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="An option of NAME; repeatable.",
+)
 @click.option("--weights", multiple=True, metavar="NAME=PATH", help="Weights to start from; repeatable.")
 @click.option("--device", default=None, help="cpu or cuda; default cuda where there is one.")
 @click.option("--epochs", type=click.IntRange(1), help="Default: the authors'.")
@@ -30,9 +54,10 @@ from icvos.commands.options import FiniteRange, check_device, parse_weights
 @click.option("--save-every", type=click.IntRange(0), help="Steps between checkpoints; 0 at the end of epochs only.")
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), help="Of every random choice.")
 @click.option("--threads", type=click.IntRange(1), help="CPU threads a process; default torch's own choice.")
-@click.option("--dry-run", is_flag=True, help="Do one step, say what it costs, write nothing.")
+@click.option("--dry-run", is_flag=True, help="Time a few steps, say what the training costs, write nothing.")
 def command(
-    name: str,
+    name: str | None,
+    listing: bool,
     out: Path | None,
     settings: tuple[str, ...],
     weights: tuple[str, ...],
@@ -44,14 +69,27 @@ def command(
     """Train NAME. The same command again continues a stopped run.
 
     \b
-    icvos train demo-sam2 --max-steps 3 --batch 4 --set length=12 --out runs/train/try
-    On 4 GPUs:  torchrun --nproc-per-node 4 -m icvos.cli train NAME …
+    With nothing but this repository, on the drawn world:
+      icvos train demo-sam2 --max-steps 3 --batch 4 --set length=12
+    On 4 GPUs:
+      torchrun --nproc-per-node 4 -m icvos.cli train NAME …
     """
+    if listing:
+        _list_tasks()
+        return
+    if name is None:
+        context = click.get_current_context()
+        if any(context.get_parameter_source(each) is not ParameterSource.DEFAULT for each in context.params):
+            raise UsageError("nothing to train is named", fix="icvos train --list shows what there is")
+        click.echo(context.get_help())
+        return
     from dataclasses import replace
 
     import torch
 
+    from icvos.files import lock_folder
     from icvos.models.options import group_options, parse_options
+    from icvos.progress import Update, shown
     from icvos.training.distribute import open_world
     from icvos.training.loop import Trainer
     from icvos.training.task import resolve_task
@@ -66,84 +104,105 @@ def command(
     chosen = replace(task.defaults(), **{k: v for k, v in changes.items() if v is not None})
     folder = out or Path("runs") / "train" / name.replace(":", "-")
     with open_world(device or ("cuda" if torch.cuda.is_available() else "cpu")) as world:
+
+        def say(line: str) -> None:
+            if world.main:
+                click.echo(line)
+
         if dry_run:
-            _dry_run(Trainer(task, chosen, world, folder, say=click.echo))
+            from icvos.training.trial import try_steps
+
+            trainer = Trainer(task, replace(chosen, workers=0), world, folder, say=say)
+            _introduce(trainer)
+            for line in try_steps(trainer, workers=chosen.workers).lines():
+                say(line)
             return
-        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-
-        from icvos.commands.show import bars
-        from icvos.files import lock_folder
-
-        columns = (
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[figures]}", markup=False),
-        )
-        with bars(*columns, quiet=not world.main) as bar:
-            row = bar.add_task(name, total=None, figures="")
+        with shown(name, quiet=not world.main) as told:
 
             def progress(step: int, steps: int, values: dict[str, float]) -> None:
-                figures = f"loss {values['loss']:.4f}, lr {values['lr']:.2e}, waits {values['wait']:.0%}"
-                bar.update(row, completed=step, total=steps, figures=figures)
-
-            def say(line: str) -> None:
-                if world.main:
-                    click.echo(line)
+                pace = f"{values['examples_per_second']:,.2f} examples/s, waits {values['wait']:.0%}"
+                figures = f"loss {values['loss']:.4f}, lr {values['lr']:.1e}, {pace}"
+                told(Update("steps", step, steps, figures))
 
             trainer = Trainer(task, chosen, world, folder, say=say, progress=progress)
-            say(_overview(trainer))
-            for note in task.notes(trainer.model):
-                say(note)
+            _introduce(trainer)
             if world.main:
                 with lock_folder(folder):
                     folder.mkdir(parents=True, exist_ok=True)
                     summary = trainer.fit()
             else:
                 summary = trainer.fit()
-        if world.main:
-            best = f", best mIoU {summary['best_mIoU']:.2f}" if summary["best_mIoU"] is not None else ""
-            results = f"weights: {folder / 'last.safetensors'}, curves: {folder / 'curves.png'}"
-            click.echo(f"{summary['steps']} steps{best}; {results}")
+        best = f", best mIoU {summary['best_mIoU']:.2f}" if summary["best_mIoU"] is not None else ""
+        results = f"weights: {folder / 'last.safetensors'}, curves: {folder / 'curves.png'}"
+        say(f"{summary['steps']} steps{best}; {results}")
 
 
-def _overview(trainer: Any) -> str:
+def _introduce(trainer: Trainer) -> None:
+    """Say what is trained, and what the task has to say."""
     from icvos.foundation.construct import count_parameters
 
     trained = sum(p.numel() for p in trainer.parameters)
     total = count_parameters(trainer.model)
-    return (
+    trainer.say(
         f"{trainer.task.name}: {trained:,} of {total:,} parameters are trained, {len(trainer.examples):,} examples an "
         f"epoch, {trainer.steps:,} steps, {trainer.world.size} process(es) on {trainer.world.device}"
     )
-
-
-def _dry_run(trainer: Any) -> None:
-    """Do two steps (the second is timed), and say what they cost."""
-    import resource
-    import time
-
-    import torch
-
-    from icvos.training.data import batches
-    from icvos.training.loop import set_training_mode
-
-    click.echo(_overview(trainer))
     for note in trainer.task.notes(trainer.model):
-        click.echo(note)
-    stream = iter(batches(trainer.task, trainer.examples, trainer.settings, trainer.world, 0, 2))
-    set_training_mode(trainer.model)
-    trainer.one_step(stream)
-    begin = time.perf_counter()
-    values, wait = trainer.one_step(stream)
-    if trainer.world.device.type == "cuda":
-        torch.cuda.synchronize()
-        peak = torch.cuda.max_memory_allocated() / 2**30
-    else:
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    seconds = time.perf_counter() - begin
-    click.echo(
-        f"one step: loss {values['loss']:.4f}, {seconds:.2f} s ({wait:.2f} s waiting), peak memory {peak:.2f} GiB; "
-        f"{trainer.steps:,} steps would take about {seconds * trainer.steps / 3600:.1f} h"
+        trainer.say(note)
+
+
+def _list_tasks() -> None:
+    """Print each task's name and the first line of its docstring; what cannot be imported goes to standard error."""
+    from icvos.plugins import plugin_targets
+    from icvos.training.task import GROUP, resolve_task
+
+    names = list(plugin_targets(GROUP))
+    width = max(map(len, names), default=0) + 2
+    for name in names:
+        try:
+            line = _first_line(resolve_task(name))
+        except Exception as error:  # whatever a plugin's module raises: the others are listed all the same
+            kind = "" if isinstance(error, IcvosError) else f"{type(error).__name__}: "
+            click.echo(f"{name} cannot be imported: {kind}{' '.join(str(error).split())}", err=True)
+        else:
+            click.echo(f"{name:{width}}{line}")
+    click.echo("'icvos train NAME --help' says what each takes.")
+
+
+def _first_line(cls: type) -> str:
+    return (cls.__doc__ or "").strip().partition("\n")[0]
+
+
+def _write_task(name: str, formatter: click.HelpFormatter) -> None:
+    """Write a task's own options, weights and settings."""
+    from icvos.models.options import option_help
+    from icvos.training.task import resolve_task
+
+    cls = resolve_task(name)
+    with formatter.section(name):
+        formatter.write_text(_first_line(cls))
+    options = option_help(cls)
+    if options:
+        with formatter.section(f"Options of {name}, --set KEY=VALUE"):
+            formatter.write_dl(list(options.items()))
+    if cls.known_weights:
+        with formatter.section(f"Weights of {name}, --weights NAME=PATH"):
+            formatter.write_dl(list(cls.known_weights.items()))
+    defaults = _defaults(cls)
+    if defaults:
+        with formatter.section(f"Defaults of {name}"):
+            formatter.write_text(defaults)
+
+
+def _defaults(cls: type[TrainingTask]) -> str:
+    """Return a task's settings as options of the command; "" where it must be told something before it has any."""
+    from dataclasses import asdict
+
+    try:
+        settings = asdict(cls().defaults())
+    except (IcvosError, TypeError):
+        return ""
+    known = {param.name for param in command.params}
+    return " ".join(
+        f"--{name.replace('_', '-')} {value}" for name, value in settings.items() if name in known and value is not None
     )

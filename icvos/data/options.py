@@ -21,8 +21,8 @@ class DataOptions:
         root: The raw data set's folder; ``demo`` has none.
         fold: The test fold of COCO-20i and PASCAL-5i, whose classes are not trained on.
         length: Examples of an epoch, where they are drawn without end.
-        seed: Of the draws.
-        split: Of the raw data; by default train2014, VOC's trainaug with SBD, else train.
+        seed: Of the random draws.
+        split: Split of the raw data; by default train2014, VOC's trainaug with SBD, else train.
         sbd: SBD's folder, for PASCAL-5i.
         min_area: Pixels of a category in an image, at least.
 
@@ -47,6 +47,10 @@ class DataOptions:
 
 @dataclass(frozen=True)
 class PairOptions(DataOptions):
-    """The training data of a few-shot baseline, which takes pairs alone."""
+    """The training data of a few-shot baseline, which takes pairs alone.
+
+    Attributes:
+        data: ``demo`` (synthetic), ``coco-20i``, ``pascal-5i`` or ``coco`` (all categories).
+    """
 
     data: Literal["demo", "coco-20i", "pascal-5i", "coco"] = "demo"

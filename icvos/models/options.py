@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import math
+import re
 import types
 import typing
 from collections.abc import Iterable, Mapping
@@ -19,6 +20,8 @@ __all__ = [
     "describe_options",
     "fixed_parameters",
     "group_options",
+    "option_help",
+    "option_meanings",
     "option_types",
     "options_of",
     "parse_options",
@@ -27,6 +30,9 @@ __all__ = [
 
 
 _FIXED = ("self", "device", "weights")
+
+#: An entry of a docstring's section: names, a colon and a text, whose further lines are indented further.
+_ENTRY = re.compile(r"^ {4}(\w+(?:, \w+)*): (.+(?:\n {8}.+)*)", re.MULTILINE)
 
 
 def _parameters(cls: type) -> dict[str, tuple[Any, Any]]:
@@ -88,6 +94,39 @@ def type_in_words(kind: Any) -> str:
         return " | ".join(map(type_in_words, typing.get_args(kind)))
     words = {bool: "true | false", int: "whole number", float: "number", str: "text", Path: "path"}
     return words.get(kind, "none" if kind is types.NoneType else getattr(kind, "__name__", "value"))
+
+
+def option_meanings(cls: type) -> dict[str, str]:
+    """Return what each option of a model or training task means, from the docstrings: entries of ``Args:``.
+
+    Those of the dataclasses of its options stand under ``Attributes:``, and base classes' are read too.
+    """
+    kinds = (kind for kind, _ in _parameters(cls).values())
+    dataclass_kinds = [kind for kind in kinds if isinstance(kind, type) and dataclasses.is_dataclass(kind)]
+    out: dict[str, str] = {}
+    for base in (base for kind in (cls, *dataclass_kinds) for base in kind.__mro__):
+        for names, text in _ENTRY.findall(inspect.cleandoc(vars(base).get("__doc__") or "")):
+            for name in names.split(", "):
+                out.setdefault(name, " ".join(text.replace("``", "").split()))
+    lifted = getattr(cls, "lifted", None)
+    known = {**option_meanings(lifted), **out} if isinstance(lifted, type) else out
+    return {name: known[name] for name in option_types(cls) if name in known}
+
+
+def option_help(cls: type) -> dict[str, str]:
+    """Return each option that the command line takes with its meaning, type and default."""
+    meanings = option_meanings(cls)
+    out = {}
+    for name, (kind, default) in option_types(cls).items():
+        if _from_python(kind):
+            continue
+        words = type_in_words(kind)
+        if default is inspect.Parameter.empty:
+            words += "; required"
+        elif default != "":
+            words += f"; default: {str(default).lower() if default is None or kind is bool else default}"
+        out[name] = f"{meanings.get(name, '')} [{words}]".lstrip()
+    return out
 
 
 def group_options(cls: type, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -200,9 +239,14 @@ def _convert(text: str, kind: Any, key: str) -> Any:
         if not math.isfinite(value):
             raise UsageError(f"option {key} is '{text}'", expected="a finite number")
         return value
-    if inspect.isclass(kind) and kind not in (str, Path, Any) and kind.__module__ != "builtins":
+    if _from_python(kind):
         raise UsageError(f"option {key} is a {kind.__name__}: it can be given from Python only")
     return Path(text) if kind is Path else text
+
+
+def _from_python(kind: Any) -> bool:
+    """Return whether no text on the command line stands for a value of a type."""
+    return inspect.isclass(kind) and kind not in (str, Path, Any) and kind.__module__ != "builtins"
 
 
 def fixed_parameters(cls: type) -> set[str]:

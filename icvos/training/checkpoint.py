@@ -13,7 +13,14 @@ import torch
 from icvos.errors import RunError, WeightsError
 from icvos.files import atomic_write
 
-__all__ = ["generator_state", "read_checkpoint", "restore_generators", "trained_state", "write_checkpoint"]
+__all__ = [
+    "check_identity",
+    "generator_state",
+    "read_checkpoint",
+    "restore_generators",
+    "trained_state",
+    "write_checkpoint",
+]
 
 SCHEMA = "icvos-training/1"
 
@@ -78,3 +85,27 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict) or content.get("schema") != SCHEMA:
         raise RunError("no checkpoint of a training run", where=path, expected=SCHEMA)
     return content
+
+
+def check_identity(saved: dict[str, Any], current: dict[str, Any], *, where: Path) -> None:
+    """Compare what a checkpoint was trained on and how with what it should go on with.
+
+    Raises:
+        RunError: Something differs; the first is named.
+    """
+    for key, value in current.items():
+        if saved.get(key) != value:
+            raise RunError(
+                f"the checkpoint is of another {key}: {_difference(saved.get(key), value)}",
+                where=where,
+                fix="give the same settings, or another --out",
+            )
+
+
+def _difference(old: Any, new: Any) -> str:
+    """Say in a few words where two values of a checkpoint's identity differ."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in sorted(set(old) | set(new)):
+            if old.get(key) != new.get(key):
+                return f"{key} was {old.get(key)}, is {new.get(key)}"
+    return f"was {old}, is {new}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import signal
 import time
@@ -19,6 +20,7 @@ from torch.nn.parallel import DistributedDataParallel
 from icvos.errors import IcvosError, RunError
 from icvos.files import write_json
 from icvos.training.checkpoint import (
+    check_identity,
     generator_state,
     read_checkpoint,
     restore_generators,
@@ -28,7 +30,8 @@ from icvos.training.checkpoint import (
 from icvos.training.data import batches, steps_per_epoch, to_device, validation_batches
 from icvos.training.distribute import World
 from icvos.training.logs import TrainingLog, draw_curves
-from icvos.training.task import GraphedStep, Settings, TrainingTask
+from icvos.training.pace import Pace
+from icvos.training.task import Examples, GraphedStep, Settings, TrainingTask
 
 __all__ = ["Trainer", "TrainingStopped", "set_training_mode"]
 
@@ -83,7 +86,10 @@ class Trainer:
         out: The run's folder: ``checkpoint.pt``, ``best.safetensors``, ``last.safetensors``, ``log.csv``,
             ``curves.png``, ``training.json``.
         say: Prints a line (rank 0 only).
-        progress: Called with (step, steps, values) after each step, or None.
+        progress: Called with (step, steps, values) after each step of rank 0, or None. ``values`` holds ``loss``, the
+            task's own scalars, ``lr``, ``wait`` (share of the time that was waited for data), ``examples_per_second``
+            (of all ranks) and ``seconds_left``.
+        clock: Gives the time in seconds.
     """
 
     def __init__(
@@ -95,15 +101,10 @@ class Trainer:
         *,
         say: Callable[[str], None] = print,
         progress: Callable[[int, int, dict[str, float]], None] | None = None,
+        clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        self.task, self.settings, self.world, self.out, self.say, self.progress = (
-            task,
-            settings,
-            world,
-            out,
-            say,
-            progress,
-        )
+        self.task, self.settings, self.world, self.out = task, settings, world, out
+        self.say, self.progress, self.clock = say, progress, clock
         torch.manual_seed(settings.seed)
         self.model = task.model().to(world.device)
         self.examples = task.train_examples()
@@ -144,7 +145,8 @@ class Trainer:
                 state["step"] = state["step"].to(self.world.device if graphs else "cpu")
 
     def _rate(self, step: int) -> float:
-        return self.task.rate(step, self.steps, self.settings)
+        # After the last step the schedule asks once more, and a trial goes beyond it.
+        return self.task.rate(min(step, self.steps), self.steps, self.settings)
 
     # ----------------------------------------------------------------------------------------------- checkpoints
 
@@ -188,14 +190,7 @@ class Trainer:
         if not self.checkpoint_path.is_file():
             return False
         content = read_checkpoint(self.checkpoint_path)
-        mine = self._identity()
-        for key, value in mine.items():
-            if content["identity"].get(key) != value:
-                raise RunError(
-                    f"the checkpoint is of another {key}: {_difference(content['identity'].get(key), value)}",
-                    where=self.checkpoint_path,
-                    fix="give the same settings, or another --out",
-                )
+        check_identity(content["identity"], self._identity(), where=self.checkpoint_path)
         self.model.load_state_dict(content["model"], strict=False)
         self.optimiser.load_state_dict(content["optimiser"])
         self._place_rates(self.graphed is not None)
@@ -236,11 +231,13 @@ class Trainer:
         loader = batches(self.task, self.examples, self.settings, self.world, self.step, self.steps)
         stream: Iterator[tuple[Any, list[str]]] = iter(loader)
         waited = worked = 0.0
+        pace = Pace(self.step, clock=self.clock)
+        group = self.settings.batch * self.settings.accumulate * self.world.size
         while self.step < self.steps:
             set_training_mode(self.model)
-            begin = time.perf_counter()
+            begin = self.clock()
             values, wait = self.one_step(stream)
-            waited, worked = waited + wait, worked + time.perf_counter() - begin
+            waited, worked = waited + wait, worked + self.clock() - begin
             if log is not None:
                 log.add(self.step, values)
             end_of_epoch = self.step % self.per_epoch == 0 or self.step == self.steps
@@ -252,7 +249,13 @@ class Trainer:
                     log.add(self.step, figures)
                     self.say(f"step {self.step}: " + ", ".join(f"{k} {v:.2f}" for k, v in figures.items()))
             if self.progress is not None and self.world.main:
-                self.progress(self.step, self.steps, {**values, "wait": waited / max(worked, 1e-9)})
+                seconds = pace.seconds_a_step(self.step)
+                measured = {
+                    "wait": waited / max(worked, 1e-9),
+                    "examples_per_second": group / max(seconds, 1e-9),
+                    "seconds_left": seconds * (self.steps - self.step),
+                }
+                self.progress(self.step, self.steps, {**values, **measured})
             stop = self.world.any(self._stop is not None)
             save_every = self.settings.save_every
             if stop or end_of_epoch or (save_every and self.step % save_every == 0):
@@ -273,10 +276,10 @@ class Trainer:
         self, graphed: GraphedStep, stream: Iterator[tuple[Any, list[str]]]
     ) -> tuple[dict[str, float], float]:
         """Do ``one_step`` as a CUDA graph."""
-        begin = time.perf_counter()
+        begin = self.clock()
         batch, names = next(stream)
         batch = to_device(batch, self.world.device)
-        wait = time.perf_counter() - begin
+        wait = self.clock() - begin
         try:
             scalars = graphed(batch)
         except RuntimeError as error:
@@ -305,10 +308,10 @@ class Trainer:
         total: dict[str, Any] = {}
         wait = 0.0
         for micro in range(settings.accumulate):
-            begin = time.perf_counter()
+            begin = self.clock()
             batch, names = next(stream)
             batch = to_device(batch, self.world.device)
-            wait += time.perf_counter() - begin
+            wait += self.clock() - begin
             last = micro == settings.accumulate - 1
             sync = (
                 self.module.no_sync()
@@ -346,11 +349,22 @@ class Trainer:
         examples = self.task.validation_examples()
         if examples is None or len(examples) == 0:
             return {}
+        figures = self.figures(examples)
+        score = figures.get("mIoU")
+        if score is not None and (self.best is None or score > self.best):
+            self.best = score
+            if self.world.main:
+                self.task.export(self.model, self.out / "best.safetensors")
+        return figures
+
+    def figures(self, examples: Examples, *, limit: int | None = None) -> dict[str, float]:
+        """Return the task's validation figures, of all examples, or of ``limit`` batches a rank."""
         self.model.eval()
         generators = generator_state(self.world.device)
 
         def moved() -> Iterable[Any]:
-            for batch, _ in validation_batches(self.task, examples, self.settings, self.world):
+            loader = validation_batches(self.task, examples, self.settings, self.world)
+            for batch, _ in itertools.islice(loader, limit):
                 yield to_device(batch, self.world.device)
 
         with torch.no_grad(), self._autocast():
@@ -361,13 +375,7 @@ class Trainer:
         for share in self.world.gather(mine):
             for name, part in share.items():
                 values.setdefault(name, []).extend(part)
-        figures = {name: sum(every) / len(every) for name, every in values.items() if every}
-        score = figures.get("mIoU")
-        if score is not None and (self.best is None or score > self.best):
-            self.best = score
-            if self.world.main:
-                self.task.export(self.model, self.out / "best.safetensors")
-        return figures
+        return {name: sum(every) / len(every) for name, every in values.items() if every}
 
     @contextmanager
     def _signals(self) -> Iterator[None]:
@@ -386,12 +394,3 @@ class Trainer:
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
-
-
-def _difference(old: Any, new: Any) -> str:
-    """Say in a few words where two values of a checkpoint's identity differ."""
-    if isinstance(old, dict) and isinstance(new, dict):
-        for key in sorted(set(old) | set(new)):
-            if old.get(key) != new.get(key):
-                return f"{key} was {old.get(key)}, is {new.get(key)}"
-    return f"was {old}, is {new}"

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from icvos.errors import UsageError, did_you_mean
 from icvos.plugins import class_in, import_plugin, split_target
@@ -76,9 +76,18 @@ class Settings:
 
 
 class TrainingTask(ABC):
-    """A method's training: built once a process, in every process alike."""
+    """A method's training: built once a process, in every process alike.
+
+    ``icvos train --list`` shows the first line of a subclass's docstring, ``icvos train NAME --help`` its options: the
+    keyword arguments of ``__init__``, as the docstring's ``Args`` explain them.
+
+    Attributes:
+        name: As ``icvos train NAME``.
+        known_weights: The weights that it takes, by name, and what each is for.
+    """
 
     name: str
+    known_weights: ClassVar[Mapping[str, str]] = {}
 
     @abstractmethod
     def defaults(self) -> Settings:
@@ -152,7 +161,7 @@ class TrainingTask(ABC):
 
 
 def check_options(
-    task: str, *, weights: Mapping[str, Path], known: Sequence[str], **least: tuple[float, float]
+    task: str, *, weights: Mapping[str, Path], known: Collection[str], **least: tuple[float, float]
 ) -> None:
     """Compare a task's weights and numbers with what it takes.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -43,9 +43,20 @@ class ToyModel(nn.Module):
 
 
 class ToyTask(TrainingTask):
-    name = "toy"
+    """A toy.
 
-    def __init__(self, *, length: int = 12, dropout: float = 0.3, poison: int | None = None) -> None:
+    Args:
+        length: Examples of an
+            epoch.
+        dropout: Share that is dropped.
+    """
+
+    name = "toy"
+    known_weights: ClassVar[Mapping[str, str]] = {"start": "where the toy goes on from"}
+
+    def __init__(
+        self, *, weights: Any = None, length: int = 12, dropout: float = 0.3, poison: int | None = None
+    ) -> None:
         self.length, self.dropout, self.poison = length, dropout, poison
 
     def defaults(self) -> Settings:

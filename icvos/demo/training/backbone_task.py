@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -38,17 +38,20 @@ class _Learner(nn.Module):
 
 
 class BackboneTask(TrainingTask):
-    """A backbone from nothing.
+    """A small backbone from nothing, on the drawn world.
 
     Args:
-        weights: ``backbone``: weights to go on from, or nothing.
-        backbone: Its name.
+        weights: See ``known_weights``.
+        backbone: Its name, as ``compact``.
         image_size: Side of the square images.
         length: Worlds of an epoch.
-        random_share: Of families drawn anew.
+        random_share: Share of families drawn anew.
+        seed: Of the drawn world.
+        pool: Scenes drawn ahead.
     """
 
     name = "demo-backbone"
+    known_weights: ClassVar[Mapping[str, str]] = {"backbone": "weights to go on from"}
 
     def __init__(
         self,
@@ -65,7 +68,7 @@ class BackboneTask(TrainingTask):
         check_options(
             self.name,
             weights=self.weights,
-            known=("backbone",),
+            known=self.known_weights,
             length=(length, 1),
             image_size=(image_size, 32),
             random_share=(random_share, 0),

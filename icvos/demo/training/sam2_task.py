@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -177,19 +177,21 @@ class _Learner(nn.Module):
 
 
 class DemoSam2Task(TrainingTask):
-    """A small SAM 2 from nothing.
+    """A small SAM 2 from nothing, on the drawn world.
 
     Args:
-        weights: ``sam2``: weights to go on from, or nothing.
+        weights: See ``known_weights``.
         frames: Frames of a clip.
         train: ``all``, or ``memory``: the memory attention, the memory encoder and the pointers alone, on longer clips;
             what segments single frames stays as it is, and so does every DC-SAM on top of it.
         length: Examples of an epoch.
-        width: Of the image encoder's first stage.
-        random_share: Of categories drawn anew.
+        random_share: Share of categories drawn anew.
+        seed: Of the drawn world.
+        pool: Scenes drawn ahead.
     """
 
     name = "demo-sam2"
+    known_weights: ClassVar[Mapping[str, str]] = {"sam2": "weights to go on from"}
 
     def __init__(
         self,
@@ -206,7 +208,7 @@ class DemoSam2Task(TrainingTask):
         check_options(
             self.name,
             weights=self.weights,
-            known=("sam2",),
+            known=self.known_weights,
             frames=(frames, 1),
             length=(length, 1),
             random_share=(random_share, 0),

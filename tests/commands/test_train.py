@@ -1,0 +1,127 @@
+"""icvos train: what it lists and explains, what it shows while it runs, and what a dry run says."""
+
+from __future__ import annotations
+
+import re
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+
+import pytest
+
+import icvos.progress
+from icvos import cli, plugins
+from icvos.models.options import option_help, option_meanings
+from icvos.plugins import plugin_targets
+from icvos.training.task import GROUP, resolve_task
+
+TOY = "toy_training:ToyTask"
+
+
+def train(capsys: pytest.CaptureFixture[str], *words: object, status: int = 0) -> tuple[str, str]:
+    """Run icvos train; return what it prints on standard output and standard error."""
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["train", *map(str, words)])
+    output = capsys.readouterr()
+    assert stop.value.code == status, output.err
+    return output.out, output.err
+
+
+# ---- list and help --------------------------------------------------------------------------------------------------
+
+
+def test_the_list_has_plugins_and_what_is_broken_with_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "icvos_test_broken.py").write_text("1 / 0")
+    (tmp_path / "icvos_test_task.py").write_text(
+        "from toy_training import ToyTask\n\nclass Told(ToyTask):\n    '''A toy that says what it is.\n\n    More.'''\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    mine = [
+        EntryPoint("told", "icvos_test_task:Told", GROUP),
+        EntryPoint("broken", "icvos_test_broken:Task", GROUP),
+        EntryPoint("absent", "icvos_test_absent:Task", GROUP),
+    ]
+    monkeypatch.setattr(plugins, "entry_points", lambda *, group: [*entry_points(group=group), *mine])
+    out, err = train(capsys, "--list")
+    listed = {line.split()[0]: line for line in out.splitlines()}
+    assert {"dcsam", "pfenet", "vrp-sam", "demo-sam2", "demo-backbone", "told"} <= set(listed)
+    assert listed["told"].endswith("  A toy that says what it is.")
+    assert "broken cannot be imported: ZeroDivisionError: division by zero" in err
+    assert "absent cannot be imported: no module 'icvos_test_absent'" in err
+
+
+@pytest.mark.parametrize("words", [(TOY, "--help"), ("--help", TOY), (TOY, "-h"), ("--epochs", "2", TOY, "--help")])
+def test_the_help_of_a_task_has_its_options(words: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    out, err = train(capsys, *words)
+    assert "--max-steps" in out and not err
+    assert re.search(r"length +Examples of an epoch. \[whole number; default: 12\]", out)
+    assert re.search(r"poison +\[whole number \| none; default: none\]", out)
+    assert re.search(r"start +where the toy goes on from", out)
+    assert "--epochs 3 --batch 2 --accumulate 1 --lr 0.01" in out
+
+
+def test_help_without_a_name(capsys: pytest.CaptureFixture[str]) -> None:
+    asked, _ = train(capsys, "--help")
+    alone, err = train(capsys)
+    assert alone == asked and not err
+    assert "icvos train demo-sam2" in alone
+    _, err = train(capsys, "--epochs", "3", status=2)
+    assert err == "icvos: nothing to train is named; icvos train --list shows what there is\n"
+
+
+@pytest.mark.parametrize("more", [(), ("--help",), ("--dry-run",)])
+def test_an_unknown_name_is_one_line(more: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    out, err = train(capsys, "demo-sma2", *more, status=2)
+    assert err == "icvos: nothing to train is called 'demo-sma2'; did you mean 'demo-sam2'?\n" and not out
+
+
+@pytest.mark.parametrize("name", sorted(plugin_targets(GROUP)))
+def test_every_task_of_ours_explains_itself(name: str) -> None:
+    cls = resolve_task(name)
+    options = option_help(cls)
+    assert options and set(options) <= set(option_meanings(cls))
+    assert all(re.search(r"\w.* \[[^\[\]]+\]$", text) and "``" not in text for text in options.values())
+    # What is given from Python only is no option of the command.
+    assert "pool" not in options
+    assert cls.known_weights and (cls.__doc__ or "").splitlines()[0].endswith(".")
+
+
+def test_options_of_bases_and_of_dataclasses_are_explained() -> None:
+    options = option_help(resolve_task("pfenet"))
+    assert options["sbd"] == "SBD's folder, for PASCAL-5i. [path | none; default: none]"
+    assert options["drift"].endswith(" [true | false; default: false]")
+    # The baseline's own words, not those of all training data.
+    assert "mask-tubes" not in options["data"] and "mask-tubes" in option_help(resolve_task("dcsam"))["data"]
+
+
+# ---- progress -------------------------------------------------------------------------------------------------------
+
+
+def test_the_lines_say_what_is_to_be_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(icvos.progress, "EVERY", 0.0)  # a line a step in place of one a minute
+    out, err = train(capsys, TOY, "--out", tmp_path / "run", "--epochs", 1)
+    lines = err.splitlines()
+    figures = r"loss \d+\.\d{4}, lr \d\.\de-\d\d, [\d,]+\.\d\d examples/s, waits \d+%"
+    assert re.match(rf".+, 16 %, 1/6 steps, {figures}, \d+ s gone$", lines[0])
+    assert re.match(rf".+, 50 %, 3/6 steps, {figures}, \d+ s gone, about \d+ s left$", lines[2])
+    assert re.match(rf".+, 100 %, 6/6 steps, {figures}, \d+ s gone, about 0 s left$", lines[-1])
+    assert "step 6: mIoU" in out and "last.safetensors" in out
+    monkeypatch.setattr(icvos.progress.verbosity, "level", 0)  # and so again after the test
+    assert train(capsys, TOY, "--out", tmp_path / "quiet", "--epochs", 1, "-q")[1] == ""
+
+
+# ---- dry run --------------------------------------------------------------------------------------------------------
+
+
+def test_a_dry_run_says_what_follows_and_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out, err = train(capsys, TOY, "--out", tmp_path / "run", "--workers", 2, "--validate-every", 2, "--dry-run")
+    assert not list(tmp_path.iterdir()) and not err
+    assert "12 examples an epoch, 18 steps" in out
+    assert re.search(r"a step, median of \d+: [\d.e-]+ s \([\d.e-]+ s to [\d.e-]+ s\) to compute", out)
+    assert re.search(r"to load 2 examples; loss \d+\.\d+, peak memory \d+\.\d\d GiB", out)
+    assert re.search(r"18 steps: [\d.e-]+ s to compute, [\d.e-]+ s to load the data meanwhile, in 2 process", out)
+    assert re.search(r"2 validation\(s\) of 5 examples, [\d.e-]+ s each", out)
+    assert re.search(r"in all about [\d.e-]+ s$", out.rstrip())
