@@ -158,12 +158,16 @@ def _several(supports: Any) -> Sequence[Any]:
 
 def _support(item: Any, wanted: int | None, number: int) -> _Supported:
     if isinstance(item, Support):
+        _thing(item.mask, None, f"the mask of support {number}")
         parts = [item.mask] if item.ignore is None else [item.mask, item.ignore]
         photo_sha256, mask_sha256 = _array_sha256(item.image), _array_sha256(*parts)
         return _Supported(item, None, None, photo_sha256, mask_sha256, None)
     if not isinstance(item, (tuple, list)) or len(item) != 2:
         raise UsageError(f"support {number} is {type(item).__name__}", expected="(photo, mask), or icvos.Support")
     photo, mask = item
+    for part in item:
+        if not isinstance(part, (str, os.PathLike, np.ndarray)):
+            raise UsageError(f"a part of support {number} is {type(part).__name__}", expected="a file or an array")
     image = photo if isinstance(photo, np.ndarray) else read_image(photo)
     labels = _labels(mask, number) if isinstance(mask, np.ndarray) else read_mask(mask)
     where = f"the mask of support {number}" if isinstance(mask, np.ndarray) else str(mask)

@@ -20,7 +20,7 @@ class Column:
     """A column of a table on a terminal.
 
     Attributes:
-        head: Its head; over a column that does not wrap it goes on in a second line (but ``95 %``).
+        head: Its head.
         align: Where its cells stand.
         wraps: Whether its cells, words, take more lines where there is no room. All others stay whole, in one line.
     """
@@ -34,11 +34,6 @@ class Column:
         """Return a column of words."""
         return cls(head, "left", wraps=True)
 
-    @property
-    def lines(self) -> list[str]:
-        """The head, line by line."""
-        return [self.head] if self.wraps or self.head[:1].isdigit() else self.head.split(" ", 1)
-
 
 def print_table(
     columns: Sequence[Column],
@@ -51,8 +46,8 @@ def print_table(
 ) -> None:
     """Print a table with a title above and notes below it.
 
-    Where it is too wide, the columns of ``leave_out`` go, then words wrap. In a file or a pipe nothing is left out, as
-    no width is to be kept there (unless the environment sets COLUMNS).
+    Where it is too wide, heads go on in a second line, then the columns of ``leave_out`` go, then words wrap. In a file
+    or a pipe nothing is left out, as no width is to be kept there (unless the environment sets COLUMNS).
 
     Args:
         columns: Its columns.
@@ -66,10 +61,16 @@ def print_table(
     from rich.markup import escape
     from rich.table import Table
 
-    needs = [max(map(len, (*column.lines, *(row[i] for row in rows)))) for i, column in enumerate(columns)]
     console = Console(width=width, highlight=False)
     narrow = width is not None or console.is_terminal or "COLUMNS" in os.environ
-    room = console.width if narrow else sum(needs) + GAP * len(needs)
+    room = console.width if narrow else 80
+    heads = [[column.head] for column in columns]
+    needs = _needs(heads, rows)
+    if sum(needs) + GAP * len(needs) > room:
+        heads = [[column.head] if column.wraps else _two_lines(column.head) for column in columns]
+        needs = _needs(heads, rows)
+    if not narrow:
+        room = max(room, sum(needs) + GAP * len(needs))
     shown = list(range(len(columns)))
     for head in leave_out:
         if sum(needs[i] + GAP for i in shown) <= room:
@@ -81,7 +82,7 @@ def print_table(
     table = Table(box=box.SIMPLE_HEAD, collapse_padding=True, pad_edge=False)
     for i in shown:
         column = columns[i]
-        head = escape("\n".join(column.lines))
+        head = escape("\n".join(heads[i]))
         table.add_column(head, justify=column.align, no_wrap=not column.wraps, min_width=least[i], overflow="fold")
     for row in rows:
         table.add_row(*(escape(row[i]) for i in shown))
@@ -91,3 +92,12 @@ def print_table(
     left = [column.head for i, column in enumerate(columns) if i not in shown]
     for note in (*notes, *([f"too narrow for: {', '.join(left)}"] if left else ())):
         console.print(f"  {note}", markup=False, style="dim")
+
+
+def _needs(heads: Sequence[Sequence[str]], rows: Sequence[Sequence[str]]) -> list[int]:
+    """Return the letters of the longest line of each column."""
+    return [max(map(len, (*head, *(row[i] for row in rows)))) for i, head in enumerate(heads)]
+
+
+def _two_lines(head: str) -> list[str]:
+    return [head] if head[:1].isdigit() else head.split(" ", 1)  # 95 % is one thing

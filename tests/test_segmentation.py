@@ -16,7 +16,7 @@ from video_files import decode, write_video
 
 import icvos
 from icvos import ImageModel, ModelInfo, VideoModel, cli
-from icvos.errors import ModelError, UsageError
+from icvos.errors import MaskError, ModelError, UsageError
 from icvos.images import read_image, write_image
 from icvos.manifest import write_manifest
 from icvos.masks import read_mask, write_mask
@@ -96,6 +96,8 @@ def test_masks_are_those_of_evaluating_the_same_frames(bench, film, tmp_path, ca
     masks = saved(tmp_path / "mine/masks")
     assert len(masks) == 6 and alike(masks, saved(tmp_path / "run/masks" / EPISODE))
     assert f"({len(masks)} frames, something found on {sum(mask.any() for mask in masks)})" in out
+    if model == "dcsam":
+        assert alike(masks, icvos.segment(supports(bench, shots), path, model=spec, weights={"dcsam": "demo"}))
     if model == "red":
         again = icvos.segment(supports(bench, shots), path, model=spec, seed=3)
         assert not alike(masks, again)  # other draws: the episode is called after the video
@@ -379,12 +381,15 @@ def test_what_python_gives_wrongly(own):
         return str(error.value)
 
     assert one(pair, own / "frames") == "support 1 is PosixPath; expected (photo, mask), or icvos.Support"
+    assert one([(frame, None)], [frame]) == "a part of support 1 is NoneType; expected a file or an array"
     assert one([], own / "frames") == "no list of supports; expected [(photo, mask), …]"
     assert "the video has no frames" in one([pair], [])
     assert "the video is generator; expected a path, a list of frames, or a Video" in one([pair], (f for f in [frame]))
     assert "frame 1 is (40, 51, 3) uint8; expected (40, 52, 3) uint8, RGB" in one([pair], [frame, frame[:, 1:]])
     assert "frame 0 is (40, 52, 3) float64" in one([pair], [frame / 255])
     assert "the mask of support 1 is (48, 36) float64" in one([(frame, np.ones((48, 36)))], [frame])
+    with pytest.raises(MaskError, match="mask is empty; in the mask of support 1"):
+        icvos.segment([icvos.Support(frame, np.zeros((40, 52), bool))], [frame], model="histogram")
     with pytest.raises(UsageError, match="needs weights: dcsam"):
         icvos.segment([pair], [frame], model="dcsam")
 

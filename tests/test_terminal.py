@@ -58,7 +58,11 @@ def test_a_summary_keeps_its_figures(
 def test_what_is_least_goes_first_and_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     print_table(COLUMNS, ROWS, leave_out=("fps", "J visible"), width=66)
     shown = capsys.readouterr().out
-    assert "too narrow for: fps" in shown and "1234" not in shown and "56.78" in shown
+    assert "too narrow for: fps" in shown and "1234" not in shown and "56.78" in shown and "J visible" not in shown
+    # With room for all of it, heads stand in one line.
+    print_table(COLUMNS, ROWS, leave_out=("fps", "J visible"), width=76)
+    shown = capsys.readouterr().out
+    assert "too narrow" not in shown and "J&F  J visible   fps" in shown
     # All that may go is gone: the words wrap, whole.
     print_table(COLUMNS, ROWS, leave_out=("fps", "J visible"), width=40)
     shown = capsys.readouterr().out

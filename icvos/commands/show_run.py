@@ -160,24 +160,9 @@ def _print_rows(run: Run, by: str, rows: Rows, order: str) -> None:
 
 def _print_table(heads: Sequence[str], rows: Sequence[Sequence[str]], texts: int = 1) -> None:
     """Print a table whose first columns are texts, folded where the terminal is narrow; figures are never cut."""
-    from rich import box
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
+    from icvos.terminal import Column, print_table
 
-    terminal = Console()
-    table = Table(box=box.SIMPLE_HEAD, collapse_padding=True, pad_edge=False)
-    figures = sum(max(len(row[index]) for row in (heads, *rows)) + 2 for index in range(texts, len(heads)))
-    room = max((terminal.width - figures) // texts - 2, 12) if terminal.is_terminal else None
-    for index, head in enumerate(heads):
-        if index < texts:
-            table.add_column(head, overflow="fold", max_width=room)
-        else:
-            table.add_column(head, justify="right", no_wrap=True)
-    for row in rows:
-        table.add_row(*map(escape, row))
-    # Where even the figures do not fit, the terminal breaks the line; rich would cut them.
-    Console(width=100_000, highlight=False).print(table)
+    print_table([*map(Column.words, heads[:texts]), *map(Column, heads[texts:])], rows)
 
 
 def _print_failed(run: Run, ids: Sequence[str] | None, most: int = 5) -> None:

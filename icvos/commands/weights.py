@@ -35,17 +35,23 @@ def list_weights(folder: Path | None) -> None:
     icvos weights list
     """
     from icvos.foundation.checkpoints import CHECKPOINTS, MARKS, weights_folder
+    from icvos.terminal import Column, print_table
 
     folder = folder or weights_folder()
-    click.secho("Known checkpoints (icvos weights fetch NAME)", bold=True)
-    # Plain lines: a table would cut the names, which are what one copies.
-    click.echo(f"{'name':23} {'file':34} {'size':>8}  {'sha256':9} {'known':5} {'here':8} licence")
+    rows = []
     for known in CHECKPOINTS.values():
         here = "yes" if (folder / known.file).is_file() else "by hand" if known.url is None else "no"
-        short = f"{known.sha256[:8]}…" if len(known.sha256) == 64 else known.sha256
-        click.echo(
-            f"{known.name:23} {known.file:34} {_size(known.size):>8}  {short:9} {known.mark:5} {here:8} {known.licence}"
-        )
+        short = f"{known.sha256[:8]}…" if len(known.sha256) == 64 else known.sha256 or "-"
+        rows.append((known.name, known.file, _size(known.size), short, known.mark, here, known.licence))
+    whole = [
+        Column(head, "right" if head == "size" else "left") for head in ("name", "file", "size", "sha256", "known")
+    ]
+    print_table(
+        [*whole, Column("here", "left"), Column.words("licence")],
+        rows,
+        title="Known checkpoints (icvos weights fetch NAME)",
+        leave_out=("licence", "known", "sha256", "size"),
+    )
     for mark, meaning in MARKS.items():
         click.echo(f"known {mark}: {meaning}")
     click.echo(f"folder: {folder}\n")

@@ -248,16 +248,17 @@ def _rule_access(trial: _Trial) -> str:
     if ahead is None:
         raise _Skip("it declares itself offline")
     _need_repeatable(trial)
-    length, cut = 12 + ahead, 6 + ahead
-    clip = Clip(length)
+    count, cut = 12, 6 + ahead
+    clip = Clip(count + ahead)
     plain: list[np.ndarray] = []
     read_early: set[int] = set()
-    for index, mask in enumerate(trial.masks(clip)):
-        plain.append(mask)
-        read_early.update(range(index + ahead + 1, clip.last_read + 1))
+    with contextlib.closing(trial.masks(clip)) as masks:
+        for index, mask in enumerate(itertools.islice(masks, count)):
+            plain.append(mask)
+            read_early.update(range(index + ahead + 1, clip.last_read + 1))
     # Only what was read before its turn can have been looked at: each such frame is changed, one run each.
     for change in sorted({cut, *read_early}):
-        changed = trial.begin(Clip(length, change_from=change), change - ahead)
+        changed = trial.begin(Clip(count + ahead, change_from=change), change - ahead)
         frame = _same(plain[: change - ahead], changed)
         if frame is not None:
             raise _Broken(

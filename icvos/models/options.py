@@ -245,7 +245,7 @@ def _convert(text: str, kind: Any, key: str) -> Any:
 
 
 def _from_python(kind: Any) -> bool:
-    """Return whether no text on the command line stands for a value of a type, but for none."""
+    """Return whether no text on the command line stands for a value of a type."""
     if typing.get_origin(kind) in (typing.Union, types.UnionType):
         return all(_from_python(choice) for choice in typing.get_args(kind) if choice is not types.NoneType)
     return inspect.isclass(kind) and kind not in (str, Path, Any) and kind.__module__ != "builtins"

@@ -260,7 +260,7 @@ def uses_torch(cls: type) -> bool:
     What else the process has imported does not count, nor what a module of icvos that it calls could do with torch.
     """
     bases = {base.__module__ for base in cls.__mro__} - {"abc", "builtins", "typing"}
-    homes = {_home(name) for name in bases if name.split(".")[0] != "icvos"}
+    homes = {_home(name) for name in bases if name.split(".")[0] != "icvos"} - {None}
     names, seen = sorted(bases), set[str]()
     while names:
         name = names.pop()
@@ -280,9 +280,10 @@ def _home(name: str) -> Path | None:
 
 
 def _imports(module: types.ModuleType) -> Iterator[str]:
-    """Yield the dotted names that a module's source imports, those inside functions too."""
-    file = module.__file__
+    """Yield the dotted names that a module's source imports, those inside functions too; of a notebook, what it has."""
+    file = getattr(module, "__file__", None)
     if file is None or not file.endswith(".py"):
+        yield from (value.__name__ for value in vars(module).values() if isinstance(value, types.ModuleType))
         return
     for node in ast.walk(ast.parse(Path(file).read_bytes())):
         if isinstance(node, ast.Import):

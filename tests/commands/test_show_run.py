@@ -88,7 +88,7 @@ def test_what_ran(runs: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> 
         f" {described['fps']:.{0 if described['fps'] >= 100 else 1}f} fps, peak memory ",
         "status     failed\n",
         "not ranked 4 failed\n",
-        "failed, and counted as 0:\n  tiny__v0__1__d1: ValueError: the disk is [too] large\n",
+        "failed, and counted as 0:\n  tiny__v0__1__d1: ValueError: the disk is [too] large (my_method.py:18)\n",
     ):
         assert words in text, words
     assert text.count("ValueError") == 4
@@ -159,7 +159,7 @@ def test_by_episode(runs: dict[str, Path], capsys: pytest.CaptureFixture[str]) -
     # Of failed episodes only those in the table are told.
     worst = shown(capsys, runs["failed"], "--by", "episode", "--worst", 2)
     assert [row[:5:4] for row in table(worst, "episode")] == [["tiny__v0__1__d1", "0.00"], ["tiny__v0__3__d1", "0.00"]]
-    assert worst.count("ValueError: the disk is [too] large\n") == 2
+    assert worst.count("ValueError: the disk is [too] large (my_method.py:18)\n") == 2
     for row in csv.DictReader(io.StringIO(shown(capsys, runs["failed"], "--by", "episode", "--csv"))):
         record = records[row["episode"]]
         assert float(row["J"]) == record["J"] and row["video"] == record["video"] and "traceback" not in row

@@ -17,7 +17,7 @@ from icvos.errors import UsageError
 from icvos.foundation.tracker import Prompt, Tracker
 from icvos.models.check import RULES, check_model
 from icvos.models.clips import Clip, support
-from icvos.models.lifting import LIFTS, Lift, lift
+from icvos.models.lifting import LIFTS, Lift, lift, lift_usages
 from icvos.models.options import option_types, parse_options
 from icvos.models.registry import create, resolve
 
@@ -128,7 +128,7 @@ def test_episodes_of_a_video_share_its_frames(mode: str, encoded: int, weights: 
         assert first[0] == (place == 0) and any(first) == (place == 0 or (mode != "" and place != 2))
 
 
-@pytest.mark.parametrize("mode", ["", "first-found", "every=2", "best"])
+@pytest.mark.parametrize("mode", ["", *(usage[1:].replace("N", "2") for usage in lift_usages("@"))])
 def test_lifted_models_keep_the_rules(mode: str, weights: dict[str, Path]) -> None:
     findings = check_model(lambda: lift(Bright, mode)(weights=weights), skip=("memory",))
     assert not [f for f in findings if f.status == "failed"]

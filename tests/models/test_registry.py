@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import types
 from pathlib import Path
 from typing import Literal
 
@@ -198,6 +199,16 @@ def test_what_a_model_computes_with_is_read_from_its_source(
     assert uses_torch(resolve(str(path))) is torch
     backend = describe_model(create(str(path)), {}, kind="image")["backend"]
     assert re.fullmatch(r"torch \d.*" if torch else r"opencv \d.*", backend)
+
+
+@pytest.mark.parametrize(("line", "torch"), [("import time, numpy", False), ("import time, torch as t", True)])
+def test_a_model_of_a_notebook_computes_with_what_is_there(
+    line: str, torch: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    notebook = types.ModuleType("notebook_cells")
+    monkeypatch.setitem(sys.modules, "notebook_cells", notebook)
+    exec(f"{line}\n{GROUPED}", vars(notebook))
+    assert uses_torch(notebook.Mine) is torch
 
 
 def test_models_say_what_they_compute_with() -> None:

@@ -11,6 +11,7 @@ from tiny import write_image_benchmark, write_video_benchmark
 
 from icvos.benchmark import Episode
 from icvos.leaderboard.table import build_tables
+from icvos.manifest import write_manifest
 from icvos.runs.run import Run
 from icvos.runs.shown_supports import describe_supports, support_notes
 
@@ -73,6 +74,18 @@ def test_a_run_and_its_row_say_it(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert Run.open(shard).run["benchmark"] == Run.open(whole).run["benchmark"]
     # An oracle shows frame 0 and no support.
     assert Run.open(run(benchmark, tmp_path / "oracle", "empty", "--oracle", "first-frame")).notes == ()
+
+
+def test_a_row_of_more_shots_says_on_how_many_pairs_it_had_them(tmp_path: Path) -> None:
+    benchmark = write_video_benchmark(tmp_path / "b", videos=2, draws=1, shots=2, frames=2)
+    path = benchmark / "episodes.csv"
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join(line.rpartition(",")[0] + "," if ",car," in line else line for line in lines) + "\n")
+    write_manifest(benchmark)
+    note = "2 supports on 2 of 3 pairs; on the others all there are"
+    for shots, notes in ((1, ()), (2, (note,))):
+        entry = Run.open(run(benchmark, tmp_path / f"{shots}", "empty", "--shots", shots))
+        assert entry.notes == notes and (note in build_tables([entry], published=False)[0].notes) is bool(notes)
 
 
 def test_images_say_it_too(tmp_path: Path) -> None:
