@@ -73,7 +73,7 @@ def test_a_run_and_its_row_say_it(tmp_path: Path, capsys: pytest.CaptureFixture[
     shard = run(benchmark, tmp_path / "shard", "empty", "--shard", "1/2")
     assert Run.open(shard).run["benchmark"] == Run.open(whole).run["benchmark"]
     # An oracle shows frame 0 and no support.
-    assert Run.open(run(benchmark, tmp_path / "oracle", "empty", "--oracle", "first-frame")).notes == ()
+    assert Run.open(run(benchmark, tmp_path / "oracle", "empty", "--oracle", "first-frame")).notes_on_supports == ()
 
 
 def test_a_row_of_more_shots_says_on_how_many_pairs_it_had_them(tmp_path: Path) -> None:
@@ -85,7 +85,8 @@ def test_a_row_of_more_shots_says_on_how_many_pairs_it_had_them(tmp_path: Path) 
     note = "2 supports on 2 of 3 pairs; on the others all there are"
     for shots, notes in ((1, ()), (2, (note,))):
         entry = Run.open(run(benchmark, tmp_path / f"{shots}", "empty", "--shots", shots))
-        assert entry.notes == notes and (note in build_tables([entry], published=False)[0].notes) is bool(notes)
+        assert entry.notes_on_supports == notes
+        assert (note in build_tables([entry], published=False)[0].notes) is bool(notes)
 
 
 def test_images_say_it_too(tmp_path: Path) -> None:
