@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from icvos.commands.options import FiniteRange, check_device, model_options, parse_weights
+from icvos.errors import UsageError
+from icvos.files import escape_id
+
+if TYPE_CHECKING:
+    from icvos.runs.run import Run
 
 
 def _shard(context: click.Context, parameter: click.Parameter, value: str | None) -> tuple[int, int] | None:
@@ -20,11 +27,22 @@ def _shard(context: click.Context, parameter: click.Parameter, value: str | None
 
 
 @click.command()
-@click.option("--model", "spec", required=True, help="A name (icvos models list), module:Class, or file.py:Class.")
+@click.option(
+    "--model",
+    "specs",
+    required=True,
+    multiple=True,
+    help="A name (icvos models list), module:Class, or file.py:Class; several end in one table.",
+)
 @click.option(
     "--benchmark", default="demo", show_default=True, help="A built benchmark's folder, or demo[/coco-20i|/pascal-5i]."
 )
-@click.option("--out", type=click.Path(path_type=Path), help="The run's folder; default runs/BENCHMARK/MODEL.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="The run's folder, or that of several models' runs; default runs/BENCHMARK/MODEL, and what is unusual.",
+)
+@click.option("--name", help="What the run is called in tables; its folder is then runs/BENCHMARK/NAME.")
 @click.option("--protocol", default="", help="native (default) or paper; fss-native (default) or fss-paper on images.")
 @click.option("--shots", default=1, show_default=True, type=click.IntRange(1), help="Supports shown of each episode.")
 @click.option("--seed", default=0, show_default=True, help="Of what models draw.")
@@ -44,7 +62,7 @@ def _shard(context: click.Context, parameter: click.Parameter, value: str | None
 )
 @model_options
 def command(
-    spec: str,
+    specs: tuple[str, ...],
     benchmark: str,
     out: Path | None,
     settings: tuple[str, ...],
@@ -59,43 +77,83 @@ def command(
 
     \b
     icvos evaluate --model histogram
+    icvos evaluate --model histogram --model full --model empty
     icvos evaluate --model dcsam --benchmark B --weights dcsam=PATH --weights sam2=PATH --device cuda
     """
     from icvos.commands.show import summary_table
     from icvos.evaluation.runner import evaluate
-    from icvos.models.options import parse_options
-    from icvos.models.registry import resolve
     from icvos.processes import keep_memory, limit_memory
     from icvos.runs.run import Run
 
     keep_memory()
-    files = parse_weights(weights)
-    chosen = parse_options(resolve(spec), settings)
+    models = _models(specs, settings, parse_weights(weights))
+    if len(models) > 1 and values["name"]:
+        raise UsageError("--name is of one run, and several models are given", fix="give one --model")
     check_device(device)
     limit_memory(device)
-    result = evaluate(
-        spec,
-        benchmark,
-        out=out,
-        device=device,
-        weights=files,
-        options=chosen,
-        progress=True,
-        notify=lambda line: click.echo(line, err=True),
-        **values,
-    )
-    folder = result.folder
-    summary_table([Run.open(folder)])
-    if "oracle" in result:
-        oracle, all_ = result["oracle"], result["summary"]["episodes"]
+    runs = []
+    for spec, (options, files) in models.items():
+        result = evaluate(
+            spec,
+            benchmark,
+            out=out if out is None or len(models) == 1 else out / escape_id(spec, keep="+@="),
+            device=device,
+            weights=files,
+            options=options,
+            progress=True,
+            # Not by click: what it writes is not seen by the bar, which then stands in the same line.
+            notify=lambda line: print(line, file=sys.stderr),
+            **values,
+        )
+        runs.append(Run.open(result.folder))
+    summary_table(runs)
+    for run in runs:
+        _say(run)
+    failed = [run for run in runs if run.summary["failed"]]
+    for run in failed:
+        click.echo(f"{run.summary['failed']} of {run.summary['episodes']} episodes failed:", err=True)
+        _failures(run.where)
+    if failed:
+        raise SystemExit(1)
+
+
+def _models(
+    specs: Sequence[str], settings: Sequence[str], weights: Mapping[str, str]
+) -> dict[str, tuple[dict[str, Any], dict[str, str]]]:
+    """Return each model's options and weights: of several models each takes what it knows.
+
+    Raises:
+        UsageError: No model of several takes a setting or a file of weights; or one alone does not.
+    """
+    from icvos.models.options import option_types, parse_options
+    from icvos.models.registry import resolve
+
+    classes = {spec: resolve(spec) for spec in specs}
+    if len(classes) == 1:
+        return {spec: (parse_options(cls, settings), dict(weights)) for spec, cls in classes.items()}
+    options = {name for cls in classes.values() for name in option_types(cls)}
+    files = {name for cls in classes.values() for name in cls.info.weights}
+    unknown = [f"option '{key}'" for key in (text.partition("=")[0] for text in settings) if key not in options]
+    unknown += [f"weights '{name}'" for name in weights if name not in files]
+    if unknown:
+        raise UsageError(f"no model of {', '.join(classes)} takes {unknown[0]}")
+    return {
+        spec: (
+            parse_options(cls, [text for text in settings if text.partition("=")[0] in option_types(cls)]),
+            {name: path for name, path in weights.items() if name in cls.info.weights},
+        )
+        for spec, cls in classes.items()
+    }
+
+
+def _say(run: Run) -> None:
+    oracle = run.result.get("oracle")
+    if oracle is not None:
         click.echo(f"oracle {oracle['name']}: frame 0's ground truth was given as {oracle['given_as']}; never ranked")
         if oracle["absent_on_frame_0"]:
+            all_ = run.summary["episodes"]
             click.echo(f"{oracle['absent_on_frame_0']} of {all_} episodes have nothing on frame 0 and count as empty")
-    click.echo(f"run: {folder}")
-    if result["summary"]["failed"]:
-        click.echo(f"{result['summary']['failed']} of {result['summary']['episodes']} episodes failed:", err=True)
-        _failures(folder)
-        raise SystemExit(1)
+    click.echo(f"run: {run.where}")
 
 
 def _failures(folder: Path, most: int = 5) -> None:

@@ -51,7 +51,7 @@ def summary_table(runs: Sequence[Run]) -> None:
     for run in sorted(runs, key=lambda run: run.limited):
         cells = [number(run.summary[metric.name]) for metric in metrics]
         cells += [number(run.fps, 0 if run.fps and run.fps >= 100 else 1)]
-        rows.append([run.model, *cells, str(run.summary["episodes"]), str(run.summary["failed"])])
+        rows.append([run.full_name, *cells, str(run.summary["episodes"]), str(run.summary["failed"])])
     title = f"{first.benchmark_name} {first.result['benchmark']['version'] or ''}, protocol {first.protocol}"
     others = [head for metric, head in metrics.items() if metric is not ranked_metric(first.kind)]
     print_table(

@@ -28,11 +28,11 @@ from icvos.evaluation.verify import can_verify, verify_run
 from icvos.evaluation.workers import Group, ModelSpec, run_in_workers
 from icvos.manifest import verify_tables
 from icvos.models.interface import ImageModel, Model
-from icvos.models.options import options_of
+from icvos.models.options import option_types, options_of
 from icvos.models.registry import as_video_model, build
 from icvos.progress import Progress, Update, shown, silent, verbosity
 from icvos.protocols import Protocol
-from icvos.runs.environment import describe_benchmark, describe_model, describe_run, now, safe_name
+from icvos.runs.environment import default_folder, describe_benchmark, describe_model, describe_run, now
 from icvos.runs.episodes import RunOptions, ScoreSoFar, benchmark_result, get_run_protocol, select_episodes, speed
 from icvos.runs.records import RunFolder, read_result, read_run
 from icvos.runs.result import RunResult
@@ -124,8 +124,11 @@ def _prepare(
         chosen = hashlib.sha256("\n".join(e.id for e in episodes).encode()).hexdigest()
         run["key"] |= {"limit_episodes": len(episodes), "chosen_episodes": chosen[:16]}
     run["environment"]["benchmark_folder"] = str(benchmark.root.resolve())
-    suffix = f"-oracle-{options.oracle}" if options.oracle else ""
-    folder = out or Path("runs") / safe_name(benchmark.name) / safe_name(described["name"] + suffix)
+    if options.name:
+        run["name"] = options.name
+    defaults = {name: default for name, (_, default) in option_types(type(model)).items()}
+    changed = {name: value for name, value in settings.items() if defaults.get(name) != value}
+    folder = out or default_folder(run, protocol=get_run_protocol(benchmark, "").name, options=changed)
     return _Run(model, benchmark, protocol, options, episodes, folder, spec, run)
 
 
@@ -373,6 +376,7 @@ def evaluate(
     limit_frames: int | None = None,
     oracle: str | None = None,
     shard: tuple[int, int] | None = None,
+    name: str | None = None,
     verify: bool | None = None,
     progress: Progress | bool | Any = None,
     notify: Callable[[str], None] | None = None,
@@ -382,7 +386,8 @@ def evaluate(
     Args:
         model: A built model, a class, or a spec (a name, ``package.module:Class``, ``file.py:Class``).
         benchmark: An opened benchmark, its folder, or ``demo``, ``demo/coco-20i``, ``demo/pascal-5i``.
-        out: The run's folder, which may hold the same run to be continued; ``runs/<benchmark>/<model>`` by default.
+        out: The run's folder, which may hold the same run to be continued; by default ``runs/<benchmark>/<model>``,
+            with what differs from the usual settings behind the model's name.
         protocol: ``native``, ``paper``, ``fss-native`` or ``fss-paper``; the benchmark's default if empty.
         shots: Supports shown of each episode.
         seed: Of what the model draws.
@@ -391,6 +396,7 @@ def evaluate(
         episodes: Ids of the episodes to run; all by default.
         save_masks, limit_episodes, limit_frames, oracle: As on the command line.
         shard: (i, N): only every N-th video, from the i-th; ``icvos merge`` joins the runs.
+        name: Of the run, in tables; its folder is then ``runs/<benchmark>/<name>``.
         verify: Whether one video is run again in a fresh process at the end, and held against the records
             (``run.json``, ``verified``); None does so where that takes under a minute. Needs a spec.
         progress: True shows a bar (without a terminal a line a minute); or a callable, which is told each
@@ -417,6 +423,7 @@ def evaluate(
         limit_frames=limit_frames,
         episodes=None if episodes is None else tuple(episodes),
         oracle=oracle,
+        name=name,
     )
     built = build(model, device=device, weights=weights, options=options, demo=demo)
     spec = None

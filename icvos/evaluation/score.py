@@ -28,7 +28,7 @@ from icvos.listing import is_stray
 from icvos.processes import in_order
 from icvos.progress import Progress, Update, shown
 from icvos.protocols import Protocol, check_oracle, get_protocol
-from icvos.runs.environment import describe_benchmark, describe_run, now, safe_name
+from icvos.runs.environment import default_folder, describe_benchmark, describe_run, now
 from icvos.runs.episodes import RunOptions, ScoreSoFar, benchmark_result, get_run_protocol, select_episodes
 from icvos.runs.records import RunFolder, read_result
 from icvos.runs.result import RunResult, sequence_result
@@ -223,8 +223,9 @@ def score(
             raise UsageError("--sequences, --split and --objects need --ground-truth")
         opened = open_benchmark(benchmark)[0]
         plan = _of_benchmark(predictions, opened, get_run_protocol(opened, protocol), declared, shots, workers)
-    suffix = "-oracle-first-frame" if "first-frame" in uses else ""
-    folder = Path(out) if out is not None else Path("runs") / safe_name(plan.name or "masks") / safe_name(name + suffix)
+    usual = "davis-2017" if ground_truth is not None else get_run_protocol(opened, "").name
+    part = split or ("" if sequences is None else f"chosen-{_sha256([sequences])[:12]}")
+    folder = Path(out) if out is not None else default_folder(plan.run, protocol=usual, part=part)
     with shown(name, progress) as told:
         return RunResult(_carry_out(plan, folder, told), folder)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 import os
 import platform
@@ -17,7 +18,7 @@ from typing import Any
 
 from icvos.benchmark import Benchmark, Episode
 from icvos.errors import UsageError, in_words
-from icvos.files import file_sha256
+from icvos.files import escape_id, file_sha256
 from icvos.models.interface import ImageModel, Model, of_kind
 from icvos.models.options import option_types
 from icvos.models.registry import source_sha256, uses_torch
@@ -26,7 +27,7 @@ from icvos.runs.schema import RUN_SCHEMA, is_name
 from icvos.runs.shown_supports import describe_supports
 from icvos.version import __version__
 
-__all__ = ["commit", "describe_benchmark", "describe_device", "describe_model", "describe_run", "now", "safe_name"]
+__all__ = ["commit", "default_folder", "describe_benchmark", "describe_device", "describe_model", "describe_run", "now"]
 
 
 def now() -> str:
@@ -34,9 +35,46 @@ def now() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def safe_name(text: str) -> str:
-    """Return a text as a folder's name: what ids may not hold becomes ``_``."""
-    return re.sub(r"[^A-Za-z0-9_.-]+", "_", text).strip(".") or "_"
+def default_folder(
+    run: Mapping[str, Any], *, protocol: str, options: Mapping[str, Any] | None = None, part: str = ""
+) -> Path:
+    """Return where a run goes by default, ``runs/<benchmark>/<model>``; runs of other settings go beside it.
+
+    Args:
+        run: ``run.json`` of it; one that has a ``name`` goes to ``runs/<benchmark>/<name>``.
+        protocol: The one that is usual on the benchmark.
+        options: Of the model, those that differ from their defaults.
+        part: Of the benchmark, where a part was chosen.
+    """
+    benchmark = Path("runs") / _folder_name(run["benchmark"]["name"])
+    if run.get("name"):
+        return benchmark / _folder_name(run["name"])
+    key = run["key"]
+    texts = {
+        "oracle": "oracle-{}",
+        "protocol": "{}",
+        "objects": "{}-objects",
+        "shots": "{}-shot",
+        "seed": "seed-{}",
+        "limit_episodes": "{}-episodes",
+        "chosen_episodes": "{}",
+        "limit_frames": "{}-frames",
+        "shard": "shard-{}",
+    }
+    usual = {"protocol": protocol, "shots": 1, "seed": 0}
+    words = [
+        text.format(str(key[name]).replace("/", "-of-"))
+        for name, text in texts.items()
+        if key.get(name) is not None and key[name] != usual.get(name)
+    ]
+    settings = ",".join(f"{name}={value}" for name, value in sorted((options or {}).items()))
+    if len(settings) > 60:
+        settings = "options-" + hashlib.sha256(settings.encode()).hexdigest()[:12]
+    return benchmark / _folder_name("-".join(filter(None, [run["model"]["name"], settings, *words, part])))
+
+
+def _folder_name(text: str) -> str:
+    return escape_id(text, keep="+@=,")
 
 
 @cache

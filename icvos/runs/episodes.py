@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from icvos.benchmark import Benchmark, Episode
-from icvos.errors import UsageError, did_you_mean
+from icvos.errors import UsageError, did_you_mean, in_words
 from icvos.metrics.formulas import half_sum
 from icvos.metrics.table import ranked_metric, ranked_parts
 from icvos.protocols import Protocol, check_oracle, get_protocol
 from icvos.runs.result import image_result, video_result
+from icvos.runs.schema import is_name
 
 __all__ = ["RunOptions", "ScoreSoFar", "benchmark_result", "get_run_protocol", "select_episodes", "speed"]
 
@@ -56,6 +57,7 @@ class RunOptions:
         limit_episodes, limit_frames: For quick turns; such a run is never ranked.
         episodes: Ids of the episodes to run, or None for all; such a run is never ranked.
         oracle: ``first-frame`` tells the model frame 0's ground truth in place of supports (never ranked), or None.
+        name: What the run is called, beside its model.
     """
 
     protocol: str = ""
@@ -69,6 +71,7 @@ class RunOptions:
     limit_frames: int | None = None
     episodes: tuple[str, ...] | None = None
     oracle: str | None = None
+    name: str | None = None
 
     def __post_init__(self) -> None:
         for name in ("shots", "workers"):
@@ -78,6 +81,10 @@ class RunOptions:
             value = getattr(self, name)
             if value is not None and value <= 0:
                 raise UsageError(f"{name} is {value}", expected="more than 0")
+        if self.name is not None and not is_name(self.name):
+            raise UsageError(
+                f"the run is called {in_words(self.name[:40])}", expected="1 to 150 letters that can be printed"
+            )
         check_oracle(self.oracle, self.shots)
         if self.shard is not None and not 1 <= self.shard[0] <= self.shard[1]:
             raise UsageError(f"shard {self.shard[0]}/{self.shard[1]}", expected="i/N with i from 1 to N")

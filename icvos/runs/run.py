@@ -124,6 +124,12 @@ class Run:
         return f"{self.model} {self.version}"
 
     @property
+    def full_name(self) -> str:
+        """Name of the model, and of the run where it has one."""
+        name = self.run.get("name")
+        return f"{self.model} ({name})" if isinstance(name, str) and name else self.model
+
+    @property
     def benchmark_name(self) -> str:
         """Name of the benchmark."""
         return str(self.result["benchmark"].get("name"))

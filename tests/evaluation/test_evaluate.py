@@ -105,6 +105,24 @@ def test_only_the_first_failures_are_said_at_once(bench, tmp_path, capsys):
     assert err.count(" failed: ZeroDivisionError") == 3 and err.count("further failures are only counted") == 1
 
 
+def test_several_models_end_in_one_table(bench, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    red, other = (write_model(tmp_path / name, source) for name, source in (("a", RED), ("b", TOGETHER)))
+    words = ("--model", red, "--model", other, "--benchmark", bench, "--limit-episodes", 4)
+    assert icvos("evaluate", *words, "--set", "noise=0.1", "--out", tmp_path / "out") == 0
+    printed = capsys.readouterr().out
+    rows = [line.split()[0] for line in printed.splitlines() if " 4 " in line and "J&F" not in line]
+    assert rows == ["red", "together"] and printed.count("J&F") == 1 and printed.count("run: ") == 2
+    folders = sorted((tmp_path / "out").iterdir())
+    runs = {run["model"]["name"]: run["model"]["options"] for run in map(read_run, folders)}
+    assert runs == {"red": {"nap": 0.0, "noise": 0.1}, "together": {"nap": 0.0}}  # each what it knows
+    for more, says in ((("--set", "nois=1"), "no model of"), (("--name", "x"), "--name is of one run")):
+        assert icvos("evaluate", *words, *more) == 2
+        assert says in capsys.readouterr().err
+    assert icvos("evaluate", *words[:2], *words[4:], "--name", "mine") == 0
+    assert "red (mine)" in capsys.readouterr().out and (tmp_path / "runs/tiny/mine/result.json").is_file()
+
+
 def test_images(tmp_path, capsys):
     bench = write_image_benchmark(tmp_path / "b")
     model = write_model(tmp_path, IMAGE)

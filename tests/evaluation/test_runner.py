@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from icvos.images import nearest_resize
 from icvos.masks import read_mask
 from icvos.metrics import jf
 from icvos.runs.records import RunFolder, read_result, read_run
+from icvos.runs.run import Run
 
 
 @pytest.fixture(scope="module")
@@ -475,8 +477,30 @@ def test_models_classes_and_specs(bench, red, tmp_path):
 
 def test_default_folder(bench, red, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    evaluate(red, bench, limit_episodes=1)
-    assert (tmp_path / "runs/tiny/red/result.json").is_file()
+    same = [evaluate(red, bench, limit_episodes=1) for _ in range(2)]
+    assert {str(result.folder) for result in same} == {"runs/tiny/red-1-episodes"}
+    assert (tmp_path / "runs/tiny/red-1-episodes/result.json").is_file()
+
+
+def test_default_folders_tell_runs_apart(bench, red, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    few = {"limit_episodes": 1}
+    for more, folder in (
+        ({}, "red-1-episodes"),
+        ({"options": {"noise": 0.05}}, "red-1-episodes"),  # the default
+        ({"options": {"noise": 0.1}}, "red-noise=0.1-1-episodes"),
+        ({"protocol": "native"}, "red-1-episodes"),
+        ({"protocol": "paper"}, "red-paper-1-episodes"),
+        ({"shots": 2, "seed": 3}, "red-2-shot-seed-3-1-episodes"),
+        ({"limit_frames": 2}, "red-1-episodes-2-frames"),
+        ({"shard": (1, 2)}, "red-1-episodes-shard-1-of-2"),
+        ({"oracle": "first-frame"}, "red-oracle-first-frame-1-episodes"),
+        ({"name": "my run"}, "my_u20_run"),
+    ):
+        result = evaluate(red, bench, **few, **more)
+        assert result.folder == Path("runs/tiny") / folder
+    assert Run.open(Path("runs/tiny/my_u20_run")).full_name == "red (my run)"
+    assert str(evaluate(red, bench).folder) == "runs/tiny/red"
 
 
 @pytest.mark.parametrize(
