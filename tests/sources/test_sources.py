@@ -280,7 +280,7 @@ FRAME = r"'segmentations' of annotation 100 is broken \(0043f083b5/00000\.jpg"
             )
         ),
         (lambda d: d["videos"][0].update(height=20), "20x64"),
-        (lambda d: d["categories"][0].update(name="\ud800"), r"'name' of category 1 is '\\ud800'.*a text"),
+        (lambda d: d["categories"][0].update(name="\ud800"), r"'name' of category 1 is '�'.*a text"),
         (lambda d: d["videos"][0].update(file_names=["caf\udce9/0.jpg"] * 3), "'file_names' of video"),
     ],
 )
