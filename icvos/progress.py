@@ -119,7 +119,7 @@ class Meter:
         update = self.update
         done = f"{update.done:,}/{update.total:,} {update.what}" if update.total else f"{update.done:,} {update.what}"
         share = f"{100 * update.done // update.total} %" if update.total else ""
-        left = "" if self.left is None else f"about {duration(self.left)} left"
+        left = f"about {duration(self.left)} left" if self.left else ""
         # In the order of the line; each with how long it is kept.
         parts = [
             (title, 2),
@@ -198,11 +198,10 @@ def shown(
 
 def _say_episode(console: Any, update: Update) -> None:
     record = update.record
-    if record is None or verbosity.level < 1:
-        return
+    if record is None or record.get("error") or verbosity.level < 1:
+        return  # a failure is said in any case, by who runs the episodes
     figures = [f"{name} {record[name]:.1f}" for name in ("J", "F") if isinstance(record.get(name), (int, float))]
-    error = record.get("error")
-    console.print(f"{record['id']}: {error[:200] if error else ', '.join(figures) or 'done'}", markup=False)
+    console.print(f"{record['id']}: {', '.join(figures) or 'done'}", markup=False, soft_wrap=True)
 
 
 def _bar_of_ones_own(bar: Any) -> Progress:

@@ -122,7 +122,7 @@ def _measure(path: Path, progress: Progress) -> tuple[float | None, int]:
     count, last = 0, 0.0
     while capture.grab():
         count, last = count + 1, capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
-        progress(Update("frames found", count, max(round(said), count)))
+        progress(Update("frames counted", count, max(round(said), count)))
     # Of frames that come at uneven times some files only guess the number: what is missing shows in time, too.
     if fps is not None and count < said and last + 1.5 / fps < said / fps:
         raise InputError(

@@ -202,7 +202,7 @@ def test_progress(bench, film, tmp_path):
     seen = []
     icvos.segment(supports(bench), film[0], model="histogram", out=tmp_path / "o", progress=seen.append)
     counted = [(update.what, update.done, update.total) for update in seen]
-    assert counted == [("frames found", n, 6) for n in range(1, 7)] + [("frames", n, 6) for n in range(7)]
+    assert counted == [("frames counted", n, 6) for n in range(1, 7)] + [("frames", n, 6) for n in range(7)]
 
 
 def make(path: Path, array: np.ndarray, mode: str = "L") -> Path:

@@ -83,6 +83,7 @@ def command(
     from icvos.commands.show import summary_table
     from icvos.evaluation.runner import evaluate
     from icvos.processes import keep_memory, limit_memory
+    from icvos.progress import verbosity
     from icvos.runs.run import Run
 
     keep_memory()
@@ -92,11 +93,13 @@ def command(
     check_device(device)
     limit_memory(device)
     runs = []
-    for spec, (options, files) in models.items():
+    for number, (spec, (options, files)) in enumerate(models.items(), 1):
+        if len(models) > 1 and verbosity.level >= 0:
+            print(f"{number} of {len(models)}: {spec}", file=sys.stderr)
         result = evaluate(
             spec,
             benchmark,
-            out=out if out is None or len(models) == 1 else out / escape_id(spec, keep="+@="),
+            out=out if out is None or len(models) == 1 else out / escape_id(_folder_of(spec), keep="+@="),
             device=device,
             weights=files,
             options=options,
@@ -111,10 +114,16 @@ def command(
         _say(run)
     failed = [run for run in runs if run.summary["failed"]]
     for run in failed:
-        click.echo(f"{run.summary['failed']} of {run.summary['episodes']} episodes failed:", err=True)
+        of = f" of {run.model}" if len(runs) > 1 else ""
+        click.echo(f"{run.summary['failed']} of {run.summary['episodes']} episodes{of} failed:", err=True)
         _failures(run.where)
     if failed:
         raise SystemExit(1)
+
+
+def _folder_of(spec: str) -> str:
+    """Return what a model's folder is called: its name, or what its file or module and class are."""
+    return spec.replace("\\", "/").rpartition("/")[2].replace(".py:", "-").replace(":", "-")
 
 
 def _models(

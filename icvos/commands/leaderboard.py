@@ -92,7 +92,7 @@ def command() -> None:
     """
 
 
-@command.command()
+@command.command(short_help="Print the tables.")
 @_sources
 def show(**chosen: Any) -> None:
     """Print the tables: without --published or --benchmark, those of measured rows alone.
@@ -115,7 +115,7 @@ def show(**chosen: Any) -> None:
         click.echo(f"printed figures: --published for all, --benchmark NAME for one of {', '.join(BENCHMARKS)}")
 
 
-@command.command()
+@command.command(short_help="Check a run or a submission and add it.")
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--board", type=click.Path(path_type=Path), help="Folder of records; default as in show.")
 @click.option("--benchmark", help="The benchmark's folder, or demo…; default where the run read it.")
@@ -157,14 +157,20 @@ def add(
                 fix="give --board DIR, another folder, or build the benchmark with a --name of its own",
             )
         if not replace:
-            raise RunError("this model and version stand on the board already", where=path, fix="give --replace")
+            raise RunError(
+                "this model and version stand on the board already",
+                where=path,
+                fix="give --replace; runs of other options stand beside it if they have a name (evaluate --name)",
+            )
     write_record(board or default_board(), judgement.entry, checked, checks)
     for line in checks:
         click.echo(f"ok: {line}")
     click.echo(f"added, {checked}: {path}")
+    if checked == "self-reported":
+        click.echo("it stands in a table of its own; with its masks (evaluate --save-masks) they are re-scored")
 
 
-@command.command()
+@command.command(short_help="Write the tables to a file.")
 @click.argument("path", required=False, type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), help="The same as PATH.")
 @click.option("--format", "form", type=click.Choice(list(FORMATS)), help="Default: by the suffix, else markdown.")

@@ -52,7 +52,8 @@ def summary_table(runs: Sequence[Run]) -> None:
         cells = [number(run.summary[metric.name]) for metric in metrics]
         cells += [number(run.fps, 0 if run.fps and run.fps >= 100 else 1)]
         rows.append([run.full_name, *cells, str(run.summary["episodes"]), str(run.summary["failed"])])
-    title = f"{first.benchmark_name} {first.result['benchmark']['version'] or ''}, protocol {first.protocol}"
+    version = f" {first.result['benchmark']['version']}" if first.result["benchmark"]["version"] else ""
+    title = f"{first.benchmark_name}{version}, protocol {first.protocol}"
     others = [head for metric, head in metrics.items() if metric is not ranked_metric(first.kind)]
     print_table(
         [Column.words("model"), *map(Column, (*metrics.values(), "fps", "n", "failed"))],

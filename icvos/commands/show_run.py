@@ -56,7 +56,7 @@ def command(path: Path, by: str | None, sort: str, worst: int | None, as_csv: bo
             stream.write(text)
         click.echo(f"csv: {out}")
         return
-    click.echo(f"{run.label} on {run.benchmark_name}, protocol {run.protocol}")
+    click.echo(f"{run.label}{f' ({run.name})' if run.name else ''} on {run.benchmark_name}, protocol {run.protocol}")
     for what, value in _facts(run):
         if value:
             click.echo(f"  {what:11}{value}")

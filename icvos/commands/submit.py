@@ -17,7 +17,7 @@ def command() -> None:
     """
 
 
-@command.command()
+@command.command(short_help="Pack a run as a submission.")
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), help="The archive; default RUN.zip beside the run.")
 @click.option("--masks/--no-masks", default=True, show_default=True, help="Without masks a row stays self-reported.")
@@ -39,15 +39,19 @@ def pack(run: Path, out: Path | None, masks: bool, predictions: Path | None) -> 
         from icvos.errors import RunError
 
         raise RunError(
-            f"the run would be refused: {problems[0]}", where=run, fix="evaluate again, whole and without an oracle"
+            f"the run would be refused: {problems[0]}",
+            where=run,
+            fix="evaluate or score again, whole and without an oracle",
         )
     path = out or run.resolve().with_name(run.resolve().name + ".zip")
     count = write(run, path, masks=masks, predictions=predictions)
     click.echo(f"packed {count} files, {path.stat().st_size / 1e6:.1f} MB: {path}")
-    click.echo(f"next: icvos submit check {shlex.quote(str(path))}")
+    folder = entry.run["environment"].get("benchmark_folder")
+    where = "" if entry.benchmark_name.startswith("demo") or not folder else f" --benchmark {shlex.quote(str(folder))}"
+    click.echo(f"next: icvos submit check {shlex.quote(str(path))}{where}")
 
 
-@command.command()
+@command.command(short_help="Judge a submission or a run.")
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--benchmark", help="The benchmark's folder, or demo…; a demo is found by its name.")
 @click.option("--workers", default=1, show_default=True, type=click.IntRange(1), help="Processes that score masks.")

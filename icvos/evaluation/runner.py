@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import sys
 from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -401,7 +403,7 @@ def evaluate(
             (``run.json``, ``verified``); None does so where that takes under a minute. Needs a spec.
         progress: True shows a bar (without a terminal a line a minute); or a callable, which is told each
             ``icvos.progress.Update``, or a bar as tqdm's.
-        notify: Called with each line that a user should see.
+        notify: Called with each line that a user should see; with ``progress=True`` they are printed by default.
 
     Returns:
         ``result.json``: ``result["summary"]["J&F"]``, ``["per_category"]``, …; percent, unrounded. ``result.folder`` is
@@ -433,6 +435,8 @@ def evaluate(
     folder = None if out is None else Path(out)
     known = dict(options or {}) if isinstance(model, (str, type)) else options_of(built)
     title = f"{type(built).info.name} on {opened.name}"
+    if notify is None and progress is True:
+        notify = partial(print, file=sys.stderr)
     with shown(title, progress) as told:
         return run_model(
             built,

@@ -298,7 +298,11 @@ def _of_sequences(
         notify(note)
     ids = [identity for task in tasks for identity in task.ids]
     name = truth.resolve().name
-    label = {"name": name, "version": None, "manifest_sha256": _fingerprint(truth)}
+    label: dict[str, Any] = {"name": name, "version": None, "manifest_sha256": _fingerprint(truth)}
+    if sequences is not every:
+        # Others than those of all sequences, or of another choice: they share no table.
+        label["version"] = choice.split or f"{len(sequences.names)} of {len(every.names)} sequences"
+        label["manifest_sha256"] = _sha256([label["manifest_sha256"], *sequences.names])
 
     def score_missing(done: set[str]) -> Iterator[Scored]:
         todo = [task for task in tasks if not done.issuperset(task.ids)]

@@ -103,7 +103,7 @@ def verify_run(
     if not asked and seconds >= DEFAULT_SECONDS:
         return None
     if seconds > 5:
-        tell(f"repeats {len(episodes)} episodes of {video} in a fresh process, about {seconds:.0f} s")
+        tell(f"verifying: {len(episodes)} episodes of {video} once more, in a fresh process, about {seconds:.0f} s")
     if not together and job.options.oracle is None:
         # What leaks from one episode to the next leaks otherwise in another order.
         chosen = [Group(episodes[::-1], frozenset(episode.id for episode in episodes))]

@@ -18,12 +18,13 @@ MAX_BYTES = 256 << 20
 
 
 def record_path(board: Path, entry: Run) -> Path:
-    """Return ``<benchmark>/<protocol>/<model>@<version>.json``; more than one shot stands in the file's name."""
+    """Return ``<benchmark>/<protocol>/<model>@<version>.json``, with more than one shot and a run's name behind it."""
     shots = f"@{entry.shots}-shot" if entry.shots != 1 else ""
+    called = f"@name={escape_id(entry.name, keep='+')}" if entry.name else ""
     benchmark, protocol, model, version = (
         escape_id(name, keep="+") for name in (entry.benchmark_name, entry.protocol, entry.model, entry.version)
     )
-    return board / benchmark / protocol / f"{model}@{version}{shots}.json"
+    return board / benchmark / protocol / f"{model}@{version}{shots}{called}.json"
 
 
 def record_of(entry: Run, checked: str, checks: Sequence[str] = ()) -> dict[str, Any]:

@@ -144,10 +144,10 @@ def _measured(entries: Sequence[Run], intervals: bool) -> Table:
 
 def _name(entry: Run, entries: Sequence[Run]) -> str:
     """The model's name, with what tells it from others of that name in the table, and no more."""
-    same = [other for other in entries if other.model == entry.model]
+    same = [other for other in entries if other.full_name == entry.full_name]
     name = entry.label if any(other.version != entry.version for other in same) else entry.model
-    if entry.full_name != entry.model:
-        return entry.full_name.replace(entry.model, name, 1)
+    if entry.name:
+        name = f"{name} ({entry.name})"
     alike = [other for other in same if other.version == entry.version]
     if len(alike) == 1:
         return name

@@ -8,6 +8,7 @@ import itertools
 import random
 import re
 import sys
+import traceback
 import tracemalloc
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from icvos.models.clips import Clip, support
 from icvos.models.interface import ImageModel, Model, VideoModel
 from icvos.models.registry import as_video_model, source_line
 from icvos.models.timeout import time_limit
+from icvos.progress import verbosity
 from icvos.types import Prediction, Support, Video
 
 __all__ = ["RULES", "Finding", "check_model"]
@@ -402,4 +404,9 @@ def _judge(trial: _Trial, name: str, rule: Callable[[_Trial], str], mend: str, t
     except (Exception, SystemExit) as error:
         text = " ".join(str(error).split())
         where = source_line(type(trial.model), error)
-        return Finding(name, "failed", f"it raised {type(error).__name__}: {text} ({where})", mend)
+        if verbosity.debug:
+            traceback.print_exc()
+        # What it raised is to be mended, whatever rule it was raised under.
+        return Finding(
+            name, "failed", f"it raised {type(error).__name__}: {text} ({where})", "--debug shows the way there."
+        )

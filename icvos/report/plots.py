@@ -100,8 +100,9 @@ def plot_curves(run: ReportRun, picks: Mapping[str, Sequence[str]], path: Path, 
         axis.set(title=f"{word}: {name}", ylim=(-2, 102), xlabel="frame")
         axis.title.set_fontsize(9)
         if curve is not None:
-            axis.plot(curve[0], color=BLUE, lw=1.5, label="J")
-            axis.plot(curve[1], color=ORANGE, lw=1.5, ls="--", label="F")
+            frames = run.first_frame + np.arange(len(curve[0]))
+            axis.plot(frames, curve[0], color=BLUE, lw=1.5, label="J")
+            axis.plot(frames, curve[1], color=ORANGE, lw=1.5, ls="--", label="F")
             axis.legend(fontsize=8, loc="upper right", frameon=False)
             axis.xaxis.get_major_locator().set_params(integer=True)
     for axis in axes[1:].flat[len(values) :]:

@@ -61,7 +61,8 @@ def default_folder(
         "limit_frames": "{}-frames",
         "shard": "shard-{}",
     }
-    usual = {"protocol": protocol, "shots": 1, "seed": 0}
+    objects = "first-frame" if key["protocol"] == "davis-2017" else "all"
+    usual = {"protocol": protocol, "shots": 1, "seed": 0, "objects": objects}
     words = [
         text.format(str(key[name]).replace("/", "-of-"))
         for name, text in texts.items()

@@ -11,7 +11,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from icvos.errors import RunError
+from icvos.errors import RunError, in_words
 from icvos.files import atomic_write, lock_folder, read_json, write_json
 from icvos.runs.schema import RESULT_SCHEMA, RUN_SCHEMA, complete_result, has_run_parts, record_problem
 
@@ -125,7 +125,11 @@ class RunFolder:
                     moved = _set_aside(root)
                 else:
                     name = next((name for name in changed if name not in STALE), changed[0])
-                    a, b = str(there["key"].get(name))[:60], str(run["key"].get(name))[:60]
+                    old, new = there["key"].get(name), run["key"].get(name)
+                    if isinstance(old, dict) and isinstance(new, dict):
+                        inner = next(iter(_differences(old, new)), "")
+                        name, old, new = f"{name} {inner}", old.get(inner), new.get(inner)
+                    a, b = (in_words(value)[:60] for value in (old, new))
                     raise RunError(
                         f"another run is there (its {name.replace('_', ' ')} is {a}, not {b})",
                         where=root,

@@ -52,7 +52,7 @@ def score_of(record: Mapping[str, Any]) -> float:
     return half_sum(*(record.get(name) for name in ranked_parts())) or 0.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Run:
     """A finished run; made by ``open`` or ``of_record``, which validate it.
 
@@ -124,10 +124,18 @@ class Run:
         return f"{self.model} {self.version}"
 
     @property
+    def name(self) -> str:
+        """Name of the run, or ""."""
+        name = self.run.get("name")
+        return name if isinstance(name, str) else ""
+
+    def __repr__(self) -> str:
+        return f"<Run of {self.full_name} on {self.benchmark_name}, {self.score_name('episode')} {self.score:.2f}>"
+
+    @property
     def full_name(self) -> str:
         """Name of the model, and of the run where it has one."""
-        name = self.run.get("name")
-        return f"{self.model} ({name})" if isinstance(name, str) and name else self.model
+        return f"{self.model} ({self.name})" if self.name else self.model
 
     @property
     def benchmark_name(self) -> str:
@@ -205,7 +213,7 @@ class Run:
     @property
     def notes_on_supports(self) -> tuple[str, ...]:
         """What a reader should know of the supports that it showed, a line each."""
-        return () if self.oracle else support_notes(self.run["benchmark"].get("supports"), self.shots)
+        return () if self.oracle or self.limited else support_notes(self.run["benchmark"].get("supports"), self.shots)
 
     @property
     def misses_all(self) -> bool:
@@ -322,6 +330,12 @@ class Run:
         # A column in which no row has the figure would hold objects.
         return table.astype({name: float for name in table.columns if name in METRICS or name in TIMES})
 
+    @property
+    def first_frame(self) -> int:
+        """Number of the first frame that is scored: ``davis-2017`` drops frame 0."""
+        protocol = PROTOCOLS.get(self.protocol)
+        return int(protocol is not None and protocol.skip_ends)
+
     def frames(self, episode: str) -> pandas.DataFrame:
         """Return J, F and J&F of each scored frame of an episode, percent.
 
@@ -343,8 +357,7 @@ class Run:
             raise RunError(f"no values of frames of episode '{episode}'", where=self.where, fix=fix)
         import pandas
 
-        protocol = PROTOCOLS.get(self.protocol)
-        first = int(protocol is not None and protocol.skip_ends)
+        first = self.first_frame
         index = pandas.RangeIndex(first, first + len(values["J"]), name="frame")
         table = pandas.DataFrame({name: 100.0 * value for name, value in values.items()}, index=index)
         table[ranked_metric("video").name] = (table[list(ranked_parts())]).mean(axis=1)

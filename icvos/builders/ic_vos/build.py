@@ -30,7 +30,11 @@ __all__ = ["BuildReport", "Estimate", "build_icvos", "estimate", "prepare"]
 
 @dataclass
 class Estimate:
-    """What a build will write, counted before it starts; supports come on top."""
+    """What a build will write, counted before it starts; supports come on top.
+
+    Attributes:
+        too_short: Videos that are not counted, as they have too few frames, each with why.
+    """
 
     videos: int
     pairs: int
@@ -38,6 +42,7 @@ class Estimate:
     files: int
     new_bytes: int
     linked_bytes: int
+    too_short: list[str] = field(default_factory=list)
 
 
 @dataclass
@@ -105,10 +110,15 @@ def prepare(
 
 def estimate(prepared: Prepared, *, link: bool = False, progress: Progress = silent) -> Estimate:
     """Count what a build will write, from the listing of the raw data; masks are counted at their size there."""
-    out = Estimate(len(prepared.plan.videos), prepared.plan.pairs, 0, 0, 0, 0)
+    out = Estimate(0, 0, 0, 0, 0, 0)
     for number, planned in enumerate(prepared.plan.videos):
-        progress(Update("videos listed", number, out.videos))
+        progress(Update("videos listed", number, len(prepared.plan.videos)))
         frames = planned.source.frames(planned.video)[: prepared.rules.max_frames or None]
+        if len(frames) < prepared.rules.min_frames:
+            why = f"has {len(frames)} frames of at least {prepared.rules.min_frames}"
+            out.too_short.append(f"{planned.source.id},{planned.video.name}: {why}")
+            continue
+        out.videos, out.pairs = out.videos + 1, out.pairs + len(planned.groups)
         out.frames += len(frames)
         out.files += len(frames) * (1 + len(planned.groups))
         for frame in frames:

@@ -30,7 +30,7 @@ class NothingLeft(UsageError):
     """
 
     def __init__(self, what: str, left_out: Sequence[str], *, where: str | Path = "") -> None:
-        first = f"; {left_out[0]}" if left_out else ""
+        first = f"; {left_out[-1]}" if left_out else ""  # the plan's reasons come before the build's
         more = f", and {len(left_out) - 1} more (--left-out FILE lists them)" if len(left_out) > 1 else ""
         super().__init__(what + first + more, where=where)
         self.left_out = list(left_out)

@@ -151,7 +151,7 @@ def command(coco: Path, out: Path, from_release: Path | None, **options: Any) ->
         f"about {_size(need.new_bytes)}{linked}, and the supports"
     )
     if options["dry_run"]:
-        _left_out(prepared.plan.left_out, options["left_out"])
+        _left_out([*prepared.plan.left_out, *need.too_short], options["left_out"])
         return
 
     with _nothing_left(options["left_out"]), shown("ic-vos") as progress:
