@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import faulthandler
 import importlib
+import os
 import signal
 import sys
 from typing import Any, NoReturn
@@ -87,6 +88,11 @@ def _terminate(signum: int, frame: Any) -> NoReturn:
 def main(args: list[str] | None = None) -> NoReturn:
     """Run the command line and exit: 0 done; 1 ran, but something failed; 2 bad usage or bad input."""
     arguments = sys.argv[1:] if args is None else list(args)
+    for text in arguments:
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            _fail(f"'{os.fsencode(text).decode(errors='backslashreplace')}' is not UTF-8; rename it", 2, False)
     # --debug, -q and -v may stand anywhere before a lone "--".
     head = arguments[: arguments.index("--")] if "--" in arguments else arguments
     debug = verbosity.debug = "--debug" in head
@@ -132,7 +138,9 @@ def _fail(message: str, status: int, debug: bool) -> NoReturn:
         import traceback
 
         traceback.print_exc()
-    print(f"icvos: {' '.join(message.split())}", file=sys.stderr)
+    # What a stranger's file or an argument holds may be made for terminals.
+    line = "".join(letter if letter.isprintable() else "\ufffd" for letter in " ".join(message.split()))
+    print(f"icvos: {line}", file=sys.stderr)
     sys.exit(status)
 
 

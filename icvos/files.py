@@ -206,7 +206,8 @@ def write_csv(path: str | os.PathLike[str], columns: Sequence[str], rows: Iterab
 
 def spreadsheet_safe(text: str) -> str:
     """Return a text as a spreadsheet may open it: one that begins as a formula, which would run, is quoted."""
-    return f"'{text}" if text[:1] in ("=", "+", "@") else text
+    number = text.replace(".", "", 1).replace("-", "", 1).isdigit()
+    return f"'{text}" if text[:1] in ("=", "+", "@", "-") and not number and text != "-" else text
 
 
 def read_text(path: str | os.PathLike[str], what: str = "list", error: type[InputError] = InputError) -> str:

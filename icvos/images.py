@@ -124,7 +124,7 @@ def _check_png(data: bytes, path: Path, error: type[InputError]) -> None:
         png_rows(data)
     except ValueError as problem:
         raise error(
-            f"image cannot be decoded ({problem})", where=path, expected="a whole PNG", fix="fetch it again"
+            f"image cannot be decoded ({_reason(problem)})", where=path, expected="a whole PNG", fix="fetch it again"
         ) from None
 
 
@@ -132,6 +132,11 @@ def _no_image(problem: object, data: bytes, path: Path) -> InputError:
     kind = file_kind(data)
     what = f"image is {kind}" if kind and kind not in ("a PNG", "a JPEG") else f"image cannot be decoded ({problem})"
     return InputError(what, where=path, expected="a whole JPEG or PNG", fix="fetch it again")
+
+
+def _reason(problem: object) -> str:
+    # Pillow names the buffer that it read from.
+    return "it is of no known kind" if "BytesIO" in str(problem) else str(problem)
 
 
 def _scan_start(data: bytes) -> int:

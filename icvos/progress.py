@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TextIO
 
+from icvos.errors import UsageError, in_words
+
 __all__ = ["Meter", "Progress", "Update", "duration", "shown", "silent", "verbosity"]
 
 
@@ -57,7 +59,7 @@ verbosity = Verbosity()
 EVERY = 60.0
 """Seconds between two lines where there is no terminal."""
 
-BAR = 10
+BAR = 6
 """Columns of a bar, at least."""
 
 
@@ -122,12 +124,12 @@ class Meter:
         left = f"about {duration(self.left)} left" if self.left else ""
         # In the order of the line; each with how long it is kept.
         parts = [
-            (title, 2),
+            (title, 1),
             (share, 6),
-            (done if update.what else "starting", 3),
+            (done if update.what else "starting", 2),
             # Of several figures the first is kept longest.
-            *((text, 4 if i == 0 else 2.9 - 0.1 * i) for i, text in enumerate(update.figures.split(", "))),
-            (f"{duration(self.elapsed)} gone", 1),
+            *((text, 4 if i == 0 else 1.9 - 0.1 * i) for i, text in enumerate(update.figures.split(", "))),
+            (f"{duration(self.elapsed)} gone", 3),
             (left, 5),
         ]
         kept = [(text, rank) for text, rank in parts if text]
@@ -135,7 +137,7 @@ class Meter:
         while len(kept) > 1 and len(_joined(kept)) + least > width:
             kept.remove(min(kept, key=lambda part: part[1]))
         text = _joined(kept)[:width]
-        room = min(width - len(text) - 2, 3 * BAR)
+        room = min(width - len(text) - 2, 5 * BAR)
         if not least or room < BAR:
             return text
         filled = round(room * min(update.done / update.total, 1.0))
@@ -186,12 +188,15 @@ def shown(
     if quiet or progress is None or progress is False or (progress is True and verbosity.level < 0):
         yield silent
     elif progress is not True:
+        if not callable(progress) and not hasattr(progress, "refresh"):
+            raise UsageError(f"progress is {in_words(progress)}", expected="true, a callable, or a bar as tqdm's")
         yield _bar_of_ones_own(progress) if hasattr(progress, "refresh") else progress
     else:
         from rich.console import Console
 
         console = Console(stderr=True, file=stream) if stream is not None else Console(stderr=True)
-        show = _on_a_terminal if console.is_terminal or console.is_jupyter else _in_lines
+        live = (console.is_terminal and not console.is_dumb_terminal) or console.is_jupyter
+        show = _on_a_terminal if live else _in_lines
         with show(console, title, Meter(clock)) as told:
             yield told
 

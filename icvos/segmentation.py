@@ -22,7 +22,7 @@ from icvos.evaluation.stream import Clock, Failed, predictions
 from icvos.evaluation.torch_state import episode_seed, peak_memory, reset_peak, seed_all
 from icvos.files import file_sha256, lock_folder, read_json, write_json
 from icvos.images import IMAGE_SUFFIXES, read_image
-from icvos.listing import frame_files
+from icvos.listing import frame_files, listing
 from icvos.masks import read_mask, write_mask
 from icvos.models.interface import Model
 from icvos.models.options import options_of
@@ -95,7 +95,7 @@ def segment(
             return run.masks()
         settings = dict(options or {}) if isinstance(model, (str, type)) else options_of(built)
         record = _describe(built, settings, supported, clip, {"seed": seed, "episode": name})
-        folder = Path(out)
+        folder = Path(os.path.realpath(out))
         with lock_folder(folder):
             if not _is_done(folder, record["key"]):
                 _write(run, clip, folder, record, told)
@@ -366,7 +366,9 @@ def _is_done(out: Path, key: Mapping[str, Any]) -> bool:
     record = read_json(path) if path.is_file() else None
     # Of frames in memory nothing says that they are the same.
     if isinstance(record, dict) and record.get("key") == key and key["video"] is not None:
-        return True
+        masks = out / "masks"
+        if masks.is_dir() and len(listing(masks)) == record.get("frames") and (out / "overlay.mp4").is_file():
+            return True
     what = "the result of another model, supports or video" if isinstance(record, dict) else "something else"
     raise UsageError(f"the folder holds {what}", where=out, fix="choose another --out, or remove it")
 
@@ -378,7 +380,7 @@ def _write(run: _Run, clip: _Clip, out: Path, record: dict[str, Any], progress: 
     start, seen = now(), 0
     film: Any = None
     painted = [paint_support(support.image, support.mask) for support in run.supports]
-    partial = out.with_name(f"{out.name}.partial")
+    partial = out.with_name(f".{out.name}.icvos-segment")
     shutil.rmtree(partial, ignore_errors=True)
     count = len(clip.stems)
     reset_peak(run.model.device)
@@ -400,7 +402,7 @@ def _write(run: _Run, clip: _Clip, out: Path, record: dict[str, Any], progress: 
                 seen += bool(mask.any())
                 progress(Update("frames", index + 1, count))
         film.release()
-        times = run.clock.record(count, 1)
+        times = run.clock.record(count, 1, 1)
         del times["fps_amortised"]
         found = {"frames": count, "frames_with_mask": seen, **times, "peak_memory": peak_memory(run.model.device)}
         write_json(partial / "segment.json", {**record, **found, "start": start, "end": now()})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
@@ -94,6 +94,9 @@ class Prediction:
                 has another shape, or its confidence is not finite.
         """
         prediction = item if isinstance(item, cls) else cls(item)
+        mask = prediction.mask
+        if hasattr(mask, "__array__") and not isinstance(mask, np.ndarray) and not hasattr(mask, "detach"):
+            prediction = replace(prediction, mask=np.asarray(mask))  # another library's, which may compute it only now
         problem = _mask_problem(prediction.mask, size) or _score_problem(prediction, size)
         if problem:
             raise ModelError(problem)

@@ -137,6 +137,10 @@ def _measure(path: Path, progress: Progress) -> tuple[float | None, int]:
 def _open(path: Path) -> Any:
     import cv2
 
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:  # OpenCV crashes at it
+        raise InputError("the path is not UTF-8", where=os.fsencode(path).decode(errors="backslashreplace")) from None
     if not path.is_file():
         raise InputError("video not found", where=path, expected="a folder of frames or a video file")
     # What FFmpeg has to say of a broken file; it reads this once.

@@ -22,6 +22,7 @@ from run_models import RED, TOGETHER, write_model
 from tiny import write_image_benchmark, write_video_benchmark
 
 import icvos
+from icvos.errors import UsageError
 from icvos.progress import Meter, Update, duration, shown
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -90,13 +91,14 @@ def test_a_line_fits_and_keeps_what_matters(width: int) -> None:
     for words, least in (
         ("about 4 min left", 40),
         ("J&F so far 48.2", 60),
+        ("2 min gone", 60),
         ("1,200/3,600 frames", 80),
-        ("2 min gone", 120),
+        ("dcsam on demo", 100),
     ):
         assert (words in text) or width < least, words
     if width >= 40:
         bar = re.match("[━╌]+", text)
-        assert bar is not None and bar[0].count("━") / len(bar[0]) == pytest.approx(1 / 3, abs=0.06)
+        assert bar is not None and bar[0].count("━") / len(bar[0]) == pytest.approx(1 / 3, abs=0.09)
 
 
 def test_without_a_terminal_there_is_a_line_a_minute_and_one_at_the_end() -> None:
@@ -115,8 +117,8 @@ def test_without_a_terminal_there_is_a_line_a_minute_and_one_at_the_end() -> Non
 def test_of_several_figures_the_first_is_kept_longest() -> None:
     figures = "loss 0.5000, lr 1.0e-04, 12.30 examples/s"
     assert figures in line(120, figures=figures)
-    assert "loss 0.5000, lr 1.0e-04, about" in line(80, figures=figures)
-    assert "33 %, loss 0.5000, about" in line(60, figures=figures)
+    for width, kept, gone in ((100, "loss 0.5000, lr 1.0e-04, 2 min", "examples/s"), (60, "loss 0.5000, 2 min", "lr")):
+        assert kept in line(width, figures=figures) and gone not in line(width, figures=figures)
 
 
 def test_quick_work_says_nothing_without_a_terminal() -> None:
@@ -125,6 +127,24 @@ def test_quick_work_says_nothing_without_a_terminal() -> None:
         told(Update("frames", 1, 1))
         clock.now += 5
     assert stream.getvalue() == ""
+
+
+@pytest.mark.parametrize("odd", [1, "yes", 0.5])
+def test_what_cannot_be_told_is_refused(odd: Any) -> None:
+    with pytest.raises(UsageError, match="progress is"), shown("m", odd):
+        pass
+
+
+def test_a_dumb_terminal_has_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "dumb")
+    monkeypatch.setenv("TTY_COMPATIBLE", "1")
+    clock, stream = Clock(), io.StringIO()
+    stream.isatty = lambda: True  # type: ignore[method-assign]
+    with shown("m", stream=stream, clock=clock) as told:
+        for frame in range(3):
+            told(Update("frames", frame, 3))
+            clock.now += 70
+    assert "33 %, 1/3 frames" in stream.getvalue() and "\x1b" not in stream.getvalue()
 
 
 class Bar:
@@ -148,9 +168,10 @@ def test_an_evaluation_tells_its_frames(tmp_path: Path, source: str, workers: in
     result = icvos.evaluate(
         model, bench, out=tmp_path / "r", workers=workers, options={"nap": 0.05}, progress=seen.append
     )
-    total = sum(
-        v.frames for e in icvos.load_benchmark(bench).episodes for v in [icvos.load_benchmark(bench).videos[e.video]]
-    )
+    opened = icvos.load_benchmark(bench)
+    sizes = [opened.videos[episode.video].frames for episode in opened.episodes]
+    # Of those that come together one is run once more, for its speed.
+    total = sum(sizes) + (sizes[0] if source is TOGETHER else 0)
     done = [update.done for update in seen]
     assert {(update.what, update.total) for update in seen} == {("frames", total)}
     assert done == sorted(done) and done[0] == 0 and done[-1] == total
@@ -283,7 +304,7 @@ def check_screens(lines: list[str], width: int, total: int, unit: str) -> None:
         seconds = 60 * int(left[1] or 0) + int(left[2] or 0)
         truth = total * (100 - share) / 100
         if share >= 20:
-            assert seconds == pytest.approx(truth, rel=0.5, abs=31), text
+            assert seconds == pytest.approx(truth, rel=0.5, abs=2.5), text
         if width >= 80:
             assert re.search(rf"[\d,]+/{total:,} {unit}", text), text
 
@@ -296,7 +317,8 @@ def test_a_terminal_while_evaluating(tmp_path: Path, width: int) -> None:
     code = SCRIPT.format(root=str(ROOT), helpers=str(ROOT / "tests/helpers"), work=work)
     written = on_a_terminal(code, width, tmp_path / "home")
     opened = icvos.load_benchmark(bench)
-    total = sum(opened.videos[episode.video].frames for episode in opened.episodes)
+    # One is run once more, for its speed.
+    total = sum(opened.videos[episode.video].frames for episode in (*opened.episodes, opened.episodes[0]))
     check_screens(screens(written), width, total, "frames")
     assert "J&F" in written and "run: " in written
 

@@ -358,17 +358,35 @@ def test_a_model_that_fails_is_one_line(own, capsys, how, says):
     settings = ["--set", f"how={how}", "--set", f"marker={own / 'marker'}"]
     _, line = run(capsys, *arguments(own), "--model", spec, *settings, status=1)
     assert says in line and f"{spec}" in line
-    assert not (own / "out").exists() and not (own / "out.partial").exists()
+    assert not (own / "out").exists() and not (own / ".out.icvos-segment").exists()
     if how == "raises":
         number = (HEAD + BROKEN).splitlines().index('    def raises(self, good): raise ValueError("half-way")') + 1
         assert f"{spec}:{number}" in line
 
 
-def test_a_partial_folder_of_a_killed_run_goes(own, capsys):
-    (own / "out.partial/masks").mkdir(parents=True)
-    (own / "out.partial/masks/99999.png").write_bytes(b"x")
+def test_a_folder_of_ones_own_beside_it_stays(own, capsys):
+    (own / "out.partial").mkdir()
+    (own / "out.partial/keep").write_text("me")
     run(capsys, *arguments(own))
-    assert len(saved(own / "out/masks")) == 3 and not (own / "out.partial").exists()
+    assert (own / "out.partial/keep").read_text() == "me"
+    (own / "real").mkdir()
+    (own / "link").symlink_to(own / "real")
+    run(capsys, *arguments(own)[:-1], own / "link")
+    assert len(saved(own / "real/masks")) == 3
+
+
+def test_a_result_whose_masks_are_gone_is_not_there(own, capsys):
+    run(capsys, *arguments(own))
+    shutil.rmtree(own / "out/masks")
+    _, line = run(capsys, *arguments(own), status=2)
+    assert "the folder holds the result of another" in line or "choose another --out" in line
+
+
+def test_a_partial_folder_of_a_killed_run_goes(own, capsys):
+    (own / ".out.icvos-segment/masks").mkdir(parents=True)
+    (own / ".out.icvos-segment/masks/99999.png").write_bytes(b"x")
+    run(capsys, *arguments(own))
+    assert len(saved(own / "out/masks")) == 3 and not (own / ".out.icvos-segment").exists()
 
 
 def test_what_python_gives_wrongly(own):

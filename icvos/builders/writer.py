@@ -135,7 +135,13 @@ class BenchmarkWriter:
                 raise BenchmarkError(
                     "the folder is there already", where=self.out, fix="choose another --out, or delete it"
                 )
-            for folder in (self.root, self.state):
+            if self.root.exists() and not self.state.exists():
+                raise BenchmarkError(
+                    "a folder is in the way that no build made",
+                    where=self.root,
+                    fix="rename it, or take another --out",
+                )
+            for folder in (self.state, self.root):
                 if folder.exists() and not self._resume:
                     shutil.rmtree(folder)
                 folder.mkdir(parents=True, exist_ok=True)
@@ -147,6 +153,8 @@ class BenchmarkWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._resume and isinstance(error, (KeyboardInterrupt, SystemExit)):
+            error.add_note(f"what was built is kept in {self.root}; the same command goes on")
         self._stack.close()
 
     def write(self, path: str, data: bytes) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from icvos.commands.options import FiniteRange, check_device, model_options, parse_weights
-from icvos.errors import UsageError
+from icvos.errors import IcvosError, UsageError
 from icvos.files import escape_id
 
 if TYPE_CHECKING:
@@ -82,6 +82,7 @@ def command(
     """
     from icvos.commands.show import summary_table
     from icvos.evaluation.runner import evaluate
+    from icvos.models.registry import resolve
     from icvos.processes import keep_memory, limit_memory
     from icvos.progress import verbosity
     from icvos.runs.run import Run
@@ -92,23 +93,33 @@ def command(
         raise UsageError("--name is of one run, and several models are given", fix="give one --model")
     check_device(device)
     limit_memory(device)
-    runs = []
+    runs: list[Run] = []
+    broken: list[IcvosError] = []
     for number, (spec, (options, files)) in enumerate(models.items(), 1):
         if len(models) > 1 and verbosity.level >= 0:
             print(f"{number} of {len(models)}: {spec}", file=sys.stderr)
-        result = evaluate(
-            spec,
-            benchmark,
-            out=out if out is None or len(models) == 1 else out / escape_id(_folder_of(spec), keep="+@="),
-            device=device,
-            weights=files,
-            options=options,
-            progress=True,
-            # Not by click: what it writes is not seen by the bar, which then stands in the same line.
-            notify=lambda line: print(line, file=sys.stderr),
-            **values,
-        )
+        try:
+            result = evaluate(
+                spec,
+                benchmark,
+                out=out if out is None or len(models) == 1 else out / escape_id(resolve(spec).info.name, keep="+@="),
+                device=device,
+                weights=files,
+                options=options,
+                progress=True,
+                # Not by click: what it writes is not seen by the bar, which then stands in the same line.
+                notify=lambda line: print(line, file=sys.stderr),
+                **values,
+            )
+        except IcvosError as error:
+            if len(models) == 1:
+                raise
+            broken.append(error)
+            click.echo(f"{spec}: {error}", err=True)
+            continue
         runs.append(Run.open(result.folder))
+    if not runs:
+        raise broken[0]
     summary_table(runs)
     for run in runs:
         _say(run)
@@ -117,13 +128,10 @@ def command(
         of = f" of {run.model}" if len(runs) > 1 else ""
         click.echo(f"{run.summary['failed']} of {run.summary['episodes']} episodes{of} failed:", err=True)
         _failures(run.where)
+    if broken:
+        raise SystemExit(broken[0].exit_status)
     if failed:
         raise SystemExit(1)
-
-
-def _folder_of(spec: str) -> str:
-    """Return what a model's folder is called: its name, or what its file or module and class are."""
-    return spec.replace("\\", "/").rpartition("/")[2].replace(".py:", "-").replace(":", "-")
 
 
 def _models(
@@ -140,6 +148,10 @@ def _models(
     classes = {spec: resolve(spec) for spec in specs}
     if len(classes) == 1:
         return {spec: (parse_options(cls, settings), dict(weights)) for spec, cls in classes.items()}
+    names = [cls.info.name for cls in classes.values()]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise UsageError(f"two models are called '{twice}'", fix="evaluate them one by one, each with a --name")
     options = {name for cls in classes.values() for name in option_types(cls)}
     files = {name for cls in classes.values() for name in cls.info.weights}
     unknown = [f"option '{key}'" for key in (text.partition("=")[0] for text in settings) if key not in options]

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from icvos.benchmark import Benchmark, Episode
-from icvos.errors import ModelError
+from icvos.errors import InputError, ModelError, UsageError
 from icvos.evaluation.frame_scorer import FrameScorer
 from icvos.evaluation.frames import Ahead, StreamedVideo
 from icvos.evaluation.oracle import oracle_supports
@@ -122,8 +122,12 @@ def run_video_episodes(
         advance: Is told after each frame of a pass how many it has done by then, for all that are wanted of it.
     """
     if timing:
-        for result in run_video_episodes(model, benchmark, episodes, replace(job, masks=None), pool, wanted):
-            yield replace(result, timing=True)
+        # Whatever goes wrong is none of the run's, which is done.
+        with contextlib.suppress(InputError, UsageError):
+            for result in run_video_episodes(
+                model, benchmark, episodes, replace(job, masks=None), pool, wanted, advance=advance
+            ):
+                yield replace(result, timing=True)
         return
     todo = [episode for episode in episodes if wanted is None or episode.id in wanted]
     if runs_together(model) and job.oracle_as != "prompt" and len(episodes) > 1 and todo:
@@ -268,7 +272,7 @@ def _run(
     source = benchmark.videos[episodes[0].video].source
     for episode, scorer, index in zip(episodes, work.scorers, work.follows):
         j, f = scorer.score.values()
-        times = work.clock.record(scorer.count, len(work.sets))
+        times = work.clock.record(scorer.count, len(work.sets), sum(follow is not None for follow in work.follows))
         if index is None:  # nothing was asked of the model
             times = dict.fromkeys(times)
         absence = {} if job.options.oracle is None else {"absent_on_frame_0": index is None}
@@ -345,11 +349,11 @@ def _predict(
             middle = time.perf_counter()
             item = model.predict(fitted, image)
             synchronise(model.device)
+            prediction = Prediction.of(item, (image.shape[0], image.shape[1]))
             end = time.perf_counter()
             if not had_torch and "torch" in sys.modules:
                 # The model imported torch only now, unseeded: once more, as every later episode will run.
                 return _predict(model, supports, image, seed)
-            prediction = Prediction.of(item, (image.shape[0], image.shape[1]))
             if modes is not None and torch_modes() != modes:
                 raise ModelError("grad mode, inference mode or autocast leaks out of it", fix="icvos models check")
             return prediction.to_numpy(), (middle - begin, end - middle)

@@ -63,7 +63,8 @@ class StreamedVideo:
     """A video as models see it (a ``Video``): decoded ahead.
 
     Attributes:
-        waited: Seconds that the thread that made it has waited for frames: decoding is not the model's time.
+        waited: Seconds that the thread that made it has waited for frames: decoding is not the model's time, unless
+            it asks for a frame again.
         first_asked: When a frame was first asked for, by ``time.perf_counter``, or None.
     """
 
@@ -74,6 +75,7 @@ class StreamedVideo:
         self._thread = threading.get_ident()
         self.waited = 0.0
         self.first_asked: float | None = None
+        self._asked = bytearray(len(source))
 
     def __len__(self) -> int:
         return len(self._indices)
@@ -85,7 +87,8 @@ class StreamedVideo:
         if self.first_asked is None:
             self.first_asked = begin
         frame = self._ahead.get(self._indices[index])
-        if threading.get_ident() == self._thread:
+        if threading.get_ident() == self._thread and not self._asked[index]:
+            self._asked[index] = 1
             self.waited += time.perf_counter() - begin
         return frame
 

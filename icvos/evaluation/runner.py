@@ -176,14 +176,15 @@ def run_model(
         if options.save_masks:
             done = {name for name in done if (folder.root / "masks" / name).is_dir()}
         todo = [episode for episode in plan.episodes if episode.id not in done]
-        tally = _Tally(plan, progress)
+        timed = _untimed(plan, todo, folder)
+        tally = _Tally(plan, progress, timed)
         records = folder.records()
         for name in done:
             tally.add(records[name])
         tally.tell()
         whole = False
         try:
-            with contextlib.closing(_results(plan, todo, folder, tally)) as results:
+            with contextlib.closing(_results(plan, todo, timed, tally)) as results:
                 for result in results:
                     if result.timing:
                         _add_times(folder, result.record)
@@ -194,6 +195,7 @@ def run_model(
                     if result.record.get("error") and notify is not None:
                         _say_failure(result.record, tally.failed, plan.out, notify)
             whole = True
+            tally.finish()
         except (KeyboardInterrupt, SystemExit) as stop:
             stop.add_note(f"{tally.ended} of {len(ids)} episodes are kept in {plan.out}; the same command goes on")
             raise
@@ -249,11 +251,11 @@ class _Tally:
         ended, failed: How many episodes have, of this run and before.
     """
 
-    def __init__(self, plan: _Run, progress: Progress) -> None:
+    def __init__(self, plan: _Run, progress: Progress, timed: Sequence[Group] = ()) -> None:
         view = View(plan.benchmark, plan.protocol, limit_frames=plan.options.limit_frames)
         self._sizes = {episode.id: view.frame_count(episode) for episode in plan.episodes}
         self._what = "frames" if plan.benchmark.kind == "video" else "episodes"
-        self._total = sum(self._sizes.values())
+        self._total = sum(self._sizes.values()) + sum(view.frame_count(e) for group in timed for e in group.episodes)
         self._progress, self._score = progress, ScoreSoFar()
         self.ended = self.failed = 0
         self._frames = self._most = 0
@@ -270,6 +272,11 @@ class _Tally:
         self.failed += bool(record.get("error"))
         self._frames += self._sizes[record["id"]]
         self._score.add(record)
+
+    def finish(self) -> None:
+        """All is done, the timing too."""
+        self._frames = self._total
+        self.tell()
 
     def tell(self, record: Mapping[str, Any] | None = None) -> None:
         """Tell how far the run is."""
@@ -313,11 +320,11 @@ def _untimed(plan: _Run, todo: Sequence[Episode], folder: RunFolder) -> list[Gro
 
 
 def _results(
-    plan: _Run, todo: Sequence[Episode], folder: RunFolder, tally: _Tally
+    plan: _Run, todo: Sequence[Episode], timed: Sequence[Group], tally: _Tally
 ) -> Generator[EpisodeResult, None, None]:
     options, job = plan.options, plan.job
     # At the end, so that the model is warm.
-    groups = [*_groups(plan.episodes, todo, plan.benchmark), *_untimed(plan, todo, folder)]
+    groups = [*_groups(plan.episodes, todo, plan.benchmark), *timed]
     if not groups:
         return
     if options.workers > 1 or options.timeout is not None:

@@ -89,6 +89,9 @@ def _declared(
         UsageError: An unknown access, use or category.
     """
     data = tuple(name for name in trained_on if ":" in name)
+    odd = next((name for name in data if not all(part.strip() for part in name.split(":"))), None)
+    if odd is not None:
+        raise UsageError(f"'{odd}' is no data set", expected="its name and its split, as coco2014:train")
     info = ModelInfo(model, version, access=access or "online", uses=tuple(dict.fromkeys(uses)), training_data=data)
     return {
         "name": info.name,
@@ -257,13 +260,17 @@ def _carry_out(plan: _Plan, folder: Path, progress: Progress) -> dict[str, Any]:
         count = len(opened.done(plan.ids))
         score_so_far = ScoreSoFar()
         progress(Update(plan.what, count, len(plan.ids)))
-        for scored in plan.score(opened.done(plan.ids)):
-            for record, frames in scored:
-                opened.add(record, frames)
-                count += 1
-                score_so_far.add(record)
-                done = min(count, len(plan.ids))
-                progress(Update(plan.what, done, len(plan.ids), score_so_far.text, record))
+        try:
+            for scored in plan.score(opened.done(plan.ids)):
+                for record, frames in scored:
+                    opened.add(record, frames)
+                    count += 1
+                    score_so_far.add(record)
+                    done = min(count, len(plan.ids))
+                    progress(Update(plan.what, done, len(plan.ids), score_so_far.text, record))
+        except (KeyboardInterrupt, SystemExit) as stop:
+            stop.add_note(f"{count} of {len(plan.ids)} {plan.what} are kept in {folder}; the same command goes on")
+            raise
         opened.write_result(plan.result(opened.run, opened.records()))
         opened.write_run(status="complete", end=now())
     return read_result(folder)

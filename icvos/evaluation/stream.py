@@ -90,17 +90,18 @@ class Clock:
             self.support = before + self.video.first_asked - begin
         return value, end - begin - (self.video.waited - waited)
 
-    def record(self, frames: int, sets: int) -> dict[str, float | None]:
+    def record(self, frames: int, sets: int, episodes: int) -> dict[str, float | None]:
         """Return what an episode's record says of time.
 
-        What one pass for several sets took is shared out to them; how fast one alone is it does not tell.
+        What one pass for several sets took is shared out to the episodes that have them; how fast one alone is it does
+        not tell.
         """
         share = self.seconds / max(sets, 1)
         alone = sets == 1 and share > 0
         middle, slow = np.percentile(self.frames, (50, 95)).tolist() if alone else (None, None)
         return {
-            "seconds": share,
-            "support_seconds": None if self.support is None else self.support / max(sets, 1),
+            "seconds": self.seconds / max(episodes, 1),
+            "support_seconds": None if self.support is None else self.support / max(episodes, 1),
             "fps": frames / share if alone else None,
             "fps_amortised": frames / share if sets > 1 and share > 0 else None,
             "first_mask_seconds": self.frames[0] if alone else None,
@@ -126,17 +127,23 @@ def predictions(
     """
     had_torch, count = "torch" in sys.modules, 0
     stream = _at_work(lambda: clock.call(begin))
+
+    def mask() -> list[Prediction] | None:
+        # What a mask computes only when it is looked at is computed here, where the clock runs.
+        items = next(stream, None)
+        return None if items is None else _valid(items, count, clock.video, sets)
+
     try:
-        items = _at_work(lambda: clock.mask(lambda: next(stream, None)))
+        predicted = _at_work(lambda: clock.mask(mask))
         if not had_torch and "torch" in sys.modules:
             # The model imported torch only now, unseeded: begin again, as every later episode will.
             _close(stream)
             stream = _at_work(lambda: clock.call(begin))
-            items = _at_work(lambda: clock.mask(lambda: next(stream, None)))
-        while items is not None:
-            yield _valid(items, count, clock.video, sets)
+            predicted = _at_work(lambda: clock.mask(mask))
+        while predicted is not None:
+            yield predicted
             count += 1
-            items = _at_work(lambda: clock.mask(lambda: next(stream, None)))
+            predicted = _at_work(lambda: clock.mask(mask))
         if count < len(clock.video):
             raise Failed(ModelError(f"it yields {count} masks for {len(clock.video)} frames"))
     finally:

@@ -68,7 +68,7 @@ class _Worker:
         self.group = Group([], frozenset())
         self.left: list[Episode] = []
         self.since = time.monotonic()
-        self.ready = self.working = self.together = False
+        self.ready = self.working = self.together = self.warm = False
 
     def give(self, group: Group) -> None:
         self.group, self.working = group, True
@@ -220,7 +220,7 @@ def run_in_workers(
         crew = [_Worker(context, start) for _ in range(min(workers, max(len(waiting), 1)))]
         while waiting or any(worker.working for worker in crew):
             for number, worker in enumerate(crew):
-                if worker.ready and not worker.working and waiting:
+                if worker.ready and not worker.working and waiting and _may_begin(waiting[0], worker, crew):
                     group = waiting.pop(0)
                     try:
                         worker.give(group)
@@ -242,7 +242,7 @@ def run_in_workers(
                 if kind == "ready":
                     worker.ready, worker.together = True, value
                 elif kind == "done":
-                    worker.left, worker.working = [], False
+                    worker.left, worker.working, worker.warm = [], False, True
                 elif kind == "frames":
                     advance(crew.index(worker), value)
                 else:
@@ -257,6 +257,14 @@ def run_in_workers(
     finally:
         for worker in crew:
             worker.kill()
+
+
+def _may_begin(group: Group, worker: _Worker, crew: Sequence[_Worker]) -> bool:
+    """Whether a worker may begin a group: what is timed waits until the others are done, and for a warm one."""
+    if not group.timing:
+        return True
+    warm = worker.warm or not any(other.warm for other in crew)
+    return warm and not any(other.working for other in crew)
 
 
 def _death(worker: _Worker) -> str:

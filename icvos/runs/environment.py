@@ -52,6 +52,8 @@ def default_folder(
     key = run["key"]
     texts = {
         "oracle": "oracle-{}",
+        "access": "{}",
+        "uses": "told-{}",
         "protocol": "{}",
         "objects": "{}-objects",
         "shots": "{}-shot",
@@ -63,10 +65,13 @@ def default_folder(
     }
     objects = "first-frame" if key["protocol"] == "davis-2017" else "all"
     usual = {"protocol": protocol, "shots": 1, "seed": 0, "objects": objects}
+    values = {name: key.get(name) for name in texts}
+    # An oracle stands there already.
+    values["uses"] = "+".join(use for use in key.get("uses") or () if use != key.get("oracle")) or None
     words = [
-        text.format(str(key[name]).replace("/", "-of-"))
+        text.format(str(values[name]).replace("/", "-of-"))
         for name, text in texts.items()
-        if key.get(name) is not None and key[name] != usual.get(name)
+        if values[name] is not None and values[name] != usual.get(name)
     ]
     settings = ",".join(f"{name}={value}" for name, value in sorted((options or {}).items()))
     if len(settings) > 60:

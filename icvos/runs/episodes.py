@@ -152,15 +152,20 @@ def get_run_protocol(benchmark: Benchmark, name: str) -> Protocol:
 def speed(records: Mapping[str, Mapping[str, Any]], ids: Sequence[str]) -> dict[str, Any]:
     """Return speed and peak memory over the good records, for ``run.json``.
 
-    ``fps`` is of episodes that ran by themselves, ``fps_amortised`` of those that shared a pass with others of their
-    video. Of image episodes it is that of ``predict``.
+    ``fps`` is of episodes that ran by themselves, the first of each video, as a method may keep what it knows of the
+    frames for the others; ``fps_amortised`` of those that shared a pass with others of their video. Of image episodes
+    it is that of ``predict``.
     """
     good = [records[i] for i in ids if i in records and not records[i].get("error")]
     image = [record for record in good if "query" in record and record.get("seconds")]
     queries = len(image) / sum(record["seconds"] for record in image) if image else None
+    first: dict[Any, Mapping[str, Any]] = {}
+    for record in good:
+        if record.get("fps"):
+            first.setdefault(record.get("video"), record)
     peaks = [record["peak_memory"] for record in good if record.get("peak_memory")]
     return {
-        "fps": _rate(good, "fps") or queries,
+        "fps": _rate(list(first.values()), "fps") or queries,
         "fps_amortised": _rate(good, "fps_amortised"),
         "seconds": sum(record.get("seconds") or 0.0 for record in good),
         "peak_memory": max(peaks, default=None),

@@ -300,29 +300,29 @@ class Run:
 
     def episodes(self) -> pandas.DataFrame:
         """Return a row for each episode, by id: what its record holds, and its score (J&F, or IoU), percent."""
-        return self._frame("episode")
+        return self.frame("episode")
 
     def per_video(self) -> pandas.DataFrame:
         """Return the figures of each video, percent."""
-        return self._frame("video")
+        return self.frame("video")
 
     def per_category(self) -> pandas.DataFrame:
         """Return the figures of each category, percent."""
-        return self._frame("category")
+        return self.frame("category")
 
     def per_source(self) -> pandas.DataFrame:
         """Return the figures of each data set that the videos come from, percent."""
-        return self._frame("source")
+        return self.frame("source")
 
     def per_draw(self) -> pandas.DataFrame:
         """Return the figures of each draw of supports, percent."""
-        return self._frame("draw")
+        return self.frame("draw")
 
     def per_fold(self) -> pandas.DataFrame:
         """Return the figures of each few-shot fold, percent."""
-        return self._frame("fold")
+        return self.frame("fold")
 
-    def _frame(self, by: str) -> pandas.DataFrame:
+    def frame(self, by: str = "episode") -> pandas.DataFrame:
         import pandas
 
         rows = self.rows(by)

@@ -494,6 +494,24 @@ def _group_lives(group: int) -> bool:
     return False
 
 
+def test_a_folder_of_ones_own_is_in_the_way_and_stays(trees: Path, tmp_path: Path) -> None:
+    (tmp_path / "B.partial").mkdir()
+    (tmp_path / "B.partial/keep").write_text("me")
+    with pytest.raises(BenchmarkError, match="in the way that no build made"):
+        build(trees, tmp_path / "B", names=("davis17",))
+    assert (tmp_path / "B.partial/keep").read_text() == "me"
+
+
+def test_an_interrupted_build_says_what_is_kept(trees: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(*words: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("icvos.builders.ic_vos.supports.Supports.write", stop)
+    with pytest.raises(KeyboardInterrupt) as stopped:
+        build(trees, tmp_path / "B", names=("davis17",))
+    assert "is kept in" in stopped.value.__notes__[0] and (tmp_path / "B.partial/videos").is_dir()
+
+
 def test_a_full_disk_leaves_nothing_half_written(trees: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import builtins
 

@@ -177,6 +177,17 @@ def test_a_palette_less_mask_is_a_mask(bench, red, tmp_path):
     assert summaries[0] == summaries[1]
 
 
+@pytest.mark.parametrize(("word", "shown"), [("caf\udce9", "'caf\\xe9' is not UTF-8"), ("a\x1b[31mb", "a\ufffd[31mb")])
+def test_arguments_that_a_terminal_or_a_table_cannot_hold(
+    word: str, shown: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["show", word])
+    assert stop.value.code == 2
+    error = capsys.readouterr().err
+    assert shown in error and "\x1b" not in error
+
+
 @pytest.mark.parametrize("path", [MASK, FRAME, SUPPORT, "videos.csv", "benchmark.json", "pairs.csv"])
 def test_a_file_that_changed_since_the_build(bench, red, tmp_path, capsys, path):
     data = bytearray((bench / path).read_bytes())

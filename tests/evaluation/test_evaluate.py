@@ -13,10 +13,10 @@ import time
 from pathlib import Path
 
 import pytest
-from run_models import BROKEN, EMPTY_IMAGE, IMAGE, RED, TOGETHER, write_model
+from run_models import BROKEN, EMPTY_IMAGE, HEAD, IMAGE, RED, TOGETHER, write_model
 from tiny import write_image_benchmark, write_video_benchmark
 
-from icvos import cli
+from icvos import cli, progress
 from icvos.evaluation.episode import episode_seed
 from icvos.files import lock_folder
 from icvos.runs.records import read_run
@@ -105,6 +105,18 @@ def test_only_the_first_failures_are_said_at_once(bench, tmp_path, capsys):
     assert err.count(" failed: ZeroDivisionError") == 3 and err.count("further failures are only counted") == 1
 
 
+@pytest.mark.parametrize("where", ["before", "after"])
+def test_quiet_and_verbose(bench, red, tmp_path, capsys, monkeypatch, where):
+    monkeypatch.setattr(progress, "EVERY", 0.0)  # all that would be said in a minute
+    monkeypatch.setattr(progress.verbosity, "level", 0)
+    words = ("evaluate", "--model", red, "--benchmark", bench, "--limit-episodes", 3, "--out")
+    for word, lines, episodes in (("-q", 0, 0), ("-v", 1, 3)):
+        order = (word, *words, tmp_path / word) if where == "before" else (*words, tmp_path / word, word)
+        assert icvos(*order) == 0
+        err = capsys.readouterr().err
+        assert (" gone" in err) == bool(lines) and err.count("d0: J ") + err.count("d1: J ") == episodes
+
+
 def test_several_models_end_in_one_table(bench, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     red, other = (write_model(tmp_path / name, source) for name, source in (("a", RED), ("b", TOGETHER)))
@@ -116,9 +128,20 @@ def test_several_models_end_in_one_table(bench, tmp_path, capsys, monkeypatch):
     folders = sorted((tmp_path / "out").iterdir())
     runs = {run["model"]["name"]: run["model"]["options"] for run in map(read_run, folders)}
     assert runs == {"red": {"nap": 0.0, "noise": 0.1}, "together": {"nap": 0.0}}  # each what it knows
-    for more, says in ((("--set", "nois=1"), "no model of"), (("--name", "x"), "--name is of one run")):
+    twice = ("--model", write_model(tmp_path / "c", RED))
+    for more, says in (
+        (("--set", "nois=1"), "no model of"),
+        (("--name", "x"), "--name is of one run"),
+        (twice, "two models are called 'red'"),
+    ):
         assert icvos("evaluate", *words, *more) == 2
         assert says in capsys.readouterr().err
+    source = RED.replace('"red"', '"broken"').replace("super().__init__", "1 / 0; super().__init__")
+    (tmp_path / "broken.py").write_text(HEAD + source)
+    among = ("--model", f"{tmp_path / 'broken.py'}:Red", *words, "--out", tmp_path / "among")
+    assert icvos("evaluate", *among) != 0  # the others are run, and shown
+    captured = capsys.readouterr()
+    assert "cannot be built" in captured.err and captured.out.count("run: ") == 2
     assert icvos("evaluate", *words[:2], *words[4:], "--name", "mine") == 0
     assert "red (mine)" in capsys.readouterr().out and (tmp_path / "runs/tiny/mine/result.json").is_file()
 
@@ -229,7 +252,7 @@ def test_merge_on_a_moved_benchmark(bench, red, tmp_path, capsys):
 RUN = """
 import signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)
-from icvos import cli
+from icvos import cli, progress
 cli.main(sys.argv[1:])
 """
 

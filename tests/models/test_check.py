@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -139,6 +140,40 @@ class RunningMean(ImageModel):
         return image.mean(axis=2) > fitted
 
 
+class KeepsBySize(Good):
+    """What it learnt of a support is taken again for the next of that size, and its threshold for clips as long."""
+
+    def __init__(self, **given: Any) -> None:
+        super().__init__(**given)
+        self.known: dict = {}
+
+    def segment(self, supports, video, *, seed):
+        image, mask = supports[0].image, supports[0].mask
+        colour = self.known.setdefault((mask.shape, len(video)), image[mask].mean(axis=0) if mask.any() else 128.0)
+        for frame in video:
+            yield np.abs(frame - colour).mean(axis=2) < 40
+
+
+class PeeksSeldom(Good):
+    """Sets its threshold anew each 15 frames, from the frames that follow."""
+
+    def segment(self, supports, video, *, seed):
+        for index, frame in enumerate(video):
+            if index % 15 == 0:
+                level = np.mean([video[i].mean() for i in range(index, min(index + 5, len(video)))])
+            yield frame.mean(axis=2) > level
+
+
+class KeepsThirtyTwo(Good):
+    """A bounded bank of frames, as long as those of some trackers are."""
+
+    def segment(self, supports, video, *, seed):
+        bank = deque(maxlen=32)
+        for frame in video:
+            bank.append(frame)
+            yield frame[..., 0] > 150
+
+
 class ManyDiffers(Good):
     def segment_many(self, episodes, video, *, seeds):
         for frame in video:
@@ -252,6 +287,8 @@ WRONG = [
     (AddsUp, "fresh"),
     (AddsUpForAll, "fresh"),
     (RunningMean, "fresh"),
+    (KeepsBySize, "fresh"),
+    (PeeksSeldom, "access"),
     (ManyDiffers, "segment-many"),
     (LeaksGrad, "leaks"),
     (LooksAhead, "access"),
@@ -280,6 +317,10 @@ def test_what_leaks_between_episodes_is_named_before_access() -> None:
     assert "than a fresh instance" in leak.message and "Keep nothing between episodes in self" in leak.mend
     rules = [finding.rule for finding in findings]
     assert rules.index("fresh") < rules.index("access")
+
+
+def test_a_bounded_bank_is_no_growth() -> None:
+    assert {finding.rule: finding.status for finding in check_model(KeepsThirtyTwo)}["memory"] == "passed"
 
 
 def test_unseeded_choices_are_not_taken_for_a_leak() -> None:

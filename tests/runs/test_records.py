@@ -101,13 +101,13 @@ def test_an_edited_method_is_evaluated_anew_and_the_old_run_kept(tmp_path):
             folder.add(record("a"))
     assert read_run(tmp_path / "r.old1")["key"]["source"] == "a"
     with (
-        pytest.raises(RunError, match="its source is c, not d"),
+        pytest.raises(RunError, match="its source is 'c', not 'd'"),
         RunFolder.open(tmp_path / "r", run(source="d"), set_aside=False),
     ):
         pass
 
 
-@pytest.mark.parametrize(("key", "says"), [({"seed": 1}, "its seed is 0, not 1"), ({"model": "n"}, "its model is m")])
+@pytest.mark.parametrize(("key", "says"), [({"seed": 1}, "its seed is 0, not 1"), ({"model": "n"}, "its model is 'm'")])
 def test_another_run_is_refused(tmp_path, key, says):
     with RunFolder.open(tmp_path, run()) as folder:
         folder.add(record("a"))
