@@ -79,8 +79,10 @@ def command(
     """
     from icvos.commands.show import summary_table
     from icvos.evaluation.score import score
+    from icvos.processes import keep_memory
     from icvos.runs.run import Run
 
+    keep_memory()
     title = model_name or predictions.resolve().stem
     notes: list[str] = []
     result = score(
