@@ -404,8 +404,8 @@ def _write(run: _Run, clip: _Clip, out: Path, record: dict[str, Any], progress: 
         film.release()
         times = run.clock.record(count, 1, 1)
         del times["fps_amortised"]
-        found = {"frames": count, "frames_with_mask": seen, **times, "peak_memory": peak_memory(run.model.device)}
-        write_json(partial / "segment.json", {**record, **found, "start": start, "end": now()})
+        outcome = {"frames": count, "frames_with_mask": seen, **times, "peak_memory": peak_memory(run.model.device)}
+        write_json(partial / "segment.json", {**record, **outcome, "start": start, "end": now()})
         if out.exists():
             out.rmdir()
         partial.rename(out)

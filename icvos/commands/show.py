@@ -1,38 +1,16 @@
-"""Progress bars and summary tables that several commands print."""
+"""Summary tables that several commands print."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import click
 
 if TYPE_CHECKING:
-    from rich.progress import Progress, ProgressColumn
-
     from icvos.runs.run import Run
 
-__all__ = ["bars", "number", "summary_table"]
-
-
-@contextmanager
-def bars(*columns: ProgressColumn, transient: bool = False, quiet: bool = False) -> Iterator[Progress]:
-    """Give bars on standard error while the block runs; they are not to be seen without a terminal."""
-    from rich.console import Console
-    from rich.progress import Progress
-
-    console = Console(stderr=True)
-    with Progress(
-        *columns,
-        console=console,
-        transient=transient,
-        disable=quiet or not console.is_terminal,
-        # Text goes around the bars where both are on the screen; in a file or a pipe it stays where it belongs.
-        redirect_stdout=sys.stdout.isatty(),
-    ) as progress:
-        yield progress
+__all__ = ["number", "summary_table"]
 
 
 def number(value: float | None, digits: int = 2) -> str:
