@@ -14,6 +14,8 @@ setup: $(READY)
 
 # An editable install freezes entry points and a changed constraint changes what is installed: hence these prerequisites.
 $(READY): setup.cfg pyproject.toml constraints.txt $(wildcard setup.py icvos/*.c)
+	@test -d $(VENV)/lib/python3*/site-packages/torch || test $$(df -Pk . | awk 'END {print $$4}') -gt 8000000 || \
+	  { echo "make: less than 8 GB are free on this disk; torch and its libraries take 7: free some space first" >&2; exit 2; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(PIP) install -q -c constraints.txt setuptools wheel
 	$(PIP) install -q -c constraints.txt torch torchvision
