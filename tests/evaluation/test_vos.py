@@ -25,7 +25,8 @@ from icvos.evaluation.score import score
 from icvos.foundation.load import save_sam
 from icvos.leaderboard.judge import judge
 from icvos.leaderboard.table import build_tables
-from icvos.masks import read_mask
+from icvos.manifest import write_manifest
+from icvos.masks import read_mask, write_mask
 from icvos.metrics import jf
 from icvos.models.objects import without_overlap
 from icvos.runs.records import RunFolder
@@ -153,15 +154,13 @@ def test_more_objects_than_the_runner_groups_episodes_are_still_one_pass(tmp_pat
     assert [len(masks) for masks in model.told] == [16, 3, 2]
 
 
-def test_an_object_that_is_not_on_frame_0_is_empty_throughout(tmp_path: Path) -> None:
-    root = write_davis(tmp_path / "davis")
+def test_an_object_that_is_not_on_frame_0_is_empty_throughout(davis: Path, tmp_path: Path) -> None:
+    build_vos(prepare_vos(open_source("davis", davis)), tmp_path / "b")
     for index in range(FRAMES):
-        path = root / f"Annotations/480p/two/{index:05d}.png"
-        labels = read_mask(path)
-        raw_trees.labels(path, np.where(labels == 1, 0, labels))
-    build_vos(prepare_vos(open_source("davis", root)), tmp_path / "b")
+        write_mask(tmp_path / f"b/videos/davis17__two/Annotations/1/{index:05d}.png", np.zeros(SIZE, bool))
+    write_manifest(tmp_path / "b")
     model = Spy()
-    evaluate(model, tmp_path / "b", out=tmp_path / "r", save_masks=True)
+    evaluate(model, tmp_path / "b", out=tmp_path / "r")
     assert [len(masks) for masks in model.told] == [1, 3, 1]
     row = records(tmp_path / "r")["davis17__two__1__d0"]
     assert (row["J"], row["F"], row["absent_on_frame_0"]) == (100.0, 100.0, True)
