@@ -19,7 +19,7 @@ from tiny import write_video_benchmark
 from icvos import ModelInfo, Prediction, Support, VideoModel, load_benchmark
 from icvos.builders.vos.build import build_vos, prepare_vos
 from icvos.demo.benchmarks import demo_raw
-from icvos.errors import UsageError
+from icvos.errors import PredictionError, UsageError
 from icvos.evaluation.runner import evaluate
 from icvos.evaluation.score import score
 from icvos.foundation.load import save_sam
@@ -310,6 +310,16 @@ def test_masks_of_the_ends_need_not_be_there(bench: Path, tmp_path: Path) -> Non
             (folder / f"{index:05d}.png").unlink()
     again = score(tmp_path / "r/masks", benchmark=bench, out=tmp_path / "s")
     assert again["summary"] == Run.open(tmp_path / "r").result["summary"]
+
+
+def test_masks_made_elsewhere_may_not_overlap(bench: Path, tmp_path: Path) -> None:
+    evaluate("empty", bench, out=tmp_path / "r", save_masks=True)
+    for number, size in ((1, 5), (3, 6)):
+        mask = np.zeros(SIZE, bool)
+        mask[:size, :size] = True
+        write_mask(tmp_path / f"r/masks/davis17__three__{number}__d0/00002.png", mask)
+    with pytest.raises(PredictionError, match=r"mask overlaps another object's; in .*three__3__d0.00002.png"):
+        score(tmp_path / "r/masks", benchmark=bench, out=tmp_path / "s")
 
 
 # --------------------------------------------------------------------------------------------- always the same result
