@@ -11,6 +11,7 @@ from icvos.errors import UsageError
 from icvos.masks import read_mask
 from icvos.processes import in_order
 from icvos.progress import Progress, Update, silent
+from icvos.sources import SOURCES
 from icvos.sources.base import LabelMap, SourceVideo, VideoSource
 
 __all__ = ["VOS_SOURCES", "VosRule", "get_rule", "plan_vos"]
@@ -48,7 +49,7 @@ def get_rule(source: VideoSource) -> VosRule:
     Raises:
         UsageError: It is none of semi-supervised VOS.
     """
-    rules = {"davis17" if name == "davis" else name: rule for name, rule in VOS_SOURCES.items()}
+    rules = {SOURCES[name].id: rule for name, rule in VOS_SOURCES.items()}
     if source.id not in rules:
         raise UsageError(f"{source.title} is no benchmark of semi-supervised VOS", expected=", ".join(sorted(rules)))
     return rules[source.id]
