@@ -177,6 +177,9 @@ def _sequence_differences(published: PublishedRecipe, source: VideoSource, part:
         frames = len(source.frames(videos[name]))
         if row.frames is not None and frames != row.frames:
             yield f"{source.id},{name} has {frames} frames, and the recipe expects {row.frames}"
+        split = videos[name].split
+        if row.source_split and split != row.source_split:
+            yield f"{source.id},{name} is of the split '{split}', and the recipe's of '{row.source_split}'"
         objects = len(videos[name].objects)
         if row.objects is not None and videos[name].all_objects and objects != row.objects:
             yield f"{source.id},{name} has {objects} objects, and the recipe expects {row.objects}"
