@@ -19,6 +19,7 @@ from icvos.errors import InputError, UsageError, did_you_mean
 from icvos.files import read_csv, read_json, write_json
 
 __all__ = [
+    "PAPER_COUNTS",
     "PARTS",
     "RECIPE_SCHEMA",
     "SEQUENCE_COLUMNS",
@@ -37,6 +38,9 @@ PARTS = ("all", "dev", "test")
 """The parts that a builder may take; a sequence is of ``dev`` or of ``test``."""
 
 PAPERS = "ic-vos"
+PAPER_COUNTS = {"videos": 369, "frames": 99_549}
+"""Of IC-VOS as the paper's Table I prints them."""
+
 CUSTOM = "custom:"
 FOLDER = Path(__file__).resolve().parents[1] / "recipes"
 SEQUENCE_COLUMNS = ("source", "video", "source_split", "frames", "objects", "split")

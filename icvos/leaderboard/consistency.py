@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from icvos.benchmark import Benchmark, Episode
-from icvos.builders.published import load_recipe, published_names
+from icvos.builders.published import PAPER_COUNTS, load_recipe, published_names
 from icvos.errors import IcvosError
 from icvos.metrics.table import episode_metrics
 from icvos.protocols import Protocol, get_protocol
@@ -90,6 +90,10 @@ def check_name(benchmark: Mapping[str, Any]) -> list[str]:
             f"'{name}' is no published benchmark, as {why}; build it as the recipe says, "
             "or give it a name of its own with build-data's --name"
         ]
+    counts = benchmark.get("counts")
+    if name == "ic-vos" and isinstance(counts, dict) and any(counts.get(x) != n for x, n in PAPER_COUNTS.items()):
+        found, paper = (" and ".join(f"{c.get(x)} {x}" for x in PAPER_COUNTS) for c in (counts, PAPER_COUNTS))
+        return [f"it is called '{name}' and has {found}, and the paper's benchmark {paper}; build it again"]
     for published in published_names():
         if name == published or name.startswith(f"{published}-"):
             packaged = load_recipe(published)

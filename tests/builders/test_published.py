@@ -15,9 +15,10 @@ from shared_data import shared
 from icvos import cli
 from icvos.benchmark import load_benchmark
 from icvos.builders.ic_vos.build import BuildReport, build_icvos, prepare
-from icvos.builders.ic_vos.naming import PAPER_COUNTS, check_own_name, name_benchmark
+from icvos.builders.ic_vos.naming import check_own_name, name_benchmark
 from icvos.builders.ic_vos.rules import BUILDER_VERSION, BuildRules
 from icvos.builders.published import (
+    PAPER_COUNTS,
     RECIPE_SCHEMA,
     load_recipe,
     open_recipes,
@@ -279,10 +280,31 @@ def test_with_one_label_changed_a_build_is_custom_and_boards_refuse_its_run(
     error = capsys.readouterr().err
     assert f"refused: '{name}' is no published benchmark, as the recipe's files of davis17 have the hash" in error
     assert "--name" in error
+    for words in (("pack", folder), ("check", folder, "--benchmark", "bad")):
+        assert run("submit", *words) == 2 and f"'{name}' is no published benchmark" in capsys.readouterr().err
     # With a name of its own it may stand there.
     assert run("build-data", "ic-vos", *common, "--recipe", recipe, "--out", "own", "--name", "mine") == 0
     assert run(*evaluate, "--benchmark", "own", "--out", "runs/own") == 0
     assert run("leaderboard", "add", "runs/own", "--board", "board") == 0
+
+
+def test_a_plain_build_of_raw_data_is_custom(raw: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("--davis", raw / "davis", "--coco", raw / "coco", *SWITCHES, "--out", tmp_path / "B")
+    assert run("build-data", "ic-vos", *words) == 0
+    bench = load_benchmark(tmp_path / "B")
+    assert bench.name == f"custom:{bench.version.partition('.')[2]}"
+    why = "it is built from no published recipe (--recipe NAME)"
+    assert bench.header["recipe"] == {"name": None, "sha256": None, "matches": False, "differs": [why]}
+    assert f"no published name: {why}" in capsys.readouterr().out.splitlines()
+
+
+def test_the_labels_page_knows_a_published_recipe(
+    raw: Path, recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("build-data", "labels", "--mose", raw / "mose", "--out", tmp_path / "L")
+    assert run(*words, "--recipe", recipe) == 0
+    said = re.search(r"(\d+) of (\d+) objects in 1 videos have a label", capsys.readouterr().out)
+    assert said and said[1] == said[2] != "0"
 
 
 def test_labels_beside_the_recipe_are_told(raw: Path, recipe: Path, tmp_path: Path) -> None:
@@ -349,6 +371,9 @@ def test_boards_hold_a_published_name_to_the_packaged_hash() -> None:
         assert "was not built from that recipe as it is published" in line
     for fine in ("demo", "tiny", "ic-vos", "ic-vos-r10"):
         assert check_name({"name": fine}) == []
+    assert check_name({"name": "ic-vos", "counts": PAPER_COUNTS}) == []
+    (line,) = check_name({"name": "ic-vos", "counts": {"videos": 90, "frames": 6208}})
+    assert "has 90 videos and 6208 frames, and the paper's benchmark 369 videos and 99549 frames" in line
 
 
 def test_broken_recipes_are_told(recipe: Path, raw: Path) -> None:

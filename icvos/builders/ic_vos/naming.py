@@ -7,16 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from icvos.builders.ic_vos.rules import BUILDER_VERSION, BuildRules
-from icvos.builders.published import PublishedRecipe, why_reserved
+from icvos.builders.published import PAPER_COUNTS, PublishedRecipe, why_reserved
 from icvos.builders.recipe import Recipe
 from icvos.categories import COCO80, Vocabulary
 from icvos.errors import UsageError
 from icvos.sources.base import VideoSource
 
-__all__ = ["PAPER_COUNTS", "Naming", "check_own_name", "differences", "name_benchmark"]
-
-PAPER_COUNTS = {"videos": 369, "frames": 99_549}
-"""Of IC-VOS as the paper's Table I prints them."""
+__all__ = ["Naming", "check_own_name", "differences", "name_benchmark"]
 
 NO_RECIPE = "it is built from no published recipe (--recipe NAME)"
 
