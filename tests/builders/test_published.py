@@ -184,6 +184,8 @@ def test_all_sources_are_the_recipe_itself_once_none_is_open(raw: Path, recipe: 
 
 
 def test_a_part_has_its_own_name_and_sequences(raw: Path, recipe: Path, tmp_path: Path) -> None:
+    build(raw, recipe, tmp_path / "all", "mose")
+    whole = load_benchmark(tmp_path / "all")
     videos = {}
     for part in ("dev", "test"):
         if not load_recipe(recipe).expected("mose", part):
@@ -193,6 +195,7 @@ def test_a_part_has_its_own_name_and_sequences(raw: Path, recipe: Path, tmp_path
         assert report.name == f"demo-r1-mose-{part}"
         videos[part] = {row.source_name for row in bench.videos.values()}
         assert videos[part] <= set(load_recipe(recipe).expected("mose", part))
+        assert set(bench.episodes) <= set(whole.episodes)  # the same supports
     assert videos
     with pytest.raises(UsageError, match="the part 'dev' is one of a published recipe"):
         prepare([open_source("davis", raw / "davis")], open_coco(raw / "coco", "val2014"), part="dev")
@@ -402,6 +405,43 @@ def test_broken_recipes_are_told(recipe: Path, raw: Path) -> None:
         write_json(recipe / "recipe.json", broken)
         with pytest.raises(InputError, match=r"another schema|incomplete"):
             load_recipe(recipe)
+
+
+def test_r1_is_matched_by_davis_and_coco_as_they_are_published(tmp_path: Path) -> None:
+    """As far as it is seen without reading masks: lists, frames and the pool of supports have the published counts."""
+    davis, coco = tmp_path / "davis", tmp_path / "coco"
+    for split in ("train", "val"):
+        path = davis / f"ImageSets/2017/{split}.txt"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        names = [video for video, row in R1.expected("davis17").items() if row.source_split == split]
+        path.write_text("\n".join(names) + "\n")
+    for video, row in R1.expected("davis17").items():
+        for part, suffix in (("JPEGImages", "jpg"), ("Annotations", "png")):
+            folder = davis / part / "480p" / video
+            folder.mkdir(parents=True)
+            for number in range(row.frames or 0):
+                (folder / f"{number:05d}.{suffix}").touch()
+    images = [{"id": n, "file_name": f"COCO_val2014_{n:012d}.jpg", "height": 9, "width": 9} for n in range(1, 40_505)]
+    marks = [
+        {"id": n, "image_id": n, "category_id": COCO80.source_ids[n % 80], "area": 4000, "iscrowd": 0}
+        | {"segmentation": [[0, 0, 9, 0, 9, 9]]}
+        for n in range(1, 801)
+    ]
+    categories = [{"id": number, "name": name} for number, name in zip(COCO80.source_ids, COCO80.names)]
+    (coco / "annotations").mkdir(parents=True)
+    (coco / "val2014").mkdir()
+    lists = {"images": images, "annotations": marks, "categories": categories}
+    (coco / "annotations/instances_val2014.json").write_text(json.dumps(lists))
+    pool = open_coco(coco, "val2014")
+    for part, count in (("all", 90), ("dev", 35), ("test", 55)):
+        prepared = prepare([open_source("davis", davis)], pool, published=R1, part=part)
+        assert prepared.differs == []
+        expected = R1.expected("davis17", part)
+        labels = {video: R1.labels.objects["davis17", video].values() for video in expected}
+        shown = {video for video in expected if any(label.category is not None for label in labels[video])}
+        assert {planned.video.name for planned in prepared.plan.videos} == shown and len(expected) == count
+    own = prepare([open_source("davis", davis)], pool, published=R1, rules=BuildRules(draws=4))
+    assert own.differs == ["draws is 4, and the recipe's 5"]
 
 
 def test_davis_of_r1_on_the_real_samples(real: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
