@@ -25,6 +25,7 @@ __all__ = [
     "SEQUENCE_COLUMNS",
     "ExpectedSequence",
     "PublishedRecipe",
+    "check_own_name",
     "load_recipe",
     "open_recipes",
     "part_of",
@@ -155,6 +156,16 @@ def why_reserved(name: str) -> str:
         return f"names that begin with {CUSTOM} are given by the builder"
     of = [recipe for recipe in published_names() if name == recipe or name.startswith(f"{recipe}-")]
     return f"that name belongs to the published recipe {of[0]}" if of else ""
+
+
+def check_own_name(name: str) -> None:
+    """Refuse a name of one's own that is a published one, or looks like one that the builder gives.
+
+    Raises:
+        UsageError: It does.
+    """
+    if why := why_reserved(name):
+        raise UsageError(f"a benchmark of one's own is not called '{name}': {why}", fix="give another --name")
 
 
 def load_recipe(name: str | Path, words: Vocabulary | None = None) -> PublishedRecipe:

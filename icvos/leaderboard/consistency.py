@@ -182,6 +182,8 @@ def check_against(entry: Run, benchmark: Benchmark) -> list[str]:
     if entry.result["benchmark"].get("manifest_sha256") != benchmark.manifest_sha256:
         mine = str(entry.result["benchmark"].get("manifest_sha256"))[:16]
         return [f"the benchmark's hash is {mine}, and that of {benchmark.root} {benchmark.manifest_sha256[:16]}"]
+    if entry.benchmark_name != benchmark.name:
+        return [f"the benchmark is called '{entry.benchmark_name}', and that of {benchmark.root} '{benchmark.name}'"]
     protocol = get_protocol(entry.protocol, benchmark.kind)
     episodes = select_episodes(benchmark, protocol, RunOptions(protocol.name))
     records = {row["id"]: row for row in entry.records}

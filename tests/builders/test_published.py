@@ -15,11 +15,12 @@ from shared_data import shared
 from icvos import cli
 from icvos.benchmark import load_benchmark
 from icvos.builders.ic_vos.build import BuildReport, build_icvos, prepare
-from icvos.builders.ic_vos.naming import check_own_name, name_benchmark
+from icvos.builders.ic_vos.naming import name_benchmark
 from icvos.builders.ic_vos.rules import BUILDER_VERSION, BuildRules
 from icvos.builders.published import (
     PAPER_COUNTS,
     RECIPE_SCHEMA,
+    check_own_name,
     load_recipe,
     open_recipes,
     part_of,
@@ -267,6 +268,16 @@ def test_with_one_label_changed_a_build_is_custom_and_boards_refuse_its_run(
     assert "name demo-r1-davis17" in capsys.readouterr().out.splitlines()
     assert run(*evaluate, "--benchmark", "good", "--out", "runs/good") == 0
     assert run("leaderboard", "add", "runs/good", "--board", "board") == 0
+    # A run that calls its benchmark otherwise than it is called.
+    shutil.copytree("runs/good", "runs/forged")
+    for file in ("run.json", "result.json"):
+        said = read_json(Path("runs/forged", file))
+        write_json(Path("runs/forged", file), {**said, "benchmark": {**said["benchmark"], "name": "ic-vos"}})
+    assert run("leaderboard", "add", "runs/forged", "--board", "board") == 2
+    assert (
+        f"the benchmark is called 'ic-vos', and that of {tmp_path / 'good'} 'demo-r1-davis17'"
+        in capsys.readouterr().err
+    )
 
     relabel(recipe)
     capsys.readouterr()
@@ -325,7 +336,7 @@ def test_labels_beside_the_recipe_are_told(raw: Path, recipe: Path, tmp_path: Pa
     assert prepared.differs == [f"complete of davis17,{video},{word} is no, and the recipe says unsure"]
 
 
-def test_names_that_nobody_gives_himself(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_names_that_nobody_gives_himself(raw: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name in ("ic-vos", "ic-vos-r1", "ic-vos-r1-davis17", "ic-vos-r1-anything", "custom:", "custom:01234567"):
         with pytest.raises(UsageError, match="a benchmark of one's own is not called"):
             check_own_name(name)
@@ -334,6 +345,9 @@ def test_names_that_nobody_gives_himself(tmp_path: Path, capsys: pytest.CaptureF
     words = ("--coco", tmp_path, "--out", tmp_path / "B", "--name", "ic-vos-r1")
     assert run("build-data", "ic-vos", *words) == 2
     assert "belongs to the published recipe ic-vos-r1; give another --name" in capsys.readouterr().err
+    words = ("--coco", raw / "coco", "--out", tmp_path / "T", "--name", "ic-vos", "--min-area", 1)
+    assert run("build-data", "mask-tubes", *words) == 2
+    assert "that is the name of the paper's benchmark; give another --name" in capsys.readouterr().err
 
 
 def test_a_folder_that_calls_itself_as_a_published_recipe(raw: Path, recipe: Path, tmp_path: Path) -> None:

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from icvos.benchmark import EPISODE_COLUMNS, FRAME_COLUMNS, PAIR_COLUMNS, SCHEMA, VIDEO_COLUMNS
-from icvos.builders.ic_vos.naming import Naming, check_own_name, differences, name_benchmark
+from icvos.builders.ic_vos.naming import Naming, differences, name_benchmark
 from icvos.builders.ic_vos.plan import NothingLeft, Plan, PlannedVideo, make_plan
 from icvos.builders.ic_vos.rules import BUILDER_VERSION, BuildRules, rules_version
 from icvos.builders.ic_vos.video import VideoTask, build_video
-from icvos.builders.published import PublishedRecipe
+from icvos.builders.published import PublishedRecipe, check_own_name
 from icvos.builders.recipe import Recipe
 from icvos.builders.writer import BenchmarkWriter, Table
 from icvos.categories import COCO80, Vocabulary

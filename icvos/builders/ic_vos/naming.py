@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from icvos.builders.ic_vos.rules import BUILDER_VERSION, BuildRules
-from icvos.builders.published import PAPER_COUNTS, PublishedRecipe, why_reserved
+from icvos.builders.published import PAPER_COUNTS, PublishedRecipe
 from icvos.builders.recipe import Recipe
 from icvos.categories import COCO80, Vocabulary
-from icvos.errors import UsageError
 from icvos.sources.base import VideoSource
 
-__all__ = ["Naming", "check_own_name", "differences", "name_benchmark"]
+__all__ = ["Naming", "differences", "name_benchmark"]
 
 NO_RECIPE = "it is built from no published recipe (--recipe NAME)"
 
@@ -35,16 +34,6 @@ class Naming:
     def differs(self) -> list[str]:
         """Why the build carries no published name, a line each."""
         return [] if self.recipe is None else list(self.recipe["differs"])
-
-
-def check_own_name(name: str) -> None:
-    """Refuse a name of one's own that is a published one, or looks like one that the builder gives.
-
-    Raises:
-        UsageError: It does.
-    """
-    if why := why_reserved(name):
-        raise UsageError(f"a benchmark of one's own is not called '{name}': {why}", fix="give another --name")
 
 
 def name_benchmark(

@@ -100,9 +100,8 @@ def command(coco: Path, out: Path, from_release: Path | None, **options: Any) ->
     icvos build-data ic-vos --from-release ICVOS --coco COCO --out B   # from the authors' folder
     """
     from icvos.builders.ic_vos.build import build_icvos, estimate, prepare
-    from icvos.builders.ic_vos.naming import check_own_name
     from icvos.builders.ic_vos.rules import BuildRules
-    from icvos.builders.published import open_recipes
+    from icvos.builders.published import check_own_name, open_recipes
     from icvos.categories import COCO80
     from icvos.errors import UsageError
     from icvos.files import escape_id
