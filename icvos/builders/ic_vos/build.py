@@ -246,8 +246,8 @@ def _videos(
         for number in record["unlabelled"]:
             if number not in planned.video.objects:
                 report.left_out.append(f"{label},{number}: no label")
-            if prepared.published is not None:
-                report.differs.append(f"{label} has an object {number} in its masks that the recipe does not name")
+                if prepared.published is not None:
+                    report.differs.append(f"{label} has an object {number} that the recipe does not name")
         if record["pairs"]:
             report.frames += record["frames"]
             yield planned

@@ -166,6 +166,9 @@ def _sequence_differences(published: PublishedRecipe, source: VideoSource, part:
         split = videos[name].split
         if row.source_split and split != row.source_split:
             yield f"{source.id},{name} is of the split '{split}', and the recipe's of '{row.source_split}'"
+        named = published.labels.objects.get((source.id, name), {})
+        for number in sorted(set(videos[name].objects) - set(named)):
+            yield f"{source.id},{name} has an object {number} that the recipe does not name"
         objects = len(videos[name].objects)
         if row.objects is not None and videos[name].all_objects and objects != row.objects:
             yield f"{source.id},{name} has {objects} objects, and the recipe expects {row.objects}"
