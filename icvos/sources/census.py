@@ -66,7 +66,7 @@ def count_videos(
     unpack = to_unpack(root, expected_counts(dataset, split).archive)
     gone = [name for name in wanted if name not in pictured and name not in annotated]
     lonely = {
-        f"no {part}": [name for name in wanted if name in others and name not in there]
+        f"sequences without {part}": [name for name in wanted if name in others and name not in there]
         for part, there, others in (("frames", pictured, annotated), ("masks", annotated, pictured))
     }
     frames = labels = 0
@@ -84,13 +84,9 @@ def count_videos(
             uneven["masks without a frame"].append(f"{name} ({name_few(orphans) or 'no frame at all'})")
     faults = []
     if gone:
-        where = listed.get(gone[0], "the list")
-        kind = "sequence" if len(gone) == 1 else "sequences"
-        faults.append(f"{len(gone):,} {kind} that {where} names: {what_is_missing(gone)}; {unpack}")
-    for what, who in lonely.items():
-        if who:
-            faults.append(f"{'there are ' if len(who) > 1 else ''}{what} of {name_few(who)}; {unpack}")
-    faults += [f"{what}: {name_few(who)}; {unpack}" for what, who in uneven.items() if who]
+        where = " and ".join(sorted({listed[name] for name in gone}))
+        faults.append(f"{what_is_missing(gone)}, of {len(wanted):,} sequences ({where}); {unpack}")
+    faults += [f"{what}: {name_few(who)}; {unpack}" for what, who in (lonely | uneven).items() if who]
     there = sum(name in pictured and name in annotated for name in wanted)
     counts = {"sequences": there, "frames": frames, "masks": labels}
     if objects is not None:
@@ -109,8 +105,9 @@ def count_davis(root: Path, *, year: int | None = None, resolution: str | None =
     Raises:
         InputError: A list or the semantics file is broken.
     """
-    if not (root / "Annotations").is_dir():
-        name = next(path.name for path in (root / "Annotations_unsupervised").iterdir() if path.is_dir())
+    others = folders(root / "Annotations_unsupervised")
+    if others and not (root / "Annotations").is_dir():
+        name = others[0]
         found = count_videos(
             "DAVIS-2019 unsupervised",
             "",

@@ -63,7 +63,7 @@ EXPECTED = (
         _DAVIS,
     ),
     Expected(
-        "DAVIS-2017", "test-challenge", {"sequences": 30}, "DAVIS-2017-test-challenge-480p.zip", "davischallenge.org"
+        "DAVIS-2017", "test-challenge", {"sequences": 30}, "DAVIS-2017-test-challenge-480p.zip", "davisvideochallenge.github.io"
     ),
     Expected("MOSE v1", "train", {"sequences": 1507}, "train.tar.gz", "mose_empty_masks.txt of hkchengrex/Cutie"),
     Expected("MOSE v1", "valid", {"sequences": 311}, "valid.tar.gz", _MOSE2),

@@ -36,6 +36,8 @@ SPLIT_FOLDERS = ("train", "val", "valid", "test")
 RESOLUTIONS = ("480p", "Full-Resolution", "1080p")
 ABOVE, BELOW = 4, 2
 """Floors above and below a folder in which a known one is looked for."""
+INNER = re.compile(r"JPEGImages|Annotations.*|ImageSets|annotations|images|(train|val|test)\w*|dataset|img|cls|VOC2012")
+"""Folders in the folder of a data set."""
 
 
 @dataclass(frozen=True)
@@ -89,11 +91,12 @@ def _remedy(folder: Path) -> str:
     """Return where a data set is instead: above, below or packed; empty if nowhere."""
     root = folder.resolve()
     packed = [path.name for path in listing(folder) if path.name.lower().endswith(ARCHIVES)]
+    inner = root.name
     for above in list(root.parents)[:ABOVE]:
-        kind = _kind_of(above) if above != above.parent else None
-        # Of videos in a folder nearly everything looks like one.
-        if kind is not None and kind.name not in LOOSE:
+        kind = _kind_of(above) if INNER.fullmatch(inner) else None
+        if kind is not None:
             return f"this is a folder inside {kind.name}: give {above}"
+        inner = above.name
     below = [(path, kind) for path in _below(folder, BELOW) if (kind := _kind_of(path)) is not None]
     if below:
         return "give " + ", or ".join(f"{path} ({kind.name})" for path, kind in below[:3])
@@ -120,11 +123,9 @@ def _has(folder: Path, *paths: str) -> bool:
 
 def _is_davis(folder: Path) -> bool:
     return any(
-        (folder / "JPEGImages" / name).is_dir()
-        and (folder / part / name).is_dir()
-        and not _holds_images(folder / part / name)
+        (folder / part / name).is_dir() and not _holds_images(folder / part / name)
         for name in RESOLUTIONS
-        for part in ("Annotations", "Annotations_unsupervised")
+        for part in ("JPEGImages", "Annotations", "Annotations_unsupervised")
     )
 
 
@@ -140,10 +141,8 @@ def _split_folders(root: Path) -> list[Path]:
 
 
 def _is_split(folder: Path) -> bool:
-    return (
-        (folder / "JPEGImages").is_dir()
-        and (folder / "Annotations").is_dir()
-        and not _has(folder, *(f"JPEGImages/{name}" for name in RESOLUTIONS), "ImageSets")
+    return _has(folder, "JPEGImages", "Annotations") and not _has(
+        folder, *(f"JPEGImages/{name}" for name in RESOLUTIONS), "ImageSets"
     )
 
 
@@ -322,4 +321,3 @@ KINDS = (
     _Kind("the authors' IC-VOS", "VIDEO/JPEGImages, VIDEO/Annotations/CLASS", _is_release, _count_release),
     _Kind("videos of your own", "VIDEO/frames, VIDEO/masks", _is_folder, _count_folder),
 )
-LOOSE = ("the authors' IC-VOS", "videos of your own")

@@ -69,5 +69,5 @@ def tell_found(name: str, count: Callable[[], Iterable[Found]]) -> None:
         return
     for found in splits:
         click.echo(f"{name}: {found.line}")
-    for text in (text for found in splits for text in found.problems):
+    for text in (text for found in splits for text in (*found.problems, *found.notes)):
         click.echo(f"{name}: {text}")
