@@ -63,7 +63,7 @@ def count_videos(
     listed = listed or {}
     pictured, annotated = (set(folders(folder, error=SourceError)) for folder in (images, masks))
     wanted = sorted(pictured | annotated | set(listed) if names is None else names)
-    unpack = to_unpack(root, expected_counts(dataset, split).archive)
+    unpack = to_unpack(root, expected_counts(dataset, split).archive, detail)
     gone = [name for name in wanted if name not in pictured and name not in annotated]
     lonely = {
         f"sequences without {part}": [name for name in wanted if name in others and name not in there]

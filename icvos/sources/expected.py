@@ -31,6 +31,7 @@ class Expected:
 
 
 _DAVIS = "davis.json of albertomontesg/davis-interactive, summed"
+_CHALLENGE = "davisvideochallenge.github.io"
 _MOSE2 = "the MOSEv2 paper (arXiv 2508.05630), Dataset Splits"
 _LVOS = "README of LingyiHongfd/LVOS"
 _YTVOS = "youtube-vos.org/dataset/vos"
@@ -62,9 +63,7 @@ EXPECTED = (
         "DAVIS-2017-test-dev-480p.zip",
         _DAVIS,
     ),
-    Expected(
-        "DAVIS-2017", "test-challenge", {"sequences": 30}, "DAVIS-2017-test-challenge-480p.zip", "davisvideochallenge.github.io"
-    ),
+    Expected("DAVIS-2017", "test-challenge", {"sequences": 30}, "DAVIS-2017-test-challenge-480p.zip", _CHALLENGE),
     Expected("MOSE v1", "train", {"sequences": 1507}, "train.tar.gz", "mose_empty_masks.txt of hkchengrex/Cutie"),
     Expected("MOSE v1", "valid", {"sequences": 311}, "valid.tar.gz", _MOSE2),
     Expected("MOSE v2", "train", {"sequences": 3666}, "", _MOSE2),

@@ -84,8 +84,10 @@ def what_is_missing(names: Sequence[str]) -> str:
     return f"{name_few(names)} {'is' if len(names) == 1 else 'are'} missing"
 
 
-def to_unpack(root: Path, archive: str) -> str:
+def to_unpack(root: Path, archive: str, detail: str = "") -> str:
     """Return what to do: unpack the archive that lies here, or the one that the data set comes in."""
+    # DAVIS has an archive for each resolution.
+    archive = archive.replace("480p", detail or "480p")
     if archive and archive.lower() in {path.name.lower() for path in listing(root)}:
         return f"{archive} is here, unpack it"
     return f"unpack {archive} again" if archive else "fetch and unpack it again"
@@ -113,5 +115,5 @@ def compare(
     if found.problems or found.part or not cut:
         return replace(found, notes=more)
     archive = f"annotations_trainval{split[-4:]}.zip" if cut[0][0] == "annotations" else whole.archive
-    short = f"{' and '.join(f'{count} {what}' for what, count in cut)} are here; {to_unpack(root, archive)}"
+    short = f"{' and '.join(f'{count} {what}' for what, count in cut)} are here; {to_unpack(root, archive, detail)}"
     return replace(found, problems=(short,), notes=more)

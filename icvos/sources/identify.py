@@ -151,15 +151,8 @@ def _style(folder: Path) -> str:
     names = folders(folder / "Annotations")[:20] or folders(folder / "JPEGImages")[:20]
     if names and all(re.fullmatch("[0-9a-f]{10}", name) for name in names):
         return "YouTube-VOS"
-    stem = next(
-        (
-            path.stem
-            for name in names
-            for path in listing(folder / "JPEGImages" / name, IMAGES)[:1]
-            if (folder / "JPEGImages" / name).is_dir()
-        ),
-        "",
-    )
+    pictured = [folder / "JPEGImages" / name for name in names if (folder / "JPEGImages" / name).is_dir()]
+    stem = next((path.stem for images in pictured for path in listing(images, IMAGES)[:1]), "")
     if len(stem) == 8 or any(folder.glob("*_meta.json")):
         return "LVOS"
     meta = folder / "meta.json"

@@ -185,6 +185,22 @@ def test_one_side_that_is_missing_is_one_line(tmp_path: Path, gone: str, line: s
     assert problems(root) == [f"{line}; unpack DAVIS-2017-trainval-480p.zip again"]
 
 
+def test_the_archive_is_that_of_the_resolution(tmp_path: Path) -> None:
+    root = raw.davis(tmp_path)
+    for part in ("JPEGImages", "Annotations"):
+        (root / part / "480p").rename(root / part / "Full-Resolution")
+    shutil.rmtree(root / "Annotations/Full-Resolution/ride")
+    (found, _) = identify(root)
+    assert found.title == "DAVIS-2017 trainval Full-Resolution"
+    assert found.problems == ("sequences without masks: ride; unpack DAVIS-2017-trainval-Full-Resolution.zip again",)
+
+
+def test_a_split_of_which_a_sequence_has_no_frames_is_still_told(tmp_path: Path) -> None:
+    root = raw.lvos(tmp_path)
+    shutil.rmtree(root / "train/JPEGImages/R3UJGYwy")
+    assert problems(root) == ["sequences without frames: R3UJGYwy; fetch and unpack it again"]
+
+
 def test_a_part_of_davis_that_was_not_unpacked_is_said(tmp_path: Path) -> None:
     root = raw.davis(tmp_path)
     shutil.rmtree(root / "Annotations")
