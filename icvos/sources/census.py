@@ -139,13 +139,15 @@ def count_davis(root: Path, *, year: int | None = None, resolution: str | None =
         split = "trainval"
         if len(labelled) == 1 and len(listed) == expected_counts(dataset, labelled[0]).counts["sequences"]:
             split = labelled[0]
-        names = set(listed) or set(folders(images)) | set(folders(masks))
+        here = set(folders(images)) | set(folders(masks))
+        names = set(listed) or here
+        others = sorted(here - names - {name for test in tests.values() for name in test})
+        note = (f"in no list of ImageSets: {name_few(others)}",) if others else ()
         known = sum(objects.get(name, 0) for name in names) if objects else None
-        out.append(
-            count_videos(
-                dataset, split, root, images, masks, names=names, listed=listed, objects=known, detail=resolution
-            )
+        found = count_videos(
+            dataset, split, root, images, masks, names=names, listed=listed, objects=known, detail=resolution
         )
+        out.append(replace(found, notes=(*found.notes, *note)))
     for split, test in tests.items():
         listed = dict.fromkeys(test, f"ImageSets/{year}/{split}.txt")
         known = sum(objects.get(name, 0) for name in set(test)) if objects else None
@@ -198,7 +200,8 @@ def count_split(kind: str, folder: Path, *, root: Path) -> Found:
         if path.is_file() and not (path.name == "valid_meta.json" and split not in ("val", "valid")):
             videos = json_object(json_object(read_json(path, SourceError), path).get("videos"), path, "videos")
             listed = dict.fromkeys(videos, path.relative_to(root.parent).as_posix())
-            objects = sum(len(json_object(video, path).get("objects") or ()) for video in videos.values())
+            known = [json_object(video, path).get("objects") for video in videos.values()]
+            objects = sum(len(ids) for ids in known if isinstance(ids, (list, dict)))
             break
     size = len(listed) or len(set(folders(images)) | set(folders(masks)))
     dataset = kind

@@ -11,7 +11,7 @@ from icvos.sources.expected import expected_counts
 
 __all__ = ["COUNTED", "Count", "Found", "compare", "name_few", "to_unpack", "what_is_missing"]
 
-COUNTED = ("sequences", "frames", "masks", "objects", "images", "annotations")
+COUNTED = ("sequences", "frames", "images", "masks", "objects", "annotations")
 """What is counted, in the order of the table."""
 
 FEW = 3

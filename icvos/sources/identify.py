@@ -10,7 +10,6 @@ from pathlib import Path
 
 from icvos.benchmark import load_benchmark
 from icvos.errors import InputError, SourceError
-from icvos.files import read_json
 from icvos.listing import folders, listing
 from icvos.sources.base import IMAGES
 from icvos.sources.census import (
@@ -68,6 +67,7 @@ def identify(folder: Path) -> list[Found]:
 
     Raises:
         SourceError: It is nothing known; the message says what is: an archive to unpack, a folder above or below.
+        InputError: A name in it is not UTF-8.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -211,6 +211,8 @@ def _count_voc(root: Path) -> list[Found]:
     inside = voc_folder(root)
     splits = ["train", "val"] + (["trainaug"] if (inside / "SegmentationClassAug").is_dir() else [])
     splits = [split for split in splits if _has(inside, f"ImageSets/Segmentation/{split}.txt") or split == "trainaug"]
+    if not splits:
+        raise SourceError("no list", where=inside / "ImageSets/Segmentation", expected="train.txt, val.txt")
     return [count_voc(root, split) for split in splits]
 
 
@@ -249,12 +251,11 @@ def _is_benchmark(root: Path) -> bool:
 
 
 def _count_benchmark(root: Path) -> list[Found]:
-    name = read_json(root / "benchmark.json", SourceError).get("name", "")
     benchmark = load_benchmark(root)
     kind = "images" if benchmark.kind == "image" else "sequences"
     check = f"icvos build-data check {shlex.quote(str(root))} checks it"
     counts = {kind: Count(len({episode.video for episode in benchmark.episodes}))}
-    return [Found(f"icvos benchmark '{name}'", "", root, counts, notes=(check,))]
+    return [Found(f"icvos benchmark '{benchmark.name}'", "", root, counts, notes=(check,))]
 
 
 def _is_release(root: Path) -> bool:

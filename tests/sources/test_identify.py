@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 from pathlib import Path
@@ -310,6 +311,30 @@ def test_what_was_looked_for_is_said(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert "DAVIS-2016" in shown.out and "no data set here" in shown.err
 
 
+def test_broken_files_are_a_line_each(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What keeps a folder from being counted is a problem of it, and nothing is a traceback."""
+    empty(tmp_path / "benchmark/episodes.csv")
+    (tmp_path / "benchmark/benchmark.json").write_text("[]")
+    (tmp_path / "voc/VOC2012/ImageSets/Segmentation").mkdir(parents=True)
+    for name, videos in (("videos", 3), ("objects", {"330ac20d": {"objects": 7}, "b": {"objects": None}})):
+        raw.mose(tmp_path / name, version=2)
+        (tmp_path / name / "meta_train.json").write_text(json.dumps({"videos": videos}))
+    assert "benchmark.json" in problems(tmp_path / "benchmark")[0]
+    assert "no list" in problems(tmp_path / "voc")[0]
+    assert "meta_train.json" in problems(tmp_path / "videos")[0]
+    assert problems(tmp_path / "objects")[0].startswith("b is missing, of 3 sequences (objects/meta_train.json)")
+    (tmp_path / "odd/train/Annotations" / os.fsdecode(b"\xff")).mkdir(parents=True)
+    assert icvos("build-data", "source", tmp_path / "odd") == 2
+    assert "is not UTF-8" in capsys.readouterr().err
+
+
+def test_sequences_in_no_list_are_noted(tmp_path: Path) -> None:
+    root = raw.davis(tmp_path)
+    (root / "ImageSets/2017/val.txt").write_text("ride\n")
+    train, _ = identify(root)
+    assert train.notes == ("in no list of ImageSets: dogs",) and train.counts["sequences"].found == 1
+
+
 # Builders begin with it
 
 
@@ -360,6 +385,21 @@ def test_each_expected_count_has_a_source_and_stands_in_the_docs() -> None:
         counts += [f"{row.counts[what]:,}" if what in row.counts else "" for what in ("images", "annotations")]
         assert row.source and row.counts
         assert f"| {' | '.join([row.dataset, row.split, *counts, row.source])} |" in page
+
+
+def test_the_commands_of_the_docs_print_what_they_show(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "110")
+    commands, shown, snippet = re.findall(r"```\w*\n(.*?)```", DOCS.read_text(encoding="utf-8"), flags=re.DOTALL)
+    for command in commands.splitlines():
+        capsys.readouterr()
+        icvos(*command.split()[1:])
+    lines = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
+    assert [line for line in lines if line] == [line for line in shown.splitlines() if line]
+    exec(snippet, {})
+    assert capsys.readouterr().out == "DAVIS-2017 trainval 480p, 3 of 90 sequences False ()\n"
 
 
 def test_expected_sums_agree() -> None:

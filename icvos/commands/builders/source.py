@@ -19,7 +19,7 @@ def command(folders: tuple[Path, ...]) -> None:
     icvos build-data source DAVIS
     icvos build-data source DAVIS MOSE COCO
     """
-    from icvos.errors import SourceError
+    from icvos.errors import InputError
     from icvos.sources.found import COUNTED, Found
     from icvos.sources.identify import identify
     from icvos.terminal import Column, print_table
@@ -29,7 +29,7 @@ def command(folders: tuple[Path, ...]) -> None:
     for folder in folders:
         try:
             splits += identify(folder)
-        except SourceError as error:
+        except InputError as error:
             unknown.append(str(error))
     kinds = [what for what in COUNTED if any(what in found.counts for found in splits)]
     if splits:
@@ -39,6 +39,7 @@ def command(folders: tuple[Path, ...]) -> None:
                 [found.title, *(str(found.counts.get(what, "–")) for what in kinds), "yes" if found.whole else "no"]
                 for found in splits
             ],
+            leave_out=("masks",),
         )
     for found in splits:
         for text in found.problems:
@@ -48,7 +49,7 @@ def command(folders: tuple[Path, ...]) -> None:
         for text in found.notes:
             click.echo(f"note: {found.title}: {text}")
     for message in unknown:
-        click.echo(f"error: {message}", err=True)
+        click.echo(f"icvos: {message}", err=True)
     if unknown:
         raise SystemExit(2)
     if not all(found.whole for found in splits):
