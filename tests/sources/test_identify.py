@@ -186,6 +186,24 @@ def test_one_side_that_is_missing_is_one_line(tmp_path: Path, gone: str, line: s
     assert problems(root) == [f"{line}; unpack DAVIS-2017-trainval-480p.zip again"]
 
 
+def test_a_split_of_first_masks_needs_one_each(tmp_path: Path) -> None:
+    root = raw.mose(tmp_path)
+    assert problems(root) == []
+    (root / "valid/Annotations/99999999/00000.png").unlink()
+    assert problems(root) == [
+        "frames without a mask: 99999999 (00000, 00001, 00002 and 1 more); unpack valid.tar.gz again"
+    ]
+
+
+def test_lvos_v1_is_told_by_its_captions_or_its_size(tmp_path: Path) -> None:
+    root = raw.lvos(tmp_path)
+    (root / "train/train_expression_meta.json").write_text("{}")
+    content = json.loads((root / "val/valid_meta.json").read_text())
+    (entry,) = content["videos"].values()
+    (root / "val/valid_meta.json").write_text(json.dumps({"videos": {f"{number:08d}": entry for number in range(50)}}))
+    assert titles(root) == ["LVOS v1 train", "LVOS v1 val"]
+
+
 def test_the_archive_is_that_of_the_resolution(tmp_path: Path) -> None:
     root = raw.davis(tmp_path)
     for part in ("JPEGImages", "Annotations"):
@@ -288,6 +306,13 @@ def test_a_folder_too_high_is_told_with_the_right_one(tmp_path: Path, capsys: py
     raw.davis(tmp_path / "data" / "DAVIS")
     assert icvos("build-data", "source", tmp_path / "data") == 2
     assert f"give {tmp_path / 'data' / 'DAVIS'} (DAVIS)" in capsys.readouterr().err
+
+
+def test_a_folder_beside_the_parts_of_a_data_set_is_none_of_them(tmp_path: Path) -> None:
+    raw.coco(tmp_path / "coco")
+    empty(tmp_path / "coco/notes/DAVIS-2017-trainval-480p.zip")
+    with pytest.raises(SourceError, match="zip is here: unpack"):
+        identify(tmp_path / "coco/notes")
 
 
 def test_archives_that_lie_there_are_named(tmp_path: Path) -> None:
