@@ -56,6 +56,9 @@ class Coco:
         root: The folder that holds ``annotations/`` and the split's images.
         split: ``val2014``, ``train2014``, ``val2017`` or ``train2017``.
 
+    Attributes:
+        annotations: How many annotations the JSON holds, crowds and those of other categories too.
+
     Raises:
         SourceError: The annotations are missing, cut off, or no COCO instances.
     """
@@ -69,6 +72,7 @@ class Coco:
         lists = read_annotations(self.json, kinds, expected="COCO instances: images, annotations, categories")
         self.images = {number: _image(number, entry, split) for number, entry in by_id(lists["images"])}
         self._check_names()
+        self.annotations = len(lists["annotations"])
         categories = {number: COCO80.find(entry.text("name")) for number, entry in by_id(lists["categories"])}
         self._instances = self._index(lists["annotations"], categories)
 

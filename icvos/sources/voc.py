@@ -22,7 +22,7 @@ from icvos.images import IMAGE_SUFFIXES
 from icvos.listing import listing, path_of_stem
 from icvos.masks import encode_code, read_mask
 
-__all__ = ["SPLITS", "VOID", "Voc", "read_sbd_mat"]
+__all__ = ["SPLITS", "VOID", "Voc", "read_sbd_mat", "voc_folder"]
 
 SPLITS = ("val", "train", "trainval", "trainaug")
 VOID = 255
@@ -46,7 +46,7 @@ class Voc:
         if split not in SPLITS:
             raise UsageError(f"no VOC split '{split}'", fix=did_you_mean(split, SPLITS))
         self.split = split
-        self.root = _voc_folder(Path(root))
+        self.root = voc_folder(Path(root))
         self.sbd = None if sbd is None else _sbd_folder(Path(sbd))
         self.names = tuple(sorted(self._listed()))
         if not self.names:
@@ -142,7 +142,12 @@ class Voc:
         return total.hexdigest()
 
 
-def _voc_folder(root: Path) -> Path:
+def voc_folder(root: Path) -> Path:
+    """Return the folder of VOC 2012 in the one that was given: itself, ``VOC2012`` or ``VOCdevkit/VOC2012`` in it.
+
+    Raises:
+        SourceError: There is none.
+    """
     for folder in (root, root / "VOC2012", root / "VOCdevkit" / "VOC2012"):
         if (folder / "ImageSets" / "Segmentation").is_dir():
             return folder

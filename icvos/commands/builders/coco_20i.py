@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from icvos.commands.builders.fewshot_options import build_and_print, fewshot_options, rules_of
+from icvos.commands.builders.raw_options import tell_coco
 
 
 @click.command()
@@ -32,6 +33,7 @@ def command(coco: Path, split: str, train_split: str, **options: Any) -> None:
     from icvos.progress import shown
 
     rules = rules_of("coco-20i", options)
+    tell_coco(coco, split, train_split)
     with shown("coco-20i") as progress:
         plan = plan_coco20i(
             coco, rules, split=split, train_split=train_split, lists=options["lists"], progress=progress

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from icvos.commands.builders.raw_options import open_sources, source_options
+from icvos.commands.builders.raw_options import open_sources, source_options, tell_found, tell_sources
 
 if TYPE_CHECKING:
     from icvos.builders.ic_vos.build import BuildReport
@@ -106,6 +106,7 @@ def command(coco: Path, out: Path, from_release: Path | None, **options: Any) ->
     from icvos.errors import UsageError
     from icvos.files import escape_id
     from icvos.progress import shown
+    from icvos.sources.census import count_coco
     from icvos.sources.coco import open_coco
 
     sources = open_sources(options)
@@ -143,10 +144,13 @@ def command(coco: Path, out: Path, from_release: Path | None, **options: Any) ->
         name = escape_id(own.resolve().name)
     if name is not None:
         check_own_name(name)
+    tell_sources(sources)
+    pool = open_coco(coco, options["support_pool"])
+    tell_found("coco", lambda: [count_coco(coco, pool.split, coco=pool)])
     with nothing_left(options["left_out"]):
         prepared = prepare(
             sources,
-            open_coco(coco, options["support_pool"]),
+            pool,
             recipe=recipe,
             rules=rules,
             without_support=options["without_support"],

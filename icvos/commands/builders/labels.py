@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from icvos.commands.builders.raw_options import open_sources, source_options
+from icvos.commands.builders.raw_options import open_sources, source_options, tell_sources
 
 
 @click.command()
@@ -36,6 +36,7 @@ def command(out: Path, recipes: tuple[str, ...], page_size: int, workers: int, *
 
     sources = open_sources(folders)
     recipe, _ = open_recipes(recipes, COCO80)
+    tell_sources(sources)
     with shown("labels") as progress:
         report = write_labels(sources, out, recipe=recipe, page_size=page_size, workers=workers, progress=progress)
     for page in report.pages:

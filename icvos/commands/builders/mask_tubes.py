@@ -7,6 +7,8 @@ from typing import Any
 
 import click
 
+from icvos.commands.builders.raw_options import tell_coco
+
 
 @click.command()
 @click.option(
@@ -52,6 +54,7 @@ def command(coco: Path, split: str, out: Path, **options: Any) -> None:
         options["frames"], _words(options["transforms"]), options["rotation"], options["seed"], options["min_area"]
     )
     wanted = [COCO80.number(word) for word in _words(options["categories"] or "")]
+    tell_coco(coco, split)
     with shown("mask-tubes") as progress:
         masks = coco_masks(coco, split, progress=progress)
         plan = plan_mask_tubes(

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from icvos.commands.builders.fewshot_options import build_and_print, fewshot_options, rules_of
+from icvos.commands.builders.raw_options import tell_found
 
 _FOLDER = click.Path(path_type=Path, file_okay=False)
 
@@ -31,8 +32,11 @@ def command(voc: Path, sbd: Path | None, split: str, domain_shift: bool, **optio
     """
     from icvos.builders.fewshot.plan import plan_pascal5i
     from icvos.progress import shown
+    from icvos.sources.census import count_voc
 
     rules = rules_of("coco2pascal" if domain_shift else "pascal-5i", options)
+    splits = [split] if sbd is None else [split, "trainaug"]
+    tell_found("voc", lambda: [count_voc(voc, part, sbd=sbd) for part in splits])
     with shown("pascal-5i") as progress:
         plan = plan_pascal5i(
             voc, rules, sbd=sbd, split=split, lists=options["lists"], workers=options["workers"], progress=progress

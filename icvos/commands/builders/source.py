@@ -1,0 +1,56 @@
+"""icvos build-data source: which data set is this, and is it whole?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.argument("folders", metavar="DIR...", nargs=-1, required=True, type=click.Path(path_type=Path))
+def command(folders: tuple[Path, ...]) -> None:
+    """Say which data set and version each DIR is, what of it is there, and what is missing.
+
+    Names, lists and JSON files are read, no image and no mask. Exit 0 if all is there, 1 if something is missing, 2 if
+    a folder is nothing known.
+
+    \b
+    icvos build-data source DAVIS
+    icvos build-data source DAVIS MOSE COCO
+    """
+    from icvos.errors import InputError
+    from icvos.sources.found import COUNTED, Found
+    from icvos.sources.identify import identify
+    from icvos.terminal import Column, print_table
+
+    splits: list[Found] = []
+    unknown: list[str] = []
+    for folder in folders:
+        try:
+            splits += identify(folder)
+        except InputError as error:
+            unknown.append(str(error))
+    kinds = [what for what in COUNTED if any(what in found.counts for found in splits)]
+    if splits:
+        print_table(
+            [Column("data set", "left"), *map(Column, kinds), Column("whole", "left")],
+            [
+                [found.title, *(str(found.counts.get(what, "–")) for what in kinds), "yes" if found.whole else "no"]
+                for found in splits
+            ],
+            leave_out=("masks",),
+        )
+    for found in splits:
+        for text in found.problems:
+            click.echo(f"{found.title}: {text}")
+        if found.part and not found.problems:
+            click.echo(f"{found.line}: a part")
+        for text in found.notes:
+            click.echo(f"note: {found.title}: {text}")
+    for message in unknown:
+        click.echo(f"icvos: {message}", err=True)
+    if unknown:
+        raise SystemExit(2)
+    if not all(found.whole for found in splits):
+        raise SystemExit(1)
