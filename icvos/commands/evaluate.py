@@ -46,7 +46,13 @@ def _shard(context: click.Context, parameter: click.Parameter, value: str | None
 @click.option("--protocol", default="", help="native (default) or paper; fss-native (default) or fss-paper on images.")
 @click.option("--shots", default=1, show_default=True, type=click.IntRange(1), help="Supports shown of each episode.")
 @click.option("--seed", default=0, show_default=True, help="Of what models draw.")
-@click.option("--workers", default=1, show_default=True, type=click.IntRange(1), help="Processes.")
+@click.option(
+    "--workers",
+    default=1,
+    show_default=True,
+    type=click.IntRange(1),
+    help="Processes; with --device cuda each on a GPU of its own, in turn.",
+)
 @click.option("--timeout", type=FiniteRange(0, min_open=True), help="Seconds that an episode may take.")
 @click.option("--shard", callback=_shard, metavar="I/N", help="Only this part of the videos; join with icvos merge.")
 @click.option("--save-masks", is_flag=True, help="Keep the predicted masks in the run's folder.")

@@ -401,7 +401,7 @@ def evaluate(
         shots: Supports shown of each episode.
         seed: Of what the model draws.
         device, weights, options: To build the model, where it is not built yet.
-        workers, timeout: Need a spec.
+        workers, timeout: Need a spec. With ``device="cuda"`` several workers share out the GPUs, in turn.
         episodes: Ids of the episodes to run; all by default.
         save_masks, limit_episodes, limit_frames, oracle: As on the command line.
         shard: (i, N): only every N-th video, from the i-th; ``icvos merge`` joins the runs.
