@@ -66,6 +66,7 @@ def _shard(context: click.Context, parameter: click.Parameter, value: str | None
     default=None,
     help="Run one video again in a fresh process at the end, and compare; default: where that takes under a minute.",
 )
+@click.option("--dry-run", is_flag=True, help="Time a few frames, say what the run costs, write nothing.")
 @model_options
 def command(
     specs: tuple[str, ...],
@@ -74,6 +75,7 @@ def command(
     settings: tuple[str, ...],
     weights: tuple[str, ...],
     device: str,
+    dry_run: bool,
     **values: Any,
 ) -> None:
     """Run a model on a benchmark, score it, and write a run folder.
@@ -84,6 +86,7 @@ def command(
     \b
     icvos evaluate --model histogram
     icvos evaluate --model histogram --model full --model empty
+    icvos evaluate --model dcsam --dry-run         # disk, memory and hours, from a few frames
     icvos evaluate --model dcsam --benchmark B --weights dcsam=PATH --weights sam2=PATH --device cuda
     """
     from icvos.commands.show import summary_table
@@ -104,11 +107,15 @@ def command(
     for number, (spec, (options, files)) in enumerate(models.items(), 1):
         if len(models) > 1 and verbosity.level >= 0:
             print(f"{number} of {len(models)}: {spec}", file=sys.stderr)
+        folder = out if out is None or len(models) == 1 else out / escape_id(resolve(spec).info.name, keep="+@=")
         try:
+            if dry_run:
+                _try(spec, benchmark, values, out=folder, device=device, weights=files, options=options)
+                continue
             result = evaluate(
                 spec,
                 benchmark,
-                out=out if out is None or len(models) == 1 else out / escape_id(resolve(spec).info.name, keep="+@="),
+                out=folder,
                 device=device,
                 weights=files,
                 options=options,
@@ -124,8 +131,10 @@ def command(
             click.echo(f"{spec}: {error}", err=True)
             continue
         runs.append(Run.open(result.folder))
-    if not runs:
+    if broken and not runs:
         raise broken[0]
+    if dry_run:
+        return
     summary_table(runs)
     for run in runs:
         _say(run)
@@ -138,6 +147,17 @@ def command(
         raise SystemExit(broken[0].exit_status)
     if failed:
         raise SystemExit(1)
+
+
+def _try(spec: str, benchmark: str, values: Mapping[str, Any], **arguments: Any) -> None:
+    """Say what a run would cost."""
+    from icvos.costs import print_costs
+    from icvos.evaluation.trial import try_run
+    from icvos.runs.episodes import RunOptions
+
+    settings = RunOptions(**{name: value for name, value in values.items() if name != "verify"})
+    trial = try_run(spec, benchmark, settings, verify=values["verify"], **arguments)
+    print_costs(f"{spec} on {benchmark}, which is not run", trial.costs())
 
 
 def _models(
