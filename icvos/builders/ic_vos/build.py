@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -14,8 +14,10 @@ from icvos.builders.ic_vos.plan import NothingLeft, Plan, PlannedVideo, make_pla
 from icvos.builders.ic_vos.rules import BUILDER_VERSION, BuildRules, rules_version
 from icvos.builders.ic_vos.video import VideoTask, build_video
 from icvos.builders.recipe import Recipe
+from icvos.builders.trial import BuildTrial, spread, trial_folder, try_tasks
 from icvos.builders.writer import BenchmarkWriter, Table
 from icvos.categories import COCO80, Vocabulary
+from icvos.costs import in_bytes
 from icvos.data.draws import draw_supports
 from icvos.errors import UsageError
 from icvos.progress import Progress, Update, silent
@@ -25,14 +27,21 @@ from icvos.sources.coco import Coco
 if TYPE_CHECKING:
     from icvos.builders.ic_vos.supports import Supports
 
-__all__ = ["BuildReport", "Estimate", "build_icvos", "estimate", "prepare"]
+__all__ = ["BuildReport", "Estimate", "build_icvos", "estimate", "prepare", "try_build"]
+
+#: Of a mask, about, where the source has no file for it.
+MASK_BYTES = 2000
+#: Frames of a video that a trial builds.
+TRIAL_FRAMES = 10
 
 
 @dataclass
 class Estimate:
-    """What a build will write, counted before it starts; supports come on top.
+    """What a build will write, counted before it starts.
 
     Attributes:
+        new_bytes, linked_bytes: Of videos, written and hard-linked.
+        supports, support_bytes: Drawn for all pairs, and what of them is written.
         too_short: Videos that are not counted, as they have too few frames, each with why.
     """
 
@@ -42,6 +51,8 @@ class Estimate:
     files: int
     new_bytes: int
     linked_bytes: int
+    supports: int = 0
+    support_bytes: int = 0
     too_short: list[str] = field(default_factory=list)
 
 
@@ -125,8 +136,42 @@ def estimate(prepared: Prepared, *, link: bool = False, progress: Progress = sil
             size = frame.image.stat().st_size if frame.image.is_file() else 0
             out.linked_bytes += size if link else 0
             out.new_bytes += 0 if link else size
-            out.new_bytes += len(planned.groups) * (frame.masks[0].stat().st_size if frame.masks else 2000)
+            out.new_bytes += len(planned.groups) * (frame.masks[0].stat().st_size if frame.masks else MASK_BYTES)
+    drawn = prepared.supports.drawn(prepared.plan.videos)
+    out.supports = len({name for _, name in drawn})
+    out.support_bytes = len(drawn) * MASK_BYTES + (0 if link else prepared.supports.image_bytes(drawn))
     return out
+
+
+def try_build(prepared: Prepared, out: Path, need: Estimate, *, link: bool = False, workers: int = 1) -> BuildTrial:
+    """Build the first frames of a few videos, and a few supports, in a temporary folder where ``out`` would be.
+
+    Args:
+        prepared, out, link, workers: As for ``build_icvos``.
+        need: From ``estimate``.
+
+    Raises:
+        InputError: Broken raw data, or nothing can be written there.
+    """
+    rules = replace(prepared.rules, max_frames=min(prepared.rules.max_frames or TRIAL_FRAMES, TRIAL_FRAMES))
+    drawn = prepared.supports.drawn(prepared.plan.videos)
+    with trial_folder(out) as folder, BenchmarkWriter(folder / "trial") as writer:
+        first = replace(prepared, rules=rules)
+        tasks = (_task(first, planned, writer, link) for planned in spread(prepared.plan.videos))
+        videos = try_tasks(
+            build_video, tasks, what="frames", total=need.frames, size=itemgetter("frames"), workers=workers
+        )
+        supports = try_tasks(
+            lambda pair: prepared.supports.write(writer, [pair], link, silent),
+            spread(drawn),
+            what="supports",
+            total=len(drawn),
+            size=lambda _: 1,
+            workers=1,
+        )
+    linked = f", {in_bytes(need.linked_bytes)} linked beside that" if link else ""
+    files = f"videos {in_bytes(need.new_bytes)}, {need.supports:,} supports {in_bytes(need.support_bytes)}{linked}"
+    return BuildTrial(out, (videos, supports), need.new_bytes + need.support_bytes, files, workers)
 
 
 def build_icvos(
@@ -147,7 +192,7 @@ def build_icvos(
         LockedError: Another build works on ``out``.
     """
     need = estimate(prepared, link=link)
-    with BenchmarkWriter(out, need=need.new_bytes, resume=True) as writer:
+    with BenchmarkWriter(out, need=need.new_bytes + need.support_bytes, resume=True) as writer:
         report = BuildReport(writer.out, "", 0, 0, 0, 0, 0, list(prepared.plan.left_out), list(prepared.plan.notes))
         videos = list(_videos(prepared, writer, link, workers, progress, report, need.frames))
         if not videos:

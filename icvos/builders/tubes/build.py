@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from icvos.builders.trial import BuildTrial, spread, trial_folder, try_tasks
 from icvos.builders.tubes.plan import (
     BUILDER_VERSION,
     QUALITY,
@@ -31,7 +32,7 @@ from icvos.manifest import Digest
 from icvos.masks import encode_mask
 from icvos.progress import Progress
 
-__all__ = ["TubePlan", "TubeReport", "build_mask_tubes", "encode_jpeg", "plan_mask_tubes"]
+__all__ = ["TubePlan", "TubeReport", "build_mask_tubes", "encode_jpeg", "plan_mask_tubes", "try_mask_tubes"]
 
 _CHUNK = 16
 
@@ -195,3 +196,24 @@ def build_mask_tubes(
         header = tube_header(plan, name, report, licence)
         report.manifest_sha256 = writer.finish(header, tables.all(), adopt=False)
     return report
+
+
+def try_mask_tubes(plan: TubePlan, out: Path, *, workers: int = 1) -> BuildTrial:
+    """Write a few of the tubes, in a temporary folder where ``out`` would be.
+
+    Args:
+        plan, out, workers: As for ``build_mask_tubes``.
+
+    Raises:
+        InputError: Broken raw data, or nothing can be written there.
+    """
+    tubes = plan.tubes
+    with trial_folder(out) as folder:
+        (folder / "videos").mkdir()
+        tasks = (
+            _Task(tubes.masks, tubes.rules, (tubes.pairs[index],), folder, folder / f"{index}.json")
+            for index in spread(plan.chosen)
+        )
+        sample = try_tasks(_write_tubes, tasks, what="tubes", total=len(plan.chosen), size=int, workers=workers)
+    files = f"{plan.files:,} images and masks at most, by the sizes of COCO's images"
+    return BuildTrial(out, (sample,), plan.estimate, files, workers)
