@@ -12,7 +12,17 @@ from icvos.processes import available_memory
 from icvos.progress import duration
 from icvos.terminal import Column, print_table
 
-__all__ = ["Cost", "disk_cost", "in_bytes", "in_gib", "in_seconds", "memory_cost", "peak_resident", "print_costs"]
+__all__ = [
+    "Cost",
+    "bytes_in",
+    "disk_cost",
+    "in_bytes",
+    "in_gib",
+    "in_seconds",
+    "memory_cost",
+    "peak_resident",
+    "print_costs",
+]
 
 #: Below what it has free, a disk must keep so much of what is written.
 SPARE = 1.05
@@ -71,11 +81,16 @@ def peak_resident() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
+def bytes_in(folder: Path) -> int:
+    """Return the bytes of all files in a folder."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
 def in_bytes(number: float) -> str:
     """Return a size on a disk in words: 1,000 bytes are a kB."""
     for unit in ("B", "kB", "MB"):
         if number < 999.5:
-            return f"{number:.0f} {unit}"
+            return f"{number:.3g} {unit}"
         number /= 1000
     return f"{number:,.1f} GB"
 

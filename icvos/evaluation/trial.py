@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from icvos.benchmark import Benchmark
-from icvos.costs import Cost, disk_cost, in_bytes, in_gib, in_seconds, memory_cost, peak_resident
+from icvos.costs import Cost, bytes_in, disk_cost, in_bytes, in_gib, in_seconds, memory_cost, peak_resident
 from icvos.demo.benchmarks import open_benchmark
 from icvos.errors import ModelError
 from icvos.evaluation.episode import EpisodeResult, Job, run_image_episode, run_video_episodes, runs_together
@@ -208,7 +208,7 @@ def try_run(
         elif groups:
             timing.videos(groups)
         busy = timing.busy
-        mask_bytes = _bytes_in(masks) / max(timing.frames, 1)
+        mask_bytes = bytes_in(Path(folder)) / max(timing.frames, 1)
     record = sum(len(json.dumps(result.record, ensure_ascii=False)) + 1 for result in timing.results)
     frames = sum(lengths[episode.video] for episode in passed)
     gpus = count_gpus(device) if device.startswith("cuda") else settings.workers
@@ -274,10 +274,6 @@ def _own_share(workers: int) -> Iterator[None]:
         cv2.setNumThreads(before[0])
         if torch is not None:
             torch.set_num_threads(before[1])
-
-
-def _bytes_in(folder: Path | None) -> int:
-    return 0 if folder is None else sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
 @cache

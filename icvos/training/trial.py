@@ -10,7 +10,7 @@ from statistics import median
 
 import torch
 
-from icvos.costs import disk_cost, in_bytes, in_gib, in_seconds, memory_cost, peak_resident
+from icvos.costs import bytes_in, disk_cost, in_bytes, in_gib, in_seconds, memory_cost, peak_resident
 from icvos.training.data import batches
 from icvos.training.logs import TrainingLog
 from icvos.training.loop import Trainer, set_training_mode
@@ -173,18 +173,14 @@ def _written(trainer: Trainer, values: dict[str, float]) -> tuple[int, int, int]
         trainer.save()
         if not trainer.world.main:
             return 0, 0, 0
-        checkpoint = _size(trainer.out)
+        checkpoint = bytes_in(trainer.out)
         trainer.task.export(trainer.model, trainer.out / "last.safetensors")
-        weights = _size(trainer.out) - checkpoint
+        weights = bytes_in(trainer.out) - checkpoint
         log = TrainingLog(trainer.out / "logs", 0)
         for _ in range(MOST):
             log.add(trainer.steps, values)
         log.close()
-        return checkpoint, weights, _size(trainer.out / "logs") * trainer.steps // MOST
-
-
-def _size(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+        return checkpoint, weights, bytes_in(trainer.out / "logs") * trainer.steps // MOST
 
 
 def _spread(seconds: tuple[float, ...]) -> str:

@@ -142,7 +142,7 @@ def test_a_dry_run_says_what_follows_and_writes_nothing(tmp_path: Path, capsys: 
     assert re.search(r"to load 2 examples; loss \d+\.\d+\n", out)
     assert re.search(r"\nmemory \d+\.\d\d GiB: the peak of this process", out)
     assert re.search(
-        r"\ndisk \d+ kB: checkpoint \d+ kB, two while one replaces the other, weights \d+ B, the last", out
+        r"\ndisk [\d.]+ kB: checkpoint [\d.]+ kB, two while one replaces the other, weights \d+ B, the last", out
     )
     assert re.search(r"18 steps: [\d.e-]+ m?s to compute, [\d.e-]+ m?s to load the data meanwhile, in 2 process", out)
     assert re.search(r"2 validation\(s\) of 5 examples, [\d.e-]+ m?s each", out)

@@ -24,6 +24,7 @@ from icvos.builders.tubes.plan import (
 )
 from icvos.builders.tubes.tables import TubeTables, TubeWriter, tube_header
 from icvos.builders.writer import write_file
+from icvos.costs import bytes_in
 from icvos.data.class_masks import ClassMasks
 from icvos.data.mask_tubes import IGNORE, TubeRules, make_frame, plan_tube
 from icvos.errors import InputError
@@ -215,5 +216,6 @@ def try_mask_tubes(plan: TubePlan, out: Path, *, workers: int = 1) -> BuildTrial
             for index in spread(plan.chosen)
         )
         sample = try_tasks(_write_tubes, tasks, what="tubes", total=len(plan.chosen), size=int, workers=workers)
-    files = f"{plan.files:,} images and masks at most, by the sizes of COCO's images"
-    return BuildTrial(out, (sample,), plan.estimate, files, workers)
+        written = bytes_in(folder / "videos") * len(plan.chosen) // max(sample.done, 1)
+    files = f"{plan.files:,} images and masks at most, by those tubes or by COCO's images, whichever is more"
+    return BuildTrial(out, (sample,), max(plan.estimate, written), files, workers)
