@@ -147,7 +147,8 @@ class RunTrial:
             times = (
                 f"{self.sharing} processes share a GPU: {in_gib(self.gpu_memory)} each, " if self.sharing > 1 else ""
             )
-            how = f"{times}the peak on the clips timed, as torch counts it"
+            first = "; the first GPU holds this process' weights beside that" if self.workers > 1 else ""
+            how = f"{times}the peak on the clips timed, as torch counts it{first}"
             rows.append(Cost("GPU memory", in_gib(self.gpu_memory * self.sharing), how))
         parts = [f"records {in_bytes(self.record_bytes)}"]
         parts += [f"J and F of frames {in_bytes(self.value_bytes)}"] if self.value_bytes else []

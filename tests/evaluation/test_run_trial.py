@@ -182,6 +182,7 @@ def test_what_was_multiplied_by_what_is_said() -> None:
     assert several.seconds == 10_000 / 2 + 20 and "(8 workers, each on 1.0 cores)" in rows["time"].how
     assert rows["memory"].amount == "18.00 GiB" and rows["memory"].how.startswith("2.00 GiB × 9 processes")
     assert rows["GPU memory"].amount == "12.00 GiB" and "4 processes share a GPU" in rows["GPU memory"].how
+    assert "the first GPU holds this process' weights beside that" in rows["GPU memory"].how
     assert "NOT ENOUGH" in rows["disk"].how
 
 
