@@ -243,7 +243,7 @@ def _state(plan: RunPlan, there: RunFolder | None, done: int) -> str:
         if done == len(plan.episodes):
             return "the run is there, complete"
         return f"the run would go on there: {done:,} of {len(plan.episodes):,} episodes are done"
-    if plan.out.is_dir() and any(plan.out.iterdir()):
+    if (plan.out / "run.json").is_file():
         return "the method, its weights or the benchmark changed: the earlier run there would be set aside"
     return "a new run"
 

@@ -144,7 +144,8 @@ class RunFolder:
             RunError: Something else is there.
         """
         _check_no_file(root)
-        if not root.is_dir() or not any(root.iterdir()):
+        # What killed writers left is removed when the folder is opened.
+        if not root.is_dir() or all(path.match(".*.tmp") for path in root.iterdir()):
             return None
         return cls(root, run) if _is_same(root, read_run(root), run, True) else None
 

@@ -97,6 +97,14 @@ def test_a_run_that_is_there_is_looked_at_and_left_alone(bench: Path, tmp_path: 
         try_run(edited, bench, RunOptions(seed=1), out=out)
     path.write_bytes(whole)
     assert set(everything(out)) == set(before)
+    # Half a file of a killed run is nothing to go on with, and stays where it is.
+    half = tmp_path / "half/.run.json.x.tmp"
+    half.parent.mkdir()
+    half.write_text("{")
+    assert try_run(model, bench, RunOptions(), out=half.parent).state == "a new run" and half.exists()
+    half.with_name("photo.jpg").write_text("x")
+    with pytest.raises(RunError, match="no run here"):
+        try_run(model, bench, RunOptions(), out=half.parent)
 
 
 def test_a_pass_for_several_episodes_is_made_for_all_of_them_again(bench: Path, tmp_path: Path) -> None:
