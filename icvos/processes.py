@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 from icvos.errors import UsageError
 
-__all__ = ["begin_worker", "check_main_guard", "in_order", "keep_memory", "limit_memory"]
+__all__ = ["available_memory", "begin_worker", "check_main_guard", "in_order", "keep_memory", "limit_memory"]
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -163,7 +163,7 @@ def keep_memory() -> None:
     mallopt(mmap_threshold, 32 << 20)
 
 
-def _available() -> int | None:
+def available_memory() -> int | None:
     """Return the bytes that can still be had: of the machine, and of the control group this process is in."""
     limits = []
     try:
@@ -184,7 +184,7 @@ def limit_memory(device: str) -> None:
     Its episode fails then and the run goes on; the kernel would kill the run. Only on the CPU: drivers of GPUs reserve
     more than they use.
     """
-    available = _available()
+    available = available_memory()
     if available is None or not device.startswith("cpu"):
         return
     try:

@@ -48,7 +48,13 @@ def _shard(context: click.Context, parameter: click.Parameter, value: str | None
 )
 @click.option("--shots", default=1, show_default=True, type=click.IntRange(1), help="Supports shown of each episode.")
 @click.option("--seed", default=0, show_default=True, help="Of what models draw.")
-@click.option("--workers", default=1, show_default=True, type=click.IntRange(1), help="Processes.")
+@click.option(
+    "--workers",
+    default=1,
+    show_default=True,
+    type=click.IntRange(1),
+    help="Processes; with --device cuda each on a GPU of its own, in turn.",
+)
 @click.option("--timeout", type=FiniteRange(0, min_open=True), help="Seconds that an episode may take.")
 @click.option("--shard", callback=_shard, metavar="I/N", help="Only this part of the videos; join with icvos merge.")
 @click.option("--save-masks", is_flag=True, help="Keep the predicted masks in the run's folder.")
@@ -62,6 +68,7 @@ def _shard(context: click.Context, parameter: click.Parameter, value: str | None
     default=None,
     help="Run one video again in a fresh process at the end, and compare; default: where that takes under a minute.",
 )
+@click.option("--dry-run", is_flag=True, help="Time a few frames, say what the run costs, write nothing.")
 @model_options
 def command(
     specs: tuple[str, ...],
@@ -70,6 +77,7 @@ def command(
     settings: tuple[str, ...],
     weights: tuple[str, ...],
     device: str,
+    dry_run: bool,
     **values: Any,
 ) -> None:
     """Run a model on a benchmark, score it, and write a run folder.
@@ -80,6 +88,7 @@ def command(
     \b
     icvos evaluate --model histogram
     icvos evaluate --model histogram --model full --model empty
+    icvos evaluate --model dcsam --dry-run         # disk, memory and hours, from a few frames
     icvos evaluate --model dcsam --benchmark B --weights dcsam=PATH --weights sam2=PATH --device cuda
     """
     from icvos.commands.show import summary_table
@@ -100,11 +109,15 @@ def command(
     for number, (spec, (options, files)) in enumerate(models.items(), 1):
         if len(models) > 1 and verbosity.level >= 0:
             print(f"{number} of {len(models)}: {spec}", file=sys.stderr)
+        folder = out if out is None or len(models) == 1 else out / escape_id(resolve(spec).info.name, keep="+@=")
         try:
+            if dry_run:
+                _try(spec, benchmark, values, out=folder, device=device, weights=files, options=options)
+                continue
             result = evaluate(
                 spec,
                 benchmark,
-                out=out if out is None or len(models) == 1 else out / escape_id(resolve(spec).info.name, keep="+@="),
+                out=folder,
                 device=device,
                 weights=files,
                 options=options,
@@ -120,8 +133,10 @@ def command(
             click.echo(f"{spec}: {error}", err=True)
             continue
         runs.append(Run.open(result.folder))
-    if not runs:
+    if broken and not runs:
         raise broken[0]
+    if dry_run:
+        return
     summary_table(runs)
     for run in runs:
         _say(run)
@@ -134,6 +149,17 @@ def command(
         raise SystemExit(broken[0].exit_status)
     if failed:
         raise SystemExit(1)
+
+
+def _try(spec: str, benchmark: str, values: Mapping[str, Any], **arguments: Any) -> None:
+    """Say what a run would cost."""
+    from icvos.costs import print_costs
+    from icvos.evaluation.trial import try_run
+    from icvos.runs.episodes import RunOptions
+
+    settings = RunOptions(**{name: value for name, value in values.items() if name != "verify"})
+    trial = try_run(spec, benchmark, settings, verify=values["verify"], **arguments)
+    print_costs(f"{spec} on {benchmark}, which is not run", trial.costs())
 
 
 def _models(

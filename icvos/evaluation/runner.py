@@ -32,6 +32,7 @@ from icvos.manifest import verify_tables
 from icvos.models.interface import ImageModel, Model
 from icvos.models.options import option_types, options_of
 from icvos.models.registry import as_video_model, build
+from icvos.processes import check_main_guard
 from icvos.progress import Progress, Update, shown, silent, verbosity
 from icvos.protocols import Protocol
 from icvos.runs.environment import default_folder, describe_benchmark, describe_model, describe_run, now
@@ -40,7 +41,7 @@ from icvos.runs.records import RunFolder, read_result, read_run
 from icvos.runs.result import RunResult
 from icvos.view import View
 
-__all__ = ["evaluate", "run_model"]
+__all__ = ["RunPlan", "check_workers", "done_episodes", "evaluate", "group_episodes", "open_run", "run_model"]
 
 
 # Failures that are said as they come.
@@ -49,7 +50,7 @@ MAX_FAILURES = 3
 MAX_TOGETHER = 10
 
 
-def _groups(episodes: Sequence[Episode], missing: Sequence[Episode], benchmark: Benchmark) -> list[Group]:
+def group_episodes(episodes: Sequence[Episode], missing: Sequence[Episode], benchmark: Benchmark) -> list[Group]:
     """Return groups of episodes of one video, with the ids of those whose results are missing; whole ones are left out.
 
     Groups are cut from all episodes of the run, not from the missing ones: a resumed run computes what another does.
@@ -75,7 +76,7 @@ def _check_kind(model: Model, benchmark: Benchmark) -> None:
 
 
 @dataclass
-class _Run:
+class RunPlan:
     """All that evaluating needs, worked out once."""
 
     model: Model
@@ -100,7 +101,7 @@ def _prepare(
     out: Path | None,
     settings: Mapping[str, Any],
     spec: ModelSpec | None,
-) -> _Run:
+) -> RunPlan:
     _check_kind(model, benchmark)
     verify_tables(benchmark)
     if benchmark.vos:
@@ -135,7 +136,7 @@ def _prepare(
     defaults = {name: default for name, (_, default) in option_types(type(model)).items()}
     changed = {name: value for name, value in settings.items() if defaults.get(name) != value}
     folder = out or default_folder(run, protocol=get_run_protocol(benchmark, "").name, options=changed)
-    return _Run(model, benchmark, protocol, options, episodes, folder, spec, run)
+    return RunPlan(model, benchmark, protocol, options, episodes, folder, spec, run)
 
 
 def run_model(
@@ -168,6 +169,13 @@ def run_model(
         Its result, which knows its folder.
     """
     plan = _prepare(model, benchmark, options, out, settings or {}, spec)
+    return _run_plan(plan, verify=verify, progress=progress, notify=notify)
+
+
+def _run_plan(
+    plan: RunPlan, *, verify: bool | None, progress: Progress, notify: Callable[[str], None] | None
+) -> RunResult:
+    model, benchmark, options, spec = plan.model, plan.benchmark, plan.options, plan.spec
     verified = can_verify(spec, plan.job, benchmark.kind, verify)
     there = None if options.save_masks or verify else _complete(plan)
     if there is not None:
@@ -176,9 +184,7 @@ def run_model(
         if folder.moved is not None and notify is not None:
             notify(f"the method, its weights or the benchmark changed: the earlier run is now {folder.moved}")
         ids = [episode.id for episode in plan.episodes]
-        done = folder.done(ids)
-        if options.save_masks:
-            done = {name for name in done if (folder.root / "masks" / name).is_dir()}
+        done = done_episodes(plan, folder)
         todo = [episode for episode in plan.episodes if episode.id not in done]
         timed = _untimed(plan, todo, folder)
         tally = _Tally(plan, progress, timed)
@@ -210,7 +216,7 @@ def run_model(
                 spec,
                 benchmark.root,
                 plan.job,
-                _groups(plan.episodes, plan.episodes, benchmark),
+                group_episodes(plan.episodes, plan.episodes, benchmark),
                 folder,
                 together=runs_together(as_video_model(model)),
                 asked=verify,
@@ -221,7 +227,15 @@ def run_model(
     return RunResult(read_result(plan.out), plan.out)
 
 
-def _complete(plan: _Run) -> dict[str, Any] | None:
+def done_episodes(plan: RunPlan, folder: RunFolder) -> set[str]:
+    """Return the ids of a run's episodes whose results its folder holds, their masks too where those are wanted."""
+    done = folder.done([episode.id for episode in plan.episodes])
+    if plan.options.save_masks:
+        done = {name for name in done if (folder.root / "masks" / name).is_dir()}
+    return done
+
+
+def _complete(plan: RunPlan) -> dict[str, Any] | None:
     """Return the result of a run that is complete already, without touching it (its folder may be read-only)."""
     try:
         run = read_run(plan.out)
@@ -235,7 +249,7 @@ def _complete(plan: _Run) -> dict[str, Any] | None:
     return None
 
 
-def _finish(folder: RunFolder, plan: _Run, whole: bool) -> None:
+def _finish(folder: RunFolder, plan: RunPlan, whole: bool) -> None:
     """Write what the run came to; of one that stops half-way only its status, and only if that works."""
     ids = [episode.id for episode in plan.episodes]
     if whole:
@@ -255,7 +269,7 @@ class _Tally:
         ended, failed: How many episodes have, of this run and before.
     """
 
-    def __init__(self, plan: _Run, progress: Progress, timed: Sequence[Group] = ()) -> None:
+    def __init__(self, plan: RunPlan, progress: Progress, timed: Sequence[Group] = ()) -> None:
         view = View(plan.benchmark, plan.protocol, limit_frames=plan.options.limit_frames)
         self._sizes = {episode.id: view.frame_count(episode) for episode in plan.episodes}
         self._what = "frames" if plan.benchmark.kind == "video" else "episodes"
@@ -307,7 +321,7 @@ def _add_times(folder: RunFolder, timed: Mapping[str, Any]) -> None:
         folder.add({**record, **{name: timed[name] for name in ALONE}})
 
 
-def _untimed(plan: _Run, todo: Sequence[Episode], folder: RunFolder) -> list[Group]:
+def _untimed(plan: RunPlan, todo: Sequence[Episode], folder: RunFolder) -> list[Group]:
     """Return the episode to run by itself, for its speed, where all ran together with others of their video."""
     if (
         plan.benchmark.kind == "image"
@@ -323,17 +337,28 @@ def _untimed(plan: _Run, todo: Sequence[Episode], folder: RunFolder) -> list[Gro
     return [Group([episode], frozenset([episode.id]), timing=True) for episode in first]
 
 
+def check_workers(plan: RunPlan) -> None:
+    """Check that processes can run a plan's episodes, where it asks for them.
+
+    Raises:
+        UsageError: They cannot build the model, or cannot be started from here.
+    """
+    if plan.options.workers > 1 or plan.options.timeout is not None:
+        if plan.spec is None:
+            raise UsageError("workers and timeouts need a model by name", fix="pass a spec, as 'my_method.py:MyMethod'")
+        check_main_guard()
+
+
 def _results(
-    plan: _Run, todo: Sequence[Episode], timed: Sequence[Group], tally: _Tally
+    plan: RunPlan, todo: Sequence[Episode], timed: Sequence[Group], tally: _Tally
 ) -> Generator[EpisodeResult, None, None]:
     options, job = plan.options, plan.job
     # At the end, so that the model is warm.
-    groups = [*_groups(plan.episodes, todo, plan.benchmark), *timed]
+    groups = [*group_episodes(plan.episodes, todo, plan.benchmark), *timed]
     if not groups:
         return
-    if options.workers > 1 or options.timeout is not None:
-        if plan.spec is None:
-            raise UsageError("workers and timeouts need a model by name", fix="pass a spec, as 'my_method.py:MyMethod'")
+    check_workers(plan)
+    if plan.spec is not None and (options.workers > 1 or options.timeout is not None):
         yield from run_in_workers(
             plan.spec,
             plan.benchmark.root,
@@ -405,7 +430,7 @@ def evaluate(
         shots: Supports shown of each episode.
         seed: Of what the model draws.
         device, weights, options: To build the model, where it is not built yet.
-        workers, timeout: Need a spec.
+        workers, timeout: Need a spec. With ``device="cuda"`` several workers share out the GPUs, in turn.
         episodes: Ids of the episodes to run; all by default.
         save_masks, limit_episodes, limit_frames, oracle: As on the command line.
         shard: (i, N): only every N-th video, from the i-th; ``icvos merge`` joins the runs.
@@ -423,7 +448,6 @@ def evaluate(
     Raises:
         IcvosError: Bad input or usage. An episode that fails raises nothing: ``summary["failed"]`` counts it.
     """
-    opened, demo = open_benchmark(benchmark)
     settings = RunOptions(
         protocol=protocol,
         shots=shots,
@@ -438,25 +462,38 @@ def evaluate(
         oracle=oracle,
         name=name,
     )
+    plan = open_run(model, benchmark, settings, out=out, device=device, weights=weights, options=options)
+    title = f"{type(plan.model).info.name} on {plan.benchmark.name}"
+    if notify is None and progress is True:
+        notify = partial(print, file=sys.stderr)
+    with shown(title, progress) as told:
+        return _run_plan(plan, verify=verify, progress=told, notify=notify)
+
+
+def open_run(
+    model: Model | type[Model] | str,
+    benchmark: Benchmark | str | Path,
+    settings: RunOptions,
+    *,
+    out: str | Path | None = None,
+    device: str = "cpu",
+    weights: Mapping[str, str | Path] | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> RunPlan:
+    """Open the benchmark, build the model, and work out the run; nothing is run or written.
+
+    Args:
+        model, benchmark, out, device, weights, options: As for ``evaluate``.
+        settings: How.
+
+    Raises:
+        IcvosError: Bad input or usage.
+    """
+    opened, demo = open_benchmark(benchmark)
     built = build(model, device=device, weights=weights, options=options, demo=demo)
     spec = None
     if isinstance(model, str):
         files = {name: str(path) for name, path in built.weights.items()}
         spec = ModelSpec(model, device, files, dict(options or {}), demo)
-    folder = None if out is None else Path(out)
     known = dict(options or {}) if isinstance(model, (str, type)) else options_of(built)
-    title = f"{type(built).info.name} on {opened.name}"
-    if notify is None and progress is True:
-        notify = partial(print, file=sys.stderr)
-    with shown(title, progress) as told:
-        return run_model(
-            built,
-            opened,
-            settings,
-            out=folder,
-            settings=known,
-            spec=spec,
-            verify=verify,
-            progress=told,
-            notify=notify,
-        )
+    return _prepare(built, opened, settings, None if out is None else Path(out), known, spec)

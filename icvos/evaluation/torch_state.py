@@ -9,6 +9,8 @@ from types import ModuleType
 
 import numpy as np
 
+from icvos.costs import peak_resident
+
 __all__ = [
     "episode_seed",
     "forget",
@@ -83,9 +85,7 @@ def peak_memory(device: str) -> int:
     torch = _torch()
     if device.startswith("cuda") and torch is not None:
         return int(torch.cuda.max_memory_allocated(device))
-    import resource
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return peak_resident()
 
 
 def forget(error: BaseException) -> None:

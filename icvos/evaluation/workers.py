@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from icvos.models.interface import ImageModel, Model, VideoModel
 from icvos.models.registry import as_video_model, create
 from icvos.processes import begin_worker, check_main_guard, limit_memory
 
-__all__ = ["Group", "ModelSpec", "run_in_workers"]
+__all__ = ["Group", "ModelSpec", "count_gpus", "limit_threads", "run_in_workers", "threads_each", "worker_device"]
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Group:
 class _Worker:
     """A worker process, what it is doing, and since when."""
 
-    def __init__(self, context: Any, start: tuple) -> None:
+    def __init__(self, context: Any, *start: Any) -> None:
         self.pipe, theirs = context.Pipe()
         self.process = context.Process(target=_work, args=(theirs, os.getpid(), *start), daemon=True)
         # Ctrl-C reaches the whole process group and the parent decides; the child inherits the ignoring.
@@ -104,9 +104,10 @@ def _work(pipe: Connection, parent: int, spec: ModelSpec, root: Path, job: Job, 
     begin_worker(parent)
     limit_memory(spec.device)
     try:
+        _use_gpu(spec.device)
         benchmark = load_benchmark(root)
         model = create(spec.spec, device=spec.device, weights=spec.weights, options=spec.options, demo=spec.demo)
-        _limit_threads(threads)
+        limit_threads(threads)
         image = benchmark.kind == "image"
         video_model = None if image else as_video_model(model)
     except Exception as error:
@@ -177,7 +178,46 @@ def _line(error: BaseException) -> str:
     return f"the model cannot be built: {_text(error)}"
 
 
-def _limit_threads(threads: int) -> None:
+def count_gpus(device: str) -> int:
+    """Return how many GPUs the workers of a run share: for ``cuda`` all that this process sees, otherwise one."""
+    if device != "cuda":
+        return 1
+    import torch
+
+    return max(torch.cuda.device_count(), 1)
+
+
+def worker_device(device: str, number: int, gpus: int) -> str:
+    """Return the device of a worker: of several GPUs its own, in turn; ``cuda:1`` and ``cpu`` stay as they are.
+
+    Args:
+        device: Of the run.
+        number: Of the worker, from 0; one that replaces another has its number, and so its GPU.
+        gpus: From ``count_gpus``.
+    """
+    return f"cuda:{number % gpus}" if device == "cuda" and gpus > 1 else device
+
+
+def _use_gpu(device: str) -> None:
+    """Make a worker's GPU the one that ``cuda`` means in its process.
+
+    A model that says ``cuda`` in place of the device that it was given is then on its own GPU too. CUDA_VISIBLE_DEVICES
+    would do as much, but what a user has set there (numbers, UUIDs, parts of a GPU) had to be read and cut up, and
+    ``cuda:1`` in a message would be another GPU than the user's.
+    """
+    if device.startswith("cuda:"):
+        import torch
+
+        torch.cuda.set_device(device)
+
+
+def threads_each(workers: int) -> int:
+    """Return how many threads each of some processes computes on: they share the cores that this one may use."""
+    return max(len(os.sched_getaffinity(0)) // workers, 1)
+
+
+def limit_threads(threads: int) -> None:
+    """Let OpenCV and, where it is imported, torch compute on so many threads in this process."""
     import cv2
 
     cv2.setNumThreads(threads)
@@ -202,7 +242,8 @@ def run_in_workers(
         spec: The model.
         root: The benchmark's folder.
         job: How to run; its options say in how many processes, and what time one episode may take (a model that takes
-            several episodes in one pass gets as many times that for the pass).
+            several episodes in one pass gets as many times that for the pass). On ``cuda`` several processes share out
+            the GPUs.
         groups: The episodes to run.
         fail: Makes the result of an episode that was lost.
         advance: Is told the number of a worker, and how many frames it has done of what it is at.
@@ -213,13 +254,18 @@ def run_in_workers(
     """
     check_main_guard()
     context = multiprocessing.get_context("spawn")
-    cores = len(os.sched_getaffinity(0))
     workers, timeout = job.options.workers, job.options.timeout
-    start = (spec, root, job, threads or max(cores // workers, 1))
+    gpus = count_gpus(spec.device) if workers > 1 else 1
     waiting = list(groups)
+
+    def start(number: int) -> _Worker:
+        own = replace(spec, device=worker_device(spec.device, number, gpus))
+        return _Worker(context, own, root, job, threads or threads_each(workers))
+
     crew: list[_Worker] = []
     try:
-        crew = [_Worker(context, start) for _ in range(min(workers, max(len(waiting), 1)))]
+        for number in range(min(workers, max(len(waiting), 1))):
+            crew.append(start(number))
         while waiting or any(worker.working for worker in crew):
             for number, worker in enumerate(crew):
                 if worker.ready and not worker.working and waiting and _may_begin(waiting[0], worker, crew):
@@ -229,7 +275,7 @@ def run_in_workers(
                     except OSError:  # it died while it had nothing to do
                         waiting.insert(0, group)
                         worker.kill()
-                        crew[number] = _Worker(context, start)
+                        crew[number] = start(number)
             busy = [worker for worker in crew if worker.working or not worker.ready]
             for pipe in wait([worker.pipe for worker in busy], timeout=0.2):
                 worker = next(w for w in busy if w.pipe is pipe)
@@ -237,7 +283,8 @@ def run_in_workers(
                     kind, value = worker.pipe.recv()
                 except (EOFError, OSError):
                     yield from _lost(worker, waiting, fail, _death(worker))
-                    crew[crew.index(worker)] = _Worker(context, start)
+                    number = crew.index(worker)
+                    crew[number] = start(number)
                     continue
                 if kind == "broken":
                     raise value
@@ -255,7 +302,8 @@ def run_in_workers(
                 if worker.late(timeout):
                     worker.kill()
                     yield from _lost(worker, waiting, fail, f"Timeout: no result within {timeout:g} s an episode")
-                    crew[crew.index(worker)] = _Worker(context, start)
+                    number = crew.index(worker)
+                    crew[number] = start(number)
     finally:
         for worker in crew:
             worker.kill()

@@ -113,28 +113,14 @@ class RunFolder:
         """
         root = Path(os.path.abspath(root))  # noqa: PTH100 - symlinks stay as they are named
         with lock_folder(root):
-            if root.exists() and not root.is_dir():
-                raise RunError("a file is in the way", where=root, fix="choose another --out")
+            _check_no_file(root)
             moved = None
             if root.is_dir() and not _is_empty(root):
                 there = read_run(root)
-                changed = _differences(there["key"], run["key"])
-                if not changed:
+                if _is_same(root, there, run, set_aside):
                     run = {**run, "start": there.get("start", run.get("start"))}
-                elif set_aside and STALE.issuperset(changed):
-                    moved = _set_aside(root)
                 else:
-                    name = next((name for name in changed if name not in STALE), changed[0])
-                    old, new = there["key"].get(name), run["key"].get(name)
-                    if isinstance(old, dict) and isinstance(new, dict):
-                        inner = next(iter(_differences(old, new)), "")
-                        name, old, new = f"{name} {inner}", old.get(inner), new.get(inner)
-                    a, b = (in_words(value)[:60] for value in (old, new))
-                    raise RunError(
-                        f"another run is there (its {name.replace('_', ' ')} is {a}, not {b})",
-                        where=root,
-                        fix="choose another --out",
-                    )
+                    moved = _set_aside(root)
             folder = cls(root, run)
             folder.moved = moved
             root.mkdir(parents=True, exist_ok=True)
@@ -145,6 +131,23 @@ class RunFolder:
             finally:
                 folder._stream.close()
                 folder._stream = None
+
+    @classmethod
+    def look(cls, root: Path, run: dict[str, Any]) -> RunFolder | None:
+        """Return what ``open`` would go on with, or None where it would begin a new run; nothing is touched.
+
+        Args:
+            root: Absent, empty, or a folder of the same run.
+            run: What ``run.json`` shall say.
+
+        Raises:
+            RunError: Something else is there.
+        """
+        _check_no_file(root)
+        # What killed writers left is removed when the folder is opened.
+        if not root.is_dir() or all(path.match(".*.tmp") for path in root.iterdir()):
+            return None
+        return cls(root, run) if _is_same(root, read_run(root), run, True) else None
 
     def write_run(self, **changes: Any) -> None:
         """Write ``run.json``, with some values changed."""
@@ -197,6 +200,33 @@ class RunFolder:
     def write_result(self, result: Mapping[str, Any]) -> None:
         """Write ``result.json``."""
         write_json(self.root / "result.json", result)
+
+
+def _check_no_file(root: Path) -> None:
+    if root.exists() and not root.is_dir():
+        raise RunError("a file is in the way", where=root, fix="choose another --out")
+
+
+def _is_same(root: Path, there: Mapping[str, Any], run: Mapping[str, Any], set_aside: bool) -> bool:
+    """Whether the run in a folder is this one; False where it is of an older state of things and may be set aside.
+
+    Raises:
+        RunError: It is another.
+    """
+    changed = _differences(there["key"], run["key"])
+    if not changed or (set_aside and STALE.issuperset(changed)):
+        return not changed
+    name = next((name for name in changed if name not in STALE), changed[0])
+    old, new = there["key"].get(name), run["key"].get(name)
+    if isinstance(old, dict) and isinstance(new, dict):
+        inner = next(iter(_differences(old, new)), "")
+        name, old, new = f"{name} {inner}", old.get(inner), new.get(inner)
+    a, b = (in_words(value)[:60] for value in (old, new))
+    raise RunError(
+        f"another run is there (its {name.replace('_', ' ')} is {a}, not {b})",
+        where=root,
+        fix="choose another --out",
+    )
 
 
 def _is_empty(root: Path) -> bool:

@@ -1,16 +1,18 @@
-"""What a training would cost: a few of its steps and a batch of its validation, timed; nothing is written."""
+"""What a training would cost: a few steps and a batch of validation, timed; its files, measured and removed."""
 
 from __future__ import annotations
 
 import math
-import resource
+import tempfile
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import median
 
 import torch
 
-from icvos.progress import duration
+from icvos.costs import bytes_in, disk_cost, in_bytes, in_gib, in_seconds, memory_cost, peak_resident
 from icvos.training.data import batches
+from icvos.training.logs import TrainingLog
 from icvos.training.loop import Trainer, set_training_mode
 
 __all__ = ["Trial", "try_steps"]
@@ -32,7 +34,11 @@ class Trial:
         loading: Seconds of loading the examples of each timed step, in one process.
         validating: Seconds of one validation, from its first batch.
         loss: Of the last step.
-        memory: Peak in bytes: of the GPU where there is one, else of the process.
+        memory: Peak bytes of this process.
+        gpu_memory: Peak bytes of the GPU, or None.
+        checkpoint, weights: Bytes of the checkpoint, and of the weights at the end.
+        logs: Bytes of the logs of all steps.
+        out: The training's folder.
         steps, validations: Of the whole training.
         examples, validation_examples: Of a step and of a validation, in one process.
         workers: Data-loading processes of the training.
@@ -43,6 +49,11 @@ class Trial:
     validating: float
     loss: float
     memory: int
+    gpu_memory: int | None
+    checkpoint: int
+    weights: int
+    logs: int
+    out: Path
     steps: int
     validations: int
     examples: int
@@ -70,18 +81,41 @@ class Trial:
         how = f"meanwhile, in {self.workers} process(es)" if self.workers else "in turn (--workers N: meanwhile)"
         lines = [
             f"a step, median of {len(self.computing)}: {_spread(self.computing)} to compute, {_spread(self.loading)} "
-            f"to load {self.examples:,} examples; loss {self.loss:.4f}, peak memory {self.memory / 2**30:.2f} GiB",
-            f"{self.steps:,} steps: {_time(self.computing_total)} to compute, {_time(self.loading_total)} "
+            f"to load {self.examples:,} examples; loss {self.loss:.4f}",
+            f"{self.steps:,} steps: {in_seconds(self.computing_total)} to compute, {in_seconds(self.loading_total)} "
             f"to load the data {how}",
         ]
         if self.validations:
-            each = f"{self.validation_examples:,} examples, {_time(self.validating)} each"
+            each = f"{self.validation_examples:,} examples, {in_seconds(self.validating)} each"
             lines.append(f"{self.validations:,} validation(s) of {each}")
-        return [*lines, f"in all about {_time(self.total)}"]
+        gpu = "" if self.gpu_memory is None else f", and {in_gib(self.gpu_memory)} of the GPU"
+        for cost in (
+            memory_cost(self.memory, 1, f"the peak of this process{gpu}"),
+            disk_cost(self.disk, self.out, self._files()),
+        ):
+            lines.append(f"{cost.what} {cost.amount}: {cost.how}")
+        return [*lines, f"in all about {in_seconds(self.total)}"]
+
+    @property
+    def disk(self) -> int:
+        """Bytes that the training's folder takes at most."""
+        # A checkpoint stays until the next one is whole.
+        return 2 * self.checkpoint + self._kept * self.weights + self.logs
+
+    @property
+    def _kept(self) -> int:
+        return 2 if self.validations else 1
+
+    def _files(self) -> str:
+        best = ", the last and the best" if self.validations else ""
+        return (
+            f"checkpoint {in_bytes(self.checkpoint)}, two while one replaces the other, weights "
+            f"{in_bytes(self.weights)}{best}, logs {in_bytes(self.logs)}"
+        )
 
 
 def try_steps(trainer: Trainer, *, workers: int) -> Trial:
-    """Time some steps of a trainer, which is of no use afterwards.
+    """Time some steps of a trainer, which is of no use afterwards, and write its files into a temporary folder.
 
     Args:
         trainer: Loads its examples itself (``Settings.workers`` is 0), so that what loading takes is seen apart.
@@ -110,14 +144,20 @@ def try_steps(trainer: Trainer, *, workers: int) -> Trial:
     begin = clock()
     if examples is not None and share:
         trainer.figures(examples, limit=1)
+    out = trainer.out
+    checkpoint, weights, logs = _written(trainer, values)
+    cuda = world.device.type == "cuda"
     return Trial(
         computing=tuple(computing),
         loading=tuple(loading),
         validating=(clock() - begin) * max(share / settings.batch, 1),
         loss=values["loss"],
-        memory=torch.cuda.max_memory_allocated(world.device)
-        if world.device.type == "cuda"
-        else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        memory=peak_resident(),
+        gpu_memory=torch.cuda.max_memory_allocated(world.device) if cuda else None,
+        checkpoint=checkpoint,
+        weights=weights,
+        logs=logs,
+        out=out,
         steps=trainer.steps,
         validations=validations if share else 0,
         examples=settings.batch * settings.accumulate,
@@ -126,10 +166,22 @@ def try_steps(trainer: Trainer, *, workers: int) -> Trial:
     )
 
 
+def _written(trainer: Trainer, values: dict[str, float]) -> tuple[int, int, int]:
+    """Return the bytes of a trainer's checkpoint, of its weights, and of the logs of all its steps."""
+    with tempfile.TemporaryDirectory() as folder:
+        trainer.out = Path(folder)
+        trainer.save()
+        if not trainer.world.main:
+            return 0, 0, 0
+        checkpoint = bytes_in(trainer.out)
+        trainer.task.export(trainer.model, trainer.out / "last.safetensors")
+        weights = bytes_in(trainer.out) - checkpoint
+        log = TrainingLog(trainer.out / "logs", 0)
+        for _ in range(MOST):
+            log.add(trainer.steps, values)
+        log.close()
+        return checkpoint, weights, bytes_in(trainer.out / "logs") * trainer.steps // MOST
+
+
 def _spread(seconds: tuple[float, ...]) -> str:
-    return f"{_time(median(seconds))} ({_time(min(seconds))} to {_time(max(seconds))})"
-
-
-def _time(seconds: float) -> str:
-    """Return a time in words; steps may be short."""
-    return f"{seconds:.2g} s" if seconds < 10 else duration(seconds)
+    return f"{in_seconds(median(seconds))} ({in_seconds(min(seconds))} to {in_seconds(max(seconds))})"

@@ -138,8 +138,12 @@ def test_a_dry_run_says_what_follows_and_writes_nothing(tmp_path: Path, capsys: 
     out, err = train(capsys, TOY, "--out", tmp_path / "run", "--workers", 2, "--validate-every", 2, "--dry-run")
     assert not list(tmp_path.iterdir()) and not err
     assert "12 examples an epoch, 18 steps" in out
-    assert re.search(r"a step, median of \d+: [\d.e-]+ s \([\d.e-]+ s to [\d.e-]+ s\) to compute", out)
-    assert re.search(r"to load 2 examples; loss \d+\.\d+, peak memory \d+\.\d\d GiB", out)
-    assert re.search(r"18 steps: [\d.e-]+ s to compute, [\d.e-]+ s to load the data meanwhile, in 2 process", out)
-    assert re.search(r"2 validation\(s\) of 5 examples, [\d.e-]+ s each", out)
-    assert re.search(r"in all about [\d.e-]+ s$", out.rstrip())
+    assert re.search(r"a step, median of \d+: [\d.e-]+ m?s \([\d.e-]+ m?s to [\d.e-]+ m?s\) to compute", out)
+    assert re.search(r"to load 2 examples; loss \d+\.\d+\n", out)
+    assert re.search(r"\nmemory \d+\.\d\d GiB: the peak of this process", out)
+    assert re.search(
+        r"\ndisk [\d.]+ kB: checkpoint [\d.]+ kB, two while one replaces the other, weights \d+ B, the last", out
+    )
+    assert re.search(r"18 steps: [\d.e-]+ m?s to compute, [\d.e-]+ m?s to load the data meanwhile, in 2 process", out)
+    assert re.search(r"2 validation\(s\) of 5 examples, [\d.e-]+ m?s each", out)
+    assert re.search(r"in all about [\d.e-]+ m?s$", out.rstrip())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from tiny import write_image_benchmark, write_video_benchmark
 import icvos
 from icvos import ModelInfo, VideoModel
 from icvos.errors import BenchmarkError, RunError, UsageError
+from icvos.evaluation import workers as crew
 from icvos.evaluation.episode import episode_seed
 from icvos.evaluation.runner import evaluate
 from icvos.evaluation.workers import Group, _may_begin
@@ -410,6 +412,62 @@ def test_a_model_that_hangs_or_dies_costs_its_episode(bench, tmp_path, how, says
     assert result["summary"]["failed"] == 1
     (bad,) = [r for r in records(tmp_path / "r").values() if r.get("error")]
     assert says in bad["error"]
+
+
+@pytest.fixture
+def devices(monkeypatch):
+    """Which device each worker is told, as they start; all compute on the CPU, and three GPUs seem to be there."""
+    told = []
+
+    class Told(crew._Worker):
+        def __init__(self, context, spec, *start):
+            told.append(spec.device)
+            super().__init__(context, replace(spec, device="cpu"), *start)
+
+    monkeypatch.setattr(crew, "_Worker", Told)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 3)
+    return told
+
+
+@pytest.mark.parametrize(
+    ("device", "count", "expected"),
+    [
+        ("cuda", 2, ["cuda:0", "cuda:1"]),
+        ("cuda", 4, ["cuda:0", "cuda:1", "cuda:2", "cuda:0"]),
+        ("cuda", 1, ["cuda"]),
+        ("cuda:1", 2, ["cuda:1", "cuda:1"]),
+        ("cpu", 2, ["cpu", "cpu"]),
+    ],
+)
+def test_each_worker_has_its_own_gpu(tmp_path, red, devices, device, count, expected):
+    bench = write_video_benchmark(tmp_path / "b", videos=4)
+    settings = {"device": device, "workers": count, "timeout": 60.0}
+    evaluate(red, bench, out=tmp_path / "r", verify=False, **settings)
+    assert devices == expected
+    # Whichever GPU it was, it is the same run.
+    assert read_run(tmp_path / "r")["key"]["device"] == device.partition(":")[0]
+    devices.clear()
+    # A fresh process verifies, and only it is started: the run is there.
+    evaluate(red, bench, out=tmp_path / "r", verify=True, **settings)
+    assert devices == expected[:1]
+
+
+@pytest.mark.parametrize("how", ["hangs", "dies"])
+def test_a_worker_that_is_started_anew_keeps_its_gpu(bench, tmp_path, devices, how):
+    model = write_model(tmp_path, BROKEN)
+    options = {"how": how, "marker": str(tmp_path / "marker")}
+    settings = {"device": "cuda", "workers": 2, "timeout": 1, "verify": False}
+    result = evaluate(model, bench, out=tmp_path / "r", options=options, **settings)
+    assert result["summary"]["failed"] == 1
+    assert devices[:2] == ["cuda:0", "cuda:1"] and len(devices) == 3 and devices[2] in devices[:2]
+
+
+def test_a_worker_makes_its_gpu_the_current_one(monkeypatch):
+    current = []
+    monkeypatch.setattr("torch.cuda.set_device", current.append)
+    for device in ("cpu", "cuda", "cuda:2"):
+        crew._use_gpu(device)
+    assert current == ["cuda:2"]
 
 
 def test_all_fail_and_there_is_a_result(bench, tmp_path):

@@ -12,6 +12,7 @@ import pytest
 import torch
 from toy_training import ToyExamples, ToyModel, ToyTask
 
+from icvos.costs import in_bytes
 from icvos.training.distribute import World
 from icvos.training.loop import Trainer, TrainingStopped
 from icvos.training.task import Settings
@@ -130,6 +131,7 @@ def test_a_trial_warms_up_and_takes_the_median(tmp_path: Path) -> None:
     assert trial.computing_total == 100 and trial.loading_total == 25
     assert trial.validations == 1 and trial.validating == pytest.approx(15)
     assert trial.total == pytest.approx(140)
+    assert trial.memory > 2**20 and trial.gpu_memory is None
     assert not list(tmp_path.iterdir())
     text = "\n".join(trial.lines())
     assert "median of 3: 2 s (2 s to 30 s) to compute, 0.5 s (0.5 s to 0.5 s) to load 2 examples" in text
@@ -158,6 +160,13 @@ def test_a_trial_says_what_follows(tmp_path: Path) -> None:
     begin = task.now
     trainer(tmp_path, task).fit()
     assert task.now - begin == pytest.approx(trial.total + 7)
+    size = {path.name: path.stat().st_size for path in tmp_path.rglob("*") if path.is_file()}
+    assert trial.checkpoint == pytest.approx(size["checkpoint.pt"], rel=0.1)
+    assert trial.weights == pytest.approx(size["last.safetensors"], rel=0.1)
+    logs = sum(size for name, size in size.items() if name == "log.csv" or "tfevents" in name)
+    assert trial.logs == pytest.approx(logs, rel=0.3)
+    assert trial.disk == 2 * trial.checkpoint + 2 * trial.weights + trial.logs
+    assert f"checkpoint {in_bytes(trial.checkpoint)}, two while one replaces the other" in "".join(trial.lines())
 
 
 def test_a_rate_is_not_asked_for_beyond_the_end(tmp_path: Path) -> None:

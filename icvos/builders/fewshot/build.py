@@ -12,7 +12,9 @@ from typing import Any
 
 from icvos.benchmark import QUERY_EPISODE_COLUMNS, SCHEMA
 from icvos.builders.fewshot.episodes import candidates, episodes_sha256, native_episodes, paper_episodes
+from icvos.builders.trial import BuildTrial, spread, trial_folder, try_tasks
 from icvos.builders.writer import BenchmarkWriter, place_file, write_file
+from icvos.costs import in_bytes
 from icvos.data.author_lists import AuthorLists, check_names, replay
 from icvos.data.class_masks import ClassMasks, check_min_area
 from icvos.data.draws import DRAW_RULE
@@ -32,7 +34,15 @@ from icvos.manifest import Digest
 from icvos.masks import encode_mask
 from icvos.progress import Progress
 
-__all__ = ["BUILDER_VERSION", "FewShotPlan", "FewShotReport", "FewShotRules", "build_fewshot", "plan_fewshot"]
+__all__ = [
+    "BUILDER_VERSION",
+    "FewShotPlan",
+    "FewShotReport",
+    "FewShotRules",
+    "build_fewshot",
+    "plan_fewshot",
+    "try_fewshot",
+]
 
 BUILDER_VERSION = "1"
 """Raised when the same raw data and rules would give other files."""
@@ -315,10 +325,9 @@ def build_fewshot(
     Raises:
         InputError: Broken raw data, a full disk, or ``out`` is there already.
     """
-    need = plan.files * 1500 + (0 if link else plan.image_bytes)
     uses = plan.uses
     total = sum(len(images) for images in uses.values())
-    with BenchmarkWriter(out, need=need) as writer:
+    with BenchmarkWriter(out, need=_need(plan, link)) as writer:
         tasks = (
             _Task(plan.masks, writer.root, role, image, tuple(sorted(categories)), link)
             for role, images in uses.items()
@@ -341,6 +350,30 @@ def build_fewshot(
         tables = {"episodes.csv": ((*QUERY_EPISODE_COLUMNS, *shots), _rows(plan, shots))}
         report.manifest_sha256 = writer.finish(header, tables, adopt=False)
     return report
+
+
+def try_fewshot(plan: FewShotPlan, out: Path, *, link: bool = False, workers: int = 1) -> BuildTrial:
+    """Write a few of the images with their masks, in a temporary folder where ``out`` would be.
+
+    Args:
+        plan, out, link, workers: As for ``build_fewshot``.
+
+    Raises:
+        InputError: Broken raw data, or nothing can be written there.
+    """
+    images = [(role, image) for role, images in plan.uses.items() for image in sorted(images)]
+    with trial_folder(out) as folder:
+        tasks = (
+            _Task(plan.masks, folder, role, image, tuple(sorted(plan.uses[role][image])), link)
+            for role, image in spread(images)
+        )
+        sample = try_tasks(_write_image, tasks, what="images", total=len(images), size=lambda _: 1, workers=workers)
+    linked = f", {in_bytes(plan.image_bytes)} of images linked beside that" if link else ""
+    return BuildTrial(out, (sample,), _need(plan, link), f"{plan.files:,} images and masks{linked}", workers)
+
+
+def _need(plan: FewShotPlan, link: bool) -> int:
+    return plan.files * 1500 + (0 if link else plan.image_bytes)
 
 
 def _rows(plan: FewShotPlan, shots: Sequence[str]) -> Iterator[dict[str, Any]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -16,8 +16,10 @@ from icvos.builders.ic_vos.rules import BUILDER_VERSION, BuildRules, rules_versi
 from icvos.builders.ic_vos.video import VideoTask, build_video, clip_frames
 from icvos.builders.published import PublishedRecipe, check_own_name
 from icvos.builders.recipe import Recipe
+from icvos.builders.trial import BuildTrial, spread, trial_folder, try_tasks
 from icvos.builders.writer import BenchmarkWriter, Table
 from icvos.categories import COCO80, Vocabulary
+from icvos.costs import in_bytes
 from icvos.data.draws import draw_supports
 from icvos.errors import UsageError
 from icvos.progress import Progress, Update, silent
@@ -37,14 +39,22 @@ __all__ = [
     "build_videos",
     "estimate",
     "prepare",
+    "try_build",
 ]
+
+#: Of a mask, about, where the source has no file for it.
+MASK_BYTES = 2000
+#: Frames of a video that a trial builds.
+TRIAL_FRAMES = 10
 
 
 @dataclass
 class Estimate:
-    """What a build will write, counted before it starts; supports come on top.
+    """What a build will write, counted before it starts.
 
     Attributes:
+        new_bytes, linked_bytes: Of videos, written and hard-linked.
+        supports, support_bytes: Drawn for all pairs, and what of them is written.
         too_short: Videos that are not counted, as they have too few frames, each with why.
     """
 
@@ -54,6 +64,8 @@ class Estimate:
     files: int
     new_bytes: int
     linked_bytes: int
+    supports: int = 0
+    support_bytes: int = 0
     too_short: list[str] = field(default_factory=list)
 
 
@@ -88,6 +100,11 @@ class Prepared:
     words: Vocabulary
     sources: Sequence[VideoSource]
 
+    @property
+    def support_pool(self) -> Supports | None:
+        """What supports the categories, where anything does."""
+        return None
+
 
 @dataclass
 class PreparedIcVos(Prepared):
@@ -104,6 +121,11 @@ class PreparedIcVos(Prepared):
     published: PublishedRecipe | None = None
     part: str = "all"
     differs: list[str] = field(default_factory=list)
+
+    @property
+    def support_pool(self) -> Supports:
+        """What supports the categories."""
+        return self.supports
 
     @property
     def version(self) -> str:
@@ -184,8 +206,50 @@ def estimate(prepared: Prepared, *, link: bool = False, progress: Progress = sil
             size = frame.image.stat().st_size if frame.image.is_file() else 0
             out.linked_bytes += size if link else 0
             out.new_bytes += 0 if link else size
-            out.new_bytes += len(planned.groups) * (frame.masks[0].stat().st_size if frame.masks else 2000)
+            out.new_bytes += len(planned.groups) * (frame.masks[0].stat().st_size if frame.masks else MASK_BYTES)
+    supports = prepared.support_pool
+    if supports is not None:
+        drawn = supports.drawn(prepared.plan.videos)
+        out.supports = len({name for _, name in drawn})
+        out.support_bytes = len(drawn) * MASK_BYTES + (0 if link else supports.image_bytes(drawn))
     return out
+
+
+def try_build(prepared: Prepared, out: Path, need: Estimate, *, link: bool = False, workers: int = 1) -> BuildTrial:
+    """Build the first frames of a few videos, and a few supports, in a temporary folder where ``out`` would be.
+
+    Args:
+        prepared, out, link, workers: As for ``build_icvos``.
+        need: From ``estimate``.
+
+    Raises:
+        InputError: Broken raw data, or nothing can be written there.
+    """
+    rules = replace(prepared.rules, max_frames=min(prepared.rules.max_frames or TRIAL_FRAMES, TRIAL_FRAMES))
+    supports = prepared.support_pool
+    samples = []
+    with trial_folder(out) as folder, BenchmarkWriter(folder / "trial") as writer:
+        first = replace(prepared, rules=rules)
+        tasks = (_task(first, planned, writer, link) for planned in spread(prepared.plan.videos))
+        samples.append(
+            try_tasks(build_video, tasks, what="frames", total=need.frames, size=itemgetter("frames"), workers=workers)
+        )
+        if supports is not None:
+            drawn = supports.drawn(prepared.plan.videos)
+            samples.append(
+                try_tasks(
+                    lambda pair: supports.write(writer, [pair], link, silent),
+                    spread(drawn),
+                    what="supports",
+                    total=len(drawn),
+                    size=lambda _: 1,
+                    workers=1,
+                )
+            )
+    linked = f", {in_bytes(need.linked_bytes)} linked beside that" if link else ""
+    more = f", {need.supports:,} supports {in_bytes(need.support_bytes)}" if supports is not None else ""
+    files = f"videos {in_bytes(need.new_bytes)}{more}{linked}"
+    return BuildTrial(out, tuple(samples), need.new_bytes + need.support_bytes, files, workers)
 
 
 def build_icvos(
@@ -217,7 +281,7 @@ def build_icvos(
     if name is not None:
         check_own_name(name)
     need = estimate(prepared, link=link)
-    with BenchmarkWriter(out, need=need.new_bytes, resume=True) as writer:
+    with BenchmarkWriter(out, need=need.new_bytes + need.support_bytes, resume=True) as writer:
         report = BuildReport(writer.out, "", 0, 0, 0, 0, 0, list(prepared.plan.left_out), list(prepared.plan.notes))
         report.differs = list(prepared.differs)
         videos = list(

@@ -94,19 +94,27 @@ class Supports:
             names = ", ".join(f"{self.words.label(c)} ({size})" for c, size in few.items())
             pairs = sum(c in few for video in videos for c in video.groups)
             out.append(f"fewer than {rules.shots} supports of {names}, on {pairs} pairs: all there are")
-        drawn = {
-            f"{video.name},{self.words.label(c)}": draw_supports(
-                rules.seed, self.pool(c), video.name, c, rules.draws, rules.shots
-            )
-            for video in videos
-            for c in video.groups
-        }
+        drawn = {f"{video.name},{self.words.label(c)}": self._draws(video, c) for video in videos for c in video.groups}
         for shots in sorted({1, rules.shots}):
             counts = {pair: repeated_draws(draws, shots) for pair, draws in drawn.items()}
             repeated = {pair: count for pair, count in counts.items() if count}
             if repeated:
                 out.append(f"with {shots} shown, {repeats_note(repeated, rules.draws * len(drawn))}")
         return out
+
+    def _draws(self, video: PlannedVideo, category: int) -> list[list[str]]:
+        rules = self.rules
+        return draw_supports(rules.seed, self.pool(category), video.name, category, rules.draws, rules.shots)
+
+    def drawn(self, videos: Sequence[PlannedVideo]) -> list[tuple[int, str]]:
+        """Return the categories and names of all supports of some videos, each once, sorted."""
+        pairs = [(video, category) for video in videos for category in video.groups]
+        return sorted({(c, name) for video, c in pairs for names in self._draws(video, c) for name in names})
+
+    def image_bytes(self, drawn: Iterable[tuple[int, str]]) -> int:
+        """Return the bytes of the images that are drawn, each once; those that are not there count nothing."""
+        paths = [self.coco.path(self._images[name]) for name in sorted({name for _, name in drawn})]
+        return sum(path.stat().st_size for path in paths if path.is_file())
 
     def write(self, writer: BenchmarkWriter, drawn: Iterable[tuple[int, str]], link: bool, progress: Progress) -> int:
         """Write images and masks {0, 1, 255 = ignore} of the supports that were drawn; return how many images."""

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from icvos.builders.published import check_own_name
+from icvos.builders.trial import BuildTrial, spread, trial_folder, try_tasks
 from icvos.builders.tubes.plan import (
     BUILDER_VERSION,
     QUALITY,
@@ -24,6 +25,7 @@ from icvos.builders.tubes.plan import (
 )
 from icvos.builders.tubes.tables import TubeTables, TubeWriter, tube_header
 from icvos.builders.writer import write_file
+from icvos.costs import bytes_in
 from icvos.data.class_masks import ClassMasks
 from icvos.data.mask_tubes import IGNORE, TubeRules, make_frame, plan_tube
 from icvos.errors import InputError
@@ -32,7 +34,7 @@ from icvos.manifest import Digest
 from icvos.masks import encode_mask
 from icvos.progress import Progress
 
-__all__ = ["TubePlan", "TubeReport", "build_mask_tubes", "encode_jpeg", "plan_mask_tubes"]
+__all__ = ["TubePlan", "TubeReport", "build_mask_tubes", "encode_jpeg", "plan_mask_tubes", "try_mask_tubes"]
 
 _CHUNK = 16
 
@@ -198,3 +200,25 @@ def build_mask_tubes(
         header = tube_header(plan, name, report, licence)
         report.manifest_sha256 = writer.finish(header, tables.all(), adopt=False)
     return report
+
+
+def try_mask_tubes(plan: TubePlan, out: Path, *, workers: int = 1) -> BuildTrial:
+    """Write a few of the tubes, in a temporary folder where ``out`` would be.
+
+    Args:
+        plan, out, workers: As for ``build_mask_tubes``.
+
+    Raises:
+        InputError: Broken raw data, or nothing can be written there.
+    """
+    tubes = plan.tubes
+    with trial_folder(out) as folder:
+        (folder / "videos").mkdir()
+        tasks = (
+            _Task(tubes.masks, tubes.rules, (tubes.pairs[index],), folder, folder / f"{index}.json")
+            for index in spread(plan.chosen)
+        )
+        sample = try_tasks(_write_tubes, tasks, what="tubes", total=len(plan.chosen), size=int, workers=workers)
+        written = bytes_in(folder / "videos") * len(plan.chosen) // max(sample.done, 1)
+    files = f"{plan.files:,} images and masks at most, by those tubes or by COCO's images, whichever is more"
+    return BuildTrial(out, (sample,), max(plan.estimate, written), files, workers)

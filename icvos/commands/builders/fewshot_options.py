@@ -43,7 +43,7 @@ def fewshot_options(function: Callable[..., Any]) -> Callable[..., Any]:
         ),
         click.option("--link", is_flag=True, help="Hard-link images instead of copying (copies across file systems)."),
         click.option("--workers", default=1, show_default=True, type=click.IntRange(1), help="Processes."),
-        click.option("--dry-run", is_flag=True, help="Say what would be built, and stop."),
+        click.option("--dry-run", is_flag=True, help="Say what would be built, with disk, memory and hours, and stop."),
     ]
     for option in reversed(options):
         function = option(function)
@@ -70,7 +70,8 @@ def rules_of(benchmark: str, options: dict[str, Any]) -> FewShotRules:
 
 def build_and_print(plan: FewShotPlan, options: dict[str, Any], progress: Progress) -> None:
     """Say what will be built, build it, and say what was built."""
-    from icvos.builders.fewshot.build import build_fewshot
+    from icvos.builders.fewshot.build import build_fewshot, try_fewshot
+    from icvos.costs import print_costs
 
     size = plan.image_bytes / 1e6
     for note in plan.notes:
@@ -80,6 +81,8 @@ def build_and_print(plan: FewShotPlan, options: dict[str, Any], progress: Progre
         f"{size + plan.files * 0.0015:.1f} MB{' (images linked)' if options['link'] else ''}"
     )
     if options["dry_run"]:
+        trial = try_fewshot(plan, options["out"], link=options["link"], workers=options["workers"])
+        print_costs("nothing is built", trial.costs())
         return
     report = build_fewshot(plan, options["out"], link=options["link"], workers=options["workers"], progress=progress)
     counts = ", ".join(f"{count:,} {protocol}" for protocol, count in report.episodes.items())

@@ -91,7 +91,7 @@ if TYPE_CHECKING:
     metavar="FILE",
     help="Write what is left out, and why, line by line, all of it.",
 )
-@click.option("--dry-run", is_flag=True, help="Say what would be built, and stop.")
+@click.option("--dry-run", is_flag=True, help="Say what would be built, with disk, memory and hours, and stop.")
 def command(coco: Path, out: Path, from_release: Path | None, **options: Any) -> None:
     """Build IC-VOS: class-level masks of video objects, each with supports drawn from COCO.
 
@@ -99,10 +99,11 @@ def command(coco: Path, out: Path, from_release: Path | None, **options: Any) ->
     icvos build-data ic-vos --davis DAVIS --coco COCO --out B          # from raw data
     icvos build-data ic-vos --from-release ICVOS --coco COCO --out B   # from the authors' folder
     """
-    from icvos.builders.ic_vos.build import build_icvos, estimate, prepare
+    from icvos.builders.ic_vos.build import build_icvos, estimate, prepare, try_build
     from icvos.builders.ic_vos.rules import BuildRules
     from icvos.builders.published import check_own_name, open_recipes
     from icvos.categories import COCO80
+    from icvos.costs import in_bytes, print_costs
     from icvos.errors import UsageError
     from icvos.files import escape_id
     from icvos.progress import shown
@@ -161,12 +162,15 @@ def command(coco: Path, out: Path, from_release: Path | None, **options: Any) ->
         click.echo(f"note: {note}")
     with shown("ic-vos") as progress:
         need = estimate(prepared, link=options["link"], progress=progress)
-    linked = f", {size_text(need.linked_bytes)} linked" if options["link"] else ""
+    linked = f", {in_bytes(need.linked_bytes)} linked" if options["link"] else ""
     click.echo(
         f"to build: {need.videos:,} videos, {need.pairs:,} pairs, {need.frames:,} frames, {need.files:,} files, "
-        f"about {size_text(need.new_bytes)}{linked}, and the supports"
+        f"about {in_bytes(need.new_bytes)}{linked}, and {need.supports:,} supports, about "
+        f"{in_bytes(need.support_bytes)}"
     )
     if options["dry_run"]:
+        trial = try_build(prepared, out, need, link=options["link"], workers=options["workers"])
+        print_costs("nothing is built", trial.costs())
         _differs(prepared.differs)
         say_left_out([*prepared.plan.left_out, *need.too_short], options["left_out"])
         return
@@ -243,12 +247,3 @@ def say_left_out(lines: list[str], file: Path | None, most: int = 20) -> None:
         click.echo(f"left out: {line}")
     if len(lines) > most:
         click.echo(f"left out: … and {len(lines) - most:,} more; --left-out FILE lists them all")
-
-
-def size_text(number: float) -> str:
-    """Return a number of bytes for people."""
-    for unit in ("B", "kB", "MB"):
-        if number < 1000:
-            return f"{number:.0f} {unit}"
-        number /= 1000
-    return f"{number:.1f} GB"

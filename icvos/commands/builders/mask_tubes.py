@@ -37,15 +37,16 @@ from icvos.commands.builders.raw_options import tell_coco
 @click.option("--name", default="mask-tubes", show_default=True, help="The name in benchmark.json.")
 @click.option("--link", is_flag=True, help="Hard-link support images instead of copying.")
 @click.option("--workers", default=1, show_default=True, type=click.IntRange(1), help="Processes.")
-@click.option("--dry-run", is_flag=True, help="Say what would be written, and stop.")
+@click.option("--dry-run", is_flag=True, help="Say what would be written, with disk, memory and hours, and stop.")
 def command(coco: Path, split: str, out: Path, **options: Any) -> None:
     """Write mask tubes: from an image and a category, the original and four transformed frames, shuffled.
 
     \b
     icvos build-data mask-tubes --coco COCO --limit 1000 --out TUBES
     """
-    from icvos.builders.tubes.build import build_mask_tubes, plan_mask_tubes
+    from icvos.builders.tubes.build import build_mask_tubes, plan_mask_tubes, try_mask_tubes
     from icvos.categories import COCO80
+    from icvos.costs import print_costs
     from icvos.data.class_masks import coco_masks
     from icvos.data.mask_tubes import TubeRules
     from icvos.progress import shown
@@ -70,6 +71,7 @@ def command(coco: Path, split: str, out: Path, **options: Any) -> None:
             f"about {plan.estimate / 1e6:,.0f} MB"
         )
         if options["dry_run"]:
+            print_costs("nothing is written", try_mask_tubes(plan, out, workers=options["workers"]).costs())
             return
         report = build_mask_tubes(
             plan, out, name=options["name"], link=options["link"], workers=options["workers"], progress=progress

@@ -56,25 +56,29 @@ def command(
     icvos build-data vos --davis DAVIS --out B
     icvos build-data vos --lvos LVOS --split val --link --workers 8 --out B
     """
-    from icvos.builders.ic_vos.build import estimate
+    from icvos.builders.ic_vos.build import estimate, try_build
     from icvos.builders.vos.build import build_vos, prepare_vos
-    from icvos.commands.builders.ic_vos import nothing_left, say_left_out, size_text
-    from icvos.commands.builders.raw_options import open_sources
+    from icvos.commands.builders.ic_vos import nothing_left, say_left_out
+    from icvos.commands.builders.raw_options import open_sources, tell_sources
+    from icvos.costs import in_bytes, print_costs
     from icvos.errors import UsageError
     from icvos.progress import shown
 
     sources = open_sources(folders)
     if len(sources) != 1:
         raise UsageError(f"{len(sources)} data sets are given", expected="one: --davis, --mose, --mose2 or --lvos DIR")
+    tell_sources(sources)
     with nothing_left(left_out), shown("vos") as progress:
         prepared = prepare_vos(sources[0], split=split, max_frames=max_frames, workers=workers, progress=progress)
         need = estimate(prepared, link=link, progress=progress)
-    linked = f", {size_text(need.linked_bytes)} linked" if link else ""
+    linked = f", {in_bytes(need.linked_bytes)} linked" if link else ""
     click.echo(
         f"to build: {need.videos:,} videos, {need.pairs:,} objects, {need.frames:,} frames, {need.files:,} files, "
-        f"about {size_text(need.new_bytes)}{linked}"
+        f"about {in_bytes(need.new_bytes)}{linked}"
     )
     if dry_run:
+        trial = try_build(prepared, out, need, link=link, workers=workers)
+        print_costs("nothing is built", trial.costs())
         say_left_out([*prepared.plan.left_out, *need.too_short], left_out)
         return
     with nothing_left(left_out), shown("vos") as progress:
