@@ -30,6 +30,7 @@ from icvos.sources.coco import open_coco
 
 OBJECTS = "source,video,object,category,keep,start,end,note\n"
 COMPLETE = "source,video,category,complete\n"
+DOG, CAT = OBJECTS + "mose,a,1,dog,,,,\n", OBJECTS + "mose,a,1,cat,,,,\n"
 
 
 def rows(path: Path) -> list[dict[str, str]]:
@@ -252,9 +253,29 @@ def test_several_pages_of_a_person(tmp_path: Path) -> None:
     ]
 
 
-def test_files_of_one_name_are_called_by_their_folders(tmp_path: Path) -> None:
-    files = [write(tmp_path / person / "objects.csv", OBJECTS + "mose,a,1,dog,,,,\n") for person in ("anna", "ben")]
-    assert [person.name for person in read_labellers(files[0], files[1])] == ["anna", "ben"]
+@pytest.mark.parametrize(
+    ("said_by", "names"),
+    [
+        (("Anna", "Ben"), ["Anna", "Ben"]),
+        (("Anna", "Anna"), ["left", "right"]),  # one forgot to change it
+        (("Anna", ""), ["left", "right"]),
+        (None, ["left", "right"]),
+    ],
+)
+def test_what_two_people_are_called(said_by: tuple[str, str] | None, names: list[str], tmp_path: Path) -> None:
+    files = []
+    for i, folder in enumerate(("left", "right")):
+        text = (
+            DOG
+            if said_by is None
+            else DOG.replace("note\n", "note,said_by\n").replace(",,,,\n", f",,,,,{said_by[i]}\n")
+        )
+        files.append(write(tmp_path / folder / "objects.csv", text))
+    assert [person.name for person in read_labellers(*files)] == names
+    assert [person.name for person in read_labellers(*files, names=("X", "Y"))] == ["X", "Y"]
+    files[1] = files[1].rename(tmp_path / "right/others.csv")
+    if names[0] == "left":
+        assert [person.name for person in read_labellers(*files)] == ["objects", "others"]
 
 
 # --- texts of strangers --------------------------------------------------------------------------------------------
@@ -284,8 +305,6 @@ def test_no_control_characters_reach_the_terminal(tmp_path: Path, capsys: pytest
 
 
 # --- bad input -----------------------------------------------------------------------------------------------------
-
-DOG, CAT = OBJECTS + "mose,a,1,dog,,,,\n", OBJECTS + "mose,a,1,cat,,,,\n"
 
 
 @pytest.mark.parametrize(

@@ -148,18 +148,17 @@ def read_labellers(
 
     Args:
         a, b: Each a CSV file, or a folder with all CSV files of a person.
-        names: Of the two; default the names of the files or, where these are the same, of their folders.
+        names: Of the two; default what the page was told (``said_by``), else the files' names or, where they are the
+            same, their folders'.
         words: The vocabulary of categories.
 
     Raises:
         InputError: A broken file, or files of different kinds.
         UsageError: The same file twice, or the same name.
     """
-    if names is None:
-        stems = (a.resolve().stem, b.resolve().stem)
-        folders = (a.resolve().parent.name, b.resolve().parent.name)
-        names = stems if stems[0] != stems[1] else folders if folders[0] != folders[1] else ("A", "B")
-    first, second = Labeller.read(a, names[0], words), Labeller.read(b, names[1], words)
+    first, second = Labeller.read(a, "", words), Labeller.read(b, "", words)
+    names = names or _names((a.resolve(), b.resolve()), (first, second))
+    first.name, second.name = names
     for file in first.files:
         if any(file.samefile(other) for other in second.files):
             raise UsageError("the same file twice", where=file, expected="the files of two people")
@@ -171,3 +170,16 @@ def read_labellers(
     if not first.kinds:
         raise InputError("no row in these files", where=a, expected="labels of objects, or of completeness")
     return first, second
+
+
+def _names(paths: tuple[Path, Path], people: tuple[Labeller, Labeller]) -> tuple[str, str]:
+    """Return what two people are called: what alone stands in ``said_by`` of each, or names of files or folders."""
+    said_by = [{text for texts in person.said_by.values() for text in texts.values()} for person in people]
+    for a, b in (
+        ["".join(texts) if len(texts) == 1 else "" for texts in said_by],
+        [path.stem for path in paths],
+        [path.parent.name for path in paths],
+    ):
+        if a and b and a != b:
+            return a, b
+    return "A", "B"

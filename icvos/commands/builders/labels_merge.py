@@ -27,7 +27,12 @@ CSV_OR_FOLDER = click.Path(path_type=Path)
     "--conflicts", type=click.Path(path_type=Path), help="Write the conflicts to fill in: a .csv, or a folder of two."
 )
 @click.option("--settled", type=CSV_OR_FOLDER, multiple=True, help="The conflicts, filled in; repeatable.")
-@click.option("--names", nargs=2, metavar="A B", help="Of the two people; default the names of files or folders.")
+@click.option(
+    "--names",
+    nargs=2,
+    metavar="A B",
+    help="Of the two people; default what the page was told, else the names of files or folders.",
+)
 @click.option(
     "--run",
     "run_path",
