@@ -82,10 +82,13 @@ def score_labels(run: Run, a: Labeller, b: Labeller, conflicts: Iterable[Conflic
     disputed = {pair for conflict in conflicts for pair in conflict.pairs}
     whole = score(by_pair)
     changes: dict[Conflict, float | None] = {}
+    without: dict[frozenset[tuple[str, str]], float | None] = {frozenset(): None}
     for conflict in conflicts:
-        without = score(by_pair - conflict.pairs)
-        met = without.pairs < whole.pairs and without.score is not None and whole.score is not None
-        changes[conflict] = without.score - whole.score if met else None  # type: ignore[operator]
+        met = frozenset(conflict.pairs & by_pair)
+        if met not in without:
+            without[met] = score(by_pair - met).score
+        rest = without[met]
+        changes[conflict] = None if rest is None or whole.score is None else rest - whole.score
     return LabelScores(
         run=whole,
         agreed=score((a.pairs & b.pairs - disputed) | others),
