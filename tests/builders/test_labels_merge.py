@@ -107,10 +107,10 @@ def test_confused_pairs_whoever_said_which() -> None:
 def test_what_both_say_is_merged_and_the_rest_is_a_conflict(tmp_path: Path) -> None:
     merge = merged(
         tmp_path,
-        OBJECTS + "mose,a,1,dog,,,,small\nmose,a,2,motorbike,yes,,,\nmose,a,10,cat,,,,\nmose,b,1,none,,,,\n"
+        OBJECTS + "mose,a,1,dog,,,,small\nmose,a,2,motorbike,yes,,,\nmose,a,10,cat,,,,\nmose,b,1,none,,,,mud\n"
         "mose,b,2,,,,,\nmose,b,3,,,,,\nmose,c,1,cow,,2,5,\n",
         OBJECTS + "mose,c,1,cow,,2,6,\nmose,b,3,dog,,,,mine\nmose,a,1,dog,,,,a pup\nmose,a,2,4,no,,,\n"
-        "mose,a,10,dog,,,,\nmose,b,1,-,,,,\nmose,b,2,,,,,\n",
+        "mose,a,10,dog,,,,\nmose,b,1,-,,,,mud\nmose,b,2,,,,,\n",
     )
     assert (merge.both, merge.only_a, merge.only_b, merge.neither, merge.same) == (5, 0, 1, 1, 4)
     # Of dog, motorcycle, cat, none, cow and dog, motorcycle, dog, none, cow: 4/5 alike, 5/25 by chance.
@@ -118,7 +118,7 @@ def test_what_both_say_is_merged_and_the_rest_is_a_conflict(tmp_path: Path) -> N
     assert (merge.differ_in_keep, merge.differ_in_clip) == (1, 1)
     assert [(row["video"], row["object"], row["category"], row["note"], row["said_by"]) for row in merge.rows] == [
         ("a", "1", "dog", "small; a pup", "anna+ben"),
-        ("b", "1", "none", "", "anna+ben"),
+        ("b", "1", "none", "mud", "anna+ben"),
     ]
     said = [(",".join(c.key), c.says(c.a), c.says(c.b), c.note_b) for c in merge.open]
     assert said == [
@@ -429,7 +429,18 @@ def test_the_run_by_hand(tmp_path: Path) -> None:
     assert scores.a.score == scores.run.score and (scores.a.pairs, scores.a.missing) == (4, 1)
     assert scores.b.score == scores.agreed.score and (scores.b.pairs, scores.b.missing) == (3, 1)
     cow, bus = merge.conflicts
+    assert (cow.pairs, bus.pairs) == ({("mose__w", "cow"), ("mose__w", "horse")}, {("mose__x", "bus")})
     assert scores.changes[cow] == pytest.approx(without_cow - 47.25, abs=1e-12) and scores.changes[bus] is None
+
+
+def test_a_pair_of_which_one_object_is_in_conflict_is_not_agreed_on(tmp_path: Path) -> None:
+    text = OBJECTS + "mose,v,1,dog,,,,\nmose,v,2,dog,,,,\nmose,v,3,cow,,,,\n"
+    people = read_labellers(write(tmp_path / "a.csv", text), write(tmp_path / "b.csv", text.replace("2,dog", "2,none")))
+    (merge,) = merge_labels(*people)
+    episodes = [record("mose__v", "dog", 0, 80.0, 90.0), record("mose__v", "cow", 0, 30.0, 50.0)]
+    scores = score_labels(tiny_run(episodes), *people, merge.conflicts)
+    assert (scores.run.score, scores.a.score, scores.b.score, scores.agreed.score) == (62.5, 62.5, 62.5, 40.0)
+    assert scores.changes == {merge.conflicts[0]: -22.5}
 
 
 @pytest.mark.parametrize(
@@ -440,7 +451,8 @@ def test_the_run_by_hand(tmp_path: Path) -> None:
         # Nobody is sure of any: all that is labelled stays.
         ("mose,v,dog,unsure\n", {("mose__v", "dog"), ("mose__w", "cow")}),
         ("mose,v,dog,yes\n", {("mose__v", "dog")}),
-        ("mose,v,dog,yes\nmose,v,cat,yes\nmose,w,cow,yes\n", {("mose__v", "dog"), ("mose__w", "cow")}),
+        # What no object is labelled is not made, whoever answered.
+        ("mose,v,dog,yes\nmose,v,cat,yes\nmose,v,bus,yes\nmose,w,cow,yes\n", {("mose__v", "dog"), ("mose__w", "cow")}),
     ],
 )
 def test_the_pairs_that_labels_make(videos: str, made: set[tuple[str, str]], tmp_path: Path) -> None:
