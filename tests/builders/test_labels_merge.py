@@ -241,6 +241,19 @@ def test_who_settled_it_is_kept(tmp_path: Path) -> None:
     assert list(rows(tmp_path / "m.csv")[0].values()) == ["mose", "a", "1", "horse", "no", "3", "9", "a foal", "Cleo"]
 
 
+def test_one_who_has_nothing_to_answer_has_a_file_of_that_kind(tmp_path: Path) -> None:
+    """The page asks no completeness of one to whom all is none; a spreadsheet may quote the header."""
+    for person, category in (("anna", "dog"), ("ben", "none")):
+        write(tmp_path / person / "objects.csv", OBJECTS + f"mose,a,1,{category},,,,\n")
+    write(tmp_path / "anna/complete.csv", COMPLETE + "mose,a,dog,yes\n")
+    write(tmp_path / "ben/complete.csv", '"source","video","category","complete"\r\n')
+    merges = merge_labels(*read_labellers(tmp_path / "anna", tmp_path / "ben"))
+    assert [(merge.kind.name, len(merge.open), merge.only_a) for merge in merges] == [
+        ("objects", 1, 0),
+        ("complete", 1, 1),
+    ]
+
+
 def test_several_pages_of_a_person(tmp_path: Path) -> None:
     for person in ("anna", "ben"):
         for page in (1, 2):

@@ -8,7 +8,7 @@ from pathlib import Path
 from icvos.builders.recipe import COMPLETE_COLUMNS, OBJECT_COLUMNS, ObjectLabel, Recipe, read_recipes
 from icvos.categories import COCO80, Vocabulary
 from icvos.errors import InputError, UsageError
-from icvos.files import escape_id, read_csv
+from icvos.files import csv_header, escape_id, read_csv
 from icvos.listing import listing
 
 __all__ = ["COMPLETE", "KINDS", "OBJECTS", "Answer", "Key", "Kind", "Labeller", "named_video", "read_labellers"]
@@ -21,16 +21,17 @@ Answer = tuple[str, ...]
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of recipe file: the columns that say what is asked, those of the answer, and all that are written."""
+    """A kind of recipe file: the column that marks it, those that say what is asked, those of the answer, and all."""
 
     name: str
+    mark: str
     key: tuple[str, str, str]
     answer: tuple[str, ...]
     columns: tuple[str, ...]
 
 
-OBJECTS = Kind("objects", ("source", "video", "object"), ("category", "keep", "start", "end"), OBJECT_COLUMNS)
-COMPLETE = Kind("complete", ("source", "video", "category"), ("complete",), (*COMPLETE_COLUMNS, "note"))
+OBJECTS = Kind("objects", "object", ("source", "video", "object"), ("category", "keep", "start", "end"), OBJECT_COLUMNS)
+COMPLETE = Kind("complete", "complete", ("source", "video", "category"), ("complete",), (*COMPLETE_COLUMNS, "note"))
 KINDS = {kind.name: kind for kind in (OBJECTS, COMPLETE)}
 
 
@@ -80,7 +81,7 @@ class Labeller:
 
     def _read_rows(self, file: Path, words: Vocabulary) -> None:
         for row in read_csv(file, ("source", "video", "category")):
-            kind = OBJECTS if "object" in row else COMPLETE
+            kind = OBJECTS if OBJECTS.mark in row else COMPLETE
             texts = [row[column].strip() for column in kind.key]
             answered = bool(row[kind.answer[0]].strip())
             if kind is COMPLETE and answered:
@@ -99,8 +100,9 @@ class Labeller:
 
     @property
     def kinds(self) -> tuple[str, ...]:
-        """What kinds of rows the files hold: ``objects``, ``complete``."""
-        return tuple(kind for kind in KINDS if kind in self.answers or kind in self.blank)
+        """What kinds of files they are: ``objects``, ``complete``."""
+        headers = [csv_header(file) for file in self.files]
+        return tuple(kind.name for kind in KINDS.values() if any(kind.mark in header for header in headers))
 
     @property
     def pairs(self) -> set[tuple[str, str]]:
@@ -165,9 +167,9 @@ def read_labellers(
     if not all(name.strip() for name in names) or names[0] == names[1]:
         raise UsageError(f"two people are called '{names[0]}' and '{names[1]}'", expected="two names that differ")
     if first.kinds != second.kinds:
-        kinds = [" and ".join(person.kinds) or "no row" for person in (first, second)]
+        kinds = [" and ".join(person.kinds) for person in (first, second)]
         raise InputError(f"files of different kinds: {a} has {kinds[0]}, {b} has {kinds[1]}", expected="the same kinds")
-    if not first.kinds:
+    if not any(rows for person in (first, second) for rows in (*person.answers.values(), *person.blank.values())):
         raise InputError("no row in these files", where=a, expected="labels of objects, or of completeness")
     return first, second
 
