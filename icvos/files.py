@@ -24,6 +24,7 @@ __all__ = [
     "HOME_REMEDY",
     "atomic_write",
     "check_id",
+    "csv_header",
     "escape_id",
     "file_kind",
     "file_sha256",
@@ -272,6 +273,15 @@ def read_csv(
             raise error(f"line {number} has {len(line)} fields", where=path, expected=f"{len(header)}")
         rows.append(dict(zip(header, line)))
     return rows
+
+
+def csv_header(path: str | os.PathLike[str], error: type[InputError] = InputError) -> list[str]:
+    """Return the columns of a CSV file, which may have no row.
+
+    Raises:
+        InputError: As ``read_text``.
+    """
+    return next(csv.reader(io.StringIO(read_text(path, "CSV file", error), newline="")), [])
 
 
 def file_sha256(path: str | os.PathLike[str]) -> str:

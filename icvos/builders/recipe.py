@@ -13,7 +13,7 @@ from pathlib import Path
 
 from icvos.categories import Vocabulary
 from icvos.errors import InputError, UsageError
-from icvos.files import read_csv, read_lines
+from icvos.files import csv_header, read_csv
 
 __all__ = ["COMPLETE_COLUMNS", "OBJECT_COLUMNS", "ObjectLabel", "Recipe", "read_recipes"]
 
@@ -117,7 +117,7 @@ def read_recipes(paths: Iterable[Path], words: Vocabulary) -> Recipe:
     recipe = Recipe()
     for path in sorted(Path(p) for p in paths):
         rows = read_csv(path, ("source", "video", "category"))
-        names = set(rows[0]) if rows else set(_header(path))
+        names = set(rows[0]) if rows else set(csv_header(path))
         if "object" in names:
             _read_objects(recipe, path, read_csv(path, REQUIRED), words)
         elif "complete" in names:
@@ -125,10 +125,6 @@ def read_recipes(paths: Iterable[Path], words: Vocabulary) -> Recipe:
         else:
             raise InputError("no recipe", where=path, expected="a column 'object' or a column 'complete'")
     return recipe
-
-
-def _header(path: Path) -> list[str]:
-    return read_lines(path, "CSV file")[0].split(",")
 
 
 def _read_objects(recipe: Recipe, path: Path, rows: Sequence[dict[str, str]], words: Vocabulary) -> None:

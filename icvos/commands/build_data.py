@@ -14,7 +14,7 @@ BUILDERS = {
     "coco-20i": ("coco_20i", "Build COCO-20i, few-shot episodes on images."),
     "demo": ("demo", "Build everything on the generated demo world (what no word at all does)."),
     "ic-vos": ("ic_vos", "Build IC-VOS from raw video data sets and COCO, or from the authors' folder."),
-    "labels": ("labels", "Make the pages and CSV files in which people say what the objects are."),
+    "labels": ("labels", "Make the pages and CSV files in which people say what the objects are; merge two people's."),
     "mask-tubes": ("mask_tubes", "Build mask tubes: pseudo-videos from COCO images."),
     "pascal-5i": ("pascal_5i", "Build PASCAL-5i, few-shot episodes on images."),
     "source": ("source", "Say which data set a folder is, and whether it is whole."),

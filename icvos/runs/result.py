@@ -13,7 +13,7 @@ from icvos.metrics.table import METRICS, episode_metrics, fold_metrics, ranked_m
 from icvos.protocols import Protocol
 from icvos.runs.schema import RESULT_SCHEMA
 
-__all__ = ["RunResult", "image_result", "oracle_result", "sequence_result", "video_result"]
+__all__ = ["RunResult", "image_result", "oracle_result", "sequence_result", "video_result", "video_score"]
 
 Record = Mapping[str, Any]
 
@@ -53,6 +53,13 @@ def _means(records: Sequence[Record]) -> dict[str, float | None]:
     by_draw = [[record for record in records if record["draw"] == draw] for draw in draws]
     names = [metric.name for metric in episode_metrics()]
     return _with_halves({name: _mean(_mean(row.get(name) for row in rows) for rows in by_draw) for name in names})
+
+
+def video_score(records: Sequence[Record]) -> float | None:
+    """Return J&F of some episodes, percent, as of a whole video benchmark: a failed one counts 0; None of none."""
+    nothing = dict.fromkeys(ranked_parts(), 0.0)
+    figures = _means([{**record, **nothing} if record.get("error") else record for record in records])
+    return figures[ranked_metric("video").name]
 
 
 def _with_halves(figures: Mapping[str, float | None]) -> dict[str, float | None]:

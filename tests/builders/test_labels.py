@@ -18,6 +18,8 @@ from icvos.benchmark import load_benchmark
 from icvos.builders.check import check_benchmark
 from icvos.builders.ic_vos.build import build_icvos, prepare
 from icvos.builders.ic_vos.rules import BuildRules
+from icvos.builders.labels.labeller import read_labellers
+from icvos.builders.labels.merge import merge_labels
 from icvos.builders.labels.write import sample_video, write_labels
 from icvos.builders.recipe import read_recipes
 from icvos.categories import COCO80
@@ -199,6 +201,38 @@ def test_answers_survive_a_reload_and_change_hands(trees: Path, tmp_path: Path, 
     assert other.inner_text("#count").startswith("2 of 4")  # a horse that is not kept asks nothing more
     assert export(other, tmp_path / "other")[0].read_text() == files[0].read_text()
     other.context.close()
+
+
+def test_two_people_in_one_browser(trees: Path, tmp_path: Path, page: Any) -> None:
+    """Neither sees the other's answers, and their files are told apart."""
+    (place,) = write_labels([open_source("mose", trees / "mose")], tmp_path / "L").pages
+    page.goto(place.as_uri())
+    page.keyboard.press("2")
+    assert page.inner_text("#count").startswith("1 of 4")
+    page.fill("#who", "Anna 1")  # digits and letters are the name's alone
+    page.keyboard.press("Tab")
+    page.click("#search")
+    page.keyboard.press("3")
+    assert page.inner_text("#count").startswith("2 of 5")  # what was answered before is hers
+    page.reload()
+    assert page.inner_text("#count").startswith("2 of 5") and page.input_value("#who") == "Anna 1"
+    anna = export(page, tmp_path)
+    assert [file.name for file in anna] == ["objects-mose-Anna-1.csv", "complete-mose-Anna-1.csv"]
+    with page.expect_navigation():
+        page.fill("#who", "Ben")
+        page.keyboard.press("Tab")
+    assert page.inner_text("#count").startswith("0 of 3") and page.input_value("#who") == "Ben"
+    page.keyboard.press("2")
+    page.keyboard.press("1")
+    ben = export(page, tmp_path)
+    assert [row[3::5] for row in rows(anna[0])] == [["dog", "Anna 1"], ["car", "Anna 1"], ["", "Anna 1"]]
+    assert [row[3::5] for row in rows(ben[0])] == [["dog", "Ben"], ["dog", "Ben"], ["", "Ben"]]
+    (merge,) = merge_labels(*read_labellers(anna[0], ben[0]))
+    assert (merge.both, merge.same, merge.neither) == (2, 1, 1) and merge.rows[0]["said_by"] == "Anna 1+Ben"
+    with page.expect_navigation():
+        page.fill("#who", "Anna 1")
+        page.keyboard.press("Tab")
+    assert page.inner_text("#count").startswith("2 of 5")  # hers are there still
 
 
 def test_names_cannot_break_the_page(trees: Path, tmp_path: Path, page: Any) -> None:

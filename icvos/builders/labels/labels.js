@@ -5,7 +5,11 @@ const $ = id => document.getElementById(id);
 const start = JSON.stringify(VIDEOS.map(v => [v.rows, v.complete]));
 let sum = 0;
 for (let i = 0; i < start.length; i++) sum = (sum * 31 + start.charCodeAt(i)) | 0;
-const KEY = "icvos-labels:" + PAGE.name + ":" + sum;
+const PAGE_KEY = "icvos-labels:" + PAGE.name + ":" + sum, WHO_KEY = "icvos-labels-name";
+// Each person's answers are a memory of its own, so that two who share a browser do not see each other's.
+let who = "";
+try { who = localStorage.getItem(WHO_KEY) || ""; } catch (e) { /* memory is off */ }
+const memory = () => who ? PAGE_KEY + ":" + who : PAGE_KEY;
 const OBJECT_COLUMNS = ["source", "video", "object", "category", "keep", "start", "end", "note"];
 const COMPLETE_COLUMNS = ["source", "video", "category", "complete"];
 
@@ -24,10 +28,22 @@ function take(saved) {
 }
 const places = new Set(VIDEOS.map(v => v.source + "," + v.video));
 const known = k => places.has(k.split(",").slice(0, 2).join(","));
-try { const saved = localStorage.getItem(KEY); if (saved) take(JSON.parse(saved)); } catch (e) { /* memory is off */ }
+try { const saved = localStorage.getItem(memory()); if (saved) take(JSON.parse(saved)); } catch (e) { /* memory is off */ }
 function keepInMind() {
-  try { localStorage.setItem(KEY, JSON.stringify({objects: [...objects], complete: [...complete]})); } catch (e) { /* off */ }
+  try { localStorage.setItem(memory(), JSON.stringify({objects: [...objects], complete: [...complete]})); } catch (e) { /* off */ }
 }
+
+$("who").value = who;
+$("who").addEventListener("change", () => {
+  const before = memory(), nameless = !who;
+  who = $("who").value.trim();
+  try {
+    localStorage.setItem(WHO_KEY, who);
+    // What was answered before the first name was given is that person's.
+    if (nameless && !localStorage.getItem(memory())) { keepInMind(); localStorage.removeItem(before); }
+    else location.reload();
+  } catch (e) { /* memory is off: the name is for the exports alone */ }
+});
 
 // The work: for each video its objects, then each category that they were given.
 function items() {
@@ -169,7 +185,7 @@ function draw() {
 }
 
 document.addEventListener("keydown", e => {
-  if (e.ctrlKey || e.metaKey || e.altKey || e.target.id === "note") return;
+  if (e.ctrlKey || e.metaKey || e.altKey || ["note", "who"].includes(e.target.id)) return;
   const list = items(), it = list[current(list)], empty = !typed;
   const use = f => { e.preventDefault(); f(); };
   if (e.key === "ArrowRight" && empty || e.key === "PageDown") return use(() => go(1));
@@ -212,12 +228,17 @@ function save(file, text) {
   const a = element("a", {href: URL.createObjectURL(new Blob([text], {type: "text/csv"})), download: file});
   document.body.append(a); a.click(); a.remove(); setTimeout(() => URL.revokeObjectURL(a.href), 10000);
 }
+function exported(kind, columns, rows) {
+  const person = who.replace(/[^\p{L}\p{N}_.-]+/gu, "-");
+  save(`${kind}-${PAGE.name}${person ? "-" + person : ""}.csv`,
+    toCsv(who ? [...columns, "said_by"] : columns, rows.map(r => ({...r, said_by: who}))));
+}
 function completeRows() {
   return items().filter(it => it.kind === "complete").map(it => (
     {source: it.v.source, video: it.v.video, category: it.category, complete: complete.get(it.key) || ""}));
 }
-$("save-objects").addEventListener("click", () => save(`objects-${PAGE.name}.csv`, toCsv(OBJECT_COLUMNS, [...objects.values()])));
-$("save-complete").addEventListener("click", () => save(`complete-${PAGE.name}.csv`, toCsv(COMPLETE_COLUMNS, completeRows())));
+$("save-objects").addEventListener("click", () => exported("objects", OBJECT_COLUMNS, [...objects.values()]));
+$("save-complete").addEventListener("click", () => exported("complete", COMPLETE_COLUMNS, completeRows()));
 $("load").addEventListener("click", () => $("file").click());
 $("file").addEventListener("change", async () => {
   let taken = 0;

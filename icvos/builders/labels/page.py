@@ -18,7 +18,9 @@ __all__ = ["page_end", "page_head", "page_video"]
 
 BODY = """
 <header><h1 id="title"></h1><progress id="bar" value="0" max="1"></progress><span id="count"></span>
-<div class="right"><button id="save-objects">Export objects.csv</button>
+<div class="right"><input id="who" type="text" placeholder="your name" size="12" autocomplete="off"
+title="Each name has answers of its own in this browser; exports are named by it.">
+<button id="save-objects">Export objects.csv</button>
 <button id="save-complete">Export complete.csv</button>
 <button id="load">Read CSV in</button><input id="file" type="file" accept=".csv" multiple hidden></div></header>
 <main><div id="item"></div><div id="strip"></div></main>

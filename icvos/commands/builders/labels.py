@@ -6,13 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
+from icvos.commands.builders.labels_merge import command as merge
 from icvos.commands.builders.raw_options import open_sources, source_options, tell_sources
 
 
-@click.command()
+@click.group(invoke_without_command=True, no_args_is_help=True, subcommand_metavar="[merge …]")
 @source_options
-@click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder to write into.")
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Folder to write into; needed.")
 @click.option(
     "--recipe",
     "recipes",
@@ -22,11 +24,16 @@ from icvos.commands.builders.raw_options import open_sources, source_options, te
 )
 @click.option("--page-size", default=200, show_default=True, help="Videos on one page.")
 @click.option("--workers", default=1, show_default=True, type=click.IntRange(1), help="Processes.")
-def command(out: Path, recipes: tuple[str, ...], page_size: int, workers: int, **folders: Any) -> None:
-    """Make a page per data set on which its objects are labelled, and the two CSV files it fills.
+@click.pass_context
+def command(
+    ctx: click.Context, /, out: Path | None, recipes: tuple[str, ...], page_size: int, workers: int, **folders: Any
+) -> None:
+    """Make a page per data set on which its objects are labelled, and the two CSV files it fills; or merge two
+    people's labels.
 
     \b
     icvos build-data labels --mose MOSE --out LABELS     # then open LABELS/mose.html in a browser
+    icvos build-data labels merge ANNA BEN --out MERGED --conflicts CONFLICTS
     icvos build-data ic-vos --mose MOSE --recipe objects-mose.csv --recipe complete-mose.csv --coco COCO --out B
     """
     from icvos.builders.labels.write import write_labels
@@ -34,6 +41,12 @@ def command(out: Path, recipes: tuple[str, ...], page_size: int, workers: int, *
     from icvos.categories import COCO80
     from icvos.progress import shown
 
+    if ctx.invoked_subcommand is not None:
+        if any(ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE for name in ctx.params):
+            raise click.UsageError("options before 'merge' are those of pages; its own follow it", ctx)
+        return
+    if out is None:
+        raise click.UsageError("Missing option '--out'", ctx)
     sources = open_sources(folders)
     recipe, _ = open_recipes(recipes, COCO80)
     tell_sources(sources)
@@ -43,3 +56,6 @@ def command(out: Path, recipes: tuple[str, ...], page_size: int, workers: int, *
         click.echo(f"page: {page}")
     click.echo(f"CSV to fill (or let the page fill them): {report.objects_csv}, {report.complete_csv}")
     click.echo(f"{report.labelled:,} of {report.objects:,} objects in {report.videos:,} videos have a label")
+
+
+command.add_command(merge, "merge")
