@@ -70,7 +70,7 @@ def to_terminal(tables: Sequence[Table], *, width: int | None = None) -> None:
 
 def _terminal_column(column: Column) -> terminal.Column:
     head = column.head.replace("visible", "vis")
-    whole = column.numeric or column.head in ("rank", "95 %")
+    whole = column.numeric or column.head == "rank" or column.head.startswith("95 %")
     return terminal.Column(head, "right" if column.numeric else "left", wraps=not whole)
 
 
