@@ -12,10 +12,12 @@ from icvos.leaderboard.statistics import (
     category_interval,
     few_shot_samples,
     interval,
+    mean_of,
     over_categories,
     rank_intervals,
     video_samples,
 )
+from icvos.leaderboard.trainings import Trainings
 from icvos.metrics.table import ranked_parts
 from icvos.runs.run import Run
 
@@ -53,7 +55,9 @@ class Standing:
 
 
 def samples_of(entry: Run, *, replicates: int = 2000) -> Samples:
-    """Return the bootstrap replicates of what an entry is ranked by."""
+    """Return the bootstrap replicates of what an entry is ranked by; of several trainings those of their mean."""
+    if isinstance(entry, Trainings):
+        return mean_of([samples_of(run, replicates=replicates) for run in entry.runs])
     if entry.image:
         undrawn = entry.undrawn
         counted = None if undrawn is None else undrawn.counted_as_zero

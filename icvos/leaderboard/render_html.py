@@ -15,6 +15,7 @@ from icvos.leaderboard.ranks import samples_of
 from icvos.leaderboard.statistics import category_interval, difference, draw_spread, interval
 from icvos.leaderboard.summaries import seen_summary, track_20i
 from icvos.leaderboard.table import Table, figure
+from icvos.leaderboard.trainings import Trainings, training_text
 from icvos.metrics.table import Kind, metrics_in, ranked_metric
 from icvos.runs.run import Run
 
@@ -119,6 +120,7 @@ def _details(entry: Run) -> list[tuple[str, str]]:
         ("trained on", ", ".join(map(str, model.get("training_data") or ())) or "nothing declared"),
         ("options", json.dumps(model.get("options") or {}, ensure_ascii=False)),
         ("weights", "; ".join(f"{k}: {str(v)[:16]}…" for k, v in (model.get("weights") or {}).items()) or "none"),
+        ("trainings", entry.text if isinstance(entry, Trainings) else training_text(entry)),
         ("source", str(model.get("source_sha256") or "")[:16]),
         (
             "benchmark",

@@ -49,7 +49,17 @@ SHORT = {
     "reproduced by maintainer": "reproduced",
 }
 # What a narrow terminal leaves out, first to last.
-DROPPED = ("n", "encoder", "fold-3", "fold-2", "fold-1", "fold-0", "fps", METRICS["absent_correct"].heading)
+DROPPED = (
+    "n",
+    "trainings",
+    "encoder",
+    "fold-3",
+    "fold-2",
+    "fold-1",
+    "fold-0",
+    "fps",
+    METRICS["absent_correct"].heading,
+)
 
 
 def to_terminal(tables: Sequence[Table], *, width: int | None = None) -> None:

@@ -34,6 +34,7 @@ __all__ = [
     "category_interval",
     "few_shot_samples",
     "interval",
+    "mean_of",
     "over_categories",
     "paired_difference",
     "rank_intervals",
@@ -327,6 +328,23 @@ def difference(a: Samples, b: Samples) -> Samples:
     if a.cells != b.cells:
         return Samples(value, replicates, a.freedom, a.units)
     return Samples(value, replicates, a.freedom, a.units, a.cells, a.scores - b.scores, a.folds)
+
+
+def mean_of(samples: Sequence[Samples]) -> Samples:
+    """Return the mean of several over the same units, replicate by replicate and cell by cell.
+
+    Raises:
+        ValueError: They are over different units.
+    """
+    first = samples[0]
+    if any(each.units != first.units for each in samples):
+        raise ValueError("a mean needs the same videos")
+    value = float(np.mean([each.value for each in samples]))
+    replicates = np.mean([each.replicates for each in samples], axis=0)
+    if any(each.cells != first.cells for each in samples):
+        return Samples(value, replicates, first.freedom, first.units)
+    scores = np.mean([each.scores for each in samples], axis=0)
+    return Samples(value, replicates, first.freedom, first.units, first.cells, scores, first.folds)
 
 
 def paired_difference(a: Samples, b: Samples, level: float = 0.95) -> tuple[float, tuple[float, float] | None]:

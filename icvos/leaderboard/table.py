@@ -11,6 +11,7 @@ from typing import Any
 from icvos.leaderboard.marks import legend, marks
 from icvos.leaderboard.published import BENCHMARKS, PublishedRow, published_for
 from icvos.leaderboard.ranks import Standing, standings
+from icvos.leaderboard.trainings import Trainings, joined, training_text
 from icvos.metrics.formulas import half_sum
 from icvos.metrics.table import METRICS, metrics_in, ranked_metric
 from icvos.runs.run import Run
@@ -87,6 +88,7 @@ def build_tables(
 
 
 def _measured(entries: Sequence[Run], intervals: bool) -> Table:
+    entries = joined(entries)
     places = standings(entries, intervals=intervals)
     order = sorted(range(len(entries)), key=lambda i: _order(entries[i], places[i]))
     image = entries[0].image
@@ -99,6 +101,8 @@ def _measured(entries: Sequence[Run], intervals: bool) -> Table:
     over = {head: intervals for head, intervals in over.items() if any(intervals)}
     columns = [Column("rank", False), Column("model", False), *(Column(head) for head, _ in metrics)]
     columns += [Column(head, False) for head in over]
+    trainings = [training_text(entry) for entry in entries]
+    columns += [Column("trainings", False)] * any(trainings)
     columns += [Column("fps", digits=1), Column("n", digits=0), Column("checked", False), Column("mark", False)]
     rows: list[tuple[str | float | int | None, ...]] = []
     used: list[str] = []
@@ -113,6 +117,7 @@ def _measured(entries: Sequence[Run], intervals: bool) -> Table:
                 _name(entry, entries),
                 *(figure(entry, name) for _, name in metrics),
                 *(interval_text(intervals[i]) for intervals in over.values()),
+                *([trainings[i]] if any(trainings) else []),
                 entry.fps,
                 entry.summary["episodes"],
                 entry.checked,
@@ -125,6 +130,7 @@ def _measured(entries: Sequence[Run], intervals: bool) -> Table:
     title += f", oracle {oracle}: told its ground truth, never ranked" if oracle and not entries[0].vos else ""
     notes = (
         *_rank_notes(places, image),
+        *_training_notes([entries[i] for i in order]),
         *dict.fromkeys(each.rule for each in undrawn),
         *dict.fromkeys(note for entry in entries for note in entry.notes_on_supports),
         *_backend_notes(entries),
@@ -197,6 +203,13 @@ def _rank_notes(places: Sequence[Standing], image: bool) -> list[str]:
         )
     basis = "categories" if clustered else short
     return [*notes, f"rank a-b: from a to b, for all rows at once with 95 % over {basis}; equal ranks are ties"]
+
+
+def _training_notes(entries: Sequence[Run]) -> list[str]:
+    """The single trainings of a row of several, and which rows are of one."""
+    several = [entry.text for entry in entries if isinstance(entry, Trainings)]
+    one = dict.fromkeys(entry.full_name for entry in entries if training_text(entry) == "1")
+    return [*several, *([f"1 training: {', '.join(one)}"] if one else [])]
 
 
 def _backend_notes(entries: Sequence[Run]) -> list[str]:
