@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from icvos.categories import Vocabulary, episode_id, get_vocabulary
-from icvos.errors import BenchmarkError, InputError, MaskError, UsageError, did_you_mean
+from icvos.errors import BenchmarkError, InputError, MaskError, UsageError, did_you_mean, in_words
 from icvos.files import check_id, read_csv, read_json
 from icvos.images import read_image
 from icvos.listing import listing
@@ -28,6 +28,7 @@ __all__ = [
     "QUERY_EPISODE_COLUMNS",
     "SCHEMA",
     "VIDEO_COLUMNS",
+    "VOS",
     "Benchmark",
     "Episode",
     "FolderVideo",
@@ -37,6 +38,9 @@ __all__ = [
 ]
 
 SCHEMA = "icvos-benchmark/1"
+VOS = "vos"
+"""The ``task`` of a benchmark of semi-supervised VOS: a category is one object, and a model is told its mask on frame 0
+in place of supports."""
 VIDEO_COLUMNS = ("video", "source", "source_split", "source_name", "frames", "height", "width", "fps", "void_pixels")
 PAIR_COLUMNS = (
     "video",
@@ -82,7 +86,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class Episode:
-    """A row of ``episodes.csv``: who supports whom.
+    """A row of ``episodes.csv``: who supports whom; nobody in a benchmark of semi-supervised VOS.
 
     ``video`` is the video's name, or the query image's file name in a few-shot image benchmark, where ``fold`` and
     ``protocol`` are set.
@@ -141,6 +145,7 @@ class Benchmark:
         header: ``benchmark.json``.
         name, version: From the header.
         kind: ``video`` or ``image``.
+        vos: Whether it is one of semi-supervised VOS (``VOS``), whose episodes have no supports.
         vocabulary: The numbering of its categories.
     """
 
@@ -151,6 +156,7 @@ class Benchmark:
         self.version: str = header["version"]
         self.vocabulary: Vocabulary = _vocabulary(header["vocabulary"], root / "benchmark.json")
         self.kind = "image" if (root / "queries").is_dir() else "video"
+        self.vos = header.get("task") == VOS
 
     def __repr__(self) -> str:
         return f"Benchmark({self.name} {self.version}, {len(self.episodes)} episodes, {self.root})"
@@ -222,7 +228,7 @@ class Benchmark:
                 _int(row, "fold", path) if image else None,
                 row["protocol"] if image else None,
             )
-            if not supports:
+            if not (supports or self.vos):
                 raise BenchmarkError(f"episode {episode.id} has no support", where=path)
             if not image and (video, episode.category) not in self.pairs:
                 raise BenchmarkError(f"episode {episode.id} is of no pair in pairs.csv", where=path)
@@ -288,7 +294,10 @@ class Benchmark:
             UsageError: No episode has so many.
         """
         most = max((len(episode.supports) for episode in episodes), default=0)
-        if episodes and shots > most:
+        if self.vos:
+            if shots != 1:
+                raise UsageError(f"'{self.name}' has no supports: frame 0's mask is told", fix="leave --shots out")
+        elif episodes and shots > most:
             raise UsageError(
                 f"{shots} shots, where no episode of '{self.name}' has more than {most} supports",
                 fix=f"give --shots 1 to {most}, or build the benchmark with more supports",
@@ -394,6 +403,10 @@ def load_benchmark(path: str | os.PathLike[str]) -> Benchmark:
             raise BenchmarkError(f"'{key}' is missing", where=header_path, fix="build it again")
     if not isinstance(header["name"], str) or not isinstance(header["version"], str):
         raise BenchmarkError("name and version are not text", where=header_path, fix="build it again")
+    if header.get("task") not in (None, VOS):
+        raise BenchmarkError(f"the task is {in_words(header['task'])}", where=header_path, expected=f"'{VOS}', or none")
+    if header.get("protocol") is not None and not isinstance(header["protocol"], str):
+        raise BenchmarkError("the protocol is no name", where=header_path, fix="build it again")
     if header.get("folds") is not None and not _are_folds(header["folds"]):
         raise BenchmarkError(
             "folds are broken",

@@ -60,6 +60,7 @@ class View:
     ) -> None:
         verify_tables(benchmark)
         self.benchmark = benchmark
+        self._protocol = protocol
         self.size = None if protocol is None else protocol.size
         limits = (limit_frames, None if protocol is None else protocol.max_frames)
         self._limits = [limit for limit in limits if limit is not None]
@@ -68,6 +69,11 @@ class View:
     def frame_count(self, episode: Episode) -> int:
         """Return how many frames of an episode there are; 1 of a few-shot query."""
         return 1 if self.benchmark.kind == "image" else self._length(episode.video)
+
+    def scored_frames(self, episode: Episode) -> range:
+        """Return which of an episode's frames are scored."""
+        count = self.frame_count(episode)
+        return range(count) if self._protocol is None else self._protocol.frames(count)
 
     def stored_size(self, episode: Episode) -> Size | None:
         """Return (H, W) of an episode's ground truth before it is resized, or None where only reading it tells."""

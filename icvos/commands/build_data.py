@@ -18,6 +18,7 @@ BUILDERS = {
     "mask-tubes": ("mask_tubes", "Build mask tubes: pseudo-videos from COCO images."),
     "pascal-5i": ("pascal_5i", "Build PASCAL-5i, few-shot episodes on images."),
     "stats": ("stats", "Count a built benchmark, in the form of the paper's Table I."),
+    "vos": ("vos", "Build semi-supervised VOS, an object an episode, from DAVIS, MOSE or LVOS."),
 }
 
 

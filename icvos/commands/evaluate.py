@@ -43,7 +43,9 @@ def _shard(context: click.Context, parameter: click.Parameter, value: str | None
     help="The run's folder, or that of several models' runs; default runs/BENCHMARK/MODEL, and what is unusual.",
 )
 @click.option("--name", help="What the run is called in tables; its folder is then runs/BENCHMARK/NAME.")
-@click.option("--protocol", default="", help="native (default) or paper; fss-native (default) or fss-paper on images.")
+@click.option(
+    "--protocol", default="", help="native or paper; davis-2017 or native on VOS; fss-native or fss-paper on images."
+)
 @click.option("--shots", default=1, show_default=True, type=click.IntRange(1), help="Supports shown of each episode.")
 @click.option("--seed", default=0, show_default=True, help="Of what models draw.")
 @click.option("--workers", default=1, show_default=True, type=click.IntRange(1), help="Processes.")
@@ -170,7 +172,9 @@ def _models(
 def _say(run: Run) -> None:
     oracle = run.result.get("oracle")
     if oracle is not None:
-        click.echo(f"oracle {oracle['name']}: frame 0's ground truth was given as {oracle['given_as']}; never ranked")
+        name = oracle["name"] if run.vos else f"oracle {oracle['name']}"
+        ranked = "" if run.vos else "; never ranked"
+        click.echo(f"{name}: frame 0's ground truth was given as {oracle['given_as']}{ranked}")
         if oracle["absent_on_frame_0"]:
             all_ = run.summary["episodes"]
             click.echo(f"{oracle['absent_on_frame_0']} of {all_} episodes have nothing on frame 0 and count as empty")

@@ -36,7 +36,7 @@ def summary_table(runs: Sequence[Run]) -> None:
     print_table(
         [Column.words("model"), *map(Column, (*metrics.values(), "fps", "n", "failed"))],
         rows,
-        title=title + (f", oracle {first.oracle}" if first.oracle else ""),
+        title=title + (f", {'' if first.vos else 'oracle '}{first.oracle}" if first.oracle else ""),
         leave_out=("n", "fps", *reversed(others)),
     )
     for note in dict.fromkeys(note for run in runs for note in run.notes):

@@ -72,8 +72,9 @@ def command(
     else:
         results = _frames(view, chosen, more)
         image = results[0][1]
-        panels.append(Panel("frame 0, ground truth", image, outline=results[0][2]))
-    panels += model.explain(supports, image, video=not is_image)
+        panels.append(Panel("frame 0, told" if opened.vos else "frame 0, ground truth", image, outline=results[0][2]))
+    if not opened.vos:
+        panels += model.explain(supports, image, video=not is_image)
     panels += _results(model, supports, view, chosen, results, seed=seed, is_image=is_image)
     path = out or Path(f"{chosen.id}.png")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -112,7 +113,7 @@ def _results(
         masks = {0: model.predict(model.fit(supports, seed=seed), results[0][1])}
     else:
         masks = {}
-        for frame, mask in enumerate(as_video_model(model).segment(supports, view.video(episode.video), seed=seed)):
+        for frame, mask in enumerate(_stream(as_video_model(model), supports, view, episode, seed)):
             if frame in wanted:
                 masks[frame] = mask
             if frame == max(wanted):
@@ -125,3 +126,17 @@ def _results(
         title = f"{name}: J {100 * float(j):.1f}, F {100 * float(f):.1f}"
         panels.append(Panel(title, image, mask=predicted, outline=truth))
     return panels
+
+
+def _stream(model: Any, supports: Any, view: Any, episode: Any, seed: int) -> Any:
+    """Return the masks of an episode, frame by frame; on VOS it is one of the objects that are tracked together."""
+    video, benchmark = view.video(episode.video), view.benchmark
+    if not benchmark.vos:
+        return model.segment(supports, video, seed=seed)
+    objects = [each.category for each in benchmark.episodes if each.video == episode.video]
+    masks = {number: view.truth(episode.video, number)[0] for number in objects}
+    told = [number for number, mask in masks.items() if mask.any()]
+    if episode.category not in told:
+        return (masks[episode.category] for _ in video)
+    together = model.segment_objects([masks[number] for number in told], video, seed=seed)
+    return (answers[told.index(episode.category)] for answers in together)

@@ -83,9 +83,9 @@ def _facts(run: Run) -> Iterator[tuple[str, str]]:
     yield "benchmark", f"{run.benchmark_name}{version}" + (f", manifest {manifest}" if manifest else "")
     limits = {"limit_episodes": "{} episodes", "limit_frames": "{} frames of each video"}
     limited = " and ".join(text.format(protocol[name]) for name, text in limits.items() if protocol.get(name))
-    parts = [run.protocol, f"{run.shots}-shot" if protocol.get("shots") else ""]
+    parts = [run.protocol, run.shown if protocol.get("shots") else ""]
     parts += [f"seed {protocol['seed']}" if protocol.get("seed") is not None else ""]
-    parts += [f"limited to {limited}" if limited else "", f"oracle {run.oracle}" if run.oracle else ""]
+    parts += [f"limited to {limited}" if limited else "", f"oracle {run.oracle}" if run.oracle and not run.vos else ""]
     parts += [f"shard {key['shard']}" if key.get("shard") else ""]
     parts += [f"objects: {key['objects']}" if key.get("objects") else ""]
     parts += ["masks resized to the protocol's size" if protocol.get("resized_masks") else ""]

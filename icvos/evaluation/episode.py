@@ -6,7 +6,7 @@ import contextlib
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -34,6 +34,7 @@ from icvos.masks import write_mask
 from icvos.metrics import fss_counts
 from icvos.metrics.table import ranked_parts
 from icvos.models.interface import ImageModel, VideoModel
+from icvos.models.objects import overlap
 from icvos.protocols import Protocol
 from icvos.runs.episodes import RunOptions
 from icvos.types import Prediction, Support
@@ -52,6 +53,8 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+
+_NO_OVERLAP = "segment_objects gives each pixel to one object"
 
 _ICVOS = Path(__file__).parents[1]
 
@@ -113,7 +116,8 @@ def run_video_episodes(
     """Run episodes of one video and yield a result for each.
 
     A model that overrides ``segment_many`` gets all at once; if that fails, each is run by itself, so that only what is
-    broken fails. An episode that fails has a record with its error, J = 0 and F = 0.
+    broken fails. The objects of a video of semi-supervised VOS are one pass, and fail together. An episode that fails
+    has a record with its error, J = 0 and F = 0.
 
     Args:
         wanted: Ids whose results are missing; None for all. A model that takes all at once still gets all, so that a
@@ -130,17 +134,22 @@ def run_video_episodes(
                 yield replace(result, timing=True)
         return
     todo = [episode for episode in episodes if wanted is None or episode.id in wanted]
-    if runs_together(model) and job.oracle_as != "prompt" and len(episodes) > 1 and todo:
+    together = runs_together(model) and job.oracle_as != "prompt" and len(episodes) > 1
+    if (together or benchmark.vos) and todo:
         try:
-            for result in _run(model, benchmark, episodes, job, pool, _for_each(len(todo), advance)):
-                if wanted is None or result.record["id"] in wanted:
-                    yield result
+            told = _for_each(len(todo), advance)
+            yield from _run(model, benchmark, episodes, job, pool, told, {episode.id for episode in todo})
             return
         except Failed as failed:
+            for episode in todo if benchmark.vos else ():
+                yield EpisodeResult(failure(episode, failed.error))
             forget(failed.error)
+            if benchmark.vos:
+                return
     for alike in _alike(todo, job):
         try:
-            yield from _run(model, benchmark, alike, job, pool, _for_each(len(alike), advance))
+            ids = {episode.id for episode in alike}
+            yield from _run(model, benchmark, alike, job, pool, _for_each(len(alike), advance), ids)
         except Failed as failed:
             for episode in alike:
                 yield EpisodeResult(failure(episode, failed.error))
@@ -193,15 +202,22 @@ class _Pass:
 
     Attributes:
         sets, seeds: What the model is given: sets of supports, and the seed of each.
+        vos: Whether the sets are objects of one video.
         follows: For each episode the set whose masks are its own; None for a prediction that is empty throughout.
         clock: What it takes.
     """
 
     def __init__(
-        self, model: VideoModel, benchmark: Benchmark, episodes: Sequence[Episode], job: Job, pool: ThreadPoolExecutor
+        self,
+        model: VideoModel,
+        benchmark: Benchmark,
+        episodes: Sequence[Episode],
+        job: Job,
+        pool: ThreadPoolExecutor,
+        wanted: Set[str],
     ) -> None:
         name = episodes[0].video
-        self.model, self.episodes, self.job = model, episodes, job
+        self.model, self.episodes, self.job, self.vos = model, episodes, job, benchmark.vos
         view = job.view(benchmark)
         self.video = StreamedVideo(view.video(name), pool)
         # The ground truth is decoded once for all draws of a category.
@@ -218,13 +234,17 @@ class _Pass:
         else:
             self.sets, self.seeds, self.follows = oracle_supports(self.video, self.truths, episodes, job.options.seed)
         self.scorers = [
-            FrameScorer(self.video.size, None if job.masks is None else job.masks / episode.id) for episode in episodes
+            FrameScorer(self.video.size, job.masks / each.id if job.masks and each.id in wanted else None)
+            for each in episodes
         ]
 
     def _begin(self) -> Iterator[Sequence[Any]]:
         if not self.sets:
             return (() for _ in range(len(self.video)))
         seed_all(self.seeds[0])
+        if self.vos:
+            masks = [support.mask for (support,) in self.sets]
+            return iter(self.model.segment_objects(masks, self.video, seed=self.seeds[0]))
         if self.job.oracle_as == "prompt":
             (support,) = self.sets[0]
             tracked = self.model.segment_from_mask(support.mask, self.video, seed=self.seeds[0])
@@ -236,11 +256,15 @@ class _Pass:
     def drive(self, advance: Callable[[int], None]) -> None:
         """Take every mask from the model, and score it; tell how many frames that are."""
         nothing = Prediction(np.zeros(self.video.size, bool))
+        scored = self.job.protocol.frames(len(self.video))
         with contextlib.closing(predictions(self._begin, self.clock, sets=len(self.sets))) as stream:
             for number, predicted in enumerate(stream):
+                if self.vos and overlap(predicted):
+                    raise Failed(ModelError(f"frame {number}: two objects overlap", fix=_NO_OVERLAP))
                 truths = {category: truth.get(number) for category, truth in self.truths.items()}
                 for episode, scorer, index in zip(self.episodes, self.scorers, self.follows):
-                    scorer.add(nothing if index is None else predicted[index], truths[episode.category])
+                    prediction = nothing if index is None else predicted[index]
+                    scorer.add(prediction, truths[episode.category], scored=number in scored)
                 advance(number + 1)
 
     def close(self) -> None:
@@ -258,9 +282,11 @@ def _run(
     job: Job,
     pool: ThreadPoolExecutor,
     advance: Callable[[int], None],
+    wanted: Set[str],
 ) -> Iterator[EpisodeResult]:
+    """Run episodes in one pass, and yield the results of those that are wanted."""
     reset_peak(model.device)
-    work = _Pass(model, benchmark, episodes, job, pool)
+    work = _Pass(model, benchmark, episodes, job, pool, wanted)
     try:
         work.drive(advance)
         for scorer in work.scorers:
@@ -271,6 +297,8 @@ def _run(
         work.close()
     source = benchmark.videos[episodes[0].video].source
     for episode, scorer, index in zip(episodes, work.scorers, work.follows):
+        if episode.id not in wanted:
+            continue
         j, f = scorer.score.values()
         times = work.clock.record(scorer.count, len(work.sets), sum(follow is not None for follow in work.follows))
         if index is None:  # nothing was asked of the model
@@ -283,7 +311,7 @@ def _run(
             "category": episode.category,
             "category_name": episode.category_name,
             "draw": episode.draw,
-            "frames": scorer.count,
+            "frames": len(scorer.score),
             "visible_frames": scorer.visible,
             **scorer.score.summary(),
             **times,

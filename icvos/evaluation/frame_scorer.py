@@ -35,11 +35,13 @@ class FrameScorer:
         if self._partial is not None:
             shutil.rmtree(self._partial, ignore_errors=True)
 
-    def add(self, prediction: Prediction, truth: np.ndarray) -> None:
-        """Score the next frame: a valid prediction against (H, W) bool."""
+    def add(self, prediction: Prediction, truth: np.ndarray, *, scored: bool = True) -> None:
+        """Take the next frame: a valid prediction against (H, W) bool; one that is not scored is only kept."""
         if self._partial is not None:
             write_mask(self._partial / f"{self.count:05d}.png", prediction.to_numpy())
         self.count += 1
+        if not scored:
+            return
         mask = prediction.mask
         if hasattr(mask, "detach") and mask.device.type != "cpu":
             self._pending.append((mask.detach() != 0, truth))

@@ -16,7 +16,7 @@ from icvos.errors import UsageError
 from icvos.evaluation.frames import Ahead
 from icvos.evaluation.torch_state import episode_seed
 from icvos.models.interface import Model
-from icvos.models.lifting import first_mask_use
+from icvos.models.lifting import first_mask_use, needs_first_mask
 from icvos.types import Support, Video
 
 __all__ = ["oracle_key", "oracle_supports"]
@@ -26,9 +26,14 @@ def oracle_key(name: str | None, model: Model, benchmark: Benchmark) -> dict[str
     """Return what the key of ``run.json`` says of an oracle; nothing for a run without one.
 
     Raises:
-        UsageError: The benchmark or the model is not one for it.
+        UsageError: The benchmark or the model is not one for it; or without one the model has nothing to track.
     """
     if name is None:
+        if needs_first_mask(model):
+            raise UsageError(
+                f"'{type(model).info.name}' only tracks: it is told frame 0's mask",
+                fix="add --oracle first-frame, or take a benchmark of icvos build-data vos",
+            )
         return {}
     if benchmark.kind == "image":
         raise UsageError(f"oracle '{name}' is for videos", where=benchmark.root, expected="a video benchmark")

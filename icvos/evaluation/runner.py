@@ -7,7 +7,7 @@ import hashlib
 import sys
 from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -53,14 +53,16 @@ def _groups(episodes: Sequence[Episode], missing: Sequence[Episode], benchmark: 
     """Return groups of episodes of one video, with the ids of those whose results are missing; whole ones are left out.
 
     Groups are cut from all episodes of the run, not from the missing ones: a resumed run computes what another does.
+    Objects compete for pixels, so that all of a video are a group, whichever of them the run is of.
     """
     wanted = {episode.id for episode in missing}
-    by_video: dict[str, list[Episode]] = {}
-    for episode in episodes:
-        by_video.setdefault(episode.video, []).append(episode)
-    size = MAX_TOGETHER if benchmark.kind == "video" else 1
+    by_video: dict[str, list[Episode]] = {episode.video: [] for episode in episodes}
+    for episode in benchmark.episodes if benchmark.vos else episodes:
+        by_video.get(episode.video, []).append(episode)
+    most = max(map(len, by_video.values()), default=1)
+    size = most if benchmark.vos else MAX_TOGETHER if benchmark.kind == "video" else 1
     cut = [some[start : start + size] for some in by_video.values() for start in range(0, len(some), size)]
-    groups = [Group(group, frozenset(e.id for e in group if e.id in wanted)) for group in cut]
+    groups = [Group(group, frozenset(e.id for e in group if e.id in wanted), whole=benchmark.vos) for group in cut]
     return [group for group in groups if group.wanted]
 
 
@@ -101,9 +103,11 @@ def _prepare(
 ) -> _Run:
     _check_kind(model, benchmark)
     verify_tables(benchmark)
+    if benchmark.vos:
+        options = replace(options, oracle="first-frame")
     protocol = get_run_protocol(benchmark, options.protocol)
     episodes = select_episodes(benchmark, protocol, options)
-    if options.oracle is None:
+    if options.oracle is None or benchmark.vos:
         benchmark.check_shots(episodes, options.shots)
     described = describe_model(model, settings, kind=benchmark.kind)
     shard = None if options.shard is None else f"{options.shard[0]}/{options.shard[1]}"

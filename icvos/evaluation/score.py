@@ -192,7 +192,8 @@ def score(
         shots: Supports that the method was shown, for the record.
         access: Which frames it read for a mask, as ``ModelInfo.access``; None if nobody says.
         uses: What else it was told, as ``ModelInfo.uses``.
-        oracle: ``first-frame``: it was told frame 0's ground truth. The run stands apart, and is never ranked.
+        oracle: ``first-frame``: it was told frame 0's ground truth. The run stands apart, and is never ranked; on a
+            benchmark of semi-supervised VOS all are.
         trained_on: What it and its tracker were trained on: with a colon a data set (``coco2014:train``), without one
             a category (``dog``).
         sequences: With ``ground_truth``, which ones: a file with a name a line, or names with commas between.
@@ -208,11 +209,14 @@ def score(
     """
     predictions = Path(predictions)
     check_oracle(oracle, 1)
+    if (benchmark is None) == (ground_truth is None):
+        raise UsageError("give one of --benchmark and --ground-truth", fix="see icvos score --help")
+    opened = None if benchmark is None else open_benchmark(benchmark)[0]
+    if opened is not None and opened.vos:
+        oracle = "first-frame"
     uses = (*uses, *([oracle] if oracle else ()))
     name = model or predictions.resolve().stem
     declared = _declared(name, version, access=access, uses=uses, trained_on=trained_on)
-    if (benchmark is None) == (ground_truth is None):
-        raise UsageError("give one of --benchmark and --ground-truth", fix="see icvos score --help")
     if ground_truth is not None:
         rule = get_protocol(protocol or "davis-2017")
         chosen: Objects = objects or ("first-frame" if rule.name == "davis-2017" else "all")
@@ -221,12 +225,11 @@ def score(
             predictions, Path(ground_truth), rule, declared, workers, choice, notify or (lambda _: None)
         )
     else:
-        assert benchmark is not None
+        assert opened is not None
         if (sequences, split, objects) != (None, None, None):
             raise UsageError("--sequences, --split and --objects need --ground-truth")
-        opened = open_benchmark(benchmark)[0]
         plan = _of_benchmark(predictions, opened, get_run_protocol(opened, protocol), declared, shots, workers)
-    usual = "davis-2017" if ground_truth is not None else get_run_protocol(opened, "").name
+    usual = "davis-2017" if opened is None else get_run_protocol(opened, "").name
     part = split or ("" if sequences is None else f"chosen-{_sha256([sequences])[:12]}")
     folder = Path(out) if out is not None else default_folder(plan.run, protocol=usual, part=part)
     with shown(name, progress) as told:

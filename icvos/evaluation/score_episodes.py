@@ -46,17 +46,18 @@ def check_benchmark_masks(view: View, predictions: Predictions, episodes: Sequen
 def _stems(view: View, predictions: Predictions, episode: Episode) -> list[str]:
     """Return the stem of each scored frame in the predictions: ``00007`` or, where that is not there, ``7``.
 
-    Frames beyond the protocol's length may be there: they are not scored.
+    Frames that the protocol drops, or that are beyond its length, may be there: they are not scored.
 
     Raises:
         PredictionError: Frames are missing or unknown.
     """
-    count = view.frame_count(episode)
+    scored = view.scored_frames(episode)
+    count = len(scored)
     most = view.benchmark.videos[episode.video].frames if view.benchmark.kind == "video" else 1
     frames = [f"{index:05d}" for index in range(most)]
     predicted = predictions.frames(episode.id)
     pairs = match_stems(frames, predicted)
-    missing = [frame for frame in frames[:count] if frame not in pairs]
+    missing = [frames[index] for index in scored if frames[index] not in pairs]
     unknown = sorted(set(predicted) - set(pairs.values()), key=natural)
     where = f"{predictions.where}/{episode.id}"
     expected = f"{frames[0]} to {frames[-1]}"
@@ -72,7 +73,7 @@ def _stems(view: View, predictions: Predictions, episode: Episode) -> list[str]:
         raise PredictionError(
             f"{len(unknown)} frames are unknown: {name_some(unknown)}", where=where, expected=expected
         )
-    return [pairs[frame] for frame in frames[:count]]
+    return [pairs[frames[index]] for index in scored]
 
 
 def _load(view: View, predictions: Predictions, episode: Episode, stem: str, size: tuple[int, int]) -> np.ndarray:
@@ -102,10 +103,11 @@ def score_episodes(view: View, predictions: Predictions, episodes: Sequence[Epis
         stems = [_stems(view, predictions, episode) for episode in draws]
         truths = view.truth(draws[0].video, category)
         # The ground truth is read once for all draws.
-        for index, truth in enumerate(truths):
+        for position, index in enumerate(view.scored_frames(draws[0])):
+            truth = truths[index]
             visible = bool(truth.any())
             for episode, score, predicted in zip(draws, scores, stems):
-                mask = _load(view, predictions, episode, predicted[index], truths.size)
+                mask = _load(view, predictions, episode, predicted[position], truths.size)
                 score.add(*jf(mask, truth), visible=visible, absent_correct=None if visible else not mask.any())
         for episode, score in zip(draws, scores):
             j, f = score.values()

@@ -174,7 +174,7 @@ def _valid(items: Sequence[Any], count: int, video: Video, sets: int) -> list[Pr
         if count == len(video):
             raise ModelError(f"it yields more masks than the video's {len(video)} frames")
         if len(items) != sets:
-            raise ModelError(f"segment_many yields {len(items)} masks for {sets} episodes")
+            raise ModelError(f"frame {count}: it yields {len(items)} masks, where {sets} were asked for")
         try:
             return [Prediction.of(item, video.size) for item in items]
         except ModelError as error:

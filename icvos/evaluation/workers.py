@@ -43,12 +43,14 @@ class Group:
     Attributes:
         episodes: Of one video, or one image episode.
         wanted: Ids of those whose results are missing.
+        whole: Whether they are objects of one pass, which fail together.
         timing: Whether they are run for their speed alone.
     """
 
     episodes: list[Episode]
     wanted: frozenset[str]
     timing: bool = False
+    whole: bool = False
 
 
 class _Worker:
@@ -84,7 +86,7 @@ class _Worker:
         """Whether it has worked too long on what it does."""
         if timeout is None or not self.working:
             return False
-        allowed = timeout * (len(self.group.episodes) if self.together else 1)
+        allowed = timeout * (len(self.group.episodes) if self.together or self.group.whole else 1)
         return time.monotonic() - self.since > allowed
 
     def kill(self) -> None:
@@ -280,11 +282,15 @@ def _lost(
 ) -> Iterator[EpisodeResult]:
     """Fail the episode under way; those after it in the group are tried again, each by itself.
 
-    Where several episodes ran in one pass, none of them is known to be at fault: each is tried by itself.
+    Where several episodes ran in one pass, none of them is known to be at fault: each is tried by itself; all fail if
+    they are objects that belong together.
     """
     if not worker.ready:
         raise ModelError(f"the model cannot be built: {why}")
     left = [] if worker.group.timing else worker.left
+    if worker.group.whole:
+        yield from (fail(episode, why) for episode in left)
+        left = []
     if left and not (worker.together and len(worker.group.episodes) > 1):
         yield fail(left[0], why)
         left = left[1:]

@@ -15,7 +15,7 @@ filling, which it skips where its compiled extension is missing, is an option, o
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any, Literal
@@ -30,6 +30,7 @@ from icvos.foundation.cpu.memory import fits_memory, quick_memory
 from icvos.foundation.holes import check_area, fill_holes
 from icvos.foundation.sam2 import Sam2, boxes_as_points
 from icvos.foundation.segmenter import ImageFeatures, Resample, check_finite, resize_logits
+from icvos.types import Video
 
 __all__ = ["MemoryBank", "Prompt", "TrackedFrame", "Tracker", "TrackerOptions"]
 
@@ -82,6 +83,8 @@ class TrackerOptions:
         max_prompted: Keep only so many of the latest prompted frames as memories, so that a video with prompts
             throughout stays flat; None keeps all, as the package does.
         resample: How uint8 frames are resized; the package's predictor reads them with Pillow's bicubic.
+        binarize_prompted: Whether a prompted frame's mask enters the memory as 0 or 1 where the model is built so;
+            False leaves it the sigmoid of its logits, as the package's predictor without post-processing does.
         fill_holes: Holes of at most so many pixels of the low-resolution logits are filled; 0 fills none. As in the
             package, a prompted frame's memory is made of the filled logits, a tracked frame's of those before.
     """
@@ -93,6 +96,7 @@ class TrackerOptions:
     max_prompted: int | None = None
     resample: Resample = "pil-bicubic"
     fill_holes: int = 0
+    binarize_prompted: bool = True
 
     def __post_init__(self) -> None:
         if self.tracked_tokens not in ("pad", "none") or self.multimask not in ("auto", "never"):
@@ -132,6 +136,15 @@ class TrackedFrame:
     def masks(self, size: tuple[int, int]) -> Tensor:
         """Return (N, H, W) bool masks."""
         return self.resized(size)[:, 0] > 0
+
+    def objects(self, size: tuple[int, int]) -> Tensor:
+        """Return (N, H, W) bool masks of which none overlaps another: the highest logit keeps a pixel.
+
+        Of equal ones the first does. It is the ``non_overlap_masks`` of the package's predictor.
+        """
+        logits = self.resized(size)[:, 0]
+        numbers = torch.arange(len(logits), device=logits.device)[:, None, None]
+        return (logits.argmax(dim=0) == numbers) & (logits > 0)
 
 
 @dataclass
@@ -207,6 +220,17 @@ class Tracker:
         prompts = {**(reprompt or {}), 0: prompt}
         for features in self.encode(frames):
             yield self.step(bank, features, prompt=prompts.get(bank.index))
+
+    def track_objects(self, masks: Sequence[np.ndarray], video: Video) -> Iterator[list[Tensor]]:
+        """Yield the (H, W) bool masks of several objects on every frame; none overlaps another.
+
+        Args:
+            masks: (H, W) bool of each on frame 0.
+            video: Its frames.
+        """
+        prompt = Prompt(masks=torch.from_numpy(np.stack(masks)).to(self.segmenter.device).float())
+        for frame in self.track(video, prompt, num_frames=len(video)):
+            yield list(frame.objects(video.size))
 
     def encode(self, frames: Iterable[Tensor | np.ndarray | ImageFeatures]) -> Iterator[ImageFeatures]:
         """Yield the features of each frame, ``options.ahead`` of them encoded together."""
@@ -356,7 +380,7 @@ class Tracker:
                 feat_sizes=[(raw.shape[-2], raw.shape[-1])],
                 pred_masks_high_res=high[group],
                 object_score_logits=heads.score[group],
-                is_mask_from_pts=prompted,
+                is_mask_from_pts=prompted and self.options.binarize_prompted,
             )
             for group in groups
         ]

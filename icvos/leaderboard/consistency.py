@@ -10,7 +10,7 @@ from icvos.benchmark import Benchmark, Episode
 from icvos.errors import IcvosError
 from icvos.metrics.table import episode_metrics
 from icvos.protocols import Protocol, get_protocol
-from icvos.runs.episodes import RunOptions, benchmark_result, select_episodes
+from icvos.runs.episodes import RunOptions, benchmark_result, get_run_protocol, select_episodes
 from icvos.runs.result import image_result, sequence_result, video_result
 from icvos.runs.run import Run
 
@@ -147,7 +147,11 @@ def check_against(entry: Run, benchmark: Benchmark) -> list[str]:
     if entry.result["benchmark"].get("manifest_sha256") != benchmark.manifest_sha256:
         mine = str(entry.result["benchmark"].get("manifest_sha256"))[:16]
         return [f"the benchmark's hash is {mine}, and that of {benchmark.root} {benchmark.manifest_sha256[:16]}"]
-    protocol = get_protocol(entry.protocol, benchmark.kind)
+    if entry.vos != benchmark.vos:
+        return [
+            f"the run says that its task is {'' if entry.vos else 'not '}semi-supervised VOS; its benchmark does not"
+        ]
+    protocol = get_run_protocol(benchmark, entry.protocol)
     episodes = select_episodes(benchmark, protocol, RunOptions(protocol.name))
     records = {row["id"]: row for row in entry.records}
     missing = [e.id for e in episodes if e.id not in records]

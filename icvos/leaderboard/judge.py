@@ -21,8 +21,7 @@ from icvos.manifest import verify_tables
 from icvos.metrics.formulas import FOLD_COUNTS
 from icvos.metrics.table import episode_metrics, ranked_parts
 from icvos.progress import Progress, Update, silent
-from icvos.protocols import get_protocol
-from icvos.runs.episodes import RunOptions, select_episodes
+from icvos.runs.episodes import RunOptions, get_run_protocol, select_episodes
 from icvos.runs.run import Run
 from icvos.view import View
 
@@ -129,7 +128,7 @@ def partial(entry: Run) -> list[str]:
 
 
 def _rescore(entry: Run, masks: Path, benchmark: Benchmark, workers: int, progress: Progress, name: Path) -> int:
-    protocol = get_protocol(entry.protocol, benchmark.kind)
+    protocol = get_run_protocol(benchmark, entry.protocol)
     episodes = select_episodes(benchmark, protocol, RunOptions(protocol.name))
     try:
         resized = check_benchmark_masks(View(benchmark, protocol), open_predictions(masks), episodes)

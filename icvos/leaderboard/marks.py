@@ -58,7 +58,7 @@ def marks(entry: Run) -> tuple[str, ...]:
         out.append("C")
     benchmark = entry.benchmark_name.lower()
     family = "voc" if "pascal" in benchmark else "coco"
-    if any(name.partition(":")[0].startswith(IMAGES[family]) for name in data):
+    if not entry.vos and any(name.partition(":")[0].startswith(IMAGES[family]) for name in data):
         out.append("I")
     sources = {str(record.get("source") or "").lower() for record in entry.records}
     for family, names in VIDEOS.items():
@@ -71,7 +71,7 @@ def marks(entry: Run) -> tuple[str, ...]:
         "O": model.get("access") == "offline",
         "T": "text" in uses,
         "N": "class-names" in uses,
-        "G": entry.oracle == "first-frame",
+        "G": entry.oracle == "first-frame" and not entry.vos,  # there all are
         "P": not {model.get("dtype"), model.get("autocast")} <= {None, "float32"},
         "R": bool(entry.result["protocol"].get("resized_masks")),
         # Nobody timed it again: of a record that was added, J and F alone are checked.

@@ -118,10 +118,10 @@ def _measured(entries: Sequence[Run], intervals: bool) -> Table:
                 text,
             )
         )
-    name, version, _, protocol, shots, reported, oracle = entries[0].group
-    title = f"{name} {version}, protocol {protocol}, {shots}-shot".replace(" None,", ",")
+    name, version, _, protocol, _, reported, oracle = entries[0].group
+    title = f"{name} {version}, protocol {protocol}, {entries[0].shown}".replace(" None,", ",")
     title += ", as reported by the authors: not re-scored" if reported else ""
-    title += f", oracle {oracle}: told its ground truth, never ranked" if oracle else ""
+    title += f", oracle {oracle}: told its ground truth, never ranked" if oracle and not entries[0].vos else ""
     notes = (
         *_rank_notes(places, image),
         *dict.fromkeys(each.rule for each in undrawn),

@@ -19,10 +19,12 @@ import numpy as np
 from icvos.errors import IcvosError, ModelError
 from icvos.models.clips import Clip, support
 from icvos.models.interface import ImageModel, Model, VideoModel
+from icvos.models.lifting import needs_first_mask
+from icvos.models.objects import overlap
 from icvos.models.registry import as_video_model, source_line
 from icvos.models.timeout import time_limit
 from icvos.progress import verbosity
-from icvos.types import Prediction, Support, Video
+from icvos.types import Prediction, Support
 
 __all__ = ["RULES", "Finding", "check_model"]
 
@@ -73,22 +75,30 @@ class _Trial:
     def info(self) -> Any:
         return type(self.model).info
 
-    def run(self, video: Video, supports: Sequence[Support] | None = None, *, seed: int = 0) -> list[np.ndarray]:
+    def segment(self, supports: Sequence[Support], video: Clip, *, seed: int) -> Iterator[Any]:
+        """Call the model as the runner does: one that only tracks is told frame 0's mask in place of supports."""
+        if not needs_first_mask(self.model):
+            return self.video_model.segment(supports, video, seed=seed)
+        mask = video.mask.copy()
+        mask &= any(support.mask.any() for support in supports)
+        return self.video_model.segment_from_mask(mask, video, seed=seed)
+
+    def run(self, video: Clip, supports: Sequence[Support] | None = None, *, seed: int = 0) -> list[np.ndarray]:
         """Run to the end, generators seeded as the runner seeds them; every mask checked."""
         return list(self.masks(video, supports, seed=seed))
 
-    def begin(self, video: Video, count: int) -> list[np.ndarray]:
+    def begin(self, video: Clip, count: int) -> list[np.ndarray]:
         """Return the first masks of ``run``; the rest is not asked for."""
         with contextlib.closing(self.masks(video)) as masks:
             return list(itertools.islice(masks, count))
 
     def masks(
-        self, video: Video, supports: Sequence[Support] | None = None, *, seed: int = 0
+        self, video: Clip, supports: Sequence[Support] | None = None, *, seed: int = 0
     ) -> Generator[np.ndarray, None, None]:
         """Yield the masks of ``run``, one by one."""
         _seed(seed)
         count = 0
-        for answer in self.video_model.segment(supports or [support()], video, seed=seed):
+        for answer in self.segment(supports or [support()], video, seed=seed):
             if count == len(video):
                 raise _Broken(f"it yields more masks than the video's {len(video)} frames")
             yield _mask(answer, video.size, f"frame {count}")
@@ -110,7 +120,7 @@ def _rule_masks(trial: _Trial) -> str:
 
 
 def _rule_lazy(trial: _Trial) -> str:
-    stream = trial.video_model.segment([support()], Clip(4), seed=0)
+    stream = trial.segment([support()], Clip(4), seed=0)
     if not isinstance(stream, Iterator):
         raise _Broken(f"segment returns a {type(stream).__name__}, not an iterator")
     return "segment returns an iterator"
@@ -223,6 +233,36 @@ def _rule_many(trial: _Trial) -> str:
     return "three episodes together equal each alone"
 
 
+def _rule_objects(trial: _Trial) -> str:
+    model = trial.video_model
+    if type(model).segment_objects is VideoModel.segment_objects or type(model).segment_from_mask is None:
+        raise _Skip("it does not override segment_objects")
+    _need_repeatable(trial)
+    clip = Clip(4)
+    masks = [clip.mask, np.roll(clip.mask, (15, 28), (0, 1)) & ~clip.mask]
+
+    def tracked(masks: Sequence[np.ndarray]) -> list[list[np.ndarray]]:
+        _seed(0)
+        frames: list[list[np.ndarray]] = []
+        for answers in model.segment_objects(masks, clip, seed=0):
+            if len(answers) != len(masks):
+                raise _Broken(f"segment_objects yields {len(answers)} masks for {len(masks)} objects")
+            frames.append([_mask(answer, clip.size, f"segment_objects, frame {len(frames)}") for answer in answers])
+            if overlap([Prediction(mask) for mask in frames[-1]]):
+                raise _Broken(f"segment_objects gives a pixel of frame {len(frames) - 1} to two objects")
+        if len(frames) != len(clip):
+            raise _Broken(f"segment_objects yields {len(frames)} frames of {len(clip)}")
+        return frames
+
+    if any(_same(*pair) is not None for pair in zip(tracked(masks), tracked(masks), strict=True)):
+        raise _Broken("segment_objects gives the same objects other masks the second time")
+    _seed(0)
+    alone = [_mask(each, clip.size, "segment_from_mask") for each in model.segment_from_mask(masks[0], clip, seed=0)]
+    if any(float((a != b[0]).mean()) > 0.002 for a, b in zip(alone, tracked(masks[:1]), strict=True)):
+        raise _Broken("segment_objects tracks one object otherwise than segment_from_mask")
+    return "two objects together never share a pixel, and one alone is what segment_from_mask gives"
+
+
 def _torch_state() -> tuple | None:
     torch = sys.modules.get("torch")
     if torch is None:
@@ -238,7 +278,7 @@ def _rule_leaks(trial: _Trial) -> str:
     for grad in (True, False):
         with torch.set_grad_enabled(grad):
             before = _torch_state()
-            stream = trial.video_model.segment([support()], Clip(3), seed=0)
+            stream = trial.segment([support()], Clip(3), seed=0)
             for _ in stream:
                 if _torch_state() != before:
                     names = ("grad mode", "inference mode", "autocast")
@@ -289,7 +329,7 @@ def _held(trial: _Trial, frames: int) -> tuple[int, int]:
     tracemalloc.start()
     try:
         start, start_torch = tracemalloc.get_traced_memory()[0], _torch_bytes()
-        stream = iter(trial.video_model.segment([support()], Clip(frames), seed=0))
+        stream = iter(trial.segment([support()], Clip(frames), seed=0))
         for _ in range(frames):
             next(stream)
         gc.collect()
@@ -317,7 +357,7 @@ def _rule_streams(trial: _Trial) -> str:
     if ahead is None:
         raise _Skip("it declares itself offline")
     clip = Clip(200)
-    stream = trial.video_model.segment([support()], clip, seed=0)
+    stream = trial.segment([support()], clip, seed=0)
     next(stream)
     close = getattr(stream, "close", None)
     if close is not None:
@@ -357,6 +397,7 @@ RULES: tuple[tuple[str, Callable[[_Trial], str], str], ...] = (
         "in what fit returns.",
     ),
     ("segment-many", _rule_many, "segment_many must give each support set what segment gives it, or go."),
+    ("objects", _rule_objects, "segment_objects yields a mask an object, and gives each pixel to one of them."),
     ("leaks", _rule_leaks, "Open no_grad and autocast around the computation, not around the yield."),
     ("access", _rule_access, "Declare access='lookahead:N' or 'offline', or read frames only up to the current one."),
     ("streams", _rule_streams, "Read frames as you yield masks; do not start with list(video)."),

@@ -88,6 +88,13 @@ class Clip:
     def size(self) -> tuple[int, int]:
         return self._size
 
+    @property
+    def mask(self) -> np.ndarray:
+        """The thing on frame 0, (H, W) bool, read-only."""
+        mask = _scene(self._size, 0, 0.22, self.seed)[1]
+        mask.setflags(write=False)
+        return mask
+
     def __len__(self) -> int:
         return self._frames
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from icvos.models.objects import without_overlap
 from icvos.plugins import package_files
 from icvos.types import Mask, ModelInfo, Prediction, Support, Video
 
@@ -90,10 +91,38 @@ class VideoModel(Model):
     def segment_from_mask(self, mask: np.ndarray, video: Video, *, seed: int) -> Iterator[Mask | Prediction]:
         """Track frame 0's mask, (H, W) bool, through the video, and yield as ``segment`` does.
 
-        Optional: ``icvos evaluate --oracle first-frame`` calls it only where a class overrides it; without, frame 0 and
-        its mask are the one support. A class that can use neither sets ``segment_from_mask = None``.
+        Optional: ``icvos evaluate --oracle first-frame`` calls it only where a class overrides it or
+        ``segment_objects``; without, frame 0 and its mask are the one support. A class that can use neither sets
+        ``segment_from_mask = None``.
         """
-        yield from self.segment([Support(video[0], mask)], video, seed=seed)
+        if type(self).segment_objects is not VideoModel.segment_objects:
+            yield from (masks[0] for masks in self.segment_objects([mask], video, seed=seed))
+        else:
+            yield from self.segment([Support(video[0], mask)], video, seed=seed)
+
+    def segment_objects(
+        self, masks: Sequence[np.ndarray], video: Video, *, seed: int
+    ) -> Iterator[Sequence[Mask | Prediction]]:
+        """Track several objects of frame 0 in one pass, and yield frame by frame a mask of each; none overlaps another.
+
+        Optional: on a benchmark of semi-supervised VOS the runner calls it once a video. A class that overrides it can
+        encode frames once, and let the objects compete for a pixel as its method does. Without, each object is tracked
+        by itself (``segment_from_mask``; else ``segment_many`` with frame 0 and its mask as the support), and where
+        masks overlap the highest score keeps the pixel, or the first object where predictions carry no scores.
+
+        Args:
+            masks: (H, W) bool of each object on frame 0, one or more; none is empty, none overlaps another.
+            video: As for ``segment``.
+            seed: For every random choice.
+        """
+        if type(self).segment_from_mask is not VideoModel.segment_from_mask:
+            streams = [self.segment_from_mask(mask, video, seed=seed) for mask in masks]
+            together: Iterator[Sequence[Mask | Prediction]] = zip(*streams, strict=True)
+        else:
+            supports = [[Support(video[0], mask)] for mask in masks]
+            together = self.segment_many(supports, video, seeds=[seed] * len(masks))
+        for items in together:
+            yield without_overlap([Prediction.of(item, video.size) for item in items])
 
 
 class ImageModel(Model):

@@ -15,7 +15,7 @@ from icvos.models.options import group_options
 from icvos.plugins import package_files
 from icvos.types import Mask, ModelInfo, Prediction, Support, Video, WeightInfo
 
-__all__ = ["LIFTS", "FrameByFrame", "Lift", "Lifted", "first_mask_use", "lift", "lift_usages"]
+__all__ = ["LIFTS", "FrameByFrame", "Lift", "Lifted", "first_mask_use", "lift", "lift_usages", "needs_first_mask"]
 
 
 class FrameByFrame(VideoModel):
@@ -35,8 +35,9 @@ class FrameByFrame(VideoModel):
 def first_mask_use(model: Model) -> Literal["prompt", "support"]:
     """Return how a model takes frame 0's ground truth (``icvos evaluate --oracle first-frame``).
 
-    ``prompt``: its class overrides ``segment_from_mask`` (an image model lifted as ``X+sam2``). ``support``: it does
-    not, and gets frame 0 and its mask as its one support. A class that sets ``segment_from_mask = None`` takes neither.
+    ``prompt``: its class overrides ``segment_from_mask`` or ``segment_objects`` (an image model lifted as ``X+sam2``).
+    ``support``: it does not, and gets frame 0 and its mask as its one support. A class that sets
+    ``segment_from_mask = None`` takes neither.
 
     Raises:
         UsageError: It takes neither.
@@ -50,7 +51,16 @@ def first_mask_use(model: Model) -> Literal["prompt", "support"]:
             f"'{name}' localises on later frames too, which frame 0's mask cannot replace",
             fix=f"use --model {base} with --oracle" if base != name else "evaluate it without --oracle",
         )
-    return "support" if method is default else "prompt"
+    several = getattr(type(model), "segment_objects", VideoModel.segment_objects)
+    return "support" if method is default and several is VideoModel.segment_objects else "prompt"
+
+
+def needs_first_mask(model: Model) -> bool:
+    """Whether a model only tracks: it says that it uses frame 0's mask, and takes it by a hook, not by itself."""
+    hooks = ("segment_from_mask", "segment_objects")
+    return "first-frame" in type(model).info.uses and any(
+        getattr(type(model), name, None) not in (None, getattr(VideoModel, name)) for name in hooks
+    )
 
 
 class Lifted(VideoModel):
@@ -117,18 +127,9 @@ class Lifted(VideoModel):
         fitted = [self.image_model.fit(supports, seed=seed) for supports, seed in zip(episodes, seeds, strict=True)]
         yield from _no_grad(self._stream(fitted, video))
 
-    def segment_from_mask(self, mask: Any, video: Video, *, seed: int) -> Iterator[Any]:
-        """Track a mask of frame 0, (H, W) bool, through the video; the image model is not asked."""
-        return _no_grad(self._tracked(mask, video))
-
-    def _tracked(self, mask: Any, video: Video) -> Iterator[Any]:
-        import torch
-
-        from icvos.foundation.tracker import Prompt
-
-        prompt = Prompt(masks=torch.as_tensor(mask, device=self.tracker.segmenter.device)[None].float())
-        for tracked in self.tracker.track(video, prompt, num_frames=len(video)):
-            yield tracked.masks(video.size)[0]
+    def segment_objects(self, masks: Sequence[np.ndarray], video: Video, *, seed: int) -> Iterator[Sequence[Any]]:
+        """Track masks of frame 0 through the video, frames encoded once; the image model is not asked."""
+        return _no_grad(self.tracker.track_objects(masks, video))
 
     def _stream(self, fitted: Sequence[Any], video: Video) -> Iterator[Sequence[Any]]:
         import torch

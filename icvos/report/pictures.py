@@ -75,7 +75,8 @@ def episode_row(run: ReportRun, name: str, word: str) -> np.ndarray:
     cells = []
     for image, mask in run.supports(episode)[:1]:
         cells.append(np.concatenate([fit(paint_support(image, mask), HIGH, HIGH), caption(HIGH, ["support"], size=12)]))
-    for index in pick_frames(run.frame_count(episode)):
+    scored = run.scored_frames(episode)
+    for index in (scored[number] for number in pick_frames(len(scored))):
         try:
             masks = run.frame_masks(episode, index)
         except IcvosError as error:
@@ -116,7 +117,7 @@ def overlay_video(run: ReportRun, name: str, path: Path, *, fps: float = 10.0, l
     part = path.with_name(f".{path.stem}.part.webm")
     writer = None
     try:
-        for index in range(count):
+        for index in run.scored_frames(episode):
             masks = run.frame_masks(episode, index)
             picture = _video_frame(run, masks, supports, record, episode.category_name, index, count, longest)
             if writer is None:

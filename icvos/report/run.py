@@ -50,6 +50,7 @@ class ReportRun(Run):
         model, benchmark = self.result["model"], self.result["benchmark"]
         version = f" {benchmark['version']}" if benchmark.get("version") else ""
         oracle = f", oracle {self.oracle}: told its ground truth" if self.oracle else ""
+        oracle = f", {self.shown}" if self.vos else oracle
         return f"{model['name']} {model['version']} on {benchmark['name']}{version}, protocol {self.protocol}{oracle}"
 
     @cached_property
@@ -77,6 +78,11 @@ class ReportRun(Run):
         if self.image or self.benchmark is None:
             return 1
         return int(self.by_id[episode.id].get("frames") or 0)
+
+    def scored_frames(self, episode: Episode) -> range:
+        """Return which frames of an episode were scored."""
+        first = 0 if self.image else self.first_frame
+        return range(first, first + self.frame_count(episode))
 
     def supports(self, episode: Episode) -> list[tuple[np.ndarray, np.ndarray]]:
         """Return the supports shown, image and mask; with an oracle frame 0 and its ground truth."""
@@ -136,7 +142,7 @@ def open_run(root: Path, *, benchmark: Path | None = None, masks: Path | None = 
         raise RunError(f"the run's protocol is '{run.protocol}'", where=root, fix="use the icvos that made it")
     opened, missing = None, ""
     folder = benchmark or run.run.get("environment", {}).get("benchmark_folder")
-    if PROTOCOLS[run.protocol].kind == "sequence":
+    if PROTOCOLS[run.protocol].kind == "sequence" and not run.vos:
         missing = "label maps scored without a benchmark have no pictures"
     elif folder is None or not Path(folder).is_dir():
         missing = f"the benchmark is not at {folder}; --benchmark says where it is" if folder else "give --benchmark"

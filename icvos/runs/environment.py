@@ -16,7 +16,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from icvos.benchmark import Benchmark, Episode
+from icvos.benchmark import VOS, Benchmark, Episode
 from icvos.errors import UsageError, in_words
 from icvos.files import escape_id, file_sha256
 from icvos.models.interface import ImageModel, Model, of_kind
@@ -64,7 +64,9 @@ def default_folder(
         "shard": "shard-{}",
     }
     objects = "first-frame" if key["protocol"] == "davis-2017" else "all"
-    usual = {"protocol": protocol, "shots": 1, "seed": 0, "objects": objects}
+    # Where all methods are told frame 0's masks, no name needs to say so.
+    told = "first-frame" if run["benchmark"].get("task") == VOS else None
+    usual = {"protocol": protocol, "shots": 1, "seed": 0, "objects": objects, "oracle": told}
     values = {name: key.get(name) for name in texts}
     # An oracle stands there already.
     values["uses"] = "+".join(use for use in key.get("uses") or () if use != key.get("oracle")) or None
@@ -198,6 +200,7 @@ def describe_benchmark(benchmark: Benchmark, episodes: Sequence[Episode], *, sho
         "manifest_sha256": benchmark.manifest_sha256,
         "complete_only": benchmark.header.get("complete_only"),
         "supports": describe_supports(episodes, shots),
+        **({"task": VOS} if benchmark.vos else {}),
     }
 
 

@@ -10,7 +10,7 @@ from icvos.benchmark import Benchmark, Episode
 from icvos.errors import UsageError, did_you_mean, in_words
 from icvos.metrics.formulas import half_sum
 from icvos.metrics.table import ranked_metric, ranked_parts
-from icvos.protocols import Protocol, check_oracle, get_protocol
+from icvos.protocols import PROTOCOLS, Protocol, check_oracle, get_protocol
 from icvos.runs.result import image_result, video_result
 from icvos.runs.schema import is_name
 
@@ -47,7 +47,7 @@ class RunOptions:
     """What ``icvos evaluate`` takes beside the model and the benchmark.
 
     Attributes:
-        protocol: Its name, or "" for the benchmark's default (``native``, ``fss-native``).
+        protocol: Its name, or "" for the benchmark's default (``native``, ``fss-native``, or what it says of itself).
         shots: Supports shown of each episode.
         seed: Of what the models draw.
         shard: (i, N): only every N-th group of episodes, from the i-th (1..N); None for all.
@@ -98,7 +98,8 @@ def select_episodes(benchmark: Benchmark, protocol: Protocol, options: RunOption
     A shard takes whole videos, so that each video's frames are encoded by one of them. A shard may be empty.
 
     Raises:
-        UsageError: The benchmark has no episodes of the protocol, or not one that is asked for.
+        UsageError: The benchmark has no episodes of the protocol, or not one that is asked for, or no frame of a video
+            is scored.
     """
     episodes = [e for e in benchmark.episodes if benchmark.kind == "video" or e.protocol == protocol.name]
     if not episodes:
@@ -109,6 +110,15 @@ def select_episodes(benchmark: Benchmark, protocol: Protocol, options: RunOption
             if name not in known:
                 raise UsageError(f"no episode '{name}'", where=benchmark.root, fix=did_you_mean(name, known))
         episodes = [episode for episode in episodes if episode.id in options.episodes]
+    if protocol.skip_ends:
+        limit = options.limit_frames or protocol.max_frames
+        for name in dict.fromkeys(episode.video for episode in episodes):
+            frames = benchmark.videos[name].frames
+            if not protocol.frames(min(frames, limit or frames)):
+                raise UsageError(
+                    f"protocol '{protocol.name}' drops the first and the last frame, and leaves none of {name}",
+                    expected="three frames or more",
+                )
     if options.limit_episodes is not None:
         episodes = episodes[: options.limit_episodes]
     if options.shard is not None:
@@ -145,8 +155,14 @@ def get_run_protocol(benchmark: Benchmark, name: str) -> Protocol:
     Raises:
         UsageError: It is unknown, or does not fit the benchmark.
     """
-    default = "native" if benchmark.kind == "video" else "fss-native"
-    return get_protocol(name or default, benchmark.kind)
+    if not benchmark.vos:
+        default = "native" if benchmark.kind == "video" else "fss-native"
+        return get_protocol(name or default, benchmark.kind)
+    protocol = get_protocol(name or benchmark.header.get("protocol") or "native")
+    if protocol.kind == "image" or protocol.size is not None:
+        fits = ", ".join(p.name for p in PROTOCOLS.values() if p.kind != "image" and p.size is None)
+        raise UsageError(f"protocol '{protocol.name}' does not fit this benchmark", expected=fits)
+    return protocol
 
 
 def speed(records: Mapping[str, Mapping[str, Any]], ids: Sequence[str]) -> dict[str, Any]:

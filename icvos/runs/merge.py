@@ -11,9 +11,8 @@ from typing import Any
 from icvos.demo.benchmarks import open_benchmark
 from icvos.errors import RunError
 from icvos.manifest import verify_tables
-from icvos.protocols import get_protocol
 from icvos.runs.environment import now
-from icvos.runs.episodes import RunOptions, benchmark_result, select_episodes, speed
+from icvos.runs.episodes import RunOptions, benchmark_result, get_run_protocol, select_episodes, speed
 from icvos.runs.records import RunFolder, read_frames, read_run
 
 __all__ = ["merge_runs"]
@@ -78,7 +77,7 @@ def merge_runs(runs: Sequence[Path], out: Path, benchmark: str | None = None) ->
     if opened.manifest_sha256 != described[0]["key"].get("benchmark"):
         raise RunError("the shards were run on another benchmark", where=opened.root, fix="give it with --benchmark")
     key = {**described[0]["key"], "shard": None}
-    protocol = get_protocol(str(key.get("protocol")), opened.kind)
+    protocol = get_run_protocol(opened, str(key.get("protocol")))
     limit = key.get("limit_episodes")
     options = RunOptions(protocol.name, limit_episodes=limit if type(limit) is int else None)
     episodes = select_episodes(opened, protocol, options)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from icvos.benchmark import Episode
+from icvos.benchmark import VOS, Episode
 from icvos.metrics import FewShotScore
 from icvos.metrics.formulas import FOLD_COUNTS, half_sum
 from icvos.metrics.table import METRICS, episode_metrics, fold_metrics, ranked_metric, ranked_parts, summary_names
@@ -113,7 +113,9 @@ def video_result(
         known = {"video": episode.video, "category": episode.category, "draw": episode.draw}
         rows.append({**record, **known, "category_name": episode.category_name, "source": sources[episode.video]})
     summary: dict[str, Any] = _means(rows)
-    per_category = _table(rows, lambda r: r["category_name"])
+    # A number of an object is no category: object 1 of one video and of another have nothing in common.
+    by_category = run["benchmark"].get("task") != VOS
+    per_category = _table(rows, lambda r: r["category_name"]) if by_category else {}
     summary["J&F_by_category"] = _mean(row[ranked_metric("video").name] for row in per_category.values())
     summary |= {"episodes": len(rows), "failed": failed}
     tables = {

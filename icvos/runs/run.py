@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from icvos.benchmark import VOS
 from icvos.errors import IcvosError, RunError, UsageError, did_you_mean
 from icvos.metrics.formulas import FOLD_COUNTS, half_sum
 from icvos.metrics.table import METRICS, Kind, ranked_metric, ranked_parts
@@ -154,6 +155,11 @@ class Run:
         return shots if isinstance(shots, int) else 1
 
     @property
+    def shown(self) -> str:
+        """What the method is shown of what to segment: ``1-shot``, or the masks of frame 0."""
+        return "frame 0's masks told" if self.vos else f"{self.shots}-shot"
+
+    @property
     def image(self) -> bool:
         """Whether the benchmark is of few-shot images (mIoU) and not of videos (J&F)."""
         protocol = PROTOCOLS.get(self.protocol)
@@ -200,9 +206,15 @@ class Run:
 
     @property
     def oracle(self) -> str:
-        """What the model was told (``first-frame``), or "". Such a run stands apart, and is never ranked."""
+        """What the model was told (``first-frame``), or "". Such a run stands apart, and is never ranked but among its
+        like on a benchmark of semi-supervised VOS."""
         said = self.result["protocol"].get("oracle") or self.run["key"].get("oracle")
         return str(said or ("first-frame" if "first-frame" in (self.run["model"].get("uses") or ()) else ""))
+
+    @property
+    def vos(self) -> bool:
+        """Whether it is of a benchmark of semi-supervised VOS, where all methods are told frame 0's masks."""
+        return self.run["benchmark"].get("task") == VOS
 
     @property
     def limited(self) -> bool:
@@ -247,7 +259,7 @@ class Run:
             reasons.append(f"{self.summary['failed']} failed")
         if protocol.get("limit_episodes") or protocol.get("limit_frames"):
             reasons.append("limited")
-        if self.oracle:
+        if self.oracle and not self.vos:
             reasons.append("an oracle")
         if self.run["key"].get("shard"):
             reasons.append("a shard")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from operator import itemgetter
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from icvos.benchmark import EPISODE_COLUMNS, FRAME_COLUMNS, PAIR_COLUMNS, SCHEMA, VIDEO_COLUMNS
 from icvos.builders.ic_vos.plan import NothingLeft, Plan, PlannedVideo, make_plan
 from icvos.builders.ic_vos.rules import BUILDER_VERSION, BuildRules, rules_version
-from icvos.builders.ic_vos.video import VideoTask, build_video
+from icvos.builders.ic_vos.video import VideoTask, build_video, clip_frames
 from icvos.builders.recipe import Recipe
 from icvos.builders.writer import BenchmarkWriter, Table
 from icvos.categories import COCO80, Vocabulary
@@ -25,7 +25,17 @@ from icvos.sources.coco import Coco
 if TYPE_CHECKING:
     from icvos.builders.ic_vos.supports import Supports
 
-__all__ = ["BuildReport", "Estimate", "build_icvos", "estimate", "prepare"]
+__all__ = [
+    "BuildReport",
+    "Estimate",
+    "Prepared",
+    "PreparedIcVos",
+    "VideoTables",
+    "build_icvos",
+    "build_videos",
+    "estimate",
+    "prepare",
+]
 
 
 @dataclass
@@ -66,10 +76,16 @@ class Prepared:
 
     plan: Plan
     rules: BuildRules
-    recipe: Recipe
     words: Vocabulary
-    supports: Supports
     sources: Sequence[VideoSource]
+
+
+@dataclass
+class PreparedIcVos(Prepared):
+    """A build of IC-VOS: what people said of the objects, and what supports them."""
+
+    recipe: Recipe
+    supports: Supports
 
 
 def prepare(
@@ -80,7 +96,7 @@ def prepare(
     rules: BuildRules | None = None,
     words: Vocabulary = COCO80,
     without_support: Literal["refuse", "leave-out"] = "refuse",
-) -> Prepared:
+) -> PreparedIcVos:
     """Plan a build and make sure that every category has supports.
 
     Args:
@@ -105,7 +121,7 @@ def prepare(
     plan = make_plan(sources, recipe, rules, words, **leave_out)
     supports.check(plan.categories)
     plan.notes += supports.notes(plan.videos)
-    return Prepared(plan, rules, recipe, words, supports, sources)
+    return PreparedIcVos(plan, rules, words, sources, recipe, supports)
 
 
 def estimate(prepared: Prepared, *, link: bool = False, progress: Progress = silent) -> Estimate:
@@ -113,7 +129,7 @@ def estimate(prepared: Prepared, *, link: bool = False, progress: Progress = sil
     out = Estimate(0, 0, 0, 0, 0, 0)
     for number, planned in enumerate(prepared.plan.videos):
         progress(Update("videos listed", number, len(prepared.plan.videos)))
-        frames = planned.source.frames(planned.video)[: prepared.rules.max_frames or None]
+        frames = clip_frames(planned.source.frames(planned.video), planned.clip, prepared.rules)
         if len(frames) < prepared.rules.min_frames:
             why = f"has {len(frames)} frames of at least {prepared.rules.min_frames}"
             out.too_short.append(f"{planned.source.id},{planned.video.name}: {why}")
@@ -130,7 +146,7 @@ def estimate(prepared: Prepared, *, link: bool = False, progress: Progress = sil
 
 
 def build_icvos(
-    prepared: Prepared,
+    prepared: PreparedIcVos,
     out: Path,
     *,
     name: str = "ic-vos",
@@ -149,27 +165,41 @@ def build_icvos(
     need = estimate(prepared, link=link)
     with BenchmarkWriter(out, need=need.new_bytes, resume=True) as writer:
         report = BuildReport(writer.out, "", 0, 0, 0, 0, 0, list(prepared.plan.left_out), list(prepared.plan.notes))
-        videos = list(_videos(prepared, writer, link, workers, progress, report, need.frames))
+        videos = list(
+            build_videos(prepared, writer, report, link=link, workers=workers, progress=progress, total=need.frames)
+        )
         if not videos:
             raise NothingLeft("no pair passed the keep rules", report.left_out, where=out)
         build = _Finish(prepared, writer, videos)
         report.supports = prepared.supports.write(writer, build.drawn(), link, progress)
         report.pairs, report.videos = build.pairs, len(videos)
         report.episodes = report.pairs * prepared.rules.draws
-        report.manifest_sha256 = writer.finish(build.header(name, report), build.tables(), adopt=False)
+        tables = build.tables(prepared.rules.shots, build.episodes())
+        report.manifest_sha256 = writer.finish(build.header(name, report), tables, adopt=False)
     return report
 
 
-def _videos(
+def build_videos(
     prepared: Prepared,
     writer: BenchmarkWriter,
+    report: BuildReport,
+    *,
     link: bool,
     workers: int,
     progress: Progress,
-    report: BuildReport,
     total: int,
+    unlabelled: str = "no label",
 ) -> Iterator[PlannedVideo]:
-    """Build all videos; yield those that kept a pair."""
+    """Build all videos; yield those that kept a pair.
+
+    Args:
+        prepared: What to build.
+        writer: Of the benchmark.
+        report: Is told of the frames, and of what is left out.
+        link, workers, progress: As for ``build_icvos``.
+        total: Frames to build.
+        unlabelled: Why objects of the masks that the plan does not know are left out.
+    """
     tasks = (_task(prepared, planned, writer, link) for planned in prepared.plan.videos)
     records = writer.work(
         build_video, tasks, what="frames", total=total, workers=workers, progress=progress, size=itemgetter("frames")
@@ -180,21 +210,20 @@ def _videos(
             report.left_out.append(f"{label},{prepared.words.label(int(category))}: {reason}")
         for number in record["unlabelled"]:
             if number not in planned.video.objects:
-                report.left_out.append(f"{label},{number}: no label")
+                report.left_out.append(f"{label},{number}: {unlabelled}")
         if record["pairs"]:
             report.frames += record["frames"]
             yield planned
 
 
 def _task(prepared: Prepared, planned: PlannedVideo, writer: BenchmarkWriter, link: bool) -> VideoTask:
-    clip = prepared.recipe.clip(planned.source.id, planned.video.name)
     return VideoTask(
         planned.source,
         planned.video,
         planned.name,
         planned.groups,
         planned.named,
-        clip,
+        planned.clip,
         prepared.rules,
         link,
         writer.root,
@@ -202,11 +231,17 @@ def _task(prepared: Prepared, planned: PlannedVideo, writer: BenchmarkWriter, li
     )
 
 
-class _Finish:
-    """Tables and header, row by row from the records that the workers left."""
+class VideoTables:
+    """Rows of the tables of videos, pairs and frames, one by one from the records that the workers left.
+
+    Args:
+        prepared: What was built.
+        writer: Of the benchmark.
+        videos: Those that kept a pair.
+    """
 
     def __init__(self, prepared: Prepared, writer: BenchmarkWriter, videos: Sequence[PlannedVideo]) -> None:
-        self.prepared = prepared
+        self.words = prepared.words
         self.writer = writer
         self.videos = videos
         self.pairs = sum(len(self._record(planned)["pairs"]) for planned in videos)
@@ -214,19 +249,13 @@ class _Finish:
     def _record(self, planned: PlannedVideo) -> dict[str, Any]:
         return json.loads((self.writer.state / f"{planned.name}.json").read_bytes())
 
-    def drawn(self) -> Iterator[tuple[int, str]]:
-        for row in self._episodes():
-            for shot in range(self.prepared.rules.shots):
-                if row[f"support_{shot + 1}"] is not None:
-                    yield row["category"], row[f"support_{shot + 1}"]
-
-    def tables(self) -> dict[str, Table]:
-        shots = [f"support_{shot + 1}" for shot in range(self.prepared.rules.shots)]
+    def tables(self, shots: int, episodes: Iterable[dict[str, Any]]) -> dict[str, Table]:
+        """Return all tables of the benchmark by their names, with ``episodes`` of so many shots."""
         return {
             "videos.csv": (VIDEO_COLUMNS, self._video_rows()),
-            "pairs.csv": (PAIR_COLUMNS, self._pair_rows()),
+            "pairs.csv": (PAIR_COLUMNS, self.pair_rows()),
             "frames.csv": (FRAME_COLUMNS, self._frame_rows()),
-            "episodes.csv": ((*EPISODE_COLUMNS, *shots), self._episodes()),
+            "episodes.csv": ((*EPISODE_COLUMNS, *(f"support_{shot + 1}" for shot in range(shots))), episodes),
         }
 
     def _video_rows(self) -> Iterator[dict[str, Any]]:
@@ -241,13 +270,14 @@ class _Finish:
                 **{key: record[key] for key in ("frames", "height", "width", "void_pixels")},
             }
 
-    def _pair_rows(self) -> Iterator[dict[str, Any]]:
+    def pair_rows(self) -> Iterator[dict[str, Any]]:
+        """Yield the rows of ``pairs.csv``."""
         for planned in self.videos:
             for pair in self._record(planned)["pairs"]:
                 category = pair["category"]
                 yield {
                     "video": planned.name,
-                    "category_name": self.prepared.words.label(category),
+                    "category_name": self.words.label(category),
                     "complete": planned.complete[category],
                     **pair,
                 }
@@ -257,9 +287,32 @@ class _Finish:
             for index, name in enumerate(self._record(planned)["source_frames"]):
                 yield {"video": planned.name, "frame": f"{index:05d}", "source_frame": name}
 
-    def _episodes(self) -> Iterator[dict[str, Any]]:
+    def sources(self, sources: Sequence[VideoSource]) -> list[dict[str, Any]]:
+        """Return for ``benchmark.json`` how much is of each source."""
+        out = []
+        for source in sorted(sources, key=lambda source: source.id):
+            of_source = [planned for planned in self.videos if planned.source is source]
+            frames = sum(self._record(planned)["frames"] for planned in of_source)
+            out.append({"id": source.id, "title": source.title, "videos": len(of_source), "frames": frames})
+        return out
+
+
+class _Finish(VideoTables):
+    """Tables and header of IC-VOS."""
+
+    def __init__(self, prepared: PreparedIcVos, writer: BenchmarkWriter, videos: Sequence[PlannedVideo]) -> None:
+        super().__init__(prepared, writer, videos)
+        self.prepared = prepared
+
+    def drawn(self) -> Iterator[tuple[int, str]]:
+        for row in self.episodes():
+            for shot in range(self.prepared.rules.shots):
+                if row[f"support_{shot + 1}"] is not None:
+                    yield row["category"], row[f"support_{shot + 1}"]
+
+    def episodes(self) -> Iterator[dict[str, Any]]:
         rules = self.prepared.rules
-        for pair in self._pair_rows():
+        for pair in self.pair_rows():
             category, video = pair["category"], pair["video"]
             pool = self.prepared.supports.pool(category)
             drawn = draw_supports(rules.seed, pool, video, category, rules.draws, rules.shots)
@@ -278,7 +331,7 @@ class _Finish:
         prepared = self.prepared
         pool = prepared.supports.split
         subset = f"-{prepared.rules.subset}" if prepared.rules.subset else ""
-        complete = all(row["complete"] == "yes" for row in self._pair_rows())
+        complete = all(row["complete"] == "yes" for row in self.pair_rows())
         return {
             "schema": SCHEMA,
             "name": name + subset,
@@ -292,17 +345,17 @@ class _Finish:
                 "frames": report.frames,
                 "pairs": report.pairs,
                 "episodes": report.episodes,
-                "categories": len({row["category"] for row in self._pair_rows()}),
+                "categories": len({row["category"] for row in self.pair_rows()}),
                 "supports": report.supports,
             },
-            "sources": self._sources(),
+            "sources": self.sources(prepared.sources),
             "support_pool": {
                 "source": "coco",
                 "split": pool,
                 "min_area": prepared.rules.support_min_area,
                 "candidates": {
                     str(c): {"images": len(prepared.supports.pool(c).names), "sha256": prepared.supports.pool(c).sha256}
-                    for c in sorted({row["category"] for row in self._pair_rows()})
+                    for c in sorted({row["category"] for row in self.pair_rows()})
                 },
             },
             "builder": BUILDER_VERSION,
@@ -314,11 +367,3 @@ class _Finish:
                 "coco": prepared.supports.licence,
             },
         }
-
-    def _sources(self) -> list[dict[str, Any]]:
-        out = []
-        for source in sorted(self.prepared.sources, key=lambda source: source.id):
-            of_source = [planned for planned in self.videos if planned.source is source]
-            frames = sum(self._record(planned)["frames"] for planned in of_source)
-            out.append({"id": source.id, "title": source.title, "videos": len(of_source), "frames": frames})
-        return out

@@ -45,6 +45,7 @@ class PlannedVideo:
         groups: Objects of each category.
         named: Objects that a recipe names.
         complete: ``yes``, ``no`` or ``unsure`` of each category.
+        clip: First and last frame to use, as the source numbers them; None for all.
     """
 
     source: VideoSource
@@ -53,6 +54,7 @@ class PlannedVideo:
     groups: dict[int, tuple[int, ...]]
     named: tuple[int, ...]
     complete: dict[int, str]
+    clip: tuple[int | None, int | None] = (None, None)
 
 
 @dataclass
@@ -179,6 +181,7 @@ def _plan_video(source: VideoSource, video: SourceVideo, recipe: Recipe, words: 
         {category: tuple(groups[category]) for category in sorted(groups)},
         tuple(sorted(labels)),
         complete,
+        recipe.clip(source.id, video.name),
     )
 
 

@@ -26,7 +26,7 @@ from icvos.manifest import Digest
 from icvos.masks import encode_mask
 from icvos.sources.base import SourceFrame, SourceVideo, VideoSource
 
-__all__ = ["VideoTask", "build_video"]
+__all__ = ["VideoTask", "build_video", "clip_frames", "frame_number"]
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,9 @@ def build_video(task: VideoTask) -> dict[str, Any]:
     Raises:
         InputError: (SourceError, MaskError, …) the raw data or the recipe cannot be used.
     """
-    frames = _clip(task, task.source.frames(task.video))
+    frames = clip_frames(task.source.frames(task.video), task.clip, task.rules)
+    if not frames:
+        raise SourceError(f"video {task.video.name} has no frames to use", where=task.source.root)
     fingerprint = _fingerprint(task, frames)
     path = task.state / f"{task.name}.json"
     record = _earlier(task, path, fingerprint)
@@ -86,18 +88,17 @@ def build_video(task: VideoTask) -> dict[str, Any]:
     return {key: value for key, value in record.items() if key not in ("files", "source_frames", "fingerprint")}
 
 
-def _clip(task: VideoTask, frames: list[SourceFrame]) -> list[SourceFrame]:
-    start, end = task.clip
+def clip_frames(frames: list[SourceFrame], clip: tuple[int | None, int | None], rules: BuildRules) -> list[SourceFrame]:
+    """Return the frames from the first to the last of ``clip``, as the source numbers them, cut by the rules."""
+    start, end = clip
     if start is not None or end is not None:
         low, high = start or 0, end if end is not None else 10**18
-        frames = [frame for frame in frames if low <= _frame_number(frame.name) <= high]
-    frames = frames[: task.rules.max_frames or None]
-    if not frames:
-        raise SourceError(f"video {task.video.name} has no frames to use", where=task.source.root)
-    return frames
+        frames = [frame for frame in frames if low <= frame_number(frame.name) <= high]
+    return frames[: rules.max_frames or None]
 
 
-def _frame_number(name: str) -> int:
+def frame_number(name: str) -> int:
+    """Return the number that the name of a source's frame ends in."""
     return int(name[len(name.rstrip("0123456789")) :])
 
 

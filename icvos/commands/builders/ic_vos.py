@@ -133,7 +133,7 @@ def command(coco: Path, out: Path, from_release: Path | None, **options: Any) ->
     own = options["folder"]
     name = options["name"] or ("ic-vos" if own is None else escape_id(own.resolve().name))
     recipe = read_recipes(options["recipes"], COCO80)
-    with _nothing_left(options["left_out"]):
+    with nothing_left(options["left_out"]):
         prepared = prepare(
             sources,
             open_coco(coco, options["support_pool"]),
@@ -145,20 +145,20 @@ def command(coco: Path, out: Path, from_release: Path | None, **options: Any) ->
         click.echo(f"note: {note}")
     with shown("ic-vos") as progress:
         need = estimate(prepared, link=options["link"], progress=progress)
-    linked = f", {_size(need.linked_bytes)} linked" if options["link"] else ""
+    linked = f", {size_text(need.linked_bytes)} linked" if options["link"] else ""
     click.echo(
         f"to build: {need.videos:,} videos, {need.pairs:,} pairs, {need.frames:,} frames, {need.files:,} files, "
-        f"about {_size(need.new_bytes)}{linked}, and the supports"
+        f"about {size_text(need.new_bytes)}{linked}, and the supports"
     )
     if options["dry_run"]:
-        _left_out([*prepared.plan.left_out, *need.too_short], options["left_out"])
+        say_left_out([*prepared.plan.left_out, *need.too_short], options["left_out"])
         return
 
-    with _nothing_left(options["left_out"]), shown("ic-vos") as progress:
+    with nothing_left(options["left_out"]), shown("ic-vos") as progress:
         report = build_icvos(
             prepared, out, name=name, link=options["link"], workers=options["workers"], progress=progress
         )
-    _left_out(report.left_out, options["left_out"])
+    say_left_out(report.left_out, options["left_out"])
     _print(report, out)
 
 
@@ -192,18 +192,20 @@ def _print(report: BuildReport, out: Path) -> None:
 
 
 @contextmanager
-def _nothing_left(file: Path | None) -> Iterator[None]:
+def nothing_left(file: Path | None) -> Iterator[None]:
+    """Write what was left out to a file where that is all."""
     from icvos.builders.ic_vos.plan import NothingLeft
 
     try:
         yield
     except NothingLeft as error:
         if file is not None:
-            _left_out(error.left_out, file)
+            say_left_out(error.left_out, file)
         raise
 
 
-def _left_out(lines: list[str], file: Path | None, most: int = 20) -> None:
+def say_left_out(lines: list[str], file: Path | None, most: int = 20) -> None:
+    """Say what was left out: all of it in a file, or the first lines."""
     from icvos.files import atomic_write
 
     if file is not None:
@@ -217,7 +219,8 @@ def _left_out(lines: list[str], file: Path | None, most: int = 20) -> None:
         click.echo(f"left out: … and {len(lines) - most:,} more; --left-out FILE lists them all")
 
 
-def _size(number: float) -> str:
+def size_text(number: float) -> str:
+    """Return a number of bytes for people."""
     for unit in ("B", "kB", "MB"):
         if number < 1000:
             return f"{number:.0f} {unit}"

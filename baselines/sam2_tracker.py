@@ -1,0 +1,66 @@
+"""SAM 2 as its authors run it on semi-supervised VOS: told the masks of frame 0, it tracks all objects of a video.
+
+What their ``tools/vos_inference.py`` does with the package's predictor: no post-processing (holes are left, a prompted
+frame's mask enters the memory unrounded), and of objects that overlap the highest logit keeps a pixel
+(``non_overlap_masks``). They compute under autocast in bfloat16 on a GPU; here it is float32.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from icvos import ModelInfo, Support, Video, VideoModel, WeightInfo
+from icvos.errors import UsageError
+
+__all__ = ["Sam2Tracker"]
+
+
+class Sam2Tracker(VideoModel):
+    """SAM 2's tracker, prompted with the masks of frame 0.
+
+    Args:
+        ahead: Frames encoded together (more pays on a GPU).
+    """
+
+    info = ModelInfo(
+        name="sam2-tracker",
+        version="1",
+        paper="Ravi et al., SAM 2: Segment Anything in Images and Videos, 2024 (arXiv 2408.00714)",
+        licence="Apache-2.0",
+        weights={"sam2": WeightInfo("a SAM 2 or SAM 2.1 checkpoint (icvos weights list)")},
+        training_data=("sa-v:train", "sa-1b:train"),
+        extra="sam",
+        demo_weights={"sam2": "icvos/demo/weights/demo_sam2.safetensors"},
+        uses=("first-frame",),
+    )
+
+    def __init__(self, *, device: str = "cpu", weights: Mapping[str, Path] | None = None, ahead: int = 1) -> None:
+        super().__init__(device=device, weights=weights)
+        from icvos.foundation.load import load_sam
+        from icvos.foundation.sam2 import Sam2
+        from icvos.foundation.tracker import Tracker, TrackerOptions
+
+        options = TrackerOptions(ahead=ahead, binarize_prompted=False)
+        self.tracker = Tracker(load_sam(Sam2, self.weights["sam2"], device=device), options)
+
+    def segment(self, supports: Sequence[Support], video: Video, *, seed: int) -> Iterator[Any]:
+        raise UsageError(
+            f"'{self.info.name}' only tracks: it is told frame 0's mask, and takes no supports",
+            fix="icvos evaluate runs it with --oracle first-frame, or on a benchmark of icvos build-data vos",
+        )
+
+    def segment_objects(self, masks: Sequence[np.ndarray], video: Video, *, seed: int) -> Iterator[Sequence[Any]]:
+        """Track all objects as a batch of one stream: each frame is encoded once."""
+        import torch
+
+        stream = self.tracker.track_objects(masks, video)
+        while True:
+            with torch.no_grad():
+                tracked = next(stream, None)
+            if tracked is None:
+                return
+            yield tracked

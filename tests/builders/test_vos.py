@@ -1,0 +1,168 @@
+"""Semi-supervised VOS from raw data sets: which objects are told, on which frame, and what the folder says of it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import raw_trees
+from board_runs import icvos
+
+from icvos.benchmark import Benchmark, load_benchmark
+from icvos.builders.check import check_benchmark
+from icvos.builders.stats import benchmark_stats
+from icvos.builders.vos.build import build_vos, prepare_vos
+from icvos.builders.vos.plan import VOS_SOURCES
+from icvos.errors import UsageError
+from icvos.masks import read_mask
+from icvos.sources import open_source
+
+
+@pytest.fixture(scope="module")
+def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return raw_trees.everything(tmp_path_factory.mktemp("raw"))
+
+
+def built(raw: Path, out: Path, name: str, **settings: object) -> Benchmark:
+    build_vos(prepare_vos(open_source(name, raw / name), **settings), out)  # type: ignore[arg-type]
+    assert check_benchmark(out) == []
+    return load_benchmark(out)
+
+
+def pairs(bench: Benchmark) -> list[tuple[str, int, int]]:
+    """Video, object and the object's first frame there."""
+    return [(video, number, pair.first_visible) for (video, number), pair in bench.pairs.items()]
+
+
+def test_davis_tells_the_objects_of_the_first_frame_of_val(raw: Path, tmp_path: Path) -> None:
+    bench = built(raw, tmp_path / "b", "davis")
+    assert pairs(bench) == [("davis17__dogs", n, 0) for n in (1, 2, 3)] + [("davis17__ride", 1, 0)]
+    assert (bench.name, bench.vos, bench.header["protocol"]) == ("vos-davis17-val", True, "davis-2017")
+    assert [e.supports for e in bench.episodes] == [()] * 4 and bench.episodes[0].id == "davis17__dogs__1__d0"
+    # Void is background, and the other objects are.
+    labels = read_mask(raw / "davis/Annotations/480p/dogs/00001.png")
+    assert 255 in labels
+    for number in (1, 2, 3):
+        assert np.array_equal(bench.annotation("davis17__dogs", number, 1), labels == number)
+    assert benchmark_stats(bench).pairs == 4 and benchmark_stats(bench).supports == 0
+
+
+def test_an_id_that_the_first_frame_skips_is_an_object_of_davis(raw: Path, tmp_path: Path) -> None:
+    """Its official rule is 1 to the largest id; such an object is never there, and empty masks are right."""
+    root = raw_trees.davis(tmp_path / "davis")
+    for index in range(3):
+        frame = raw_trees.boxes((1, 5, 5), (3, 30, 30))
+        raw_trees.labels(root / f"Annotations/480p/dogs/{index:05d}.png", frame)
+    bench = built(tmp_path, tmp_path / "b", "davis")
+    assert pairs(bench)[:3] == [("davis17__dogs", 1, 0), ("davis17__dogs", 2, -1), ("davis17__dogs", 3, 0)]
+
+
+@pytest.mark.parametrize("name", ["mose", "mose2"])
+def test_mose_tells_the_objects_of_frame_0_and_leaves_out_videos_of_one_frame(
+    raw: Path, tmp_path: Path, name: str
+) -> None:
+    prepared = prepare_vos(open_source(name, raw / name))
+    report = build_vos(prepared, tmp_path / "b")
+    assert report.left_out == [f"{name},330ac20d,object 1: has 1 frames of at least 2"]
+    bench = load_benchmark(tmp_path / "b")
+    assert pairs(bench) == [(f"{name}__001ca3cb", 1, 0), (f"{name}__001ca3cb", 3, 0)]
+    assert bench.vocabulary.label(3) == "object 3" and bench.header["protocol"] == "native"
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_an_object_that_comes_late_begins_a_video_of_its_own(raw: Path, tmp_path: Path, workers: int) -> None:
+    bench = built(raw, tmp_path / "b", "lvos", workers=workers)
+    assert pairs(bench) == [("lvos__aa22bb33", 1, 0), ("lvos__aa22bb33__from00011", 2, 0)]
+    assert [bench.videos[name].frames for name in bench.videos] == [4, 2]
+    first = raw / "lvos/val/JPEGImages/aa22bb33/00000011.jpg"
+    assert bench.frame_paths("lvos__aa22bb33__from00011")[0].read_bytes() == first.read_bytes()
+
+
+@pytest.mark.parametrize(("ends", "frames"), [((11, 21), (2, 2)), ((11, 16), (2, 1)), ((21, 21), (4, 2))])
+def test_what_lvos_says_of_an_end_ends_the_video(
+    tmp_path: Path, ends: tuple[int, int], frames: tuple[int, int]
+) -> None:
+    root = raw_trees.lvos(tmp_path / "lvos")
+    meta = root / "val/valid_meta.json"
+    spans = json.loads(meta.read_text())
+    for number, end in enumerate(ends, 1):
+        spans["videos"]["aa22bb33"]["objects"][str(number)]["frame_range"]["end"] = end
+    meta.write_text(json.dumps(spans))
+    prepared = prepare_vos(open_source("lvos", root))
+    report = build_vos(prepared, tmp_path / "b")
+    found = [video.frames for video in load_benchmark(tmp_path / "b").videos.values()]
+    # A video of one frame has nothing to track.
+    assert found == [count for count in frames if count > 1] and len(report.left_out) == frames.count(1)
+
+
+def test_late_objects_that_begin_together_share_a_video(tmp_path: Path) -> None:
+    root = raw_trees.mose(tmp_path / "mose")
+    for index, frame in enumerate(
+        [
+            raw_trees.boxes((1, 5, 5)),
+            raw_trees.boxes((1, 5, 5), (2, 5, 30), (3, 30, 30)),
+            raw_trees.boxes((2, 5, 30)),
+            raw_trees.boxes((4, 5, 30)),
+        ]
+    ):
+        raw_trees.labels(root / f"train/Annotations/001ca3cb/{index:05d}.png", frame)
+    bench = built(tmp_path, tmp_path / "b", "mose")
+    late = "mose__001ca3cb__from00001"
+    assert pairs(bench) == [("mose__001ca3cb", 1, 0), (late, 2, 0), (late, 3, 0)]
+
+
+def test_the_version_tells_what_was_built_and_not_how(raw: Path, tmp_path: Path) -> None:
+    one, two = (built(raw, tmp_path / str(workers), "lvos", workers=workers) for workers in (1, 2))
+    assert one.manifest_sha256 == two.manifest_sha256
+    others = [
+        built(raw, tmp_path / "short", "lvos", max_frames=3),
+        built(raw, tmp_path / "train", "lvos", split="train"),
+        built(raw, tmp_path / "mose", "mose"),
+    ]
+    assert len({bench.version for bench in (one, *others)}) == 4
+    assert [bench.name for bench in others] == ["vos-lvos-val", "vos-lvos-train", "vos-mose-train"]
+
+
+def test_a_split_that_is_not_there_is_told(raw: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"no video of DAVIS-2017 is of split 'train'.*expected val or all.*--split"):
+        prepare_vos(open_source("davis", raw / "davis"), split="train")
+    assert prepare_vos(open_source("davis", raw / "davis"), split="all").name == "vos-davis17-all"
+    with pytest.raises(UsageError, match="OVIS is no benchmark of semi-supervised VOS"):
+        prepare_vos(open_source("ovis", raw / "ovis"))
+
+
+def test_the_command(raw: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("build-data", "vos", "--davis", raw / "davis", "--out", tmp_path / "b")
+    assert icvos(*words, "--dry-run") == 0
+    out = capsys.readouterr().out
+    assert "to build: 2 videos, 4 objects, 6 frames, 18 files" in out and "davis17,ride,2" not in out
+    assert not (tmp_path / "b").exists()
+    assert icvos(*words, "--link", "--name", "mine") == 0
+    out = capsys.readouterr().out
+    assert "left out: davis17,ride,2: not on the first frame" in out and "6 frames, 4 objects" in out
+    assert load_benchmark(tmp_path / "b").name == "mine"
+    image = next((tmp_path / "b/videos/davis17__dogs/JPEGImages").iterdir())
+    assert image.stat().st_nlink == 2
+    assert icvos("build-data", "check", tmp_path / "b") == 0 and icvos("build-data", "stats", tmp_path / "b") == 0
+    for more in ((), ("--davis", raw / "davis", "--lvos", raw / "lvos")):
+        capsys.readouterr()
+        assert icvos("build-data", "vos", *more, "--out", tmp_path / "c") == 2
+        error = capsys.readouterr().err
+        assert f"{len(more) // 2} data sets are given" in error and error.count("\n") == 1
+
+
+def test_every_data_set_is_an_option() -> None:
+    from icvos.commands.builders.vos import command
+
+    assert {f"--{name}" for name in VOS_SOURCES} <= {option for each in command.params for option in each.opts}
+
+
+def test_a_task_that_nobody_knows_is_refused(raw: Path, tmp_path: Path) -> None:
+    built(raw, tmp_path / "b", "mose")
+    header = json.loads((tmp_path / "b/benchmark.json").read_text())
+    for key, value, words in (("task", "tracking", "the task is 'tracking'"), ("protocol", 3, "protocol is no name")):
+        (tmp_path / "b/benchmark.json").write_text(json.dumps({**header, key: value}))
+        with pytest.raises(Exception, match=words):
+            load_benchmark(tmp_path / "b")
