@@ -1,15 +1,15 @@
 """SAM 2 as its authors run it on semi-supervised VOS: told the masks of frame 0, it tracks all objects of a video.
 
 What their ``tools/vos_inference.py`` does with the package's predictor: no post-processing (holes are left, a prompted
-frame's mask enters the memory unrounded), and of objects that overlap the highest logit keeps a pixel
-(``non_overlap_masks``). They compute under autocast in bfloat16 on a GPU; here it is float32.
+frame's mask enters the memory unrounded), of objects that overlap the highest logit keeps a pixel
+(``non_overlap_masks``), and on a GPU all is computed under autocast in bfloat16.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -24,6 +24,7 @@ class Sam2Tracker(VideoModel):
 
     Args:
         ahead: Frames encoded together (more pays on a GPU).
+        precision: ``fp32``, ``bf16`` (autocast), or ``auto``: bf16 on CUDA, as its authors evaluate, fp32 elsewhere.
     """
 
     info = ModelInfo(
@@ -38,12 +39,23 @@ class Sam2Tracker(VideoModel):
         uses=("first-frame",),
     )
 
-    def __init__(self, *, device: str = "cpu", weights: Mapping[str, Path] | None = None, ahead: int = 1) -> None:
+    def __init__(
+        self,
+        *,
+        device: str = "cpu",
+        weights: Mapping[str, Path] | None = None,
+        ahead: int = 1,
+        precision: Literal["auto", "fp32", "bf16"] = "auto",
+    ) -> None:
         super().__init__(device=device, weights=weights)
         from icvos.foundation.load import load_sam
         from icvos.foundation.sam2 import Sam2
         from icvos.foundation.tracker import Tracker, TrackerOptions
 
+        # What auto came to; the record of a run says it.
+        self.precision = ("bf16" if device.startswith("cuda") else "fp32") if precision == "auto" else precision
+        self.autocast = "bfloat16" if self.precision == "bf16" else None
+        self.dtype = self.autocast or "float32"
         options = TrackerOptions(ahead=ahead, binarize_prompted=False)
         self.tracker = Tracker(load_sam(Sam2, self.weights["sam2"], device=device), options)
 
@@ -57,9 +69,9 @@ class Sam2Tracker(VideoModel):
         """Track all objects as a batch of one stream: each frame is encoded once."""
         import torch
 
-        stream = self.tracker.track_objects(masks, video)
+        stream, kind = self.tracker.track_objects(masks, video), self.tracker.segmenter.device.type
         while True:
-            with torch.no_grad():
+            with torch.no_grad(), torch.autocast(kind, torch.bfloat16, enabled=self.autocast is not None):
                 tracked = next(stream, None)
             if tracked is None:
                 return

@@ -156,7 +156,7 @@ class Benchmark:
         self.version: str = header["version"]
         self.vocabulary: Vocabulary = _vocabulary(header["vocabulary"], root / "benchmark.json")
         self.kind = "image" if (root / "queries").is_dir() else "video"
-        self.vos = header.get("task") == VOS
+        self.vos = self.kind == "video" and header.get("task") == VOS
 
     def __repr__(self) -> str:
         return f"Benchmark({self.name} {self.version}, {len(self.episodes)} episodes, {self.root})"

@@ -48,6 +48,8 @@ SIGNATURES = {
     "VideoModel.__init__": "(self, *, device='cpu', weights=None, **options)",
     "VideoModel.segment": "(self, supports, video, *, seed)",
     "VideoModel.segment_many": "(self, episodes, video, *, seeds)",
+    "VideoModel.segment_from_mask": "(self, mask, video, *, seed)",
+    "VideoModel.segment_objects": "(self, masks, video, *, seed)",
     "VideoModel.demo_weights": "()",
     "ImageModel.fit": "(self, supports, *, seed)",
     "ImageModel.predict": "(self, fitted, image)",

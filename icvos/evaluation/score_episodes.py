@@ -15,6 +15,8 @@ from icvos.view import View
 
 __all__ = ["check_benchmark_masks", "score_episodes"]
 
+_ONE_OBJECT = "each pixel in the mask of one object, as in a label map"
+
 
 def check_benchmark_masks(view: View, predictions: Predictions, episodes: Sequence[Episode]) -> bool:
     """Compare what is predicted with the benchmark's episodes before anything is scored.
@@ -96,33 +98,41 @@ def score_episodes(view: View, predictions: Predictions, episodes: Sequence[Epis
     """Score episodes of one video (or one image episode) of a benchmark."""
     if view.benchmark.kind == "image":
         return [(_score_image(view, predictions, episode), None) for episode in episodes]
-    out: Scored = []
-    for category in sorted({episode.category for episode in episodes}):
-        draws = [episode for episode in episodes if episode.category == category]
-        scores = [VideoScore() for _ in draws]
-        stems = [_stems(view, predictions, episode) for episode in draws]
-        truths = view.truth(draws[0].video, category)
+    episodes = sorted(episodes, key=lambda episode: episode.category)  # in one category they keep their order
+    scores = [VideoScore() for _ in episodes]
+    stems = [_stems(view, predictions, episode) for episode in episodes]
+    truths = {e.category: view.truth(e.video, e.category) for e in episodes}
+    for position, index in enumerate(view.scored_frames(episodes[0])):
         # The ground truth is read once for all draws.
-        for position, index in enumerate(view.scored_frames(draws[0])):
-            truth = truths[index]
-            visible = bool(truth.any())
-            for episode, score, predicted in zip(draws, scores, stems):
-                mask = _load(view, predictions, episode, predicted[position], truths.size)
-                score.add(*jf(mask, truth), visible=visible, absent_correct=None if visible else not mask.any())
-        for episode, score in zip(draws, scores):
-            j, f = score.values()
-            record = {
-                "id": episode.id,
-                "video": episode.video,
-                "source": view.benchmark.videos[episode.video].source,
-                "category": category,
-                "category_name": episode.category_name,
-                "draw": episode.draw,
-                "frames": len(score),
-                "visible_frames": len(score) - score.absent_frames,
-                **score.summary(),
-            }
-            out.append((record, {"J": j, "F": f}))
+        truth = {category: frames[index] for category, frames in truths.items()}
+        taken: np.ndarray | None = None
+        for episode, score, predicted in zip(episodes, scores, stems):
+            there, stem = truth[episode.category], predicted[position]
+            mask = _load(view, predictions, episode, stem, (there.shape[0], there.shape[1]))
+            visible = bool(there.any())
+            score.add(*jf(mask, there), visible=visible, absent_correct=None if visible else not mask.any())
+            if not view.benchmark.vos:
+                continue
+            if taken is not None and (taken & mask).any():
+                raise PredictionError(
+                    "mask overlaps another object's", where=predictions.path(episode.id, stem), expected=_ONE_OBJECT
+                )
+            taken = mask if taken is None else taken | mask
+    out: Scored = []
+    for episode, score in zip(episodes, scores):
+        j, f = score.values()
+        record = {
+            "id": episode.id,
+            "video": episode.video,
+            "source": view.benchmark.videos[episode.video].source,
+            "category": episode.category,
+            "category_name": episode.category_name,
+            "draw": episode.draw,
+            "frames": len(score),
+            "visible_frames": len(score) - score.absent_frames,
+            **score.summary(),
+        }
+        out.append((record, {"J": j, "F": f}))
     return out
 
 

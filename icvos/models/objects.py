@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -14,13 +15,13 @@ __all__ = ["overlap", "without_overlap"]
 
 def overlap(predictions: Sequence[Prediction]) -> bool:
     """Whether a pixel is in the masks of two objects."""
-    taken: np.ndarray | None = None
-    for prediction in predictions:
-        mask = prediction.to_numpy()
-        if taken is not None and (taken & mask).any():
-            return True
-        taken = mask if taken is None else taken | mask
-    return False
+    masks = [prediction.mask for prediction in predictions]
+    if len({getattr(mask, "device", None) for mask in masks}) > 1:
+        masks = [prediction.to_numpy() for prediction in predictions]
+    count: Any = 0
+    for mask in masks:  # where they are: one answer comes from the device to the host
+        count = count + (mask != 0)
+    return len(masks) > 1 and bool((count > 1).any())
 
 
 def without_overlap(predictions: Sequence[Prediction]) -> list[Prediction]:

@@ -72,9 +72,9 @@ def episode_row(run: ReportRun, name: str, word: str) -> np.ndarray:
     head = f"{word}: {episode.video}, {episode.category_name}, draw {episode.draw}: {score} {score_of(record):.1f}"
     if record.get("absent_correct") is not None:
         head += f", absent frames right {record['absent_correct']:.0f} %"
-    cells = []
+    cells, words = [], ["frame 0, told" if run.oracle else "support"]
     for image, mask in run.supports(episode)[:1]:
-        cells.append(np.concatenate([fit(paint_support(image, mask), HIGH, HIGH), caption(HIGH, ["support"], size=12)]))
+        cells.append(np.concatenate([fit(paint_support(image, mask), HIGH, HIGH), caption(HIGH, words, size=12)]))
     scored = run.scored_frames(episode)
     for index in (scored[number] for number in pick_frames(len(scored))):
         try:

@@ -79,7 +79,7 @@ def authors(model: Sam2Tracker, video: Frames, masks: list[np.ndarray], monkeypa
     images = torch.cat([segmenter.preprocess(frame, resample="pil-bicubic") for frame in video])
     monkeypatch.setattr(module, "load_video_frames", lambda **_: (images, *SIZE))
     monkeypatch.setattr(module, "tqdm", lambda frames, **_: frames)
-    with torch.no_grad():
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=model.precision == "bf16"):
         state = predictor.init_state("unused")
         for number, mask in enumerate(masks, 1):
             predictor.add_new_mask(state, frame_idx=0, obj_id=number, mask=mask)
@@ -105,6 +105,18 @@ def test_the_label_maps_are_those_of_the_authors(weights: Path, count: int, monk
     assert found.sum(axis=1).max() == 1 and all(found[1:, number].any() for number in range(count))
     # The comparison means something: without the rule objects overlap.
     assert ((free > 0).sum(axis=1).max() > 1) == (count > 1)
+
+
+def test_in_bfloat16_they_are_those_of_the_authors_on_a_gpu(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, video = Sam2Tracker(weights={"sam2": weights}, precision="bf16"), Frames()
+    assert (model.dtype, model.autocast) == ("bfloat16", "bfloat16")
+    for number in (1, 2, 3):  # one by one: in bfloat16 a batch rounds a few percent of the pixels otherwise
+        masks = [video.labels[0] == number]
+        expected = authors(model, video, masks, monkeypatch, exclusive=True) > 0
+        assert np.array_equal(tracked(model, video, masks), expected) and expected[-1].any()
+    plain = Sam2Tracker(weights={"sam2": weights})
+    assert not np.array_equal(tracked(plain, video, masks), expected)
+    assert (plain.precision, plain.dtype, plain.autocast) == ("fp32", "float32", None)
 
 
 def test_a_prompted_frame_enters_the_memory_unrounded(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -49,14 +49,14 @@ def test_davis_tells_the_objects_of_the_first_frame_of_val(raw: Path, tmp_path: 
     assert benchmark_stats(bench).pairs == 4 and benchmark_stats(bench).supports == 0
 
 
-def test_an_id_that_the_first_frame_skips_is_an_object_of_davis(raw: Path, tmp_path: Path) -> None:
-    """Its official rule is 1 to the largest id; such an object is never there, and empty masks are right."""
+def test_an_id_that_the_first_frame_skips_is_no_object(tmp_path: Path) -> None:
     root = raw_trees.davis(tmp_path / "davis")
     for index in range(3):
-        frame = raw_trees.boxes((1, 5, 5), (3, 30, 30))
+        frame = raw_trees.boxes((1, 5, 5), (3, 30, 30), *([(2, 5, 30)] if index else []))
         raw_trees.labels(root / f"Annotations/480p/dogs/{index:05d}.png", frame)
-    bench = built(tmp_path, tmp_path / "b", "davis")
-    assert pairs(bench)[:3] == [("davis17__dogs", 1, 0), ("davis17__dogs", 2, -1), ("davis17__dogs", 3, 0)]
+    report = build_vos(prepare_vos(open_source("davis", root)), tmp_path / "b")
+    assert pairs(load_benchmark(tmp_path / "b"))[:2] == [("davis17__dogs", 1, 0), ("davis17__dogs", 3, 0)]
+    assert "davis17,dogs,2: not on the first frame" in report.left_out
 
 
 @pytest.mark.parametrize("name", ["mose", "mose2"])

@@ -180,6 +180,56 @@ class ManyDiffers(Good):
             yield [frame[..., 0] > 150 + 30 * i for i in range(len(episodes))]
 
 
+class Objects(Good):
+    """Objects stay where they are."""
+
+    def segment_objects(self, masks, video, *, seed):
+        for _ in video:
+            yield list(masks)
+
+
+class ObjectsOverlap(Objects):
+    def segment_objects(self, masks, video, *, seed):
+        for _ in video:
+            yield [np.logical_or.reduce(masks) for _ in masks]
+
+
+class ObjectsFew(Objects):
+    def segment_objects(self, masks, video, *, seed):
+        for _ in video:
+            yield list(masks)[:1]
+
+
+class ObjectsShort(Objects):
+    def segment_objects(self, masks, video, *, seed):
+        for _ in range(len(video) - 1):
+            yield list(masks)
+
+
+class ObjectsAtRandom(Objects):
+    def segment_objects(self, masks, video, *, seed):
+        noise = np.random.default_rng()
+        for _ in video:
+            yield [mask & (noise.random(video.size) > 0.5) for mask in masks]
+
+
+class ObjectsDiffer(Objects):
+    """One object alone is tracked otherwise than by the hook for one."""
+
+    def segment_from_mask(self, mask, video, *, seed):
+        for _ in video:
+            yield ~mask
+
+
+class Tracks(Objects):
+    """Only tracks: it is told frame 0's mask, and takes no supports."""
+
+    info = ModelInfo(name="tracks", version="1", uses=("first-frame",))
+
+    def segment(self, supports, video, *, seed):
+        raise AssertionError
+
+
 class LeaksGrad(Good):
     def segment(self, supports, video, *, seed):
         import torch
@@ -290,6 +340,11 @@ WRONG = [
     (KeepsBySize, "fresh"),
     (PeeksSeldom, "access"),
     (ManyDiffers, "segment-many"),
+    (ObjectsOverlap, "objects"),
+    (ObjectsFew, "objects"),
+    (ObjectsShort, "objects"),
+    (ObjectsAtRandom, "objects"),
+    (ObjectsDiffer, "objects"),
     (LeaksGrad, "leaks"),
     (LooksAhead, "access"),
     (PeekingLift, "access"),
@@ -368,6 +423,12 @@ def test_good_model_keeps_every_rule() -> None:
     findings = list(check_model(Good))
     assert [f.rule for f in findings] == [name for name, _, _ in RULES]
     assert not [f for f in findings if f.status == "failed"]
+
+
+@pytest.mark.parametrize("model", [Objects, Tracks])
+def test_a_tracker_of_objects_keeps_every_rule(model: type) -> None:
+    found = {finding.rule: finding.status for finding in check_model(model)}
+    assert "failed" not in found.values() and found["objects"] == "passed"
 
 
 @pytest.mark.parametrize("name", ["empty", "full", "support-mask", "histogram"])

@@ -11,6 +11,7 @@ from icvos.errors import UsageError
 from icvos.masks import read_mask
 from icvos.processes import in_order
 from icvos.progress import Progress, Update, silent
+from icvos.sources import SOURCES
 from icvos.sources.base import LabelMap, SourceVideo, VideoSource
 
 __all__ = ["VOS_SOURCES", "VosRule", "get_rule", "plan_vos"]
@@ -48,7 +49,7 @@ def get_rule(source: VideoSource) -> VosRule:
     Raises:
         UsageError: It is none of semi-supervised VOS.
     """
-    rules = {"davis17" if name == "davis" else name: rule for name, rule in VOS_SOURCES.items()}
+    rules = {SOURCES[name].id: rule for name, rule in VOS_SOURCES.items()}
     if source.id not in rules:
         raise UsageError(f"{source.title} is no benchmark of semi-supervised VOS", expected=", ".join(sorted(rules)))
     return rules[source.id]
@@ -98,20 +99,18 @@ def plan_vos(source: VideoSource, *, split: str, workers: int = 1, progress: Pro
 
 
 def _first_frames(task: tuple[VideoSource, SourceVideo, bool]) -> dict[int, int]:
-    """Return the index of the frame that first shows each object.
+    """Return the index of the frame that first shows each object; 0 for all where those that come late do not count.
 
-    Where objects that come late do not count, they are 1 to the largest id of the first frame, as DAVIS numbers them.
+    An id that DAVIS skips is no object, as for ``icvos score --ground-truth``.
     """
     source, video, late = task
     first: dict[int, int] = {}
     for index, frame in enumerate(source.frames(video)):
         (path,) = frame.masks
         seen = LabelMap(read_mask(path)).areas()
-        if not late:
-            return dict.fromkeys(range(1, max(seen, default=0) + 1), 0)
         for number in seen:
             first.setdefault(number, index)
-        if video.all_objects and first.keys() >= video.objects.keys():
+        if not late or (video.all_objects and first.keys() >= video.objects.keys()):
             break
     return first
 
