@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from icvos.commands.options import check_device, parse_weights
-from icvos.errors import UsageError
+from icvos.errors import IcvosError, UsageError
 
 if TYPE_CHECKING:
     from icvos.reproduce.rung import Rung
@@ -204,11 +204,15 @@ def _call_here(words: list[str]) -> int:
 
 
 def _try(rungs: list[Rung]) -> None:
-    """Run all commands of some rungs on a drawn world, in a folder that goes afterwards."""
+    """Run all commands of some rungs on a drawn world, in a folder that goes afterwards; one that fails ends no other.
+
+    Exit status 1 if a command failed.
+    """
     from icvos.reproduce.ladder import climb, missing_extra
     from icvos.reproduce.page import needs
     from icvos.reproduce.stand_ins import shorten, stand_in_data, stand_in_weights
 
+    failed: list[str] = []
     folder = Path(tempfile.mkdtemp(prefix="icvos-reproduce-"))
     try:
         data = {name: str(path) for name, path in stand_in_data(folder).items()}
@@ -218,14 +222,25 @@ def _try(rungs: list[Rung]) -> None:
                 click.echo(f"  {line}")
             lacking = missing_extra(rung)
             if lacking:
-                click.echo(f"not tried: it lacks {', '.join(lacking)}")
+                click.echo(f"{rung.name}: not tried, without {', '.join(lacking)}")
                 continue
-            weights = {name: str(path) for name, path in stand_in_weights(rung, folder).items()}
-            values = {**data, **weights, "device": "cpu", "workers": "1"}
-            climb(rung, values, folder / "out", _call_here, say=click.echo, adapt=shorten)
-            click.echo(f"{rung.name}: all {len(rung.steps)} commands go through")
+            try:
+                weights = {name: str(path) for name, path in stand_in_weights(rung, folder).items()}
+                values = {**data, **weights, "device": "cpu", "workers": "1"}
+                climb(rung, values, folder / "out", _call_here, say=click.echo, adapt=shorten)
+            except (IcvosError, click.ClickException) as error:
+                failed.append(rung.name)
+                # To the output, where the command that failed stands.
+                click.echo(
+                    f"{rung.name}: {error.format_message() if isinstance(error, click.ClickException) else error}"
+                )
+            else:
+                click.echo(f"{rung.name}: all {len(rung.steps)} commands go through")
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+    if failed:
+        click.echo(f"{len(failed)} of {len(rungs)} rungs do not go through: {', '.join(failed)}", err=True)
+        raise SystemExit(1)
 
 
 @command.command("status")

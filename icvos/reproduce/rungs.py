@@ -31,8 +31,8 @@ DATA = {
 
 _PAPER = "DC-SAM, arXiv 2504.12080v2"
 _FPS = "22.7 frames a second of DC-SAM with SAM 2.1 large on an H100 (benchmarks/README.md, the slower of two days)"
-_DRY_EVALUATE = "nothing of it was timed: 'icvos evaluate … --limit-episodes 20' says how fast it is on the GPU at hand"
-_DRY_TRAIN = "nothing of it was timed: 'icvos train … --dry-run' says so on the GPU at hand, for each training"
+_DRY_EVALUATE = "nothing of it was timed: 'icvos evaluate … --dry-run' says it for the device at hand"
+_DRY_TRAIN = "nothing of it was timed: 'icvos train … --dry-run' says it for the device at hand, for each training"
 _ON = ("--device", "{device}", "--workers", "{workers}")
 
 Figures = tuple[Figure, ...]
@@ -84,9 +84,9 @@ _DAVIS = {
 _TRACKER = (
     "the data: 'icvos build-data source' on the folder",
     "the weights' SHA-256: 'icvos weights verify'",
-    "where objects of a video overlap: the higher score wins, all tracked together",
-    "holes: the public package fills small ones where its compiled extension was built",
-    "precision: the public script runs under bfloat16 autocast on CUDA",
+    "precision: bfloat16 on CUDA, as the public script; on a CPU, or with --set precision=fp32, it differs",
+    "where objects of a video overlap: the highest logit keeps a pixel, all tracked in one pass (docs/vos.md)",
+    "holes: none is filled, as in the public script; its interactive predictor fills small ones",
 )
 
 
@@ -134,6 +134,7 @@ def _lvos(size: str, printed: float) -> Rung:
         "not compared.",
         suspects=(
             "the protocol: natively scored is not LVOS' own measure",
+            "objects that come late: each is told on its first frame, in a video of its own (docs/vos.md)",
             "the videos: the paper's table says 136 of the 140 of val (facebookresearch/sam2 issue 400)",
             "published values differ among themselves: SAM2Long prints 84.0 for SAM 2.1 large where SAM 2 prints 80.6 "
             "(Mark12Ding/SAM2Long issue 14)",

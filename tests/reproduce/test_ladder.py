@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from board_runs import icvos
+from ladders import the_ladder_is
 
 from icvos.commands import reproduce
 from icvos.errors import RunError
@@ -136,13 +137,10 @@ def test_an_interrupt_says_what_is_done(tmp_path: Path, values: dict[str, str], 
 
 
 @pytest.fixture
-def one_rung(monkeypatch: pytest.MonkeyPatch) -> None:
+def one_rung() -> Iterator[None]:
     """The ladder is the floor alone."""
-    RUNGS_OF_BEFORE = dict(RUNGS)
-    monkeypatch.setattr(reproduce, "PATIENCE", 0.0)
-    for name in RUNGS_OF_BEFORE:
-        monkeypatch.delitem(RUNGS, name)
-    monkeypatch.setitem(RUNGS, "floor", FLOOR)
+    with the_ladder_is(FLOOR):
+        yield
 
 
 @pytest.mark.usefixtures("one_rung")
@@ -171,14 +169,13 @@ def test_the_command_runs_it_in_processes_of_their_own(
     assert capfd.readouterr().out.splitlines()[-1] == row
 
 
-@pytest.mark.usefixtures("one_rung")
 def test_a_figure_that_is_off_is_exit_status_1(
     tmp_path: Path, data: dict[str, Path], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     far = replace(FLOOR, figures=(Figure("mIoU", "mIoU", ("floor/run",), 99.0, 0.5),))
-    monkeypatch.setitem(RUNGS, "floor", far)
     monkeypatch.setattr(reproduce, "_call", lambda words: icvos(*words))
-    assert icvos("reproduce", "run", "floor", "--coco", data["coco"], "--out", tmp_path) == 1
+    with the_ladder_is(far):
+        assert icvos("reproduce", "run", "floor", "--coco", data["coco"], "--out", tmp_path) == 1
     assert "printed 99 ± 0.5: off by -" in capsys.readouterr().out
 
 
