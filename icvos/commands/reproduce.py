@@ -159,14 +159,13 @@ def _climb(
     rung: Rung, data: Mapping[str, Path], weights: Mapping[str, Path], out: Path, device: str, workers: int
 ) -> None:
     from icvos.foundation.checkpoints import checkpoint
-    from icvos.reproduce.ladder import check_inputs, climb, describe_inputs, weights_path
+    from icvos.reproduce.ladder import check_inputs, climb, weights_path
     from icvos.reproduce.page import verdict_lines
 
-    check_inputs(rung, data, weights)
+    describe = check_inputs(rung, data, weights)
     values = {name: str(data[name]) for name in rung.data}
     values |= {name: str(weights_path(checkpoint(name), weights)) for name in rung.weights}
     values |= {"device": device, "workers": str(workers)}
-    describe = describe_inputs(rung, data, weights)
     result = climb(rung, values, out, _call, device=device, describe=describe, say=click.echo)
     click.echo()
     for line in verdict_lines(rung, result):

@@ -15,8 +15,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from icvos.errors import RunError, UsageError, WeightsError, did_you_mean, name_some
-from icvos.files import file_sha256, lock_folder, read_json, write_json
+from icvos.errors import RunError, UsageError, did_you_mean, name_some
+from icvos.files import lock_folder, read_json, write_json
 from icvos.foundation.checkpoints import Checkpoint, checkpoint, verify_file, weights_folder
 from icvos.models.needs import missing_packages
 from icvos.reproduce.rung import Figure, Rung, Step, fill_in
@@ -30,7 +30,6 @@ __all__ = [
     "Call",
     "check_inputs",
     "climb",
-    "describe_inputs",
     "measure",
     "missing",
     "missing_extra",
@@ -88,8 +87,11 @@ def no_gpu() -> list[str]:
     return ["a GPU"]
 
 
-def check_inputs(rung: Rung, data: Mapping[str, Path], weights: Mapping[str, Path]) -> None:
+def check_inputs(rung: Rung, data: Mapping[str, Path], weights: Mapping[str, Path]) -> dict[str, Any]:
     """Ask whether all inputs are here and every checkpoint is the published one.
+
+    Returns:
+        What ``result.json`` says of them: ``data``, the folders, and ``weights``, the files with their SHA-256.
 
     Raises:
         UsageError: Something is missing, or a checkpoint is given that the rung does not take.
@@ -103,9 +105,11 @@ def check_inputs(rung: Rung, data: Mapping[str, Path], weights: Mapping[str, Pat
     if lacking:
         fix = f"'icvos reproduce show {rung.name}' says where all of it comes from"
         raise UsageError(f"rung {rung.name} lacks {name_some(lacking)}", fix=fix)
-    for name in rung.weights:
-        known = checkpoint(name)
-        verify_file(weights_path(known, weights), known)
+    files = {}
+    for known in map(checkpoint, rung.weights):
+        path = weights_path(known, weights)
+        files[known.name] = {"file": str(path), "sha256": verify_file(path, known)}
+    return {"data": {name: str(data[name]) for name in rung.data}, "weights": files}
 
 
 def climb(
@@ -127,7 +131,7 @@ def climb(
         out: The folder of all rungs; made if missing.
         call: Runs a command.
         device: Of the runs, for the record.
-        describe: What else the record says, as ``data`` and ``weights``.
+        describe: What the record says of the inputs, from ``check_inputs``.
         say: Is told each command.
         adapt: Changes the words of a command before it runs; a dry run makes it short so.
 
@@ -290,18 +294,3 @@ def _is_result(result: Any, name: str) -> bool:
             for row in figures
         )
     )
-
-
-def describe_inputs(rung: Rung, data: Mapping[str, Path], weights: Mapping[str, Path]) -> dict[str, Any]:
-    """Return what ``result.json`` says of the inputs: folders, and files with their SHA-256.
-
-    Raises:
-        WeightsError: A file is gone.
-    """
-    files = {}
-    for name in rung.weights:
-        path = weights_path(checkpoint(name), weights)
-        if not path.is_file():
-            raise WeightsError("checkpoint not found", where=path)
-        files[name] = {"file": str(path), "sha256": file_sha256(path)}
-    return {"data": {name: str(data[name]) for name in rung.data}, "weights": files}

@@ -9,6 +9,7 @@ import click
 import pytest
 
 from icvos import cli
+from icvos.commands import reproduce
 from icvos.commands.build_data import BUILDERS
 from icvos.errors import UsageError
 from icvos.foundation.checkpoints import CHECKPOINTS
@@ -118,3 +119,10 @@ def test_an_unknown_rung_is_told() -> None:
 def test_the_builders_that_rungs_name_are_there() -> None:
     named = {step.words[1] for rung in RUNGS.values() for step in rung.steps if step.words[0] == "build-data"}
     assert named == {"vos", "ic-vos", "coco-20i"} and named <= set(BUILDERS)
+
+
+def test_each_data_set_has_an_option() -> None:
+    (run,) = (each for each in reproduce.command.commands.values() if each.name == "run")
+    options = {option for parameter in run.params for option in parameter.opts}
+    assert {f"--{name}" for name in DATA} <= options
+    assert set(DATA) == {name for rung in RUNGS.values() for name in rung.data}
