@@ -158,7 +158,7 @@ def climb(
                 )
                 error.exit_status = 1
                 raise error from None
-            except KeyboardInterrupt as stop:
+            except (KeyboardInterrupt, SystemExit) as stop:
                 done = f"{number - 1} of {len(rung.steps)} commands of rung {rung.name} are done"
                 stop.add_note(f"{done}; the same command goes on from there")
                 raise
