@@ -71,6 +71,14 @@ class Recipe:
         ]
         return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()
 
+    def of_sources(self, sources: Iterable[str]) -> Recipe:
+        """Return what is said of these sources alone."""
+        kept = set(sources)
+        return Recipe(
+            {key: labels for key, labels in self.objects.items() if key[0] in kept},
+            {key: value for key, value in self.complete.items() if key[0] in kept},
+        )
+
     def is_complete(self, source: str, video: str, category: int) -> str | None:
         """Return ``yes`` or ``no``, or None where nobody is sure."""
         said = self.complete.get((source, video, category))

@@ -29,19 +29,20 @@ def pack(run: Path, out: Path | None, masks: bool, predictions: Path | None) -> 
     icvos submit pack runs/demo/histogram --out submission.zip
     """
     from icvos.leaderboard.archive import pack as write
-    from icvos.leaderboard.consistency import check_values, recompute
+    from icvos.leaderboard.consistency import check_name, check_values, recompute
     from icvos.leaderboard.judge import partial
     from icvos.runs.run import Run
 
     entry = Run.open(run)
-    problems = check_values(entry) or partial(entry) or recompute(entry)
+    names = check_name(entry.run["benchmark"])
+    problems = check_values(entry) or names or partial(entry) or recompute(entry)
     if problems:
         from icvos.errors import RunError
 
         raise RunError(
             f"the run would be refused: {problems[0]}",
             where=run,
-            fix="evaluate or score again, whole and without an oracle",
+            fix="" if problems is names else "evaluate or score again, whole and without an oracle",
         )
     path = out or run.resolve().with_name(run.resolve().name + ".zip")
     count = write(run, path, masks=masks, predictions=predictions)

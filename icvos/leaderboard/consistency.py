@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from icvos.benchmark import Benchmark, Episode
+from icvos.builders.published import PAPER_COUNTS, load_recipe, published_names
 from icvos.errors import IcvosError
 from icvos.metrics.table import episode_metrics
 from icvos.protocols import Protocol, get_protocol
@@ -14,7 +15,7 @@ from icvos.runs.episodes import RunOptions, benchmark_result, get_run_protocol, 
 from icvos.runs.result import image_result, sequence_result, video_result
 from icvos.runs.run import Run
 
-__all__ = ["check_against", "check_values", "recompute", "same_result"]
+__all__ = ["check_against", "check_name", "check_values", "recompute", "same_result"]
 
 COMPARED = ("summary", "per_category", "per_source", "per_video", "per_draw", "per_fold")
 TOLERANCE = 1e-9
@@ -72,6 +73,40 @@ def _two_files(run: Mapping[str, Any], result: Mapping[str, Any]) -> list[str]:
         for what, first, *others in pairs
         if any(other != first for other in others)
     ]
+
+
+def check_name(benchmark: Mapping[str, Any]) -> list[str]:
+    """Return why a benchmark's name may not stand on a board, a line each; empty if it may.
+
+    Args:
+        benchmark: What ``run.json`` says of it, or its own header: ``name``, and ``recipe`` if it has one.
+    """
+    name, recipe = str(benchmark.get("name")), benchmark.get("recipe")
+    recipe = recipe if isinstance(recipe, dict) else {}
+    if name.startswith("custom:"):
+        differs = recipe.get("differs")
+        why = str(differs[0]) if isinstance(differs, list) and differs else "it does not say why"
+        return [
+            f"'{name}' is no published benchmark, as {why}; build it as the recipe says, "
+            "or give it a name of its own with build-data's --name"
+        ]
+    counts = benchmark.get("counts")
+    if name == "ic-vos" and isinstance(counts, dict) and any(counts.get(x) != n for x, n in PAPER_COUNTS.items()):
+        found, paper = (" and ".join(f"{c.get(x)} {x}" for x in PAPER_COUNTS) for c in (counts, PAPER_COUNTS))
+        return [f"it is called '{name}' and has {found}, and the paper's benchmark {paper}; build it again"]
+    for published in published_names():
+        if name == published or name.startswith(f"{published}-"):
+            packaged = load_recipe(published)
+            hashes = {packaged.benchmark_name([s]): packaged.sha256_of([s]) for s in packaged.closed}
+            hashes[packaged.benchmark_name(packaged.closed)] = packaged.sha256
+            expected = hashes.get(name.removesuffix("-dev").removesuffix("-test"))
+            said = str(recipe.get("sha256"))
+            if recipe.get("matches") is not True or recipe.get("name") != name or said != expected:
+                return [
+                    f"it is called '{name}' and was not built from that recipe as it is published "
+                    f"(hash {said[:8]}, expected {str(expected)[:8]}); build it again with --recipe {published}"
+                ]
+    return []
 
 
 def recompute(entry: Run) -> list[str]:
@@ -147,6 +182,8 @@ def check_against(entry: Run, benchmark: Benchmark) -> list[str]:
     if entry.result["benchmark"].get("manifest_sha256") != benchmark.manifest_sha256:
         mine = str(entry.result["benchmark"].get("manifest_sha256"))[:16]
         return [f"the benchmark's hash is {mine}, and that of {benchmark.root} {benchmark.manifest_sha256[:16]}"]
+    if entry.benchmark_name != benchmark.name:
+        return [f"the benchmark is called '{entry.benchmark_name}', and that of {benchmark.root} '{benchmark.name}'"]
     if entry.vos != benchmark.vos:
         return [
             f"the run says that its task is {'' if entry.vos else 'not '}semi-supervised VOS; its benchmark does not"

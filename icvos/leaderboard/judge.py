@@ -16,7 +16,7 @@ from icvos.evaluation.predictions import open_predictions
 from icvos.evaluation.score import score_all
 from icvos.evaluation.score_episodes import check_benchmark_masks
 from icvos.leaderboard.archive import unpack
-from icvos.leaderboard.consistency import check_against, check_values, recompute
+from icvos.leaderboard.consistency import check_against, check_name, check_values, recompute
 from icvos.manifest import verify_tables
 from icvos.metrics.formulas import FOLD_COUNTS
 from icvos.metrics.table import episode_metrics, ranked_parts
@@ -104,11 +104,11 @@ def judge(
         entry = Run.open(folder)
     except RunError as error:
         raise _refuse(error.what, name) from None
-    for problems in (check_values(entry), partial(entry)):
+    for problems in (check_values(entry), check_name(entry.run["benchmark"]), partial(entry)):
         if problems:
             raise _refuse(problems[0], name)
     opened = _benchmark_of(entry, benchmark, name)
-    problems = check_against(entry, opened) or recompute(entry)
+    problems = check_name(opened.header) or check_against(entry, opened) or recompute(entry)
     if problems:
         raise _refuse(problems[0], name)
     checks = [

@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from icvos.benchmark import EPISODE_COLUMNS, FRAME_COLUMNS, PAIR_COLUMNS, SCHEMA, VIDEO_COLUMNS
+from icvos.builders.ic_vos.naming import Naming, differences, name_benchmark
 from icvos.builders.ic_vos.plan import NothingLeft, Plan, PlannedVideo, make_plan
 from icvos.builders.ic_vos.rules import BUILDER_VERSION, BuildRules, rules_version
 from icvos.builders.ic_vos.video import VideoTask, build_video, clip_frames
+from icvos.builders.published import PublishedRecipe, check_own_name
 from icvos.builders.recipe import Recipe
 from icvos.builders.writer import BenchmarkWriter, Table
 from icvos.categories import COCO80, Vocabulary
@@ -57,7 +59,12 @@ class Estimate:
 
 @dataclass
 class BuildReport:
-    """What was built and what was left out."""
+    """What was built and what was left out.
+
+    Attributes:
+        name: Of the benchmark.
+        differs: Why it carries no published name, a line each.
+    """
 
     out: Path
     manifest_sha256: str
@@ -68,6 +75,8 @@ class BuildReport:
     supports: int
     left_out: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    name: str = ""
+    differs: list[str] = field(default_factory=list)
 
 
 @dataclass
@@ -82,10 +91,26 @@ class Prepared:
 
 @dataclass
 class PreparedIcVos(Prepared):
-    """A build of IC-VOS: what people said of the objects, and what supports them."""
+    """A build of IC-VOS: what people said of the objects, and what supports them.
+
+    Attributes:
+        published: The recipe whose name it may carry, or None.
+        part: The part of it: ``all``, ``dev`` or ``test``.
+        differs: Where it is not what that recipe makes, as far as it can be seen before the masks are read.
+    """
 
     recipe: Recipe
     supports: Supports
+    published: PublishedRecipe | None = None
+    part: str = "all"
+    differs: list[str] = field(default_factory=list)
+
+    @property
+    def version(self) -> str:
+        """The benchmark's version, by the rules, the labels, the sources and the support pool."""
+        ids = [source.id for source in self.sources]
+        part = "" if self.part == "all" else f"|{self.part} of {self.published.name if self.published else ''}"
+        return rules_version(self.rules, self.recipe.sha256 + part, ids, self.supports.split)
 
 
 def prepare(
@@ -96,6 +121,8 @@ def prepare(
     rules: BuildRules | None = None,
     words: Vocabulary = COCO80,
     without_support: Literal["refuse", "leave-out"] = "refuse",
+    published: PublishedRecipe | None = None,
+    part: str = "all",
 ) -> PreparedIcVos:
     """Plan a build and make sure that every category has supports.
 
@@ -106,6 +133,8 @@ def prepare(
         rules: What is kept.
         words: Names of the categories.
         without_support: What becomes of categories that nothing in ``coco`` supports.
+        published: The published recipe that ``recipe`` was read from: of its sources its sequences alone are built.
+        part: ``all`` of its sequences, those of ``dev`` or of ``test``.
 
     Raises:
         SourceError: A source is broken, or COCO has no support for some categories.
@@ -115,13 +144,27 @@ def prepare(
 
     if not sources:
         raise UsageError("no video data set is given", expected="--davis DIR, --mose DIR, …")
-    recipe, rules = recipe or Recipe(), rules or BuildRules()
+    if part != "all" and published is None:
+        raise UsageError(f"the part '{part}' is one of a published recipe", fix="give --recipe NAME, as ic-vos-r1")
+    recipe, rules = recipe or (published.labels if published else Recipe()), rules or BuildRules()
     supports = Supports(coco, rules, words)
     leave_out = {"unsupported": supports.lacks} if without_support == "leave-out" else {}
-    plan = make_plan(sources, recipe, rules, words, **leave_out)
+    plan = make_plan(sources, recipe, rules, words, published=published, part=part, **leave_out)
     supports.check(plan.categories)
     plan.notes += supports.notes(plan.videos)
-    return PreparedIcVos(plan, rules, words, sources, recipe, supports)
+    differs = []
+    if published is not None:
+        differs = differences(
+            published,
+            part,
+            sources=sources,
+            labels=recipe,
+            rules=rules,
+            support_split=coco.split,
+            support_images=len(coco.images),
+            words=words,
+        )
+    return PreparedIcVos(plan, rules, words, sources, recipe, supports, published, part, differs)
 
 
 def estimate(prepared: Prepared, *, link: bool = False, progress: Progress = silent) -> Estimate:
@@ -149,7 +192,7 @@ def build_icvos(
     prepared: PreparedIcVos,
     out: Path,
     *,
-    name: str = "ic-vos",
+    name: str | None = None,
     link: bool = False,
     workers: int = 1,
     progress: Progress = silent,
@@ -158,24 +201,48 @@ def build_icvos(
 
     A build that was killed goes on where it stopped, when it is called again with the same ``out``.
 
+    Args:
+        prepared: What is built.
+        out: The benchmark's folder, to be made.
+        name: A name of one's own; None gives that of the published recipe if all matches it, else ``custom:<hash>``.
+        link: Hard-link images instead of copying.
+        workers: Processes.
+        progress: Told of each frame.
+
     Raises:
+        UsageError: ``name`` is that of a published benchmark.
         InputError: Broken raw data, or ``out`` is there already.
         LockedError: Another build works on ``out``.
     """
+    if name is not None:
+        check_own_name(name)
     need = estimate(prepared, link=link)
     with BenchmarkWriter(out, need=need.new_bytes, resume=True) as writer:
         report = BuildReport(writer.out, "", 0, 0, 0, 0, 0, list(prepared.plan.left_out), list(prepared.plan.notes))
+        report.differs = list(prepared.differs)
         videos = list(
             build_videos(prepared, writer, report, link=link, workers=workers, progress=progress, total=need.frames)
         )
         if not videos:
             raise NothingLeft("no pair passed the keep rules", report.left_out, where=out)
         build = _Finish(prepared, writer, videos)
+        if prepared.published is not None:
+            report.differs += build.unnamed()
         report.supports = prepared.supports.write(writer, build.drawn(), link, progress)
         report.pairs, report.videos = build.pairs, len(videos)
         report.episodes = report.pairs * prepared.rules.draws
+        naming = name_benchmark(
+            name,
+            prepared.published,
+            differs=report.differs,
+            sources=sorted(source.id for source in prepared.sources),
+            part=prepared.part,
+            version=prepared.version,
+            counts={"videos": report.videos, "frames": report.frames},
+        )
+        report.name, report.differs = naming.name, naming.differs
         tables = build.tables(prepared.rules.shots, build.episodes())
-        report.manifest_sha256 = writer.finish(build.header(name, report), tables, adopt=False)
+        report.manifest_sha256 = writer.finish(build.header(naming, report), tables, adopt=False)
     return report
 
 
@@ -304,6 +371,15 @@ class _Finish(VideoTables):
         super().__init__(prepared, writer, videos)
         self.prepared = prepared
 
+    def unnamed(self) -> list[str]:
+        """Return the objects in the masks that nobody names, a line each."""
+        return [
+            f"{planned.source.id},{planned.video.name} has an object {number} that the recipe does not name"
+            for planned in self.videos
+            for number in self._record(planned)["unlabelled"]
+            if number not in planned.video.objects
+        ]
+
     def drawn(self) -> Iterator[tuple[int, str]]:
         for row in self.episodes():
             for shot in range(self.prepared.rules.shots):
@@ -327,17 +403,17 @@ class _Finish(VideoTables):
                     **{f"support_{shot + 1}": name for shot, name in enumerate(padded)},
                 }
 
-    def header(self, name: str, report: BuildReport) -> dict[str, Any]:
+    def header(self, naming: Naming, report: BuildReport) -> dict[str, Any]:
         prepared = self.prepared
         pool = prepared.supports.split
-        subset = f"-{prepared.rules.subset}" if prepared.rules.subset else ""
+        custom = naming.recipe is not None and naming.name.startswith("custom:")  # its hash has the subset in it
+        subset = f"-{prepared.rules.subset}" if prepared.rules.subset and not custom else ""
+        stated = {} if naming.recipe is None else {"recipe": naming.recipe}
         complete = all(row["complete"] == "yes" for row in self.pair_rows())
         return {
             "schema": SCHEMA,
-            "name": name + subset,
-            "version": rules_version(
-                prepared.rules, prepared.recipe.sha256, [source.id for source in prepared.sources], pool
-            ),
+            "name": naming.name + subset,
+            "version": prepared.version,
             "vocabulary": prepared.words.name if prepared.words.name != "custom" else list(prepared.words.names),
             "complete_only": complete,
             "counts": {
@@ -362,6 +438,7 @@ class _Finish(VideoTables):
             "seed": prepared.rules.seed,
             "rules": prepared.rules.header(),
             "recipe_sha256": prepared.recipe.sha256,
+            **stated,
             "licences": {
                 **{source.id: source.licence for source in sorted(prepared.sources, key=lambda source: source.id)},
                 "coco": prepared.supports.licence,

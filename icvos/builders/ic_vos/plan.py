@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from icvos.builders.ic_vos.rules import MINI_PAIRS, BuildRules
+from icvos.builders.published import PublishedRecipe
 from icvos.builders.recipe import ObjectLabel, Recipe
 from icvos.categories import Vocabulary
 from icvos.errors import SourceError, UsageError, did_you_mean
@@ -91,6 +92,8 @@ def make_plan(
     words: Vocabulary,
     *,
     unsupported: Callable[[int], bool] = lambda category: False,
+    published: PublishedRecipe | None = None,
+    part: str = "all",
 ) -> Plan:
     """Decide what is built.
 
@@ -100,6 +103,8 @@ def make_plan(
         rules: What is kept.
         words: Names of the categories.
         unsupported: Whether a category is left out because nothing supports it.
+        published: A recipe of whose sources the sequences that it lists are built, those that are there.
+        part: ``all`` of its sequences, those of ``dev`` or of ``test``.
 
     Raises:
         SourceError: A source is broken, or names collide.
@@ -109,7 +114,9 @@ def make_plan(
     videos = [(source, video) for source in sources for video in source.videos()]
     _refuse_collisions(videos)
     plan.left_out += [f"{source.id},{name}: {why}" for source in sources for name, why in source.left_out.items()]
-    _refuse_unknown(sources, videos, recipe)
+    _refuse_unknown(sources, videos, recipe, {} if published is None else published.sequences)
+    if published is not None:
+        videos = _take_listed(sources, videos, published, part, plan)
     incomplete = 0
     not_asked: list[str] = []
     judged_sources = recipe.judged_sources
@@ -212,7 +219,10 @@ def _refuse_collisions(videos: Sequence[tuple[VideoSource, SourceVideo]]) -> Non
 
 
 def _refuse_unknown(
-    sources: Sequence[VideoSource], videos: Sequence[tuple[VideoSource, SourceVideo]], recipe: Recipe
+    sources: Sequence[VideoSource],
+    videos: Sequence[tuple[VideoSource, SourceVideo]],
+    recipe: Recipe,
+    may_lack: Container[tuple[str, str]],
 ) -> None:
     source_ids = {source.id for source in sources}
     known = {(source.id, video.name): video for source, video in videos}
@@ -223,6 +233,8 @@ def _refuse_unknown(
             _check_source(source)
             continue
         if (source, name) not in known:
+            if (source, name) in may_lack:
+                continue
             names = [video for of, video in known if of == source]
             raise UsageError(f"the recipe names an unknown video: {source},{name}", fix=did_you_mean(name, names))
         video = known[source, name]
@@ -232,6 +244,37 @@ def _refuse_unknown(
                     f"the recipe names an unknown object: {source},{name},{number}",
                     expected=f"one of {', '.join(map(str, video.objects)) or 'none'}",
                 )
+
+
+def _take_listed(
+    sources: Sequence[VideoSource],
+    videos: Sequence[tuple[VideoSource, SourceVideo]],
+    published: PublishedRecipe,
+    part: str,
+    plan: Plan,
+) -> list[tuple[VideoSource, SourceVideo]]:
+    """Return the videos that a published recipe lists in a part, and all of sources that it does not list; say which
+    of its sources and sequences are not there, and which videos it does not have.
+    """
+    out = []
+    ids = {source.id for source in sources}
+    listed = {source for source, _ in published.sequences}
+    for absent in sorted(listed - ids):
+        plan.notes.append(f"{absent} is in {published.name}, and is not given")
+    for of in sorted(listed & ids):
+        expected = published.expected(of, part)
+        missing = sorted(set(expected) - {video.name for source, video in videos if source.id == of})
+        plan.left_out += [f"{of},{name}: in {published.name}, and not here" for name in missing]
+        if missing:
+            plan.notes.append(f"{len(missing)} of {len(expected)} sequences of {of} in {published.name} are not here")
+    for source, video in videos:
+        row = published.sequences.get((source.id, video.name))
+        if source.id not in listed or (row is not None and part in ("all", row.part)):
+            out.append((source, video))
+        else:
+            why = f"not in {published.name}" if row is None else f"of the part {row.part} of {published.name}"
+            plan.left_out.append(f"{source.id},{video.name}: {why}")
+    return out
 
 
 def _check_source(name: str) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from icvos.builders.published import check_own_name
 from icvos.builders.tubes.plan import (
     BUILDER_VERSION,
     QUALITY,
@@ -164,9 +165,11 @@ def build_mask_tubes(
         progress: Told how many tubes are done.
 
     Raises:
+        UsageError: ``name`` is that of a published benchmark.
         InputError: Broken raw data, a full disk, or ``out`` is there already.
         LockedError: Another build works on ``out``.
     """
+    check_own_name(name)
     tubes = plan.tubes
     pairs = [tubes.pairs[index] for index in plan.chosen]
     chunks = [tuple(pairs[start : start + _CHUNK]) for start in range(0, len(pairs), _CHUNK)]

@@ -35,10 +35,16 @@ if TYPE_CHECKING:
 @click.option(
     "--recipe",
     "recipes",
-    type=click.Path(path_type=Path, dir_okay=False),
     multiple=True,
-    metavar="CSV",
-    help="What the objects are, or which categories are complete (see labels); repeatable.",
+    metavar="RECIPE",
+    help="A published recipe (ic-vos-r1, or a folder), or CSV files that say what the objects are; repeatable.",
+)
+@click.option(
+    "--split",
+    type=click.Choice(["all", "dev", "test"]),
+    default="all",
+    show_default=True,
+    help="The part of a published recipe.",
 )
 @click.option("--categories", metavar="NAMES", help="Only these, by comma.")
 @click.option("--exclude", metavar="NAMES", help="All but these, by comma.")
@@ -76,7 +82,7 @@ if TYPE_CHECKING:
 @click.option("--shots", default=5, show_default=True, help="Supports in each list.")
 @click.option("--seed", default=0, show_default=True, help="Of the draws.")
 @click.option("--subset", type=click.Choice(["mini"]), help="A frozen choice of 30 pairs, for quick turns.")
-@click.option("--name", help="The benchmark's name; default ic-vos, and with --folder that folder's.")
+@click.option("--name", help="A name of one's own; default the recipe's if all matches it, --folder's, or custom:HASH.")
 @click.option("--link", is_flag=True, help="Hard-link images instead of copying (copies across file systems).")
 @click.option("--workers", default=1, show_default=True, type=click.IntRange(1), help="Processes.")
 @click.option(
@@ -95,7 +101,7 @@ def command(coco: Path, out: Path, from_release: Path | None, **options: Any) ->
     """
     from icvos.builders.ic_vos.build import build_icvos, estimate, prepare
     from icvos.builders.ic_vos.rules import BuildRules
-    from icvos.builders.recipe import read_recipes
+    from icvos.builders.published import check_own_name, open_recipes
     from icvos.categories import COCO80
     from icvos.errors import UsageError
     from icvos.files import escape_id
@@ -131,8 +137,12 @@ def command(coco: Path, out: Path, from_release: Path | None, **options: Any) ->
         },
     )
     own = options["folder"]
-    name = options["name"] or ("ic-vos" if own is None else escape_id(own.resolve().name))
-    recipe = read_recipes(options["recipes"], COCO80)
+    recipe, published = open_recipes(options["recipes"], COCO80)
+    name = options["name"]
+    if name is None and own is not None and published is None:
+        name = escape_id(own.resolve().name)
+    if name is not None:
+        check_own_name(name)
     with nothing_left(options["left_out"]):
         prepared = prepare(
             sources,
@@ -140,6 +150,8 @@ def command(coco: Path, out: Path, from_release: Path | None, **options: Any) ->
             recipe=recipe,
             rules=rules,
             without_support=options["without_support"],
+            published=published,
+            part=options["split"],
         )
     for note in prepared.plan.notes:
         click.echo(f"note: {note}")
@@ -151,6 +163,7 @@ def command(coco: Path, out: Path, from_release: Path | None, **options: Any) ->
         f"about {size_text(need.new_bytes)}{linked}, and the supports"
     )
     if options["dry_run"]:
+        _differs(prepared.differs)
         say_left_out([*prepared.plan.left_out, *need.too_short], options["left_out"])
         return
 
@@ -188,7 +201,16 @@ def _print(report: BuildReport, out: Path) -> None:
         f"{report.episodes:,} episodes, {report.supports:,} support images"
     )
     click.echo(f"manifest {report.manifest_sha256}")
+    click.echo(f"name {report.name}")
+    _differs(report.differs)
     click.echo(f"next: icvos evaluate --model histogram --benchmark {shlex.quote(str(out))}")
+
+
+def _differs(lines: list[str], most: int = 5) -> None:
+    for line in lines[:most]:
+        click.echo(f"no published name: {line}")
+    if len(lines) > most:
+        click.echo(f"no published name: … and {len(lines) - most:,} more reasons")
 
 
 @contextmanager

@@ -16,14 +16,13 @@ from icvos.commands.builders.raw_options import open_sources, source_options
 @click.option(
     "--recipe",
     "recipes",
-    type=click.Path(path_type=Path, dir_okay=False),
     multiple=True,
-    metavar="CSV",
-    help="Labels that are known already; repeatable.",
+    metavar="RECIPE",
+    help="Labels that are known already: CSV files, or a published recipe (ic-vos-r1, or a folder); repeatable.",
 )
 @click.option("--page-size", default=200, show_default=True, help="Videos on one page.")
 @click.option("--workers", default=1, show_default=True, type=click.IntRange(1), help="Processes.")
-def command(out: Path, recipes: tuple[Path, ...], page_size: int, workers: int, **folders: Any) -> None:
+def command(out: Path, recipes: tuple[str, ...], page_size: int, workers: int, **folders: Any) -> None:
     """Make a page per data set on which its objects are labelled, and the two CSV files it fills.
 
     \b
@@ -31,12 +30,12 @@ def command(out: Path, recipes: tuple[Path, ...], page_size: int, workers: int, 
     icvos build-data ic-vos --mose MOSE --recipe objects-mose.csv --recipe complete-mose.csv --coco COCO --out B
     """
     from icvos.builders.labels.write import write_labels
-    from icvos.builders.recipe import read_recipes
+    from icvos.builders.published import open_recipes
     from icvos.categories import COCO80
     from icvos.progress import shown
 
     sources = open_sources(folders)
-    recipe = read_recipes(recipes, COCO80)
+    recipe, _ = open_recipes(recipes, COCO80)
     with shown("labels") as progress:
         report = write_labels(sources, out, recipe=recipe, page_size=page_size, workers=workers, progress=progress)
     for page in report.pages:

@@ -1,0 +1,282 @@
+"""Published recipes: a folder with ``recipe.json`` and CSV files, and the hash that a benchmark of its name is held to.
+
+``objects-*.csv`` and ``complete-*.csv`` are recipe files (``icvos.builders.recipe``); ``sequences-*.csv`` says of every
+sequence of a source its frames and objects, where they are known, and whether it is of the dev or the test part.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from icvos.builders.recipe import Recipe, read_recipes
+from icvos.categories import Vocabulary
+from icvos.errors import InputError, UsageError, did_you_mean
+from icvos.files import read_csv, read_json, write_json
+
+__all__ = [
+    "PAPER_COUNTS",
+    "PARTS",
+    "RECIPE_SCHEMA",
+    "SEQUENCE_COLUMNS",
+    "ExpectedSequence",
+    "PublishedRecipe",
+    "check_own_name",
+    "load_recipe",
+    "open_recipes",
+    "part_of",
+    "published_names",
+    "why_reserved",
+    "write_hashes",
+]
+
+RECIPE_SCHEMA = "icvos-recipe/1"
+PARTS = ("all", "dev", "test")
+"""The parts that a builder may take; a sequence is of ``dev`` or of ``test``."""
+
+PAPERS = "ic-vos"
+PAPER_COUNTS = {"videos": 369, "frames": 99_549}
+"""Of IC-VOS as the paper's Table I prints them."""
+
+CUSTOM = "custom:"
+FOLDER = Path(__file__).resolve().parents[1] / "recipes"
+SEQUENCE_COLUMNS = ("source", "video", "source_split", "frames", "objects", "split")
+
+
+@dataclass(frozen=True)
+class ExpectedSequence:
+    """What a recipe expects of a sequence; None where nobody published it.
+
+    Attributes:
+        frames, objects: How many.
+        part: ``dev`` or ``test``.
+        source_split: ``train``, ``val``, … of the data set.
+    """
+
+    frames: int | None
+    objects: int | None
+    part: str
+    source_split: str
+
+
+@dataclass(frozen=True)
+class PublishedRecipe:
+    """A recipe folder, read.
+
+    Attributes:
+        name: Benchmarks of it are called ``<name>-<source>``, or ``<name>`` where all of its sources are closed.
+        folder: Where it lies.
+        header: ``recipe.json``.
+        labels: What its CSV files say.
+        sequences: By (source, video).
+    """
+
+    name: str
+    folder: Path
+    header: Mapping[str, Any]
+    labels: Recipe
+    sequences: Mapping[tuple[str, str], ExpectedSequence]
+
+    @property
+    def closed(self) -> tuple[str, ...]:
+        """Ids of the sources whose labels are final."""
+        return tuple(sorted(name for name, row in self.header["sources"].items() if row["state"] == "closed"))
+
+    @property
+    def is_open(self) -> bool:
+        """Whether labels of a source are still to be given."""
+        return len(self.closed) < len(self.header["sources"])
+
+    def expected(self, source: str, part: str = "all") -> dict[str, ExpectedSequence]:
+        """Return the sequences of a source that are of a part, by name."""
+        return {video: row for (of, video), row in self.sequences.items() if of == source and part in ("all", row.part)}
+
+    def source_sha256(self, source: str) -> str:
+        """Return the hash of all that a benchmark of one source is built by: labels, sequences, rules, supports."""
+        sequences = [
+            [video, row.source_split, row.frames, row.objects, row.part]
+            for video, row in sorted(self.expected(source).items())
+        ]
+        reads = self.header["sources"][source].get("reads", {})
+        labels = self.labels.of_sources([source]).sha256
+        return _sha256(
+            [RECIPE_SCHEMA, self.name, source, reads, labels, sequences, self.header["rules"], self.header["supports"]]
+        )
+
+    @property
+    def sha256(self) -> str:
+        """The hash of all sources that are closed."""
+        return self.sha256_of(self.closed)
+
+    def sha256_of(self, sources: Sequence[str]) -> str:
+        """Return the hash of a benchmark of these sources: that of the one, or of the hashes of several."""
+        hashes = [self.source_sha256(source) for source in sorted(sources)]
+        return hashes[0] if len(hashes) == 1 else _sha256(hashes)
+
+    def benchmark_name(self, sources: Sequence[str], part: str = "all") -> str | None:
+        """Return what a benchmark of these sources is called; None where no such benchmark is published."""
+        if not sources or not set(sources) <= set(self.closed):
+            return None
+        whole = not self.is_open and set(sources) == set(self.closed)
+        if not whole and len(sources) > 1:
+            return None
+        end = "" if part == "all" else f"-{part}"
+        return (self.name if whole else f"{self.name}-{sources[0]}") + end
+
+    def problems(self) -> list[str]:
+        """Return why nothing may carry this recipe's name, a line each: its files are not those that it states."""
+        stated = {source: self.header["sources"][source].get("sha256") for source in self.closed}
+        out = [
+            f"the recipe's files of {source} have the hash {self.source_sha256(source)[:8]}, "
+            + (f"and recipe.json says {str(said)[:8]}" if said else "and recipe.json states none")
+            for source, said in stated.items()
+            if said != self.source_sha256(source)
+        ]
+        if self.folder != FOLDER / self.name and (why := why_reserved(self.name)):
+            packaged = load_recipe(self.name) if self.name in published_names() else None
+            if packaged is None or packaged.sha256 != self.sha256:
+                out.append(f"the recipe is called {self.name}: {why}")
+        return out
+
+
+def published_names() -> list[str]:
+    """Return the names of the recipes that come with icvos."""
+    return sorted(path.parent.name for path in FOLDER.glob("*/recipe.json"))
+
+
+def why_reserved(name: str) -> str:
+    """Return why a benchmark of one's own may not be called so, or nothing."""
+    if name == PAPERS:
+        return "that is the name of the paper's benchmark"
+    if name.startswith(CUSTOM):
+        return f"names that begin with {CUSTOM} are given by the builder"
+    of = [recipe for recipe in published_names() if name == recipe or name.startswith(f"{recipe}-")]
+    return f"that name belongs to the published recipe {of[0]}" if of else ""
+
+
+def check_own_name(name: str) -> None:
+    """Refuse a name of one's own that is a published one, or looks like one that the builder gives.
+
+    Raises:
+        UsageError: It does.
+    """
+    if why := why_reserved(name):
+        raise UsageError(f"a benchmark of one's own is not called '{name}': {why}", fix="give another --name")
+
+
+def load_recipe(name: str | Path, words: Vocabulary | None = None) -> PublishedRecipe:
+    """Read a recipe that comes with icvos, or a folder with ``recipe.json``.
+
+    Args:
+        name: A name as ``ic-vos-r1``, or a folder.
+        words: The vocabulary of its categories; default COCO's 80.
+
+    Raises:
+        InputError: The folder is no recipe, or a file of it is broken.
+        UsageError: No recipe of that name.
+    """
+    from icvos.categories import COCO80
+
+    folder = FOLDER / name if str(name) in published_names() else Path(name)
+    if not folder.is_dir():
+        raise UsageError(
+            f"no recipe '{name}'",
+            expected="a CSV file, a folder with recipe.json, or " + ", ".join(published_names()),
+            fix=did_you_mean(str(name), published_names()),
+        )
+    path = folder / "recipe.json"
+    if not path.is_file():
+        raise InputError("no recipe", where=folder, expected="recipe.json in it")
+    header = read_json(path, InputError)
+    _check_header(header, path)
+    csvs = [*folder.glob("objects-*.csv"), *folder.glob("complete-*.csv")]
+    sequences: dict[tuple[str, str], ExpectedSequence] = {}
+    for table in sorted(folder.glob("sequences-*.csv")):
+        for row in read_csv(table, SEQUENCE_COLUMNS):
+            key = (row["source"], row["video"])
+            if key in sequences:
+                raise InputError(f"{','.join(key)} stands twice", where=table, expected="a row for each sequence")
+            if row["split"] not in PARTS[1:]:
+                raise InputError(f"split of {','.join(key)} is '{row['split']}'", where=table, expected="dev or test")
+            frames, objects = (_count(row, column, table) for column in ("frames", "objects"))
+            sequences[key] = ExpectedSequence(frames, objects, row["split"], row["source_split"])
+    return PublishedRecipe(header["name"], folder, header, read_recipes(csvs, words or COCO80), sequences)
+
+
+def open_recipes(given: Iterable[str | Path], words: Vocabulary) -> tuple[Recipe, PublishedRecipe | None]:
+    """Read what ``--recipe`` was given: CSV files, and at most one published recipe by name or folder.
+
+    Returns:
+        All labels together, and the published recipe if there is one.
+
+    Raises:
+        InputError: A broken file, or two answers to one question.
+        UsageError: Two published recipes, or an unknown name.
+    """
+    files: list[Path] = []
+    published: PublishedRecipe | None = None
+    for each in given:
+        path = Path(each)
+        if str(each) not in published_names() and (path.is_file() or path.suffix.lower() == ".csv"):
+            files.append(path)
+            continue
+        if published is not None:
+            raise UsageError("two published recipes are given", expected="one, and CSV files beside it")
+        published = load_recipe(each, words)
+        files += [*published.folder.glob("objects-*.csv"), *published.folder.glob("complete-*.csv")]
+    return read_recipes(files, words), published
+
+
+def part_of(recipe: str, source: str, video: str) -> str:
+    """Return the part of a sequence, ``dev`` (one third) or ``test``: a function of the three names alone."""
+    number = int(hashlib.sha256(f"{recipe},{source},{video}".encode()).hexdigest(), 16)
+    return "dev" if number % 3 == 0 else "test"
+
+
+def write_hashes(folder: Path) -> PublishedRecipe:
+    """Write into ``recipe.json`` the hashes of a recipe's closed sources, and of all of them together."""
+    recipe = load_recipe(folder)
+    sources = {
+        name: {**row, "sha256": recipe.source_sha256(name) if name in recipe.closed else None}
+        for name, row in recipe.header["sources"].items()
+    }
+    write_json(folder / "recipe.json", {**recipe.header, "sources": sources, "sha256": recipe.sha256})
+    return load_recipe(folder)
+
+
+def _check_header(header: Any, path: Path) -> None:
+    if not isinstance(header, dict) or header.get("schema") != RECIPE_SCHEMA:
+        raise InputError("the recipe is of another schema", where=path, expected=RECIPE_SCHEMA)
+    sources = header.get("sources")
+    good = (
+        isinstance(header.get("name"), str)
+        and isinstance(header.get("rules"), dict)
+        and isinstance(header.get("supports"), dict)
+        and isinstance(sources, dict)
+        and all(isinstance(row, dict) and row.get("state") in ("open", "closed") for row in sources.values())
+    )
+    if not good:
+        raise InputError(
+            "the recipe is incomplete",
+            where=path,
+            expected="name, rules, supports, and sources with state open or closed",
+        )
+
+
+def _count(row: Mapping[str, str], column: str, path: Path) -> int | None:
+    text = row[column].strip()
+    if not text:
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) < 9):
+        raise InputError(
+            f"{column} of {row['video']} is '{text[:40]}'", where=path, expected="a whole number, or nothing"
+        )
+    return int(text)
+
+
+def _sha256(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
