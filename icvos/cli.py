@@ -27,6 +27,7 @@ COMMANDS = {
     "merge": ("merge", "Merge the shards of a run."),
     "models": ("models", "List, show, check and start models."),
     "report": ("report", "Pictures, videos and curves of a run."),
+    "reproduce": ("reproduce", "Reproduce published figures, rung by rung: list, show, run, status."),
     "score": ("score", "Score masks made anywhere, by any language."),
     "segment": ("segment", "Segment one's own video, shown one's own photographs."),
     "show": ("show_run", "Print a finished run: what ran, its figures, and by episode, video, category, …"),
