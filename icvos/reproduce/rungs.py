@@ -227,7 +227,7 @@ _RELEASE = (
 
 
 def _release(folder: str, *words: str) -> Step:
-    given = ("--from-release", "{ic-vos}", "--coco", "{coco}", "--max-frames", "512", *words)
+    given = ("--from-release", "{ic-vos}", "--coco", "{coco}", *words)
     return _build("IC-VOS from its authors' folder", folder, "ic-vos", *given)
 
 

@@ -100,8 +100,14 @@ def rows_of(out: str) -> dict[str, str]:
 @pytest.mark.parametrize("workers", ["1", "2"])
 @pytest.mark.parametrize("builder", ["ic-vos", "coco-20i", "pascal-5i", "mask-tubes"])
 def test_every_builder_says_disk_memory_and_time_and_leaves_nothing(
-    trees: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], builder: str, workers: str
+    trees: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    builder: str,
+    workers: str,
 ) -> None:
+    monkeypatch.setenv("COLUMNS", "400")  # a row in a line
     raw, out = tmp_path / "raw", tmp_path / "out/B"
     if builder == "ic-vos":
         words: list[object] = ["--davis", trees / "davis", "--coco", trees / "coco"]
