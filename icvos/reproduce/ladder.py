@@ -288,7 +288,6 @@ def measure(rung: Rung, out: Path) -> dict[str, Any]:
 
 def _figure(figure: Figure, runs: Mapping[str, Run]) -> dict[str, Any]:
     values = []
-    videos: set[Any] = set()
     for name in figure.runs:
         run = runs[name]
         row = run.summary if figure.fold is None else run.rows("fold").get(str(figure.fold), {})
@@ -296,14 +295,13 @@ def _figure(figure: Figure, runs: Mapping[str, Run]) -> dict[str, Any]:
         if value is None:
             raise RunError(f"the run has no {figure.name}", where=run.where)
         values.append(float(value))
-        videos |= {record.get("video") for record in run.records}
     measured = sum(values) / len(values)
     return {
         "name": figure.name,
         "measured": measured,
         "printed": figure.printed,
         "tolerance": figure.tolerance,
-        "verdict": figure.verdict(measured, len(videos)),
+        "verdict": figure.verdict(measured),
     }
 
 

@@ -162,9 +162,8 @@ icvos reproduce status --out OUT                     # what is reproduced, off, 
 
 Checkpoints are taken from the folder that `icvos weights list` names; `--weights NAME=PATH` takes one from elsewhere.
 `OUT/RUNG/result.json` holds what was measured, what is printed, the tolerance, the commands with their times, the
-versions, the device and the hashes. The first figure of a rung decides; the others stand beside it. What is measured on
-fewer videos than the printed value, as where a data set is unpacked in part, is not compared. Printed values are their
-authors' and are quoted with their source; "none" is one that could not be sourced.
+versions, the device and the hashes. The first figure of a rung decides; the others stand beside it. Printed values are
+their authors' and are quoted with their source; "none" is one that could not be sourced.
 
 A trained rung is written for one GPU. The authors' trainings ran on four, where in the public code all ranks draw the
 same examples (Q17 in [dcsam.md](dcsam.md)), so that one process has their effective batch.

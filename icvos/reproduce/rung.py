@@ -51,7 +51,6 @@ class Figure:
         printed: The published value; None where none could be sourced.
         tolerance: How far a measured value may be from it, points; None where the two are not compared.
         fold: Of a few-shot benchmark, the one fold that it is of.
-        videos: How many videos the printed value is of; None where they are drawn, or unknown.
     """
 
     name: str
@@ -60,24 +59,16 @@ class Figure:
     printed: float | None = None
     tolerance: float | None = None
     fold: int | None = None
-    videos: int | None = None
 
     @property
     def compared(self) -> bool:
         """Whether a measured value is held against the printed one."""
         return self.printed is not None and self.tolerance is not None
 
-    def verdict(self, measured: float, videos: int | None = None) -> str:
-        """Return ``reproduced``, ``off by +1.20``, or ``not compared``, with the reason where that is the data.
-
-        Args:
-            measured: The value.
-            videos: How many videos it is of, where that is known.
-        """
+    def verdict(self, measured: float) -> str:
+        """Return ``reproduced``, ``off by +1.20``, or ``not compared``."""
         if self.printed is None or self.tolerance is None:
             return "not compared"
-        if self.videos is not None and videos != self.videos:
-            return f"not compared: it is of {videos} videos, the printed one of {self.videos}"
         off = measured - self.printed
         # Printed values have one or two decimals: what is on the border is within, whatever floats make of it.
         return "reproduced" if abs(off) <= self.tolerance + 1e-9 else f"off by {off:+.2f}"

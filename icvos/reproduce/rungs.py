@@ -100,7 +100,7 @@ def _davis(size: str) -> Rung:
             _build("DAVIS-2017 val, an object is an episode", benchmark, "vos", "--davis", "{davis}", "--split", "val"),
             _track("the tracker, scored as DAVIS scores", benchmark, name, checkpoint, "davis-2017"),
         ),
-        figures=(Figure("J&F", "J&F", (f"{name}/run",), printed, tolerance, videos=30),),
+        figures=(Figure("J&F", "J&F", (f"{name}/run",), printed, tolerance),),
         source=source,
         reason="Weights of its own would hold a deterministic tracker to 0.3 points (precision, holes). As the "
         "printed row is of other weights, within 1.0 says that the installation is right, not that the row is "
@@ -214,7 +214,6 @@ def _few_shot(
 # ----------------------------------------------------------------------------------------------- on the paper's IC-VOS
 
 _IC_VOS = "benchmarks/ic-vos"
-_VIDEOS = 369  # Table I
 _SUPPORTS = (
     "Which supports the authors' runs drew is not published, and their evaluation leaves dropout on (docs/dcsam.md, "
     "Q10): with 10 points of standard deviation from support to support (an assumption; 'icvos show RUN --by draw' "
@@ -254,7 +253,7 @@ def _lifted(model: str, title: str, printed: float, row: str) -> Rung:
                 "tracker={sam2-hiera-large}",
             ),
         ),
-        figures=(Figure("J&F", "J&F", (f"{name}/run",), printed, 1.5, videos=_VIDEOS),),
+        figures=(Figure("J&F", "J&F", (f"{name}/run",), printed, 1.5),),
         source=f"{_PAPER}, Table IV, row {row}",
         reason=_SUPPORTS,
         suspects=(
@@ -415,7 +414,7 @@ def _dcsam_ic_vos() -> Rung:
                 *("--protocol", "paper", "--weights", f"dcsam={{out}}/{name}/tube-finetune/last.safetensors"),
             ),
         ),
-        figures=(Figure("J&F", "J&F", (f"{name}/run",), 71.52, 2.0, videos=_VIDEOS),),
+        figures=(Figure("J&F", "J&F", (f"{name}/run",), 71.52, 2.0),),
         source=f"{_PAPER}, Table IV, row DC-SAM (Table X: decoder and memory tuned, 11.26M parameters)",
         reason="1.5 for the supports (see persam-ic-vos); two trainings, theirs and ours, may lie 1.0 off each at "
         "two standard deviations, with 0.5 from seed to seed (an assumption): the squares add up to 2.0.",
@@ -452,7 +451,7 @@ RUNGS = {
                     *("--oracle", "first-frame"),
                 ),
             ),
-            figures=(Figure("J&F", "J&F", ("sam2-first-frame-ic-vos/run",), 89.93, 0.5, videos=_VIDEOS),),
+            figures=(Figure("J&F", "J&F", ("sam2-first-frame-ic-vos/run",), 89.93, 0.5),),
             source=f"{_PAPER}, Table XIII, IC-VOS, original SAM 2",
             reason="No support is drawn and nothing is trained: what is left is precision, holes and the size of SAM "
             "2.",

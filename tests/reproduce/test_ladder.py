@@ -255,27 +255,6 @@ def test_a_figure_that_is_off_is_exit_status_1(
     assert "printed 99 ± 0.5: off by -" in capsys.readouterr().out
 
 
-def test_a_part_of_the_data_is_not_compared(
-    tmp_path: Path, data: dict[str, Path], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    benchmark, run = "{out}/benchmarks/v", "{out}/floor/run"
-    build = ("build-data", "vos", "--davis", "{davis}", "--max-frames", "4", "--out", benchmark)
-    evaluate = ("evaluate", "--model", "full", "--benchmark", benchmark, "--out", run, "--no-verify")
-    rung = replace(
-        FLOOR,
-        data=("davis",),
-        steps=(
-            Step("the benchmark", build, "benchmarks/v/manifest.csv"),
-            Step("the run", evaluate, "floor/run/result.json"),
-        ),
-        figures=(Figure("J&F", "J&F", ("floor/run",), 50.0, 50.0, videos=30),),
-    )
-    monkeypatch.setattr(reproduce, "_call", lambda words: icvos(*words))
-    with the_ladder_is(rung):
-        assert icvos("reproduce", "run", "floor", "--davis", data["davis"], "--out", tmp_path) == 1
-        assert "not compared: it is of 1 videos, the printed one of 30" in capsys.readouterr().out
-
-
 @pytest.mark.parametrize(
     ("words", "says"),
     [
