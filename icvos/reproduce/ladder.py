@@ -262,11 +262,16 @@ def _read_by(words: Sequence[str], files: Mapping[str, str]) -> dict[str, str]:
 def measure(rung: Rung, out: Path) -> dict[str, Any]:
     """Return a rung's figures with their verdicts, and what its runs say of themselves.
 
+    Where a benchmark has other counts than the rung's, no figure is compared: its data is not whole.
+
     Raises:
         RunError: A run is missing, unfinished or of another kind.
     """
     runs = {name: Run.open(out / name) for figure in rung.figures for name in figure.runs}
     figures = [_figure(figure, runs) for figure in rung.figures]
+    differs = _other_counts(rung, out)
+    if differs:
+        figures = [{**figure, "verdict": f"not compared: {differs}"} for figure in figures]
     return {
         "verdict": figures[0]["verdict"],
         "figures": figures,
@@ -284,6 +289,21 @@ def measure(rung: Rung, out: Path) -> dict[str, Any]:
             for name, run in runs.items()
         },
     }
+
+
+def _other_counts(rung: Rung, out: Path) -> str:
+    """Return where a benchmark of a rung first has another count than it has of the whole data, or nothing."""
+    for step in rung.steps:
+        header = (out / step.leaves).with_name("benchmark.json")
+        if step.words[0] != "build-data" or not rung.counts:
+            continue
+        found = read_json(header, RunError)["counts"]
+        for name, count in rung.counts.items():
+            if found.get(name) != count:
+                return (
+                    f"{header.parent.name} has {found.get(name, 0):,} {name} and not {count:,}, its data is not whole"
+                )
+    return ""
 
 
 def _figure(figure: Figure, runs: Mapping[str, Run]) -> dict[str, Any]:

@@ -255,6 +255,23 @@ def test_a_figure_that_is_off_is_exit_status_1(
     assert "printed 99 ± 0.5: off by -" in capsys.readouterr().out
 
 
+def test_a_figure_on_data_that_is_not_whole_is_not_compared(
+    tmp_path: Path, data: dict[str, Path], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reproduce, "_call", lambda words: icvos(*words))
+    words = ("reproduce", "run", "floor", "--coco", data["coco"], "--out", tmp_path)
+    with the_ladder_is(replace(FLOOR, counts={"categories": 80})):
+        assert icvos(*words) == 1
+        built = json.loads((tmp_path / "benchmarks/b/benchmark.json").read_text())["counts"]["categories"]
+        why = f"not compared: b has {built} categories and not 80, its data is not whole"
+        assert built < 80 and f"printed 0 ± 100: {why}" in capsys.readouterr().out
+        assert icvos("reproduce", "status", "--out", tmp_path, "--markdown") == 0
+        assert f"| {why} |" in capsys.readouterr().out
+    with the_ladder_is(replace(FLOOR, counts={"categories": built})):
+        assert icvos(*words) == 0
+    assert "printed 0 ± 100: reproduced" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [
