@@ -32,6 +32,7 @@ FLOORS = (
     "icvos.leaderboard",
     "icvos.report",
     "icvos.segmentation",
+    "icvos.reproduce",
     "icvos.commands",
     "icvos.cli",
 )

@@ -231,10 +231,10 @@ import icvos.models.registry
 from icvos import ModelInfo, VideoModel
 import icvos.evaluation.episode as episode
 add = episode.FrameScorer.add
-def slow(self, *args):
+def slow(self, *args, **how):
     now[0] += 1.0
     time.sleep(0.3 if {sleep} else 0)
-    return add(self, *args)
+    return add(self, *args, **how)
 episode.FrameScorer.add = slow
 cli.main(["evaluate", "--model", {model!r}, "--benchmark", {bench!r}, "--out", {out!r}])
 """

@@ -244,6 +244,16 @@ def _table() -> dict[str, Checkpoint]:
             "MIT",
             "https://huggingface.co/BAAI/SegGPT",
         ),
+        (
+            "seggpt-vit-large-transformers",
+            "seggpt-vit-large/model.safetensors",  # beside it: config.json of the same page
+            None,
+            None,
+            "809d3b653873a6fb9e9b5addab94ce2be9f7e49e56ac77da26a1ca0fc03f5c8f",
+            "A",
+            apache,
+            "https://huggingface.co/BAAI/seggpt-vit-large",
+        ),
         ("pfenet", "pfenet (8 models)", None, None, "", "-", "not stated", "https://github.com/dvlab-research/PFENet"),
     ]
     return {

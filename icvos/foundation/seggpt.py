@@ -7,7 +7,7 @@ from typing import Any
 
 from icvos.errors import WeightsError
 
-__all__ = ["PUBLISHED", "load_seggpt", "seggpt_processor"]
+__all__ = ["PUBLISHED", "load_seggpt", "save_small_seggpt", "seggpt_processor"]
 
 
 PUBLISHED = "the folder of BAAI/seggpt-vit-large (config.json, model.safetensors) on huggingface.co"
@@ -51,3 +51,28 @@ def load_seggpt(path: Path, config: Path) -> Any:
         raise WeightsError(f"the configuration cannot be used ({text})", where=config) from None
     load_into(network, load_state(path), where=path, what="SegGPT as config.json describes it")
     return network.eval().requires_grad_(False)
+
+
+def save_small_seggpt(folder: Path, *, seed: int = 0) -> Path:
+    """Write a network of a few thousand random weights as Hugging Face lays it out; return its weights' file.
+
+    It stands in for the published one where only the way through the commands is tried.
+    """
+    import torch
+    from transformers import SegGptConfig, SegGptForImageSegmentation
+
+    torch.manual_seed(seed)
+    config = SegGptConfig(
+        hidden_size=32,
+        num_hidden_layers=4,
+        num_attention_heads=2,
+        image_size=[64, 32],
+        patch_size=8,
+        merge_index=1,
+        intermediate_hidden_state_indices=[1, 2, 3],
+        decoder_hidden_size=8,
+        pretrain_image_size=32,
+        mlp_dim=64,
+    )
+    SegGptForImageSegmentation(config).save_pretrained(folder)
+    return folder / "model.safetensors"

@@ -231,7 +231,8 @@ def test_sequences_that_are_missing_or_short_or_others(raw: Path, recipe: Path, 
     assert report.differs[0] == f"1 of {len(names)} sequences of davis17 are not there: {names[0]}"
     assert re.fullmatch(rf"davis17,{names[1]} has \d+ frames, and the recipe expects \d+", report.differs[1])
     assert report.differs[2:] == [f"davis17,{names[2]} is of the split 'val', and the recipe's of 'train'"]
-    assert f"davis17,{names[0]}: in demo-r1, and not here" in report.left_out
+    line = f"davis17: 1 of {len(names)} sequences of demo-r1 are not here: {names[0]}"
+    assert line in report.left_out
     assert "davis17,another: not in demo-r1" in report.left_out
     assert {row.source_name for row in load_benchmark(tmp_path / "B").videos.values()} == set(names[1:])
 
@@ -470,5 +471,6 @@ def test_davis_of_r1_on_the_real_samples(real: Path, tmp_path: Path, capsys: pyt
     found = {(bench.videos[video].source_name, pair.category_name) for (video, _), pair in bench.pairs.items()}
     assert found == {(video, names["1"]) for video, names in semantics.items()}
     assert bench.name.startswith("custom:") and bench.header["recipe"]["name"] == "ic-vos-r1-davis17"
-    assert "note: 88 of 90 sequences of davis17 in ic-vos-r1 are not here" in printed.splitlines()
+    line = "left out: davis17: 88 of 90 sequences of ic-vos-r1 are not here: bear, bike-packing, blackswan and 85 more"
+    assert line in printed.splitlines()
     assert "no published name: 88 of 90 sequences of davis17 are not there: bear, bike-packing, blackswan, …" in printed

@@ -105,8 +105,8 @@ def test_the_authors_release_and_a_built_benchmark_are_told(tmp_path: Path, caps
     assert "'1' has no mask" in problems(tmp_path / "icvos")[0]
     raw.everything(tmp_path / "raw")
     words = ["--davis", tmp_path / "raw/davis", "--coco", tmp_path / "raw/coco", "--out", tmp_path / "built"]
-    assert icvos("build-data", "ic-vos", *words) == 0
-    assert titles(tmp_path / "built") == ["icvos benchmark 'ic-vos'"]
+    assert icvos("build-data", "ic-vos", *words, "--name", "mine") == 0
+    assert titles(tmp_path / "built") == ["icvos benchmark 'mine'"]
     assert icvos("build-data", "source", tmp_path / "built") == 0
     capsys.readouterr()
 

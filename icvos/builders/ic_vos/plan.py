@@ -11,7 +11,7 @@ from icvos.builders.ic_vos.rules import MINI_PAIRS, BuildRules
 from icvos.builders.published import PublishedRecipe
 from icvos.builders.recipe import ObjectLabel, Recipe
 from icvos.categories import Vocabulary
-from icvos.errors import SourceError, UsageError, did_you_mean
+from icvos.errors import SourceError, UsageError, did_you_mean, name_some
 from icvos.files import check_id, escape_id
 from icvos.sources.base import SourceVideo, VideoSource
 
@@ -264,9 +264,9 @@ def _take_listed(
     for of in sorted(listed & ids):
         expected = published.expected(of, part)
         missing = sorted(set(expected) - {video.name for source, video in videos if source.id == of})
-        plan.left_out += [f"{of},{name}: in {published.name}, and not here" for name in missing]
         if missing:
-            plan.notes.append(f"{len(missing)} of {len(expected)} sequences of {of} in {published.name} are not here")
+            count = f"{len(missing)} of {len(expected)} sequences of {published.name}"
+            plan.left_out.append(f"{of}: {count} are not here: {name_some(missing)}")
     for source, video in videos:
         row = published.sequences.get((source.id, video.name))
         if source.id not in listed or (row is not None and part in ("all", row.part)):
