@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import fewshot_trees as few
@@ -452,5 +453,10 @@ def test_expected_sums_agree() -> None:
 
 
 def test_a_found_split_is_whole_without_expected_counts(tmp_path: Path) -> None:
-    assert Found("OVIS", "train", tmp_path, {"sequences": Count(3)}).whole
+    nobody_knows = Found("OVIS", "train", tmp_path, {"sequences": Count(3)})
+    assert nobody_knows.whole and nobody_knows.verdict == "not known"
     assert not Found("OVIS", "train", tmp_path, {"sequences": Count(3, 4)}).whole
+    assert Found("OVIS", "train", tmp_path, {"sequences": Count(3, 4)}).verdict == "no"
+    assert Found("OVIS", "train", tmp_path, {"sequences": Count(4, 4)}).verdict == "yes"
+    assert replace(nobody_knows, problems=("a fault",)).verdict == "no"
+    assert [found.verdict for found in identify(raw.ytvis(tmp_path, ovis=True))] == ["not known"]
