@@ -200,7 +200,10 @@ def _call_here(words: list[str]) -> int:
     try:
         return int(root.main(words, prog_name="icvos", standalone_mode=False) or 0)
     except SystemExit as stop:
-        return int(stop.code or 0)
+        status = int(stop.code or 0)
+        if status > 2:  # no status of a command: a signal ends all of it
+            raise
+        return status
 
 
 def _try(rungs: list[Rung]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -106,6 +107,80 @@ def test_what_is_done_is_not_done_again(
     more = replace(FLOOR.steps[1], words=(*FLOOR.steps[1].words, "--seed", "0"))
     climb(replace(FLOOR, steps=(FLOOR.steps[0], more)), values, tmp_path, call)
     assert len(calls) == 4 and calls[-1][-2:] == ["--seed", "0"]
+
+
+def test_what_is_done_does_not_hang_on_the_number_of_processes(
+    tmp_path: Path, values: dict[str, str], call: Any, calls: list[list[str]]
+) -> None:
+    build = replace(FLOOR.steps[0], words=(*FLOOR.steps[0].words, "--workers", "{workers}"))
+    rung = replace(FLOOR, steps=(build, FLOOR.steps[1]))
+    climb(rung, values, tmp_path, call)
+    climb(rung, {**values, "workers": "2"}, tmp_path, call)
+    assert [words[0] for words in calls] == ["build-data", "evaluate"]
+
+
+def test_a_run_that_another_hand_replaced_is_not_measured(
+    tmp_path: Path, values: dict[str, str], call: Any, calls: list[list[str]]
+) -> None:
+    whole = climb(FLOOR, values, tmp_path, call)
+    shutil.rmtree(tmp_path / "floor/run")
+    assert icvos(*calls[1], "--limit-episodes", "1") == 0
+    with pytest.raises(RunError, match="command 2 of 2 of rung floor ended with status 2"):
+        climb(FLOOR, values, tmp_path, call)
+    shutil.rmtree(tmp_path / "floor/run")
+    again = climb(FLOOR, values, tmp_path, call)
+    assert again["runs"] == whole["runs"]
+
+
+def test_a_run_on_a_benchmark_that_was_built_anew_is_made_again(
+    tmp_path: Path, values: dict[str, str], call: Any, calls: list[list[str]]
+) -> None:
+    climb(FLOOR, values, tmp_path, call)
+    shutil.rmtree(tmp_path / "benchmarks/b")
+    less = replace(FLOOR.steps[0], words=(*FLOOR.steps[0].words, "--paper-episodes", "1"))
+    other = climb(replace(FLOOR, steps=(less, FLOOR.steps[1])), values, tmp_path, call)
+    assert [words[0] for words in calls] == ["build-data", "evaluate", "build-data", "evaluate"]
+    assert other["runs"]["floor/run"]["episodes"] == 4
+
+
+def test_a_run_with_a_checkpoint_that_changed_is_made_again(
+    tmp_path: Path, values: dict[str, str], call: Any, calls: list[list[str]]
+) -> None:
+    path = str(tmp_path / "own.pth")
+    run = replace(FLOOR.steps[1], words=(*FLOOR.steps[1].words, "--weights", "own={own}"))
+    rung = replace(FLOOR, steps=(FLOOR.steps[0], run))
+    for digest in ("a", "a", "b"):
+        describe = {"weights": {"own": {"file": path, "sha256": digest}}}
+        without = lambda words: call(words[:-2] if words[0] == "evaluate" else words)  # noqa: E731
+        climb(rung, {**values, "own": path}, tmp_path, without, describe=describe)
+    assert [words[0] for words in calls] == ["build-data", "evaluate", "evaluate"]
+
+
+def test_a_benchmark_that_outlived_a_killed_climb_is_taken(
+    tmp_path: Path, values: dict[str, str], call: Any, calls: list[list[str]]
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    def die(words: list[str]) -> int:
+        assert call(words) == 0  # the command goes on behind the process that started it
+        raise Killed
+
+    with pytest.raises(Killed):
+        climb(FLOOR, values, tmp_path, die)
+    result = climb(FLOOR, values, tmp_path, call)
+    assert [words[0] for words in calls] == ["build-data", "evaluate"]
+    assert [each["seconds"] is None for each in result["commands"]] == [True, False]
+
+
+def test_a_benchmark_of_another_command_is_not_taken(
+    tmp_path: Path, values: dict[str, str], call: Any, calls: list[list[str]]
+) -> None:
+    climb(FLOOR, values, tmp_path, call)
+    other = replace(FLOOR, steps=(replace(FLOOR.steps[0], words=(*FLOOR.steps[0].words, "--seed", "1")),))
+    for _ in range(2):
+        with pytest.raises(RunError, match="command 1 of 1 of rung floor ended with status 2"):
+            climb(other, values, tmp_path, call)
 
 
 def test_a_command_that_fails_is_named_and_goes_on_later(
