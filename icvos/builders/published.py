@@ -17,6 +17,7 @@ from icvos.builders.recipe import Recipe, read_recipes
 from icvos.categories import Vocabulary
 from icvos.errors import InputError, UsageError, did_you_mean
 from icvos.files import read_csv, read_json, write_json
+from icvos.sources.expected import expected_counts
 
 __all__ = [
     "PAPER_COUNTS",
@@ -39,7 +40,8 @@ PARTS = ("all", "dev", "test")
 """The parts that a builder may take; a sequence is of ``dev`` or of ``test``."""
 
 PAPERS = "ic-vos"
-PAPER_COUNTS = {"videos": 369, "frames": 99_549}
+_RELEASE = expected_counts("IC-VOS, the authors' release", "").counts
+PAPER_COUNTS = {"videos": _RELEASE["sequences"], "frames": _RELEASE["frames"]}
 """Of IC-VOS as the paper's Table I prints them."""
 
 CUSTOM = "custom:"

@@ -300,9 +300,8 @@ def _other_counts(rung: Rung, out: Path) -> str:
         found = read_json(header, RunError)["counts"]
         for name, count in rung.counts.items():
             if found.get(name) != count:
-                return (
-                    f"{header.parent.name} has {found.get(name, 0):,} {name} and not {count:,}, its data is not whole"
-                )
+                which = f"{header.parent.name} has {found.get(name, 0):,} {name} and not {count:,}"
+                return f"{which}, its data is not whole; once it is, give another --out"
     return ""
 
 

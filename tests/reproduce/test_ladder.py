@@ -263,7 +263,8 @@ def test_a_figure_on_data_that_is_not_whole_is_not_compared(
     with the_ladder_is(replace(FLOOR, counts={"categories": 80})):
         assert icvos(*words) == 1
         built = json.loads((tmp_path / "benchmarks/b/benchmark.json").read_text())["counts"]["categories"]
-        why = f"not compared: b has {built} categories and not 80, its data is not whole"
+        why = f"not compared: b has {built} categories and not 80, its data is not whole; once it is, give another "
+        why += "--out"
         assert built < 80 and f"printed 0 ± 100: {why}" in capsys.readouterr().out
         assert icvos("reproduce", "status", "--out", tmp_path, "--markdown") == 0
         assert f"| {why} |" in capsys.readouterr().out

@@ -12,8 +12,8 @@ import click
 def command(folders: tuple[Path, ...]) -> None:
     """Say which data set and version each DIR is, what of it is there, and what is missing.
 
-    Names, lists and JSON files are read, no image and no mask. Exit 0 if all is there, 1 if something is missing, 2 if
-    a folder is nothing known.
+    Names, lists and JSON files are read, no image and no mask. Exit 0 if nothing is known to be missing, 1 if
+    something is, 2 if a folder is nothing known.
 
     \b
     icvos build-data source DAVIS
@@ -35,10 +35,7 @@ def command(folders: tuple[Path, ...]) -> None:
     if splits:
         print_table(
             [Column("data set", "left"), *map(Column, kinds), Column("whole", "left")],
-            [
-                [found.title, *(str(found.counts.get(what, "–")) for what in kinds), "yes" if found.whole else "no"]
-                for found in splits
-            ],
+            [[found.title, *(str(found.counts.get(what, "–")) for what in kinds), found.verdict] for found in splits],
             leave_out=("masks",),
         )
     for found in splits:
