@@ -6,6 +6,8 @@ import csv
 import json
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -421,6 +423,29 @@ def test_broken_recipes_are_told(recipe: Path, raw: Path) -> None:
         write_json(recipe / "recipe.json", broken)
         with pytest.raises(InputError, match=r"another schema|incomplete"):
             load_recipe(recipe)
+
+
+def test_label_files_are_found_by_the_names_that_a_merge_gives(recipe: Path) -> None:
+    expected = load_recipe(recipe).sha256
+    for old, new in (("objects-davis17", "objects"), ("complete-all", "complete"), ("sequences-all", "sequences")):
+        (recipe / f"{old}.csv").rename(recipe / f"{new}.csv")
+    assert load_recipe(recipe).sha256 == expected and open_recipes([recipe], COCO80)[0].objects
+    for path in [*recipe.glob("objects*.csv"), *recipe.glob("complete*.csv")]:
+        path.unlink()
+    for open_it in (load_recipe, lambda folder: open_recipes([folder], COCO80)):
+        with pytest.raises(InputError, match=r"the recipe has no labels.*expected objects\*\.csv"):
+            open_it(recipe)
+
+
+def test_recipe_hashes_refuses_a_broken_recipe_in_one_line(recipe: Path) -> None:
+    words = [sys.executable, "-m", "tools.recipe_hashes"]
+    good, told = (subprocess.run([*words, each], capture_output=True, text=True) for each in (recipe, "--help"))
+    assert good.returncode == 0 and good.stdout.startswith("demo-r1: ")
+    assert told.returncode == 1 and told.stderr.startswith("Writes the split column")
+    (recipe / "recipe.json").unlink()
+    bad = subprocess.run([*words, recipe], capture_output=True, text=True)
+    assert bad.returncode == 2
+    assert bad.stderr == f"recipe_hashes: no recipe; in {recipe}; expected recipe.json in it\n"
 
 
 def test_r1_is_matched_by_davis_and_coco_as_they_are_published(tmp_path: Path) -> None:
