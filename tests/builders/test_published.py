@@ -448,6 +448,28 @@ def test_recipe_hashes_refuses_a_broken_recipe_in_one_line(recipe: Path) -> None
     assert bad.stderr == f"recipe_hashes: no recipe; in {recipe}; expected recipe.json in it\n"
 
 
+def test_new_recipe_names_the_build_that_it_was_made_from(raw: Path, recipe: Path, tmp_path: Path) -> None:
+    labels = [*recipe.glob("objects*.csv"), *recipe.glob("complete*.csv")]
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    for path in labels:
+        shutil.copy(path, mine)
+    words = ("--davis", raw / "davis", "--mose", raw / "mose", "--coco", raw / "coco", *SWITCHES, "--out")
+    files = [word for path in labels for word in ("--recipe", path)]
+    assert run("build-data", "ic-vos", *words, tmp_path / "B", *files) == 0
+    assert load_benchmark(tmp_path / "B").name.startswith("custom:")
+    tool = [sys.executable, "-m", "tools.new_recipe", mine, "--benchmark", tmp_path / "B", "--coco", raw / "coco"]
+    refused = subprocess.run([*tool, "--name", "ic-vos-r1"], capture_output=True, text=True)
+    assert refused.returncode == 2 and len(refused.stderr.splitlines()) == 1 and "ic-vos-r1" in refused.stderr
+    subprocess.run([*tool, "--name", "my-vos"], check=True)
+    for part, name in (("all", "my-vos"), ("test", "my-vos-test")):
+        out = tmp_path / name
+        assert run("build-data", "ic-vos", *words, out, "--recipe", mine, "--split", part) == 0
+        assert load_benchmark(out).name == name
+    again = subprocess.run([*tool, "--name", "my-vos"], capture_output=True, text=True)
+    assert again.returncode == 2 and "recipe_hashes.py brings it up to date" in again.stderr
+
+
 def test_r1_is_matched_by_davis_and_coco_as_they_are_published(tmp_path: Path) -> None:
     """As far as it is seen without reading masks: lists, frames and the pool of supports have the published counts."""
     davis, coco = tmp_path / "davis", tmp_path / "coco"
