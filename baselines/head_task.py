@@ -175,7 +175,8 @@ class HeadTask(TrainingTask):
     def trained_on(self) -> dict[str, Any]:
         """Return what a head's file says of its training: data sets and categories, and those of the head before."""
         lineage = DRAWN if self.source.data == "demo" else sampler_lineage(self.sampler("train"))
-        return {"data": self.source.data, "fold": self.source.fold, **(self._before + lineage).record()}
+        said = {"training": dict(self.training)} if self.training else {}
+        return {"data": self.source.data, "fold": self.source.fold, **(self._before + lineage).record(), **said}
 
     @cached_property
     def _before(self) -> Lineage:

@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 import click
 
-from icvos.errors import IcvosError, did_you_mean
+from icvos.errors import ENDING, IcvosError, did_you_mean
 from icvos.progress import verbosity
 from icvos.version import __version__
 
@@ -99,14 +99,16 @@ def main(args: list[str] | None = None) -> NoReturn:
     debug = verbosity.debug = "--debug" in head
     verbosity.level = sum(ANYWHERE.get(word, 0) for word in head)
     arguments = [*(a for a in head if a != "--debug" and a not in ANYWHERE), *arguments[len(head) :]]
-    signal.signal(signal.SIGTERM, _terminate)
+    for number in ENDING:
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
+            signal.signal(number, _terminate)
     with contextlib.suppress(ValueError, OSError, RuntimeError, AttributeError):  # standard error is no file
         # A model's compiled code that crashes takes the process with it: say at least where.
         faulthandler.enable()
     try:
         sys.exit(icvos.main(arguments, prog_name="icvos", standalone_mode=False) or 0)
     except SystemExit as stop:
-        if stop.code == 128 + signal.SIGTERM:
+        if stop.code in [128 + number for number in ENDING]:
             _fail("; ".join(["ended by a signal", *getattr(stop, "__notes__", ())]), stop.code, debug)
         raise
     except click.exceptions.Exit as stop:

@@ -17,12 +17,14 @@ IcvosError                      one line: what is wrong; where; what was expecte
 from __future__ import annotations
 
 import difflib
+import signal
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 __all__ = [
+    "ENDING",
     "BenchmarkError",
     "IcvosError",
     "InputError",
@@ -40,6 +42,9 @@ __all__ = [
     "name_some",
     "one_line",
 ]
+
+ENDING = (signal.SIGTERM, signal.SIGHUP)
+"""Signals that end a command as SystemExit of 128 and their number, so that what is half done is cleaned up."""
 
 
 class IcvosError(Exception):

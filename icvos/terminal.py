@@ -100,4 +100,5 @@ def _needs(heads: Sequence[Sequence[str]], rows: Sequence[Sequence[str]]) -> lis
 
 
 def _two_lines(head: str) -> list[str]:
-    return [head] if head[:1].isdigit() else head.split(" ", 1)  # 95 % is one thing
+    # 95 % is one thing.
+    return head.rsplit(" ", 1) if head[:1].isdigit() else head.split(" ", 1)

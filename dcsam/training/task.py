@@ -424,6 +424,8 @@ class DCSamTask(TrainingTask):
         seen = examples.lineage() if isinstance(examples, (ImagePairs, TubePairs, TubeClips)) else DRAWN
         seen = self._before + seen
         metadata = {"stage": self.stage, "data": self.source.data, "train_sam": self.trained.train_sam, **seen.texts()}
+        if self.training:
+            metadata["training"] = json.dumps(dict(self.training), sort_keys=True)
         sam2 = None
         if isinstance(model.sam, Sam2) and trained_sam:
             metadata["sam2_config"] = json.dumps(model.sam.config.to_dict())

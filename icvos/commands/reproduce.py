@@ -131,7 +131,8 @@ def run(
 ) -> None:
     """Run the commands of RUNG, measure, and hold it against what is printed.
 
-    The same command again goes on where it stopped. Exit status 1 if the figure is off, or a command failed.
+    The same command again goes on where it stopped. Exit status 1 if the figure is off, its data is not whole, or a
+    command failed.
 
     \b
     icvos reproduce run sam2.1-tiny-davis17 --davis DAVIS --out OUT --device cuda
@@ -171,7 +172,7 @@ def _climb(
     for line in verdict_lines(rung, result):
         click.echo(line)
     click.echo(f"result: {out / rung.name / 'result.json'}")
-    if str(result["verdict"]).startswith("off"):
+    if str(result["verdict"]).startswith(("off", "not compared:")):
         raise SystemExit(1)
 
 
@@ -199,7 +200,10 @@ def _call_here(words: list[str]) -> int:
     try:
         return int(root.main(words, prog_name="icvos", standalone_mode=False) or 0)
     except SystemExit as stop:
-        return int(stop.code or 0)
+        status = int(stop.code or 0)
+        if status > 2:  # no status of a command: a signal ends all of it
+            raise
+        return status
 
 
 def _try(rungs: list[Rung]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import signal
 import sys
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -11,7 +10,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from icvos.errors import InputError, ModelError, UsageError
+from icvos.errors import ENDING, InputError, ModelError, UsageError
 from icvos.evaluation.frames import StreamedVideo
 from icvos.evaluation.torch_state import restore_modes, synchronise, torch_modes
 from icvos.types import Prediction, Video
@@ -40,8 +39,8 @@ def model_at_work() -> Iterator[None]:
     except (InputError, UsageError):
         raise
     except SystemExit as error:
-        # SIGTERM comes as one too (cli.py), and ends the run; a plugin that exits ends its episode.
-        if error.code == 128 + signal.SIGTERM:
+        # A signal comes as one too (cli.py), and ends the run; a plugin that exits ends its episode.
+        if error.code in [128 + number for number in ENDING]:
             raise
         raise Failed(error) from None
     except Exception as error:

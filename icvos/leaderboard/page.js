@@ -121,9 +121,10 @@ function drawCompare(){
   const mean=points.reduce((s,p)=>s+p.x-p.y,0)/(points.length||1);
   $('compare-text').textContent=`${a.label} is better on ${wins} videos, ${b.label} on ${losses}; mean difference ${show(mean)} points a video.`;
   const pair=(table.differences||[]).find(d=>d.a===a.key&&d.b===b.key||d.a===b.key&&d.b===a.key);
-  if(pair&&pair.interval){const sign=pair.a===a.key?1:-1,range=sign>0?pair.interval:[-pair.interval[1],-pair.interval[0]];
-   $('compare-text').textContent+=` ${table.metric}: ${show(sign*pair.value)}, 95 % from ${show(range[0])} to ${show(range[1])}`+
-    (range[0]>0||range[1]<0?'.':': chance could explain it.')}
+  if(pair&&pair.interval){const sign=pair.a===a.key?1:-1,turn=r=>sign>0?r:[-r[1],-r[0]],text=r=>`from ${show(r[0])} to ${show(r[1])}`;
+   const over=turn(pair.interval),range=turn(pair.categories||pair.interval);
+   $('compare-text').textContent+=` ${table.metric}: ${show(sign*pair.value)}, 95 % ${text(over)}`+
+    (pair.categories?` over videos and ${text(range)} over categories`:'')+(range[0]>0||range[1]<0?'.':': chance could explain it.')}
   const order=[...points].sort((p,q)=>Math.abs(q.x-q.y)-Math.abs(p.x-p.y)).slice(0,14);
   const most=Math.max(1,...order.map(p=>Math.abs(p.x-p.y))),W=520,S=22,svg=draw('svg',{viewBox:`0 0 ${W} ${order.length*S+24}`,
    role:'img','aria-label':'Largest differences'});

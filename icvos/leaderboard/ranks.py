@@ -6,7 +6,18 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from icvos.leaderboard.statistics import MIN_UNITS, Samples, few_shot_samples, interval, rank_intervals, video_samples
+from icvos.leaderboard.statistics import (
+    MIN_UNITS,
+    Samples,
+    category_interval,
+    few_shot_samples,
+    interval,
+    mean_of,
+    over_categories,
+    rank_intervals,
+    video_samples,
+)
+from icvos.leaderboard.trainings import Trainings
 from icvos.metrics.table import ranked_parts
 from icvos.runs.run import Run
 
@@ -20,14 +31,20 @@ class Standing:
     Attributes:
         rank: Best rank that the data allow, shared by ties; None for a row that is not ranked.
         worst: Worst rank; None where no interval is given.
-        interval: 95 %, or None.
+        interval: 95 % over source videos (query images), or None.
         units: Source videos (query images).
+        categories: 95 % over categories, or None.
+        clusters: Categories.
+        clustered: Whether the rank rests on the categories, too.
     """
 
     rank: int | None
     worst: int | None
     interval: tuple[float, float] | None
     units: int
+    categories: tuple[float, float] | None = None
+    clusters: int = 0
+    clustered: bool = False
 
     @property
     def text(self) -> str:
@@ -38,12 +55,15 @@ class Standing:
 
 
 def samples_of(entry: Run, *, replicates: int = 2000) -> Samples:
-    """Return the bootstrap replicates of what an entry is ranked by."""
+    """Return the bootstrap replicates of what an entry is ranked by; of several trainings those of their mean."""
+    if isinstance(entry, Trainings):
+        return mean_of([samples_of(run, replicates=replicates) for run in entry.runs])
     if entry.image:
         undrawn = entry.undrawn
         counted = None if undrawn is None else undrawn.counted_as_zero
         return few_shot_samples(entry.records, undrawn=counted, replicates=replicates)
-    return video_samples(entry.records, ranked_parts(), replicates=replicates)
+    # On a benchmark of semi-supervised VOS a category is the number of an object, which says nothing across videos.
+    return video_samples(entry.records, ranked_parts(), clustered=not entry.vos, replicates=replicates)
 
 
 def standings(entries: Sequence[Run], *, intervals: bool = True) -> list[Standing]:
@@ -54,8 +74,10 @@ def standings(entries: Sequence[Run], *, intervals: bool = True) -> list[Standin
     chosen = [samples[i] for i in ranked]
     paired = [s for s in chosen if s is not None and chosen[0] is not None and s.units == chosen[0].units]
     ranks: dict[int, tuple[int, int | None]] = {}
+    clustered = False
     if intervals and len(paired) == len(ranked) > 0 and len(paired[0].units) >= MIN_UNITS:
         ranks = {i: (rank.best, rank.worst) for i, rank in zip(ranked, rank_intervals(paired))}
+        clustered = over_categories(paired)
     else:
         scores = {i: entries[i].score for i in ranked}
         ranks = {i: (1 + sum(other > score + 1e-9 for other in scores.values()), None) for i, score in scores.items()}
@@ -64,5 +86,7 @@ def standings(entries: Sequence[Run], *, intervals: bool = True) -> list[Standin
         sample = samples[i]
         known = intervals and sample is not None and not math.isnan(entry.score) and not entry.not_ranked
         best, worst = ranks.get(i, (None, None))
-        out.append(Standing(best, worst, interval(sample) if known and sample is not None else None, units[i]))
+        over = (interval(sample), category_interval(sample)) if known and sample is not None else (None, None)
+        clusters = sample.categories if sample is not None else 0
+        out.append(Standing(best, worst, over[0], units[i], over[1], clusters, clustered and i in ranks))
     return out

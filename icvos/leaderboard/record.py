@@ -18,13 +18,19 @@ MAX_BYTES = 256 << 20
 
 
 def record_path(board: Path, entry: Run) -> Path:
-    """Return ``<benchmark>/<protocol>/<model>@<version>.json``, with more than one shot and a run's name behind it."""
+    """Return ``<benchmark>/<protocol>/<model>@<version>.json``, with more than one shot and a run's name behind it.
+
+    Also a part of the hash of trained weights that tell their seed, so that trainings of one method stand side by side.
+    """
     shots = f"@{entry.shots}-shot" if entry.shots != 1 else ""
     called = f"@name={escape_id(entry.name, keep='+')}" if entry.name else ""
+    weights = entry.run["model"].get("weights") or {}
+    seeded = [str(weights.get(name))[:8] for name, each in sorted(entry.trainings.items()) if "seed" in each]
+    trained = f"@training={escape_id('+'.join(seeded), keep='+')}" if seeded else ""
     benchmark, protocol, model, version = (
         escape_id(name, keep="+") for name in (entry.benchmark_name, entry.protocol, entry.model, entry.version)
     )
-    return board / benchmark / protocol / f"{model}@{version}{shots}{called}.json"
+    return board / benchmark / protocol / f"{model}@{version}{shots}{called}{trained}.json"
 
 
 def record_of(entry: Run, checked: str, checks: Sequence[str] = ()) -> dict[str, Any]:

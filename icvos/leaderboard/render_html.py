@@ -12,9 +12,10 @@ from typing import Any
 from icvos.files import page_asset
 from icvos.leaderboard.marks import MARKS, marks, seen_split
 from icvos.leaderboard.ranks import samples_of
-from icvos.leaderboard.statistics import draw_spread, paired_difference
+from icvos.leaderboard.statistics import category_interval, difference, draw_spread, interval
 from icvos.leaderboard.summaries import seen_summary, track_20i
 from icvos.leaderboard.table import Table, figure
+from icvos.leaderboard.trainings import Trainings, training_text
 from icvos.metrics.table import Kind, metrics_in, ranked_metric
 from icvos.runs.run import Run
 
@@ -81,7 +82,7 @@ def _main(row: dict[str, Any], kind: Kind) -> float | None:
     return _number(row.get(ranked_metric(kind).name))
 
 
-def _entry(entry: Run, interval: tuple[float, float] | None, name: str) -> dict[str, Any]:
+def _entry(entry: Run, ends: tuple[float, float] | None, name: str) -> dict[str, Any]:
     kind, result = entry.kind, entry.result
     first, second = metrics_in("board", kind)[:2]
     return {
@@ -90,8 +91,8 @@ def _entry(entry: Run, interval: tuple[float, float] | None, name: str) -> dict[
         "score": _number(entry.score),
         "a": _number(figure(entry, first.name)),
         "b": _number(figure(entry, second.name)),
-        "low": interval[0] if interval else None,
-        "high": interval[1] if interval else None,
+        "low": ends[0] if ends else None,
+        "high": ends[1] if ends else None,
         "fps": entry.fps,
         "limited": entry.limited,
         "categories": {key: _main(row, kind) for key, row in result["per_category"].items()},
@@ -119,6 +120,7 @@ def _details(entry: Run) -> list[tuple[str, str]]:
         ("trained on", ", ".join(map(str, model.get("training_data") or ())) or "nothing declared"),
         ("options", json.dumps(model.get("options") or {}, ensure_ascii=False)),
         ("weights", "; ".join(f"{k}: {str(v)[:16]}…" for k, v in (model.get("weights") or {}).items()) or "none"),
+        ("trainings", entry.text if isinstance(entry, Trainings) else training_text(entry)),
         ("source", str(model.get("source_sha256") or "")[:16]),
         (
             "benchmark",
@@ -158,6 +160,7 @@ def _differences(table: Table, names: Sequence[str]) -> list[dict[str, Any]]:
     out = []
     for (a, one), (b, other) in combinations(known, 2):
         if one.units == other.units:
-            value, interval = paired_difference(one, other)
-            out.append({"a": a, "b": b, "value": value, "interval": interval})
+            less = difference(one, other)
+            ends = {"interval": interval(less), "categories": category_interval(less)}
+            out.append({"a": a, "b": b, "value": less.value, **ends})
     return out

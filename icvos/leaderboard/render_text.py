@@ -49,7 +49,17 @@ SHORT = {
     "reproduced by maintainer": "reproduced",
 }
 # What a narrow terminal leaves out, first to last.
-DROPPED = ("n", "encoder", "fold-3", "fold-2", "fold-1", "fold-0", "fps", METRICS["absent_correct"].heading)
+DROPPED = (
+    "n",
+    "trainings",
+    "encoder",
+    "fold-3",
+    "fold-2",
+    "fold-1",
+    "fold-0",
+    "fps",
+    METRICS["absent_correct"].heading,
+)
 
 
 def to_terminal(tables: Sequence[Table], *, width: int | None = None) -> None:
@@ -70,7 +80,7 @@ def to_terminal(tables: Sequence[Table], *, width: int | None = None) -> None:
 
 def _terminal_column(column: Column) -> terminal.Column:
     head = column.head.replace("visible", "vis")
-    whole = column.numeric or column.head in ("rank", "95 %")
+    whole = column.numeric or column.head == "rank" or column.head.startswith("95 %")
     return terminal.Column(head, "right" if column.numeric else "left", wraps=not whole)
 
 

@@ -1,16 +1,24 @@
-"""Intervals and ranks from episodes: a bootstrap whose unit is the source video (or the query image).
+"""Intervals and ranks from episodes: over videos (or query images), and over categories.
+
+Over videos: a bootstrap whose unit is the source video (or the query image).
 
 A video's categories and draws move together, and videos are drawn within their source, as the benchmark was put
 together from sources of fixed sizes. n - 1 of a source's n videos are drawn and their weights scaled by n / (n - 1)
 (Rao and Wu 1988), which makes the bootstrap's variance unbiased; the percentiles are widened from the normal's to
 Student's t (Hesterberg 2015), without which intervals over few videos cover too little.
+
+Over categories: the videos' variance, and what categories vary beyond their videos. A category's pairs share its
+difficulty and its supports, and other categories would have others. That component is estimated by the analysis of
+variance of one random effect with unequal groups (Searle, Casella and McCulloch 1992, section 3.6), and enters by the
+sum of squared shares of the categories; Student's t has one degree of freedom less than there are categories.
+docs/uncertainty.md has what both cover in simulation.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import NormalDist
 
 import numpy as np
@@ -18,12 +26,16 @@ import numpy as np
 from icvos.metrics.table import ranked_parts
 
 __all__ = [
+    "MIN_CATEGORIES",
     "MIN_UNITS",
     "Ranks",
     "Samples",
     "bootstrap_weights",
+    "category_interval",
     "few_shot_samples",
     "interval",
+    "mean_of",
+    "over_categories",
     "paired_difference",
     "rank_intervals",
     "t_quantile",
@@ -32,6 +44,8 @@ __all__ = [
 
 MIN_UNITS = 20
 """Under so many videos no interval is given."""
+MIN_CATEGORIES = 5
+"""Under so many categories no interval over categories is given."""
 
 Row = Mapping[str, object]
 
@@ -45,12 +59,24 @@ class Samples:
         replicates: (B,) float64.
         freedom: Degrees of freedom: units less strata.
         units: Names of the units, sorted; replicates of other methods over the same units are paired with these.
+        cells: (video, category), or (fold, category) of few-shot images, sorted; empty where categories mean nothing
+            across videos.
+        scores: (cells,) float64, percent: of a pair the mean over its draws, of a few-shot category its IoU.
+        folds: Whether categories stand in folds with an equal say, and not each with its pairs.
     """
 
     value: float
     replicates: np.ndarray
     freedom: int
     units: tuple[str, ...]
+    cells: tuple[tuple[str, str], ...] = ()
+    scores: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    folds: bool = False
+
+    @property
+    def categories(self) -> int:
+        """How many categories there are to cluster by."""
+        return len(set(self.cells) if self.folds else {category for _, category in self.cells})
 
 
 def _strata(units: Sequence[str], source: Mapping[str, str]) -> list[np.ndarray]:
@@ -94,7 +120,17 @@ def bootstrap_weights(
 
 
 def t_quantile(p: float, freedom: int) -> float:
-    """Return a quantile of Student's t by Hill's expansion; within 0.001 for 0.001 < p < 0.999 from 10 degrees on."""
+    """Return a quantile of Student's t, within 0.001 for 0.0001 < p < 0.9999.
+
+    By bisection of the distribution's closed form for whole degrees of freedom (Abramowitz and Stegun 26.7.3 and
+    26.7.4) under 30, and by Hill's expansion from there on.
+    """
+    if freedom < 30:
+        low, high = -1e6, 1e6
+        for _ in range(80):
+            middle = (low + high) / 2
+            low, high = (middle, high) if _t_cdf(middle, freedom) < p else (low, middle)
+        return (low + high) / 2
     z = NormalDist().inv_cdf(p)
     terms = (
         (z**3 + z) / 4,
@@ -105,12 +141,31 @@ def t_quantile(p: float, freedom: int) -> float:
     return z + sum(term / freedom**power for power, term in enumerate(terms, 1))
 
 
-def video_samples(records: Sequence[Row], metrics: Sequence[str], *, replicates: int = 2000, seed: int = 0) -> Samples:
+def _t_cdf(t: float, freedom: int) -> float:
+    angle = math.atan(t / math.sqrt(freedom))
+    odd = freedom % 2
+    term, total = (math.cos(angle) if odd else 1.0), 0.0
+    for k in range(2 + odd, freedom + 1, 2):
+        total += term
+        term *= (k - 1) / k * math.cos(angle) ** 2
+    inside = math.sin(angle) * total
+    return 0.5 + (angle + inside) / math.pi if odd else 0.5 + inside / 2
+
+
+def video_samples(
+    records: Sequence[Row],
+    metrics: Sequence[str],
+    *,
+    clustered: bool = True,
+    replicates: int = 2000,
+    seed: int = 0,
+) -> Samples:
     """Return the replicates of the mean of some metrics: over pairs, then over draws, as ``result.json`` has it.
 
     Args:
         records: Of episodes: video, source, draw and the metrics (percent or None). A failed one scores 0.
         metrics: Averaged in the end: ``("J", "F")`` gives J&F.
+        clustered: Whether a category means the same in all videos; it does not where it is the number of an object.
     """
     units = tuple(sorted({str(row["video"]) for row in records}))
     index_of = {unit: index for index, unit in enumerate(units)}
@@ -119,19 +174,45 @@ def video_samples(records: Sequence[Row], metrics: Sequence[str], *, replicates:
     weights, freedom = bootstrap_weights(units, source, replicates=replicates, seed=seed)
     weights = np.vstack([np.ones(len(units)), weights])
     total = np.zeros(len(weights))
+    cells = tuple(sorted({_pair(row) for row in records})) if clustered else ()
+    scores = np.zeros(len(cells))
     for metric in metrics:
         sums, counts = np.zeros((len(units), len(draws))), np.zeros((len(units), len(draws)))
         for row in records:
-            value = 0.0 if row.get("error") and metric in ranked_parts() else row.get(metric)
+            value = _score(row, metric)
             if value is not None:
                 where = index_of[str(row["video"])], draws[int(str(row.get("draw") or 0))]
-                sums[where] += float(str(value))
+                sums[where] += value
                 counts[where] += 1
         with np.errstate(invalid="ignore", divide="ignore"):
             ratio = (weights @ sums) / (weights @ counts)
         total += np.nanmean(ratio, axis=1) if ratio.size else np.nan
-    total /= len(metrics)
-    return Samples(float(total[0]), total[1:], freedom, units)
+        scores += _means(records, metric, cells)
+    total, scores = total / len(metrics), scores / len(metrics)
+    known = np.isfinite(scores)
+    cells = tuple(cell for cell, scored in zip(cells, known) if scored)
+    return Samples(float(total[0]), total[1:], freedom, units, cells, scores[known])
+
+
+def _pair(row: Row) -> tuple[str, str]:
+    return str(row["video"]), str(row.get("category_name") or row.get("category"))
+
+
+def _score(row: Row, metric: str) -> float | None:
+    value = 0.0 if row.get("error") and metric in ranked_parts() else row.get(metric)
+    return None if value is None else float(str(value))
+
+
+def _means(records: Sequence[Row], metric: str, cells: Sequence[tuple[str, str]]) -> np.ndarray:
+    """(cells,) float64: the mean of a metric over a pair's draws, NaN where none has it."""
+    index_of = {cell: index for index, cell in enumerate(cells)}
+    sums, counts = np.zeros((2, len(cells)))
+    for row in records if cells else ():
+        value = _score(row, metric)
+        if value is not None:
+            sums[index_of[_pair(row)]] += value
+            counts[index_of[_pair(row)]] += 1
+    return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
 
 
 def few_shot_samples(
@@ -167,7 +248,11 @@ def few_shot_samples(
         over = np.maximum(count, 1) if undrawn is None else inside.sum() + undrawn.get(int(fold), 0)
         means.append(np.where(count > 0, np.where(drawn, iou, 0.0)[:, inside].sum(axis=1) / over, np.nan))
     values = _nanmean(np.stack(means, axis=1))
-    return Samples(float(values[0]), values[1:], freedom, units)
+    scores = dict(zip(((str(fold), str(category)) for fold, category in columns), iou[0]))
+    scores |= {(str(fold), f"undrawn {i}"): 0.0 for fold, count in (undrawn or {}).items() for i in range(count)}
+    cells = tuple(sorted(scores))
+    ordered = np.array([scores[cell] for cell in cells])
+    return Samples(float(values[0]), values[1:], freedom, units, cells, ordered, folds=True)
 
 
 def _nanmean(values: np.ndarray) -> np.ndarray:
@@ -186,15 +271,89 @@ def interval(samples: Samples, level: float = 0.95) -> tuple[float, float] | Non
     return float(low), float(high)
 
 
-def paired_difference(a: Samples, b: Samples, level: float = 0.95) -> tuple[float, tuple[float, float] | None]:
-    """Return a - b and its interval; both over the same units, replicate by replicate.
+def category_interval(samples: Samples, level: float = 0.95) -> tuple[float, float] | None:
+    """Return the interval over categories, or None under ``MIN_CATEGORIES`` of them or ``MIN_UNITS`` units."""
+    if len(samples.units) < MIN_UNITS or samples.categories < MIN_CATEGORIES:
+        return None
+    over_units = np.nanvar(samples.replicates, ddof=1, keepdims=True)
+    variance = float(_category_variance(samples, samples.scores[None], over_units)[0])
+    half = t_quantile((1 + level) / 2, _category_freedom(samples)) * math.sqrt(variance)
+    return samples.value - half, samples.value + half
+
+
+def _category_freedom(samples: Samples) -> int:
+    strata = len({fold for fold, _ in samples.cells}) if samples.folds else 1
+    return max(samples.categories - strata, 1)
+
+
+def _category_variance(samples: Samples, scores: np.ndarray, over_units: np.ndarray) -> np.ndarray:
+    """Return variances over units and categories.
+
+    Args:
+        samples: Whose cells the scores have.
+        scores: (methods or differences, cells) float64.
+        over_units: (methods or differences,) float64, their variances over units.
+
+    Returns:
+        (methods or differences,) float64, not below those over units.
+    """
+    groups = [fold if samples.folds else category for fold, category in samples.cells]
+    names = {name: index for index, name in enumerate(sorted(set(groups)))}
+    member = np.zeros((len(groups), len(names)))
+    member[np.arange(len(groups)), [names[group] for group in groups]] = 1
+    sizes = member.sum(axis=0)
+    cells, count = len(groups), len(names)
+    means = scores @ member / sizes
+    within = (scores - means @ member.T) ** 2
+    if samples.folds:
+        # Categories count alike in their fold, and folds alike; what queries vary by is in the categories' own spread.
+        spread = (within @ member) / np.maximum(sizes - 1, 1) / sizes
+        return np.maximum(over_units, spread.sum(axis=1) / count**2)
+    between = ((means - scores.mean(axis=1, keepdims=True)) ** 2 @ sizes) / (count - 1)
+    inside = within.sum(axis=1) / max(cells - count, 1)
+    squares = (sizes**2).sum() / cells
+    component = (between - inside) * (count - 1) / max(cells - squares, 1e-9)
+    return over_units + np.maximum(component, 0) * (squares - 1) / cells
+
+
+def difference(a: Samples, b: Samples) -> Samples:
+    """Return a - b, replicate by replicate and cell by cell; ``interval`` and ``category_interval`` give its range.
 
     Raises:
         ValueError: They are over different units.
     """
     if a.units != b.units or len(a.replicates) != len(b.replicates):
         raise ValueError("paired differences need the same videos")
-    samples = Samples(a.value - b.value, a.replicates - b.replicates, a.freedom, a.units)
+    value, replicates = a.value - b.value, a.replicates - b.replicates
+    if a.cells != b.cells:
+        return Samples(value, replicates, a.freedom, a.units)
+    return Samples(value, replicates, a.freedom, a.units, a.cells, a.scores - b.scores, a.folds)
+
+
+def mean_of(samples: Sequence[Samples]) -> Samples:
+    """Return the mean of several over the same units, replicate by replicate and cell by cell.
+
+    Raises:
+        ValueError: They are over different units.
+    """
+    first = samples[0]
+    if any(each.units != first.units for each in samples):
+        raise ValueError("a mean needs the same videos")
+    value = float(np.mean([each.value for each in samples]))
+    replicates = np.mean([each.replicates for each in samples], axis=0)
+    if any(each.cells != first.cells for each in samples):
+        return Samples(value, replicates, first.freedom, first.units)
+    scores = np.mean([each.scores for each in samples], axis=0)
+    return Samples(value, replicates, first.freedom, first.units, first.cells, scores, first.folds)
+
+
+def paired_difference(a: Samples, b: Samples, level: float = 0.95) -> tuple[float, tuple[float, float] | None]:
+    """Return a - b and its interval over units; both over the same units, replicate by replicate.
+
+    Raises:
+        ValueError: They are over different units.
+    """
+    samples = difference(a, b)
     return samples.value, interval(samples, level)
 
 
@@ -206,11 +365,17 @@ class Ranks:
     worst: int
 
 
+def over_categories(samples: Sequence[Samples]) -> bool:
+    """Whether the ranks of some methods rest on intervals over categories: all have the same cells, and enough."""
+    return samples[0].categories >= MIN_CATEGORIES and all(sample.cells == samples[0].cells for sample in samples)
+
+
 def rank_intervals(samples: Sequence[Samples], level: float = 0.95) -> list[Ranks]:
     """Return simultaneous rank intervals from all paired differences (the largest studentised one decides).
 
     A method's best rank is one more than the number of methods that beat it beyond chance; its worst is the number of
     methods less those that it beats so (after Mohr et al. 2020, Mogstad et al. 2024). Identical methods share theirs.
+    Chance is that of other videos and, where ``over_categories``, of other categories too.
     """
     count = len(samples)
     if count < 2:
@@ -222,13 +387,17 @@ def rank_intervals(samples: Sequence[Samples], level: float = 0.95) -> list[Rank
     spread = replicates[first] - replicates[second]
     errors = spread.std(axis=1, ddof=1)
     useful = errors > 1e-9
+    limit = 0.0
     if useful.any():
         largest = np.abs((spread - differences[:, None])[useful] / errors[useful, None]).max(axis=0)
         # From the normal's tail to Student's t, as in the single intervals.
         freedom = min(sample.freedom for sample in samples)
-        limit = float(np.quantile(largest, level)) * t_quantile(0.975, freedom) / t_quantile(0.975, 10**9)
-    else:
-        limit = 0.0
+        if over_categories(samples):
+            scores = np.stack([sample.scores for sample in samples])
+            errors = np.sqrt(_category_variance(samples[0], scores[first] - scores[second], errors**2))
+            freedom = _category_freedom(samples[0])
+        tail = NormalDist().cdf(-float(np.quantile(largest, level)))
+        limit = -t_quantile(max(tail, 1e-9), freedom)
     beats = np.zeros((count, count), bool)
     for i, j, difference, error in zip(first, second, differences, errors):
         if abs(difference) > max(limit * error, 1e-9):

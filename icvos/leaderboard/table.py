@@ -11,6 +11,7 @@ from typing import Any
 from icvos.leaderboard.marks import legend, marks
 from icvos.leaderboard.published import BENCHMARKS, PublishedRow, published_for
 from icvos.leaderboard.ranks import Standing, standings
+from icvos.leaderboard.trainings import Trainings, joined, training_text
 from icvos.metrics.formulas import half_sum
 from icvos.metrics.table import METRICS, metrics_in, ranked_metric
 from icvos.runs.run import Run
@@ -87,6 +88,7 @@ def build_tables(
 
 
 def _measured(entries: Sequence[Run], intervals: bool) -> Table:
+    entries = joined(entries)
     places = standings(entries, intervals=intervals)
     order = sorted(range(len(entries)), key=lambda i: _order(entries[i], places[i]))
     image = entries[0].image
@@ -94,9 +96,13 @@ def _measured(entries: Sequence[Run], intervals: bool) -> Table:
     undrawn = [each for each in (entry.undrawn for entry in entries) if each is not None and each.count]
     if undrawn:
         metrics.insert(1, (undrawn[0].heading, undrawn[0].beside))
-    some = any(rank.interval for rank in places)
+    over = {f"95 % over {'queries' if image else 'videos'}": [rank.interval for rank in places]}
+    over["95 % over categories"] = [rank.categories for rank in places]
+    over = {head: intervals for head, intervals in over.items() if any(intervals)}
     columns = [Column("rank", False), Column("model", False), *(Column(head) for head, _ in metrics)]
-    columns += [Column("95 %", False)] * some
+    columns += [Column(head, False) for head in over]
+    trainings = [training_text(entry) for entry in entries]
+    columns += [Column("trainings", False)] * any(trainings)
     columns += [Column("fps", digits=1), Column("n", digits=0), Column("checked", False), Column("mark", False)]
     rows: list[tuple[str | float | int | None, ...]] = []
     used: list[str] = []
@@ -104,14 +110,14 @@ def _measured(entries: Sequence[Run], intervals: bool) -> Table:
         entry, rank = entries[i], places[i]
         mine = marks(entry)
         used += [mark for mark in mine if mark not in used]
-        interval = [f"{rank.interval[0]:.1f}–{rank.interval[1]:.1f}" if rank.interval else None] if some else []
         text = " ".join((*mine, *entry.not_ranked)) or "-"
         rows.append(
             (
                 rank.text,
                 _name(entry, entries),
                 *(figure(entry, name) for _, name in metrics),
-                *interval,
+                *(interval_text(intervals[i]) for intervals in over.values()),
+                *([trainings[i]] if any(trainings) else []),
                 entry.fps,
                 entry.summary["episodes"],
                 entry.checked,
@@ -124,6 +130,7 @@ def _measured(entries: Sequence[Run], intervals: bool) -> Table:
     title += f", oracle {oracle}: told its ground truth, never ranked" if oracle and not entries[0].vos else ""
     notes = (
         *_rank_notes(places, image),
+        *_training_notes([entries[i] for i in order]),
         *dict.fromkeys(each.rule for each in undrawn),
         *dict.fromkeys(note for entry in entries for note in entry.notes_on_supports),
         *_backend_notes(entries),
@@ -140,6 +147,11 @@ def _measured(entries: Sequence[Run], intervals: bool) -> Table:
         name,
         protocol,
     )
+
+
+def interval_text(ends: tuple[float, float] | None) -> str | None:
+    """Return an interval as tables show it: ``41.3–55.9``."""
+    return f"{ends[0]:.1f}–{ends[1]:.1f}" if ends else None
 
 
 def _name(entry: Run, entries: Sequence[Run]) -> str:
@@ -182,10 +194,22 @@ def _rank_notes(places: Sequence[Standing], image: bool) -> list[str]:
     if not any(rank.interval for rank in places):
         ranked = sum(rank.rank is not None for rank in places)
         return [f"{units} {what}: under 20 no interval is given, and the order may be chance"] if ranked > 1 else []
-    return [
-        f"95 %: bootstrap over {units} {what}; training and seeds vary beyond it",
-        "rank a-b: from a to b, for all rows at once with 95 %; equal ranks are ties",
-    ]
+    short, clusters = "queries" if image else "videos", max(rank.clusters for rank in places)
+    clustered = any(rank.clustered for rank in places)
+    notes = [f"95 % over {short}: of {units} {what}, for these categories and supports; trainings vary beyond it"]
+    if any(rank.categories for rank in places):
+        notes.append(
+            f"95 % over categories: for others like these {clusters}, with their own {short}; quote it of methods"
+        )
+    basis = "categories" if clustered else short
+    return [*notes, f"rank a-b: from a to b, for all rows at once with 95 % over {basis}; equal ranks are ties"]
+
+
+def _training_notes(entries: Sequence[Run]) -> list[str]:
+    """The single trainings of a row of several, and which rows are of one."""
+    several = [entry.text for entry in entries if isinstance(entry, Trainings)]
+    one = dict.fromkeys(entry.full_name for entry in entries if training_text(entry) == "1")
+    return [*several, *([f"1 training: {', '.join(one)}"] if one else [])]
 
 
 def _backend_notes(entries: Sequence[Run]) -> list[str]:

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from icvos.errors import UsageError
-from icvos.leaderboard.statistics import few_shot_samples, paired_difference, video_samples
-from icvos.metrics.table import metrics_in, ranked_metric, ranked_parts
+from icvos.leaderboard.ranks import samples_of
+from icvos.leaderboard.statistics import category_interval, difference, interval
+from icvos.metrics.table import metrics_in, ranked_metric
 from icvos.report.run import ReportRun, score_of
 
 __all__ = ["Comparison", "compare"]
@@ -23,6 +24,7 @@ class Comparison:
         metrics: (name, A, B, difference) of the summaries.
         difference: Of what is ranked by (J&F, or mIoU).
         interval: Its 95 % interval, paired over units; None under 20 units.
+        categories: Its 95 % interval over categories; None under 20 units or 5 categories.
         units: How many source videos (query images) were drawn from.
         by_video, by_category, episodes: (name, A, B, difference), largest difference first.
     """
@@ -32,6 +34,7 @@ class Comparison:
     metrics: tuple[tuple[str, float, float, float], ...]
     difference: float
     interval: tuple[float, float] | None
+    categories: tuple[float, float] | None
     units: int
     by_video: tuple[tuple[str, float, float, float], ...]
     by_category: tuple[tuple[str, float, float, float], ...]
@@ -47,6 +50,9 @@ class Comparison:
             return f"{text}; {self.units} {what} are too few for an interval (20 are needed)"
         low, high = self.interval
         text += f", 95 % {low:+.2f} to {high:+.2f} (paired bootstrap over {self.units} {what})"
+        if self.categories is not None:
+            low, high = self.categories
+            text += f", {low:+.2f} to {high:+.2f} over categories"
         if low > 0 or high < 0:
             return f"{text}: {'A' if low > 0 else 'B'} is better"
         return f"{text}: no difference beyond chance"
@@ -99,23 +105,19 @@ def compare(a: ReportRun, b: ReportRun, *, replicates: int = 2000) -> Comparison
         first, second = a.result["summary"][name], b.result["summary"][name]
         if first is not None and second is not None:
             metrics.append((name, first, second, first - second))
-    ours, theirs = a.records, b.records
-    if a.image:
-        counted = None if undrawn is None else undrawn.counted_as_zero
-        samples = [few_shot_samples(rows, undrawn=counted, replicates=replicates) for rows in (ours, theirs)]
-    else:
-        samples = [video_samples(rows, ranked_parts(), replicates=replicates) for rows in (ours, theirs)]
+    samples = [samples_of(run, replicates=replicates) for run in (a, b)]
     if samples[0].units != samples[1].units:
         raise UsageError("the runs name other videos for the same episodes", where=b.where, fix="evaluate both again")
-    difference, interval = paired_difference(samples[0], samples[1])
+    less = difference(samples[0], samples[1])
     score = ranked_metric(a.kind).name
     episodes = {name: (score_of(a.by_id[name]), score_of(b.by_id[name])) for name in a.by_id}
     return Comparison(
         a,
         b,
         tuple(metrics),
-        difference,
-        interval,
+        less.value,
+        interval(less),
+        category_interval(less),
         len(samples[0].units),
         _rows(_tables(a.result["per_video"], b.result["per_video"], score)),
         _rows(_tables(a.result["per_category"], b.result["per_category"], score)),

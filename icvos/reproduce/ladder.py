@@ -1,22 +1,22 @@
 """Climbing: a rung's commands run one after another, what they left is measured and held against what is printed.
 
-Under one folder, that of all rungs: ``benchmarks/`` (built once, for every rung that evaluates on them), ``steps/`` (a
-record of each command that is done) and, for each rung, its runs and trainings and in the end its ``result.json``.
+Under one folder, that of all rungs: ``benchmarks/`` (built once, for every rung that evaluates on them), ``steps/`` (of
+each thing that a command left, a record: which command, what it read and what it left) and, for each rung, its runs and
+trainings and in the end its ``result.json``.
 """
 
 from __future__ import annotations
 
 import hashlib
 import importlib.util
-import json
 import shlex
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from icvos.errors import RunError, UsageError, did_you_mean, name_some
-from icvos.files import lock_folder, read_json, write_json
+from icvos.files import file_sha256, lock_folder, read_json, write_json
 from icvos.foundation.checkpoints import Checkpoint, checkpoint, verify_file, weights_folder
 from icvos.models.needs import missing_packages
 from icvos.reproduce.rung import Figure, Rung, Step, fill_in
@@ -143,13 +143,14 @@ def climb(
         LockedError: Another process climbs this rung.
     """
     start = now()
-    commands = []
+    commands: list[dict[str, Any]] = []
+    files = {each["file"]: each["sha256"] for each in (describe or {}).get("weights", {}).values()}
     with lock_folder(out / rung.name):
         for number, step in enumerate(rung.steps, 1):
             words = adapt(fill_in(step.words, {**values, "out": str(out)}))
             say(f"{number} of {len(rung.steps)}: {step.what}\n$ icvos {shlex.join(words)}")
             try:
-                commands.append(_take(step, words, out, call, say))
+                commands.append(_take(step, words, out, call, say, _read_by(words, files)))
             except StepFailed as stop:
                 error = RunError(
                     f"command {number} of {len(rung.steps)} of rung {rung.name} ended with status {stop.status}",
@@ -162,6 +163,7 @@ def climb(
                 done = f"{number - 1} of {len(rung.steps)} commands of rung {rung.name} are done"
                 stop.add_note(f"{done}; the same command goes on from there")
                 raise
+            files[str(out / step.leaves)] = commands[-1]["sha256"]
         result = {
             "schema": SCHEMA,
             "rung": rung.name,
@@ -187,42 +189,89 @@ class StepFailed(Exception):
         self.status = status
 
 
-def _take(step: Step, words: list[str], out: Path, call: Call, say: Callable[[str], None]) -> dict[str, Any]:
-    """Run a step's command unless it is done, and return its record."""
-    path = out / "steps" / f"{hashlib.sha256(json.dumps(words).encode()).hexdigest()[:16]}.json"
+def _take(
+    step: Step, words: list[str], out: Path, call: Call, say: Callable[[str], None], inputs: Mapping[str, str]
+) -> dict[str, Any]:
+    """Run a step's command unless it is done, and return its record.
+
+    It is done if the last command that left this was the same, of the same inputs, and what it left is as it was.
+
+    Args:
+        step, words, out, call, say: As in ``climb``.
+        inputs: SHA-256 of the files that the command reads, by their paths.
+    """
+    path = out / "steps" / f"{hashlib.sha256(step.leaves.encode()).hexdigest()[:16]}.json"
     leaves = out / step.leaves
-    if path.is_file() and leaves.is_file():
-        record = read_json(path, RunError)
-        if isinstance(record, dict) and record.get("command") == words and record.get("start"):
+    record = _begun(path)
+    there = leaves.is_file()
+    if there and _sameness(record.get("command", [])) == _sameness(words) and record.get("inputs") == inputs:
+        # A benchmark appears whole or not at all: one that was ended behind a killed climb is done.
+        if "end" not in record and words[0] == "build-data":
+            record = _end(record, path, leaves)
+        if record.get("sha256") == file_sha256(leaves):
             say("done before")
             return record
-    begin, clock = now(), time.monotonic()
+    clock = time.monotonic()
+    record = {
+        "what": step.what,
+        "leaves": step.leaves,
+        "command": words,
+        "inputs": dict(inputs),
+        "start": now(),
+        "icvos": __version__,
+        "commit": commit(),
+    }
+    if words[0] != "build-data" or not there:
+        write_json(path, record)
     status = call(words)
     if status == 0 and not leaves.is_file():
         raise RunError(f"the command left no {step.leaves}", where=out)
     if status:
         raise StepFailed(status)
-    record = {
-        "what": step.what,
-        "command": words,
-        "start": begin,
-        "end": now(),
-        "seconds": round(time.monotonic() - clock, 1),
-        "icvos": __version__,
-        "commit": commit(),
-    }
-    write_json(path, record)
-    return record
+    return _end(record, path, leaves, seconds=round(time.monotonic() - clock, 1))
+
+
+def _begun(path: Path) -> dict[str, Any]:
+    """Return what a step's record says; nothing if there is none, or none that can be used."""
+    try:
+        record = read_json(path, RunError)
+    except RunError:
+        return {}
+    return record if isinstance(record, dict) and record.get("start") else {}
+
+
+def _end(record: Mapping[str, Any], path: Path, leaves: Path, *, seconds: float | None = None) -> dict[str, Any]:
+    """Write that a step is done, and with what it left; ``seconds`` is None where nobody saw its end."""
+    ended = {**record, "end": now(), "seconds": seconds, "sha256": file_sha256(leaves)}
+    write_json(path, ended)
+    return ended
+
+
+def _sameness(words: Sequence[str]) -> list[str]:
+    """Return a command without its number of processes, which changes nothing of what it leaves."""
+    return [word for word, before in zip(words, ["", *words]) if "--workers" not in (word, before)]
+
+
+def _read_by(words: Sequence[str], files: Mapping[str, str]) -> dict[str, str]:
+    """Return those files, by path, which a command names: themselves, their folder, or another file in it."""
+    named = [Path(word.partition("=")[2] or word) for word in words if "/" in word]
+    around = {*named, *(path.parent for path in named)}
+    return {path: digest for path, digest in files.items() if around & {Path(path), Path(path).parent}}
 
 
 def measure(rung: Rung, out: Path) -> dict[str, Any]:
     """Return a rung's figures with their verdicts, and what its runs say of themselves.
+
+    Where a benchmark has other counts than the rung's, no figure is compared: its data is not whole.
 
     Raises:
         RunError: A run is missing, unfinished or of another kind.
     """
     runs = {name: Run.open(out / name) for figure in rung.figures for name in figure.runs}
     figures = [_figure(figure, runs) for figure in rung.figures]
+    differs = _other_counts(rung, out)
+    if differs:
+        figures = [{**figure, "verdict": f"not compared: {differs}"} for figure in figures]
     return {
         "verdict": figures[0]["verdict"],
         "figures": figures,
@@ -240,6 +289,21 @@ def measure(rung: Rung, out: Path) -> dict[str, Any]:
             for name, run in runs.items()
         },
     }
+
+
+def _other_counts(rung: Rung, out: Path) -> str:
+    """Return where a benchmark of a rung first has another count than it has of the whole data, or nothing."""
+    for step in rung.steps:
+        header = (out / step.leaves).with_name("benchmark.json")
+        if step.words[0] != "build-data" or not rung.counts:
+            continue
+        found = read_json(header, RunError)["counts"]
+        for name, count in rung.counts.items():
+            if found.get(name) != count:
+                return (
+                    f"{header.parent.name} has {found.get(name, 0):,} {name} and not {count:,}, its data is not whole"
+                )
+    return ""
 
 
 def _figure(figure: Figure, runs: Mapping[str, Run]) -> dict[str, Any]:

@@ -163,7 +163,8 @@ icvos reproduce status --out OUT                     # what is reproduced, off, 
 Checkpoints are taken from the folder that `icvos weights list` names; `--weights NAME=PATH` takes one from elsewhere.
 `OUT/RUNG/result.json` holds what was measured, what is printed, the tolerance, the commands with their times, the
 versions, the device and the hashes. The first figure of a rung decides; the others stand beside it. Printed values are
-their authors' and are quoted with their source; "none" is one that could not be sourced.
+their authors' and are quoted with their source; "none" is one that could not be sourced. Where what was built has other
+counts than it has of the whole data set, its figures are measured and not compared.
 
 A trained rung is written for one GPU. The authors' trainings ran on four, where in the public code all ranks draw the
 same examples (Q17 in [dcsam.md](dcsam.md)), so that one process has their effective batch.

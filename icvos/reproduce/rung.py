@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 __all__ = ["DataSet", "Figure", "Rung", "Step", "fill_in"]
 
@@ -91,6 +91,8 @@ class Rung:
         basis: What the estimate rests on.
         memory: Peak memory of the GPU, or that it was not measured.
         extra: The pip extra that its model needs.
+        counts: What its benchmarks have, each of them, where the data is whole: by the names of ``benchmark.json``. On
+            others the figures are measured and not compared.
     """
 
     name: str
@@ -106,6 +108,7 @@ class Rung:
     basis: str
     memory: str = "not measured"
     extra: str = "sam"
+    counts: Mapping[str, int] = field(default_factory=dict)
 
 
 def fill_in(words: tuple[str, ...], values: Mapping[str, str]) -> list[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from icvos.builders.published import PAPER_COUNTS
 from icvos.errors import UsageError, did_you_mean
 from icvos.reproduce.rung import DataSet, Figure, Rung, Step
 
@@ -109,6 +110,7 @@ def _davis(size: str) -> Rung:
         else "Nothing is compared.",
         suspects=(*other, *_TRACKER),
         hours=0.1,
+        counts={"videos": 30, "frames": 1999, "pairs": 61},
         basis=f"30 sequences of at most 104 frames; {_FPS}",
     )
 
@@ -208,6 +210,7 @@ def _few_shot(
         hours=None,
         basis=_DRY_EVALUATE,
         extra=extra,
+        counts={"categories": 80},
     )
 
 
@@ -263,6 +266,7 @@ def _lifted(model: str, title: str, printed: float, row: str) -> Rung:
         ),
         hours=None,
         basis=_DRY_EVALUATE,
+        counts=PAPER_COUNTS,
     )
 
 
@@ -320,6 +324,7 @@ def _dcsam_fold0() -> Rung:
         hours=66.0,
         basis="three times 50 epochs of at most 82,783 images (all of train2014) at 52.4 images a second of an H100 "
         "with SAM 2.1 (benchmarks/README.md): an upper bound for the data, not measured with SAM ViT-H",
+        counts={"categories": 20},
     )
 
 
@@ -371,6 +376,7 @@ def _vrp() -> Rung:
         ),
         hours=None,
         basis=_DRY_TRAIN,
+        counts={"categories": 20},
     )
 
 
@@ -427,6 +433,7 @@ def _dcsam_ic_vos() -> Rung:
         ),
         hours=None,
         basis=_DRY_TRAIN,
+        counts=PAPER_COUNTS,
     )
 
 
@@ -463,6 +470,7 @@ RUNGS = {
             ),
             hours=1.3,
             basis=f"99,549 frames, each with one category (how many have more is not printed); {_FPS}",
+            counts=PAPER_COUNTS,
         ),
         _few_shot(
             "persam-f",

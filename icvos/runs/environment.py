@@ -19,6 +19,7 @@ from typing import Any
 from icvos.benchmark import VOS, Benchmark, Episode
 from icvos.errors import UsageError, in_words
 from icvos.files import escape_id, file_sha256
+from icvos.foundation.trainings import trainings_of
 from icvos.models.interface import ImageModel, Model, of_kind
 from icvos.models.options import option_types
 from icvos.models.registry import source_sha256, uses_torch
@@ -160,6 +161,7 @@ def describe_model(model: Model, options: Mapping[str, Any], *, kind: str) -> di
     chosen = {name: of_kind(getattr(model, name, value), kind) for name, value in effective.items() if value == "auto"}
     effective |= {name: value for name, value in chosen.items() if isinstance(value, (int, float, str))}
     autocast = of_kind(model.autocast, kind)
+    trainings = trainings_of(model.weights)
     return {
         "name": info.name,
         "version": info.version,
@@ -176,6 +178,7 @@ def describe_model(model: Model, options: Mapping[str, Any], *, kind: str) -> di
         },
         "source_sha256": source_sha256(type(model)),
         "weights": {name: file_sha256(path) for name, path in sorted(model.weights.items())},
+        **({"trainings": trainings} if trainings else {}),
         "dtype": _dtype(of_kind(model.dtype, kind)),
         "autocast": None if autocast is None else _dtype(autocast),
         "backend": f"torch {_version('torch')}" if uses_torch(type(model)) else f"opencv {_opencv()}",

@@ -171,6 +171,11 @@ class Run:
         return "image" if self.image else "video"
 
     @property
+    def trainings(self) -> Mapping[str, Mapping[str, Any]]:
+        """What its weights say of their training, by name: ``settings``, ``seed``, ``kept``; only those that do."""
+        return self.run["model"].get("trainings") or {}
+
+    @property
     def summary(self) -> Mapping[str, Any]:
         """Figures of the whole benchmark, percent."""
         return self.result["summary"]

@@ -181,10 +181,18 @@ def _model(model: Mapping[str, Any]) -> str | None:
     for name in ("options", "weights"):
         if not isinstance(model.get(name), (dict, type(None))):
             return f"the model's {name} is no mapping"
+    trainings = model.get("trainings", {})
+    if not isinstance(trainings, dict) or not all(map(_is_training, trainings.values())):
+        return "the model's trainings say no settings, seed and what was kept"
     for name in ("access", "paper", "licence", "source_sha256", "dtype", "autocast", "backend", "kind"):
         if not isinstance(model.get(name), (str, type(None))):
             return f"the model's {name} is no text"
     return None
+
+
+def _is_training(value: Any) -> bool:
+    kinds = {"settings": str, "seed": int, "kept": str}
+    return isinstance(value, dict) and all(type(each) is kinds.get(name) for name, each in value.items())
 
 
 def is_name(value: Any) -> bool:

@@ -19,6 +19,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from icvos.errors import IcvosError, RunError
 from icvos.files import write_json
+from icvos.foundation.trainings import training_record
 from icvos.progress import Meter, Update
 from icvos.training.checkpoint import (
     check_identity,
@@ -165,6 +166,11 @@ class Trainer:
             "world": self.world.size,
         }
 
+    def _export(self, kept: str) -> None:
+        begun = getattr(self.task, "weights", {})
+        self.task.training = training_record(self._identity(), begun, kept=kept)
+        self.task.export(self.model, self.out / f"{kept}.safetensors")
+
     def save(self) -> None:
         """Write the checkpoint (rank 0; every rank must call it)."""
         states = self.world.gather(generator_state(self.world.device))
@@ -219,7 +225,7 @@ class Trainer:
                 log.close()
         summary = {"schema": "icvos-training/1", **self._identity(), "steps": self.step, "best_mIoU": self.best}
         if self.world.main:
-            self.task.export(self.model, self.out / "last.safetensors")
+            self._export("last")
             write_json(self.out / "training.json", summary)
             draw_curves(self.out)
         self.world.barrier()
@@ -353,7 +359,7 @@ class Trainer:
         if score is not None and (self.best is None or score > self.best):
             self.best = score
             if self.world.main:
-                self.task.export(self.model, self.out / "best.safetensors")
+                self._export("best")
         return figures
 
     def figures(self, examples: Examples, *, limit: int | None = None) -> dict[str, float]:

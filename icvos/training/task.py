@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from icvos.errors import UsageError, did_you_mean
@@ -88,6 +89,8 @@ class TrainingTask(ABC):
 
     name: str
     known_weights: ClassVar[Mapping[str, str]] = {}
+    #: What exported weights say of their training (``icvos.foundation.trainings``); the loop sets it before ``export``.
+    training: Mapping[str, Any] = MappingProxyType({})
 
     @abstractmethod
     def defaults(self) -> Settings:

@@ -34,10 +34,12 @@ from icvos.foundation.backbone import BackboneFeatures
 from icvos.foundation.construct import count_parameters
 from icvos.foundation.load import open_segmenter, save_sam
 from icvos.foundation.position import sine_position
+from icvos.foundation.trainings import training_of
 from icvos.foundation.weights import save_state
 from icvos.models.check import check_model
 from icvos.models.options import group_options
 from icvos.models.registry import create
+from icvos.runs.environment import describe_model
 from icvos.training.distribute import World
 from icvos.training.loop import Trainer, TrainingStopped
 from icvos.training.task import Settings
@@ -362,7 +364,10 @@ def test_trained_files_are_run_and_gone_on_from(files: dict[str, Path], tmp_path
     model = VrpSam(weights={**files, "vrp-sam": place})
     for name, value in run.model.head.state_dict().items():
         assert torch.equal(model.model.head.state_dict()[name], value)
+    training = training_of(place)
+    assert training is not None and training["kept"] == "last"
     assert read_head(place, "vrp-sam").metadata == {
+        "training": training,
         "data": "demo",
         "fold": 0,
         "prompt": "mask",
@@ -418,3 +423,22 @@ def test_backbone_files_of_several_kinds_are_one(tmp_path: Path) -> None:
     torch.save({"state_dict": {f"module.{name}": value for name, value in half.items()}}, tmp_path / "half.pt")
     assert backbone_digest(open_backbone("small", SMALL, tmp_path / "half.pt")) == backbone_digest(own)
     assert sum(own.channels) == CHANNELS
+
+
+def test_a_training_tells_its_seed_to_the_run(files: dict[str, Path], tmp_path: Path) -> None:
+    changes = {"one": {}, "two": {"seed": 2}, "slow": {"lr": 1e-4}}
+    for name, each in changes.items():
+        trainer(task(files), tmp_path / name, max_steps=1, validate_every=1, **each).fit()
+    one, two, slow = (training_of(tmp_path / name / "last.safetensors") or {} for name in changes)
+    assert (one["seed"], two["seed"], one["kept"]) == (0, 2, "last")
+    assert one["settings"] == two["settings"] != slow["settings"]
+    # What goes on from trainings of one method is of one method itself; the best weights are not the last ones.
+    best = training_of(tmp_path / "one" / "best.safetensors") or {}
+    assert best["kept"] == "best" and best["settings"] != one["settings"]
+    for name in ("one", "two", "slow"):
+        start = {**files, "vrp-sam": tmp_path / name / "last.safetensors"}
+        trainer(task(start), tmp_path / f"{name}-on", max_steps=1).fit()
+    on = [(training_of(tmp_path / f"{name}-on" / "last.safetensors") or {})["settings"] for name in changes]
+    assert on[0] == on[1] != on[2]
+    model = VrpSam(weights={**files, "vrp-sam": tmp_path / "two" / "last.safetensors"})
+    assert describe_model(model, {}, kind="image")["trainings"] == {"vrp-sam": two}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import click
 import fewshot_trees
 import pytest
 import raw_trees
@@ -14,6 +15,8 @@ from icvos.builders import trial as trials
 from icvos.builders.ic_vos.build import build_icvos, estimate, prepare, try_build
 from icvos.builders.ic_vos.rules import BuildRules
 from icvos.builders.trial import BuildTrial, Sample, spread, trial_folder, try_tasks
+from icvos.commands.build_data import BUILDERS
+from icvos.commands.build_data import command as build_data
 from icvos.errors import InputError, SourceError
 from icvos.sources import open_source
 from icvos.sources.coco import open_coco
@@ -22,6 +25,18 @@ from icvos.sources.coco import open_coco
 @pytest.fixture(scope="module")
 def trees(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return raw_trees.everything(tmp_path_factory.mktemp("raw"))
+
+
+def test_every_builder_that_has_a_dry_run_says_that_it_costs_the_build() -> None:
+    commands = {name: build_data.get_command(click.Context(build_data), name) for name in BUILDERS}
+    helps = {
+        name: option.help
+        for name, command in commands.items()
+        for option in (command.params if command is not None else ())
+        if isinstance(option, click.Option) and "--dry-run" in option.opts
+    }
+    assert {"ic-vos", "vos", "coco-20i", "pascal-5i", "mask-tubes"} <= set(helps)
+    assert {name for name, text in helps.items() if "disk, memory and hours" not in str(text)} == set()
 
 
 def double(task: int) -> int:

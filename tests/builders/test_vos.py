@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from icvos.builders.check import check_benchmark
 from icvos.builders.stats import benchmark_stats
 from icvos.builders.vos.build import build_vos, prepare_vos
 from icvos.builders.vos.plan import VOS_SOURCES
-from icvos.errors import UsageError
+from icvos.errors import InputError, UsageError
 from icvos.masks import read_mask
 from icvos.sources import open_source
 
@@ -111,6 +112,27 @@ def test_late_objects_that_begin_together_share_a_video(tmp_path: Path) -> None:
     bench = built(tmp_path, tmp_path / "b", "mose")
     late = "mose__001ca3cb__from00001"
     assert pairs(bench) == [("mose__001ca3cb", 1, 0), (late, 2, 0), (late, 3, 0)]
+
+
+def test_a_video_called_as_a_late_one_would_be_is_told(tmp_path: Path) -> None:
+    root = raw_trees.mose(tmp_path / "mose")
+    for index, frame in enumerate([raw_trees.boxes((1, 5, 5)), *[raw_trees.boxes((1, 5, 5), (2, 5, 30))] * 3]):
+        raw_trees.labels(root / f"train/Annotations/001ca3cb/{index:05d}.png", frame)
+    for part in ("JPEGImages", "Annotations"):
+        shutil.copytree(root / f"train/{part}/001ca3cb", root / f"train/{part}/001ca3cb__from00001")
+    told = r"two videos would be called 'mose__001ca3cb__from00001'.*rename the folders of '001ca3cb__from00001'"
+    with pytest.raises(InputError, match=told):
+        built(tmp_path, tmp_path / "b", "mose")
+
+
+def test_a_video_without_objects_is_told(tmp_path: Path) -> None:
+    root = raw_trees.mose(tmp_path / "mose")
+    for part in ("JPEGImages", "Annotations"):
+        shutil.copytree(root / f"train/{part}/001ca3cb", root / f"train/{part}/bare")
+    for mask in (root / "train/Annotations/bare").iterdir():
+        raw_trees.labels(mask, raw_trees.boxes())
+    prepared = prepare_vos(open_source("mose", root))
+    assert "mose,bare: no object on any frame" in prepared.plan.left_out
 
 
 def test_the_version_tells_what_was_built_and_not_how(raw: Path, tmp_path: Path) -> None:

@@ -550,6 +550,8 @@ def test_from_an_official_checkpoint_through_the_stages_to_evaluation(
         declared = json.loads((tmp_path / f"run{number}" / "run.json").read_text())["model"]
         assert declared["training_data"] == ["coco2014:train"]
         assert set(declared["training_categories"]) == set(NAMES)
+        said = read_checkpoint(folder / "last.safetensors").metadata["training"]
+        assert declared["trainings"] == {"dcsam": json.loads(said)} and json.loads(said)["kept"] == "last"
 
 
 def test_a_head_goes_on_over_new_encoders(root: Path, tmp_path: Path) -> None:

@@ -311,7 +311,7 @@ def alive(pid: int) -> bool:
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-@pytest.mark.parametrize(("stop", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(("stop", "status"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGINT, 130)])
 def test_sigterm_and_ctrl_c_keep_what_was_done(bench, red, tmp_path, stop, status, workers):
     code, error = stop_at(stop, red, bench, tmp_path / "r", 3, "--workers", workers)
     assert code == status and "Traceback" not in error

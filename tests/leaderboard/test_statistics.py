@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
+import sys
 from itertools import product
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -11,9 +15,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from icvos.leaderboard.statistics import (
+    MIN_CATEGORIES,
     MIN_UNITS,
     Samples,
     bootstrap_weights,
+    category_interval,
+    difference,
     draw_spread,
     few_shot_samples,
     interval,
@@ -34,7 +41,7 @@ def episodes(values: np.ndarray, *, draws: int = 1, sources: int = 2) -> list[di
 
 
 @pytest.mark.parametrize("p", [0.001, 0.025, 0.2, 0.5, 0.975, 0.999])
-@pytest.mark.parametrize("freedom", [10, 18, 28, 99, 1000])
+@pytest.mark.parametrize("freedom", [1, 2, 4, 7, 10, 18, 28, 29, 30, 99, 1000])
 def test_t_quantile_is_students(p: float, freedom: int) -> None:
     stats = pytest.importorskip("scipy.stats")
     assert t_quantile(p, freedom) == pytest.approx(stats.t.ppf(p, freedom), abs=2e-3)
@@ -219,3 +226,105 @@ def coverage(videos: int, simulations: int = 1000, seed: int = 0) -> float:
 @pytest.mark.parametrize("videos", [30, 100, 300])
 def test_nominal_coverage(videos: int) -> None:
     assert 0.92 <= coverage(videos) <= 0.97
+
+
+def clustered(sizes: tuple[int, ...], *, effect: float, draws: int = 2, seed: int = 0) -> list[dict[str, Any]]:
+    """Records of categories of some sizes that differ by ``effect``; each pair has a video of its own."""
+    rng = np.random.default_rng(seed)
+    rows = []
+    for category, size in enumerate(sizes):
+        mean = 50 + effect * rng.standard_normal()
+        for index in range(size):
+            value = mean + 5 * rng.standard_normal()
+            row = {"video": f"v{category}-{index:03d}", "source": "s", "category": category}
+            rows += [{**row, "draw": draw, "J": value + draw} for draw in range(draws)]
+    return rows
+
+
+def test_category_interval_is_that_of_the_analysis_of_variance() -> None:
+    stats = pytest.importorskip("scipy.stats")
+    rows = clustered((12, 6, 5, 4, 3), effect=10)
+    samples = video_samples(rows, ("J",), replicates=400)
+    low, high = category_interval(samples) or (0, 0)
+    # By hand, from the pairs' means over draws.
+    groups = [[row["J"] + 0.5 for row in rows if row["category"] == c and row["draw"] == 0] for c in range(5)]
+    sizes, values = np.array([12, 6, 5, 4, 3]), np.concatenate(groups)
+    means = np.array([np.mean(group) for group in groups])
+    between = (sizes * (means - values.mean()) ** 2).sum() / 4
+    inside = sum(((np.array(group) - mean) ** 2).sum() for group, mean in zip(groups, means)) / 25
+    component = (between - inside) / ((30 - (sizes**2).sum() / 30) / 4)
+    assert component > 10
+    variance = samples.replicates.var(ddof=1) + component * (((sizes / 30) ** 2).sum() - 1 / 30)
+    assert (low + high) / 2 == pytest.approx(values.mean())
+    assert (high - low) / 2 == pytest.approx(stats.t.ppf(0.975, 4) * variance**0.5, rel=1e-3)
+
+
+def test_categories_that_do_not_differ_add_nothing_but_students_t() -> None:
+    rows = clustered((8,) * 6, effect=0)
+    for row in rows:  # every category has the same scores
+        row["J"] = float(row["video"][-1]) * 10
+    samples = video_samples(rows, ("J",), replicates=400)
+    low, high = category_interval(samples) or (0, 0)
+    assert (high - low) / 2 == pytest.approx(t_quantile(0.975, 5) * samples.replicates.std(ddof=1))
+
+
+@pytest.mark.parametrize(("categories", "given_one"), [(MIN_CATEGORIES - 1, False), (MIN_CATEGORIES, True)])
+def test_no_interval_over_under_five_categories(categories: int, given_one: bool) -> None:
+    samples = video_samples(clustered((10,) * categories, effect=5), ("J",), replicates=50)
+    assert interval(samples) is not None
+    assert (category_interval(samples) is not None) == given_one
+
+
+def test_no_interval_over_categories_where_they_are_numbers_of_objects() -> None:
+    samples = video_samples(clustered((10,) * 8, effect=5), ("J",), clustered=False, replicates=50)
+    assert samples.categories == 0 and category_interval(samples) is None
+
+
+def test_interval_over_few_shot_categories_is_of_their_spread_in_folds() -> None:
+    rows = [
+        {"query": f"q{fold}{category}{i}", "fold": fold, "category": category, "inter_fg": category, "union_fg": 10}
+        for fold, category, i in product(range(2), range(1, 6), range(4))
+    ]
+    samples = few_shot_samples(rows, replicates=400)
+    low, high = category_interval(samples) or (0, 0)
+    # IoU 10, 20, … 50 in both folds; queries of a category agree.
+    error = (np.var([10, 20, 30, 40, 50], ddof=1) / 5 / 2) ** 0.5
+    assert (low + high) / 2 == pytest.approx(30)
+    assert (high - low) / 2 == pytest.approx(t_quantile(0.975, 8) * error)
+
+
+def test_ranks_rest_on_categories_where_there_are_enough() -> None:
+    # One method is better in some categories and worse in others, with videos that all agree within a category.
+    base = clustered((20,) * 6, effect=0, draws=1)
+    gains = np.array([12, 10, 9, -5, -4, -3])
+    other = [{**row, "J": row["J"] + gains[row["category"]]} for row in base]
+    pair = [video_samples(rows, ("J",), replicates=400) for rows in (base, other)]
+    gap = difference(pair[1], pair[0])
+    over_videos, over_categories = interval(gap), category_interval(gap)
+    assert over_videos is not None and over_videos[0] > 0
+    assert over_categories is not None and over_categories[0] < 0 < over_categories[1]
+    assert [(r.best, r.worst) for r in rank_intervals(pair)] == [(1, 2), (1, 2)]
+    unclustered = [video_samples(rows, ("J",), clustered=False, replicates=400) for rows in (base, other)]
+    assert [(r.best, r.worst) for r in rank_intervals(unclustered)] == [(2, 2), (1, 1)]
+
+
+def simulation() -> ModuleType:
+    """benchmarks/coverage.py."""
+    path = Path(__file__).parents[2] / "benchmarks" / "coverage.py"
+    spec = importlib.util.spec_from_file_location("coverage_simulation", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("effect", ["small", "medium", "large"])
+@pytest.mark.parametrize("shape", ["equal", "unequal"])
+@pytest.mark.parametrize("categories", [8, 30])
+def test_coverage_over_categories(categories: int, shape: str, effect: str) -> None:
+    found = simulation().coverage(categories, shape, effect, simulations=1000)
+    (old, _), (new, _) = found["videos"], found["categories"]
+    print(f"{categories} categories, {shape}, {effect} effect: over videos {old:.1f} %, over categories {new:.1f} %")
+    assert old < 92 <= new <= 97.5

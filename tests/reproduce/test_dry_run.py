@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 from board_runs import icvos
 from ladders import the_ladder_is
 
+from icvos import cli
 from icvos.models.needs import missing_packages
 from icvos.reproduce import stand_ins
 from icvos.reproduce.rungs import RUNGS
@@ -80,3 +82,18 @@ def test_a_rung_that_fails_is_told_and_ends_no_other(
     assert "all 2 commands go through" in parts(out)["seggpt-coco-20i"]
     assert error.splitlines()[-1] == "1 of 2 rungs do not go through: persam-f-coco-20i"
     assert not list(folder.glob("icvos-*"))
+
+
+@pytest.mark.usefixtures("small_ladder")
+def test_a_signal_ends_all_of_it(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun: list[object] = []
+
+    def end(*given: object, **options: object) -> None:
+        begun.append(given)
+        raise SystemExit(128 + signal.SIGTERM)  # as cli.py has it
+
+    monkeypatch.setattr("icvos.builders.fewshot.plan.plan_coco20i", end)
+    monkeypatch.setattr("icvos.reproduce.ladder.missing_packages", lambda extra: ())
+    with pytest.raises(SystemExit) as stop:
+        cli.icvos.main(["reproduce", "run", "--all", "--dry-run"], standalone_mode=False)
+    assert stop.value.code == 143 and len(begun) == 1 and not list(folder.glob("icvos-*"))

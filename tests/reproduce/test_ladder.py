@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -108,6 +109,80 @@ def test_what_is_done_is_not_done_again(
     assert len(calls) == 4 and calls[-1][-2:] == ["--seed", "0"]
 
 
+def test_what_is_done_does_not_hang_on_the_number_of_processes(
+    tmp_path: Path, values: dict[str, str], call: Any, calls: list[list[str]]
+) -> None:
+    build = replace(FLOOR.steps[0], words=(*FLOOR.steps[0].words, "--workers", "{workers}"))
+    rung = replace(FLOOR, steps=(build, FLOOR.steps[1]))
+    climb(rung, values, tmp_path, call)
+    climb(rung, {**values, "workers": "2"}, tmp_path, call)
+    assert [words[0] for words in calls] == ["build-data", "evaluate"]
+
+
+def test_a_run_that_another_hand_replaced_is_not_measured(
+    tmp_path: Path, values: dict[str, str], call: Any, calls: list[list[str]]
+) -> None:
+    whole = climb(FLOOR, values, tmp_path, call)
+    shutil.rmtree(tmp_path / "floor/run")
+    assert icvos(*calls[1], "--limit-episodes", "1") == 0
+    with pytest.raises(RunError, match="command 2 of 2 of rung floor ended with status 2"):
+        climb(FLOOR, values, tmp_path, call)
+    shutil.rmtree(tmp_path / "floor/run")
+    again = climb(FLOOR, values, tmp_path, call)
+    assert again["runs"] == whole["runs"]
+
+
+def test_a_run_on_a_benchmark_that_was_built_anew_is_made_again(
+    tmp_path: Path, values: dict[str, str], call: Any, calls: list[list[str]]
+) -> None:
+    climb(FLOOR, values, tmp_path, call)
+    shutil.rmtree(tmp_path / "benchmarks/b")
+    less = replace(FLOOR.steps[0], words=(*FLOOR.steps[0].words, "--paper-episodes", "1"))
+    other = climb(replace(FLOOR, steps=(less, FLOOR.steps[1])), values, tmp_path, call)
+    assert [words[0] for words in calls] == ["build-data", "evaluate", "build-data", "evaluate"]
+    assert other["runs"]["floor/run"]["episodes"] == 4
+
+
+def test_a_run_with_a_checkpoint_that_changed_is_made_again(
+    tmp_path: Path, values: dict[str, str], call: Any, calls: list[list[str]]
+) -> None:
+    path = str(tmp_path / "own.pth")
+    run = replace(FLOOR.steps[1], words=(*FLOOR.steps[1].words, "--weights", "own={own}"))
+    rung = replace(FLOOR, steps=(FLOOR.steps[0], run))
+    for digest in ("a", "a", "b"):
+        describe = {"weights": {"own": {"file": path, "sha256": digest}}}
+        without = lambda words: call(words[:-2] if words[0] == "evaluate" else words)  # noqa: E731
+        climb(rung, {**values, "own": path}, tmp_path, without, describe=describe)
+    assert [words[0] for words in calls] == ["build-data", "evaluate", "evaluate"]
+
+
+def test_a_benchmark_that_outlived_a_killed_climb_is_taken(
+    tmp_path: Path, values: dict[str, str], call: Any, calls: list[list[str]]
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    def die(words: list[str]) -> int:
+        assert call(words) == 0  # the command goes on behind the process that started it
+        raise Killed
+
+    with pytest.raises(Killed):
+        climb(FLOOR, values, tmp_path, die)
+    result = climb(FLOOR, values, tmp_path, call)
+    assert [words[0] for words in calls] == ["build-data", "evaluate"]
+    assert [each["seconds"] is None for each in result["commands"]] == [True, False]
+
+
+def test_a_benchmark_of_another_command_is_not_taken(
+    tmp_path: Path, values: dict[str, str], call: Any, calls: list[list[str]]
+) -> None:
+    climb(FLOOR, values, tmp_path, call)
+    other = replace(FLOOR, steps=(replace(FLOOR.steps[0], words=(*FLOOR.steps[0].words, "--seed", "1")),))
+    for _ in range(2):
+        with pytest.raises(RunError, match="command 1 of 1 of rung floor ended with status 2"):
+            climb(other, values, tmp_path, call)
+
+
 def test_a_command_that_fails_is_named_and_goes_on_later(
     tmp_path: Path, values: dict[str, str], call: Any, calls: list[list[str]]
 ) -> None:
@@ -178,6 +253,23 @@ def test_a_figure_that_is_off_is_exit_status_1(
     with the_ladder_is(far):
         assert icvos("reproduce", "run", "floor", "--coco", data["coco"], "--out", tmp_path) == 1
     assert "printed 99 ± 0.5: off by -" in capsys.readouterr().out
+
+
+def test_a_figure_on_data_that_is_not_whole_is_not_compared(
+    tmp_path: Path, data: dict[str, Path], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reproduce, "_call", lambda words: icvos(*words))
+    words = ("reproduce", "run", "floor", "--coco", data["coco"], "--out", tmp_path)
+    with the_ladder_is(replace(FLOOR, counts={"categories": 80})):
+        assert icvos(*words) == 1
+        built = json.loads((tmp_path / "benchmarks/b/benchmark.json").read_text())["counts"]["categories"]
+        why = f"not compared: b has {built} categories and not 80, its data is not whole"
+        assert built < 80 and f"printed 0 ± 100: {why}" in capsys.readouterr().out
+        assert icvos("reproduce", "status", "--out", tmp_path, "--markdown") == 0
+        assert f"| {why} |" in capsys.readouterr().out
+    with the_ladder_is(replace(FLOOR, counts={"categories": built})):
+        assert icvos(*words) == 0
+    assert "printed 0 ± 100: reproduced" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

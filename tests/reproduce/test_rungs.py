@@ -16,6 +16,7 @@ from icvos.foundation.checkpoints import CHECKPOINTS
 from icvos.reproduce.rung import Figure, Rung, fill_in
 from icvos.reproduce.rungs import DATA, RUNGS, get_rung
 from icvos.reproduce.stand_ins import shorten
+from icvos.sources.expected import expected_counts
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -90,6 +91,13 @@ def test_a_tolerance_is_given_where_there_is_something_to_compare_and_only_there
     for rung in RUNGS.values():
         assert all(figure.tolerance is None for figure in rung.figures if figure.printed is None)
         assert rung.figures[0].printed is not None or "could be sourced" in rung.source
+
+
+def test_a_rung_that_compares_says_what_its_whole_data_has() -> None:
+    assert {name for name, rung in RUNGS.items() if not rung.counts} == {n for n in RUNGS if n.endswith("-lvos2")}
+    davis = expected_counts("DAVIS-2017", "val").counts
+    stated = {"videos": davis["sequences"], "frames": davis["frames"], "pairs": davis["objects"]}
+    assert get_rung("sam2.1-large-davis17").counts == stated
 
 
 @pytest.mark.parametrize(

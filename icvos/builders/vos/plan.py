@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 from icvos.builders.ic_vos.plan import NothingLeft, Plan, PlannedVideo, video_name
 from icvos.builders.ic_vos.video import frame_number
-from icvos.errors import UsageError
+from icvos.errors import InputError, UsageError
 from icvos.masks import read_mask
 from icvos.processes import in_order
 from icvos.progress import Progress, Update, silent
@@ -69,7 +70,7 @@ def plan_vos(source: VideoSource, *, split: str, workers: int = 1, progress: Pro
 
     Raises:
         UsageError: Nothing is of the split.
-        InputError: A mask is broken.
+        InputError: A mask is broken, or two videos would have one name.
     """
     rule, plan = get_rule(source), Plan()
     every = source.videos()
@@ -88,11 +89,19 @@ def plan_vos(source: VideoSource, *, split: str, workers: int = 1, progress: Pro
         progress(Update("videos looked through", number + 1, len(videos)))
         starts = sorted(set(first.values()))
         if not starts:
-            plan.left_out.append(f"{source.id},{video.name}: no object on its first frame")
+            where = "on any frame" if rule.late else "on its first frame"
+            plan.left_out.append(f"{source.id},{video.name}: no object {where}")
         for start in starts:
             objects = [each for each, index in sorted(first.items()) if index == start]
             plan.videos.append(_planned(source, video, start, objects, known=sorted(first) if rule.late else ()))
     plan.videos.sort(key=lambda planned: planned.name)
+    for one, other in pairwise(plan.videos):
+        if one.name == other.name:
+            raise InputError(
+                f"two videos would be called '{one.name}': what comes late in one, and another of that name",
+                where=source.root,
+                fix=f"rename the folders of '{max(one.video.name, other.video.name, key=len)}'",
+            )
     if not plan.videos:
         raise NothingLeft(f"nothing is left to build from {len(videos)} videos", plan.left_out, where=source.root)
     return plan

@@ -35,7 +35,7 @@ def _source_options(function: Callable[..., Any]) -> Callable[..., Any]:
     metavar="FILE",
     help="Write what is left out, and why, line by line, all of it.",
 )
-@click.option("--dry-run", is_flag=True, help="Say what would be built, and stop.")
+@click.option("--dry-run", is_flag=True, help="Say what would be built, with disk, memory and hours, and stop.")
 def command(
     split: str,
     out: Path,

@@ -1,0 +1,67 @@
+"""Which training weights come from: its settings, its seed, and what it kept, as a file of weights declares them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from icvos.errors import WeightsError
+from icvos.foundation.weights import load_metadata
+
+__all__ = ["training_of", "training_record", "trainings_of"]
+
+
+def training_record(identity: Mapping[str, Any], weights: Mapping[str, Path], *, kept: str) -> dict[str, Any]:
+    """Return what exported weights say of their training.
+
+    Args:
+        identity: What was trained on what and how, JSON values; ``settings`` holds the seed.
+        weights: What the training began with; of one that was trained itself its settings count, not its hash.
+        kept: Which of the training's weights these are: ``best`` or ``last``.
+
+    Returns:
+        ``settings``, 12 hexadecimal digits that trainings which differ in their seeds alone share; ``seed``; ``kept``.
+    """
+    before = {name: (training_of(path) or {}).get("settings") for name, path in weights.items()}
+    text = json.dumps([_without_seeds(identity, {n: s for n, s in before.items() if s}), kept], sort_keys=True)
+    settings = hashlib.sha256(text.encode()).hexdigest()[:12]
+    return {"settings": settings, "seed": int(identity["settings"]["seed"]), "kept": kept}
+
+
+def _without_seeds(value: Any, before: Mapping[str, Any]) -> Any:
+    if isinstance(value, Mapping):
+        kept = {str(name): _without_seeds(each, before) for name, each in value.items() if name != "seed"}
+        if isinstance(kept.get("weights"), dict):
+            kept["weights"] |= {name: each for name, each in before.items() if name in kept["weights"]}
+        return kept
+    if isinstance(value, (list, tuple)):
+        return [_without_seeds(each, before) for each in value]
+    return value if isinstance(value, (str, int, float, bool)) or value is None else str(value)
+
+
+def training_of(path: str | Path) -> dict[str, Any] | None:
+    """Return the ``training_record`` of a file of weights; empty where ``icvos train`` wrote it before there were any,
+    None of another file."""
+    try:
+        texts = load_metadata(path).values()
+    except WeightsError:
+        return None
+    for text in texts:
+        try:
+            metadata = json.loads(text)["metadata"]
+            record = metadata.get("training") or {}
+            record = json.loads(record) if isinstance(record, str) else record
+        except (ValueError, KeyError, TypeError, AttributeError):
+            continue
+        if isinstance(record, dict):
+            return {name: record[name] for name in ("settings", "seed", "kept") if name in record}
+    return None
+
+
+def trainings_of(weights: Mapping[str, Path]) -> dict[str, dict[str, Any]]:
+    """Return ``training_of`` of those of a model's files that ``icvos train`` wrote, by name."""
+    found = {name: training_of(path) for name, path in sorted(weights.items())}
+    return {name: training for name, training in found.items() if training is not None}
