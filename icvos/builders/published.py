@@ -1,6 +1,6 @@
 """Published recipes: a folder with ``recipe.json`` and CSV files, and the hash that a benchmark of its name is held to.
 
-``objects-*.csv`` and ``complete-*.csv`` are recipe files (``icvos.builders.recipe``); ``sequences-*.csv`` says of every
+``objects*.csv`` and ``complete*.csv`` are recipe files (``icvos.builders.recipe``); ``sequences*.csv`` says of every
 sequence of a source its frames and objects, where they are known, and whether it is of the dev or the test part.
 """
 
@@ -195,9 +195,9 @@ def load_recipe(name: str | Path, words: Vocabulary | None = None) -> PublishedR
         raise InputError("no recipe", where=folder, expected="recipe.json in it")
     header = read_json(path, InputError)
     _check_header(header, path)
-    csvs = [*folder.glob("objects-*.csv"), *folder.glob("complete-*.csv")]
+    csvs = _label_files(folder)
     sequences: dict[tuple[str, str], ExpectedSequence] = {}
-    for table in sorted(folder.glob("sequences-*.csv")):
+    for table in sorted(folder.glob("sequences*.csv")):
         for row in read_csv(table, SEQUENCE_COLUMNS):
             key = (row["source"], row["video"])
             if key in sequences:
@@ -229,7 +229,7 @@ def open_recipes(given: Iterable[str | Path], words: Vocabulary) -> tuple[Recipe
         if published is not None:
             raise UsageError("two published recipes are given", expected="one, and CSV files beside it")
         published = load_recipe(each, words)
-        files += [*published.folder.glob("objects-*.csv"), *published.folder.glob("complete-*.csv")]
+        files += _label_files(published.folder)
     return read_recipes(files, words), published
 
 
@@ -248,6 +248,18 @@ def write_hashes(folder: Path) -> PublishedRecipe:
     }
     write_json(folder / "recipe.json", {**recipe.header, "sources": sources, "sha256": recipe.sha256})
     return load_recipe(folder)
+
+
+def _label_files(folder: Path) -> list[Path]:
+    """Return the files that say what objects are, ``objects.csv`` or ``objects-mose.csv``, and what is complete.
+
+    Raises:
+        InputError: There is none.
+    """
+    files = sorted([*folder.glob("objects*.csv"), *folder.glob("complete*.csv")])
+    if not files:
+        raise InputError("the recipe has no labels", where=folder, expected="objects*.csv and complete*.csv in it")
+    return files
 
 
 def _check_header(header: Any, path: Path) -> None:

@@ -133,13 +133,23 @@ def test_a_whole_data_set_is_whole(
     known(monkeypatch, "DAVIS-2016", "trainval", sequences=1, frames=2)
     assert icvos("build-data", "source", raw.davis16(tmp_path)) == 0
     shown = capsys.readouterr().out
-    assert "1 of 1" in shown and "2 of 2" in shown and "yes" in shown
+    assert re.search(r"sequences +1 +1 +yes *$", shown, re.M) and re.search(r"frames +2 +2 *$", shown, re.M)
     known(monkeypatch, "DAVIS-2016", "trainval", "DAVIS.zip", sequences=1, frames=3)
     assert icvos("build-data", "source", tmp_path) == 1
     line = "DAVIS-2016 trainval 480p: 2 of 3 frames are here; unpack DAVIS.zip again"
     assert line in capsys.readouterr().out.splitlines()
     empty(tmp_path / "DAVIS.zip")
     assert problems(tmp_path) == ["2 of 3 frames are here; DAVIS.zip is here, unpack it"]
+
+
+def test_the_table_fits_a_narrow_terminal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert icvos("build-data", "source", raw.davis(tmp_path / "davis"), raw.coco(tmp_path / "coco")) == 1
+    table = capsys.readouterr().out.partition("\nDAVIS")[0].splitlines()
+    assert max(map(len, table)) <= 80 and any("annotations" in line for line in table)
+    assert any("masks" in line for line in table)
 
 
 def test_a_small_sample_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
