@@ -23,6 +23,7 @@ __all__ = [
     "PARTS",
     "RECIPE_SCHEMA",
     "SEQUENCE_COLUMNS",
+    "VOS_PREFIX",
     "ExpectedSequence",
     "PublishedRecipe",
     "check_own_name",
@@ -43,6 +44,9 @@ PAPER_COUNTS = {"videos": 369, "frames": 99_549}
 """Of IC-VOS as the paper's Table I prints them."""
 
 CUSTOM = "custom:"
+VOS_PREFIX = "vos-"
+"""Of the names of whole splits, ``vos-davis17-val``, that ``build-data vos`` gives."""
+
 FOLDER = Path(__file__).resolve().parents[1] / "recipes"
 SEQUENCE_COLUMNS = ("source", "video", "source_split", "frames", "objects", "split")
 
@@ -154,6 +158,8 @@ def why_reserved(name: str) -> str:
         return "that is the name of the paper's benchmark"
     if name.startswith(CUSTOM):
         return f"names that begin with {CUSTOM} are given by the builder"
+    if name.startswith(VOS_PREFIX):
+        return f"names that begin with {VOS_PREFIX} are of whole data sets and given by build-data vos"
     of = [recipe for recipe in published_names() if name == recipe or name.startswith(f"{recipe}-")]
     return f"that name belongs to the published recipe {of[0]}" if of else ""
 
