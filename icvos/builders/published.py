@@ -88,7 +88,12 @@ class PublishedRecipe:
     @property
     def closed(self) -> tuple[str, ...]:
         """Ids of the sources whose labels are final."""
-        return tuple(sorted(name for name, row in self.header["sources"].items() if row["state"] == "closed"))
+        return tuple(sorted(name for name, state in self.states.items() if state == "closed"))
+
+    @property
+    def states(self) -> dict[str, str]:
+        """Of each source, ``open`` or ``closed``."""
+        return {name: row["state"] for name, row in self.header["sources"].items()}
 
     @property
     def is_open(self) -> bool:
@@ -142,7 +147,8 @@ class PublishedRecipe:
         ]
         if self.folder != FOLDER / self.name and (why := why_reserved(self.name)):
             packaged = load_recipe(self.name) if self.name in published_names() else None
-            if packaged is None or packaged.sha256 != self.sha256:
+            # Without its open sources, a part of a recipe would be called as the whole.
+            if packaged is None or (packaged.sha256, packaged.states) != (self.sha256, self.states):
                 out.append(f"the recipe is called {self.name}: {why}")
         return out
 

@@ -360,7 +360,12 @@ def test_a_folder_that_calls_itself_as_a_published_recipe(raw: Path, recipe: Pat
     assert report.name.startswith("custom:")
     assert report.differs == ["the recipe is called ic-vos-r1: that name belongs to the published recipe ic-vos-r1"]
     shutil.copytree(R1.folder, tmp_path / "copy")
-    assert load_recipe(tmp_path / "copy").problems() == []
+    copied = load_recipe(tmp_path / "copy")
+    assert copied.problems() == []
+    # Of closed sources alone, DAVIS' part would be the whole ic-vos-r1.
+    closed = {name: copied.header["sources"][name] for name in copied.closed}
+    write_json(tmp_path / "copy/recipe.json", {**copied.header, "sources": closed})
+    assert "belongs to the published recipe ic-vos-r1" in load_recipe(tmp_path / "copy").problems()[0]
 
 
 def test_only_the_papers_counts_are_called_ic_vos() -> None:
