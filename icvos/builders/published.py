@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,6 +44,7 @@ PAPERS = "ic-vos"
 PAPER_COUNTS = {"videos": 369, "frames": 99_549}
 """Of IC-VOS as the paper's Table I prints them."""
 
+FEWSHOT = ("coco-20i", "pascal-5i", "coco-20i-to-pascal-5i")
 CUSTOM = "custom:"
 VOS_PREFIX = "vos-"
 """Of the names of whole splits, ``vos-davis17-val``, that ``build-data vos`` gives."""
@@ -159,7 +161,12 @@ def published_names() -> list[str]:
 
 
 def why_reserved(name: str) -> str:
-    """Return why a benchmark of one's own may not be called so, or nothing."""
+    """Return why a benchmark of one's own may not be called so, or nothing; what only looks different is the same."""
+    name = unicodedata.normalize("NFKC", name).strip().casefold()
+    if not name:
+        return "that is no name"
+    if name in FEWSHOT:
+        return f"build-data gives that name to few-shot episodes of images: {name}"
     if name == PAPERS:
         return "that is the name of the paper's benchmark"
     if name.startswith(CUSTOM):
