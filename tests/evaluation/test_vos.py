@@ -86,7 +86,7 @@ def davis(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def bench(davis: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("bench") / "b"
-    build_vos(prepare_vos(open_source("davis", davis)), root)
+    build_vos(prepare_vos(open_source("davis", davis)), root, name="davis-of-tests")
     return root
 
 
@@ -405,7 +405,7 @@ def test_the_default_folder_does_not_repeat_it(bench: Path, tmp_path: Path, monk
     monkeypatch.chdir(tmp_path)
     evaluate("empty", bench)
     evaluate("empty", bench, protocol="native")
-    assert sorted(p.name for p in (tmp_path / "runs/vos-davis17-val").iterdir()) == ["empty", "empty-native"]
+    assert sorted(p.name for p in (tmp_path / "runs/davis-of-tests").iterdir()) == ["empty", "empty-native"]
 
 
 def test_an_oracle_run_that_poses_as_one_of_vos_is_refused(tmp_path: Path) -> None:
