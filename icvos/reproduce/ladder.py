@@ -254,7 +254,7 @@ def _sameness(words: Sequence[str]) -> list[str]:
 
 def _read_by(words: Sequence[str], files: Mapping[str, str]) -> dict[str, str]:
     """Return those files, by path, which a command names: themselves, their folder, or another file in it."""
-    named = [Path(word.partition("=")[2] or word) for word in words if "/" in word]
+    named = [Path(text) for word in words for text in (word, word.partition("=")[2]) if "/" in text]
     around = {*named, *(path.parent for path in named)}
     return {path: digest for path, digest in files.items() if around & {Path(path), Path(path).parent}}
 

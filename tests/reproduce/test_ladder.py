@@ -135,10 +135,11 @@ def test_a_run_that_another_hand_replaced_is_not_measured(
 def test_a_run_on_a_benchmark_that_was_built_anew_is_made_again(
     tmp_path: Path, values: dict[str, str], call: Any, calls: list[list[str]]
 ) -> None:
-    climb(FLOOR, values, tmp_path, call)
-    shutil.rmtree(tmp_path / "benchmarks/b")
+    out = tmp_path / "a=b c"
+    climb(FLOOR, values, out, call)
+    shutil.rmtree(out / "benchmarks/b")
     less = replace(FLOOR.steps[0], words=(*FLOOR.steps[0].words, "--paper-episodes", "1"))
-    other = climb(replace(FLOOR, steps=(less, FLOOR.steps[1])), values, tmp_path, call)
+    other = climb(replace(FLOOR, steps=(less, FLOOR.steps[1])), values, out, call)
     assert [words[0] for words in calls] == ["build-data", "evaluate", "build-data", "evaluate"]
     assert other["runs"]["floor/run"]["episodes"] == 4
 
