@@ -311,8 +311,10 @@ def read_results(out: Path | None) -> dict[str, dict[str, Any]]:
     """Return what the rungs of a folder measured, by their names; a rung that has no ``result.json`` is not among them.
 
     Raises:
-        RunError: A file is damaged, or holds no result of its rung.
+        RunError: There is no such folder, or a file is damaged, or holds no result of its rung.
     """
+    if out is not None and not out.is_dir():
+        raise RunError("folder not found", where=out, expected="the --out of 'icvos reproduce run'")
     results = {}
     for name in RUNGS if out is not None else ():
         assert out is not None
