@@ -35,10 +35,7 @@ def command(folders: tuple[Path, ...]) -> None:
     if splits:
         print_table(
             [Column("data set", "left"), *map(Column, kinds), Column("whole", "left")],
-            [
-                [found.title, *(str(found.counts.get(what, "–")) for what in kinds), "yes" if found.whole else "no"]
-                for found in splits
-            ],
+            [[found.title, *(str(found.counts.get(what, "–")) for what in kinds), found.verdict] for found in splits],
             leave_out=("masks",),
         )
     for found in splits:
