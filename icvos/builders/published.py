@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,12 +18,14 @@ from icvos.builders.recipe import Recipe, read_recipes
 from icvos.categories import Vocabulary
 from icvos.errors import InputError, UsageError, did_you_mean
 from icvos.files import read_csv, read_json, write_json
+from icvos.sources.expected import expected_counts
 
 __all__ = [
     "PAPER_COUNTS",
     "PARTS",
     "RECIPE_SCHEMA",
     "SEQUENCE_COLUMNS",
+    "VOS_PREFIX",
     "ExpectedSequence",
     "PublishedRecipe",
     "check_own_name",
@@ -39,10 +42,15 @@ PARTS = ("all", "dev", "test")
 """The parts that a builder may take; a sequence is of ``dev`` or of ``test``."""
 
 PAPERS = "ic-vos"
-PAPER_COUNTS = {"videos": 369, "frames": 99_549}
+_RELEASE = expected_counts("IC-VOS, the authors' release", "").counts
+PAPER_COUNTS = {"videos": _RELEASE["sequences"], "frames": _RELEASE["frames"]}
 """Of IC-VOS as the paper's Table I prints them."""
 
+FEWSHOT = ("coco-20i", "pascal-5i", "coco-20i-to-pascal-5i")
 CUSTOM = "custom:"
+VOS_PREFIX = "vos-"
+"""Of the names of whole splits, ``vos-davis17-val``, that ``build-data vos`` gives."""
+
 FOLDER = Path(__file__).resolve().parents[1] / "recipes"
 SEQUENCE_COLUMNS = ("source", "video", "source_split", "frames", "objects", "split")
 
@@ -84,7 +92,12 @@ class PublishedRecipe:
     @property
     def closed(self) -> tuple[str, ...]:
         """Ids of the sources whose labels are final."""
-        return tuple(sorted(name for name, row in self.header["sources"].items() if row["state"] == "closed"))
+        return tuple(sorted(name for name, state in self.states.items() if state == "closed"))
+
+    @property
+    def states(self) -> dict[str, str]:
+        """Of each source, ``open`` or ``closed``."""
+        return {name: row["state"] for name, row in self.header["sources"].items()}
 
     @property
     def is_open(self) -> bool:
@@ -138,7 +151,8 @@ class PublishedRecipe:
         ]
         if self.folder != FOLDER / self.name and (why := why_reserved(self.name)):
             packaged = load_recipe(self.name) if self.name in published_names() else None
-            if packaged is None or packaged.sha256 != self.sha256:
+            # Without its open sources, a part of a recipe would be called as the whole.
+            if packaged is None or (packaged.sha256, packaged.states) != (self.sha256, self.states):
                 out.append(f"the recipe is called {self.name}: {why}")
         return out
 
@@ -149,11 +163,18 @@ def published_names() -> list[str]:
 
 
 def why_reserved(name: str) -> str:
-    """Return why a benchmark of one's own may not be called so, or nothing."""
+    """Return why a benchmark of one's own may not be called so, or nothing; what only looks different is the same."""
+    name = unicodedata.normalize("NFKC", name).strip().casefold()
+    if not name:
+        return "that is no name"
+    if name in FEWSHOT:
+        return f"build-data gives that name to few-shot episodes of images: {name}"
     if name == PAPERS:
         return "that is the name of the paper's benchmark"
     if name.startswith(CUSTOM):
         return f"names that begin with {CUSTOM} are given by the builder"
+    if name.startswith(VOS_PREFIX):
+        return f"names that begin with {VOS_PREFIX} are of whole data sets and given by build-data vos"
     of = [recipe for recipe in published_names() if name == recipe or name.startswith(f"{recipe}-")]
     return f"that name belongs to the published recipe {of[0]}" if of else ""
 

@@ -62,6 +62,13 @@ class Found:
         return any(count.found < (count.expected or 0) for count in list(self.counts.values())[:1])
 
     @property
+    def verdict(self) -> str:
+        """``yes`` if it is whole, ``no``, or ``not known`` where nobody published how much a whole one holds."""
+        if not self.whole:
+            return "no"
+        return "yes" if any(count.expected is not None for count in self.counts.values()) else "not known"
+
+    @property
     def title(self) -> str:
         """Its data set, split and detail."""
         return " ".join(filter(None, (self.dataset, self.split, self.detail)))

@@ -17,7 +17,7 @@ from shared_data import shared
 from icvos import cli
 from icvos.benchmark import load_benchmark
 from icvos.builders.ic_vos.build import BuildReport, build_icvos, prepare
-from icvos.builders.ic_vos.naming import name_benchmark
+from icvos.builders.ic_vos.naming import name_benchmark, release_differences
 from icvos.builders.ic_vos.rules import BUILDER_VERSION, BuildRules
 from icvos.builders.published import (
     PAPER_COUNTS,
@@ -341,7 +341,8 @@ def test_labels_beside_the_recipe_are_told(raw: Path, recipe: Path, tmp_path: Pa
 
 
 def test_names_that_nobody_gives_himself(raw: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for name in ("ic-vos", "ic-vos-r1", "ic-vos-r1-davis17", "ic-vos-r1-anything", "custom:", "custom:01234567"):
+    given = ("ic-vos", "ic-vos-r1", "ic-vos-r1-davis17", "ic-vos-r1-anything", "custom:", "custom:01234567", "coco-20i")
+    for name in (*given, "IC-VOS", " ic-vos", "ic-vos-r1-DAVIS17", "ic\uff0dvos", "", " "):
         with pytest.raises(UsageError, match="a benchmark of one's own is not called"):
             check_own_name(name)
     for name in ("mine", "ic-vos-r10", "ic-vos-ours", "demo", "customs"):
@@ -362,7 +363,12 @@ def test_a_folder_that_calls_itself_as_a_published_recipe(raw: Path, recipe: Pat
     assert report.name.startswith("custom:")
     assert report.differs == ["the recipe is called ic-vos-r1: that name belongs to the published recipe ic-vos-r1"]
     shutil.copytree(R1.folder, tmp_path / "copy")
-    assert load_recipe(tmp_path / "copy").problems() == []
+    copied = load_recipe(tmp_path / "copy")
+    assert copied.problems() == []
+    # Of closed sources alone, DAVIS' part would be the whole ic-vos-r1.
+    closed = {name: copied.header["sources"][name] for name in copied.closed}
+    write_json(tmp_path / "copy/recipe.json", {**copied.header, "sources": closed})
+    assert "belongs to the published recipe ic-vos-r1" in load_recipe(tmp_path / "copy").problems()[0]
 
 
 def test_only_the_papers_counts_are_called_ic_vos() -> None:
@@ -373,6 +379,14 @@ def test_only_the_papers_counts_are_called_ic_vos() -> None:
     short = named({**PAPER_COUNTS, "frames": 99_548}, ("release",))
     assert short.name == "custom:0123abcd" and short.differs == ["99,548 frames, and the paper has 99,549"]
     assert named(PAPER_COUNTS, ("davis17",)).name == "custom:0123abcd"
+    # The same videos with other supports are another benchmark.
+    assert release_differences(BuildRules(min_area=0, min_frames=0)) == []
+    differs = release_differences(BuildRules(seed=7, draws=1))
+    assert differs == ["seed is 7, and 0 for what is called ic-vos", "draws is 1, and 5 for what is called ic-vos"]
+    other = name_benchmark(
+        None, None, differs=differs, sources=["release"], part="all", version="1.0123abcd", counts=PAPER_COUNTS
+    )
+    assert other.name == "custom:0123abcd" and other.differs == differs
 
 
 def test_boards_hold_a_published_name_to_the_packaged_hash() -> None:

@@ -17,8 +17,10 @@ from icvos.builders.stats import benchmark_stats
 from icvos.builders.vos.build import build_vos, prepare_vos
 from icvos.builders.vos.plan import VOS_SOURCES
 from icvos.errors import InputError, UsageError
+from icvos.leaderboard.consistency import check_name
 from icvos.masks import read_mask
 from icvos.sources import open_source
+from icvos.sources.expected import Expected
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +42,7 @@ def pairs(bench: Benchmark) -> list[tuple[str, int, int]]:
 def test_davis_tells_the_objects_of_the_first_frame_of_val(raw: Path, tmp_path: Path) -> None:
     bench = built(raw, tmp_path / "b", "davis")
     assert pairs(bench) == [("davis17__dogs", n, 0) for n in (1, 2, 3)] + [("davis17__ride", 1, 0)]
-    assert (bench.name, bench.vos, bench.header["protocol"]) == ("vos-davis17-val", True, "davis-2017")
+    assert (bench.vos, bench.header["protocol"]) == (True, "davis-2017")
     assert [e.supports for e in bench.episodes] == [()] * 4 and bench.episodes[0].id == "davis17__dogs__1__d0"
     # Void is background, and the other objects are.
     labels = read_mask(raw / "davis/Annotations/480p/dogs/00001.png")
@@ -144,7 +146,66 @@ def test_the_version_tells_what_was_built_and_not_how(raw: Path, tmp_path: Path)
         built(raw, tmp_path / "mose", "mose"),
     ]
     assert len({bench.version for bench in (one, *others)}) == 4
-    assert [bench.name for bench in others] == ["vos-lvos-val", "vos-lvos-train", "vos-mose-train"]
+    names = [bench.header["recipe"]["name"] for bench in others]
+    assert names == ["vos-lvos-val", "vos-lvos-train", "vos-mose-train"]
+
+
+def expect(monkeypatch: pytest.MonkeyPatch, **counts: int) -> None:
+    """Let a whole split, whatever it is, have these counts."""
+    monkeypatch.setattr(
+        "icvos.builders.vos.build.expected_counts", lambda dataset, split: Expected(dataset, split, counts, "", "")
+    )
+
+
+def test_only_a_whole_split_carries_its_name(raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    part = built(raw, tmp_path / "part", "davis")
+    assert part.name == f"custom:{part.version.rpartition('.')[2]}"
+    differs = part.header["recipe"]["differs"]
+    assert differs == [
+        "2 sequences of DAVIS-2017 val are built, and the whole has 30",
+        "6 frames of DAVIS-2017 val are built, and the whole has 1,999",
+        "4 objects of DAVIS-2017 val are built, and the whole has 61",
+    ]
+    (refused,) = check_name(part.header)
+    assert differs[0] in refused
+    expect(monkeypatch, sequences=2, frames=6, objects=4)
+    whole = built(raw, tmp_path / "whole", "davis")
+    assert whole.name == "vos-davis17-val" and check_name(whole.header) == []
+    assert check_name({"name": whole.name})[0].startswith("it is called 'vos-davis17-val' and does not say")
+    short = built(raw, tmp_path / "short", "davis", max_frames=3)
+    assert short.name.startswith("custom:") and "--max-frames" in short.header["recipe"]["differs"][0]
+    expect(monkeypatch)
+    (why,) = built(raw, tmp_path / "unknown", "davis").header["recipe"]["differs"]
+    assert why == "nobody published how much a whole DAVIS-2017 val holds"
+
+
+def test_a_video_that_late_objects_begin_is_of_the_same_sequence(
+    raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expect(monkeypatch, sequences=1)
+    assert built(raw, tmp_path / "b", "lvos").name == "vos-lvos-val"
+
+
+def test_davis_in_another_resolution_has_no_published_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = raw_trees.davis(tmp_path / "davis")
+    for part in ("JPEGImages", "Annotations"):
+        (root / part / "480p").rename(root / part / "Full-Resolution")
+    expect(monkeypatch, sequences=2, frames=6, objects=4)
+    bench = built(tmp_path, tmp_path / "b", "davis")
+    assert bench.name.startswith("custom:") and "Full-Resolution" in bench.header["recipe"]["differs"][0]
+
+
+def test_parts_of_a_split_have_other_versions_than_the_whole(raw: Path, tmp_path: Path) -> None:
+    whole = built(raw, tmp_path / "whole", "davis")
+    root = raw_trees.davis(tmp_path / "davis")
+    (root / "ImageSets/2017/val.txt").write_text("dogs\n")
+    part = built(tmp_path, tmp_path / "part", "davis")
+    assert part.name.startswith("custom:") and whole.version != part.version
+
+
+def test_a_name_of_a_whole_split_is_not_given_to_another(raw: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"not called 'vos-davis17-val'.*build-data vos"):
+        build_vos(prepare_vos(open_source("davis", raw / "davis")), tmp_path / "b", name="vos-davis17-val")
 
 
 def test_a_split_that_is_not_there_is_told(raw: Path, tmp_path: Path) -> None:
@@ -160,6 +221,7 @@ def test_the_command(raw: Path, tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert icvos(*words, "--dry-run") == 0
     out = capsys.readouterr().out
     assert "to build: 2 videos, 4 objects, 6 frames, 18 files" in out and "davis17,ride,2" not in out
+    assert "no published name: 2 sequences of DAVIS-2017 val are built, and the whole has 30" in out
     assert not (tmp_path / "b").exists()
     assert icvos(*words, "--link", "--name", "mine") == 0
     out = capsys.readouterr().out

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import fewshot_trees as few
@@ -20,6 +21,7 @@ from icvos.sources.census import count_source
 from icvos.sources.expected import EXPECTED, Expected
 from icvos.sources.found import Count, Found
 from icvos.sources.identify import KINDS, identify
+from icvos.sources.release import Release
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "sources.md"
 
@@ -95,12 +97,23 @@ def test_youtube_vos_is_told_by_its_names_and_its_meta_file(tmp_path: Path) -> N
     assert valid.problems == () and valid.counts["objects"] == Count(1, 1063)
 
 
-def test_the_authors_release_and_a_built_benchmark_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_authors_release_and_a_built_benchmark_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     for frame in range(2):
         empty(tmp_path / f"icvos/walk/JPEGImages/{frame}.jpg")
         empty(tmp_path / f"icvos/walk/Annotations/17/{frame}.png")
     (release,) = identify(tmp_path / "icvos")
-    assert release.whole and release.line == "IC-VOS, the authors' release, 1 sequences"
+    assert not release.whole and release.line == "IC-VOS, the authors' release, 1 of 369 sequences"
+    assert icvos("build-data", "source", tmp_path / "icvos") == 1
+    said = capsys.readouterr().out
+    assert re.search("frames +2 +99,549", said) and "IC-VOS, the authors' release, 1 of 369 sequences: a part" in said
+    with monkeypatch.context() as small:
+        known(small, release.dataset, "", sequences=1, frames=3)
+        assert problems(tmp_path / "icvos") == ["2 of 3 frames are here; fetch and unpack it again"]
+        assert [found.line for found in count_source(Release(tmp_path / "icvos"))] == [
+            "IC-VOS, the authors' release, 1 of 1 sequences"
+        ]
     (tmp_path / "icvos/walk/Annotations/17/1.png").unlink()
     assert "'1' has no mask" in problems(tmp_path / "icvos")[0]
     raw.everything(tmp_path / "raw")
@@ -450,5 +463,10 @@ def test_expected_sums_agree() -> None:
 
 
 def test_a_found_split_is_whole_without_expected_counts(tmp_path: Path) -> None:
-    assert Found("OVIS", "train", tmp_path, {"sequences": Count(3)}).whole
+    nobody_knows = Found("OVIS", "train", tmp_path, {"sequences": Count(3)})
+    assert nobody_knows.whole and nobody_knows.verdict == "not known"
     assert not Found("OVIS", "train", tmp_path, {"sequences": Count(3, 4)}).whole
+    assert Found("OVIS", "train", tmp_path, {"sequences": Count(3, 4)}).verdict == "no"
+    assert Found("OVIS", "train", tmp_path, {"sequences": Count(4, 4)}).verdict == "yes"
+    assert replace(nobody_knows, problems=("a fault",)).verdict == "no"
+    assert [found.verdict for found in identify(raw.ytvis(tmp_path, ovis=True))] == ["not known"]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from icvos.benchmark import EPISODE_COLUMNS, FRAME_COLUMNS, PAIR_COLUMNS, SCHEMA, VIDEO_COLUMNS
-from icvos.builders.ic_vos.naming import Naming, differences, name_benchmark
+from icvos.builders.ic_vos.naming import Naming, differences, name_benchmark, release_differences
 from icvos.builders.ic_vos.plan import NothingLeft, Plan, PlannedVideo, make_plan
 from icvos.builders.ic_vos.rules import BUILDER_VERSION, BuildRules, rules_version
 from icvos.builders.ic_vos.video import VideoTask, build_video, clip_frames
@@ -174,7 +174,7 @@ def prepare(
     plan = make_plan(sources, recipe, rules, words, published=published, part=part, **leave_out)
     supports.check(plan.categories)
     plan.notes += supports.notes(plan.videos)
-    differs = []
+    differs = release_differences(rules) if [source.id for source in sources] == ["release"] else []
     if published is not None:
         differs = differences(
             published,

@@ -12,7 +12,7 @@ from icvos.builders.recipe import Recipe
 from icvos.categories import COCO80, Vocabulary
 from icvos.sources.base import VideoSource
 
-__all__ = ["Naming", "differences", "name_benchmark"]
+__all__ = ["Naming", "differences", "name_benchmark", "release_differences"]
 
 NO_RECIPE = "it is built from no published recipe (--recipe NAME)"
 
@@ -62,7 +62,8 @@ def name_benchmark(
             return Naming(own)
         if list(sources) == ["release"]:
             wrong = [f"{counts[what]:,} {what}, and the paper has {n:,}" for what, n in PAPER_COUNTS.items()]
-            differs = [line for line, (what, n) in zip(wrong, PAPER_COUNTS.items()) if counts[what] != n]
+            counted = [line for line, (what, n) in zip(wrong, PAPER_COUNTS.items()) if counts[what] != n]
+            differs = [*differs, *counted]
             if not differs:
                 return Naming("ic-vos")
         else:
@@ -121,6 +122,19 @@ def differences(
         if source.id in published.closed:
             out += _sequence_differences(published, source, part)
     return out
+
+
+def release_differences(rules: BuildRules) -> list[str]:
+    """Return where a build of the authors' folder is not all of it with the usual supports, a line each."""
+    usual = BuildRules(
+        min_visible_frames=rules.min_visible_frames, min_area=rules.min_area, min_frames=rules.min_frames
+    )
+    found, expected = rules.header(), usual.header()
+    return [
+        f"{rule.replace('_', ' ')} is {found[rule]}, and {expected[rule]} for what is called ic-vos"
+        for rule in found
+        if found[rule] != expected[rule]
+    ]
 
 
 def _label_differences(expected: Recipe, found: Recipe, words: Vocabulary) -> Iterator[str]:

@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from icvos.benchmark import SCHEMA, VOS
 from icvos.builders.ic_vos.build import BuildReport, Prepared, VideoTables, build_videos, estimate
-from icvos.builders.ic_vos.plan import NothingLeft
+from icvos.builders.ic_vos.plan import NothingLeft, PlannedVideo
 from icvos.builders.ic_vos.rules import BUILDER_VERSION, BuildRules
+from icvos.builders.published import check_own_name
 from icvos.builders.vos.plan import VosRule, get_rule, plan_vos
 from icvos.builders.writer import BenchmarkWriter
 from icvos.categories import Vocabulary
 from icvos.progress import Progress, silent
 from icvos.sources.base import VideoSource
+from icvos.sources.expected import expected_counts
 
 __all__ = ["PreparedVos", "build_vos", "prepare_vos"]
+
+RESOLUTION = "480p"
+"""Of DAVIS, in which its numbers are published."""
 
 
 @dataclass
@@ -31,8 +36,34 @@ class PreparedVos(Prepared):
 
     @property
     def name(self) -> str:
-        """What the benchmark is called by default: ``vos-davis17-val``."""
+        """What the benchmark is called where the split is whole: ``vos-davis17-val``."""
         return f"vos-{self.sources[0].id}-{self.split}"
+
+    def differences(self, videos: Sequence[PlannedVideo], *, frames: int, objects: int) -> list[str]:
+        """Return where a build is not the whole split as it was published, a line each.
+
+        Args:
+            videos: What is built.
+            frames, objects: How many, of all of them.
+        """
+        (source,) = self.sources
+        split = "trainval" if self.rule.dataset == "DAVIS-2017" and self.split == "all" else self.split
+        expected = expected_counts(self.rule.dataset, split)
+        found = {"sequences": len({planned.video.name for planned in videos}), "frames": frames, "objects": objects}
+        out = []
+        if not expected.counts:
+            out.append(f"nobody published how much a whole {self.rule.dataset} {split} holds")
+        out += [
+            f"{found[what]:,} {what} of {self.rule.dataset} {split} are built, and the whole has {count:,}"
+            for what, count in expected.counts.items()
+            if found[what] != count
+        ]
+        if self.rules.max_frames:
+            out.append(f"it has the first {self.rules.max_frames} frames of a video alone (--max-frames)")
+        resolution = getattr(source, "resolution", RESOLUTION)
+        if resolution != RESOLUTION:
+            out.append(f"{source.id} is read in {resolution}, and its numbers are published in {RESOLUTION}")
+        return out
 
 
 def prepare_vos(
@@ -76,15 +107,18 @@ def build_vos(
     Args:
         prepared: What to build.
         out: The benchmark's folder, to be made.
-        name: Of the benchmark; ``PreparedVos.name`` by default.
+        name: A name of one's own; by default ``PreparedVos.name`` for a whole split, else ``custom:<hash>``.
         link: Hard-link images instead of copying.
         workers: Processes.
         progress: Is told how far it is.
 
     Raises:
+        UsageError: ``name`` is that of a published benchmark.
         InputError: Broken raw data, or ``out`` is there already.
         LockedError: Another build works on ``out``.
     """
+    if name:
+        check_own_name(name)
     need = estimate(prepared, link=link)
     with BenchmarkWriter(out, need=need.new_bytes, resume=True) as writer:
         report = BuildReport(writer.out, "", 0, 0, 0, 0, 0, list(prepared.plan.left_out))
@@ -105,7 +139,9 @@ def build_vos(
         build = _Tables(prepared, writer, videos)
         report.pairs = report.episodes = build.pairs
         report.videos = len(videos)
-        header = _header(prepared, name or prepared.name, report, build)
+        report.differs = prepared.differences(videos, frames=report.frames, objects=report.pairs)
+        header = _header(prepared, name, report, build)
+        report.name = header["name"]
         report.manifest_sha256 = writer.finish(header, build.tables(1, build.episodes()), adopt=False)
     return report
 
@@ -121,15 +157,27 @@ class _Tables(VideoTables):
                 "support_1": None,
             }
 
+    def content(self) -> list[tuple[str, int, int]]:
+        """Return video, object and frames of all that is built."""
+        return [
+            (planned.name, pair["category"], record["frames"])
+            for planned in self.videos
+            for record in [self._record(planned)]
+            for pair in record["pairs"]
+        ]
 
-def _header(prepared: PreparedVos, name: str, report: BuildReport, build: VideoTables) -> dict[str, Any]:
+
+def _header(prepared: PreparedVos, name: str, report: BuildReport, build: _Tables) -> dict[str, Any]:
     (source,) = prepared.sources
     rules = {**asdict(prepared.rule), "draws": 1, "max_frames": prepared.rules.max_frames, "split": prepared.split}
-    hashed = json.dumps([SCHEMA, BUILDER_VERSION, VOS, rules, source.id], sort_keys=True)
+    hashed = json.dumps([SCHEMA, BUILDER_VERSION, VOS, rules, source.id, build.content()], sort_keys=True)
+    digits = hashlib.sha256(hashed.encode()).hexdigest()[:8]
+    differs = report.differs
+    stated = {"name": prepared.name, "matches": not differs, "differs": differs}
     return {
         "schema": SCHEMA,
-        "name": name,
-        "version": f"{BUILDER_VERSION}.{hashlib.sha256(hashed.encode()).hexdigest()[:8]}",
+        "name": name or (f"custom:{digits}" if differs else prepared.name),
+        "version": f"{BUILDER_VERSION}.{digits}",
         "task": VOS,
         "protocol": prepared.rule.protocol,
         "vocabulary": list(prepared.words.names),
@@ -145,5 +193,6 @@ def _header(prepared: PreparedVos, name: str, report: BuildReport, build: VideoT
         "sources": build.sources(prepared.sources),
         "builder": BUILDER_VERSION,
         "rules": rules,
+        "recipe": stated,
         "licences": {source.id: source.licence},
     }

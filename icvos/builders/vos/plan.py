@@ -23,12 +23,14 @@ class VosRule:
     """How a data set is used for semi-supervised VOS.
 
     Attributes:
+        dataset: Its name with its version, whose counts (``icvos.sources.expected``) a whole split has.
         split: Its usual split.
         protocol: By which its numbers are published, as far as icvos has it.
         late: Whether objects that come after the first frame count; each is told on the frame where it is first seen.
         min_frames: Of a video, at least.
     """
 
+    dataset: str
     split: str
     protocol: str = "native"
     late: bool = True
@@ -37,10 +39,10 @@ class VosRule:
 
 # By the option of build-data. DAVIS drops the first and the last frame, so that three are the fewest.
 VOS_SOURCES = {
-    "davis": VosRule("val", "davis-2017", late=False, min_frames=3),
-    "mose": VosRule("train"),
-    "mose2": VosRule("train"),
-    "lvos": VosRule("val"),
+    "davis": VosRule("DAVIS-2017", "val", "davis-2017", late=False, min_frames=3),
+    "mose": VosRule("MOSE v1", "train"),
+    "mose2": VosRule("MOSE v2", "train"),
+    "lvos": VosRule("LVOS v2", "val"),
 }
 
 

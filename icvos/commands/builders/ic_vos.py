@@ -171,7 +171,7 @@ def command(coco: Path, out: Path, from_release: Path | None, **options: Any) ->
     if options["dry_run"]:
         trial = try_build(prepared, out, need, link=options["link"], workers=options["workers"])
         print_costs("nothing is built", trial.costs())
-        _differs(prepared.differs)
+        say_unnamed(prepared.differs)
         say_left_out([*prepared.plan.left_out, *need.too_short], options["left_out"])
         return
 
@@ -210,11 +210,12 @@ def _print(report: BuildReport, out: Path) -> None:
     )
     click.echo(f"manifest {report.manifest_sha256}")
     click.echo(f"name {report.name}")
-    _differs(report.differs)
+    say_unnamed(report.differs)
     click.echo(f"next: icvos evaluate --model histogram --benchmark {shlex.quote(str(out))}")
 
 
-def _differs(lines: list[str], most: int = 5) -> None:
+def say_unnamed(lines: list[str], most: int = 5) -> None:
+    """Say why a build carries no published name."""
     for line in lines[:most]:
         click.echo(f"no published name: {line}")
     if len(lines) > most:

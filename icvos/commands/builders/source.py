@@ -12,8 +12,8 @@ import click
 def command(folders: tuple[Path, ...]) -> None:
     """Say which data set and version each DIR is, what of it is there, and what is missing.
 
-    Names, lists and JSON files are read, no image and no mask. Exit 0 if all is there, 1 if something is missing, 2 if
-    a folder is nothing known.
+    Names, lists and JSON files are read, no image and no mask. Exit 0 if nothing is known to be missing, 1 if
+    something is, 2 if a folder is nothing known.
 
     \b
     icvos build-data source DAVIS
@@ -33,7 +33,7 @@ def command(folders: tuple[Path, ...]) -> None:
             unknown.append(str(error))
     rows: list[list[str]] = []
     for found in splits:
-        name, whole = found.title, "yes" if found.whole else "no"
+        name, whole = found.title, found.verdict
         for what, count in ((what, found.counts[what]) for what in COUNTED if what in found.counts):
             expected = "–" if count.expected is None else f"{count.expected:,}"
             rows.append([name, what, f"{count.found:,}", expected, whole])

@@ -23,7 +23,9 @@ def _source_options(function: Callable[..., Any]) -> Callable[..., Any]:
 @_source_options
 @click.option("--split", default="", help="val, train or all; default val of DAVIS and LVOS, train of MOSE.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="The benchmark's folder, to be made.")
-@click.option("--name", default="", help="The benchmark's name; default vos-SOURCE-SPLIT, as vos-davis17-val.")
+@click.option(
+    "--name", default="", help="A name of one's own; default vos-davis17-val, … of a whole split, or custom:HASH."
+)
 @click.option(
     "--max-frames", default=0, show_default=True, type=click.IntRange(0), help="First frames of a video; 0 for all."
 )
@@ -58,7 +60,7 @@ def command(
     """
     from icvos.builders.ic_vos.build import estimate, try_build
     from icvos.builders.vos.build import build_vos, prepare_vos
-    from icvos.commands.builders.ic_vos import nothing_left, say_left_out
+    from icvos.commands.builders.ic_vos import nothing_left, say_left_out, say_unnamed
     from icvos.commands.builders.raw_options import open_sources, tell_sources
     from icvos.costs import in_bytes, print_costs
     from icvos.errors import UsageError
@@ -79,6 +81,7 @@ def command(
     if dry_run:
         trial = try_build(prepared, out, need, link=link, workers=workers)
         print_costs("nothing is built", trial.costs())
+        say_unnamed(prepared.differences(prepared.plan.videos, frames=need.frames, objects=need.pairs))
         say_left_out([*prepared.plan.left_out, *need.too_short], left_out)
         return
     with nothing_left(left_out), shown("vos") as progress:
@@ -86,4 +89,6 @@ def command(
     say_left_out(report.left_out, left_out)
     click.echo(f"built {out}: {report.videos:,} videos, {report.frames:,} frames, {report.episodes:,} objects")
     click.echo(f"manifest {report.manifest_sha256}")
+    click.echo(f"name {report.name}")
+    say_unnamed(report.differs)
     click.echo(f"next: icvos evaluate --model sam2-tracker --weights sam2=FILE --benchmark {shlex.quote(str(out))}")
