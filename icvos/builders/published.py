@@ -284,20 +284,26 @@ def _label_files(folder: Path) -> list[Path]:
 def _check_header(header: Any, path: Path) -> None:
     if not isinstance(header, dict) or header.get("schema") != RECIPE_SCHEMA:
         raise InputError("the recipe is of another schema", where=path, expected=RECIPE_SCHEMA)
-    sources = header.get("sources")
+    sources, supports = header.get("sources"), header.get("supports")
     good = (
         isinstance(header.get("name"), str)
         and isinstance(header.get("rules"), dict)
-        and isinstance(header.get("supports"), dict)
+        and isinstance(supports, dict)
+        and isinstance(supports.get("split"), str)
+        and type(supports.get("images")) is int
         and isinstance(sources, dict)
         and all(isinstance(row, dict) and row.get("state") in ("open", "closed") for row in sources.values())
+        and all(isinstance(row.get("reads", {}), dict) for row in sources.values())
     )
     if not good:
         raise InputError(
             "the recipe is incomplete",
             where=path,
-            expected="name, rules, supports, and sources with state open or closed",
+            expected="name, rules, supports (split, images), and sources with state open or closed (reads)",
         )
+    name = header["name"]
+    if not name.isprintable() or "/" in name or name != name.strip() or not name:
+        raise InputError(f"the recipe is called {name!r}", where=path, expected="a name that can be printed, without /")
 
 
 def _count(row: Mapping[str, str], column: str, path: Path) -> int | None:

@@ -151,8 +151,9 @@ def _style(folder: Path) -> str:
     names = folders(folder / "Annotations")[:20] or folders(folder / "JPEGImages")[:20]
     if names and all(re.fullmatch("[0-9a-f]{10}", name) for name in names):
         return "YouTube-VOS"
-    pictured = [folder / "JPEGImages" / name for name in names if (folder / "JPEGImages" / name).is_dir()]
-    stem = next((path.stem for images in pictured for path in listing(images, IMAGES)[:1]), "")
+    # Frames and masks are numbered alike; either may be all that is unpacked.
+    inner = [folder / part / name for part in ("JPEGImages", "Annotations") for name in names]
+    stem = next((path.stem for frames in inner if frames.is_dir() for path in listing(frames, IMAGES)[:1]), "")
     if len(stem) == 8 or any(folder.glob("*_meta.json")):
         return "LVOS"
     meta = folder / "meta.json"

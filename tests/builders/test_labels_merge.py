@@ -370,6 +370,15 @@ def test_the_merged_file_replaces_none_that_is_used(tmp_path: Path, capsys: pyte
     a, b = two_people(tmp_path)
     assert merge(a / "objects.csv", b / "objects.csv", "--out", a / "objects.csv") == 2
     assert "--out would replace a file" in capsys.readouterr().err
+    for more in (("--out", a / "merged.csv"), ("--out", a), ("--out", tmp_path / "m", "--conflicts", b)):
+        before = sorted(tmp_path.rglob("*"))
+        (a / "objects.csv").rename(a / "mine.csv")
+        (b / "objects.csv").rename(b / "mine.csv")
+        status = merge(a, b, *more)
+        (a / "mine.csv").rename(a / "objects.csv")
+        (b / "mine.csv").rename(b / "objects.csv")
+        assert status == 2 and sorted(tmp_path.rglob("*")) == before
+        assert capsys.readouterr().err.count("\n") == 1
     assert merge(a, b, "--out", tmp_path / "m.csv") == 2
     assert "a folder, for objects and completeness" in capsys.readouterr().err
     (tmp_path / "empty").mkdir()

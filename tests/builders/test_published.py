@@ -433,9 +433,21 @@ def test_broken_recipes_are_told(recipe: Path, raw: Path) -> None:
         load_recipe(recipe)
     table.write_text(text)
     header = json.loads((recipe / "recipe.json").read_text())
-    for broken in ({**header, "schema": "x"}, {**header, "sources": {"mose": {"state": "half"}}}, []):
+    sources = header["sources"]
+    for broken in (
+        {**header, "schema": "x"},
+        {**header, "sources": {"mose": {"state": "half"}}},
+        {**header, "sources": {**sources, "davis17": {"state": "closed", "reads": ["480p"]}}},
+        {**header, "supports": {"source": "coco", "images": 9}},
+        {**header, "supports": {**header["supports"], "images": "9"}},
+        [],
+    ):
         write_json(recipe / "recipe.json", broken)
         with pytest.raises(InputError, match=r"another schema|incomplete"):
+            load_recipe(recipe)
+    for name in ("", " r1", "../r1", "r1\n", "r1\x1b[31m"):
+        write_json(recipe / "recipe.json", {**header, "name": name})
+        with pytest.raises(InputError, match="the recipe is called"):
             load_recipe(recipe)
 
 

@@ -302,6 +302,22 @@ def test_frames_of_youtube_vis_are_missing(tmp_path: Path) -> None:
     assert problems(root)[0].startswith("1 of 1 sequences of train.json lack frames: 0043f083b5;")
 
 
+def test_a_json_file_of_no_video_is_not_whole(tmp_path: Path) -> None:
+    root = raw.ytvis(tmp_path)
+    (root / "train.json").write_text('{"videos": [], "annotations": [], "categories": []}')
+    assert problems(root) == ["no sequences here; fetch and unpack it again"]
+
+
+def test_lvos_without_its_frames_is_still_lvos(tmp_path: Path) -> None:
+    root = raw.lvos(tmp_path)
+    for meta in root.glob("*/*.json"):
+        meta.unlink()
+    for frames in root.glob("*/JPEGImages"):
+        shutil.rmtree(frames)
+        frames.mkdir()
+    assert titles(root) == ["LVOS v2 train", "LVOS v2 val"]
+
+
 # Nothing known
 
 

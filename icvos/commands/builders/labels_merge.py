@@ -67,8 +67,9 @@ def command(
     third = [Labeller.read(path, "settled") for path in settled]
     merges = merge_labels(first, second, third)
     used = {file.resolve() for person in (first, second, *third) for file in person.files}
-    merged_files = _files(out, merges, used, "--out")
-    conflict_files = {} if conflicts is None else _files(conflicts, merges, set(), "--conflicts")
+    people = {path.resolve() for path in (a, b) if path.is_dir()}
+    merged_files = _files(out, merges, {*used, *people, *(path.resolve() for path in settled)}, "--out")
+    conflict_files = {} if conflicts is None else _files(conflicts, merges, people, "--conflicts")
     filled_in = {file.resolve() for person in third for file in person.files}
     for path in conflict_files.values():
         if path in merged_files.values() or (path.exists() and path.resolve() not in filled_in):
@@ -103,7 +104,7 @@ def command(
 
 
 def _files(path: Path, merges: Sequence[KindMerge], taken: set[Path], option: str) -> dict[str, Path]:
-    """Return the file of each kind: ``path`` itself where it is a .csv, else one in this folder."""
+    """Return the file of each kind: ``path`` itself where it is a .csv, else one in this folder; none in ``taken``."""
     from icvos.errors import UsageError
 
     if path.suffix.lower() == ".csv" and not path.is_dir():
@@ -115,6 +116,9 @@ def _files(path: Path, merges: Sequence[KindMerge], taken: set[Path], option: st
     for file in files.values():
         if file.resolve() in taken:
             raise UsageError(f"{option} would replace a file that is used here", where=file, fix="choose another")
+        # All CSV files of a folder are read, so that the next merge would take these for a person's labels.
+        if file.resolve().parent in taken:
+            raise UsageError(f"{option} lies in a folder of labels that is given", where=file, fix="choose another")
     return files
 
 
