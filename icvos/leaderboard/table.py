@@ -82,7 +82,7 @@ def build_tables(
     chosen = [entry for entry in entries if benchmark in (None, entry.benchmark_name)]
     groups = grouped(chosen)
     out = [_measured(group, intervals) for group in groups.values()]
-    # Two builds of one name and version, one of them of a part of the data.
+    # Builds of one name and version may be of other data.
     titles = Counter(table.title for table in out)
     out = [
         replace(table, title=f"{table.title}, manifest {key[2][:8]}") if titles[table.title] > 1 else table
