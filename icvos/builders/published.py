@@ -1,6 +1,6 @@
 """Published recipes: a folder with ``recipe.json`` and CSV files, and the hash that a benchmark of its name is held to.
 
-``objects-*.csv`` and ``complete-*.csv`` are recipe files (``icvos.builders.recipe``); ``sequences-*.csv`` says of every
+``objects*.csv`` and ``complete*.csv`` are recipe files (``icvos.builders.recipe``); ``sequences*.csv`` says of every
 sequence of a source its frames and objects, where they are known, and whether it is of the dev or the test part.
 """
 
@@ -18,6 +18,7 @@ from icvos.builders.recipe import Recipe, read_recipes
 from icvos.categories import Vocabulary
 from icvos.errors import InputError, UsageError, did_you_mean
 from icvos.files import read_csv, read_json, write_json
+from icvos.sources.expected import expected_counts
 
 __all__ = [
     "PAPER_COUNTS",
@@ -41,7 +42,8 @@ PARTS = ("all", "dev", "test")
 """The parts that a builder may take; a sequence is of ``dev`` or of ``test``."""
 
 PAPERS = "ic-vos"
-PAPER_COUNTS = {"videos": 369, "frames": 99_549}
+_RELEASE = expected_counts("IC-VOS, the authors' release", "").counts
+PAPER_COUNTS = {"videos": _RELEASE["sequences"], "frames": _RELEASE["frames"]}
 """Of IC-VOS as the paper's Table I prints them."""
 
 FEWSHOT = ("coco-20i", "pascal-5i", "coco-20i-to-pascal-5i")
@@ -212,9 +214,9 @@ def load_recipe(name: str | Path, words: Vocabulary | None = None) -> PublishedR
         raise InputError("no recipe", where=folder, expected="recipe.json in it")
     header = read_json(path, InputError)
     _check_header(header, path)
-    csvs = [*folder.glob("objects-*.csv"), *folder.glob("complete-*.csv")]
+    csvs = _label_files(folder)
     sequences: dict[tuple[str, str], ExpectedSequence] = {}
-    for table in sorted(folder.glob("sequences-*.csv")):
+    for table in sorted(folder.glob("sequences*.csv")):
         for row in read_csv(table, SEQUENCE_COLUMNS):
             key = (row["source"], row["video"])
             if key in sequences:
@@ -246,7 +248,7 @@ def open_recipes(given: Iterable[str | Path], words: Vocabulary) -> tuple[Recipe
         if published is not None:
             raise UsageError("two published recipes are given", expected="one, and CSV files beside it")
         published = load_recipe(each, words)
-        files += [*published.folder.glob("objects-*.csv"), *published.folder.glob("complete-*.csv")]
+        files += _label_files(published.folder)
     return read_recipes(files, words), published
 
 
@@ -265,6 +267,18 @@ def write_hashes(folder: Path) -> PublishedRecipe:
     }
     write_json(folder / "recipe.json", {**recipe.header, "sources": sources, "sha256": recipe.sha256})
     return load_recipe(folder)
+
+
+def _label_files(folder: Path) -> list[Path]:
+    """Return the files that say what objects are, ``objects.csv`` or ``objects-mose.csv``, and what is complete.
+
+    Raises:
+        InputError: There is none.
+    """
+    files = sorted([*folder.glob("objects*.csv"), *folder.glob("complete*.csv")])
+    if not files:
+        raise InputError("the recipe has no labels", where=folder, expected="objects*.csv and complete*.csv in it")
+    return files
 
 
 def _check_header(header: Any, path: Path) -> None:

@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+from icvos.builders.writer import check_place
 from icvos.costs import Cost, disk_cost, in_gib, in_seconds, peak_resident
 from icvos.errors import InputError
 from icvos.processes import available_memory, in_order
@@ -110,7 +111,9 @@ def trial_folder(out: Path) -> Iterator[Path]:
 
     Raises:
         InputError: Nothing can be written there.
+        BenchmarkError: ``out`` is there already, as the build would say.
     """
+    check_place(out)
     parent = Path(os.path.abspath(out)).parent  # noqa: PTH100 - symlinks stay as they are named
     while not parent.exists():
         parent = parent.parent

@@ -22,7 +22,7 @@ from icvos.masks import encode_mask
 from icvos.processes import in_order
 from icvos.progress import Progress, Update
 
-__all__ = ["BenchmarkWriter", "Table", "place_file", "write_file"]
+__all__ = ["BenchmarkWriter", "Table", "check_place", "place_file", "write_file"]
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -85,6 +85,27 @@ def _link(path: str | os.PathLike[str], source: str | os.PathLike[str]) -> bool:
     return True
 
 
+def check_place(out: str | os.PathLike[str]) -> None:
+    """Ask whether a benchmark can be built at ``out``: an empty folder may be there, and what an earlier build left.
+
+    Raises:
+        BenchmarkError: Something else is there.
+    """
+    out = Path(os.path.abspath(out))  # noqa: PTH100 - symlinks stay as they are named
+    root, state = _partial(out)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise BenchmarkError("the folder is there already", where=out, fix="choose another --out, or delete it")
+    if root.exists() and not state.exists():
+        raise BenchmarkError(
+            "a folder is in the way that no build made", where=root, fix="rename it, or take another --out"
+        )
+
+
+def _partial(out: Path) -> tuple[Path, Path]:
+    """Return where a build writes, and what it keeps of its state: beside the folder, so that nothing else is in it."""
+    return out.with_name(out.name + ".partial"), out.with_name(out.name + ".partial-state")
+
+
 class BenchmarkWriter:
     """Writes the layout of a benchmark; used as a context.
 
@@ -112,9 +133,7 @@ class BenchmarkWriter:
 
     def __init__(self, out: str | os.PathLike[str], *, need: int = 0, resume: bool = False) -> None:
         self.out = Path(os.path.abspath(out))  # noqa: PTH100 - symlinks stay as they are named
-        self.root = self.out.with_name(self.out.name + ".partial")
-        # Beside the folder, so that nothing but the benchmark is ever in it.
-        self.state = self.out.with_name(self.out.name + ".partial-state")
+        self.root, self.state = _partial(self.out)
         free = free_bytes(self.out)
         if need * 1.05 > free:
             raise InputError(
@@ -131,16 +150,7 @@ class BenchmarkWriter:
     def __enter__(self) -> BenchmarkWriter:
         self._stack.enter_context(lock_folder(self.out))
         try:
-            if self.out.exists() and (not self.out.is_dir() or any(self.out.iterdir())):
-                raise BenchmarkError(
-                    "the folder is there already", where=self.out, fix="choose another --out, or delete it"
-                )
-            if self.root.exists() and not self.state.exists():
-                raise BenchmarkError(
-                    "a folder is in the way that no build made",
-                    where=self.root,
-                    fix="rename it, or take another --out",
-                )
+            check_place(self.out)
             for folder in (self.state, self.root):
                 if folder.exists() and not self._resume:
                     shutil.rmtree(folder)

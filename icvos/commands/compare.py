@@ -52,5 +52,9 @@ def _print(result: Any, top: int) -> None:
             continue
         ahead, behind, equal = wins(rows)
         largest = [row for row in rows if row[3] > 1e-9][:top] + [row for row in rows if row[3] < -1e-9][:top][::-1]
-        show(f"{title}: A ahead in {ahead}, B in {behind}, equal in {equal}; the largest differences", largest)
+        line = f"{title}: A ahead in {ahead}, B in {behind}, equal in {equal}"
+        if largest:
+            show(f"{line}; the largest differences", largest)
+        else:
+            click.echo(line)
     click.echo(result.verdict)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -108,8 +109,10 @@ def show(**chosen: Any) -> None:
     measured_alone = chosen["benchmark"] is None and chosen["published"] is None
     tables = _tables(**{**chosen, "published": False} if measured_alone else chosen)
     if not any(table.kind == "measured" for table in tables):
-        what = f" on {chosen['benchmark']}" if chosen["benchmark"] else ""
-        click.echo(f"nothing is measured{what} yet; icvos evaluate --model histogram makes a first run", err=True)
+        name = chosen["benchmark"]
+        what, words = (f" on {name}", f" --benchmark {shlex.quote(name)}") if name else ("", "")
+        remedy = f"icvos evaluate --model histogram{words} makes a first run; --runs DIR shows those that lie elsewhere"
+        click.echo(f"nothing is measured{what} yet in {chosen['runs'] or 'runs'}; {remedy}", err=True)
     to_terminal(tables)
     if measured_alone:
         click.echo(f"printed figures: --published for all, --benchmark NAME for one of {', '.join(BENCHMARKS)}")

@@ -76,6 +76,8 @@ def _facts(run: Run) -> Iterator[tuple[str, str]]:
     yield "run", str(run.where)
     yield "options", _text(model.get("options") or {})
     yield "weights", ", ".join(f"{name} {str(digest)[:12]}" for name, digest in (model.get("weights") or {}).items())
+    told = (f"{name} {_text(training)}" for name, training in run.trainings.items() if training)
+    yield "training", "; ".join(told)
     yield "trained on", _text(model.get("training_data") or [])
     yield "access", _text(model.get("access") or "")
     manifest = str(benchmark.get("manifest_sha256") or "")[:12]
@@ -138,7 +140,19 @@ def _print_summary(run: Run) -> None:
         if metric.kind == run.kind and metric.stored and run.summary[name] is not None
     ]
     counts = [(name, str(run.summary[name])) for name in ("episodes", "failed")]
-    _print_table(("figure, percent", ""), [*rows, *counts])
+    _print_table(("figure, percent", ""), [*rows, *_intervals(run), *counts])
+
+
+def _intervals(run: Run) -> Iterator[tuple[str, str]]:
+    """The score's intervals, where there are enough videos and categories."""
+    from icvos.leaderboard.ranks import standings
+    from icvos.leaderboard.table import interval_text
+
+    (place,) = standings([run])
+    score, short = run.score_name("category"), "queries" if run.image else "videos"
+    for over, ends in ((short, place.interval), ("categories", place.categories)):
+        if ends is not None:
+            yield f"{score}, 95 % over {over}", str(interval_text(ends))
 
 
 def _print_rows(run: Run, by: str, rows: Rows, order: str) -> None:

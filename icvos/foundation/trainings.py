@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from icvos.errors import WeightsError
+from icvos.errors import MissingExtraError, WeightsError
 from icvos.foundation.weights import load_metadata
 
 __all__ = ["training_of", "training_record", "trainings_of"]
@@ -47,7 +47,7 @@ def training_of(path: str | Path) -> dict[str, Any] | None:
     None of another file."""
     try:
         texts = load_metadata(path).values()
-    except WeightsError:
+    except (WeightsError, MissingExtraError):
         return None
     for text in texts:
         try:

@@ -199,7 +199,7 @@ def _rank_notes(places: Sequence[Standing], image: bool) -> list[str]:
     notes = [f"95 % over {short}: of {units} {what}, for these categories and supports; trainings vary beyond it"]
     if any(rank.categories for rank in places):
         notes.append(
-            f"95 % over categories: for others like these {clusters}, with their own {short}; quote it of methods"
+            f"95 % over categories: for others like these {clusters}, with other {short}; quote it of a method"
         )
     basis = "categories" if clustered else short
     return [*notes, f"rank a-b: from a to b, for all rows at once with 95 % over {basis}; equal ranks are ties"]

@@ -83,11 +83,13 @@ def _join(group: Sequence[Run]) -> Trainings:
         for run in runs
         for name, digest in (run.run["model"].get("weights") or {}).items()
     }
+    # Workers finish in any order.
+    records = [{record["id"]: record for record in run.records} for run in runs]
     speeds = {name: _mean([run.run.get(name) for run in runs]) for name in ("fps", "fps_amortised")}
     return Trainings(
         {**first.run, **speeds, "model": {**first.run["model"], "weights": weights}},
         _mean([run.result for run in runs]),
-        tuple(_mean(list(same)) for same in zip(*(run.records for run in runs))),
+        tuple(_mean([each[name] for each in records]) for name in records[0]),
         min((run.checked for run in runs), key=CHECKED.index),
         first.where,
         runs,

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -108,19 +110,27 @@ class VideoModel(Model):
         Optional: on a benchmark of semi-supervised VOS the runner calls it once a video. A class that overrides it can
         encode frames once, and let the objects compete for a pixel as its method does. Without, each object is tracked
         by itself (``segment_from_mask``; else ``segment_many`` with frame 0 and its mask as the support), and where
-        masks overlap the highest score keeps the pixel, or the first object where predictions carry no scores.
+        masks overlap the highest score keeps the pixel, or the first object where predictions carry no scores. The
+        objects are then tracked side by side, each by a shallow copy of the model: what a class sets on ``self`` while
+        it tracks is that object's own, what it changes in place is all objects'.
 
         Args:
             masks: (H, W) bool of each object on frame 0, one or more; none is empty, none overlaps another.
             video: As for ``segment``.
             seed: For every random choice.
         """
-        if type(self).segment_from_mask is not VideoModel.segment_from_mask:
-            streams = [self.segment_from_mask(mask, video, seed=seed) for mask in masks]
-            together: Iterator[Sequence[Mask | Prediction]] = zip(*streams, strict=True)
-        else:
+        together: Iterator[Sequence[Mask | Prediction]]
+        from_mask = type(self).segment_from_mask is not VideoModel.segment_from_mask
+        if not from_mask and type(self).segment_many is not VideoModel.segment_many:
             supports = [[Support(video[0], mask)] for mask in masks]
             together = self.segment_many(supports, video, seeds=[seed] * len(masks))
+        else:
+            streams: list[Iterator[Mask | Prediction]] = []
+            for mask in masks:
+                # The first is begun before the others' copies are made, so that they share what it loads.
+                stream = iter((copy(self) if streams else self).segment_from_mask(mask, video, seed=seed))
+                streams.append(chain(list(islice(stream, 1)), stream))
+            together = zip(*streams, strict=True)
         for items in together:
             yield without_overlap([Prediction.of(item, video.size) for item in items])
 

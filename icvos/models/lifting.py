@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -25,6 +26,9 @@ class FrameByFrame(VideoModel):
         super().__init__(device=model.device, weights=model.weights)
         self.model = model
         self.info = model.info
+
+    def __copy__(self) -> FrameByFrame:
+        return FrameByFrame(copy(self.model))
 
     def segment(self, supports: Sequence[Support], video: Video, *, seed: int) -> Iterator[Mask | Prediction]:
         fitted: Any = self.model.fit(supports, seed=seed)

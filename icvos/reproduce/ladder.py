@@ -254,7 +254,7 @@ def _sameness(words: Sequence[str]) -> list[str]:
 
 def _read_by(words: Sequence[str], files: Mapping[str, str]) -> dict[str, str]:
     """Return those files, by path, which a command names: themselves, their folder, or another file in it."""
-    named = [Path(word.partition("=")[2] or word) for word in words if "/" in word]
+    named = [Path(text) for word in words for text in (word, word.partition("=")[2]) if "/" in text]
     around = {*named, *(path.parent for path in named)}
     return {path: digest for path, digest in files.items() if around & {Path(path), Path(path).parent}}
 
@@ -300,9 +300,8 @@ def _other_counts(rung: Rung, out: Path) -> str:
         found = read_json(header, RunError)["counts"]
         for name, count in rung.counts.items():
             if found.get(name) != count:
-                return (
-                    f"{header.parent.name} has {found.get(name, 0):,} {name} and not {count:,}, its data is not whole"
-                )
+                which = f"{header.parent.name} has {found.get(name, 0):,} {name} and not {count:,}"
+                return f"{which}, its data is not whole; once it is, give another --out"
     return ""
 
 
@@ -329,8 +328,10 @@ def read_results(out: Path | None) -> dict[str, dict[str, Any]]:
     """Return what the rungs of a folder measured, by their names; a rung that has no ``result.json`` is not among them.
 
     Raises:
-        RunError: A file is damaged, or holds no result of its rung.
+        RunError: There is no such folder, or a file is damaged, or holds no result of its rung.
     """
+    if out is not None and not out.is_dir():
+        raise RunError("folder not found", where=out, expected="the --out of 'icvos reproduce run'")
     results = {}
     for name in RUNGS if out is not None else ():
         assert out is not None

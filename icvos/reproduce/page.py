@@ -27,10 +27,15 @@ def tolerance(figure: Figure) -> str:
     return f"± {figure.tolerance:g}" if figure.compared else "not compared"
 
 
-def state(result: Mapping[str, Any]) -> str:
+def state(rung: Rung, result: Mapping[str, Any]) -> str:
     """Return a rung's verdict, with what else to know of it."""
     failed = sum(run.get("failed") or 0 for run in (result.get("runs") or {}).values())
-    return str(result["verdict"]) + (f"; {failed} episodes failed" if failed else "")
+    figure, judged = rung.figures[0], result["figures"][0]
+    words = [str(result["verdict"])]
+    words += [f"{failed} episodes failed"] if failed else []
+    if (judged.get("printed"), judged.get("tolerance")) != (figure.printed, figure.tolerance):
+        words.append("judged by other values than these: run it again, which only judges")
+    return "; ".join(words)
 
 
 def status_rows(
@@ -47,7 +52,7 @@ def status_rows(
         result, figure = results.get(name), rung.figures[0]
         measured = f"{result['figures'][0]['measured']:.2f}" if result else ""
         without = lacking.get(name) or ()
-        word = state(result) if result else NOT_RUN + (f"; missing: {'; '.join(without)}" if without else "")
+        word = state(rung, result) if result else NOT_RUN + (f"; missing: {'; '.join(without)}" if without else "")
         rows.append((name, printed(rung), tolerance(figure), measured, word))
     return rows
 

@@ -16,7 +16,7 @@ from icvos.sources.base import IMAGES, VideoSource, json_object
 from icvos.sources.coco import Coco, images_folder
 from icvos.sources.davis import SEMANTICS, SPLITS, Davis
 from icvos.sources.expected import expected_counts
-from icvos.sources.found import Count, Found, compare, name_few, to_unpack, what_is_missing
+from icvos.sources.found import Found, compare, name_few, to_unpack, what_is_missing
 from icvos.sources.lvos import Lvos
 from icvos.sources.mose import Mose
 from icvos.sources.voc import Voc
@@ -286,7 +286,7 @@ def count_source(source: VideoSource) -> list[Found]:
         return [count_split("LVOS", folder, root=source.root) for folder in source.splits.values()]
     if isinstance(source, YouTubeVis):
         return [count_youtube_vis(source, read=False)]
-    return [Found(source.title, "", source.root, {"sequences": Count(len(folders(source.root)))})]
+    return [compare(source.title, "", source.root, {"sequences": len(folders(source.root))})]
 
 
 def count_coco(root: Path, split: str, *, coco: Coco | None = None) -> Found:

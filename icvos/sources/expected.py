@@ -92,6 +92,7 @@ EXPECTED = (
     Expected("VOC 2012", "trainaug", {"images": 10582}, "SegmentationClassAug.zip", "voc_aug.py of mmsegmentation"),
     Expected("SBD", "train", {"images": 8498}, "benchmark.tgz", "data/pascal/README.md of shelhamer/fcn"),
     Expected("SBD", "train and val", {"images": 11355}, "benchmark.tgz", "torchvision, SBDataset"),
+    Expected("IC-VOS, the authors' release", "", {"sequences": 369, "frames": 99549}, "", "Table I of DC-SAM"),
 )
 
 _BY_NAME = {(row.dataset, row.split): row for row in EXPECTED}

@@ -23,7 +23,7 @@ from icvos.sources.census import (
 from icvos.sources.coco import SPLITS as COCO_SPLITS
 from icvos.sources.coco import Coco, images_folder
 from icvos.sources.folder import Folder
-from icvos.sources.found import Count, Found
+from icvos.sources.found import Count, Found, compare
 from icvos.sources.release import Release
 from icvos.sources.voc import voc_folder
 from icvos.sources.ytvis import JSON, YouTubeVis
@@ -278,11 +278,11 @@ def _count_release(root: Path) -> list[Found]:
             frames += len(source.frames(video))
         except SourceError as error:
             faults.append(str(error))
-    counts = {"sequences": Count(len(videos)), "frames": Count(frames)}
-    counts["masks"] = Count(sum(len(video.objects) for video in videos))
+    counts = {"sequences": len(videos), "frames": frames, "masks": sum(len(video.objects) for video in videos)}
     more = (f"… and {len(faults) - 3:,} more sequences like that",) if len(faults) > 3 else ()
     note = "masks counts pairs of a sequence and a class"
-    return [Found(source.title, "", root, counts, problems=(*faults[:3], *more), notes=(note,))]
+    found = compare(source.title, "", root, counts, faults=(*faults[:3], *more))
+    return [replace(found, notes=(*found.notes, note))]
 
 
 def _count_folder(root: Path) -> list[Found]:

@@ -17,7 +17,7 @@ from icvos.builders.ic_vos.rules import BuildRules
 from icvos.builders.trial import BuildTrial, Sample, spread, trial_folder, try_tasks
 from icvos.commands.build_data import BUILDERS
 from icvos.commands.build_data import command as build_data
-from icvos.errors import InputError, SourceError
+from icvos.errors import BenchmarkError, InputError, SourceError
 from icvos.sources import open_source
 from icvos.sources.coco import open_coco
 
@@ -89,6 +89,18 @@ def test_the_folder_is_on_the_disk_of_the_benchmark_and_goes(tmp_path: Path, mon
     with pytest.raises(InputError, match="nothing can be written here") as error, trial_folder(tmp_path / "file/B"):
         raise AssertionError("not reached")
     assert "choose another --out" in str(error.value)
+
+
+def test_what_would_be_in_the_way_of_the_build_is_told(tmp_path: Path) -> None:
+    (tmp_path / "B").mkdir()
+    with trial_folder(tmp_path / "B"):  # an empty folder is not in the way
+        pass
+    (tmp_path / "B/file").touch()
+    with pytest.raises(BenchmarkError, match="the folder is there already"), trial_folder(tmp_path / "B"):
+        pass
+    (tmp_path / "C.partial").mkdir()
+    with pytest.raises(BenchmarkError, match="a folder is in the way that no build made"), trial_folder(tmp_path / "C"):
+        pass
 
 
 @pytest.mark.parametrize("link", [False, True])

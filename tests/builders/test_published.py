@@ -6,6 +6,8 @@ import csv
 import json
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -447,6 +449,51 @@ def test_broken_recipes_are_told(recipe: Path, raw: Path) -> None:
         write_json(recipe / "recipe.json", {**header, "name": name})
         with pytest.raises(InputError, match="the recipe is called"):
             load_recipe(recipe)
+
+
+def test_label_files_are_found_by_the_names_that_a_merge_gives(recipe: Path) -> None:
+    expected = load_recipe(recipe).sha256
+    for old, new in (("objects-davis17", "objects"), ("complete-all", "complete"), ("sequences-all", "sequences")):
+        (recipe / f"{old}.csv").rename(recipe / f"{new}.csv")
+    assert load_recipe(recipe).sha256 == expected and open_recipes([recipe], COCO80)[0].objects
+    for path in [*recipe.glob("objects*.csv"), *recipe.glob("complete*.csv")]:
+        path.unlink()
+    for open_it in (load_recipe, lambda folder: open_recipes([folder], COCO80)):
+        with pytest.raises(InputError, match=r"the recipe has no labels.*expected objects\*\.csv"):
+            open_it(recipe)
+
+
+def test_recipe_hashes_refuses_a_broken_recipe_in_one_line(recipe: Path) -> None:
+    words = [sys.executable, "-m", "tools.recipe_hashes"]
+    good, told = (subprocess.run([*words, each], capture_output=True, text=True) for each in (recipe, "--help"))
+    assert good.returncode == 0 and good.stdout.startswith("demo-r1: ")
+    assert told.returncode == 1 and told.stderr.startswith("Writes the split column")
+    (recipe / "recipe.json").unlink()
+    bad = subprocess.run([*words, recipe], capture_output=True, text=True)
+    assert bad.returncode == 2
+    assert bad.stderr == f"recipe_hashes: no recipe; in {recipe}; expected recipe.json in it\n"
+
+
+def test_new_recipe_names_the_build_that_it_was_made_from(raw: Path, recipe: Path, tmp_path: Path) -> None:
+    labels = [*recipe.glob("objects*.csv"), *recipe.glob("complete*.csv")]
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    for path in labels:
+        shutil.copy(path, mine)
+    words = ("--davis", raw / "davis", "--mose", raw / "mose", "--coco", raw / "coco", *SWITCHES, "--out")
+    files = [word for path in labels for word in ("--recipe", path)]
+    assert run("build-data", "ic-vos", *words, tmp_path / "B", *files) == 0
+    assert load_benchmark(tmp_path / "B").name.startswith("custom:")
+    tool = [sys.executable, "-m", "tools.new_recipe", mine, "--benchmark", tmp_path / "B", "--coco", raw / "coco"]
+    refused = subprocess.run([*tool, "--name", "ic-vos-r1"], capture_output=True, text=True)
+    assert refused.returncode == 2 and len(refused.stderr.splitlines()) == 1 and "ic-vos-r1" in refused.stderr
+    subprocess.run([*tool, "--name", "my-vos"], check=True)
+    for part, name in (("all", "my-vos"), ("test", "my-vos-test")):
+        out = tmp_path / name
+        assert run("build-data", "ic-vos", *words, out, "--recipe", mine, "--split", part) == 0
+        assert load_benchmark(out).name == name
+    again = subprocess.run([*tool, "--name", "my-vos"], capture_output=True, text=True)
+    assert again.returncode == 2 and "recipe_hashes.py brings it up to date" in again.stderr
 
 
 def test_r1_is_matched_by_davis_and_coco_as_they_are_published(tmp_path: Path) -> None:

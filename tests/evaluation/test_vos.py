@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ from sam_tiny import tiny_sam2
 from shared_data import shared
 from tiny import write_video_benchmark
 
-from icvos import ModelInfo, Prediction, Support, VideoModel, load_benchmark
+from icvos import ImageModel, ModelInfo, Prediction, Support, VideoModel, load_benchmark
 from icvos.builders.vos.build import build_vos, prepare_vos
 from icvos.demo.benchmarks import demo_raw
 from icvos.errors import PredictionError, UsageError
@@ -208,6 +208,50 @@ def test_the_default_hook_lets_none_overlap_another(bench: Path, tmp_path: Path)
     evaluate(Whole(), bench, out=tmp_path / "r", save_masks=True)
     masks = [read_mask(tmp_path / f"r/masks/davis17__two__{number}__d0/00002.png") for number in (1, 2)]
     assert masks[0].all() and not masks[1].any()
+
+
+class Remembers(VideoModel):
+    """Keeps on itself what it tracks, and what it loads once."""
+
+    info = ModelInfo(name="remembers", version="1")
+    net: list[int] | None = None
+    loads: ClassVar[list[int]] = []
+
+    def segment(self, supports: Sequence[Support], video: Any, *, seed: int) -> Iterator[Any]:
+        if self.net is None:
+            self.net = [len(self.loads)]
+            self.loads.append(1)
+        self.mask = supports[0].mask
+        for index in range(len(video)):
+            yield np.roll(self.mask, 2 * index, 1)
+
+
+class FitsOnItself(ImageModel):
+    """Keeps on itself what it was shown."""
+
+    info = ModelInfo(name="fits", version="1")
+
+    def fit(self, supports: Sequence[Support], *, seed: int) -> Any:
+        self.mask = supports[0].mask
+
+    def predict(self, fitted: Any, image: np.ndarray) -> Any:
+        return self.mask
+
+
+def test_what_is_kept_on_the_model_is_of_one_object(bench: Path, tmp_path: Path) -> None:
+    Remembers.loads.clear()
+    masks = {}
+    for model in (Remembers(), FitsOnItself()):
+        out = tmp_path / model.info.name
+        evaluate(model, bench, out=out, save_masks=True)
+        masks[model.info.name] = [
+            read_mask(out / f"masks/davis17__three__{number}__d0/00002.png") > 0 for number in (1, 2, 3)
+        ]
+    opened = load_benchmark(bench)
+    for number, (moved, still) in enumerate(zip(*masks.values()), 1):
+        first = opened.annotation("davis17__three", number, 0) == 1
+        assert np.array_equal(moved, np.roll(first, 4, 1)) and np.array_equal(still, first)
+    assert len(Remembers.loads) == 1
 
 
 def test_objects_that_overlap_fail(bench: Path, tmp_path: Path) -> None:

@@ -61,7 +61,9 @@ def test_a_video_metric_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert icvos("report", run, "--out", tmp_path / "report", "--no-videos") == 0
     assert "<th>J worst" in (tmp_path / "report" / "index.html").read_text()
     assert icvos("compare", run, run, "--benchmark", benchmark) == 0
-    assert "J worst" in capsys.readouterr().out.replace("_", " ")
+    shown = capsys.readouterr().out.replace("_", " ")
+    assert "J worst" in shown and shown.count("A less B") == 2, "no table of differences where there are none"
+    assert "A ahead in 0" in shown and "the largest differences" not in shown
 
 
 @pytest.mark.usefixtures("more_metrics")

@@ -135,10 +135,11 @@ def test_a_run_that_another_hand_replaced_is_not_measured(
 def test_a_run_on_a_benchmark_that_was_built_anew_is_made_again(
     tmp_path: Path, values: dict[str, str], call: Any, calls: list[list[str]]
 ) -> None:
-    climb(FLOOR, values, tmp_path, call)
-    shutil.rmtree(tmp_path / "benchmarks/b")
+    out = tmp_path / "a=b c"
+    climb(FLOOR, values, out, call)
+    shutil.rmtree(out / "benchmarks/b")
     less = replace(FLOOR.steps[0], words=(*FLOOR.steps[0].words, "--paper-episodes", "1"))
-    other = climb(replace(FLOOR, steps=(less, FLOOR.steps[1])), values, tmp_path, call)
+    other = climb(replace(FLOOR, steps=(less, FLOOR.steps[1])), values, out, call)
     assert [words[0] for words in calls] == ["build-data", "evaluate", "build-data", "evaluate"]
     assert other["runs"]["floor/run"]["episodes"] == 4
 
@@ -263,7 +264,8 @@ def test_a_figure_on_data_that_is_not_whole_is_not_compared(
     with the_ladder_is(replace(FLOOR, counts={"categories": 80})):
         assert icvos(*words) == 1
         built = json.loads((tmp_path / "benchmarks/b/benchmark.json").read_text())["counts"]["categories"]
-        why = f"not compared: b has {built} categories and not 80, its data is not whole"
+        why = f"not compared: b has {built} categories and not 80, its data is not whole; once it is, give another "
+        why += "--out"
         assert built < 80 and f"printed 0 ± 100: {why}" in capsys.readouterr().out
         assert icvos("reproduce", "status", "--out", tmp_path, "--markdown") == 0
         assert f"| {why} |" in capsys.readouterr().out
@@ -345,12 +347,26 @@ def test_a_damaged_result_is_told(content: str, tmp_path: Path) -> None:
 
 
 def test_a_run_with_failed_episodes_says_so_in_the_table() -> None:
-    result = {"verdict": "reproduced", "figures": [{"name": "J&F", "measured": 90.0}], "runs": {"r": {"failed": 2}}}
+    figure = {"name": "J&F", "measured": 90.0, "printed": 90.7, "tolerance": 1.0}
+    result = {"verdict": "reproduced", "figures": [figure], "runs": {"r": {"failed": 2}}}
     name = "sam2.1-large-davis17"
     rows = {row[0]: row for row in status_rows({name: result}, {"dcsam-ic-vos": ["--coco DIR", "a GPU"]})}
     assert rows[name][3:] == ("90.00", "reproduced; 2 episodes failed")
     assert rows["dcsam-ic-vos"][3:] == ("", "not run; missing: --coco DIR; a GPU")
     assert rows["vrp-sam-coco-20i"][4] == "not run"
+
+
+def test_a_result_that_was_judged_by_other_values_says_so() -> None:
+    figure = {"name": "J&F", "measured": 90.0, "printed": 90.7, "tolerance": 2.0}
+    name = "sam2.1-large-davis17"
+    rows = {row[0]: row for row in status_rows({name: {"verdict": "reproduced", "figures": [figure]}}, {})}
+    told = "reproduced; judged by other values than these: run it again, which only judges"
+    assert rows[name][1:] == ("90.7", "± 1", "90.00", told)
+
+
+def test_a_folder_that_is_not_there_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert icvos("reproduce", "status", "--out", tmp_path / "typo") == 2
+    assert f"folder not found; in {tmp_path / 'typo'}; expected the --out of" in capsys.readouterr().err
 
 
 def test_the_page_of_the_docs_is_that_of_the_table() -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import fewshot_trees as few
@@ -20,6 +21,7 @@ from icvos.sources.census import count_source
 from icvos.sources.expected import EXPECTED, Expected
 from icvos.sources.found import Count, Found
 from icvos.sources.identify import KINDS, identify
+from icvos.sources.release import Release
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "sources.md"
 
@@ -95,12 +97,23 @@ def test_youtube_vos_is_told_by_its_names_and_its_meta_file(tmp_path: Path) -> N
     assert valid.problems == () and valid.counts["objects"] == Count(1, 1063)
 
 
-def test_the_authors_release_and_a_built_benchmark_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_authors_release_and_a_built_benchmark_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     for frame in range(2):
         empty(tmp_path / f"icvos/walk/JPEGImages/{frame}.jpg")
         empty(tmp_path / f"icvos/walk/Annotations/17/{frame}.png")
     (release,) = identify(tmp_path / "icvos")
-    assert release.whole and release.line == "IC-VOS, the authors' release, 1 sequences"
+    assert not release.whole and release.line == "IC-VOS, the authors' release, 1 of 369 sequences"
+    assert icvos("build-data", "source", tmp_path / "icvos") == 1
+    said = capsys.readouterr().out
+    assert "99,549" in said and "IC-VOS, the authors' release, 1 of 369 sequences: a part" in said
+    with monkeypatch.context() as small:
+        known(small, release.dataset, "", sequences=1, frames=3)
+        assert problems(tmp_path / "icvos") == ["2 of 3 frames are here; fetch and unpack it again"]
+        assert [found.line for found in count_source(Release(tmp_path / "icvos"))] == [
+            "IC-VOS, the authors' release, 1 of 1 sequences"
+        ]
     (tmp_path / "icvos/walk/Annotations/17/1.png").unlink()
     assert "'1' has no mask" in problems(tmp_path / "icvos")[0]
     raw.everything(tmp_path / "raw")
@@ -120,13 +133,23 @@ def test_a_whole_data_set_is_whole(
     known(monkeypatch, "DAVIS-2016", "trainval", sequences=1, frames=2)
     assert icvos("build-data", "source", raw.davis16(tmp_path)) == 0
     shown = capsys.readouterr().out
-    assert "1 of 1" in shown and "2 of 2" in shown and "yes" in shown
+    assert re.search(r"sequences +1 +1 +yes *$", shown, re.M) and re.search(r"frames +2 +2 *$", shown, re.M)
     known(monkeypatch, "DAVIS-2016", "trainval", "DAVIS.zip", sequences=1, frames=3)
     assert icvos("build-data", "source", tmp_path) == 1
     line = "DAVIS-2016 trainval 480p: 2 of 3 frames are here; unpack DAVIS.zip again"
     assert line in capsys.readouterr().out.splitlines()
     empty(tmp_path / "DAVIS.zip")
     assert problems(tmp_path) == ["2 of 3 frames are here; DAVIS.zip is here, unpack it"]
+
+
+def test_the_table_fits_a_narrow_terminal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert icvos("build-data", "source", raw.davis(tmp_path / "davis"), raw.coco(tmp_path / "coco")) == 1
+    table = capsys.readouterr().out.partition("\nDAVIS")[0].splitlines()
+    assert max(map(len, table)) <= 80 and any("annotations" in line for line in table)
+    assert any("masks" in line for line in table)
 
 
 def test_a_small_sample_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
@@ -456,8 +479,10 @@ def test_expected_sums_agree() -> None:
 
 
 def test_a_found_split_is_whole_without_expected_counts(tmp_path: Path) -> None:
-    found = Found("OVIS", "train", tmp_path, {"sequences": Count(3)})
-    assert found.whole and found.verdict == "not known"
-    part = Found("OVIS", "train", tmp_path, {"sequences": Count(3, 4)})
-    assert not part.whole and part.verdict == "no"
+    nobody_knows = Found("OVIS", "train", tmp_path, {"sequences": Count(3)})
+    assert nobody_knows.whole and nobody_knows.verdict == "not known"
+    assert not Found("OVIS", "train", tmp_path, {"sequences": Count(3, 4)}).whole
+    assert Found("OVIS", "train", tmp_path, {"sequences": Count(3, 4)}).verdict == "no"
     assert Found("OVIS", "train", tmp_path, {"sequences": Count(4, 4)}).verdict == "yes"
+    assert replace(nobody_knows, problems=("a fault",)).verdict == "no"
+    assert [found.verdict for found in identify(raw.ytvis(tmp_path, ovis=True))] == ["not known"]

@@ -97,7 +97,7 @@ def command(
     for path in conflict_files.values():
         click.echo(f"conflicts: {path}")
     if still_open:
-        remedy = "fill them in and give them as --settled" if conflict_files else "--conflicts FILE writes them"
+        remedy = "fill them in and give them as --settled" if conflict_files else "--conflicts PATH writes them"
         click.echo(f"open conflicts: {len(still_open):,}; {remedy}")
         raise SystemExit(1)
     click.echo("open conflicts: 0")

@@ -12,8 +12,8 @@ import click
 def command(folders: tuple[Path, ...]) -> None:
     """Say which data set and version each DIR is, what of it is there, and what is missing.
 
-    Names, lists and JSON files are read, no image and no mask. Exit 0 if all is there, 1 if something is missing, 2 if
-    a folder is nothing known.
+    Names, lists and JSON files are read, no image and no mask. Exit 0 if nothing is known to be missing, 1 if
+    something is, 2 if a folder is nothing known.
 
     \b
     icvos build-data source DAVIS
@@ -31,13 +31,16 @@ def command(folders: tuple[Path, ...]) -> None:
             splits += identify(folder)
         except InputError as error:
             unknown.append(str(error))
-    kinds = [what for what in COUNTED if any(what in found.counts for found in splits)]
-    if splits:
-        print_table(
-            [Column("data set", "left"), *map(Column, kinds), Column("whole", "left")],
-            [[found.title, *(str(found.counts.get(what, "–")) for what in kinds), found.verdict] for found in splits],
-            leave_out=("masks",),
-        )
+    rows: list[list[str]] = []
+    for found in splits:
+        name, whole = found.title, found.verdict
+        for what, count in ((what, found.counts[what]) for what in COUNTED if what in found.counts):
+            expected = "–" if count.expected is None else f"{count.expected:,}"
+            rows.append([name, what, f"{count.found:,}", expected, whole])
+            name = whole = ""
+    if rows:
+        heads = (Column.words("data set"), Column("what", "left"), Column("here"), Column("expected"))
+        print_table([*heads, Column("whole", "left")], rows)
     for found in splits:
         for text in found.problems:
             click.echo(f"{found.title}: {text}")
