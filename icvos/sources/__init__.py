@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ from icvos.errors import UsageError, did_you_mean
 if TYPE_CHECKING:
     from icvos.sources.base import VideoSource
 
-__all__ = ["SOURCES", "SourceRow", "open_source", "source_ids"]
+__all__ = ["SOURCES", "SourceRow", "keep_unsure_ids", "open_source", "source_ids"]
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,12 @@ def source_ids() -> list[str]:
     return sorted(row.id for row in SOURCES.values())
 
 
+@cache
+def keep_unsure_ids() -> frozenset[str]:
+    """Return the ids of the sources whose pairs are kept while nobody has said whether they are complete."""
+    return frozenset(row.id for row in SOURCES.values() if _reader(row).keep_unsure)
+
+
 def open_source(name: str, root: Path) -> VideoSource:
     """Open a raw video data set.
 
@@ -82,6 +89,10 @@ def open_source(name: str, root: Path) -> VideoSource:
     row = SOURCES.get(name) or next((row for row in SOURCES.values() if row.id == name), None)
     if row is None:
         raise UsageError(f"unknown data set '{name}'", fix=did_you_mean(name, source_ids()))
-    module, _, cls = row.reader.partition(":")
-    source: VideoSource = getattr(importlib.import_module(module), cls)(root, **row.settings)
+    source: VideoSource = _reader(row)(root, **row.settings)
     return source
+
+
+def _reader(row: SourceRow) -> Any:
+    module, _, cls = row.reader.partition(":")
+    return getattr(importlib.import_module(module), cls)

@@ -470,8 +470,9 @@ def test_a_pair_of_which_one_object_is_in_conflict_is_not_agreed_on(tmp_path: Pa
     [
         # Completeness is asked of what the data set names itself, of which no object is labelled.
         ("mose,v,dog,yes\nmose,w,cow,no\nmose,x,cat,yes\n", {("mose__v", "dog"), ("mose__x", "cat")}),
-        # Nobody is sure of any: all that is labelled stays.
-        ("mose,v,dog,unsure\n", {("mose__v", "dog"), ("mose__w", "cow")}),
+        # Nobody is sure of any: a build leaves all of MOSE out, and keeps DAVIS.
+        ("mose,v,dog,unsure\n", set()),
+        ("davis17,v,dog,unsure\n", {("davis17__v", "dog"), ("davis17__w", "cow")}),
         ("mose,v,dog,yes\n", {("mose__v", "dog")}),
         # What no object is labelled is not made, whoever answered.
         ("mose,v,dog,yes\nmose,v,cat,yes\nmose,v,bus,yes\nmose,w,cow,yes\n", {("mose__v", "dog"), ("mose__w", "cow")}),
@@ -479,7 +480,8 @@ def test_a_pair_of_which_one_object_is_in_conflict_is_not_agreed_on(tmp_path: Pa
 )
 def test_the_pairs_that_labels_make(videos: str, made: set[tuple[str, str]], tmp_path: Path) -> None:
     for person in ("a", "b"):
-        write(tmp_path / person / "o.csv", OBJECTS + "mose,v,1,dog,,,,\nmose,v,2,cat,no,,,\nmose,w,1,cow,,,,\n")
+        labels = "mose,v,1,dog,,,,\nmose,v,2,cat,no,,,\nmose,w,1,cow,,,,\n"
+        write(tmp_path / person / "o.csv", OBJECTS + labels.replace("mose", videos.partition(",")[0]))
         write(tmp_path / person / "c.csv", COMPLETE + videos)
     assert read_labellers(tmp_path / "a", tmp_path / "b")[0].pairs == made
 

@@ -10,6 +10,7 @@ from icvos.categories import COCO80, Vocabulary
 from icvos.errors import InputError, UsageError
 from icvos.files import csv_header, escape_id, read_csv
 from icvos.listing import listing
+from icvos.sources import keep_unsure_ids
 
 __all__ = ["COMPLETE", "KINDS", "OBJECTS", "Answer", "Key", "Kind", "Labeller", "named_video", "read_labellers"]
 
@@ -109,9 +110,11 @@ class Labeller:
         """The (video, category) pairs of a benchmark that the labels make, as ``build-data ic-vos`` makes them.
 
         A category counts where an object that is kept has it and, in sources whose completeness is judged, where the
-        answer is yes and all its objects are kept. In videos of which no object is labelled (the data set names them)
-        the answers on completeness alone say what there is.
+        answer is yes and all its objects are kept. Of MOSE, LVOS and others whose unsure pairs a build leaves out, it
+        is judged wherever the files ask of completeness. In videos of which no object is labelled (the data set names
+        them) the answers on completeness alone say what there is.
         """
+        asked = COMPLETE.name in self.kinds
         complete = self.answers.get(COMPLETE.name, {})
         judged, labelled = self.recipe.judged_sources, self.recipe.objects
         dropped: set[Key] = set()
@@ -123,7 +126,8 @@ class Labeller:
         return {
             (named_video(source, video), category)
             for source, video, category in there
-            if source not in judged or (source, video, category) in whole
+            if (source, video, category) in whole
+            or (source not in judged and (source in keep_unsure_ids() or not asked))
         }
 
     @property
