@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from icvos.leaderboard.marks import legend, marks
@@ -80,7 +80,14 @@ def build_tables(
         intervals: Whether to bootstrap.
     """
     chosen = [entry for entry in entries if benchmark in (None, entry.benchmark_name)]
-    out = [_measured(group, intervals) for group in grouped(chosen).values()]
+    groups = grouped(chosen)
+    out = [_measured(group, intervals) for group in groups.values()]
+    # Builds of one name and version may be of other data.
+    titles = Counter(table.title for table in out)
+    out = [
+        replace(table, title=f"{table.title}, manifest {key[2][:8]}") if titles[table.title] > 1 else table
+        for key, table in zip(groups, out)
+    ]
     if published:
         names = [benchmark] if benchmark else BENCHMARKS
         out += [table for name in names for table in _published(name)]

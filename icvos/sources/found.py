@@ -57,16 +57,16 @@ class Found:
         return not self.problems and not self.part
 
     @property
+    def verdict(self) -> str:
+        """``yes`` or ``no``: whether it is whole; ``not known`` where nobody published what a whole one holds."""
+        if not self.whole:
+            return "no"
+        return "not known" if all(count.expected is None for count in self.counts.values()) else "yes"
+
+    @property
     def part(self) -> bool:
         """Whether there are fewer of what is counted first (sequences, images) than in all of the split."""
         return any(count.found < (count.expected or 0) for count in list(self.counts.values())[:1])
-
-    @property
-    def verdict(self) -> str:
-        """``yes`` if it is whole, ``no``, or ``not known`` where nobody published how much a whole one holds."""
-        if not self.whole:
-            return "no"
-        return "yes" if any(count.expected is not None for count in self.counts.values()) else "not known"
 
     @property
     def title(self) -> str:

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +107,19 @@ def test_measured_and_printed_never_share_a_table(runs: Path) -> None:
         names = {str(value) for row in table.rows for value in row}
         assert (table.kind == "measured") == bool(table.entries)
         assert not (table.kind == "published" and "histogram" in names)
+
+
+def test_two_builds_of_one_name_are_told_apart_by_their_titles(runs: Path) -> None:
+    entries = [entry for entry in find_runs(runs)[0] if not entry.image and not entry.not_ranked]
+    (plain,) = build_tables(entries, published=False)
+    assert "manifest" not in plain.title
+    other = [
+        replace(entry, result={**entry.result, "benchmark": {**entry.result["benchmark"], "manifest_sha256": "0" * 64}})
+        for entry in entries
+    ]
+    titles = [table.title for table in build_tables([*entries, *other], published=False)]
+    hashes = ["0" * 8, entries[0].result["benchmark"]["manifest_sha256"][:8]]
+    assert titles == [f"{plain.title}, manifest {each}" for each in sorted(hashes)]
 
 
 def test_table_of_a_newcomer(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -210,7 +210,8 @@ def _print(report: BuildReport, out: Path) -> None:
     )
     click.echo(f"manifest {report.manifest_sha256}")
     click.echo(f"name {report.name}")
-    say_unnamed(report.differs)
+    if report.name.startswith("custom:"):
+        say_unnamed(report.differs)
     click.echo(f"next: icvos evaluate --model histogram --benchmark {shlex.quote(str(out))}")
 
 
