@@ -57,13 +57,6 @@ class Found:
         return not self.problems and not self.part
 
     @property
-    def verdict(self) -> str:
-        """``yes`` or ``no``: whether it is whole; ``not known`` where nobody published what a whole one holds."""
-        if not self.whole:
-            return "no"
-        return "not known" if all(count.expected is None for count in self.counts.values()) else "yes"
-
-    @property
     def part(self) -> bool:
         """Whether there are fewer of what is counted first (sequences, images) than in all of the split."""
         return any(count.found < (count.expected or 0) for count in list(self.counts.values())[:1])
