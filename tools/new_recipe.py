@@ -35,13 +35,14 @@ def main(folder: Path, *, name: str, benchmark: Path, coco: Path) -> None:
     if "rules" not in built or "support_pool" not in built:
         raise UsageError("it is no build of raw data", where=benchmark, expected="one of icvos build-data ic-vos")
     split = built["support_pool"]["split"]
+    pool = open_coco(coco, split)
     header = {
         "schema": RECIPE_SCHEMA,
         "name": name,
         "sources": {source["id"]: {"state": "closed"} for source in built["sources"]},
         "builder": built["builder"],
         "rules": built["rules"],
-        "supports": {"source": "coco", "split": split, "images": len(open_coco(coco, split).images)},
+        "supports": {"source": "coco", "split": split, "images": len(pool.images), "annotations": pool.annotations},
     }
     videos = read_csv(benchmark / "videos.csv", ("source", "source_name", "source_split", "frames"))
     rows = [

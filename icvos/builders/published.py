@@ -16,7 +16,7 @@ from typing import Any
 
 from icvos.builders.recipe import Recipe, read_recipes
 from icvos.categories import Vocabulary
-from icvos.errors import InputError, UsageError, did_you_mean
+from icvos.errors import InputError, UsageError, did_you_mean, in_words
 from icvos.files import read_csv, read_json, write_json
 from icvos.sources.expected import expected_counts
 
@@ -290,7 +290,7 @@ def _check_header(header: Any, path: Path) -> None:
         and isinstance(header.get("rules"), dict)
         and isinstance(supports, dict)
         and isinstance(supports.get("split"), str)
-        and type(supports.get("images")) is int
+        and all(type(supports.get(what)) is int for what in ("images", "annotations"))
         and isinstance(sources, dict)
         and all(isinstance(row, dict) and row.get("state") in ("open", "closed") for row in sources.values())
         and all(isinstance(row.get("reads", {}), dict) for row in sources.values())
@@ -299,11 +299,13 @@ def _check_header(header: Any, path: Path) -> None:
         raise InputError(
             "the recipe is incomplete",
             where=path,
-            expected="name, rules, supports (split, images), and sources with state open or closed (reads)",
+            expected="name, rules, supports (split, images, annotations), and sources, each open or closed (reads)",
         )
     name = header["name"]
     if not name.isprintable() or "/" in name or name != name.strip() or not name:
-        raise InputError(f"the recipe is called {name!r}", where=path, expected="a name that can be printed, without /")
+        raise InputError(
+            f"the recipe is called {in_words(name[:40])}", where=path, expected="a name that can be printed, without /"
+        )
 
 
 def _count(row: Mapping[str, str], column: str, path: Path) -> int | None:

@@ -61,7 +61,7 @@ def test_r1_states_the_hashes_of_its_files() -> None:
     assert R1.header["sha256"] == R1.sha256
     assert R1.header["rules"] == BuildRules().header() and R1.header["builder"] == BUILDER_VERSION
     # Of a benchmark that has the name; another hash is another recipe, ic-vos-r2.
-    assert R1.sha256 == "c40bbb90255dec0c8cbf44c7f12db677336c36e54fe7008c0691b3546b8c417e"
+    assert R1.sha256 == "a63a1c6dc54d80002fbddf7428aca4cb5da5df60f2de8eeebffe500b93e3cfb4"
 
 
 def test_r1_counts_are_those_of_its_tables() -> None:
@@ -130,7 +130,7 @@ def make_recipe(raw: Path, folder: Path, *, open_sources: tuple[str, ...] = ()) 
         "name": "demo-r1",
         "sources": {s.id: {"state": "open" if s.id in open_sources else "closed"} for s in sources},
         "rules": RULES.header(),
-        "supports": {"source": "coco", "split": "val2014", "images": len(coco.images)},
+        "supports": {"source": "coco", "split": "val2014", "images": len(coco.images), "annotations": coco.annotations},
     }
     write_json(folder / "recipe.json", header)
     write_hashes(folder)
@@ -215,6 +215,12 @@ def test_whatever_differs_takes_the_name_away(raw: Path, recipe: Path, tmp_path:
     write_hashes(recipe)
     (line,) = build(raw, recipe, tmp_path / "pool", "davis").differs
     assert re.fullmatch(r"val2014 has \d+ images, and the recipe expects \d+", line)
+    header["supports"]["images"] -= 1
+    header["supports"]["annotations"] += 1  # as of a JSON that somebody trimmed
+    write_json(recipe / "recipe.json", header)
+    write_hashes(recipe)
+    (line,) = build(raw, recipe, tmp_path / "trimmed", "davis").differs
+    assert re.fullmatch(r"val2014 has \d+ annotations, and the recipe expects \d+", line)
 
 
 def test_sequences_that_are_missing_or_short_or_others(raw: Path, recipe: Path, tmp_path: Path) -> None:
@@ -438,7 +444,7 @@ def test_broken_recipes_are_told(recipe: Path, raw: Path) -> None:
         {**header, "schema": "x"},
         {**header, "sources": {"mose": {"state": "half"}}},
         {**header, "sources": {**sources, "davis17": {"state": "closed", "reads": ["480p"]}}},
-        {**header, "supports": {"source": "coco", "images": 9}},
+        {**header, "supports": {"source": "coco", "images": 9, "annotations": 9}},
         {**header, "supports": {**header["supports"], "images": "9"}},
         [],
     ):
@@ -511,10 +517,10 @@ def test_r1_is_matched_by_davis_and_coco_as_they_are_published(tmp_path: Path) -
             for number in range(row.frames or 0):
                 (folder / f"{number:05d}.{suffix}").touch()
     images = [{"id": n, "file_name": f"COCO_val2014_{n:012d}.jpg", "height": 9, "width": 9} for n in range(1, 40_505)]
-    marks = [
-        {"id": n, "image_id": n, "category_id": COCO80.source_ids[n % 80], "area": 4000, "iscrowd": 0}
-        | {"segmentation": [[0, 0, 9, 0, 9, 9]]}
-        for n in range(1, 801)
+    kinds = COCO80.source_ids
+    marks = [  # all but 800 are too small for a support
+        {"id": n, "image_id": n % 40_504 + 1, "category_id": kinds[n % 80], "area": 4000 if n <= 800 else 0}
+        for n in range(1, 291_876)
     ]
     categories = [{"id": number, "name": name} for number, name in zip(COCO80.source_ids, COCO80.names)]
     (coco / "annotations").mkdir(parents=True)

@@ -182,8 +182,7 @@ def prepare(
             sources=sources,
             labels=recipe,
             rules=rules,
-            support_split=coco.split,
-            support_images=len(coco.images),
+            supports={"split": coco.split, "images": len(coco.images), "annotations": coco.annotations},
             words=words,
         )
     return PreparedIcVos(plan, rules, words, sources, recipe, supports, published, part, differs)

@@ -86,8 +86,7 @@ def differences(
     sources: Sequence[VideoSource],
     labels: Recipe,
     rules: BuildRules,
-    support_split: str,
-    support_images: int,
+    supports: Mapping[str, str | int],
     words: Vocabulary = COCO80,
 ) -> list[str]:
     """Return where a build is not what a published recipe makes, a line each; what is in the masks is not looked at.
@@ -98,8 +97,7 @@ def differences(
         sources: What is built from.
         labels: All labels that the build has.
         rules: Of the build.
-        support_split: COCO split of the supports.
-        support_images: How many images that has.
+        supports: What they are drawn from: COCO's ``split``, and how many ``images`` and ``annotations`` that has.
         words: Names of the categories.
     """
     ids = sorted(source.id for source in sources)
@@ -113,11 +111,15 @@ def differences(
         out.append(f"{' and '.join(ids)} together are no published benchmark while {published.name} has open sources")
     out += _label_differences(published.labels.of_sources(ids), labels.of_sources(ids), words)
     out += _rule_differences(published.header, rules)
-    supports = published.header["supports"]
-    if support_split != supports["split"]:
-        out.append(f"supports are of {support_split}, and the recipe's of {supports['split']}")
-    elif support_images != supports["images"]:
-        out.append(f"{support_split} has {support_images:,} images, and the recipe expects {supports['images']:,}")
+    expected, split = published.header["supports"], supports["split"]
+    if split != expected["split"]:
+        out.append(f"supports are of {split}, and the recipe's of {expected['split']}")
+    else:
+        out += [
+            f"{split} has {supports[what]:,} {what}, and the recipe expects {expected[what]:,}"
+            for what in ("images", "annotations")
+            if supports[what] != expected[what]
+        ]
     for source in sources:
         if source.id in published.closed:
             out += _sequence_differences(published, source, part)
