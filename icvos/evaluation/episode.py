@@ -137,8 +137,8 @@ def run_video_episodes(
     together = runs_together(model) and job.oracle_as != "prompt" and len(episodes) > 1
     if (together or benchmark.vos) and todo:
         try:
-            told = _for_each(len(todo), advance)
-            yield from _run(model, benchmark, episodes, job, pool, told, {episode.id for episode in todo})
+            advance_all = _for_each(len(todo), advance)
+            yield from _run(model, benchmark, episodes, job, pool, advance_all, {episode.id for episode in todo})
             return
         except Failed as failed:
             for episode in todo if benchmark.vos else ():

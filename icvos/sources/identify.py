@@ -226,8 +226,8 @@ def _is_voc(root: Path) -> bool:
 
 
 def _sbd_folder(root: Path) -> Path | None:
-    places = (root, root / "dataset", root / "benchmark_RELEASE" / "dataset")
-    return next((place for place in places if (place / "cls").is_dir() and (place / "img").is_dir()), None)
+    folders = (root, root / "dataset", root / "benchmark_RELEASE" / "dataset")
+    return next((folder for folder in folders if (folder / "cls").is_dir() and (folder / "img").is_dir()), None)
 
 
 # YouTube-VIS and OVIS

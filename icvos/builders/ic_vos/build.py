@@ -469,8 +469,9 @@ class _Finish(VideoTables):
     def header(self, naming: Naming, report: BuildReport) -> dict[str, Any]:
         prepared = self.prepared
         pool = prepared.supports.split
-        custom = naming.recipe is not None and naming.name.startswith("custom:")  # its hash has the subset in it
-        subset = f"-{prepared.rules.subset}" if prepared.rules.subset and not custom else ""
+        # The hash of a custom name has the subset in it.
+        whole = not prepared.rules.subset or naming.name.startswith("custom:")
+        subset = "" if whole else f"-{prepared.rules.subset}"
         stated = {} if naming.recipe is None else {"recipe": naming.recipe}
         complete = all(row["complete"] == "yes" for row in self.pair_rows())
         return {

@@ -114,7 +114,7 @@ class Labeller:
         is judged wherever the files ask of completeness. In videos of which no object is labelled (the data set names
         them) the answers on completeness alone say what there is.
         """
-        asked = COMPLETE.name in self.kinds
+        has_completeness = COMPLETE.name in self.kinds
         complete = self.answers.get(COMPLETE.name, {})
         judged, labelled = self.recipe.judged_sources, self.recipe.objects
         dropped: set[Key] = set()
@@ -127,7 +127,7 @@ class Labeller:
             (named_video(source, video), category)
             for source, video, category in there
             if (source, video, category) in whole
-            or (source not in judged and (source in keep_unsure_ids() or not asked))
+            or (source not in judged and (source in keep_unsure_ids() or not has_completeness))
         }
 
     @property
