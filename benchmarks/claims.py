@@ -20,6 +20,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -77,8 +78,9 @@ class Claim:
         """Return "not kept", or how a kept value compares with the last: "kept" within a tenth, "better", "worse"."""
         if not self.kept(value):
             return "not kept"
-        gain = value / self.last if self.at_least is not None else self.last / max(value, 1e-9)
-        return "better" if gain > 1.1 else "worse" if gain < 0.9 else "kept"
+        more, less = value > 1.1 * self.last, value < 0.9 * self.last
+        better, worse = (more, less) if self.at_least is not None else (less, more)
+        return "better" if better else "worse" if worse else "kept"
 
     @property
     def wanted(self) -> str:
@@ -235,6 +237,8 @@ def value_of(claim: Claim, figures: Mapping[str, Any]) -> float:
 def here(root: Path, kind: str) -> dict[str, str]:
     """Return machine, commit (``-dirty`` behind one with changes) and date."""
     if kind == "gpu":
+        if shutil.which("nvidia-smi") is None:
+            raise UsageError("no GPU here: --gpu needs nvidia-smi; leave it out for the claims of the CPU")
         query = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
         machine = subprocess.run(query, capture_output=True, text=True, check=True).stdout.splitlines()[0]
     else:
