@@ -267,6 +267,24 @@ def test_a_wrong_table_measures_nothing(
     assert not (root / "ran.txt").exists()
 
 
+def test_a_page_with_an_unknown_claim_is_known_before_measuring(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = folder(tmp_path, entry("cpu.two", "--value 3"))
+    for arguments in ([], ["--check"], ["--pages"]):
+        assert main(arguments, root=root) == 2
+        assert "claim one, which benchmarks/claims.toml does not have" in capsys.readouterr().err
+    assert not (root / "ran.txt").exists()
+
+
+def test_pages_are_made_from_the_table_alone(tmp_path: Path) -> None:
+    root = folder(tmp_path, entry("cpu.one", "--value 3"))
+    before = table(root)
+    assert main(["--pages"], root=root) == 0
+    assert "2.50 times" in (root / "README.md").read_text()
+    assert table(root) == before and not (root / "ran.txt").exists()
+
+
 def test_without_a_gpu_its_claims_are_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
