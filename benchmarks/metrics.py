@@ -6,11 +6,10 @@
 
 Peer: the formula that all public scorers share: boundaries of two full-frame masks, each dilated with the disk by
 OpenCV, one object at a time (``../shared/facts/metrics.md``). Floor: the time Pillow needs to decode the same files and
-do nothing else. Rounds of ours and of the other alternate; figures are medians of rounds, of CPU time where all
-is one process without a GPU. The C library's trimming of
-its heap is turned off for all: freed frames would be given back to the kernel and fetched again, which costs more than
-decoding and hits whoever frees more often. Masks are drawn: blobs with rough outlines, a predicted one is the true one
-moved by two pixels (good) or another one (bad).
+do nothing else. Rounds of ours and of the other alternate; figures are medians of rounds, of CPU time where all is one
+process without a GPU. The C library's trimming of its heap is turned off for all: freed frames would be given back to
+the kernel and fetched again, which costs more than decoding and hits whoever frees more often. Masks are drawn: blobs
+with rough outlines, a predicted one is the true one moved by two pixels (good) or another one (bad).
 """
 
 from __future__ import annotations
