@@ -216,7 +216,8 @@ def against_reference(plain: Engine, engine: Engine, values: argparse.Namespace,
             },
             1,
             "episodes",
-            values.rounds,
+            # Short: a round more costs little.
+            max(3, values.rounds),
             device,
         ),
         "one draw": compare(
