@@ -198,7 +198,12 @@ def write_pages(root: Path, *, check: bool = False) -> None:
 def run_command(command: str, root: Path, timeout: float) -> tuple[dict[str, Any], str]:
     """Return the figures of a command's last line and "", or none and the reason."""
     words = [sys.executable, *shlex.split(command)[1:]]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(root), os.environ.get("PYTHONPATH", "")])}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(root), os.environ.get("PYTHONPATH", "")]),
+        # Threads that wait sleep: on a busy machine they would spin, which counts as CPU time.
+        "OMP_WAIT_POLICY": "PASSIVE",
+    }
     # In a session of its own: what it started ends with it.
     process = subprocess.Popen(
         words,
