@@ -7,6 +7,7 @@ python benchmarks/memory.py --sides 256 512 --objects 1
 from __future__ import annotations
 
 import argparse
+import json
 import time
 from dataclasses import replace
 from math import inf
@@ -24,7 +25,7 @@ FRAMES = 9
 
 
 def tracked(sam: Sam2, features: ImageFeatures, objects: int, *, in_pieces: bool) -> tuple[list[float], torch.Tensor]:
-    """Return the seconds of each tracked frame, from one memory to all seven, and the last frame's logits."""
+    """Return the CPU seconds of each tracked frame, one memory to all seven, and the last frame's logits."""
     sam.in_pieces = in_pieces
     # In single precision: rounded memories would differ by more than what is compared here.
     tracker = Tracker(sam, TrackerOptions.dc_sam(memory_dtype=None))
@@ -33,15 +34,19 @@ def tracked(sam: Sam2, features: ImageFeatures, objects: int, *, in_pieces: bool
     tracker.step(bank, features, prompt=prompt)
     took = []
     for _ in range(FRAMES):
-        begin = time.perf_counter()
+        begin = time.process_time()
         frame = tracker.step(bank, features)
-        took.append(time.perf_counter() - begin)
+        took.append(time.process_time() - begin)
     return took, frame.logits
 
 
 @torch.no_grad()
-def compare(side: int, objects: int, rounds: int) -> None:
-    """Time both ways in turn; print each one's best with one memory and with all, and how far the logits are apart."""
+def compare(side: int, objects: int, rounds: int) -> dict[str, float]:
+    """Time both ways in turn; print each one's best with one memory and with all, and how far the logits are apart.
+
+    Returns:
+        The ratios with one memory and with seven.
+    """
     torch.manual_seed(0)
     sam = build_sam(Sam2, replace(SAM2["sam2.1_hiera_tiny"], name="bench", image_size=side))
     sam.model.sam_mask_decoder.pred_obj_score_head.layers[-1].bias.fill_(10.0)
@@ -55,12 +60,14 @@ def compare(side: int, objects: int, rounds: int) -> None:
             best[way] = min(one, took[0]), min(full, *took[6:])
     (theirs, theirs_full), (mine, mine_full) = best[False], best[True]
     apart = float((last[True] - last[False]).abs().max() / last[False].abs().max())
+    figures = {"one": theirs / mine, "seven": theirs_full / mine_full}
     print(
-        f"{side} px, {objects} objects: one memory {theirs:6.2f} s and {mine:6.2f} s, {theirs / mine:.2f} times; "
-        f"seven {theirs_full:6.2f} s and {mine_full:6.2f} s, {theirs_full / mine_full:.2f} times; "
+        f"{side} px, {objects} objects: one memory {theirs:6.2f} s and {mine:6.2f} s, {figures['one']:.2f} times; "
+        f"seven {theirs_full:6.2f} s and {mine_full:6.2f} s, {figures['seven']:.2f} times; "
         f"logits apart by {apart:.1e} of the greatest",
         flush=True,
     )
+    return figures
 
 
 def main() -> None:
@@ -70,10 +77,11 @@ def main() -> None:
     parser.add_argument("--objects", type=int, nargs="+", default=[1, 5])
     parser.add_argument("--rounds", type=int, default=2)
     values = parser.parse_args()
-    print(f"CPU, {torch.get_num_threads()} threads, torch {torch.__version__}; the package's, then ours")
-    for side in values.sides:
-        for objects in values.objects:
-            compare(side, objects, values.rounds)
+    print(f"CPU, {torch.get_num_threads()} threads, torch {torch.__version__}; CPU time, the package's, then ours")
+    pairs = [(side, objects) for side in values.sides for objects in values.objects]
+    print(
+        json.dumps({f"{side} px, {objects} objects": compare(side, objects, values.rounds) for side, objects in pairs})
+    )
 
 
 if __name__ == "__main__":

@@ -165,7 +165,7 @@ def main() -> None:
         figures = memory(options.frames or [300, 3000], size, options.model)
     else:
         figures = speed(options.videos, (options.frames or [100])[0], size, options.model)
-    print(json.dumps(figures, indent=2))
+    print(json.dumps(figures))
 
 
 if __name__ == "__main__":
