@@ -10,6 +10,7 @@ import numpy as np
 
 from icvos.masks import write_mask
 from icvos.metrics import VideoScore, jf
+from icvos.runs.times import Stopwatch
 from icvos.types import Prediction
 
 __all__ = ["FrameScorer"]
@@ -24,10 +25,11 @@ class FrameScorer:
     Args:
         size: (H, W) that every mask must have.
         masks: The episode's folder for the predicted masks, or None; they appear there when all are written.
+        watch: Counts to ``writing`` what the masks take.
     """
 
-    def __init__(self, size: tuple[int, int], masks: Path | None) -> None:
-        self.size, self.masks = size, masks
+    def __init__(self, size: tuple[int, int], masks: Path | None, watch: Stopwatch) -> None:
+        self.size, self.masks, self._watch = size, masks, watch
         self.score = VideoScore()
         self.count = self.visible = 0
         self._pending: list[tuple[Any, np.ndarray]] = []
@@ -38,7 +40,8 @@ class FrameScorer:
     def add(self, prediction: Prediction, truth: np.ndarray, *, scored: bool = True) -> None:
         """Take the next frame: a valid prediction against (H, W) bool; one that is not scored is only kept."""
         if self._partial is not None:
-            write_mask(self._partial / f"{self.count:05d}.png", prediction.to_numpy())
+            with self._watch.part("writing"):
+                write_mask(self._partial / f"{self.count:05d}.png", prediction.to_numpy())
         self.count += 1
         if not scored:
             return
@@ -74,8 +77,9 @@ class FrameScorer:
         """Score what waits, and put the masks in their place."""
         self.flush()
         if self.masks is not None and self._partial is not None:
-            shutil.rmtree(self.masks, ignore_errors=True)
-            self._partial.rename(self.masks)
+            with self._watch.part("writing"):
+                shutil.rmtree(self.masks, ignore_errors=True)
+                self._partial.rename(self.masks)
 
     def abandon(self) -> None:
         """Remove the masks of an episode that failed."""

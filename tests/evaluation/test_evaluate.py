@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import resource
 import shutil
 import signal
@@ -48,6 +49,7 @@ def test_a_run_and_the_same_run_again(bench, red, tmp_path, capsys):
     assert evaluate(red, bench, tmp_path / "r", "--save-masks") == 0
     text = capsys.readouterr().out
     assert "red" in text and f"run: {tmp_path / 'r'}" in text and "tiny 1, protocol native" in text
+    assert re.search(r"^time: \d+ % .+; \d+ s$", text, re.MULTILINE)
     before = {p: p.stat().st_mtime_ns for p in (tmp_path / "r").rglob("*")}
     assert evaluate(red, bench, tmp_path / "r") == 0
     assert capsys.readouterr().out == text

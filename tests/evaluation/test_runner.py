@@ -13,8 +13,9 @@ from run_models import BROKEN, HEAD, IMAGE, RED, TOGETHER, write_model
 from tiny import write_image_benchmark, write_video_benchmark
 
 import icvos
-from icvos import ModelInfo, VideoModel
+from icvos import ImageModel, ModelInfo, VideoModel
 from icvos.errors import BenchmarkError, RunError, UsageError
+from icvos.evaluation import frame_scorer, runner
 from icvos.evaluation import workers as crew
 from icvos.evaluation.episode import episode_seed
 from icvos.evaluation.runner import evaluate
@@ -23,8 +24,11 @@ from icvos.images import nearest_resize
 from icvos.masks import read_mask
 from icvos.metrics import jf
 from icvos.runs.episodes import speed
+from icvos.runs.merge import merge_runs
 from icvos.runs.records import RunFolder, read_result, read_run
 from icvos.runs.run import Run
+from icvos.runs.times import PARTS
+from icvos.view import View
 
 
 @pytest.fixture(scope="module")
@@ -217,6 +221,7 @@ def clock(monkeypatch):
     clock = Time()
     monkeypatch.setattr(icvos.evaluation.stream, "time", clock)
     monkeypatch.setattr(icvos.evaluation.frames, "time", clock)
+    monkeypatch.setattr(icvos.runs.times, "time", clock)
     return clock
 
 
@@ -305,6 +310,101 @@ def test_waiting_for_a_frame_again_is_the_methods_time(tmp_path, clock, monkeypa
 
     evaluate(Again(), write_video_benchmark(tmp_path / "b", videos=1, draws=1), out=tmp_path / "r")
     assert {record["seconds"] for record in records(tmp_path / "r").values()} == {12.0}
+
+
+def test_the_time_of_a_run_is_divided(tmp_path, clock, monkeypatch):
+    def slow(function, seconds):
+        def slowly(*arguments, **named):
+            clock.now += seconds
+            return function(*arguments, **named)
+
+        return slowly
+
+    from icvos.benchmark import FolderVideo
+
+    monkeypatch.setattr(View, "supports", slow(View.supports, 1.0))
+    # Frames are decoded on threads, whose time counts where somebody waits: backwards nobody decodes ahead.
+    monkeypatch.setattr(FolderVideo, "__getitem__", slow(FolderVideo.__getitem__, 2.0))
+    monkeypatch.setattr(frame_scorer, "jf", slow(frame_scorer.jf, 4.0))
+    monkeypatch.setattr(frame_scorer, "write_mask", slow(frame_scorer.write_mask, 8.0))
+    monkeypatch.setattr(RunFolder, "add", slow(RunFolder.add, 16.0))
+    monkeypatch.setattr(runner, "benchmark_result", slow(runner.benchmark_result, 32.0))
+
+    class Backwards(VideoModel):
+        info = ModelInfo(name="backwards", version="1")
+
+        def segment(self, supports, video, *, seed):
+            for index in reversed(range(len(video))):
+                video[index]
+                clock.now += 64.0
+                yield np.zeros(video.size, bool)
+
+    bench = write_video_benchmark(tmp_path / "b", videos=1, draws=1)
+    evaluate(Backwards(), bench, out=tmp_path / "r", save_masks=True)
+    episodes = len(records(tmp_path / "r"))
+    frames = 6 * episodes
+    parts = dict.fromkeys(PARTS, 0.0) | {"model": 64.0 * frames, "decoding": 2.0 * frames + 1.0 * episodes}
+    parts |= {"scoring": 4.0 * frames, "writing": 8.0 * frames + 16.0 * episodes, "other": 32.0}
+    row = {"wall": sum(parts.values()), **parts}
+    assert read_run(tmp_path / "r")["times"] == {"episodes": episodes, "total": row, "workers": [row]}
+
+
+def test_the_time_of_image_episodes_is_divided(images, tmp_path, clock, monkeypatch):
+    query = View.query
+
+    def slowly(self, episode):
+        clock.now += 2.0
+        return query(self, episode)
+
+    monkeypatch.setattr(View, "query", slowly)
+
+    class Slow(ImageModel):
+        info = ModelInfo(name="slow", version="1")
+
+        def fit(self, supports, *, seed):
+            clock.now += 8.0
+
+        def predict(self, fitted, image):
+            clock.now += 16.0
+            return np.zeros(image.shape[:2], bool)
+
+    evaluate(Slow(), images, out=tmp_path / "r")
+    times, count = read_run(tmp_path / "r")["times"], len(records(tmp_path / "r"))
+    assert times["episodes"] == count
+    assert {name: value for name, value in times["total"].items() if value} == {
+        "wall": 26.0 * count,
+        "model": 24.0 * count,
+        "decoding": 2.0 * count,
+    }
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_times_of_workers_resumed_runs_and_shards(bench, red, tmp_path, workers):
+    ids = [episode.id for episode in icvos.load_benchmark(bench).episodes]
+    evaluate(red, bench, out=tmp_path / "r", workers=workers)
+    first = read_run(tmp_path / "r")["times"]
+    assert first["episodes"] == len(ids) and len(first["workers"]) == workers
+    for row in (first["total"], *first["workers"]):
+        assert list(row) == ["wall", *PARTS]
+        assert row["wall"] == pytest.approx(sum(row[name] for name in PARTS))
+    assert min(first["total"][name] for name in ("starting", "model", "decoding", "scoring")) > 0.0
+    # One record is lost: what runs again counts on top.
+    lines = (tmp_path / "r/episodes.jsonl").read_text().splitlines(keepends=True)
+    (tmp_path / "r/episodes.jsonl").write_text("".join(lines[:-1]))
+    evaluate(red, bench, out=tmp_path / "r", workers=workers)
+    second = read_run(tmp_path / "r")["times"]
+    assert second["episodes"] == len(ids) + 1
+    assert len(second["workers"]) == workers and second["total"]["model"] > first["total"]["model"]
+    # A finished run is printed: nothing runs, and nothing is counted.
+    evaluate(red, bench, out=tmp_path / "r", workers=workers)
+    assert read_run(tmp_path / "r")["times"] == second
+    shards = [tmp_path / f"s{index}" for index in (1, 2)]
+    for index, shard in enumerate(shards, 1):
+        evaluate(red, bench, out=shard, shard=(index, 2), workers=workers)
+    merge_runs(shards, tmp_path / "all")
+    times = read_run(tmp_path / "all")["times"]
+    assert times["episodes"] == len(ids)
+    assert times["workers"] == [row for shard in shards for row in read_run(shard)["times"]["workers"]]
 
 
 def test_the_fps_of_a_run_is_that_of_the_first_episode_of_each_video():
