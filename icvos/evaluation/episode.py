@@ -242,7 +242,7 @@ class _Pass:
                 seed = job.options.seed
                 self.sets, self.seeds, self.follows = oracle_supports(self.video, self.truths, episodes, seed)
         self.scorers = [
-            FrameScorer(self.video.size, job.masks / each.id if job.masks and each.id in wanted else None, watch)
+            FrameScorer(self.video.size, job.masks / each.id if job.masks and each.id in wanted else None, pool, watch)
             for each in episodes
         ]
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import threading
 import time
+from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
 
@@ -322,31 +325,105 @@ def test_the_time_of_a_run_is_divided(tmp_path, clock, monkeypatch):
 
     from icvos.benchmark import FolderVideo
 
+    class AtOnce:
+        """What threads do counts where somebody waits for it: here everybody waits, at once."""
+
+        def __init__(self, threads):
+            pass
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *error):
+            pass
+
+        def submit(self, work, *arguments):
+            done = Future()
+            done.set_result(work(*arguments))
+            return done
+
+    monkeypatch.setattr(runner, "ThreadPoolExecutor", AtOnce)
     monkeypatch.setattr(View, "supports", slow(View.supports, 1.0))
-    # Frames are decoded on threads, whose time counts where somebody waits: backwards nobody decodes ahead.
     monkeypatch.setattr(FolderVideo, "__getitem__", slow(FolderVideo.__getitem__, 2.0))
     monkeypatch.setattr(frame_scorer, "jf", slow(frame_scorer.jf, 4.0))
     monkeypatch.setattr(frame_scorer, "write_mask", slow(frame_scorer.write_mask, 8.0))
     monkeypatch.setattr(RunFolder, "add", slow(RunFolder.add, 16.0))
     monkeypatch.setattr(runner, "benchmark_result", slow(runner.benchmark_result, 32.0))
 
-    class Backwards(VideoModel):
-        info = ModelInfo(name="backwards", version="1")
+    class Slow(VideoModel):
+        info = ModelInfo(name="slow", version="1")
 
         def segment(self, supports, video, *, seed):
-            for index in reversed(range(len(video))):
-                video[index]
+            for _ in video:
                 clock.now += 64.0
                 yield np.zeros(video.size, bool)
 
     bench = write_video_benchmark(tmp_path / "b", videos=1, draws=1)
-    evaluate(Backwards(), bench, out=tmp_path / "r", save_masks=True)
+    evaluate(Slow(), bench, out=tmp_path / "r", save_masks=True)
     episodes = len(records(tmp_path / "r"))
     frames = 6 * episodes
     parts = dict.fromkeys(PARTS, 0.0) | {"model": 64.0 * frames, "decoding": 2.0 * frames + 1.0 * episodes}
     parts |= {"scoring": 4.0 * frames, "writing": 8.0 * frames + 16.0 * episodes, "other": 32.0}
     row = {"wall": sum(parts.values()), **parts}
     assert read_run(tmp_path / "r")["times"] == {"episodes": episodes, "total": row, "workers": [row]}
+
+
+def test_masks_are_those_of_their_frames_however_late_they_are_kept(tmp_path, monkeypatch):
+    """A method may put all its masks into one array; scoring and writing them is behind it."""
+    bench = write_video_benchmark(tmp_path / "b", videos=1, draws=1)
+    drawn = threading.Event()
+
+    def late(function):
+        return lambda *arguments, **named: (drawn.wait(60), function(*arguments, **named))[1]
+
+    class InPlace(VideoModel):
+        info = ModelInfo(name="in-place", version="1")
+
+        def segment(self, supports, video, *, seed):
+            drawn.clear()
+            mask = np.zeros(video.size, bool)
+            for index in range(len(video)):
+                mask[:] = False
+                mask[index] = True
+                # The second mask is taken and the third drawn over it before the first two may be kept.
+                if index == 2:
+                    drawn.set()
+                yield mask
+
+    monkeypatch.setattr(frame_scorer, "write_mask", late(frame_scorer.write_mask))
+    monkeypatch.setattr(frame_scorer, "jf", late(frame_scorer.jf))
+    evaluate(InPlace(), bench, out=tmp_path / "r", save_masks=True)
+    opened = icvos.load_benchmark(bench)
+    for episode in opened.episodes:
+        with np.load(tmp_path / "r/frames" / f"{episode.id}.npz") as values:
+            for index, (j, f) in enumerate(zip(values["J"], values["F"])):
+                mask = read_mask(tmp_path / "r/masks" / episode.id / f"{index:05d}.png")
+                assert np.flatnonzero(mask.any(1)).tolist() == [index]
+                assert jf(mask != 0, opened.annotation(episode.video, episode.category, index)) == (j, f)
+
+
+def test_a_mask_that_cannot_be_written_ends_the_run(tmp_path, monkeypatch):
+    bench = write_video_benchmark(tmp_path / "b", videos=1, draws=1)
+
+    class Empty(VideoModel):
+        info = ModelInfo(name="empty", version="1")
+
+        def segment(self, supports, video, *, seed):
+            for _ in video:
+                yield np.zeros(video.size, bool)
+
+    write = frame_scorer.write_mask
+
+    def full(path, mask):
+        if path.name == "00005.png":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write(path, mask)
+
+    monkeypatch.setattr(frame_scorer, "write_mask", full)
+    with pytest.raises(OSError, match="No space"):
+        evaluate(Empty(), bench, out=tmp_path / "r", save_masks=True)
+    assert read_run(tmp_path / "r")["status"] == "interrupted"
+    assert not list((tmp_path / "r/masks").iterdir())
 
 
 def test_the_time_of_image_episodes_is_divided(images, tmp_path, clock, monkeypatch):

@@ -92,10 +92,10 @@ def test_what_is_no_time_is_left_out(damaged: object) -> None:
 @pytest.mark.parametrize(
     ("rows", "line"),
     [
-        ([row(model=80, decoding=15, scoring=4.8, other=0.2)], "80 % model, 15 % waiting for frames, 5 % scoring; 1 min 40 s"),
+        ([row(model=80, decoding=20, scoring=0.4)], "80 % model, 20 % waiting for frames; 1 min 40 s"),
         ([row(model=30), row(model=24, idle=6)], "90 % model, 10 % idle; 2 workers, 30 s each"),
         ([row(model=1, starting=3)], "75 % starting, 25 % model; 4 s"),
     ],
-)  # fmt: skip
+)
 def test_one_line(rows: list[dict[str, float]], line: str) -> None:
     assert times_line(add_times(None, rows, episodes=1)) == f"time: {line}"
