@@ -397,7 +397,7 @@ def _results(
             plan.spec,
             plan.benchmark.root,
             job,
-            groups,
+            [*_longest_first(plan, groups[: len(groups) - len(timed)]), *timed],
             fail=lambda episode, why: _lost_episode(plan.benchmark, episode, job, why),
             advance=tally.advance,
             spend=spent.add,
@@ -423,6 +423,16 @@ def _results(
                 ):
                     tally.advance(0, 0)
                     yield result
+
+
+def _longest_first(plan: RunPlan, groups: Sequence[Group]) -> list[Group]:
+    """Return groups in the order in which workers take them: at the end nobody waits long for the last one."""
+    view = View(plan.benchmark, plan.protocol, limit_frames=plan.options.limit_frames)
+
+    def frames(group: Group) -> int:
+        return sum(view.frame_count(episode) for episode in group.episodes if episode.id in group.wanted)
+
+    return sorted(groups, key=frames, reverse=True)
 
 
 def _lost_episode(benchmark: Benchmark, episode: Episode, job: Job, why: str) -> EpisodeResult:

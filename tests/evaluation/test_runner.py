@@ -507,6 +507,22 @@ def test_what_is_timed_waits_for_the_others_and_a_warm_worker():
     assert _may_begin(timed, warm, [cold, warm]) and _may_begin(timed, cold, [cold, cold])
 
 
+def test_workers_begin_with_what_takes_longest(bench, tmp_path, monkeypatch):
+    order: list[tuple[str, int, bool]] = []
+    run = crew.run_in_workers
+
+    def noted(spec, root, job, groups, **more):
+        order.extend((group.episodes[0].video, len(group.wanted), group.timing) for group in groups)
+        return run(spec, root, job, groups, **more)
+
+    monkeypatch.setattr(runner, "run_in_workers", noted)
+    ids = [episode.id for episode in icvos.load_benchmark(bench).episodes]
+    chosen = [next(name for name in ids if "__v0__" in name), *(name for name in ids if "__v1__" in name)]
+    evaluate(write_model(tmp_path, TOGETHER), bench, out=tmp_path / "r", workers=2, episodes=chosen)
+    # What is timed stays at the end, where the others are done and the model is warm.
+    assert order == [("tiny__v1", 2, False), ("tiny__v0", 1, False), ("tiny__v0", 1, True)]
+
+
 def test_a_refusal_in_the_timing_alone_ends_no_run(tmp_path):
     class Refuses(VideoModel):
         info = ModelInfo(name="refuses", version="1")
