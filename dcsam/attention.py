@@ -7,8 +7,9 @@ on the same side of the mask: in the foreground if it started there, else in the
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+
+from icvos.foundation.cpu.matmul import linear
 
 __all__ = ["CyclicAttention", "cyclic_attention", "cyclic_bias"]
 
@@ -102,7 +103,7 @@ class CyclicAttention(nn.Module):
             output (B, N, C) and the mean of the heads' weights (B, N, S).
         """
         q, k, v = (
-            F.linear(x, w, b).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+            linear(x, w, b).unflatten(-1, (self.heads, -1)).transpose(1, 2)
             for x, w, b in zip((query, key, value), self.in_proj_weight.chunk(3), self.in_proj_bias.chunk(3))
         )
         if mask is not None:

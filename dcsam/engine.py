@@ -156,8 +156,7 @@ class Engine:
     def encode(self, pixels: Tensor, *, top: bool = False) -> Encoded:
         """Encode (B, S, S, 3) uint8 images by both encoders."""
         values = self.normalised(pixels)
-        # On the CPU large images go through one by one: together they only leave the caches.
-        batch = 1 if self.alone or (self.device.type == "cpu" and self.segmenter.image_size >= 512) else None
+        batch = 1 if self.alone else None
         with torch.no_grad(), self.autocast():
             sam = self.segmenter.encode(self.to_sam(values), batch=batch)
             blocks = values.split(batch or len(values))

@@ -29,6 +29,7 @@ from icvos.errors import ModelError, UsageError
 from icvos.foundation.backbone import BackboneFeatures
 from icvos.foundation.backbones import create_backbone
 from icvos.foundation.bottleneck import fold_norms
+from icvos.foundation.cpu.convolution import Conv1x1
 from icvos.foundation.prior import prior_mask
 
 __all__ = ["DCSAM", "Output"]
@@ -96,7 +97,7 @@ class DCSAM(nn.Module):
             self.neg_transformer_decoder = self._decoder()
 
     def _project(self, inside: int, *, dropout: float | None = None) -> nn.Sequential:
-        layers: list[nn.Module] = [nn.Conv2d(inside, self.config.width, 1, bias=False), nn.ReLU(inplace=True)]
+        layers: list[nn.Module] = [Conv1x1(inside, self.config.width, bias=False), nn.ReLU(inplace=True)]
         return nn.Sequential(*layers, *([] if dropout is None else [nn.Dropout2d(dropout)]))
 
     def _decoder(self) -> PromptDecoder:

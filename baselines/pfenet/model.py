@@ -42,6 +42,7 @@ from baselines.heads import (
 from icvos.errors import UsageError
 from icvos.foundation.backbone import Backbone
 from icvos.foundation.backbones import Dilation
+from icvos.foundation.cpu.convolution import Conv1x1
 
 __all__ = ["KIND", "PFENet", "PFENetConfig", "PFENetHead", "PFESupports", "open_pfenet", "pfenet_loss", "unit_range"]
 
@@ -87,7 +88,7 @@ def _two(width: int) -> nn.Sequential:
 
 
 def _one(inside: int, width: int) -> nn.Sequential:
-    return nn.Sequential(nn.Conv2d(inside, width, 1, bias=False), nn.ReLU())
+    return nn.Sequential(Conv1x1(inside, width, bias=False), nn.ReLU())
 
 
 class PFENetHead(nn.Module):

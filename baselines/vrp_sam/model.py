@@ -34,6 +34,7 @@ from baselines.heads import (
 from icvos.errors import UsageError, WeightsError
 from icvos.foundation.backbone import Backbone
 from icvos.foundation.backbones import Dilation
+from icvos.foundation.cpu.convolution import Conv1x1
 from icvos.foundation.position import sine_position
 from icvos.foundation.segmenter import ImageFeatures, PromptableSegmenter
 
@@ -91,8 +92,8 @@ class VRPEncoder(nn.Module):
         super().__init__()
         self.config = config
         width = config.width
-        self.project = nn.Sequential(nn.Conv2d(channels, width, 1, bias=False), nn.ReLU(), nn.Dropout2d(config.dropout))
-        self.merge = nn.Sequential(nn.Conv2d(2 * width + 1, width, 1, bias=False), nn.ReLU())
+        self.project = nn.Sequential(Conv1x1(channels, width, bias=False), nn.ReLU(), nn.Dropout2d(config.dropout))
+        self.merge = nn.Sequential(Conv1x1(2 * width + 1, width, bias=False), nn.ReLU())
         self.queries = nn.Embedding(config.queries, width)
         self.from_support, self.among_support, self.from_query, self.among_query = (
             _Attention(width, config.heads) for _ in range(4)
@@ -190,7 +191,7 @@ class VRPSam(nn.Module):
         side = self.segmenter.image_size
         if pixels.shape[-1] != side:
             pixels = F.interpolate(pixels, (side, side), mode="bilinear", align_corners=True)
-        return self.segmenter.encode(pixels, batch=1 if pixels.device.type == "cpu" and side >= 512 else None)
+        return self.segmenter.encode(pixels)
 
     def decode(self, features: ImageFeatures, tokens: Tensor) -> Tensor:
         """Return (B, 1, S, S) logits: the tokens are the only sparse prompt; one mask (step 7)."""

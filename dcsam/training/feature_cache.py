@@ -65,7 +65,11 @@ class FeatureCache:
         self.encoded += len(fresh)
         self.read += len(names) - len(absent)
         states = [state for state in cached if state is not None]
-        joined = {key: torch.cat([state[key] for state in states]).float() for key in states[0]}
+        # With the channels last, as the encoders give them and what comes after them takes them.
+        joined = {
+            key: torch.cat([state[key] for state in states]).to(torch.float32, memory_format=torch.channels_last)
+            for key in states[0]
+        }
         return _unpack(joined, model)
 
     def _load(self, name: str, device: torch.device) -> dict[str, Tensor] | None:

@@ -143,13 +143,11 @@ class TrainableDCSAM(nn.Module):
         return self.generator.backbone(pixels, top=top)
 
     def encode_sam(self, pixels: Tensor) -> ImageFeatures:
-        """Run SAM's encoder. Gradients reach conv_s0 and conv_s1 where they are trained: the trunk needs none."""
+        """Run SAM's encoder; gradients reach what of it is trained, as conv_s0 and conv_s1 may be."""
         side = self.sam.image_size
         if pixels.shape[-1] != side:
             pixels = F.interpolate(pixels, (side, side), mode="bilinear", align_corners=True)
-        # On the CPU large images go through one by one: together they only leave the caches.
-        alone = pixels.device.type == "cpu" and side >= 512
-        return self.sam.encode(pixels, batch=1 if alone else None)
+        return self.sam.encode(pixels)
 
     def decode(self, features: ImageFeatures, tokens: Tensor) -> Tensor:
         """Return (B, 1, 4h, 4w) logits of (B, N, C) prompts on B images."""

@@ -18,6 +18,8 @@ from torch import Tensor, nn
 from icvos.errors import UsageError, WeightsError, did_you_mean, in_words
 from icvos.foundation.backbone import Backbone, BackboneFeatures
 from icvos.foundation.bottleneck import Bottleneck, all_bottlenecks, masked_bottlenecks
+from icvos.foundation.cpu.chunks import at_a_time
+from icvos.foundation.cpu.convolution import ConvolutionLayers, fits_convolution
 
 __all__ = [
     "BACKBONES",
@@ -67,6 +69,9 @@ class LayeredBackbone(Backbone):
 
     def forward(self, images: Tensor, *, top: bool = False) -> BackboneFeatures:
         """See ``Backbone``; ``top`` runs layer 4 as well."""
+        each = at_a_time(images)
+        if len(images) > each and fits_convolution(images) and not _learns(self):
+            return BackboneFeatures.join([self(image, top=top) for image in images.split(each)])
         middle = self.layer2(self.layer1(self.layer0(images)))
         features = BackboneFeatures(middle, self.layer3(middle))
         return BackboneFeatures(middle, features.deep, self.top(features)) if top else features
@@ -78,7 +83,7 @@ class LayeredBackbone(Backbone):
 
     def tops(self, features: BackboneFeatures, masks: Sequence[Tensor]) -> list[Tensor]:
         """See ``Backbone``; bottlenecks share what does not depend on the mask, and leave out what cannot be seen."""
-        if any(module.training for module in self.layer4.modules() if isinstance(module, nn.BatchNorm2d)):
+        if _learns(self.layer4):
             # Norms over the batch see each masked map whole and by itself, as the public codes' calls do.
             return [self.top(features, mask) for mask in masks]
         if features.deep.device.type != "cpu":
@@ -87,6 +92,11 @@ class LayeredBackbone(Backbone):
         if all_bottlenecks(self.layer4):
             return masked_bottlenecks(self.layer4, features.deep, masks)
         return [self.top(features, mask) for mask in masks]
+
+
+def _learns(layer: nn.Module) -> bool:
+    """Return whether a batch norm takes its statistics from the batch."""
+    return any(module.training for module in layer.modules() if isinstance(module, nn.BatchNorm2d))
 
 
 def _convolutions(plan: tuple[int | str, ...], inside: int, *, bias: bool) -> tuple[nn.Sequential, int]:
@@ -117,7 +127,7 @@ def _dilations(dilation: Dilation) -> tuple[tuple[int, int], tuple[int, int]]:
 def _resnet(blocks: tuple[int, int, int, int], *, dilation: Dilation = DEFAULT_DILATION) -> LayeredBackbone:
     stem, inside = _convolutions(("half", 64, 64, 128), 3, bias=False)
     stem.append(nn.MaxPool2d(3, 2, padding=1))
-    layers: list[nn.Module] = [stem]
+    layers: list[nn.Module] = [ConvolutionLayers(*stem)]
     dilations = ((1, 1), (1, 1), *_dilations(dilation))
     for width, count, stride, (first, others) in zip((64, 128, 256, 512), blocks, (1, 2, 1, 1), dilations):
         stage = [Bottleneck(inside, width, stride=stride, dilation=first, project=True)]
@@ -138,7 +148,7 @@ def _vgg16() -> LayeredBackbone:
     layers, inside = [], 3
     for plan in plans:
         layer, inside = _convolutions(plan, inside, bias=True)
-        layers.append(layer)
+        layers.append(ConvolutionLayers(*layer))
     return LayeredBackbone(tuple(layers), (256, 512))
 
 
@@ -154,7 +164,7 @@ def _small(width: int = 16) -> LayeredBackbone:
     layers, inside = [], 3
     for plan in plans:
         layer, inside = _convolutions(plan, inside, bias=False)
-        layers.append(layer)
+        layers.append(ConvolutionLayers(*layer))
     return LayeredBackbone(tuple(layers), (2 * width, 4 * width))
 
 

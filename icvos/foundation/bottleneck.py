@@ -11,6 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from icvos.foundation.cpu.convolution import convolve, fits_convolution, folded
+
 __all__ = ["Bottleneck", "all_bottlenecks", "fold_norms", "masked_bottlenecks"]
 
 #: Rows and columns [top, bottom, left, right).
@@ -37,6 +39,10 @@ class Bottleneck(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
+        if fits_convolution(x) and not self.bn1.training:
+            kept = x if self.downsample is None else convolve(x, *_projection(self.downsample))
+            x = convolve(x, *_layer(self, 1), relu=True)
+            return convolve(convolve(x, *_layer(self, 2), relu=True), *_layer(self, 3), add=kept, relu=True)
         kept = x if self.downsample is None else self.downsample(x)
         x = self.relu(self.bn1(self.conv1(x)))
         x = self.relu(self.bn2(self.conv2(x)))
@@ -66,8 +72,8 @@ def masked_bottlenecks(layer: nn.Sequential, maps: Tensor, masks: Sequence[Tenso
         For each mask (B, C', h, w).
     """
     blocks = [cast(Bottleneck, block) for block in layer]
-    shape = (len(maps), blocks[-1].conv3.out_channels, *maps.shape[-2:])
-    results = [maps.new_zeros(shape) for _ in masks]
+    zeros = maps.new_zeros(()).expand(len(maps), blocks[-1].conv3.out_channels, *maps.shape[-2:])
+    results = [torch.empty_like(zeros, memory_format=torch.channels_last).zero_() for _ in masks]
     for sample in range(len(maps)):
         chosen = [mask[sample : sample + 1].to(maps.dtype) for mask in masks]
         boxes = [_boxes(mask[0, 0], [_reach(block) for block in blocks]) for mask in chosen]
@@ -79,47 +85,49 @@ def masked_bottlenecks(layer: nn.Sequential, maps: Tensor, masks: Sequence[Tenso
             if levels:
                 x = shared.masked(mask, levels[0], levels[1])
                 for block, before, after in zip(blocks[1:], levels[1:], levels[2:]):
-                    x = _step(block, x, before, after, maps.shape[-2:])
+                    x = _step(block, x, before, after)
                 _cut(result[sample : sample + 1], levels[-1]).copy_(x)
     return results
 
 
 class _Shared:
-    """The first block's convolutions of a map before any mask."""
+    """The first block's 1x1 convolutions of a map before any mask, times the scales of their norms."""
 
     def __init__(self, block: Bottleneck, maps: Tensor, box: Box) -> None:
         self.block, self.box = block, box
-        self.inner = F.conv2d(maps, block.conv1.weight)
-        self.around = maps if block.downsample is None else F.conv2d(maps, _first(block.downsample).weight)
+        conv, weight, self.shift = _layer(block, 1)
+        self.inner = convolve(maps, conv, weight, None)
+        self.around, self.around_shift = maps, None
+        if block.downsample is not None:
+            conv, weight, self.around_shift = _projection(block.downsample)
+            self.around = convolve(maps, conv, weight, None)
 
     def masked(self, mask: Tensor, before: Box, after: Box) -> Tensor:
         """Return the block's output in the box ``after``, whose inputs lie in ``before``."""
-        block = self.block
-        inner = block.bn1(self._of(self.inner, mask, before, block.conv1))
-        around = self._of(self.around, mask, after, None if block.downsample is None else _first(block.downsample))
-        if block.downsample is not None:
-            around = block.downsample[1](around)
-        return _finish(block, inner, around, before, after, mask.shape[-2:])
+        inner, around = self._of(self.inner, mask, before), self._of(self.around, mask, after)
+        if self.shift is not None:
+            inner += self.shift[:, None, None]
+        return _finish(self.block, inner.relu_(), around, self.around_shift, before, after)
 
-    def _of(self, values: Tensor, mask: Tensor, box: Box, conv: nn.Conv2d | None) -> Tensor:
+    def _of(self, values: Tensor, mask: Tensor, box: Box) -> Tensor:
         top, _, left, _ = self.box
-        inside = (box[0] - top, box[1] - top, box[2] - left, box[3] - left)
-        values = _cut(values, inside) * _cut(mask, box)
-        return values if conv is None or conv.bias is None else values.add_(conv.bias[:, None, None])
+        return _cut(values, (box[0] - top, box[1] - top, box[2] - left, box[3] - left)) * _cut(mask, box)
 
 
-def _step(block: Bottleneck, x: Tensor, before: Box, after: Box, grid: torch.Size) -> Tensor:
+def _step(block: Bottleneck, x: Tensor, before: Box, after: Box) -> Tensor:
     """Return a block's output in the box ``after`` from its input in the box ``before``."""
     kept = _cut(x, (after[0] - before[0], after[1] - before[0], after[2] - before[2], after[3] - before[2]))
     if block.downsample is not None:
-        kept = block.downsample(kept)
-    return _finish(block, block.bn1(block.conv1(x)), kept, before, after, grid)
+        kept = convolve(kept, *_projection(block.downsample))
+    return _finish(block, convolve(x, *_layer(block, 1), relu=True), kept, None, before, after)
 
 
-def _finish(block: Bottleneck, x: Tensor, kept: Tensor, before: Box, after: Box, grid: torch.Size) -> Tensor:
-    """Return the output in ``after`` from the first norm's in ``before``; zeros stand outside the whole map only."""
+def _finish(block: Bottleneck, x: Tensor, kept: Tensor, shift: Tensor | None, before: Box, after: Box) -> Tensor:
+    """Return the output in ``after`` from the first ReLU's in ``before``; zeros stand outside the whole map only.
+
+    What goes around the block is ``kept`` plus ``shift`` (C,).
+    """
     reach = _reach(block)
-    x = block.relu(x)
     sides = (
         reach - (after[2] - before[2]),
         reach - (before[3] - after[3]),
@@ -128,8 +136,23 @@ def _finish(block: Bottleneck, x: Tensor, kept: Tensor, before: Box, after: Box,
     )
     if any(sides):
         x = F.pad(x, sides)
-    x = F.conv2d(x, block.conv2.weight, block.conv2.bias, dilation=block.conv2.dilation)
-    return block.relu(block.bn3(block.conv3(block.relu(block.bn2(x)))).add_(kept))
+    x = convolve(x, *_layer(block, 2), padding=0, relu=True)
+    conv, weight, bias = _layer(block, 3)
+    if shift is not None:
+        bias = shift if bias is None else bias + shift
+    return convolve(x, conv, weight, bias, add=kept, relu=True)
+
+
+def _layer(block: Bottleneck, number: int) -> tuple[nn.Conv2d, Tensor, Tensor | None]:
+    """Return one of a block's three convolutions, and its weight and bias with the norm folded in."""
+    conv, norm = getattr(block, f"conv{number}"), getattr(block, f"bn{number}")
+    return conv, *folded(conv, norm)
+
+
+def _projection(downsample: nn.Sequential) -> tuple[nn.Conv2d, Tensor, Tensor | None]:
+    """Return the same of the convolution that goes around a block."""
+    conv, norm = downsample.children()
+    return cast(nn.Conv2d, conv), *folded(cast(nn.Conv2d, conv), norm)
 
 
 def _boxes(mask: Tensor, reaches: Sequence[int]) -> list[Box]:
@@ -152,10 +175,6 @@ def _cut(maps: Tensor, box: Box) -> Tensor:
 
 def _reach(block: Bottleneck) -> int:
     return int(block.conv2.dilation[0])
-
-
-def _first(layers: nn.Module) -> nn.Conv2d:
-    return cast(nn.Conv2d, next(layers.children()))
 
 
 def fold_norms(module: nn.Module) -> None:

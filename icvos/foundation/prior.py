@@ -48,31 +48,34 @@ def prior_mask(query: Tensor, support: Tensor, mask: Tensor, *, eps: float = 1e-
         weight = mask.to(query.dtype)
         if weight.shape[-2:] != support.shape[-2:]:
             weight = F.interpolate(weight, support.shape[-2:], mode="bilinear", align_corners=True)
-        flat = query.flatten(2)
-        norm = flat.norm(dim=1, keepdim=True)
+        places, shots_places = _places(query), _places(support).unflatten(0, (batch, shots))
+        norm = places.norm(dim=2)
         total = torch.zeros_like(norm)
         # A support at a time: the products of all at once would be n * (h * w)^2 floats a query.
-        support_shots = support.unflatten(0, (batch, shots)).flatten(3).unbind(1)
-        weights = weight.unflatten(0, (batch, shots)).flatten(3).unbind(1)
-        for shot, inside in zip(support_shots, weights, strict=True):
+        weights = weight.unflatten(0, (batch, shots)).flatten(2)
+        for shot, inside in zip(shots_places.unbind(1), weights.unbind(1), strict=True):
             if query.device.type == "cpu":
-                greatest = [_greatest(*sample, eps) for sample in zip(shot, inside, flat, norm, strict=True)]
+                greatest = [_greatest(*sample, eps) for sample in zip(shot, inside, places, norm, strict=True)]
                 total = total + torch.stack(greatest)
                 continue
-            masked = shot * inside
-            product = masked.transpose(1, 2) @ flat
-            cosine = product / (masked.norm(dim=1).unsqueeze(2) @ norm + eps)
-            total = total + cosine.amax(dim=1, keepdim=True)
-        return (total / shots).unflatten(2, query.shape[-2:])
+            masked = shot * inside[:, :, None]
+            cosine = masked @ places.mT / (masked.norm(dim=2)[:, :, None] * norm[:, None] + eps)
+            total = total + cosine.amax(dim=1)
+        return (total / shots).unsqueeze(1).unflatten(2, query.shape[-2:])
+
+
+def _places(maps: Tensor) -> Tensor:
+    """Return (B, C, h, w) as (B, h * w, C), in this order in memory."""
+    return maps.flatten(2).mT.contiguous()
 
 
 def _greatest(support: Tensor, weight: Tensor, query: Tensor, norm: Tensor, eps: float) -> Tensor:
-    """Return (1, Q) the greatest cosine of (C, Q) to any of (C, P) places; those of weight 0 count as 0, for free."""
-    inside = weight[0].nonzero().flatten()
-    greatest = torch.zeros_like(norm) if len(inside) < len(weight[0]) else torch.full_like(norm, -torch.inf)
+    """Return (Q,) the greatest cosine of (Q, C) to any of (P, C) places; those whose (P,) weight is 0 count as 0."""
+    inside = weight.nonzero().flatten()
+    greatest = torch.zeros_like(norm) if len(inside) < len(weight) else torch.full_like(norm, -torch.inf)
     # In blocks that stay in the cache from the product to its maximum.
     for places in inside.split(BLOCK) if len(inside) else ():
-        chosen = support.index_select(1, places).mul_(weight[:, places])
-        cosine = linear(chosen.t(), query.t()).div_((chosen.norm(dim=0)[:, None] @ norm).add_(eps))
-        greatest = torch.maximum(greatest, cosine.amax(dim=0, keepdim=True))
+        chosen = support[places].mul_(weight[places, None])
+        cosine = linear(chosen, query).div_((chosen.norm(dim=1)[:, None] * norm).add_(eps))
+        greatest = torch.maximum(greatest, cosine.amax(dim=0))
     return greatest

@@ -16,7 +16,7 @@ from icvos.foundation.construct import require_sam
 from icvos.foundation.cpu.chunks import fits_pieces
 from icvos.foundation.cpu.vit import vit_in_pieces
 from icvos.foundation.guidance import guided
-from icvos.foundation.segmenter import Decoded, Guidance, ImageFeatures, PromptableSegmenter
+from icvos.foundation.segmenter import Decoded, Guidance, ImageFeatures, PromptableSegmenter, needs_gradient
 from icvos.foundation.weights import WITH_METADATA
 
 __all__ = ["SAM1", "Sam1", "Sam1Config", "recognise_sam1"]
@@ -91,8 +91,9 @@ class Sam1(PromptableSegmenter):
 
     def encode_batch(self, images: Tensor) -> ImageFeatures:
         encoder = self.model.image_encoder
-        pieces = self.in_pieces and fits_pieces(images, encoder.blocks)
-        return ImageFeatures(vit_in_pieces(encoder, images) if pieces else encoder(images))
+        with torch.set_grad_enabled(needs_gradient(encoder, images=images)):
+            pieces = self.in_pieces and fits_pieces(images, encoder.blocks)
+            return ImageFeatures(vit_in_pieces(encoder, images) if pieces else encoder(images))
 
     def embed(
         self, points: tuple[Tensor, Tensor] | None, boxes: Tensor | None, masks: Tensor | None

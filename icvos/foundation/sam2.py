@@ -11,7 +11,7 @@ from icvos.foundation.cpu.chunks import fits_pieces
 from icvos.foundation.cpu.hiera import hiera_in_pieces
 from icvos.foundation.guidance import guided
 from icvos.foundation.sam2_config import Sam2Config, build_model
-from icvos.foundation.segmenter import Decoded, Guidance, ImageFeatures, PromptableSegmenter
+from icvos.foundation.segmenter import Decoded, Guidance, ImageFeatures, PromptableSegmenter, needs_gradient
 
 __all__ = ["Sam2"]
 
@@ -41,10 +41,18 @@ class Sam2(PromptableSegmenter):
         return list(self.model.image_encoder.trunk.blocks)
 
     def encode_batch(self, images: Tensor) -> ImageFeatures:
-        if self.in_pieces and fits_pieces(images, self.encoder_blocks()):
-            *high_res, raw = hiera_in_pieces(self.model, images)
-        else:
-            *high_res, raw = self.model.forward_image(images)["backbone_fpn"]
+        encoder, decoder = self.model.image_encoder, self.model.sam_mask_decoder
+        high = (decoder.conv_s0, decoder.conv_s1)
+        # What projects the finer levels may be trained where the rest is not.
+        inside = () if needs_gradient(*high) else high
+        with torch.set_grad_enabled(needs_gradient(encoder, images=images)):
+            if self.in_pieces and fits_pieces(images, self.encoder_blocks()):
+                levels = hiera_in_pieces(encoder, images, inside)
+            else:
+                levels, inside = list(encoder(images)["backbone_fpn"]), ()
+        if not inside:
+            levels[:2] = [conv(level) for conv, level in zip(high, levels, strict=False)]
+        *high_res, raw = levels
         # The image predictor adds it because video training saw it on every frame without memory.
         return ImageFeatures(raw + self.model.no_mem_embed.reshape(1, -1, 1, 1), tuple(high_res), raw)
 

@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from icvos.errors import ModelError, UsageError
+from icvos.foundation.cpu.chunks import at_a_time
 from icvos.foundation.pixels import MEAN, STD
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "PromptableSegmenter",
     "Resample",
     "check_finite",
+    "needs_gradient",
     "resize_logits",
 ]
 
@@ -91,6 +93,14 @@ def check_finite(*outputs: Tensor | None) -> None:
         return
     if not all(bool(output.isfinite().all()) for output in outputs if output is not None):
         raise ModelError("the mask decoder gave values that are no numbers", fix="check the weights, or take fp32")
+
+
+def needs_gradient(*modules: nn.Module, images: Tensor | None = None) -> bool:
+    """Return whether gradients are wanted through modules: what is frozen is worked out without them, and faster."""
+    if not torch.is_grad_enabled():
+        return False
+    wanted = images is not None and images.requires_grad
+    return wanted or any(parameter.requires_grad for module in modules for parameter in module.parameters())
 
 
 @dataclass(frozen=True)
@@ -264,7 +274,7 @@ class PromptableSegmenter(nn.Module, ABC):
 
         Args:
             images: (B, 3, S, S) float, normalised, at the model's size; or one (H, W, 3) uint8 RGB array, or several.
-            batch: At most so many at a time; all at once by default.
+            batch: At most so many at a time; by default all at once, but large images on the CPU one by one.
 
         Raises:
             UsageError: A tensor of another shape, or an array that is no image.
@@ -279,7 +289,7 @@ class PromptableSegmenter(nn.Module, ABC):
                 f"{self.name} cannot encode a {images.dtype} tensor of shape {tuple(images.shape)}",
                 expected=f"float (B, {', '.join(map(str, wanted))}), normalised; or uint8 arrays (H, W, 3)",
             )
-        parts = images.split(batch or len(images))
+        parts = images.split(batch or at_a_time(images))
         return ImageFeatures.cat([self.encode_batch(part) for part in parts])
 
     def decode(

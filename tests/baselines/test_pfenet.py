@@ -11,6 +11,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from fewshot_trees import coco, many
+from quick_layers import counted
 from tiny_heads import OnePair, head_file, tiny_backbone, tiny_backbone_file, tiny_pfenet, tiny_vrp
 from tiny_weights import tiny_sam2_file
 from training_logs import losses
@@ -322,6 +323,15 @@ def test_only_the_head_is_trained_and_the_loss_falls(files: dict[str, Path], tmp
     assert values[-1] < 0.6 * values[0]
     for name, value in run.model.backbone.state_dict().items():
         assert torch.equal(value, before[name]), name
+
+
+def test_a_step_has_what_is_frozen_from_the_fast_layers(
+    files: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = trainer(task(files), tmp_path / "run", max_steps=1)
+    calls = counted(monkeypatch)
+    run.fit()
+    assert calls["_CONVOLUTION"]
 
 
 def test_trained_files_are_run_and_gone_on_from(files: dict[str, Path], tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 import sam_tiny
 import torch
 from fewshot_trees import coco, many
+from quick_layers import counted
 from tiny_heads import CHANNELS, SMALL, OnePair, head_file, tiny_backbone, tiny_backbone_file, tiny_pfenet, tiny_vrp
 from tiny_weights import tiny_sam2, tiny_sam2_file
 from training_logs import losses
@@ -354,6 +355,17 @@ def test_only_the_encoder_is_trained_and_the_loss_falls(files: dict[str, Path], 
     for name, value in run.model.state_dict().items():
         if not name.startswith("head."):
             assert torch.equal(value, before[name]), name
+
+
+@pytest.mark.parametrize("sam", [1, 2])
+def test_a_step_has_what_is_frozen_from_the_fast_layers(
+    files: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sam: int
+) -> None:
+    save_sam(tmp_path / "sam.safetensors", sam_tiny.tiny_sam1() if sam == 1 else sam_tiny.tiny_sam2())
+    run = trainer(task({**files, "sam": tmp_path / "sam.safetensors"}), tmp_path / "run", max_steps=1)
+    calls = counted(monkeypatch)
+    run.fit()
+    assert calls["vit_in_pieces" if sam == 1 else "hiera_in_pieces"] and calls["_CONVOLUTION"]
 
 
 def test_trained_files_are_run_and_gone_on_from(files: dict[str, Path], tmp_path: Path) -> None:

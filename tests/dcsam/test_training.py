@@ -18,6 +18,7 @@ import pytest
 import torch
 from fewshot_trees import annotation, coco, many, pascal_world, rectangle
 from parity_scheme import generated
+from quick_layers import counted
 from shared_data import shared
 from tiny import write_video_benchmark
 from tiny_weights import TINY_SAM2, tiny_dcsam, tiny_dcsam_file, tiny_sam2
@@ -132,9 +133,13 @@ def wanted(model: TrainableDCSAM, choice: str) -> set[str]:
     ],
 )
 def test_gradients_reach_what_is_meant_to_train_and_no_other(
-    root: Path, stage: str, choice: Any, backbone: str
+    root: Path, stage: str, choice: Any, backbone: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Every tensor has a gradient, and none of them is zero but those of SAM's unused hypernetworks."""
+    """Every tensor has a gradient, and none of them is zero but those of SAM's unused hypernetworks.
+
+    What is frozen goes through the fast layers, which keep no gradients.
+    """
+    calls = counted(monkeypatch)
     sam2 = tiny_sam2()
     with torch.no_grad():
         sam2.model.sam_mask_decoder.pred_obj_score_head.layers[-1].bias.fill_(5.0)
@@ -163,6 +168,7 @@ def test_gradients_reach_what_is_meant_to_train_and_no_other(
     assert not any(m.training for m in model.generator.backbone.modules())
     if choice == "none":
         assert not model.sam.training
+    assert calls["hiera_in_pieces"] and calls["_CONVOLUTION"]
 
 
 def video_model(variant: Any, object_score: float, choice: Any = "none") -> TrainableDCSAM:

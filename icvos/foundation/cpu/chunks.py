@@ -10,10 +10,17 @@ from collections.abc import Callable, Iterable, Iterator
 import torch
 from torch import Tensor, nn
 
-__all__ = ["fits_pieces", "in_pieces", "pieces"]
+__all__ = ["at_a_time", "fits_pieces", "in_pieces", "pieces"]
 
+#: Side from which images go through one by one.
+LARGE = 512
 #: Bytes of a piece's largest array.
 PIECE = 16 << 20
+
+
+def at_a_time(images: Tensor) -> int:
+    """Return how many of (B, 3, S, S) images an encoder takes at once: on the CPU large ones would leave the caches."""
+    return 1 if images.device.type == "cpu" and images.shape[-1] >= LARGE else max(len(images), 1)
 
 
 def fits_pieces(images: Tensor, blocks: Iterable[nn.Module]) -> bool:

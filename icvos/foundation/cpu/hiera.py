@@ -5,6 +5,7 @@ Windows and places of a Hiera block (arXiv 2306.00989) do not see one another ou
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -20,27 +21,27 @@ __all__ = ["hiera_in_pieces"]
 MANY = 1024
 
 
-def hiera_in_pieces(model: Any, images: Tensor) -> list[Tensor]:
-    """Return what ``SAM2Base.forward_image`` returns as ``backbone_fpn``, but for the order of a few sums.
+def hiera_in_pieces(encoder: Any, images: Tensor, projections: Sequence[nn.Module]) -> list[Tensor]:
+    """Return the levels of the package's ``ImageEncoder``, finest first, but for the order of a few sums.
 
     The codes of places of each level, which that computes as well, are left out.
 
     Args:
-        model: The package's ``SAM2Base``.
+        encoder: The package's module.
         images: (B, 3, S, S) float.
+        projections: What the mask decoder makes of the finest levels, done here; may be empty.
     """
-    encoder, decoder = model.image_encoder, model.sam_mask_decoder
     maps = _trunk(encoder.trunk, images)
     neck = encoder.neck
     last = len(neck.convs) - 1
-    high = (decoder.conv_s0, decoder.conv_s1)
     levels: list[Tensor] = []
     above: Tensor | None = None
     for level in range(last, -1, -1):
         x, lateral = maps[level], neck.convs[last - level]
+        after = projections[level] if level < len(projections) else nn.Identity()
         joined = level in neck.fpn_top_down_levels
         if level < 2 and not joined:
-            layers = nn.Sequential(lateral, high[level])
+            layers = nn.Sequential(lateral, after)
             levels.append(in_pieces(layers, x, 2, len(x) * x.shape[3] * neck.d_model))
             continue
         x = lateral(x)
@@ -52,7 +53,7 @@ def hiera_in_pieces(model: Any, images: Tensor) -> list[Tensor]:
             if neck.fuse_type == "avg":
                 x = x / 2
         above = x
-        levels.append(high[level](x) if level < 2 else x)
+        levels.append(after(x))
     return levels[::-1][: len(levels) - encoder.scalp]
 
 

@@ -6,13 +6,14 @@ its convolutions, asks what the processor can do. The same numbers in single pre
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
-__all__ = ["attend", "linear", "project"]
+__all__ = ["attend", "fits_product", "linear", "project"]
 
 #: Multiplications from which it pays to ask for another library.
 LEAST = 1 << 20
@@ -31,13 +32,40 @@ _LINEAR = _onednn()
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, *, gelu: bool = False) -> Tensor:
     """Return ``F.linear(x, weight, bias)``, of any strides, and where asked its GELU.
 
-    With gradients, under autocast, in other precisions and on other devices it is torch's own.
+    Under autocast, in other precisions and on other devices it is torch's own.
     """
-    if _LINEAR is not None and x.numel() * len(weight) >= LEAST and _plain(x, weight):
-        product: Tensor = _LINEAR(x, weight, bias, "gelu" if gelu else "none", [], "none" if gelu else "")
-        return product
-    x = F.linear(x, weight, bias)
-    return F.gelu(x) if gelu else x
+    if x.numel() * len(weight) < LEAST or not fits_product(x, weight):
+        x = F.linear(x, weight, bias)
+        return F.gelu(x) if gelu else x
+    if torch.is_grad_enabled() and any(part is not None and part.requires_grad for part in (x, weight, bias)):
+        product: Tensor = _Product.apply(x.reshape(-1, x.shape[-1]), weight, bias).view(*x.shape[:-1], len(weight))
+        return F.gelu(product) if gelu else product
+    return _product(x, weight, bias, gelu=gelu)
+
+
+def _product(x: Tensor, weight: Tensor, bias: Tensor | None = None, *, gelu: bool = False) -> Tensor:
+    after = ("gelu", "none") if gelu else ("none", "")
+    return cast(Tensor, _LINEAR(x, weight, bias, after[0], [], after[1]))
+
+
+class _Product(torch.autograd.Function):
+    """A linear layer of (N, C) rows with its first derivatives."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        return _product(x, weight, bias)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight = ctx.saved_tensors
+        wanted = ctx.needs_input_grad
+        return (
+            _product(gradient, weight.t()) if wanted[0] else None,
+            _product(gradient.t(), x.t()) if wanted[1] else None,
+            gradient.sum(dim=0) if wanted[2] else None,
+        )
 
 
 def project(layer: nn.Linear, x: Tensor, *, gelu: bool = False) -> Tensor:
@@ -45,9 +73,9 @@ def project(layer: nn.Linear, x: Tensor, *, gelu: bool = False) -> Tensor:
     return linear(x, layer.weight, layer.bias, gelu=gelu)
 
 
-def _plain(x: Tensor, weight: Tensor) -> bool:
-    """Return whether a product is one in single precision on the CPU, without gradients and autocast."""
-    if x.device.type != "cpu" or torch.is_grad_enabled() or torch.is_autocast_enabled("cpu"):
+def fits_product(x: Tensor, weight: Tensor) -> bool:
+    """Return whether a product is one in single precision on the CPU, without autocast."""
+    if _LINEAR is None or x.device.type != "cpu" or torch.is_autocast_enabled("cpu"):
         return False
     return x.dtype == weight.dtype == torch.float32
 

@@ -56,7 +56,8 @@ def test_sam2_gives_the_packages_maps(
     sam, images = tiny_sam2(**changes), drawn(batch)
     monkeypatch.setattr(pieces, "PIECE", piece)
     with torch.no_grad():
-        found = hiera_in_pieces(sam.model, images)
+        decoder = sam.model.sam_mask_decoder
+        found = hiera_in_pieces(sam.model.image_encoder, images, (decoder.conv_s0, decoder.conv_s1))
         assert len(found) == 3
         check(found, sam.model, lambda model, x: model.forward_image(x)["backbone_fpn"], images)
 

@@ -40,7 +40,6 @@ def test_only_plain_products_leave_torch(monkeypatch: pytest.MonkeyPatch) -> Non
     asked = []
     monkeypatch.setattr(products, "_LINEAR", lambda x, weight, *rest: asked.append(1) or x @ weight.t())
     x, weight = drawn(4, 6, seed=1), drawn(5, 6, seed=2)
-    linear(x, weight)  # gradients are on
     with torch.no_grad():
         linear(x.double(), weight.double())
         linear(x.to("meta"), weight.to("meta"))
@@ -55,6 +54,26 @@ def test_only_plain_products_leave_torch(monkeypatch: pytest.MonkeyPatch) -> Non
         monkeypatch.setattr(products, "LEAST", 0)
         linear(x, weight)
     assert asked == [1]
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("shape", [(7, 12), (2, 3, 5, 12)])
+def test_gradients_are_torchs(bias: bool, shape: tuple[int, ...]) -> None:
+    parts = [drawn(*shape, seed=1), drawn(9, 12, seed=2), *([drawn(9, seed=3)] if bias else [])]
+    found = [part.clone().requires_grad_() for part in parts]
+    wanted = [part.double().requires_grad_() for part in parts]
+    upper = drawn(*shape[:-1], 9, seed=4)
+    linear(*found).relu().mul(upper).sum().backward()
+    torch.nn.functional.linear(*wanted).relu().mul(upper.double()).sum().backward()
+    for mine, theirs in zip(found, wanted, strict=True):
+        torch.testing.assert_close(mine.grad.double(), theirs.grad, atol=1e-5, rtol=1e-5)
+
+
+def test_frozen_weights_get_no_gradient() -> None:
+    x, weight = drawn(4, 6, seed=1).requires_grad_(), drawn(5, 6, seed=2)
+    linear(x, weight).sum().backward()
+    assert weight.grad is None and torch.allclose(x.grad, weight.sum(dim=0).expand(4, -1), atol=1e-5)
+    assert not linear(x.detach(), weight).requires_grad
 
 
 def test_torch_has_the_operator() -> None:
