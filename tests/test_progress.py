@@ -289,7 +289,8 @@ def on_a_terminal(code: str, width: int, home: Path) -> str:
 def screens(written: str) -> list[str]:
     """The lines of a bar, one after another, as they stood on the screen."""
     plain = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "\n", written)
-    return [text.rstrip() for text in re.split(r"[\r\n]+", plain) if re.search(r"\d+ %", text)]
+    lines = (text.rstrip() for text in re.split(r"[\r\n]+", plain))
+    return [text for text in lines if re.search(r"\d+ %", text) and not text.startswith("time: ")]
 
 
 def check_screens(lines: list[str], width: int, total: int, unit: str) -> None:

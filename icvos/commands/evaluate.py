@@ -196,6 +196,8 @@ def _models(
 
 
 def _say(run: Run) -> None:
+    from icvos.runs.times import times_line
+
     oracle = run.result.get("oracle")
     if oracle is not None:
         name = oracle["name"] if run.vos else f"oracle {oracle['name']}"
@@ -204,6 +206,9 @@ def _say(run: Run) -> None:
         if oracle["absent_on_frame_0"]:
             all_ = run.summary["episodes"]
             click.echo(f"{oracle['absent_on_frame_0']} of {all_} episodes have nothing on frame 0 and count as empty")
+    times = times_line(run.run.get("times"))
+    if times:
+        click.echo(times)
     click.echo(f"run: {run.where}")
 
 

@@ -37,6 +37,7 @@ from icvos.models.interface import ImageModel, VideoModel
 from icvos.models.objects import overlap
 from icvos.protocols import Protocol
 from icvos.runs.episodes import RunOptions
+from icvos.runs.times import Stopwatch
 from icvos.types import Prediction, Support
 from icvos.view import View
 
@@ -112,6 +113,7 @@ def run_video_episodes(
     *,
     timing: bool = False,
     advance: Callable[[int], None] = lambda frames: None,
+    watch: Stopwatch | None = None,
 ) -> Iterator[EpisodeResult]:
     """Run episodes of one video and yield a result for each.
 
@@ -124,12 +126,14 @@ def run_video_episodes(
             resumed run computes exactly what an uninterrupted one does.
         timing: Run them for their speed alone: no masks are kept.
         advance: Is told after each frame of a pass how many it has done by then, for all that are wanted of it.
+        watch: Divides the time.
     """
+    watch = watch or Stopwatch()
     if timing:
         # Whatever goes wrong is none of the run's, which is done.
         with contextlib.suppress(InputError, UsageError):
             for result in run_video_episodes(
-                model, benchmark, episodes, replace(job, masks=None), pool, wanted, advance=advance
+                model, benchmark, episodes, replace(job, masks=None), pool, wanted, advance=advance, watch=watch
             ):
                 yield replace(result, timing=True)
         return
@@ -138,7 +142,7 @@ def run_video_episodes(
     if (together or benchmark.vos) and todo:
         try:
             advance_all = _for_each(len(todo), advance)
-            yield from _run(model, benchmark, episodes, job, pool, advance_all, {episode.id for episode in todo})
+            yield from _run(model, benchmark, episodes, job, pool, advance_all, {episode.id for episode in todo}, watch)
             return
         except Failed as failed:
             for episode in todo if benchmark.vos else ():
@@ -149,7 +153,7 @@ def run_video_episodes(
     for alike in _alike(todo, job):
         try:
             ids = {episode.id for episode in alike}
-            yield from _run(model, benchmark, alike, job, pool, _for_each(len(alike), advance), ids)
+            yield from _run(model, benchmark, alike, job, pool, _for_each(len(alike), advance), ids, watch)
         except Failed as failed:
             for episode in alike:
                 yield EpisodeResult(failure(episode, failed.error))
@@ -215,11 +219,13 @@ class _Pass:
         job: Job,
         pool: ThreadPoolExecutor,
         wanted: Set[str],
+        watch: Stopwatch,
     ) -> None:
         name = episodes[0].video
+        self.watch = watch
         self.model, self.episodes, self.job, self.vos = model, episodes, job, benchmark.vos
         view = job.view(benchmark)
-        self.video = StreamedVideo(view.video(name), pool)
+        self.video = StreamedVideo(view.video(name), pool, watch)
         # The ground truth is decoded once for all draws of a category.
         self.truths: dict[int, Ahead[np.ndarray]] = {
             category: Ahead(view.truth(name, category).__getitem__, len(self.video), pool)
@@ -227,14 +233,16 @@ class _Pass:
         }
         self.clock = Clock(self.video, model.device)
         self.follows: list[int | None]
-        if job.options.oracle is None:
-            self.sets = [view.supports(episode, job.options.shots) for episode in episodes]
-            self.seeds = [episode_seed(job.options.seed, episode.id) for episode in episodes]
-            self.follows = list(range(len(episodes)))
-        else:
-            self.sets, self.seeds, self.follows = oracle_supports(self.video, self.truths, episodes, job.options.seed)
+        with watch.part("decoding"):
+            if job.options.oracle is None:
+                self.sets = [view.supports(episode, job.options.shots) for episode in episodes]
+                self.seeds = [episode_seed(job.options.seed, episode.id) for episode in episodes]
+                self.follows = list(range(len(episodes)))
+            else:
+                seed = job.options.seed
+                self.sets, self.seeds, self.follows = oracle_supports(self.video, self.truths, episodes, seed)
         self.scorers = [
-            FrameScorer(self.video.size, job.masks / each.id if job.masks and each.id in wanted else None)
+            FrameScorer(self.video.size, job.masks / each.id if job.masks and each.id in wanted else None, pool, watch)
             for each in episodes
         ]
 
@@ -261,10 +269,12 @@ class _Pass:
             for number, predicted in enumerate(stream):
                 if self.vos and overlap(predicted):
                     raise Failed(ModelError(f"frame {number}: two objects overlap", fix=_NO_OVERLAP))
-                truths = {category: truth.get(number) for category, truth in self.truths.items()}
-                for episode, scorer, index in zip(self.episodes, self.scorers, self.follows):
-                    prediction = nothing if index is None else predicted[index]
-                    scorer.add(prediction, truths[episode.category], scored=number in scored)
+                with self.watch.part("decoding"):
+                    truths = {category: truth.get(number) for category, truth in self.truths.items()}
+                with self.watch.part("scoring"):
+                    for episode, scorer, index in zip(self.episodes, self.scorers, self.follows):
+                        prediction = nothing if index is None else predicted[index]
+                        scorer.add(prediction, truths[episode.category], scored=number in scored)
                 advance(number + 1)
 
     def close(self) -> None:
@@ -283,14 +293,16 @@ def _run(
     pool: ThreadPoolExecutor,
     advance: Callable[[int], None],
     wanted: Set[str],
+    watch: Stopwatch,
 ) -> Iterator[EpisodeResult]:
     """Run episodes in one pass, and yield the results of those that are wanted."""
     reset_peak(model.device)
-    work = _Pass(model, benchmark, episodes, job, pool, wanted)
+    work = _Pass(model, benchmark, episodes, job, pool, wanted, watch)
     try:
         work.drive(advance)
-        for scorer in work.scorers:
-            scorer.finish()
+        with watch.part("scoring"):
+            for scorer in work.scorers:
+                scorer.finish()
     except MemoryError as error:
         raise Failed(error) from None
     finally:
@@ -344,20 +356,27 @@ def image_failure(benchmark: Benchmark, episode: Episode, job: Job, error: BaseE
     return {**_image_record(episode, job), **counts, **_text(error)}
 
 
-def run_image_episode(model: ImageModel, benchmark: Benchmark, episode: Episode, job: Job) -> EpisodeResult:
-    """Run one few-shot image episode; a failure becomes a record with its error."""
+def run_image_episode(
+    model: ImageModel, benchmark: Benchmark, episode: Episode, job: Job, watch: Stopwatch | None = None
+) -> EpisodeResult:
+    """Run one few-shot image episode, and divide its time; a failure becomes a record with its error."""
+    watch = watch or Stopwatch()
     view = job.view(benchmark)
-    image, truth, ignore = view.query(episode)
-    supports = view.supports(episode, job.options.shots)
+    with watch.part("decoding"):
+        image, truth, ignore = view.query(episode)
+        supports = view.supports(episode, job.options.shots)
     try:
-        mask, times = _predict(model, supports, image, episode_seed(job.options.seed, episode.id))
+        with watch.part("model"):
+            mask, times = _predict(model, supports, image, episode_seed(job.options.seed, episode.id))
     except Failed as failed:
         record = image_failure(benchmark, episode, job, failed.error)
         forget(failed.error)
         return EpisodeResult(record)
     if job.masks is not None:
-        write_mask(job.masks / episode.id / "00000.png", mask)
-    counts = fss_counts(mask, truth, ignore=ignore)
+        with watch.part("writing"):
+            write_mask(job.masks / episode.id / "00000.png", mask)
+    with watch.part("scoring"):
+        counts = fss_counts(mask, truth, ignore=ignore)
     named = dict(zip(("inter_fg", "union_fg", "inter_bg", "union_bg"), counts))
     record = {**_image_record(episode, job), **named, "support_seconds": times[0], "seconds": times[1]}
     return EpisodeResult(record)

@@ -11,6 +11,7 @@ from typing import Generic, TypeVar
 
 import numpy as np
 
+from icvos.runs.times import Stopwatch
 from icvos.types import Video
 
 __all__ = ["Ahead", "StreamedVideo"]
@@ -63,17 +64,17 @@ class StreamedVideo:
     """A video as models see it (a ``Video``): decoded ahead.
 
     Attributes:
-        waited: Seconds that the thread that made it has waited for frames: decoding is not the model's time, unless
-            it asks for a frame again.
+        watch: Counts to ``decoding`` what the thread that made it waits for frames: that is not the model's time,
+            unless it asks for a frame again.
         first_asked: When a frame was first asked for, by ``time.perf_counter``, or None.
     """
 
-    def __init__(self, source: Video, pool: ThreadPoolExecutor) -> None:
+    def __init__(self, source: Video, pool: ThreadPoolExecutor, watch: Stopwatch | None = None) -> None:
+        self.watch = watch or Stopwatch()
         self.size = source.size
         self._indices = range(len(source))
         self._ahead: Ahead[np.ndarray] = Ahead(source.__getitem__, len(source), pool)
         self._thread = threading.get_ident()
-        self.waited = 0.0
         self.first_asked: float | None = None
         self._asked = bytearray(len(source))
 
@@ -83,13 +84,13 @@ class StreamedVideo:
     def __getitem__(self, index: int, /) -> np.ndarray:
         if not -len(self) <= index < len(self):
             raise IndexError(f"frame {index} of a video with {len(self)}")
-        begin = time.perf_counter()
         if self.first_asked is None:
-            self.first_asked = begin
-        frame = self._ahead.get(self._indices[index])
-        if threading.get_ident() == self._thread and not self._asked[index]:
-            self._asked[index] = 1
-            self.waited += time.perf_counter() - begin
+            self.first_asked = time.perf_counter()
+        if threading.get_ident() != self._thread or self._asked[index]:
+            return self._ahead.get(self._indices[index])
+        with self.watch.part("decoding"):
+            frame = self._ahead.get(self._indices[index])
+        self._asked[index] = 1
         return frame
 
     def __iter__(self) -> Iterator[np.ndarray]:

@@ -39,6 +39,7 @@ from icvos.runs.environment import default_folder, describe_benchmark, describe_
 from icvos.runs.episodes import RunOptions, ScoreSoFar, benchmark_result, get_run_protocol, select_episodes, speed
 from icvos.runs.records import RunFolder, read_result, read_run
 from icvos.runs.result import RunResult
+from icvos.runs.times import Stopwatch, add_times, run_times
 from icvos.view import View
 
 __all__ = ["RunPlan", "check_workers", "done_episodes", "evaluate", "group_episodes", "open_run", "run_model"]
@@ -168,12 +169,39 @@ def run_model(
     Returns:
         Its result, which knows its folder.
     """
-    plan = _prepare(model, benchmark, options, out, settings or {}, spec)
-    return _run_plan(plan, verify=verify, progress=progress, notify=notify)
+    watch = Stopwatch()
+    with watch.part("starting"):
+        plan = _prepare(model, benchmark, options, out, settings or {}, spec)
+    return _run_plan(plan, watch, verify=verify, progress=progress, notify=notify)
+
+
+class _Spent:
+    """What the run's time has gone to, in the main process and in its workers; for ``run.json``."""
+
+    def __init__(self, watch: Stopwatch, earlier: Any) -> None:
+        self.watch = watch
+        self.episodes = 0
+        self._earlier = earlier
+        self._workers: dict[int, dict[str, float]] = {}
+
+    def add(self, worker: int, seconds: Mapping[str, float]) -> None:
+        """Take note of seconds by part that a worker process has spent."""
+        row = self._workers.setdefault(worker, {})
+        for name, value in seconds.items():
+            row[name] = row.get(name, 0.0) + value
+
+    def times(self) -> dict[str, Any]:
+        """Return all of it so far, with what the folder's run had taken before."""
+        return add_times(self._earlier, run_times(self.watch.seconds, self._workers), episodes=self.episodes)
 
 
 def _run_plan(
-    plan: RunPlan, *, verify: bool | None, progress: Progress, notify: Callable[[str], None] | None
+    plan: RunPlan,
+    watch: Stopwatch,
+    *,
+    verify: bool | None,
+    progress: Progress,
+    notify: Callable[[str], None] | None,
 ) -> RunResult:
     model, benchmark, options, spec = plan.model, plan.benchmark, plan.options, plan.spec
     verified = can_verify(spec, plan.job, benchmark.kind, verify)
@@ -188,18 +216,21 @@ def _run_plan(
         todo = [episode for episode in plan.episodes if episode.id not in done]
         timed = _untimed(plan, todo, folder)
         tally = _Tally(plan, progress, timed)
+        spent = _Spent(watch, folder.run.get("times"))
         records = folder.records()
         for name in done:
             tally.add(records[name])
         tally.tell()
         whole = False
         try:
-            with contextlib.closing(_results(plan, todo, timed, tally)) as results:
+            with contextlib.closing(_results(plan, todo, timed, tally, spent)) as results:
                 for result in results:
-                    if result.timing:
-                        _add_times(folder, result.record)
-                        continue
-                    folder.add(result.record, result.frames)
+                    with watch.part("writing"):
+                        if result.timing:
+                            _add_times(folder, result.record)
+                            continue
+                        folder.add(result.record, result.frames)
+                    spent.episodes += 1
                     tally.add(result.record)
                     tally.tell(result.record)
                     if result.record.get("error") and notify is not None:
@@ -210,20 +241,21 @@ def _run_plan(
             stop.add_note(f"{tally.ended} of {len(ids)} episodes are kept in {plan.out}; the same command goes on")
             raise
         finally:
-            _finish(folder, plan, whole)
+            _finish(folder, plan, spent, whole)
         if verified and spec is not None:
-            outcome = verify_run(
-                spec,
-                benchmark.root,
-                plan.job,
-                group_episodes(plan.episodes, plan.episodes, benchmark),
-                folder,
-                together=runs_together(as_video_model(model)),
-                asked=verify,
-                notify=notify,
-            )
+            with watch.part("verifying"):
+                outcome = verify_run(
+                    spec,
+                    benchmark.root,
+                    plan.job,
+                    group_episodes(plan.episodes, plan.episodes, benchmark),
+                    folder,
+                    together=runs_together(as_video_model(model)),
+                    asked=verify,
+                    notify=notify,
+                )
             if outcome is not None:
-                folder.write_run(verified=outcome)
+                folder.write_run(verified=outcome, times=spent.times())
     return RunResult(read_result(plan.out), plan.out)
 
 
@@ -249,17 +281,19 @@ def _complete(plan: RunPlan) -> dict[str, Any] | None:
     return None
 
 
-def _finish(folder: RunFolder, plan: RunPlan, whole: bool) -> None:
+def _finish(folder: RunFolder, plan: RunPlan, spent: _Spent, whole: bool) -> None:
     """Write what the run came to; of one that stops half-way only its status, and only if that works."""
     ids = [episode.id for episode in plan.episodes]
     if whole:
         records = folder.records()
         folder.write_result(benchmark_result(folder.run, plan.benchmark, plan.protocol, plan.episodes, records))
         failed = any(records.get(name, {"error": "missing"}).get("error") for name in ids)
-        folder.write_run(status="failed" if failed else "complete", end=now(), **speed(records, ids))
+        status = "failed" if failed else "complete"
+        folder.write_run(status=status, end=now(), **speed(records, ids), times=spent.times())
         return
     with contextlib.suppress(OSError, RunError):
-        folder.write_run(status="interrupted", end=now(), **speed(folder.records(), ids))
+        times = spent.times()
+        folder.write_run(status="interrupted", end=now(), **speed(folder.records(), ids), times=times)
 
 
 class _Tally:
@@ -350,7 +384,7 @@ def check_workers(plan: RunPlan) -> None:
 
 
 def _results(
-    plan: RunPlan, todo: Sequence[Episode], timed: Sequence[Group], tally: _Tally
+    plan: RunPlan, todo: Sequence[Episode], timed: Sequence[Group], tally: _Tally, spent: _Spent
 ) -> Generator[EpisodeResult, None, None]:
     options, job = plan.options, plan.job
     # At the end, so that the model is warm.
@@ -363,14 +397,15 @@ def _results(
             plan.spec,
             plan.benchmark.root,
             job,
-            groups,
+            [*_longest_first(plan, groups[: len(groups) - len(timed)]), *timed],
             fail=lambda episode, why: _lost_episode(plan.benchmark, episode, job, why),
             advance=tally.advance,
+            spend=spent.add,
         )
     elif plan.benchmark.kind == "image":
         assert isinstance(plan.model, ImageModel)  # _check_kind
         for group in groups:
-            yield run_image_episode(plan.model, plan.benchmark, group.episodes[0], job)
+            yield run_image_episode(plan.model, plan.benchmark, group.episodes[0], job, spent.watch)
     else:
         model = as_video_model(plan.model)
         with ThreadPoolExecutor(3) as pool:
@@ -384,9 +419,20 @@ def _results(
                     group.wanted,
                     timing=group.timing,
                     advance=lambda frames: tally.advance(0, frames),
+                    watch=spent.watch,
                 ):
                     tally.advance(0, 0)
                     yield result
+
+
+def _longest_first(plan: RunPlan, groups: Sequence[Group]) -> list[Group]:
+    """Return groups in the order in which workers take them: at the end nobody waits long for the last one."""
+    view = View(plan.benchmark, plan.protocol, limit_frames=plan.options.limit_frames)
+
+    def frames(group: Group) -> int:
+        return sum(view.frame_count(episode) for episode in group.episodes if episode.id in group.wanted)
+
+    return sorted(groups, key=frames, reverse=True)
 
 
 def _lost_episode(benchmark: Benchmark, episode: Episode, job: Job, why: str) -> EpisodeResult:
@@ -462,12 +508,14 @@ def evaluate(
         oracle=oracle,
         name=name,
     )
-    plan = open_run(model, benchmark, settings, out=out, device=device, weights=weights, options=options)
+    watch = Stopwatch()
+    with watch.part("starting"):
+        plan = open_run(model, benchmark, settings, out=out, device=device, weights=weights, options=options)
     title = f"{type(plan.model).info.name} on {plan.benchmark.name}"
     if notify is None and progress is True:
         notify = partial(print, file=sys.stderr)
     with shown(title, progress) as told:
-        return _run_plan(plan, verify=verify, progress=told, notify=notify)
+        return _run_plan(plan, watch, verify=verify, progress=told, notify=notify)
 
 
 def open_run(

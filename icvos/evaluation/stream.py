@@ -81,13 +81,13 @@ class Clock:
         return value
 
     def _measured(self, work: Callable[[], T], before: float) -> tuple[T, float]:
-        begin, waited = time.perf_counter(), self.video.waited
-        value = work()
-        synchronise(self.device)
-        end = time.perf_counter()
+        begin, earlier = time.perf_counter(), self.video.watch.seconds["model"]
+        with self.video.watch.part("model"):
+            value = work()
+            synchronise(self.device)
         if self.support is None and self.video.first_asked is not None:
             self.support = before + self.video.first_asked - begin
-        return value, end - begin - (self.video.waited - waited)
+        return value, self.video.watch.seconds["model"] - earlier
 
     def record(self, frames: int, sets: int, episodes: int) -> dict[str, float | None]:
         """Return what an episode's record says of time.

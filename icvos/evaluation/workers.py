@@ -8,7 +8,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
@@ -21,6 +21,7 @@ from icvos.evaluation.episode import EpisodeResult, Job, run_image_episode, run_
 from icvos.models.interface import ImageModel, Model, VideoModel
 from icvos.models.registry import as_video_model, create
 from icvos.processes import begin_worker, check_main_guard, limit_memory
+from icvos.runs.times import Stopwatch
 
 __all__ = ["Group", "ModelSpec", "count_gpus", "limit_threads", "run_in_workers", "threads_each", "worker_device"]
 
@@ -82,6 +83,10 @@ class _Worker:
         self.left = [episode for episode in self.left if episode.id != result.record["id"]]
         self.since = time.monotonic()
 
+    def waited(self) -> dict[str, float]:
+        """Return for how long it has been starting, or had nothing to do; nothing while it works."""
+        return {} if self.working else {"idle" if self.ready else "starting": time.monotonic() - self.since}
+
     def late(self, timeout: float | None) -> bool:
         """Whether it has worked too long on what it does."""
         if timeout is None or not self.working:
@@ -116,14 +121,16 @@ def _work(pipe: Connection, parent: int, spec: ModelSpec, root: Path, job: Job, 
     pipe.send(("ready", video_model is not None and runs_together(video_model)))
     with ThreadPoolExecutor(2) as pool:
         while True:
+            watch = Stopwatch()
             try:
-                group = pipe.recv()
+                with watch.part("idle"):
+                    group = pipe.recv()
             except (EOFError, OSError):
                 return
             try:
-                for result in _results(model, video_model, benchmark, group, job, pool, _Teller(pipe)):
+                for result in _results(model, video_model, benchmark, group, job, pool, _Teller(pipe), watch):
                     pipe.send(("result", result))
-                pipe.send(("done", None))
+                pipe.send(("done", watch.seconds))
             except Exception as error:
                 pipe.send(("broken", _portable(error)))
                 return
@@ -151,16 +158,25 @@ def _results(
     job: Job,
     pool: ThreadPoolExecutor,
     advance: Callable[[int], None],
+    watch: Stopwatch,
 ) -> Iterator[EpisodeResult]:
     if video_model is not None:
         yield from run_video_episodes(
-            video_model, benchmark, group.episodes, job, pool, group.wanted, timing=group.timing, advance=advance
+            video_model,
+            benchmark,
+            group.episodes,
+            job,
+            pool,
+            group.wanted,
+            timing=group.timing,
+            advance=advance,
+            watch=watch,
         )
         return
     if not isinstance(model, ImageModel):
         raise UsageError("a video model cannot run on a few-shot image benchmark")
     for episode in group.episodes:
-        yield run_image_episode(model, benchmark, episode, job)
+        yield run_image_episode(model, benchmark, episode, job, watch)
 
 
 def _portable(error: Exception) -> Exception:
@@ -234,6 +250,7 @@ def run_in_workers(
     *,
     fail: Callable[[Episode, str], EpisodeResult],
     advance: Callable[[int, int], None] = lambda worker, frames: None,
+    spend: Callable[[int, Mapping[str, float]], None] = lambda worker, seconds: None,
     threads: int | None = None,
 ) -> Iterator[EpisodeResult]:
     """Run groups of episodes in processes and yield results as they come.
@@ -247,6 +264,7 @@ def run_in_workers(
         groups: The episodes to run.
         fail: Makes the result of an episode that was lost.
         advance: Is told the number of a worker, and how many frames it has done of what it is at.
+        spend: Is told the number of a worker, and seconds by part (``icvos.runs.times``) that it has spent since.
         threads: Of each process; None shares out the cores.
 
     Raises:
@@ -289,9 +307,11 @@ def run_in_workers(
                 if kind == "broken":
                     raise value
                 if kind == "ready":
-                    worker.ready, worker.together = True, value
+                    spend(crew.index(worker), worker.waited())
+                    worker.ready, worker.together, worker.since = True, value, time.monotonic()
                 elif kind == "done":
-                    worker.left, worker.working, worker.warm = [], False, True
+                    spend(crew.index(worker), value)
+                    worker.left, worker.working, worker.warm, worker.since = [], False, True, time.monotonic()
                 elif kind == "frames":
                     advance(crew.index(worker), value)
                 else:
@@ -305,7 +325,8 @@ def run_in_workers(
                     number = crew.index(worker)
                     crew[number] = start(number)
     finally:
-        for worker in crew:
+        for number, worker in enumerate(crew):
+            spend(number, worker.waited())
             worker.kill()
 
 

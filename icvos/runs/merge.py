@@ -14,6 +14,7 @@ from icvos.manifest import verify_tables
 from icvos.runs.environment import now
 from icvos.runs.episodes import RunOptions, benchmark_result, get_run_protocol, select_episodes, speed
 from icvos.runs.records import RunFolder, read_frames, read_run
+from icvos.runs.times import join_times
 
 __all__ = ["merge_runs"]
 
@@ -101,7 +102,8 @@ def merge_runs(runs: Sequence[Path], out: Path, benchmark: str | None = None) ->
         folder.write_result(result)
         ids = [episode.id for episode in episodes]
         status = "failed" if any(records[i].get("error") for i in ids) else "complete"
-        folder.write_run(status=status, end=now(), **speed(records, ids))
+        times = join_times([shard.get("times") for shard in described])
+        folder.write_run(status=status, end=now(), **speed(records, ids), times=times)
     return result
 
 

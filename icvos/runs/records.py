@@ -119,6 +119,7 @@ class RunFolder:
                 there = read_run(root)
                 if _is_same(root, there, run, set_aside):
                     run = {**run, "start": there.get("start", run.get("start"))}
+                    run |= {"times": there["times"]} if "times" in there else {}
                 else:
                     moved = _set_aside(root)
             folder = cls(root, run)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import resource
 import shutil
 import signal
@@ -48,6 +49,7 @@ def test_a_run_and_the_same_run_again(bench, red, tmp_path, capsys):
     assert evaluate(red, bench, tmp_path / "r", "--save-masks") == 0
     text = capsys.readouterr().out
     assert "red" in text and f"run: {tmp_path / 'r'}" in text and "tiny 1, protocol native" in text
+    assert re.search(r"^time: \d+ % .+; \d+ s$", text, re.MULTILINE)
     before = {p: p.stat().st_mtime_ns for p in (tmp_path / "r").rglob("*")}
     assert evaluate(red, bench, tmp_path / "r") == 0
     assert capsys.readouterr().out == text
@@ -123,7 +125,8 @@ def test_several_models_end_in_one_table(bench, tmp_path, capsys, monkeypatch):
     words = ("--model", red, "--model", other, "--benchmark", bench, "--limit-episodes", 4)
     assert icvos("evaluate", *words, "--set", "noise=0.1", "--out", tmp_path / "out") == 0
     printed = capsys.readouterr().out
-    rows = [line.split()[0] for line in printed.splitlines() if " 4 " in line and "J&F" not in line]
+    cells = [line.split() for line in printed.splitlines() if " 4 " in line]
+    rows = [row[0] for row in cells if "J&F" not in row and row[0] != "time:"]
     assert rows == ["red", "together"] and printed.count("J&F") == 1 and printed.count("run: ") == 2
     folders = sorted((tmp_path / "out").iterdir())
     runs = {run["model"]["name"]: run["model"]["options"] for run in map(read_run, folders)}

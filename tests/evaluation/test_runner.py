@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import threading
 import time
+from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,8 +16,9 @@ from run_models import BROKEN, HEAD, IMAGE, RED, TOGETHER, write_model
 from tiny import write_image_benchmark, write_video_benchmark
 
 import icvos
-from icvos import ModelInfo, VideoModel
+from icvos import ImageModel, ModelInfo, VideoModel
 from icvos.errors import BenchmarkError, RunError, UsageError
+from icvos.evaluation import frame_scorer, runner
 from icvos.evaluation import workers as crew
 from icvos.evaluation.episode import episode_seed
 from icvos.evaluation.runner import evaluate
@@ -23,8 +27,11 @@ from icvos.images import nearest_resize
 from icvos.masks import read_mask
 from icvos.metrics import jf
 from icvos.runs.episodes import speed
+from icvos.runs.merge import merge_runs
 from icvos.runs.records import RunFolder, read_result, read_run
 from icvos.runs.run import Run
+from icvos.runs.times import PARTS
+from icvos.view import View
 
 
 @pytest.fixture(scope="module")
@@ -217,6 +224,7 @@ def clock(monkeypatch):
     clock = Time()
     monkeypatch.setattr(icvos.evaluation.stream, "time", clock)
     monkeypatch.setattr(icvos.evaluation.frames, "time", clock)
+    monkeypatch.setattr(icvos.runs.times, "time", clock)
     return clock
 
 
@@ -307,6 +315,175 @@ def test_waiting_for_a_frame_again_is_the_methods_time(tmp_path, clock, monkeypa
     assert {record["seconds"] for record in records(tmp_path / "r").values()} == {12.0}
 
 
+def test_the_time_of_a_run_is_divided(tmp_path, clock, monkeypatch):
+    def slow(function, seconds):
+        def slowly(*arguments, **named):
+            clock.now += seconds
+            return function(*arguments, **named)
+
+        return slowly
+
+    from icvos.benchmark import FolderVideo
+
+    class AtOnce:
+        """What threads do counts where somebody waits for it: here everybody waits, at once."""
+
+        def __init__(self, threads):
+            pass
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *error):
+            pass
+
+        def submit(self, work, *arguments):
+            done = Future()
+            done.set_result(work(*arguments))
+            return done
+
+    monkeypatch.setattr(runner, "ThreadPoolExecutor", AtOnce)
+    monkeypatch.setattr(View, "supports", slow(View.supports, 1.0))
+    monkeypatch.setattr(FolderVideo, "__getitem__", slow(FolderVideo.__getitem__, 2.0))
+    monkeypatch.setattr(frame_scorer, "jf", slow(frame_scorer.jf, 4.0))
+    monkeypatch.setattr(frame_scorer, "write_mask", slow(frame_scorer.write_mask, 8.0))
+    monkeypatch.setattr(RunFolder, "add", slow(RunFolder.add, 16.0))
+    monkeypatch.setattr(runner, "benchmark_result", slow(runner.benchmark_result, 32.0))
+
+    class Slow(VideoModel):
+        info = ModelInfo(name="slow", version="1")
+
+        def segment(self, supports, video, *, seed):
+            for _ in video:
+                clock.now += 64.0
+                yield np.zeros(video.size, bool)
+
+    bench = write_video_benchmark(tmp_path / "b", videos=1, draws=1)
+    evaluate(Slow(), bench, out=tmp_path / "r", save_masks=True)
+    episodes = len(records(tmp_path / "r"))
+    frames = 6 * episodes
+    parts = dict.fromkeys(PARTS, 0.0) | {"model": 64.0 * frames, "decoding": 2.0 * frames + 1.0 * episodes}
+    parts |= {"scoring": 4.0 * frames, "writing": 8.0 * frames + 16.0 * episodes, "other": 32.0}
+    row = {"wall": sum(parts.values()), **parts}
+    assert read_run(tmp_path / "r")["times"] == {"episodes": episodes, "total": row, "workers": [row]}
+
+
+def test_masks_are_those_of_their_frames_however_late_they_are_kept(tmp_path, monkeypatch):
+    """A method may put all its masks into one array; scoring and writing them is behind it."""
+    bench = write_video_benchmark(tmp_path / "b", videos=1, draws=1)
+    drawn = threading.Event()
+
+    def late(function):
+        return lambda *arguments, **named: (drawn.wait(60), function(*arguments, **named))[1]
+
+    class InPlace(VideoModel):
+        info = ModelInfo(name="in-place", version="1")
+
+        def segment(self, supports, video, *, seed):
+            drawn.clear()
+            mask = np.zeros(video.size, bool)
+            for index in range(len(video)):
+                mask[:] = False
+                mask[index] = True
+                # The second mask is taken and the third drawn over it before the first two may be kept.
+                if index == 2:
+                    drawn.set()
+                yield mask
+
+    monkeypatch.setattr(frame_scorer, "write_mask", late(frame_scorer.write_mask))
+    monkeypatch.setattr(frame_scorer, "jf", late(frame_scorer.jf))
+    evaluate(InPlace(), bench, out=tmp_path / "r", save_masks=True)
+    opened = icvos.load_benchmark(bench)
+    for episode in opened.episodes:
+        with np.load(tmp_path / "r/frames" / f"{episode.id}.npz") as values:
+            for index, (j, f) in enumerate(zip(values["J"], values["F"])):
+                mask = read_mask(tmp_path / "r/masks" / episode.id / f"{index:05d}.png")
+                assert np.flatnonzero(mask.any(1)).tolist() == [index]
+                assert jf(mask != 0, opened.annotation(episode.video, episode.category, index)) == (j, f)
+
+
+def test_a_mask_that_cannot_be_written_ends_the_run(tmp_path, monkeypatch):
+    bench = write_video_benchmark(tmp_path / "b", videos=1, draws=1)
+
+    class Empty(VideoModel):
+        info = ModelInfo(name="empty", version="1")
+
+        def segment(self, supports, video, *, seed):
+            for _ in video:
+                yield np.zeros(video.size, bool)
+
+    write = frame_scorer.write_mask
+
+    def full(path, mask):
+        if path.name == "00005.png":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write(path, mask)
+
+    monkeypatch.setattr(frame_scorer, "write_mask", full)
+    with pytest.raises(OSError, match="No space"):
+        evaluate(Empty(), bench, out=tmp_path / "r", save_masks=True)
+    assert read_run(tmp_path / "r")["status"] == "interrupted"
+    assert not list((tmp_path / "r/masks").iterdir())
+
+
+def test_the_time_of_image_episodes_is_divided(images, tmp_path, clock, monkeypatch):
+    query = View.query
+
+    def slowly(self, episode):
+        clock.now += 2.0
+        return query(self, episode)
+
+    monkeypatch.setattr(View, "query", slowly)
+
+    class Slow(ImageModel):
+        info = ModelInfo(name="slow", version="1")
+
+        def fit(self, supports, *, seed):
+            clock.now += 8.0
+
+        def predict(self, fitted, image):
+            clock.now += 16.0
+            return np.zeros(image.shape[:2], bool)
+
+    evaluate(Slow(), images, out=tmp_path / "r")
+    times, count = read_run(tmp_path / "r")["times"], len(records(tmp_path / "r"))
+    assert times["episodes"] == count
+    assert {name: value for name, value in times["total"].items() if value} == {
+        "wall": 26.0 * count,
+        "model": 24.0 * count,
+        "decoding": 2.0 * count,
+    }
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_times_of_workers_resumed_runs_and_shards(bench, red, tmp_path, workers):
+    ids = [episode.id for episode in icvos.load_benchmark(bench).episodes]
+    evaluate(red, bench, out=tmp_path / "r", workers=workers)
+    first = read_run(tmp_path / "r")["times"]
+    assert first["episodes"] == len(ids) and len(first["workers"]) == workers
+    for row in (first["total"], *first["workers"]):
+        assert list(row) == ["wall", *PARTS]
+        assert row["wall"] == pytest.approx(sum(row[name] for name in PARTS))
+    assert min(first["total"][name] for name in ("starting", "model", "decoding", "scoring")) > 0.0
+    # One record is lost: what runs again counts on top.
+    lines = (tmp_path / "r/episodes.jsonl").read_text().splitlines(keepends=True)
+    (tmp_path / "r/episodes.jsonl").write_text("".join(lines[:-1]))
+    evaluate(red, bench, out=tmp_path / "r", workers=workers)
+    second = read_run(tmp_path / "r")["times"]
+    assert second["episodes"] == len(ids) + 1
+    assert len(second["workers"]) == workers and second["total"]["model"] > first["total"]["model"]
+    # A finished run is printed: nothing runs, and nothing is counted.
+    evaluate(red, bench, out=tmp_path / "r", workers=workers)
+    assert read_run(tmp_path / "r")["times"] == second
+    shards = [tmp_path / f"s{index}" for index in (1, 2)]
+    for index, shard in enumerate(shards, 1):
+        evaluate(red, bench, out=shard, shard=(index, 2), workers=workers)
+    merge_runs(shards, tmp_path / "all")
+    times = read_run(tmp_path / "all")["times"]
+    assert times["episodes"] == len(ids)
+    assert times["workers"] == [row for shard in shards for row in read_run(shard)["times"]["workers"]]
+
+
 def test_the_fps_of_a_run_is_that_of_the_first_episode_of_each_video():
     """A method may keep what it knows of the frames: a video's later episodes cost it nothing."""
     rows = {
@@ -328,6 +505,22 @@ def test_what_is_timed_waits_for_the_others_and_a_warm_worker():
     assert not _may_begin(timed, warm, [warm, busy])
     assert not _may_begin(timed, cold, [cold, warm])
     assert _may_begin(timed, warm, [cold, warm]) and _may_begin(timed, cold, [cold, cold])
+
+
+def test_workers_begin_with_what_takes_longest(bench, tmp_path, monkeypatch):
+    order: list[tuple[str, int, bool]] = []
+    run = crew.run_in_workers
+
+    def noted(spec, root, job, groups, **more):
+        order.extend((group.episodes[0].video, len(group.wanted), group.timing) for group in groups)
+        return run(spec, root, job, groups, **more)
+
+    monkeypatch.setattr(runner, "run_in_workers", noted)
+    ids = [episode.id for episode in icvos.load_benchmark(bench).episodes]
+    chosen = [next(name for name in ids if "__v0__" in name), *(name for name in ids if "__v1__" in name)]
+    evaluate(write_model(tmp_path, TOGETHER), bench, out=tmp_path / "r", workers=2, episodes=chosen)
+    # What is timed stays at the end, where the others are done and the model is warm.
+    assert order == [("tiny__v1", 2, False), ("tiny__v0", 1, False), ("tiny__v0", 1, True)]
 
 
 def test_a_refusal_in_the_timing_alone_ends_no_run(tmp_path):
