@@ -21,6 +21,7 @@ from dcsam.config import DCSAMConfig, Variant
 from dcsam.model import DCSAM
 from icvos.data.lineage import DRAWN, Lineage
 from icvos.errors import UsageError, WeightsError
+from icvos.foundation.construct import on_meta
 from icvos.foundation.weights import WITH_METADATA, load_metadata, load_state, save_state
 
 __all__ = [
@@ -201,7 +202,7 @@ def sam2_name(state: Mapping[str, Tensor]) -> str | None:
 
 def _check(state: Mapping[str, Tensor], config: DCSAMConfig, path: Path) -> None:
     """Compare a file's tensors, by its own keys, with those of a model."""
-    with torch.device("meta"):
+    with on_meta():
         expected = {file_key(key): value for key, value in DCSAM(config).state_dict().items()}
     missing = [key for key in expected if key not in state]
     unknown = [key for key in state if key not in expected]
@@ -236,7 +237,7 @@ def load_model(
     if not isinstance(checkpoint, DCSAMCheckpoint):
         checkpoint = read_checkpoint(checkpoint)
     config = checkpoint.config if variant is None else checkpoint.config.with_variant(variant)
-    with torch.device("meta"):
+    with on_meta():
         model = DCSAM(config)
     model.load_state_dict(checkpoint.state, strict=True, assign=True)
     # The assigned tensors are the checkpoint's own, without the flags of the parameters they replace.

@@ -106,7 +106,7 @@ def main(args: list[str] | None = None) -> NoReturn:
         # A model's compiled code that crashes takes the process with it: say at least where.
         faulthandler.enable()
     try:
-        sys.exit(icvos.main(arguments, prog_name="icvos", standalone_mode=False) or 0)
+        sys.exit(icvos.main(arguments, prog_name="icvos", standalone_mode=False, obj=main) or 0)
     except SystemExit as stop:
         if stop.code in [128 + number for number in ENDING]:
             _fail("; ".join(["ended by a signal", *getattr(stop, "__notes__", ())]), stop.code, debug)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import ctypes
 import os
 import resource
@@ -10,14 +11,25 @@ import signal
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any, TypeVar
 
 from icvos.errors import UsageError
 
-__all__ = ["available_memory", "begin_worker", "check_main_guard", "in_order", "keep_memory", "limit_memory"]
+__all__ = [
+    "Message",
+    "available_memory",
+    "begin_worker",
+    "check_main_guard",
+    "in_order",
+    "keep_memory",
+    "limit_memory",
+    "side_by_side",
+]
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -54,6 +66,124 @@ def in_order(function: Callable[[T], R], tasks: Iterable[T], workers: int) -> It
                 yield waiting.popleft().result()
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+
+
+neighbours = 0
+"""In a process of ``side_by_side``: how many others there are, which compute at the same time."""
+
+
+@dataclass(frozen=True)
+class Message:
+    """What comes from a task that runs in a process of ``side_by_side``.
+
+    Attributes:
+        task: Its index.
+        value: What it tells, or what it returns.
+        end: Whether it is what it returns.
+        lost: Why there is nothing to return: how its process died; otherwise "".
+    """
+
+    task: int
+    value: Any = None
+    end: bool = False
+    lost: str = ""
+
+
+def side_by_side(
+    function: Callable[[T, Callable[[Any], None]], Any], tasks: Sequence[T], workers: int
+) -> Generator[Message, None, None]:
+    """Call ``function(task, tell)`` for each task in processes that stay, and yield what comes of it as it comes.
+
+    Each process computes on one thread, so that a result does not hang on how many there are. Processes begin the tasks
+    in order; where the caller stops, all end at once: by SIGTERM, and five seconds later by SIGKILL.
+
+    Args:
+        function: May start processes of its own. It, the tasks, what it tells and what it returns must be picklable.
+        tasks: In the order in which they begin.
+        workers: How many processes there are at most.
+
+    Raises:
+        UsageError: The call stands at the top level of a script.
+    """
+    check_main_guard()
+    import multiprocessing
+    from multiprocessing.connection import wait
+
+    context = multiprocessing.get_context("spawn")
+    waiting = deque(range(len(tasks)))
+    others = min(workers, len(tasks)) - 1
+    crew: dict[Any, Any] = {}
+    at: dict[Any, int] = {}
+
+    def give(pipe: Any) -> None:
+        if waiting:
+            at[pipe] = waiting.popleft()
+            pipe.send((at[pipe], tasks[at[pipe]]))
+
+    def start() -> None:
+        pipe, theirs = context.Pipe()
+        process = context.Process(target=_serve, args=(theirs, os.getpid(), others, function))
+        # Ctrl-C reaches the whole process group and the parent decides; the child inherits the ignoring.
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        try:
+            process.start()
+        finally:
+            signal.signal(signal.SIGINT, before)
+        theirs.close()
+        crew[pipe] = process
+        give(pipe)
+
+    try:
+        for _ in range(others + 1):
+            start()
+        while at:
+            pipe: Any
+            for pipe in wait(list(at)):
+                try:
+                    message = pipe.recv()
+                except (EOFError, OSError):
+                    yield Message(at.pop(pipe), end=True, lost=_ending(crew.pop(pipe)))
+                    if waiting:
+                        start()
+                    continue
+                if message.end:
+                    del at[pipe]
+                    give(pipe)
+                yield message
+    finally:
+        for process in crew.values():
+            process.terminate()
+        for process in crew.values():
+            process.join(5)
+            process.kill()
+            process.join()
+
+
+def _serve(pipe: Any, parent: int, others: int, function: Callable[[Any, Callable[[Any], None]], Any]) -> None:
+    """The life of a process of ``side_by_side``."""
+    global neighbours
+    neighbours = others
+    begin_worker(parent)
+    os.environ["OMP_NUM_THREADS"] = "1"  # of torch and its libraries, which are imported later
+    import cv2
+
+    cv2.setNumThreads(1)
+    with contextlib.suppress(EOFError, OSError):  # the parent is gone
+        while True:
+            index, task = pipe.recv()
+            value = function(task, partial(_tell, pipe, index))
+            pipe.send(Message(index, value, end=True))
+
+
+def _tell(pipe: Any, index: int, value: Any) -> None:
+    pipe.send(Message(index, value))
+
+
+def _ending(process: Any) -> str:
+    process.join(5)
+    if process.exitcode == -signal.SIGKILL:
+        return "its process was killed (out of memory?)"
+    return f"its process ended with status {process.exitcode}"
 
 
 def check_main_guard() -> None:

@@ -12,7 +12,7 @@ from typing import Any, TextIO
 
 from icvos.errors import UsageError, in_words
 
-__all__ = ["Meter", "Progress", "Update", "duration", "shown", "silent", "verbosity"]
+__all__ = ["Meter", "Progress", "Several", "Update", "duration", "shown", "silent", "verbosity"]
 
 
 @dataclass(frozen=True)
@@ -48,10 +48,12 @@ class Verbosity:
     Attributes:
         level: -1 with ``-q``, 1 with ``-v``.
         debug: Whether tracebacks are shown.
+        relay: In a process whose parent shows how far it is: is told the title and each update, in place of a display.
     """
 
     level = 0
     debug = False
+    relay: Callable[[str, Update], None] | None = None
 
 
 verbosity = Verbosity()
@@ -192,13 +194,122 @@ def shown(
             raise UsageError(f"progress is {in_words(progress)}", expected="true, a callable, or a bar as tqdm's")
         yield _bar_of_ones_own(progress) if hasattr(progress, "refresh") else progress
     else:
-        from rich.console import Console
-
-        console = Console(stderr=True, file=stream) if stream is not None else Console(stderr=True)
-        live = (console.is_terminal and not console.is_dumb_terminal) or console.is_jupyter
-        show = _on_a_terminal if live else _in_lines
+        console = _console(stream)
+        if verbosity.relay is not None:
+            yield _relayed(console, title, verbosity.relay)
+            return
+        show = _on_a_terminal if _is_live(console) else _in_lines
         with show(console, title, Meter(clock)) as told:
             yield told
+
+
+def _console(stream: TextIO | None) -> Any:
+    from rich.console import Console
+
+    return Console(stderr=True, file=stream) if stream is not None else Console(stderr=True)
+
+
+def _is_live(console: Any) -> bool:
+    return bool((console.is_terminal and not console.is_dumb_terminal) or console.is_jupyter)
+
+
+def _relayed(console: Any, title: str, relay: Callable[[str, Update], None]) -> Progress:
+    def told(update: Update) -> None:
+        relay(title, update)
+        _say_episode(console, update)
+
+    return told
+
+
+class Several:
+    """How far works are that go on at the same time, a line each: on a terminal below all else that is written.
+
+    Without a terminal each has a line a minute, and one at its end if it took ten seconds or more.
+
+    Args:
+        quiet: Show nothing.
+        stream: Where to; standard error by default.
+        clock: Seconds, from anywhere; of the computer by default.
+    """
+
+    def __init__(
+        self, *, quiet: bool = False, stream: TextIO | None = None, clock: Callable[[], float] | None = None
+    ) -> None:
+        self._quiet, self._clock, self._console = quiet, clock, _console(stream)
+        self._works: dict[int, _Work] = {}
+        self._live: Any = None
+
+    def __enter__(self) -> Several:
+        self._begin()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop()
+
+    def _begin(self) -> None:
+        if not self._quiet and _is_live(self._console):
+            from rich.live import Live
+
+            self._live = Live(
+                get_renderable=self._lines,
+                console=self._console,
+                transient=True,
+                redirect_stdout=False,
+                refresh_per_second=4,
+            )
+            self._live.start()
+
+    def _stop(self) -> None:
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+    def _lines(self) -> Any:
+        from rich.text import Text
+
+        lines = [work.meter.line(work.title, self._console.width) for work in list(self._works.values())]
+        return Text("\n".join(lines), no_wrap=True, overflow="crop")
+
+    def told(self, number: int, title: str, update: Update) -> None:
+        """Take how far a work is.
+
+        Args:
+            number: Of the work.
+            title: As ``dcsam on demo``.
+            update: How far it is.
+        """
+        work = self._works.setdefault(number, _Work(title, Meter(self._clock)))
+        work.meter.add(update)
+        if work.meter.elapsed - work.said >= EVERY:
+            self._say(work)
+
+    def ended(self, number: int) -> None:
+        """A work has ended: its line goes."""
+        work = self._works.pop(number, None)
+        if work is not None and work.meter.update.what and work.meter.elapsed >= EVERY / 6:
+            self._say(work)
+
+    def _say(self, work: _Work) -> None:
+        work.said = work.meter.elapsed
+        if self._live is None and not self._quiet:
+            self._console.file.write(work.meter.line(work.title, 200, bar=False) + "\n")
+            self._console.file.flush()
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """Take the lines off the terminal while a block writes there."""
+        self._stop()
+        try:
+            yield
+        finally:
+            self._begin()
+
+
+@dataclass
+class _Work:
+    title: str
+    meter: Meter
+    said: float = 0.0
 
 
 def _say_episode(console: Any, update: Update) -> None:

@@ -43,15 +43,28 @@ class _MetaFactories(TorchFunctionMode):
 
     ``torch.device("meta")`` sends all of them, which breaks SAM 2: it reads drop-path rates with ``.item()`` and keeps
     its rotary tables as plain attributes, which no checkpoint would fill.
+
+    What is on the meta device has no values: random ones and products with a number are left out, as there they import
+    torch's compiler, which takes a second.
     """
 
     factories = frozenset({torch.empty, torch.zeros, torch.ones, torch.randn, torch.rand, torch.full})
+    random = frozenset({nn.init.normal_, nn.init.uniform_, nn.init.kaiming_uniform_})
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = dict(kwargs or {})
         if func in self.factories and kwargs.get("device") is None:
             kwargs["device"] = "meta"
+        tensor = args[0] if args else kwargs.get("tensor")
+        if func in self.random and tensor.is_meta:
+            return tensor
+        if func is torch.Tensor.mul and tensor.is_meta and tensor.is_floating_point() and _is_number(args[1:]):
+            return torch.empty_like(tensor)
         return func(*args, **kwargs)
+
+
+def _is_number(others: tuple[Any, ...]) -> bool:
+    return len(others) == 1 and isinstance(others[0], (int, float))
 
 
 @contextmanager

@@ -141,6 +141,7 @@ def _measured(entries: Sequence[Run], intervals: bool) -> Table:
         *dict.fromkeys(each.rule for each in undrawn),
         *dict.fromkeys(note for entry in entries for note in entry.notes_on_supports),
         *_backend_notes(entries),
+        *_speed_notes(entries),
         *legend(used),
     )
     return Table(
@@ -226,6 +227,13 @@ def _backend_notes(entries: Sequence[Run]) -> list[str]:
         f"{name} ({count} rows)" if count > 1 else f"{name} (1 row)" for name, count in sorted(backends.items())
     )
     return [f"computed with {rows}"] if len(backends) > 1 else []
+
+
+def _speed_notes(entries: Sequence[Run]) -> list[str]:
+    """How many rows were timed while other methods ran on the same machine."""
+    beside = sum(bool((entry.run.get("environment") or {}).get("neighbours")) for entry in entries)
+    rows = "all rows" if beside == len(entries) else "1 row" if beside == 1 else f"{beside} rows"
+    return [f"fps of {rows}: on one thread, while other methods ran on the other cores"] if beside else []
 
 
 def _published(benchmark: str) -> list[Table]:

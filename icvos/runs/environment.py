@@ -16,6 +16,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from icvos import processes
 from icvos.benchmark import VOS, Benchmark, Episode
 from icvos.errors import UsageError, in_words
 from icvos.files import escape_id, file_sha256
@@ -109,12 +110,16 @@ def _version(package: str) -> str | None:
 
 
 def describe_device(device: str) -> dict[str, Any]:
-    """Return the device's name and what computes on it; torch is asked only if it is imported already."""
+    """Return the device's name and what computes on it; torch is asked only if it is imported already.
+
+    ``neighbours`` counts the other methods that run at the same time, each on one thread as this one (``icvos demo``).
+    """
     out: dict[str, Any] = {
         "device": device,
         "python": platform.python_version(),
         "platform": platform.platform(),
         "cpus": len(os.sched_getaffinity(0)),
+        **({"neighbours": processes.neighbours} if processes.neighbours else {}),
         "torch": _version("torch"),
         "sam2": _version("sam2"),
         "numpy": _version("numpy"),

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from sam_tiny import tiny_sam1
 from tiny_weights import tiny_sam2_file
 
-from baselines.persam import PerSam, PerSamF, dice_focal_slope, fit_mixing
+from baselines.persam import DiceFocalSlope, PerSam, PerSamF, fit_mixing
 from icvos import Support
 from icvos.foundation.load import save_sam
 from icvos.foundation.segmenter import ImageFeatures
@@ -84,8 +84,8 @@ def test_the_slope_of_the_fitted_loss_is_what_autograd_finds() -> None:
     right = torch.where(truth > 0, chance, 1 - chance)
     (dice + (torch.where(truth > 0, 0.25, 0.75) * (1 - right) ** 2 * cross).mean()).backward()
     assert logit.grad is not None
-    torch.testing.assert_close(dice_focal_slope(logit.detach(), truth), logit.grad, rtol=1e-9, atol=1e-12)
-    far = dice_focal_slope(torch.tensor([-500.0, 500.0, 0.0]), torch.tensor([1.0, 0.0, 1.0]))
+    torch.testing.assert_close(DiceFocalSlope(truth)(logit.detach()), logit.grad, rtol=1e-9, atol=1e-12)
+    far = DiceFocalSlope(torch.tensor([1.0, 0.0, 1.0]))(torch.tensor([-500.0, 500.0, 0.0]))
     assert torch.isfinite(far).all()
 
 

@@ -559,3 +559,19 @@ def test_logits_that_are_no_numbers_are_no_empty_mask(value: float) -> None:
     for others in ({"iou": odd}, {"iou": torch.zeros(1, 1), "object_score": odd}):
         with torch.no_grad(), pytest.raises(ModelError, match="no numbers"):
             Decoded(torch.zeros(1, 1, 4, 4), **others)
+
+
+def test_shapes_alone_import_no_compiler() -> None:
+    """Random initial values and products on the meta device import torch's compiler: a second of each process."""
+    code = (
+        "import sys, torch\n"
+        "from icvos.foundation.construct import on_meta\n"
+        "from icvos.foundation.load import build_sam\n"
+        "from icvos.foundation.sam2 import Sam2\n"
+        "sam = build_sam(Sam2, 'sam2.1_hiera_tiny', meta=True)\n"
+        "with on_meta():\n"
+        "    layer, scaled = torch.nn.Linear(3, 2), 2.0 * torch.ones(3)\n"
+        "print(layer.weight.is_meta, tuple(scaled.shape), scaled.is_meta, 'torch._dynamo' in sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
+    assert done.stdout.split("\n")[0] == "True (3,) True False"
