@@ -239,10 +239,10 @@ def png(quick: bool) -> None:
 CODE = """
 import json, sys, time
 from icvos import cli
-from icvos.evaluation import runner, score_episodes, score_sequences
-from icvos.runs import environment, records, result
 def peak(): return int(next(x for x in open('/proc/self/status') if x.startswith('VmHWM')).split()[1]) / 1024
 if __name__ == '__main__':
+    from icvos.evaluation import runner, score_episodes, score_sequences  # of the floor; workers import what they need
+    from icvos.runs import environment, records, result
     before, start = peak(), time.perf_counter()
     try: cli.main(sys.argv[1:])
     except SystemExit as stop: assert not stop.code
