@@ -266,7 +266,7 @@ def run_score(root: Path, predicted: Path, truth: Path, workers: int) -> dict[st
 def score(quick: bool) -> None:
     """``icvos score`` with one worker and with two, and its peak memory on a long video."""
     print(f"icvos score, {os.cpu_count()} cores")
-    for name, sequences in (("480p", 60), ("1080p", 30)):
+    for name, sequences in (("480p", 120), ("1080p", 30)):
         with tempfile.TemporaryDirectory() as folder:
             root = Path(folder)
             predicted, truth = write_sequences(root, SIZES[name], sequences, 100, 20)
