@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,11 @@ from shared_data import shared
 # Small tensors on few cores: more threads only wait for each other. Set before torch is imported.
 for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
+
+# A shell has what it starts in the background ignore Ctrl-C, and nohup hang-ups; so would the commands that are tested.
+for _number, _own in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, _own)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
