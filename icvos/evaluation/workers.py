@@ -8,12 +8,13 @@ import signal
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from icvos.benchmark import Benchmark, Episode, load_benchmark
 from icvos.errors import IcvosError, ModelError, UsageError
@@ -23,7 +24,23 @@ from icvos.models.registry import as_video_model, create
 from icvos.processes import begin_worker, check_main_guard, limit_memory
 from icvos.runs.times import Stopwatch
 
-__all__ = ["Group", "ModelSpec", "count_gpus", "limit_threads", "run_in_workers", "threads_each", "worker_device"]
+__all__ = [
+    "Crew",
+    "Group",
+    "ModelSpec",
+    "Pool",
+    "Worker",
+    "WorkerProcess",
+    "count_gpus",
+    "limit_threads",
+    "run_groups",
+    "run_in_workers",
+    "threads_each",
+    "worker_device",
+]
+
+# How often a group is given to another worker after its own is gone, before the episode under way fails.
+MAX_MOVES = 3
 
 
 @dataclass(frozen=True)
@@ -54,30 +71,47 @@ class Group:
     whole: bool = False
 
 
-class _Worker:
-    """A worker process, what it is doing, and since when."""
+class Worker:
+    """What a worker is doing, and since when; how it is talked to is a matter of its kind.
 
-    def __init__(self, context: Any, *start: Any) -> None:
-        self.pipe, theirs = context.Pipe()
-        self.process = context.Process(target=_work, args=(theirs, os.getpid(), *start), daemon=True)
-        # Ctrl-C reaches the whole process group and the parent decides; the child inherits the ignoring.
-        before = signal.signal(signal.SIGINT, signal.SIG_IGN) if _in_main_thread() else None
-        try:
-            self.process.start()
-        finally:
-            if before is not None:
-                signal.signal(signal.SIGINT, before)
-        theirs.close()
+    Attributes:
+        ready: Whether its model is built.
+        begun: Whether it has a place to run.
+    """
+
+    begun = True
+
+    def __init__(self) -> None:
         self.group = Group([], frozenset())
         self.left: list[Episode] = []
         self.since = time.monotonic()
         self.ready = self.working = self.together = self.warm = False
 
+    def send(self, group: Group) -> None:
+        """Give it a group to run.
+
+        Raises:
+            OSError: It died while it had nothing to do.
+        """
+        raise NotImplementedError
+
+    def receive(self) -> tuple[str, Any]:
+        """Return the next thing that it says, its kind and value.
+
+        Beside what the worker's process says there is ``died`` when that has ended by itself, and ``gone`` when what
+        it ran on is not there any more; the value says why.
+        """
+        raise NotImplementedError
+
+    def kill(self) -> None:
+        """End it at once, whatever it does."""
+        raise NotImplementedError
+
     def give(self, group: Group) -> None:
         self.group, self.working = group, True
         self.left = [episode for episode in group.episodes if episode.id in group.wanted]
         self.since = time.monotonic()
-        self.pipe.send(group)
+        self.send(group)
 
     def take(self, result: EpisodeResult) -> None:
         self.left = [episode for episode in self.left if episode.id != result.record["id"]]
@@ -93,6 +127,76 @@ class _Worker:
             return False
         allowed = timeout * (len(self.group.episodes) if self.together or self.group.whole else 1)
         return time.monotonic() - self.since > allowed
+
+
+class Crew(Protocol):
+    """The workers of a run, and how they are started and heard.
+
+    Attributes:
+        workers: By number; one that replaces another has its number.
+    """
+
+    workers: list[Worker]
+
+    def grow(self, waiting: int) -> None:
+        """Start workers, as many as there is room for, where so many groups wait."""
+
+    def replace(self, worker: Worker) -> None:
+        """End a worker and start another of its number."""
+
+    def wait(self, busy: Sequence[Any], seconds: float) -> Sequence[Worker]:
+        """Return those of some workers that have something to say, as soon as one has, or when the time is over."""
+
+
+class Pool(Protocol):
+    """What runs groups of episodes side by side and yields results as they come, as ``run_in_workers`` does."""
+
+    def __call__(
+        self,
+        spec: ModelSpec,
+        root: Path,
+        job: Job,
+        groups: Sequence[Group],
+        *,
+        fail: Callable[[Episode, str], EpisodeResult],
+        advance: Callable[[int, int], None],
+        spend: Callable[[int, Mapping[str, float]], None],
+    ) -> Iterator[EpisodeResult]:
+        """Run the groups."""
+
+
+class WorkerProcess(Worker):
+    """A worker process of this process."""
+
+    def __init__(self, *start: Any) -> None:
+        super().__init__()
+        context = multiprocessing.get_context("spawn")
+        self.pipe, theirs = context.Pipe()
+        self.process = context.Process(target=_work, args=(theirs, os.getpid(), *start), daemon=True)
+        # Ctrl-C reaches the whole process group and the parent decides; the child inherits the ignoring.
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN) if _in_main_thread() else None
+        try:
+            self.process.start()
+        finally:
+            if before is not None:
+                signal.signal(signal.SIGINT, before)
+        theirs.close()
+
+    def send(self, group: Group) -> None:
+        self.pipe.send(group)
+
+    def receive(self) -> tuple[str, Any]:
+        try:
+            return self.pipe.recv()
+        except (EOFError, OSError):
+            return "died", self._death()
+
+    def _death(self) -> str:
+        self.process.join(5)
+        code = self.process.exitcode
+        if code == -signal.SIGKILL:
+            return "WorkerDied: its process was killed (out of memory?)"
+        return f"WorkerDied: its process ended with status {code}"
 
     def kill(self) -> None:
         self.process.kill()
@@ -271,66 +375,115 @@ def run_in_workers(
         IcvosError: The model cannot be built, or the benchmark is broken.
     """
     check_main_guard()
-    context = multiprocessing.get_context("spawn")
     workers, timeout = job.options.workers, job.options.timeout
     gpus = count_gpus(spec.device) if workers > 1 else 1
-    waiting = list(groups)
 
-    def start(number: int) -> _Worker:
+    def start(number: int) -> WorkerProcess:
         own = replace(spec, device=worker_device(spec.device, number, gpus))
-        return _Worker(context, own, root, job, threads or threads_each(workers))
+        return WorkerProcess(own, root, job, threads or threads_each(workers))
 
-    crew: list[_Worker] = []
+    yield from run_groups(_Processes(start, workers), groups, timeout=timeout, fail=fail, advance=advance, spend=spend)
+
+
+class _Processes:
+    """The crew of worker processes of this process."""
+
+    def __init__(self, start: Callable[[int], WorkerProcess], most: int) -> None:
+        self.workers: list[Worker] = []
+        self._start, self._most = start, most
+
+    def grow(self, waiting: int) -> None:
+        if not self.workers:
+            for number in range(min(self._most, waiting)):
+                self.workers.append(self._start(number))
+
+    def replace(self, worker: Worker) -> None:
+        number = self.workers.index(worker)
+        worker.kill()
+        self.workers[number] = self._start(number)
+
+    def wait(self, busy: Sequence[Any], seconds: float) -> list[Worker]:
+        heard = wait([worker.pipe for worker in busy], timeout=seconds)
+        return [worker for worker in busy if worker.pipe in heard]
+
+
+def run_groups(
+    crew: Crew,
+    groups: Sequence[Group],
+    *,
+    timeout: float | None,
+    fail: Callable[[Episode, str], EpisodeResult],
+    advance: Callable[[int, int], None],
+    spend: Callable[[int, Mapping[str, float]], None],
+) -> Iterator[EpisodeResult]:
+    """Let a crew run groups of episodes, and yield results as they come; its workers end with it.
+
+    Args:
+        crew: The workers.
+        groups, fail, advance, spend: As for ``run_in_workers``.
+        timeout: Seconds that an episode may take, or None.
+
+    Raises:
+        IcvosError: The model cannot be built, or the benchmark is broken.
+    """
+    waiting = list(groups)
+    moves: Counter[str] = Counter()
     try:
-        for number in range(min(workers, max(len(waiting), 1))):
-            crew.append(start(number))
-        while waiting or any(worker.working for worker in crew):
-            for number, worker in enumerate(crew):
-                if worker.ready and not worker.working and waiting and _may_begin(waiting[0], worker, crew):
+        while waiting or any(worker.working for worker in crew.workers):
+            crew.grow(len(waiting))
+            for worker in list(crew.workers):
+                if worker.ready and not worker.working and waiting and _may_begin(waiting[0], worker, crew.workers):
                     group = waiting.pop(0)
                     try:
                         worker.give(group)
-                    except OSError:  # it died while it had nothing to do
+                    except OSError:
                         waiting.insert(0, group)
-                        worker.kill()
-                        crew[number] = start(number)
-            busy = [worker for worker in crew if worker.working or not worker.ready]
-            for pipe in wait([worker.pipe for worker in busy], timeout=0.2):
-                worker = next(w for w in busy if w.pipe is pipe)
-                try:
-                    kind, value = worker.pipe.recv()
-                except (EOFError, OSError):
-                    yield from _lost(worker, waiting, fail, _death(worker))
-                    number = crew.index(worker)
-                    crew[number] = start(number)
-                    continue
+                        crew.replace(worker)
+            busy = [worker for worker in crew.workers if worker.working or not worker.ready]
+            for worker in crew.wait(busy, 0.2):
+                kind, value = worker.receive()
+                number = crew.workers.index(worker)
                 if kind == "broken":
                     raise value
-                if kind == "ready":
-                    spend(crew.index(worker), worker.waited())
+                if kind in ("died", "gone"):
+                    if kind == "gone" and _may_move(worker, moves):
+                        left = frozenset(episode.id for episode in worker.left)
+                        waiting[:0] = [replace(worker.group, wanted=left)] if left else []
+                    else:
+                        yield from _lost(worker, waiting, fail, value)
+                    crew.replace(worker)
+                elif kind == "ready":
+                    spend(number, worker.waited())
+                    moves[""] = 0
                     worker.ready, worker.together, worker.since = True, value, time.monotonic()
                 elif kind == "done":
-                    spend(crew.index(worker), value)
+                    spend(number, value)
                     worker.left, worker.working, worker.warm, worker.since = [], False, True, time.monotonic()
                 elif kind == "frames":
-                    advance(crew.index(worker), value)
+                    advance(number, value)
                 else:
                     worker.take(value)
-                    advance(crew.index(worker), 0)
+                    advance(number, 0)
                     yield value
-            for worker in list(crew):
+            for worker in list(crew.workers):
                 if worker.late(timeout):
-                    worker.kill()
                     yield from _lost(worker, waiting, fail, f"Timeout: no result within {timeout:g} s an episode")
-                    number = crew.index(worker)
-                    crew[number] = start(number)
+                    crew.replace(worker)
     finally:
-        for number, worker in enumerate(crew):
-            spend(number, worker.waited())
+        for number, worker in enumerate(crew.workers):
+            if worker.begun:
+                spend(number, worker.waited())
             worker.kill()
 
 
-def _may_begin(group: Group, worker: _Worker, crew: Sequence[_Worker]) -> bool:
+def _may_move(worker: Worker, moves: Counter[str]) -> bool:
+    """Whether what a worker was at, the episode under way or the start itself, is tried by another once more."""
+    name = worker.left[0].id if worker.left else ""
+    moves[name] += 1
+    return moves[name] <= MAX_MOVES
+
+
+def _may_begin(group: Group, worker: Worker, crew: Sequence[Worker]) -> bool:
     """Whether a worker may begin a group: what is timed waits until the others are done, and for a warm one."""
     if not group.timing:
         return True
@@ -338,16 +491,8 @@ def _may_begin(group: Group, worker: _Worker, crew: Sequence[_Worker]) -> bool:
     return warm and not any(other.working for other in crew)
 
 
-def _death(worker: _Worker) -> str:
-    worker.process.join(5)
-    code = worker.process.exitcode
-    if code == -signal.SIGKILL:
-        return "WorkerDied: its process was killed (out of memory?)"
-    return f"WorkerDied: its process ended with status {code}"
-
-
 def _lost(
-    worker: _Worker, waiting: list[Group], fail: Callable[[Episode, str], EpisodeResult], why: str
+    worker: Worker, waiting: list[Group], fail: Callable[[Episode, str], EpisodeResult], why: str
 ) -> Iterator[EpisodeResult]:
     """Fail the episode under way; those after it in the group are tried again, each by itself.
 

@@ -1,0 +1,446 @@
+"""Evaluating on a Ray cluster: every actor keeps one worker process, and passes on what it says.
+
+The process is that of ``icvos.evaluation.workers``, so that one that dies, hangs or takes too much memory leaves the
+same record as on one machine. The driver alone writes the run's folder: results and masks come back through Ray.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import math
+import os
+import pickle
+import shutil
+import signal
+import tarfile
+import tempfile
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from icvos.benchmark import Episode, load_benchmark
+from icvos.errors import BenchmarkError, IcvosError, LockedError, MissingExtraError, ModelError, UsageError
+from icvos.evaluation.episode import EpisodeResult, Job
+from icvos.evaluation.workers import Group, ModelSpec, Worker, WorkerProcess, run_groups
+from icvos.files import file_sha256, icvos_home, lock_folder
+from icvos.manifest import read_manifest
+from icvos.version import __version__
+
+__all__ = ["check_ray", "run_on_ray"]
+
+# An actor answers after so many seconds at the latest, and soon after there is a result.
+ANSWER_SECONDS = 1.0
+SOON_SECONDS = 0.01
+# What is shipped of a benchmark in one object.
+CHUNK_BYTES = 64 << 20
+
+
+def check_ray() -> Any:
+    """Return the package ray.
+
+    Raises:
+        MissingExtraError: It is not installed.
+    """
+    try:
+        import ray
+    except ModuleNotFoundError:
+        raise MissingExtraError("ray", "ray", "--engine ray") from None
+    return ray
+
+
+@dataclass(frozen=True)
+class _Order:
+    """What an actor is to do.
+
+    Attributes:
+        spec: The model; a file of its own is named within the runtime environment's folder.
+        root: The benchmark's folder, or None where it is shipped.
+        manifest: SHA-256 of the benchmark's manifest.
+        job: How to run; its ``masks`` say only whether there are to be any.
+        threads: Of its process.
+    """
+
+    spec: ModelSpec
+    root: Path | None
+    manifest: str
+    job: Job
+    threads: int
+
+
+class _Relay:
+    """The actor: it keeps a worker process and passes on what that says."""
+
+    def __init__(self) -> None:
+        self._process: WorkerProcess | None = None
+        self._masks: Path | None = None
+
+    def begin(self, version: str, order: bytes, chunks: list[Any]) -> list[tuple[str, Any]]:
+        """Check that all is here that is needed, and start the process.
+
+        Args:
+            version: Of icvos where the run was started; nothing else is read where this is another.
+            order: A pickled ``_Order``.
+            chunks: References to the benchmark's files, packed, where they are shipped.
+        """
+        try:
+            if version != __version__:
+                raise UsageError(
+                    f"icvos {__version__} is installed on node {_node()}",
+                    expected=f"{version}, as where the run was started",
+                )
+            self._start(pickle.loads(order), chunks)
+        except IcvosError as error:
+            return [("broken", error)]
+        return []
+
+    def _start(self, order: _Order, chunks: list[Any]) -> None:
+        root = _unpack(order.manifest, chunks) if order.root is None else order.root
+        if not (root / "manifest.csv").is_file():
+            raise BenchmarkError(
+                f"node {_node()} has no such benchmark",
+                where=root,
+                fix="put it on a shared file system, or add --stage",
+            )
+        if file_sha256(root / "manifest.csv") != order.manifest:
+            raise BenchmarkError(
+                f"node {_node()} has another benchmark than where the run was started",
+                where=root,
+                expected=f"a manifest of SHA-256 {order.manifest[:16]}…",
+                fix="copy it again, or add --stage",
+            )
+        job = order.job
+        if job.masks is not None:
+            self._masks = _new_folder()
+            job = replace(job, masks=self._masks)
+        spec = order.spec
+        if _model_file(spec.spec) is not None:
+            spec = replace(spec, spec=f"{Path.cwd() / spec.spec}")
+        self._process = WorkerProcess(spec, root, job, order.threads)
+
+    def exchange(self, group: Group | None) -> list[tuple[str, Any]]:
+        """Give the process a group, if there is one, and return what it says within a second.
+
+        A result is a pair: with it come its masks' files by name, or None.
+        """
+        process = self._process
+        assert process is not None  # begin was good
+        if group is not None:
+            with contextlib.suppress(OSError):  # it has died, as is heard next
+                process.send(group)
+        messages: list[tuple[str, Any]] = []
+        end = time.monotonic() + ANSWER_SECONDS
+        while process.pipe.poll(max(end - time.monotonic(), 0)):
+            kind, value = process.receive()
+            if kind == "frames" and messages and messages[-1][0] == "frames":
+                messages.pop()
+            messages.append((kind, (value, self._packed(value)) if kind == "result" else value))
+            if kind not in ("frames", "result"):
+                break
+            if kind == "result":
+                end = min(end, time.monotonic() + SOON_SECONDS)
+        return messages
+
+    def _packed(self, result: EpisodeResult) -> dict[str, bytes] | None:
+        """Return the files of a result's masks, which go from here."""
+        folder = None if self._masks is None else self._masks / result.record["id"]
+        if folder is None or not folder.is_dir():
+            return None
+        files = {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+        shutil.rmtree(folder)
+        return files
+
+    def end(self) -> None:
+        """End the process, remove what is left of its masks, and leave the cluster."""
+        if self._process is not None:
+            self._process.kill()
+        if self._masks is not None:
+            shutil.rmtree(self._masks, ignore_errors=True)
+        check_ray().actor.exit_actor()
+
+
+def _node() -> str:
+    return os.uname().nodename
+
+
+def _new_folder() -> Path:
+    """Return a new folder for masks on their way; those of actors that were killed are removed."""
+    parent = Path(tempfile.gettempdir())
+    for old in parent.glob("icvos-ray-*"):
+        number = old.name.split("-")[2]
+        if number.isdigit() and not Path("/proc", number).exists():
+            shutil.rmtree(old, ignore_errors=True)
+    return Path(tempfile.mkdtemp(prefix=f"icvos-ray-{os.getpid()}-"))
+
+
+def _unpack(manifest: str, chunks: list[Any]) -> Path:
+    """Return the folder of a shipped benchmark; the first actor of a node writes it, the others wait.
+
+    Its files are held against the manifest as they are read.
+    """
+    ray = check_ray()
+    folder = icvos_home() / "ray" / manifest[:32]
+    while not folder.is_dir():
+        try:
+            with lock_folder(folder, remedy="set ICVOS_HOME on the nodes"):
+                if folder.is_dir():
+                    break
+                partial = folder.with_name(f"{folder.name}.partial")
+                shutil.rmtree(partial, ignore_errors=True)
+                for chunk in chunks:
+                    with tarfile.open(fileobj=io.BytesIO(ray.get(chunk))) as archive:
+                        archive.extractall(partial, filter="data")
+                partial.rename(folder)
+        except LockedError:
+            time.sleep(0.5)
+    return folder
+
+
+def _pack(root: Path) -> Iterator[bytes]:
+    """Yield a benchmark's files in archives of about ``CHUNK_BYTES``."""
+    names = [*(path for path, _, _ in read_manifest(root)), "manifest.csv"]
+    while names:
+        stream = io.BytesIO()
+        with tarfile.open(fileobj=stream, mode="w") as archive:
+            while names and stream.tell() < CHUNK_BYTES:
+                name = names.pop()
+                archive.add(root / name, name, recursive=False)
+        yield stream.getvalue()
+
+
+def _model_file(spec: str) -> tuple[Path, str] | None:
+    """Return the file that a spec names, and what stands behind it there; None for an installed model."""
+    path, suffix, rest = spec.partition(".py")
+    return (Path(f"{path}{suffix}").expanduser(), rest) if suffix and (not rest or rest[0] in ":+") else None
+
+
+def _ship_model(spec: str, folder: Path) -> str:
+    """Copy a model's file, and what can be imported beside it, to a folder; return the spec within that."""
+    named = _model_file(spec)
+    if named is None:
+        return spec
+    path, rest = named[0].resolve(), named[1]
+    for beside in path.parent.iterdir():
+        if beside.suffix == ".py":
+            shutil.copyfile(beside, folder / beside.name)
+        elif (beside / "__init__.py").is_file():
+            shutil.copytree(beside, folder / beside.name, ignore=shutil.ignore_patterns("__pycache__"))
+    return path.name + rest
+
+
+class _Actor(Worker):
+    """A worker on the cluster.
+
+    Args:
+        ray: The package.
+        relay: The actor's handle.
+        answer: Reference to its first answer.
+        masks: Folder for the predicted masks, or None.
+    """
+
+    def __init__(self, ray: Any, relay: Any, answer: Any, masks: Path | None) -> None:
+        super().__init__()
+        self.begun = False
+        self.answer: Any = answer
+        self.ending: Any = None
+        self.inbox: deque[tuple[str, Any]] = deque()
+        self._ray, self._relay, self._masks = ray, relay, masks
+
+    def send(self, group: Group) -> None:
+        self.answer = self._relay.exchange.remote(group)
+
+    def hear(self) -> None:
+        """Take its answer, which is there, and ask on unless it has nothing more to do."""
+        errors = self._ray.exceptions
+        try:
+            self.inbox.extend(self._ray.get(self.answer))
+        except (errors.RayActorError, errors.WorkerCrashedError, errors.ObjectLostError, errors.NodeDiedError) as error:
+            why = " ".join(str(error).split())[:300]
+            self.inbox.append(("gone", f"WorkerDied: its actor on the cluster is gone ({why})"))
+        except errors.RayError as error:
+            self.inbox.append(("broken", ModelError(f"Ray: {' '.join(str(error).split())[:500]}")))
+        self.begun = True
+        last = self.inbox[-1][0] if self.inbox else ""
+        self.answer = None if last in ("ready", "done", "died", "gone", "broken") else self._relay.exchange.remote(None)
+
+    def receive(self) -> tuple[str, Any]:
+        kind, value = self.inbox.popleft()
+        if kind != "result":
+            return kind, value
+        result, files = value
+        if files is not None and self._masks is not None:
+            _write_masks(self._masks / result.record["id"], files)
+        return kind, result
+
+    def kill(self) -> None:
+        # It answers within a second, whatever its process does, and takes its files with it.
+        with contextlib.suppress(self._ray.exceptions.RayError):
+            if self.begun:
+                self.ending = self._relay.end.remote()
+            else:
+                self._ray.kill(self._relay)
+
+    def kill_at_once(self) -> None:
+        """End it without asking."""
+        with contextlib.suppress(self._ray.exceptions.RayError):
+            self._ray.kill(self._relay)
+
+
+def _write_masks(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Write an episode's masks: the folder appears when all are there."""
+    partial = folder.with_name(f"{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    for name, data in files.items():
+        (partial / name).write_bytes(data)
+    shutil.rmtree(folder, ignore_errors=True)
+    partial.rename(folder)
+
+
+class _Actors:
+    """The crew of a cluster: as many actors as it has room for, and one more asked for, for a node that joins late.
+
+    Args:
+        ray: The package, connected.
+        order: What each actor is to do.
+        chunks: References to the packed benchmark, or none.
+        masks: Folder for the predicted masks, or None.
+        needs: CPUs and GPUs of each.
+    """
+
+    def __init__(
+        self, ray: Any, order: _Order, chunks: Sequence[Any], masks: Path | None, needs: Mapping[str, float]
+    ) -> None:
+        self.workers: list[Worker] = []
+        self._all: list[_Actor] = []
+        self._ray, self._order, self._chunks, self._masks = ray, pickle.dumps(order), list(chunks), masks
+        self._class = ray.remote(num_cpus=needs["CPU"], num_gpus=needs["GPU"], max_restarts=0)(_Relay)
+        self._room = _room(ray, needs)
+
+    def _start(self) -> _Actor:
+        relay = self._class.remote()
+        answer = relay.begin.remote(__version__, self._order, self._chunks)
+        self._all.append(_Actor(self._ray, relay, answer, self._masks))
+        return self._all[-1]
+
+    def grow(self, waiting: int) -> None:
+        asked = 1 if self.workers else self._room + 1
+        starting = sum(not worker.begun for worker in self.workers)
+        for _ in range(min(asked, waiting) - starting):
+            self.workers.append(self._start())
+
+    def replace(self, worker: Worker) -> None:
+        number = self.workers.index(worker)
+        worker.kill()
+        self.workers[number] = self._start()
+
+    def wait(self, busy: Sequence[Any], seconds: float) -> list[Worker]:
+        heard = [worker for worker in busy if worker.inbox]
+        asked = {worker.answer: worker for worker in busy if worker.answer is not None}
+        if not heard and asked:
+            for answer in self._ray.wait(list(asked), timeout=seconds)[0]:
+                asked[answer].hear()
+            heard = [worker for worker in busy if worker.inbox]
+        return heard
+
+    def end(self) -> None:
+        """Give the actors that were asked to end three seconds for that, and leave none."""
+        asked = [worker.ending for worker in self._all if worker.ending is not None]
+        if asked:
+            self._ray.wait(asked, num_returns=len(asked), timeout=3)
+        for worker in self._all:
+            worker.kill_at_once()
+
+
+def _room(ray: Any, needs: Mapping[str, float]) -> int:
+    """Return how many actors the cluster's nodes have room for.
+
+    Raises:
+        UsageError: Not one.
+    """
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    room = sum(min(int(node.get(name, 0) / number) for name, number in needs.items() if number) for node in nodes)
+    if not room:
+        most = ", ".join(f"{max((node.get(name, 0) for node in nodes), default=0):g} {name}s" for name in needs)
+        raise UsageError(
+            f"no node of the cluster has {needs['CPU']:g} CPUs and {needs['GPU']:g} GPUs for a worker",
+            expected=f"no more than {most}",
+            fix="--cpus-per-worker and --gpus-per-worker say what a worker takes",
+        )
+    return room
+
+
+@contextlib.contextmanager
+def _connected(ray: Any, address: str, environment: dict[str, Any]) -> Iterator[None]:
+    """Be connected to a cluster; a connection that the caller has made is used, and stays."""
+    if ray.is_initialized():
+        yield
+        return
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    try:
+        ray.init(address=address, runtime_env=environment, log_to_driver=False, logging_level="ERROR")
+    except Exception as error:
+        raise UsageError(
+            f"no Ray cluster at '{address}' ({type(error).__name__}: {' '.join(str(error).split())[:200]})",
+            fix="start one with 'ray start --head', or give its --address HOST:PORT",
+        ) from None
+    finally:
+        with contextlib.suppress(ValueError):  # not in the main thread, where Ray sets none either
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def run_on_ray(
+    spec: ModelSpec,
+    root: Path,
+    job: Job,
+    groups: Sequence[Group],
+    *,
+    fail: Callable[[Episode, str], EpisodeResult],
+    advance: Callable[[int, int], None] = lambda worker, frames: None,
+    spend: Callable[[int, Mapping[str, float]], None] = lambda worker, seconds: None,
+) -> Iterator[EpisodeResult]:
+    """Run groups of episodes on a Ray cluster and yield results as they come.
+
+    The group of an actor or node that is gone is given to another, three times; then the episode under way fails.
+
+    Args:
+        spec, root, groups, fail, advance, spend: As for ``run_in_workers``.
+        job: How to run; its options say where the cluster is, and what a worker takes of it.
+
+    Raises:
+        IcvosError: There is no cluster, it has no room for a worker, a node has another icvos or benchmark, or the
+            model cannot be built.
+    """
+    ray = check_ray()
+    options = job.options
+    gpus = options.gpus_per_worker
+    if gpus is None:
+        gpus = 1.0 if spec.device.startswith("cuda") else 0.0
+    needs = {"CPU": float(options.cpus_per_worker), "GPU": gpus}
+    with tempfile.TemporaryDirectory(prefix="icvos-model-") as folder:
+        shipped = _ship_model(spec.spec, Path(folder))
+        environment = {} if shipped == spec.spec else {"working_dir": folder}
+        # Logs of Ray's own are no output of a command.
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        with _connected(ray, options.address, environment):
+            order = _Order(
+                replace(spec, spec=shipped),
+                None if options.stage else root.resolve(),
+                load_benchmark(root).manifest_sha256,
+                job,
+                max(math.ceil(options.cpus_per_worker), 1),
+            )
+            chunks = [ray.put(chunk) for chunk in _pack(root)] if options.stage else []
+            crew = _Actors(ray, order, chunks, job.masks, needs)
+            try:
+                yield from run_groups(crew, groups, timeout=options.timeout, fail=fail, advance=advance, spend=spend)
+            finally:
+                crew.end()
