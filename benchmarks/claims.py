@@ -28,13 +28,13 @@ import time
 import tomllib
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
-from math import isnan, nan
+from math import isfinite, isnan, nan
 from pathlib import Path
 from typing import Any
 
-from icvos.errors import InputError, UsageError
+from icvos.errors import ENDING, InputError, UsageError
 from icvos.files import atomic_write, read_text
 from icvos.terminal import Column, print_table
 
@@ -105,18 +105,26 @@ def load_claims(root: Path) -> dict[str, dict[str, Claim]]:
     """Return the claims of ``cpu`` and of ``gpu`` by name.
 
     Raises:
-        InputError: A claim lacks something or has something unknown, or its command's script or option is not there.
+        InputError: A claim lacks something, has something unknown or of another kind, or its command's script or option
+            is not there.
     """
     path = root / "benchmarks/claims.toml"
     try:
         tables = tomllib.loads(read_text(path, "table of claims"))
         claims = {kind: {name: Claim(**row) for name, row in tables.get(kind, {}).items()} for kind in ("cpu", "gpu")}
-    except (tomllib.TOMLDecodeError, TypeError) as error:
+    except (tomllib.TOMLDecodeError, TypeError, AttributeError) as error:
         raise InputError(f"{path}: {error}; see the other claims for the form") from error
     for name, claim in [*claims["cpu"].items(), *claims["gpu"].items()]:
+        for field in fields(claim):
+            if not _is_a(field.type, getattr(claim, field.name)):
+                kind = str(field.type).removesuffix(" | None")
+                raise InputError(f"{path}: {name}: {field.name} is {getattr(claim, field.name)!r}, no {kind}")
         if (claim.at_least is None) == (claim.at_most is None):
             raise InputError(f"{path}: {name} wants nothing or two things; give at_least or at_most")
-        _, script, *options = shlex.split(claim.command)
+        try:
+            _, script, *options = shlex.split(claim.command)
+        except ValueError:
+            raise InputError(f"{path}: {name}: its command is no 'python SCRIPT': {claim.command}") from None
         if not (root / script).is_file():
             raise InputError(f"{path}: {name} names {script}, which is not there")
         source = (root / script).read_text(encoding="utf-8")
@@ -126,14 +134,24 @@ def load_claims(root: Path) -> dict[str, dict[str, Claim]]:
     return claims
 
 
+def _is_a(kind: Any, value: Any) -> bool:
+    """Return whether a value of the table is what a field of ``Claim`` holds."""
+    if kind == "str":
+        return isinstance(value, str)
+    if kind == "list[str]":
+        return isinstance(value, list) and all(isinstance(key, str) for key in value)
+    return type(value) in (int, float) or (value is None and kind == "float | None")
+
+
 def record(root: Path, kind: str, values: Mapping[str, Mapping[str, float | str]]) -> None:
     """Write keys of some claims into the table; all other lines, comments and the order stay."""
     path = root / "benchmarks/claims.toml"
     lines: list[str] = []
     row: Mapping[str, float | str] = {}
     for line in read_text(path, "table of claims").splitlines(keepends=True):
-        if line.startswith("["):
-            row = values.get(line.strip("[]\n ").removeprefix(f"{kind}."), {}) if line.startswith(f"[{kind}.") else {}
+        head = re.match(r"\s*\[\s*(\w+)\.([\w-]+)\s*\]", line)
+        if head:
+            row = values.get(head[2], {}) if head[1] == kind else {}
         key, _, rest = line.partition("=")
         if key.strip() in row:
             comment = re.sub(r'^\s*("[^"]*"|[^\s#]+)', "", rest)
@@ -232,11 +250,11 @@ def run_command(command: str, root: Path, timeout: float) -> tuple[dict[str, Any
 
 
 def value_of(claim: Claim, figures: Mapping[str, Any]) -> float:
-    """Return a claim's value, three digits of it, out of a command's figures; NaN where it is not among them."""
+    """Return a claim's value, three digits of it, out of a command's figures; NaN where they hold no finite number."""
     value: Any = figures
     for key in claim.figure:
         value = value.get(key) if isinstance(value, Mapping) else None
-    return float(f"{value:.3g}") if isinstance(value, int | float) else nan
+    return float(f"{value:.3g}") if isinstance(value, int | float) and isfinite(value) else nan
 
 
 def here(root: Path, kind: str) -> dict[str, str]:
@@ -297,7 +315,10 @@ def main(arguments: Sequence[str] | None = None, *, root: Path = ROOT) -> int:
     parser.add_argument("--pages", action="store_true", help="measure nothing: make the pages anew from the table")
     parser.add_argument("--timeout", type=float, default=600, help="seconds a command may take; 600 by default")
     options = parser.parse_args(arguments)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # Commands run in sessions of their own: a terminal that closes reaches this process alone.
+    for number in ENDING:
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
+            signal.signal(number, signal.default_int_handler)
     try:
         kind, claims = "gpu" if options.gpu else "cpu", load_claims(root)
         unknown = [name for name in options.names if name not in claims[kind]]
@@ -318,6 +339,9 @@ def main(arguments: Sequence[str] | None = None, *, root: Path = ROOT) -> int:
             print_table(heads, rows, title="on a GPU, not measured here (--gpu does)")
     except (InputError, UsageError) as error:
         print(f"error: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"error: {error.filename or 'output'}: {error.strerror}; what was measured is kept", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("stopped; what was measured is kept", file=sys.stderr)

@@ -125,12 +125,16 @@ class Engine:
         return nullcontext()
 
     def compile(self) -> None:
-        """Compile the blocks of SAM's encoder: alike blocks share their code, so that this takes a minute, not many."""
+        """Compile what has the same shapes at every frame: a minute, as alike blocks share their code.
+
+        The blocks of SAM's encoder, the mask decoder's transformer and, of SAM 2, the memory encoder. The attention to
+        the memories stays as it is, as their number grows; it also turns complex numbers, which the compiler leaves.
+        """
         dynamo = torch._dynamo.config
         # One code object serves all blocks; each width, window and batch size counts as a recompilation of it.
         dynamo.recompile_limit = max(dynamo.recompile_limit, 64)  # type: ignore[attr-defined]
-        for block in self.segmenter.encoder_blocks():
-            block.compile(dynamic=False)
+        for part in (*self.segmenter.encoder_blocks(), *self.segmenter.per_frame()):
+            part.compile(dynamic=False)
 
     # ------------------------------------------------------------------------------------------------------ images
 

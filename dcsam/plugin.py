@@ -34,7 +34,7 @@ class DCSamOptions:
         precision: ``fp32``, ``bf16`` (autocast), or ``auto``: bf16 on CUDA, but fp32 for images of the ``reference``
             variant, as the authors' evaluation of images has no autocast.
         ahead: Video frames encoded together; 0 chooses 1 on the CPU and 8 on CUDA.
-        compile: Compile the blocks of SAM's image encoder with torch.compile (pays over many frames).
+        compile: Compile SAM's encoders and mask decoder with torch.compile (pays over many frames).
         trained_on: What a published checkpoint, which does not say, was trained on, for the leaderboards' marks:
             ``coco-20i:FOLD`` or ``pascal-5i:FOLD`` (all but that test fold's classes), or ``coco`` (all 80). It is
             added to what a checkpoint of ours says, which may have begun as a published one.

@@ -185,6 +185,7 @@ def test_a_claim_that_is_not_kept_is_written_and_told(tmp_path: Path, capsys: py
         ("--value 1", '["theirs"]', "no figure ['theirs'] in its last line"),
         ("--value 1", '["ours"]', "no figure ['ours'] in its last line"),
         ("", '["ours", "ratio"]', "no figure ['ours', 'ratio'] in its last line"),
+        ("--value inf", '["ours", "ratio"]', "no figure ['ours', 'ratio'] in its last line"),
     ],
 )
 def test_a_claim_that_cannot_be_measured_says_why_and_stays(
@@ -196,6 +197,32 @@ def test_a_claim_that_cannot_be_measured_says_why_and_stays(
     assert one in table(root)
     assert load_claims(root)["cpu"]["two"].last == 3.0
     assert f"not measured: {reason}" in capsys.readouterr().out
+
+
+def test_a_table_as_others_write_it_is_written_too(tmp_path: Path) -> None:
+    """A comment behind a heading, and a list over several lines."""
+    one = entry("cpu.one", "--value 3", figure='[\n  "ours",\n  "ratio",\n]')
+    root = folder(tmp_path, one.replace("[cpu.one]", "[cpu.one]  # the first"))
+    assert main([], root=root) == 0
+    assert load_claims(root)["cpu"]["one"].last == 3.0
+
+
+def test_a_page_that_cannot_be_written_is_said_in_a_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = folder(tmp_path, entry("cpu.one", "--value 3"))
+    assert main(["--pages"], root=root) == 0
+    real = claims.atomic_write
+
+    def refuse(path: Path, mode: str) -> object:
+        if path.name == "README.md":
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path, mode)
+
+    monkeypatch.setattr(claims, "atomic_write", refuse)
+    assert main([], root=root) == 2
+    assert f"error: {root / 'README.md'}: Permission denied" in capsys.readouterr().err
+    assert load_claims(root)["cpu"]["one"].last == 3.0
 
 
 def gone(root: Path) -> bool:
@@ -220,7 +247,7 @@ def test_a_command_that_takes_too_long_ends(tmp_path: Path, capsys: pytest.Captu
     wait_for(lambda: gone(root))
 
 
-@pytest.mark.parametrize("kill", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("kill", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_run_that_is_stopped_keeps_what_it_measured(tmp_path: Path, kill: signal.Signals) -> None:
     two = entry("cpu.two", "--do sleep")
     root = folder(tmp_path, entry("cpu.one", "--value 3"), two)
@@ -256,6 +283,16 @@ def test_a_run_that_is_stopped_keeps_what_it_measured(tmp_path: Path, kill: sign
         (entry("cpu.one", "").replace('unit = "times"', ""), "missing 1 required positional argument: 'unit'"),
         (entry("cpu.one", "", wanted="at_leats = 1"), "unexpected keyword argument 'at_leats'"),
         (entry("cpu.one", "").replace('"m"', '"m'), "Illegal character"),
+        (entry("cpu.one", "", wanted='at_least = "2"'), "one: at_least is '2', no float"),
+        (entry("cpu.one", "").replace("last = 2.5", 'last = "2.5"'), "one: last is '2.5', no float"),
+        (entry("cpu.one", "", figure='"ratio"'), "one: figure is 'ratio', no list[str]"),
+        (
+            entry("cpu.one", "").replace(" benchmarks/script.py", ""),
+            "one: its command is no 'python SCRIPT'",
+        ),
+        (entry("cpu.one", "'"), "one: its command is no 'python SCRIPT'"),
+        ("[cpu]\none = 3\n", "must be a mapping, not int"),
+        ("cpu = 3\n", "no attribute 'items'"),
     ],
 )
 def test_a_wrong_table_measures_nothing(

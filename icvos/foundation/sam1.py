@@ -89,6 +89,9 @@ class Sam1(PromptableSegmenter):
     def encoder_blocks(self) -> list[nn.Module]:
         return list(self.model.image_encoder.blocks)
 
+    def per_frame(self) -> list[nn.Module]:
+        return [self.model.mask_decoder.transformer]
+
     def encode_batch(self, images: Tensor) -> ImageFeatures:
         encoder = self.model.image_encoder
         with torch.set_grad_enabled(needs_gradient(encoder, images=images)):

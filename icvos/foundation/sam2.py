@@ -40,6 +40,9 @@ class Sam2(PromptableSegmenter):
     def encoder_blocks(self) -> list[nn.Module]:
         return list(self.model.image_encoder.trunk.blocks)
 
+    def per_frame(self) -> list[nn.Module]:
+        return [self.model.sam_mask_decoder.transformer, self.model.memory_encoder]
+
     def encode_batch(self, images: Tensor) -> ImageFeatures:
         encoder, decoder = self.model.image_encoder, self.model.sam_mask_decoder
         high = (decoder.conv_s0, decoder.conv_s1)

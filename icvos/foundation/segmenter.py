@@ -379,6 +379,10 @@ class PromptableSegmenter(nn.Module, ABC):
         """Return the transformer blocks of the image encoder, which is where its time goes."""
 
     @abstractmethod
+    def per_frame(self) -> list[nn.Module]:
+        """Return what else works on the same shapes at every frame: the mask decoder's transformer, and so on."""
+
+    @abstractmethod
     def encode_batch(self, images: Tensor) -> ImageFeatures:
         """Encode (B, 3, S, S) normalised images."""
 

@@ -100,6 +100,7 @@ def _whole(times: Any) -> bool:
     rows = times.get("workers") if isinstance(times, dict) else None
     return (
         isinstance(rows, list)
+        and rows != []
         and type(times.get("episodes")) is int
         and all(isinstance(row, dict) for row in [*rows, times.get("total")])
         and all(_is_seconds(row.get(name)) for row in [*rows, times["total"]] for name in ("wall", *PARTS))

@@ -346,7 +346,9 @@ class Trainer:
 
     def _autocast(self) -> Any:
         if self.settings.precision == "bf16":
-            return torch.autocast(self.world.device.type, dtype=torch.bfloat16)
+            # torch before 2.10 keeps weights that were cast without gradients (DC-SAM's first decoding, a backbone's
+            # masked top) and takes them again where they are trained: they would get none.
+            return torch.autocast(self.world.device.type, dtype=torch.bfloat16, cache_enabled=False)
         return nullcontext()
 
     def validate(self) -> dict[str, float]:

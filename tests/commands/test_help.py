@@ -17,7 +17,8 @@ from icvos.demo import benchmarks as demo
 
 # Longer than a second or two, or of the network; each has tests of its own.
 NOT_RUN = (
-    ["demo", "--workers", "2"],
+    ["demo"],
+    ["demo", "--workers", "1"],
     ["build-data"],
     ["build-data", "demo"],
     ["build-data", "demo", "--size", "tiny", "--out", "world"],

@@ -392,3 +392,21 @@ def test_gpu_memory_is_flat_and_masks_are_those_of_the_cpu(weights: dict[str, Pa
     on_cpu = DCSam(weights=weights).segment([support()], Clip(400), seed=0)
     for mine, theirs in zip(masks[:5], on_cpu):
         assert float((mine != theirs).float().mean()) < 0.005
+
+
+def test_compiled_parts_give_the_same(weights: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is traced for the compiler is run here without it, so that no minute goes by."""
+    traced: list[str] = []
+    real = torch.nn.Module.compile
+
+    def trace(module: Any, **how: Any) -> None:
+        traced.append(type(module).__name__)
+        real(module, backend="eager", **how)
+
+    monkeypatch.setattr(torch.nn.Module, "compile", trace)
+    plain, compiled = (DCSam(weights=weights, options=DCSamOptions(compile=choice)) for choice in (False, True))
+    assert set(traced) == {"MultiScaleBlock", "TwoWayTransformer", "MemoryEncoder"}
+    for mine, theirs in zip(*(model.segment([support()], Clip(4), seed=0) for model in (compiled, plain)), strict=True):
+        assert torch.equal(mine, theirs)
+    found, wanted = (model.predict(model.fit([support()], seed=0), Clip(1)[0]) for model in (compiled, plain))
+    assert (np.asarray(found.mask) == np.asarray(wanted.mask)).mean() > 0.999

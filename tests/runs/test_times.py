@@ -77,6 +77,7 @@ def test_shards_are_joined() -> None:
         {"episodes": 1, "total": row(), "workers": None},
         {"episodes": "1", "total": row(), "workers": []},
         {"episodes": 1, "total": None, "workers": []},
+        {"episodes": 1, "total": row(model=1), "workers": []},
         {"episodes": 1, "total": row(), "workers": [3]},
         {"episodes": 1, "total": row(), "workers": [{**row(), "model": float("nan")}]},
         {"episodes": 1, "total": row(), "workers": [{**row(), "model": "1"}]},

@@ -182,3 +182,9 @@ def test_torchrun_with_two_processes_equals_one_with_batch_two(tmp_path: Path) -
     # Five validation examples: three on one rank, two on the other, each counts the same.
     figures = [json.loads((tmp_path / run / "training.json").read_text())["best_mIoU"] for run in ("two", "one")]
     assert figures[0] == pytest.approx(figures[1], rel=1e-5)
+
+
+def test_a_weight_cast_without_gradients_is_cast_again_where_it_is_trained(tmp_path: Path) -> None:
+    """torch before 2.10 would take the first, which has no graph."""
+    with trainer(tmp_path, precision="bf16")._autocast():
+        assert torch.is_autocast_enabled("cpu") and not torch.is_autocast_cache_enabled()

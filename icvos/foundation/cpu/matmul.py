@@ -11,7 +11,6 @@ from typing import Any, cast
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 __all__ = ["attend", "fits_product", "linear", "project"]
 
@@ -49,7 +48,7 @@ def _product(x: Tensor, weight: Tensor, bias: Tensor | None = None, *, gelu: boo
 
 
 class _Product(torch.autograd.Function):
-    """A linear layer of (N, C) rows with its first derivatives."""
+    """A linear layer of (N, C) rows with its derivatives, which are such products again."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -57,13 +56,12 @@ class _Product(torch.autograd.Function):
         return _product(x, weight, bias)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
         wanted = ctx.needs_input_grad
         return (
-            _product(gradient, weight.t()) if wanted[0] else None,
-            _product(gradient.t(), x.t()) if wanted[1] else None,
+            linear(gradient, weight.t()) if wanted[0] else None,
+            linear(gradient.t(), x.t()) if wanted[1] else None,
             gradient.sum(dim=0) if wanted[2] else None,
         )
 

@@ -69,6 +69,17 @@ def test_gradients_are_torchs(bias: bool, shape: tuple[int, ...]) -> None:
         torch.testing.assert_close(mine.grad.double(), theirs.grad, atol=1e-5, rtol=1e-5)
 
 
+def test_second_derivatives_are_torchs() -> None:
+    results = []
+    for product in (linear, torch.nn.functional.linear):
+        x, weight = drawn(4, 6, seed=1).requires_grad_(), drawn(5, 6, seed=2).requires_grad_()
+        (slope,) = torch.autograd.grad(product(x, weight).pow(2).sum(), x, create_graph=True)
+        slope.pow(2).sum().backward()
+        results.append((x.grad, weight.grad))
+    for mine, theirs in zip(*results, strict=True):
+        torch.testing.assert_close(mine, theirs, atol=1e-3, rtol=1e-5)
+
+
 def test_frozen_weights_get_no_gradient() -> None:
     x, weight = drawn(4, 6, seed=1).requires_grad_(), drawn(5, 6, seed=2)
     linear(x, weight).sum().backward()
