@@ -24,8 +24,9 @@ from typing import Any
 
 from icvos.benchmark import Episode, load_benchmark
 from icvos.errors import BenchmarkError, IcvosError, LockedError, MissingExtraError, ModelError, UsageError
+from icvos.evaluation.crew import Group, ModelSpec, Worker, run_groups
 from icvos.evaluation.episode import EpisodeResult, Job
-from icvos.evaluation.workers import Group, ModelSpec, Worker, WorkerProcess, run_groups
+from icvos.evaluation.workers import WorkerProcess
 from icvos.files import file_sha256, icvos_home, lock_folder
 from icvos.manifest import read_manifest
 from icvos.version import __version__

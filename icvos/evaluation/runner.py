@@ -15,6 +15,7 @@ from typing import Any
 from icvos.benchmark import Benchmark, Episode
 from icvos.demo.benchmarks import open_benchmark
 from icvos.errors import RunError, UsageError
+from icvos.evaluation.crew import Group, ModelSpec, Pool
 from icvos.evaluation.episode import (
     ALONE,
     EpisodeResult,
@@ -27,7 +28,7 @@ from icvos.evaluation.episode import (
 )
 from icvos.evaluation.oracle import oracle_key
 from icvos.evaluation.verify import can_verify, verify_run
-from icvos.evaluation.workers import Group, ModelSpec, Pool, run_in_workers
+from icvos.evaluation.workers import run_in_workers
 from icvos.manifest import verify_tables
 from icvos.models.interface import ImageModel, Model
 from icvos.models.options import option_types, options_of

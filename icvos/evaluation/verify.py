@@ -16,8 +16,9 @@ import numpy as np
 
 from icvos.benchmark import Episode
 from icvos.errors import UsageError
+from icvos.evaluation.crew import Group, ModelSpec
 from icvos.evaluation.episode import EpisodeResult, Job, failure
-from icvos.evaluation.workers import Group, ModelSpec, run_in_workers
+from icvos.evaluation.workers import run_in_workers
 from icvos.processes import check_main_guard
 from icvos.runs.records import RunFolder
 

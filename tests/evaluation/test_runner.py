@@ -20,9 +20,9 @@ from icvos import ImageModel, ModelInfo, VideoModel
 from icvos.errors import BenchmarkError, RunError, UsageError
 from icvos.evaluation import frame_scorer, runner
 from icvos.evaluation import workers as crew
+from icvos.evaluation.crew import Group, _may_begin
 from icvos.evaluation.episode import episode_seed
 from icvos.evaluation.runner import evaluate
-from icvos.evaluation.workers import Group, _may_begin
 from icvos.images import nearest_resize
 from icvos.masks import read_mask
 from icvos.metrics import jf
