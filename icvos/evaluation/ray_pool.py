@@ -7,13 +7,11 @@ same record as on one machine. The driver alone writes the run's folder: results
 from __future__ import annotations
 
 import contextlib
-import io
-import math
 import os
 import pickle
 import shutil
 import signal
-import tarfile
+import socket
 import tempfile
 import time
 from collections import deque
@@ -23,12 +21,20 @@ from pathlib import Path
 from typing import Any
 
 from icvos.benchmark import Episode, load_benchmark
-from icvos.errors import BenchmarkError, IcvosError, LockedError, MissingExtraError, ModelError, UsageError
+from icvos.errors import BenchmarkError, IcvosError, MissingExtraError, ModelError, UsageError
 from icvos.evaluation.crew import Group, ModelSpec, Worker, run_groups
 from icvos.evaluation.episode import EpisodeResult, Job
+from icvos.evaluation.shipping import (
+    model_file,
+    new_mask_folder,
+    pack_benchmark,
+    ship_model,
+    take_masks,
+    unpack_benchmark,
+    write_masks,
+)
 from icvos.evaluation.workers import WorkerProcess
-from icvos.files import file_sha256, icvos_home, lock_folder
-from icvos.manifest import read_manifest
+from icvos.files import file_sha256
 from icvos.version import __version__
 
 __all__ = ["check_ray", "run_on_ray"]
@@ -36,8 +42,7 @@ __all__ = ["check_ray", "run_on_ray"]
 # An actor answers after so many seconds at the latest, and soon after there is a result.
 ANSWER_SECONDS = 1.0
 SOON_SECONDS = 0.01
-# What is shipped of a benchmark in one object.
-CHUNK_BYTES = 64 << 20
+START = "start one with 'ray start --head', and give its --address HOST:PORT"
 
 
 def check_ray() -> Any:
@@ -99,7 +104,7 @@ class _Relay:
         return []
 
     def _start(self, order: _Order, chunks: list[Any]) -> None:
-        root = _unpack(order.manifest, chunks) if order.root is None else order.root
+        root = unpack_benchmark(order.manifest, chunks, check_ray().get) if order.root is None else order.root
         if not (root / "manifest.csv").is_file():
             raise BenchmarkError(
                 f"node {_node()} has no such benchmark",
@@ -115,10 +120,10 @@ class _Relay:
             )
         job = order.job
         if job.masks is not None:
-            self._masks = _new_folder()
+            self._masks = new_mask_folder()
             job = replace(job, masks=self._masks)
         spec = order.spec
-        if _model_file(spec.spec) is not None:
+        if model_file(spec.spec) is not None:  # a path from the root stays what it is
             spec = replace(spec, spec=f"{Path.cwd() / spec.spec}")
         self._process = WorkerProcess(spec, root, job, order.threads)
 
@@ -147,12 +152,7 @@ class _Relay:
 
     def _packed(self, result: EpisodeResult) -> dict[str, bytes] | None:
         """Return the files of a result's masks, which go from here."""
-        folder = None if self._masks is None else self._masks / result.record["id"]
-        if folder is None or not folder.is_dir():
-            return None
-        files = {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
-        shutil.rmtree(folder)
-        return files
+        return None if self._masks is None else take_masks(self._masks / result.record["id"])
 
     def end(self) -> None:
         """End the process, remove what is left of its masks, and leave the cluster."""
@@ -165,71 +165,6 @@ class _Relay:
 
 def _node() -> str:
     return os.uname().nodename
-
-
-def _new_folder() -> Path:
-    """Return a new folder for masks on their way; those of actors that were killed are removed."""
-    parent = Path(tempfile.gettempdir())
-    for old in parent.glob("icvos-ray-*"):
-        number = old.name.split("-")[2]
-        if number.isdigit() and not Path("/proc", number).exists():
-            shutil.rmtree(old, ignore_errors=True)
-    return Path(tempfile.mkdtemp(prefix=f"icvos-ray-{os.getpid()}-"))
-
-
-def _unpack(manifest: str, chunks: list[Any]) -> Path:
-    """Return the folder of a shipped benchmark; the first actor of a node writes it, the others wait.
-
-    Its files are held against the manifest as they are read.
-    """
-    ray = check_ray()
-    folder = icvos_home() / "ray" / manifest[:32]
-    while not folder.is_dir():
-        try:
-            with lock_folder(folder, remedy="set ICVOS_HOME on the nodes"):
-                if folder.is_dir():
-                    break
-                partial = folder.with_name(f"{folder.name}.partial")
-                shutil.rmtree(partial, ignore_errors=True)
-                for chunk in chunks:
-                    with tarfile.open(fileobj=io.BytesIO(ray.get(chunk))) as archive:
-                        archive.extractall(partial, filter="data")
-                partial.rename(folder)
-        except LockedError:
-            time.sleep(0.5)
-    return folder
-
-
-def _pack(root: Path) -> Iterator[bytes]:
-    """Yield a benchmark's files in archives of about ``CHUNK_BYTES``."""
-    names = [*(path for path, _, _ in read_manifest(root)), "manifest.csv"]
-    while names:
-        stream = io.BytesIO()
-        with tarfile.open(fileobj=stream, mode="w") as archive:
-            while names and stream.tell() < CHUNK_BYTES:
-                name = names.pop()
-                archive.add(root / name, name, recursive=False)
-        yield stream.getvalue()
-
-
-def _model_file(spec: str) -> tuple[Path, str] | None:
-    """Return the file that a spec names, and what stands behind it there; None for an installed model."""
-    path, suffix, rest = spec.partition(".py")
-    return (Path(f"{path}{suffix}").expanduser(), rest) if suffix and (not rest or rest[0] in ":+") else None
-
-
-def _ship_model(spec: str, folder: Path) -> str:
-    """Copy a model's file, and what can be imported beside it, to a folder; return the spec within that."""
-    named = _model_file(spec)
-    if named is None:
-        return spec
-    path, rest = named[0].resolve(), named[1]
-    for beside in path.parent.iterdir():
-        if beside.suffix == ".py":
-            shutil.copyfile(beside, folder / beside.name)
-        elif (beside / "__init__.py").is_file():
-            shutil.copytree(beside, folder / beside.name, ignore=shutil.ignore_patterns("__pycache__"))
-    return path.name + rest
 
 
 class _Actor(Worker):
@@ -273,7 +208,7 @@ class _Actor(Worker):
             return kind, value
         result, files = value
         if files is not None and self._masks is not None:
-            _write_masks(self._masks / result.record["id"], files)
+            write_masks(self._masks / result.record["id"], files)
         return kind, result
 
     def kill(self) -> None:
@@ -288,17 +223,6 @@ class _Actor(Worker):
         """End it without asking."""
         with contextlib.suppress(self._ray.exceptions.RayError):
             self._ray.kill(self._relay)
-
-
-def _write_masks(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Write an episode's masks: the folder appears when all are there."""
-    partial = folder.with_name(f"{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    for name, data in files.items():
-        (partial / name).write_bytes(data)
-    shutil.rmtree(folder, ignore_errors=True)
-    partial.rename(folder)
 
 
 class _Actors:
@@ -375,27 +299,51 @@ def _room(ray: Any, needs: Mapping[str, float]) -> int:
 
 
 @contextlib.contextmanager
-def _connected(ray: Any, address: str, environment: dict[str, Any]) -> Iterator[None]:
-    """Be connected to a cluster; a connection that the caller has made is used, and stays."""
+def _connected(ray: Any, address: str, spec: str) -> Iterator[str]:
+    """Be connected to a cluster, to which a model's file is shipped; yield the spec by which it is known there.
+
+    A connection that the caller has made is used and stays; the file must then be where it is here.
+    """
+    named = model_file(spec)
     if ray.is_initialized():
-        yield
+        yield spec if named is None else f"{named[0].resolve()}{named[1]}"
         return
+    if address != "auto":
+        _check_address(address)
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     try:
-        ray.init(address=address, runtime_env=environment, log_to_driver=False, logging_level="ERROR")
+        with tempfile.TemporaryDirectory(prefix="icvos-model-") as folder:
+            shipped = ship_model(spec, Path(folder))
+            environment = {} if named is None else {"working_dir": folder}
+            ray.init(address=address, runtime_env=environment, log_to_driver=False, logging_level="ERROR")
     except Exception as error:
         raise UsageError(
             f"no Ray cluster at '{address}' ({type(error).__name__}: {' '.join(str(error).split())[:200]})",
-            fix="start one with 'ray start --head', or give its --address HOST:PORT",
+            fix=START,
         ) from None
     finally:
         with contextlib.suppress(ValueError):  # not in the main thread, where Ray sets none either
             for number, handler in handlers.items():
                 signal.signal(number, handler)
     try:
-        yield
+        yield shipped
     finally:
         ray.shutdown()
+
+
+def _check_address(address: str) -> None:
+    """Ask whether anything listens at an address; Ray would try for two minutes.
+
+    Raises:
+        UsageError: Nothing does, or it is no address.
+    """
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=10).close()
+    except (OSError, ValueError) as error:
+        raise UsageError(
+            f"no Ray cluster at '{address}' ({error})", expected="HOST:PORT of its head, or auto", fix=START
+        ) from None
 
 
 def run_on_ray(
@@ -426,22 +374,17 @@ def run_on_ray(
     if gpus is None:
         gpus = 1.0 if spec.device.startswith("cuda") else 0.0
     needs = {"CPU": float(options.cpus_per_worker), "GPU": gpus}
-    with tempfile.TemporaryDirectory(prefix="icvos-model-") as folder:
-        shipped = _ship_model(spec.spec, Path(folder))
-        environment = {} if shipped == spec.spec else {"working_dir": folder}
-        # Logs of Ray's own are no output of a command.
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        with _connected(ray, options.address, environment):
-            order = _Order(
-                replace(spec, spec=shipped),
-                None if options.stage else root.resolve(),
-                load_benchmark(root).manifest_sha256,
-                job,
-                max(math.ceil(options.cpus_per_worker), 1),
-            )
-            chunks = [ray.put(chunk) for chunk in _pack(root)] if options.stage else []
-            crew = _Actors(ray, order, chunks, job.masks, needs)
-            try:
-                yield from run_groups(crew, groups, timeout=options.timeout, fail=fail, advance=advance, spend=spend)
-            finally:
-                crew.end()
+    with _connected(ray, options.address, spec.spec) as shipped:
+        order = _Order(
+            replace(spec, spec=shipped),
+            None if options.stage else root.resolve(),
+            load_benchmark(root).manifest_sha256,
+            job,
+            options.cpus_per_worker,
+        )
+        chunks = [ray.put(chunk) for chunk in pack_benchmark(root)] if options.stage else []
+        crew = _Actors(ray, order, chunks, job.masks, needs)
+        try:
+            yield from run_groups(crew, groups, timeout=options.timeout, fail=fail, advance=advance, spend=spend)
+        finally:
+            crew.end()

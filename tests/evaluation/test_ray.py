@@ -19,7 +19,7 @@ from run_models import BROKEN, IMAGE, RED, TOGETHER, write_model
 from tiny import write_image_benchmark, write_video_benchmark
 
 from icvos.errors import MissingExtraError, UsageError
-from icvos.evaluation import ray_pool
+from icvos.evaluation import ray_pool, shipping
 from icvos.evaluation.runner import evaluate
 from icvos.runs.episodes import RunOptions
 
@@ -241,6 +241,8 @@ def test_what_is_wrong_is_said_in_one_line(cluster, bench, tmp_path, monkeypatch
     red = write_model(tmp_path / "a", RED)
     text = run(cluster, red, bench, tmp_path / "r", "--cpus-per-worker", 2, status=2)
     assert "no node of the cluster has 2 CPUs and 0 GPUs for a worker; expected no more than 1 CPUs, 0 GPUs" in text
+    text = run(cluster, red, bench, tmp_path / "q", "--address", "127.0.0.1:1", status=2)
+    assert "no Ray cluster at '127.0.0.1:1'" in text and "ray start --head" in text
     broken = RED.replace("super()", "os.environ['ONLY_HERE']; super()")
     monkeypatch.setitem(cluster.environment, "ONLY_HERE", "1")
     text = run(cluster, write_model(tmp_path / "b", broken), bench, tmp_path / "s", status=2)
@@ -273,3 +275,41 @@ def test_without_ray_it_is_said_what_to_install(bench, tmp_path, monkeypatch):
 def test_settings_that_make_no_sense(settings, says):
     with pytest.raises(UsageError, match=says):
         RunOptions(**settings)
+
+
+@pytest.mark.parametrize("chunk", [1, 1 << 20])
+def test_a_benchmark_arrives_whole_in_however_many_pieces(bench, tmp_path, monkeypatch, chunk):
+    monkeypatch.setattr(shipping, "CHUNK_BYTES", chunk)
+    monkeypatch.setenv("ICVOS_HOME", str(tmp_path))
+    chunks = list(shipping.pack_benchmark(bench))
+    assert len(chunks) == (len(files(bench)) if chunk == 1 else 1)
+    folder = shipping.unpack_benchmark("0" * 64, range(len(chunks)), chunks.__getitem__)
+    assert files(folder) == files(bench) and folder.parent == tmp_path / "ray"
+    # What is there is not fetched again.
+    assert shipping.unpack_benchmark("0" * 64, [0], {}.__getitem__) == folder
+
+
+@pytest.mark.parametrize("spec", ["red", "package.module:Red", "histogram+sam2", "package.python:Red"])
+def test_an_installed_model_is_not_shipped(spec, tmp_path):
+    assert shipping.ship_model(spec, tmp_path) == spec and not list(tmp_path.iterdir())
+
+
+def test_a_model_in_a_file_is_shipped_with_what_it_imports(tmp_path):
+    write_model(tmp_path / "a", RED)
+    (tmp_path / "a/helpers/__pycache__").mkdir(parents=True)
+    (tmp_path / "a/helpers/__init__.py").touch()
+    (tmp_path / "a/videos").mkdir()
+    (tmp_path / "a/weights.bin").touch()
+    (tmp_path / "b").mkdir()
+    spec = shipping.ship_model(f"{tmp_path}/a/my_method.py:Red+sam2@first-found", tmp_path / "b")
+    assert spec == "my_method.py:Red+sam2@first-found"
+    assert sorted(files(tmp_path / "b")) == ["helpers/__init__.py", "my_method.py"]
+
+
+def test_masks_of_processes_that_are_gone_are_removed(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    (tmp_path / f"icvos-ray-{gone.pid}-x").mkdir()
+    mine = shipping.new_mask_folder()
+    assert [mine, shipping.new_mask_folder()] == sorted(tmp_path.iterdir(), key=lambda path: path != mine)
