@@ -146,9 +146,9 @@ def test_a_shipped_benchmark_and_one_pass_over_a_video(cluster, bench, tmp_path)
 @needs_ray
 def test_an_image_benchmark(cluster, tmp_path):
     bench = write_image_benchmark(tmp_path / "bench")
-    model = write_model(tmp_path / "a", IMAGE)
+    model = write_model(tmp_path, IMAGE)
     evaluate(model, bench, out=tmp_path / "one", save_masks=True)
-    run(cluster, model, bench, tmp_path / "ray", "--save-masks")
+    run(cluster, "my_method.py", bench, tmp_path / "ray", "--save-masks")
     check_same(tmp_path / "one", tmp_path / "ray")
 
 

@@ -46,6 +46,7 @@ class RayCluster:
             "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]),
             "HOME": self.folder,
             "RAY_TMPDIR": self.folder,
+            "TMPDIR": self.folder,
             "ICVOS_HOME": str(home),
             "RAY_USAGE_STATS_ENABLED": "0",
             "RAY_DISABLE_IMPORT_WARNING": "1",
