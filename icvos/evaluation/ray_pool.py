@@ -45,12 +45,20 @@ SOON_SECONDS = 0.01
 START = "start one with 'ray start --head', and give its --address HOST:PORT"
 
 
-def check_ray() -> Any:
+def check_ray(device: str = "cpu") -> Any:
     """Return the package ray.
 
+    Args:
+        device: Of the run.
+
     Raises:
-        MissingExtraError: It is not installed.
+        UsageError: The device is one GPU of this machine.
+        MissingExtraError: Ray is not installed.
     """
+    if device.startswith("cuda:"):
+        raise UsageError(
+            f"device '{device}' is a GPU of one machine", fix="--device cuda: Ray gives each worker its own"
+        )
     try:
         import ray
     except ModuleNotFoundError:

@@ -568,7 +568,7 @@ def open_run(
     if settings.engine == "ray":
         from icvos.evaluation.ray_pool import check_ray
 
-        check_ray()
+        check_ray(device)
     opened, demo = open_benchmark(benchmark)
     built = build(model, device=device, weights=weights, options=options, demo=demo)
     spec = None

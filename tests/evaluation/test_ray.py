@@ -262,6 +262,11 @@ def test_without_ray_it_is_said_what_to_install(bench, tmp_path, monkeypatch):
     assert not (tmp_path / "r").exists()
 
 
+def test_a_gpu_of_one_machine_is_no_device_of_a_cluster(bench, tmp_path):
+    with pytest.raises(UsageError, match="--device cuda: Ray gives each worker its own"):
+        evaluate(write_model(tmp_path, RED), bench, out=tmp_path / "r", engine="ray", device="cuda:1")
+
+
 @pytest.mark.parametrize(
     ("settings", "says"),
     [
