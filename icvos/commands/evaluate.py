@@ -68,6 +68,25 @@ def _shard(context: click.Context, parameter: click.Parameter, value: str | None
     default=None,
     help="Run one video again in a fresh process at the end, and compare; default: where that takes under a minute.",
 )
+@click.option(
+    "--engine",
+    default="local",
+    show_default=True,
+    metavar="local|ray",
+    help="ray: on a Ray cluster, as many workers as it has room for.",
+)
+@click.option("--address", default="auto", show_default=True, metavar="auto|HOST:PORT", help="Of the Ray cluster.")
+@click.option(
+    "--cpus-per-worker",
+    default=1,
+    show_default=True,
+    type=click.IntRange(1),
+    help="That a worker takes of it.",
+)
+@click.option(
+    "--gpus-per-worker", type=FiniteRange(0), help="Likewise; 0.5 lets two share one; default 1 with --device cuda."
+)
+@click.option("--stage", is_flag=True, help="Ship the benchmark to the cluster's nodes, where they share no files.")
 @click.option("--dry-run", is_flag=True, help="Time a few frames, say what the run costs, write nothing.")
 @model_options
 def command(
@@ -90,6 +109,7 @@ def command(
     icvos evaluate --model histogram --model full --model empty
     icvos evaluate --model dcsam --dry-run         # disk, memory and hours, from a few frames
     icvos evaluate --model dcsam --benchmark B --weights dcsam=PATH --weights sam2=PATH --device cuda
+    icvos evaluate --model dcsam --benchmark B --engine ray --address HOST:6379 --cpus-per-worker 4
     """
     from icvos.commands.show import summary_table
     from icvos.evaluation.runner import evaluate

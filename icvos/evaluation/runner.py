@@ -15,6 +15,7 @@ from typing import Any
 from icvos.benchmark import Benchmark, Episode
 from icvos.demo.benchmarks import open_benchmark
 from icvos.errors import RunError, UsageError
+from icvos.evaluation.crew import Group, ModelSpec, Pool
 from icvos.evaluation.episode import (
     ALONE,
     EpisodeResult,
@@ -27,7 +28,7 @@ from icvos.evaluation.episode import (
 )
 from icvos.evaluation.oracle import oracle_key
 from icvos.evaluation.verify import can_verify, verify_run
-from icvos.evaluation.workers import Group, ModelSpec, run_in_workers
+from icvos.evaluation.workers import run_in_workers
 from icvos.manifest import verify_tables
 from icvos.models.interface import ImageModel, Model
 from icvos.models.options import option_types, options_of
@@ -377,10 +378,25 @@ def check_workers(plan: RunPlan) -> None:
     Raises:
         UsageError: They cannot build the model, or cannot be started from here.
     """
-    if plan.options.workers > 1 or plan.options.timeout is not None:
+    if _in_pool(plan.options):
         if plan.spec is None:
             raise UsageError("workers and timeouts need a model by name", fix="pass a spec, as 'my_method.py:MyMethod'")
-        check_main_guard()
+        if plan.options.engine == "local":
+            check_main_guard()
+
+
+def _in_pool(options: RunOptions) -> bool:
+    """Whether other processes than this run the episodes."""
+    return options.engine != "local" or options.workers > 1 or options.timeout is not None
+
+
+def _pool(options: RunOptions) -> Pool:
+    """Return what runs groups of episodes in other processes."""
+    if options.engine == "ray":
+        from icvos.evaluation.ray_pool import run_on_ray
+
+        return run_on_ray
+    return run_in_workers
 
 
 def _results(
@@ -392,8 +408,8 @@ def _results(
     if not groups:
         return
     check_workers(plan)
-    if plan.spec is not None and (options.workers > 1 or options.timeout is not None):
-        yield from run_in_workers(
+    if plan.spec is not None and _in_pool(options):
+        yield from _pool(options)(
             plan.spec,
             plan.benchmark.root,
             job,
@@ -462,6 +478,11 @@ def evaluate(
     shard: tuple[int, int] | None = None,
     name: str | None = None,
     verify: bool | None = None,
+    engine: str = "local",
+    address: str = "auto",
+    cpus_per_worker: int = 1,
+    gpus_per_worker: float | None = None,
+    stage: bool = False,
     progress: Progress | bool | Any = None,
     notify: Callable[[str], None] | None = None,
 ) -> RunResult:
@@ -483,6 +504,8 @@ def evaluate(
         name: Of the run, in tables; its folder is then ``runs/<benchmark>/<name>``.
         verify: Whether one video is run again in a fresh process at the end, and held against the records
             (``run.json``, ``verified``); None does so where that takes under a minute. Needs a spec.
+        engine: ``local``, or ``ray``: on a Ray cluster (docs/cluster.md). Needs a spec.
+        address, cpus_per_worker, gpus_per_worker, stage: Of the Ray cluster, as on the command line.
         progress: True shows a bar (without a terminal a line a minute); or a callable, which is told each
             ``icvos.progress.Update``, or a bar as tqdm's.
         notify: Called with each line that a user should see; with ``progress=True`` they are printed by default.
@@ -507,6 +530,11 @@ def evaluate(
         episodes=None if episodes is None else tuple(episodes),
         oracle=oracle,
         name=name,
+        engine=engine,
+        address=address,
+        cpus_per_worker=cpus_per_worker,
+        gpus_per_worker=gpus_per_worker,
+        stage=stage,
     )
     watch = Stopwatch()
     with watch.part("starting"):
@@ -537,6 +565,10 @@ def open_run(
     Raises:
         IcvosError: Bad input or usage.
     """
+    if settings.engine == "ray":
+        from icvos.evaluation.ray_pool import check_ray
+
+        check_ray(device)
     opened, demo = open_benchmark(benchmark)
     built = build(model, device=device, weights=weights, options=options, demo=demo)
     spec = None

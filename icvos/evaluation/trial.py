@@ -22,11 +22,12 @@ from icvos.benchmark import Benchmark
 from icvos.costs import Cost, bytes_in, disk_cost, in_bytes, in_gib, in_seconds, memory_cost, peak_resident
 from icvos.demo.benchmarks import open_benchmark
 from icvos.errors import ModelError
+from icvos.evaluation.crew import Group
 from icvos.evaluation.episode import EpisodeResult, Job, run_image_episode, run_video_episodes, runs_together
 from icvos.evaluation.runner import RunPlan, check_workers, done_episodes, group_episodes, open_run
 from icvos.evaluation.torch_state import peak_memory
 from icvos.evaluation.verify import can_verify
-from icvos.evaluation.workers import Group, count_gpus, limit_threads, threads_each
+from icvos.evaluation.workers import count_gpus, limit_threads, threads_each
 from icvos.models.interface import ImageModel, Model
 from icvos.models.registry import as_video_model
 from icvos.runs.episodes import RunOptions

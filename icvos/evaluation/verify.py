@@ -16,8 +16,9 @@ import numpy as np
 
 from icvos.benchmark import Episode
 from icvos.errors import UsageError
+from icvos.evaluation.crew import Group, ModelSpec
 from icvos.evaluation.episode import EpisodeResult, Job, failure
-from icvos.evaluation.workers import Group, ModelSpec, run_in_workers
+from icvos.evaluation.workers import run_in_workers
 from icvos.processes import check_main_guard
 from icvos.runs.records import RunFolder
 
@@ -159,6 +160,8 @@ def _repeat(
     # On as many threads as the run computed on: sums of floats are the same then.
     here = options.workers == 1 and options.timeout is None
     threads = torch.get_num_threads() if here and torch is not None else None
+    if options.engine == "ray":
+        threads = options.cpus_per_worker
     largest, error = 0.0, None
     for result in run_in_workers(spec, root, replace(job, masks=None), groups, fail=_failed, threads=threads):
         error = error or result.record.get("error")

@@ -10,54 +10,29 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
 from icvos.benchmark import Benchmark, Episode, load_benchmark
 from icvos.errors import IcvosError, ModelError, UsageError
+from icvos.evaluation.crew import Group, ModelSpec, Worker, run_groups
 from icvos.evaluation.episode import EpisodeResult, Job, run_image_episode, run_video_episodes, runs_together
 from icvos.models.interface import ImageModel, Model, VideoModel
 from icvos.models.registry import as_video_model, create
 from icvos.processes import begin_worker, check_main_guard, limit_memory
 from icvos.runs.times import Stopwatch
 
-__all__ = ["Group", "ModelSpec", "count_gpus", "limit_threads", "run_in_workers", "threads_each", "worker_device"]
+__all__ = ["WorkerProcess", "count_gpus", "limit_threads", "run_in_workers", "threads_each", "worker_device"]
 
 
-@dataclass(frozen=True)
-class ModelSpec:
-    """How a worker builds the model: what ``registry.create`` takes."""
+class WorkerProcess(Worker):
+    """A worker process of this process."""
 
-    spec: str
-    device: str
-    weights: dict[str, str]
-    options: dict[str, Any]
-    demo: bool
-
-
-@dataclass(frozen=True)
-class Group:
-    """Episodes that belong together.
-
-    Attributes:
-        episodes: Of one video, or one image episode.
-        wanted: Ids of those whose results are missing.
-        whole: Whether they are objects of one pass, which fail together.
-        timing: Whether they are run for their speed alone.
-    """
-
-    episodes: list[Episode]
-    wanted: frozenset[str]
-    timing: bool = False
-    whole: bool = False
-
-
-class _Worker:
-    """A worker process, what it is doing, and since when."""
-
-    def __init__(self, context: Any, *start: Any) -> None:
+    def __init__(self, *start: Any) -> None:
+        super().__init__()
+        context = multiprocessing.get_context("spawn")
         self.pipe, theirs = context.Pipe()
         self.process = context.Process(target=_work, args=(theirs, os.getpid(), *start), daemon=True)
         # Ctrl-C reaches the whole process group and the parent decides; the child inherits the ignoring.
@@ -68,31 +43,22 @@ class _Worker:
             if before is not None:
                 signal.signal(signal.SIGINT, before)
         theirs.close()
-        self.group = Group([], frozenset())
-        self.left: list[Episode] = []
-        self.since = time.monotonic()
-        self.ready = self.working = self.together = self.warm = False
 
-    def give(self, group: Group) -> None:
-        self.group, self.working = group, True
-        self.left = [episode for episode in group.episodes if episode.id in group.wanted]
-        self.since = time.monotonic()
+    def send(self, group: Group) -> None:
         self.pipe.send(group)
 
-    def take(self, result: EpisodeResult) -> None:
-        self.left = [episode for episode in self.left if episode.id != result.record["id"]]
-        self.since = time.monotonic()
+    def receive(self) -> tuple[str, Any]:
+        try:
+            return self.pipe.recv()
+        except (EOFError, OSError):
+            return "died", self._death()
 
-    def waited(self) -> dict[str, float]:
-        """Return for how long it has been starting, or had nothing to do; nothing while it works."""
-        return {} if self.working else {"idle" if self.ready else "starting": time.monotonic() - self.since}
-
-    def late(self, timeout: float | None) -> bool:
-        """Whether it has worked too long on what it does."""
-        if timeout is None or not self.working:
-            return False
-        allowed = timeout * (len(self.group.episodes) if self.together or self.group.whole else 1)
-        return time.monotonic() - self.since > allowed
+    def _death(self) -> str:
+        self.process.join(5)
+        code = self.process.exitcode
+        if code == -signal.SIGKILL:
+            return "WorkerDied: its process was killed (out of memory?)"
+        return f"WorkerDied: its process ended with status {code}"
 
     def kill(self) -> None:
         self.process.kill()
@@ -271,97 +237,33 @@ def run_in_workers(
         IcvosError: The model cannot be built, or the benchmark is broken.
     """
     check_main_guard()
-    context = multiprocessing.get_context("spawn")
     workers, timeout = job.options.workers, job.options.timeout
     gpus = count_gpus(spec.device) if workers > 1 else 1
-    waiting = list(groups)
 
-    def start(number: int) -> _Worker:
+    def start(number: int) -> WorkerProcess:
         own = replace(spec, device=worker_device(spec.device, number, gpus))
-        return _Worker(context, own, root, job, threads or threads_each(workers))
+        return WorkerProcess(own, root, job, threads or threads_each(workers))
 
-    crew: list[_Worker] = []
-    try:
-        for number in range(min(workers, max(len(waiting), 1))):
-            crew.append(start(number))
-        while waiting or any(worker.working for worker in crew):
-            for number, worker in enumerate(crew):
-                if worker.ready and not worker.working and waiting and _may_begin(waiting[0], worker, crew):
-                    group = waiting.pop(0)
-                    try:
-                        worker.give(group)
-                    except OSError:  # it died while it had nothing to do
-                        waiting.insert(0, group)
-                        worker.kill()
-                        crew[number] = start(number)
-            busy = [worker for worker in crew if worker.working or not worker.ready]
-            for pipe in wait([worker.pipe for worker in busy], timeout=0.2):
-                worker = next(w for w in busy if w.pipe is pipe)
-                try:
-                    kind, value = worker.pipe.recv()
-                except (EOFError, OSError):
-                    yield from _lost(worker, waiting, fail, _death(worker))
-                    number = crew.index(worker)
-                    crew[number] = start(number)
-                    continue
-                if kind == "broken":
-                    raise value
-                if kind == "ready":
-                    spend(crew.index(worker), worker.waited())
-                    worker.ready, worker.together, worker.since = True, value, time.monotonic()
-                elif kind == "done":
-                    spend(crew.index(worker), value)
-                    worker.left, worker.working, worker.warm, worker.since = [], False, True, time.monotonic()
-                elif kind == "frames":
-                    advance(crew.index(worker), value)
-                else:
-                    worker.take(value)
-                    advance(crew.index(worker), 0)
-                    yield value
-            for worker in list(crew):
-                if worker.late(timeout):
-                    worker.kill()
-                    yield from _lost(worker, waiting, fail, f"Timeout: no result within {timeout:g} s an episode")
-                    number = crew.index(worker)
-                    crew[number] = start(number)
-    finally:
-        for number, worker in enumerate(crew):
-            spend(number, worker.waited())
-            worker.kill()
+    yield from run_groups(_Processes(start, workers), groups, timeout=timeout, fail=fail, advance=advance, spend=spend)
 
 
-def _may_begin(group: Group, worker: _Worker, crew: Sequence[_Worker]) -> bool:
-    """Whether a worker may begin a group: what is timed waits until the others are done, and for a warm one."""
-    if not group.timing:
-        return True
-    warm = worker.warm or not any(other.warm for other in crew)
-    return warm and not any(other.working for other in crew)
+class _Processes:
+    """The crew of worker processes of this process."""
 
+    def __init__(self, start: Callable[[int], WorkerProcess], most: int) -> None:
+        self.workers: list[Worker] = []
+        self._start, self._most = start, most
 
-def _death(worker: _Worker) -> str:
-    worker.process.join(5)
-    code = worker.process.exitcode
-    if code == -signal.SIGKILL:
-        return "WorkerDied: its process was killed (out of memory?)"
-    return f"WorkerDied: its process ended with status {code}"
+    def grow(self, waiting: int) -> None:
+        if not self.workers:
+            for number in range(min(self._most, waiting)):
+                self.workers.append(self._start(number))
 
+    def replace(self, worker: Worker) -> None:
+        number = self.workers.index(worker)
+        worker.kill()
+        self.workers[number] = self._start(number)
 
-def _lost(
-    worker: _Worker, waiting: list[Group], fail: Callable[[Episode, str], EpisodeResult], why: str
-) -> Iterator[EpisodeResult]:
-    """Fail the episode under way; those after it in the group are tried again, each by itself.
-
-    Where several episodes ran in one pass, none of them is known to be at fault: each is tried by itself; all fail if
-    they are objects that belong together.
-    """
-    if not worker.ready:
-        raise ModelError(f"the model cannot be built: {why}")
-    left = [] if worker.group.timing else worker.left
-    if worker.group.whole:
-        yield from (fail(episode, why) for episode in left)
-        left = []
-    if left and not (worker.together and len(worker.group.episodes) > 1):
-        yield fail(left[0], why)
-        left = left[1:]
-    waiting[:0] = [Group([episode], frozenset([episode.id])) for episode in left]
-    worker.left = []
+    def wait(self, busy: Sequence[Any], seconds: float) -> list[Worker]:
+        heard = wait([worker.pipe for worker in busy], timeout=seconds)
+        return [worker for worker in busy if worker.pipe in heard]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +15,10 @@ from icvos.protocols import PROTOCOLS, Protocol, check_oracle, get_protocol
 from icvos.runs.result import image_result, video_result
 from icvos.runs.schema import is_name
 
-__all__ = ["RunOptions", "ScoreSoFar", "benchmark_result", "get_run_protocol", "select_episodes", "speed"]
+__all__ = ["ENGINES", "RunOptions", "ScoreSoFar", "benchmark_result", "get_run_protocol", "select_episodes", "speed"]
+
+ENGINES = ("local", "ray")
+"""What runs the episodes: this machine's processes, or a Ray cluster's."""
 
 
 class ScoreSoFar:
@@ -58,6 +62,12 @@ class RunOptions:
         episodes: Ids of the episodes to run, or None for all; such a run is never ranked.
         oracle: ``first-frame`` tells the model frame 0's ground truth in place of supports (never ranked), or None.
         name: What the run is called, beside its model.
+        engine: ``local`` runs them on this machine, ``ray`` on a Ray cluster, where that has as many workers as it has
+            room for.
+        address: Of the Ray cluster, HOST:PORT or ``auto``.
+        cpus_per_worker, gpus_per_worker: What a worker takes of the cluster; GPUs may be shared (0.5), and None is one
+            where the run is on GPUs.
+        stage: Ship the benchmark to the cluster's nodes.
     """
 
     protocol: str = ""
@@ -72,15 +82,32 @@ class RunOptions:
     episodes: tuple[str, ...] | None = None
     oracle: str | None = None
     name: str | None = None
+    engine: str = "local"
+    address: str = "auto"
+    cpus_per_worker: int = 1
+    gpus_per_worker: float | None = None
+    stage: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("shots", "workers"):
+        for name in ("shots", "workers", "cpus_per_worker"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{name} is {getattr(self, name)}", expected="at least 1")
         for name in ("timeout", "limit_episodes", "limit_frames"):
             value = getattr(self, name)
             if value is not None and value <= 0:
                 raise UsageError(f"{name} is {value}", expected="more than 0")
+        if self.engine not in ENGINES:
+            raise UsageError(f"no engine {in_words(self.engine)}", fix=did_you_mean(self.engine, ENGINES))
+        ray = (self.address, self.cpus_per_worker, self.gpus_per_worker, self.stage)
+        if self.engine != "ray" and ray != ("auto", 1, None, False):
+            raise UsageError("address, CPUs and GPUs per worker and stage are of a Ray cluster", fix="add --engine ray")
+        if self.engine == "ray" and self.workers > 1:
+            raise UsageError(
+                "a Ray cluster has as many workers as it has room for",
+                fix="leave --workers out; --cpus-per-worker says what one takes",
+            )
+        if self.gpus_per_worker is not None and not 0 <= self.gpus_per_worker < math.inf:
+            raise UsageError(f"gpus_per_worker is {self.gpus_per_worker}", expected="0 or more")
         if self.name is not None and not is_name(self.name):
             raise UsageError(
                 f"the run is called {in_words(self.name[:40])}", expected="1 to 150 letters that can be printed"

@@ -20,9 +20,9 @@ from icvos import ImageModel, ModelInfo, VideoModel
 from icvos.errors import BenchmarkError, RunError, UsageError
 from icvos.evaluation import frame_scorer, runner
 from icvos.evaluation import workers as crew
+from icvos.evaluation.crew import Group, _may_begin
 from icvos.evaluation.episode import episode_seed
 from icvos.evaluation.runner import evaluate
-from icvos.evaluation.workers import Group, _may_begin
 from icvos.images import nearest_resize
 from icvos.masks import read_mask
 from icvos.metrics import jf
@@ -612,12 +612,12 @@ def devices(monkeypatch):
     """Which device each worker is told, as they start; all compute on the CPU, and three GPUs seem to be there."""
     told = []
 
-    class Told(crew._Worker):
-        def __init__(self, context, spec, *start):
+    class Told(crew.WorkerProcess):
+        def __init__(self, spec, *start):
             told.append(spec.device)
-            super().__init__(context, replace(spec, device="cpu"), *start)
+            super().__init__(replace(spec, device="cpu"), *start)
 
-    monkeypatch.setattr(crew, "_Worker", Told)
+    monkeypatch.setattr(crew, "WorkerProcess", Told)
     monkeypatch.setattr("torch.cuda.device_count", lambda: 3)
     return told
 

@@ -13,9 +13,9 @@ import icvos
 from icvos import cli
 from icvos.errors import UsageError
 from icvos.evaluation import verify
+from icvos.evaluation.crew import Group, ModelSpec
 from icvos.evaluation.episode import Job
 from icvos.evaluation.runner import evaluate
-from icvos.evaluation.workers import Group, ModelSpec
 from icvos.models.registry import create
 from icvos.protocols import get_protocol
 from icvos.runs.episodes import RunOptions

@@ -1,0 +1,398 @@
+"""Evaluating on a Ray cluster: every actor keeps one worker process, and passes on what it says.
+
+The process is that of ``icvos.evaluation.workers``, so that one that dies, hangs or takes too much memory leaves the
+same record as on one machine. The driver alone writes the run's folder: results and masks come back through Ray.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+import shutil
+import signal
+import socket
+import tempfile
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from icvos.benchmark import Episode, load_benchmark
+from icvos.errors import BenchmarkError, IcvosError, MissingExtraError, ModelError, UsageError
+from icvos.evaluation.crew import Group, ModelSpec, Worker, run_groups
+from icvos.evaluation.episode import EpisodeResult, Job
+from icvos.evaluation.shipping import (
+    model_file,
+    new_mask_folder,
+    pack_benchmark,
+    ship_model,
+    take_masks,
+    unpack_benchmark,
+    write_masks,
+)
+from icvos.evaluation.workers import WorkerProcess
+from icvos.files import file_sha256
+from icvos.version import __version__
+
+__all__ = ["check_ray", "run_on_ray"]
+
+# An actor answers after so many seconds at the latest, and soon after there is a result.
+ANSWER_SECONDS = 1.0
+SOON_SECONDS = 0.01
+START = "start one with 'ray start --head', and give its --address HOST:PORT"
+
+
+def check_ray(device: str = "cpu") -> Any:
+    """Return the package ray.
+
+    Args:
+        device: Of the run.
+
+    Raises:
+        UsageError: The device is one GPU of this machine.
+        MissingExtraError: Ray is not installed.
+    """
+    if device.startswith("cuda:"):
+        raise UsageError(
+            f"device '{device}' is a GPU of one machine", fix="--device cuda: Ray gives each worker its own"
+        )
+    try:
+        import ray
+    except ModuleNotFoundError:
+        raise MissingExtraError("ray", "ray", "--engine ray") from None
+    return ray
+
+
+@dataclass(frozen=True)
+class _Order:
+    """What an actor is to do.
+
+    Attributes:
+        spec: The model; a file of its own is named within the runtime environment's folder.
+        root: The benchmark's folder, or None where it is shipped.
+        manifest: SHA-256 of the benchmark's manifest.
+        job: How to run; its ``masks`` say only whether there are to be any.
+        threads: Of its process.
+    """
+
+    spec: ModelSpec
+    root: Path | None
+    manifest: str
+    job: Job
+    threads: int
+
+
+class _Relay:
+    """The actor: it keeps a worker process and passes on what that says."""
+
+    def __init__(self) -> None:
+        self._process: WorkerProcess | None = None
+        self._masks: Path | None = None
+
+    def begin(self, version: str, order: bytes, chunks: list[Any]) -> list[tuple[str, Any]]:
+        """Check that all is here that is needed, and start the process.
+
+        Args:
+            version: Of icvos where the run was started; nothing else is read where this is another.
+            order: A pickled ``_Order``.
+            chunks: References to the benchmark's files, packed, where they are shipped.
+        """
+        try:
+            if version != __version__:
+                raise UsageError(
+                    f"icvos {__version__} is installed on node {_node()}",
+                    expected=f"{version}, as where the run was started",
+                )
+            self._start(pickle.loads(order), chunks)
+        except IcvosError as error:
+            return [("broken", error)]
+        return []
+
+    def _start(self, order: _Order, chunks: list[Any]) -> None:
+        root = unpack_benchmark(order.manifest, chunks, check_ray().get) if order.root is None else order.root
+        if not (root / "manifest.csv").is_file():
+            raise BenchmarkError(
+                f"node {_node()} has no such benchmark",
+                where=root,
+                fix="put it on a shared file system, or add --stage",
+            )
+        if file_sha256(root / "manifest.csv") != order.manifest:
+            raise BenchmarkError(
+                f"node {_node()} has another benchmark than where the run was started",
+                where=root,
+                expected=f"a manifest of SHA-256 {order.manifest[:16]}…",
+                fix="copy it again, or add --stage",
+            )
+        job = order.job
+        if job.masks is not None:
+            self._masks = new_mask_folder()
+            job = replace(job, masks=self._masks)
+        spec = order.spec
+        if model_file(spec.spec) is not None:  # a path from the root stays what it is
+            spec = replace(spec, spec=f"{Path.cwd() / spec.spec}")
+        self._process = WorkerProcess(spec, root, job, order.threads)
+
+    def exchange(self, group: Group | None) -> list[tuple[str, Any]]:
+        """Give the process a group, if there is one, and return what it says within a second.
+
+        A result is a pair: with it come its masks' files by name, or None.
+        """
+        process = self._process
+        assert process is not None  # begin was good
+        if group is not None:
+            with contextlib.suppress(OSError):  # it has died, as is heard next
+                process.send(group)
+        messages: list[tuple[str, Any]] = []
+        end = time.monotonic() + ANSWER_SECONDS
+        while process.pipe.poll(max(end - time.monotonic(), 0)):
+            kind, value = process.receive()
+            if kind == "frames" and messages and messages[-1][0] == "frames":
+                messages.pop()
+            messages.append((kind, (value, self._packed(value)) if kind == "result" else value))
+            if kind not in ("frames", "result"):
+                break
+            if kind == "result":
+                end = min(end, time.monotonic() + SOON_SECONDS)
+        return messages
+
+    def _packed(self, result: EpisodeResult) -> dict[str, bytes] | None:
+        """Return the files of a result's masks, which go from here."""
+        return None if self._masks is None else take_masks(self._masks / result.record["id"])
+
+    def end(self) -> None:
+        """End the process, remove what is left of its masks, and leave the cluster."""
+        if self._process is not None:
+            self._process.kill()
+        if self._masks is not None:
+            shutil.rmtree(self._masks, ignore_errors=True)
+        check_ray().actor.exit_actor()
+
+
+def _node() -> str:
+    return os.uname().nodename
+
+
+class _Actor(Worker):
+    """A worker on the cluster.
+
+    Args:
+        ray: The package.
+        relay: The actor's handle.
+        answer: Reference to its first answer.
+        masks: Folder for the predicted masks, or None.
+    """
+
+    def __init__(self, ray: Any, relay: Any, answer: Any, masks: Path | None) -> None:
+        super().__init__()
+        self.begun = False
+        self.answer: Any = answer
+        self.ending: Any = None
+        self.inbox: deque[tuple[str, Any]] = deque()
+        self._ray, self._relay, self._masks = ray, relay, masks
+
+    def send(self, group: Group) -> None:
+        self.answer = self._relay.exchange.remote(group)
+
+    def hear(self) -> None:
+        """Take its answer, which is there, and ask on unless it has nothing more to do."""
+        errors = self._ray.exceptions
+        try:
+            self.inbox.extend(self._ray.get(self.answer))
+        except (errors.RayActorError, errors.WorkerCrashedError, errors.ObjectLostError, errors.NodeDiedError) as error:
+            why = " ".join(str(error).split())[:300]
+            self.inbox.append(("gone", f"WorkerDied: its actor on the cluster is gone ({why})"))
+        except errors.RayError as error:
+            self.inbox.append(("broken", ModelError(f"Ray: {' '.join(str(error).split())[:500]}")))
+        self.begun = True
+        last = self.inbox[-1][0] if self.inbox else ""
+        self.answer = None if last in ("ready", "done", "died", "gone", "broken") else self._relay.exchange.remote(None)
+
+    def receive(self) -> tuple[str, Any]:
+        kind, value = self.inbox.popleft()
+        if kind != "result":
+            return kind, value
+        result, files = value
+        if files is not None and self._masks is not None:
+            write_masks(self._masks / result.record["id"], files)
+        return kind, result
+
+    def kill(self) -> None:
+        # It answers within a second, whatever its process does, and takes its files with it.
+        with contextlib.suppress(self._ray.exceptions.RayError):
+            if self.begun:
+                self.ending = self._relay.end.remote()
+            else:
+                self._ray.kill(self._relay)
+
+    def kill_at_once(self) -> None:
+        """End it without asking."""
+        with contextlib.suppress(self._ray.exceptions.RayError):
+            self._ray.kill(self._relay)
+
+
+class _Actors:
+    """The crew of a cluster: as many actors as it has room for, and one more asked for, for a node that joins late.
+
+    Args:
+        ray: The package, connected.
+        order: What each actor is to do.
+        chunks: References to the packed benchmark, or none.
+        masks: Folder for the predicted masks, or None.
+        needs: CPUs and GPUs of each.
+    """
+
+    def __init__(
+        self, ray: Any, order: _Order, chunks: Sequence[Any], masks: Path | None, needs: Mapping[str, float]
+    ) -> None:
+        self.workers: list[Worker] = []
+        self._all: list[_Actor] = []
+        self._ray, self._order, self._chunks, self._masks = ray, pickle.dumps(order), list(chunks), masks
+        self._class = ray.remote(num_cpus=needs["CPU"], num_gpus=needs["GPU"], max_restarts=0)(_Relay)
+        self._room = _room(ray, needs)
+
+    def _start(self) -> _Actor:
+        relay = self._class.remote()
+        answer = relay.begin.remote(__version__, self._order, self._chunks)
+        self._all.append(_Actor(self._ray, relay, answer, self._masks))
+        return self._all[-1]
+
+    def grow(self, waiting: int) -> None:
+        asked = 1 if self.workers else self._room + 1
+        starting = sum(not worker.begun for worker in self.workers)
+        for _ in range(min(asked, waiting) - starting):
+            self.workers.append(self._start())
+
+    def replace(self, worker: Worker) -> None:
+        number = self.workers.index(worker)
+        worker.kill()
+        self.workers[number] = self._start()
+
+    def wait(self, busy: Sequence[Any], seconds: float) -> list[Worker]:
+        heard = [worker for worker in busy if worker.inbox]
+        asked = {worker.answer: worker for worker in busy if worker.answer is not None}
+        if not heard and asked:
+            for answer in self._ray.wait(list(asked), timeout=seconds)[0]:
+                asked[answer].hear()
+            heard = [worker for worker in busy if worker.inbox]
+        return heard
+
+    def end(self) -> None:
+        """Give the actors that were asked to end three seconds for that, and leave none."""
+        asked = [worker.ending for worker in self._all if worker.ending is not None]
+        if asked:
+            self._ray.wait(asked, num_returns=len(asked), timeout=3)
+        for worker in self._all:
+            worker.kill_at_once()
+
+
+def _room(ray: Any, needs: Mapping[str, float]) -> int:
+    """Return how many actors the cluster's nodes have room for.
+
+    Raises:
+        UsageError: Not one.
+    """
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    room = sum(min(int(node.get(name, 0) / number) for name, number in needs.items() if number) for node in nodes)
+    if not room:
+        most = ", ".join(f"{max((node.get(name, 0) for node in nodes), default=0):g} {name}s" for name in needs)
+        raise UsageError(
+            f"no node of the cluster has {needs['CPU']:g} CPUs and {needs['GPU']:g} GPUs for a worker",
+            expected=f"no more than {most}",
+            fix="--cpus-per-worker and --gpus-per-worker say what a worker takes",
+        )
+    return room
+
+
+@contextlib.contextmanager
+def _connected(ray: Any, address: str, spec: str) -> Iterator[str]:
+    """Be connected to a cluster, to which a model's file is shipped; yield the spec by which it is known there.
+
+    A connection that the caller has made is used and stays; the file must then be where it is here.
+    """
+    named = model_file(spec)
+    if ray.is_initialized():
+        yield spec if named is None else f"{named[0].resolve()}{named[1]}"
+        return
+    if address != "auto":
+        _check_address(address)
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    try:
+        with tempfile.TemporaryDirectory(prefix="icvos-model-") as folder:
+            shipped = ship_model(spec, Path(folder))
+            environment = {} if named is None else {"working_dir": folder}
+            ray.init(address=address, runtime_env=environment, log_to_driver=False, logging_level="ERROR")
+    except Exception as error:
+        raise UsageError(
+            f"no Ray cluster at '{address}' ({type(error).__name__}: {' '.join(str(error).split())[:200]})",
+            fix=START,
+        ) from None
+    finally:
+        with contextlib.suppress(ValueError):  # not in the main thread, where Ray sets none either
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+    try:
+        yield shipped
+    finally:
+        ray.shutdown()
+
+
+def _check_address(address: str) -> None:
+    """Ask whether anything listens at an address; Ray would try for two minutes.
+
+    Raises:
+        UsageError: Nothing does, or it is no address.
+    """
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=10).close()
+    except (OSError, ValueError) as error:
+        raise UsageError(
+            f"no Ray cluster at '{address}' ({error})", expected="HOST:PORT of its head, or auto", fix=START
+        ) from None
+
+
+def run_on_ray(
+    spec: ModelSpec,
+    root: Path,
+    job: Job,
+    groups: Sequence[Group],
+    *,
+    fail: Callable[[Episode, str], EpisodeResult],
+    advance: Callable[[int, int], None] = lambda worker, frames: None,
+    spend: Callable[[int, Mapping[str, float]], None] = lambda worker, seconds: None,
+) -> Iterator[EpisodeResult]:
+    """Run groups of episodes on a Ray cluster and yield results as they come.
+
+    The group of an actor or node that is gone is given to another, three times; then the episode under way fails.
+
+    Args:
+        spec, root, groups, fail, advance, spend: As for ``run_in_workers``.
+        job: How to run; its options say where the cluster is, and what a worker takes of it.
+
+    Raises:
+        IcvosError: There is no cluster, it has no room for a worker, a node has another icvos or benchmark, or the
+            model cannot be built.
+    """
+    ray = check_ray()
+    options = job.options
+    gpus = options.gpus_per_worker
+    if gpus is None:
+        gpus = 1.0 if spec.device.startswith("cuda") else 0.0
+    needs = {"CPU": float(options.cpus_per_worker), "GPU": gpus}
+    with _connected(ray, options.address, spec.spec) as shipped:
+        order = _Order(
+            replace(spec, spec=shipped),
+            None if options.stage else root.resolve(),
+            load_benchmark(root).manifest_sha256,
+            job,
+            options.cpus_per_worker,
+        )
+        chunks = [ray.put(chunk) for chunk in pack_benchmark(root)] if options.stage else []
+        crew = _Actors(ray, order, chunks, job.masks, needs)
+        try:
+            yield from run_groups(crew, groups, timeout=options.timeout, fail=fail, advance=advance, spend=spend)
+        finally:
+            crew.end()

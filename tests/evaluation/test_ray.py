@@ -1,0 +1,320 @@
+"""Evaluating on a Ray cluster of two nodes on the loopback address: what one process gives, whatever is killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ray_cluster import ROOT, RayCluster, below, command_line
+from run_models import BROKEN, IMAGE, RED, TOGETHER, write_model
+from tiny import write_image_benchmark, write_video_benchmark
+
+from icvos.errors import MissingExtraError, UsageError
+from icvos.evaluation import ray_pool, shipping
+from icvos.evaluation.runner import evaluate
+from icvos.runs.episodes import RunOptions
+
+needs_ray = pytest.mark.skipif(
+    not any(Path(folder, "ray", "__init__.py").is_file() for folder in sys.path), reason="ray is not installed"
+)
+# Of the clock and the memory, which are never twice the same.
+MEASURED = ("seconds", "fps", "memory", "first_mask", "traceback")
+EATER = """
+class Eater(VideoModel):
+    info = ModelInfo(name="eater", version="1")
+
+    def segment(self, supports, video, *, seed):
+        there = dict(line.split(":") for line in open("/proc/meminfo"))
+        for index, frame in enumerate(video):
+            if index == 2:
+                try:
+                    np.empty(int(there["MemAvailable"].split()[0]) * 1024)
+                except MemoryError:
+                    raise MemoryError("no more") from None
+            yield frame[..., 0] > 150
+"""
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RayCluster]:
+    made = RayCluster(tmp_path_factory.mktemp("home"))
+    yield made
+    made.end()
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_video_benchmark(tmp_path_factory.mktemp("video") / "bench", videos=5, frames=4)
+
+
+def start(cluster: RayCluster, model: str, bench: Path, out: Path, *more: Any) -> subprocess.Popen[str]:
+    """The command on the cluster, in a process group of its own."""
+    words = ["--model", model, "--benchmark", bench, "--out", out, "--engine", "ray", "--address", cluster.address]
+    words += ["--no-verify", *more]
+    return subprocess.Popen(
+        [sys.executable, ROOT / "cli.py", "evaluate", *map(str, words)],
+        env=cluster.environment,
+        cwd=out.parent,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def run(cluster: RayCluster, model: str, bench: Path, out: Path, *more: Any, status: int = 0) -> str:
+    process = start(cluster, model, bench, out, *more)
+    text, _ = process.communicate(timeout=90)
+    assert process.returncode == status, text
+    return text
+
+
+def lines(folder: Path) -> list[str]:
+    """The lines of ``episodes.jsonl``."""
+    path = folder / "episodes.jsonl"
+    return path.read_text().splitlines() if path.is_file() else []
+
+
+def records(folder: Path) -> list[dict[str, Any]]:
+    """An episode's last record each, sorted by id, without what is measured."""
+    last = {record["id"]: record for record in map(json.loads, lines(folder))}
+    return [
+        {name: value for name, value in last[key].items() if not any(word in name for word in MEASURED)}
+        for key in sorted(last)
+    ]
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def check_same(one: Path, other: Path) -> None:
+    """Both runs have the same result, records and masks, byte for byte."""
+    assert (one / "result.json").read_bytes() == (other / "result.json").read_bytes()
+    assert records(one) == records(other)
+    masks = files(one / "masks")
+    assert masks == files(other / "masks") and masks
+
+
+def actors(cluster: RayCluster) -> list[int]:
+    return cluster.processes("ray::_Relay")
+
+
+def wait_for(condition: Callable[[], object], seconds: float = 30) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it does not come"
+        time.sleep(0.05)
+
+
+def check_empty(cluster: RayCluster) -> None:
+    """No actor is left, and no process of one."""
+    wait_for(lambda: not actors(cluster) and not cluster.processes("multiprocessing"))
+
+
+@needs_ray
+def test_a_cluster_gives_what_one_process_gives(cluster, bench, tmp_path):
+    red = write_model(tmp_path / "a", RED)
+    evaluate(red, bench, out=tmp_path / "one", save_masks=True, verify=False)
+    text = run(cluster, red, bench, tmp_path / "ray", "--save-masks")
+    check_same(tmp_path / "one", tmp_path / "ray")
+    assert re.search(r"^time: .*; [23] workers", text, re.MULTILINE)
+    check_empty(cluster)
+
+
+@needs_ray
+def test_a_shipped_benchmark_and_one_pass_over_a_video(cluster, bench, tmp_path):
+    model = write_model(tmp_path / "a", "from beside import THRESHOLD\n" + TOGETHER)
+    (tmp_path / "a/beside.py").write_text("THRESHOLD = 150\n")
+    evaluate(model, bench, out=tmp_path / "one", save_masks=True, verify=False)
+    run(cluster, model, bench, tmp_path / "ray", "--save-masks", "--stage")
+    check_same(tmp_path / "one", tmp_path / "ray")
+    home = Path(cluster.environment["ICVOS_HOME"])
+    (staged,) = [path for path in (home / "ray").iterdir() if path.is_dir()]
+    assert files(staged) == files(bench)
+
+
+@needs_ray
+def test_an_image_benchmark(cluster, tmp_path):
+    bench = write_image_benchmark(tmp_path / "bench")
+    model = write_model(tmp_path, IMAGE)
+    evaluate(model, bench, out=tmp_path / "one", save_masks=True)
+    run(cluster, "my_method.py", bench, tmp_path / "ray", "--save-masks")
+    check_same(tmp_path / "one", tmp_path / "ray")
+
+
+@needs_ray
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["hangs", "dies", "killed", "raises", "nan"])
+def test_a_model_that_breaks_leaves_the_same_records(cluster, bench, tmp_path, how):
+    model = write_model(tmp_path / "a", BROKEN)
+    chosen = ["--timeout", 2, "--limit-episodes", 1, "--set", f"how={how}", "--set"]
+    run(cluster, model, bench, tmp_path / "ray", *chosen, f"marker={tmp_path / 'm1'}", status=1)
+    options = {"how": how, "marker": str(tmp_path / "m2")}
+    evaluate(model, bench, out=tmp_path / "here", options=options, timeout=2, limit_episodes=1, verify=False)
+    assert records(tmp_path / "ray") == records(tmp_path / "here")
+    assert records(tmp_path / "ray")[0]["error"]
+    check_empty(cluster)
+
+
+@needs_ray
+def test_a_model_that_takes_all_memory_leaves_the_same_records(cluster, bench, tmp_path):
+    model = write_model(tmp_path / "a", EATER)
+    run(cluster, model, bench, tmp_path / "ray", "--limit-episodes", 2, status=1)
+    evaluate(model, bench, out=tmp_path / "here", workers=2, limit_episodes=2, verify=False)
+    assert records(tmp_path / "ray") == records(tmp_path / "here")
+    assert "MemoryError: no more" in records(tmp_path / "ray")[0]["error"]
+
+
+@needs_ray
+@pytest.mark.slow
+def test_actors_that_are_killed_cost_nothing(cluster, bench, tmp_path):
+    red = write_model(tmp_path / "a", RED)
+    evaluate(red, bench, out=tmp_path / "one", options={"nap": 0.0}, save_masks=True, verify=False)
+    slow = ["--set", "nap=0.2", "--save-masks"]
+    process = start(cluster, red, bench, tmp_path / "ray", *slow)
+    for number in range(3):
+        wait_for(lambda n=number: len(lines(tmp_path / "ray")) > n and cluster.processes("multiprocessing"))
+        os.kill(actors(cluster)[0], signal.SIGKILL)
+    text, _ = process.communicate(timeout=90)
+    assert process.returncode == 0, text
+    assert files(tmp_path / "one/masks") == files(tmp_path / "ray/masks")
+    assert records(tmp_path / "one") == records(tmp_path / "ray")
+    check_empty(cluster)
+
+
+@needs_ray
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
+def test_a_driver_that_is_stopped_leaves_no_actor_and_goes_on(cluster, bench, tmp_path, number):
+    red = write_model(tmp_path / "a", RED)
+    evaluate(red, bench, out=tmp_path / "one", options={"nap": 0.0}, save_masks=True, verify=False)
+    slow = ["--set", "nap=0.1", "--save-masks"]
+    process = start(cluster, red, bench, tmp_path / "ray", *slow)
+    wait_for(lambda: len(lines(tmp_path / "ray")) >= 2)
+    os.kill(process.pid, number)
+    text, _ = process.communicate(timeout=30)
+    assert process.returncode != 0
+    check_empty(cluster)
+    assert 2 <= len(lines(tmp_path / "ray")) < 12, text
+    run(cluster, red, bench, tmp_path / "ray", *slow)
+    assert len(lines(tmp_path / "ray")) == 12
+    assert files(tmp_path / "one/masks") == files(tmp_path / "ray/masks")
+    assert records(tmp_path / "one") == records(tmp_path / "ray")
+
+
+@needs_ray
+@pytest.mark.slow
+def test_a_node_is_killed_and_another_joins_late(bench, tmp_path):
+    red = write_model(tmp_path / "a", RED)
+    evaluate(red, bench, out=tmp_path / "one", options={"nap": 0.0}, save_masks=True, verify=False)
+    cluster = RayCluster(tmp_path / "home")
+    try:
+        process = start(cluster, red, bench, tmp_path / "ray", "--set", "nap=0.4", "--save-masks")
+        wait_for(lambda: len(lines(tmp_path / "ray")) >= 2 and len(actors(cluster)) == 2)
+        cluster.kill(1)
+        wait_for(lambda: len(actors(cluster)) == 1)
+        cluster.add()
+        wait_for(lambda: len(actors(cluster)) == 2)
+        text, _ = process.communicate(timeout=90)
+        assert process.returncode == 0, text
+        assert files(tmp_path / "one/masks") == files(tmp_path / "ray/masks")
+        assert records(tmp_path / "one") == records(tmp_path / "ray")
+        check_empty(cluster)
+    finally:
+        there = below(cluster.keeper.pid)
+        cluster.end()
+    wait_for(lambda: not any(command_line(number) for number in there))
+
+
+@needs_ray
+def test_what_is_wrong_is_said_in_one_line(cluster, bench, tmp_path, monkeypatch):
+    red = write_model(tmp_path / "a", RED)
+    text = run(cluster, red, bench, tmp_path / "r", "--cpus-per-worker", 2, status=2)
+    assert "no node of the cluster has 2 CPUs and 0 GPUs for a worker; expected no more than 1 CPUs, 0 GPUs" in text
+    text = run(cluster, red, bench, tmp_path / "q", "--address", "127.0.0.1:1", status=2)
+    assert "no Ray cluster at '127.0.0.1:1'" in text and "ray start --head" in text
+    broken = RED.replace("super()", "os.environ['ONLY_HERE']; super()")
+    monkeypatch.setitem(cluster.environment, "ONLY_HERE", "1")
+    text = run(cluster, write_model(tmp_path / "b", broken), bench, tmp_path / "s", status=2)
+    assert "model 'red' cannot be built (KeyError: 'ONLY_HERE')" in text
+    check_empty(cluster)
+
+
+def test_another_version_of_icvos_is_refused():
+    ((kind, error),) = ray_pool._Relay().begin("0.0.1", b"no pickle of this version", [])
+    assert kind == "broken" and isinstance(error, UsageError) and "0.0.1, as where the run was started" in str(error)
+
+
+def test_without_ray_it_is_said_what_to_install(bench, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(MissingExtraError, match=r"--engine ray needs the package ray; .*icvos\[ray\]"):
+        evaluate(write_model(tmp_path, RED), bench, out=tmp_path / "r", engine="ray")
+    assert not (tmp_path / "r").exists()
+
+
+def test_a_gpu_of_one_machine_is_no_device_of_a_cluster(bench, tmp_path):
+    with pytest.raises(UsageError, match="--device cuda: Ray gives each worker its own"):
+        evaluate(write_model(tmp_path, RED), bench, out=tmp_path / "r", engine="ray", device="cuda:1")
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"engine": "rye"}, "did you mean 'ray'"),
+        ({"stage": True}, "add --engine ray"),
+        ({"engine": "ray", "workers": 2}, "leave --workers out"),
+        ({"engine": "ray", "gpus_per_worker": -1}, "expected 0 or more"),
+        ({"engine": "ray", "cpus_per_worker": 0}, "expected at least 1"),
+    ],
+)
+def test_settings_that_make_no_sense(settings, says):
+    with pytest.raises(UsageError, match=says):
+        RunOptions(**settings)
+
+
+@pytest.mark.parametrize("chunk", [1, 1 << 20])
+def test_a_benchmark_arrives_whole_in_however_many_pieces(bench, tmp_path, monkeypatch, chunk):
+    monkeypatch.setattr(shipping, "CHUNK_BYTES", chunk)
+    monkeypatch.setenv("ICVOS_HOME", str(tmp_path))
+    chunks = list(shipping.pack_benchmark(bench))
+    assert len(chunks) == (len(files(bench)) if chunk == 1 else 1)
+    folder = shipping.unpack_benchmark("0" * 64, range(len(chunks)), chunks.__getitem__)
+    assert files(folder) == files(bench) and folder.parent == tmp_path / "ray"
+    # What is there is not fetched again.
+    assert shipping.unpack_benchmark("0" * 64, [0], {}.__getitem__) == folder
+
+
+@pytest.mark.parametrize("spec", ["red", "package.module:Red", "histogram+sam2", "package.python:Red"])
+def test_an_installed_model_is_not_shipped(spec, tmp_path):
+    assert shipping.ship_model(spec, tmp_path) == spec and not list(tmp_path.iterdir())
+
+
+def test_a_model_in_a_file_is_shipped_with_what_it_imports(tmp_path):
+    write_model(tmp_path / "a", RED)
+    (tmp_path / "a/helpers/__pycache__").mkdir(parents=True)
+    (tmp_path / "a/helpers/__init__.py").touch()
+    (tmp_path / "a/videos").mkdir()
+    (tmp_path / "a/weights.bin").touch()
+    (tmp_path / "b").mkdir()
+    spec = shipping.ship_model(f"{tmp_path}/a/my_method.py:Red+sam2@first-found", tmp_path / "b")
+    assert spec == "my_method.py:Red+sam2@first-found"
+    assert sorted(files(tmp_path / "b")) == ["helpers/__init__.py", "my_method.py"]
+
+
+def test_masks_of_processes_that_are_gone_are_removed(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    (tmp_path / f"icvos-ray-{gone.pid}-x").mkdir()
+    mine = shipping.new_mask_folder()
+    assert [mine, shipping.new_mask_folder()] == sorted(tmp_path.iterdir(), key=lambda path: path != mine)
