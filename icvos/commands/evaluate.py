@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ import click
 from icvos.commands.options import FiniteRange, check_device, model_options, parse_weights
 from icvos.errors import IcvosError, UsageError
 from icvos.files import escape_id
+from icvos.runs.shards import job_shard
 
 if TYPE_CHECKING:
     from icvos.runs.run import Run
@@ -21,8 +23,10 @@ def _shard(context: click.Context, parameter: click.Parameter, value: str | None
     if value is None:
         return None
     index, slash, count = value.partition("/")
+    if index == "auto" and (not slash or (count.isdigit() and int(count) >= 1)):
+        return job_shard(os.environ, int(count) if slash else None)
     if not (slash and index.isdigit() and count.isdigit() and 1 <= int(index) <= int(count)):
-        raise click.BadParameter(f"'{value}' is no shard; expected i/N with i from 1 to N")
+        raise click.BadParameter(f"'{value}' is no shard; expected i/N with i from 1 to N, auto, or auto/N")
     return int(index), int(count)
 
 
@@ -56,7 +60,13 @@ def _shard(context: click.Context, parameter: click.Parameter, value: str | None
     help="Processes; with --device cuda each on a GPU of its own, in turn.",
 )
 @click.option("--timeout", type=FiniteRange(0, min_open=True), help="Seconds that an episode may take.")
-@click.option("--shard", callback=_shard, metavar="I/N", help="Only this part of the videos; join with icvos merge.")
+@click.option(
+    "--shard",
+    callback=_shard,
+    metavar="I/N",
+    help="Only this share of the videos; join with icvos merge. auto: the share of this task of a Slurm array; auto/N: "
+    "also of an indexed Kubernetes job of N.",
+)
 @click.option("--save-masks", is_flag=True, help="Keep the predicted masks in the run's folder.")
 @click.option("--limit-episodes", type=click.IntRange(1), help="Only the first so many; such a run is never ranked.")
 @click.option("--limit-frames", type=click.IntRange(1), help="Only so many frames of each video; never ranked.")

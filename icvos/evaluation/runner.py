@@ -39,6 +39,7 @@ from icvos.runs.environment import default_folder, describe_benchmark, describe_
 from icvos.runs.episodes import RunOptions, ScoreSoFar, benchmark_result, get_run_protocol, select_episodes, speed
 from icvos.runs.records import RunFolder, read_result, read_run
 from icvos.runs.result import RunResult
+from icvos.runs.shards import DIVISION
 from icvos.runs.times import Stopwatch, add_times, run_times
 from icvos.view import View
 
@@ -126,6 +127,7 @@ def _prepare(
         limit_episodes=options.limit_episodes,
         limit_frames=options.limit_frames,
         shard=shard,
+        **({} if shard is None else {"shard_by": DIVISION}),
         **oracle,
     )
     if options.episodes is not None:
@@ -479,7 +481,7 @@ def evaluate(
         workers, timeout: Need a spec. With ``device="cuda"`` several workers share out the GPUs, in turn.
         episodes: Ids of the episodes to run; all by default.
         save_masks, limit_episodes, limit_frames, oracle: As on the command line.
-        shard: (i, N): only every N-th video, from the i-th; ``icvos merge`` joins the runs.
+        shard: (i, N): only the i-th of N shares of the videos; ``icvos merge`` joins the runs.
         name: Of the run, in tables; its folder is then ``runs/<benchmark>/<name>``.
         verify: Whether one video is run again in a fresh process at the end, and held against the records
             (``run.json``, ``verified``); None does so where that takes under a minute. Needs a spec.

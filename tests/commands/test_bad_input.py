@@ -250,6 +250,8 @@ def test_an_unfinished_build(bench, red, tmp_path, capsys):
         (("--model", "RED", "--shard", "0/3"), "'0/3' is no shard"),
         (("--model", "RED", "--shard", "4/3"), "'4/3' is no shard"),
         (("--model", "RED", "--shard", "a"), "'a' is no shard"),
+        (("--model", "RED", "--shard", "auto/0"), "'auto/0' is no shard"),
+        (("--model", "RED", "--shard", "auto"), "finds neither SLURM_ARRAY_TASK_ID nor JOB_COMPLETION_INDEX"),
         (("--model", "RED", "--limit-frames", "0"), "Invalid value for '--limit-frames'"),
         (("--model", "RED", "--device", "tpu"), "no device 'tpu'"),
         (("--model", "RED", "--device", "cuda:99"), "device 'cuda:99' is not there"),
