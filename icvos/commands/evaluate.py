@@ -57,8 +57,9 @@ def _shard(context: click.Context, parameter: click.Parameter, value: str | None
     default=1,
     show_default=True,
     type=click.IntRange(1),
-    help="Processes; with --device cuda each on a GPU of its own, in turn.",
+    help="Processes; with --device cuda each on a GPU of its own, in turn; cuda:0,2 takes these two.",
 )
+@click.option("--per-gpu", type=click.IntRange(1), help="In place of --workers: so many on each GPU of --device.")
 @click.option("--timeout", type=FiniteRange(0, min_open=True), help="Seconds that an episode may take.")
 @click.option(
     "--shard",
@@ -87,6 +88,7 @@ def command(
     settings: tuple[str, ...],
     weights: tuple[str, ...],
     device: str,
+    per_gpu: int | None,
     dry_run: bool,
     **values: Any,
 ) -> None:
@@ -100,6 +102,7 @@ def command(
     icvos evaluate --model histogram --model full --model empty
     icvos evaluate --model dcsam --dry-run         # disk, memory and hours, from a few frames
     icvos evaluate --model dcsam --benchmark B --weights dcsam=PATH --weights sam2=PATH --device cuda
+    icvos evaluate --model dcsam --benchmark B --device cuda:0,2 --per-gpu 2       # four workers on two GPUs
     """
     from icvos.commands.show import summary_table
     from icvos.evaluation.runner import evaluate
@@ -112,7 +115,9 @@ def command(
     models = _models(specs, settings, parse_weights(weights))
     if len(models) > 1 and values["name"]:
         raise UsageError("--name is of one run, and several models are given", fix="give one --model")
-    check_device(device)
+    check_device(device, several=True)
+    if per_gpu is not None:
+        values["workers"] = _workers(device, per_gpu)
     limit_memory(device)
     runs: list[Run] = []
     broken: list[IcvosError] = []
@@ -159,6 +164,22 @@ def command(
         raise SystemExit(broken[0].exit_status)
     if failed:
         raise SystemExit(1)
+
+
+def _workers(device: str, per_gpu: int) -> int:
+    """Return how many workers ``--per-gpu`` means.
+
+    Raises:
+        UsageError: There is no GPU, or ``--workers`` says something too.
+    """
+    from icvos.evaluation.workers import count_gpus
+
+    if not device.startswith("cuda"):
+        raise UsageError(f"--per-gpu is of GPUs, and --device is {device}", fix="give --workers on the CPU")
+    source = click.get_current_context().get_parameter_source("workers")
+    if source is not click.core.ParameterSource.DEFAULT:
+        raise UsageError("--per-gpu and --workers both say how many workers there are", fix="give one of them")
+    return per_gpu * count_gpus(device)
 
 
 def _try(spec: str, benchmark: str, values: Mapping[str, Any], **arguments: Any) -> None:

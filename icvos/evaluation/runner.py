@@ -27,7 +27,7 @@ from icvos.evaluation.episode import (
 )
 from icvos.evaluation.oracle import oracle_key
 from icvos.evaluation.verify import can_verify, verify_run
-from icvos.evaluation.workers import Group, ModelSpec, run_in_workers
+from icvos.evaluation.workers import Group, ModelSpec, run_in_workers, worker_device
 from icvos.manifest import verify_tables
 from icvos.models.interface import ImageModel, Model
 from icvos.models.options import option_types, options_of
@@ -540,7 +540,7 @@ def open_run(
         IcvosError: Bad input or usage.
     """
     opened, demo = open_benchmark(benchmark)
-    built = build(model, device=device, weights=weights, options=options, demo=demo)
+    built = build(model, device=worker_device(device, 0, 1), weights=weights, options=options, demo=demo)
     spec = None
     if isinstance(model, str):
         files = {name: str(path) for name, path in built.weights.items()}
