@@ -90,6 +90,10 @@ PartitionName=all Nodes={host} Default=YES MaxTime=INFINITE State=UP
         for path in (folder / "slurmd.pid", folder / "slurmctld.pid", folder / "munge/pid"):
             with contextlib.suppress(OSError, ValueError):
                 os.kill(int(path.read_text()), signal.SIGTERM)
+            for _ in range(100):  # each removes its file as it ends
+                if not path.exists():
+                    break
+                time.sleep(0.1)
 
 
 if __name__ == "__main__":
