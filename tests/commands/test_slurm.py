@@ -66,7 +66,7 @@ def test_a_killed_task_is_requeued_and_the_merge_is_one_run(
         return first.exists()
 
     wait_for(again)
-    wait_for(lambda: (run / "result.json").exists())
+    wait_for(lambda: not subprocess.run(["squeue", "--noheader"], capture_output=True).stdout)
     assert (run / "result.json").read_bytes() == (tmp_path / "one/result.json").read_bytes()
     masks = sorted(path.relative_to(run) for path in (run / "masks").rglob("*") if path.is_file())
     assert masks and all((run / name).read_bytes() == (tmp_path / "one" / name).read_bytes() for name in masks)
