@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ import click
 from icvos.commands.options import FiniteRange, check_device, model_options, parse_weights
 from icvos.errors import IcvosError, UsageError
 from icvos.files import escape_id
+from icvos.runs.shards import job_shard
 
 if TYPE_CHECKING:
     from icvos.runs.run import Run
@@ -21,8 +23,10 @@ def _shard(context: click.Context, parameter: click.Parameter, value: str | None
     if value is None:
         return None
     index, slash, count = value.partition("/")
+    if index == "auto" and (not slash or (count.isdigit() and int(count) >= 1)):
+        return job_shard(os.environ, int(count) if slash else None)
     if not (slash and index.isdigit() and count.isdigit() and 1 <= int(index) <= int(count)):
-        raise click.BadParameter(f"'{value}' is no shard; expected i/N with i from 1 to N")
+        raise click.BadParameter(f"'{value}' is no shard; expected i/N with i from 1 to N, auto, or auto/N")
     return int(index), int(count)
 
 
@@ -53,10 +57,17 @@ def _shard(context: click.Context, parameter: click.Parameter, value: str | None
     default=1,
     show_default=True,
     type=click.IntRange(1),
-    help="Processes; with --device cuda each on a GPU of its own, in turn.",
+    help="Processes; with --device cuda each on a GPU of its own, in turn; cuda:0,2 takes these two.",
 )
+@click.option("--per-gpu", type=click.IntRange(1), help="In place of --workers: so many on each GPU of --device.")
 @click.option("--timeout", type=FiniteRange(0, min_open=True), help="Seconds that an episode may take.")
-@click.option("--shard", callback=_shard, metavar="I/N", help="Only this part of the videos; join with icvos merge.")
+@click.option(
+    "--shard",
+    callback=_shard,
+    metavar="I/N",
+    help="Only this share of the videos; join with icvos merge. auto: the share of this task of a Slurm array; auto/N: "
+    "also of an indexed Kubernetes job of N.",
+)
 @click.option("--save-masks", is_flag=True, help="Keep the predicted masks in the run's folder.")
 @click.option("--limit-episodes", type=click.IntRange(1), help="Only the first so many; such a run is never ranked.")
 @click.option("--limit-frames", type=click.IntRange(1), help="Only so many frames of each video; never ranked.")
@@ -96,6 +107,7 @@ def command(
     settings: tuple[str, ...],
     weights: tuple[str, ...],
     device: str,
+    per_gpu: int | None,
     dry_run: bool,
     **values: Any,
 ) -> None:
@@ -109,6 +121,7 @@ def command(
     icvos evaluate --model histogram --model full --model empty
     icvos evaluate --model dcsam --dry-run         # disk, memory and hours, from a few frames
     icvos evaluate --model dcsam --benchmark B --weights dcsam=PATH --weights sam2=PATH --device cuda
+    icvos evaluate --model dcsam --benchmark B --device cuda:0,2 --per-gpu 2       # four workers on two GPUs
     icvos evaluate --model dcsam --benchmark B --engine ray --address HOST:6379 --cpus-per-worker 4
     """
     from icvos.commands.show import summary_table
@@ -122,7 +135,9 @@ def command(
     models = _models(specs, settings, parse_weights(weights))
     if len(models) > 1 and values["name"]:
         raise UsageError("--name is of one run, and several models are given", fix="give one --model")
-    check_device(device)
+    check_device(device, several=True)
+    if per_gpu is not None:
+        values["workers"] = _workers(device, per_gpu)
     limit_memory(device)
     runs: list[Run] = []
     broken: list[IcvosError] = []
@@ -169,6 +184,22 @@ def command(
         raise SystemExit(broken[0].exit_status)
     if failed:
         raise SystemExit(1)
+
+
+def _workers(device: str, per_gpu: int) -> int:
+    """Return how many workers ``--per-gpu`` means.
+
+    Raises:
+        UsageError: There is no GPU, or ``--workers`` says something too.
+    """
+    from icvos.evaluation.workers import count_gpus
+
+    if not device.startswith("cuda"):
+        raise UsageError(f"--per-gpu is of GPUs, and --device is {device}", fix="give --workers on the CPU")
+    source = click.get_current_context().get_parameter_source("workers")
+    if source is not click.core.ParameterSource.DEFAULT:
+        raise UsageError("--per-gpu and --workers both say how many workers there are", fix="give one of them")
+    return per_gpu * count_gpus(device)
 
 
 def _try(spec: str, benchmark: str, values: Mapping[str, Any], **arguments: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -60,8 +61,12 @@ def parse_weights(texts: Sequence[str]) -> dict[str, str]:
     return out
 
 
-def check_device(device: str) -> None:
+def check_device(device: str, *, several: bool = False) -> None:
     """Ask whether a device is there.
+
+    Args:
+        device: cpu, cuda or cuda:1.
+        several: Whether it may name several GPUs, as in cuda:0,2.
 
     Raises:
         UsageError: No such device, or torch is not installed.
@@ -69,13 +74,18 @@ def check_device(device: str) -> None:
     kind, _, index = device.partition(":")
     if kind == "cpu" and not index:
         return
-    if kind != "cuda" or (index and not index.isdigit()):
-        raise UsageError(f"no device '{device}'", expected="cpu, cuda or cuda:N")
+    indices = index.split(",") if several else [index]
+    if kind != "cuda" or (device != "cuda" and not all(re.fullmatch("0|[1-9][0-9]{0,3}", each) for each in indices)):
+        raise UsageError(
+            f"no device '{device}'", expected="cpu, cuda, cuda:N or cuda:N,M,…" if several else "cpu, cuda or cuda:N"
+        )
+    if len(set(indices)) < len(indices):
+        raise UsageError(f"device '{device}' names a GPU twice", fix="--per-gpu 2 lets two workers share each")
     try:
         import torch
     except ModuleNotFoundError:
         raise UsageError("a CUDA device needs torch", fix="pip install 'icvos[torch]'") from None
-    if not torch.cuda.is_available() or int(index or 0) >= torch.cuda.device_count():
+    if not torch.cuda.is_available() or max(int(each or 0) for each in indices) >= torch.cuda.device_count():
         raise UsageError(
             f"device '{device}' is not there", fix="icvos doctor shows the devices; --device cpu always works"
         )

@@ -28,7 +28,7 @@ from icvos.evaluation.episode import (
 )
 from icvos.evaluation.oracle import oracle_key
 from icvos.evaluation.verify import can_verify, verify_run
-from icvos.evaluation.workers import run_in_workers
+from icvos.evaluation.workers import run_in_workers, worker_device
 from icvos.manifest import verify_tables
 from icvos.models.interface import ImageModel, Model
 from icvos.models.options import option_types, options_of
@@ -40,6 +40,7 @@ from icvos.runs.environment import default_folder, describe_benchmark, describe_
 from icvos.runs.episodes import RunOptions, ScoreSoFar, benchmark_result, get_run_protocol, select_episodes, speed
 from icvos.runs.records import RunFolder, read_result, read_run
 from icvos.runs.result import RunResult
+from icvos.runs.shards import DIVISION
 from icvos.runs.times import Stopwatch, add_times, run_times
 from icvos.view import View
 
@@ -127,6 +128,7 @@ def _prepare(
         limit_episodes=options.limit_episodes,
         limit_frames=options.limit_frames,
         shard=shard,
+        **({} if shard is None else {"shard_by": DIVISION}),
         **oracle,
     )
     if options.episodes is not None:
@@ -500,7 +502,7 @@ def evaluate(
         workers, timeout: Need a spec. With ``device="cuda"`` several workers share out the GPUs, in turn.
         episodes: Ids of the episodes to run; all by default.
         save_masks, limit_episodes, limit_frames, oracle: As on the command line.
-        shard: (i, N): only every N-th video, from the i-th; ``icvos merge`` joins the runs.
+        shard: (i, N): only the i-th of N shares of the videos; ``icvos merge`` joins the runs.
         name: Of the run, in tables; its folder is then ``runs/<benchmark>/<name>``.
         verify: Whether one video is run again in a fresh process at the end, and held against the records
             (``run.json``, ``verified``); None does so where that takes under a minute. Needs a spec.
@@ -570,7 +572,7 @@ def open_run(
 
         check_ray(device)
     opened, demo = open_benchmark(benchmark)
-    built = build(model, device=device, weights=weights, options=options, demo=demo)
+    built = build(model, device=worker_device(device, 0, 1), weights=weights, options=options, demo=demo)
     spec = None
     if isinstance(model, str):
         files = {name: str(path) for name, path in built.weights.items()}

@@ -161,9 +161,9 @@ def _line(error: BaseException) -> str:
 
 
 def count_gpus(device: str) -> int:
-    """Return how many GPUs the workers of a run share: for ``cuda`` all that this process sees, otherwise one."""
+    """Return how many GPUs the workers of a run share: all that this process sees for ``cuda``, 2 for ``cuda:0,2``."""
     if device != "cuda":
-        return 1
+        return len(device.split(","))
     import torch
 
     return max(torch.cuda.device_count(), 1)
@@ -172,12 +172,18 @@ def count_gpus(device: str) -> int:
 def worker_device(device: str, number: int, gpus: int) -> str:
     """Return the device of a worker: of several GPUs its own, in turn; ``cuda:1`` and ``cpu`` stay as they are.
 
+    The third worker of ``cuda:0,2`` is on ``cuda:0`` again.
+
     Args:
         device: Of the run.
         number: Of the worker, from 0; one that replaces another has its number, and so its GPU.
         gpus: From ``count_gpus``.
     """
-    return f"cuda:{number % gpus}" if device == "cuda" and gpus > 1 else device
+    if device == "cuda":
+        return f"cuda:{number % gpus}" if gpus > 1 else device
+    kind, _, chosen = device.partition(":")
+    indices = chosen.split(",")
+    return f"{kind}:{indices[number % len(indices)]}" if len(indices) > 1 else device
 
 
 def _use_gpu(device: str) -> None:

@@ -14,6 +14,7 @@ from icvos.metrics.table import ranked_metric, ranked_parts
 from icvos.protocols import PROTOCOLS, Protocol, check_oracle, get_protocol
 from icvos.runs.result import image_result, video_result
 from icvos.runs.schema import is_name
+from icvos.runs.shards import divide
 
 __all__ = ["ENGINES", "RunOptions", "ScoreSoFar", "benchmark_result", "get_run_protocol", "select_episodes", "speed"]
 
@@ -54,7 +55,7 @@ class RunOptions:
         protocol: Its name, or "" for the benchmark's default (``native``, ``fss-native``, or what it says of itself).
         shots: Supports shown of each episode.
         seed: Of what the models draw.
-        shard: (i, N): only every N-th group of episodes, from the i-th (1..N); None for all.
+        shard: (i, N): only the i-th (1..N) of N shares of the videos, balanced by frames; None for all.
         workers: Processes; 1 is this one, unless there is a timeout.
         timeout: Seconds an episode may take, or None.
         save_masks: Keep the predicted masks.
@@ -150,9 +151,18 @@ def select_episodes(benchmark: Benchmark, protocol: Protocol, options: RunOption
         episodes = episodes[: options.limit_episodes]
     if options.shard is not None:
         index, count = options.shard
-        places = {name: position for position, name in enumerate(dict.fromkeys(e.video for e in episodes))}
-        episodes = [e for e in episodes if places[e.video] % count == index - 1]
+        share = divide(_frames(benchmark, episodes, options.limit_frames or protocol.max_frames), count)[index - 1]
+        episodes = [e for e in episodes if e.video in share]
     return episodes
+
+
+def _frames(benchmark: Benchmark, episodes: Sequence[Episode], limit: int | None) -> dict[str, int]:
+    """Return how many frames are predicted of each video, by the manifest: an episode's once for each episode."""
+    frames: dict[str, int] = {}
+    for episode in episodes:
+        own = benchmark.videos[episode.video].frames if benchmark.kind == "video" else 1
+        frames[episode.video] = frames.get(episode.video, 0) + min(own, limit or own)
+    return frames
 
 
 def benchmark_result(

@@ -36,6 +36,13 @@ def _shards(runs: Sequence[Path]) -> list[dict[str, Any]]:
         seen[shard] = path
         for name in sorted({*described[0]["key"], *run["key"]}):
             value = described[0]["key"].get(name)
+            if name == "shard_by" and run["key"].get(name) != value:
+                raise RunError(
+                    f"the videos were divided otherwise than in {runs[0]}",
+                    where=path,
+                    expected="shards that one version of icvos made",
+                    fix="run the shards of the older version again, in new folders",
+                )
             if name != "shard" and run["key"].get(name) != value:
                 mine = str(run["key"].get(name))[:60]
                 raise RunError(
@@ -78,6 +85,7 @@ def merge_runs(runs: Sequence[Path], out: Path, benchmark: str | None = None) ->
     if opened.manifest_sha256 != described[0]["key"].get("benchmark"):
         raise RunError("the shards were run on another benchmark", where=opened.root, fix="give it with --benchmark")
     key = {**described[0]["key"], "shard": None}
+    key.pop("shard_by", None)
     protocol = get_run_protocol(opened, str(key.get("protocol")))
     limit = key.get("limit_episodes")
     options = RunOptions(protocol.name, limit_episodes=limit if type(limit) is int else None)

@@ -235,6 +235,17 @@ def test_what_merge_refuses(shards, tmp_path, capsys, names, says):
     assert not (tmp_path / "all/result.json").exists()
 
 
+def test_shards_of_an_older_division_are_not_merged_or_resumed(bench, red, shards, tmp_path, capsys):
+    older = shutil.copytree(shards / "s2", tmp_path / "older")
+    run = json.loads((older / "run.json").read_text())
+    assert run["key"].pop("shard_by") == "frames"
+    (older / "run.json").write_text(json.dumps(run))
+    assert icvos("merge", shards / "s1", older, shards / "s3", "--out", tmp_path / "all") == 2
+    assert "were divided otherwise" in capsys.readouterr().err
+    assert evaluate(red, bench, older, "--shard", "2/3") == 2
+    assert "another run is there" in capsys.readouterr().err
+
+
 def test_merge_on_a_moved_benchmark(bench, red, tmp_path, capsys):
     moved = shutil.copytree(bench, tmp_path / "b")
     for index in (1, 2):

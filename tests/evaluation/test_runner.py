@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import threading
 import time
 from concurrent.futures import Future
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from board_runs import icvos as command
 from run_models import BROKEN, HEAD, IMAGE, RED, TOGETHER, write_model
 from tiny import write_image_benchmark, write_video_benchmark
 
@@ -629,6 +631,8 @@ def devices(monkeypatch):
         ("cuda", 4, ["cuda:0", "cuda:1", "cuda:2", "cuda:0"]),
         ("cuda", 1, ["cuda"]),
         ("cuda:1", 2, ["cuda:1", "cuda:1"]),
+        ("cuda:0,2", 3, ["cuda:0", "cuda:2", "cuda:0"]),
+        ("cuda:2,0", 1, ["cuda:2"]),
         ("cpu", 2, ["cpu", "cpu"]),
     ],
 )
@@ -643,6 +647,32 @@ def test_each_worker_has_its_own_gpu(tmp_path, red, devices, device, count, expe
     # A fresh process verifies, and only it is started: the run is there.
     evaluate(red, bench, out=tmp_path / "r", verify=True, **settings)
     assert devices == expected[:1]
+
+
+@pytest.mark.parametrize(
+    ("device", "expected"),
+    [
+        ("cuda", ["cuda:0", "cuda:1", "cuda:2", "cuda:0", "cuda:1", "cuda:2"]),
+        ("cuda:0,2", ["cuda:0", "cuda:2", "cuda:0", "cuda:2"]),
+        ("cuda:1", ["cuda:1", "cuda:1"]),
+    ],
+)
+def test_two_workers_share_each_gpu(tmp_path, red, devices, monkeypatch, device, expected):
+    told = []
+    monkeypatch.setattr("icvos.commands.evaluate.check_device", lambda device, several: None)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(12)))
+    start = crew.WorkerProcess.__init__
+
+    def note(self, context, spec, *rest):
+        told.append(rest[-1])
+        start(self, context, spec, *rest)
+
+    monkeypatch.setattr(crew.WorkerProcess, "__init__", note)
+    bench = write_video_benchmark(tmp_path / "b", videos=6)
+    words = ["evaluate", "--model", red, "--benchmark", bench, "--out", tmp_path / "r", "--no-verify"]
+    assert command(*words, "--device", device, "--per-gpu", 2) == 0
+    assert devices == expected
+    assert told == [12 // len(expected)] * len(expected)  # threads: the cores are shared out among them
 
 
 @pytest.mark.parametrize("how", ["hangs", "dies"])

@@ -1,0 +1,200 @@
+"""Jobs of Slurm: the script of an evaluation in shards or of a training, how it is sent, and what is there of it."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from icvos.errors import RunError, UsageError
+from icvos.files import write_json
+from icvos.runs.records import read_run
+
+__all__ = ["SlurmJob", "evaluation_job", "job_folder", "shard_states", "submit", "training_job", "write_job"]
+
+ICVOS = (sys.executable, "-m", "icvos.cli")
+
+
+@dataclass(frozen=True)
+class SlurmJob:
+    """A script and the commands that send it.
+
+    Attributes:
+        folder: Where the script, its logs and the shards lie.
+        body: Of the script.
+        commands: Of sbatch, in order; ``{job}`` in a word stands for the number of the job sent before.
+        shards: How many, 0 for a training.
+    """
+
+    folder: Path
+    body: str
+    commands: list[list[str]]
+    shards: int
+
+    @property
+    def script(self) -> str:
+        """The whole script; how to send it by hand stands in its head."""
+        lines = [f"#   job=$({shlex.join(self.commands[0])})"]
+        lines += [
+            "#   " + shlex.join(words).replace("'--dependency=afterany:{job}'", "--dependency=afterany:$job")
+            for words in self.commands[1:]
+        ]
+        return "\n".join(["#!/bin/bash", "# Sent by icvos launch slurm --submit, or by hand:", *lines, self.body, ""])
+
+
+def job_folder(run: Path) -> Path:
+    """Return the folder of a run's jobs: beside it, as the run's own holds nothing else."""
+    return run.absolute().with_name(f"{run.absolute().name}.slurm")
+
+
+def evaluation_job(words: Sequence[str], run: Path, *, shards: int, options: Sequence[str], where: Path) -> SlurmJob:
+    """Return an array of shards and the merge that waits for them.
+
+    Args:
+        words: What follows ``icvos evaluate``, without ``--out``.
+        run: Folder of the merged run.
+        shards: How many.
+        options: Of sbatch, for both jobs.
+        where: The folder that the command is run in.
+
+    Raises:
+        UsageError: A word holds what no line of a script can.
+    """
+    folder = job_folder(run)
+    _check_words([*words, *options, str(folder), str(where)])
+    evaluate = shlex.join([*ICVOS, "evaluate", *words, "--shard", f"auto/{shards}", "--out"])
+    parts = " ".join(f'"$shards"/{index}' for index in range(1, shards + 1))
+    body = "\n".join(
+        [
+            "set -euo pipefail",
+            f"cd {shlex.quote(str(where))}",
+            f"shards={shlex.quote(str(folder))}",
+            'if [ "${1:-}" = merge ]; then',
+            f"    exec {shlex.join([*ICVOS, 'merge'])} {parts} --out {shlex.quote(str(run.absolute()))}",
+            "fi",
+            "# A task that is requeued goes on where it stopped.",
+            f'exec {evaluate} "$shards/$SLURM_ARRAY_TASK_ID"',
+        ]
+    )
+    logs, script = str(folder).replace("%", "%%"), str(folder / "job.sh")
+    array = [f"--array=1-{shards}", "--requeue", "--open-mode=append", f"--output={logs}/%a.log"]
+    # The merge waits for tasks that failed too: it says which episodes are in no shard.
+    merge = ["--dependency=afterany:{job}", f"--output={logs}/merge.log"]
+    start = ["sbatch", "--parsable", *options]
+    return SlurmJob(folder, body, [[*start, *array, script], [*start, *merge, script, "merge"]], shards)
+
+
+def training_job(
+    words: Sequence[str], run: Path, *, nodes: int, processes: int, options: Sequence[str], where: Path
+) -> SlurmJob:
+    """Return a training by torchrun on several nodes; requeued, it goes on from its last checkpoint.
+
+    Args:
+        words: What follows ``icvos train``.
+        run: Folder of the training.
+        nodes: How many.
+        processes: On each node, one a GPU.
+        options: Of sbatch.
+        where: The folder that the command is run in.
+
+    Raises:
+        UsageError: A word holds what no line of a script can.
+    """
+    folder = job_folder(run)
+    _check_words([*words, *options, str(folder), str(where)])
+    body = "\n".join(
+        [
+            "set -euo pipefail",
+            f"cd {shlex.quote(str(where))}",
+            'first=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)',
+            f"exec srun {shlex.quote(sys.executable)} -m torch.distributed.run \\",
+            f'    --nnodes {nodes} --nproc-per-node {processes} --rdzv-id "$SLURM_JOB_ID" --rdzv-backend c10d \\',
+            '    --rdzv-endpoint "$first:$((20000 + SLURM_JOB_ID % 20000))" \\',
+            f"    -m icvos.cli train {shlex.join(words)}",
+        ]
+    )
+    logs = str(folder).replace("%", "%%")
+    command = ["sbatch", "--parsable", *options, f"--nodes={nodes}", "--ntasks-per-node=1", "--requeue"]
+    command += ["--open-mode=append", f"--output={logs}/train.log", str(folder / "job.sh")]
+    return SlurmJob(folder, body, [command], 0)
+
+
+def _check_words(words: Sequence[str]) -> None:
+    for word in words:
+        if not word.isprintable():
+            raise UsageError(f"{word!r:.60} cannot stand in a script", expected="words of letters that can be printed")
+
+
+def write_job(job: SlurmJob, numbers: Sequence[str] = ()) -> Path:
+    """Write the script and what is known of it; return the script's path."""
+    job.folder.mkdir(parents=True, exist_ok=True)
+    (job.folder / "job.sh").write_text(job.script, encoding="utf-8")
+    write_json(job.folder / "launch.json", {"shards": job.shards, "jobs": list(numbers)})
+    return job.folder / "job.sh"
+
+
+def submit(job: SlurmJob) -> list[str]:
+    """Send a job whose script is written; return the numbers that Slurm gave.
+
+    Raises:
+        UsageError: There is no sbatch, or it refuses.
+    """
+    if shutil.which("sbatch") is None:
+        raise UsageError("there is no sbatch here", fix="send the script where Slurm is; its head says how")
+    numbers: list[str] = []
+    for words in job.commands:
+        words = [word.replace("{job}", numbers[-1]) if numbers else word for word in words]
+        done = subprocess.run(words, capture_output=True, text=True, check=False)
+        number = done.stdout.strip().partition(";")[0]
+        if done.returncode or not re.fullmatch("[0-9]+", number):
+            raise UsageError(f"sbatch refuses: {' '.join(done.stderr.split())[:300]}", where=words[-1])
+        numbers.append(number)
+    return numbers
+
+
+def shard_states(run: Path) -> list[tuple[int, str, int]]:
+    """Return each shard's number, state and count of finished episodes, from the folders, and from squeue where it is.
+
+    Args:
+        run: Folder of the merged run.
+
+    Raises:
+        RunError: No job of this run was made here.
+    """
+    folder = job_folder(run)
+    try:
+        known = json.loads((folder / "launch.json").read_text(encoding="utf-8"))
+        shards, numbers = int(known["shards"]), [str(number) for number in known["jobs"]]
+    except (OSError, ValueError, TypeError, KeyError):
+        raise RunError("no job of this run", where=folder, fix="icvos launch slurm makes one") from None
+    queue = _queue(numbers[0]) if numbers and shards else {}
+    found = []
+    for index in range(1, shards + 1):
+        path = folder / str(index)
+        there = (path / "run.json").is_file()
+        status = str(read_run(path).get("status")) if there else "missing"
+        if status in ("running", "missing"):
+            stopped = "stopped" if there else "missing"
+            status = status if queue is None else queue.get(index, stopped)
+        lines = path / "episodes.jsonl"
+        count = len(lines.read_bytes().splitlines()) if lines.is_file() else 0
+        found.append((index, status, count))
+    return found
+
+
+def _queue(job: str) -> dict[int, str] | None:
+    """Return the state of an array's tasks that Slurm still has; None where Slurm cannot be asked."""
+    if shutil.which("squeue") is None or not job.isdigit():
+        return None
+    words = ["squeue", "--noheader", "--array", f"--jobs={job}", "--format=%K %T"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    if done.returncode and "Invalid job id" not in done.stderr:
+        return None
+    rows = [line.split() for line in done.stdout.splitlines()]
+    return {int(row[0]): row[1].lower() for row in rows if len(row) == 2 and row[0].isdigit()}

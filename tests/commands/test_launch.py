@@ -1,0 +1,98 @@
+"""icvos launch: the scripts that it writes, how they are sent, and what it says of shards."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from board_runs import icvos
+from run_models import RED, write_model
+from tiny import write_video_benchmark
+
+
+@pytest.fixture
+def words(tmp_path: Path) -> list[str]:
+    """An evaluation whose paths have letters that a shell would read."""
+    (tmp_path / "a $(b) 'c'").mkdir()
+    model = write_model(tmp_path / "a $(b) 'c'", RED)
+    bench = write_video_benchmark(tmp_path / "b", videos=3)
+    out = str(tmp_path / "a $(b) 'c'" / "run")
+    return ["evaluate", "--model", model, "--benchmark", str(bench), "--no-verify", f"--out={out}"]
+
+
+def test_the_script_runs_as_a_task_of_each_shard_then_as_the_merge(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert icvos("launch", "slurm", "--shards", 2, "--", *words) == 0
+    run = Path(words[-1].removeprefix("--out="))
+    script = run.with_name("run.slurm") / "job.sh"
+    assert script.read_text() in capsys.readouterr().out
+    values = {"MIN": 1, "MAX": 2, "COUNT": 2, "STEP": 1}
+    for name, value in values.items():
+        monkeypatch.setenv(f"SLURM_ARRAY_TASK_{name}", str(value))
+    monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "2")
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    subprocess.run(["bash", script], check=True, capture_output=True)
+    assert icvos("launch", "status", run) == 0
+    shown = capsys.readouterr().out.splitlines()
+    assert shown[0].split() == ["1/2", "missing", "0", "episodes"] and shown[1].split()[:2] == ["2/2", "complete"]
+    monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "1")
+    subprocess.run(["bash", script], check=True, capture_output=True)
+    subprocess.run(["bash", script, "merge"], check=True, capture_output=True)
+    assert icvos("launch", "status", run) == 0
+    assert capsys.readouterr().out.endswith(": merged\n")
+    monkeypatch.delenv("SLURM_ARRAY_TASK_ID")
+    assert icvos(*words[:-1], "--out", tmp_path / "one") == 0
+    assert (run / "result.json").read_bytes() == (tmp_path / "one/result.json").read_bytes()
+
+
+def test_what_is_sent(words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = tmp_path / "told"
+    tool = tmp_path / "bin/sbatch"
+    tool.parent.mkdir()
+    tool.write_text(
+        f"#!{sys.executable}\nimport sys\nopen({str(told)!r}, 'a').write(repr(sys.argv[1:]) + '\\n')\nprint(41)"
+    )
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tool.parent}:/usr/bin:/bin")
+    assert icvos("launch", "slurm", "--shards", 7, "--sbatch", "-p 'my gpus'", "--submit", "--", *words) == 0
+    array, merge = (eval(line) for line in told.read_text().splitlines())
+    assert array[:5] == ["--parsable", "-p", "my gpus", "--array=1-7", "--requeue"] and array[-1].endswith("job.sh")
+    assert "--dependency=afterany:41" in merge and merge[-1] == "merge"
+
+
+def test_a_training_is_a_job_of_torchrun(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    train = ["train", "demo-sam2", "--max-steps", "3", "--out", str(tmp_path / "a b")]
+    assert icvos("launch", "slurm", "--nodes", 2, "--processes", 4, "--", *train) == 0
+    shown = capsys.readouterr().out
+    assert "--nnodes 2 --nproc-per-node 4" in shown and "--nodes=2" in shown
+    assert f"-m icvos.cli {shlex.join(train)}\n" in shown
+    subprocess.run(["bash", "-n", tmp_path / "a b.slurm/job.sh"], check=True)
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["merge", "a"], "'merge' cannot be launched"),
+        (["evaluate", "--model", "full"], "the run's folder is not said"),
+        (["evaluate", "--model", "full", "--out", "r", "--shard", "1/2"], "a job takes one whole run"),
+        (["evaluate", "--modle", "full", "--out", "r"], "No such option"),
+        (["evaluate", "--model", "full", "--name", "a\nb", "--out", "r"], "cannot stand in a script"),
+    ],
+)
+def test_what_cannot_be_launched(
+    words: list[str], says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert icvos("launch", "slurm", "--", *words) == 2
+    line = capsys.readouterr().err.strip()
+    assert says in line and "\n" not in line
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_status_of_what_was_not_launched(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert icvos("launch", "status", tmp_path / "r") == 2
+    assert "no job of this run" in capsys.readouterr().err
