@@ -118,7 +118,8 @@ def side_by_side(
     def give(pipe: Any) -> None:
         if waiting:
             at[pipe] = waiting.popleft()
-            pipe.send((at[pipe], tasks[at[pipe]]))
+            with contextlib.suppress(OSError):  # it is gone: what waits on its pipe will say so
+                pipe.send((at[pipe], tasks[at[pipe]]))
 
     def start() -> None:
         pipe, theirs = context.Pipe()

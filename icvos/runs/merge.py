@@ -40,7 +40,7 @@ def _shards(runs: Sequence[Path]) -> list[dict[str, Any]]:
                 raise RunError(
                     f"the videos were divided otherwise than in {runs[0]}",
                     where=path,
-                    expected="shards that one version of icvos made",
+                    expected="shards of one version of the toolkit",
                     fix="run the shards of the older version again, in new folders",
                 )
             if name != "shard" and run["key"].get(name) != value:

@@ -128,7 +128,8 @@ def training_job(
 def _check_words(words: Sequence[str]) -> None:
     for word in words:
         if not word.isprintable():
-            raise UsageError(f"{word!r:.60} cannot stand in a script", expected="words of letters that can be printed")
+            shown = word[:60].encode("unicode_escape").decode()
+            raise UsageError(f"'{shown}' cannot stand in a script", expected="words of letters that can be printed")
 
 
 def write_job(job: SlurmJob, numbers: Sequence[str] = ()) -> Path:
