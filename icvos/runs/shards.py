@@ -70,7 +70,7 @@ def job_shard(environment: Mapping[str, str], count: int | None = None) -> tuple
         raise UsageError(
             f"Slurm's array has {tasks} tasks from {least} in steps of {step}, and task {task} is none of them or "
             "others are missing",
-            fix="submit it as --array=1-N, or give --shard I/N",
+            fix="submit it as an array of tasks 1 to N, or give --shard I/N",
         )
     if count is not None and count != tasks:
         raise UsageError(
