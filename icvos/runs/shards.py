@@ -75,7 +75,7 @@ def job_shard(environment: Mapping[str, str], count: int | None = None) -> tuple
     if count is not None and count != tasks:
         raise UsageError(
             f"--shard auto/{count} in a Slurm array of {tasks}",
-            fix=f"submit it as --array=1-{count}, or give --shard I/N",
+            fix=f"submit it as an array of tasks 1 to {count}, or give --shard I/N",
         )
     return place + 1, tasks
 
