@@ -6,9 +6,9 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 READY := $(VENV)/.ready
 
-.PHONY: help setup demo demo-weights test lint types tests slow bench clean
+.PHONY: help setup demo demo-weights test lint types tests slow docs bench clean
 help:
-	@sed -n '1p' Makefile; echo "also: make setup | lint | types | tests | slow | bench | demo-weights | clean"
+	@sed -n '1p' Makefile; echo "also: make setup | lint | types | tests | slow | docs | bench | demo-weights | clean"
 
 setup: $(READY)
 
@@ -47,9 +47,14 @@ tests: $(READY)
 slow: $(READY)
 	$(BIN)/python -m pytest -q -m slow
 
+# The documentation's site, in site/: strict, and without a network.
+docs: $(READY)
+	$(BIN)/mkdocs build --quiet --strict
+	@echo site/index.html
+
 # Measures every claim of speed and memory again, about ten minutes on 2 cores with nothing beside it.
 bench: $(READY)
 	@$(BIN)/python benchmarks/claims.py
 
 clean:
-	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis runs
+	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis runs site

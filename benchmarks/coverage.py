@@ -5,7 +5,7 @@ categories of few and of many pairs, videos with two categories, three sources. 
 the category, of its draw, of the video, and of what is left. Each simulated benchmark has other categories and other
 videos; the truth is the mean over all that there could be. The intervals come from the code that the boards use.
 
-    python benchmarks/coverage.py                       # the table of docs/uncertainty.md, about 10 minutes
+    python benchmarks/coverage.py                       # the table of docs/explanation/ranks.md, about 10 minutes
     python benchmarks/coverage.py --simulations 200 --categories 8
 """
 

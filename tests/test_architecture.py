@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 
-# From the ground up. A module imports from its own floor and from those below; docs/architecture.md shows them too.
+# From the ground up. A module imports from its own floor and from those below, as docs/explanation/house.md says.
 FLOORS = (
     "icvos.errors icvos.version",
     "icvos.categories icvos.types icvos.files icvos.plugins icvos.terminal",

@@ -20,7 +20,7 @@ from icvos.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[1]
 # Figures that are none of speed.
-OTHER_FIGURES = {"docs/uncertainty.md": ["1.3 times"]}  # an interval's width
+OTHER_FIGURES = {"docs/explanation/ranks.md": ["1.3 times"]}  # an interval's width
 
 # ---- the pages and the table of this repository ----------------------------------------------------------------------
 

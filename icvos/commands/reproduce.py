@@ -276,7 +276,7 @@ def status(out: Path | None, markdown: bool, **options: Any) -> None:
 @command.command("page")
 @_OUT
 def write_page(out: Path | None) -> None:
-    """Print the documentation's page, docs/reproduce.md: every rung as a protocol, and the state of OUT.
+    """Print the documentation's page, docs/how-to/reproduce.md: every rung as a protocol, and the state of OUT.
 
     \b
     icvos reproduce page

@@ -42,7 +42,7 @@ __all__ = ["check_ray", "run_on_ray"]
 # An actor answers after so many seconds at the latest, and soon after there is a result.
 ANSWER_SECONDS = 1.0
 SOON_SECONDS = 0.01
-START = "start one (docs/cluster.md), and give its --address HOST:PORT"
+START = "start one (docs/how-to/cluster.md), and give its --address HOST:PORT"
 
 
 def check_ray(device: str = "cpu") -> Any:

@@ -506,7 +506,7 @@ def evaluate(
         name: Of the run, in tables; its folder is then ``runs/<benchmark>/<name>``.
         verify: Whether one video is run again in a fresh process at the end, and held against the records
             (``run.json``, ``verified``); None does so where that takes under a minute. Needs a spec.
-        engine: ``local``, or ``ray``: on a Ray cluster (docs/cluster.md). Needs a spec.
+        engine: ``local``, or ``ray``: on a Ray cluster (docs/how-to/cluster.md). Needs a spec.
         address, cpus_per_worker, gpus_per_worker, stage: Of the Ray cluster, as on the command line.
         progress: True shows a bar (without a terminal a line a minute); or a callable, which is told each
             ``icvos.progress.Update``, or a bar as tqdm's.

@@ -11,7 +11,7 @@ Over categories: the videos' variance, and what categories vary beyond their vid
 difficulty and its supports, and other categories would have others. That component is estimated by the analysis of
 variance of one random effect with unequal groups (Searle, Casella and McCulloch 1992, section 3.6), and enters by the
 sum of squared shares of the categories; Student's t has one degree of freedom less than there are categories.
-docs/uncertainty.md has what both cover in simulation.
+docs/explanation/ranks.md has what both cover in simulation.
 """
 
 from __future__ import annotations

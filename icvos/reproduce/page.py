@@ -151,7 +151,7 @@ def markdown_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 _INTRODUCTION = """# The ladder: published figures, reproduced
 
-<!-- Made from icvos/reproduce/rungs.py: icvos reproduce page > docs/reproduce.md -->
+<!-- Made from icvos/reproduce/rungs.py: icvos reproduce page > docs/how-to/reproduce.md -->
 
 Whoever has the data and the weights can tell here, rung by rung, whether what they built and installed is right. Each
 rung is a published figure, the commands that should give it, and how near is near enough: said before anything was
@@ -172,7 +172,7 @@ their authors' and are quoted with their source; "none" is one that could not be
 counts than it has of the whole data set, its figures are measured and not compared.
 
 A trained rung is written for one GPU. The authors' trainings ran on four, where in the public code all ranks draw the
-same examples (Q17 in [dcsam.md](dcsam.md)), so that one process has their effective batch.
+same examples (Q17 in [dcsam.md](../explanation/dcsam.md)), so that one process has their effective batch.
 
 ## State
 """

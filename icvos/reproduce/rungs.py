@@ -1,4 +1,4 @@
-"""The ladder itself: every rung, from the cheapest to the dearest. ``docs/reproduce.md`` is made from this table.
+"""The ladder itself: every rung, from the cheapest to the dearest; ``docs/how-to/reproduce.md`` is made from it.
 
 Printed values are their authors', quoted with their source and never mixed with ours. Tolerances were fixed before
 anything was measured.
@@ -83,7 +83,7 @@ _TRACKER = (
     "the data: 'icvos build-data source' on the folder",
     "the weights' SHA-256: 'icvos weights verify'",
     "precision: bfloat16 on CUDA, as the public script; on a CPU, or with --set precision=fp32, it differs",
-    "where objects of a video overlap: the highest logit keeps a pixel, all tracked in one pass (docs/vos.md)",
+    "where objects of a video overlap: the highest logit keeps a pixel, all tracked in one pass (docs/how-to/vos.md)",
     "holes: none is filled, as in the public script; its interactive predictor fills small ones",
 )
 
@@ -133,7 +133,7 @@ def _lvos(size: str, printed: float) -> Rung:
         "that is not compared.",
         suspects=(
             "the protocol: natively scored is not LVOS' own measure",
-            "objects that come late: each is told on its first frame, in a video of its own (docs/vos.md)",
+            "objects that come late: each is told on its first frame, in a video of its own (docs/how-to/vos.md)",
             "the videos: the paper's table says 136 of the 140 of val (facebookresearch/sam2 issue 400)",
             "published values differ among themselves: SAM2Long prints 84.0 for SAM 2.1 large where SAM 2 prints "
             "80.6 (Mark12Ding/SAM2Long issue 14)",
@@ -218,10 +218,10 @@ def _few_shot(
 
 _IC_VOS = "benchmarks/ic-vos"
 _SUPPORTS = (
-    "Which supports the authors' runs drew is not published, and their evaluation leaves dropout on (docs/dcsam.md, "
-    "Q10): with 10 points of standard deviation from support to support (an assumption; 'icvos show RUN --by draw' "
-    "measures it) their one draw over 369 videos or more has 0.5, twice that is 1.0, and half a point is for "
-    "precision and holes."
+    "Which supports the authors' runs drew is not published, and their evaluation leaves dropout on "
+    "(docs/explanation/dcsam.md, Q10): with 10 points of standard deviation from support to support (an "
+    "assumption; 'icvos show RUN --by draw' measures it) their one draw over 369 videos or more has 0.5, twice "
+    "that is 1.0, and half a point is for precision and holes."
 )
 _RELEASE = (
     "the supports: the authors' draws are not published ('icvos show RUN --by draw' says how much draws move)",
@@ -317,7 +317,7 @@ def _dcsam_fold0() -> Rung:
             "categories: best.safetensors beside last.safetensors",
             "which SAM: the paper does not say; ViT-H is what VRP-SAM uses, from whose code it goes on",
             "the effective batch: 2 on 4 GPUs, as all ranks draw the same episodes (Q17); one process of 2 here",
-            "evaluation in pairs, which mixes the masks of two episodes (Q1, docs/dcsam.md)",
+            "evaluation in pairs, which mixes the masks of two episodes (Q1, docs/explanation/dcsam.md)",
             "the variant: reference here, as the printed figure was computed; corrected differs by Q4 and Q6",
             *_FEWSHOT,
         ),
@@ -428,7 +428,7 @@ def _dcsam_ic_vos() -> Rung:
             "which SAM 2: the paper says no size; the public code's video scripts name SAM 2.0 large by default",
             "the length of the training: 50,000 iterations in Tables VI and VIII, epochs in the README",
             "the first stage's categories: all 80 here; the paper does not say",
-            "holes of the masks: 8 pixels are filled by the reference variant on video (docs/dcsam.md)",
+            "holes of the masks: 8 pixels are filled by the reference variant on video (docs/explanation/dcsam.md)",
             *_RELEASE,
         ),
         hours=None,
@@ -465,7 +465,8 @@ RUNGS = {
             suspects=(
                 "which SAM 2: the paper says no size; the public code's video scripts name SAM 2.0 large by default",
                 "what is told where frame 0 does not show the category: an empty mask here, counted as empty",
-                "holes filled or not, and training mode left on in the authors' evaluation (docs/dcsam.md, Q10)",
+                "holes filled or not, and training mode left on in the authors' evaluation "
+                "(docs/explanation/dcsam.md, Q10)",
                 _RELEASE[1],
             ),
             hours=1.3,

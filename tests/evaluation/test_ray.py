@@ -242,7 +242,7 @@ def test_what_is_wrong_is_said_in_one_line(cluster, bench, tmp_path, monkeypatch
     text = run(cluster, red, bench, tmp_path / "r", "--cpus-per-worker", 2, status=2)
     assert "no node of the cluster has 2 CPUs and 0 GPUs for a worker; expected no more than 1 CPUs, 0 GPUs" in text
     text = run(cluster, red, bench, tmp_path / "q", "--address", "127.0.0.1:1", status=2)
-    assert "no Ray cluster at '127.0.0.1:1'" in text and "docs/cluster.md" in text
+    assert "no Ray cluster at '127.0.0.1:1'" in text and "docs/how-to/cluster.md" in text
     broken = RED.replace("super()", "os.environ['ONLY_HERE']; super()")
     monkeypatch.setitem(cluster.environment, "ONLY_HERE", "1")
     text = run(cluster, write_model(tmp_path / "b", broken), bench, tmp_path / "s", status=2)

@@ -370,8 +370,8 @@ def test_a_folder_that_is_not_there_is_told(tmp_path: Path, capsys: pytest.Captu
 
 
 def test_the_page_of_the_docs_is_that_of_the_table() -> None:
-    told = "make it anew: icvos reproduce page > docs/reproduce.md"
-    assert (ROOT / "docs/reproduce.md").read_text(encoding="utf-8") == page({}), told
+    told = "make it anew: icvos reproduce page > docs/how-to/reproduce.md"
+    assert (ROOT / "docs/how-to/reproduce.md").read_text(encoding="utf-8") == page({}), told
 
 
 def test_a_checkpoint_without_a_hash_is_taken_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

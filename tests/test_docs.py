@@ -1,0 +1,64 @@
+"""The documentation: its site builds strictly, and every public name, table and metric has its entry there."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import icvos
+from icvos.metrics.table import METRICS
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCS = ROOT / "docs"
+PAGES = {path.relative_to(DOCS).as_posix(): path.read_text(encoding="utf-8") for path in sorted(DOCS.rglob("*.md"))}
+pytest.importorskip("mkdocs")
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("site")
+    words = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(folder)]
+    environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder
+
+
+def test_the_site_needs_no_network(site: Path) -> None:
+    pages = sorted(site.rglob("*.html"))
+    assert len(pages) > len(PAGES)  # and the one of what is not found
+    for page in pages:
+        text = page.read_text(encoding="utf-8")
+        loaded = re.findall(r'<(?:script|img|link rel="stylesheet")[^>]*(?:src|href)="(https?:[^"]+)"', text)
+        assert not loaded, page
+
+
+def test_every_table_stands_on_one_page() -> None:
+    from tools.site import MARKER, TABLES
+
+    used = [name for text in PAGES.values() for name in MARKER.findall(text)]
+    assert sorted(used) == sorted(TABLES)
+
+
+def test_every_public_name_has_its_entry(site: Path) -> None:
+    listed = re.findall(r"^::: icvos\.(\w+)$", PAGES["reference/api.md"], flags=re.MULTILINE)
+    assert sorted(listed) == sorted(set(icvos.__all__) - {"__version__"})
+    shown = (site / "reference/api.html").read_text(encoding="utf-8")
+    assert all(f'id="icvos.{name}"' in shown for name in listed)
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_every_metric_has_its_definition(name: str) -> None:
+    assert f"`{name}`" in PAGES["reference/metrics.md"].replace("<!-- table: metrics -->", "")
+
+
+def test_every_page_is_linked_and_begins_with_its_title() -> None:
+    nav = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    for name, text in PAGES.items():
+        assert f"- {name}\n" in nav, name
+        assert re.match(r"(<!--.*?-->\s*)?# \S", text, flags=re.DOTALL), name
