@@ -1,4 +1,4 @@
-"""What each deviation from DC-SAM's public code does: the rows of the table in docs/explanation/dcsam.md, measured.
+"""What each deviation from DC-SAM's public code does: rows of the table in docs/explanation/reference-code.md.
 
     PYTHONPATH=tests/helpers python benchmarks/deviations.py [--parity-dir DIR]    # ../shared/parity_end_to_end
 

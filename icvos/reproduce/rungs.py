@@ -219,7 +219,7 @@ def _few_shot(
 _IC_VOS = "benchmarks/ic-vos"
 _SUPPORTS = (
     "Which supports the authors' runs drew is not published, and their evaluation leaves dropout on "
-    "(docs/explanation/dcsam.md, Q10): with 10 points of standard deviation from support to support (an "
+    "(docs/explanation/reference-code.md, Q10): with 10 points of standard deviation from support to support (an "
     "assumption; 'icvos show RUN --by draw' measures it) their one draw over 369 videos or more has 0.5, twice "
     "that is 1.0, and half a point is for precision and holes."
 )
@@ -317,7 +317,7 @@ def _dcsam_fold0() -> Rung:
             "categories: best.safetensors beside last.safetensors",
             "which SAM: the paper does not say; ViT-H is what VRP-SAM uses, from whose code it goes on",
             "the effective batch: 2 on 4 GPUs, as all ranks draw the same episodes (Q17); one process of 2 here",
-            "evaluation in pairs, which mixes the masks of two episodes (Q1, docs/explanation/dcsam.md)",
+            "evaluation in pairs, which mixes the masks of two episodes (Q1, docs/explanation/reference-code.md)",
             "the variant: reference here, as the printed figure was computed; corrected differs by Q4 and Q6",
             *_FEWSHOT,
         ),
@@ -428,7 +428,8 @@ def _dcsam_ic_vos() -> Rung:
             "which SAM 2: the paper says no size; the public code's video scripts name SAM 2.0 large by default",
             "the length of the training: 50,000 iterations in Tables VI and VIII, epochs in the README",
             "the first stage's categories: all 80 here; the paper does not say",
-            "holes of the masks: 8 pixels are filled by the reference variant on video (docs/explanation/dcsam.md)",
+            "holes of the masks: 8 pixels are filled by the reference variant on video "
+            "(docs/explanation/reference-code.md)",
             *_RELEASE,
         ),
         hours=None,
@@ -466,7 +467,7 @@ RUNGS = {
                 "which SAM 2: the paper says no size; the public code's video scripts name SAM 2.0 large by default",
                 "what is told where frame 0 does not show the category: an empty mask here, counted as empty",
                 "holes filled or not, and training mode left on in the authors' evaluation "
-                "(docs/explanation/dcsam.md, Q10)",
+                "(docs/explanation/reference-code.md, Q10)",
                 _RELEASE[1],
             ),
             hours=1.3,
