@@ -172,8 +172,8 @@ their authors' and are quoted with their source; "none" is one that could not be
 counts than it has of the whole data set, its figures are measured and not compared.
 
 A trained rung is written for one GPU. The authors' trainings ran on four, where in the public code all ranks draw the
-same examples ([Q17](../explanation/reference-code.md#q17-all-processes-draw-the-same-examples)), so that one process has
-their effective batch.
+same examples ([Q17](../explanation/reference-code.md#q17-all-processes-draw-the-same-examples)), so that one process
+has their effective batch.
 
 ## State
 """
