@@ -49,7 +49,7 @@ slow: $(READY)
 
 # The documentation's site, in site/: strict, and without a network.
 docs: $(READY)
-	$(BIN)/mkdocs build --quiet --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 	@echo site/index.html
 
 # Measures every claim of speed and memory again, about ten minutes on 2 cores with nothing beside it.
