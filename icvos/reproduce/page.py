@@ -131,10 +131,10 @@ def protocol(rung: Rung, *, level: int = 2) -> str:
         + ", into the folder that 'icvos weights list' names"
         for name in by_hand
     ]
-    lines += ["", "Check:", "", "```", *fetch, f"icvos weights verify {' '.join(rung.weights)}"]
+    lines += ["", "Check:", "", "```sh", *fetch, f"icvos weights verify {' '.join(rung.weights)}"]
     lines += [f"icvos build-data source {folders}", f"icvos reproduce run {rung.name} --dry-run", "```", ""]
-    lines += ["Run:", "", "```", f"icvos reproduce run {rung.name} {given} --out OUT --device cuda", "```", ""]
-    lines += ["which is, one after another, stopped and continued at will:", "", "```"]
+    lines += ["Run:", "", "```sh", f"icvos reproduce run {rung.name} {given} --out OUT --device cuda", "```", ""]
+    lines += ["which is, one after another, stopped and continued at will:", "", "```sh"]
     lines += [_shown(step) for step in rung.steps]
     lines += ["```", "", f"Cost: {needs(rung)[0]}. {needs(rung)[1]}.", "", "Expect:", ""]
     lines += ["| figure | printed | tolerance |", "| --- | --- | --- |", figures, ""]
@@ -149,7 +149,9 @@ def markdown_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |\n" for line in lines)
 
 
-_INTRODUCTION = """# The ladder: published figures, reproduced
+_NOT_RUN = "<!-- not run: official weights and whole data sets -->"  # for tests/test_docs_commands.py
+
+_INTRODUCTION = """# Reproduce published figures
 
 <!-- Made from icvos/reproduce/rungs.py: icvos reproduce page > docs/how-to/reproduce.md -->
 
@@ -157,12 +159,21 @@ Whoever has the data and the weights can tell here, rung by rung, whether what t
 rung is a published figure, the commands that should give it, and how near is near enough: said before anything was
 measured. Climb in this order: a rung that is off makes those above it doubtful.
 
-```
+```sh
 icvos reproduce                                      # the rungs
-icvos reproduce show RUNG                            # one as a protocol, as below
-icvos reproduce run RUNG --dry-run                   # all its commands, on the drawn demo; --all: every rung
-icvos reproduce run RUNG --davis DAVIS --out OUT     # climbs it; the same command continues a stopped one
-icvos reproduce status --out OUT                     # what is reproduced, off, or missing; --markdown
+icvos reproduce show sam2.1-tiny-davis17             # one as a protocol, as below
+```
+
+<!-- not run: half a minute and more; tests/reproduce/test_dry_run.py runs them -->
+```sh
+icvos reproduce run sam2.1-tiny-davis17 --dry-run                            # all its commands, on the drawn demo
+icvos reproduce run --all --dry-run                                          # of every rung
+```
+
+<!-- not run: official weights and whole data sets -->
+```sh
+icvos reproduce run sam2.1-tiny-davis17 --davis DAVIS --out OUT              # climbs it; again, it goes on
+icvos reproduce status --out OUT                                             # reproduced, off, or missing; --markdown
 ```
 
 Checkpoints are taken from the folder that `icvos weights list` names; `--weights NAME=PATH` takes one from elsewhere.
@@ -187,4 +198,6 @@ def page(results: Mapping[str, Mapping[str, Any]]) -> str:
     """
     inputs = {name: (*rung.data, *rung.weights) for name, rung in RUNGS.items()}
     table = markdown_table(STATUS_HEADS, status_rows(results, inputs))
-    return "\n".join([_INTRODUCTION, table, *(protocol(rung) for rung in RUNGS.values())]).rstrip("\n") + "\n"
+    rungs = "\n".join(protocol(rung) for rung in RUNGS.values())
+    marked = rungs.replace("\n```sh\n", f"\n{_NOT_RUN}\n```sh\n")
+    return "\n".join([_INTRODUCTION, table, marked]).rstrip("\n") + "\n"

@@ -1,0 +1,118 @@
+"""Every command that the documentation shows: it parses, and runs in its page's order on small real things.
+
+A block that cannot be run here has ``<!-- not run: REASON -->`` on the line before it, one whose last command ends with
+another status than 0 ``<!-- exit status: N -->``. What the pages call ``DAVIS``, ``B`` or ``SAM2.pt`` stands for the demo's
+(``docs_pages.World``).
+"""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+from docs_pages import PAGES, Block, Desk, World, blocks, page_name, words_of
+
+from icvos import cli
+from icvos.demo.world.plan import world_size
+from tools.site import command_words
+
+LANGUAGES = {"sh", "python", "text", "json", "csv", "toml", "ini", "yaml"}
+COMMANDS = re.compile(r"^ *(\$ *)?(icvos|make|python|pip|torchrun) ", re.MULTILINE)
+BLOCKS = {page_name(page): blocks(page) for page in PAGES}
+RUN = [name for name, found in BLOCKS.items() if any(block.runs for block in found)]
+# Pages of a minute or so each.
+SLOW: set[str] = set()
+
+
+def all_blocks() -> Iterator[Block]:
+    for found in BLOCKS.values():
+        yield from found
+
+
+def test_every_block_says_what_it_is() -> None:
+    for block in all_blocks():
+        assert block.language in LANGUAGES, f"{block.where}: say {', '.join(sorted(LANGUAGES))} behind the fence"
+        if block.language == "text":
+            assert not COMMANDS.search(block.text), f"{block.where}: commands are 'sh'"
+        if block.language == "python":
+            ast.parse(block.text, block.where)
+
+
+def test_every_command_parses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Groups still find their commands, and all options are parsed; nothing is run."""
+    monkeypatch.setattr(click.Command, "invoke", lambda self, context: None)
+    count = 0
+    for block in all_blocks():
+        for line in block.lines if block.language == "sh" else ():
+            words = words_of(line.replace("WORKERS", "2"))
+            starts = [index for index, word in enumerate(words) if word in ("icvos", "icvos.cli")]
+            if not starts or "$(" in line:
+                continue
+            try:
+                cli.icvos.main(words[starts[0] + 1 :], prog_name="icvos", standalone_mode=False)
+            except click.UsageError as error:
+                pytest.fail(f"{block.where}: {line}: {error.format_message()}")
+            count += 1
+    assert count > 100
+
+
+def test_every_command_in_a_sentence_is_there() -> None:
+    """``icvos evaluate … --oracle first-frame`` between backticks: the words and the options are the command's."""
+    for page in PAGES:
+        text = re.sub(r"^( *)```.*?^\1```$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+        for span in re.findall(r"`icvos ([^`]*)`", text):
+            words = span.split()
+            command: click.Command = cli.icvos
+            while isinstance(command, click.Group) and words and not words[0].startswith(("-", "…", "COMMAND")):
+                inner = command.get_command(click.Context(command), words[0])
+                if inner is None and command.params and words[0].isupper():
+                    break
+                assert inner is not None, f"{page_name(page)}: icvos {span}"
+                command, words = inner, words[1:]
+            known = {name for each in command.params for name in (*each.opts, *each.secondary_opts)} | {"--help", "-h"}
+            for word in words:
+                if word == "--":
+                    break
+                if word.startswith("--"):
+                    assert word in known or command.name == "train", f"{page_name(page)}: icvos {span}: {word}"
+
+
+def test_what_is_not_run_says_why(capsys: pytest.CaptureFixture[str]) -> None:
+    text = "".join(page.read_text(encoding="utf-8") for page in PAGES)
+    marked = [block for block in all_blocks() if block.reason]
+    assert len(marked) == len(re.findall("<!-- not run:", text)), "a mark stands on the line before its block"
+    assert all(len(block.reason) > 8 for block in marked)
+    count = Counter("run" if block.runs else "not run" if block.reason else "shown" for block in all_blocks())
+    with capsys.disabled():
+        print(f"\nblocks of the documentation: {count['run']} run, {count['not run']} marked as not run")
+        for reason, number in Counter(block.reason for block in marked).most_common():
+            print(f"  {number:3} {reason}")
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    return World(tmp_path_factory.mktemp("docs"))
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in RUN])
+def test_a_page_runs(
+    name: str, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("ICVOS_HOME", str(world.home))
+    # The demo's images are small: so are the things on them.
+    for _, command in command_words(cli.icvos):
+        for option in command.params:
+            if option.default == 2048:
+                monkeypatch.setattr(option, "default", world_size("tiny").support_min_area)
+    runs = [block for block in BLOCKS[name] if block.runs or block.title]
+    desk = Desk(world, tmp_path / "desk", "".join(block.text for block in runs))
+    monkeypatch.chdir(desk.folder)
+    for block in runs:
+        desk.run(block)
+    os.chdir(tmp_path)
