@@ -17,11 +17,12 @@ from typing import Any
 
 import cv2
 import numpy as np
+import pytest
 from board_runs import icvos
 
 from icvos.categories import COCO80
 from icvos.demo.benchmarks import demo_folder
-from icvos.files import write_json
+from icvos.files import icvos_home, write_json
 from icvos.masks import read_mask, write_mask
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -117,13 +118,10 @@ class World:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.home = root / "home"
-        assert icvos("build-data", "demo", "--size", "tiny", "--out", root / "world") == 0
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("icvos.demo.benchmarks._name", lambda name, size, seed: name)
+            assert icvos("build-data", "demo", "--size", "tiny", "--out", root / "world") == 0
         self.raw, self.benchmarks = root / "world/raw", root / "world/benchmarks"
-        # As the demo of every command, in other processes too: a benchmark that is whole there is not built.
-        default = self._demo() / "benchmarks"
-        default.parent.mkdir(parents=True)
-        default.symlink_to(self.benchmarks)
         self.first = rows(self.benchmarks / "demo/episodes.csv")[0]
         self.bin = root / "bin"
         self.bin.mkdir()
@@ -131,16 +129,11 @@ class World:
             (self.bin / name).write_text(f'#!/bin/sh\nexec {start} "$@"\n')
             (self.bin / name).chmod(0o755)
 
-    def _demo(self) -> Path:
-        before = os.environ.get("ICVOS_HOME")
-        os.environ["ICVOS_HOME"] = str(self.home)
-        try:
-            return demo_folder("default", 0)
-        finally:
-            if before is None:
-                del os.environ["ICVOS_HOME"]
-            else:
-                os.environ["ICVOS_HOME"] = before
+    def make_home(self, home: Path) -> None:
+        """Make a data folder in which this demo is everybody's: a benchmark that is whole there is not built."""
+        folder = home / demo_folder("default", 0).relative_to(icvos_home())
+        folder.mkdir(parents=True)
+        (folder / "benchmarks").symlink_to(self.benchmarks)
 
     def names(self) -> dict[str, Callable[[Path], Any]]:
         """Return what makes each name at a path."""
@@ -278,8 +271,8 @@ class Desk:
     def __init__(self, world: World, folder: Path, text: str) -> None:
         self.world, self.folder = world, folder
         folder.mkdir()
-        for name in ("tools", "benchmarks", "examples"):  # as in a checkout
-            if (ROOT / name).is_dir():
+        for name in ("benchmarks", "dcsam", "examples", "icvos", "tools"):  # as in a checkout
+            if re.search(rf"(?<![\w/.]){name}/", text):
                 (folder / name).symlink_to(ROOT / name)
         self.namespace: dict[str, Any] = {"__name__": "__main__"}
         for name, make in world.names().items():
