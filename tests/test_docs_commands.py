@@ -1,7 +1,8 @@
 """Every command that the documentation shows: it parses, and runs in its page's order on small real things.
 
-A block that cannot be run here has ``<!-- not run: REASON -->`` on the line before it, and one whose last command ends with
-another status than 0 ``<!-- exit status: N -->``. What pages call ``DAVIS``, ``B`` or ``SAM2.pt`` is the demo's (``World``).
+On the line before a block that cannot be run here stands ``<!-- not run: REASON -->``, and before one whose last
+command ends with another status than 0 ``<!-- exit status: N -->``. What pages call ``DAVIS``, ``B`` or ``SAM2.pt`` is
+the demo's (``World``).
 """
 
 from __future__ import annotations

@@ -186,8 +186,8 @@ class World:
         write_json(path / "davis_semantics.json", {new: {"1": "car"} for new, _ in SEQUENCES.values()})
 
     def own_videos(self, path: Path) -> None:
-        """The demo's clips as somebody's own: frames, and a folder of masks for each category."""
-        for row in rows(self.benchmarks / "demo/pairs.csv"):
+        """Two of the demo's clips as somebody's own: frames, and a folder of masks for each category."""
+        for row in rows(self.benchmarks / "demo/pairs.csv")[:4]:
             video = self.benchmarks / "demo/videos" / row["video"]
             frames = path / row["video"] / "frames"
             if not frames.exists():
