@@ -32,8 +32,9 @@ def test_wheel_installs_and_runs_in_a_clean_environment(tmp_path: Path) -> None:
         shutil.copy(ROOT / name, source / name)
     run(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", tmp_path, source)
     (wheel,) = tmp_path.glob("*.whl")
-    # Scripts and styles of pages, and published recipes, are package data, which setup.cfg must name.
-    files = [path for kind in ("*.css", "*.js", "recipes/*/*") for path in (ROOT / "icvos").rglob(kind)]
+    # Scripts and styles of pages, published recipes and golden toys are package data, which setup.cfg must name.
+    kinds = ("*.css", "*.js", "recipes/*/*", "toys/**/*.*")
+    files = [path for kind in kinds for path in (ROOT / "icvos").rglob(kind)]
     assets = {path.relative_to(ROOT).as_posix() for path in files}
     assert {"icvos/leaderboard/page.js", "icvos/recipes/ic-vos-r1/recipe.json"} <= assets
     assert assets <= set(zipfile.ZipFile(wheel).namelist())
