@@ -201,3 +201,11 @@ def test_the_command_says_which_figure_differs(
 def test_wrong_words_get_a_line(words: tuple[str, ...], says: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert icvos("score", *words) == 2
     assert says in capsys.readouterr().err
+
+
+def test_the_page_names_every_toy_and_its_table_every_mistake() -> None:
+    from tools.site import TABLES
+
+    page = (Path(__file__).parents[1] / "docs" / "how-to" / "check-a-scorer.md").read_text(encoding="utf-8")
+    assert all(f"`{name}`" in page and f"`icvos score --toy {name}`" in TABLES["toys"]() for name in PROTOCOLS)
+    assert all(trap.text in TABLES["toy-mistakes"]() for toy in TOYS.values() for trap in toy.traps)

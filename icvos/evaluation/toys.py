@@ -102,8 +102,8 @@ def score_toy(name: str, *, folder: Path | None = None, workers: int = 1) -> Toy
         run = Run.open(result.folder)
         records = RunFolder(result.folder, {}).records()
         found = {**result, "episodes": records, "frames": _frames(result.folder, expected["frames"])}
-    names = [key for key in expected if key == "summary" or key.startswith("per_")]
-    compared = [line for key in (*names, "episodes", "frames") for line in _compare(expected[key], found[key], key)]
+    names = ("summary", "frames", "episodes", *(key for key in expected if key.startswith("per_")))
+    compared = [line for key in names for line in _compare(expected[key], found[key], key)]
     differences = tuple(line for line in compared if line)
     return ToyScore(run, tuple(notes), len(compared), differences)
 
