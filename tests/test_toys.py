@@ -140,15 +140,20 @@ def test_the_traps_of_frames_are_there() -> None:
 def test_the_second_scorer_gives_the_figures_of_public_code() -> None:
     """J and F by the official DAVIS code, few-shot counts by DC-SAM's: on masks of real and of random shapes."""
     stored = np.load(shared("parity_end_to_end", "i_scores.npz"))
-    count = len(stored["out_J"])
-    masks = [
-        np.unpackbits(stored[f"in_jf_{kind}_bits"])[: count * 512 * 512].reshape(count, 512, 512).astype(bool)
-        for kind in ("pred", "truth")
-    ]
+
+    def masks(kind: str, index: int) -> np.ndarray:
+        size = 512 * 512 // 8
+        packed = stored[f"in_{kind}_bits"][index * size : (index + 1) * size]
+        return np.unpackbits(packed).reshape(512, 512).astype(bool)
+
     rules = plain_scorer.Rules("video")
-    for index in range(0, count, 3):
-        frame = plain_scorer.frame_values(masks[0][index], masks[1][index], rules)
+    for index in range(0, len(stored["out_J"]), 3):
+        frame = plain_scorer.frame_values(masks("jf_pred", index), masks("jf_truth", index), rules)
         assert (frame["J"], frame["F"]) == (stored["out_J"][index], stored["out_F"][index])
+    for data in ("coco", "pascal"):
+        for index, counts in enumerate(stored[f"out_{data}_inter_union_fg_bg"].tolist()):
+            predicted, truth, void = (masks(f"{data}_{kind}", index) for kind in ("pred", "truth", "ignore"))
+            assert plain_scorer.pixel_counts(predicted, truth, ~void) == counts
 
 
 def test_the_command_says_that_all_agrees(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -56,6 +56,7 @@ def test_wheel_installs_and_runs_in_a_clean_environment(tmp_path: Path) -> None:
     assert "evaluate" in run(icvos, "--help", cwd=tmp_path, env=clean)
     shown = run(icvos, "leaderboard", "show", "--published", cwd=tmp_path, env=clean)
     assert "DC-SAM" in shown and "71.52" in shown
+    assert "exactly those expected" in run(icvos, "score", "--toy", "davis-2017", cwd=tmp_path, env=clean)
     run(icvos, "build-data", "demo", "--size", "tiny", "--out", tmp_path / "demo", cwd=tmp_path, env=clean)
     found = run(python, "-c", "import icvos, dcsam; print(icvos.__file__, dcsam.__file__)", cwd=tmp_path, env=clean)
     assert str(ROOT) not in found

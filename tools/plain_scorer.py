@@ -21,7 +21,7 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
-__all__ = ["Rules", "frame_values", "score"]
+__all__ = ["Rules", "frame_values", "pixel_counts", "score"]
 
 Table = dict[str, Any]
 FOLD_COUNTS = ("inter_fg", "union_fg", "inter_bg", "union_bg")
@@ -278,11 +278,9 @@ def _images(folder: Path, rules: Rules) -> dict[str, Any]:
         truth = _resize(_read(bench / "queries" / "masks" / episode["category"] / f"{episode['query']}.png"), rules)
         predicted = _resize(_read(folder / "predictions" / episode["id"] / "00000.png"), rules) > 0
         known = truth != 255 if rules.void == "ignored" else np.ones(truth.shape, bool)
-        pairs = ((predicted, truth == 1), (~predicted, truth != 1))
-        counts = [int((join(p, t) & known).sum()) for p, t in pairs for join in (np.logical_and, np.logical_or)]
         row: Table = {"id": episode["id"], "category_name": episode["category_name"]}
         row |= {"fold": int(episode["fold"]), "category": int(episode["category"]), "query": episode["query"]}
-        rows.append({**row, **dict(zip(FOLD_COUNTS, counts))})
+        rows.append({**row, **dict(zip(FOLD_COUNTS, pixel_counts(predicted, truth == 1, known)))})
     per_fold: dict[str, Table] = {}
     per_category: dict[str, Table] = {}
     for fold, categories in sorted(folds.items()):
@@ -314,6 +312,12 @@ def _images(folder: Path, rules: Rules) -> dict[str, Any]:
         "episodes": _by_id(rows),
         "frames": {},
     }
+
+
+def pixel_counts(predicted: np.ndarray, truth: np.ndarray, known: np.ndarray) -> list[int]:
+    """Return intersection and union of the thing, then of the rest, of two (H, W) bool masks where ``known``."""
+    pairs = ((predicted, truth), (~predicted, ~truth))
+    return [int((join(p, t) & known).sum()) for p, t in pairs for join in (np.logical_and, np.logical_or)]
 
 
 def _iou(row: Table) -> float:
