@@ -59,7 +59,7 @@ def test_wheel_installs_and_runs_in_a_clean_environment(tmp_path: Path) -> None:
     assert "exactly those expected" in run(icvos, "score", "--toy", "davis-2017", cwd=tmp_path, env=clean)
     run(icvos, "build-data", "demo", "--size", "tiny", "--out", tmp_path / "demo", cwd=tmp_path, env=clean)
     found = run(python, "-c", "import icvos, dcsam; print(icvos.__file__, dcsam.__file__)", cwd=tmp_path, env=clean)
-    assert str(ROOT) not in found
+    assert f"{ROOT}/" not in found
     bench = tmp_path / "demo" / "benchmarks" / "demo"
     evaluated = run(
         icvos,
