@@ -37,8 +37,8 @@ def scene(rng: np.random.Generator, step: float = 0.0) -> tuple[np.ndarray, dict
         (H, W, 3) uint8 RGB, and each thing's mask, (H, W) bool.
     """
     height, width = SIZE
-    image = rng.integers(0, 256, (4, 4, 3)).astype(np.uint8) // 3 + 60
-    image = cv2.resize(image, (width, height), interpolation=cv2.INTER_CUBIC)
+    ground = rng.integers(60, 140, (4, 4, 3)).astype(np.uint8)
+    image = np.asarray(cv2.resize(ground, (width, height), interpolation=cv2.INTER_CUBIC))
     masks = {}
     for number, thing in enumerate(THINGS):
         y = rng.uniform(0.3, 0.7) * height
@@ -67,7 +67,8 @@ def write_videos(folder: Path, *, videos: int, frames: int) -> None:
 
 def write_coco(folder: Path, *, images: int) -> None:
     """Write photographs and what is in them as COCO has it: val2014, and annotations/instances_val2014.json."""
-    listed, annotations = [], []
+    listed: list[dict[str, object]] = []
+    annotations: list[dict[str, object]] = []
     for number in range(1, images + 1):
         image, masks = scene(np.random.default_rng([2, number]))
         name = f"COCO_val2014_{number:012d}.jpg"
@@ -98,10 +99,12 @@ def save(path: Path, array: np.ndarray) -> None:
     Image.fromarray(array).save(path)
 
 
-def run(*words: object) -> None:
+def icvos_command(*words: object) -> None:
     """Run a command of icvos, after printing it."""
     print("$ icvos", *words, flush=True)
-    subprocess.run([sys.executable, "-m", "icvos.cli", *map(str, words)], check=True)
+    status = subprocess.run([sys.executable, "-m", "icvos.cli", *map(str, words)], check=False).returncode
+    if status:
+        sys.exit(status)
 
 
 def main() -> None:
@@ -110,12 +113,15 @@ def main() -> None:
     parser.add_argument("--videos", type=int, default=3)
     parser.add_argument("--frames", type=int, default=20, help="of each video")
     words = parser.parse_args()
+    if words.out.exists():
+        parser.error(f"{words.out} is there already; choose another --out, or delete it")
     videos, coco, benchmark = words.out / "videos", words.out / "coco", words.out / "benchmark"
     write_videos(videos, videos=words.videos, frames=words.frames)
     write_coco(coco, images=24)
-    run("build-data", "ic-vos", "--folder", videos, "--coco", coco, "--support-min-area", 200, "--draws", 2,
-        "--shots", 3, "--name", "my-videos", "--out", benchmark)  # fmt: skip
-    run("build-data", "check", benchmark)
+    sources = ["--folder", videos, "--coco", coco, "--support-min-area", 200]  # drawn photographs are small
+    rules = ["--draws", 2, "--shots", 3, "--name", "my-videos"]
+    icvos_command("build-data", "ic-vos", *sources, *rules, "--out", benchmark)
+    icvos_command("build-data", "check", benchmark)
 
     opened = icvos.load_benchmark(benchmark)
     print(opened)
@@ -127,4 +133,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except icvos.IcvosError as error:
+        sys.exit(f"{Path(__file__).stem}: {error}")

@@ -2,8 +2,8 @@
 
     python examples/own_method.py
 
-It evaluates the method on the demo benchmark, beside the floor `histogram`, and prints J&F of both: a minute or two on
-one core, the first time also ten seconds for drawing the demo. The same by commands, and the interface's rules:
+It evaluates the method on the demo benchmark, beside the floor `histogram`, and prints J&F of both: about a minute on
+one core, and ten seconds more if the demo is yet to be drawn. The same by commands, and the interface's rules:
 
     icvos models check examples/own_method.py:Outline
     icvos evaluate --model examples/own_method.py:Outline --set colours=4
@@ -12,6 +12,7 @@ one core, the first time also ten seconds for drawing the demo. The same by comm
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Iterator, Sequence
 from itertools import combinations
 from pathlib import Path
@@ -57,11 +58,13 @@ def regions(frame: np.ndarray, colours: int, seed: int) -> Iterator[np.ndarray]:
     """Yield connected regions of one colour, or of two, as (H/2, W/2) bool: from 1 to 35 % of the frame."""
     size = max(1, frame.shape[1] // 2), max(1, frame.shape[0] // 2)
     small = cv2.medianBlur(cv2.resize(frame, size, interpolation=cv2.INTER_AREA), 5)
-    pixels = cv2.cvtColor(small, cv2.COLOR_RGB2LAB).reshape(-1, 3) * np.float32((0.5, 1, 1))  # shadows change L alone
+    pixels = cv2.cvtColor(small, cv2.COLOR_RGB2LAB).reshape(-1, 3).astype(np.float32)
+    pixels[:, 0] *= 0.5  # shadows change lightness alone
     cv2.setRNGSeed(seed % 2**31)
     stop = (cv2.TERM_CRITERIA_MAX_ITER, 10, 0.0)
-    _, labels, _ = cv2.kmeans(pixels, min(colours, len(pixels)), None, stop, 1, cv2.KMEANS_PP_CENTERS)
-    labels = labels.reshape(small.shape[:2])
+    start = np.zeros((len(pixels), 1), np.int32)
+    _, assigned, _ = cv2.kmeans(pixels, min(colours, len(pixels)), start, stop, 1, cv2.KMEANS_PP_CENTERS)
+    labels = np.asarray(assigned).reshape(small.shape[:2])
     for group in (*combinations(range(colours), 1), *combinations(range(colours), 2)):
         count, parts, statistics, _ = cv2.connectedComponentsWithStats(np.isin(labels, group).astype(np.uint8))
         for part in range(1, count):
@@ -105,4 +108,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except icvos.IcvosError as error:
+        sys.exit(f"{Path(__file__).stem}: {error}")

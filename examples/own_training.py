@@ -3,8 +3,8 @@
     python examples/own_training.py
 
 It draws a second demo world (seed 1), trains a network of 140,000 weights on episodes of it, saves the weights,
-evaluates them as a plugin on the demo benchmark (seed 0), and prints J&F of each category, and of those seen in training
-and those held out: two minutes on one core. It takes torch (extra `torch`), and no other weights. Then, by a command:
+evaluates them as a plugin on the demo benchmark (seed 0), and prints J&F of each category, of those seen in training
+and of those held out: three minutes on one core. It takes torch (extra `torch`), and no weights. Then by a command:
 
     icvos evaluate --model examples/own_training.py:Small --weights small=runs/examples/own-training/small.safetensors
 
@@ -194,4 +194,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except icvos.IcvosError as error:
+        sys.exit(f"{Path(__file__).stem}: {error}")

@@ -11,6 +11,7 @@ the frames of its best and its worst episode.
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 import matplotlib as mpl
@@ -42,7 +43,7 @@ def main() -> None:
     print(run.per_category()[FIGURES].sort_values("J&F", ascending=False).round(2).to_string())
 
     episodes = run.episodes()
-    best, worst = episodes["J&F"].idxmax(), episodes["J&F"].idxmin()
+    best, worst = str(episodes["J&F"].idxmax()), str(episodes["J&F"].idxmin())
     print(f"\nThe worst episode is {worst}; its first frames:")
     print(run.frames(worst)[FIGURES].head(5).round(2).to_string())
 
@@ -64,4 +65,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except icvos.IcvosError as error:
+        sys.exit(f"{Path(__file__).stem}: {error}")
