@@ -191,6 +191,7 @@ def main() -> None:
     print(table.round(2).to_string())
     for name, part in table.groupby("seen in training"):
         print(f"J&F of {len(part)} categories {'seen in training' if name else 'held out'}: {part['J&F'].mean():.2f}")
+    print(f"J&F of the run, the mean over episodes: {run.score:.2f}")
 
 
 if __name__ == "__main__":
