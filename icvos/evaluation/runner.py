@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import shutil
 import sys
 from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -288,6 +289,8 @@ def _finish(folder: RunFolder, plan: RunPlan, spent: _Spent, whole: bool) -> Non
     """Write what the run came to; of one that stops half-way only its status, and only if that works."""
     ids = [episode.id for episode in plan.episodes]
     if whole:
+        for left in (folder.root / "masks").glob("*.partial"):  # of processes that were killed
+            shutil.rmtree(left, ignore_errors=True)
         records = folder.records()
         folder.write_result(benchmark_result(folder.run, plan.benchmark, plan.protocol, plan.episodes, records))
         failed = any(records.get(name, {"error": "missing"}).get("error") for name in ids)

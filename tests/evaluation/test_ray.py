@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,45 @@ class Eater(VideoModel):
             yield frame[..., 0] > 150
 """
 
+# Says in a file that it is at work on an episode, for as long as that takes; slow where a file asks for it.
+MARKED = """
+from pathlib import Path
+
+class Marked(VideoModel):
+    info = ModelInfo(name="marked", version="1")
+
+    def __init__(self, *, device="cpu", weights=None, marks: str = ""):
+        super().__init__(device=device, weights=weights)
+        self.marks = Path(marks)
+
+    def segment(self, supports, video, *, seed):
+        mark = self.marks / f"{os.getpid()}-{time.monotonic_ns()}"
+        mark.touch()
+        generator = np.random.default_rng(seed)
+        for frame in video:
+            time.sleep(0.2 if (self.marks / "slow").exists() else 0)
+            yield (frame[..., 0] > 150) ^ (generator.random(frame.shape[:2]) < 0.1)
+        mark.unlink()
+"""
+# In every video, not in the first alone.
+EVERY = """
+    def segment(self, supports, video, *, seed):
+        for index, frame in enumerate(video):
+            good = frame[..., 0] > 150
+            yield getattr(self, self.how)(good) if index == 2 and seed % 3 == 0 else good
+"""
+PRINTS = """
+class Prints(VideoModel):
+    info = ModelInfo(name="prints", version="1")
+
+    def segment(self, supports, video, *, seed):
+        for frame in video:
+            for stream in (sys.stdout, sys.stderr):
+                stream.write("a word and a bar\\r" * 100_000 + "\\n")
+            os.write(1, b"\\xff" * 1_000_000)
+            yield frame[..., 0] > 150
+"""
+
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RayCluster]:
@@ -54,6 +94,49 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RayCluster]:
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_video_benchmark(tmp_path_factory.mktemp("video") / "bench", videos=5, frames=4)
+
+
+@dataclass(frozen=True)
+class Watched:
+    """A run whose model says when it is at work.
+
+    Attributes:
+        words: Of the command.
+        here: The same run in one process, with masks.
+        marks: Folder of the files that say who is at work.
+    """
+
+    model: str
+    bench: Path
+    here: Path
+    marks: Path
+
+    @property
+    def words(self) -> list[Any]:
+        return ["--set", f"marks={self.marks}", "--save-masks"]
+
+    def slow(self) -> None:
+        """Forget who was at work, and let those who come take their time."""
+        for path in self.marks.iterdir():
+            path.unlink()
+        (self.marks / "slow").touch()
+
+    def at_work(self, actors: list[int]) -> dict[int, Path]:
+        """The actors whose process is at work on an episode, each with the file that says so."""
+        marks = {int(path.name.partition("-")[0]): path for path in self.marks.glob("*-*")}
+        return {actor: marks[child] for actor in actors for child in below(actor) if child in marks}
+
+
+@pytest.fixture(scope="module")
+def watched(tmp_path_factory: pytest.TempPathFactory) -> Watched:
+    """Of 20 videos and 42 episodes."""
+    folder = tmp_path_factory.mktemp("watched")
+    (folder / "marks").mkdir()
+    bench = write_video_benchmark(folder / "bench", videos=20, frames=4)
+    model = write_model(folder / "a", MARKED)
+    options = {"marks": str(folder / "marks")}
+    evaluate(model, bench, out=folder / "one", options=options, save_masks=True, verify=False)
+    return Watched(model, bench, folder / "one", folder / "marks")
 
 
 def start(cluster: RayCluster, model: str, bench: Path, out: Path, *more: Any) -> subprocess.Popen[str]:
@@ -177,58 +260,109 @@ def test_a_model_that_takes_all_memory_leaves_the_same_records(cluster, bench, t
 
 @needs_ray
 @pytest.mark.slow
-def test_actors_that_are_killed_cost_nothing(cluster, bench, tmp_path):
-    red = write_model(tmp_path / "a", RED)
-    evaluate(red, bench, out=tmp_path / "one", options={"nap": 0.0}, save_masks=True, verify=False)
-    slow = ["--set", "nap=0.2", "--save-masks"]
-    process = start(cluster, red, bench, tmp_path / "ray", *slow)
-    for number in range(3):
-        wait_for(lambda n=number: len(lines(tmp_path / "ray")) > n and cluster.processes("multiprocessing"))
-        os.kill(actors(cluster)[0], signal.SIGKILL)
+@pytest.mark.parametrize("how", ["hangs", "dies", "nan"])
+def test_a_model_that_breaks_in_every_video_leaves_the_same_result(cluster, bench, tmp_path, how):
+    model = write_model(tmp_path / "a", BROKEN + EVERY)
+    settings = ["--timeout", 2, "--set", f"how={how}", "--save-masks"]
+    run(cluster, model, bench, tmp_path / "ray", *settings, status=1)
+    more = {"timeout": 2, "options": {"how": how}, "save_masks": True}
+    evaluate(model, bench, out=tmp_path / "here", workers=2, verify=False, **more)
+    check_same(tmp_path / "here", tmp_path / "ray")
+    assert 0 < sum("error" in record for record in records(tmp_path / "ray")) < 12
+
+
+@needs_ray
+def test_a_model_that_prints_a_lot_gives_the_same(cluster, bench, tmp_path):
+    model = write_model(tmp_path / "a", PRINTS)
+    text = run(cluster, model, bench, tmp_path / "ray", "--save-masks")
+    assert "a word and a bar" not in text
+    evaluate(model, bench, out=tmp_path / "here", save_masks=True, verify=False)
+    check_same(tmp_path / "here", tmp_path / "ray")
+
+
+@needs_ray
+@pytest.mark.slow
+def test_an_actor_is_killed_ten_times(cluster, watched, tmp_path):
+    watched.slow()
+    process = start(cluster, watched.model, watched.bench, tmp_path / "ray", *watched.words)
+    lost = 0
+    while lost < 10:
+        before = len(lines(tmp_path / "ray"))
+        wait_for(lambda: watched.at_work(actors(cluster)) and len(lines(tmp_path / "ray")) >= before + (lost > 0))
+        assert process.poll() is None
+        # The first of them, and then the other, so that no episode is hit four times.
+        at_work = sorted(watched.at_work(actors(cluster)).items())
+        actor, mark = at_work[lost % len(at_work)]
+        os.kill(actor, signal.SIGKILL)
+        wait_for(lambda actor=actor: not command_line(actor))
+        # An episode that ended all the same was not hit.
+        lost += mark.exists()
+    (watched.marks / "slow").unlink()
     text, _ = process.communicate(timeout=90)
     assert process.returncode == 0, text
-    assert files(tmp_path / "one/masks") == files(tmp_path / "ray/masks")
-    assert records(tmp_path / "one") == records(tmp_path / "ray")
+    check_same(watched.here, tmp_path / "ray")
+    assert len(lines(tmp_path / "ray")) == 42
     check_empty(cluster)
 
 
 @needs_ray
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
-def test_a_driver_that_is_stopped_leaves_no_actor_and_goes_on(cluster, bench, tmp_path, number):
-    red = write_model(tmp_path / "a", RED)
-    evaluate(red, bench, out=tmp_path / "one", options={"nap": 0.0}, save_masks=True, verify=False)
-    slow = ["--set", "nap=0.1", "--save-masks"]
-    process = start(cluster, red, bench, tmp_path / "ray", *slow)
+def test_a_driver_is_killed_ten_times(cluster, watched, tmp_path):
+    watched.slow()
+    for number in range(10):
+        process = start(cluster, watched.model, watched.bench, tmp_path / "ray", *watched.words)
+        wait_for(lambda n=number: len(lines(tmp_path / "ray")) > n and watched.at_work(actors(cluster)))
+        assert process.poll() is None
+        process.kill()
+        process.communicate(timeout=30)
+        check_empty(cluster)
+        # Two actors may have sent what was not written, or were at the next episode.
+        assert number < len(lines(tmp_path / "ray")) < 42
+    assert len(list(watched.marks.glob("*-*"))) >= 10
+    (watched.marks / "slow").unlink()
+    run(cluster, watched.model, watched.bench, tmp_path / "ray", *watched.words)
+    check_same(watched.here, tmp_path / "ray")
+    assert len(lines(tmp_path / "ray")) == 42
+    check_empty(cluster)
+
+
+@needs_ray
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_driver_that_is_stopped_leaves_no_actor_and_goes_on(cluster, watched, tmp_path, number):
+    watched.slow()
+    process = start(cluster, watched.model, watched.bench, tmp_path / "ray", *watched.words)
     wait_for(lambda: len(lines(tmp_path / "ray")) >= 2)
     os.kill(process.pid, number)
     text, _ = process.communicate(timeout=30)
     assert process.returncode != 0
     check_empty(cluster)
-    assert 2 <= len(lines(tmp_path / "ray")) < 12, text
-    run(cluster, red, bench, tmp_path / "ray", *slow)
-    assert len(lines(tmp_path / "ray")) == 12
-    assert files(tmp_path / "one/masks") == files(tmp_path / "ray/masks")
-    assert records(tmp_path / "one") == records(tmp_path / "ray")
+    assert 2 <= len(lines(tmp_path / "ray")) < 42, text
+    (watched.marks / "slow").unlink()
+    run(cluster, watched.model, watched.bench, tmp_path / "ray", *watched.words)
+    check_same(watched.here, tmp_path / "ray")
+    assert len(lines(tmp_path / "ray")) == 42
 
 
 @needs_ray
 @pytest.mark.slow
-def test_a_node_is_killed_and_another_joins_late(bench, tmp_path):
-    red = write_model(tmp_path / "a", RED)
-    evaluate(red, bench, out=tmp_path / "one", options={"nap": 0.0}, save_masks=True, verify=False)
+def test_a_node_is_killed_and_another_joins_late(watched, tmp_path):
+    watched.slow()
     cluster = RayCluster(tmp_path / "home")
     try:
-        process = start(cluster, red, bench, tmp_path / "ray", "--set", "nap=0.4", "--save-masks")
-        wait_for(lambda: len(lines(tmp_path / "ray")) >= 2 and len(actors(cluster)) == 2)
+        process = start(cluster, watched.model, watched.bench, tmp_path / "ray", *watched.words)
+        wait_for(lambda: len(lines(tmp_path / "ray")) >= 2 and len(watched.at_work(actors(cluster))) == 2)
+        at_work = watched.at_work(actors(cluster))
         cluster.kill(1)
-        wait_for(lambda: len(actors(cluster)) == 1)
+        wait_for(lambda: len(at_work.keys() - set(actors(cluster))) == 1)
+        (lost,) = at_work.keys() - set(actors(cluster))
+        assert at_work[lost].exists() and process.poll() is None
         cluster.add()
-        wait_for(lambda: len(actors(cluster)) == 2)
+        wait_for(lambda: len(watched.at_work(actors(cluster))) == 2)
+        (watched.marks / "slow").unlink()
         text, _ = process.communicate(timeout=90)
         assert process.returncode == 0, text
-        assert files(tmp_path / "one/masks") == files(tmp_path / "ray/masks")
-        assert records(tmp_path / "one") == records(tmp_path / "ray")
+        check_same(watched.here, tmp_path / "ray")
         check_empty(cluster)
     finally:
         there = below(cluster.keeper.pid)

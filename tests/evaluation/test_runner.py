@@ -603,8 +603,9 @@ def test_a_broken_model_fails_its_episode_alone_and_is_tried_again(bench, tmp_pa
 def test_a_model_that_hangs_or_dies_costs_its_episode(bench, tmp_path, how, says):
     model = write_model(tmp_path, BROKEN)
     options = {"how": how, "marker": str(tmp_path / "marker")}
-    result = evaluate(model, bench, out=tmp_path / "r", options=options, workers=2, timeout=1)
+    result = evaluate(model, bench, out=tmp_path / "r", options=options, workers=2, timeout=1, save_masks=True)
     assert result["summary"]["failed"] == 1
+    assert not list((tmp_path / "r/masks").glob("*.partial"))
     (bad,) = [r for r in records(tmp_path / "r").values() if r.get("error")]
     assert says in bad["error"]
 
