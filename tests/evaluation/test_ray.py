@@ -285,10 +285,10 @@ def test_a_model_that_prints_a_lot_gives_the_same(cluster, bench, tmp_path):
 def test_an_actor_is_killed_ten_times(cluster, watched, tmp_path):
     watched.slow()
     process = start(cluster, watched.model, watched.bench, tmp_path / "ray", *watched.words)
-    lost = 0
+    lost = least = 0
     while lost < 10:
-        before = len(lines(tmp_path / "ray"))
-        wait_for(lambda: watched.at_work(actors(cluster)) and len(lines(tmp_path / "ray")) >= before + (lost > 0))
+        wait_for(lambda n=least: watched.at_work(actors(cluster)) and len(lines(tmp_path / "ray")) >= n)
+        least = len(lines(tmp_path / "ray")) + 1
         assert process.poll() is None
         # The first of them, and then the other, so that no episode is hit four times.
         at_work = sorted(watched.at_work(actors(cluster)).items())
