@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import os
 import pickle
-import shutil
 import signal
 import socket
 import tempfile
@@ -18,7 +17,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from icvos.benchmark import Episode, load_benchmark
 from icvos.errors import BenchmarkError, IcvosError, MissingExtraError, ModelError, UsageError
@@ -91,6 +90,8 @@ class _Relay:
     def __init__(self) -> None:
         self._process: WorkerProcess | None = None
         self._masks: Path | None = None
+        # What is shipped and what is on its way live by open files, and so no longer than this.
+        self._open: list[IO[bytes]] = []
 
     def begin(self, version: str, order: bytes, chunks: list[Any]) -> list[tuple[str, Any]]:
         """Check that all is here that is needed, and start the process.
@@ -112,7 +113,10 @@ class _Relay:
         return []
 
     def _start(self, order: _Order, chunks: list[Any]) -> None:
-        root = unpack_benchmark(order.manifest, chunks, check_ray().get) if order.root is None else order.root
+        root = order.root
+        if root is None:
+            root, use = unpack_benchmark(order.manifest, chunks, check_ray().get)
+            self._open.append(use)
         if not (root / "manifest.csv").is_file():
             raise BenchmarkError(
                 f"node {_node()} has no such benchmark",
@@ -128,7 +132,8 @@ class _Relay:
             )
         job = order.job
         if job.masks is not None:
-            self._masks = new_mask_folder()
+            self._masks, pipe = new_mask_folder()
+            self._open.append(pipe)
             job = replace(job, masks=self._masks)
         spec = order.spec
         if model_file(spec.spec) is not None:  # a path from the root stays what it is
@@ -163,11 +168,9 @@ class _Relay:
         return None if self._masks is None else take_masks(self._masks / result.record["id"])
 
     def end(self) -> None:
-        """End the process, remove what is left of its masks, and leave the cluster."""
+        """End the process, and leave the cluster; what is left of its masks goes with it."""
         if self._process is not None:
             self._process.kill()
-        if self._masks is not None:
-            shutil.rmtree(self._masks, ignore_errors=True)
         check_ray().actor.exit_actor()
 
 

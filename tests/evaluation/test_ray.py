@@ -201,8 +201,9 @@ def wait_for(condition: Callable[[], object], seconds: float = 30) -> None:
 
 
 def check_empty(cluster: RayCluster) -> None:
-    """No actor is left, and no process of one."""
+    """No actor is left, no process of one, and none of the masks that were on their way."""
     wait_for(lambda: not actors(cluster) and not cluster.processes("multiprocessing"))
+    wait_for(lambda: not list(Path(cluster.folder).glob("icvos-*")))
 
 
 @needs_ray
@@ -429,10 +430,13 @@ def test_a_benchmark_arrives_whole_in_however_many_pieces(bench, tmp_path, monke
     monkeypatch.setenv("ICVOS_HOME", str(tmp_path))
     chunks = list(shipping.pack_benchmark(bench))
     assert len(chunks) == (len(files(bench)) if chunk == 1 else 1)
-    folder = shipping.unpack_benchmark("0" * 64, range(len(chunks)), chunks.__getitem__)
+    folder, use = shipping.unpack_benchmark("0" * 64, range(len(chunks)), chunks.__getitem__)
+    use.close()
     assert files(folder) == files(bench) and folder.parent == tmp_path / "ray"
     # What is there is not fetched again.
-    assert shipping.unpack_benchmark("0" * 64, [0], {}.__getitem__) == folder
+    again, use = shipping.unpack_benchmark("0" * 64, [0], {}.__getitem__)
+    use.close()
+    assert again == folder
 
 
 @pytest.mark.parametrize("spec", ["red", "package.module:Red", "histogram+sam2", "package.python:Red"])
@@ -452,10 +456,39 @@ def test_a_model_in_a_file_is_shipped_with_what_it_imports(tmp_path):
     assert sorted(files(tmp_path / "b")) == ["helpers/__init__.py", "my_method.py"]
 
 
-def test_masks_of_processes_that_are_gone_are_removed(tmp_path, monkeypatch):
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    gone = subprocess.Popen(["true"])
-    gone.wait()
-    (tmp_path / f"icvos-ray-{gone.pid}-x").mkdir()
-    mine = shipping.new_mask_folder()
-    assert [mine, shipping.new_mask_folder()] == sorted(tmp_path.iterdir(), key=lambda path: path != mine)
+def test_masks_on_their_way_go_with_the_process_that_is_killed(tmp_path):
+    code = "from icvos.evaluation.shipping import new_mask_folder as f; p = f(); print(p[0], flush=True); input()"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code],
+        env={**os.environ, "TMPDIR": str(tmp_path), "PYTHONPATH": str(ROOT)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    folder = Path(process.stdout.readline().strip())
+    (folder / "episode").mkdir()
+    process.kill()
+    process.communicate()
+    assert folder.parent == tmp_path
+    wait_for(lambda: not folder.exists())
+
+
+def test_a_shipped_benchmark_stays_until_another_comes_while_nobody_uses_it(bench, tmp_path, monkeypatch):
+    monkeypatch.setenv("ICVOS_HOME", str(tmp_path))
+    chunks = list(shipping.pack_benchmark(bench))
+
+    def ship(letter: str) -> tuple[Path, Any]:
+        return shipping.unpack_benchmark(letter * 64, range(len(chunks)), chunks.__getitem__)
+
+    def there() -> str:
+        return "".join(sorted(path.name[0] for path in (tmp_path / "ray").iterdir() if path.is_dir()))
+
+    (tmp_path / "ray" / f"{'d' * 32}.partial").mkdir(parents=True)  # of a process that was killed
+    first, use = ship("a")
+    with use:
+        ship("b")[1].close()
+        assert there() == "ab"
+        with ship("c")[1], ship("a")[1]:
+            assert there() == "ac" and files(first) == files(bench)
+    ship("b")[1].close()
+    assert there() == "b" and len(list((tmp_path / "ray").iterdir())) == 2
