@@ -14,14 +14,14 @@ import socket
 import tempfile
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
-from icvos.benchmark import Episode, load_benchmark
+from icvos.benchmark import load_benchmark
 from icvos.errors import BenchmarkError, IcvosError, MissingExtraError, ModelError, UsageError
-from icvos.evaluation.crew import Group, ModelSpec, Worker, run_groups
+from icvos.evaluation.crew import Group, Listener, ModelSpec, Worker, run_groups
 from icvos.evaluation.episode import EpisodeResult, Job
 from icvos.evaluation.shipping import (
     model_file,
@@ -32,7 +32,7 @@ from icvos.evaluation.shipping import (
     unpack_benchmark,
     write_masks,
 )
-from icvos.evaluation.workers import WorkerProcess
+from icvos.evaluation.workers import Share, WorkerProcess
 from icvos.files import file_sha256
 from icvos.version import __version__
 
@@ -74,14 +74,14 @@ class _Order:
         root: The benchmark's folder, or None where it is shipped.
         manifest: SHA-256 of the benchmark's manifest.
         job: How to run; its ``masks`` say only whether there are to be any.
-        threads: Of its process.
+        needs: CPUs and GPUs that it takes; its process computes on as many threads.
     """
 
     spec: ModelSpec
     root: Path | None
     manifest: str
     job: Job
-    threads: int
+    needs: Mapping[str, float]
 
 
 class _Relay:
@@ -138,7 +138,8 @@ class _Relay:
         spec = order.spec
         if model_file(spec.spec) is not None:  # a path from the root stays what it is
             spec = replace(spec, spec=f"{Path.cwd() / spec.spec}")
-        self._process = WorkerProcess(spec, root, job, order.threads)
+        share = Share(int(order.needs["CPU"]), _room_here(order.needs), min(order.needs["GPU"] or 1.0, 1.0))
+        self._process = WorkerProcess(spec, root, job, share)
 
     def exchange(self, group: Group | None) -> list[tuple[str, Any]]:
         """Give the process a group, if there is one, and return what it says within a second.
@@ -244,17 +245,14 @@ class _Actors:
         order: What each actor is to do.
         chunks: References to the packed benchmark, or none.
         masks: Folder for the predicted masks, or None.
-        needs: CPUs and GPUs of each.
     """
 
-    def __init__(
-        self, ray: Any, order: _Order, chunks: Sequence[Any], masks: Path | None, needs: Mapping[str, float]
-    ) -> None:
+    def __init__(self, ray: Any, order: _Order, chunks: Sequence[Any], masks: Path | None) -> None:
         self.workers: list[Worker] = []
         self._all: list[_Actor] = []
         self._ray, self._order, self._chunks, self._masks = ray, pickle.dumps(order), list(chunks), masks
-        self._class = ray.remote(num_cpus=needs["CPU"], num_gpus=needs["GPU"], max_restarts=0)(_Relay)
-        self._room = _room(ray, needs)
+        self._class = ray.remote(num_cpus=order.needs["CPU"], num_gpus=order.needs["GPU"], max_restarts=0)(_Relay)
+        self._room = _room(ray, order.needs)
 
     def _start(self) -> _Actor:
         relay = self._class.remote()
@@ -298,7 +296,7 @@ def _room(ray: Any, needs: Mapping[str, float]) -> int:
         UsageError: Not one.
     """
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    room = sum(min(int(node.get(name, 0) / number) for name, number in needs.items() if number) for node in nodes)
+    room = sum(_room_of(node, needs) for node in nodes)
     if not room:
         most = ", ".join(f"{max((node.get(name, 0) for node in nodes), default=0):g} {name}s" for name in needs)
         raise UsageError(
@@ -307,6 +305,17 @@ def _room(ray: Any, needs: Mapping[str, float]) -> int:
             fix="--cpus-per-worker and --gpus-per-worker say what a worker takes",
         )
     return room
+
+
+def _room_of(resources: Mapping[str, float], needs: Mapping[str, float]) -> int:
+    return min(int(resources.get(name, 0) / number) for name, number in needs.items() if number)
+
+
+def _room_here(needs: Mapping[str, float]) -> int:
+    """Return how many actors the node of this one has room for."""
+    ray = check_ray()
+    here = ray.get_runtime_context().get_node_id()
+    return max(*(_room_of(node["Resources"], needs) for node in ray.nodes() if node["NodeID"] == here), 1)
 
 
 @contextlib.contextmanager
@@ -358,21 +367,14 @@ def _check_address(address: str) -> None:
 
 
 def run_on_ray(
-    spec: ModelSpec,
-    root: Path,
-    job: Job,
-    groups: Sequence[Group],
-    *,
-    fail: Callable[[Episode, str], EpisodeResult],
-    advance: Callable[[int, int], None] = lambda worker, frames: None,
-    spend: Callable[[int, Mapping[str, float]], None] = lambda worker, seconds: None,
+    spec: ModelSpec, root: Path, job: Job, groups: Sequence[Group], listener: Listener
 ) -> Iterator[EpisodeResult]:
     """Run groups of episodes on a Ray cluster and yield results as they come.
 
     The group of an actor or node that is gone is given to another, three times; then the episode under way fails.
 
     Args:
-        spec, root, groups, fail, advance, spend: As for ``run_in_workers``.
+        spec, root, groups, listener: As for ``run_in_workers``.
         job: How to run; its options say where the cluster is, and what a worker takes of it.
 
     Raises:
@@ -391,11 +393,11 @@ def run_on_ray(
             None if options.stage else root.resolve(),
             load_benchmark(root).manifest_sha256,
             job,
-            options.cpus_per_worker,
+            needs,
         )
         chunks = [ray.put(chunk) for chunk in pack_benchmark(root)] if options.stage else []
-        crew = _Actors(ray, order, chunks, job.masks, needs)
+        crew = _Actors(ray, order, chunks, job.masks)
         try:
-            yield from run_groups(crew, groups, timeout=options.timeout, fail=fail, advance=advance, spend=spend)
+            yield from run_groups(crew, groups, listener, timeout=options.timeout)
         finally:
             crew.end()

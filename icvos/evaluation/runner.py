@@ -16,7 +16,7 @@ from typing import Any
 from icvos.benchmark import Benchmark, Episode
 from icvos.demo.benchmarks import open_benchmark
 from icvos.errors import RunError, UsageError
-from icvos.evaluation.crew import Group, ModelSpec, Pool
+from icvos.evaluation.crew import Group, Listener, ModelSpec, Pool
 from icvos.evaluation.episode import (
     ALONE,
     EpisodeResult,
@@ -419,9 +419,7 @@ def _results(
             plan.benchmark.root,
             job,
             [*_longest_first(plan, groups[: len(groups) - len(timed)]), *timed],
-            fail=lambda episode, why: _lost_episode(plan.benchmark, episode, job, why),
-            advance=tally.advance,
-            spend=spent.add,
+            Listener(lambda episode, why: _lost_episode(plan.benchmark, episode, job, why), tally.advance, spent.add),
         )
     elif plan.benchmark.kind == "image":
         assert isinstance(plan.model, ImageModel)  # _check_kind

@@ -16,7 +16,7 @@ import numpy as np
 
 from icvos.benchmark import Episode
 from icvos.errors import UsageError
-from icvos.evaluation.crew import Group, ModelSpec
+from icvos.evaluation.crew import Group, Listener, ModelSpec
 from icvos.evaluation.episode import EpisodeResult, Job, failure
 from icvos.evaluation.workers import run_in_workers
 from icvos.processes import check_main_guard
@@ -163,7 +163,7 @@ def _repeat(
     if options.engine == "ray":
         threads = options.cpus_per_worker
     largest, error = 0.0, None
-    for result in run_in_workers(spec, root, replace(job, masks=None), groups, fail=_failed, threads=threads):
+    for result in run_in_workers(spec, root, replace(job, masks=None), groups, Listener(_failed), threads=threads):
         error = error or result.record.get("error")
         if result.frames is not None:
             with np.load(run / "frames" / f"{result.record['id']}.npz", allow_pickle=False) as recorded:
