@@ -34,9 +34,10 @@ from icvos.evaluation.shipping import (
 )
 from icvos.evaluation.workers import Share, WorkerProcess
 from icvos.files import file_sha256
+from icvos.runs.episodes import RunOptions
 from icvos.version import __version__
 
-__all__ = ["check_ray", "run_on_ray"]
+__all__ = ["check_ray", "count_workers", "run_on_ray"]
 
 # An actor answers after so many seconds at the latest, and soon after there is a result.
 ANSWER_SECONDS = 1.0
@@ -366,6 +367,29 @@ def _check_address(address: str) -> None:
         ) from None
 
 
+def _needs(options: RunOptions, device: str) -> dict[str, float]:
+    """Return the CPUs and GPUs that a worker takes."""
+    gpus = options.gpus_per_worker
+    if gpus is None:
+        gpus = 1.0 if device.startswith("cuda") else 0.0
+    return {"CPU": float(options.cpus_per_worker), "GPU": gpus}
+
+
+def count_workers(options: RunOptions, device: str) -> int:
+    """Return how many workers of a run the cluster has room for.
+
+    Args:
+        options: Where the cluster is, and what a worker takes of it.
+        device: Of the run.
+
+    Raises:
+        IcvosError: There is no cluster, or it has no room for one.
+    """
+    ray = check_ray(device)
+    with _connected(ray, options.address, ""):
+        return _room(ray, _needs(options, device))
+
+
 def run_on_ray(
     spec: ModelSpec, root: Path, job: Job, groups: Sequence[Group], listener: Listener
 ) -> Iterator[EpisodeResult]:
@@ -383,10 +407,7 @@ def run_on_ray(
     """
     ray = check_ray()
     options = job.options
-    gpus = options.gpus_per_worker
-    if gpus is None:
-        gpus = 1.0 if spec.device.startswith("cuda") else 0.0
-    needs = {"CPU": float(options.cpus_per_worker), "GPU": gpus}
+    needs = _needs(options, spec.device)
     with _connected(ray, options.address, spec.spec) as shipped:
         order = _Order(
             replace(spec, spec=shipped),

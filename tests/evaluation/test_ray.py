@@ -379,6 +379,17 @@ def test_a_node_is_killed_and_another_joins_late(watched, tmp_path):
 
 
 @needs_ray
+def test_a_dry_run_counts_the_workers_of_the_cluster(cluster, bench, tmp_path):
+    red = write_model(tmp_path / "a", RED)
+    text = run(cluster, red, bench, tmp_path / "r", "--dry-run")
+    assert re.search(r"time .* / 2, and .* to build the model, twice", text)
+    assert "each of 2 workers takes as much of its node" in text and "× 3 processes" not in text
+    assert not (tmp_path / "r").exists()
+    text = run(cluster, red, bench, tmp_path / "r", "--dry-run", "--cpus-per-worker", 2, status=2)
+    assert "no node of the cluster has 2 CPUs" in text
+
+
+@needs_ray
 def test_what_is_wrong_is_said_in_one_line(cluster, bench, tmp_path, monkeypatch):
     red = write_model(tmp_path / "a", RED)
     text = run(cluster, red, bench, tmp_path / "r", "--cpus-per-worker", 2, status=2)
