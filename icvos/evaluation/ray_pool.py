@@ -32,12 +32,14 @@ from icvos.evaluation.shipping import (
     unpack_benchmark,
     write_masks,
 )
-from icvos.evaluation.workers import Share, WorkerProcess
+from icvos.evaluation.workers import Share, WorkerProcess, cannot_build
 from icvos.files import file_sha256
+from icvos.models.registry import create
+from icvos.runs.environment import describe_device, describe_model
 from icvos.runs.episodes import RunOptions
 from icvos.version import __version__
 
-__all__ = ["check_ray", "count_workers", "run_on_ray"]
+__all__ = ["check_ray", "count_workers", "describe_on_ray", "run_on_ray"]
 
 # An actor answers after so many seconds at the latest, and soon after there is a result.
 ANSWER_SECONDS = 1.0
@@ -103,11 +105,7 @@ class _Relay:
             chunks: References to the benchmark's files, packed, where they are shipped.
         """
         try:
-            if version != __version__:
-                raise UsageError(
-                    f"icvos {__version__} is installed on node {_node()}",
-                    expected=f"{version}, as where the run was started",
-                )
+            _check_version(version)
             self._start(pickle.loads(order), chunks)
         except IcvosError as error:
             return [("broken", error)]
@@ -136,9 +134,7 @@ class _Relay:
             self._masks, pipe = new_mask_folder()
             self._open.append(pipe)
             job = replace(job, masks=self._masks)
-        spec = order.spec
-        if model_file(spec.spec) is not None:  # a path from the root stays what it is
-            spec = replace(spec, spec=f"{Path.cwd() / spec.spec}")
+        spec = _here(order.spec)
         share = Share(int(order.needs["CPU"]), _room_here(order.needs), min(order.needs["GPU"] or 1.0, 1.0))
         self._process = WorkerProcess(spec, root, job, share)
 
@@ -178,6 +174,18 @@ class _Relay:
 
 def _node() -> str:
     return os.uname().nodename
+
+
+def _check_version(version: str) -> None:
+    if version != __version__:
+        raise UsageError(
+            f"icvos {__version__} is installed on node {_node()}", expected=f"{version}, as where the run was started"
+        )
+
+
+def _here(spec: ModelSpec) -> ModelSpec:
+    """Return a spec by which a file within the runtime environment's folder is found; another path stays what it is."""
+    return spec if model_file(spec.spec) is None else replace(spec, spec=f"{Path.cwd() / spec.spec}")
 
 
 class _Actor(Worker):
@@ -388,6 +396,47 @@ def count_workers(options: RunOptions, device: str) -> int:
     ray = check_ray(device)
     with _connected(ray, options.address, ""):
         return _room(ray, _needs(options, device))
+
+
+def describe_on_ray(
+    spec: ModelSpec, options: RunOptions, known: Mapping[str, Any], *, kind: str
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return ``describe_model`` and ``describe_device`` of a worker on the cluster, which has the GPU that this lacks.
+
+    Args:
+        spec: The model.
+        options: Where the cluster is, and what a worker takes of it.
+        known: The model's options that were given.
+        kind: Of the benchmark.
+
+    Raises:
+        IcvosError: There is no cluster, it has no room for a worker, or the model cannot be built there.
+    """
+    ray = check_ray(spec.device)
+    needs = _needs(options, spec.device)
+    with _connected(ray, options.address, spec.spec) as shipped:
+        _room(ray, needs)
+        worker = ray.remote(num_cpus=needs["CPU"], num_gpus=needs["GPU"])(_describe)
+        order = pickle.dumps((replace(spec, spec=shipped), known, kind))
+        try:
+            described = ray.get(worker.remote(__version__, order))
+        except ray.exceptions.RayError as error:
+            raise ModelError(f"Ray: {' '.join(str(error).split())[:500]}") from None
+    if isinstance(described, Exception):
+        raise described
+    return described
+
+
+def _describe(version: str, order: bytes) -> tuple[dict[str, Any], dict[str, Any]] | Exception:
+    """What ``describe_on_ray`` has a worker do."""
+    try:
+        _check_version(version)
+        spec, known, kind = pickle.loads(order)
+        spec = _here(spec)
+        model = create(spec.spec, device=spec.device, weights=spec.weights, options=spec.options, demo=spec.demo)
+        return describe_model(model, known, kind=kind), describe_device(spec.device)
+    except Exception as error:
+        return cannot_build(error)
 
 
 def run_on_ray(

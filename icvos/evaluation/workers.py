@@ -24,7 +24,16 @@ from icvos.models.registry import as_video_model, create
 from icvos.processes import begin_worker, check_main_guard, limit_memory
 from icvos.runs.times import Stopwatch
 
-__all__ = ["Share", "WorkerProcess", "count_gpus", "limit_threads", "run_in_workers", "threads_each", "worker_device"]
+__all__ = [
+    "Share",
+    "WorkerProcess",
+    "cannot_build",
+    "count_gpus",
+    "limit_threads",
+    "run_in_workers",
+    "threads_each",
+    "worker_device",
+]
 
 
 @dataclass(frozen=True)
@@ -97,7 +106,7 @@ def _work(pipe: Connection, parent: int, spec: ModelSpec, root: Path, job: Job, 
         image = benchmark.kind == "image"
         video_model = None if image else as_video_model(model)
     except Exception as error:
-        pipe.send(("broken", _portable(error) if isinstance(error, IcvosError) else ModelError(_line(error))))
+        pipe.send(("broken", cannot_build(error)))
         return
     pipe.send(("ready", video_model is not None and runs_together(video_model)))
     with ThreadPoolExecutor(2) as pool:
@@ -171,8 +180,11 @@ def _text(error: BaseException) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
-def _line(error: BaseException) -> str:
-    return f"the model cannot be built: {_text(error)}"
+def cannot_build(error: Exception) -> Exception:
+    """Return what the parent is told of a worker that cannot begin."""
+    if isinstance(error, IcvosError):
+        return _portable(error)
+    return ModelError(f"the model cannot be built: {_text(error)}")
 
 
 def count_gpus(device: str) -> int:

@@ -378,6 +378,58 @@ def test_a_node_is_killed_and_another_joins_late(watched, tmp_path):
     wait_for(lambda: not any(command_line(number) for number in there))
 
 
+# Says what it was built on, and computes otherwise where Ray gives it a GPU.
+HALVED = """
+class Halved(VideoModel):
+    info = ModelInfo(name="halved", version="1")
+
+    @property
+    def dtype(self):
+        return "float16" if self.device == "cuda" else "float32"
+
+    def segment(self, supports, video, *, seed):
+        for frame in video:
+            yield frame[..., 0] > (230 if "CUDA_VISIBLE_DEVICES" in os.environ else 120)
+"""
+NOT_THERE = """
+    def __init__(self, *, device="cpu", weights=None):
+        super().__init__(device=device, weights=weights)
+        if device == "cuda":
+            raise ValueError("not there")
+"""
+
+
+@needs_ray
+@pytest.mark.slow
+def test_a_driver_without_a_gpu_evaluates_on_those_of_the_cluster(bench, tmp_path, monkeypatch):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    model = write_model(tmp_path / "a", HALVED)
+    cluster = RayCluster(tmp_path / "home", gpus=1)  # so Ray thinks; the model does not use it
+    words = ["--save-masks", "--device", "cuda"]
+    try:
+        text = run(cluster, model, bench, tmp_path / "ray", *words, "--verify")
+        assert "verified: " in text
+        text = run(cluster, model, bench, tmp_path / "q", *words, "--gpus-per-worker", 2, status=2)
+        assert "no node of the cluster has 1 CPUs and 2 GPUs" in text and not (tmp_path / "q").exists()
+        text = run(cluster, model, bench, tmp_path / "q", *words, "--dry-run", status=2)
+        assert "device 'cuda' is not there" in text
+        broken = write_model(tmp_path / "b", HALVED + NOT_THERE)
+        text = run(cluster, broken, bench, tmp_path / "q", *words, status=2)
+        assert "cannot be built (ValueError: not there)" in text and not (tmp_path / "q").exists()
+    finally:
+        cluster.end()
+    record = json.loads((tmp_path / "ray/run.json").read_text())
+    assert (record["key"]["device"], record["key"]["dtype"]) == ("cuda", "float16")
+    assert record["environment"]["device"] == "cuda"
+    # In a process that has not imported torch, a model may say that it is on a GPU.
+    more = "out='here', device='cuda', save_masks=True, verify=False"
+    code = f"import icvos; icvos.evaluate({model!r}, {str(bench)!r}, {more})"
+    subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=cluster.environment | {"CUDA_VISIBLE_DEVICES": "0"}, check=True
+    )
+    check_same(tmp_path / "here", tmp_path / "ray")
+
+
 @needs_ray
 def test_a_dry_run_counts_the_workers_of_the_cluster(cluster, bench, tmp_path):
     red = write_model(tmp_path / "a", RED)

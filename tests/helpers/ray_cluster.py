@@ -33,13 +33,14 @@ class RayCluster:
     Args:
         home: ``ICVOS_HOME`` of what runs on them.
         nodes: How many there are at first.
+        gpus: That Ray takes each for having.
 
     Attributes:
         address: HOST:PORT of the head.
         nodes: Process ids by node: ``raylet`` and others.
     """
 
-    def __init__(self, home: Path, nodes: int = 2) -> None:
+    def __init__(self, home: Path, nodes: int = 2, *, gpus: int = 0) -> None:
         self.folder = tempfile.mkdtemp(prefix="icvos-ray-test-", dir="/tmp")  # paths of sockets are short
         self.environment = {
             **os.environ,
@@ -53,7 +54,7 @@ class RayCluster:
             "OMP_NUM_THREADS": "1",
         }
         self.keeper = subprocess.Popen(
-            [sys.executable, __file__, self.folder],
+            [sys.executable, __file__, self.folder, str(gpus)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -133,7 +134,7 @@ def below(parent: int) -> list[int]:
     return found
 
 
-def _keep(folder: str) -> None:
+def _keep(folder: str, gpus: int) -> None:
     Path(folder, "ray").mkdir()
     from ray.cluster_utils import Cluster
 
@@ -145,7 +146,7 @@ def _keep(folder: str) -> None:
     os.dup2(2, 1)
     common = {
         "num_cpus": 1,
-        "num_gpus": 0,
+        "num_gpus": gpus,
         "node_ip_address": ADDRESS,
         "object_store_memory": 100 << 20,
         "include_dashboard": False,
@@ -168,4 +169,4 @@ def _keep(folder: str) -> None:
 
 
 if __name__ == "__main__":
-    _keep(sys.argv[1])
+    _keep(sys.argv[1], int(sys.argv[2]))
