@@ -157,7 +157,7 @@ def start(cluster: RayCluster, model: str, bench: Path, out: Path, *more: Any) -
 
 def run(cluster: RayCluster, model: str, bench: Path, out: Path, *more: Any, status: int = 0) -> str:
     process = start(cluster, model, bench, out, *more)
-    text, _ = process.communicate(timeout=90)
+    text, _ = process.communicate(timeout=200)
     assert process.returncode == status, text
     return text
 
@@ -193,7 +193,7 @@ def actors(cluster: RayCluster) -> list[int]:
     return cluster.processes("ray::_Relay")
 
 
-def wait_for(condition: Callable[[], object], seconds: float = 30) -> None:
+def wait_for(condition: Callable[[], object], seconds: float = 120) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "it does not come"
@@ -306,7 +306,7 @@ def test_an_actor_is_killed_ten_times(cluster, watched, tmp_path):
         # An episode that ended all the same was not hit.
         hits[mark.name.partition("-")[2]] += mark.exists()
     (watched.marks / "slow").unlink()
-    text, _ = process.communicate(timeout=90)
+    text, _ = process.communicate(timeout=200)
     assert process.returncode == 0, text
     check_same(watched.here, tmp_path / "ray")
     assert len(lines(tmp_path / "ray")) == 42
@@ -322,7 +322,7 @@ def test_a_driver_is_killed_ten_times(cluster, watched, tmp_path):
         wait_for(lambda n=number: len(lines(tmp_path / "ray")) > n and watched.at_work(actors(cluster)))
         assert process.poll() is None
         process.kill()
-        process.communicate(timeout=30)
+        process.communicate(timeout=100)
         check_empty(cluster)
         # Two actors may have sent what was not written, or were at the next episode.
         assert number < len(lines(tmp_path / "ray")) < 42
@@ -342,7 +342,7 @@ def test_a_driver_that_is_stopped_leaves_no_actor_and_goes_on(cluster, watched, 
     process = start(cluster, watched.model, watched.bench, tmp_path / "ray", *watched.words)
     wait_for(lambda: len(lines(tmp_path / "ray")) >= 2)
     os.kill(process.pid, number)
-    text, _ = process.communicate(timeout=30)
+    text, _ = process.communicate(timeout=100)
     assert process.returncode != 0
     check_empty(cluster)
     assert 2 <= len(lines(tmp_path / "ray")) < 42, text
@@ -364,11 +364,12 @@ def test_a_node_is_killed_and_another_joins_late(watched, tmp_path):
         cluster.kill(1)
         wait_for(lambda: len(at_work.keys() - set(actors(cluster))) == 1)
         (lost,) = at_work.keys() - set(actors(cluster))
-        assert at_work[lost].exists() and process.poll() is None
+        # It ended in the middle of an episode: this one, or the next.
+        assert list(watched.marks.glob(f"{at_work[lost].name.partition('-')[0]}-*")) and process.poll() is None
         cluster.add()
         wait_for(lambda: len(watched.at_work(actors(cluster))) == 2)
         (watched.marks / "slow").unlink()
-        text, _ = process.communicate(timeout=90)
+        text, _ = process.communicate(timeout=200)
         assert process.returncode == 0, text
         check_same(watched.here, tmp_path / "ray")
         check_empty(cluster)
