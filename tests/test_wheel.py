@@ -32,8 +32,9 @@ def test_wheel_installs_and_runs_in_a_clean_environment(tmp_path: Path) -> None:
         shutil.copy(ROOT / name, source / name)
     run(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", tmp_path, source)
     (wheel,) = tmp_path.glob("*.whl")
-    # Scripts and styles of pages, and published recipes, are package data, which setup.cfg must name.
-    files = [path for kind in ("*.css", "*.js", "recipes/*/*") for path in (ROOT / "icvos").rglob(kind)]
+    # Scripts and styles of pages, published recipes and golden toys are package data, which setup.cfg must name.
+    kinds = ("*.css", "*.js", "recipes/*/*", "toys/**/*.*")
+    files = [path for kind in kinds for path in (ROOT / "icvos").rglob(kind)]
     assets = {path.relative_to(ROOT).as_posix() for path in files}
     assert {"icvos/leaderboard/page.js", "icvos/recipes/ic-vos-r1/recipe.json"} <= assets
     assert assets <= set(zipfile.ZipFile(wheel).namelist())
@@ -55,9 +56,10 @@ def test_wheel_installs_and_runs_in_a_clean_environment(tmp_path: Path) -> None:
     assert "evaluate" in run(icvos, "--help", cwd=tmp_path, env=clean)
     shown = run(icvos, "leaderboard", "show", "--published", cwd=tmp_path, env=clean)
     assert "DC-SAM" in shown and "71.52" in shown
+    assert "exactly those expected" in run(icvos, "score", "--toy", "davis-2017", cwd=tmp_path, env=clean)
     run(icvos, "build-data", "demo", "--size", "tiny", "--out", tmp_path / "demo", cwd=tmp_path, env=clean)
     found = run(python, "-c", "import icvos, dcsam; print(icvos.__file__, dcsam.__file__)", cwd=tmp_path, env=clean)
-    assert str(ROOT) not in found
+    assert f"{ROOT}/" not in found
     bench = tmp_path / "demo" / "benchmarks" / "demo"
     evaluated = run(
         icvos,

@@ -5,7 +5,9 @@ mkdocs calls ``on_page_markdown`` for every page as it builds the site (``mkdocs
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
+import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
@@ -251,16 +253,140 @@ def errors() -> str:
     return table(("error", "is a", "exit status", "when"), rows)
 
 
+def _expected_of_toys() -> dict[str, dict[str, Any]]:
+    from icvos.evaluation.toys import toy_folder
+    from icvos.files import read_json
+    from icvos.protocols import PROTOCOLS
+
+    return {name: read_json(toy_folder(name) / "expected.json") for name in PROTOCOLS}
+
+
+def toys() -> str:
+    """Return every golden toy: what is in it, and its headlines."""
+    from icvos.protocols import PROTOCOLS
+
+    rows = []
+    for name, expected in _expected_of_toys().items():
+        kind, frames = PROTOCOLS[name].kind, sum(map(len, expected["frames"].values()))
+        what = f"{len(expected['episodes'])} {'objects' if kind == 'sequence' else 'episodes'}"
+        what += f", {frames} masks" if frames else f", {len(expected['per_fold'])} folds"
+        figures = next(iter(expected["mistakes"].values()))
+        values = ", ".join(f"{figure} {expected['summary'][figure]:.4f}" for figure in figures)
+        rows.append((f"[`{name}`](../reference/protocols.md)", what, values, code(f"icvos score --toy {name}")))
+    return table(("protocol", "scored", "expected, percent", "by icvos"), rows)
+
+
+def toy_mistakes() -> str:
+    """Return every mistake that the toys tell, with the figure that a scorer prints that makes it."""
+    toys_by_name = _expected_of_toys()
+    headline = {name: next(iter(expected["mistakes"].values())) for name, expected in toys_by_name.items()}
+    heads = {name: "J&F" if "J&F" in figures else "mIoU, FB_IoU" for name, figures in headline.items()}
+    mistakes = dict.fromkeys(text for expected in toys_by_name.values() for text in expected["mistakes"])
+
+    def cell(name: str, figures: dict[str, float] | None) -> str:
+        return "" if figures is None else ", ".join(f"{figures[key]:.2f}" for key in heads[name].split(", "))
+
+    rows = [("**none**", *(f"**{cell(name, expected['summary'])}**" for name, expected in toys_by_name.items()))]
+    rows += [(text, *(cell(name, e["mistakes"].get(text)) for name, e in toys_by_name.items())) for text in mistakes]
+    return table(("mistake", *(f"{code(name)} {head}" for name, head in heads.items())), rows)
+
+
+KINDS = {
+    "int": "whole number",
+    "int | None": "whole number or null",
+    "float": "number",
+    "float | None": "number or null",
+    "str": "text",
+    "bool": "true or false",
+    "tuple[int, ...]": "list of whole numbers",
+    "tuple[str, ...]": "list of texts",
+}
+"""What types of Python are in JSON."""
+
+
+def attributes(cls: type, prefix: str, without: Sequence[str] = ()) -> str:
+    """Return the fields of a dataclass that a file holds: their keys there, type, default, and what its docstring says.
+
+    Args:
+        cls: The dataclass.
+        prefix: Of its keys in the file.
+        without: Fields that the file does not hold.
+
+    Raises:
+        KeyError: Its docstring leaves out a field, or names one that it has not.
+    """
+    text = inspect.cleandoc(cls.__doc__ or "").partition("Attributes:\n")[2]
+    rows = []
+    said: set[str] = set()
+    fields = {field.name: field for field in dataclasses.fields(cls)}
+    for entry in re.split(r"\n {4}(?=\S)", "\n" + text.partition("\n\n")[0])[1:]:
+        names, _, what = entry.partition(":")
+        of = [fields[name] for name in names.split(", ")]
+        said.update(field.name for field in of)
+        if of[0].name in without:
+            continue
+        keys = ", ".join(code(prefix + field.name) for field in of)
+        kinds = ", ".join(dict.fromkeys(KINDS[str(field.type)] for field in of))
+        defaults = [field.default for field in of]
+        shown = "" if dataclasses.MISSING in defaults else ", ".join(code(json.dumps(value)) for value in defaults)
+        rows.append((keys, kinds, shown, " ".join(what.split()).replace("``", "`").replace("None", "null")))
+    if missing := fields.keys() - said:
+        raise KeyError(f"{cls.__name__} says nothing of {', '.join(sorted(missing))}")
+    return table(("field", "type", "default", "what it says"), rows)
+
+
+def icvos_rules() -> str:
+    """Return the rules of IC-VOS in ``benchmark.json``."""
+    from icvos.builders.ic_vos.rules import BuildRules
+
+    return attributes(BuildRules, "rules.")
+
+
+def fewshot_rules() -> str:
+    """Return the rules of a few-shot benchmark in ``benchmark.json``."""
+    from icvos.builders.fewshot.build import FewShotRules
+
+    return attributes(FewShotRules, "rules.")
+
+
+def tube_rules() -> str:
+    """Return the rules of mask tubes in ``benchmark.json``."""
+    from icvos.data.mask_tubes import TubeRules
+
+    return attributes(TubeRules, "rules.")
+
+
+def vos_rules() -> str:
+    """Return the rules of semi-supervised VOS in ``benchmark.json``."""
+    from icvos.builders.vos.plan import VosRule
+
+    return attributes(VosRule, "rules.")
+
+
+def training_settings() -> str:
+    """Return the settings in ``training.json``."""
+    from icvos.training.task import Settings
+
+    return attributes(Settings, "settings.", without=("workers", "save_every"))
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "builders": builders,
     "commands": commands,
     "errors": errors,
     "expected": expected,
+    "fewshot-rules": fewshot_rules,
+    "icvos-rules": icvos_rules,
     "lifts": lifts,
     "metrics": metrics,
     "models": models,
     "protocols": protocols,
     "sources": sources,
+    "toy-mistakes": toy_mistakes,
+    "toys": toys,
     "trainers": trainers,
+    "training-settings": training_settings,
+    "tube-rules": tube_rules,
+    "vos-rules": vos_rules,
     "weights": weights,
 }
