@@ -25,9 +25,7 @@ from tools.site import command_words
 LANGUAGES = {"sh", "python", "text", "json", "csv", "toml", "ini", "yaml"}
 COMMANDS = re.compile(r"^ *(icvos|make|python|pip|torchrun) ", re.MULTILINE)
 BLOCKS = {page_name(page): blocks(page) for page in PAGES}
-# Its blocks are those of a notebook, which tests/test_examples.py executes.
-NOTEBOOK = "docs/start/notebook.md"
-RUN = [name for name, found in BLOCKS.items() if name != NOTEBOOK and any(block.runs for block in found)]
+RUN = [name for name, found in BLOCKS.items() if any(block.runs for block in found)]
 # Pages of a minute or so each.
 SLOW: set[str] = set()
 

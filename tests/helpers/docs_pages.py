@@ -155,6 +155,7 @@ class World:
             "complete-davis17.csv": self.recipe,
             "B": partial(self._link, self.benchmarks / "demo"),
             "V": self.vos,
+            "BENCH": partial(self._link, self.benchmarks / "demo"),
             "R": self.run,
             "PREDICTIONS": self.predictions,
             "masks": self.predictions,
