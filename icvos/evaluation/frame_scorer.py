@@ -55,6 +55,10 @@ class FrameScorer:
         self.count += 1
         mask = prediction.mask
         on_gpu = hasattr(mask, "detach") and mask.device.type != "cpu"
+        if on_gpu:
+            self._take_scores()  # the order of frames, where some masks are on the CPU and some on a GPU
+        else:
+            self.flush()
         if scored and on_gpu:
             self._pending.append((mask.detach() != 0, truth))
             if len(self._pending) == GPU_BATCH:
