@@ -423,8 +423,8 @@ def evaluated(place: Place, ms: float, chosen: Sequence[Any], *, limit: int | No
         show(f"  {way}", figures)
         print(
             f"    efficiency {figures['efficiency']:.3f}; start {figures['starting']:.1f} s, "
-            f"end {figures['ending']:.1f} s; of the workers' time: {figures['outside_%']:.1f} % outside the sleep, {parts}; "
-            f"driver's CPU {figures['driving_cpu']:.1f} s",
+            f"end {figures['ending']:.1f} s; of the workers' time: {figures['outside_%']:.1f} % outside the sleep, "
+            f"{parts}; driver's CPU {figures['driving_cpu']:.1f} s",
             flush=True,
         )
     if any(result != results[0] for result in results):
@@ -531,7 +531,8 @@ def write_short(root: Path, episodes: int) -> Path:
     for part in ("images", *(f"masks/{category}" for category in categories)):
         folder, suffix = root / "supports" / part, "jpg" if part == "images" else "png"
         folder.mkdir(parents=True)
-        os.link(source / f"0.{suffix}", folder / f"s.{suffix}")
+        for draw in range(5):
+            os.link(source / f"0.{suffix}", folder / f"s{draw}.{suffix}")
     shutil.rmtree(source)
     video = {"source": "short", "source_split": "", "source_name": "", "frames": 2, "height": height}
     write_csv(
@@ -547,7 +548,7 @@ def write_short(root: Path, episodes: int) -> Path:
     lines = ({"video": n, "frame": f"{i:05d}", "source_frame": i} for n in names for i in range(2))
     write_csv(root / "frames.csv", FRAME_COLUMNS, lines)
     rows = [
-        {**pair, "id": f"{pair['video']}__{pair['category']}__d{number}", "draw": number, "support_1": "s"}
+        {**pair, "id": f"{pair['video']}__{pair['category']}__d{number}", "draw": number, "support_1": f"s{number}"}
         for pair in pairs
         for number in range(5)
     ]

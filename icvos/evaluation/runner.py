@@ -289,9 +289,9 @@ def _finish(folder: RunFolder, plan: RunPlan, spent: _Spent, whole: bool) -> Non
     ids = [episode.id for episode in plan.episodes]
     if whole:
         records = folder.records()
-        folder.write_result(benchmark_result(folder.run, plan.benchmark, plan.protocol, plan.episodes, records))
-        failed = any(records.get(name, {"error": "missing"}).get("error") for name in ids)
-        status = "failed" if failed else "complete"
+        result = benchmark_result(folder.run, plan.benchmark, plan.protocol, plan.episodes, records)
+        folder.write_result(result)
+        status = "failed" if result["summary"]["failed"] else "complete"
         folder.write_run(status=status, end=now(), **speed(records, ids), times=spent.times())
         return
     with contextlib.suppress(OSError, RunError):
