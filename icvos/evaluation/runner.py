@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import sys
+import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -186,9 +187,13 @@ class _Spent:
         self.episodes = 0
         self._earlier = earlier
         self._workers: dict[int, dict[str, float]] = {}
+        self._begin = time.monotonic()
 
     def add(self, worker: int, seconds: Mapping[str, float]) -> None:
         """Take note of seconds by part that a worker process has spent."""
+        if worker not in self._workers and "starting" in seconds:
+            # All that came before it was ready: the connection to a cluster too.
+            seconds = {**seconds, "starting": time.monotonic() - self._begin}
         row = self._workers.setdefault(worker, {})
         for name, value in seconds.items():
             row[name] = row.get(name, 0.0) + value
