@@ -37,24 +37,29 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
 
-from icvos.benchmark import EPISODE_COLUMNS, FRAME_COLUMNS, PAIR_COLUMNS, SCHEMA, VIDEO_COLUMNS, load_benchmark
+from icvos.benchmark import EPISODE_COLUMNS, FRAME_COLUMNS, PAIR_COLUMNS, SCHEMA, VIDEO_COLUMNS, Episode, load_benchmark
 from icvos.categories import COCO80
 from icvos.files import write_csv, write_json
 from icvos.manifest import write_manifest
 from icvos.masks import encode_mask, write_mask
 
+T = TypeVar("T")
+
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests/helpers"))
 
 PARTS = ("build", "evaluate", "simulate", "episodes", "board")
+ONE, WORKERS, RAY = WAYS = ("one process", "two workers", "two nodes of Ray")
 H, W = 480, 854
 FRAMES = 99_549
 # Source: how many videos, and median, least and greatest of their frames.
@@ -144,6 +149,7 @@ class Place:
     seconds: float
     episodes: tuple[int, int]
     records: int
+    ways: tuple[str, ...]
 
     @property
     def bench(self) -> Path:
@@ -216,7 +222,7 @@ def plan_videos(count: int) -> list[Video]:
             objects = (category, category, "", other)[: 1 + index % 3] if index % 4 else (category, "", other)
             name = f"v{number:03d}" if source == "davis" else f"{index:08x}"
             every.append(Video(index, source, name, int(length), objects))
-    return [every[int(place)] for place in np.linspace(0, len(every) - 1, min(count, len(every)))]
+    return spread(every, count)
 
 
 def texture(generator: np.random.Generator) -> np.ndarray:
@@ -379,13 +385,32 @@ def show(what: str, figures: Mapping[str, float], frames: int = 0) -> None:
 # ------------------------------------------------------------------------------------------------------- evaluate
 
 
-def evaluate(place: Place, out: str, *, cluster: Any = None, bench: Path | None = None, **how: Any) -> dict[str, Any]:
+@contextmanager
+def started(place: Place) -> Iterator[dict[str, Callable[..., dict[str, Any]]]]:
+    """Give ``evaluate`` for each way that is asked for, with the cluster that it needs, if it does."""
+    from ray_cluster import RayCluster
+
+    settings: dict[str, dict[str, Any]] = {ONE: {}, WORKERS: {"workers": 2}, RAY: {}}
+    cluster = None
+    if RAY in place.ways:
+        begin = time.perf_counter()
+        cluster = RayCluster(place.work / "home")
+        settings[RAY] = {"engine": "ray", "address": cluster.address, "environment": cluster.environment}
+        print(f"a Ray cluster of two nodes starts in {time.perf_counter() - begin:.1f} s", flush=True)
+    try:
+        yield {way: partial(evaluate, place, **settings[way]) for way in WAYS if way in place.ways}
+    finally:
+        if cluster is not None:
+            cluster.end()
+
+
+def evaluate(
+    place: Place, out: str, *, bench: Path, environment: Mapping[str, str] | None = None, **how: Any
+) -> dict[str, Any]:
     """Run ``icvos.evaluate``; return what its process took, and how its workers' time divides (``times``)."""
     folder = place.work / "runs" / out
-    arguments = {"benchmark": str(bench or place.bench), "out": str(folder), **how}
-    if cluster is not None:
-        arguments |= {"engine": "ray", "address": cluster.address}
-    figures: dict[str, Any] = run(place, ["evaluate", json.dumps(arguments)], cluster and cluster.environment)
+    arguments = {"benchmark": str(bench), "out": str(folder), **how}
+    figures: dict[str, Any] = run(place, ["evaluate", json.dumps(arguments)], environment)
     times = json.loads((folder / "run.json").read_text())["times"]
     rows = times["workers"]
     # A worker's time after its start, until the run's last result is there.
@@ -395,66 +420,60 @@ def evaluate(place: Place, out: str, *, cluster: Any = None, bench: Path | None 
     return figures
 
 
-def evaluated(place: Place, ms: float, chosen: Sequence[Any], *, limit: int | None, cluster: Any) -> dict[str, Any]:
-    """Evaluate a method that sleeps, in the three ways; return their figures by way."""
+def evaluated(
+    place: Place, ms: float, chosen: Sequence[Episode], *, limit: int | None, ways: Mapping[str, Callable[..., Any]]
+) -> dict[str, Any]:
+    """Evaluate a method that sleeps in each way; return their figures by way."""
     bench = load_benchmark(place.bench)
     counts = [bench.videos[episode.video].frames for episode in chosen]
     frames = sum(min(count, limit or count) for count in counts)
     asked = frames * ms / 1000
-    how = {"model": f"{place.method}:Sleeping", "options": {"ms": ms}, "limit_frames": limit}
+    how = {"model": f"{place.method}:Sleeping", "options": {"ms": ms}, "limit_frames": limit, "bench": place.bench}
     how["episodes"] = [episode.id for episode in chosen]
     print(f"{ms:g} ms a frame, {len(chosen)} episodes, {frames:,} frames: {asked:.0f} s of sleep", flush=True)
     out: dict[str, Any] = {"episodes": len(chosen), "frames": frames, "asked": asked}
-    ways: dict[str, Callable[[str], dict[str, Any]]] = {
-        "one process": lambda name: evaluate(place, name, **how),
-        "two workers": lambda name: evaluate(place, name, workers=2, **how),
-        "Ray, two nodes": lambda name: evaluate(place, name, cluster=cluster, **how),
-    }
-    results = []
+    results = set()
     for way, start in ways.items():
-        name = f"{ms:g}ms-{way.replace(' ', '-').replace(',', '')}"
-        figures = out[way] = start(name)
-        figures["efficiency"] = out["one process"]["working"] / figures["working"]
+        name = f"{ms:g}ms-{way.replace(' ', '-')}"
+        figures = out[way] = start(name, **how)
+        figures["efficiency"] = out[ONE]["working"] / figures["working"]
+        figures["speed"] = figures["efficiency"] * figures["workers"]
         figures["outside_%"] = 100 * (1 - asked / figures["working"])
-        results.append((place.work / "runs" / name / "result.json").read_bytes())
-        total = figures["times"]
-        parts = ", ".join(
-            f"{100 * total[part] / figures['working']:.1f} % {part}"
+        results.add((place.work / "runs" / name / "result.json").read_bytes())
+        shares = ", ".join(
+            f"{100 * figures['times'][part] / figures['working']:.1f} % {part}"
             for part in ("decoding", "scoring", "writing", "idle")
         )
         show(f"  {way}", figures)
         print(
             f"    efficiency {figures['efficiency']:.3f}; start {figures['starting']:.1f} s, "
             f"end {figures['ending']:.1f} s; of the workers' time: {figures['outside_%']:.1f} % outside the sleep, "
-            f"{parts}; driver's CPU {figures['driving_cpu']:.1f} s",
+            f"{shares}; driver's CPU {figures['driving_cpu']:.2f} s",
             flush=True,
         )
-    if any(result != results[0] for result in results):
-        raise SystemExit("the three ways do not give the same result.json")
+    if len(results) > 1:
+        raise SystemExit("result.json is not the same in all ways")
     return out
 
 
 def evaluate_part(place: Place) -> dict[str, Any]:
-    """Evaluate at 10 and at 200 ms a frame."""
-    from ray_cluster import RayCluster
-
-    bench = load_benchmark(place.bench)
-    first = list({episode.video: episode for episode in reversed(bench.episodes)}.values())[::-1]
-    count = place.sample or len(first)
-    spread = [first[int(place)] for place in np.linspace(0, len(first) - 1, min(count, len(first)))]
-    few = [first[int(place)] for place in np.linspace(0, len(first) - 1, min(20, len(first)))]
-    begin = time.perf_counter()
-    cluster = RayCluster(place.work / "home")
-    started = time.perf_counter() - begin
-    print(f"a Ray cluster of two nodes starts in {started:.1f} s", flush=True)
-    try:
-        out = {"10 ms": evaluated(place, 10, spread, limit=None, cluster=cluster)}
+    """Evaluate the first draw of a category of each video at 10 and at 200 ms a frame."""
+    first: dict[str, Episode] = {}
+    for episode in load_benchmark(place.bench).episodes:
+        first.setdefault(episode.video, episode)
+    few = spread(list(first.values()), 20)
+    with started(place) as ways:
+        out = {"10 ms": evaluated(place, 10, spread(list(first.values()), place.sample), limit=None, ways=ways)}
         if place.seconds:
             limit = max(2, round(place.seconds / 0.2 / len(few)))
-            out["200 ms"] = evaluated(place, 200, few, limit=limit, cluster=cluster)
-    finally:
-        cluster.end()
-    return {"cluster_start": started, **out}
+            out["200 ms"] = evaluated(place, 200, few, limit=limit, ways=ways)
+    return out
+
+
+def spread(several: Sequence[T], count: int) -> list[T]:
+    """Return so many of several things, from the first to the last; all for 0."""
+    count = min(count or len(several), len(several))
+    return [several[int(place)] for place in np.linspace(0, len(several) - 1, count)]
 
 
 # ------------------------------------------------------------------------------------------------------- simulate
@@ -471,42 +490,46 @@ def makespan(seconds: Sequence[float], workers: int) -> float:
 def simulate(place: Place, seen: Mapping[str, Any]) -> dict[str, Any]:
     """Give the whole benchmark to 8 and 64 workers, by the parts that ``evaluate`` and ``episodes`` measured."""
     out: dict[str, Any] = {}
-    videos = plan_videos(len(plan_videos(10**6)))
+    videos = plan_videos(0)
     for ms in (10.0, 200.0):
         measured = seen["evaluate"].get(f"{ms:g} ms")
         if measured is None:
             continue
-        one = measured["one process"]
+        one = measured[ONE]
         # What a frame takes with all that is around it.
         frame = one["working"] / measured["frames"]
         seconds = [video.frames * frame for video in videos]
-        for engine, driver in (("workers", "two workers"), ("Ray", "Ray, two nodes")):
-            way, short = measured[driver], seen["episodes"][engine]
-            each, once = short["driver_s_an_episode"], short["driver_s_once"]
-            hearing = max(way["driving_cpu"] - once - each * measured["episodes"], 0.0) / way["working"]
+        for way in place.ways[1:]:
+            each, once = (seen["episodes"][way][name] for name in ("driver_s_an_episode", "driver_s_once"))
+            hearing = measured[way]["driving_cpu"] - once - each * measured["episodes"]
+            hearing = max(hearing, 0.0) / measured[way]["working"]
             for workers in (8, 64):
-                spans = {
-                    "longest first": makespan(sorted(seconds, reverse=True), workers),
-                    "as listed": makespan(seconds, workers),
-                }
-                row = {name: round(span, 1) for name, span in spans.items()}
-                row |= {f"efficiency, {n}": round(sum(seconds) / workers / s, 3) for n, s in spans.items()}
-                row["longest video"] = round(max(seconds), 1)
+                longest, listed = makespan(sorted(seconds, reverse=True), workers), makespan(seconds, workers)
                 # What it takes once is of two workers, and most of it their start.
                 driving = once * workers / 2 + each * len(videos) + hearing * sum(seconds)
-                row["driver's CPU s"], row["driver's share"] = (
-                    round(driving, 2),
-                    round(driving / spans["longest first"], 4),
+                row = out[f"{ms:g} ms, {workers} workers, as {way}"] = {
+                    "longest_first_s": longest,
+                    "as_listed_s": listed,
+                    "longest_video_s": max(seconds),
+                    "efficiency": sum(seconds) / workers / longest,
+                    "efficiency_as_listed": sum(seconds) / workers / listed,
+                    "driver_cpu_s": driving,
+                    "driver_share": driving / longest,
+                }
+                print(
+                    f"{ms:g} ms, {workers:2} workers, as {way:16}: longest first {longest:.1f} s (efficiency "
+                    f"{row['efficiency']:.3f}), as listed {listed:.1f} s ({row['efficiency_as_listed']:.3f}), the "
+                    f"longest video {max(seconds):.1f} s; driver's CPU {driving:.1f} s, a share of "
+                    f"{100 * row['driver_share']:.1f} %",
+                    flush=True,
                 )
-                name = f"{ms:g} ms, {workers} {'workers' if engine == 'workers' else 'workers of Ray'}"
-                out[name] = row
-                print(name, row, flush=True)
-            out[f"{ms:g} ms, {engine}: driver's CPU, ms"] = {
-                "once": 1000 * once,
+            row = out[f"{ms:g} ms, {way}: driver's CPU, ms"] = {
                 "an episode": 1000 * each,
-                "a worker's second": 1000 * hearing,
                 "a frame": 1000 * hearing * frame,
+                "a worker's second": 1000 * hearing,
+                "once": 1000 * once,
             }
+            print(f"  driver's CPU, ms: {', '.join(f'{name} {value:.3f}' for name, value in row.items())}", flush=True)
     return out
 
 
@@ -560,35 +583,26 @@ def write_short(root: Path, videos: int, *, draws: int = 5) -> Path:
     return root
 
 
-def episodes_part(place: Place, ways: Sequence[str] = ("one process", "workers", "Ray")) -> dict[str, Any]:
+def episodes_part(place: Place) -> dict[str, Any]:
     """Evaluate few and many short episodes; return the driver's peak memory and its processor time an episode."""
-    from ray_cluster import RayCluster
-
     benches = {count: write_short(place.work / f"short{count}", count // 10) for count in place.episodes}
     few, many = place.episodes
     out: dict[str, Any] = {}
-    cluster = RayCluster(place.work / "home") if "Ray" in ways else None
-    try:
-        for way in ways:
-            how: dict[str, Any] = {"workers": {"workers": 2}, "Ray": {"cluster": cluster}}.get(way, {})
+    with started(place) as ways:
+        for way, start in ways.items():
             row: dict[str, Any] = {}
             for count, bench in benches.items():
                 name = f"short{count}-{way.replace(' ', '-')}"
-                row[f"{count}"] = evaluate(place, name, bench=bench, model=f"{place.method}:Trivial", **how)
+                row[f"{count}"] = start(name, bench=bench, model=f"{place.method}:Trivial")
                 show(f"{count} short episodes, {way}", row[f"{count}"])
             row["peak_ratio"] = row[f"{many}"]["peak_MiB"] / row[f"{few}"]["peak_MiB"]
             driving = row[f"{many}"]["driving_cpu"] - row[f"{few}"]["driving_cpu"]
             row["driver_s_an_episode"] = each = driving / (many - few)
             row["driver_s_once"] = max(row[f"{few}"]["driving_cpu"] - each * few, 0.0)
             print(
-                f"  peak memory {row['peak_ratio']:.3f} times; {1000 * row['driver_s_an_episode']:.2f} ms of the "
-                "driver's CPU an episode more",
-                flush=True,
+                f"  peak memory {row['peak_ratio']:.3f} times; driver's CPU {1000 * each:.2f} ms an episode", flush=True
             )
             out[way] = row
-    finally:
-        if cluster is not None:
-            cluster.end()
     return out
 
 
@@ -665,12 +679,21 @@ def main() -> None:
     parser.add_argument("--sample", type=int, default=0, help="videos that are evaluated at 10 ms; 0 for all")
     parser.add_argument("--seconds", type=float, default=240, help="of sleep at 200 ms a frame; 0 for none")
     parser.add_argument("--episodes", type=int, nargs=2, default=(1000, 10_000), metavar="N", help="few and many")
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=WAYS, help="of evaluating; one process always")
     parser.add_argument("--records", type=int, default=1000, help="of the board")
     options = parser.parse_args()
     if options.work is not None:
         options.work.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix="icvos-scale-", dir=options.work))
-    place = Place(work, options.videos, options.sample, options.seconds, tuple(options.episodes), options.records)
+    place = Place(
+        work=work,
+        videos=options.videos,
+        sample=options.sample,
+        seconds=options.seconds,
+        episodes=tuple(options.episodes),
+        records=options.records,
+        ways=tuple(way for way in WAYS if way == ONE or way in options.ways),
+    )
     try:
         figures = measure(place, options.part)
     finally:
