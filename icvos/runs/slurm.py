@@ -95,6 +95,8 @@ def training_job(
 ) -> SlurmJob:
     """Return a training by torchrun on several nodes; requeued, it goes on from its last checkpoint.
 
+    srun starts no task again. Where torchrun ends badly on one node it therefore ends on all, and the job with it.
+
     Args:
         words: What follows ``icvos train``.
         run: Folder of the training.
@@ -113,7 +115,8 @@ def training_job(
             "set -euo pipefail",
             f"cd {shlex.quote(str(where))}",
             'first=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)',
-            f"exec srun {shlex.quote(sys.executable)} -m torch.distributed.run \\",
+            "# Requeued, or sent again, the training goes on from its last checkpoint.",
+            f"exec srun --kill-on-bad-exit=1 {shlex.quote(sys.executable)} -m torch.distributed.run \\",
             f'    --nnodes {nodes} --nproc-per-node {processes} --rdzv-id "$SLURM_JOB_ID" --rdzv-backend c10d \\',
             '    --rdzv-endpoint "$first:$((20000 + SLURM_JOB_ID % 20000))" \\',
             f"    -m icvos.cli train {shlex.join(words)}",
