@@ -14,6 +14,8 @@ from board_runs import icvos
 from run_models import RED, write_model
 from tiny import write_video_benchmark
 
+from icvos.runs.slurm import evaluation_job, write_job
+
 
 @pytest.fixture
 def words(tmp_path: Path) -> list[str]:
@@ -64,6 +66,40 @@ def test_what_is_sent(words: list[str], tmp_path: Path, monkeypatch: pytest.Monk
     array, merge = (eval(line) for line in told.read_text().splitlines())
     assert array[:5] == ["--parsable", "-p", "my gpus", "--array=1-7", "--requeue"] and array[-1].endswith("job.sh")
     assert "--dependency=afterany:41" in merge and merge[-1] == "merge"
+
+
+@pytest.mark.parametrize(
+    ("options", "kept"),
+    [
+        ("--partition=gpu --gres=gpu:1 --time 4:00", "--partition=gpu --time 4:00"),
+        ("--gres gpu:1 -p gpu -G 2 -G4", "-p gpu"),
+        ("--gpus 2 --gpus-per-task=1 --mem-per-gpu=8G --cpus-per-gpu 4 -c 2", "-c 2"),
+        ("--gpus --exclusive --tres-per-task=gres/gpu:1 --gpu-bind=none", "--exclusive"),
+        ("--mem-per-cpu=2G --get-user-env -A group", "--mem-per-cpu=2G --get-user-env -A group"),
+    ],
+)
+def test_the_merge_asks_for_no_gpu(options: str, kept: str, tmp_path: Path) -> None:
+    job = evaluation_job(["--model", "full"], tmp_path / "r", shards=2, options=options.split(), where=tmp_path)
+    array, merge = job.commands
+    assert array[2:].index("--array=1-2") == len(options.split())
+    assert merge[2 : merge.index("--dependency=afterany:{job}")] == kept.split()
+
+
+def test_a_script_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = evaluation_job(["--model", "full"], tmp_path / "r", shards=2, options=[], where=tmp_path)
+    script = write_job(job)
+    before = script.read_bytes()
+
+    def full(self: Path, target: Path) -> Path:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(OSError, match="No space left"):
+        write_job(evaluation_job(["--model", "empty"], tmp_path / "r", shards=2, options=[], where=tmp_path))
+    assert script.read_bytes() == before and sorted(path.name for path in script.parent.iterdir()) == [
+        "job.sh",
+        "launch.json",
+    ]
 
 
 def test_a_training_is_a_job_of_torchrun(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
