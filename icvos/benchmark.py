@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import os
 from collections.abc import Iterator, Sequence
@@ -16,7 +15,7 @@ import numpy as np
 
 from icvos.categories import Vocabulary, episode_id, get_vocabulary
 from icvos.errors import BenchmarkError, InputError, MaskError, UsageError, did_you_mean, in_words
-from icvos.files import check_id, iter_csv, read_json
+from icvos.files import check_id, file_sha256, iter_csv, read_json
 from icvos.images import read_image
 from icvos.listing import listing
 from icvos.masks import read_mask, stored_size
@@ -165,7 +164,7 @@ class Benchmark:
     @cached_property
     def manifest_sha256(self) -> str:
         """SHA-256 of ``manifest.csv``, which names every other file with its own: the benchmark's identity."""
-        return hashlib.sha256((self.root / "manifest.csv").read_bytes()).hexdigest()
+        return file_sha256(self.root / "manifest.csv")
 
     @cached_property
     def videos(self) -> dict[str, VideoRecord]:
