@@ -38,9 +38,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -54,6 +54,8 @@ from icvos.manifest import write_manifest
 from icvos.masks import encode_mask, write_mask
 
 T = TypeVar("T")
+# Runs ``evaluate``, by way.
+Ways = Mapping[str, Callable[..., dict[str, Any]]]
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests/helpers"))
@@ -386,7 +388,7 @@ def show(what: str, figures: Mapping[str, float], frames: int = 0) -> None:
 
 
 @contextmanager
-def started(place: Place) -> Iterator[dict[str, Callable[..., dict[str, Any]]]]:
+def started(place: Place) -> Iterator[Ways]:
     """Give ``evaluate`` for each way that is asked for, with the cluster that it needs, if it does."""
     from ray_cluster import RayCluster
 
@@ -398,7 +400,7 @@ def started(place: Place) -> Iterator[dict[str, Callable[..., dict[str, Any]]]]:
         settings[RAY] = {"engine": "ray", "address": cluster.address, "environment": cluster.environment}
         print(f"a Ray cluster of two nodes starts in {time.perf_counter() - begin:.1f} s", flush=True)
     try:
-        yield {way: partial(evaluate, place, **settings[way]) for way in WAYS if way in place.ways}
+        yield {way: partial(evaluate, place, **settings[way]) for way in WAYS if way in (ONE, *place.ways)}
     finally:
         if cluster is not None:
             cluster.end()
@@ -420,9 +422,7 @@ def evaluate(
     return figures
 
 
-def evaluated(
-    place: Place, ms: float, chosen: Sequence[Episode], *, limit: int | None, ways: Mapping[str, Callable[..., Any]]
-) -> dict[str, Any]:
+def evaluated(place: Place, ms: float, chosen: Sequence[Episode], *, limit: int | None, ways: Ways) -> dict[str, Any]:
     """Evaluate a method that sleeps in each way; return their figures by way."""
     bench = load_benchmark(place.bench)
     counts = [bench.videos[episode.video].frames for episode in chosen]
@@ -456,17 +456,16 @@ def evaluated(
     return out
 
 
-def evaluate_part(place: Place) -> dict[str, Any]:
+def evaluate_part(place: Place, ways: Ways) -> dict[str, Any]:
     """Evaluate the first draw of a category of each video at 10 and at 200 ms a frame."""
     first: dict[str, Episode] = {}
     for episode in load_benchmark(place.bench).episodes:
         first.setdefault(episode.video, episode)
     few = spread(list(first.values()), 20)
-    with started(place) as ways:
-        out = {"10 ms": evaluated(place, 10, spread(list(first.values()), place.sample), limit=None, ways=ways)}
-        if place.seconds:
-            limit = max(2, round(place.seconds / 0.2 / len(few)))
-            out["200 ms"] = evaluated(place, 200, few, limit=limit, ways=ways)
+    out = {"10 ms": evaluated(place, 10, spread(list(first.values()), place.sample), limit=None, ways=ways)}
+    if place.seconds:
+        limit = max(2, round(place.seconds / 0.2 / len(few)))
+        out["200 ms"] = evaluated(place, 200, few, limit=limit, ways=ways)
     return out
 
 
@@ -499,7 +498,7 @@ def simulate(place: Place, seen: Mapping[str, Any]) -> dict[str, Any]:
         # What a frame takes with all that is around it.
         frame = one["working"] / measured["frames"]
         seconds = [video.frames * frame for video in videos]
-        for way in place.ways[1:]:
+        for way in (way for way in place.ways if way != ONE):
             each, once = (seen["episodes"][way][name] for name in ("driver_s_an_episode", "driver_s_once"))
             hearing = measured[way]["driving_cpu"] - once - each * measured["episodes"]
             hearing = max(hearing, 0.0) / measured[way]["working"]
@@ -583,26 +582,23 @@ def write_short(root: Path, videos: int, *, draws: int = 5) -> Path:
     return root
 
 
-def episodes_part(place: Place) -> dict[str, Any]:
+def episodes_part(place: Place, ways: Ways) -> dict[str, Any]:
     """Evaluate few and many short episodes; return the driver's peak memory and its processor time an episode."""
     benches = {count: write_short(place.work / f"short{count}", count // 10) for count in place.episodes}
     few, many = place.episodes
     out: dict[str, Any] = {}
-    with started(place) as ways:
-        for way, start in ways.items():
-            row: dict[str, Any] = {}
-            for count, bench in benches.items():
-                name = f"short{count}-{way.replace(' ', '-')}"
-                row[f"{count}"] = start(name, bench=bench, model=f"{place.method}:Trivial")
-                show(f"{count} short episodes, {way}", row[f"{count}"])
-            row["peak_ratio"] = row[f"{many}"]["peak_MiB"] / row[f"{few}"]["peak_MiB"]
-            driving = row[f"{many}"]["driving_cpu"] - row[f"{few}"]["driving_cpu"]
-            row["driver_s_an_episode"] = each = driving / (many - few)
-            row["driver_s_once"] = max(row[f"{few}"]["driving_cpu"] - each * few, 0.0)
-            print(
-                f"  peak memory {row['peak_ratio']:.3f} times; driver's CPU {1000 * each:.2f} ms an episode", flush=True
-            )
-            out[way] = row
+    for way in place.ways:
+        row: dict[str, Any] = {}
+        for count, bench in benches.items():
+            name = f"short{count}-{way.replace(' ', '-')}"
+            row[f"{count}"] = ways[way](name, bench=bench, model=f"{place.method}:Trivial")
+            show(f"{count} short episodes, {way}", row[f"{count}"])
+        row["peak_ratio"] = row[f"{many}"]["peak_MiB"] / row[f"{few}"]["peak_MiB"]
+        driving = row[f"{many}"]["driving_cpu"] - row[f"{few}"]["driving_cpu"]
+        row["driver_s_an_episode"] = each = driving / (many - few)
+        row["driver_s_once"] = max(row[f"{few}"]["driving_cpu"] - each * few, 0.0)
+        print(f"  peak memory {row['peak_ratio']:.3f} times; driver's CPU {1000 * each:.2f} ms an episode", flush=True)
+        out[way] = row
     return out
 
 
@@ -655,18 +651,20 @@ def measure(place: Place, parts: Sequence[str]) -> dict[str, Any]:
     needs = {"evaluate": {"build"}, "simulate": {"build", "evaluate", "episodes"}}
     wanted = set(parts).union(*(needs.get(part, set()) for part in parts))
     seen: dict[str, Any] = {}
-    does: dict[str, Callable[[], dict[str, Any]]] = {
-        "build": lambda: build(place),
-        "evaluate": lambda: evaluate_part(place),
-        "episodes": lambda: episodes_part(place),
-        "simulate": lambda: simulate(place, seen),
-        "board": lambda: board_part(place),
-    }
-    for part, do in does.items():
-        if part in wanted:
-            begin = time.perf_counter()
-            seen[part] = do()
-            print(f"[{part}: {time.perf_counter() - begin:.0f} s]", flush=True)
+    with ExitStack() as stack:
+        ways = cache(lambda: stack.enter_context(started(place)))
+        does: dict[str, Callable[[], dict[str, Any]]] = {
+            "build": lambda: build(place),
+            "evaluate": lambda: evaluate_part(place, ways()),
+            "episodes": lambda: episodes_part(place, ways()),
+            "simulate": lambda: simulate(place, seen),
+            "board": lambda: board_part(place),
+        }
+        for part, do in does.items():
+            if part in wanted:
+                begin = time.perf_counter()
+                seen[part] = do()
+                print(f"[{part}: {time.perf_counter() - begin:.0f} s]", flush=True)
     return seen
 
 
@@ -679,7 +677,9 @@ def main() -> None:
     parser.add_argument("--sample", type=int, default=0, help="videos that are evaluated at 10 ms; 0 for all")
     parser.add_argument("--seconds", type=float, default=240, help="of sleep at 200 ms a frame; 0 for none")
     parser.add_argument("--episodes", type=int, nargs=2, default=(1000, 10_000), metavar="N", help="few and many")
-    parser.add_argument("--ways", nargs="+", choices=WAYS, default=WAYS, help="of evaluating; one process always")
+    parser.add_argument(
+        "--ways", nargs="+", choices=WAYS, default=WAYS, help="of evaluating; ``evaluate`` compares with one process"
+    )
     parser.add_argument("--records", type=int, default=1000, help="of the board")
     options = parser.parse_args()
     if options.work is not None:
@@ -692,7 +692,7 @@ def main() -> None:
         seconds=options.seconds,
         episodes=tuple(options.episodes),
         records=options.records,
-        ways=tuple(way for way in WAYS if way == ONE or way in options.ways),
+        ways=tuple(way for way in WAYS if way in options.ways),
     )
     try:
         figures = measure(place, options.part)
