@@ -1,7 +1,7 @@
 """icvos at the size of IC-VOS: 369 videos, 99,549 frames at 480p from three data sets, and what grows with a run.
 
-    python benchmarks/scale.py --work W                       # the whole size: about 40 minutes, 3 GB below W
-    python benchmarks/scale.py --work W --sample 40           # evaluates 40 of the videos: about 25 minutes
+    python benchmarks/scale.py --work W                              # the whole size: about an hour, 2 GB below W
+    python benchmarks/scale.py --work W --sample 60 --seconds 80     # evaluates 60 of the videos: about 20 minutes
     python benchmarks/scale.py --work W --videos 12           # small, to see that it works
     python benchmarks/scale.py --work W --part episodes       # one part; others that it needs are made on the way
 
