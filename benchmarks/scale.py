@@ -6,7 +6,7 @@
     python benchmarks/scale.py --work W --part episodes       # one part; others that it needs are made on the way
 
 ``build`` makes raw trees in the layouts of DAVIS, MOSE and LVOS with the labels that people give (frames: one drawn
-image a video, hard-linked; masks: up to four things that move and change their form), builds IC-VOS from them, scores
+image a video, hard-linked; masks: up to three things that move and change their form), builds IC-VOS from them, scores
 saved masks (the ground truth some frames late) and renders the table. Lengths of videos are drawn as those of the three
 data sets; which videos the authors took, and how long each is, is not published.
 
@@ -221,7 +221,7 @@ def plan_videos(count: int) -> list[Video]:
             index = len(every)
             category = CATEGORIES[index % len(CATEGORIES)]
             other = CATEGORIES[(index + 7) % len(CATEGORIES)] if index % 4 == 0 else ""
-            objects = (category, category, "", other)[: 1 + index % 3] if index % 4 else (category, "", other)
+            objects = (category, category, "")[: 1 + index % 3] if index % 4 else (category, "", other)
             name = f"v{number:03d}" if source == "davis" else f"{index:08x}"
             every.append(Video(index, source, name, int(length), objects))
     return spread(every, count)
