@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from sys import intern
 from typing import Any
 
 import numpy as np
 
 from icvos.categories import Vocabulary, episode_id, get_vocabulary
 from icvos.errors import BenchmarkError, InputError, MaskError, UsageError, did_you_mean, in_words
-from icvos.files import check_id, read_csv, read_json
+from icvos.files import check_id, file_sha256, iter_csv, read_json
 from icvos.images import read_image
 from icvos.listing import listing
 from icvos.masks import read_mask, stored_size
@@ -84,7 +84,7 @@ class Pair:
     instances: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Episode:
     """A row of ``episodes.csv``: who supports whom; nobody in a benchmark of semi-supervised VOS.
 
@@ -164,15 +164,14 @@ class Benchmark:
     @cached_property
     def manifest_sha256(self) -> str:
         """SHA-256 of ``manifest.csv``, which names every other file with its own: the benchmark's identity."""
-        return hashlib.sha256((self.root / "manifest.csv").read_bytes()).hexdigest()
+        return file_sha256(self.root / "manifest.csv")
 
     @cached_property
     def videos(self) -> dict[str, VideoRecord]:
         """Videos by name."""
         path = self.root / "videos.csv"
-        rows = read_csv(path, VIDEO_COLUMNS, BenchmarkError)
         out = {}
-        for row in rows:
+        for row in iter_csv(path, VIDEO_COLUMNS, BenchmarkError):
             name = _id(row["video"], path)
             out[name] = VideoRecord(
                 name,
@@ -192,14 +191,14 @@ class Benchmark:
         """(video, category) pairs."""
         path = self.root / "pairs.csv"
         out = {}
-        for row in read_csv(path, PAIR_COLUMNS, BenchmarkError):
-            key = (_id(row["video"], path), _int(row, "category", path))
+        for row in iter_csv(path, PAIR_COLUMNS, BenchmarkError):
+            key = (intern(_id(row["video"], path)), _int(row, "category", path))
             if key[0] not in self.videos:
                 raise BenchmarkError(f"pair of an unknown video '{key[0]}'", where=path)
             out[key] = Pair(
                 *key,
-                row["category_name"],
-                row["complete"],
+                intern(row["category_name"]),
+                intern(row["complete"]),
                 _int(row, "visible_frames", path),
                 _int(row, "first_visible", path),
                 _int(row, "instances", path),
@@ -214,19 +213,20 @@ class Benchmark:
         columns = (*(QUERY_EPISODE_COLUMNS if image else EPISODE_COLUMNS), "support_1")
         out = []
         seen: set[tuple[str | None, str]] = set()
-        for row in read_csv(path, columns, BenchmarkError):
+        for row in iter_csv(path, columns, BenchmarkError):
             shots = [name for name in row if name.startswith("support_")]
-            supports = tuple(_id(row[name], path) for name in shots if row[name])
-            video = _id(row["query" if image else "video"], path)
+            # Names that many episodes share are held once.
+            supports = tuple(intern(_id(row[name], path)) for name in shots if row[name])
+            video = intern(_id(row["query" if image else "video"], path))
             episode = Episode(
                 _id(row["id"], path),
                 video,
                 _int(row, "category", path),
-                row["category_name"],
+                intern(row["category_name"]),
                 _int(row, "draw", path),
                 supports,
                 _int(row, "fold", path) if image else None,
-                row["protocol"] if image else None,
+                intern(row["protocol"]) if image else None,
             )
             if not (supports or self.vos):
                 raise BenchmarkError(f"episode {episode.id} has no support", where=path)

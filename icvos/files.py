@@ -29,6 +29,7 @@ __all__ = [
     "file_kind",
     "file_sha256",
     "icvos_home",
+    "iter_csv",
     "lock_folder",
     "page_asset",
     "read_bytes",
@@ -253,33 +254,41 @@ def read_lines(path: str | os.PathLike[str], what: str = "list", error: type[Inp
     return [line.strip() for line in re.split(r"\r\n|\r|\n", read_text(path, what, error))]
 
 
-def read_csv(
+def iter_csv(
     path: str | os.PathLike[str], columns: Sequence[str], error: type[InputError] = InputError
-) -> list[dict[str, str]]:
-    """Read a CSV file whose header holds at least ``columns``.
+) -> Iterator[dict[str, str]]:
+    """Yield the rows of a CSV file whose header holds at least ``columns``.
 
     Raises:
         InputError: (or ``error``) missing, not UTF-8, a column missing, or a row of another length (with its line).
     """
     path = Path(path)
+    lines = csv.reader(io.StringIO(read_text(path, "CSV file", error), newline=""), strict=True)
     try:
-        lines = list(csv.reader(io.StringIO(read_text(path, "CSV file", error), newline=""), strict=True))
+        header = next(lines, [])
+        missing = [column for column in columns if column not in header]
+        if missing:
+            raise error(f"CSV has no column {', '.join(missing)}", where=path, expected=",".join(columns))
+        if len(set(header)) != len(header):
+            raise error("CSV has a column twice", where=path, expected=",".join(columns))
+        for number, line in enumerate(lines, 2):
+            if line and len(line) != len(header):
+                raise error(f"line {number} has {len(line)} fields", where=path, expected=f"{len(header)}")
+            if line:
+                yield dict(zip(header, line))
     except csv.Error as problem:
         raise error(f"CSV cannot be read ({problem})", where=path, expected="UTF-8 CSV") from None
-    header = lines[0] if lines else []
-    missing = [column for column in columns if column not in header]
-    if missing:
-        raise error(f"CSV has no column {', '.join(missing)}", where=path, expected=",".join(columns))
-    if len(set(header)) != len(header):
-        raise error("CSV has a column twice", where=path, expected=",".join(columns))
-    rows = []
-    for number, line in enumerate(lines[1:], 2):
-        if not line:
-            continue
-        if len(line) != len(header):
-            raise error(f"line {number} has {len(line)} fields", where=path, expected=f"{len(header)}")
-        rows.append(dict(zip(header, line)))
-    return rows
+
+
+def read_csv(
+    path: str | os.PathLike[str], columns: Sequence[str], error: type[InputError] = InputError
+) -> list[dict[str, str]]:
+    """Return the rows that ``iter_csv`` yields.
+
+    Raises:
+        InputError: As ``iter_csv``.
+    """
+    return list(iter_csv(path, columns, error))
 
 
 def csv_header(path: str | os.PathLike[str], error: type[InputError] = InputError) -> list[str]:

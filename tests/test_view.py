@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
@@ -34,6 +36,17 @@ def spoil(path: Path) -> None:
     data = bytearray(path.read_bytes())
     data[-3:] = b"\n\n\n"  # still of the same size
     path.write_bytes(data)
+
+
+def test_a_long_manifest_is_not_held(videos: Path) -> None:
+    data = (videos / "manifest.csv").read_bytes() + b"x" * (16 << 20)
+    (videos / "manifest.csv").write_bytes(data)
+    tracemalloc.start()
+    try:
+        assert load_benchmark(videos).manifest_sha256 == hashlib.sha256(data).hexdigest()
+        assert tracemalloc.get_traced_memory()[1] < 4 << 20
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize(

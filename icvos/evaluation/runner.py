@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import shutil
 import sys
+import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -210,9 +211,13 @@ class _Spent:
         self.episodes = 0
         self._earlier = earlier
         self._workers: dict[int, dict[str, float]] = {}
+        self._begin = time.monotonic()
 
     def add(self, worker: int, seconds: Mapping[str, float]) -> None:
         """Take note of seconds by part that a worker process has spent."""
+        if worker not in self._workers and "starting" in seconds:
+            # All that came before it was ready: the connection to a cluster too.
+            seconds = {**seconds, "starting": time.monotonic() - self._begin}
         row = self._workers.setdefault(worker, {})
         for name, value in seconds.items():
             row[name] = row.get(name, 0.0) + value
@@ -315,9 +320,9 @@ def _finish(folder: RunFolder, plan: RunPlan, spent: _Spent, whole: bool) -> Non
         for left in (folder.root / "masks").glob("*.partial"):  # of processes that were killed
             shutil.rmtree(left, ignore_errors=True)
         records = folder.records()
-        folder.write_result(benchmark_result(folder.run, plan.benchmark, plan.protocol, plan.episodes, records))
-        failed = any(records.get(name, {"error": "missing"}).get("error") for name in ids)
-        status = "failed" if failed else "complete"
+        result = benchmark_result(folder.run, plan.benchmark, plan.protocol, plan.episodes, records)
+        folder.write_result(result)
+        status = "failed" if result["summary"]["failed"] else "complete"
         folder.write_run(status=status, end=now(), **speed(records, ids), times=spent.times())
         return
     with contextlib.suppress(OSError, RunError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import cached_property
@@ -254,7 +254,7 @@ class _Plan:
     ids: list[str]
     what: str
     score: Callable[[set[str]], Iterator[Scored]]
-    result: Callable[[dict[str, Any], dict[str, Any]], dict[str, Any]]
+    result: Callable[[dict[str, Any], Mapping[str, Any]], dict[str, Any]]
 
 
 def _carry_out(plan: _Plan, folder: Path, progress: Progress) -> dict[str, Any]:

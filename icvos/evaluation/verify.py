@@ -130,7 +130,7 @@ def verify_run(
     return {"video": video, "episodes": len(episodes), "same": same, "largest_difference": difference}
 
 
-def _small_video(groups: Sequence[Group], records: dict[str, dict[str, Any]]) -> list[Group]:
+def _small_video(groups: Sequence[Group], records: Mapping[str, Mapping[str, Any]]) -> list[Group]:
     """Return the groups of the video of fewest frames, in all its episodes, in the second half of the run.
 
     What a method adds up has added up by then. Videos with a failed episode are left out; of equal ones the last is

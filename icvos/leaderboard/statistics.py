@@ -19,6 +19,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from statistics import NormalDist
 
 import numpy as np
@@ -79,11 +80,11 @@ class Samples:
         return len(set(self.cells) if self.folds else {category for _, category in self.cells})
 
 
-def _strata(units: Sequence[str], source: Mapping[str, str]) -> list[np.ndarray]:
+def _strata(sources: Sequence[str]) -> list[np.ndarray]:
     """Indices of the units of each source; sources with one unit are thrown together, as they show no spread."""
     groups: dict[str, list[int]] = {}
-    for index, unit in enumerate(units):
-        groups.setdefault(source.get(unit, ""), []).append(index)
+    for index, source in enumerate(sources):
+        groups.setdefault(source, []).append(index)
     large = [np.array(group) for _, group in sorted(groups.items()) if len(group) > 1]
     single = [group[0] for _, group in sorted(groups.items()) if len(group) == 1]
     if len(single) == 1 and large:
@@ -105,18 +106,25 @@ def bootstrap_weights(
         source: Stratum of each unit; units that are missing share one.
 
     Returns:
-        (B, units) float64 weights with mean 1, and the degrees of freedom (units less strata).
+        (B, units) float64 weights with mean 1, read-only, and the degrees of freedom (units less strata).
     """
+    return _weights(tuple(source.get(unit, "") for unit in units), replicates, seed)
+
+
+# All rows of a table have the same units.
+@lru_cache(maxsize=1)
+def _weights(sources: tuple[str, ...], replicates: int, seed: int) -> tuple[np.ndarray, int]:
     generator = np.random.Generator(np.random.PCG64(seed))
-    weights = np.ones((replicates, len(units)))
-    strata = _strata(units, source)
+    weights = np.ones((replicates, len(sources)))
+    strata = _strata(sources)
     for group in strata:
         n = len(group)
         if n < 2:
             continue
         drawn = generator.multinomial(n - 1, np.full(n, 1.0 / n), size=replicates)
         weights[:, group] = drawn * (n / (n - 1))
-    return weights, max(len(units) - len(strata), 1)
+    weights.flags.writeable = False
+    return weights, max(len(sources) - len(strata), 1)
 
 
 def t_quantile(p: float, freedom: int) -> float:
@@ -382,27 +390,29 @@ def rank_intervals(samples: Sequence[Samples], level: float = 0.95) -> list[Rank
         return [Ranks(1, 1)] * count
     values = np.array([sample.value for sample in samples])
     replicates = np.stack([sample.replicates for sample in samples])
-    first, second = np.triu_indices(count, 1)
-    differences = values[first] - values[second]
-    spread = replicates[first] - replicates[second]
-    errors = spread.std(axis=1, ddof=1)
-    useful = errors > 1e-9
+    clustered = over_categories(samples)
+    scores = np.stack([sample.scores for sample in samples]) if clustered else None
+    largest = np.zeros(replicates.shape[1])
+    errors = np.zeros((count, count))
+    # One method against all that follow: the differences of all pairs of a long table are gigabytes.
+    for one in range(count - 1):
+        spread = replicates[one] - replicates[one + 1 :]
+        over_units = spread.std(axis=1, ddof=1)
+        useful = over_units > 1e-9
+        if useful.any():
+            apart = np.abs(spread - (values[one] - values[one + 1 :])[:, None])[useful] / over_units[useful, None]
+            np.maximum(largest, apart.max(axis=0), out=largest)
+        errors[one, one + 1 :] = over_units
+        if scores is not None:
+            variance = _category_variance(samples[0], scores[one] - scores[one + 1 :], over_units**2)
+            errors[one, one + 1 :] = np.sqrt(variance)
     limit = 0.0
-    if useful.any():
-        largest = np.abs((spread - differences[:, None])[useful] / errors[useful, None]).max(axis=0)
+    if largest.any():
         # From the normal's tail to Student's t, as in the single intervals.
-        freedom = min(sample.freedom for sample in samples)
-        if over_categories(samples):
-            scores = np.stack([sample.scores for sample in samples])
-            errors = np.sqrt(_category_variance(samples[0], scores[first] - scores[second], errors**2))
-            freedom = _category_freedom(samples[0])
+        freedom = _category_freedom(samples[0]) if clustered else min(sample.freedom for sample in samples)
         tail = NormalDist().cdf(-float(np.quantile(largest, level)))
         limit = -t_quantile(max(tail, 1e-9), freedom)
-    beats = np.zeros((count, count), bool)
-    for i, j, difference, error in zip(first, second, differences, errors):
-        if abs(difference) > max(limit * error, 1e-9):
-            winner, loser = (i, j) if difference > 0 else (j, i)
-            beats[winner, loser] = True
+    beats = values[:, None] - values > np.maximum(limit * (errors + errors.T), 1e-9)
     return [Ranks(int(beats[:, i].sum()) + 1, count - int(beats[i].sum())) for i in range(count)]
 
 

@@ -26,7 +26,7 @@ class ScoreSoFar:
     """The mean score of the episodes that have ended, failed ones as 0: what is shown while a run goes on."""
 
     def __init__(self) -> None:
-        self._scores: list[float] = []
+        self._sum, self._count = 0.0, 0
         self._name = ""
         self._failed = 0
 
@@ -35,16 +35,17 @@ class ScoreSoFar:
         union = record.get("union_fg")
         score = half_sum(*(record.get(name) for name in ranked_parts()))
         self._name = "mean IoU" if union else ranked_metric("video").name
-        self._scores.append(100 * record["inter_fg"] / union if union else score or 0.0)
+        self._sum += 100 * record["inter_fg"] / union if union else score or 0.0
+        self._count += 1
         self._failed += bool(record.get("error"))
 
     @property
     def text(self) -> str:
         """As it is shown: ``J&F so far 48.2``; empty before the first."""
-        if not self._scores:
+        if not self._count:
             return ""
         failed = f", {self._failed} failed" if self._failed else ""
-        return f"{self._name} so far {sum(self._scores) / len(self._scores):.1f}{failed}"
+        return f"{self._name} so far {self._sum / self._count:.1f}{failed}"
 
 
 @dataclass(frozen=True)
@@ -214,23 +215,33 @@ def speed(records: Mapping[str, Mapping[str, Any]], ids: Sequence[str]) -> dict[
     frames for the others; ``fps_amortised`` of those that shared a pass with others of their video. Of image episodes
     it is that of ``predict``.
     """
-    good = [records[i] for i in ids if i in records and not records[i].get("error")]
-    image = [record for record in good if "query" in record and record.get("seconds")]
-    queries = len(image) / sum(record["seconds"] for record in image) if image else None
-    first: dict[Any, Mapping[str, Any]] = {}
-    for record in good:
+    alone: dict[Any, tuple[int, float]] = {}
+    shared: list[tuple[int, float]] = []
+    queries: list[float] = []
+    total, peak = 0.0, None
+    for name in ids:
+        record = records.get(name)
+        if record is None or record.get("error"):
+            continue
+        seconds = record.get("seconds") or 0.0
+        total += seconds
+        if "query" in record and seconds:
+            queries.append(seconds)
+        frames = record.get("frames")
         if record.get("fps"):
-            first.setdefault(record.get("video"), record)
-    peaks = [record["peak_memory"] for record in good if record.get("peak_memory")]
+            alone.setdefault(record.get("video"), (frames or 0, record["fps"]))
+        if frames and record.get("fps_amortised"):
+            shared.append((frames, record["fps_amortised"]))
+        peak = max(filter(None, (peak, record.get("peak_memory"))), default=None)
     return {
-        "fps": _rate(list(first.values()), "fps") or queries,
-        "fps_amortised": _rate(good, "fps_amortised"),
-        "seconds": sum(record.get("seconds") or 0.0 for record in good),
-        "peak_memory": max(peaks, default=None),
+        "fps": _rate(list(alone.values())) or (len(queries) / sum(queries) if queries else None),
+        "fps_amortised": _rate(shared),
+        "seconds": total,
+        "peak_memory": peak,
     }
 
 
-def _rate(records: Sequence[Mapping[str, Any]], name: str) -> float | None:
-    timed = [record for record in records if record.get(name) and record.get("frames")]
-    seconds = sum(record["frames"] / record[name] for record in timed)
-    return sum(record["frames"] for record in timed) / seconds if seconds else None
+def _rate(timed: Sequence[tuple[int, float]]) -> float | None:
+    """Return frames a second of all together, from frames and frames a second of each."""
+    seconds = sum(frames / rate for frames, rate in timed)
+    return sum(frames for frames, _ in timed) / seconds if seconds else None

@@ -109,7 +109,7 @@ def merge_runs(runs: Sequence[Path], out: Path, benchmark: str | None = None) ->
         result = benchmark_result(folder.run, opened, protocol, episodes, records)
         folder.write_result(result)
         ids = [episode.id for episode in episodes]
-        status = "failed" if any(records[i].get("error") for i in ids) else "complete"
+        status = "failed" if result["summary"]["failed"] else "complete"
         times = join_times([shard.get("times") for shard in described])
         folder.write_run(status=status, end=now(), **speed(records, ids), times=times)
     return result

@@ -15,7 +15,7 @@ from icvos.errors import RunError, in_words
 from icvos.files import atomic_write, lock_folder, read_json, remove_partial_files, write_json
 from icvos.runs.schema import RESULT_SCHEMA, RUN_SCHEMA, complete_result, has_run_parts, record_problem
 
-__all__ = ["RunFolder", "read_frames", "read_result", "read_run"]
+__all__ = ["Records", "RunFolder", "read_frames", "read_result", "read_run"]
 
 # What may change under a run's feet (an edited method, other weights, a newer icvos): such a run is done anew. A
 # difference in anything else is another run, which has no business in the same folder.
@@ -85,6 +85,49 @@ def read_record_line(line: bytes) -> dict[str, Any] | None:
     except (ValueError, RecursionError):
         return None
     return record if record_problem(record) is None else None
+
+
+class Records(Mapping[str, dict[str, Any]]):
+    """The records of a file by id. Only where each one lies is held: a record is read anew whenever it is asked for.
+
+    Args:
+        path: ``episodes.jsonl``, or nothing yet; lines that are added later are not seen.
+
+    Raises:
+        RunError: A line is no record.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._places: dict[str, int] = {}
+        if not path.exists():
+            return
+        begin = 0
+        with path.open("rb") as stream:
+            for number, line in enumerate(stream, 1):
+                if not line.endswith(b"\n"):
+                    break
+                record = read_record_line(line)
+                if record is None:
+                    raise RunError(f"line {number} is no record", where=path, fix="delete the line and resume")
+                self._places[record["id"]] = begin
+                begin += len(line)
+
+    def __getitem__(self, name: str) -> dict[str, Any]:
+        begin = self._places[name]
+        with self._path.open("rb") as stream:
+            stream.seek(begin)
+            record: dict[str, Any] = json.loads(stream.readline())
+        return record
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._places
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._places)
+
+    def __len__(self) -> int:
+        return len(self._places)
 
 
 class RunFolder:
@@ -175,23 +218,13 @@ class RunFolder:
         self._stream.write(json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n")
         self._stream.flush()
 
-    def records(self) -> dict[str, dict[str, Any]]:
+    def records(self) -> Records:
         """Return the records by id; the last line of an id wins, a torn last line is dropped.
 
         Raises:
             RunError: A line within is no record.
         """
-        path = self.root / "episodes.jsonl"
-        out: dict[str, dict[str, Any]] = {}
-        if not path.exists():
-            return out
-        lines = path.read_bytes().split(b"\n")
-        for number, line in enumerate(lines[:-1], 1):
-            record = read_record_line(line)
-            if record is None:
-                raise RunError(f"line {number} is no record", where=path, fix="delete the line and resume")
-            out[record["id"]] = record
-        return out
+        return Records(self.root / "episodes.jsonl")
 
     def done(self, ids: Sequence[str]) -> set[str]:
         """Return which of ``ids`` have a good record (failed ones are tried again)."""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from math import isnan, nan
 from pathlib import Path
 from typing import Any
 
@@ -30,35 +33,46 @@ class RunResult(dict[str, Any]):
         self.folder = folder
 
 
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """What tables need of a record, in little memory: figures are NaN where there are none, in the metrics' order."""
+
+    video: str
+    category_name: str
+    source: str
+    draw: int
+    figures: array[float]
+
+
+def _row(record: Record, draw: int, *, video: str = "", category_name: str = "", source: str = "") -> _Row:
+    known = (record.get(metric.name) for metric in episode_metrics())
+    return _Row(video, category_name, source, draw, array("d", (nan if value is None else value for value in known)))
+
+
 def _mean(values: Iterable[float | None]) -> float | None:
     known = [value for value in values if value is not None]
     return sum(known) / len(known) if known else None
 
 
-def _failed(episode: Episode) -> dict[str, Any]:
-    """What an episode without a good record counts as: nothing was right."""
-    return {
-        "id": episode.id,
-        "video": episode.video,
-        "category": episode.category,
-        "draw": episode.draw,
-        **dict.fromkeys(ranked_parts(), 0.0),
-        "error": "not evaluated",
-    }
-
-
-def _means(records: Sequence[Record]) -> dict[str, float | None]:
+def _means(rows: Sequence[_Row]) -> dict[str, float | None]:
     """Mean of each metric over draws of the mean over (video, category) pairs."""
-    draws = sorted({record["draw"] for record in records})
-    by_draw = [[record for record in records if record["draw"] == draw] for draw in draws]
-    names = [metric.name for metric in episode_metrics()]
-    return _with_halves({name: _mean(_mean(row.get(name) for row in rows) for rows in by_draw) for name in names})
+    by_draw: dict[int, list[_Row]] = {}
+    for row in rows:
+        by_draw.setdefault(row.draw, []).append(row)
+    figures = {
+        metric.name: _mean(
+            _mean(None if isnan(row.figures[place]) else row.figures[place] for row in by_draw[draw])
+            for draw in sorted(by_draw)
+        )
+        for place, metric in enumerate(episode_metrics())
+    }
+    return _with_halves(figures)
 
 
 def video_score(records: Sequence[Record]) -> float | None:
     """Return J&F of some episodes, percent, as of a whole video benchmark: a failed one counts 0; None of none."""
     nothing = dict.fromkeys(ranked_parts(), 0.0)
-    figures = _means([{**record, **nothing} if record.get("error") else record for record in records])
+    figures = _means([_row(nothing if record.get("error") else record, record["draw"]) for record in records])
     return figures[ranked_metric("video").name]
 
 
@@ -69,10 +83,10 @@ def _with_halves(figures: Mapping[str, float | None]) -> dict[str, float | None]
     return {**figures, **halves}
 
 
-def _table(records: Sequence[Record], key: Callable[[Record], str]) -> dict[str, dict[str, Any]]:
-    groups: dict[str, list[Record]] = {}
-    for record in records:
-        groups.setdefault(key(record), []).append(record)
+def _table(rows: Sequence[_Row], key: Callable[[_Row], str]) -> dict[str, dict[str, Any]]:
+    groups: dict[str, list[_Row]] = {}
+    for row in rows:
+        groups.setdefault(key(row), []).append(row)
     return {name: {**_means(groups[name]), "episodes": len(groups[name])} for name in sorted(groups)}
 
 
@@ -110,26 +124,26 @@ def video_result(
         records: By id; an episode without a record, or with an error, scores 0 and counts as failed.
         sources: Source of each video.
     """
-    rows: list[Record] = []
-    failed = 0
+    rows, failed = [], 0
+    nothing = dict.fromkeys(ranked_parts(), 0.0)
     for episode in episodes:
         record = records.get(episode.id)
         if record is None or record.get("error"):
             failed += 1
-            record = _failed(episode)
-        known = {"video": episode.video, "category": episode.category, "draw": episode.draw}
-        rows.append({**record, **known, "category_name": episode.category_name, "source": sources[episode.video]})
+            record = nothing
+        known = {"video": episode.video, "category_name": episode.category_name, "source": sources[episode.video]}
+        rows.append(_row(record, episode.draw, **known))
     summary: dict[str, Any] = _means(rows)
     # A number of an object is no category: object 1 of one video and of another have nothing in common.
     by_category = run["benchmark"].get("task") != VOS
-    per_category = _table(rows, lambda r: r["category_name"]) if by_category else {}
+    per_category = _table(rows, lambda row: row.category_name) if by_category else {}
     summary["J&F_by_category"] = _mean(row[ranked_metric("video").name] for row in per_category.values())
     summary |= {"episodes": len(rows), "failed": failed}
     tables = {
         "per_category": per_category,
-        "per_source": _table(rows, lambda r: r["source"]),
-        "per_video": _table(rows, lambda r: r["video"]),
-        "per_draw": _table(rows, lambda r: str(r["draw"])),
+        "per_source": _table(rows, lambda row: row.source),
+        "per_video": _table(rows, lambda row: row.video),
+        "per_draw": _table(rows, lambda row: str(row.draw)),
     }
     tables |= oracle_result(run["key"], [episode.id for episode in episodes], records)
     return _result(run, protocol, summary, tables)

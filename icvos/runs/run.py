@@ -79,7 +79,7 @@ class Run:
         """
         folder = Path(folder)
         run, result = read_run(folder), read_result(folder)
-        records = RunFolder(folder, run).records()
+        records = dict(RunFolder(folder, run).records())
         validate(run, result, records.values(), folder)
         return cls(run, result, tuple(records[name] for name in sorted(records)), CHECKED[0], folder)
 

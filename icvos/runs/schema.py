@@ -170,6 +170,9 @@ def _text(text: str, part: str) -> str | None:
 
 def printable(text: str) -> str:
     """Return a text that a terminal can bear: control characters, half letters and turns of writing become ``?``."""
+    # So are nearly all; of the letters of others some may stay, as joiners do.
+    if text.isprintable():
+        return text
     return "".join("?" if c in TURNING or unicodedata.category(c) in ("Cc", "Cs") else c for c in text)
 
 

@@ -428,6 +428,21 @@ def test_a_mask_that_cannot_be_written_ends_the_run(tmp_path, monkeypatch):
     assert not list((tmp_path / "r/masks").iterdir())
 
 
+def test_what_comes_before_a_worker_is_there_is_its_start(bench, tmp_path, monkeypatch):
+    """As the connection to a cluster."""
+    pool = runner.run_in_workers
+
+    def slow(*args, **how):
+        time.sleep(1.5)
+        yield from pool(*args, **how)
+
+    monkeypatch.setattr(runner, "run_in_workers", slow)
+    evaluate(write_model(tmp_path, RED), bench, out=tmp_path / "r", workers=2, verify=False)
+    for row in read_run(tmp_path / "r")["times"]["workers"]:
+        assert row["starting"] >= 1.5
+        assert row["wall"] == pytest.approx(sum(row[name] for name in PARTS))
+
+
 def test_the_time_of_image_episodes_is_divided(images, tmp_path, clock, monkeypatch):
     query = View.query
 

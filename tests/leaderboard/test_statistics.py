@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+import tracemalloc
 from itertools import product
 from pathlib import Path
 from types import ModuleType
@@ -153,6 +154,19 @@ def test_interval_holds_the_value(count: int, seed: int) -> None:
     samples = video_samples(episodes(np.random.default_rng(seed).uniform(20, 80, count)), ("J",), replicates=400)
     low, high = interval(samples) or (0, 0)
     assert low <= samples.value <= high
+
+
+def test_ranks_of_a_long_table_take_the_memory_of_its_replicates() -> None:
+    generator = np.random.default_rng(0)
+    samples = [video_samples(episodes(row), ("J", "F")) for row in generator.uniform(0, 100, (60, MIN_UNITS))]
+    tracemalloc.start()
+    try:
+        ranks = rank_intervals(samples)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(ranks) == 60
+    assert peak < 10 * 60 * samples[0].replicates.nbytes  # all pairs would be 30 times as much
 
 
 def test_identical_methods_share_a_rank() -> None:

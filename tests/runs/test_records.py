@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 
 import numpy as np
 import pytest
 
+from icvos.benchmark import Episode
 from icvos.errors import LockedError, RunError
+from icvos.protocols import PROTOCOLS
+from icvos.runs.episodes import speed
 from icvos.runs.records import RunFolder, read_result, read_run
+from icvos.runs.result import video_result
 from icvos.runs.schema import RUN_SCHEMA
 
 
@@ -43,6 +48,25 @@ def test_the_last_line_of_an_id_wins(tmp_path):
         folder.add(record("a", 75.0))
         assert folder.records()["a"]["J"] == 75.0
         assert folder.done(["a"]) == {"a"}
+
+
+def test_a_result_of_many_episodes_takes_little_memory(tmp_path):
+    episodes = [Episode(f"v{n // 10}__1__d{n % 10}", f"v{n // 10}", 1, "person", n % 10, ("s",)) for n in range(2000)]
+    with RunFolder.open(tmp_path, run()) as folder:
+        for episode in episodes:
+            folder.add(record(episode.id) | {"video": episode.video, "fps": 2.0, "seconds": 1.0, "note": "n" * 200})
+        tracemalloc.start()
+        try:
+            records = folder.records()
+            result = video_result(
+                folder.run, PROTOCOLS["native"], episodes, records, {f"v{n}": "s" for n in range(200)}
+            )
+            figures = speed(records, [episode.id for episode in episodes])
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+    assert (result["summary"]["episodes"], result["summary"]["J&F"], figures["fps"]) == (2000, 37.5, 2.0)
+    assert peak < 1000 * len(episodes)  # where records are held it is three times as much
 
 
 @pytest.mark.parametrize("torn", ['{"id": "b", "J": 1', '{"id": "b", "J": 1.0, "F": 2.0}', "\x00\xff"])
