@@ -27,19 +27,7 @@ COMMANDS = re.compile(r"^ *(icvos|make|python|pip|torchrun) ", re.MULTILINE)
 BLOCKS = {page_name(page): blocks(page) for page in PAGES}
 RUN = [name for name, found in BLOCKS.items() if any(block.runs for block in found)]
 # Pages that make much of the same kind, or run SAM 2 more than once.
-SLOW = {
-    "README.md",
-    "docs/explanation/dcsam.md",
-    "docs/explanation/ranks.md",
-    "docs/how-to/build.md",
-    "docs/how-to/few-shot.md",
-    "docs/how-to/label.md",
-    "docs/how-to/planning.md",
-    "docs/how-to/recipes.md",
-    "docs/how-to/submit.md",
-    "docs/how-to/vos.md",
-    "docs/reference/files.md",
-}
+SLOW = {"docs/how-to/planning.md"}
 
 
 def all_blocks() -> Iterator[Block]:

@@ -146,7 +146,7 @@ def test_an_example_says_what_it_does_and_its_page_shows_it(name: str) -> None:
     said = ast.get_docstring(ast.parse((ROOT / "examples" / f"{name}.py").read_text(encoding="utf-8"))) or ""
     assert f"    python examples/{name}.py" in said
     assert re.search(r"(seconds|minutes?) on\s+one core", said)  # how long it takes
-    blocks = re.findall(r"^```(?:text)?\n(.*?)\n```$", PAGE, flags=re.MULTILINE | re.DOTALL)
+    blocks = re.findall(r"^```\w*\n(.*?)\n```$", PAGE, flags=re.MULTILINE | re.DOTALL)
     assert any(f"python examples/{name}.py" in block.split("\n") for block in blocks)
     for pattern in PRINTED[name]:
         assert any(re.search(pattern, block, flags=re.MULTILINE) for block in blocks), pattern

@@ -100,7 +100,7 @@ def score_toy(name: str, *, folder: Path | None = None, workers: int = 1) -> Toy
             notify=notes.append,
         )
         run = Run.open(result.folder)
-        records = RunFolder(result.folder, {}).records()
+        records = dict(RunFolder(result.folder, {}).records())
         found = {**result, "episodes": records, "frames": _frames(result.folder, expected["frames"])}
     names = ("summary", "frames", "episodes", *(key for key in expected if key.startswith("per_")))
     compared = [line for key in names for line in _compare(expected[key], found[key], key)]

@@ -99,7 +99,7 @@ class Records(Mapping[str, dict[str, Any]]):
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._places: dict[str, int] = {}
+        self._offsets: dict[str, int] = {}
         if not path.exists():
             return
         begin = 0
@@ -110,24 +110,24 @@ class Records(Mapping[str, dict[str, Any]]):
                 record = read_record_line(line)
                 if record is None:
                     raise RunError(f"line {number} is no record", where=path, fix="delete the line and resume")
-                self._places[record["id"]] = begin
+                self._offsets[record["id"]] = begin
                 begin += len(line)
 
     def __getitem__(self, name: str) -> dict[str, Any]:
-        begin = self._places[name]
+        begin = self._offsets[name]
         with self._path.open("rb") as stream:
             stream.seek(begin)
             record: dict[str, Any] = json.loads(stream.readline())
         return record
 
     def __contains__(self, name: object) -> bool:
-        return name in self._places
+        return name in self._offsets
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._places)
+        return iter(self._offsets)
 
     def __len__(self) -> int:
-        return len(self._places)
+        return len(self._offsets)
 
 
 class RunFolder:
