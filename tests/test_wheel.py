@@ -50,7 +50,7 @@ def parts(wheel: Path) -> dict[str, tuple[int, float]]:
         for info in archive.infolist():
             room, *inner = info.filename.split("/")
             part = "the wheel's own" if room.endswith(".dist-info") else "weights" if "weights" in inner else room
-            part = "the C engine" if ".so" in inner[-1] else part
+            part = "toys" if inner[0] == "toys" else "the C engine" if ".so" in inner[-1] else part
             count, size = found.get(part, (0, 0.0))
             found[part] = count + 1, size + info.compress_size / 1e6
     return found
@@ -83,8 +83,9 @@ def test_the_docs_list_what_the_wheel_holds(built: Path) -> None:
 @pytest.mark.timeout(600)
 def test_wheel_installs_and_runs_in_a_clean_environment(built: Path, tmp_path: Path) -> None:
     (wheel,) = built.glob("*.whl")
-    # Scripts and styles of pages, and published recipes, are package data, which setup.cfg must name.
-    files = [path for kind in ("*.css", "*.js", "recipes/*/*") for path in (ROOT / "icvos").rglob(kind)]
+    # Scripts and styles of pages, published recipes and golden toys are package data, which setup.cfg must name.
+    kinds = ("*.css", "*.js", "recipes/*/*", "toys/**/*.*")
+    files = [path for kind in kinds for path in (ROOT / "icvos").rglob(kind)]
     assets = {path.relative_to(ROOT).as_posix() for path in files}
     assert {"icvos/leaderboard/page.js", "icvos/recipes/ic-vos-r1/recipe.json"} <= assets
     assert assets <= set(zipfile.ZipFile(wheel).namelist())
@@ -106,9 +107,10 @@ def test_wheel_installs_and_runs_in_a_clean_environment(built: Path, tmp_path: P
     assert "evaluate" in run(icvos, "--help", cwd=tmp_path, env=clean)
     shown = run(icvos, "leaderboard", "show", "--published", cwd=tmp_path, env=clean)
     assert "DC-SAM" in shown and "71.52" in shown
+    assert "exactly those expected" in run(icvos, "score", "--toy", "davis-2017", cwd=tmp_path, env=clean)
     run(icvos, "build-data", "demo", "--size", "tiny", "--out", tmp_path / "demo", cwd=tmp_path, env=clean)
     found = run(python, "-c", "import icvos, dcsam; print(icvos.__file__, dcsam.__file__)", cwd=tmp_path, env=clean)
-    assert str(ROOT) not in found
+    assert f"{ROOT}/" not in found
     bench = tmp_path / "demo" / "benchmarks" / "demo"
     evaluated = run(
         icvos,

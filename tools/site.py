@@ -251,6 +251,44 @@ def errors() -> str:
     return table(("error", "is a", "exit status", "when"), rows)
 
 
+def _expected_of_toys() -> dict[str, dict[str, Any]]:
+    from icvos.evaluation.toys import toy_folder
+    from icvos.files import read_json
+    from icvos.protocols import PROTOCOLS
+
+    return {name: read_json(toy_folder(name) / "expected.json") for name in PROTOCOLS}
+
+
+def toys() -> str:
+    """Return every golden toy: what is in it, and its headlines."""
+    from icvos.protocols import PROTOCOLS
+
+    rows = []
+    for name, expected in _expected_of_toys().items():
+        kind, frames = PROTOCOLS[name].kind, sum(map(len, expected["frames"].values()))
+        what = f"{len(expected['episodes'])} {'objects' if kind == 'sequence' else 'episodes'}"
+        what += f", {frames} masks" if frames else f", {len(expected['per_fold'])} folds"
+        figures = next(iter(expected["mistakes"].values()))
+        values = ", ".join(f"{figure} {expected['summary'][figure]:.4f}" for figure in figures)
+        rows.append((f"[`{name}`](../reference/protocols.md)", what, values, code(f"icvos score --toy {name}")))
+    return table(("protocol", "scored", "expected, percent", "by icvos"), rows)
+
+
+def toy_mistakes() -> str:
+    """Return every mistake that the toys tell, with the figure that a scorer prints that makes it."""
+    toys_by_name = _expected_of_toys()
+    headline = {name: next(iter(expected["mistakes"].values())) for name, expected in toys_by_name.items()}
+    heads = {name: "J&F" if "J&F" in figures else "mIoU, FB_IoU" for name, figures in headline.items()}
+    mistakes = dict.fromkeys(text for expected in toys_by_name.values() for text in expected["mistakes"])
+
+    def cell(name: str, figures: dict[str, float] | None) -> str:
+        return "" if figures is None else ", ".join(f"{figures[key]:.2f}" for key in heads[name].split(", "))
+
+    rows = [("**none**", *(f"**{cell(name, expected['summary'])}**" for name, expected in toys_by_name.items()))]
+    rows += [(text, *(cell(name, e["mistakes"].get(text)) for name, e in toys_by_name.items())) for text in mistakes]
+    return table(("mistake", *(f"{code(name)} {head}" for name, head in heads.items())), rows)
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "builders": builders,
     "commands": commands,
@@ -261,6 +299,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "models": models,
     "protocols": protocols,
     "sources": sources,
+    "toy-mistakes": toy_mistakes,
+    "toys": toys,
     "trainers": trainers,
     "weights": weights,
 }

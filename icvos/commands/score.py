@@ -7,15 +7,22 @@ from typing import Literal
 
 import click
 
+SHOWN = 20
+"""Lines of differences, at most."""
+
 
 @click.command()
-@click.argument("predictions", type=click.Path(path_type=Path))
+@click.argument("predictions", type=click.Path(path_type=Path), required=False)
 @click.option("--benchmark", help="A built benchmark's folder, or demo[/coco-20i|/pascal-5i].")
 @click.option("--ground-truth", type=click.Path(path_type=Path), help="A folder of SEQUENCE/FRAME.png label maps.")
 @click.option(
     "--protocol", "name", default="", help="native, paper; fss-native, fss-paper; davis-2017 with --ground-truth."
 )
-@click.option("--out", type=click.Path(path_type=Path), help="The run's folder; default runs/NAME/PREDICTIONS.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="The run's folder; default runs/NAME/PREDICTIONS. With --toy: where the toy is copied.",
+)
 @click.option("--model", "model_name", help="What the method is called in tables; default the predictions' name.")
 @click.option("--version", "model_version", default="1", show_default=True, help="The method's version.")
 @click.option(
@@ -50,8 +57,13 @@ import click
     help="With --ground-truth: whose ids are scored; default first-frame of davis-2017, all of native.",
 )
 @click.option("--workers", default=1, show_default=True, type=click.IntRange(1), help="Processes.")
+@click.option(
+    "--toy", metavar="PROTOCOL", help="Score a protocol's golden toy, and compare every figure with the expected one."
+)
+@click.pass_context
 def command(
-    predictions: Path,
+    context: click.Context,
+    predictions: Path | None,
     benchmark: str | None,
     ground_truth: Path | None,
     name: str,
@@ -67,15 +79,17 @@ def command(
     split: str | None,
     objects: Literal["first-frame", "all"] | None,
     workers: int,
+    toy: str | None,
 ) -> None:
     """Score PREDICTIONS: a folder or .zip of NAME/00000.png, or COCO run lengths in a .json.
 
     With --benchmark NAME is an episode's id, and masks hold 0 and 1. With --ground-truth NAME is a sequence, and masks
-    hold object ids. Needs no torch.
+    hold object ids. With --toy both come with icvos, and the status is 1 where a figure differs. Needs no torch.
 
     \b
     icvos score PREDICTIONS --benchmark B --out RUN
     icvos score PREDICTIONS --ground-truth DAVIS --split val --protocol davis-2017 --out RUN
+    icvos score --toy davis-2017
     """
     from icvos.commands.show import summary_table
     from icvos.evaluation.score import score
@@ -83,6 +97,11 @@ def command(
     from icvos.runs.run import Run
 
     keep_memory()
+    if toy is not None:
+        _score_toy(context, toy, out, workers)
+        return
+    if predictions is None:
+        raise click.MissingParameter(ctx=context, param_hint="'PREDICTIONS'", param_type="argument")
     title = model_name or predictions.resolve().stem
     notes: list[str] = []
     result = score(
@@ -109,3 +128,30 @@ def command(
     for note in notes:
         click.echo(note)
     click.echo(f"run: {result.folder}")
+
+
+def _score_toy(context: click.Context, name: str, out: Path | None, workers: int) -> None:
+    from click.core import ParameterSource
+
+    from icvos.commands.show import summary_table
+    from icvos.errors import UsageError
+    from icvos.evaluation.toys import copy_toy, score_toy, toy_folder
+
+    for option in context.command.params:
+        source = context.get_parameter_source(option.name or "")
+        if option.name not in ("toy", "out", "workers") and source is ParameterSource.COMMANDLINE:
+            name_of = option.opts[0] if isinstance(option, click.Option) else option.human_readable_name
+            raise UsageError(f"--toy goes without {name_of}", fix="see icvos score --help")
+    folder = toy_folder(name) if out is None else copy_toy(name, out)
+    scored = score_toy(name, folder=folder, workers=workers)
+    summary_table([scored.run])
+    for note in scored.notes:
+        click.echo(note)
+    for line in scored.differences[:SHOWN]:
+        click.echo(f"differs: {line}")
+    if not scored.differences:
+        click.echo(f"agrees: all {scored.figures} figures are exactly those expected")
+    elif len(scored.differences) > SHOWN:
+        click.echo(f"{len(scored.differences)} of {scored.figures} figures differ")
+    click.echo(f"toy: {folder}")
+    context.exit(1 if scored.differences else 0)

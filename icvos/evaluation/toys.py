@@ -1,0 +1,132 @@
+"""Golden toys: for each protocol ground truth, predictions and what they score, to check a scorer against.
+
+They are package data, written by ``tools/toys.py``: the expected figures come from a scorer of its own.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from icvos.errors import InputError, UsageError, did_you_mean, in_words
+from icvos.evaluation.score import score
+from icvos.files import read_json
+from icvos.protocols import get_protocol
+from icvos.runs.records import RunFolder, read_frames
+from icvos.runs.run import Run
+
+__all__ = ["ToyScore", "copy_toy", "score_toy", "toy_folder", "toy_names"]
+
+FOLDER = Path(__file__).resolve().parents[1] / "toys"
+
+
+@dataclass(frozen=True)
+class ToyScore:
+    """What a toy scored.
+
+    Attributes:
+        run: The run, whose folder is gone.
+        notes: Lines that a user should see.
+        figures: How many figures were compared.
+        differences: Those that are not exactly the expected ones, one line each.
+    """
+
+    run: Run
+    notes: tuple[str, ...]
+    figures: int
+    differences: tuple[str, ...]
+
+
+def toy_names() -> tuple[str, ...]:
+    """Return the names of the toys, each that of its protocol."""
+    return tuple(sorted(path.parent.name for path in FOLDER.glob("*/expected.json")))
+
+
+def toy_folder(name: str) -> Path:
+    """Return the folder of a toy.
+
+    Raises:
+        UsageError: There is none of the name.
+    """
+    names = toy_names()
+    if name not in names:
+        raise UsageError(f"no toy '{name}'", expected=", ".join(names), fix=did_you_mean(name, names))
+    return FOLDER / name
+
+
+def copy_toy(name: str, out: Path) -> Path:
+    """Copy a toy's folder to ``out``, which must not exist (an empty folder may), and return it.
+
+    Raises:
+        UsageError: There is no toy of the name.
+        InputError: Something is there.
+    """
+    source = toy_folder(name)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError("something is there already", where=out, fix="choose another --out")
+    shutil.copytree(source, out, dirs_exist_ok=True)
+    return out
+
+
+def score_toy(name: str, *, folder: Path | None = None, workers: int = 1) -> ToyScore:
+    """Score a toy's predictions as any others, and compare every figure with the expected ones: exactly.
+
+    Args:
+        name: Of the toy.
+        folder: A copy of it; by default the one that comes with icvos.
+        workers: Processes.
+
+    Raises:
+        UsageError: There is no toy of the name.
+        IcvosError: The folder is damaged.
+    """
+    folder = folder or toy_folder(name)
+    expected = read_json(folder / "expected.json")
+    maps = get_protocol(name).kind == "sequence"
+    notes: list[str] = []
+    with tempfile.TemporaryDirectory(prefix="icvos-toy-") as temporary:
+        result = score(
+            folder / "predictions",
+            benchmark=None if maps else folder / "benchmark",
+            ground_truth=folder / "ground-truth" if maps else None,
+            protocol=name,
+            out=Path(temporary) / "run",
+            model="toy",
+            workers=workers,
+            notify=notes.append,
+        )
+        run = Run.open(result.folder)
+        records = RunFolder(result.folder, {}).records()
+        found = {**result, "episodes": records, "frames": _frames(result.folder, expected["frames"])}
+    names = ("summary", "frames", "episodes", *(key for key in expected if key.startswith("per_")))
+    compared = [line for key in names for line in _compare(expected[key], found[key], key)]
+    differences = tuple(line for line in compared if line)
+    return ToyScore(run, tuple(notes), len(compared), differences)
+
+
+def _frames(folder: Path, expected: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Return J and F of each frame of a run, by episode and frame; by number where there are more or fewer."""
+    found: dict[str, Any] = {}
+    for identity, stems in expected.items():
+        values = read_frames(folder, identity)
+        pairs = [] if values is None else list(zip(values["J"], values["F"]))
+        keys = list(stems) if len(stems) == len(pairs) else [f"number {index}" for index in range(len(pairs))]
+        found[identity] = {key: {"J": float(j), "F": float(f)} for key, (j, f) in zip(keys, pairs)}
+    return found
+
+
+def _compare(expected: Mapping[str, Any], found: Mapping[str, Any], where: str) -> Iterator[str | None]:
+    """Yield for each expected figure None if it is found, or a line that says what differs."""
+    for key, value in expected.items():
+        name = f"{where} {key}"
+        if isinstance(value, dict) and isinstance(found.get(key), Mapping):
+            yield from _compare(value, found[key], name)
+        elif key != "counts":  # which a run does not keep
+            agrees = key in found and found[key] == value
+            yield None if agrees else f"{name}: {in_words(found.get(key))}, expected {in_words(value)}"
+    if all(isinstance(value, dict) for value in expected.values()):
+        yield from (f"{where} {key}: not expected" for key in found if key not in expected)
