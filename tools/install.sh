@@ -37,6 +37,7 @@ pip_install() {
 "$python" -c 'import ensurepip, venv' 2>/dev/null ||
     stop "$python cannot make environments: install its module venv (Debian: apt install python3-venv)"
 temporary=${TMPDIR:-/tmp} place=$venv
+test -d "$temporary" || temporary=/tmp
 test -e "$venv" || place=.
 if ! compgen -G "$venv/lib/python3*/site-packages/torch/version.py" >/dev/null && [ "$(free_gb "$place")" -lt $needed ]; then
     stop "$(free_gb "$place") GB are free for $venv; torch and its libraries take 7: free $needed GB, or make $venv a" \
