@@ -196,7 +196,7 @@ def stray_figures(text: str, claims: Mapping[str, Claim]) -> list[str]:
 
 def pages(root: Path) -> list[Path]:
     """Return the pages whose figures are claims."""
-    return [root / "README.md", root / "benchmarks/README.md", *sorted((root / "docs").glob("*.md"))]
+    return [root / "README.md", root / "benchmarks/README.md", *sorted((root / "docs").rglob("*.md"))]
 
 
 def write_pages(root: Path, *, check: bool = False) -> None:

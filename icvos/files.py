@@ -36,6 +36,7 @@ __all__ = [
     "read_json",
     "read_lines",
     "read_text",
+    "remove_partial_files",
     "spreadsheet_safe",
     "to_json",
     "write_csv",
@@ -149,6 +150,12 @@ def atomic_write(path: str | os.PathLike[str], mode: str = "wb") -> Iterator[IO[
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
+
+
+def remove_partial_files(folder: Path) -> None:
+    """Remove what writers that were killed within ``atomic_write`` left in a folder, which the caller has locked."""
+    for path in folder.glob(".*.tmp"):
+        path.unlink(missing_ok=True)
 
 
 @cache

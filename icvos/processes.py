@@ -294,28 +294,37 @@ def keep_memory() -> None:
     mallopt(mmap_threshold, 32 << 20)
 
 
-def available_memory() -> int | None:
-    """Return the bytes that can still be had: of the machine, and of the control group this process is in."""
+def available_memory(share: int = 1) -> int | None:
+    """Return the bytes that can still be had: of the machine, and of the control group this process is in.
+
+    Args:
+        share: How many processes share all the memory there is; each has no more than its part, whoever comes first.
+    """
     limits = []
     try:
         lines = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
-        limits.append(1024 * (int(lines["MemAvailable"].split()[0]) + int(lines["SwapFree"].split()[0])))
+        for part, names in ((1, ("MemAvailable", "SwapFree")), (share, ("MemTotal", "SwapTotal"))):
+            limits.append(1024 * sum(int(lines[name].split()[0]) for name in names) // part)
         group = Path("/sys/fs/cgroup")
         limit = (group / "memory.max").read_text().strip()
         if limit.isdigit():
-            limits.append(int(limit) - int((group / "memory.current").read_text()))
+            limits += [int(limit) - int((group / "memory.current").read_text()), int(limit) // share]
     except (OSError, KeyError, ValueError):
         pass
     return min(limits, default=None)
 
 
-def limit_memory(device: str) -> None:
+def limit_memory(device: str, *, workers: int = 1) -> None:
     """Limit this process to the memory that is there, so that a method that takes more gets a MemoryError.
 
     Its episode fails then and the run goes on; the kernel would kill the run. Only on the CPU: drivers of GPUs reserve
     more than they use.
+
+    Args:
+        device: Of the model.
+        workers: How many processes share the machine's memory.
     """
-    available = available_memory()
+    available = available_memory(workers)
     if available is None or not device.startswith("cpu"):
         return
     try:

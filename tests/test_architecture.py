@@ -213,7 +213,7 @@ def test_a_script_starts_at_its_end() -> None:
 
 
 def test_the_docs_show_the_floors() -> None:
-    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "explanation" / "house.md").read_text(encoding="utf-8")
     rows = [
         line.split("|")[2] for line in page.splitlines() if line.startswith("| ") and "`icvos." in line.split("|")[2]
     ]

@@ -5,7 +5,9 @@ mkdocs calls ``on_page_markdown`` for every page as it builds the site (``mkdocs
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
+import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
@@ -289,11 +291,92 @@ def toy_mistakes() -> str:
     return table(("mistake", *(f"{code(name)} {head}" for name, head in heads.items())), rows)
 
 
+KINDS = {
+    "int": "whole number",
+    "int | None": "whole number or null",
+    "float": "number",
+    "float | None": "number or null",
+    "str": "text",
+    "bool": "true or false",
+    "tuple[int, ...]": "list of whole numbers",
+    "tuple[str, ...]": "list of texts",
+}
+"""What types of Python are in JSON."""
+
+
+def attributes(cls: type, prefix: str, without: Sequence[str] = ()) -> str:
+    """Return the fields of a dataclass that a file holds: their keys there, type, default, and what its docstring says.
+
+    Args:
+        cls: The dataclass.
+        prefix: Of its keys in the file.
+        without: Fields that the file does not hold.
+
+    Raises:
+        KeyError: Its docstring leaves out a field, or names one that it has not.
+    """
+    text = inspect.cleandoc(cls.__doc__ or "").partition("Attributes:\n")[2]
+    rows = []
+    said: set[str] = set()
+    fields = {field.name: field for field in dataclasses.fields(cls)}
+    for entry in re.split(r"\n {4}(?=\S)", "\n" + text.partition("\n\n")[0])[1:]:
+        names, _, what = entry.partition(":")
+        of = [fields[name] for name in names.split(", ")]
+        said.update(field.name for field in of)
+        if of[0].name in without:
+            continue
+        keys = ", ".join(code(prefix + field.name) for field in of)
+        kinds = ", ".join(dict.fromkeys(KINDS[str(field.type)] for field in of))
+        defaults = [field.default for field in of]
+        shown = "" if dataclasses.MISSING in defaults else ", ".join(code(json.dumps(value)) for value in defaults)
+        rows.append((keys, kinds, shown, " ".join(what.split()).replace("``", "`").replace("None", "null")))
+    if missing := fields.keys() - said:
+        raise KeyError(f"{cls.__name__} says nothing of {', '.join(sorted(missing))}")
+    return table(("field", "type", "default", "what it says"), rows)
+
+
+def icvos_rules() -> str:
+    """Return the rules of IC-VOS in ``benchmark.json``."""
+    from icvos.builders.ic_vos.rules import BuildRules
+
+    return attributes(BuildRules, "rules.")
+
+
+def fewshot_rules() -> str:
+    """Return the rules of a few-shot benchmark in ``benchmark.json``."""
+    from icvos.builders.fewshot.build import FewShotRules
+
+    return attributes(FewShotRules, "rules.")
+
+
+def tube_rules() -> str:
+    """Return the rules of mask tubes in ``benchmark.json``."""
+    from icvos.data.mask_tubes import TubeRules
+
+    return attributes(TubeRules, "rules.")
+
+
+def vos_rules() -> str:
+    """Return the rules of semi-supervised VOS in ``benchmark.json``."""
+    from icvos.builders.vos.plan import VosRule
+
+    return attributes(VosRule, "rules.")
+
+
+def training_settings() -> str:
+    """Return the settings in ``training.json``."""
+    from icvos.training.task import Settings
+
+    return attributes(Settings, "settings.", without=("workers", "save_every"))
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "builders": builders,
     "commands": commands,
     "errors": errors,
     "expected": expected,
+    "fewshot-rules": fewshot_rules,
+    "icvos-rules": icvos_rules,
     "lifts": lifts,
     "metrics": metrics,
     "models": models,
@@ -302,5 +385,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "toy-mistakes": toy_mistakes,
     "toys": toys,
     "trainers": trainers,
+    "training-settings": training_settings,
+    "tube-rules": tube_rules,
+    "vos-rules": vos_rules,
     "weights": weights,
 }

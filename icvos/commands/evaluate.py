@@ -135,7 +135,8 @@ def command(
     models = _models(specs, settings, parse_weights(weights))
     if len(models) > 1 and values["name"]:
         raise UsageError("--name is of one run, and several models are given", fix="give one --model")
-    check_device(device, several=True)
+    if (values["engine"], device) != ("ray", "cuda") or dry_run:
+        check_device(device, several=True)
     if per_gpu is not None:
         values["workers"] = _workers(device, per_gpu)
     limit_memory(device)

@@ -25,7 +25,13 @@ def command() -> None:
 @click.option(
     "--processes", default=1, show_default=True, type=click.IntRange(1), help="Of a training, on each node: one a GPU."
 )
-@click.option("--sbatch", "options", default="", metavar="WORDS", help="Options of sbatch, as one text.")
+@click.option(
+    "--sbatch",
+    "options",
+    default="",
+    metavar="WORDS",
+    help="Options of sbatch, as one text; the merge gets none of GPUs.",
+)
 @click.option("--submit", "send", is_flag=True, help="Send the script too.")
 @click.argument("words", nargs=-1, required=True)
 def slurm(shards: int, nodes: int, processes: int, options: str, send: bool, words: tuple[str, ...]) -> None:

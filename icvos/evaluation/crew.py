@@ -13,7 +13,7 @@ from icvos.benchmark import Episode
 from icvos.errors import ModelError
 from icvos.evaluation.episode import EpisodeResult, Job
 
-__all__ = ["Crew", "Group", "ModelSpec", "Pool", "Worker", "run_groups"]
+__all__ = ["Crew", "Group", "Listener", "ModelSpec", "Pool", "Worker", "run_groups"]
 
 # How often a group is given to another worker after its own is gone, before the episode under way fails.
 MAX_MOVES = 3
@@ -124,37 +124,34 @@ class Crew(Protocol):
         """Return those of some workers that have something to say, as soon as one has, or when the time is over."""
 
 
-class Pool(Protocol):
-    """What runs groups of episodes side by side and yields results as they come, as ``run_in_workers`` does."""
+@dataclass(frozen=True)
+class Listener:
+    """Who hears of groups of episodes while they run.
 
-    def __call__(
-        self,
-        spec: ModelSpec,
-        root: Path,
-        job: Job,
-        groups: Sequence[Group],
-        *,
-        fail: Callable[[Episode, str], EpisodeResult],
-        advance: Callable[[int, int], None],
-        spend: Callable[[int, Mapping[str, float]], None],
-    ) -> Iterator[EpisodeResult]:
-        """Run the groups."""
+    Attributes:
+        fail: Makes the result of an episode that was lost, from why it was.
+        advance: Is told the number of a worker, and how many frames it has done of what it is at.
+        spend: Is told the number of a worker, and seconds by part (``icvos.runs.times``) that it has spent since.
+    """
+
+    fail: Callable[[Episode, str], EpisodeResult]
+    advance: Callable[[int, int], None] = lambda worker, frames: None
+    spend: Callable[[int, Mapping[str, float]], None] = lambda worker, seconds: None
+
+
+Pool = Callable[[ModelSpec, Path, Job, Sequence[Group], Listener], Iterator[EpisodeResult]]
+"""What runs groups of episodes side by side and yields results as they come, as ``run_in_workers`` does."""
 
 
 def run_groups(
-    crew: Crew,
-    groups: Sequence[Group],
-    *,
-    timeout: float | None,
-    fail: Callable[[Episode, str], EpisodeResult],
-    advance: Callable[[int, int], None],
-    spend: Callable[[int, Mapping[str, float]], None],
+    crew: Crew, groups: Sequence[Group], listener: Listener, *, timeout: float | None
 ) -> Iterator[EpisodeResult]:
     """Let a crew run groups of episodes, and yield results as they come; its workers end with it.
 
     Args:
         crew: The workers.
-        groups, fail, advance, spend: As for ``run_in_workers``.
+        groups: The episodes to run.
+        listener: Who hears of it.
         timeout: Seconds that an episode may take, or None.
 
     Raises:
@@ -184,29 +181,31 @@ def run_groups(
                         left = frozenset(episode.id for episode in worker.left)
                         waiting[:0] = [replace(worker.group, wanted=left)] if left else []
                     else:
-                        yield from _lost(worker, waiting, fail, value)
+                        yield from _lost(worker, waiting, listener.fail, value)
                     crew.replace(worker)
                 elif kind == "ready":
-                    spend(number, worker.waited())
+                    listener.spend(number, worker.waited())
                     moves[""] = 0
                     worker.ready, worker.together, worker.since = True, value, time.monotonic()
                 elif kind == "done":
-                    spend(number, value)
+                    listener.spend(number, value)
                     worker.left, worker.working, worker.warm, worker.since = [], False, True, time.monotonic()
                 elif kind == "frames":
-                    advance(number, value)
+                    listener.advance(number, value)
                 else:
                     worker.take(value)
-                    advance(number, 0)
+                    listener.advance(number, 0)
                     yield value
             for worker in list(crew.workers):
                 if worker.late(timeout):
-                    yield from _lost(worker, waiting, fail, f"Timeout: no result within {timeout:g} s an episode")
+                    yield from _lost(
+                        worker, waiting, listener.fail, f"Timeout: no result within {timeout:g} s an episode"
+                    )
                     crew.replace(worker)
     finally:
         for number, worker in enumerate(crew.workers):
             if worker.begun:
-                spend(number, worker.waited())
+                listener.spend(number, worker.waited())
             worker.kill()
 
 

@@ -9,20 +9,19 @@ from __future__ import annotations
 import contextlib
 import os
 import pickle
-import shutil
 import signal
 import socket
 import tempfile
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
-from icvos.benchmark import Episode, load_benchmark
+from icvos.benchmark import load_benchmark
 from icvos.errors import BenchmarkError, IcvosError, MissingExtraError, ModelError, UsageError
-from icvos.evaluation.crew import Group, ModelSpec, Worker, run_groups
+from icvos.evaluation.crew import Group, Listener, ModelSpec, Worker, run_groups
 from icvos.evaluation.episode import EpisodeResult, Job
 from icvos.evaluation.shipping import (
     model_file,
@@ -33,11 +32,14 @@ from icvos.evaluation.shipping import (
     unpack_benchmark,
     write_masks,
 )
-from icvos.evaluation.workers import WorkerProcess
+from icvos.evaluation.workers import Share, WorkerProcess, cannot_build
 from icvos.files import file_sha256
+from icvos.models.registry import create
+from icvos.runs.environment import describe_device, describe_model
+from icvos.runs.episodes import RunOptions
 from icvos.version import __version__
 
-__all__ = ["check_ray", "run_on_ray"]
+__all__ = ["check_ray", "count_workers", "describe_on_ray", "run_on_ray"]
 
 # An actor answers after so many seconds at the latest, and soon after there is a result.
 ANSWER_SECONDS = 1.0
@@ -75,14 +77,14 @@ class _Order:
         root: The benchmark's folder, or None where it is shipped.
         manifest: SHA-256 of the benchmark's manifest.
         job: How to run; its ``masks`` say only whether there are to be any.
-        threads: Of its process.
+        needs: CPUs and GPUs that it takes; its process computes on as many threads.
     """
 
     spec: ModelSpec
     root: Path | None
     manifest: str
     job: Job
-    threads: int
+    needs: Mapping[str, float]
 
 
 class _Relay:
@@ -91,6 +93,8 @@ class _Relay:
     def __init__(self) -> None:
         self._process: WorkerProcess | None = None
         self._masks: Path | None = None
+        # What is shipped and what is on its way live by open files, and so no longer than this.
+        self._open: list[IO[bytes]] = []
 
     def begin(self, version: str, order: bytes, chunks: list[Any]) -> list[tuple[str, Any]]:
         """Check that all is here that is needed, and start the process.
@@ -101,18 +105,17 @@ class _Relay:
             chunks: References to the benchmark's files, packed, where they are shipped.
         """
         try:
-            if version != __version__:
-                raise UsageError(
-                    f"icvos {__version__} is installed on node {_node()}",
-                    expected=f"{version}, as where the run was started",
-                )
+            _check_version(version)
             self._start(pickle.loads(order), chunks)
         except IcvosError as error:
             return [("broken", error)]
         return []
 
     def _start(self, order: _Order, chunks: list[Any]) -> None:
-        root = unpack_benchmark(order.manifest, chunks, check_ray().get) if order.root is None else order.root
+        root = order.root
+        if root is None:
+            root, use = unpack_benchmark(order.manifest, chunks, check_ray().get)
+            self._open.append(use)
         if not (root / "manifest.csv").is_file():
             raise BenchmarkError(
                 f"node {_node()} has no such benchmark",
@@ -128,12 +131,12 @@ class _Relay:
             )
         job = order.job
         if job.masks is not None:
-            self._masks = new_mask_folder()
+            self._masks, pipe = new_mask_folder()
+            self._open.append(pipe)
             job = replace(job, masks=self._masks)
-        spec = order.spec
-        if model_file(spec.spec) is not None:  # a path from the root stays what it is
-            spec = replace(spec, spec=f"{Path.cwd() / spec.spec}")
-        self._process = WorkerProcess(spec, root, job, order.threads)
+        spec = _here(order.spec)
+        share = Share(int(order.needs["CPU"]), _room_here(order.needs), min(order.needs["GPU"] or 1.0, 1.0))
+        self._process = WorkerProcess(spec, root, job, share)
 
     def exchange(self, group: Group | None) -> list[tuple[str, Any]]:
         """Give the process a group, if there is one, and return what it says within a second.
@@ -163,16 +166,26 @@ class _Relay:
         return None if self._masks is None else take_masks(self._masks / result.record["id"])
 
     def end(self) -> None:
-        """End the process, remove what is left of its masks, and leave the cluster."""
+        """End the process, and leave the cluster; what is left of its masks goes with it."""
         if self._process is not None:
             self._process.kill()
-        if self._masks is not None:
-            shutil.rmtree(self._masks, ignore_errors=True)
         check_ray().actor.exit_actor()
 
 
 def _node() -> str:
     return os.uname().nodename
+
+
+def _check_version(version: str) -> None:
+    if version != __version__:
+        raise UsageError(
+            f"icvos {__version__} is installed on node {_node()}", expected=f"{version}, as where the run was started"
+        )
+
+
+def _here(spec: ModelSpec) -> ModelSpec:
+    """Return a spec by which a file within the runtime environment's folder is found; another path stays what it is."""
+    return spec if model_file(spec.spec) is None else replace(spec, spec=f"{Path.cwd() / spec.spec}")
 
 
 class _Actor(Worker):
@@ -241,17 +254,14 @@ class _Actors:
         order: What each actor is to do.
         chunks: References to the packed benchmark, or none.
         masks: Folder for the predicted masks, or None.
-        needs: CPUs and GPUs of each.
     """
 
-    def __init__(
-        self, ray: Any, order: _Order, chunks: Sequence[Any], masks: Path | None, needs: Mapping[str, float]
-    ) -> None:
+    def __init__(self, ray: Any, order: _Order, chunks: Sequence[Any], masks: Path | None) -> None:
         self.workers: list[Worker] = []
         self._all: list[_Actor] = []
         self._ray, self._order, self._chunks, self._masks = ray, pickle.dumps(order), list(chunks), masks
-        self._class = ray.remote(num_cpus=needs["CPU"], num_gpus=needs["GPU"], max_restarts=0)(_Relay)
-        self._room = _room(ray, needs)
+        self._class = ray.remote(num_cpus=order.needs["CPU"], num_gpus=order.needs["GPU"], max_restarts=0)(_Relay)
+        self._room = _room(ray, order.needs)
 
     def _start(self) -> _Actor:
         relay = self._class.remote()
@@ -295,7 +305,7 @@ def _room(ray: Any, needs: Mapping[str, float]) -> int:
         UsageError: Not one.
     """
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    room = sum(min(int(node.get(name, 0) / number) for name, number in needs.items() if number) for node in nodes)
+    room = sum(_room_of(node, needs) for node in nodes)
     if not room:
         most = ", ".join(f"{max((node.get(name, 0) for node in nodes), default=0):g} {name}s" for name in needs)
         raise UsageError(
@@ -304,6 +314,17 @@ def _room(ray: Any, needs: Mapping[str, float]) -> int:
             fix="--cpus-per-worker and --gpus-per-worker say what a worker takes",
         )
     return room
+
+
+def _room_of(resources: Mapping[str, float], needs: Mapping[str, float]) -> int:
+    return min(int(resources.get(name, 0) / number) for name, number in needs.items() if number)
+
+
+def _room_here(needs: Mapping[str, float]) -> int:
+    """Return how many actors the node of this one has room for."""
+    ray = check_ray()
+    here = ray.get_runtime_context().get_node_id()
+    return max(*(_room_of(node["Resources"], needs) for node in ray.nodes() if node["NodeID"] == here), 1)
 
 
 @contextlib.contextmanager
@@ -354,22 +375,79 @@ def _check_address(address: str) -> None:
         ) from None
 
 
+def _needs(options: RunOptions, device: str) -> dict[str, float]:
+    """Return the CPUs and GPUs that a worker takes."""
+    gpus = options.gpus_per_worker
+    if gpus is None:
+        gpus = 1.0 if device.startswith("cuda") else 0.0
+    return {"CPU": float(options.cpus_per_worker), "GPU": gpus}
+
+
+def count_workers(options: RunOptions, device: str) -> int:
+    """Return how many workers of a run the cluster has room for.
+
+    Args:
+        options: Where the cluster is, and what a worker takes of it.
+        device: Of the run.
+
+    Raises:
+        IcvosError: There is no cluster, or it has no room for one.
+    """
+    ray = check_ray(device)
+    with _connected(ray, options.address, ""):
+        return _room(ray, _needs(options, device))
+
+
+def describe_on_ray(
+    spec: ModelSpec, options: RunOptions, known: Mapping[str, Any], *, kind: str
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return ``describe_model`` and ``describe_device`` of a worker on the cluster, which has the GPU that this lacks.
+
+    Args:
+        spec: The model.
+        options: Where the cluster is, and what a worker takes of it.
+        known: The model's options that were given.
+        kind: Of the benchmark.
+
+    Raises:
+        IcvosError: There is no cluster, it has no room for a worker, or the model cannot be built there.
+    """
+    ray = check_ray(spec.device)
+    needs = _needs(options, spec.device)
+    with _connected(ray, options.address, spec.spec) as shipped:
+        _room(ray, needs)
+        worker = ray.remote(num_cpus=needs["CPU"], num_gpus=needs["GPU"])(_describe)
+        order = pickle.dumps((replace(spec, spec=shipped), known, kind))
+        try:
+            described = ray.get(worker.remote(__version__, order))
+        except ray.exceptions.RayError as error:
+            raise ModelError(f"Ray: {' '.join(str(error).split())[:500]}") from None
+    if isinstance(described, Exception):
+        raise described
+    return described
+
+
+def _describe(version: str, order: bytes) -> tuple[dict[str, Any], dict[str, Any]] | Exception:
+    """What ``describe_on_ray`` has a worker do."""
+    try:
+        _check_version(version)
+        spec, known, kind = pickle.loads(order)
+        spec = _here(spec)
+        model = create(spec.spec, device=spec.device, weights=spec.weights, options=spec.options, demo=spec.demo)
+        return describe_model(model, known, kind=kind), describe_device(spec.device)
+    except Exception as error:
+        return cannot_build(error)
+
+
 def run_on_ray(
-    spec: ModelSpec,
-    root: Path,
-    job: Job,
-    groups: Sequence[Group],
-    *,
-    fail: Callable[[Episode, str], EpisodeResult],
-    advance: Callable[[int, int], None] = lambda worker, frames: None,
-    spend: Callable[[int, Mapping[str, float]], None] = lambda worker, seconds: None,
+    spec: ModelSpec, root: Path, job: Job, groups: Sequence[Group], listener: Listener
 ) -> Iterator[EpisodeResult]:
     """Run groups of episodes on a Ray cluster and yield results as they come.
 
     The group of an actor or node that is gone is given to another, three times; then the episode under way fails.
 
     Args:
-        spec, root, groups, fail, advance, spend: As for ``run_in_workers``.
+        spec, root, groups, listener: As for ``run_in_workers``.
         job: How to run; its options say where the cluster is, and what a worker takes of it.
 
     Raises:
@@ -378,21 +456,18 @@ def run_on_ray(
     """
     ray = check_ray()
     options = job.options
-    gpus = options.gpus_per_worker
-    if gpus is None:
-        gpus = 1.0 if spec.device.startswith("cuda") else 0.0
-    needs = {"CPU": float(options.cpus_per_worker), "GPU": gpus}
+    needs = _needs(options, spec.device)
     with _connected(ray, options.address, spec.spec) as shipped:
         order = _Order(
             replace(spec, spec=shipped),
             None if options.stage else root.resolve(),
             load_benchmark(root).manifest_sha256,
             job,
-            options.cpus_per_worker,
+            needs,
         )
         chunks = [ray.put(chunk) for chunk in pack_benchmark(root)] if options.stage else []
-        crew = _Actors(ray, order, chunks, job.masks, needs)
+        crew = _Actors(ray, order, chunks, job.masks)
         try:
-            yield from run_groups(crew, groups, timeout=options.timeout, fail=fail, advance=advance, spend=spend)
+            yield from run_groups(crew, groups, listener, timeout=options.timeout)
         finally:
             crew.end()

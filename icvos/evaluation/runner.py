@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import shutil
 import sys
 from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +16,7 @@ from typing import Any
 from icvos.benchmark import Benchmark, Episode
 from icvos.demo.benchmarks import open_benchmark
 from icvos.errors import RunError, UsageError
-from icvos.evaluation.crew import Group, ModelSpec, Pool
+from icvos.evaluation.crew import Group, Listener, ModelSpec, Pool
 from icvos.evaluation.episode import (
     ALONE,
     EpisodeResult,
@@ -44,7 +45,16 @@ from icvos.runs.shards import DIVISION
 from icvos.runs.times import Stopwatch, add_times, run_times
 from icvos.view import View
 
-__all__ = ["RunPlan", "check_workers", "done_episodes", "evaluate", "group_episodes", "open_run", "run_model"]
+__all__ = [
+    "RunPlan",
+    "check_workers",
+    "done_episodes",
+    "evaluate",
+    "group_episodes",
+    "on_other_gpus",
+    "open_run",
+    "run_model",
+]
 
 
 # Failures that are said as they come.
@@ -97,6 +107,11 @@ class RunPlan:
         return Job(self.protocol, self.options, masks, self.describe["key"].get("oracle_as"))
 
 
+def on_other_gpus(options: RunOptions, device: str) -> bool:
+    """Whether a run is on the GPUs of other machines: the model that is built on this one is then on its CPU."""
+    return options.engine == "ray" and device == "cuda"
+
+
 def _prepare(
     model: Model,
     benchmark: Benchmark,
@@ -113,7 +128,14 @@ def _prepare(
     episodes = select_episodes(benchmark, protocol, options)
     if options.oracle is None or benchmark.vos:
         benchmark.check_shots(episodes, options.shots)
-    described = describe_model(model, settings, kind=benchmark.kind)
+    device, environment = model.device, None
+    if spec is not None and on_other_gpus(options, spec.device):
+        from icvos.evaluation.ray_pool import describe_on_ray
+
+        device = spec.device
+        described, environment = describe_on_ray(spec, options, settings, kind=benchmark.kind)
+    else:
+        described = describe_model(model, settings, kind=benchmark.kind)
     shard = None if options.shard is None else f"{options.shard[0]}/{options.shard[1]}"
     oracle = oracle_key(options.oracle, model, benchmark)
     run = describe_run(
@@ -122,7 +144,7 @@ def _prepare(
             benchmark, select_episodes(benchmark, protocol, RunOptions(protocol.name)), shots=options.shots
         ),
         protocol,
-        model.device,
+        device,
         shots=options.shots,
         seed=options.seed,
         limit_episodes=options.limit_episodes,
@@ -134,6 +156,8 @@ def _prepare(
     if options.episodes is not None:
         chosen = hashlib.sha256("\n".join(e.id for e in episodes).encode()).hexdigest()
         run["key"] |= {"limit_episodes": len(episodes), "chosen_episodes": chosen[:16]}
+    if environment is not None:
+        run["environment"] = environment
     run["environment"]["benchmark_folder"] = str(benchmark.root.resolve())
     if options.name:
         run["name"] = options.name
@@ -288,6 +312,8 @@ def _finish(folder: RunFolder, plan: RunPlan, spent: _Spent, whole: bool) -> Non
     """Write what the run came to; of one that stops half-way only its status, and only if that works."""
     ids = [episode.id for episode in plan.episodes]
     if whole:
+        for left in (folder.root / "masks").glob("*.partial"):  # of processes that were killed
+            shutil.rmtree(left, ignore_errors=True)
         records = folder.records()
         folder.write_result(benchmark_result(folder.run, plan.benchmark, plan.protocol, plan.episodes, records))
         failed = any(records.get(name, {"error": "missing"}).get("error") for name in ids)
@@ -416,9 +442,7 @@ def _results(
             plan.benchmark.root,
             job,
             [*_longest_first(plan, groups[: len(groups) - len(timed)]), *timed],
-            fail=lambda episode, why: _lost_episode(plan.benchmark, episode, job, why),
-            advance=tally.advance,
-            spend=spent.add,
+            Listener(lambda episode, why: _lost_episode(plan.benchmark, episode, job, why), tally.advance, spent.add),
         )
     elif plan.benchmark.kind == "image":
         assert isinstance(plan.model, ImageModel)  # _check_kind
@@ -572,7 +596,8 @@ def open_run(
 
         check_ray(device)
     opened, demo = open_benchmark(benchmark)
-    built = build(model, device=worker_device(device, 0, 1), weights=weights, options=options, demo=demo)
+    here = "cpu" if on_other_gpus(settings, device) else worker_device(device, 0, 1)
+    built = build(model, device=here, weights=weights, options=options, demo=demo)
     spec = None
     if isinstance(model, str):
         files = {name: str(path) for name, path in built.weights.items()}

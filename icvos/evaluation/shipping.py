@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import io
-import os
 import shutil
+import subprocess
 import tarfile
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from icvos.errors import LockedError
 from icvos.files import icvos_home, lock_folder
@@ -30,20 +32,26 @@ __all__ = [
 CHUNK_BYTES = 64 << 20
 
 
-def new_mask_folder() -> Path:
-    """Return a new folder for masks on their way; those of actors that were killed are removed."""
-    parent = Path(tempfile.gettempdir())
-    for old in parent.glob("icvos-ray-*"):
-        number = old.name.split("-")[2]
-        if number.isdigit() and not Path("/proc", number).exists():
-            shutil.rmtree(old, ignore_errors=True)
-    return Path(tempfile.mkdtemp(prefix=f"icvos-ray-{os.getpid()}-"))
+def new_mask_folder() -> tuple[Path, IO[bytes]]:
+    """Return a new folder for masks on their way, and the pipe that it lives by.
+
+    It is removed a second after the pipe is closed, by this process or by its end, whatever that is: by then its worker
+    process, which dies with it, is gone too.
+    """
+    folder = tempfile.mkdtemp(prefix="icvos-ray-")
+    # Its own session, and no child of this process: Ray ends those of an actor.
+    script = 'exec 3<&0; { cat <&3; sleep 1; rm -rf "$0"; } >/dev/null 2>&1 &'
+    shell = subprocess.Popen(["sh", "-c", script, folder], stdin=subprocess.PIPE, start_new_session=True)
+    shell.wait()
+    assert shell.stdin is not None
+    return Path(folder), shell.stdin
 
 
-def unpack_benchmark(manifest: str, chunks: Sequence[Any], fetch: Callable[[Any], bytes]) -> Path:
-    """Return the folder of a shipped benchmark; the first process of a machine writes it, the others wait.
+def unpack_benchmark(manifest: str, chunks: Sequence[Any], fetch: Callable[[Any], bytes]) -> tuple[Path, IO[bytes]]:
+    """Return the folder of a shipped benchmark, and an open file: it stays for as long as that is open.
 
-    Its files are held against the manifest as they are read.
+    The first process of a machine writes it, the others wait. It stays for the next run too, until another benchmark
+    comes while nobody uses it. Its files are held against the manifest as they are read.
 
     Args:
         manifest: SHA-256 of the benchmark's manifest.
@@ -51,20 +59,31 @@ def unpack_benchmark(manifest: str, chunks: Sequence[Any], fetch: Callable[[Any]
         fetch: Returns the archive that one stands for.
     """
     folder = icvos_home() / "ray" / manifest[:32]
-    while not folder.is_dir():
+    while True:
         try:
-            with lock_folder(folder, remedy="set ICVOS_HOME there to a folder that can be written"):
-                if folder.is_dir():
-                    break
-                partial = folder.with_name(f"{folder.name}.partial")
-                shutil.rmtree(partial, ignore_errors=True)
-                for chunk in chunks:
-                    with tarfile.open(fileobj=io.BytesIO(fetch(chunk))) as archive:
-                        archive.extractall(partial, filter="data")
-                partial.rename(folder)
+            with lock_folder(folder.parent, remedy="set ICVOS_HOME there to a folder that can be written"):
+                folder.parent.mkdir(exist_ok=True)
+                if not folder.is_dir():
+                    _remove_unused(folder.parent)
+                    partial = folder.with_name(f"{folder.name}.partial")
+                    for chunk in chunks:
+                        with tarfile.open(fileobj=io.BytesIO(fetch(chunk))) as archive:
+                            archive.extractall(partial, filter="data")
+                    partial.rename(folder)
+                use = folder.with_name(f"{folder.name}.use").open("ab")
+                fcntl.flock(use, fcntl.LOCK_SH)
+                return folder, use
         except LockedError:
             time.sleep(0.5)
-    return folder
+
+
+def _remove_unused(parent: Path) -> None:
+    """Remove the shipped benchmarks that no process uses, and what is left of one that did not come whole."""
+    for old in [path for path in parent.iterdir() if path.is_dir()]:
+        with old.with_name(f"{old.name}.use").open("ab") as use, contextlib.suppress(BlockingIOError):
+            fcntl.flock(use, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(old, ignore_errors=True)
+            Path(use.name).unlink()
 
 
 def pack_benchmark(root: Path) -> Iterator[bytes]:

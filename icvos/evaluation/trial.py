@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import os
 import sys
 import tempfile
@@ -76,7 +77,7 @@ class RunTrial:
         starting: Seconds to open the benchmark and build the model.
         pace: None where nothing is left to do.
         timed: What was timed, in words.
-        workers: Processes.
+        workers: Processes; those of a cluster, where it is ``on_cluster``.
         parallel: How many of them are counted: as many as there are groups of episodes, GPUs and cores for.
         busy: Cores that one of them keeps busy.
         memory: Peak bytes of the process.
@@ -84,6 +85,7 @@ class RunTrial:
         sharing: How many of the processes share one GPU.
         record_bytes, value_bytes, mask_bytes: To be written: records; J and F of frames; masks.
         device: In words.
+        on_cluster: Whether the processes are a Ray cluster's; one more writes here.
     """
 
     folder: Path
@@ -106,13 +108,14 @@ class RunTrial:
     value_bytes: int
     mask_bytes: int
     device: str
+    on_cluster: bool = False
 
     @property
     def seconds(self) -> float:
         """Of the whole run."""
         running = 0.0 if self.pace is None else self.pace.total(self.left, self.frames) / self.parallel
         # Each process builds the model for itself, all at once, after this one did.
-        return running + self.starting * (2 if self.workers > 1 else 1)
+        return running + self.starting * (2 if self.workers > 1 or self.on_cluster else 1)
 
     @property
     def disk(self) -> int:
@@ -137,18 +140,24 @@ class RunTrial:
             rows.append(Cost("an episode", in_seconds(self.pace.episode), f"{self.timed}, on {self.device}"))
         shared = f" / {self.parallel:.3g}" if self.parallel > 1 else ""
         fewer = f" ({self.workers} workers, each on {self.busy:.1f} cores)" if self.workers > self.parallel else ""
-        model = f", and {in_seconds(self.starting)} to build the model" + (", twice" if self.workers > 1 else "")
+        model = f", and {in_seconds(self.starting)} to build the model" + (
+            ", twice" if self.workers > 1 or self.on_cluster else ""
+        )
         running = " + ".join(products)
         how = f"({running}){shared}{fewer}{model}" if shared else f"{running}{fewer}{model}"
         rows.append(Cost("time", in_seconds(self.seconds), how))
         # Beside the workers there is the process that builds the model first, and writes.
-        processes = self.workers + 1 if self.workers > 1 else 1
-        rows.append(memory_cost(self.memory, processes, "the peak of this process, on the clips timed"))
+        processes = self.workers + 1 if self.workers > 1 and not self.on_cluster else 1
+        peak = "the peak of this process, on the clips timed"
+        if self.on_cluster:
+            peak += f"; each of {self.workers} workers takes as much of its node"
+        rows.append(memory_cost(self.memory, processes, peak))
         if self.gpu_memory is not None:
             times = (
                 f"{self.sharing} processes share a GPU: {in_gib(self.gpu_memory)} each, " if self.sharing > 1 else ""
             )
-            first = "; the first GPU holds this process' weights beside that" if self.workers > 1 else ""
+            beside = self.workers > 1 and not self.on_cluster
+            first = "; the first GPU holds this process' weights beside that" if beside else ""
             how = f"{times}the peak on the clips timed, as torch counts it{first}"
             rows.append(Cost("GPU memory", in_gib(self.gpu_memory * self.sharing), how))
         parts = [f"records {in_bytes(self.record_bytes)}"]
@@ -185,8 +194,17 @@ def try_run(
     """
     # The demo is made when it is first used, which is none of the run's time.
     open_benchmark(benchmark)
+    ray = settings.engine == "ray"
+    workers = settings.workers
+    threads = threads_each(workers) if workers > 1 else None
+    if ray:
+        from icvos.evaluation.ray_pool import count_workers
+
+        workers, threads = count_workers(settings, device), settings.cpus_per_worker
     begin = time.perf_counter()
-    plan = open_run(model, benchmark, settings, out=out, device=device, weights=weights, options=options)
+    # The frames are timed on this machine, whatever runs them all.
+    plan = open_run(model, benchmark, settings.local, out=out, device=device, weights=weights, options=options)
+    plan.options = settings
     starting = time.perf_counter() - begin
     can_verify(plan.spec, plan.job, plan.benchmark.kind, verify)
     check_workers(plan)
@@ -202,7 +220,7 @@ def try_run(
     view = View(plan.benchmark, plan.protocol, limit_frames=settings.limit_frames)
     passed = [e for group in groups for e in group.episodes if whole or e.id in group.wanted]
     lengths = {episode.video: view.frame_count(episode) for episode in plan.episodes}
-    with _own_share(settings.workers), tempfile.TemporaryDirectory() as folder:
+    with _own_share(threads), tempfile.TemporaryDirectory() as folder:
         masks = Path(folder) if settings.save_masks else None
         timing = _Timing(plan, replace(plan.job, masks=masks), lengths)
         if groups and image:
@@ -213,8 +231,9 @@ def try_run(
         mask_bytes = bytes_in(Path(folder)) / max(timing.frames, 1)
     record = sum(len(json.dumps(result.record, ensure_ascii=False)) + 1 for result in timing.results)
     frames = sum(lengths[episode.video] for episode in passed)
-    gpus = count_gpus(device) if device.startswith("cuda") else settings.workers
-    places = min(len(groups), gpus, len(os.sched_getaffinity(0)) / max(busy, 0.01))
+    gpus = count_gpus(device) if device.startswith("cuda") and not ray else workers
+    cores = math.inf if ray else len(os.sched_getaffinity(0))
+    places = min(len(groups), gpus, cores / max(busy, 0.01))
     return RunTrial(
         folder=plan.out,
         state=_state(plan, there, len(done)),
@@ -226,16 +245,17 @@ def try_run(
         starting=starting,
         pace=timing.pace(),
         timed=timing.words(),
-        workers=settings.workers,
-        parallel=max(min(settings.workers, places), 1),
+        workers=workers,
+        parallel=max(min(workers, places), 1),
         busy=busy,
         memory=peak_resident(),
         gpu_memory=timing.gpu_memory if device.startswith("cuda") else None,
-        sharing=-(-settings.workers // gpus),
+        sharing=int(1 / (settings.gpus_per_worker or 1)) if ray else -(-workers // gpus),
         record_bytes=round(record / max(len(timing.results), 1) * len(todo)),
         value_bytes=0 if image else sum(_value_bytes(lengths[episode.video]) for episode in todo),
         mask_bytes=round(mask_bytes * sum(lengths[episode.video] for episode in todo)),
-        device=_device(plan),
+        device=_device(plan, threads),
+        on_cluster=ray,
     )
 
 
@@ -249,27 +269,26 @@ def _state(plan: RunPlan, there: RunFolder | None, done: int) -> str:
     return "a new run"
 
 
-def _device(plan: RunPlan) -> str:
+def _device(plan: RunPlan, threads: int | None) -> str:
     where = plan.describe["environment"]
-    workers = plan.options.workers
     if where["device"].startswith("cuda"):
         return str(where.get("gpu", where["device"]))
-    if workers == 1:
+    if threads is None:
         return f"cpu ({where['cpus']} cores)"
-    return f"cpu ({threads_each(workers)} of {where['cpus']} cores, as a worker)"
+    return f"cpu ({threads} of {where['cpus']} cores, as a worker)"
 
 
 @contextmanager
-def _own_share(workers: int) -> Iterator[None]:
-    """Compute on as many threads as a worker does."""
-    if workers == 1:
+def _own_share(threads: int | None) -> Iterator[None]:
+    """Compute on as many threads as a worker does, if there are any."""
+    if threads is None:
         yield
         return
     import cv2
 
     torch = sys.modules.get("torch")
     before = cv2.getNumThreads(), torch.get_num_threads() if torch is not None else 0
-    limit_threads(threads_each(workers))
+    limit_threads(threads)
     try:
         yield
     finally:

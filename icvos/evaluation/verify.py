@@ -16,7 +16,7 @@ import numpy as np
 
 from icvos.benchmark import Episode
 from icvos.errors import UsageError
-from icvos.evaluation.crew import Group, ModelSpec
+from icvos.evaluation.crew import Group, Listener, ModelSpec
 from icvos.evaluation.episode import EpisodeResult, Job, failure
 from icvos.evaluation.workers import run_in_workers
 from icvos.processes import check_main_guard
@@ -156,14 +156,19 @@ def _repeat(
         # A process that hangs does not hold up a run that is done.
         slow = max((float(known[e.id].get("seconds") or 0.0) for group in groups for e in group.episodes), default=0.0)
         job = replace(job, options=replace(options, timeout=60.0 + 10 * slow))
-    torch = sys.modules.get("torch")
-    # On as many threads as the run computed on: sums of floats are the same then.
-    here = options.workers == 1 and options.timeout is None
-    threads = torch.get_num_threads() if here and torch is not None else None
-    if options.engine == "ray":
-        threads = options.cpus_per_worker
+    job, listener = replace(job, masks=None), Listener(_failed)
+    if options.engine == "ray":  # on such a machine as the run was on
+        from icvos.evaluation.ray_pool import run_on_ray
+
+        results = run_on_ray(spec, root, job, groups, listener)
+    else:
+        torch = sys.modules.get("torch")
+        # On as many threads as the run computed on: sums of floats are the same then.
+        here = options.workers == 1 and options.timeout is None
+        threads = torch.get_num_threads() if here and torch is not None else None
+        results = run_in_workers(spec, root, job, groups, listener, threads=threads)
     largest, error = 0.0, None
-    for result in run_in_workers(spec, root, replace(job, masks=None), groups, fail=_failed, threads=threads):
+    for result in results:
         error = error or result.record.get("error")
         if result.frames is not None:
             with np.load(run / "frames" / f"{result.record['id']}.npz", allow_pickle=False) as recorded:

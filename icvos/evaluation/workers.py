@@ -8,23 +8,47 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
-from icvos.benchmark import Benchmark, Episode, load_benchmark
+from icvos.benchmark import Benchmark, load_benchmark
 from icvos.errors import IcvosError, ModelError, UsageError
-from icvos.evaluation.crew import Group, ModelSpec, Worker, run_groups
+from icvos.evaluation.crew import Group, Listener, ModelSpec, Worker, run_groups
 from icvos.evaluation.episode import EpisodeResult, Job, run_image_episode, run_video_episodes, runs_together
 from icvos.models.interface import ImageModel, Model, VideoModel
 from icvos.models.registry import as_video_model, create
 from icvos.processes import begin_worker, check_main_guard, limit_memory
 from icvos.runs.times import Stopwatch
 
-__all__ = ["WorkerProcess", "count_gpus", "limit_threads", "run_in_workers", "threads_each", "worker_device"]
+__all__ = [
+    "Share",
+    "WorkerProcess",
+    "cannot_build",
+    "count_gpus",
+    "limit_threads",
+    "run_in_workers",
+    "threads_each",
+    "worker_device",
+]
+
+
+@dataclass(frozen=True)
+class Share:
+    """What a worker has of its machine.
+
+    Attributes:
+        threads: That it computes on.
+        workers: How many share the machine's memory.
+        gpu: Part of its GPU's memory.
+    """
+
+    threads: int
+    workers: int = 1
+    gpu: float = 1.0
 
 
 class WorkerProcess(Worker):
@@ -70,19 +94,19 @@ def _in_main_thread() -> bool:
     return threading.current_thread() is threading.main_thread()
 
 
-def _work(pipe: Connection, parent: int, spec: ModelSpec, root: Path, job: Job, threads: int) -> None:
+def _work(pipe: Connection, parent: int, spec: ModelSpec, root: Path, job: Job, share: Share) -> None:
     """The worker's life: build the model, then run the groups that come; each result goes back as it is there."""
     begin_worker(parent)
-    limit_memory(spec.device)
+    limit_memory(spec.device, workers=share.workers)
     try:
-        _use_gpu(spec.device)
+        _use_gpu(spec.device, share.gpu)
         benchmark = load_benchmark(root)
         model = create(spec.spec, device=spec.device, weights=spec.weights, options=spec.options, demo=spec.demo)
-        limit_threads(threads)
+        limit_threads(share.threads)
         image = benchmark.kind == "image"
         video_model = None if image else as_video_model(model)
     except Exception as error:
-        pipe.send(("broken", _portable(error) if isinstance(error, IcvosError) else ModelError(_line(error))))
+        pipe.send(("broken", cannot_build(error)))
         return
     pipe.send(("ready", video_model is not None and runs_together(video_model)))
     with ThreadPoolExecutor(2) as pool:
@@ -156,8 +180,11 @@ def _text(error: BaseException) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
-def _line(error: BaseException) -> str:
-    return f"the model cannot be built: {_text(error)}"
+def cannot_build(error: Exception) -> Exception:
+    """Return what the parent is told of a worker that cannot begin."""
+    if isinstance(error, IcvosError):
+        return _portable(error)
+    return ModelError(f"the model cannot be built: {_text(error)}")
 
 
 def count_gpus(device: str) -> int:
@@ -186,8 +213,8 @@ def worker_device(device: str, number: int, gpus: int) -> str:
     return f"{kind}:{indices[number % len(indices)]}" if len(indices) > 1 else device
 
 
-def _use_gpu(device: str) -> None:
-    """Make a worker's GPU the one that ``cuda`` means in its process.
+def _use_gpu(device: str, part: float) -> None:
+    """Make a worker's GPU the one that ``cuda`` means in its process, and part of its memory all that there is.
 
     A model that says ``cuda`` in place of the device that it was given is then on its own GPU too. CUDA_VISIBLE_DEVICES
     would do as much, but what a user has set there (numbers, UUIDs, parts of a GPU) had to be read and cut up, and
@@ -197,6 +224,10 @@ def _use_gpu(device: str) -> None:
         import torch
 
         torch.cuda.set_device(device)
+    if device.startswith("cuda") and part < 1:
+        import torch
+
+        torch.cuda.set_per_process_memory_fraction(part)
 
 
 def threads_each(workers: int) -> int:
@@ -219,10 +250,8 @@ def run_in_workers(
     root: Path,
     job: Job,
     groups: Sequence[Group],
+    listener: Listener,
     *,
-    fail: Callable[[Episode, str], EpisodeResult],
-    advance: Callable[[int, int], None] = lambda worker, frames: None,
-    spend: Callable[[int, Mapping[str, float]], None] = lambda worker, seconds: None,
     threads: int | None = None,
 ) -> Iterator[EpisodeResult]:
     """Run groups of episodes in processes and yield results as they come.
@@ -234,9 +263,7 @@ def run_in_workers(
             several episodes in one pass gets as many times that for the pass). On ``cuda`` several processes share out
             the GPUs.
         groups: The episodes to run.
-        fail: Makes the result of an episode that was lost.
-        advance: Is told the number of a worker, and how many frames it has done of what it is at.
-        spend: Is told the number of a worker, and seconds by part (``icvos.runs.times``) that it has spent since.
+        listener: Who hears of it.
         threads: Of each process; None shares out the cores.
 
     Raises:
@@ -245,12 +272,14 @@ def run_in_workers(
     check_main_guard()
     workers, timeout = job.options.workers, job.options.timeout
     gpus = count_gpus(spec.device) if workers > 1 else 1
+    most = min(workers, len(groups))
+    share = Share(threads or threads_each(workers), most, 1 / max(-(-most // gpus), 1))
 
     def start(number: int) -> WorkerProcess:
         own = replace(spec, device=worker_device(spec.device, number, gpus))
-        return WorkerProcess(own, root, job, threads or threads_each(workers))
+        return WorkerProcess(own, root, job, share)
 
-    yield from run_groups(_Processes(start, workers), groups, timeout=timeout, fail=fail, advance=advance, spend=spend)
+    yield from run_groups(_Processes(start, workers), groups, listener, timeout=timeout)
 
 
 class _Processes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from icvos.benchmark import Benchmark, Episode
@@ -118,6 +118,11 @@ class RunOptions:
             raise UsageError(f"shard {self.shard[0]}/{self.shard[1]}", expected="i/N with i from 1 to N")
         if self.episodes is not None and (self.shard is not None or not self.episodes):
             raise UsageError("chosen episodes go without a shard, and at least one is chosen")
+
+    @property
+    def local(self) -> RunOptions:
+        """The same run on this machine."""
+        return replace(self, engine="local", address="auto", cpus_per_worker=1, gpus_per_worker=None, stage=False)
 
 
 def select_episodes(benchmark: Benchmark, protocol: Protocol, options: RunOptions) -> list[Episode]:

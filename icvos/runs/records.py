@@ -12,7 +12,7 @@ from typing import IO, Any
 import numpy as np
 
 from icvos.errors import RunError, in_words
-from icvos.files import atomic_write, lock_folder, read_json, write_json
+from icvos.files import atomic_write, lock_folder, read_json, remove_partial_files, write_json
 from icvos.runs.schema import RESULT_SCHEMA, RUN_SCHEMA, complete_result, has_run_parts, record_problem
 
 __all__ = ["RunFolder", "read_frames", "read_result", "read_run"]
@@ -234,8 +234,7 @@ def _is_empty(root: Path) -> bool:
     """Whether a folder holds nothing but what killed writers left; that is removed (the folder is locked)."""
     for folder in (root, root / "frames"):
         if folder.is_dir():
-            for left in folder.glob(".*.tmp"):
-                left.unlink(missing_ok=True)
+            remove_partial_files(folder)
     return not any(root.iterdir())
 
 

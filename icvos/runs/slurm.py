@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from icvos.errors import RunError, UsageError
-from icvos.files import write_json
+from icvos.files import atomic_write, write_json
 from icvos.runs.records import read_run
 
 __all__ = ["SlurmJob", "evaluation_job", "job_folder", "shard_states", "submit", "training_job", "write_job"]
@@ -60,7 +60,7 @@ def evaluation_job(words: Sequence[str], run: Path, *, shards: int, options: Seq
         words: What follows ``icvos evaluate``, without ``--out``.
         run: Folder of the merged run.
         shards: How many.
-        options: Of sbatch, for both jobs.
+        options: Of sbatch; the merge gets those that ask for no GPU.
         where: The folder that the command is run in.
 
     Raises:
@@ -86,14 +86,29 @@ def evaluation_job(words: Sequence[str], run: Path, *, shards: int, options: Seq
     array = [f"--array=1-{shards}", "--requeue", "--open-mode=append", f"--output={logs}/%a.log"]
     # The merge waits for tasks that failed too: it says which episodes are in no shard.
     merge = ["--dependency=afterany:{job}", f"--output={logs}/merge.log"]
-    start = ["sbatch", "--parsable", *options]
-    return SlurmJob(folder, body, [[*start, *array, script], [*start, *merge, script, "merge"]], shards)
+    start = ["sbatch", "--parsable"]
+    commands = [[*start, *options, *array, script], [*start, *_without_gpus(options), *merge, script, "merge"]]
+    return SlurmJob(folder, body, commands, shards)
+
+
+def _without_gpus(options: Sequence[str]) -> list[str]:
+    """Return options of sbatch without those that ask for GPUs, nor the values that follow these as words."""
+    left, kept = list(options), []
+    while left:
+        word = left.pop(0)
+        if re.match("-G|--(gres|gpu|tres|[a-z-]+-per-gpu)", word) is None:
+            kept.append(word)
+        elif (word == "-G" or (word.startswith("--") and "=" not in word)) and left and not left[0].startswith("-"):
+            left.pop(0)
+    return kept
 
 
 def training_job(
     words: Sequence[str], run: Path, *, nodes: int, processes: int, options: Sequence[str], where: Path
 ) -> SlurmJob:
     """Return a training by torchrun on several nodes; requeued, it goes on from its last checkpoint.
+
+    srun starts no task again. Where torchrun ends badly on one node it therefore ends on all, and the job with it.
 
     Args:
         words: What follows ``icvos train``.
@@ -113,7 +128,8 @@ def training_job(
             "set -euo pipefail",
             f"cd {shlex.quote(str(where))}",
             'first=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)',
-            f"exec srun {shlex.quote(sys.executable)} -m torch.distributed.run \\",
+            "# Requeued, or sent again, the training goes on from its last checkpoint.",
+            f"exec srun --kill-on-bad-exit=1 {shlex.quote(sys.executable)} -m torch.distributed.run \\",
             f'    --nnodes {nodes} --nproc-per-node {processes} --rdzv-id "$SLURM_JOB_ID" --rdzv-backend c10d \\',
             '    --rdzv-endpoint "$first:$((20000 + SLURM_JOB_ID % 20000))" \\',
             f"    -m icvos.cli train {shlex.join(words)}",
@@ -134,8 +150,8 @@ def _check_words(words: Sequence[str]) -> None:
 
 def write_job(job: SlurmJob, numbers: Sequence[str] = ()) -> Path:
     """Write the script and what is known of it; return the script's path."""
-    job.folder.mkdir(parents=True, exist_ok=True)
-    (job.folder / "job.sh").write_text(job.script, encoding="utf-8")
+    with atomic_write(job.folder / "job.sh", "w") as stream:
+        stream.write(job.script)
     write_json(job.folder / "launch.json", {"shards": job.shards, "jobs": list(numbers)})
     return job.folder / "job.sh"
 

@@ -18,11 +18,19 @@ __all__ = [
     "generator_state",
     "read_checkpoint",
     "restore_generators",
+    "seed_generators",
     "trained_state",
     "write_checkpoint",
 ]
 
 SCHEMA = "icvos-training/1"
+
+
+def seed_generators(seed: int) -> None:
+    """Seed python's, numpy's and torch's global generators."""
+    random.seed(seed)
+    np.random.seed(np.random.SeedSequence(seed).generate_state(4))  # noqa: NPY002 - a model may use the global stream
+    torch.manual_seed(seed)
 
 
 def generator_state(device: torch.device) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 
 import torch
@@ -16,7 +17,22 @@ from torch.nn.parallel import DistributedDataParallel
 
 from icvos.errors import IcvosError, UsageError
 
-__all__ = ["World", "open_world"]
+__all__ = ["RankLostError", "World", "open_world"]
+
+TIMEOUT = timedelta(minutes=10)
+"""How long a rank waits for the others: gloo's own half hour is long for a machine that is gone."""
+
+
+class RankLostError(IcvosError):
+    """Another process of the training ended, or does not answer."""
+
+    exit_status = 1
+
+    def __init__(self, rank: int, size: int) -> None:
+        super().__init__(
+            f"rank {rank} of {size} lost another process, which ended or gave no answer for {TIMEOUT}",
+            fix="see what that one said, and run the same command on every node again to continue",
+        )
 
 
 @dataclass(frozen=True)
@@ -83,6 +99,7 @@ def open_world(device: str) -> Iterator[World]:
 
     Raises:
         UsageError: The device is not there.
+        RankLostError: Another process is gone.
     """
     rank, size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     chosen = torch.device(device)
@@ -101,14 +118,24 @@ def open_world(device: str) -> Iterator[World]:
     if size > 1:
         # Imported first: its functions' defaults are the group that there is at its import, and would hold it for ever.
         importlib.import_module("torch.distributed.nn")
-        dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
     try:
+        if size > 1:
+            dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo", timeout=TIMEOUT)
         yield world
         world.leave()
     except IcvosError:
         # Raised between collectives. Amid one (any other error) the group would wait for ranks that do not come.
         world.leave()
         raise
+    except RuntimeError as error:
+        if size > 1 and _is_of_ranks(error):
+            raise RankLostError(rank, size) from error
+        raise
     finally:
         if size > 1 and dist.is_initialized():
             dist.destroy_process_group()
+
+
+def _is_of_ranks(error: RuntimeError) -> bool:
+    # gloo's errors have no class of their own.
+    return isinstance(error, dist.DistError) or "gloo" in str(error).lower()

@@ -18,7 +18,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from icvos.errors import IcvosError, RunError
-from icvos.files import write_json
+from icvos.files import remove_partial_files, write_json
 from icvos.foundation.trainings import training_record
 from icvos.progress import Meter, Update
 from icvos.training.checkpoint import (
@@ -26,6 +26,7 @@ from icvos.training.checkpoint import (
     generator_state,
     read_checkpoint,
     restore_generators,
+    seed_generators,
     trained_state,
     write_checkpoint,
 )
@@ -106,7 +107,7 @@ class Trainer:
     ) -> None:
         self.task, self.settings, self.world, self.out = task, settings, world, out
         self.say, self.progress, self.clock = say, progress, clock
-        torch.manual_seed(settings.seed)
+        seed_generators(settings.seed)
         self.model = task.model().to(world.device)
         self.examples = task.train_examples()
         if len(self.examples) == 0:
@@ -132,7 +133,7 @@ class Trainer:
         self._stop: int | None = None
         if world.size > 1:
             # The weights began alike; what is drawn beside the examples, as dropout is, must not be.
-            torch.manual_seed(int(np.random.SeedSequence([settings.seed, world.rank]).generate_state(1, np.uint64)[0]))
+            seed_generators(int(np.random.SeedSequence([settings.seed, world.rank]).generate_state(1, np.uint64)[0]))
 
     def _place_rates(self, graphs: bool) -> None:
         """Keep rates and counts on the device for graphs, which read them where they lie, and otherwise on the CPU."""
@@ -212,8 +213,19 @@ class Trainer:
 
         Raises:
             TrainingStopped: A loss that is no number (with the batch's examples), SIGTERM or SIGINT (after saving).
+            RunError: The checkpoint does not fit, or the ranks read different ones.
         """
+        if self.world.main:
+            remove_partial_files(self.out)
         resumed = self.resume()
+        begun = sorted(set(self.world.gather(self.step)))
+        if len(begun) > 1:
+            raise RunError(
+                f"the ranks would begin at different steps: {', '.join(map(str, begun))}",
+                where=self.checkpoint_path,
+                expected="one checkpoint for all",
+                fix="put --out where all nodes see it",
+            )
         if resumed:
             self.say(f"continues at step {self.step} of {self.steps}")
         log = TrainingLog(self.out, self.step) if self.world.main else None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import shlex
 import subprocess
 import sys
@@ -11,6 +13,8 @@ import pytest
 from board_runs import icvos
 from run_models import RED, write_model
 from tiny import write_video_benchmark
+
+from icvos.runs.slurm import evaluation_job, write_job
 
 
 @pytest.fixture
@@ -64,6 +68,40 @@ def test_what_is_sent(words: list[str], tmp_path: Path, monkeypatch: pytest.Monk
     assert "--dependency=afterany:41" in merge and merge[-1] == "merge"
 
 
+@pytest.mark.parametrize(
+    ("options", "kept"),
+    [
+        ("--partition=gpu --gres=gpu:1 --time 4:00", "--partition=gpu --time 4:00"),
+        ("--gres gpu:1 -p gpu -G 2 -G4", "-p gpu"),
+        ("--gpus 2 --gpus-per-task=1 --mem-per-gpu=8G --cpus-per-gpu 4 -c 2", "-c 2"),
+        ("--gpus --exclusive --tres-per-task=gres/gpu:1 --gpu-bind=none", "--exclusive"),
+        ("--mem-per-cpu=2G --get-user-env -A group", "--mem-per-cpu=2G --get-user-env -A group"),
+    ],
+)
+def test_the_merge_asks_for_no_gpu(options: str, kept: str, tmp_path: Path) -> None:
+    job = evaluation_job(["--model", "full"], tmp_path / "r", shards=2, options=options.split(), where=tmp_path)
+    array, merge = job.commands
+    assert array[2:].index("--array=1-2") == len(options.split())
+    assert merge[2 : merge.index("--dependency=afterany:{job}")] == kept.split()
+
+
+def test_a_script_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = evaluation_job(["--model", "full"], tmp_path / "r", shards=2, options=[], where=tmp_path)
+    script = write_job(job)
+    before = script.read_bytes()
+
+    def full(self: Path, target: Path) -> Path:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(OSError, match="No space left"):
+        write_job(evaluation_job(["--model", "empty"], tmp_path / "r", shards=2, options=[], where=tmp_path))
+    assert script.read_bytes() == before and sorted(path.name for path in script.parent.iterdir()) == [
+        "job.sh",
+        "launch.json",
+    ]
+
+
 def test_a_training_is_a_job_of_torchrun(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     train = ["train", "demo-sam2", "--max-steps", "3", "--out", str(tmp_path / "a b")]
     assert icvos("launch", "slurm", "--nodes", 2, "--processes", 4, "--", *train) == 0
@@ -71,6 +109,45 @@ def test_a_training_is_a_job_of_torchrun(tmp_path: Path, capsys: pytest.CaptureF
     assert "--nnodes 2 --nproc-per-node 4" in shown and "--nodes=2" in shown
     assert f"-m icvos.cli {shlex.join(train)}\n" in shown
     subprocess.run(["bash", "-n", tmp_path / "a b.slurm/job.sh"], check=True)
+
+
+SRUN = """#!/bin/bash
+# Two nodes on this machine; as with --kill-on-bad-exit=1 the first that fails ends the other.
+[ "$1" = --kill-on-bad-exit=1 ] || exit 3
+shift
+"$@" & one=$!
+"$@" & two=$!
+for _ in 1 2; do wait -n || { kill $one $two; wait; exit 1; }; done
+"""
+
+
+@pytest.mark.slow
+def test_a_training_of_two_nodes_runs_and_ends_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    (tools / "srun").write_text(SRUN)
+    (tools / "scontrol").write_text(
+        "#!/bin/sh\n[ \"$*\" = 'show hostnames n[1-2]' ] && printf '127.0.0.1\\nother\\n'\n"
+    )
+    for tool in tools.iterdir():
+        tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tools}:/usr/bin:/bin")
+    root = Path(__file__).parents[2]
+    monkeypatch.setenv("PYTHONPATH", f"{root}:{root / 'tests/helpers'}")
+    for name, value in {"JOB_NODELIST": "n[1-2]", "JOB_ID": str(os.getpid())}.items():
+        monkeypatch.setenv(f"SLURM_{name}", value)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    run = tmp_path / "run"
+    for steps in (6, 9):
+        train = ["train", "toy_training:ToyTask", "--device", "cpu", "--max-steps", steps, "--out", run]
+        assert icvos("launch", "slurm", "--nodes", 2, "--", *train) == 0
+        done = subprocess.run(["bash", tmp_path / "run.slurm/job.sh"], capture_output=True, text=True, timeout=200)
+        if steps == 6:
+            assert done.returncode == 0, done.stderr
+            summary = json.loads((run / "training.json").read_text())
+            assert summary["world"] == 2 and summary["steps"] == 6
+        else:  # other settings: what the first says is said, and both end
+            assert done.returncode == 1 and "max_steps was 6, is 9" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 
 from icvos.benchmark import Episode
 from icvos.errors import ModelError
-from icvos.evaluation.crew import Group, Worker, run_groups
+from icvos.evaluation.crew import Group, Listener, Worker, run_groups
 from icvos.evaluation.episode import EpisodeResult, failure
 
 
@@ -73,10 +73,8 @@ def ended(script: Sequence[str], *, whole: bool = False) -> tuple[list[tuple[str
     results = run_groups(
         crew,
         [Group(episodes, frozenset(episode.id for episode in episodes), whole=whole)],
+        Listener(lambda episode, why: EpisodeResult(failure(episode, why))),
         timeout=None,
-        fail=lambda episode, why: EpisodeResult(failure(episode, why)),
-        advance=lambda worker, frames: None,
-        spend=lambda worker, seconds: None,
     )
     return [(result.record["id"], result.record.get("error", "")) for result in results], crew.made
 

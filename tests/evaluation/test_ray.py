@@ -9,7 +9,9 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +45,45 @@ class Eater(VideoModel):
             yield frame[..., 0] > 150
 """
 
+# Says in a file that it is at work on an episode, for as long as that takes; slow where a file asks for it.
+MARKED = """
+from pathlib import Path
+
+class Marked(VideoModel):
+    info = ModelInfo(name="marked", version="1")
+
+    def __init__(self, *, device="cpu", weights=None, marks: str = ""):
+        super().__init__(device=device, weights=weights)
+        self.marks = Path(marks)
+
+    def segment(self, supports, video, *, seed):
+        mark = self.marks / f"{os.getpid()}-{seed}"
+        mark.touch()
+        generator = np.random.default_rng(seed)
+        for frame in video:
+            time.sleep(0.2 if (self.marks / "slow").exists() else 0)
+            yield (frame[..., 0] > 150) ^ (generator.random(frame.shape[:2]) < 0.1)
+        mark.unlink()
+"""
+# In every video, not in the first alone.
+EVERY = """
+    def segment(self, supports, video, *, seed):
+        for index, frame in enumerate(video):
+            good = frame[..., 0] > 150
+            yield getattr(self, self.how)(good) if index == 2 and seed % 3 == 0 else good
+"""
+PRINTS = """
+class Prints(VideoModel):
+    info = ModelInfo(name="prints", version="1")
+
+    def segment(self, supports, video, *, seed):
+        for frame in video:
+            for stream in (sys.stdout, sys.stderr):
+                stream.write("a word and a bar\\r" * 100_000 + "\\n")
+            os.write(1, b"\\xff" * 1_000_000)
+            yield frame[..., 0] > 150
+"""
+
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RayCluster]:
@@ -54,6 +95,49 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RayCluster]:
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_video_benchmark(tmp_path_factory.mktemp("video") / "bench", videos=5, frames=4)
+
+
+@dataclass(frozen=True)
+class Watched:
+    """A run whose model says when it is at work.
+
+    Attributes:
+        words: Of the command.
+        here: The same run in one process, with masks.
+        marks: Folder of the files that say who is at work.
+    """
+
+    model: str
+    bench: Path
+    here: Path
+    marks: Path
+
+    @property
+    def words(self) -> list[Any]:
+        return ["--set", f"marks={self.marks}", "--save-masks"]
+
+    def slow(self) -> None:
+        """Forget who was at work, and let those who come take their time."""
+        for path in self.marks.iterdir():
+            path.unlink()
+        (self.marks / "slow").touch()
+
+    def at_work(self, actors: list[int]) -> dict[int, Path]:
+        """The actors whose process is at work on an episode, each with the file that says so."""
+        marks = {int(path.name.partition("-")[0]): path for path in self.marks.glob("*-*")}
+        return {actor: marks[child] for actor in actors for child in below(actor) if child in marks}
+
+
+@pytest.fixture(scope="module")
+def watched(tmp_path_factory: pytest.TempPathFactory) -> Watched:
+    """Of 20 videos and 42 episodes."""
+    folder = tmp_path_factory.mktemp("watched")
+    (folder / "marks").mkdir()
+    bench = write_video_benchmark(folder / "bench", videos=20, frames=4)
+    model = write_model(folder / "a", MARKED)
+    options = {"marks": str(folder / "marks")}
+    evaluate(model, bench, out=folder / "one", options=options, save_masks=True, verify=False)
+    return Watched(model, bench, folder / "one", folder / "marks")
 
 
 def start(cluster: RayCluster, model: str, bench: Path, out: Path, *more: Any) -> subprocess.Popen[str]:
@@ -73,7 +157,7 @@ def start(cluster: RayCluster, model: str, bench: Path, out: Path, *more: Any) -
 
 def run(cluster: RayCluster, model: str, bench: Path, out: Path, *more: Any, status: int = 0) -> str:
     process = start(cluster, model, bench, out, *more)
-    text, _ = process.communicate(timeout=90)
+    text, _ = process.communicate(timeout=200)
     assert process.returncode == status, text
     return text
 
@@ -109,7 +193,7 @@ def actors(cluster: RayCluster) -> list[int]:
     return cluster.processes("ray::_Relay")
 
 
-def wait_for(condition: Callable[[], object], seconds: float = 30) -> None:
+def wait_for(condition: Callable[[], object], seconds: float = 120) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "it does not come"
@@ -117,8 +201,9 @@ def wait_for(condition: Callable[[], object], seconds: float = 30) -> None:
 
 
 def check_empty(cluster: RayCluster) -> None:
-    """No actor is left, and no process of one."""
+    """No actor is left, no process of one, and none of the masks that were on their way."""
     wait_for(lambda: not actors(cluster) and not cluster.processes("multiprocessing"))
+    wait_for(lambda: not list(Path(cluster.folder).glob("icvos-*")))
 
 
 @needs_ray
@@ -177,63 +262,184 @@ def test_a_model_that_takes_all_memory_leaves_the_same_records(cluster, bench, t
 
 @needs_ray
 @pytest.mark.slow
-def test_actors_that_are_killed_cost_nothing(cluster, bench, tmp_path):
-    red = write_model(tmp_path / "a", RED)
-    evaluate(red, bench, out=tmp_path / "one", options={"nap": 0.0}, save_masks=True, verify=False)
-    slow = ["--set", "nap=0.2", "--save-masks"]
-    process = start(cluster, red, bench, tmp_path / "ray", *slow)
-    for number in range(3):
-        wait_for(lambda n=number: len(lines(tmp_path / "ray")) > n and cluster.processes("multiprocessing"))
-        os.kill(actors(cluster)[0], signal.SIGKILL)
-    text, _ = process.communicate(timeout=90)
+@pytest.mark.parametrize("how", ["hangs", "dies", "nan"])
+def test_a_model_that_breaks_in_every_video_leaves_the_same_result(cluster, bench, tmp_path, how):
+    model = write_model(tmp_path / "a", BROKEN + EVERY)
+    settings = ["--timeout", 2, "--set", f"how={how}", "--save-masks"]
+    run(cluster, model, bench, tmp_path / "ray", *settings, status=1)
+    more = {"timeout": 2, "options": {"how": how}, "save_masks": True}
+    evaluate(model, bench, out=tmp_path / "here", workers=2, verify=False, **more)
+    check_same(tmp_path / "here", tmp_path / "ray")
+    assert 0 < sum("error" in record for record in records(tmp_path / "ray")) < 12
+
+
+@needs_ray
+def test_a_model_that_prints_a_lot_gives_the_same(cluster, bench, tmp_path):
+    model = write_model(tmp_path / "a", PRINTS)
+    text = run(cluster, model, bench, tmp_path / "ray", "--save-masks")
+    assert "a word and a bar" not in text
+    evaluate(model, bench, out=tmp_path / "here", save_masks=True, verify=False)
+    check_same(tmp_path / "here", tmp_path / "ray")
+
+
+@needs_ray
+@pytest.mark.slow
+def test_an_actor_is_killed_ten_times(cluster, watched, tmp_path):
+    watched.slow()
+    process = start(cluster, watched.model, watched.bench, tmp_path / "ray", *watched.words)
+    hits: Counter[str] = Counter()
+
+    def to_hit() -> dict[int, Path]:
+        """The actors whose episode may move once more."""
+        at_work = watched.at_work(actors(cluster))
+        return {actor: mark for actor, mark in at_work.items() if hits[mark.name.partition("-")[2]] < 3}
+
+    while sum(hits.values()) < 10:
+        wait_for(to_hit)
+        assert process.poll() is None
+        actor, mark = next(iter(to_hit().items()), (0, Path()))
+        time.sleep(0.2)  # by then the driver has what it sent before
+        if not actor or not mark.exists():
+            continue
+        os.kill(actor, signal.SIGKILL)
+        wait_for(lambda actor=actor: not command_line(actor))
+        # An episode that ended all the same was not hit.
+        hits[mark.name.partition("-")[2]] += mark.exists()
+    (watched.marks / "slow").unlink()
+    text, _ = process.communicate(timeout=200)
     assert process.returncode == 0, text
-    assert files(tmp_path / "one/masks") == files(tmp_path / "ray/masks")
-    assert records(tmp_path / "one") == records(tmp_path / "ray")
+    check_same(watched.here, tmp_path / "ray")
+    assert len(lines(tmp_path / "ray")) == 42
     check_empty(cluster)
 
 
 @needs_ray
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
-def test_a_driver_that_is_stopped_leaves_no_actor_and_goes_on(cluster, bench, tmp_path, number):
-    red = write_model(tmp_path / "a", RED)
-    evaluate(red, bench, out=tmp_path / "one", options={"nap": 0.0}, save_masks=True, verify=False)
-    slow = ["--set", "nap=0.1", "--save-masks"]
-    process = start(cluster, red, bench, tmp_path / "ray", *slow)
+def test_a_driver_is_killed_ten_times(cluster, watched, tmp_path):
+    watched.slow()
+    for number in range(10):
+        process = start(cluster, watched.model, watched.bench, tmp_path / "ray", *watched.words)
+        wait_for(lambda n=number: len(lines(tmp_path / "ray")) > n and watched.at_work(actors(cluster)))
+        assert process.poll() is None
+        process.kill()
+        process.communicate(timeout=100)
+        check_empty(cluster)
+        # Two actors may have sent what was not written, or were at the next episode.
+        assert number < len(lines(tmp_path / "ray")) < 42
+    assert len(list(watched.marks.glob("*-*"))) >= 10
+    (watched.marks / "slow").unlink()
+    run(cluster, watched.model, watched.bench, tmp_path / "ray", *watched.words)
+    check_same(watched.here, tmp_path / "ray")
+    assert len(lines(tmp_path / "ray")) == 42
+    check_empty(cluster)
+
+
+@needs_ray
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_driver_that_is_stopped_leaves_no_actor_and_goes_on(cluster, watched, tmp_path, number):
+    watched.slow()
+    process = start(cluster, watched.model, watched.bench, tmp_path / "ray", *watched.words)
     wait_for(lambda: len(lines(tmp_path / "ray")) >= 2)
     os.kill(process.pid, number)
-    text, _ = process.communicate(timeout=30)
+    text, _ = process.communicate(timeout=100)
     assert process.returncode != 0
     check_empty(cluster)
-    assert 2 <= len(lines(tmp_path / "ray")) < 12, text
-    run(cluster, red, bench, tmp_path / "ray", *slow)
-    assert len(lines(tmp_path / "ray")) == 12
-    assert files(tmp_path / "one/masks") == files(tmp_path / "ray/masks")
-    assert records(tmp_path / "one") == records(tmp_path / "ray")
+    assert 2 <= len(lines(tmp_path / "ray")) < 42, text
+    (watched.marks / "slow").unlink()
+    run(cluster, watched.model, watched.bench, tmp_path / "ray", *watched.words)
+    check_same(watched.here, tmp_path / "ray")
+    assert len(lines(tmp_path / "ray")) == 42
 
 
 @needs_ray
 @pytest.mark.slow
-def test_a_node_is_killed_and_another_joins_late(bench, tmp_path):
-    red = write_model(tmp_path / "a", RED)
-    evaluate(red, bench, out=tmp_path / "one", options={"nap": 0.0}, save_masks=True, verify=False)
+def test_a_node_is_killed_and_another_joins_late(watched, tmp_path):
+    watched.slow()
     cluster = RayCluster(tmp_path / "home")
     try:
-        process = start(cluster, red, bench, tmp_path / "ray", "--set", "nap=0.4", "--save-masks")
-        wait_for(lambda: len(lines(tmp_path / "ray")) >= 2 and len(actors(cluster)) == 2)
+        process = start(cluster, watched.model, watched.bench, tmp_path / "ray", *watched.words)
+        wait_for(lambda: len(lines(tmp_path / "ray")) >= 2 and len(watched.at_work(actors(cluster))) == 2)
+        at_work = watched.at_work(actors(cluster))
         cluster.kill(1)
-        wait_for(lambda: len(actors(cluster)) == 1)
+        wait_for(lambda: len(at_work.keys() - set(actors(cluster))) == 1)
+        (lost,) = at_work.keys() - set(actors(cluster))
+        # It ended in the middle of an episode: this one, or the next.
+        assert list(watched.marks.glob(f"{at_work[lost].name.partition('-')[0]}-*")) and process.poll() is None
         cluster.add()
-        wait_for(lambda: len(actors(cluster)) == 2)
-        text, _ = process.communicate(timeout=90)
+        wait_for(lambda: len(watched.at_work(actors(cluster))) == 2)
+        (watched.marks / "slow").unlink()
+        text, _ = process.communicate(timeout=200)
         assert process.returncode == 0, text
-        assert files(tmp_path / "one/masks") == files(tmp_path / "ray/masks")
-        assert records(tmp_path / "one") == records(tmp_path / "ray")
+        check_same(watched.here, tmp_path / "ray")
         check_empty(cluster)
     finally:
         there = below(cluster.keeper.pid)
         cluster.end()
     wait_for(lambda: not any(command_line(number) for number in there))
+
+
+# Says what it was built on, and computes otherwise where Ray gives it a GPU.
+HALVED = """
+class Halved(VideoModel):
+    info = ModelInfo(name="halved", version="1")
+
+    @property
+    def dtype(self):
+        return "float16" if self.device == "cuda" else "float32"
+
+    def segment(self, supports, video, *, seed):
+        for frame in video:
+            yield frame[..., 0] > (230 if "CUDA_VISIBLE_DEVICES" in os.environ else 120)
+"""
+NOT_THERE = """
+    def __init__(self, *, device="cpu", weights=None):
+        super().__init__(device=device, weights=weights)
+        if device == "cuda":
+            raise ValueError("not there")
+"""
+
+
+@needs_ray
+@pytest.mark.slow
+def test_a_driver_without_a_gpu_evaluates_on_those_of_the_cluster(bench, tmp_path, monkeypatch):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    model = write_model(tmp_path / "a", HALVED)
+    cluster = RayCluster(tmp_path / "home", gpus=1)  # so Ray thinks; the model does not use it
+    words = ["--save-masks", "--device", "cuda"]
+    try:
+        text = run(cluster, model, bench, tmp_path / "ray", *words, "--verify")
+        assert "verified: " in text
+        text = run(cluster, model, bench, tmp_path / "q", *words, "--gpus-per-worker", 2, status=2)
+        assert "no node of the cluster has 1 CPUs and 2 GPUs" in text and not (tmp_path / "q").exists()
+        text = run(cluster, model, bench, tmp_path / "q", *words, "--dry-run", status=2)
+        assert "device 'cuda' is not there" in text
+        broken = write_model(tmp_path / "b", HALVED + NOT_THERE)
+        text = run(cluster, broken, bench, tmp_path / "q", *words, status=2)
+        assert "cannot be built (ValueError: not there)" in text and not (tmp_path / "q").exists()
+    finally:
+        cluster.end()
+    record = json.loads((tmp_path / "ray/run.json").read_text())
+    assert (record["key"]["device"], record["key"]["dtype"]) == ("cuda", "float16")
+    assert record["environment"]["device"] == "cuda"
+    # In a process that has not imported torch, a model may say that it is on a GPU.
+    more = "out='here', device='cuda', save_masks=True, verify=False"
+    code = f"import icvos; icvos.evaluate({model!r}, {str(bench)!r}, {more})"
+    subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=cluster.environment | {"CUDA_VISIBLE_DEVICES": "0"}, check=True
+    )
+    check_same(tmp_path / "here", tmp_path / "ray")
+
+
+@needs_ray
+def test_a_dry_run_counts_the_workers_of_the_cluster(cluster, bench, tmp_path):
+    red = write_model(tmp_path / "a", RED)
+    text = run(cluster, red, bench, tmp_path / "r", "--dry-run")
+    assert re.search(r"time .* / 2, and .* to build the model, twice", text)
+    assert "each of 2 workers takes as much of its node" in text and "× 3 processes" not in text
+    assert not (tmp_path / "r").exists()
+    text = run(cluster, red, bench, tmp_path / "r", "--dry-run", "--cpus-per-worker", 2, status=2)
+    assert "no node of the cluster has 2 CPUs" in text
 
 
 @needs_ray
@@ -288,10 +494,13 @@ def test_a_benchmark_arrives_whole_in_however_many_pieces(bench, tmp_path, monke
     monkeypatch.setenv("ICVOS_HOME", str(tmp_path))
     chunks = list(shipping.pack_benchmark(bench))
     assert len(chunks) == (len(files(bench)) if chunk == 1 else 1)
-    folder = shipping.unpack_benchmark("0" * 64, range(len(chunks)), chunks.__getitem__)
+    folder, use = shipping.unpack_benchmark("0" * 64, range(len(chunks)), chunks.__getitem__)
+    use.close()
     assert files(folder) == files(bench) and folder.parent == tmp_path / "ray"
     # What is there is not fetched again.
-    assert shipping.unpack_benchmark("0" * 64, [0], {}.__getitem__) == folder
+    again, use = shipping.unpack_benchmark("0" * 64, [0], {}.__getitem__)
+    use.close()
+    assert again == folder
 
 
 @pytest.mark.parametrize("spec", ["red", "package.module:Red", "histogram+sam2", "package.python:Red"])
@@ -311,10 +520,39 @@ def test_a_model_in_a_file_is_shipped_with_what_it_imports(tmp_path):
     assert sorted(files(tmp_path / "b")) == ["helpers/__init__.py", "my_method.py"]
 
 
-def test_masks_of_processes_that_are_gone_are_removed(tmp_path, monkeypatch):
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    gone = subprocess.Popen(["true"])
-    gone.wait()
-    (tmp_path / f"icvos-ray-{gone.pid}-x").mkdir()
-    mine = shipping.new_mask_folder()
-    assert [mine, shipping.new_mask_folder()] == sorted(tmp_path.iterdir(), key=lambda path: path != mine)
+def test_masks_on_their_way_go_with_the_process_that_is_killed(tmp_path):
+    code = "from icvos.evaluation.shipping import new_mask_folder as f; p = f(); print(p[0], flush=True); input()"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code],
+        env={**os.environ, "TMPDIR": str(tmp_path), "PYTHONPATH": str(ROOT)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    folder = Path(process.stdout.readline().strip())
+    (folder / "episode").mkdir()
+    process.kill()
+    process.communicate()
+    assert folder.parent == tmp_path
+    wait_for(lambda: not folder.exists())
+
+
+def test_a_shipped_benchmark_stays_until_another_comes_while_nobody_uses_it(bench, tmp_path, monkeypatch):
+    monkeypatch.setenv("ICVOS_HOME", str(tmp_path))
+    chunks = list(shipping.pack_benchmark(bench))
+
+    def ship(letter: str) -> tuple[Path, Any]:
+        return shipping.unpack_benchmark(letter * 64, range(len(chunks)), chunks.__getitem__)
+
+    def there() -> str:
+        return "".join(sorted(path.name[0] for path in (tmp_path / "ray").iterdir() if path.is_dir()))
+
+    (tmp_path / "ray" / f"{'d' * 32}.partial").mkdir(parents=True)  # of a process that was killed
+    first, use = ship("a")
+    with use:
+        ship("b")[1].close()
+        assert there() == "ab"
+        with ship("c")[1], ship("a")[1]:
+            assert there() == "ac" and files(first) == files(bench)
+    ship("b")[1].close()
+    assert there() == "b" and len(list((tmp_path / "ray").iterdir())) == 2

@@ -513,9 +513,9 @@ def test_workers_begin_with_what_takes_longest(bench, tmp_path, monkeypatch):
     order: list[tuple[str, int, bool]] = []
     run = crew.run_in_workers
 
-    def noted(spec, root, job, groups, **more):
+    def noted(spec, root, job, groups, listener):
         order.extend((group.episodes[0].video, len(group.wanted), group.timing) for group in groups)
-        return run(spec, root, job, groups, **more)
+        return run(spec, root, job, groups, listener)
 
     monkeypatch.setattr(runner, "run_in_workers", noted)
     ids = [episode.id for episode in icvos.load_benchmark(bench).episodes]
@@ -603,8 +603,9 @@ def test_a_broken_model_fails_its_episode_alone_and_is_tried_again(bench, tmp_pa
 def test_a_model_that_hangs_or_dies_costs_its_episode(bench, tmp_path, how, says):
     model = write_model(tmp_path, BROKEN)
     options = {"how": how, "marker": str(tmp_path / "marker")}
-    result = evaluate(model, bench, out=tmp_path / "r", options=options, workers=2, timeout=1)
+    result = evaluate(model, bench, out=tmp_path / "r", options=options, workers=2, timeout=1, save_masks=True)
     assert result["summary"]["failed"] == 1
+    assert not list((tmp_path / "r/masks").glob("*.partial"))
     (bad,) = [r for r in records(tmp_path / "r").values() if r.get("error")]
     assert says in bad["error"]
 
@@ -672,7 +673,26 @@ def test_two_workers_share_each_gpu(tmp_path, red, devices, monkeypatch, device,
     words = ["evaluate", "--model", red, "--benchmark", bench, "--out", tmp_path / "r", "--no-verify"]
     assert command(*words, "--device", device, "--per-gpu", 2) == 0
     assert devices == expected
-    assert told == [12 // len(expected)] * len(expected)  # threads: the cores are shared out among them
+    # The cores are shared out among them, and the memory of a GPU between two.
+    assert told == [crew.Share(12 // len(expected), len(expected), 0.5)] * len(expected)
+
+
+@pytest.mark.parametrize(
+    ("device", "part", "expected"),
+    [
+        ("cuda:1", 0.5, [("set_device", "cuda:1"), ("set_per_process_memory_fraction", 0.5)]),
+        ("cuda", 0.25, [("set_per_process_memory_fraction", 0.25)]),
+        ("cuda:1", 1.0, [("set_device", "cuda:1")]),
+        ("cuda", 1.0, []),
+        ("cpu", 0.5, []),
+    ],
+)
+def test_a_worker_makes_its_gpu_the_current_one_and_takes_its_part_of_the_memory(monkeypatch, device, part, expected):
+    calls: list[tuple[str, object]] = []
+    for name in ("set_device", "set_per_process_memory_fraction"):
+        monkeypatch.setattr(f"torch.cuda.{name}", lambda value, name=name: calls.append((name, value)))
+    crew._use_gpu(device, part)
+    assert calls == expected
 
 
 @pytest.mark.parametrize("how", ["hangs", "dies"])
@@ -683,14 +703,6 @@ def test_a_worker_that_is_started_anew_keeps_its_gpu(bench, tmp_path, devices, h
     result = evaluate(model, bench, out=tmp_path / "r", options=options, **settings)
     assert result["summary"]["failed"] == 1
     assert devices[:2] == ["cuda:0", "cuda:1"] and len(devices) == 3 and devices[2] in devices[:2]
-
-
-def test_a_worker_makes_its_gpu_the_current_one(monkeypatch):
-    current = []
-    monkeypatch.setattr("torch.cuda.set_device", current.append)
-    for device in ("cpu", "cuda", "cuda:2"):
-        crew._use_gpu(device)
-    assert current == ["cuda:2"]
 
 
 def test_all_fail_and_there_is_a_result(bench, tmp_path):

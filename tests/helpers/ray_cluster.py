@@ -1,7 +1,7 @@
 """A Ray cluster on the loopback address: a head and further nodes, each of one CPU, in a process that keeps them.
 
-Run as a script it starts the head and prints its process ids as a line of JSON; at each line of its input it starts one
-more node, and at its end it ends all.
+Run as a script it starts the head and prints its process ids as a line of JSON; at a line "add" of its input it starts
+one more node, at "kill 1" it kills the second, and at its end it ends all.
 """
 
 from __future__ import annotations
@@ -33,13 +33,14 @@ class RayCluster:
     Args:
         home: ``ICVOS_HOME`` of what runs on them.
         nodes: How many there are at first.
+        gpus: That Ray takes each for having.
 
     Attributes:
         address: HOST:PORT of the head.
         nodes: Process ids by node: ``raylet`` and others.
     """
 
-    def __init__(self, home: Path, nodes: int = 2) -> None:
+    def __init__(self, home: Path, nodes: int = 2, *, gpus: int = 0) -> None:
         self.folder = tempfile.mkdtemp(prefix="icvos-ray-test-", dir="/tmp")  # paths of sockets are short
         self.environment = {
             **os.environ,
@@ -53,13 +54,14 @@ class RayCluster:
             "OMP_NUM_THREADS": "1",
         }
         self.keeper = subprocess.Popen(
-            [sys.executable, __file__, self.folder],
+            [sys.executable, __file__, self.folder, str(gpus)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             env=self.environment,
             text=True,
         )
+        self._seen: set[int] = set()
         self.nodes: list[dict[str, Any]] = [self._line()]
         self.address = self.nodes[0]["address"]
         for _ in range(nodes - 1):
@@ -71,20 +73,24 @@ class RayCluster:
         assert line, "the cluster does not start"
         return json.loads(line)
 
+    def _ask(self, words: str) -> dict[str, Any]:
+        assert self.keeper.stdin is not None
+        self.keeper.stdin.write(f"{words}\n")
+        self.keeper.stdin.flush()
+        return self._line()
+
     def add(self) -> None:
         """Start one more node."""
-        assert self.keeper.stdin is not None
-        self.keeper.stdin.write("add\n")
-        self.keeper.stdin.flush()
-        self.nodes.append(self._line())
+        self.nodes.append(self._ask("add"))
 
     def kill(self, node: int) -> None:
-        """Kill a node's raylet, and with it all that runs there."""
-        os.kill(self.nodes[node]["raylet"], signal.SIGKILL)
+        """Kill a node's raylet; what runs there ends when it finds that out."""
+        self._ask(f"kill {node}")
 
     def processes(self, word: str) -> list[int]:
-        """Process ids below the cluster's whose command line holds a word."""
-        return [number for number in below(self.keeper.pid) if word in command_line(number)]
+        """Process ids of the cluster's whose command line holds a word; of a node that was killed too."""
+        self._seen.update(below(self.keeper.pid))
+        return [number for number in sorted(self._seen) if word in command_line(number)]
 
     def end(self) -> None:
         """End the cluster and all that it has started."""
@@ -128,7 +134,7 @@ def below(parent: int) -> list[int]:
     return found
 
 
-def _keep(folder: str) -> None:
+def _keep(folder: str, gpus: int) -> None:
     Path(folder, "ray").mkdir()
     from ray.cluster_utils import Cluster
 
@@ -140,7 +146,7 @@ def _keep(folder: str) -> None:
     os.dup2(2, 1)
     common = {
         "num_cpus": 1,
-        "num_gpus": 0,
+        "num_gpus": gpus,
         "node_ip_address": ADDRESS,
         "object_store_memory": 100 << 20,
         "include_dashboard": False,
@@ -149,12 +155,18 @@ def _keep(folder: str) -> None:
         initialize_head=True,
         head_node_args={**common, "_system_config": QUICK},
     )
-    tell(cluster.head_node)
+    nodes = [cluster.head_node]
+    tell(nodes[0])
     for line in sys.stdin:
-        assert line == "add\n"
-        tell(cluster.add_node(**common))
+        if line == "add\n":
+            nodes.append(cluster.add_node(**common))
+        else:
+            raylet = nodes[int(line.split()[1])].all_processes["raylet"][0].process
+            raylet.kill()
+            raylet.wait()  # its workers look whether it is there, and a zombie is
+        tell(nodes[-1])
     cluster.shutdown()
 
 
 if __name__ == "__main__":
-    _keep(sys.argv[1])
+    _keep(sys.argv[1], int(sys.argv[2]))

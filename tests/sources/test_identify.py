@@ -23,7 +23,7 @@ from icvos.sources.found import Count, Found
 from icvos.sources.identify import KINDS, identify
 from icvos.sources.release import Release
 
-DOCS = Path(__file__).resolve().parents[2] / "docs" / "sources.md"
+DOCS = Path(__file__).resolve().parents[2] / "docs" / "how-to" / "sources.md"
 
 
 def titles(folder: Path) -> list[str]:

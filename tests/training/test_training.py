@@ -9,6 +9,7 @@ import subprocess
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -61,6 +62,36 @@ def test_a_killed_run_goes_back_to_its_checkpoint(tmp_path: Path) -> None:
     assert second.resume() and second.step == 6
     trainer(tmp_path / "parts").fit()
     assert losses(tmp_path / "whole") == losses(tmp_path / "parts")
+
+
+def test_the_seed_is_of_all_global_generators(tmp_path: Path) -> None:
+    """A model may draw from any; two runs of one seed end with the same checkpoint."""
+    trainer(tmp_path / "a").fit()
+    trainer(tmp_path / "b").fit()
+    states = [torch.load(tmp_path / run / "checkpoint.pt", weights_only=True)["generators"][0] for run in "ab"]
+    assert states[0]["python"] == states[1]["python"]
+    assert torch.equal(states[0]["numpy"][1], states[1]["numpy"][1])
+
+
+def test_ranks_that_read_different_checkpoints_do_not_go_on(tmp_path: Path) -> None:
+    """Folders that are not shared: one rank would go on, the other begin."""
+    trainer(tmp_path / "run", max_steps=4).fit()
+
+    class Apart(World):
+        def gather(self, value: Any) -> list[Any]:
+            return [value, 0]
+
+    task = ToyTask()
+    second = Trainer(task, replace(task.defaults(), max_steps=4), Apart(0, 1, torch.device("cpu")), tmp_path / "run")
+    with pytest.raises(RunError, match=r"begin at different steps: 0, 4; in .*; put --out where all nodes see it"):
+        second.fit()
+
+
+def test_what_a_killed_writer_left_is_removed(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/.checkpoint.pt.abc.tmp").write_bytes(b"half")
+    trainer(tmp_path / "run", max_steps=1).fit()
+    assert not list((tmp_path / "run").glob(".*.tmp"))
 
 
 def test_other_settings_do_not_resume(tmp_path: Path) -> None:
