@@ -1,29 +1,32 @@
 # make demo: the main job on the demo world.   make test: lint, types, tests.   Each does all its own set-up in .venv.
+# tools/install.sh installs: for demo what it needs; for test and the others all extras and the tools.
 SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
+# CONSTRAINTS=/dev/null installs the newest versions.
+CONSTRAINTS := constraints.txt
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip --disable-pip-version-check
+LOWEST := .venv-lowest
+# An editable install freezes entry points and a changed constraint changes what is installed: hence these prerequisites.
+SOURCES := setup.cfg pyproject.toml constraints.txt tools/install.sh $(wildcard setup.py icvos/*.c)
+DEMO := $(VENV)/.demo
 READY := $(VENV)/.ready
 
-.PHONY: help setup demo demo-weights test lint types tests slow docs bench clean
+.PHONY: help setup demo demo-weights test lint types tests slow test-lowest docs bench clean
 help:
-	@sed -n '1p' Makefile; echo "also: make setup | lint | types | tests | slow | docs | bench | demo-weights | clean"
+	@sed -n '1p' Makefile; echo "also: make setup | lint | types | tests | slow | test-lowest | docs | bench | demo-weights | clean"
 
 setup: $(READY)
 
-# An editable install freezes entry points and a changed constraint changes what is installed: hence these prerequisites.
-$(READY): setup.cfg pyproject.toml constraints.txt $(wildcard setup.py icvos/*.c)
-	@test -d $(VENV)/lib/python3*/site-packages/torch || test $$(df -Pk . | awk 'END {print $$4}') -gt 8000000 || \
-	  { echo "make: less than 8 GB are free on this disk; torch and its libraries take 7: free some space first" >&2; exit 2; }
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(PIP) install -q -c constraints.txt setuptools wheel
-	$(PIP) install -q -c constraints.txt torch torchvision
-	SAM2_BUILD_CUDA=0 $(PIP) install -q -c constraints.txt --no-build-isolation --no-deps sam2==1.1.0
-	$(PIP) install -q -c constraints.txt --no-build-isolation -e '.[all,dev]'
+$(DEMO): $(SOURCES)
+	@PYTHON=$(PYTHON) tools/install.sh $(VENV) $(CONSTRAINTS) sam,fast
 	@touch $@
 
-demo: $(READY)
+$(READY): $(SOURCES)
+	@PYTHON=$(PYTHON) tools/install.sh $(VENV) $(CONSTRAINTS) all,dev
+	@touch $(DEMO) $@
+
+demo: $(DEMO)
 	@$(BIN)/icvos demo
 
 # Trains the small weights of the demo from nothing: planned for two hours on 2 cores; goes on where it stopped.
@@ -46,6 +49,14 @@ tests: $(READY)
 
 slow: $(READY)
 	$(BIN)/python -m pytest -q -m slow
+
+# The tests on the lowest versions that setup.cfg allows, in an environment of its own (7 GB; rm -rf .venv-lowest after).
+test-lowest: $(LOWEST)/.ready
+	$(LOWEST)/bin/python -m pytest -q -n auto --dist worksteal
+
+$(LOWEST)/.ready: $(subst constraints.txt,constraints-lowest.txt,$(SOURCES))
+	@PYTHON=$(PYTHON) tools/install.sh $(LOWEST) constraints-lowest.txt all,dev
+	@touch $@
 
 # The documentation's site, in site/: strict, and without a network.
 docs: $(READY)

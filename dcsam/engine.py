@@ -132,7 +132,8 @@ class Engine:
         """
         dynamo = torch._dynamo.config
         # One code object serves all blocks; each width, window and batch size counts as a recompilation of it.
-        dynamo.recompile_limit = max(dynamo.recompile_limit, 64)  # type: ignore[attr-defined]
+        limit = "recompile_limit" if hasattr(dynamo, "recompile_limit") else "cache_size_limit"  # before torch 2.6
+        setattr(dynamo, limit, max(getattr(dynamo, limit), 64))
         for part in (*self.segmenter.encoder_blocks(), *self.segmenter.per_frame()):
             part.compile(dynamic=False)
 

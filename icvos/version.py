@@ -1,3 +1,3 @@
 """The version, apart from everything else so that it can be read without importing the toolkit."""
 
-__version__ = "0.2.0.dev0"
+__version__ = "0.2.0"

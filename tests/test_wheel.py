@@ -1,8 +1,9 @@
-"""A built wheel works outside the checkout, in an environment with nothing but its core requirements."""
+"""The wheel: made from the sdist too, listed in the docs, at work outside the checkout with its core requirements."""
 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 TREES = ("icvos", "baselines", "dcsam", "leaderboards")
-FILES = ("cli.py", "setup.cfg", "pyproject.toml", "README.md", "LICENSE")
+FILES = ("cli.py", "setup.cfg", "setup.py", "pyproject.toml", "MANIFEST.in", "README.md", "LICENSE")
 
 
 def run(*command: str | Path, **options: object) -> str:
@@ -22,16 +23,66 @@ def run(*command: str | Path, **options: object) -> str:
     return str(done.stdout)
 
 
-@pytest.mark.timeout(600)
-def test_wheel_installs_and_runs_in_a_clean_environment(tmp_path: Path) -> None:
-    source = tmp_path / "source"
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the sdist, the wheel made from it, and in ``direct`` the wheel made from the sources."""
+    folder = tmp_path_factory.mktemp("built")
+    source = folder / "source"
     for tree in TREES:
-        ignore = shutil.ignore_patterns("__pycache__", "*.so")
-        shutil.copytree(ROOT / tree, source / tree, ignore=ignore)
-    for name in (*FILES, *(("setup.py",) if (ROOT / "setup.py").exists() else ())):
+        shutil.copytree(ROOT / tree, source / tree, ignore=shutil.ignore_patterns("__pycache__", "*.so"))
+    for name in FILES:
         shutil.copy(ROOT / name, source / name)
-    run(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", tmp_path, source)
-    (wheel,) = tmp_path.glob("*.whl")
+    build = [sys.executable, "-m", "build", "--no-isolation", "--outdir"]
+    run(*build, folder, source)
+    run(*build, folder / "direct", "--wheel", source)
+    return folder
+
+
+def contents(wheel: Path) -> dict[str, bytes]:
+    with zipfile.ZipFile(wheel) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+def parts(wheel: Path) -> dict[str, tuple[int, float]]:
+    """How many files each part of a wheel holds, and how many MB they take in it."""
+    found: dict[str, tuple[int, float]] = {}
+    with zipfile.ZipFile(wheel) as archive:
+        for info in archive.infolist():
+            room, *inner = info.filename.split("/")
+            part = "the wheel's own" if room.endswith(".dist-info") else "weights" if "weights" in inner else room
+            part = "toys" if inner[0] == "toys" else "the C engine" if ".so" in inner[-1] else part
+            count, size = found.get(part, (0, 0.0))
+            found[part] = count + 1, size + info.compress_size / 1e6
+    return found
+
+
+def test_the_sdist_makes_the_same_wheel(built: Path) -> None:
+    (wheel,), (direct,) = built.glob("*.whl"), (built / "direct").glob("*.whl")
+    assert wheel.name == direct.name
+    one, other = contents(wheel), contents(direct)
+    compiled = {name for name in one if name.endswith((".so", "/RECORD"))}  # the compiler notes where the source lay
+    assert one.keys() == other.keys()
+    assert [name for name in one if name not in compiled and one[name] != other[name]] == []
+
+
+def test_the_docs_list_what_the_wheel_holds(built: Path) -> None:
+    (wheel,), (sdist,) = built.glob("*.whl"), built.glob("*.tar.gz")
+    page = (ROOT / "docs/how-to/install.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| ([^|]+) \| ([\d,]+) \| ([\d.]+) MB \|", page, flags=re.M)
+    listed = {part.replace("`", ""): (int(count.replace(",", "")), float(size)) for part, count, size in rows}
+    held = parts(wheel)
+    held["all"] = sum(count for count, _ in held.values()), wheel.stat().st_size / 1e6
+    held["the sdist"] = listed["the sdist"][0], sdist.stat().st_size / 1e6
+    assert listed.keys() == held.keys()
+    for part, (count, size) in held.items():
+        # A page of the code more is no other wheel: a tenth, or three files and 50 kB.
+        assert abs(listed[part][0] - count) <= max(3, 0.1 * count), (part, count)
+        assert abs(listed[part][1] - size) <= max(0.05, 0.1 * size), (part, size)
+
+
+@pytest.mark.timeout(600)
+def test_wheel_installs_and_runs_in_a_clean_environment(built: Path, tmp_path: Path) -> None:
+    (wheel,) = built.glob("*.whl")
     # Scripts and styles of pages, published recipes and golden toys are package data, which setup.cfg must name.
     kinds = ("*.css", "*.js", "recipes/*/*", "toys/**/*.*")
     files = [path for kind in kinds for path in (ROOT / "icvos").rglob(kind)]

@@ -139,7 +139,15 @@ def frame_values(predicted: np.ndarray, truth: np.ndarray, rules: Rules) -> Tabl
 
 def _mean(values: Iterable[float | None]) -> float | None:
     known = [value for value in values if value is not None]
-    return sum(known) / len(known) if known else None
+    return _total(known) / len(known) if known else None
+
+
+def _total(values: Iterable[float]) -> float:
+    """Add one after another: from Python 3.12 on its own ``sum`` of floats rounds otherwise."""
+    total = 0.0
+    for value in values:
+        total += value
+    return total
 
 
 def _recall(values: np.ndarray) -> float:
@@ -292,7 +300,7 @@ def _images(folder: Path, rules: Rules) -> dict[str, Any]:
                 ious[category] = _category_iou(some, rules)
                 per_category[some[0]["category_name"]] = {"mIoU": ious[category], "fold": int(fold)}
         sums = [sum(row[name] for row in mine) for name in FOLD_COUNTS]
-        drawn, over_all = sum(ious.values()) / len(ious), sum(ious.values()) / len(categories)
+        drawn, over_all = _total(ious.values()) / len(ious), _total(ious.values()) / len(categories)
         per_fold[fold] = {
             "mIoU": over_all if rules.undrawn_as_zero else drawn,
             "mIoU_drawn": drawn,

@@ -26,6 +26,7 @@ EXTRAS = {
     "fast": ("isal", "simplejpeg"),
     "voc": ("scipy",),
     "matcher": ("scipy",),
+    "ray": ("ray",),
 }
 
 

@@ -6,6 +6,7 @@ from collections.abc import Collection
 
 from icvos.categories import get_vocabulary
 from icvos.leaderboard.marks import seen_split
+from icvos.metrics.formulas import average
 from icvos.metrics.table import ranked_metric, ranked_parts
 from icvos.runs.run import Run
 
@@ -23,7 +24,7 @@ def mean_over(entry: Run, names: Collection[str]) -> tuple[int, float | None]:
     if entry.image:
         rows = [row[ranked_metric("image").name] for name, row in entry.result["per_category"].items() if name in names]
         known = [value for value in rows if value is not None]
-        return len(known), sum(known) / len(known) if known else None
+        return len(known), average(known)
     draws: dict[int, list[float]] = {}
     pairs = set()
     for row in entry.records:
@@ -31,8 +32,7 @@ def mean_over(entry: Run, names: Collection[str]) -> tuple[int, float | None]:
             score = 0.0 if row.get("error") else sum(row[name] for name in ranked_parts()) / 2
             draws.setdefault(row["draw"], []).append(score)
             pairs.add((row["video"], row["category_name"]))
-    means = [sum(values) / len(values) for values in draws.values()]
-    return len(pairs), sum(means) / len(means) if means else None
+    return len(pairs), average(average(values) for values in draws.values())
 
 
 def seen_summary(entry: Run) -> list[tuple[str, int, float | None]]:

@@ -18,6 +18,7 @@ from typing import Any
 from icvos.errors import RunError, UsageError, did_you_mean, name_some
 from icvos.files import file_sha256, lock_folder, read_json, write_json
 from icvos.foundation.checkpoints import Checkpoint, checkpoint, verify_file, weights_folder
+from icvos.metrics.formulas import total
 from icvos.models.needs import missing_packages
 from icvos.reproduce.rung import Figure, Rung, Step, fill_in
 from icvos.reproduce.rungs import RUNGS
@@ -314,7 +315,7 @@ def _figure(figure: Figure, runs: Mapping[str, Run]) -> dict[str, Any]:
         if value is None:
             raise RunError(f"the run has no {figure.name}", where=run.where)
         values.append(float(value))
-    measured = sum(values) / len(values)
+    measured = total(values) / len(values)
     return {
         "name": figure.name,
         "measured": measured,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import isnan, nan
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import Any
 
 from icvos.benchmark import VOS, Episode
 from icvos.metrics import FewShotScore
-from icvos.metrics.formulas import FOLD_COUNTS, half_sum
+from icvos.metrics.formulas import FOLD_COUNTS, average, half_sum
 from icvos.metrics.table import METRICS, episode_metrics, fold_metrics, ranked_metric, ranked_parts, summary_names
 from icvos.protocols import Protocol
 from icvos.runs.schema import RESULT_SCHEMA
@@ -49,22 +49,17 @@ def _row(record: Record, draw: int, *, video: str = "", category_name: str = "",
     return _Row(video, category_name, source, draw, array("d", (nan if value is None else value for value in known)))
 
 
-def _mean(values: Iterable[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return sum(known) / len(known) if known else None
-
-
 def _means(rows: Sequence[_Row]) -> dict[str, float | None]:
     """Mean of each metric over draws of the mean over (video, category) pairs."""
     by_draw: dict[int, list[_Row]] = {}
     for row in rows:
         by_draw.setdefault(row.draw, []).append(row)
     figures = {
-        metric.name: _mean(
-            _mean(None if isnan(row.figures[place]) else row.figures[place] for row in by_draw[draw])
+        metric.name: average(
+            average(None if isnan(row.figures[column]) else row.figures[column] for row in by_draw[draw])
             for draw in sorted(by_draw)
         )
-        for place, metric in enumerate(episode_metrics())
+        for column, metric in enumerate(episode_metrics())
     }
     return _with_halves(figures)
 
@@ -137,7 +132,7 @@ def video_result(
     # A number of an object is no category: object 1 of one video and of another have nothing in common.
     by_category = run["benchmark"].get("task") != VOS
     per_category = _table(rows, lambda row: row.category_name) if by_category else {}
-    summary["J&F_by_category"] = _mean(row[ranked_metric("video").name] for row in per_category.values())
+    summary["J&F_by_category"] = average(row[ranked_metric("video").name] for row in per_category.values())
     summary |= {"episodes": len(rows), "failed": failed}
     tables = {
         "per_category": per_category,
@@ -155,11 +150,11 @@ def sequence_result(
     """Return the result of scoring label maps: mean over frames, then over all objects of all sequences."""
     nothing = {**dict.fromkeys(ranked_parts(), 0.0), "error": "missing"}
     rows = [records.get(name) or {"id": name, "video": name, **nothing} for name in ids]
-    means = _with_halves({m.name: _mean(row.get(m.name) for row in rows) for m in episode_metrics()})
+    means = _with_halves({m.name: average(row.get(m.name) for row in rows) for m in episode_metrics()})
     per_video: dict[str, Any] = {}
     for video in sorted({row["video"] for row in rows}):
         mine = [row for row in rows if row["video"] == video]
-        parts = _with_halves({name: _mean(row[name] for row in mine) for name in ranked_parts()})
+        parts = _with_halves({name: average(row[name] for row in mine) for name in ranked_parts()})
         per_video[video] = {**parts, "objects": len(mine)}
     failed = sum(bool(row.get("error")) for row in rows)
     summary = {**means, "episodes": len(rows), "failed": failed}
@@ -204,8 +199,8 @@ def image_result(
         per_category |= {names[c]: {score_name: iou, "fold": fold} for c, iou in summary.pop("per_category").items()}
         per_fold[str(fold)] = summary
     total = {
-        **{metric.name: _mean(row[metric.name] for row in per_fold.values()) for metric in fold_metrics()},
-        "mean_IoU": _mean(ious),  # over all episodes, whatever their fold
+        **{metric.name: average(row[metric.name] for row in per_fold.values()) for metric in fold_metrics()},
+        "mean_IoU": average(ious),  # over all episodes, whatever their fold
         "episodes": len(episodes),
         "failed": failed,
     }

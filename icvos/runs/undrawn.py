@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from icvos.metrics.formulas import total
 from icvos.protocols import PROTOCOLS
 
 __all__ = ["Undrawn", "complete_means", "undrawn_of"]
@@ -95,7 +96,7 @@ def complete_means(result: dict[str, Any]) -> dict[str, Any]:
         folds[str(fold)] = {**row, **_means(result, row["mIoU"], row["mIoU"] * drawn / (drawn + undrawn))}
     if not folds:
         return {**result, "summary": {DRAWN: None, AS_ZERO: None, **summary}}
-    over_drawn, over_all = (sum(row[name] for row in folds.values()) / len(folds) for name in (DRAWN, AS_ZERO))
+    over_drawn, over_all = (total(row[name] for row in folds.values()) / len(folds) for name in (DRAWN, AS_ZERO))
     return {**result, "summary": {**summary, **_means(result, over_drawn, over_all)}, "per_fold": folds}
 
 

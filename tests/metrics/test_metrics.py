@@ -21,6 +21,7 @@ from icvos.errors import UsageError
 from icvos.masks import read_mask
 from icvos.metrics import FewShotScore, VideoScore, decay, engine, frames, fss_counts, jf, jf_labels, recall
 from icvos.metrics.device import counts_eager
+from icvos.metrics.formulas import average, total
 
 
 def plain(p: np.ndarray, t: np.ndarray) -> tuple[float, float]:
@@ -367,3 +368,9 @@ def test_nineteen_of_twenty_categories_drawn() -> None:
         score.add(category, 5579, 100_000, 0, 1)
     summary = score.summary(range(20), undrawn_as_zero=True)
     assert summary["mIoU_drawn"] == pytest.approx(5.579) and summary["mIoU"] == pytest.approx(5.579 * 19 / 20)
+
+
+def test_means_are_the_same_under_every_python() -> None:
+    """From Python 3.12 on ``sum`` of floats is compensated, and would give 0.1 here."""
+    assert average([0.1, None, *[0.1] * 9]) == 0.09999999999999999 == total([0.1] * 10) / 10
+    assert average([None]) is None
