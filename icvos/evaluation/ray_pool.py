@@ -367,12 +367,13 @@ def _check_address(address: str) -> None:
         UsageError: Nothing does, or it is no address.
     """
     host, _, port = address.rpartition(":")
+    expected = "HOST:PORT of its head, or auto"
+    if not (host and port.isascii() and port.isdigit() and int(port) < 2**16):
+        raise UsageError(f"'{address}' is no address of a Ray cluster", expected=expected, fix=START)
     try:
         socket.create_connection((host, int(port)), timeout=10).close()
-    except (OSError, ValueError) as error:
-        raise UsageError(
-            f"no Ray cluster at '{address}' ({error})", expected="HOST:PORT of its head, or auto", fix=START
-        ) from None
+    except OSError as error:
+        raise UsageError(f"no Ray cluster at '{address}' ({error})", expected=expected, fix=START) from None
 
 
 def _needs(options: RunOptions, device: str) -> dict[str, float]:

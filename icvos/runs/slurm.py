@@ -64,10 +64,15 @@ def evaluation_job(words: Sequence[str], run: Path, *, shards: int, options: Seq
         where: The folder that the command is run in.
 
     Raises:
-        UsageError: A word holds what no line of a script can.
+        UsageError: A word holds what no line of a script can, or an option of sbatch makes another array.
     """
     folder = job_folder(run)
     _check_words([*words, *options, str(folder), str(where)])
+    array_option = next((word for word in options if re.match("-a|--array", word)), None)
+    if array_option is not None:
+        raise UsageError(
+            f"--sbatch holds {array_option}", expected="options of both jobs", fix="--shards says how many"
+        )
     evaluate = shlex.join([*ICVOS, "evaluate", *words, "--shard", f"auto/{shards}", "--out"])
     parts = " ".join(f'"$shards"/{index}' for index in range(1, shards + 1))
     body = "\n".join(

@@ -14,6 +14,7 @@ from board_runs import icvos
 from run_models import RED, write_model
 from tiny import write_video_benchmark
 
+from icvos.errors import UsageError
 from icvos.runs.slurm import evaluation_job, write_job
 
 
@@ -100,6 +101,12 @@ def test_a_script_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: py
         "job.sh",
         "launch.json",
     ]
+
+
+@pytest.mark.parametrize("options", [["-a1-3"], ["--array", "1-3"], ["--array=1-3"]])
+def test_sbatch_makes_no_other_array(options: list[str], tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="--shards says how many"):
+        evaluation_job(["--model", "empty"], tmp_path / "r", shards=2, options=options, where=tmp_path)
 
 
 def test_a_training_is_a_job_of_torchrun(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

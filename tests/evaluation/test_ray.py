@@ -456,6 +456,12 @@ def test_what_is_wrong_is_said_in_one_line(cluster, bench, tmp_path, monkeypatch
     check_empty(cluster)
 
 
+@pytest.mark.parametrize("address", ["nonsense", ":6379", "host:", "host:x", "host:99999", "ray://host"])
+def test_what_is_no_address(address):
+    with pytest.raises(UsageError, match="is no address of a Ray cluster; expected HOST:PORT"):
+        ray_pool._check_address(address)
+
+
 def test_another_version_of_icvos_is_refused():
     ((kind, error),) = ray_pool._Relay().begin("0.0.1", b"no pickle of this version", [])
     assert kind == "broken" and isinstance(error, UsageError) and "0.0.1, as where the run was started" in str(error)
