@@ -8,9 +8,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 
 import icvos
+from icvos import cli
 from icvos.metrics.table import METRICS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -50,6 +52,18 @@ def test_every_public_name_has_its_entry(site: Path) -> None:
     assert sorted(listed) == sorted(set(icvos.__all__) - {"__version__"})
     shown = (site / "reference/api.html").read_text(encoding="utf-8")
     assert all(f'id="icvos.{name}"' in shown for name in listed)
+
+
+def test_every_command_and_option_has_its_entry(site: Path) -> None:
+    from tools.site import command_words
+
+    shown = (site / "reference/commands.html").read_text(encoding="utf-8")
+    for words, command in command_words(cli.icvos, "icvos"):
+        section = shown.partition(f'id="{"-".join(words)}"')[2].partition("<h")[0]
+        assert section, words
+        options = [option for option in command.params if isinstance(option, click.Option) and not option.hidden]
+        for option in options:
+            assert option.help and f"<code>{option.opts[0]}" in section, (words, option.opts)
 
 
 @pytest.mark.parametrize("name", METRICS)

@@ -10,7 +10,13 @@ import click
 
 
 @click.command()
-@click.option("--size", type=click.Choice(["tiny", "default", "large"]), default="default", show_default=True)
+@click.option(
+    "--size",
+    type=click.Choice(["tiny", "default", "large"]),
+    default="default",
+    show_default=True,
+    help="How many videos and images, and how large they are.",
+)
 @click.option(
     "--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True, help="Another seed, another world."
 )
