@@ -328,8 +328,8 @@ def attributes(cls: type, prefix: str, without: Sequence[str] = ()) -> str:
         keys = ", ".join(code(prefix + field.name) for field in of)
         kinds = ", ".join(dict.fromkeys(KINDS[str(field.type)] for field in of))
         defaults = [field.default for field in of]
-        shown = "" if dataclasses.MISSING in defaults else ", ".join(code(json.dumps(value)) for value in defaults)
-        rows.append((keys, kinds, shown, " ".join(what.split()).replace("``", "`").replace("None", "null")))
+        default = "" if dataclasses.MISSING in defaults else ", ".join(code(json.dumps(value)) for value in defaults)
+        rows.append((keys, kinds, default, " ".join(what.split()).replace("``", "`").replace("None", "null")))
     if missing := fields.keys() - said:
         raise KeyError(f"{cls.__name__} says nothing of {', '.join(sorted(missing))}")
     return table(("field", "type", "default", "what it says"), rows)

@@ -7,8 +7,8 @@ from typing import Literal
 
 import click
 
-SHOWN = 20
-"""Lines of differences, at most."""
+MAX_DIFFERENCES = 20
+"""Lines of a toy's differences that are printed, at most."""
 
 
 @click.command()
@@ -147,11 +147,11 @@ def _score_toy(context: click.Context, name: str, out: Path | None, workers: int
     summary_table([scored.run])
     for note in scored.notes:
         click.echo(note)
-    for line in scored.differences[:SHOWN]:
+    for line in scored.differences[:MAX_DIFFERENCES]:
         click.echo(f"differs: {line}")
     if not scored.differences:
         click.echo(f"agrees: all {scored.figures} figures are exactly those expected")
-    elif len(scored.differences) > SHOWN:
+    elif len(scored.differences) > MAX_DIFFERENCES:
         click.echo(f"{len(scored.differences)} of {scored.figures} figures differ")
     click.echo(f"toy: {folder}")
     context.exit(1 if scored.differences else 0)

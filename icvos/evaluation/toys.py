@@ -101,32 +101,32 @@ def score_toy(name: str, *, folder: Path | None = None, workers: int = 1) -> Toy
         )
         run = Run.open(result.folder)
         records = dict(RunFolder(result.folder, {}).records())
-        found = {**result, "episodes": records, "frames": _frames(result.folder, expected["frames"])}
+        actual = {**result, "episodes": records, "frames": _frames(result.folder, expected["frames"])}
     names = ("summary", "frames", "episodes", *(key for key in expected if key.startswith("per_")))
-    compared = [line for key in names for line in _compare(expected[key], found[key], key)]
+    compared = [line for key in names for line in _compare(expected[key], actual[key], key)]
     differences = tuple(line for line in compared if line)
     return ToyScore(run, tuple(notes), len(compared), differences)
 
 
 def _frames(folder: Path, expected: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """Return J and F of each frame of a run, by episode and frame; by number where there are more or fewer."""
-    found: dict[str, Any] = {}
+    actual: dict[str, Any] = {}
     for identity, stems in expected.items():
         values = read_frames(folder, identity)
         pairs = [] if values is None else list(zip(values["J"], values["F"]))
         keys = list(stems) if len(stems) == len(pairs) else [f"number {index}" for index in range(len(pairs))]
-        found[identity] = {key: {"J": float(j), "F": float(f)} for key, (j, f) in zip(keys, pairs)}
-    return found
+        actual[identity] = {key: {"J": float(j), "F": float(f)} for key, (j, f) in zip(keys, pairs)}
+    return actual
 
 
-def _compare(expected: Mapping[str, Any], found: Mapping[str, Any], where: str) -> Iterator[str | None]:
-    """Yield for each expected figure None if it is found, or a line that says what differs."""
+def _compare(expected: Mapping[str, Any], actual: Mapping[str, Any], where: str) -> Iterator[str | None]:
+    """Yield for each expected figure None where it is the actual one, or a line that says what differs."""
     for key, value in expected.items():
         name = f"{where} {key}"
-        if isinstance(value, dict) and isinstance(found.get(key), Mapping):
-            yield from _compare(value, found[key], name)
+        if isinstance(value, dict) and isinstance(actual.get(key), Mapping):
+            yield from _compare(value, actual[key], name)
         elif key != "counts":  # which a run does not keep
-            agrees = key in found and found[key] == value
-            yield None if agrees else f"{name}: {in_words(found.get(key))}, expected {in_words(value)}"
+            agrees = key in actual and actual[key] == value
+            yield None if agrees else f"{name}: {in_words(actual.get(key))}, expected {in_words(value)}"
     if all(isinstance(value, dict) for value in expected.values()):
-        yield from (f"{where} {key}: not expected" for key in found if key not in expected)
+        yield from (f"{where} {key}: not expected" for key in actual if key not in expected)

@@ -14,6 +14,7 @@ from click.testing import CliRunner
 
 from icvos import cli
 from icvos.demo import benchmarks as demo
+from tools.site import command_words
 
 # Longer than a second or two, or of the network; each has tests of its own.
 NOT_RUN = (
@@ -28,15 +29,9 @@ NOT_RUN = (
 )
 
 
-def commands(command: click.Command = cli.icvos, *words: str) -> Iterator[tuple[str, ...]]:
+def commands() -> Iterator[tuple[str, ...]]:
     """The words of every command, groups too."""
-    yield words
-    if isinstance(command, click.Group):
-        context = click.Context(command)
-        for name in command.list_commands(context):
-            inner = command.get_command(context, name)
-            assert inner is not None
-            yield from commands(inner, *words, name)
+    return (words for words, _ in command_words(cli.icvos))
 
 
 def help_of(words: tuple[str, ...]) -> str:
