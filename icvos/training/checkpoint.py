@@ -127,7 +127,7 @@ def check_ranks(identities: Sequence[Mapping[str, Any]]) -> None:
                 where = _difference(value, identity.get(key), ("is", f"on rank {rank}"))
                 raise RunError(
                     f"rank {rank} would train otherwise than rank 0: {key} {where}",
-                    fix="run the same command, of the same icvos and data, on every node",
+                    fix="run the same command, with the same data and toolkit, on every node",
                 )
 
 
