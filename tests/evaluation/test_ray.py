@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 from ray_cluster import ROOT, RayCluster, below, command_line
-from run_models import BROKEN, IMAGE, RED, TOGETHER, write_model
+from run_models import BROKEN, IMAGE, RED, TOGETHER, WEIGHTED, write_model
 from tiny import write_image_benchmark, write_video_benchmark
 
 from icvos.errors import MissingExtraError, UsageError
@@ -226,6 +226,15 @@ def test_a_shipped_benchmark_and_one_pass_over_a_video(cluster, bench, tmp_path)
     home = Path(cluster.environment["ICVOS_HOME"])
     (staged,) = [path for path in (home / "ray").iterdir() if path.is_dir()]
     assert files(staged) == files(bench)
+
+
+@needs_ray
+def test_weights_are_found_from_another_folder(cluster, bench, tmp_path):
+    model = write_model(tmp_path / "a", WEIGHTED)
+    (tmp_path / "w.txt").write_text("150")
+    evaluate(model, bench, out=tmp_path / "one", weights={"w": tmp_path / "w.txt"}, verify=False)
+    run(cluster, model, bench, tmp_path / "ray", "--weights", "w=w.txt")
+    assert (tmp_path / "one/result.json").read_bytes() == (tmp_path / "ray/result.json").read_bytes()
 
 
 @needs_ray
