@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import tarfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -20,7 +21,7 @@ from ray_cluster import ROOT, RayCluster, below, command_line
 from run_models import BROKEN, IMAGE, RED, TOGETHER, WEIGHTED, write_model
 from tiny import write_image_benchmark, write_video_benchmark
 
-from icvos.errors import MissingExtraError, UsageError
+from icvos.errors import BenchmarkError, MissingExtraError, UsageError
 from icvos.evaluation import ray_pool, shipping
 from icvos.evaluation.runner import evaluate
 from icvos.runs.episodes import RunOptions
@@ -516,6 +517,23 @@ def test_a_benchmark_arrives_whole_in_however_many_pieces(bench, tmp_path, monke
     again, use = shipping.unpack_benchmark("0" * 64, [0], {}.__getitem__)
     use.close()
     assert again == folder
+
+
+@pytest.mark.parametrize("how", ["full", "file"])
+def test_a_shipped_benchmark_that_finds_no_room_says_so(bench, tmp_path, monkeypatch, how):
+    monkeypatch.setenv("ICVOS_HOME", str(tmp_path))
+    if how == "file":
+        (tmp_path / "ray").write_text("")
+    chunks = list(shipping.pack_benchmark(bench))
+
+    def extract(self, path, **how):
+        Path(path).mkdir()
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(tarfile.TarFile, "extractall", extract)
+    with pytest.raises(BenchmarkError, match=r"node .* cannot take the shipped benchmark .*; set ICVOS_HOME there"):
+        shipping.unpack_benchmark("0" * 64, [0], chunks.__getitem__)
+    assert not list(tmp_path.glob("ray/*.partial"))
 
 
 @pytest.mark.parametrize("spec", ["red", "package.module:Red", "histogram+sam2", "package.python:Red"])
