@@ -60,7 +60,7 @@ $(LOWEST)/.ready: $(subst constraints.txt,constraints-lowest.txt,$(SOURCES))
 
 # The documentation's site, in site/: strict, and without a network.
 docs: $(READY)
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict 2>&1 | { grep -v '^INFO' || true; }; exit $${PIPESTATUS[0]}
 	@echo site/index.html
 
 # Measures every claim of speed and memory again, about ten minutes on 2 cores with nothing beside it.

@@ -73,7 +73,9 @@ def segment(
         seed: Of what the model draws.
         episode: The id of the episode whose draws, under the same ``seed``, the model repeats; the name of the video's
             file or folder by default.
-        device, weights, options: To build the model, where it is not built yet.
+        device: ``cpu``, ``cuda``, ``cuda:1``, …, where the model is not built yet.
+        weights: Files by the names that the model declares, where it is not built yet.
+        options: Of the model, where it is not built yet.
         out: A folder for all masks, ``overlay.mp4`` and ``segment.json``, written before this returns.
         progress: How far counting a file's frames, and writing to ``out``, is: True shows a bar, and whatever else
             ``icvos.evaluate`` takes.

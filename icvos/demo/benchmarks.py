@@ -44,7 +44,7 @@ def demo_raw(size: str, seed: int, out: Path, *, progress: Progress = silent) ->
     """Write the raw data of the demo world: ``davis``, ``mose``, ``lvos``, ``coco``, ``voc`` and ``sbd`` in the
     layouts of their authors, and a ``recipe`` that says what the objects of the videos are.
 
-    It is a pure function of size, seed and the generator's version. ``out`` appears when all is written.
+    It is a pure function of size, seed, the generator's version and OpenCV's. ``out`` appears when all is written.
 
     Args:
         size: ``tiny``, ``default`` or ``large``.

@@ -529,16 +529,25 @@ def evaluate(
         protocol: ``native``, ``paper``, ``fss-native`` or ``fss-paper``; the benchmark's default if empty.
         shots: Supports shown of each episode.
         seed: Of what the model draws.
-        device, weights, options: To build the model, where it is not built yet.
-        workers, timeout: Need a spec. With ``device="cuda"`` several workers share out the GPUs, in turn.
+        device: ``cpu``, ``cuda``, ``cuda:1``, …, where the model is not built yet.
+        weights: Files by the names that the model declares, where it is not built yet.
+        options: Of the model, where it is not built yet.
+        workers: Processes; more than one needs a spec. With ``device="cuda"`` they share out the GPUs, in turn.
+        timeout: Seconds that an episode may take; needs a spec.
+        save_masks: Whether the masks are kept in the run's folder.
         episodes: Ids of the episodes to run; all by default.
-        save_masks, limit_episodes, limit_frames, oracle: As on the command line.
+        limit_episodes: Only the first so many; such a run is never ranked.
+        limit_frames: Only the first so many of each video; such a run is never ranked.
+        oracle: ``first-frame``: frame 0's ground truth in place of a support; such a run is never ranked.
         shard: (i, N): only the i-th of N shares of the videos; ``icvos merge`` joins the runs.
         name: Of the run, in tables; its folder is then ``runs/<benchmark>/<name>``.
         verify: Whether one video is run again in a fresh process at the end, and held against the records
             (``run.json``, ``verified``); None does so where that takes under a minute. Needs a spec.
         engine: ``local``, or ``ray``: on a Ray cluster (docs/how-to/cluster.md). Needs a spec.
-        address, cpus_per_worker, gpus_per_worker, stage: Of the Ray cluster, as on the command line.
+        address: HOST:PORT of the Ray cluster's head, or ``auto``.
+        cpus_per_worker: Cores, and threads, of a worker on the cluster.
+        gpus_per_worker: GPUs of one; by default 1 with ``device="cuda"``, else 0.
+        stage: Whether the benchmark is shipped to the cluster's nodes.
         progress: True shows a bar (without a terminal a line a minute); or a callable, which is told each
             ``icvos.progress.Update``, or a bar as tqdm's.
         notify: Called with each line that a user should see; with ``progress=True`` they are printed by default.

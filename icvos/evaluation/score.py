@@ -188,7 +188,8 @@ def score(
         protocol: Its name; the benchmark's default, or ``davis-2017`` with ``ground_truth``, if empty.
         out: The run's folder, which may hold the same run to be continued; ``runs/<benchmark>/<predictions>`` by
             default.
-        model, version: What the method is called in tables; the predictions' name by default.
+        model: What the method is called in tables; the predictions' name by default.
+        version: The method's.
         shots: Supports that the method was shown, for the record.
         access: Which frames it read for a mask, as ``ModelInfo.access``; None if nobody says.
         uses: What else it was told, as ``ModelInfo.uses``.

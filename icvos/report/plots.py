@@ -46,7 +46,7 @@ def save(figure: Any, path: Path) -> None:
     part = path.with_name(f".{path.name}.part")
     with warnings.catch_warnings():
         # Letters that the font lacks are boxes in the picture; the tables beside it have the names.
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
         figure.savefig(part, dpi=110, format="png", metadata={"Software": None})
     pyplot.close(figure)
     part.replace(path)

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from itertools import groupby
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -365,6 +366,7 @@ def pixels_of(arrays: Iterable[np.ndarray]) -> str:
     return digest.hexdigest()
 
 
+@pytest.mark.skipif(int(cv2.__version__.split(".")[0]) < 5, reason="OpenCV 4 draws other pixels: another world")
 def test_the_world_is_frozen(raw: Path) -> None:
     size = world_size("tiny")
     scenes = [

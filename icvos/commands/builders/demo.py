@@ -32,8 +32,8 @@ import click
 def command(size: str, seed: int, out: Path | None, raw_only: bool, sheet: Path | None) -> None:
     """Build the demo: a small drawn world in the layouts of the real data sets, and benchmarks from it.
 
-    Its twelve COCO categories are told apart by outline alone. All of it is a pure function of size, seed and the
-    generator's version; what is there already is not built again.
+    Its twelve COCO categories are told apart by outline alone. All of it is a pure function of size, seed, the
+    generator's version and OpenCV's (4 and 5 draw other pixels); what is there already is not built again.
 
     \b
     icvos build-data demo
