@@ -13,7 +13,7 @@ import click
 from icvos.commands.options import FiniteRange, check_device, model_options, parse_weights
 from icvos.errors import IcvosError, UsageError
 from icvos.files import escape_id
-from icvos.runs.shards import job_shard
+from icvos.runs.shards import MAX_SHARDS, job_shard
 
 if TYPE_CHECKING:
     from icvos.runs.run import Run
@@ -23,11 +23,14 @@ def _shard(context: click.Context, parameter: click.Parameter, value: str | None
     if value is None:
         return None
     index, slash, count = value.partition("/")
-    if index == "auto" and (not slash or (count.isdigit() and int(count) >= 1)):
-        return job_shard(os.environ, int(count) if slash else None)
-    if not (slash and index.isdigit() and count.isdigit() and 1 <= int(index) <= int(count)):
-        raise click.BadParameter(f"'{value}' is no shard; expected i/N with i from 1 to N, auto, or auto/N")
-    return int(index), int(count)
+    number = int(count) if count.isdecimal() and len(count) < 10 else 0
+    if index == "auto" and (not slash or 1 <= number <= MAX_SHARDS):
+        return job_shard(os.environ, number or None)
+    if not (index.isdecimal() and len(index) < 10 and 1 <= int(index) <= number <= MAX_SHARDS):
+        raise click.BadParameter(
+            f"'{value}' is no shard; expected i/N with i from 1 to N, auto, or auto/N; N at most {MAX_SHARDS:,}"
+        )
+    return int(index), number
 
 
 @click.command()
@@ -138,6 +141,10 @@ def command(
     if (values["engine"], device) != ("ray", "cuda") or dry_run:
         check_device(device, several=True)
     if per_gpu is not None:
+        if values["engine"] == "ray":
+            raise UsageError(
+                "--per-gpu is of this machine's GPUs", fix="--gpus-per-worker 0.5 lets two share one on Ray"
+            )
         values["workers"] = _workers(device, per_gpu)
     limit_memory(device)
     runs: list[Run] = []

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from icvos.errors import UsageError
+from icvos.runs.shards import MAX_SHARDS
 
 
 @click.group()
@@ -20,7 +21,7 @@ def command() -> None:
 
 
 @command.command()
-@click.option("--shards", default=8, show_default=True, type=click.IntRange(1, 10_000), help="Of an evaluation.")
+@click.option("--shards", default=8, show_default=True, type=click.IntRange(1, MAX_SHARDS), help="Of an evaluation.")
 @click.option("--nodes", default=1, show_default=True, type=click.IntRange(1), help="Of a training.")
 @click.option(
     "--processes", default=1, show_default=True, type=click.IntRange(1), help="Of a training, on each node: one a GPU."
@@ -52,6 +53,10 @@ def slurm(shards: int, nodes: int, processes: int, options: str, send: bool, wor
     except ValueError as error:
         raise UsageError(f"--sbatch cannot be read: {error}", expected="options as on a command line") from None
     run, rest = _read(words)
+    context = click.get_current_context()
+    for name in ("nodes", "processes") if words[0] == "evaluate" else ("shards",):
+        if context.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT:
+            raise UsageError(f"--{name} is not of what is launched, {words[0]}", fix="icvos launch slurm --help")
     if words[0] == "evaluate":
         job = evaluation_job(rest, run, shards=shards, options=chosen, where=Path.cwd())
     else:
@@ -61,7 +66,8 @@ def slurm(shards: int, nodes: int, processes: int, options: str, send: bool, wor
     if send:
         numbers = submit(job)
         write_job(job, numbers)
-        click.echo(f"sent: {', '.join(numbers)}")
+        names = ("array", "merge") if job.shards else ("job",)
+        click.echo(f"sent: {', '.join(f'{name} {number}' for name, number in zip(names, numbers))}")
     click.echo(f"script: {script}")
 
 
@@ -103,6 +109,9 @@ def status(run: Path) -> None:
 
     states = shard_states(run)
     for index, state, episodes in states:
-        click.echo(f"{index}/{len(states)}  {state:<9}  {episodes} episodes")
-    merged = "merged" if (run / "result.json").is_file() else "not merged yet"
-    click.echo(f"{run}: {merged}")
+        click.echo(f"{index}/{len(states)}  {state:<11}  {episodes} episodes")
+    # A training has no shards.
+    result, done = ("result.json", "merged") if states else ("training.json", "trained")
+    finished = sum(state == "complete" for _, state, _ in states)
+    shards = f"{finished} of {len(states)} shards complete, " if states else ""
+    click.echo(f"{run}: {shards}{done if (run / result).is_file() else f'not {done} yet'}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -21,13 +21,18 @@ MAX_MOVES = 3
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """How a worker builds the model: what ``registry.create`` takes."""
+    """How a worker builds the model: what ``registry.create`` takes.
+
+    Attributes:
+        sha256: Of the weights by name, as the run has them; empty where that is not known.
+    """
 
     spec: str
     device: str
     weights: dict[str, str]
     options: dict[str, Any]
     demo: bool
+    sha256: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

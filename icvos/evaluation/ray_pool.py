@@ -270,9 +270,9 @@ class _Actors:
         return self._all[-1]
 
     def grow(self, waiting: int) -> None:
-        asked = 1 if self.workers else self._room + 1
+        wanted = 1 if self.workers else self._room + 1
         starting = sum(not worker.begun for worker in self.workers)
-        for _ in range(min(asked, waiting) - starting):
+        for _ in range(min(wanted, waiting) - starting):
             self.workers.append(self._start())
 
     def replace(self, worker: Worker) -> None:
@@ -282,18 +282,18 @@ class _Actors:
 
     def wait(self, busy: Sequence[Any], seconds: float) -> list[Worker]:
         heard = [worker for worker in busy if worker.inbox]
-        asked = {worker.answer: worker for worker in busy if worker.answer is not None}
-        if not heard and asked:
-            for answer in self._ray.wait(list(asked), timeout=seconds)[0]:
-                asked[answer].hear()
+        answers = {worker.answer: worker for worker in busy if worker.answer is not None}
+        if not heard and answers:
+            for answer in self._ray.wait(list(answers), timeout=seconds)[0]:
+                answers[answer].hear()
             heard = [worker for worker in busy if worker.inbox]
         return heard
 
     def end(self) -> None:
         """Give the actors that were asked to end three seconds for that, and leave none."""
-        asked = [worker.ending for worker in self._all if worker.ending is not None]
-        if asked:
-            self._ray.wait(asked, num_returns=len(asked), timeout=3)
+        endings = [worker.ending for worker in self._all if worker.ending is not None]
+        if endings:
+            self._ray.wait(endings, num_returns=len(endings), timeout=3)
         for worker in self._all:
             worker.kill_at_once()
 

@@ -137,6 +137,8 @@ def _prepare(
         described, environment = describe_on_ray(spec, options, settings, kind=benchmark.kind)
     else:
         described = describe_model(model, settings, kind=benchmark.kind)
+    if spec is not None:
+        spec = replace(spec, sha256=described["weights"])
     shard = None if options.shard is None else f"{options.shard[0]}/{options.shard[1]}"
     oracle = oracle_key(options.oracle, model, benchmark)
     run = describe_run(
@@ -614,7 +616,8 @@ def open_run(
     built = build(model, device=here, weights=weights, options=options, demo=demo)
     spec = None
     if isinstance(model, str):
-        files = {name: str(path) for name, path in built.weights.items()}
+        # A worker of another machine has another working directory.
+        files = {name: str(Path(path).absolute()) for name, path in built.weights.items()}
         spec = ModelSpec(model, device, files, dict(options or {}), demo)
     known = dict(options or {}) if isinstance(model, (str, type)) else options_of(built)
     return _prepare(built, opened, settings, None if out is None else Path(out), known, spec)

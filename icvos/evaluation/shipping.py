@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import io
+import os
 import shutil
 import subprocess
 import tarfile
@@ -14,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from icvos.errors import LockedError
+from icvos.errors import BenchmarkError, LockedError
 from icvos.files import icvos_home, lock_folder
 from icvos.manifest import read_manifest
 
@@ -30,6 +31,7 @@ __all__ = [
 
 # What is shipped of a benchmark in one object.
 CHUNK_BYTES = 64 << 20
+REMEDY = "set ICVOS_HOME there to a folder that can be written and has room"
 
 
 def new_mask_folder() -> tuple[Path, IO[bytes]]:
@@ -57,24 +59,40 @@ def unpack_benchmark(manifest: str, chunks: Sequence[Any], fetch: Callable[[Any]
         manifest: SHA-256 of the benchmark's manifest.
         chunks: What stands for its archives.
         fetch: Returns the archive that one stands for.
+
+    Raises:
+        IcvosError: Nothing can be written there, or not all of it.
     """
     folder = icvos_home() / "ray" / manifest[:32]
     while True:
         try:
-            with lock_folder(folder.parent, remedy="set ICVOS_HOME there to a folder that can be written"):
-                folder.parent.mkdir(exist_ok=True)
-                if not folder.is_dir():
-                    _remove_unused(folder.parent)
-                    partial = folder.with_name(f"{folder.name}.partial")
-                    for chunk in chunks:
-                        with tarfile.open(fileobj=io.BytesIO(fetch(chunk))) as archive:
-                            archive.extractall(partial, filter="data")
-                    partial.rename(folder)
-                use = folder.with_name(f"{folder.name}.use").open("ab")
-                fcntl.flock(use, fcntl.LOCK_SH)
-                return folder, use
+            with lock_folder(folder.parent, remedy=REMEDY):
+                return folder, _unpack_locked(folder, chunks, fetch)
         except LockedError:
             time.sleep(0.5)
+        except OSError as error:
+            raise BenchmarkError(
+                f"node {os.uname().nodename} cannot take the shipped benchmark ({error.strerror or error})",
+                where=folder.parent,
+                fix=REMEDY,
+            ) from None
+
+
+def _unpack_locked(folder: Path, chunks: Sequence[Any], fetch: Callable[[Any], bytes]) -> IO[bytes]:
+    folder.parent.mkdir(exist_ok=True)
+    if not folder.is_dir():
+        _remove_unused(folder.parent)
+        partial = folder.with_name(f"{folder.name}.partial")
+        try:
+            for chunk in chunks:
+                with tarfile.open(fileobj=io.BytesIO(fetch(chunk))) as archive:
+                    archive.extractall(partial, filter="data")
+            partial.rename(folder)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+    use = folder.with_name(f"{folder.name}.use").open("ab")
+    fcntl.flock(use, fcntl.LOCK_SH)
+    return use
 
 
 def _remove_unused(parent: Path) -> None:

@@ -8,7 +8,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from icvos.benchmark import Benchmark, load_benchmark
-from icvos.errors import IcvosError, ModelError, UsageError
+from icvos.errors import IcvosError, ModelError, UsageError, WeightsError
 from icvos.evaluation.crew import Group, Listener, ModelSpec, Worker, run_groups
 from icvos.evaluation.episode import EpisodeResult, Job, run_image_episode, run_video_episodes, runs_together
+from icvos.files import file_sha256
 from icvos.models.interface import ImageModel, Model, VideoModel
 from icvos.models.registry import as_video_model, create
 from icvos.processes import begin_worker, check_main_guard, limit_memory
@@ -102,6 +103,7 @@ def _work(pipe: Connection, parent: int, spec: ModelSpec, root: Path, job: Job, 
         _use_gpu(spec.device, share.gpu)
         benchmark = load_benchmark(root)
         model = create(spec.spec, device=spec.device, weights=spec.weights, options=spec.options, demo=spec.demo)
+        _check_weights(model, spec.sha256)
         limit_threads(share.threads)
         image = benchmark.kind == "image"
         video_model = None if image else as_video_model(model)
@@ -124,6 +126,23 @@ def _work(pipe: Connection, parent: int, spec: ModelSpec, root: Path, job: Job, 
             except Exception as error:
                 pipe.send(("broken", _portable(error)))
                 return
+
+
+def _check_weights(model: Model, sha256: Mapping[str, str]) -> None:
+    """Compare a model's weights with the run's: another machine may hold others, or they are written anew meanwhile.
+
+    Raises:
+        WeightsError: They are others.
+    """
+    for name, digest in sha256.items():
+        path = model.weights.get(name)
+        if path is None or file_sha256(path) != digest:
+            raise WeightsError(
+                f"weights '{name}' on {os.uname().nodename} are not those that the run began with",
+                where=path,
+                expected=f"a file of SHA-256 {digest[:16]}…",
+                fix="put the same file on every machine, and let it be while the run goes on",
+            )
 
 
 class _Teller:

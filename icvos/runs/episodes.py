@@ -14,7 +14,7 @@ from icvos.metrics.table import ranked_metric, ranked_parts
 from icvos.protocols import PROTOCOLS, Protocol, check_oracle, get_protocol
 from icvos.runs.result import image_result, video_result
 from icvos.runs.schema import is_name
-from icvos.runs.shards import divide
+from icvos.runs.shards import MAX_SHARDS, divide
 
 __all__ = ["ENGINES", "RunOptions", "ScoreSoFar", "benchmark_result", "get_run_protocol", "select_episodes", "speed"]
 
@@ -115,8 +115,10 @@ class RunOptions:
                 f"the run is called {in_words(self.name[:40])}", expected="1 to 150 letters that can be printed"
             )
         check_oracle(self.oracle, self.shots)
-        if self.shard is not None and not 1 <= self.shard[0] <= self.shard[1]:
-            raise UsageError(f"shard {self.shard[0]}/{self.shard[1]}", expected="i/N with i from 1 to N")
+        if self.shard is not None and not 1 <= self.shard[0] <= self.shard[1] <= MAX_SHARDS:
+            raise UsageError(
+                f"shard {self.shard[0]}/{self.shard[1]}", expected=f"i/N with i from 1 to N, N at most {MAX_SHARDS:,}"
+            )
         if self.episodes is not None and (self.shard is not None or not self.episodes):
             raise UsageError("chosen episodes go without a shard, and at least one is chosen")
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from icvos.benchmark import Benchmark
 from icvos.demo.benchmarks import open_benchmark
 from icvos.errors import RunError
 from icvos.manifest import verify_tables
+from icvos.protocols import Protocol
 from icvos.runs.environment import now
 from icvos.runs.episodes import RunOptions, benchmark_result, get_run_protocol, select_episodes, speed
 from icvos.runs.records import RunFolder, read_frames, read_run
@@ -87,8 +90,8 @@ def merge_runs(runs: Sequence[Path], out: Path, benchmark: str | None = None) ->
     key = {**described[0]["key"], "shard": None}
     key.pop("shard_by", None)
     protocol = get_run_protocol(opened, str(key.get("protocol")))
-    limit = key.get("limit_episodes")
-    options = RunOptions(protocol.name, limit_episodes=limit if type(limit) is int else None)
+    limits = {name: key.get(name) for name in ("limit_episodes", "limit_frames")}
+    options = RunOptions(protocol.name, **{name: limit for name, limit in limits.items() if type(limit) is int})
     episodes = select_episodes(opened, protocol, options)
     start = min(str(shard.get("start")) for shard in described)
     run = {**described[0], "key": key, "start": start, "status": "running"}
@@ -103,8 +106,9 @@ def merge_runs(runs: Sequence[Path], out: Path, benchmark: str | None = None) ->
         records = folder.records()
         missing = [episode.id for episode in episodes if episode.id not in records]
         if missing:
+            torn = runs[_place(missing[0], [run["key"]["shard"] for run in described], opened, protocol, options)]
             raise RunError(
-                f"{len(missing)} episodes are in no shard, {missing[0]} first", where=runs[0], fix="finish every shard"
+                f"{len(missing)} episodes are in no shard, {missing[0]} first", where=torn, fix="finish every shard"
             )
         result = benchmark_result(folder.run, opened, protocol, episodes, records)
         folder.write_result(result)
@@ -113,6 +117,16 @@ def merge_runs(runs: Sequence[Path], out: Path, benchmark: str | None = None) ->
         times = join_times([shard.get("times") for shard in described])
         folder.write_run(status=status, end=now(), **speed(records, ids), times=times)
     return result
+
+
+def _place(identity: str, shards: Sequence[str], benchmark: Benchmark, protocol: Protocol, options: RunOptions) -> int:
+    """Return the place of the shard that an episode belongs to."""
+    for place, shard in enumerate(shards):
+        index, count = map(int, shard.split("/"))
+        share = select_episodes(benchmark, protocol, replace(options, shard=(index, count)))
+        if any(episode.id == identity for episode in share):
+            return place
+    raise RunError(f"no shard has episode '{identity}'", where=benchmark.root)
 
 
 def _copy_masks(source: Path, out: Path, identity: str) -> None:

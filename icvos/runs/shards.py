@@ -6,10 +6,13 @@ from collections.abc import Mapping
 
 from icvos.errors import UsageError
 
-__all__ = ["DIVISION", "divide", "job_shard"]
+__all__ = ["DIVISION", "MAX_SHARDS", "divide", "job_shard"]
 
 DIVISION = "frames"
 """How videos are divided; it stands in the key of a shard's run, so that shards of another division are told apart."""
+
+MAX_SHARDS = 10_000
+"""More is a slip of the keyboard; the division is worked out by all of them."""
 
 
 def divide(frames: Mapping[str, int], count: int) -> list[set[str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import shutil
@@ -14,11 +15,12 @@ from pathlib import Path
 
 from icvos.errors import RunError, UsageError
 from icvos.files import atomic_write, write_json
-from icvos.runs.records import read_run
+from icvos.runs.records import RunFolder, read_run
 
 __all__ = ["SlurmJob", "evaluation_job", "job_folder", "shard_states", "submit", "training_job", "write_job"]
 
 ICVOS = (sys.executable, "-m", "icvos.cli")
+AFTER = "--dependency=afterany:"
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,7 @@ class SlurmJob:
     Attributes:
         folder: Where the script, its logs and the shards lie.
         body: Of the script.
-        commands: Of sbatch, in order; ``{job}`` in a word stands for the number of the job sent before.
+        commands: Of sbatch, in order; the word ``AFTER`` stands for that it waits for the job sent before.
         shards: How many, 0 for a training.
     """
 
@@ -42,15 +44,22 @@ class SlurmJob:
         """The whole script; how to send it by hand stands in its head."""
         lines = [f"#   job=$({shlex.join(self.commands[0])})"]
         lines += [
-            "#   " + shlex.join(words).replace("'--dependency=afterany:{job}'", "--dependency=afterany:$job")
+            "#   " + " ".join(f"{AFTER}$job" if word == AFTER else shlex.quote(word) for word in words)
             for words in self.commands[1:]
         ]
         return "\n".join(["#!/bin/bash", "# Sent by icvos launch slurm --submit, or by hand:", *lines, self.body, ""])
 
 
 def job_folder(run: Path) -> Path:
-    """Return the folder of a run's jobs: beside it, as the run's own holds nothing else."""
-    return run.absolute().with_name(f"{run.absolute().name}.slurm")
+    """Return the folder of a run's jobs: beside it, as the run's own holds nothing else.
+
+    Raises:
+        UsageError: The run's folder is the root of all files.
+    """
+    path = Path(os.path.abspath(run))  # noqa: PTH100 - symlinks stay as they are named
+    if not path.name:
+        raise UsageError("no run's folder", where=path, expected="a folder of its own")
+    return path.with_name(f"{path.name}.slurm")
 
 
 def evaluation_job(words: Sequence[str], run: Path, *, shards: int, options: Sequence[str], where: Path) -> SlurmJob:
@@ -90,7 +99,7 @@ def evaluation_job(words: Sequence[str], run: Path, *, shards: int, options: Seq
     logs, script = str(folder).replace("%", "%%"), str(folder / "job.sh")
     array = [f"--array=1-{shards}", "--requeue", "--open-mode=append", f"--output={logs}/%a.log"]
     # The merge waits for tasks that failed too: it says which episodes are in no shard.
-    merge = ["--dependency=afterany:{job}", f"--output={logs}/merge.log"]
+    merge = [AFTER, f"--output={logs}/merge.log"]
     start = ["sbatch", "--parsable"]
     commands = [[*start, *options, *array, script], [*start, *_without_gpus(options), *merge, script, "merge"]]
     return SlurmJob(folder, body, commands, shards)
@@ -149,8 +158,8 @@ def training_job(
 def _check_words(words: Sequence[str]) -> None:
     for word in words:
         if not word.isprintable():
-            shown = word[:60].encode("unicode_escape").decode()
-            raise UsageError(f"'{shown}' cannot stand in a script", expected="words of letters that can be printed")
+            escaped = word[:60].encode("unicode_escape").decode()
+            raise UsageError(f"'{escaped}' cannot stand in a script", expected="words of letters that can be printed")
 
 
 def write_job(job: SlurmJob, numbers: Sequence[str] = ()) -> Path:
@@ -171,7 +180,7 @@ def submit(job: SlurmJob) -> list[str]:
         raise UsageError("there is no sbatch here", fix="send the script where Slurm is; its head says how")
     numbers: list[str] = []
     for words in job.commands:
-        words = [word.replace("{job}", numbers[-1]) if numbers else word for word in words]
+        words = [f"{AFTER}{numbers[-1]}" if word == AFTER else word for word in words]
         done = subprocess.run(words, capture_output=True, text=True, check=False)
         number = done.stdout.strip().partition(";")[0]
         if done.returncode or not re.fullmatch("[0-9]+", number):
@@ -181,7 +190,9 @@ def submit(job: SlurmJob) -> list[str]:
 
 
 def shard_states(run: Path) -> list[tuple[int, str, int]]:
-    """Return each shard's number, state and count of finished episodes, from the folders, and from squeue where it is.
+    """Return each shard's number, state and count of episodes, from the folders, and from squeue where it is.
+
+    Of a job that was sent by hand squeue cannot be asked, and the folder's word stands.
 
     Args:
         run: Folder of the merged run.
@@ -193,21 +204,24 @@ def shard_states(run: Path) -> list[tuple[int, str, int]]:
     try:
         known = json.loads((folder / "launch.json").read_text(encoding="utf-8"))
         shards, numbers = int(known["shards"]), [str(number) for number in known["jobs"]]
-    except (OSError, ValueError, TypeError, KeyError):
+    except (OSError, ValueError, OverflowError, TypeError, KeyError):
         raise RunError("no job of this run", where=folder, fix="icvos launch slurm makes one") from None
-    queue = _queue(numbers[0]) if numbers and shards else {}
-    found = []
+    queue = _queue(numbers[0]) if numbers and shards else None
+    states: list[tuple[int, str, int]] = []
     for index in range(1, shards + 1):
         path = folder / str(index)
         there = (path / "run.json").is_file()
-        status = str(read_run(path).get("status")) if there else "missing"
+        try:
+            status = str(read_run(path).get("status")) if there else "missing"
+            count = len(RunFolder(path, {}).records())
+        except RunError:
+            states.append((index, "damaged", 0))
+            continue
         if status in ("running", "missing"):
             stopped = "stopped" if there else "missing"
             status = status if queue is None else queue.get(index, stopped)
-        lines = path / "episodes.jsonl"
-        count = len(lines.read_bytes().splitlines()) if lines.is_file() else 0
-        found.append((index, status, count))
-    return found
+        states.append((index, status, count))
+    return states
 
 
 def _queue(job: str) -> dict[int, str] | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from icvos.files import atomic_write
 
 __all__ = [
     "check_identity",
+    "check_ranks",
     "generator_state",
     "read_checkpoint",
     "restore_generators",
@@ -110,10 +112,29 @@ def check_identity(saved: dict[str, Any], current: dict[str, Any], *, where: Pat
             )
 
 
-def _difference(old: Any, new: Any) -> str:
-    """Say in a few words where two values of a checkpoint's identity differ."""
+def check_ranks(identities: Sequence[Mapping[str, Any]]) -> None:
+    """Compare what the processes of a run would train; each would otherwise step by its own, and one's be kept.
+
+    Args:
+        identities: By rank.
+
+    Raises:
+        RunError: One differs from rank 0; the first difference is named.
+    """
+    for rank, identity in enumerate(identities):
+        for key, value in identities[0].items():
+            if identity.get(key) != value:
+                where = _difference(value, identity.get(key), ("is", f"on rank {rank}"))
+                raise RunError(
+                    f"rank {rank} would train otherwise than rank 0: {key} {where}",
+                    fix="run the same command, with the same data and toolkit, on every node",
+                )
+
+
+def _difference(old: Any, new: Any, words: tuple[str, str] = ("was", "is")) -> str:
+    """Say in a few words where two values of an identity differ; the words go before the one and the other."""
     if isinstance(old, dict) and isinstance(new, dict):
         for key in sorted(set(old) | set(new)):
             if old.get(key) != new.get(key):
-                return f"{key} was {old.get(key)}, is {new.get(key)}"
-    return f"was {old}, is {new}"
+                return f"{key} {words[0]} {old.get(key)}, {words[1]} {new.get(key)}"
+    return f"{words[0]} {old}, {words[1]} {new}"

@@ -23,6 +23,7 @@ from icvos.foundation.trainings import training_record
 from icvos.progress import Meter, Update
 from icvos.training.checkpoint import (
     check_identity,
+    check_ranks,
     generator_state,
     read_checkpoint,
     restore_generators,
@@ -34,6 +35,7 @@ from icvos.training.data import batches, steps_per_epoch, to_device, validation_
 from icvos.training.distribute import World
 from icvos.training.logs import TrainingLog, draw_curves
 from icvos.training.task import Examples, GraphedStep, Settings, TrainingTask
+from icvos.version import __version__
 
 __all__ = ["Trainer", "TrainingStopped", "set_training_mode"]
 
@@ -121,6 +123,8 @@ class Trainer:
             raise RunError("nothing is trainable", fix="look at --set train_sam=… and the frozen parts")
         self.parameters = [p for group in groups for p in group["params"]]
         self.optimiser = task.optimiser(groups, settings)
+        if world.size > 1:
+            check_ranks(world.gather(self._of_rank()))
         graphs = settings.graphs and world.device.type == "cuda" and world.size == 1 and settings.accumulate == 1
         self.module = world.parallel(_LossOf(task, self.model))
         self.graphed: GraphedStep | None = None
@@ -166,6 +170,11 @@ class Trainer:
             "settings": settings,
             "world": self.world.size,
         }
+
+    def _of_rank(self) -> dict[str, Any]:
+        # The ranks save together, and so equally often; only the number of loading processes is each one's own.
+        settings = {k: v for k, v in asdict(self.settings).items() if k != "workers"}
+        return {**self._identity(), "icvos": __version__, "examples": len(self.examples), "settings": settings}
 
     def _export(self, kept: str) -> None:
         begun = getattr(self.task, "weights", {})

@@ -21,10 +21,11 @@ from icvos.runs.slurm import evaluation_job, write_job
 @pytest.fixture
 def words(tmp_path: Path) -> list[str]:
     """An evaluation whose paths have letters that a shell would read."""
-    (tmp_path / "a $(b) 'c'").mkdir()
-    model = write_model(tmp_path / "a $(b) 'c'", RED)
+    odd = tmp_path / "a $(b) 'c' {job}"
+    odd.mkdir()
+    model = write_model(odd, RED)
     bench = write_video_benchmark(tmp_path / "b", videos=3)
-    out = str(tmp_path / "a $(b) 'c'" / "run")
+    out = str(odd / "run")
     return ["evaluate", "--model", model, "--benchmark", str(bench), "--no-verify", f"--out={out}"]
 
 
@@ -48,7 +49,7 @@ def test_the_script_runs_as_a_task_of_each_shard_then_as_the_merge(
     subprocess.run(["bash", script], check=True, capture_output=True)
     subprocess.run(["bash", script, "merge"], check=True, capture_output=True)
     assert icvos("launch", "status", run) == 0
-    assert capsys.readouterr().out.endswith(": merged\n")
+    assert capsys.readouterr().out.endswith(": 2 of 2 shards complete, merged\n")
     monkeypatch.delenv("SLURM_ARRAY_TASK_ID")
     assert icvos(*words[:-1], "--out", tmp_path / "one") == 0
     assert (run / "result.json").read_bytes() == (tmp_path / "one/result.json").read_bytes()
@@ -67,6 +68,7 @@ def test_what_is_sent(words: list[str], tmp_path: Path, monkeypatch: pytest.Monk
     array, merge = (eval(line) for line in told.read_text().splitlines())
     assert array[:5] == ["--parsable", "-p", "my gpus", "--array=1-7", "--requeue"] and array[-1].endswith("job.sh")
     assert "--dependency=afterany:41" in merge and merge[-1] == "merge"
+    assert merge[-2] == array[-1] and Path(array[-1]).is_file()
 
 
 @pytest.mark.parametrize(
@@ -83,7 +85,7 @@ def test_the_merge_asks_for_no_gpu(options: str, kept: str, tmp_path: Path) -> N
     job = evaluation_job(["--model", "full"], tmp_path / "r", shards=2, options=options.split(), where=tmp_path)
     array, merge = job.commands
     assert array[2:].index("--array=1-2") == len(options.split())
-    assert merge[2 : merge.index("--dependency=afterany:{job}")] == kept.split()
+    assert merge[2 : merge.index("--dependency=afterany:")] == kept.split()
 
 
 def test_a_script_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -165,6 +167,7 @@ def test_a_training_of_two_nodes_runs_and_ends_together(tmp_path: Path, monkeypa
         (["evaluate", "--model", "full", "--out", "r", "--shard", "1/2"], "a job takes one whole run"),
         (["evaluate", "--modle", "full", "--out", "r"], "No such option"),
         (["evaluate", "--model", "full", "--name", "a\nb", "--out", "r"], "cannot stand in a script"),
+        (["evaluate", "--model", "full", "--out", "/"], "no run's folder"),
     ],
 )
 def test_what_cannot_be_launched(
@@ -175,6 +178,54 @@ def test_what_cannot_be_launched(
     line = capsys.readouterr().err.strip()
     assert says in line and "\n" not in line
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--nodes", 2, "--", "evaluate", "--model", "full", "--out", "r"],
+        ["--processes", 1, "--", "evaluate", "--model", "full", "--out", "r"],
+        ["--shards", 8, "--", "train", "demo-sam2", "--out", "r"],
+    ],
+)
+def test_what_is_not_of_the_command_is_refused(
+    words: list[object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert icvos("launch", "slurm", *words) == 2
+    assert f"{words[0]} is not of what is launched, {words[3]}" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_status_says_what_the_folders_say(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """Sent by hand, so that squeue cannot be asked: one runs, one has a failed episode again, one is damaged."""
+    run = Path(words[-1].removeprefix("--out="))
+    assert icvos("launch", "slurm", "--shards", 3, "--", *words) == 0
+    shards = [run.with_name("run.slurm") / str(index) for index in (1, 2, 3)]
+    for index, shard in enumerate(shards, 1):
+        assert icvos(*words[:-1], "--shard", f"{index}/3", "--out", shard) == 0
+    told = json.loads((shards[0] / "run.json").read_text())
+    (shards[0] / "run.json").write_text(json.dumps({**told, "status": "running"}))
+    records = (shards[1] / "episodes.jsonl").read_text()
+    (shards[1] / "episodes.jsonl").write_text(records * 2)
+    (shards[2] / "run.json").write_text("{")
+    capsys.readouterr()
+    assert icvos("launch", "status", run) == 0
+    *lines, last = capsys.readouterr().out.splitlines()
+    assert last == f"{run}: 1 of 3 shards complete, not merged yet"
+    shown = [line.split()[1:3] for line in lines]
+    assert shown[0][0] == "running" and shown[1] == ["complete", str(len(records.splitlines()))]
+    assert shown[2] == ["damaged", "0"]
+
+
+def test_the_status_of_a_training(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = tmp_path / "r"
+    assert icvos("launch", "slurm", "--", "train", "demo-sam2", "--out", run) == 0
+    capsys.readouterr()
+    assert icvos("launch", "status", run) == 0 and capsys.readouterr().out == f"{run}: not trained yet\n"
+    run.mkdir()
+    (run / "training.json").write_text("{}")
+    assert icvos("launch", "status", run) == 0 and capsys.readouterr().out == f"{run}: trained\n"
 
 
 def test_the_status_of_what_was_not_launched(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -69,7 +69,7 @@ def test_a_task_that_is_lost_is_requeued_and_the_merge_is_one_run(
     capsys.readouterr()
     run, shards = tmp_path / "run", tmp_path / "run.slurm"
     assert icvos("launch", "slurm", "--shards", 7, "--submit", "--", *words, "--out", run) == 0
-    array = capsys.readouterr().out.partition("sent: ")[2].partition(",")[0]
+    array = capsys.readouterr().out.partition("sent: array ")[2].partition(",")[0]
 
     task, first = f"{array}_1", shards / "1"
     lines = first / "episodes.jsonl"

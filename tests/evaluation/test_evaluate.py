@@ -232,6 +232,7 @@ def test_what_merge_refuses(shards, tmp_path, capsys, names, says):
     assert icvos("merge", *(shards / name for name in names), "--out", tmp_path / "all") == 2
     line = capsys.readouterr().err.strip()
     assert says in line and "\n" not in line
+    assert ("torn" in names) == ("/torn;" in line)  # the shard that lacks it is named
     assert not (tmp_path / "all/result.json").exists()
 
 

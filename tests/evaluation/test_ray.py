@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import tarfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -17,10 +18,10 @@ from typing import Any
 
 import pytest
 from ray_cluster import ROOT, RayCluster, below, command_line
-from run_models import BROKEN, IMAGE, RED, TOGETHER, write_model
+from run_models import BROKEN, IMAGE, RED, TOGETHER, WEIGHTED, write_model
 from tiny import write_image_benchmark, write_video_benchmark
 
-from icvos.errors import MissingExtraError, UsageError
+from icvos.errors import BenchmarkError, MissingExtraError, UsageError
 from icvos.evaluation import ray_pool, shipping
 from icvos.evaluation.runner import evaluate
 from icvos.runs.episodes import RunOptions
@@ -226,6 +227,15 @@ def test_a_shipped_benchmark_and_one_pass_over_a_video(cluster, bench, tmp_path)
     home = Path(cluster.environment["ICVOS_HOME"])
     (staged,) = [path for path in (home / "ray").iterdir() if path.is_dir()]
     assert files(staged) == files(bench)
+
+
+@needs_ray
+def test_weights_are_found_from_another_folder(cluster, bench, tmp_path):
+    model = write_model(tmp_path / "a", WEIGHTED)
+    (tmp_path / "w.txt").write_text("150")
+    evaluate(model, bench, out=tmp_path / "one", weights={"w": tmp_path / "w.txt"}, verify=False)
+    run(cluster, model, bench, tmp_path / "ray", "--weights", "w=w.txt")
+    assert (tmp_path / "one/result.json").read_bytes() == (tmp_path / "ray/result.json").read_bytes()
 
 
 @needs_ray
@@ -507,6 +517,23 @@ def test_a_benchmark_arrives_whole_in_however_many_pieces(bench, tmp_path, monke
     again, use = shipping.unpack_benchmark("0" * 64, [0], {}.__getitem__)
     use.close()
     assert again == folder
+
+
+@pytest.mark.parametrize("how", ["full", "file"])
+def test_a_shipped_benchmark_that_finds_no_room_says_so(bench, tmp_path, monkeypatch, how):
+    monkeypatch.setenv("ICVOS_HOME", str(tmp_path))
+    if how == "file":
+        (tmp_path / "ray").write_text("")
+    chunks = list(shipping.pack_benchmark(bench))
+
+    def extract(self, path, **how):
+        Path(path).mkdir()
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(tarfile.TarFile, "extractall", extract)
+    with pytest.raises(BenchmarkError, match=r"node .* cannot take the shipped benchmark .*; set ICVOS_HOME there"):
+        shipping.unpack_benchmark("0" * 64, [0], chunks.__getitem__)
+    assert not list(tmp_path.glob("ray/*.partial"))
 
 
 @pytest.mark.parametrize("spec", ["red", "package.module:Red", "histogram+sam2", "package.python:Red"])

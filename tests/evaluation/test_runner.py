@@ -14,12 +14,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from board_runs import icvos as command
-from run_models import BROKEN, HEAD, IMAGE, RED, TOGETHER, write_model
+from run_models import BROKEN, HEAD, IMAGE, RED, TOGETHER, WEIGHTED, write_model
 from tiny import write_image_benchmark, write_video_benchmark
 
 import icvos
 from icvos import ImageModel, ModelInfo, VideoModel
-from icvos.errors import BenchmarkError, RunError, UsageError
+from icvos.errors import BenchmarkError, RunError, UsageError, WeightsError
 from icvos.evaluation import frame_scorer, runner
 from icvos.evaluation import workers as crew
 from icvos.evaluation.crew import Group, _may_begin
@@ -426,6 +426,20 @@ def test_a_mask_that_cannot_be_written_ends_the_run(tmp_path, monkeypatch):
         evaluate(Empty(), bench, out=tmp_path / "r", save_masks=True)
     assert read_run(tmp_path / "r")["status"] == "interrupted"
     assert not list((tmp_path / "r/masks").iterdir())
+
+
+def test_workers_have_the_weights_of_the_record(bench, tmp_path):
+    """A training may write them anew while the run goes on."""
+    weights = tmp_path / "w.txt"
+    weights.write_text("150")
+    model = write_model(tmp_path / "a", WEIGHTED)
+
+    def write_anew(update):
+        weights.write_text("240")
+
+    with pytest.raises(WeightsError, match=r"weights 'w' on .* are not those that the run began with; in .*w\.txt"):
+        evaluate(model, bench, out=tmp_path / "r", weights={"w": weights}, workers=2, progress=write_anew, verify=False)
+    assert not records(tmp_path / "r")
 
 
 def test_what_comes_before_a_worker_is_there_is_its_start(bench, tmp_path, monkeypatch):

@@ -119,6 +119,22 @@ class Broken(VideoModel):
     def hangs(self, good): time.sleep(600)
 """
 
+# Its file of weights holds the redness from which on a pixel is of the thing.
+WEIGHTED = """
+from icvos.types import WeightInfo
+
+class Weighted(VideoModel):
+    info = ModelInfo(name="weighted", version="1", weights={"w": WeightInfo("written by the test")})
+
+    def __init__(self, *, device="cpu", weights=None):
+        super().__init__(device=device, weights=weights)
+        self.threshold = int(open(weights["w"]).read())
+
+    def segment(self, supports, video, *, seed):
+        for frame in video:
+            yield frame[..., 0] > self.threshold
+"""
+
 
 def write_model(folder: Path, source: str, name: str = "my_method.py") -> str:
     """Write a model file and return its path."""

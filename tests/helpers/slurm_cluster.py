@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import os
 import shutil
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -97,7 +97,8 @@ PartitionName=all Nodes={host} Default=YES MaxTime=INFINITE State=UP
 
 
 if __name__ == "__main__":
-    with tempfile.TemporaryDirectory() as root, slurm_cluster(Path(root)) as found:
-        print(f"export SLURM_CONF={found['SLURM_CONF']}   # until Ctrl-C", flush=True)
+    argparse.ArgumentParser(description="Start a Slurm of one node on the loopback address, until Ctrl-C.").parse_args()
+    with tempfile.TemporaryDirectory() as root, slurm_cluster(Path(root)) as environment:
+        print(f"export SLURM_CONF={environment['SLURM_CONF']}   # until Ctrl-C", flush=True)
         with contextlib.suppress(KeyboardInterrupt):
-            sys.stdin.read()
+            signal.pause()

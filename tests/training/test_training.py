@@ -73,6 +73,30 @@ def test_the_seed_is_of_all_global_generators(tmp_path: Path) -> None:
     assert torch.equal(states[0]["numpy"][1], states[1]["numpy"][1])
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("settings", {"lr": 0.02}, r"settings lr is 0\.01, on rank 1 0\.02"),
+        ("settings", {"seed": 7}, r"settings seed is 0, on rank 1 7"),
+        ("settings", {"save_every": 5}, r"settings save_every is 0, on rank 1 5"),
+        ("describe", {"dropout": 0.5}, r"describe dropout is 0\.3, on rank 1 0\.5"),
+        ("examples", 10, "examples is 12, on rank 1 10"),
+        ("icvos", "0.1.0", r"icvos is .*, on rank 1 0\.1\.0"),
+    ],
+)
+def test_ranks_that_would_train_otherwise_do_not_begin(tmp_path: Path, name: str, value: Any, said: str) -> None:
+    """Each would step by its own, and the weights of rank 0 be those of neither."""
+
+    class Apart(World):
+        def gather(self, mine: Any) -> list[Any]:
+            other = {**mine[name], **value} if isinstance(value, dict) else value
+            return [mine, {**mine, name: other}]
+
+    task = ToyTask()
+    with pytest.raises(RunError, match=f"rank 1 would train otherwise than rank 0: {said}; run the same command"):
+        Trainer(task, task.defaults(), Apart(0, 2, torch.device("cpu")), tmp_path / "run")
+
+
 def test_ranks_that_read_different_checkpoints_do_not_go_on(tmp_path: Path) -> None:
     """Folders that are not shared: one rank would go on, the other begin."""
     trainer(tmp_path / "run", max_steps=4).fit()
