@@ -90,8 +90,10 @@ def merge_runs(runs: Sequence[Path], out: Path, benchmark: str | None = None) ->
     key = {**described[0]["key"], "shard": None}
     key.pop("shard_by", None)
     protocol = get_run_protocol(opened, str(key.get("protocol")))
-    limits = {name: key.get(name) for name in ("limit_episodes", "limit_frames")}
-    options = RunOptions(protocol.name, **{name: limit for name, limit in limits.items() if type(limit) is int})
+    first, frames = (
+        limit if type(limit) is int else None for limit in (key.get("limit_episodes"), key.get("limit_frames"))
+    )
+    options = RunOptions(protocol.name, limit_episodes=first, limit_frames=frames)
     episodes = select_episodes(opened, protocol, options)
     start = min(str(shard.get("start")) for shard in described)
     run = {**described[0], "key": key, "start": start, "status": "running"}
