@@ -247,9 +247,9 @@ def _run_plan(
     progress: Progress,
     notify: Callable[[str], None] | None,
 ) -> RunResult:
-    model, benchmark, options, spec = plan.model, plan.benchmark, plan.options, plan.spec
+    model, benchmark, spec = plan.model, plan.benchmark, plan.spec
     verified = can_verify(spec, plan.job, benchmark.kind, verify)
-    there = None if options.save_masks or verify else _complete(plan)
+    there = None if verify else _complete(plan)
     if there is not None:
         return RunResult(there, plan.out)
     with RunFolder.open(plan.out, plan.describe) as folder:
@@ -319,9 +319,10 @@ def _complete(plan: RunPlan) -> dict[str, Any] | None:
     try:
         run = read_run(plan.out)
         if run["key"] == plan.describe["key"] and run.get("status") == "complete":
-            records = RunFolder(plan.out, run).records()
-            result = benchmark_result(run, plan.benchmark, plan.protocol, plan.episodes, records)
-            if result["summary"]["failed"] == 0 and result == read_result(plan.out):
+            folder = RunFolder(plan.out, run)
+            result = benchmark_result(run, plan.benchmark, plan.protocol, plan.episodes, folder.records())
+            whole = not plan.options.save_masks or len(done_episodes(plan, folder)) == len(plan.episodes)
+            if whole and result["summary"]["failed"] == 0 and result == read_result(plan.out):
                 return result
     except (RunError, OSError):
         pass  # not there, or damaged: what is wrong is said, or mended, when it is opened for writing

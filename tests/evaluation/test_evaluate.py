@@ -51,8 +51,9 @@ def test_a_run_and_the_same_run_again(bench, red, tmp_path, capsys):
     assert "red" in text and f"run: {tmp_path / 'r'}" in text and "tiny 1, protocol native" in text
     assert re.search(r"^time: \d+ % .+; \d+ s$", text, re.MULTILINE)
     before = {p: p.stat().st_mtime_ns for p in (tmp_path / "r").rglob("*")}
-    assert evaluate(red, bench, tmp_path / "r") == 0
-    assert capsys.readouterr().out == text
+    for more in ((), ("--save-masks",)):
+        assert evaluate(red, bench, tmp_path / "r", *more) == 0
+        assert capsys.readouterr().out == text
     assert before == {p: p.stat().st_mtime_ns for p in (tmp_path / "r").rglob("*")}  # nothing was touched
 
 
