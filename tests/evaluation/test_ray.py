@@ -6,9 +6,11 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import tarfile
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -389,6 +391,30 @@ def test_a_node_is_killed_and_another_joins_late(watched, tmp_path):
     wait_for(lambda: not any(command_line(number) for number in there))
 
 
+@needs_ray
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", [[], ["--stage"]])
+def test_the_whole_cluster_is_killed_and_the_run_goes_on_without_it(watched, tmp_path, stage):
+    watched.slow()
+    cluster = RayCluster(tmp_path / "home")
+    try:
+        process = start(cluster, watched.model, watched.bench, tmp_path / "ray", *watched.words, *stage)
+        wait_for(lambda: len(lines(tmp_path / "ray")) >= 2)
+        cluster.kill(0)
+        cluster.kill(1)
+        text, _ = process.communicate(timeout=100)
+    finally:
+        cluster.end()
+    assert process.returncode == 1 and "run the same command again" in text.splitlines()[-1], text
+    assert "icvos: the Ray cluster is gone" in text and "cannot be built" not in text
+    assert 2 <= len(lines(tmp_path / "ray")) < 42
+    (watched.marks / "slow").unlink()
+    options = {"marks": str(watched.marks)}
+    evaluate(watched.model, watched.bench, out=tmp_path / "ray", options=options, save_masks=True, verify=False)
+    check_same(watched.here, tmp_path / "ray")
+    assert len(lines(tmp_path / "ray")) == 42
+
+
 # Says what it was built on, and computes otherwise where Ray gives it a GPU.
 HALVED = """
 class Halved(VideoModel):
@@ -470,6 +496,28 @@ def test_what_is_wrong_is_said_in_one_line(cluster, bench, tmp_path, monkeypatch
 def test_what_is_no_address(address):
     with pytest.raises(UsageError, match="is no address of a Ray cluster; expected HOST:PORT"):
         ray_pool._check_address(address)
+
+
+@pytest.mark.parametrize("answer", [b"", b"HTTP/1.1 400 Bad Request\r\n\r\n", b"SSH-2.0-OpenSSH_9.2\r\n", None])
+def test_another_server_at_the_address_is_no_cluster(answer, monkeypatch):
+    """One that says nothing (None) is waited for no longer than the connection's timeout."""
+    create = socket.create_connection
+    monkeypatch.setattr(socket, "create_connection", lambda address, timeout: create(address, timeout=0.2))
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            connection, _ = server.accept()
+            with connection:
+                while answer is None and connection.recv(100):
+                    continue
+                connection.sendall(answer or b"")
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        with pytest.raises(UsageError, match=f"no Ray cluster at '{address}' .*; expected HOST:PORT of its head"):
+            ray_pool._check_address(address)
+        thread.join()
 
 
 def test_another_version_of_icvos_is_refused():
