@@ -27,6 +27,7 @@ from icvos.evaluation.shipping import (
     model_file,
     new_mask_folder,
     pack_benchmark,
+    ship_again,
     ship_model,
     take_masks,
     unpack_benchmark,
@@ -109,6 +110,7 @@ class _Relay:
     def __init__(self) -> None:
         self._process: WorkerProcess | None = None
         self._masks: Path | None = None
+        self._shipped: Path | None = None
         # What is shipped and what is on its way live by open files, and so no longer than this.
         self._open: list[IO[bytes]] = []
 
@@ -124,13 +126,14 @@ class _Relay:
             _check_version(version)
             self._start(pickle.loads(order), chunks)
         except IcvosError as error:
-            return [("broken", error)]
+            return [("broken", ship_again(error, self._shipped))]
         return []
 
     def _start(self, order: _Order, chunks: list[Any]) -> None:
         root = order.root
         if root is None:
             root, use = unpack_benchmark(order.manifest, chunks, check_ray().get)
+            self._shipped = root
             self._open.append(use)
         if not (root / "manifest.csv").is_file():
             raise BenchmarkError(
@@ -168,6 +171,8 @@ class _Relay:
         end = time.monotonic() + ANSWER_SECONDS
         while process.pipe.poll(max(end - time.monotonic(), 0)):
             kind, value = process.receive()
+            if kind == "broken":
+                value = ship_again(value, self._shipped)
             if kind == "frames" and messages and messages[-1][0] == "frames":
                 messages.pop()
             messages.append((kind, (value, self._packed(value)) if kind == "result" else value))

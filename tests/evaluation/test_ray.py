@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -16,6 +18,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -23,14 +26,18 @@ from ray_cluster import ROOT, RayCluster, below, command_line
 from run_models import BROKEN, IMAGE, RED, TOGETHER, WEIGHTED, write_model
 from tiny import write_image_benchmark, write_video_benchmark
 
-from icvos.errors import BenchmarkError, MissingExtraError, UsageError
+from icvos.errors import BenchmarkError, MissingExtraError, UsageError, WeightsError
 from icvos.evaluation import ray_pool, shipping
+from icvos.evaluation.crew import ModelSpec
 from icvos.evaluation.runner import evaluate
+from icvos.files import file_sha256
 from icvos.runs.episodes import RunOptions
+from icvos.version import __version__
 
 needs_ray = pytest.mark.skipif(
     not any(Path(folder, "ray", "__init__.py").is_file() for folder in sys.path), reason="ray is not installed"
 )
+SHIPS_AGAIN = "the same command ships it again"
 # Of the clock and the memory, which are never twice the same.
 MEASURED = ("seconds", "fps", "memory", "first_mask", "traceback")
 EATER = """
@@ -229,6 +236,23 @@ def test_a_shipped_benchmark_and_one_pass_over_a_video(cluster, bench, tmp_path)
     home = Path(cluster.environment["ICVOS_HOME"])
     (staged,) = [path for path in (home / "ray").iterdir() if path.is_dir()]
     assert files(staged) == files(bench)
+
+
+@needs_ray
+@pytest.mark.slow
+def test_a_shipped_benchmark_that_was_damaged_is_shipped_again_once_it_is_deleted(cluster, bench, tmp_path):
+    red = write_model(tmp_path / "a", RED)
+    evaluate(red, bench, out=tmp_path / "one", save_masks=True, verify=False)
+    run(cluster, red, bench, tmp_path / "first", "--stage")
+    home = Path(cluster.environment["ICVOS_HOME"])
+    (staged,) = [path for path in (home / "ray").iterdir() if path.is_dir()]
+    frame = sorted(staged.glob("videos/*/*/*"))[-1]
+    frame.write_bytes(frame.read_bytes() + b"x")
+    text = run(cluster, red, bench, tmp_path / "ray", "--save-masks", "--stage", status=2)
+    assert f"in {frame}; expected SHA-256" in text and f"; delete {staged} on node {os.uname().nodename}: " in text
+    shutil.rmtree(staged)
+    run(cluster, red, bench, tmp_path / "ray", "--save-masks", "--stage")
+    check_same(tmp_path / "one", tmp_path / "ray")
 
 
 @needs_ray
@@ -523,6 +547,35 @@ def test_another_server_at_the_address_is_no_cluster(answer, monkeypatch):
 def test_another_version_of_icvos_is_refused():
     ((kind, error),) = ray_pool._Relay().begin("0.0.1", b"no pickle of this version", [])
     assert kind == "broken" and isinstance(error, UsageError) and "0.0.1, as where the run was started" in str(error)
+
+
+def test_a_shipped_benchmark_without_its_manifest_is_to_be_deleted(bench, tmp_path, monkeypatch):
+    monkeypatch.setenv("ICVOS_HOME", str(tmp_path))
+    manifest = file_sha256(bench / "manifest.csv")
+    chunks = list(shipping.pack_benchmark(bench))
+    folder, use = shipping.unpack_benchmark(manifest, chunks, bytes)
+    use.close()
+    (folder / "manifest.csv").unlink()
+    order = ray_pool._Order(ModelSpec("empty", "cpu", {}, {}, False), None, manifest, None, {})
+    monkeypatch.setattr(ray_pool, "check_ray", lambda: SimpleNamespace(get=bytes))
+    ((kind, error),) = ray_pool._Relay().begin(__version__, pickle.dumps(order), chunks)
+    assert kind == "broken" and str(error).endswith(f"; delete {folder} on node {os.uname().nodename}: {SHIPS_AGAIN}")
+
+
+@pytest.mark.parametrize(
+    ("error", "changed"),
+    [
+        (BenchmarkError("changed", where="/ray/a/x.jpg"), True),
+        (BenchmarkError("changed", where="/ray/ab/x.jpg"), False),
+        (WeightsError("others", where=Path("/w.pth")), False),
+        (UsageError("wrong"), False),
+        (RuntimeError("/ray/a"), False),
+    ],
+)
+def test_what_is_to_be_shipped_again(error, changed):
+    again = shipping.ship_again(error, Path("/ray/a"))
+    assert (again is not error) == changed == (SHIPS_AGAIN in str(again))
+    assert shipping.ship_again(error, None) is error
 
 
 def test_without_ray_it_is_said_what_to_install(bench, tmp_path, monkeypatch):
