@@ -398,8 +398,9 @@ def _connected(ray: Any, address: str, spec: str) -> Iterator[str]:
     if ray.is_initialized():
         yield spec if named is None else f"{named[0].resolve()}{named[1]}"
         return
-    if address != "auto":
-        _check_address(address)
+    if address == "auto":
+        address = _find_address(ray)
+    _check_address(address)
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     try:
         with tempfile.TemporaryDirectory(prefix="icvos-model-") as folder:
@@ -419,6 +420,23 @@ def _connected(ray: Any, address: str, spec: str) -> Iterator[str]:
         yield shipped
     finally:
         ray.shutdown()
+
+
+def _find_address(ray: Any) -> str:
+    """Return the address that ``auto`` stands for: RAY_ADDRESS, or that of the last ``ray start`` on this machine.
+
+    What it names may have ended since, without its file being taken away.
+
+    Raises:
+        UsageError: There is none.
+    """
+    try:
+        address = ray._private.services.canonicalize_bootstrap_address("auto")
+    except (ConnectionError, ValueError) as error:
+        raise UsageError(f"no Ray cluster at 'auto' ({error})", fix=START) from None
+    if address is None:
+        raise UsageError("no Ray cluster at 'auto' (RAY_ADDRESS is local)", fix=START)
+    return str(address)
 
 
 def _check_address(address: str) -> None:

@@ -522,6 +522,21 @@ def test_what_is_no_address(address):
         ray_pool._check_address(address)
 
 
+@needs_ray
+@pytest.mark.parametrize(
+    ("variable", "says"),
+    [
+        ("127.0.0.2:1", "no Ray cluster at '127.0.0.2:1' .*refused"),  # ended, and its address is still there
+        ("ray:", "'ray:' is no address of a Ray cluster"),
+        ("local", "RAY_ADDRESS is local"),
+    ],
+)
+def test_a_cluster_that_ended_is_not_waited_for(variable, says, monkeypatch):
+    monkeypatch.setenv("RAY_ADDRESS", variable)
+    with pytest.raises(UsageError, match=says):
+        ray_pool.count_workers(RunOptions(engine="ray"), "cpu")
+
+
 @pytest.mark.parametrize("answer", [b"", b"HTTP/1.1 400 Bad Request\r\n\r\n", b"SSH-2.0-OpenSSH_9.2\r\n", None])
 def test_another_server_at_the_address_is_no_cluster(answer, monkeypatch):
     """One that says nothing (None) is waited for no longer than the connection's timeout."""
