@@ -282,20 +282,23 @@ class _Link:
         self._asked = self._answered = time.monotonic()
 
     def check(self) -> None:
-        """Ask whether both are there.
+        """Ask once a second whether both are there; a node's log has a line each time.
 
         Raises:
             ClusterLostError: The node is gone, or the head has not answered for ``HEAD_SECONDS``.
         """
-        try:
-            with socket.socket(socket.AF_UNIX) as node:
-                node.connect(self._node)
-        except (ConnectionRefusedError, FileNotFoundError):
-            raise ClusterLostError("the node of this machine ended") from None
         now = time.monotonic()
         if now - self._asked < 1:
             return
         self._asked = now
+        try:
+            with socket.socket(socket.AF_UNIX) as node:
+                node.settimeout(2)
+                node.connect(self._node)
+        except (ConnectionRefusedError, FileNotFoundError):
+            raise ClusterLostError("the node of this machine ended") from None
+        except OSError:
+            return  # it is there, and busy
         host, _, port = self._head.rpartition(":")
         try:
             socket.create_connection((host, int(port)), timeout=2).close()
