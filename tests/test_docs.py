@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import click
+import docs_pages
 import pytest
+from docs_pages import FOR_CONTRIBUTORS, outside_blocks
 
 import icvos
 from icvos import cli
@@ -21,6 +23,7 @@ ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
 PAGES = {path.relative_to(DOCS).as_posix(): path.read_text(encoding="utf-8") for path in sorted(DOCS.rglob("*.md"))}
 pytest.importorskip("mkdocs")
+slugify = pytest.importorskip("markdown.extensions.toc").slugify
 
 
 def build(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
@@ -49,6 +52,16 @@ def test_the_build_is_strict(tmp_path: Path) -> None:
     (tmp_path / "mkdocs.yml").write_text(text.replace("paths: [.]", f"paths: [{ROOT}]"), encoding="utf-8")
     done = build(tmp_path / "site", "--config-file", str(tmp_path / "mkdocs.yml"))
     assert done.returncode == 1 and "does not contain an anchor '#nowhere'" in done.stderr
+
+
+@pytest.mark.parametrize("page", [page for page in (*docs_pages.PAGES, *FOR_CONTRIBUTORS) if DOCS not in page.parents])
+def test_links_of_pages_beside_the_site_lead_somewhere(page: Path) -> None:
+    for path, anchor in re.findall(r"\]\(([^)#:]*)(?:#([^)]+))?\)", outside_blocks(page)):
+        target = page.parent / path if path else page
+        assert target.exists(), path
+        if anchor:
+            heads = re.findall(r"^#+ (.+)$", outside_blocks(target), re.MULTILINE)
+            assert anchor in {slugify(head, "-") for head in heads}, f"{path}#{anchor}"
 
 
 def test_the_site_needs_no_network(site: Path) -> None:
