@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -83,8 +84,9 @@ def command(
             raise UsageError("nothing to train is named", fix="icvos train --list shows what there is")
         click.echo(context.get_help())
         return
-    from dataclasses import replace
+    from icvos.training.task import resolve_task
 
+    cls = resolve_task(name)  # before torch is imported: this says what is to be installed
     import torch
 
     from icvos.files import lock_folder
@@ -92,13 +94,11 @@ def command(
     from icvos.progress import Update, shown, verbosity
     from icvos.training.distribute import open_world
     from icvos.training.loop import Trainer
-    from icvos.training.task import resolve_task
 
     if device:
         check_device(device)
     if threads:
         torch.set_num_threads(threads)
-    cls = resolve_task(name)
     files = {key: Path(path) for key, path in parse_weights(weights).items()}
     task = cls(weights=files, **group_options(cls, parse_options(cls, settings)))  # type: ignore[call-arg]
     chosen = replace(task.defaults(), **{k: v for k, v in changes.items() if v is not None})
