@@ -206,9 +206,9 @@ def verify(board: Path | None, archives: Path | None, benchmarks: tuple[str, ...
     from icvos.leaderboard.verify import verify_board
     from icvos.progress import shown
 
-    board = board or default_board()
+    given, board = board is not None, board or default_board()
     count = bad = old = 0
-    if board.is_dir():
+    if given or board.is_dir():
         with shown("re-scoring") as advance:
             for each in verify_board(
                 board, archives=archives, benchmarks=benchmarks, workers=workers, progress=advance

@@ -9,7 +9,8 @@ from typing import Any
 from icvos.benchmark import Benchmark, Episode
 from icvos.builders.published import PAPER_COUNTS, VOS_PREFIX, load_recipe, published_names
 from icvos.errors import IcvosError, in_words
-from icvos.metrics.table import METRICS, episode_metrics, ranked_metric
+from icvos.metrics.formulas import FOLD_COUNTS
+from icvos.metrics.table import METRICS, episode_metrics, ranked_metric, ranked_parts
 from icvos.protocols import Protocol, get_protocol
 from icvos.runs.episodes import RunOptions, benchmark_result, get_run_protocol, select_episodes
 from icvos.runs.result import image_result, sequence_result, video_result
@@ -37,9 +38,8 @@ def check_values(entry: Run) -> list[str]:
             if value is not None and not metric.low <= value <= 100:
                 out.append(f"{metric.name} of episode {name} is {value}, which is no percentage")
         out += [f"{time} of episode {name} is {row[time]}" for time in TIMES if (row.get(time) or 0) < 0]
-        if "inter_fg" in row and not (
-            0 <= row["inter_fg"] <= row["union_fg"] and 0 <= row["inter_bg"] <= row["union_bg"]
-        ):
+        pairs = (FOLD_COUNTS[:2], FOLD_COUNTS[2:]) if all(row.get(count) is not None for count in FOLD_COUNTS) else ()
+        if any(not 0 <= row[inter] <= row[union] for inter, union in pairs):
             out.append(f"episode {name} has an intersection larger than its union")
     for name, value in entry.summary.items():
         bad = value is not None and (isinstance(value, bool) or not isinstance(value, (int, float)))
@@ -240,17 +240,22 @@ def _episode(
     wanted: dict[str, Any] = {"category": episode.category}
     if benchmark.kind == "image":
         wanted |= {"query": episode.video, "fold": episode.fold}
+        needed: tuple[str, ...] = FOLD_COUNTS
         # icvos score says all that there are.
         shown = [list(episode.supports[:shots]), list(episode.supports)]
         if row.get("supports") not in shown:
             return f"episode {episode.id} says other supports than the benchmark's"
     else:
+        needed = ranked_parts()
         video = benchmark.videos[episode.video]
         frames = len(protocol.frames(video.frames))
         wanted |= {"video": episode.video, "category_name": episode.category_name, "draw": episode.draw}
         wanted |= {"source": video.source, "frames": frames}
         if not 0 <= (row.get("visible_frames") or 0) <= frames:
             return f"episode {episode.id} says {row.get('visible_frames')} visible frames of {frames}"
+    lacks = next((name for name in needed if row.get(name) is None), None)
+    if lacks is not None:
+        return f"episode {episode.id} says no {lacks}"
     for name, value in wanted.items():
         if row.get(name) != value:
             return f"episode {episode.id} says {name} {in_words(row.get(name))}, and the benchmark {in_words(value)}"

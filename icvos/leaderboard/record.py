@@ -127,8 +127,8 @@ def write_record(board: Path, entry: Run, checked: str, checks: Sequence[str] = 
         RunError: The record would be too large, could not be read again, or its place has too long a name.
     """
     path = record_path(board, entry)
-    record = record_of(entry, checked, checks, **source)
     try:
+        record = record_of(entry, checked, checks, **source)
         data = to_json(record).encode()
     except ValueError as problem:
         raise RunError(f"a record cannot be written of it ({problem})", where=entry.where) from None

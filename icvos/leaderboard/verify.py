@@ -115,7 +115,11 @@ def _against(record: Record, benchmark: Benchmark, done: list[str]) -> None:
         raise RunError(problems[0])
     if record.sha256 is not None:
         ours = rewritten(record.entry, benchmark)
-        _same(record, {"run": ours.run, "result": ours.result, "episodes": list(ours.records)}, "its benchmark gives")
+        _same(
+            record,
+            {"run": ours.run, "result": ours.result, "episodes": list(ours.records)},
+            "its benchmark and episodes give",
+        )
     done.append(f"episodes against {benchmark.name}")
 
 
