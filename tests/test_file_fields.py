@@ -28,6 +28,7 @@ from icvos.foundation.backbone import BackboneFeatures
 from icvos.foundation.segmenter import ImageFeatures
 from icvos.foundation.trainings import training_record
 from icvos.foundation.weights import load_metadata, save_state
+from icvos.leaderboard.rewritten import known_fields
 from icvos.reproduce.ladder import climb
 from icvos.reproduce.rung import Figure, Rung, Step
 from icvos.training.distribute import World
@@ -275,6 +276,16 @@ def test_every_field_of_a_file_stands_on_its_page(file: str, made: Made) -> None
     assert known
     unknown = [path for path in sorted(known) if not any(tells(field, path) for field in SECTIONS[file])]
     assert not unknown, f"docs/reference: say under '{file}' what these are"
+
+
+def test_a_record_keeps_every_field_of_a_run_that_may_stand_on_a_board(made: Made) -> None:
+    whole = [run for run in made["run.json"] if run["status"] == "complete" and run["benchmark"].get("supports")]
+    runs = [run for run in whole if not {"shard_by", "chosen_episodes", "objects"} & run["key"].keys()]
+    assert len(runs) > 5
+    for described in runs:
+        kept = known_fields(described)
+        environment = {name: value for name, value in described["environment"].items() if name != "benchmark_folder"}
+        assert {**kept, "benchmark": described["benchmark"]} == {**described, "environment": environment}
 
 
 def test_every_field_of_a_page_is_in_a_file(made: Made) -> None:

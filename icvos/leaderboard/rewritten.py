@@ -14,7 +14,7 @@ from icvos.runs.run import Run
 from icvos.runs.schema import TIMES, validate
 from icvos.runs.times import PARTS
 
-__all__ = ["rewritten"]
+__all__ = ["known_fields", "rewritten"]
 
 # What is kept of run.json. None is a plain value or a list of such; the key "*" any key.
 _ANY = {"*": None}
@@ -63,13 +63,19 @@ def rewritten(entry: Run, benchmark: Benchmark, scored: Mapping[str, Mapping[str
     protocol = get_run_protocol(benchmark, entry.protocol)
     episodes = select_episodes(benchmark, protocol, RunOptions(protocol.name))
     rows = {e.id: _row(entry.by_id[e.id], e, benchmark, (scored or {}).get(e.id, {})) for e in episodes}
-    run = _kept(entry.run, RUN)
+    run = known_fields(entry.run)
     run["benchmark"] = describe_benchmark(benchmark, episodes, shots=entry.shots)
     if any(name in run for name in _SPEED):
         run |= speed(rows, list(rows))
     result = benchmark_result(run, benchmark, protocol, episodes, rows)
     validate(run, result, rows.values(), entry.where)
     return Run(run, result, tuple(rows[name] for name in sorted(rows)), entry.checked, entry.where)
+
+
+def known_fields(run: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a record keeps of ``run.json``; what it says of the benchmark is not among it."""
+    kept: dict[str, Any] = _kept(run, RUN)
+    return kept
 
 
 def _row(
