@@ -32,6 +32,7 @@ __all__ = [
     "iter_csv",
     "lock_folder",
     "page_asset",
+    "parse_json",
     "read_bytes",
     "read_csv",
     "read_json",
@@ -186,7 +187,15 @@ def read_json(path: str | os.PathLike[str], error: type[InputError] = InputError
         InputError: (or ``error``) missing, cut off or no JSON.
     """
     path = Path(path)
-    data = read_bytes(path, "JSON file", error)
+    return parse_json(read_bytes(path, "JSON file", error), path, error)
+
+
+def parse_json(data: bytes, path: Path, error: type[InputError] = InputError) -> Any:
+    """Return the content of a JSON file that was read.
+
+    Raises:
+        InputError: (or ``error``) no JSON, or a key stands twice.
+    """
     try:
         return json.loads(data, object_pairs_hook=_once)
     except (ValueError, RecursionError) as problem:

@@ -28,6 +28,7 @@ from icvos.foundation.backbone import BackboneFeatures
 from icvos.foundation.segmenter import ImageFeatures
 from icvos.foundation.trainings import training_record
 from icvos.foundation.weights import load_metadata, save_state
+from icvos.leaderboard.rewritten import known_fields
 from icvos.reproduce.ladder import climb
 from icvos.reproduce.rung import Figure, Rung, Step
 from icvos.training.distribute import World
@@ -162,11 +163,13 @@ def of_runs(root: Path, made: Made) -> None:
 
 
 def of_boards(root: Path, made: Made) -> None:
-    assert icvos("leaderboard", "add", root / "kept", "--board", root / "board") == 0
-    (record,) = (root / "board").rglob("*.json")
+    demo = root / "world" / "benchmarks" / "demo"
+    assert icvos("leaderboard", "add", root / "kept", "--board", root / "board", "--benchmark", demo) == 0
+    (record,) = (root / "board").glob("*/*/*.json")
     made["record"] = [read_json(record)]
+    made["benchmarks.json"] = [read_json(root / "board" / "benchmarks.json")]
     made["published.csv"] = [columns(ROOT / "leaderboards" / "published.csv")]
-    assert icvos("submit", "pack", root / "kept", "--out", root / "submission.zip") == 0
+    assert icvos("submit", "pack", root / "kept", "--submitter", "Ada", "--out", root / "submission.zip") == 0
     with zipfile.ZipFile(root / "submission.zip") as archive:
         made["submission.json"] = [json.loads(archive.read("submission.json"))]
     supports, frames = root / "B" / "supports", next((root / "B" / "videos").iterdir()) / "JPEGImages"
@@ -180,9 +183,9 @@ def of_boards(root: Path, made: Made) -> None:
     words = ("evaluate", *model, "--benchmark", "{demo}", "--out", "{out}/rung/run")
     figures = (Figure("J&F", "J&F", ("rung/run",), 0.0, 100.0),)
     rung = Rung("rung", "", (), (), (Step("it", words, "rung/run/result.json"),), figures, "", "", (), None, "")
-    demo = {"demo": str(root / "world" / "benchmarks" / "demo")}
+    places = {"demo": str(demo)}
     known = {"data": {"coco": "COCO"}, "weights": {"net": {"file": str(root / "net.safetensors"), "sha256": "0"}}}
-    made["measured"] = [climb(rung, demo, root / "rungs", lambda words: icvos(*words), describe=known)]
+    made["measured"] = [climb(rung, places, root / "rungs", lambda words: icvos(*words), describe=known)]
 
 
 def of_trainings(root: Path, made: Made) -> None:
@@ -273,6 +276,16 @@ def test_every_field_of_a_file_stands_on_its_page(file: str, made: Made) -> None
     assert known
     unknown = [path for path in sorted(known) if not any(tells(field, path) for field in SECTIONS[file])]
     assert not unknown, f"docs/reference: say under '{file}' what these are"
+
+
+def test_a_record_keeps_every_field_of_a_run_that_may_stand_on_a_board(made: Made) -> None:
+    whole = [run for run in made["run.json"] if run["status"] == "complete" and run["benchmark"].get("supports")]
+    runs = [run for run in whole if not {"shard_by", "chosen_episodes", "objects"} & run["key"].keys()]
+    assert len(runs) > 5
+    for described in runs:
+        kept = known_fields(described)
+        environment = {name: value for name, value in described["environment"].items() if name != "benchmark_folder"}
+        assert {**kept, "benchmark": described["benchmark"]} == {**described, "environment": environment}
 
 
 def test_every_field_of_a_page_is_in_a_file(made: Made) -> None:

@@ -1,4 +1,4 @@
-"""icvos leaderboard: show, add to and render the leaderboards."""
+"""icvos leaderboard: show, add to, render and verify the leaderboards."""
 
 from __future__ import annotations
 
@@ -47,7 +47,9 @@ def _tables(
     from icvos.protocols import get_protocol
     from icvos.runs.run import find_runs
 
-    entries = read_board(board or default_board(), must_exist=board is not None)
+    entries, broken = read_board(board or default_board(), must_exist=board is not None)
+    for line in broken:
+        click.echo(f"left out: {line}", err=True)
     if runs is not None or Path("runs").is_dir():
         runs_there, problems = find_runs(runs or Path("runs"))
         # A run that was added stands on the board once.
@@ -121,57 +123,103 @@ def show(**chosen: Any) -> None:
 @command.command(short_help="Check a run or a submission and add it.")
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--board", type=click.Path(path_type=Path), help="Folder of records; default as in show.")
-@click.option("--benchmark", help="The benchmark's folder, or demo…; default where the run read it.")
+@click.option("--benchmark", help="The benchmark's folder, which the board keeps in mind, or demo….")
 @click.option("--reproduced", type=click.Path(path_type=Path), help="A maintainer's own run of the same method.")
-@click.option("--replace", is_flag=True, help="Replace the record of the same model and version.")
+@click.option("--replace", is_flag=True, help="Replace the record of the same model, version and submitter.")
+@click.option("--force", is_flag=True, help="With --replace: also one of another submitter, or one checked further.")
 @click.option("--workers", default=1, show_default=True, type=click.IntRange(1), help="Processes that score masks.")
 def add(
-    run: Path, board: Path | None, benchmark: str | None, reproduced: Path | None, replace: bool, workers: int
+    run: Path,
+    board: Path | None,
+    benchmark: str | None,
+    reproduced: Path | None,
+    replace: bool,
+    force: bool,
+    workers: int,
 ) -> None:
     """Check RUN, a run folder or a packed submission, and add it to the board.
 
     The row says how far it was checked: self-reported; masks re-scored, if it holds its masks; reproduced by
-    maintainer, with --reproduced. Partial runs, and whatever contradicts itself or the benchmark, are refused.
+    maintainer, with --reproduced. Partial runs, and whatever contradicts itself or the benchmark, are refused. The
+    benchmark is the one of --benchmark, or the one of the same manifest that the board was told of before, or a demo.
 
     \b
-    icvos leaderboard add runs/demo/histogram
+    icvos leaderboard add runs/demo/histogram --benchmark demo
     """
-    from icvos.errors import RunError
+    from icvos.demo.benchmarks import DEMO_NAMES
+    from icvos.errors import RunError, UsageError
+    from icvos.leaderboard.benchmarks import add_benchmark, known_benchmarks
     from icvos.leaderboard.board import default_board
     from icvos.leaderboard.judge import judge, opened_run, reproduces
-    from icvos.leaderboard.record import read_record, record_path, write_record
+    from icvos.leaderboard.record import may_replace, record_path, write_record
     from icvos.progress import shown
 
-    with opened_run(run) as folder, shown("re-scoring") as advance:
-        judgement = judge(folder, benchmark, workers=workers, progress=advance, name=run)
+    if force and not replace:
+        raise UsageError("--force goes with --replace")
+    board = board or default_board()
+    known = known_benchmarks(board)
+    with opened_run(run) as sent, shown("re-scoring") as advance:
+        judgement = judge(sent.folder, benchmark, known=known, workers=workers, progress=advance, name=run)
     checked, checks = judgement.checked, judgement.checks
     if reproduced is not None:
-        reproduction = judge(reproduced, benchmark, workers=workers).entry
-        problems = reproduces(judgement.entry, reproduction)
+        problems = reproduces(judgement.entry, judge(reproduced, judgement.benchmark.root, workers=workers).entry)
         if problems:
             raise RunError(f"not reproduced: {problems[0]}", where=run)
         checked, checks = "reproduced by maintainer", (*checks, "a maintainer's own run agrees")
-    path = record_path(board or default_board(), judgement.entry)
+    path = record_path(board, judgement.entry)
+    if path.exists() and not replace:
+        raise RunError(
+            "this model and version stand on the board already",
+            where=path,
+            fix="give --replace; runs of other options stand beside it if they have a name (evaluate --name)",
+        )
     if path.exists():
-        if read_record(path).group[:3] != judgement.entry.group[:3]:
-            raise RunError(
-                f"it stands on the board already, on another benchmark of the name '{judgement.entry.benchmark_name}'",
-                where=path,
-                fix="give --board DIR, another folder, or build the benchmark with a --name of its own",
-            )
-        if not replace:
-            raise RunError(
-                "this model and version stand on the board already",
-                where=path,
-                fix="give --replace; runs of other options stand beside it if they have a name (evaluate --name)",
-            )
-    write_record(board or default_board(), judgement.entry, checked, checks)
+        may_replace(path, judgement.entry, checked, sent.submitter, force=force)
+    write_record(board, judgement.entry, checked, checks, submitter=sent.submitter, submission_sha256=sent.sha256)
+    if benchmark is not None and benchmark not in DEMO_NAMES:
+        add_benchmark(board, judgement.benchmark)
     for line in checks:
         click.echo(f"ok: {line}")
     click.echo(f"added, {checked}: {path}")
     if checked == "self-reported":
         masks = "evaluate --save-masks; after score, submit pack --predictions"
         click.echo(f"it stands in a table of its own; with its masks ({masks}) they are re-scored")
+
+
+@command.command(short_help="Check every record of a board again.")
+@click.argument("board", required=False, type=click.Path(path_type=Path))
+@click.option(
+    "--archives", type=click.Path(path_type=Path), help="Folder of submissions, judged again from their masks."
+)
+@click.option("--benchmark", "benchmarks", multiple=True, help="A benchmark's folder, beside those the board knows.")
+@click.option("--workers", default=1, show_default=True, type=click.IntRange(1), help="Processes that score masks.")
+def verify(board: Path | None, archives: Path | None, benchmarks: tuple[str, ...], workers: int) -> None:
+    """Check every record of BOARD again, and name what was changed by hand; exit 1 if any is bad.
+
+    Of each: its schema, bytes, hash and place, and whether its result follows from its episodes; where its benchmark
+    is at hand, its episodes against that; and with --archives all that it says, from the submission's masks.
+
+    \b
+    icvos leaderboard verify
+    icvos leaderboard verify BOARD --archives DIR --benchmark BENCHMARK
+    """
+    from icvos.leaderboard.board import default_board
+    from icvos.leaderboard.verify import verify_board
+    from icvos.progress import shown
+
+    given, board = board is not None, board or default_board()
+    count = bad = old = 0
+    if given or board.is_dir():
+        with shown("re-scoring") as advance:
+            for each in verify_board(
+                board, archives=archives, benchmarks=benchmarks, workers=workers, progress=advance
+            ):
+                count, bad, old = count + 1, bad + bool(each.problem), old + (not each.hashed and not each.problem)
+                done = ", ".join((*each.done, *([] if each.hashed else ["of an earlier icvos: without a hash"])))
+                click.echo(f"bad: {each.path}: {each.problem}" if each.problem else f"ok: {each.path}: {done}")
+    click.echo(f"{board}: {count} records, {bad} bad" + (f", {old} of an earlier icvos without a hash" if old else ""))
+    if bad:
+        raise SystemExit(1)
 
 
 @command.command(short_help="Write the tables to a file.")

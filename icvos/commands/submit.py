@@ -22,7 +22,8 @@ def command() -> None:
 @click.option("--out", type=click.Path(path_type=Path), help="The archive; default RUN.zip beside the run.")
 @click.option("--masks/--no-masks", default=True, show_default=True, help="Without masks a row stays self-reported.")
 @click.option("--predictions", type=click.Path(path_type=Path), help="The masks that icvos score scored.")
-def pack(run: Path, out: Path | None, masks: bool, predictions: Path | None) -> None:
+@click.option("--submitter", help="Who sends it: a record is replaced by the same one's alone.")
+def pack(run: Path, out: Path | None, masks: bool, predictions: Path | None, submitter: str | None) -> None:
     """Pack RUN, a folder of icvos evaluate or icvos score, as one archive.
 
     \b
@@ -45,7 +46,7 @@ def pack(run: Path, out: Path | None, masks: bool, predictions: Path | None) -> 
             fix="" if problems is names else "evaluate or score again, whole and without an oracle",
         )
     path = out or run.resolve().with_name(run.resolve().name + ".zip")
-    count = write(run, path, masks=masks, predictions=predictions)
+    count = write(run, path, masks=masks, predictions=predictions, submitter=submitter)
     click.echo(f"packed {count} files, {path.stat().st_size / 1e6:.1f} MB: {path}")
     folder = entry.run["environment"].get("benchmark_folder")
     where = "" if entry.benchmark_name.startswith("demo") or not folder else f" --benchmark {shlex.quote(str(folder))}"
@@ -54,7 +55,7 @@ def pack(run: Path, out: Path | None, masks: bool, predictions: Path | None) -> 
 
 @command.command(short_help="Judge a submission or a run.")
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--benchmark", help="The benchmark's folder, or demo…; a demo is found by its name.")
+@click.option("--benchmark", help="The benchmark's folder, or demo…; default one that the board knows, or a demo.")
 @click.option("--workers", default=1, show_default=True, type=click.IntRange(1), help="Processes that score masks.")
 def check(file: Path, benchmark: str | None, workers: int) -> None:
     """Judge FILE, a packed submission or a run folder: no GPU is needed, and nothing of it is run.
@@ -62,12 +63,15 @@ def check(file: Path, benchmark: str | None, workers: int) -> None:
     \b
     icvos submit check submission.zip --benchmark demo
     """
+    from icvos.leaderboard.benchmarks import known_benchmarks
+    from icvos.leaderboard.board import default_board
     from icvos.leaderboard.judge import judge, opened_run
     from icvos.metrics.table import ranked_metric
     from icvos.progress import shown
 
-    with opened_run(file) as folder, shown("re-scoring") as advance:
-        judgement = judge(folder, benchmark, workers=workers, progress=advance, name=file)
+    known = known_benchmarks(default_board())
+    with opened_run(file) as sent, shown("re-scoring") as advance:
+        judgement = judge(sent.folder, benchmark, known=known, workers=workers, progress=advance, name=file)
     for line in judgement.checks:
         click.echo(f"ok: {line}")
     entry = judgement.entry

@@ -12,10 +12,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
-from icvos.errors import InputError, RunError
+from icvos.errors import InputError, RunError, UsageError, in_words
 from icvos.evaluation.predictions import open_predictions
 from icvos.files import atomic_write, check_id, free_bytes, to_json
 from icvos.masks import encode_mask
+from icvos.runs.schema import is_name
 
 __all__ = ["SUBMISSION_SCHEMA", "pack", "unpack"]
 
@@ -27,19 +28,27 @@ MAX_TEXT, MAX_MASK, MAX_TOTAL, MAX_MEMBERS = 256 << 20, 16 << 20, 64 << 30, 5_00
 MAX_RATIO = 200
 
 
-def pack(run: Path, out: Path, *, masks: bool = True, predictions: Path | None = None) -> int:
+def pack(
+    run: Path, out: Path, *, masks: bool = True, predictions: Path | None = None, submitter: str | None = None
+) -> int:
     """Write a run folder as an archive: the same bytes every time.
 
     Args:
         masks: Whether to take the masks along; without them a row stays ``self-reported``.
         predictions: Where the masks are that ``icvos score`` scored; by default the run's own ``masks``.
+        submitter: Who sends it.
 
     Returns:
         The number of files in it.
 
     Raises:
         RunError: A file of the run is missing, or masks are wanted that were not saved.
+        UsageError: The submitter is no name.
     """
+    if submitter is not None and not is_name(submitter):
+        raise UsageError(
+            f"the submitter is called {in_words(submitter[:40])}", expected="1 to 150 letters that can be printed"
+        )
     if masks and predictions is None and not (run / "masks").is_dir():
         raise RunError(
             "the run holds no masks",
@@ -52,7 +61,8 @@ def pack(run: Path, out: Path, *, masks: bool = True, predictions: Path | None =
         for name, data in _contents(run, masks, predictions):
             listed.append({"path": name, "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()})
             _put(archive, name, data)
-        _put(archive, "submission.json", to_json({"schema": SUBMISSION_SCHEMA, "files": listed}).encode())
+        who = {} if submitter is None else {"submitter": submitter}
+        _put(archive, "submission.json", to_json({"schema": SUBMISSION_SCHEMA, **who, "files": listed}).encode())
     return len(listed) + 1
 
 
@@ -132,8 +142,11 @@ def _members(archive: zipfile.ZipFile, file: Path) -> Iterator[zipfile.ZipInfo]:
             _refuse(f"{name} is missing", file)
 
 
-def unpack(file: Path, out: Path) -> None:
+def unpack(file: Path, out: Path) -> tuple[str, str | None]:
     """Unpack a submission into an empty folder, as a run folder; nothing is written outside of it.
+
+    Returns:
+        SHA-256 of the archive, and its submitter if it names one.
 
     Raises:
         InputError: The archive is cut off or hostile, or a file is not what its list says.
@@ -141,15 +154,17 @@ def unpack(file: Path, out: Path) -> None:
     if not file.is_file():
         raise InputError("no such submission", where=file, expected="a .zip made by icvos submit pack")
     try:
-        with zipfile.ZipFile(file) as archive:
-            members = list(_members(archive, file))
-            need = sum(member.file_size for member in members)
-            if need > free_bytes(out):
-                _refuse(f"it unpacks to {need >> 20} MiB, more than is free in {out}", file, "set TMPDIR elsewhere")
-            hashes = {member.filename: _extract(archive, member, out, file) for member in members}
+        with file.open("rb") as stream:
+            sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
+            with zipfile.ZipFile(stream) as archive:
+                members = list(_members(archive, file))
+                need = sum(member.file_size for member in members)
+                if need > free_bytes(out):
+                    _refuse(f"it unpacks to {need >> 20} MiB, more than is free in {out}", file, "set TMPDIR elsewhere")
+                hashes = {member.filename: _extract(archive, member, out, file) for member in members}
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, UnicodeDecodeError, ValueError) as problem:
         _refuse(f"the archive is cut off or damaged ({problem})", file, "send it again")
-    _check_list(out / "submission.json", hashes, file)
+    return sha256, _check_list(out / "submission.json", hashes, file)
 
 
 def _extract(archive: zipfile.ZipFile, member: zipfile.ZipInfo, out: Path, file: Path) -> tuple[int, str]:
@@ -180,10 +195,13 @@ def read_strict(path: Path, file: Path) -> Any:
         _refuse(f"{path.name} is no clean JSON ({problem})", file)
 
 
-def _check_list(listing: Path, hashes: dict[str, tuple[int, str]], file: Path) -> None:
+def _check_list(listing: Path, hashes: dict[str, tuple[int, str]], file: Path) -> str | None:
     submission = read_strict(listing, file)
     if not isinstance(submission, dict) or submission.get("schema") != SUBMISSION_SCHEMA:
         _refuse(f"submission.json is of another schema than {SUBMISSION_SCHEMA}", file)
+    submitter = submission.get("submitter")
+    if submitter is not None and not is_name(submitter):
+        _refuse("submission.json names a submitter that is no name", file)
     files = submission.get("files")
     if not isinstance(files, list) or not all(isinstance(row, dict) for row in files):
         _refuse("submission.json lists no files", file)
@@ -203,3 +221,4 @@ def _check_list(listing: Path, hashes: dict[str, tuple[int, str]], file: Path) -
             json.loads(line, parse_constant=_constant)
         except (ValueError, RecursionError) as problem:
             _refuse(f"line {number} of episodes.jsonl is no clean JSON ({problem})", file)
+    return submitter

@@ -21,27 +21,33 @@ def default_board() -> Path:
     return icvos_home() / "leaderboards"
 
 
-def read_board(board: Path, *, must_exist: bool = False) -> list[Run]:
-    """Return the entries of a board, sorted by place.
+def read_board(board: Path, *, must_exist: bool = False) -> tuple[list[Run], list[str]]:
+    """Return the entries of a board, sorted by place, and a line for each record that is left out.
+
+    That is one that is broken, and of two of one submission the one that does not lie in its place.
 
     Raises:
-        RunError: There is no such folder (if it must exist), a record is broken, or two are of one submission.
+        RunError: There is no such folder (if it must exist).
     """
     if not board.is_dir():
         if must_exist:
             raise RunError("no such board", where=board, expected="a folder of records")
-        return []
+        return [], []
     from icvos.leaderboard.record import read_record, record_path
 
     entries: dict[Path, tuple[Path, Run]] = {}
+    problems = []
     for path in sorted(board.glob("*/*/*.json")):
-        entry = read_record(path)
-        other, _ = entries.setdefault(record_path(board, entry), (path, entry))
-        if other != path:
-            raise RunError(
-                f"{entry.model} {entry.version} stands on the board twice",
-                where=path,
-                expected=f"one record of it, and {other} is one",
-                fix="remove one of them",
-            )
-    return [entry for _, entry in entries.values()]
+        try:
+            entry = read_record(path)
+            place = record_path(board, entry)
+        except RunError as error:
+            problems.append(f"{path}: {error.what}")
+            continue
+        both = [(path, entry), *([entries[place]] if place in entries else [])]
+        both.sort(key=lambda each: (each[0] != place, each[0]))
+        entries[place] = both[0]
+        for left, _ in both[1:]:
+            twice = f"{entry.model} {entry.version} stands on the board twice"
+            problems.append(f"{left}: {twice}, and {both[0][0]} is its record")
+    return [entry for _, entry in entries.values()], problems

@@ -8,36 +8,38 @@ from typing import Any
 
 from icvos.benchmark import Benchmark, Episode
 from icvos.builders.published import PAPER_COUNTS, VOS_PREFIX, load_recipe, published_names
-from icvos.errors import IcvosError
-from icvos.metrics.table import episode_metrics
+from icvos.errors import IcvosError, in_words
+from icvos.metrics.formulas import FOLD_COUNTS
+from icvos.metrics.table import METRICS, episode_metrics, ranked_metric, ranked_parts
 from icvos.protocols import Protocol, get_protocol
 from icvos.runs.episodes import RunOptions, benchmark_result, get_run_protocol, select_episodes
 from icvos.runs.result import image_result, sequence_result, video_result
 from icvos.runs.run import Run
+from icvos.runs.schema import TIMES
 
-__all__ = ["check_against", "check_name", "check_values", "recompute", "same_result"]
+__all__ = ["check_against", "check_name", "check_values", "differs", "recompute", "same_result"]
 
 COMPARED = ("summary", "per_category", "per_source", "per_video", "per_draw", "per_fold")
 TOLERANCE = 1e-9
+_NOTHING = object()
 
 
 def check_values(entry: Run) -> list[str]:
     """Return what is out of range or contradictory in a run's episodes and its two files; empty if nothing is."""
     out = []
     seen: set[str] = set()
-    percentages = [metric.name for metric in episode_metrics() if metric.low == 0]
     for row in entry.records:
         name = row["id"]
         if name in seen:
             out.append(f"episode {name} stands twice")
         seen.add(name)
-        for metric in percentages:
-            value = row.get(metric)
-            if value is not None and not (math.isfinite(value) and 0 <= value <= 100):
-                out.append(f"{metric} of episode {name} is {value}, which is no percentage")
-        if "inter_fg" in row and not (
-            0 <= row["inter_fg"] <= row["union_fg"] and 0 <= row["inter_bg"] <= row["union_bg"]
-        ):
+        for metric in episode_metrics():
+            value = row.get(metric.name)
+            if value is not None and not metric.low <= value <= 100:
+                out.append(f"{metric.name} of episode {name} is {value}, which is no percentage")
+        out += [f"{time} of episode {name} is {row[time]}" for time in TIMES if (row.get(time) or 0) < 0]
+        pairs = (FOLD_COUNTS[:2], FOLD_COUNTS[2:]) if all(row.get(count) is not None for count in FOLD_COUNTS) else ()
+        if any(not 0 <= row[inter] <= row[union] for inter, union in pairs):
             out.append(f"episode {name} has an intersection larger than its union")
     for name, value in entry.summary.items():
         bad = value is not None and (isinstance(value, bool) or not isinstance(value, (int, float)))
@@ -119,18 +121,18 @@ def recompute(entry: Run) -> list[str]:
     """
     try:
         protocol = get_protocol(entry.protocol)
-        again = _again(entry, protocol)
-    except (IcvosError, KeyError, TypeError, ValueError, AttributeError) as problem:
+        stated, again = entry.result, _again(entry, protocol)
+        if protocol.kind == "image" and not all("category_name" in row for row in entry.records):
+            stated, again = _nameless(stated), _nameless(again)
+    except (IcvosError, KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as problem:
         return [f"the result cannot be recomputed ({type(problem).__name__}: {problem})"]
-    return same_result(entry.result, again)
+    return same_result(stated, again)
 
 
 def _again(entry: Run, protocol: Protocol) -> dict[str, Any]:
     records = {row["id"]: row for row in entry.records}
     if protocol.kind == "image":
-        episodes = [
-            Episode(r["id"], r["query"], r["category"], _name(entry, r), 0, (), r["fold"]) for r in entry.records
-        ]
+        episodes = [Episode(r["id"], r["query"], r["category"], _name(r), 0, (), r["fold"]) for r in entry.records]
         folds: dict[int, set[int]] = {}
         for episode in episodes:
             folds.setdefault(int(episode.fold or 0), set()).add(episode.category)
@@ -143,40 +145,58 @@ def _again(entry: Run, protocol: Protocol) -> dict[str, Any]:
     return video_result(entry.run, protocol, episodes, records, {r["video"]: r["source"] for r in entry.records})
 
 
-def _name(entry: Run, row: Mapping[str, Any]) -> str:
+def _name(row: Mapping[str, Any]) -> str:
     return str(row.get("category_name") or row["category"])
 
 
+def _nameless(result: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an image result whose categories are told apart by their figures alone."""
+    rows = sorted(result["per_category"].values(), key=lambda row: (row["fold"], row[ranked_metric("image").name]))
+    return {**result, "per_category": {str(number): row for number, row in enumerate(rows)}}
+
+
 def same_result(stated: Mapping[str, Any], again: Mapping[str, Any]) -> list[str]:
-    """Return the first figure in which two results differ, by more than the order of a sum can explain."""
-    for part in COMPARED:
-        one, other = stated.get(part), again.get(part)
-        if part == "summary" or entry_comparable(one, other):
-            difference = _differs(one, other, part)
+    """Return the first figure, key or table in which two results differ, by more than the order of a sum can explain.
+
+    A figure that came after the stated result was made (``Metric.required``) may be missing in that.
+    """
+    for part in dict.fromkeys((*COMPARED, *again, *stated)):
+        if part != "schema":
+            figures = part == "summary" or part.startswith("per_")
+            says = ("the result says", "its episodes give") if figures else ("result.json says", "run.json")
+            difference = differs(stated.get(part), again.get(part), part, says)
             if difference:
                 return [difference]
     return []
 
 
-def entry_comparable(one: Any, other: Any) -> bool:
-    """Whether a table can be compared: image records hold no category's name."""
-    return isinstance(one, dict) and isinstance(other, dict) and sorted(one) == sorted(other)
+def differs(one: Any, other: Any, where: str, says: tuple[str, str]) -> str | None:
+    """Return the first difference between two values as a line; None if there is none.
 
-
-def _differs(one: Any, other: Any, where: str) -> str | None:
+    Args:
+        one, other: JSON; numbers may differ by what the order of a sum explains.
+        where: What they are.
+        says: Words before each in the line.
+    """
     if isinstance(one, dict) and isinstance(other, dict):
+        # Within tables a key is there or not; elsewhere None is the same as nothing.
+        nothing = _NOTHING if where.startswith("per_") else None
         for name in sorted({*one, *other}):
-            difference = _differs(one.get(name), other.get(name), f"{where}, {name}")
+            if name not in one and name in METRICS and not METRICS[name].required:
+                continue
+            difference = differs(one.get(name, nothing), other.get(name, nothing), f"{where}, {name}", says)
             if difference:
                 return difference
         return None
-    if isinstance(one, (int, float)) and isinstance(other, (int, float)):
-        return None if abs(one - other) <= TOLERANCE * max(1.0, abs(other)) else _said(where, one, other)
-    return None if one == other else _said(where, one, other)
+    numbers = all(isinstance(each, (int, float)) and not isinstance(each, bool) for each in (one, other))
+    same = abs(one - other) <= TOLERANCE * max(1.0, abs(other)) if numbers else one == other
+    return None if same else f"{says[0]} {_said(one)} for {where}, and {says[1]} {_said(other)}"
 
 
-def _said(where: str, one: Any, other: Any) -> str:
-    return f"the result says {one} for {where}, and its episodes give {other}"
+def _said(value: Any) -> str:
+    if value is _NOTHING:
+        return "nothing"
+    return "a table" if isinstance(value, dict) else in_words(value)[:80]
 
 
 def check_against(entry: Run, benchmark: Benchmark) -> list[str]:
@@ -184,14 +204,20 @@ def check_against(entry: Run, benchmark: Benchmark) -> list[str]:
     if entry.result["benchmark"].get("manifest_sha256") != benchmark.manifest_sha256:
         mine = str(entry.result["benchmark"].get("manifest_sha256"))[:16]
         return [f"the benchmark's hash is {mine}, and that of {benchmark.root} {benchmark.manifest_sha256[:16]}"]
-    if entry.benchmark_name != benchmark.name:
-        return [f"the benchmark is called '{entry.benchmark_name}', and that of {benchmark.root} '{benchmark.name}'"]
+    for what in ("name", "version"):
+        mine, other = entry.result["benchmark"].get(what), getattr(benchmark, what)
+        if mine != other:
+            called = "is called" if what == "name" else "has the version"
+            return [f"the benchmark {called} {in_words(mine)}, and that of {benchmark.root} {in_words(other)}"]
     if entry.vos != benchmark.vos:
         return [
             f"the run says that its task is {'' if entry.vos else 'not '}semi-supervised VOS; its benchmark does not"
         ]
     protocol = get_run_protocol(benchmark, entry.protocol)
     episodes = select_episodes(benchmark, protocol, RunOptions(protocol.name))
+    if type(entry.shots) is not int or entry.shots < 1:
+        return [f"the run says {in_words(entry.shots)} shots"]
+    benchmark.check_shots(episodes, entry.shots)
     records = {row["id"]: row for row in entry.records}
     missing = [e.id for e in episodes if e.id not in records]
     unknown = sorted(set(records) - {e.id for e in episodes})
@@ -200,25 +226,37 @@ def check_against(entry: Run, benchmark: Benchmark) -> list[str]:
     if unknown:
         return [f"{len(unknown)} episodes are not of the benchmark: {unknown[0]}"]
     for episode in episodes:
-        problem = _episode(records[episode.id], episode, benchmark, protocol)
+        problem = _episode(records[episode.id], episode, benchmark, protocol, entry.shots)
         if problem:
             return [problem]
     return same_result(entry.result, benchmark_result(entry.run, benchmark, protocol, episodes, records))
 
 
-def _episode(row: Mapping[str, Any], episode: Episode, benchmark: Benchmark, protocol: Protocol) -> str | None:
+def _episode(
+    row: Mapping[str, Any], episode: Episode, benchmark: Benchmark, protocol: Protocol, shots: int
+) -> str | None:
+    if row.get("error"):
+        return None  # its run takes no rank, and is refused
+    wanted: dict[str, Any] = {"category": episode.category}
     if benchmark.kind == "image":
-        wanted: dict[str, Any] = {"query": episode.video, "category": episode.category, "fold": episode.fold}
+        wanted |= {"query": episode.video, "fold": episode.fold}
+        needed: tuple[str, ...] = FOLD_COUNTS
+        # icvos score says all that there are.
+        shown = [list(episode.supports[:shots]), list(episode.supports)]
+        if row.get("supports") not in shown:
+            return f"episode {episode.id} says other supports than the benchmark's"
     else:
+        needed = ranked_parts()
         video = benchmark.videos[episode.video]
-        wanted = {
-            "video": episode.video,
-            "category": episode.category,
-            "draw": episode.draw,
-            "source": video.source,
-            "frames": len(protocol.frames(video.frames)),
-        }
+        frames = len(protocol.frames(video.frames))
+        wanted |= {"video": episode.video, "category_name": episode.category_name, "draw": episode.draw}
+        wanted |= {"source": video.source, "frames": frames}
+        if not 0 <= (row.get("visible_frames") or 0) <= frames:
+            return f"episode {episode.id} says {row.get('visible_frames')} visible frames of {frames}"
+    lacks = next((name for name in needed if row.get(name) is None), None)
+    if lacks is not None:
+        return f"episode {episode.id} says no {lacks}"
     for name, value in wanted.items():
-        if row.get(name) != value and not row.get("error"):
-            return f"episode {episode.id} says {name} {row.get(name)}, and the benchmark {value}"
+        if row.get(name) != value:
+            return f"episode {episode.id} says {name} {in_words(row.get(name))}, and the benchmark {in_words(value)}"
     return None

@@ -441,8 +441,9 @@ def test_such_runs_are_ranked_among_themselves(bench: Path, tmp_path: Path, caps
     assert table.title.endswith("protocol davis-2017, frame 0's masks told")
     assert [row[0] for row in table.rows] == ["1", "2"] and [row[-1] for row in table.rows] == ["-", "-"]
     for run in runs:
-        assert run.vos and run.not_ranked == () and judge(run.where).checked == "self-reported"
-    assert icvos("leaderboard", "add", tmp_path / "runs/drift", "--board", tmp_path / "board") == 0
+        assert run.vos and run.not_ranked == () and judge(run.where, bench).checked == "self-reported"
+    words = ("--board", tmp_path / "board", "--benchmark", bench)
+    assert icvos("leaderboard", "add", tmp_path / "runs/drift", *words) == 0
 
 
 def test_the_default_folder_does_not_repeat_it(bench: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

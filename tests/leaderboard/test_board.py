@@ -197,12 +197,15 @@ def test_a_board_keeps_one_file_for_each_name(runs: Path, tmp_path: Path) -> Non
         write_record(
             tmp_path, Run(run, {**entry.result, "model": model}, entry.records, "not added", tmp_path), "self-reported"
         )
-    assert sorted(e.model for e in read_board(tmp_path)) == sorted(names)
+    assert sorted(e.model for e in read_board(tmp_path)[0]) == sorted(names)
     assert (tmp_path / "demo-tiny/native/histogram+sam2@1.json").is_file()
     copy = tmp_path / "demo-tiny/native/copy.json"
     shutil.copy(tmp_path / "demo-tiny/native/histogram+sam2@1.json", copy)
-    with pytest.raises(RunError, match=r"histogram\+sam2 1 stands on the board twice.*copy.json"):
-        read_board(tmp_path)
+    # The one in its place stays, and the other is named.
+    entries, (line,) = read_board(tmp_path)
+    assert sorted(e.model for e in entries) == sorted(names)
+    assert line.startswith(f"{copy}: histogram+sam2 1 stands on the board twice, and ")
+    assert [e.where for e in entries if e.model == "histogram+sam2"] == [copy.with_name("histogram+sam2@1.json")]
 
 
 def variant(entry: Run, name: str, seed: int = 0, **options: Any) -> Run:

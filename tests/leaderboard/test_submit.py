@@ -288,17 +288,19 @@ def test_one_of_another_benchmark_of_the_name_is_never_replaced(
     world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     board = tmp_path / "board"
-    assert icvos("leaderboard", "add", world / "run", "--board", board) == 0
-    (record,) = board.rglob("*.json")
-    there = record.read_text()
-    other = json.loads(there)
+    benchmark = world / "world/benchmarks/demo"
+    assert icvos("leaderboard", "add", world / "run", "--board", board, "--benchmark", benchmark) == 0
+    (record,) = board.glob("*/*/*.json")
+    other = json.loads(record.read_text())
+    del other["sha256"]
     for part in (other["run"]["benchmark"], other["result"]["benchmark"]):
         part["manifest_sha256"] = "0" * 64
     other["run"]["key"]["benchmark"] = "0" * 64
     record.write_text(json.dumps(other))
-    assert icvos("leaderboard", "add", world / "run", "--board", board, "--replace") == 2
-    assert "another benchmark of the name 'demo-tiny'" in capsys.readouterr().err
-    assert json.loads(record.read_text()) == other
+    for words in (["--replace"], ["--replace", "--force"]):
+        assert icvos("leaderboard", "add", world / "run", "--board", board, *words) == 2
+        assert "another benchmark of the name 'demo-tiny'" in capsys.readouterr().err
+        assert json.loads(record.read_text()) == other
 
 
 def test_packing_is_the_same_every_time_and_says_no_place(world: Path, tmp_path: Path) -> None:
@@ -323,21 +325,24 @@ def test_no_masks_no_pack_with_masks(world: Path, tmp_path: Path, capsys: pytest
 
 
 def test_another_method_reproduces_nothing(world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    out = run(world / "world/benchmarks/demo", tmp_path / "run", "full")
-    assert icvos("leaderboard", "add", world / "run", "--board", tmp_path / "b", "--reproduced", out) == 2
+    benchmark = world / "world/benchmarks/demo"
+    out = run(benchmark, tmp_path / "run", "full")
+    words = ("--board", tmp_path / "b", "--benchmark", benchmark, "--reproduced", out)
+    assert icvos("leaderboard", "add", world / "run", *words) == 2
     assert "another model" in capsys.readouterr().err
 
 
 def test_record_edited_on_the_board_is_noticed(world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    board = tmp_path / "board"
-    assert icvos("leaderboard", "add", world / "run", "--board", board) == 0
+    board, benchmark = tmp_path / "board", world / "world/benchmarks/demo"
+    assert icvos("leaderboard", "add", world / "run", "--board", board, "--benchmark", benchmark) == 0
     place = board / "demo-tiny/native/histogram@1.json"
     record = json.loads(place.read_text())
     record["result"]["summary"]["J&F"] += 3
     place.write_text(json.dumps(record))
     capsys.readouterr()
-    assert icvos("leaderboard", "show", "--board", board) == 2
-    assert "its episodes give" in capsys.readouterr().err
+    assert icvos("leaderboard", "show", "--board", board) == 0
+    error = capsys.readouterr().err
+    assert error.startswith(f"left out: {place}: the result says") and "its episodes give" in error
 
 
 def test_masks_made_anywhere(world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -405,5 +410,8 @@ def test_resized_masks_whose_record_is_silent_are_refused(
     assert json.loads(files["result.json"])["protocol"]["resized_masks"] is True
     edit(files, "result.json", lambda r: r["protocol"].update(resized_masks=False))
     capsys.readouterr()
+    assert icvos("submit", "check", write(tmp_path / "silent.zip", files), "--benchmark", benchmark) == 2
+    assert "result.json says false for protocol, resized_masks, and run.json true" in capsys.readouterr().err
+    edit(files, "run.json", lambda r: r["key"].update(resized_masks=False))
     assert icvos("submit", "check", write(tmp_path / "silent.zip", files), "--benchmark", benchmark) == 2
     assert "its record does not say so" in capsys.readouterr().err

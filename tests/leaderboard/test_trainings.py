@@ -130,7 +130,7 @@ def test_interval_of_several_trainings_is_that_of_their_mean(entry: Run) -> None
 def test_records_of_several_trainings_stand_on_one_board(entry: Run, tmp_path: Path) -> None:
     paths = {write_record(tmp_path, trained(entry, seed), "masks re-scored").name for seed in (1, 2)}
     assert paths == {"histogram@1@training=10.00000.json", "histogram@1@training=20.00000.json"}
-    found = read_board(tmp_path)
+    found, _ = read_board(tmp_path)
     assert [dict(run.trainings["head"]) for run in found] == [
         {"settings": "5e771465a0b1", "seed": seed, "kept": "best"} for seed in (1, 2)
     ]
