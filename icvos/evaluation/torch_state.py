@@ -121,8 +121,10 @@ def kept_outside() -> Iterator[None]:
         np.random.set_state(drawn_numpy)  # noqa: NPY002
         if torch is not None:
             torch.set_default_dtype(dtype)
-            torch.set_num_threads(of_torch)
-            torch.use_deterministic_algorithms(strict[0], warn_only=strict[1])
+            if torch.get_num_threads() != of_torch:
+                torch.set_num_threads(of_torch)
+            if torch.are_deterministic_algorithms_enabled() != strict[0]:  # a call of its own has effects
+                torch.use_deterministic_algorithms(strict[0], warn_only=strict[1])
 
 
 def forget(error: BaseException) -> None:

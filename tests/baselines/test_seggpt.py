@@ -17,13 +17,14 @@ from tiny import write_video_benchmark
 from icvos import Support, cli
 from icvos.errors import MissingExtraError, UsageError, WeightsError
 from icvos.files import file_sha256
+from icvos.installation import install_command
 from icvos.models.check import check_model
 from icvos.models.clips import support
 from icvos.models.registry import create, resolve
 from icvos.runs.records import read_run
 
 torch = pytest.importorskip("torch")
-transformers = pytest.importorskip("transformers", reason="needs the extra seggpt: pip install 'icvos[seggpt]'")
+transformers = pytest.importorskip("transformers", reason="needs the extra seggpt")
 
 from baselines.seggpt import SegGpt  # noqa: E402 - it declares itself without them, and runs only with them
 
@@ -276,6 +277,6 @@ def test_a_missing_extra_is_one_line(
     assert icvos("models", "check", "seggpt", "--weights", f"seggpt={folder}") == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1
-    assert f"model 'seggpt' needs the package {package}; install it with: pip install 'icvos[seggpt]'" in error
+    assert f"model 'seggpt' needs the package {package}; install it with: {install_command('seggpt')}" in error
     # It can be listed all the same.
     assert resolve("seggpt").info.extra == "seggpt"

@@ -338,4 +338,5 @@ def test_the_process_is_as_it_was_after_a_run(bench, tmp_path) -> None:
     before = random.getstate(), np.random.get_state()[1].tolist(), torch.get_num_threads(), dict(os.environ)  # noqa: NPY002
     icvos.evaluate(str(write(tmp_path, init=init)), bench, out=tmp_path / "r")
     assert torch.get_default_dtype() is torch.float32
+    assert before[3].items() ^ dict(os.environ).items() == set()
     assert before == (random.getstate(), np.random.get_state()[1].tolist(), torch.get_num_threads(), dict(os.environ))  # noqa: NPY002
