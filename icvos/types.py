@@ -26,7 +26,7 @@ class Support:
     There is no name, path or category: in-context means from pixels alone.
 
     Attributes:
-        image: (H, W, 3) uint8 RGB.
+        image: (H, W, 3) uint8 RGB. Arrays may be read-only: ``torch.tensor`` copies, ``torch.from_numpy`` warns.
         mask: (H, W) bool, true on the thing.
         ignore: (H, W) bool, true where the annotation says nothing (crowd, void border), or None.
     """
@@ -53,7 +53,7 @@ class Support:
 
 @runtime_checkable
 class Video(Protocol):
-    """A lazy sequence of frames; frames are (H, W, 3) uint8 RGB and all of one size."""
+    """A lazy sequence of frames; frames are (H, W, 3) uint8 RGB, read-only, and all of one size."""
 
     @property
     def size(self) -> tuple[int, int]:
@@ -141,8 +141,8 @@ class WeightInfo:
 
     Attributes:
         source: Where it comes from: a URL, or a sentence when there is no direct link.
-        sha256: The whole hash, when one was read.
-        required: Whether the model runs without it.
+        sha256: The whole hash of the published file, when one was read; ``icvos evaluate`` tells of another.
+        required: Whether the model needs it; one that is not required may be left out.
     """
 
     source: str
@@ -157,15 +157,18 @@ class ModelInfo:
     Attributes:
         name: As in ``--model NAME``; letters, digits, ``_``, ``.``, ``-`` and ``+``.
         version: Raised when results may change.
-        paper, licence: Where it is published, and the licence of code and weights.
+        paper: Where it is published.
+        licence: Of code and weights.
         access: ``online`` (frames only forward), ``lookahead:N`` or ``offline``.
-        weights: The files it takes, by name.
-        training_categories: Names of the categories it saw in training, empty when it saw none.
+        weights: The files it takes, by name. They arrive as paths in ``self.weights``.
+        training_categories: Names of the categories it saw in training, as COCO or VOC has them; empty when it saw
+            none.
         training_data: What it and its tracker were trained on, as ``coco2014:train``, ``mose:train``.
         extra: The pip extra of icvos that it needs, or None.
         demo_weights: The files shipped for the demo benchmarks by the names of ``weights``, each as a package and the
             path in it: ``my_package/weights/demo.safetensors``.
-        uses: What it is told beside supports and frames, of ``USES``; empty for a method that is in-context alone.
+        uses: What it is told beside supports and frames: ``text``, ``class-names``, ``first-frame``; empty for a method
+            that is in-context alone.
     """
 
     name: str

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -75,7 +77,8 @@ def _read(words: tuple[str, ...]) -> tuple[Path, list[str]]:
     """Return the run's folder that a command names, and what follows its name without ``--out``.
 
     Raises:
-        UsageError: It is neither evaluate nor train, lacks --out, or takes what a job decides.
+        UsageError: It is neither evaluate nor train, names nothing that is there, lacks --out, or takes what a job
+            decides.
     """
     import importlib
 
@@ -83,6 +86,7 @@ def _read(words: tuple[str, ...]) -> tuple[Path, list[str]]:
         raise UsageError(f"'{words[0]}' cannot be launched", expected="-- evaluate … or -- train …")
     inner = importlib.import_module(f"icvos.commands.{words[0]}").command
     values = inner.make_context(f"icvos {words[0]}", list(words[1:])).params
+    _check_name(values)
     if values["out"] is None:
         raise UsageError("the run's folder is not said", fix=f"-- {words[0]} … --out RUN, where all nodes see it")
     if values["dry_run"] or values.get("shard") or len(values.get("specs", ())) > 1:
@@ -95,6 +99,24 @@ def _read(words: tuple[str, ...]) -> tuple[Path, list[str]]:
         elif not word.startswith("--out="):
             rest.append(word)
     return values["out"], rest
+
+
+def _check_name(values: Mapping[str, Any]) -> None:
+    """Look for the models or the training that a command names, which a job would find out when its time has come.
+
+    Raises:
+        UsageError: One is not there, or none is named.
+    """
+    from icvos.models.registry import resolve
+    from icvos.training.task import resolve_task
+
+    if "specs" in values:
+        for spec in values["specs"]:
+            resolve(spec)
+    elif values["name"] is None:
+        raise UsageError("nothing to train is named", fix="icvos train --list shows what there is")
+    else:
+        resolve_task(values["name"])
 
 
 @command.command()

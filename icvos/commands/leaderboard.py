@@ -170,7 +170,8 @@ def add(
         click.echo(f"ok: {line}")
     click.echo(f"added, {checked}: {path}")
     if checked == "self-reported":
-        click.echo("it stands in a table of its own; with its masks (evaluate --save-masks) they are re-scored")
+        masks = "evaluate --save-masks; after score, submit pack --predictions"
+        click.echo(f"it stands in a table of its own; with its masks ({masks}) they are re-scored")
 
 
 @command.command(short_help="Write the tables to a file.")

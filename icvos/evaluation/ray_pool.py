@@ -27,6 +27,7 @@ from icvos.evaluation.shipping import (
     model_file,
     new_mask_folder,
     pack_benchmark,
+    ship_again,
     ship_model,
     take_masks,
     unpack_benchmark,
@@ -44,7 +45,23 @@ __all__ = ["check_ray", "count_workers", "describe_on_ray", "run_on_ray"]
 # An actor answers after so many seconds at the latest, and soon after there is a result.
 ANSWER_SECONDS = 1.0
 SOON_SECONDS = 0.01
+# A frame of HTTP/2 without content: three bytes of length, its type, flags and stream.
+EMPTY_SETTINGS = bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
+# Without its head or its own node Ray ends the driver by itself, without a word, within a minute.
+HEAD_SECONDS = 20.0
 START = "start one (docs/how-to/cluster.md), and give its --address HOST:PORT"
+
+
+class ClusterLostError(IcvosError):
+    """The cluster ended while a run was on it."""
+
+    exit_status = 1
+
+    def __init__(self, why: str) -> None:
+        super().__init__(
+            f"the Ray cluster is gone ({why})",
+            fix="start one and run the same command again, or run it without --engine ray: it goes on where it stopped",
+        )
 
 
 def check_ray(device: str = "cpu") -> Any:
@@ -93,6 +110,7 @@ class _Relay:
     def __init__(self) -> None:
         self._process: WorkerProcess | None = None
         self._masks: Path | None = None
+        self._shipped: Path | None = None
         # What is shipped and what is on its way live by open files, and so no longer than this.
         self._open: list[IO[bytes]] = []
 
@@ -108,13 +126,14 @@ class _Relay:
             _check_version(version)
             self._start(pickle.loads(order), chunks)
         except IcvosError as error:
-            return [("broken", error)]
+            return [("broken", ship_again(error, self._shipped))]
         return []
 
     def _start(self, order: _Order, chunks: list[Any]) -> None:
         root = order.root
         if root is None:
             root, use = unpack_benchmark(order.manifest, chunks, check_ray().get)
+            self._shipped = root
             self._open.append(use)
         if not (root / "manifest.csv").is_file():
             raise BenchmarkError(
@@ -152,6 +171,8 @@ class _Relay:
         end = time.monotonic() + ANSWER_SECONDS
         while process.speaks(max(end - time.monotonic(), 0)):
             kind, value = process.receive()
+            if kind == "broken":
+                value = ship_again(value, self._shipped)
             if kind == "frames" and messages and messages[-1][0] == "frames":
                 messages.pop()
             messages.append((kind, (value, self._packed(value)) if kind == "result" else value))
@@ -246,6 +267,47 @@ class _Actor(Worker):
             self._ray.kill(self._relay)
 
 
+class _Link:
+    """What the driver lives by: the head of the cluster, and the node that it runs on.
+
+    Args:
+        ray: The package, connected.
+    """
+
+    def __init__(self, ray: Any) -> None:
+        context = ray.get_runtime_context()
+        own = context.get_node_id()
+        self._node = next(node["RayletSocketName"] for node in ray.nodes() if node["NodeID"] == own)
+        self._head = context.gcs_address
+        self._asked = self._answered = time.monotonic()
+
+    def check(self) -> None:
+        """Ask once a second whether both are there; a node's log has a line each time.
+
+        Raises:
+            ClusterLostError: The node is gone, or the head has not answered for ``HEAD_SECONDS``.
+        """
+        now = time.monotonic()
+        if now - self._asked < 1:
+            return
+        self._asked = now
+        try:
+            with socket.socket(socket.AF_UNIX) as node:
+                node.settimeout(2)
+                node.connect(self._node)
+        except (ConnectionRefusedError, FileNotFoundError):
+            raise ClusterLostError("the node of this machine ended") from None
+        except OSError:
+            return  # it is there, and busy
+        host, _, port = self._head.rpartition(":")
+        try:
+            socket.create_connection((host, int(port)), timeout=2).close()
+            self._answered = now
+        except OSError as error:
+            if now - self._answered > HEAD_SECONDS:
+                raise ClusterLostError(f"its head at {self._head}: {error}") from None
+
+
 class _Actors:
     """The crew of a cluster: as many actors as it has room for, and one more asked for, for a node that joins late.
 
@@ -262,6 +324,7 @@ class _Actors:
         self._ray, self._order, self._chunks, self._masks = ray, pickle.dumps(order), list(chunks), masks
         self._class = ray.remote(num_cpus=order.needs["CPU"], num_gpus=order.needs["GPU"], max_restarts=0)(_Relay)
         self._room = _room(ray, order.needs)
+        self._link = _Link(ray)
 
     def _start(self) -> _Actor:
         relay = self._class.remote()
@@ -281,6 +344,7 @@ class _Actors:
         self.workers[number] = self._start()
 
     def wait(self, busy: Sequence[Any], seconds: float) -> list[Worker]:
+        self._link.check()
         heard = [worker for worker in busy if worker.inbox]
         answers = {worker.answer: worker for worker in busy if worker.answer is not None}
         if not heard and answers:
@@ -337,8 +401,9 @@ def _connected(ray: Any, address: str, spec: str) -> Iterator[str]:
     if ray.is_initialized():
         yield spec if named is None else f"{named[0].resolve()}{named[1]}"
         return
-    if address != "auto":
-        _check_address(address)
+    if address == "auto":
+        address = _find_address(ray)
+    _check_address(address)
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     try:
         with tempfile.TemporaryDirectory(prefix="icvos-model-") as folder:
@@ -360,20 +425,52 @@ def _connected(ray: Any, address: str, spec: str) -> Iterator[str]:
         ray.shutdown()
 
 
-def _check_address(address: str) -> None:
-    """Ask whether anything listens at an address; Ray would try for two minutes.
+def _find_address(ray: Any) -> str:
+    """Return the address that ``auto`` stands for: RAY_ADDRESS, or that of the last ``ray start`` on this machine.
+
+    What it names may have ended since, without its file being taken away.
 
     Raises:
-        UsageError: Nothing does, or it is no address.
+        UsageError: There is none.
+    """
+    try:
+        address = ray._private.services.canonicalize_bootstrap_address("auto")
+    except (ConnectionError, ValueError) as error:
+        raise UsageError(f"no Ray cluster at 'auto' ({error})", fix=START) from None
+    if address is None:
+        raise UsageError("no Ray cluster at 'auto' (RAY_ADDRESS is local)", fix=START)
+    return str(address)
+
+
+def _check_address(address: str) -> None:
+    """Ask whether a server of gRPC, as the head is one, listens at an address; Ray would try for many minutes.
+
+    Raises:
+        UsageError: None does, or it is no address.
     """
     host, _, port = address.rpartition(":")
     expected = "HOST:PORT of its head, or auto"
     if not (host and port.isascii() and port.isdigit() and int(port) < 2**16):
         raise UsageError(f"'{address}' is no address of a Ray cluster", expected=expected, fix=START)
     try:
-        socket.create_connection((host, int(port)), timeout=10).close()
+        with socket.create_connection((host, int(port)), timeout=10) as connection:
+            if os.environ.get("RAY_USE_TLS", "0").lower() not in ("1", "true"):
+                _greet(connection)
     except OSError as error:
         raise UsageError(f"no Ray cluster at '{address}' ({error})", expected=expected, fix=START) from None
+
+
+def _greet(connection: socket.socket) -> None:
+    """Open HTTP/2 (RFC 9113, 3.4), which gRPC is made of, on a connection.
+
+    Raises:
+        OSError: The server does not answer with its settings, as each has to.
+    """
+    connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + EMPTY_SETTINGS)
+    with connection.makefile("rb") as stream:
+        header = stream.read(len(EMPTY_SETTINGS))
+    if header[3:4] != EMPTY_SETTINGS[3:4]:
+        raise OSError("what listens there is another server")
 
 
 def _needs(options: RunOptions, device: str) -> dict[str, float]:

@@ -7,7 +7,7 @@ import hashlib
 import shutil
 import sys
 import time
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -230,6 +230,16 @@ class _Spent:
         return add_times(self._earlier, run_times(self.watch.seconds, self._workers), episodes=self.episodes)
 
 
+def _other_weights(plan: RunPlan) -> Iterator[str]:
+    """Yield a line for each file of weights whose hash is not the one that the method declares; those shipped apart."""
+    model, shipped = plan.model, set(plan.model.demo_weights().values())
+    for name, sha256 in plan.describe["model"]["weights"].items():
+        known = model.info.weights[name].sha256 if name in model.info.weights else None
+        if known and known.lower() != sha256 and model.weights.get(name) not in shipped:
+            hashes = f"{sha256[:16]}…, not {known[:16]}…"
+            yield f"weights '{name}' are another file than {model.info.name} declares: {hashes}"
+
+
 def _run_plan(
     plan: RunPlan,
     watch: Stopwatch,
@@ -238,14 +248,17 @@ def _run_plan(
     progress: Progress,
     notify: Callable[[str], None] | None,
 ) -> RunResult:
-    model, benchmark, options, spec = plan.model, plan.benchmark, plan.options, plan.spec
+    model, benchmark, spec = plan.model, plan.benchmark, plan.spec
     verified = can_verify(spec, plan.job, benchmark.kind, verify)
-    there = None if options.save_masks or verify else _complete(plan)
+    there = None if verify else _complete(plan)
     if there is not None:
         return RunResult(there, plan.out)
     with RunFolder.open(plan.out, plan.describe) as folder:
-        if folder.moved is not None and notify is not None:
-            notify(f"the method, its weights or the benchmark changed: the earlier run is now {folder.moved}")
+        if notify is not None:
+            if folder.moved is not None:
+                notify(f"the method, its weights or the benchmark changed: the earlier run is now {folder.moved}")
+            for line in _other_weights(plan):
+                notify(line)
         ids = [episode.id for episode in plan.episodes]
         done = done_episodes(plan, folder)
         todo = [episode for episode in plan.episodes if episode.id not in done]
@@ -307,9 +320,10 @@ def _complete(plan: RunPlan) -> dict[str, Any] | None:
     try:
         run = read_run(plan.out)
         if run["key"] == plan.describe["key"] and run.get("status") == "complete":
-            records = RunFolder(plan.out, run).records()
-            result = benchmark_result(run, plan.benchmark, plan.protocol, plan.episodes, records)
-            if result["summary"]["failed"] == 0 and result == read_result(plan.out):
+            folder = RunFolder(plan.out, run)
+            result = benchmark_result(run, plan.benchmark, plan.protocol, plan.episodes, folder.records())
+            whole = not plan.options.save_masks or len(done_episodes(plan, folder)) == len(plan.episodes)
+            if whole and result["summary"]["failed"] == 0 and result == read_result(plan.out):
                 return result
     except (RunError, OSError):
         pass  # not there, or damaged: what is wrong is said, or mended, when it is opened for writing

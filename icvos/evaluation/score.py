@@ -338,6 +338,8 @@ def _of_benchmark(
     resized = check_benchmark_masks(view, open_predictions(predictions), episodes)
     settings = {"shots": shots, "seed": None, "limit_episodes": None, "limit_frames": None, "shard": None}
     label = describe_benchmark(benchmark, episodes, shots=shots)
+    run = _describe(model, predictions, label, protocol, resized_masks=resized or None, **settings)
+    run["environment"]["benchmark_folder"] = str(benchmark.root.resolve())
 
     def score_missing(done: set[str]) -> Iterator[Scored]:
         groups: dict[str, list[Any]] = {}
@@ -348,7 +350,7 @@ def _of_benchmark(
 
     return _Plan(
         benchmark.name,
-        _describe(model, predictions, label, protocol, resized_masks=resized or None, **settings),
+        run,
         [episode.id for episode in episodes],
         "episodes",
         score_missing,

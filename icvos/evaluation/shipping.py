@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from icvos.errors import BenchmarkError, LockedError
+from icvos.errors import BenchmarkError, IcvosError, LockedError
 from icvos.files import icvos_home, lock_folder
 from icvos.manifest import read_manifest
 
@@ -23,6 +23,7 @@ __all__ = [
     "model_file",
     "new_mask_folder",
     "pack_benchmark",
+    "ship_again",
     "ship_model",
     "take_masks",
     "unpack_benchmark",
@@ -93,6 +94,19 @@ def _unpack_locked(folder: Path, chunks: Sequence[Any], fetch: Callable[[Any], b
     use = folder.with_name(f"{folder.name}.use").open("ab")
     fcntl.flock(use, fcntl.LOCK_SH)
     return use
+
+
+def ship_again(error: Exception, folder: Path | None) -> Exception:
+    """Return an error as it is, or with the remedy where a file of a shipped benchmark is not what was shipped.
+
+    Args:
+        error: Of a worker.
+        folder: Of the shipped benchmark, None where none was.
+    """
+    if not isinstance(error, IcvosError) or folder is None or not Path(error.where or "").is_relative_to(folder):
+        return error
+    remedy = f"delete {folder} on node {os.uname().nodename}: the same command ships it again"
+    return BenchmarkError(error.what, where=error.where, expected=error.expected, fix=remedy)
 
 
 def _remove_unused(parent: Path) -> None:

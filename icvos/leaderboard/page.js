@@ -8,7 +8,8 @@ const draw=(tag,attributes={},text)=>{const node=document.createElementNS('http:
  for(const[k,v]of Object.entries(attributes))node.setAttribute(k,v);if(text!=null)node.textContent=text;return node};
 const show=(value,digits=2)=>value==null?'–':typeof value==='number'?value.toFixed(digits):String(value);
 const colour=i=>COLOURS[i%COLOURS.length];
-let current=0,sorted=null;
+const TALL=200,BESIDE=40,CROWD=40;// rows that are drawn whole; rows kept above and below the view; columns and names in plots
+let current=0,sorted=null,kept=[],whole=false;
 
 function cell(value,column){
  if(column.head==='fps'&&value>=10000)return Math.round(value/1000)+'k';
@@ -16,12 +17,15 @@ function cell(value,column){
 
 function drawTable(){
  const table=DATA.tables[current],view=$('table');view.replaceChildren();view.className=table.kind;
+ view.setAttribute('aria-rowcount',table.rows.length+1);
  const head=make('tr');
  table.columns.forEach((column,i)=>{const th=make('th',null,{scope:'col'});if(column.numeric)th.className='n';
   const button=make('button',column.head,{type:'button',title:'Sort by '+column.head});
   if(sorted&&sorted.column===i)th.setAttribute('aria-sort',sorted.down?'descending':'ascending');
-  button.onclick=()=>{sorted={column:i,down:sorted&&sorted.column===i?!sorted.down:column.numeric};drawTable();
+  button.onclick=()=>{sorted={column:i,down:sorted&&sorted.column===i?!sorted.down:column.numeric};redraw();
    view.querySelectorAll('th button')[i].focus()};
+  // Rows come and go as one scrolls: a column is as wide as its longest cell from the start.
+  if(table.rows.length>TALL)th.style.minWidth=Math.max(...table.rows.map(row=>cell(row[i],column).length))+3+'ch';
   th.append(button);head.append(th)});
  const order=table.rows.map((_,i)=>i);
  if(sorted)order.sort((a,b)=>{const x=table.rows[a][sorted.column],y=table.rows[b][sorted.column];
@@ -33,10 +37,28 @@ function drawTable(){
  const words=$('filter').value.toLowerCase().split(/\s+/).filter(Boolean);
  const best=table.columns.map((column,i)=>column.numeric&&!['n','fps','shots'].includes(column.head)&&table.rows.length>1?
   Math.max(...table.rows.map(r=>typeof r[i]==='number'&&(table.kind!=='measured'||r[0]!=='-')?r[i]:-1)):null);
- const body=make('tbody');let kept=0;
- for(const i of order){const row=table.rows[i];
-  if(!words.every(word=>row.join(' ').toLowerCase().includes(word)))continue;
-  kept++;const tr=make('tr');
+ kept=order.filter(i=>{const text=table.rows[i].join(' ').toLowerCase();return words.every(word=>text.includes(word))});
+ const thead=make('thead');thead.append(head);view.append(thead,make('tbody'));
+ const box=view.parentElement,tall=kept.length>TALL&&!whole;box.classList.toggle('tall',tall);box.scrollTop=0;
+ if(tall)box.tabIndex=0;else box.removeAttribute('tabindex');
+ drawRows(best);
+ if(tall){view.tBodies[0].dataset.first='';drawRows(best)}// now that the height of a row can be measured
+ box.onscroll=tall?()=>drawRows(best):null;
+ $('count').textContent=kept.length===table.rows.length?`${kept.length} rows`:`${kept.length} of ${table.rows.length} rows`}
+
+// A long table holds the rows in view alone, between two empty rows as high as those that are left out.
+function drawRows(best){
+ const table=DATA.tables[current],view=$('table'),box=view.parentElement,body=view.tBodies[0],tall=box.classList.contains('tall');
+ const high=body.rows.length>2?body.rows[1].offsetHeight||38:38;
+ let first=0,last=kept.length;
+ if(tall){first=Math.max(0,Math.floor(box.scrollTop/high/20)*20-BESIDE);last=Math.min(kept.length,first+Math.ceil(box.clientHeight/high)+2*BESIDE+20);
+  if(body.dataset.first===String(first)&&body.dataset.last===String(last))return}
+ const focus=body.contains(document.activeElement)?document.activeElement.closest('tr').getAttribute('aria-rowindex'):null;
+ body.dataset.first=first;body.dataset.last=last;body.replaceChildren();
+ const gap=rows=>{const tr=make('tr',null,{class:'gap','aria-hidden':'true'}),td=make('td',null,{colspan:table.columns.length});
+  td.style.height=rows*high+'px';tr.append(td);return tr};
+ if(tall)body.append(gap(first));
+ for(let at=first;at<last;at++){const i=kept[at],row=table.rows[i],tr=make('tr',null,{'aria-rowindex':at+2});
   row.forEach((value,c)=>{const column=table.columns[c],td=make('td');if(column.numeric)td.className='n';
    if(typeof value==='number'&&value===best[c])td.classList.add('best');
    if(column.head==='model'&&table.entries[i]){const dot=make('span',null,{class:'key'});dot.style.background=colour(i);
@@ -44,8 +66,10 @@ function drawTable(){
    else td.textContent=cell(value,column);
    tr.append(td)});
   body.append(tr)}
- const thead=make('thead');thead.append(head);view.append(thead,body);
- $('count').textContent=kept===table.rows.length?`${kept} rows`:`${kept} of ${table.rows.length} rows`}
+ if(tall)body.append(gap(kept.length-last));
+ const again=focus&&body.querySelector(`tr[aria-rowindex="${focus}"] .name`);if(again)again.focus({preventScroll:true})}
+
+function redraw(){drawTable();drawHeat()}
 
 function ticks(low,high){const step=[1,2,5,10,20,25,50].find(s=>(high-low)/s<=6)||50,out=[];
  for(let t=Math.ceil(low/step)*step;t<=high+1e-9;t+=step)out.push(t);return out}
@@ -74,7 +98,7 @@ function plot(place,points,x,y,options={}){
    stroke:p.colour,'stroke-width':2,opacity:.55}));
   const dot=draw('circle',{cx,cy,r:options.small?4.5:6.5,fill:p.colour,'fill-opacity':options.small?.75:1});
   dot.append(draw('title',{},`${p.name}: ${options.xname} ${show(p[x])}, ${options.yname} ${show(p[y])}`));svg.append(dot);
-  if(!options.small){let ty=cy-10,left=cx>W*.72;
+  if(!options.small&&shown.length<=CROWD){let ty=cy-10,left=cx>W*.72;
    while(taken.some(t=>Math.abs(t[1]-ty)<13&&Math.abs(t[0]-cx)<110)&&ty<H-B)ty+=14;taken.push([cx,ty]);
    svg.append(draw('text',{x:cx+(left?-9:9),y:ty,'text-anchor':left?'end':'start',class:'strong'},p.name))}}
  place.append(svg)}
@@ -91,31 +115,33 @@ function drawPlots(){
 
 function drawHeat(){
  const table=DATA.tables[current],view=$('heat');view.replaceChildren();
- const entries=table.entries.filter(e=>!e.limited);
- const names=[...new Set(entries.flatMap(e=>Object.keys(e.categories)))].sort();
- $('heat-box').hidden=!names.length;if(!names.length)return;
+ const all=table.entries.filter(e=>!e.limited);
+ const entries=all.length>CROWD?kept.map(i=>table.entries[i]).filter(e=>e&&!e.limited).slice(0,CROWD):all;
+ const names=table.categories;
+ $('heat-box').hidden=!names.length||!all.length;if($('heat-box').hidden)return;
+ $('heat-some').textContent=all.length>entries.length?` The first ${entries.length} rows of the table, as it is filtered and sorted.`:'';
  const head=make('tr');head.append(make('th','category'));
  entries.forEach(e=>head.append(make('th',e.label,{class:'n'})));
  const thead=make('thead');thead.append(head);view.append(thead);const body=make('tbody');
- for(const name of names){const tr=make('tr');tr.append(make('td',name));
-  for(const e of entries){const value=e.categories[name],td=make('td',show(value,1),{class:'n'});
+ names.forEach((name,at)=>{const tr=make('tr');tr.append(make('td',name));
+  for(const e of entries){const value=e.categories[at],td=make('td',show(value,1),{class:'n'});
    if(value!=null){const depth=Math.max(0,Math.min(1,value/100));td.style.background=`rgba(var(--heat),${(.08+.8*depth).toFixed(3)})`;
     if(depth>.5)td.style.color=document.documentElement.dataset.theme==='dark'?'#0b0d10':'#fff'}
    if(e.seen.includes(name)){td.textContent+=' *';td.title='the method trained on this category'}
    tr.append(td)}
-  body.append(tr)}
+  body.append(tr)});
  view.append(body)}
 
 function drawCompare(){
- const table=DATA.tables[current],usable=table.entries.filter(e=>!e.limited&&Object.keys(e.videos).length);
+ const table=DATA.tables[current],usable=table.entries.filter(e=>!e.limited&&e.videos.some(v=>v!=null));
  $('compare').hidden=usable.length<2;if(usable.length<2)return;
  for(const[id,start]of[['first',0],['second',1]]){const select=$(id);select.replaceChildren();
   usable.forEach((e,i)=>select.append(make('option',e.label,{value:i})));select.value=start;select.onchange=compare}
  compare();
  function compare(){const a=usable[$('first').value],b=usable[$('second').value],place=$('compare-plot'),bars=$('compare-bars');
   place.replaceChildren();bars.replaceChildren();
-  const names=Object.keys(a.videos).filter(n=>a.videos[n]!=null&&b.videos[n]!=null);
-  const points=names.map(n=>({name:n,x:a.videos[n],y:b.videos[n],colour:b.videos[n]>a.videos[n]?COLOURS[1]:COLOURS[0]}));
+  const points=table.videos.map((name,i)=>({name,x:a.videos[i],y:b.videos[i],colour:b.videos[i]>a.videos[i]?COLOURS[1]:COLOURS[0]}))
+   .filter(p=>p.x!=null&&p.y!=null);
   plot(place,points,'x','y',{xname:a.label,yname:b.label,square:true,small:true,label:'Each video under both methods'});
   const wins=points.filter(p=>p.x>p.y).length,losses=points.filter(p=>p.x<p.y).length;
   const mean=points.reduce((s,p)=>s+p.x-p.y,0)/(points.length||1);
@@ -137,11 +163,11 @@ function drawCompare(){
 function details(entry){
  const view=$('details-body');view.replaceChildren(make('h2',entry.label));
  const list=make('dl');
- for(const[name,value]of entry.details){if(value===''||value==null)continue;list.append(make('dt',name),make('dd',String(value)))}
+ for(const[name,value]of entry.details){if(!DATA.texts[value])continue;list.append(make('dt',DATA.texts[name]),make('dd',DATA.texts[value]))}
  view.append(list);
- for(const[title,rows]of entry.tables){if(!rows.length)continue;view.append(make('h3',title));
+ for(const[title,rows]of entry.tables){if(!rows.length)continue;view.append(make('h3',DATA.texts[title]));
   const table=make('table'),body=make('tbody');
-  for(const row of rows){const tr=make('tr');row.forEach((v,i)=>tr.append(make('td',typeof v==='number'?show(v):show(v),i?{class:'n'}:{})));body.append(tr)}
+  for(const row of rows){const tr=make('tr');row.forEach((v,i)=>tr.append(make('td',i?show(v):DATA.texts[v],i?{class:'n'}:{})));body.append(tr)}
   table.append(body);const box=make('div',null,{class:'scroll'});box.append(table);view.append(box)}
  $('details').showModal()}
 
@@ -155,7 +181,8 @@ function choose(index){
 const picker=$('picker');
 for(const kind of['measured','published']){const group=make('optgroup',null,{label:kind==='measured'?'Measured':'Printed in papers, not measured'});
  DATA.tables.forEach((t,i)=>{if(t.kind===kind)group.append(make('option',t.title,{value:i}))});if(group.children.length)picker.append(group)}
-picker.onchange=()=>choose(+picker.value);$('filter').oninput=drawTable;
+picker.onchange=()=>choose(+picker.value);$('filter').oninput=redraw;
+for(const[event,print]of[['beforeprint',true],['afterprint',false]])addEventListener(event,()=>{whole=print;if(DATA.tables[current])drawTable()});
 $('close').onclick=()=>$('details').close();
 const theme=value=>{document.documentElement.dataset.theme=value;$('theme').textContent=value==='dark'?'Light':'Dark';if(DATA.tables[current])drawHeat()};
 theme(matchMedia('(prefers-color-scheme: dark)').matches?'dark':'light');

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
@@ -36,7 +36,8 @@ CSV.</noscript>
 <div class="scroll"><table id="table"></table></div><ul class="note" id="notes"></ul></section>
 <div class="pair" id="plots"><section><h3 id="title-jf"></h3><div id="plot-jf"></div></section>
 <section><h3 id="title-speed"></h3><div id="plot-speed"></div></section></div>
-<section id="heat-box"><h3>By category</h3><p class="soft">Percent; * the method declares to have trained on it.</p>
+<section id="heat-box"><h3>By category</h3><p class="soft">Percent; * the method declares to have trained on it.<span \
+id="heat-some"></span></p>
 <div class="scroll"><table id="heat" class="heat"></table></div></section>
 <section id="compare"><h3>Two methods, video by video</h3><div class="choose">
 <select id="first" aria-label="First method"></select><select id="second" aria-label="Second method"></select></div>
@@ -50,16 +51,31 @@ CSV.</noscript>
 
 def to_html(tables: Sequence[Table]) -> str:
     """Return the page; it loads nothing, and its policy forbids to."""
-    data = json.dumps({"tables": [_table(table) for table in tables]}, ensure_ascii=False, allow_nan=False)
+    texts = _Texts()
+    content = {"tables": [_table(table, texts) for table in tables], "texts": list(texts.places)}
+    data = json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     # "<" never ends the script element early, whatever a model is called.
     data = data.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
     style, script = (page_asset("icvos.leaderboard", name) for name in ("page.css", "page.js"))
     return PAGE.replace("{style}", "\n" + style).replace("{script}", "\n" + script).replace("{data}", data)
 
 
-def _table(table: Table) -> dict[str, Any]:
+class _Texts:
+    """The texts of all rows' details, each once: most rows say the same of most."""
+
+    def __init__(self) -> None:
+        self.places: dict[str, int] = {}
+
+    def place(self, text: object) -> int:
+        return self.places.setdefault(str(text), len(self.places))
+
+
+def _table(table: Table, texts: _Texts) -> dict[str, Any]:
     kind: Kind = table.entries[0].kind if table.entries else "video"
     names = [str(row[1]) for row in table.rows]
+    units = {
+        part: sorted({name for e in table.entries for name in e.result[part]}) for part in ("per_category", "per_video")
+    }
     return {
         "id": re.sub(r"[^a-z0-9]+", "-", table.title.lower()).strip("-"),
         "title": table.title,
@@ -69,21 +85,27 @@ def _table(table: Table) -> dict[str, Any]:
         "columns": [{"head": c.head, "numeric": c.numeric, "digits": c.digits} for c in table.columns],
         "rows": [[_number(value) if isinstance(value, float) else value for value in row] for row in table.rows],
         "notes": list(table.notes),
-        "entries": [_entry(e, s.interval, n) for e, s, n in zip(table.entries, table.standings, names)],
+        "categories": units["per_category"],
+        "videos": units["per_video"],
+        "entries": [_entry(e, s.interval, n, units, texts) for e, s, n in zip(table.entries, table.standings, names)],
         "differences": _differences(table, names),
     }
 
 
-def _number(value: float | None) -> float | None:
-    return None if value is None or not math.isfinite(value) else round(value, 4)
+def _number(value: float | None, digits: int = 4) -> float | None:
+    return None if value is None or not math.isfinite(value) else round(value, digits)
 
 
-def _main(row: dict[str, Any], kind: Kind) -> float | None:
-    return _number(row.get(ranked_metric(kind).name))
+def _main(row: dict[str, Any], kind: Kind, digits: int = 4) -> float | None:
+    return _number(row.get(ranked_metric(kind).name), digits)
 
 
-def _entry(entry: Run, ends: tuple[float, float] | None, name: str) -> dict[str, Any]:
+def _entry(
+    entry: Run, ends: tuple[float, float] | None, name: str, units: Mapping[str, Sequence[str]], texts: _Texts
+) -> dict[str, Any]:
+    """Return a row's data; figures by category and by video stand in the order of the table's names of these."""
     kind, result = entry.kind, entry.result
+    parts = {part: [_main(result[part].get(one) or {}, kind, 2) for one in names] for part, names in units.items()}
     first, second = metrics_in("board", kind)[:2]
     return {
         "key": name,
@@ -95,11 +117,13 @@ def _entry(entry: Run, ends: tuple[float, float] | None, name: str) -> dict[str,
         "high": ends[1] if ends else None,
         "fps": entry.fps,
         "limited": entry.limited,
-        "categories": {key: _main(row, kind) for key, row in result["per_category"].items()},
-        "videos": {key: _main(row, kind) for key, row in result["per_video"].items()},
+        "categories": parts["per_category"],
+        "videos": parts["per_video"],
         "seen": seen_split(entry)[0],
-        "details": _details(entry),
-        "tables": _tables(entry),
+        "details": [(texts.place(name), texts.place(value)) for name, value in _details(entry)],
+        "tables": [
+            (texts.place(title), [(texts.place(row[0]), *row[1:]) for row in rows]) for title, rows in _tables(entry)
+        ],
     }
 
 

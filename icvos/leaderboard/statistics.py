@@ -305,23 +305,30 @@ def _category_variance(samples: Samples, scores: np.ndarray, over_units: np.ndar
     Returns:
         (methods or differences,) float64, not below those over units.
     """
-    groups = [fold if samples.folds else category for fold, category in samples.cells]
-    names = {name: index for index, name in enumerate(sorted(set(groups)))}
-    member = np.zeros((len(groups), len(names)))
-    member[np.arange(len(groups)), [names[group] for group in groups]] = 1
-    sizes = member.sum(axis=0)
-    cells, count = len(groups), len(names)
-    means = scores @ member / sizes
-    within = (scores - means @ member.T) ** 2
+    order, starts, sizes = _groups(samples.cells, samples.folds)
+    cells, count = len(order), len(sizes)
+    scores = scores[:, order]
+    means = np.add.reduceat(scores, starts, axis=1) / sizes
+    within = (scores - np.repeat(means, sizes, axis=1)) ** 2
     if samples.folds:
         # Categories count alike in their fold, and folds alike; what queries vary by is in the categories' own spread.
-        spread = (within @ member) / np.maximum(sizes - 1, 1) / sizes
+        spread = np.add.reduceat(within, starts, axis=1) / np.maximum(sizes - 1, 1) / sizes
         return np.maximum(over_units, spread.sum(axis=1) / count**2)
     between = ((means - scores.mean(axis=1, keepdims=True)) ** 2 @ sizes) / (count - 1)
     inside = within.sum(axis=1) / max(cells - count, 1)
     squares = (sizes**2).sum() / cells
     component = (between - inside) * (count - 1) / max(cells - squares, 1e-9)
     return over_units + np.maximum(component, 0) * (squares - 1) / cells
+
+
+@lru_cache(maxsize=8)
+def _groups(cells: tuple[tuple[str, str], ...], folds: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the order that puts cells of one category (of one fold) side by side, where each begins, its size."""
+    groups = [fold if folds else category for fold, category in cells]
+    _, place = np.unique(groups, return_inverse=True)
+    order = np.argsort(place, kind="stable")
+    _, starts, sizes = np.unique(place[order], return_index=True, return_counts=True)
+    return order, starts, sizes
 
 
 def difference(a: Samples, b: Samples) -> Samples:

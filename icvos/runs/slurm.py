@@ -21,6 +21,12 @@ __all__ = ["SlurmJob", "evaluation_job", "job_folder", "shard_states", "submit",
 
 ICVOS = (sys.executable, "-m", "icvos.cli")
 AFTER = "--dependency=afterany:"
+# Options of sbatch that no word follows as their value: sbatch(1).
+FLAGS = {
+    *("--contiguous", "--exclusive", "--get-user-env", "-H", "--hold", "--ignore-pbs", "--nice", "-k", "--no-kill"),
+    *("--no-requeue", "-O", "--overcommit", "-s", "--oversubscribe", "--parsable", "--propagate", "-Q", "--quiet"),
+    *("--reboot", "--requeue", "--spread-job", "--use-min-nodes", "-v", "--verbose", "-W", "--wait"),
+}
 
 
 @dataclass(frozen=True)
@@ -73,15 +79,10 @@ def evaluation_job(words: Sequence[str], run: Path, *, shards: int, options: Seq
         where: The folder that the command is run in.
 
     Raises:
-        UsageError: A word holds what no line of a script can, or an option of sbatch makes another array.
+        UsageError: A word holds what no line of a script can, or ``options`` are not, or decide what is run.
     """
     folder = job_folder(run)
     _check_words([*words, *options, str(folder), str(where)])
-    array_option = next((word for word in options if re.match("-a|--array", word)), None)
-    if array_option is not None:
-        raise UsageError(
-            f"--sbatch holds {array_option}", expected="options of both jobs", fix="--shards says how many"
-        )
     evaluate = shlex.join([*ICVOS, "evaluate", *words, "--shard", f"auto/{shards}", "--out"])
     parts = " ".join(f'"$shards"/{index}' for index in range(1, shards + 1))
     body = "\n".join(
@@ -105,16 +106,38 @@ def evaluation_job(words: Sequence[str], run: Path, *, shards: int, options: Seq
     return SlurmJob(folder, body, commands, shards)
 
 
+def _split(options: Sequence[str]) -> list[list[str]]:
+    """Return options of sbatch, each as its words: itself, and its value where that is a word of its own.
+
+    Raises:
+        UsageError: A word is neither, or one is an array or a command, which stand in the script.
+    """
+    parts: list[list[str]] = []
+    for word in options:
+        name = word.partition("=")[0]
+        if word.startswith("-") and word.strip("-"):
+            # getopt takes a long name that is cut off.
+            if word.startswith("-a") or (len(name) > 3 and ("--array".startswith(name) or "--wrap".startswith(name))):
+                raise UsageError(f"--sbatch holds {word}, and what is run is in the script", fix=f"leave {name} out")
+            parts.append([word])
+        elif parts and len(parts[-1]) == 1 and _takes_word(parts[-1][0]):
+            parts[-1].append(word)
+        else:
+            raise UsageError(
+                f"--sbatch holds '{word}', which is no option and no option's value",
+                expected="options of sbatch alone, as in '-p gpu -t 4:00'",
+            )
+    return parts
+
+
+def _takes_word(option: str) -> bool:
+    return option not in FLAGS and (len(option) == 2 or (option.startswith("--") and "=" not in option))
+
+
 def _without_gpus(options: Sequence[str]) -> list[str]:
-    """Return options of sbatch without those that ask for GPUs, nor the values that follow these as words."""
-    left, kept = list(options), []
-    while left:
-        word = left.pop(0)
-        if re.match("-G|--(gres|gpu|tres|[a-z-]+-per-gpu)", word) is None:
-            kept.append(word)
-        elif (word == "-G" or (word.startswith("--") and "=" not in word)) and left and not left[0].startswith("-"):
-            left.pop(0)
-    return kept
+    """Return options of sbatch without those that ask for GPUs, nor their values."""
+    asks = re.compile("-G|--(gres|gpu|tres|[a-z-]+-per-gpu)")
+    return [word for part in _split(options) if asks.match(part[0]) is None for word in part]
 
 
 def training_job(
@@ -133,10 +156,11 @@ def training_job(
         where: The folder that the command is run in.
 
     Raises:
-        UsageError: A word holds what no line of a script can.
+        UsageError: A word holds what no line of a script can, or ``options`` are not, or decide what is run.
     """
     folder = job_folder(run)
     _check_words([*words, *options, str(folder), str(where)])
+    _split(options)
     body = "\n".join(
         [
             "set -euo pipefail",

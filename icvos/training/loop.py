@@ -174,7 +174,8 @@ class Trainer:
     def _of_rank(self) -> dict[str, Any]:
         # The ranks save together, and so equally often; only the number of loading processes is each one's own.
         settings = {k: v for k, v in asdict(self.settings).items() if k != "workers"}
-        return {**self._identity(), "icvos": __version__, "examples": len(self.examples), "settings": settings}
+        own = {"icvos": __version__, "examples": len(self.examples), "settings": settings, "out": str(self.out)}
+        return {**self._identity(), **own}
 
     def _export(self, kept: str) -> None:
         begun = getattr(self.task, "weights", {})

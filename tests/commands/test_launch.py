@@ -14,7 +14,6 @@ from board_runs import icvos
 from run_models import RED, write_model
 from tiny import write_video_benchmark
 
-from icvos.errors import UsageError
 from icvos.runs.slurm import evaluation_job, write_job
 
 
@@ -105,10 +104,32 @@ def test_a_script_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: py
     ]
 
 
-@pytest.mark.parametrize("options", [["-a1-3"], ["--array", "1-3"], ["--array=1-3"]])
-def test_sbatch_makes_no_other_array(options: list[str], tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="--shards says how many"):
-        evaluation_job(["--model", "empty"], tmp_path / "r", shards=2, options=options, where=tmp_path)
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        # What is run is decided by the script, whichever way sbatch would take it from its options.
+        ("-a1-3", "--sbatch holds -a1-3, and what is run is in the script"),
+        ("--array 1-3", "leave --array out"),
+        ("--arr=1-3", "leave --arr out"),
+        ("--wrap=hostname", "leave --wrap out"),
+        ("-p gpu --wra hostname", "leave --wra out"),
+        # The first word that is none of an option would be the script.
+        ("gpu", "--sbatch holds 'gpu', which is no option and no option's value"),
+        ("-p gpu stray", "holds 'stray'"),
+        ("--partition=gpu stray", "holds 'stray'"),
+        ("-pgpu stray --time 4", "holds 'stray'"),
+        ("--exclusive stray", "holds 'stray'"),
+        ("-p gpu -- stray", "holds '--'"),
+    ],
+)
+@pytest.mark.parametrize("what", ["evaluate --model full", "train demo-sam2"])
+def test_options_of_sbatch_decide_nothing_else(
+    options: str, says: str, what: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert icvos("launch", "slurm", "--sbatch", options, "--", *what.split(), "--out", tmp_path / "r") == 2
+    line = capsys.readouterr().err.strip()
+    assert says in line and "\n" not in line
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_training_is_a_job_of_torchrun(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -168,6 +189,10 @@ def test_a_training_of_two_nodes_runs_and_ends_together(tmp_path: Path, monkeypa
         (["evaluate", "--modle", "full", "--out", "r"], "No such option"),
         (["evaluate", "--model", "full", "--name", "a\nb", "--out", "r"], "cannot stand in a script"),
         (["evaluate", "--model", "full", "--out", "/"], "no run's folder"),
+        (["evaluate", "--model", "ful", "--out", "r"], "did you mean 'full'"),
+        (["evaluate", "--model", "no.py", "--out", "r"], "model file not found"),
+        (["train", "demo-sam", "--out", "r"], "nothing to train is called 'demo-sam'; did you mean 'demo-sam2'"),
+        (["train", "--out", "r"], "nothing to train is named"),
     ],
 )
 def test_what_cannot_be_launched(

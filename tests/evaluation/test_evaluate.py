@@ -19,7 +19,7 @@ from tiny import write_image_benchmark, write_video_benchmark
 
 from icvos import cli, progress
 from icvos.evaluation.episode import episode_seed
-from icvos.files import lock_folder
+from icvos.files import file_sha256, lock_folder
 from icvos.runs.records import read_run
 
 ROOT = Path(cli.__file__).parents[1]
@@ -51,8 +51,9 @@ def test_a_run_and_the_same_run_again(bench, red, tmp_path, capsys):
     assert "red" in text and f"run: {tmp_path / 'r'}" in text and "tiny 1, protocol native" in text
     assert re.search(r"^time: \d+ % .+; \d+ s$", text, re.MULTILINE)
     before = {p: p.stat().st_mtime_ns for p in (tmp_path / "r").rglob("*")}
-    assert evaluate(red, bench, tmp_path / "r") == 0
-    assert capsys.readouterr().out == text
+    for more in ((), ("--save-masks",)):
+        assert evaluate(red, bench, tmp_path / "r", *more) == 0
+        assert capsys.readouterr().out == text
     assert before == {p: p.stat().st_mtime_ns for p in (tmp_path / "r").rglob("*")}  # nothing was touched
 
 
@@ -72,6 +73,32 @@ def test_an_edited_method_runs_anew(bench, red, tmp_path, capsys):
     assert "the earlier run is now" in capsys.readouterr().err
     assert (tmp_path / "r/result.json").read_bytes() != first
     assert (tmp_path / "r.old1/result.json").read_bytes() == first
+
+
+@pytest.mark.parametrize("declared", ["", "the file's", "another's"])
+def test_weights_other_than_declared_are_told(bench, tmp_path, capsys, declared):
+    weights = tmp_path / "net.pt"
+    weights.write_bytes(b"net")
+    digest = file_sha256(weights)
+    sha256 = {"": None, "the file's": digest.upper(), "another's": "0" * 64}[declared]
+    text = RED.replace('version="1"', f'version="1", weights={{"net": WeightInfo("here", sha256={sha256!r})}}')
+    model = write_model(tmp_path / "method", f"from icvos import WeightInfo\n{text}")
+    assert evaluate(model, bench, tmp_path / "r", "--limit-episodes", 1, "--weights", f"net={weights}") == 0
+    told = f"weights 'net' are another file than red declares: {digest[:16]}…, not {'0' * 16}…\n"
+    assert (told in capsys.readouterr().err) is (declared == "another's")
+
+
+def test_a_file_that_the_method_finds_by_itself_is_of_the_run(bench, tmp_path, capsys):
+    found = 'self.weights.setdefault("net", Path(__file__).with_name("net.pt"))'
+    text = RED.replace('version="1"', 'version="1", weights={"net": WeightInfo("beside it", required=False)}')
+    text = text.replace("        self.noise,", f"        {found}\n        self.noise,")
+    model = write_model(tmp_path / "method", f"from pathlib import Path\nfrom icvos import WeightInfo\n{text}")
+    weights = Path(model.partition(":")[0]).with_name("net.pt")
+    for content in (b"net", b"trained further"):
+        weights.write_bytes(content)
+        assert evaluate(model, bench, tmp_path / "r", "--limit-episodes", 1) == 0
+        assert read_run(tmp_path / "r")["key"]["weights"] == {"net": file_sha256(weights)}
+    assert "the earlier run is now" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("arguments", [("--seed", 1), ("--protocol", "paper"), ("--shots", 2), ("--set", "noise=0.1")])

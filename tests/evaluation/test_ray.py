@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import re
+import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tarfile
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -21,14 +26,18 @@ from ray_cluster import ROOT, RayCluster, below, command_line
 from run_models import BROKEN, IMAGE, RED, TOGETHER, WEIGHTED, write_model
 from tiny import write_image_benchmark, write_video_benchmark
 
-from icvos.errors import BenchmarkError, MissingExtraError, UsageError
+from icvos.errors import BenchmarkError, MissingExtraError, UsageError, WeightsError
 from icvos.evaluation import ray_pool, shipping
+from icvos.evaluation.crew import ModelSpec
 from icvos.evaluation.runner import evaluate
+from icvos.files import file_sha256
 from icvos.runs.episodes import RunOptions
+from icvos.version import __version__
 
 needs_ray = pytest.mark.skipif(
     not any(Path(folder, "ray", "__init__.py").is_file() for folder in sys.path), reason="ray is not installed"
 )
+SHIPS_AGAIN = "the same command ships it again"
 # Of the clock and the memory, which are never twice the same.
 MEASURED = ("seconds", "fps", "memory", "first_mask", "traceback")
 EATER = """
@@ -230,6 +239,23 @@ def test_a_shipped_benchmark_and_one_pass_over_a_video(cluster, bench, tmp_path)
 
 
 @needs_ray
+@pytest.mark.slow
+def test_a_shipped_benchmark_that_was_damaged_is_shipped_again_once_it_is_deleted(cluster, bench, tmp_path):
+    red = write_model(tmp_path / "a", RED)
+    evaluate(red, bench, out=tmp_path / "one", save_masks=True, verify=False)
+    run(cluster, red, bench, tmp_path / "first", "--stage")
+    home = Path(cluster.environment["ICVOS_HOME"])
+    (staged,) = [path for path in (home / "ray").iterdir() if path.is_dir()]
+    frame = sorted(staged.glob("videos/*/*/*"))[-1]
+    frame.write_bytes(frame.read_bytes() + b"x")
+    text = run(cluster, red, bench, tmp_path / "ray", "--save-masks", "--stage", status=2)
+    assert f"in {frame}; expected SHA-256" in text and f"; delete {staged} on node {os.uname().nodename}: " in text
+    shutil.rmtree(staged)
+    run(cluster, red, bench, tmp_path / "ray", "--save-masks", "--stage")
+    check_same(tmp_path / "one", tmp_path / "ray")
+
+
+@needs_ray
 def test_weights_are_found_from_another_folder(cluster, bench, tmp_path):
     model = write_model(tmp_path / "a", WEIGHTED)
     (tmp_path / "w.txt").write_text("150")
@@ -389,6 +415,30 @@ def test_a_node_is_killed_and_another_joins_late(watched, tmp_path):
     wait_for(lambda: not any(command_line(number) for number in there))
 
 
+@needs_ray
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", [[], ["--stage"]])
+def test_the_whole_cluster_is_killed_and_the_run_goes_on_without_it(watched, tmp_path, stage):
+    watched.slow()
+    cluster = RayCluster(tmp_path / "home")
+    try:
+        process = start(cluster, watched.model, watched.bench, tmp_path / "ray", *watched.words, *stage)
+        wait_for(lambda: len(lines(tmp_path / "ray")) >= 2)
+        cluster.kill(0)
+        cluster.kill(1)
+        text, _ = process.communicate(timeout=100)
+    finally:
+        cluster.end()
+    assert process.returncode == 1 and "run the same command again" in text.splitlines()[-1], text
+    assert "icvos: the Ray cluster is gone" in text and "cannot be built" not in text
+    assert 2 <= len(lines(tmp_path / "ray")) < 42
+    (watched.marks / "slow").unlink()
+    options = {"marks": str(watched.marks)}
+    evaluate(watched.model, watched.bench, out=tmp_path / "ray", options=options, save_masks=True, verify=False)
+    check_same(watched.here, tmp_path / "ray")
+    assert len(lines(tmp_path / "ray")) == 42
+
+
 # Says what it was built on, and computes otherwise where Ray gives it a GPU.
 HALVED = """
 class Halved(VideoModel):
@@ -472,9 +522,75 @@ def test_what_is_no_address(address):
         ray_pool._check_address(address)
 
 
+@needs_ray
+@pytest.mark.parametrize(
+    ("variable", "says"),
+    [
+        ("127.0.0.2:1", "no Ray cluster at '127.0.0.2:1' .*refused"),  # ended, and its address is still there
+        ("ray:", "'ray:' is no address of a Ray cluster"),
+        ("local", "RAY_ADDRESS is local"),
+    ],
+)
+def test_a_cluster_that_ended_is_not_waited_for(variable, says, monkeypatch):
+    monkeypatch.setenv("RAY_ADDRESS", variable)
+    with pytest.raises(UsageError, match=says):
+        ray_pool.count_workers(RunOptions(engine="ray"), "cpu")
+
+
+@pytest.mark.parametrize("answer", [b"", b"HTTP/1.1 400 Bad Request\r\n\r\n", b"SSH-2.0-OpenSSH_9.2\r\n", None])
+def test_another_server_at_the_address_is_no_cluster(answer, monkeypatch):
+    """One that says nothing (None) is waited for no longer than the connection's timeout."""
+    create = socket.create_connection
+    monkeypatch.setattr(socket, "create_connection", lambda address, timeout: create(address, timeout=0.2))
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            connection, _ = server.accept()
+            with connection:
+                while answer is None and connection.recv(100):
+                    continue
+                connection.sendall(answer or b"")
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        with pytest.raises(UsageError, match=f"no Ray cluster at '{address}' .*; expected HOST:PORT of its head"):
+            ray_pool._check_address(address)
+        thread.join()
+
+
 def test_another_version_of_icvos_is_refused():
     ((kind, error),) = ray_pool._Relay().begin("0.0.1", b"no pickle of this version", [])
     assert kind == "broken" and isinstance(error, UsageError) and "0.0.1, as where the run was started" in str(error)
+
+
+def test_a_shipped_benchmark_without_its_manifest_is_to_be_deleted(bench, tmp_path, monkeypatch):
+    monkeypatch.setenv("ICVOS_HOME", str(tmp_path))
+    manifest = file_sha256(bench / "manifest.csv")
+    chunks = list(shipping.pack_benchmark(bench))
+    folder, use = shipping.unpack_benchmark(manifest, chunks, bytes)
+    use.close()
+    (folder / "manifest.csv").unlink()
+    order = ray_pool._Order(ModelSpec("empty", "cpu", {}, {}, False), None, manifest, None, {})
+    monkeypatch.setattr(ray_pool, "check_ray", lambda: SimpleNamespace(get=bytes))
+    ((kind, error),) = ray_pool._Relay().begin(__version__, pickle.dumps(order), chunks)
+    assert kind == "broken" and str(error).endswith(f"; delete {folder} on node {os.uname().nodename}: {SHIPS_AGAIN}")
+
+
+@pytest.mark.parametrize(
+    ("error", "changed"),
+    [
+        (BenchmarkError("changed", where="/ray/a/x.jpg"), True),
+        (BenchmarkError("changed", where="/ray/ab/x.jpg"), False),
+        (WeightsError("others", where=Path("/w.pth")), False),
+        (UsageError("wrong"), False),
+        (RuntimeError("/ray/a"), False),
+    ],
+)
+def test_what_is_to_be_shipped_again(error, changed):
+    again = shipping.ship_again(error, Path("/ray/a"))
+    assert (again is not error) == changed == (SHIPS_AGAIN in str(again))
+    assert shipping.ship_again(error, None) is error
 
 
 def test_without_ray_it_is_said_what_to_install(bench, tmp_path, monkeypatch):

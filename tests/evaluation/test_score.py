@@ -253,6 +253,21 @@ def test_benchmark_numbers_with_workers(tiny_benchmark: Path, tmp_path: Path) ->
     assert (summary["J"], summary["F"]) == pytest.approx(tuple(np.mean(values, axis=0)), abs=1e-9)
 
 
+def test_the_benchmark_of_scored_masks_is_found_again(
+    tiny_benchmark: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = predict(tiny_benchmark, tmp_path / "p", lambda mask: mask)
+    run, packed = tmp_path / "r", tmp_path / "m.zip"
+    assert score(given, "--benchmark", tiny_benchmark, "--out", run) == 0
+    for words in (("pack", run, "--predictions", given, "--out", packed), ("check", run)):
+        with pytest.raises(SystemExit) as stop:
+            cli.main(["submit", *map(str, words)])
+        assert not stop.value.code
+    assert f"next: icvos submit check {packed} --benchmark {tiny_benchmark.resolve()}\n" in capsys.readouterr().out
+    with zipfile.ZipFile(packed) as archive:
+        assert str(tiny_benchmark).encode() not in archive.read("run.json")
+
+
 @pytest.mark.parametrize("workers", (1, 2))
 def test_ground_truth_that_changed_is_not_scored(
     tiny_benchmark: Path, tmp_path: Path, workers: int, capsys: pytest.CaptureFixture[str]

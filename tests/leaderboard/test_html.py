@@ -146,3 +146,39 @@ def test_a_part_of_a_benchmark_is_in_no_plot_and_below_whole_runs(
     for place in ("#plots", "#heat-box", "#compare"):
         assert "histogram" in page.inner_html(place) and ">part<" not in page.inner_html(place)
     assert not problems
+
+
+def test_a_long_table_holds_the_rows_in_view_and_sorts_filters_and_prints_them_all(
+    browser: Any, page_file: Path, tmp_path: Path
+) -> None:
+    entry = find_runs(page_file.parent / "runs")[0][0]
+    entries = []
+    for number in range(300):
+        model = {**entry.result["model"], "name": f"method {number:03d}"}
+        summary = {**entry.result["summary"], "J": 90 - number / 5, "F": 90 - number / 5}
+        result = {**entry.result, "model": model, "summary": summary}
+        entries.append(Run(entry.run, result, (), entry.checked, entry.where))
+    tables = build_tables(entries, published=False, intervals=False)
+    (tmp_path / "page.html").write_text(to_html(tables), encoding="utf-8")
+    page, problems = open_page(browser, tmp_path / "page.html")
+    rows = page.locator("#table tbody tr:not(.gap)")
+    assert page.inner_text("#count") == "300 rows" and rows.count() < 200
+    assert page.get_attribute("#table", "aria-rowcount") == "301"
+    box = page.locator("#table").locator("..")
+    seen = set()
+    for place in range(0, box.evaluate("box => box.scrollHeight"), 400):
+        box.evaluate("(box, place) => { box.scrollTop = place }", place)
+        page.wait_for_timeout(30)
+        seen |= {row.get_attribute("aria-rowindex") for row in rows.all()}
+    assert seen == {str(index) for index in range(2, 302)}
+    page.locator("#table th button", has_text="model").click()
+    page.locator("#table th button", has_text="model").click()
+    assert rows.first.locator(".name").inner_text() == "method 299"
+    page.fill("#filter", "method 017")
+    assert page.inner_text("#count") == "1 of 300 rows" and column(page, "model") == ["method 017"]
+    page.fill("#filter", "")
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert rows.count() == 300
+    page.evaluate("dispatchEvent(new Event('afterprint'))")
+    assert rows.count() < 200
+    assert not problems

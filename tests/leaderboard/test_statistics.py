@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
+import math
 import sys
 import tracemalloc
-from itertools import product
+from itertools import combinations, product
 from pathlib import Path
+from statistics import NormalDist
 from types import ModuleType
 from typing import Any
 
@@ -320,6 +322,48 @@ def test_ranks_rest_on_categories_where_there_are_enough() -> None:
     assert [(r.best, r.worst) for r in rank_intervals(pair)] == [(1, 2), (1, 2)]
     unclustered = [video_samples(rows, ("J",), clustered=False, replicates=400) for rows in (base, other)]
     assert [(r.best, r.worst) for r in rank_intervals(unclustered)] == [(2, 2), (1, 1)]
+
+
+@pytest.mark.parametrize("folds", [False, True])
+@pytest.mark.parametrize("seed", range(4))
+def test_ranks_of_forty_methods_are_those_of_every_pair_by_itself(folds: bool, seed: int) -> None:
+    """Every pair's difference by the public functions, its variance over categories from a table of membership."""
+    generator = np.random.default_rng(seed)
+    names = [str(int(name)) for name in generator.integers(0, 9, 60)]
+    cells = tuple((name, f"{i}") if folds else (f"{i:02d}", name) for i, name in enumerate(names))
+    scores = 50 + generator.normal(0, 9, 60) + generator.normal(0, 3, (40, 60)) + generator.normal(0, 4, (40, 1))
+    scores[7], scores[9] = scores[8], scores[8] + 1e-12
+    weights = generator.multinomial(60, [1 / 60] * 60, size=300) / 60
+    units = tuple(str(i) for i in range(60))
+    samples = [Samples(float(row.mean()), weights @ row, 59, units, cells, row, folds) for row in scores]
+    member = np.array([[name == other for other in sorted(set(names))] for name in names], float)
+    sizes = member.sum(axis=0)
+
+    def error(one: Samples, other: Samples) -> float:
+        spread, over = one.scores - other.scores, float((one.replicates - other.replicates).var(ddof=1))
+        means = spread @ member / sizes
+        within = (spread - means @ member.T) ** 2
+        if folds:
+            own = within @ member / np.maximum(sizes - 1, 1) / sizes
+            return math.sqrt(max(over, own.sum() / len(sizes) ** 2))
+        between = (means - spread.mean()) ** 2 @ sizes / (len(sizes) - 1)
+        inside = within.sum() / (60 - len(sizes))
+        squares = (sizes**2).sum() / 60
+        component = max((between - inside) * (len(sizes) - 1) / (60 - squares), 0)
+        return math.sqrt(over + component * (squares - 1) / 60)
+
+    largest = np.zeros(300)
+    for one, other in combinations(samples, 2):
+        less = difference(one, other)
+        deviation = less.replicates.std(ddof=1)
+        if deviation > 1e-9:
+            largest = np.maximum(largest, np.abs(less.replicates - less.value) / deviation)
+    freedom = 60 - len(sizes) if folds else len(sizes) - 1
+    limit = -t_quantile(NormalDist().cdf(-float(np.quantile(largest, 0.95))), freedom)
+    for sample, rank in zip(samples, rank_intervals(samples)):
+        apart = [(sample.value - other.value, limit * error(sample, other)) for other in samples if other is not sample]
+        assert rank.best == 1 + sum(-value > max(beyond, 1e-9) for value, beyond in apart)
+        assert rank.worst == 40 - sum(value > max(beyond, 1e-9) for value, beyond in apart)
 
 
 def simulation() -> ModuleType:

@@ -312,6 +312,8 @@ def test_without_masks_a_row_is_self_reported(world: Path, tmp_path: Path, capsy
     assert icvos("submit", "pack", world / "run", "--no-masks", "--out", small) == 0
     assert icvos("submit", "check", small, "--benchmark", world / "world/benchmarks/demo") == 0
     assert "self-reported" in capsys.readouterr().out
+    assert icvos("leaderboard", "add", small, "--benchmark", world / "world/benchmarks/demo", "--board", tmp_path) == 0
+    assert "(evaluate --save-masks; after score, submit pack --predictions)" in capsys.readouterr().out
 
 
 def test_no_masks_no_pack_with_masks(world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

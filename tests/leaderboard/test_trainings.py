@@ -80,7 +80,8 @@ def test_three_trainings_are_one_row(entry: Run, capsys: pytest.CaptureFixture[s
     assert [line["value"] for line in lines if line["column"] == "trainings"] == ["± 0.79 over 3", ""]
     page = json.loads(to_html([table]).partition('id="data">')[2].partition("</script>")[0])
     assert singles[0] in page["tables"][0]["notes"]
-    assert dict(page["tables"][0]["entries"][0]["details"])["trainings"] == singles[0]
+    details = {page["texts"][name]: page["texts"][text] for name, text in page["tables"][0]["entries"][0]["details"]}
+    assert details["trainings"] == singles[0]
 
 
 def test_one_training_says_so(entry: Run) -> None:

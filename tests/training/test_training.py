@@ -82,6 +82,7 @@ def test_the_seed_is_of_all_global_generators(tmp_path: Path) -> None:
         ("describe", {"dropout": 0.5}, r"describe dropout is 0\.3, on rank 1 0\.5"),
         ("examples", 10, "examples is 12, on rank 1 10"),
         ("icvos", "0.1.0", r"icvos is .*, on rank 1 0\.1\.0"),
+        ("out", "other", r"out is .*run, on rank 1 other"),
     ],
 )
 def test_ranks_that_would_train_otherwise_do_not_begin(tmp_path: Path, name: str, value: Any, said: str) -> None:
