@@ -191,7 +191,7 @@ def import_plugin(module: str, *, extra: str, feature: str) -> types.ModuleType:
         MissingExtraError: It imports a package that is not installed.
     """
     try:
-        with plugin_code(f"{feature} {module} cannot be imported"):
+        with plugin_code(f"{feature} {module} raises at import"):
             return importlib.import_module(module)
     except ModuleNotFoundError as error:
         if error.name and (module == error.name or module.startswith(f"{error.name}.")):

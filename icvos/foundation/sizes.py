@@ -1,8 +1,8 @@
 """Bounds of what configurations inside files of weights may say, and types of their tensors; asked before building.
 
 A stranger's file may say a depth of 1e9 or images of 20,000 pixels. The bounds are about four times the greatest value
-of a published model (SAM's vit_h, SAM 2's large, DINOv2's ViT-L, the public code of DC-SAM, VRP-SAM and PFENet), more
-where a small model of our own is above that: what is larger is refused, by whomever it is given.
+of a published model (SAM's vit_h, SAM 2's large, DINOv2's ViT-L, SegGPT, the public code of DC-SAM, VRP-SAM and
+PFENet), more where a small model of our own is above that: what is larger is refused, by whomever it is given.
 """
 
 from __future__ import annotations
@@ -30,21 +30,31 @@ MOST_LETTERS = 200
 BOUNDS: dict[str, tuple[float, float]] = {
     "background": (1, 64),  # 14
     "decoder_heads": (1, 64),  # 8
+    "decoder_hidden_size": (1, 512),  # 64
     "decoder_mlp": (1, 8192),  # 2048
     "depth": (1, 128),  # 32
     "dropout": (0.0, 1.0),  # 0.5
     "embed_dim": (1, 1024),  # 256
     "global_blocks": (0, 255),  # 43
     "heads": (1, 64),  # 16
+    "hidden_size": (1, 4096),  # 1024
     "image_size": (1, 4096),  # 1024
     "inside": (1, 1024),
+    "intermediate_hidden_state_indices": (0, 127),  # 23
     "max_object_pointers": (1, 128),  # 16
     "memory_dim": (1, 1024),  # 64
     "memory_heads": (1, 64),  # 1
     "memory_layers": (1, 16),  # 4
     "memory_mlp": (1, 8192),  # 2048
+    "merge_index": (0, 127),  # 2
+    "mlp_dim": (1, 16384),  # 4096
+    "num_attention_heads": (1, 64),  # 16
+    "num_channels": (1, 4),  # 3
+    "num_hidden_layers": (1, 128),  # 24
     "num_maskmem": (1, 64),  # 7
     "patch": (1, 64),  # 16
+    "patch_size": (1, 64),  # 16
+    "pretrain_image_size": (1, 4096),  # 224
     "pretrain_size": (1, 4096),  # 518
     "prior_scale": (-1000.0, 1000.0),  # 10
     "queries": (1, 1024),  # 50
@@ -74,18 +84,14 @@ def check_sizes(what: str, values: Any) -> None:
     if isinstance(values, Mapping):
         for name, value in values.items():
             if name in BOUNDS:
-                _check_size(what, name, value)
+                _check_named(what, name, value)
             elif isinstance(value, (list, tuple, Mapping)):
                 raise UsageError(f"{_short(name)} of {what} is {_short(value)}", expected="a number or a text")
         return
     for field in fields(values):
         value = getattr(values, field.name)
         if field.name in BOUNDS:
-            several = isinstance(value, (list, tuple))
-            if several and len(value) > MOST_VALUES:
-                raise UsageError(f"{field.name} of {what} has {len(value)} values", expected=f"at most {MOST_VALUES}")
-            for each in value if several else (value,):
-                _check_size(what, field.name, each)
+            _check_named(what, field.name, value)
         elif isinstance(field.default, bool):
             if not isinstance(value, bool):
                 raise UsageError(f"{field.name} of {what} is {_short(value)}", expected="true or false")
@@ -93,6 +99,14 @@ def check_sizes(what: str, values: Any) -> None:
             continue  # options, which are checked where they are taken
         elif not (isinstance(value, str) and len(value) <= MOST_LETTERS and value.isprintable()):
             raise UsageError(f"{field.name} of {what} is {_short(value)}", expected="a short text")
+
+
+def _check_named(what: str, name: str, value: Any) -> None:
+    several = isinstance(value, (list, tuple))
+    if several and len(value) > MOST_VALUES:
+        raise UsageError(f"{name} of {what} has {len(value)} values", expected=f"at most {MOST_VALUES}")
+    for each in value if several else (value,):
+        _check_size(what, name, each)
 
 
 def _check_size(what: str, name: str, value: Any) -> None:

@@ -280,3 +280,32 @@ def test_a_missing_extra_is_one_line(
     assert f"model 'seggpt' needs the package {package}; install it with: {install_command('seggpt')}" in error
     # It can be listed all the same.
     assert resolve("seggpt").info.extra == "seggpt"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"num_hidden_layers": 10**9},
+        {"hidden_size": 10**8},
+        {"image_size": [20_000, 10_000]},
+        {"image_size": 64},
+        {"num_attention_heads": 0},
+        {"mlp_dim": "64"},
+        {"patch_size": -8},
+        {"intermediate_hidden_state_indices": [[1]]},
+        {"pretrain_image_size": 1e300},
+    ],
+)
+def test_a_configuration_that_asks_for_more(change: dict[str, Any], folder: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    config = json.loads((copy / "config.json").read_text())
+    (copy / "config.json").write_text(json.dumps({**config, **change}))
+    with pytest.raises(WeightsError, match=r"the configuration cannot be used .*config\.json"):
+        create("seggpt", weights={"seggpt": copy})
+
+
+def test_names_of_labels_are_not_read(folder: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    config = json.loads((copy / "config.json").read_text())
+    (copy / "config.json").write_text(json.dumps({**config, "num_labels": 10**9}))
+    assert type(create("seggpt", weights={"seggpt": copy})).info.name == "seggpt"
