@@ -111,9 +111,14 @@ def main(args: list[str] | None = None) -> NoReturn:
     with contextlib.suppress(ValueError, OSError, RuntimeError, AttributeError):  # standard error is no file
         # A model's compiled code that crashes takes the process with it: say at least where.
         faulthandler.enable()
+    done = False
     try:
-        sys.exit(icvos.main(arguments, prog_name="icvos", standalone_mode=False, obj=main) or 0)
+        status = icvos.main(arguments, prog_name="icvos", standalone_mode=False, obj=main) or 0
+        done = True
+        sys.exit(status)
     except SystemExit as stop:
+        if not done and stop.code in (None, 0):  # no command of icvos ends so
+            _fail("ended by a plugin's sys.exit(0) before it was done", 1, debug)
         if stop.code in [128 + number for number in ENDING]:
             _fail("; ".join(["ended by a signal", *getattr(stop, "__notes__", ())]), stop.code, debug)
         raise
@@ -131,7 +136,7 @@ def main(args: list[str] | None = None) -> NoReturn:
         hint = f"; see '{where.command_path} --help'" if where is not None else ""
         _fail(f"{error.format_message().rstrip('.')}{hint}", 2, debug)
     except IcvosError as error:
-        _fail(str(error), error.exit_status or 1, debug)
+        _fail(said(error, 10_000).partition(": ")[2], error.exit_status or 1, debug)
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(1)

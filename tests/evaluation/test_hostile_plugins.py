@@ -176,6 +176,43 @@ def test_a_trainer_that_ends_before_it_trains(tmp_path, monkeypatch, capsys, act
     assert code == 2 and text.count("\n") == 1 and ("cannot be" in text or "raises at import" in text)
 
 
+@pytest.mark.parametrize("place", ["init", "segment", "weights"])
+def test_an_error_of_icvos_that_says_it_is_no_failure(bench, tmp_path, capsys, place) -> None:
+    top = (
+        "from icvos.errors import UsageError\nclass Fine(UsageError):\n    exit_status = 0\n"
+        "    def __str__(self): raise ValueError\n"
+    )
+    text = VIDEO
+    if place == "weights":
+        text += "    @classmethod\n    def demo_weights(cls): sys.exit(0)\n"
+    path = write(tmp_path, text, top=top, **({} if place == "weights" else {place: "raise Fine('no')"}))
+    for more in ((), ("--dry-run",)):
+        code, said = status(capsys, "evaluate", "--model", path, "--benchmark", bench, "--out", tmp_path / "r", *more)
+        assert code == 1 and said.count("\n") == 1
+        assert ("ended by a plugin's sys.exit(0)" if place == "weights" else "its text cannot be read") in said
+
+
+def test_a_trainer_that_exits_while_it_trains(monkeypatch, tmp_path, capsys) -> None:
+    pytest.importorskip("torch")
+    from icvos.training import loop
+
+    monkeypatch.setattr(loop.Trainer, "__init__", lambda *a, **k: sys.exit(0))
+    code, text = status(capsys, "train", "toy_training:ToyTask", "--out", tmp_path / "t")
+    assert (code, text) == (1, "icvos: ended by a plugin's sys.exit(0) before it was done\n")
+
+
+def test_segmenting_one_video_with_a_plugin_that_exits(tmp_path) -> None:
+    from icvos.errors import ModelError
+    from icvos.models.clips import Clip, support
+    from icvos.models.registry import create
+    from icvos.segmentation import _Run
+
+    for act in EXITS.values():
+        model = create(str(write(tmp_path, frame=act)))
+        with pytest.raises(ModelError, match="'hostile' failed"):
+            list(_Run(model, [support()], Clip(2), 0).masks())
+
+
 def test_a_plugin_that_raises_when_its_generator_is_closed(bench, tmp_path) -> None:
     text = VIDEO.replace(
         "{frame}", "try:\n                yield np.zeros((3, 3), bool)\n            finally: sys.exit(0)"
