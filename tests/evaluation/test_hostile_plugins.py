@@ -337,6 +337,7 @@ def test_a_worker_that_dies_while_its_child_holds_its_pipe(bench, tmp_path) -> N
     assert {record["error"] for record in records(tmp_path / "r")} == {"WorkerDied: its process ended with status 0"}
 
 
+FILES = ("files", "frame")
 CHANGES = {
     "umask": "os.umask(0o777)",
     "streams": "sys.stdout = sys.stderr = None",
@@ -352,8 +353,10 @@ CHANGES = {
 }
 
 
-@pytest.mark.parametrize("case", CHANGES)
-@pytest.mark.parametrize("place", ["init", "frame"])
+# Threads read frames while a frame's call changes the process: what they open then may fail, and is none of this.
+@pytest.mark.parametrize(
+    ("case", "place"), [(case, place) for case in CHANGES for place in ("init", "frame") if (case, place) != FILES]
+)
 def test_what_a_plugin_changes_of_the_process(bench, tmp_path, case, place) -> None:
     write(tmp_path, **{place: CHANGES[case]})
     other = write(tmp_path / "other")
