@@ -276,8 +276,15 @@ def own_end() -> Iterator[None]:
         if not ended or os.getpid() != process:
             return
         for stream in (sys.__stdout__, sys.__stderr__, sys.stdout, sys.stderr):
-            with contextlib.suppress(Exception):
+            try:
                 stream.flush()  # type: ignore[union-attr]
+            except BrokenPipeError:
+                ended[0] = ended[0] or 1
+            except OSError as error:  # a full disk
+                os.write(2, f"icvos: what it printed could not be written ({error.strerror})\n".encode())
+                ended[0] = ended[0] or 1
+            except (ValueError, AttributeError):
+                pass  # closed, or none
         exit_now(ended[0])
 
     def finish_late() -> None:

@@ -380,3 +380,11 @@ def test_the_process_is_as_it_was_after_a_run(bench, tmp_path) -> None:
     assert torch.get_default_dtype() is torch.float32
     assert before[3].items() ^ dict(os.environ).items() == set()
     assert before == (random.getstate(), np.random.get_state()[1].tolist(), torch.get_num_threads(), dict(os.environ))  # noqa: NPY002
+
+
+def test_what_is_printed_to_a_full_disk_is_no_success() -> None:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with Path("/dev/full").open("w") as full:
+        words = [sys.executable, ROOT / "cli.py", "models", "list"]
+        done = subprocess.run(words, env=environment, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
+    assert done.returncode in (1, 2) and "No space left on device" in done.stderr and done.stderr.count("\n") == 1
