@@ -597,7 +597,7 @@ def test_what_is_to_be_shipped_again(error, changed):
 
 def test_without_ray_it_is_said_what_to_install(bench, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(MissingExtraError, match=r"--engine ray needs the package ray; .*icvos\[ray\]"):
+    with pytest.raises(MissingExtraError, match=r"--engine ray needs the package ray; .*\[ray\]"):
         evaluate(write_model(tmp_path, RED), bench, out=tmp_path / "r", engine="ray")
     assert not (tmp_path / "r").exists()
 
