@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import codecs
 import csv
+import errno
 import hashlib
 import io
 import json
 import os
 import re
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, BinaryIO
 
 from icvos.errors import InputError, LockedError
 
@@ -31,9 +33,11 @@ __all__ = [
     "icvos_home",
     "iter_csv",
     "lock_folder",
+    "open_file",
     "page_asset",
     "read_bytes",
     "read_csv",
+    "read_file",
     "read_json",
     "read_lines",
     "read_text",
@@ -86,9 +90,58 @@ def page_asset(package: str, name: str) -> str:
     return resources.files(package).joinpath(name).read_text(encoding="utf-8")
 
 
-def read_bytes(path: Path, what: str, error: type[InputError]) -> bytes:
+_KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+
+
+def open_file(path: str | os.PathLike[str]) -> BinaryIO:
+    """Open a regular file for reading bytes; every file that a command is given is opened here.
+
+    It never waits: a pipe whose other end nobody holds, a socket or a device is refused.
+
+    Raises:
+        OSError: It cannot be opened, or is no regular file.
+    """
     try:
-        data = path.read_bytes()
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except ValueError:  # a zero byte within the name
+        raise OSError(errno.EINVAL, "no file's name") from None
+    except OSError as problem:
+        if problem.errno == errno.ENXIO:
+            raise OSError(errno.EINVAL, "it is a socket or a device, no file", os.fspath(path)) from None
+        raise
+    # Asked of what is open, so that nothing can be put in its place in between.
+    mode = os.fstat(handle).st_mode
+    if not stat.S_ISREG(mode):
+        os.close(handle)
+        kind = _KINDS.get(stat.S_IFMT(mode), "something else")
+        raise OSError(errno.EINVAL, f"it is {kind}, no file", os.fspath(path))
+    return os.fdopen(handle, "rb")
+
+
+def read_file(path: str | os.PathLike[str]) -> bytes:
+    """Return the bytes of a regular file.
+
+    Raises:
+        OSError: As ``open_file``.
+    """
+    with open_file(path) as stream:
+        return stream.read()
+
+
+def read_bytes(path: Path, what: str, error: type[InputError]) -> bytes:
+    """Return the bytes of a regular file that is not empty.
+
+    Raises:
+        InputError: (or ``error``) missing, empty, no regular file, or not readable.
+    """
+    try:
+        data = read_file(path)
     except FileNotFoundError:
         raise error(f"{what} not found", where=path) from None
     except OSError as problem:
@@ -302,7 +355,7 @@ def csv_header(path: str | os.PathLike[str], error: type[InputError] = InputErro
 
 def file_sha256(path: str | os.PathLike[str]) -> str:
     """Return the SHA-256 of a file as 64 hex digits."""
-    with Path(path).open("rb") as stream:
+    with open_file(path) as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import mmap
 import os
 from collections.abc import Callable, Iterator
@@ -12,7 +13,7 @@ from weakref import WeakKeyDictionary
 
 from icvos.benchmark import Benchmark
 from icvos.errors import BenchmarkError
-from icvos.files import atomic_write, file_sha256
+from icvos.files import atomic_write, file_sha256, open_file, read_file
 from icvos.listing import is_stray
 
 __all__ = [
@@ -82,7 +83,7 @@ def read_manifest(root: Path) -> Iterator[tuple[str, int, str]]:
     path = root / NAME
     if not path.is_file():
         raise BenchmarkError("no manifest.csv", where=root, expected="a finished build", fix="build it again")
-    with path.open(encoding="utf-8", newline="") as stream:
+    with io.TextIOWrapper(open_file(path), encoding="utf-8", newline="") as stream:
         last = ""
         try:
             for number, row in enumerate(csv.reader(stream, strict=True), 1):
@@ -155,7 +156,7 @@ def manifest_rows(manifest: Path, prefix: str) -> Iterator[tuple[str, int, str]]
         BenchmarkError: A row is broken.
     """
     wanted = prefix.encode()
-    with manifest.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
+    with open_file(manifest) as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
         low, high = data.find(b"\n") + 1, len(data)
         while low < high:
             middle = data.rfind(b"\n", low, (low + high) // 2) + 1 or low
@@ -205,7 +206,7 @@ def _verify(benchmark: Benchmark, prefix: str, frames: int | None = None) -> Non
 
 def _compare(path: Path, size: int, sha256: str) -> None:
     try:
-        data = path.read_bytes()
+        data = read_file(path)
     except OSError:
         return  # who reads it says so, and knows what it is
     if not data:

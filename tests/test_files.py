@@ -5,7 +5,11 @@ from __future__ import annotations
 import codecs
 import io
 import json
+import os
 import random
+import re
+import signal
+import socket
 import struct
 import zipfile
 from collections import Counter
@@ -17,7 +21,20 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from icvos.errors import InputError, SourceError
-from icvos.files import check_id, escape_id, file_kind, read_csv, read_json, read_lines, read_text
+from icvos.files import (
+    check_id,
+    escape_id,
+    file_kind,
+    file_sha256,
+    open_file,
+    read_csv,
+    read_file,
+    read_json,
+    read_lines,
+    read_text,
+)
+from icvos.images import read_image
+from icvos.masks import read_mask
 
 TEXT = "bear\nbmx-bumps\n\nkörper 3\n"
 
@@ -208,3 +225,82 @@ def test_five_thousand_changed_lists_are_read_right_or_refused(tmp_path: Path) -
             assert "\n" not in str(error) and str(path) in str(error)
         assert found == expected, data
     assert read > 2000 and len(refused) == 4 and min(refused.values()) > 30, (read, refused)
+
+
+@pytest.fixture
+def no_hang():
+    """End a test that waits: a pipe that nobody writes to is waited for without end."""
+    signal.alarm(30)
+    yield
+    signal.alarm(0)
+
+
+def make_pipe(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def make_socket(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(path))
+
+
+def make_device(path: Path) -> None:
+    path.symlink_to("/dev/zero")
+
+
+def make_loop(path: Path) -> None:
+    path.symlink_to(path)
+
+
+NO_FILES = {
+    make_pipe: "it is a pipe",
+    make_socket: "socket or a device",
+    make_device: "it is a device",
+    Path.mkdir: "it is a folder",
+    make_loop: "Too many levels of symbolic links",
+}
+
+
+@pytest.mark.parametrize("make", NO_FILES)
+@pytest.mark.parametrize("read", [read_json, read_text, lambda path: read_csv(path, ("a",)), read_mask, read_image])
+def test_what_is_no_regular_file_is_refused_and_never_waited_for(tmp_path: Path, no_hang, make, read) -> None:
+    make(tmp_path / "x.png")
+    with pytest.raises(InputError, match=NO_FILES[make]) as stop:
+        read(tmp_path / "x.png")
+    assert str(tmp_path / "x.png") in str(stop.value)
+
+
+@pytest.mark.parametrize("make", NO_FILES)
+@pytest.mark.parametrize("read", [open_file, read_file, file_sha256])
+def test_readers_of_bytes_refuse_what_is_no_regular_file(tmp_path: Path, no_hang, make, read) -> None:
+    make(tmp_path / "x")
+    with pytest.raises(OSError, match=NO_FILES[make]):
+        read(tmp_path / "x")
+
+
+def test_a_name_that_holds_a_zero_byte_is_no_file(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no file's name"):
+        read_json(tmp_path / "a\0b")
+
+
+# Files of our own, of the system, and of folders that were made and checked just before.
+OWN = {
+    "icvos/files.py",
+    "icvos/processes.py",
+    "icvos/runs/environment.py",
+    "icvos/demo/training/pool.py",
+    "icvos/evaluation/shipping.py",
+    "icvos/evaluation/verify.py",
+    "icvos/leaderboard/archive.py",
+    "icvos/leaderboard/board.py",
+    "icvos/builders/ic_vos/build.py",
+    "icvos/builders/tubes/tables.py",
+    "icvos/data/class_masks.py",
+}
+
+
+def test_every_file_that_a_command_is_given_is_opened_in_one_place() -> None:
+    root = Path(__file__).parents[1]
+    own = re.compile(r"""\.read_bytes\(\)|\.read_text\(|\.open\(("rb"|encoding)|np\.load\(path|Image\.open\(path""")
+    found = {str(path.relative_to(root)) for path in (root / "icvos").rglob("*.py") if own.search(path.read_text())}
+    assert found <= OWN

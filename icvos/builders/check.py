@@ -11,7 +11,7 @@ import numpy as np
 
 from icvos.benchmark import FRAME_COLUMNS, Benchmark, Episode, Pair, VideoRecord, load_benchmark
 from icvos.errors import IcvosError, in_words
-from icvos.files import read_csv
+from icvos.files import read_csv, read_file
 from icvos.images import check_jpeg, image_size
 from icvos.listing import folders, is_stray, listing
 from icvos.manifest import check_manifest
@@ -162,7 +162,7 @@ def _check_still(task: tuple[Path, Path, str]) -> list[str]:
 
 def _image_size(path: Path) -> tuple[int, int]:
     """Return (H, W) of an image, all of whose data is read."""
-    data = path.read_bytes()
+    data = read_file(path)
     size = image_size(data, path)
     check_jpeg(data, path)
     return size

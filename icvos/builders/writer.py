@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from icvos.errors import BenchmarkError, InputError
-from icvos.files import free_bytes, lock_folder, read_json, write_csv, write_json
+from icvos.files import free_bytes, lock_folder, read_file, read_json, write_csv, write_json
 from icvos.manifest import Digest, iter_files, write_manifest
 from icvos.masks import encode_mask
 from icvos.processes import in_order
@@ -64,7 +64,7 @@ def place_file(
         data: The source's bytes, where they were read already.
     """
     if data is None:
-        data = Path(source).read_bytes()
+        data = read_file(source)
     if link and _link(path, source):
         return len(data), hashlib.sha256(data).hexdigest()
     # An earlier build may have left a hard link into the source.

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from icvos.errors import MissingExtraError, WeightsError
-from icvos.files import atomic_write, file_kind
+from icvos.files import atomic_write, file_kind, open_file
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -40,7 +40,7 @@ def _is_safetensors(path: Path) -> bool:
     try:
         if not path.is_file():
             raise WeightsError("checkpoint not found", where=path, fix="'icvos weights list' says what can be fetched")
-        with path.open("rb") as stream:
+        with open_file(path) as stream:
             kind = file_kind(stream.read(1024))
     except OSError as error:
         raise WeightsError(
@@ -129,7 +129,7 @@ def _read_torch(path: Path) -> Any:
     torch = _torch("reading a checkpoint")
     try:
         # A stream, as torch.load takes every path that ends in .safetensors for that.
-        with path.open("rb") as stream, warnings.catch_warnings(action="ignore"):
+        with open_file(path) as stream, warnings.catch_warnings(action="ignore"):
             return torch.load(stream, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         text = str(error)

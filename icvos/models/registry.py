@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from icvos.errors import IcvosError, MissingExtraError, UsageError, WeightsError, did_you_mean
+from icvos.files import read_file
 from icvos.models.interface import ImageModel, Model, VideoModel
 from icvos.models.lifting import FrameByFrame, lift
 from icvos.models.options import check_option, fixed_parameters, group_options, option_types
@@ -285,7 +286,7 @@ def _imports(module: types.ModuleType) -> Iterator[str]:
     if file is None or not file.endswith(".py"):
         yield from (value.__name__ for value in vars(module).values() if isinstance(value, types.ModuleType))
         return
-    for node in ast.walk(ast.parse(Path(file).read_bytes())):
+    for node in ast.walk(ast.parse(read_file(file))):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -295,7 +296,7 @@ def _imports(module: types.ModuleType) -> Iterator[str]:
 
 def _file_hash(files: Iterable[Path]) -> str:
     digest = hashlib.sha256()
-    contents = sorted((path.name, hashlib.sha256(path.read_bytes()).hexdigest()) for path in files if path.is_file())
+    contents = sorted((path.name, hashlib.sha256(read_file(path)).hexdigest()) for path in files if path.is_file())
     for name, content in contents:
         digest.update(f"{name} {content}\n".encode())
     return digest.hexdigest()

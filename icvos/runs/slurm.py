@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from icvos.errors import RunError, UsageError
-from icvos.files import atomic_write, write_json
+from icvos.files import atomic_write, read_file, write_json
 from icvos.runs.records import RunFolder, read_run
 
 __all__ = ["SlurmJob", "evaluation_job", "job_folder", "shard_states", "submit", "training_job", "write_job"]
@@ -226,7 +226,7 @@ def shard_states(run: Path) -> list[tuple[int, str, int]]:
     """
     folder = job_folder(run)
     try:
-        known = json.loads((folder / "launch.json").read_text(encoding="utf-8"))
+        known = json.loads(read_file(folder / "launch.json"))
         shards, numbers = int(known["shards"]), [str(number) for number in known["jobs"]]
     except (OSError, ValueError, OverflowError, TypeError, KeyError):
         raise RunError("no job of this run", where=folder, fix="icvos launch slurm makes one") from None

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from icvos.benchmark import load_benchmark
 from icvos.errors import InputError, SourceError
+from icvos.files import read_file
 from icvos.listing import folders, listing
 from icvos.sources.base import IMAGES
 from icvos.sources.census import (
@@ -157,7 +158,7 @@ def _style(folder: Path) -> str:
     if len(stem) == 8 or any(folder.glob("*_meta.json")):
         return "LVOS"
     meta = folder / "meta.json"
-    if meta.is_file() and '"category"' in meta.read_text(encoding="utf-8", errors="replace"):
+    if meta.is_file() and '"category"' in read_file(meta).decode("utf-8", "replace"):
         return "YouTube-VOS"
     return "MOSE"
 
