@@ -52,7 +52,9 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        return importlib.import_module(f"icvos.commands.{COMMANDS[cmd_name][0]}").command
+        from icvos.commands.options import follow_parents
+
+        return follow_parents(importlib.import_module(f"icvos.commands.{COMMANDS[cmd_name][0]}").command)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

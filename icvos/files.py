@@ -18,16 +18,18 @@ from contextlib import contextmanager
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import IO, Any, BinaryIO
+from typing import IO, Any
 
 from icvos.errors import InputError, LockedError
 
 __all__ = [
     "HOME_REMEDY",
+    "absolute_path",
     "atomic_write",
     "check_id",
     "csv_header",
     "escape_id",
+    "expand_home",
     "file_kind",
     "file_sha256",
     "icvos_home",
@@ -41,6 +43,7 @@ __all__ = [
     "read_json",
     "read_lines",
     "read_text",
+    "real_path",
     "remove_partial_files",
     "spreadsheet_safe",
     "to_json",
@@ -99,7 +102,7 @@ _KINDS = {
 }
 
 
-def open_file(path: str | os.PathLike[str]) -> BinaryIO:
+def open_file(path: str | os.PathLike[str]) -> io.BufferedReader:
     """Open a regular file for reading bytes; every file that a command is given is opened here.
 
     It never waits: a pipe whose other end nobody holds, a socket or a device is refused.
@@ -121,7 +124,7 @@ def open_file(path: str | os.PathLike[str]) -> BinaryIO:
         os.close(handle)
         kind = _KINDS.get(stat.S_IFMT(mode), "something else")
         raise OSError(errno.EINVAL, f"it is {kind}, no file", os.fspath(path))
-    return os.fdopen(handle, "rb")
+    return io.BufferedReader(io.FileIO(handle))
 
 
 def read_file(path: str | os.PathLike[str]) -> bytes:
@@ -402,18 +405,49 @@ def lock_folder(folder: Path, *, remedy: str = "choose another --out") -> Iterat
 
 
 def icvos_home() -> Path:
-    """Return the folder of the demo, weights and caches: ``$ICVOS_HOME``, or the platform's data folder."""
+    """Return the folder of the demo, weights and caches: ``$ICVOS_HOME``, or the platform's data folder.
+
+    Raises:
+        InputError: It begins with ``~`` and a name that no user has.
+    """
     folder = os.environ.get("ICVOS_HOME")
     if folder:
-        return Path(folder).expanduser().resolve()
+        return real_path(expand_home(folder))
     import platformdirs
 
     return Path(platformdirs.user_data_dir("icvos", appauthor=False))
 
 
+def expand_home(path: str | os.PathLike[str]) -> Path:
+    """Return a path with the home folder in place of ``~``.
+
+    Raises:
+        InputError: It begins with ``~`` and a name that no user has.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise InputError("no such user", where=Path(path), expected="~ alone, or ~ and a user's name") from None
+
+
+def real_path(path: str | os.PathLike[str]) -> Path:
+    """Return a path without links and ``..``; of links that lead in a circle, as far as they lead."""
+    return Path(os.path.realpath(path))
+
+
+def absolute_path(path: str | os.PathLike[str]) -> Path:
+    """Return a path from the root on, its ``..`` followed as the system follows them; other links stay as named.
+
+    Folders that are not there yet may stand before a ``..``: so what is written is found under the same name again.
+    """
+    parts = Path(path).absolute().parts
+    after = next((index for index in reversed(range(len(parts))) if parts[index] == ".."), -1) + 1
+    return Path(os.path.realpath(Path(*parts[:after])), *parts[after:]) if after else Path(*parts)
+
+
 def free_bytes(folder: Path) -> int:
     """Return the free bytes of the file system that holds ``folder`` (or its nearest existing parent)."""
-    existing = folder.resolve()
+    existing = real_path(folder)
     while not existing.exists():
         existing = existing.parent
     return shutil.disk_usage(existing).free

@@ -22,8 +22,10 @@ from PIL import Image
 
 from icvos.errors import InputError, SourceError
 from icvos.files import (
+    absolute_path,
     check_id,
     escape_id,
+    expand_home,
     file_kind,
     file_sha256,
     open_file,
@@ -32,6 +34,7 @@ from icvos.files import (
     read_json,
     read_lines,
     read_text,
+    real_path,
 )
 from icvos.images import read_image
 from icvos.masks import read_mask
@@ -304,3 +307,19 @@ def test_every_file_that_a_command_is_given_is_opened_in_one_place() -> None:
     own = re.compile(r"""\.read_bytes\(\)|\.read_text\(|\.open\(("rb"|encoding)|np\.load\(path|Image\.open\(path""")
     found = {str(path.relative_to(root)) for path in (root / "icvos").rglob("*.py") if own.search(path.read_text())}
     assert found <= OWN
+
+
+def test_a_path_is_followed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "far/inner").mkdir(parents=True)
+    (tmp_path / "x").symlink_to("far/inner")
+    assert absolute_path("x/../y") == tmp_path / "far/y"
+    assert absolute_path("none/../y") == tmp_path / "y"
+    assert absolute_path("x/y") == tmp_path / "x/y"
+    (tmp_path / "loop").symlink_to("loop")
+    assert absolute_path("loop/../y") == real_path(tmp_path / "loop/../y") == tmp_path / "y"
+
+
+def test_a_home_that_no_user_has() -> None:
+    with pytest.raises(InputError, match="no such user; in ~nosuchuser/x"):
+        expand_home("~nosuchuser/x")

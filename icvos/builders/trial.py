@@ -15,6 +15,7 @@ from typing import TypeVar
 from icvos.builders.writer import check_place
 from icvos.costs import Cost, disk_cost, in_gib, in_seconds, peak_resident
 from icvos.errors import InputError
+from icvos.files import absolute_path
 from icvos.processes import available_memory, in_order
 
 __all__ = ["BuildTrial", "Sample", "spread", "trial_folder", "try_tasks"]
@@ -114,7 +115,7 @@ def trial_folder(out: Path) -> Iterator[Path]:
         BenchmarkError: ``out`` is there already, as the build would say.
     """
     check_place(out)
-    parent = Path(os.path.abspath(out)).parent  # noqa: PTH100 - symlinks stay as they are named
+    parent = absolute_path(out).parent
     while not parent.exists():
         parent = parent.parent
     try:

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from icvos.errors import BenchmarkError, InputError
-from icvos.files import free_bytes, lock_folder, read_file, read_json, write_csv, write_json
+from icvos.files import absolute_path, free_bytes, lock_folder, read_file, read_json, write_csv, write_json
 from icvos.manifest import Digest, iter_files, write_manifest
 from icvos.masks import encode_mask
 from icvos.processes import in_order
@@ -91,7 +91,7 @@ def check_place(out: str | os.PathLike[str]) -> None:
     Raises:
         BenchmarkError: Something else is there.
     """
-    out = Path(os.path.abspath(out))  # noqa: PTH100 - symlinks stay as they are named
+    out = absolute_path(out)
     root, state = _partial(out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise BenchmarkError("the folder is there already", where=out, fix="choose another --out, or delete it")
@@ -132,7 +132,7 @@ class BenchmarkWriter:
     """
 
     def __init__(self, out: str | os.PathLike[str], *, need: int = 0, resume: bool = False) -> None:
-        self.out = Path(os.path.abspath(out))  # noqa: PTH100 - symlinks stay as they are named
+        self.out = absolute_path(out)
         self.root, self.state = _partial(self.out)
         free = free_bytes(self.out)
         if need * 1.05 > free:

@@ -14,7 +14,7 @@ from unicodedata import normalize
 import numpy as np
 
 from icvos.errors import MaskError, PredictionError, in_words, name_some
-from icvos.files import open_file, read_file, read_json
+from icvos.files import open_file, read_file, read_json, real_path
 from icvos.listing import files_by_stem, folders, is_stray, listing, natural, path_of_stem
 from icvos.masks import Header, decode_mask, header, label_header, read_header
 
@@ -136,7 +136,7 @@ class FolderPredictions(Predictions):
 
     def _path(self, name: str, frame: str) -> Path:
         path = path_of_stem(self.where / name, frame, ".png")
-        if path.is_symlink() and not path.resolve().is_relative_to((self.where / name).resolve()):
+        if path.is_symlink() and not real_path(path).is_relative_to(real_path(self.where / name)):
             raise PredictionError("a link leaves the predictions' folder", where=path, fix="copy what it points to")
         return path
 

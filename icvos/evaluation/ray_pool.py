@@ -399,7 +399,7 @@ def _connected(ray: Any, address: str, spec: str) -> Iterator[str]:
     """
     named = model_file(spec)
     if ray.is_initialized():
-        yield spec if named is None else f"{named[0].resolve()}{named[1]}"
+        yield spec if named is None else f"{named[0]}{named[1]}"
         return
     if address == "auto":
         address = _find_address(ray)

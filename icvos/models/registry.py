@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from icvos.errors import IcvosError, MissingExtraError, UsageError, WeightsError, did_you_mean
-from icvos.files import read_file
+from icvos.files import expand_home, read_file, real_path
 from icvos.models.interface import ImageModel, Model, VideoModel
 from icvos.models.lifting import FrameByFrame, lift
 from icvos.models.options import check_option, fixed_parameters, group_options, option_types
@@ -71,7 +71,7 @@ def _plain(spec: str) -> type[Model]:
 
 
 def _from_file(path: Path, attribute: str) -> type[Model]:
-    path = path.expanduser().resolve()
+    path = real_path(expand_home(path))
     if not path.is_file():
         raise UsageError("model file not found", where=path, expected="path/to/file.py:Class")
     name = f"icvos_model_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
@@ -191,7 +191,7 @@ def weight_files(cls: type[Model], weights: Mapping[str, str | Path] | None, *, 
         if name not in shipped:
             fix = f"shipped are: {', '.join(shipped)}" if shipped else f"give --weights {name}=PATH"
             raise UsageError(f"model '{cls.info.name}' comes without demo weights '{name}'", fix=fix)
-    files = {name: shipped[name] if name in named else Path(path).expanduser() for name, path in given.items()}
+    files = {name: shipped[name] if name in named else expand_home(path) for name, path in given.items()}
     if len(named) == len(given):
         optional = {name for name, weight in declared.items() if not weight.required}
         files |= {name: path for name, path in shipped.items() if name in optional and name not in files}

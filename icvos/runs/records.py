@@ -12,7 +12,16 @@ from typing import IO, Any
 import numpy as np
 
 from icvos.errors import RunError, in_words
-from icvos.files import atomic_write, lock_folder, open_file, read_file, read_json, remove_partial_files, write_json
+from icvos.files import (
+    absolute_path,
+    atomic_write,
+    lock_folder,
+    open_file,
+    read_file,
+    read_json,
+    remove_partial_files,
+    write_json,
+)
 from icvos.runs.schema import RESULT_SCHEMA, RUN_SCHEMA, complete_result, has_run_parts, record_problem
 
 __all__ = ["Records", "RunFolder", "read_frames", "read_result", "read_run"]
@@ -154,7 +163,7 @@ class RunFolder:
             RunError: Something else is there.
             LockedError: Another process writes there.
         """
-        root = Path(os.path.abspath(root))  # noqa: PTH100 - symlinks stay as they are named
+        root = absolute_path(root)
         with lock_folder(root):
             _check_no_file(root)
             moved = None
