@@ -57,6 +57,10 @@ HOME_REMEDY = "set ICVOS_HOME to a folder that can be written"
 LONGEST_ESCAPE = 150
 """Letters of an escaped name, so that what is added to it (a category, a draw, a suffix) stays a file's name."""
 
+_FIRST_UMASK = os.umask(0o077)
+os.umask(_FIRST_UMASK)
+_FIRST_UMASK &= 0o077
+
 _ID = re.compile(r"[A-Za-z0-9_.-]+")
 
 
@@ -196,13 +200,14 @@ def atomic_write(path: str | os.PathLike[str], mode: str = "wb") -> Iterator[IO[
     Parent folders are made. Text is UTF-8 with ``\\n`` line ends.
     """
     target = Path(path)
+    umask = _umask()
     target.parent.mkdir(parents=True, exist_ok=True)
     text = {} if "b" in mode else {"encoding": "utf-8", "newline": "\n"}
     handle, name = tempfile.mkstemp(prefix=f".{target.name[:60]}.", suffix=".tmp", dir=target.parent)
     try:
         with os.fdopen(handle, mode, **text) as stream:  # type: ignore[call-overload]
             yield stream
-        Path(name).chmod(0o666 & ~_umask())
+        Path(name).chmod(0o666 & ~umask)
         Path(name).replace(target)
     except BaseException:
         Path(name).unlink(missing_ok=True)
@@ -215,10 +220,12 @@ def remove_partial_files(folder: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-@cache
 def _umask() -> int:
-    # Reading it means setting it, which is not safe beside other threads: hence once.
-    mask = os.umask(0)
+    """Return the umask; one that takes our own rights, as a model's code may have left, is set back to what it was."""
+    # Reading it means setting it: to the first one, so that other threads see no other in between.
+    mask = os.umask(_FIRST_UMASK)
+    if mask & 0o700:
+        return _FIRST_UMASK
     os.umask(mask)
     return mask
 
@@ -380,6 +387,7 @@ def lock_folder(folder: Path, *, remedy: str = "choose another --out") -> Iterat
 
     folder = Path(folder)
     path = folder.parent / f".{folder.name}.lock"
+    _umask()
     while True:
         try:
             folder.parent.mkdir(parents=True, exist_ok=True)

@@ -28,6 +28,7 @@ from icvos.files import (
     expand_home,
     file_kind,
     file_sha256,
+    lock_folder,
     open_file,
     read_csv,
     read_file,
@@ -35,6 +36,7 @@ from icvos.files import (
     read_lines,
     read_text,
     real_path,
+    write_json,
 )
 from icvos.images import read_image
 from icvos.masks import read_mask
@@ -323,3 +325,31 @@ def test_a_path_is_followed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def test_a_home_that_no_user_has() -> None:
     with pytest.raises(InputError, match="no such user; in ~nosuchuser/x"):
         expand_home("~nosuchuser/x")
+
+
+@pytest.fixture
+def umask():
+    """Give back the umask that a test changes."""
+    mask = os.umask(0o022)
+    os.umask(mask)
+    yield
+    os.umask(mask)
+
+
+@pytest.mark.parametrize("mask", [0o777, 0o700, 0o400])
+def test_what_is_written_stays_readable_under_a_umask_of_a_plugin(tmp_path: Path, umask, mask: int) -> None:
+    os.umask(mask)
+    write_json(tmp_path / "a/b/c.json", [])
+    for path in (tmp_path / "a", tmp_path / "a/b"):
+        assert path.stat().st_mode & 0o700 == 0o700
+    assert (tmp_path / "a/b/c.json").stat().st_mode & 0o600 == 0o600
+    os.umask(mask)
+    with lock_folder(tmp_path / "d/e"):
+        assert (tmp_path / "d").stat().st_mode & 0o700 == 0o700
+
+
+def test_a_umask_that_keeps_others_out_is_kept(tmp_path: Path, umask) -> None:
+    os.umask(0o077)
+    write_json(tmp_path / "a.json", [])
+    assert (tmp_path / "a.json").stat().st_mode & 0o777 == 0o600
+    assert os.umask(0o077) == 0o077

@@ -109,18 +109,24 @@ class Records(Mapping[str, dict[str, Any]]):
     def __init__(self, path: Path) -> None:
         self._path = path
         self._offsets: dict[str, int] = {}
-        if not path.exists():
+        if not path.exists() and not path.is_symlink():
             return
+        try:
+            with open_file(path) as stream:
+                self._index(stream)
+        except OSError as problem:
+            raise RunError(f"records cannot be read ({problem.strerror})", where=path) from None
+
+    def _index(self, stream: IO[bytes]) -> None:
         begin = 0
-        with open_file(path) as stream:
-            for number, line in enumerate(stream, 1):
-                if not line.endswith(b"\n"):
-                    break
-                record = read_record_line(line)
-                if record is None:
-                    raise RunError(f"line {number} is no record", where=path, fix="delete the line and resume")
-                self._offsets[record["id"]] = begin
-                begin += len(line)
+        for number, line in enumerate(stream, 1):
+            if not line.endswith(b"\n"):
+                break
+            record = read_record_line(line)
+            if record is None:
+                raise RunError(f"line {number} is no record", where=self._path, fix="delete the line and resume")
+            self._offsets[record["id"]] = begin
+            begin += len(line)
 
     def __getitem__(self, name: str) -> dict[str, Any]:
         begin = self._offsets[name]
