@@ -14,7 +14,7 @@ import shutil
 import stat
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -47,6 +47,7 @@ __all__ = [
     "remove_partial_files",
     "spreadsheet_safe",
     "to_json",
+    "work_folder",
     "write_csv",
     "write_json",
 ]
@@ -410,6 +411,58 @@ def lock_folder(folder: Path, *, remedy: str = "choose another --out") -> Iterat
     finally:
         path.unlink(missing_ok=True)
         os.close(handle)
+
+
+@contextmanager
+def work_folder(what: str, parent: str | os.PathLike[str] | None = None) -> Iterator[Path]:
+    """Give an empty folder that is removed again; folders of the same kind whose process was killed go first.
+
+    A flock on the folder itself, which goes with its process, tells which are in use.
+
+    Args:
+        what: Its kind, the beginning of its name.
+        parent: Where; by default ``TMPDIR``.
+
+    Raises:
+        OSError: Nothing can be written there.
+    """
+    import fcntl
+
+    parent = Path(parent or tempfile.gettempdir())
+    _remove_abandoned(parent, what)
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=f"{what}-", dir=parent))
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        with suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Another process that began just now may have taken it for an abandoned one.
+            if folder.exists():
+                break
+        os.close(handle)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(handle)
+
+
+def _remove_abandoned(parent: Path, what: str) -> None:
+    import fcntl
+
+    for folder in parent.glob(f"{what}-*"):
+        try:
+            if folder.lstat().st_uid != os.geteuid():
+                continue
+            handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except OSError:
+            continue
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(folder, ignore_errors=True)
+        except OSError:
+            pass  # its process works in it
+        finally:
+            os.close(handle)
 
 
 def icvos_home() -> Path:

@@ -11,6 +11,8 @@ import re
 import signal
 import socket
 import struct
+import subprocess
+import sys
 import zipfile
 from collections import Counter
 from pathlib import Path
@@ -36,6 +38,7 @@ from icvos.files import (
     read_lines,
     read_text,
     real_path,
+    work_folder,
     write_json,
 )
 from icvos.images import read_image
@@ -353,3 +356,37 @@ def test_a_umask_that_keeps_others_out_is_kept(tmp_path: Path, umask) -> None:
     write_json(tmp_path / "a.json", [])
     assert (tmp_path / "a.json").stat().st_mode & 0o777 == 0o600
     assert os.umask(0o077) == 0o077
+
+
+LEFT = """
+import os, signal, sys
+from icvos.files import work_folder
+with work_folder("icvos-kind", sys.argv[1]) as folder:
+    (folder / "a/b").mkdir(parents=True)
+    (folder / "a/b/c").write_text("much")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_work_folder_of_a_killed_process_goes_at_the_next_start(tmp_path: Path) -> None:
+    (tmp_path / "far").mkdir()
+    (tmp_path / "far/kept").write_text("mine")
+    (tmp_path / "icvos-kind-link").symlink_to("far")
+    (tmp_path / "icvos-kind-file").write_text("mine")
+    (tmp_path / "icvos-other-x").mkdir()
+    subprocess.run([sys.executable, "-c", LEFT, tmp_path], check=False)
+    strangers = {"far", "icvos-kind-link", "icvos-kind-file", "icvos-other-x"}
+    assert len({path.name for path in tmp_path.iterdir()} - strangers) == 1
+    with work_folder("icvos-kind", tmp_path) as first, work_folder("icvos-kind", tmp_path) as second:
+        assert first.is_dir() and second.is_dir()
+        assert {path.name for path in tmp_path.iterdir()} == strangers | {first.name, second.name}
+    assert {path.name for path in tmp_path.iterdir()} == strangers
+    assert (tmp_path / "far/kept").read_text() == "mine"
+
+
+def test_every_temporary_folder_is_one_that_the_next_start_removes() -> None:
+    root = Path(__file__).parents[1]
+    sources = [path for part in ("icvos", "dcsam", "baselines") for path in (root / part).rglob("*.py")]
+    made = {str(path.relative_to(root)) for path in sources if re.search("mkdtemp|TemporaryDir", path.read_text())}
+    # Masks on their way on a node of a cluster live by a pipe.
+    assert made == {"icvos/files.py", "icvos/evaluation/shipping.py"}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from icvos.errors import IcvosError, RunError
 from icvos.evaluation.predictions import open_predictions
 from icvos.evaluation.score import score_all
 from icvos.evaluation.score_episodes import check_benchmark_masks
+from icvos.files import work_folder
 from icvos.leaderboard.archive import unpack
 from icvos.leaderboard.consistency import check_against, check_name, check_values, recompute
 from icvos.manifest import verify_tables
@@ -56,9 +56,9 @@ def opened_run(path: Path) -> Iterator[Path]:
     if path.is_dir():
         yield path
         return
-    with tempfile.TemporaryDirectory(prefix="icvos-submission-") as folder:
-        unpack(path, Path(folder))
-        yield Path(folder)
+    with work_folder("icvos-submission") as folder:
+        unpack(path, folder)
+        yield folder
 
 
 def _refuse(what: str, where: Path) -> RunError:
