@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import faulthandler
 import importlib
+import io
 import os
 import signal
 import sys
@@ -102,6 +103,10 @@ def main(args: list[str] | None = None) -> NoReturn:
     debug = verbosity.debug = "--debug" in head
     verbosity.level = sum(ANYWHERE.get(word, 0) for word in head)
     arguments = [*(a for a in head if a != "--debug" and a not in ANYWHERE), *arguments[len(head) :]]
+    for stream in (sys.stdout, sys.stderr):
+        # A console of ASCII shows what it cannot print as \\xb1, and ends no command.
+        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="backslashreplace")
     for number in ENDING:
         if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
             signal.signal(number, _terminate)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import click
@@ -415,3 +418,14 @@ def test_a_home_that_no_user_has_is_one_line(bench, tmp_path, capsys, words):
 def test_an_icvos_home_of_no_user_is_one_line(capsys, monkeypatch, words):
     monkeypatch.setenv("ICVOS_HOME", "~nosuchuser")
     assert "no such user; in ~nosuchuser" in refused(capsys, *words)
+
+
+@pytest.mark.parametrize(
+    "words", [("weights", "list"), ("reproduce", "list"), ("models", "list"), ("--help",), ("doctor",)]
+)
+def test_a_console_of_ascii_ends_no_command(words):
+    root = Path(__file__).parents[2]
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii", "LC_ALL": "C", "PYTHONPATH": str(root)}
+    ended = subprocess.run([sys.executable, root / "cli.py", *words], env=environment, capture_output=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout and b"unexpected" not in ended.stderr
