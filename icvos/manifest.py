@@ -7,6 +7,7 @@ import hashlib
 import io
 import mmap
 import os
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from weakref import WeakKeyDictionary
@@ -91,7 +92,7 @@ def read_manifest(root: Path) -> Iterator[tuple[str, int, str]]:
                     raise BenchmarkError("no manifest", where=path, expected=",".join(MANIFEST_COLUMNS))
                 if number == 1:
                     continue
-                good = len(row) == 3 and row[1].isascii() and row[1].isdigit() and len(row[2]) == 64
+                good = len(row) == 3 and re.fullmatch("[0-9]{1,18}", row[1]) and len(row[2]) == 64
                 if not good or row[0] <= last or row[0].startswith("/") or ".." in row[0].split("/"):
                     raise BenchmarkError(f"line {number} is broken", where=path, expected="path,bytes,sha256, sorted")
                 last = row[0]
@@ -195,7 +196,7 @@ def _verify(benchmark: Benchmark, prefix: str, frames: int | None = None) -> Non
     for path, size, sha256 in manifest_rows(benchmark.root / "manifest.csv", prefix):
         known = True
         stem = Path(path).stem
-        if frames is None or not stem.isdigit() or int(stem) < frames:
+        if frames is None or not re.fullmatch("[0-9]{1,9}", stem) or int(stem) < frames:
             _compare(benchmark.root / path, size, sha256)
     if not known and next(benchmark.root.glob(f"{prefix}*"), None) is not None:
         raise BenchmarkError(

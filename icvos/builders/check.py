@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -233,7 +234,7 @@ def _orphans(bench: Benchmark) -> list[str]:
     for folder, used in used_by_folder.items():
         for category in folders(root / folder / "masks"):
             for path in _files(root / folder / "masks" / category):
-                if (int(category) if category.isdigit() else 0, path.stem) not in used:
+                if (int(category) if re.fullmatch("[0-9]{1,9}", category) else 0, path.stem) not in used:
                     problems.append(f"{_short(root, path)}: is used by no episode")
         names = {name for _, name in used}
         problems += [

@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 from icvos.errors import InputError, RunError
 from icvos.evaluation.predictions import open_predictions
-from icvos.files import atomic_write, check_id, free_bytes, to_json
+from icvos.files import atomic_write, check_id, free_bytes, read_file, to_json
 from icvos.masks import encode_mask
 
 __all__ = ["SUBMISSION_SCHEMA", "pack", "unpack"]
@@ -68,13 +68,13 @@ def _contents(run: Path, masks: bool, predictions: Path | None) -> Iterator[tupl
                 yield f"masks/{check_id(name)}/{frame.zfill(5)}.png", encode_mask(opened.load(name, frame))
     elif masks:
         for path in sorted((run / "masks").glob("*/*.png")):
-            yield path.relative_to(run).as_posix(), path.read_bytes()
+            yield path.relative_to(run).as_posix(), read_file(path)
 
 
 def _packed(path: Path) -> bytes:
     if not path.is_file():
         raise RunError("a file of the run is missing", where=path, fix="finish the run first")
-    data = path.read_bytes()
+    data = read_file(path)
     if path.name == "run.json":
         # Where the benchmark lies on one machine is nobody else's business.
         run = json.loads(data)
