@@ -6,6 +6,7 @@ which has gaps up to 90), VOC's 1..20.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -98,7 +99,7 @@ class Vocabulary:
             UsageError: The vocabulary has no such category.
         """
         number = self.find(name)
-        if number is None and name.strip().isdigit() and 1 <= int(name) <= len(self.names):
+        if number is None and re.fullmatch("[0-9]{1,9}", name.strip()) and 1 <= int(name) <= len(self.names):
             number = int(name)
         if number is None:
             raise UsageError(f"'{name}' is no category of {self.name}", fix=did_you_mean(_plain(name), self._lookup))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import faulthandler
 import importlib
+import io
 import os
 import signal
 import sys
@@ -54,7 +55,9 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        return importlib.import_module(f"icvos.commands.{COMMANDS[cmd_name][0]}").command
+        from icvos.commands.options import follow_parents
+
+        return follow_parents(importlib.import_module(f"icvos.commands.{COMMANDS[cmd_name][0]}").command)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -105,6 +108,10 @@ def main(args: list[str] | None = None) -> NoReturn:
     debug = verbosity.debug = "--debug" in head
     verbosity.level = sum(ANYWHERE.get(word, 0) for word in head)
     arguments = [*(a for a in head if a != "--debug" and a not in ANYWHERE), *arguments[len(head) :]]
+    for stream in (sys.stdout, sys.stderr):
+        # A console of ASCII shows what it cannot print as \\xb1, and ends no command.
+        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="backslashreplace")
     for number in ENDING:
         if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
             signal.signal(number, _terminate)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import codecs
 import csv
+import errno
 import hashlib
 import io
 import json
 import os
 import re
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -22,25 +24,31 @@ from icvos.errors import InputError, LockedError
 
 __all__ = [
     "HOME_REMEDY",
+    "absolute_path",
     "atomic_write",
     "check_id",
     "csv_header",
     "escape_id",
+    "expand_home",
     "file_kind",
     "file_sha256",
     "icvos_home",
     "iter_csv",
     "lock_folder",
+    "open_file",
     "page_asset",
     "parse_json",
     "read_bytes",
     "read_csv",
+    "read_file",
     "read_json",
     "read_lines",
     "read_text",
+    "real_path",
     "remove_partial_files",
     "spreadsheet_safe",
     "to_json",
+    "work_folder",
     "write_csv",
     "write_json",
 ]
@@ -50,6 +58,10 @@ HOME_REMEDY = "set ICVOS_HOME to a folder that can be written"
 
 LONGEST_ESCAPE = 150
 """Letters of an escaped name, so that what is added to it (a category, a draw, a suffix) stays a file's name."""
+
+_FIRST_UMASK = os.umask(0o077)
+os.umask(_FIRST_UMASK)
+_FIRST_UMASK &= 0o077
 
 _ID = re.compile(r"[A-Za-z0-9_.-]+")
 
@@ -87,9 +99,58 @@ def page_asset(package: str, name: str) -> str:
     return resources.files(package).joinpath(name).read_text(encoding="utf-8")
 
 
-def read_bytes(path: Path, what: str, error: type[InputError]) -> bytes:
+_KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+
+
+def open_file(path: str | os.PathLike[str]) -> io.BufferedReader:
+    """Open a regular file for reading bytes; every file that a command is given is opened here.
+
+    It never waits: a pipe whose other end nobody holds, a socket or a device is refused.
+
+    Raises:
+        OSError: It cannot be opened, or is no regular file.
+    """
     try:
-        data = path.read_bytes()
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except ValueError:  # a zero byte within the name
+        raise OSError(errno.EINVAL, "no file's name") from None
+    except OSError as problem:
+        if problem.errno == errno.ENXIO:
+            raise OSError(errno.EINVAL, "it is a socket or a device, no file", os.fspath(path)) from None
+        raise
+    # Asked of what is open, so that nothing can be put in its place in between.
+    mode = os.fstat(handle).st_mode
+    if not stat.S_ISREG(mode):
+        os.close(handle)
+        kind = _KINDS.get(stat.S_IFMT(mode), "something else")
+        raise OSError(errno.EINVAL, f"it is {kind}, no file", os.fspath(path))
+    return io.BufferedReader(io.FileIO(handle))
+
+
+def read_file(path: str | os.PathLike[str]) -> bytes:
+    """Return the bytes of a regular file.
+
+    Raises:
+        OSError: As ``open_file``.
+    """
+    with open_file(path) as stream:
+        return stream.read()
+
+
+def read_bytes(path: Path, what: str, error: type[InputError]) -> bytes:
+    """Return the bytes of a regular file that is not empty.
+
+    Raises:
+        InputError: (or ``error``) missing, empty, no regular file, or not readable.
+    """
+    try:
+        data = read_file(path)
     except FileNotFoundError:
         raise error(f"{what} not found", where=path) from None
     except OSError as problem:
@@ -141,13 +202,14 @@ def atomic_write(path: str | os.PathLike[str], mode: str = "wb") -> Iterator[IO[
     Parent folders are made. Text is UTF-8 with ``\\n`` line ends.
     """
     target = Path(path)
+    umask = own_umask()
     target.parent.mkdir(parents=True, exist_ok=True)
     text = {} if "b" in mode else {"encoding": "utf-8", "newline": "\n"}
     handle, name = tempfile.mkstemp(prefix=f".{target.name[:60]}.", suffix=".tmp", dir=target.parent)
     try:
         with os.fdopen(handle, mode, **text) as stream:  # type: ignore[call-overload]
             yield stream
-        Path(name).chmod(0o666 & ~own_umask())
+        Path(name).chmod(0o666 & ~umask)
         Path(name).replace(target)
     except BaseException:
         Path(name).unlink(missing_ok=True)
@@ -160,11 +222,12 @@ def remove_partial_files(folder: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-@cache
 def own_umask() -> int:
-    """Return the umask that the process began with, or had when it was first asked for."""
-    # Reading it means setting it, which is not safe beside other threads: hence once.
-    mask = os.umask(0)
+    """Return the umask; one that takes our own rights, as a model's code may have left, is set back to what it was."""
+    # Reading it means setting it: to the first one, so that other threads see no other in between.
+    mask = os.umask(_FIRST_UMASK)
+    if mask & 0o700:
+        return _FIRST_UMASK
     os.umask(mask)
     return mask
 
@@ -312,7 +375,7 @@ def csv_header(path: str | os.PathLike[str], error: type[InputError] = InputErro
 
 def file_sha256(path: str | os.PathLike[str]) -> str:
     """Return the SHA-256 of a file as 64 hex digits."""
-    with Path(path).open("rb") as stream:
+    with open_file(path) as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
@@ -334,6 +397,7 @@ def lock_folder(folder: Path, *, remedy: str = "choose another --out") -> Iterat
 
     folder = Path(folder)
     path = folder.parent / f".{folder.name}.lock"
+    own_umask()
     while True:
         try:
             folder.parent.mkdir(parents=True, exist_ok=True)
@@ -358,19 +422,102 @@ def lock_folder(folder: Path, *, remedy: str = "choose another --out") -> Iterat
         os.close(handle)
 
 
+@contextmanager
+def work_folder(what: str, parent: str | os.PathLike[str] | None = None) -> Iterator[Path]:
+    """Give an empty folder that is removed again; folders of the same kind whose process was killed go first.
+
+    A flock on the folder itself, which goes with its process, tells which are in use.
+
+    Args:
+        what: Its kind, the beginning of its name.
+        parent: Where; by default ``TMPDIR``.
+
+    Raises:
+        OSError: Nothing can be written there.
+    """
+    import fcntl
+
+    parent = Path(parent or tempfile.gettempdir())
+    _remove_abandoned(parent, what)
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=f"{what}-", dir=parent))
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        with suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Another process that began just now may have taken it for an abandoned one.
+            if folder.exists():
+                break
+        os.close(handle)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(handle)
+
+
+def _remove_abandoned(parent: Path, what: str) -> None:
+    import fcntl
+
+    for folder in parent.glob(f"{what}-*"):
+        try:
+            if folder.lstat().st_uid != os.geteuid():
+                continue
+            handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except OSError:
+            continue
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(folder, ignore_errors=True)
+        except OSError:
+            pass  # its process works in it
+        finally:
+            os.close(handle)
+
+
 def icvos_home() -> Path:
-    """Return the folder of the demo, weights and caches: ``$ICVOS_HOME``, or the platform's data folder."""
+    """Return the folder of the demo, weights and caches: ``$ICVOS_HOME``, or the platform's data folder.
+
+    Raises:
+        InputError: It begins with ``~`` and a name that no user has.
+    """
     folder = os.environ.get("ICVOS_HOME")
     if folder:
-        return Path(folder).expanduser().resolve()
+        return real_path(expand_home(folder))
     import platformdirs
 
     return Path(platformdirs.user_data_dir("icvos", appauthor=False))
 
 
+def expand_home(path: str | os.PathLike[str]) -> Path:
+    """Return a path with the home folder in place of ``~``.
+
+    Raises:
+        InputError: It begins with ``~`` and a name that no user has.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise InputError("no such user", where=Path(path), expected="~ alone, or ~ and a user's name") from None
+
+
+def real_path(path: str | os.PathLike[str]) -> Path:
+    """Return a path without links and ``..``; of links that lead in a circle, as far as they lead."""
+    return Path(os.path.realpath(path))
+
+
+def absolute_path(path: str | os.PathLike[str]) -> Path:
+    """Return a path from the root on, its ``..`` followed as the system follows them; other links stay as named.
+
+    Folders that are not there yet may stand before a ``..``: so what is written is found under the same name again.
+    """
+    parts = Path(path).absolute().parts
+    after = next((index for index in reversed(range(len(parts))) if parts[index] == ".."), -1) + 1
+    return Path(os.path.realpath(Path(*parts[:after])), *parts[after:]) if after else Path(*parts)
+
+
 def free_bytes(folder: Path) -> int:
     """Return the free bytes of the file system that holds ``folder`` (or its nearest existing parent)."""
-    existing = folder.resolve()
+    existing = real_path(folder)
     while not existing.exists():
         existing = existing.parent
     return shutil.disk_usage(existing).free

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import mmap
 import os
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from weakref import WeakKeyDictionary
 
 from icvos.benchmark import Benchmark
 from icvos.errors import BenchmarkError
-from icvos.files import atomic_write, file_sha256
+from icvos.files import atomic_write, file_sha256, open_file, read_file
 from icvos.listing import is_stray
 
 __all__ = [
@@ -82,7 +84,7 @@ def read_manifest(root: Path) -> Iterator[tuple[str, int, str]]:
     path = root / NAME
     if not path.is_file():
         raise BenchmarkError("no manifest.csv", where=root, expected="a finished build", fix="build it again")
-    with path.open(encoding="utf-8", newline="") as stream:
+    with io.TextIOWrapper(open_file(path), encoding="utf-8", newline="") as stream:
         last = ""
         try:
             for number, row in enumerate(csv.reader(stream, strict=True), 1):
@@ -90,7 +92,7 @@ def read_manifest(root: Path) -> Iterator[tuple[str, int, str]]:
                     raise BenchmarkError("no manifest", where=path, expected=",".join(MANIFEST_COLUMNS))
                 if number == 1:
                     continue
-                good = len(row) == 3 and row[1].isascii() and row[1].isdigit() and len(row[2]) == 64
+                good = len(row) == 3 and re.fullmatch("[0-9]{1,18}", row[1]) and len(row[2]) == 64
                 if not good or row[0] <= last or row[0].startswith("/") or ".." in row[0].split("/"):
                     raise BenchmarkError(f"line {number} is broken", where=path, expected="path,bytes,sha256, sorted")
                 last = row[0]
@@ -155,7 +157,7 @@ def manifest_rows(manifest: Path, prefix: str) -> Iterator[tuple[str, int, str]]
         BenchmarkError: A row is broken.
     """
     wanted = prefix.encode()
-    with manifest.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
+    with open_file(manifest) as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
         low, high = data.find(b"\n") + 1, len(data)
         while low < high:
             middle = data.rfind(b"\n", low, (low + high) // 2) + 1 or low
@@ -194,7 +196,7 @@ def _verify(benchmark: Benchmark, prefix: str, frames: int | None = None) -> Non
     for path, size, sha256 in manifest_rows(benchmark.root / "manifest.csv", prefix):
         known = True
         stem = Path(path).stem
-        if frames is None or not stem.isdigit() or int(stem) < frames:
+        if frames is None or not re.fullmatch("[0-9]{1,9}", stem) or int(stem) < frames:
             _compare(benchmark.root / path, size, sha256)
     if not known and next(benchmark.root.glob(f"{prefix}*"), None) is not None:
         raise BenchmarkError(
@@ -205,7 +207,7 @@ def _verify(benchmark: Benchmark, prefix: str, frames: int | None = None) -> Non
 
 def _compare(path: Path, size: int, sha256: str) -> None:
     try:
-        data = path.read_bytes()
+        data = read_file(path)
     except OSError:
         return  # who reads it says so, and knows what it is
     if not data:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from icvos.errors import MaskError, in_words
-from icvos.files import atomic_write, file_kind, read_bytes
+from icvos.files import atomic_write, file_kind, open_file, read_bytes
 
 __all__ = [
     "Code",
@@ -211,7 +211,7 @@ def header(data: bytes) -> Header | None:
 def read_header(path: Path) -> Header | None:
     """Return what the beginning of a PNG file says, or None where there is none (reading it says what is wrong)."""
     try:
-        with path.open("rb") as stream:
+        with open_file(path) as stream:
             return header(stream.read(33))
     except OSError:
         return None

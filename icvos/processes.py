@@ -21,6 +21,7 @@ from types import FrameType
 from typing import Any, NoReturn, TypeVar
 
 from icvos.errors import UsageError
+from icvos.files import read_file
 
 __all__ = [
     "Message",
@@ -208,7 +209,7 @@ def check_main_guard() -> None:
     if frame is None or script is None or not Path(script).is_file():
         return  # a notebook, or python -c: nothing is run again
     try:
-        statements = ast.parse(Path(script).read_bytes()).body
+        statements = ast.parse(read_file(script)).body
     except (SyntaxError, ValueError, OSError):
         return
     for statement in statements:

@@ -20,7 +20,7 @@ from icvos.errors import InputError, MaskError, ModelError, UsageError
 from icvos.evaluation.frames import StreamedVideo
 from icvos.evaluation.stream import Clock, Failed, predictions
 from icvos.evaluation.torch_state import episode_seed, peak_memory, reset_peak, seed_all
-from icvos.files import file_sha256, lock_folder, read_json, write_json
+from icvos.files import file_sha256, lock_folder, read_json, real_path, write_json
 from icvos.images import IMAGE_SUFFIXES, read_image
 from icvos.listing import frame_files, listing
 from icvos.masks import read_mask, write_mask
@@ -257,7 +257,7 @@ class _Clip:
         """What its draws are called after."""
         if self.path is None:
             return "video"
-        return self.path.resolve().name if self.path.is_dir() else self.path.stem
+        return real_path(self.path).name if self.path.is_dir() else self.path.stem
 
     @property
     def described(self) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, TypeAlias, runtime_checkable
@@ -185,7 +186,9 @@ class ModelInfo:
 
     def __post_init__(self) -> None:
         kind, _, count = self.access.partition(":")
-        good = self.access in ("online", "offline") or (kind == "lookahead" and count.isdigit() and int(count) > 0)
+        good = self.access in ("online", "offline") or (
+            kind == "lookahead" and re.fullmatch("[0-9]{1,9}", count) and int(count) > 0
+        )
         if not good:
             raise UsageError(f"access is 'online', 'lookahead:N' or 'offline', not '{self.access}'")
         for word in self.uses:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from icvos.errors import InputError
-from icvos.files import file_kind
+from icvos.files import file_kind, open_file
 from icvos.progress import Progress, Update, silent
 
 __all__ = ["VIDEO_SUFFIXES", "VideoFile", "open_writer"]
@@ -148,7 +148,7 @@ def _open(path: Path) -> Any:
     with _quiet():
         capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
     if not capture.isOpened():
-        with path.open("rb") as stream:
+        with open_file(path) as stream:
             kind = file_kind(stream.read(1024))
         raise InputError(f"video is {kind}" if kind else "video cannot be decoded", where=path, fix=FRAMES_FIX)
     return capture

@@ -5,8 +5,14 @@ from __future__ import annotations
 import codecs
 import io
 import json
+import os
 import random
+import re
+import signal
+import socket
 import struct
+import subprocess
+import sys
 import zipfile
 from collections import Counter
 from pathlib import Path
@@ -17,7 +23,26 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from icvos.errors import InputError, SourceError
-from icvos.files import check_id, escape_id, file_kind, read_csv, read_json, read_lines, read_text
+from icvos.files import (
+    absolute_path,
+    check_id,
+    escape_id,
+    expand_home,
+    file_kind,
+    file_sha256,
+    lock_folder,
+    open_file,
+    read_csv,
+    read_file,
+    read_json,
+    read_lines,
+    read_text,
+    real_path,
+    work_folder,
+    write_json,
+)
+from icvos.images import read_image
+from icvos.masks import read_mask
 
 TEXT = "bear\nbmx-bumps\n\nkörper 3\n"
 
@@ -208,3 +233,160 @@ def test_five_thousand_changed_lists_are_read_right_or_refused(tmp_path: Path) -
             assert "\n" not in str(error) and str(path) in str(error)
         assert found == expected, data
     assert read > 2000 and len(refused) == 4 and min(refused.values()) > 30, (read, refused)
+
+
+@pytest.fixture
+def no_hang():
+    """End a test that waits: a pipe that nobody writes to is waited for without end."""
+    signal.alarm(30)
+    yield
+    signal.alarm(0)
+
+
+def make_pipe(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def make_socket(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(path))
+
+
+def make_device(path: Path) -> None:
+    path.symlink_to("/dev/zero")
+
+
+def make_loop(path: Path) -> None:
+    path.symlink_to(path)
+
+
+NO_FILES = {
+    make_pipe: "it is a pipe",
+    make_socket: "socket or a device",
+    make_device: "it is a device",
+    Path.mkdir: "it is a folder",
+    make_loop: "Too many levels of symbolic links",
+}
+
+
+@pytest.mark.parametrize("make", NO_FILES)
+@pytest.mark.parametrize("read", [read_json, read_text, lambda path: read_csv(path, ("a",)), read_mask, read_image])
+def test_what_is_no_regular_file_is_refused_and_never_waited_for(tmp_path: Path, no_hang, make, read) -> None:
+    make(tmp_path / "x.png")
+    with pytest.raises(InputError, match=NO_FILES[make]) as stop:
+        read(tmp_path / "x.png")
+    assert str(tmp_path / "x.png") in str(stop.value)
+
+
+@pytest.mark.parametrize("make", NO_FILES)
+@pytest.mark.parametrize("read", [open_file, read_file, file_sha256])
+def test_readers_of_bytes_refuse_what_is_no_regular_file(tmp_path: Path, no_hang, make, read) -> None:
+    make(tmp_path / "x")
+    with pytest.raises(OSError, match=NO_FILES[make]):
+        read(tmp_path / "x")
+
+
+def test_a_name_that_holds_a_zero_byte_is_no_file(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no file's name"):
+        read_json(tmp_path / "a\0b")
+
+
+# Files of our own, of the system, and of folders that were made and checked just before.
+OWN = {
+    "icvos/files.py",
+    "icvos/processes.py",
+    "icvos/runs/environment.py",
+    "icvos/demo/training/pool.py",
+    "icvos/evaluation/shipping.py",
+    "icvos/evaluation/verify.py",
+    "icvos/leaderboard/archive.py",
+    "icvos/leaderboard/board.py",
+    "icvos/builders/ic_vos/build.py",
+    "icvos/builders/tubes/tables.py",
+    "icvos/data/class_masks.py",
+}
+
+
+def test_every_file_that_a_command_is_given_is_opened_in_one_place() -> None:
+    root = Path(__file__).parents[1]
+    own = re.compile(r"""\.read_bytes\(\)|\.read_text\(|\.open\(("rb"|encoding)|np\.load\(path|Image\.open\(path""")
+    found = {str(path.relative_to(root)) for path in (root / "icvos").rglob("*.py") if own.search(path.read_text())}
+    assert found <= OWN
+
+
+def test_a_path_is_followed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "far/inner").mkdir(parents=True)
+    (tmp_path / "x").symlink_to("far/inner")
+    assert absolute_path("x/../y") == tmp_path / "far/y"
+    assert absolute_path("none/../y") == tmp_path / "y"
+    assert absolute_path("x/y") == tmp_path / "x/y"
+    (tmp_path / "loop").symlink_to("loop")
+    assert absolute_path("loop/../y") == real_path(tmp_path / "loop/../y") == tmp_path / "y"
+
+
+def test_a_home_that_no_user_has() -> None:
+    with pytest.raises(InputError, match="no such user; in ~nosuchuser/x"):
+        expand_home("~nosuchuser/x")
+
+
+@pytest.fixture
+def umask():
+    """Give back the umask that a test changes."""
+    mask = os.umask(0o022)
+    os.umask(mask)
+    yield
+    os.umask(mask)
+
+
+@pytest.mark.parametrize("mask", [0o777, 0o700, 0o400])
+def test_what_is_written_stays_readable_under_a_umask_of_a_plugin(tmp_path: Path, umask, mask: int) -> None:
+    os.umask(mask)
+    write_json(tmp_path / "a/b/c.json", [])
+    for path in (tmp_path / "a", tmp_path / "a/b"):
+        assert path.stat().st_mode & 0o700 == 0o700
+    assert (tmp_path / "a/b/c.json").stat().st_mode & 0o600 == 0o600
+    os.umask(mask)
+    with lock_folder(tmp_path / "d/e"):
+        assert (tmp_path / "d").stat().st_mode & 0o700 == 0o700
+
+
+def test_a_umask_that_keeps_others_out_is_kept(tmp_path: Path, umask) -> None:
+    os.umask(0o077)
+    write_json(tmp_path / "a.json", [])
+    assert (tmp_path / "a.json").stat().st_mode & 0o777 == 0o600
+    assert os.umask(0o077) == 0o077
+
+
+LEFT = """
+import os, signal, sys
+from icvos.files import work_folder
+with work_folder("icvos-kind", sys.argv[1]) as folder:
+    (folder / "a/b").mkdir(parents=True)
+    (folder / "a/b/c").write_text("much")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_work_folder_of_a_killed_process_goes_at_the_next_start(tmp_path: Path) -> None:
+    (tmp_path / "far").mkdir()
+    (tmp_path / "far/kept").write_text("mine")
+    (tmp_path / "icvos-kind-link").symlink_to("far")
+    (tmp_path / "icvos-kind-file").write_text("mine")
+    (tmp_path / "icvos-other-x").mkdir()
+    subprocess.run([sys.executable, "-c", LEFT, tmp_path], check=False)
+    strangers = {"far", "icvos-kind-link", "icvos-kind-file", "icvos-other-x"}
+    assert len({path.name for path in tmp_path.iterdir()} - strangers) == 1
+    with work_folder("icvos-kind", tmp_path) as first, work_folder("icvos-kind", tmp_path) as second:
+        assert first.is_dir() and second.is_dir()
+        assert {path.name for path in tmp_path.iterdir()} == strangers | {first.name, second.name}
+    assert {path.name for path in tmp_path.iterdir()} == strangers
+    assert (tmp_path / "far/kept").read_text() == "mine"
+
+
+def test_every_temporary_folder_is_one_that_the_next_start_removes() -> None:
+    root = Path(__file__).parents[1]
+    sources = [path for part in ("icvos", "dcsam", "baselines") for path in (root / part).rglob("*.py")]
+    made = {str(path.relative_to(root)) for path in sources if re.search("mkdtemp|TemporaryDir", path.read_text())}
+    # Masks on their way on a node of a cluster live by a pipe.
+    assert made == {"icvos/files.py", "icvos/evaluation/shipping.py"}

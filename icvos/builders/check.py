@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 
 from icvos.benchmark import FRAME_COLUMNS, Benchmark, Episode, Pair, VideoRecord, load_benchmark
 from icvos.errors import IcvosError, in_words
-from icvos.files import read_csv
+from icvos.files import read_csv, read_file
 from icvos.images import check_jpeg, image_size
 from icvos.listing import folders, is_stray, listing
 from icvos.manifest import check_manifest
@@ -162,7 +163,7 @@ def _check_still(task: tuple[Path, Path, str]) -> list[str]:
 
 def _image_size(path: Path) -> tuple[int, int]:
     """Return (H, W) of an image, all of whose data is read."""
-    data = path.read_bytes()
+    data = read_file(path)
     size = image_size(data, path)
     check_jpeg(data, path)
     return size
@@ -233,7 +234,7 @@ def _orphans(bench: Benchmark) -> list[str]:
     for folder, used in used_by_folder.items():
         for category in folders(root / folder / "masks"):
             for path in _files(root / folder / "masks" / category):
-                if (int(category) if category.isdigit() else 0, path.stem) not in used:
+                if (int(category) if re.fullmatch("[0-9]{1,9}", category) else 0, path.stem) not in used:
                     problems.append(f"{_short(root, path)}: is used by no episode")
         names = {name for _, name in used}
         problems += [

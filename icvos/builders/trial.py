@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import TypeVar
 from icvos.builders.writer import check_place
 from icvos.costs import Cost, disk_cost, in_gib, in_seconds, peak_resident
 from icvos.errors import InputError
+from icvos.files import absolute_path, work_folder
 from icvos.processes import available_memory, in_order
 
 __all__ = ["BuildTrial", "Sample", "spread", "trial_folder", "try_tasks"]
@@ -114,16 +114,17 @@ def trial_folder(out: Path) -> Iterator[Path]:
         BenchmarkError: ``out`` is there already, as the build would say.
     """
     check_place(out)
-    parent = Path(os.path.abspath(out)).parent  # noqa: PTH100 - symlinks stay as they are named
+    parent = absolute_path(out).parent
     while not parent.exists():
         parent = parent.parent
+    stack = ExitStack()
     try:
-        folder = tempfile.TemporaryDirectory(prefix=".icvos-trial-", dir=parent)
+        folder = stack.enter_context(work_folder(".icvos-trial", parent))
     except OSError as problem:
         reason = problem.strerror or type(problem).__name__
         raise InputError(f"nothing can be written here ({reason})", where=parent, fix="choose another --out") from None
-    with folder as name:
-        yield Path(name)
+    with stack:
+        yield folder
 
 
 def spread(items: Sequence[T], most: int = TASKS) -> list[T]:

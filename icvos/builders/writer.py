@@ -7,6 +7,7 @@ import errno
 import hashlib
 import os
 import shutil
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -16,13 +17,16 @@ from typing import Any, TypeVar
 import numpy as np
 
 from icvos.errors import BenchmarkError, InputError
-from icvos.files import free_bytes, lock_folder, read_json, write_csv, write_json
+from icvos.files import absolute_path, free_bytes, lock_folder, read_file, read_json, write_csv, write_json
 from icvos.manifest import Digest, iter_files, write_manifest
 from icvos.masks import encode_mask
 from icvos.processes import in_order
 from icvos.progress import Progress, Update
 
 __all__ = ["BenchmarkWriter", "Table", "check_place", "place_file", "write_file"]
+
+# In the state of a build: who renamed its folder, for the case that it is killed right then.
+_COMMAND = ".command.json"
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -64,7 +68,7 @@ def place_file(
         data: The source's bytes, where they were read already.
     """
     if data is None:
-        data = Path(source).read_bytes()
+        data = read_file(source)
     if link and _link(path, source):
         return len(data), hashlib.sha256(data).hexdigest()
     # An earlier build may have left a hard link into the source.
@@ -91,14 +95,33 @@ def check_place(out: str | os.PathLike[str]) -> None:
     Raises:
         BenchmarkError: Something else is there.
     """
-    out = Path(os.path.abspath(out))  # noqa: PTH100 - symlinks stay as they are named
+    out = absolute_path(out)
     root, state = _partial(out)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    if _is_taken(out) and not _is_left_behind(out):
         raise BenchmarkError("the folder is there already", where=out, fix="choose another --out, or delete it")
     if root.exists() and not state.exists():
         raise BenchmarkError(
             "a folder is in the way that no build made", where=root, fix="rename it, or take another --out"
         )
+
+
+def _is_taken(out: Path) -> bool:
+    return out.exists() and (not out.is_dir() or any(out.iterdir()))
+
+
+def _is_left_behind(out: Path) -> bool:
+    """Whether this same command built ``out`` and was killed after it was renamed, before it ended."""
+    root, state = _partial(out)
+    if root.exists() or not (out / "manifest.csv").is_file():
+        return False
+    try:
+        return bool(read_json(state / _COMMAND) == _command())
+    except InputError:
+        return False
+
+
+def _command() -> list[str]:
+    return [str(Path.cwd()), *sys.argv]
 
 
 def _partial(out: Path) -> tuple[Path, Path]:
@@ -132,7 +155,7 @@ class BenchmarkWriter:
     """
 
     def __init__(self, out: str | os.PathLike[str], *, need: int = 0, resume: bool = False) -> None:
-        self.out = Path(os.path.abspath(out))  # noqa: PTH100 - symlinks stay as they are named
+        self.out = absolute_path(out)
         self.root, self.state = _partial(self.out)
         free = free_bytes(self.out)
         if need * 1.05 > free:
@@ -151,6 +174,9 @@ class BenchmarkWriter:
         self._stack.enter_context(lock_folder(self.out))
         try:
             check_place(self.out)
+            if _is_taken(self.out):
+                (self.out / "manifest.csv").unlink()
+                self.out.rename(self.root)
             for folder in (self.state, self.root):
                 if folder.exists() and not self._resume:
                     shutil.rmtree(folder)
@@ -228,6 +254,7 @@ class BenchmarkWriter:
         if not adopt:
             self._remove_unknown(keep)
         sha256 = write_manifest(self.root, self.digest)
+        write_json(self.state / _COMMAND, _command())
         if self.out.exists():
             self.out.rmdir()
         self.root.rename(self.out)

@@ -6,6 +6,7 @@ import importlib
 
 import click
 
+from icvos.commands.options import follow_parents
 from icvos.errors import did_you_mean
 
 # Word: (module in icvos.commands.builders, what it does in one line). The module holds a click command, ``command``.
@@ -32,7 +33,7 @@ class BuildGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in BUILDERS:
             return None
-        return importlib.import_module(f"icvos.commands.builders.{BUILDERS[cmd_name][0]}").command
+        return follow_parents(importlib.import_module(f"icvos.commands.builders.{BUILDERS[cmd_name][0]}").command)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

@@ -12,7 +12,7 @@ import click
 
 from icvos.commands.options import FiniteRange, check_device, model_options, parse_weights
 from icvos.errors import IcvosError, UsageError
-from icvos.files import escape_id
+from icvos.files import escape_id, read_file
 from icvos.runs.shards import MAX_SHARDS, job_shard
 
 if TYPE_CHECKING:
@@ -274,7 +274,7 @@ def _say(run: Run) -> None:
 def _failures(folder: Path, most: int = 5) -> None:
     import json
 
-    lines = (folder / "episodes.jsonl").read_text(encoding="utf-8").splitlines()
+    lines = read_file(folder / "episodes.jsonl").splitlines()
     records = {record["id"]: record for record in map(json.loads, lines)}
     failed = [record for record in records.values() if record.get("error")]
     for record in failed[:most]:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import click
 
 from icvos.errors import UsageError
+from icvos.files import absolute_path
 from icvos.installation import install_command
 
-__all__ = ["FiniteRange", "check_device", "model_options", "parse_weights"]
+__all__ = ["FiniteRange", "FollowedPath", "check_device", "follow_parents", "model_options", "parse_weights"]
 
 
 class FiniteRange(click.FloatRange):
@@ -24,6 +26,25 @@ class FiniteRange(click.FloatRange):
         if not math.isfinite(number):
             self.fail(f"{value} is no finite number", param, ctx)
         return number
+
+
+class FollowedPath(click.Path):
+    """A path whose ``..`` are followed once, so that what a command writes is read from the same place."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the path."""
+        path = super().convert(value, param, ctx)
+        return absolute_path(path) if isinstance(path, Path) and ".." in path.parts else path
+
+
+def follow_parents(command: click.Command) -> click.Command:
+    """Let a command, and all commands within it, take its paths as ``FollowedPath`` does; return it."""
+    for parameter in command.params:
+        if isinstance(parameter.type, click.Path):
+            parameter.type.__class__ = FollowedPath
+    for inner in getattr(command, "commands", {}).values():
+        follow_parents(inner)
+    return command
 
 
 def model_options(function: Callable[..., Any]) -> Callable[..., Any]:

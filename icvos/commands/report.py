@@ -16,7 +16,7 @@ from icvos.commands.options import FiniteRange
 @click.option("--masks", type=click.Path(path_type=Path), help="Folder, zip or JSON of masks; default RUN/masks.")
 @click.option("--each", default=2, show_default=True, type=click.IntRange(1, 50), help="Of best, median and worst.")
 @click.option("--episode", "only", multiple=True, metavar="ID", help="These episodes instead; repeatable.")
-@click.option("--videos/--no-videos", default=True, help="Overlay videos (webm).")
+@click.option("--videos/--no-videos", default=True, help="Overlay videos (webm); of over 600 frames one in 2, 3, …")
 @click.option("--fps", default=10.0, show_default=True, type=FiniteRange(1, 120), help="Of the videos.")
 def command(
     run: Path,

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ import click
 
 from icvos.commands.options import check_device, parse_weights
 from icvos.errors import IcvosError, UsageError
+from icvos.files import work_folder
 
 if TYPE_CHECKING:
     from icvos.reproduce.rung import Rung
@@ -216,7 +216,8 @@ def _try(rungs: list[Rung]) -> None:
     from icvos.reproduce.stand_ins import shorten, stand_in_data, stand_in_weights
 
     failed: list[str] = []
-    folder = Path(tempfile.mkdtemp(prefix="icvos-reproduce-"))
+    stack = ExitStack()
+    folder = stack.enter_context(work_folder("icvos-reproduce"))
     try:
         data = {name: str(path) for name, path in stand_in_data(folder).items()}
         for rung in rungs:
@@ -240,7 +241,7 @@ def _try(rungs: list[Rung]) -> None:
             else:
                 click.echo(f"{rung.name}: all {len(rung.steps)} commands go through")
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        stack.close()
     if failed:
         click.echo(f"{len(failed)} of {len(rungs)} rungs do not go through: {', '.join(failed)}", err=True)
         raise SystemExit(1)

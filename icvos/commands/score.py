@@ -93,6 +93,7 @@ def command(
     """
     from icvos.commands.show import summary_table
     from icvos.evaluation.score import score
+    from icvos.files import real_path
     from icvos.processes import keep_memory
     from icvos.runs.run import Run
 
@@ -102,7 +103,7 @@ def command(
         return
     if predictions is None:
         raise click.MissingParameter(ctx=context, param_hint="'PREDICTIONS'", param_type="argument")
-    title = model_name or predictions.resolve().stem
+    title = model_name or real_path(predictions).stem
     notes: list[str] = []
     result = score(
         predictions,

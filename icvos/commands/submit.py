@@ -29,6 +29,7 @@ def pack(run: Path, out: Path | None, masks: bool, predictions: Path | None, sub
     \b
     icvos submit pack runs/demo/histogram --out submission.zip
     """
+    from icvos.files import real_path
     from icvos.leaderboard.archive import pack as write
     from icvos.leaderboard.consistency import check_name, check_values, recompute
     from icvos.leaderboard.judge import partial
@@ -45,7 +46,7 @@ def pack(run: Path, out: Path | None, masks: bool, predictions: Path | None, sub
             where=run,
             fix="" if problems is names else "evaluate or score again, whole and without an oracle",
         )
-    path = out or run.resolve().with_name(run.resolve().name + ".zip")
+    path = out or real_path(run).with_name(real_path(run).name + ".zip")
     count = write(run, path, masks=masks, predictions=predictions, submitter=submitter)
     click.echo(f"packed {count} files, {path.stat().st_size / 1e6:.1f} MB: {path}")
     folder = entry.run["environment"].get("benchmark_folder")

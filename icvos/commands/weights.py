@@ -119,7 +119,15 @@ def verify(names: tuple[str, ...], folder: Path | None) -> None:
 @click.argument("names", nargs=-1, required=True)
 @FOLDER
 @click.option("--mirror", help="Base URL that serves the same file names.")
-def fetch(names: tuple[str, ...], folder: Path | None, mirror: str | None) -> None:
+@click.option(
+    "--max-size",
+    type=click.IntRange(1, 1 << 20),
+    default=16,
+    show_default=True,
+    metavar="GIB",
+    help="Of a checkpoint whose size is not known.",
+)
+def fetch(names: tuple[str, ...], folder: Path | None, mirror: str | None, max_size: int) -> None:
     """Download the checkpoints NAMES: resumed after a cut, verified, then renamed.
 
     \b
@@ -131,6 +139,8 @@ def fetch(names: tuple[str, ...], folder: Path | None, mirror: str | None) -> No
 
     for known in [checkpoint(name) for name in names]:
         with shown(known.name) as progress:
-            path, sha256 = fetch_checkpoint(known, folder=folder, mirror=mirror, progress=progress)
+            path, sha256 = fetch_checkpoint(
+                known, folder=folder, mirror=mirror, max_size=max_size << 30, progress=progress
+            )
         click.echo(f"{known.name}: {path}")
         click.echo(f"  sha256 {sha256} ({'verified; ' if known.sha256 else ''}{MARKS[known.mark]})")

@@ -8,6 +8,7 @@ gigabytes in every process.
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -18,7 +19,7 @@ import numpy as np
 from icvos.categories import COCO80, VOC20, Vocabulary
 from icvos.data.class_masks_cache import VERSION, Record, make_once, write_cache
 from icvos.errors import SourceError, UsageError
-from icvos.files import file_sha256, icvos_home, read_json
+from icvos.files import file_sha256, icvos_home, open_file, read_json
 from icvos.images import check_annotated_size, read_image
 from icvos.masks import decode_code
 from icvos.progress import Progress
@@ -101,9 +102,10 @@ class ClassMasks:
     def _load(self, name: str) -> np.ndarray:
         path = self.folder / f"{name}.npy"
         try:
-            # Mapping an empty file is an error.
-            empty = path.stat().st_size <= 128
-            return np.load(path, mmap_mode=None if empty else "r", allow_pickle=False)
+            with open_file(path) as stream:
+                # Mapping an empty file is an error.
+                empty = os.fstat(stream.fileno()).st_size <= 128
+                return np.load(stream if empty else path, mmap_mode=None if empty else "r", allow_pickle=False)
         except (OSError, ValueError) as problem:
             raise SourceError(f"cache is broken ({problem})", where=path, fix=f"delete {self.folder}") from None
 

@@ -14,7 +14,7 @@ from unicodedata import normalize
 import numpy as np
 
 from icvos.errors import MaskError, PredictionError, in_words, name_some
-from icvos.files import read_json
+from icvos.files import open_file, read_file, read_json, real_path
 from icvos.listing import files_by_stem, folders, is_stray, listing, natural, path_of_stem
 from icvos.masks import Header, decode_mask, header, label_header, read_header
 
@@ -136,7 +136,7 @@ class FolderPredictions(Predictions):
 
     def _path(self, name: str, frame: str) -> Path:
         path = path_of_stem(self.where / name, frame, ".png")
-        if path.is_symlink() and not path.resolve().is_relative_to((self.where / name).resolve()):
+        if path.is_symlink() and not real_path(path).is_relative_to(real_path(self.where / name)):
             raise PredictionError("a link leaves the predictions' folder", where=path, fix="copy what it points to")
         return path
 
@@ -146,7 +146,7 @@ class FolderPredictions(Predictions):
     def load(self, name: str, frame: str) -> np.ndarray:
         path = self._path(name, frame)
         try:
-            data = path.read_bytes()
+            data = read_file(path)
         except OSError as problem:
             raise PredictionError(f"mask cannot be read ({problem.strerror})", where=path) from None
         return decode_mask(data, path)
@@ -154,7 +154,7 @@ class FolderPredictions(Predictions):
     def size(self, name: str, frame: str) -> Size | None:
         path = self._path(name, frame)
         try:
-            with path.open("rb") as stream:
+            with open_file(path) as stream:
                 return _label_size(stream.read(33), str(path))
         except OSError as problem:
             raise PredictionError(f"mask cannot be read ({problem.strerror})", where=path) from None
@@ -172,9 +172,9 @@ class ZipPredictions(Predictions):
         try:
             try:
                 # Linux and macOS write names in UTF-8 without the flag that says so.
-                self._archive = zipfile.ZipFile(self.where, metadata_encoding="utf-8")
+                self._archive = zipfile.ZipFile(open_file(self.where), metadata_encoding="utf-8")
             except UnicodeDecodeError:
-                self._archive = zipfile.ZipFile(self.where)  # cp437
+                self._archive = zipfile.ZipFile(open_file(self.where))  # cp437
         except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as problem:
             raise PredictionError(f"archive cannot be opened ({problem})", where=self.where, expected="a zip") from None
 

@@ -11,7 +11,6 @@ import os
 import pickle
 import signal
 import socket
-import tempfile
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -34,7 +33,7 @@ from icvos.evaluation.shipping import (
     write_masks,
 )
 from icvos.evaluation.workers import Share, WorkerProcess, cannot_build
-from icvos.files import file_sha256
+from icvos.files import file_sha256, work_folder
 from icvos.models.registry import create
 from icvos.runs.environment import describe_device, describe_model
 from icvos.runs.episodes import RunOptions
@@ -399,16 +398,16 @@ def _connected(ray: Any, address: str, spec: str) -> Iterator[str]:
     """
     named = model_file(spec)
     if ray.is_initialized():
-        yield spec if named is None else f"{named[0].resolve()}{named[1]}"
+        yield spec if named is None else f"{named[0]}{named[1]}"
         return
     if address == "auto":
         address = _find_address(ray)
     _check_address(address)
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     try:
-        with tempfile.TemporaryDirectory(prefix="icvos-model-") as folder:
-            shipped = ship_model(spec, Path(folder))
-            environment = {} if named is None else {"working_dir": folder}
+        with work_folder("icvos-model") as folder:
+            shipped = ship_model(spec, folder)
+            environment = {} if named is None else {"working_dir": str(folder)}
             ray.init(address=address, runtime_env=environment, log_to_driver=False, logging_level="ERROR")
     except Exception as error:
         raise UsageError(

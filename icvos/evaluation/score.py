@@ -24,6 +24,7 @@ from icvos.evaluation.score_sequences import (
     choose_sequences,
     score_sequences,
 )
+from icvos.files import real_path
 from icvos.listing import is_stray
 from icvos.processes import in_order
 from icvos.progress import Progress, Update, shown
@@ -216,7 +217,7 @@ def score(
     if opened is not None and opened.vos:
         oracle = "first-frame"
     uses = (*uses, *([oracle] if oracle else ()))
-    name = model or predictions.resolve().stem
+    name = model or real_path(predictions).stem
     declared = _declared(name, version, access=access, uses=uses, trained_on=trained_on)
     if ground_truth is not None:
         rule = get_protocol(protocol or "davis-2017")
@@ -308,7 +309,7 @@ def _of_sequences(
     for note in notes:
         notify(note)
     ids = [identity for task in tasks for identity in task.ids]
-    name = truth.resolve().name
+    name = real_path(truth).name
     label: dict[str, Any] = {"name": name, "version": None, "manifest_sha256": _fingerprint(truth)}
     if sequences is not every:
         # Others than those of all sequences, or of another choice: they share no table.

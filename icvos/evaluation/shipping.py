@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from icvos.errors import BenchmarkError, IcvosError, LockedError
-from icvos.files import icvos_home, lock_folder
+from icvos.files import expand_home, icvos_home, lock_folder, real_path
 from icvos.manifest import read_manifest
 
 __all__ = [
@@ -133,7 +133,7 @@ def pack_benchmark(root: Path) -> Iterator[bytes]:
 def model_file(spec: str) -> tuple[Path, str] | None:
     """Return the file that a spec names, and what stands behind it there; None for an installed model."""
     path, suffix, rest = spec.partition(".py")
-    return (Path(f"{path}{suffix}").expanduser(), rest) if suffix and (not rest or rest[0] in ":+") else None
+    return (real_path(expand_home(f"{path}{suffix}")), rest) if suffix and (not rest or rest[0] in ":+") else None
 
 
 def ship_model(spec: str, folder: Path) -> str:
@@ -141,7 +141,7 @@ def ship_model(spec: str, folder: Path) -> str:
     named = model_file(spec)
     if named is None:
         return spec
-    path, rest = named[0].resolve(), named[1]
+    path, rest = named
     for beside in path.parent.iterdir():
         if beside.suffix == ".py":
             shutil.copyfile(beside, folder / beside.name)

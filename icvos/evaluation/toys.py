@@ -6,7 +6,6 @@ They are package data, written by ``tools/toys.py``: the expected figures come f
 from __future__ import annotations
 
 import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import Any
 
 from icvos.errors import InputError, UsageError, did_you_mean, in_words
 from icvos.evaluation.score import score
-from icvos.files import read_json
+from icvos.files import read_json, work_folder
 from icvos.protocols import get_protocol
 from icvos.runs.records import RunFolder, read_frames
 from icvos.runs.run import Run
@@ -88,13 +87,13 @@ def score_toy(name: str, *, folder: Path | None = None, workers: int = 1) -> Toy
     expected = read_json(folder / "expected.json")
     maps = get_protocol(name).kind == "sequence"
     notes: list[str] = []
-    with tempfile.TemporaryDirectory(prefix="icvos-toy-") as temporary:
+    with work_folder("icvos-toy") as temporary:
         result = score(
             folder / "predictions",
             benchmark=None if maps else folder / "benchmark",
             ground_truth=folder / "ground-truth" if maps else None,
             protocol=name,
-            out=Path(temporary) / "run",
+            out=temporary / "run",
             model="toy",
             workers=workers,
             notify=notes.append,

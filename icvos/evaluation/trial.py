@@ -7,7 +7,6 @@ import json
 import math
 import os
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -29,6 +28,7 @@ from icvos.evaluation.runner import RunPlan, check_workers, done_episodes, group
 from icvos.evaluation.torch_state import peak_memory
 from icvos.evaluation.verify import can_verify
 from icvos.evaluation.workers import count_gpus, limit_threads, threads_each
+from icvos.files import work_folder
 from icvos.models.interface import ImageModel, Model
 from icvos.models.registry import as_video_model
 from icvos.runs.episodes import RunOptions
@@ -220,15 +220,15 @@ def try_run(
     view = View(plan.benchmark, plan.protocol, limit_frames=settings.limit_frames)
     passed = [e for group in groups for e in group.episodes if whole or e.id in group.wanted]
     lengths = {episode.video: view.frame_count(episode) for episode in plan.episodes}
-    with _own_share(threads), tempfile.TemporaryDirectory() as folder:
-        masks = Path(folder) if settings.save_masks else None
+    with _own_share(threads), work_folder("icvos-trial") as folder:
+        masks = folder if settings.save_masks else None
         timing = _Timing(plan, replace(plan.job, masks=masks), lengths)
         if groups and image:
             timing.images(groups)
         elif groups:
             timing.videos(groups)
         busy = timing.busy
-        mask_bytes = bytes_in(Path(folder)) / max(timing.frames, 1)
+        mask_bytes = bytes_in(folder) / max(timing.frames, 1)
     record = sum(len(json.dumps(result.record, ensure_ascii=False)) + 1 for result in timing.results)
     frames = sum(lengths[episode.video] for episode in passed)
     gpus = count_gpus(device) if device.startswith("cuda") and not ray else workers

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from icvos.errors import MissingExtraError, WeightsError, in_words
-from icvos.files import atomic_write, file_kind
+from icvos.files import atomic_write, file_kind, open_file
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -48,7 +48,7 @@ def _is_safetensors(path: Path) -> bool:
     try:
         if not path.is_file():
             raise WeightsError("checkpoint not found", where=path, fix="'icvos weights list' says what can be fetched")
-        with path.open("rb") as stream:
+        with open_file(path) as stream:
             begin = stream.read(1024)
         kind = file_kind(begin)
     except OSError as error:
@@ -161,7 +161,7 @@ def _read_torch(path: Path) -> Any:
     _check_zip(path)
     try:
         # A stream, as torch.load takes every path that ends in .safetensors for that.
-        with path.open("rb") as stream, warnings.catch_warnings(action="ignore"):
+        with open_file(path) as stream, warnings.catch_warnings(action="ignore"):
             return torch.load(stream, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         text = str(error)
@@ -185,11 +185,12 @@ def _read_torch(path: Path) -> Any:
 
 def _check_zip(path: Path) -> None:
     """Refuse an archive whose members are packed or share bytes: torch.save does neither, and they may grow by far."""
-    if not zipfile.is_zipfile(path):
-        return
     try:
-        with zipfile.ZipFile(path) as archive:
-            members = archive.infolist()
+        with open_file(path) as stream:
+            if not zipfile.is_zipfile(stream):
+                return
+            with zipfile.ZipFile(stream) as archive:
+                members = archive.infolist()
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, EOFError) as error:
         raise _broken("no checkpoint", error, path) from None
     packed = any(member.compress_type != zipfile.ZIP_STORED for member in members)

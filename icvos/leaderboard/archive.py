@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 from icvos.errors import InputError, RunError, UsageError, in_words
 from icvos.evaluation.predictions import open_predictions
-from icvos.files import atomic_write, check_id, free_bytes, to_json
+from icvos.files import atomic_write, check_id, free_bytes, open_file, read_file, to_json
 from icvos.masks import encode_mask
 from icvos.runs.schema import is_name
 
@@ -78,13 +78,13 @@ def _contents(run: Path, masks: bool, predictions: Path | None) -> Iterator[tupl
                 yield f"masks/{check_id(name)}/{frame.zfill(5)}.png", encode_mask(opened.load(name, frame))
     elif masks:
         for path in sorted((run / "masks").glob("*/*.png")):
-            yield path.relative_to(run).as_posix(), path.read_bytes()
+            yield path.relative_to(run).as_posix(), read_file(path)
 
 
 def _packed(path: Path) -> bytes:
     if not path.is_file():
         raise RunError("a file of the run is missing", where=path, fix="finish the run first")
-    data = path.read_bytes()
+    data = read_file(path)
     if path.name == "run.json":
         # Where the benchmark lies on one machine is nobody else's business.
         run = json.loads(data)
@@ -154,7 +154,7 @@ def unpack(file: Path, out: Path) -> tuple[str, str | None]:
     if not file.is_file():
         raise InputError("no such submission", where=file, expected="a .zip made by icvos submit pack")
     try:
-        with file.open("rb") as stream:
+        with open_file(file) as stream:
             sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
             with zipfile.ZipFile(stream) as archive:
                 members = list(_members(archive, file))

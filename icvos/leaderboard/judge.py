@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from icvos.errors import IcvosError, RunError, UsageError
 from icvos.evaluation.predictions import open_predictions
 from icvos.evaluation.score import score_all
 from icvos.evaluation.score_episodes import check_benchmark_masks
+from icvos.files import work_folder
 from icvos.leaderboard.archive import unpack
 from icvos.leaderboard.benchmarks import find_benchmark, known_benchmarks
 from icvos.leaderboard.consistency import check_against, check_name, check_values, recompute, same_result
@@ -73,8 +73,8 @@ def opened_run(path: Path) -> Iterator[Sent]:
     if path.is_dir():
         yield Sent(path)
         return
-    with tempfile.TemporaryDirectory(prefix="icvos-submission-") as folder:
-        yield Sent(Path(folder), *unpack(path, Path(folder)))
+    with work_folder("icvos-submission") as folder:
+        yield Sent(folder, *unpack(path, folder))
 
 
 def _refuse(what: str, where: Path) -> RunError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field, replace
@@ -286,7 +287,7 @@ def _open_sam2(*, weights: Mapping[str, Path], device: str, options: Mapping[str
 
 
 def _every(number: str) -> Mapping[str, Any]:
-    if not (number.isdigit() and int(number) > 0):
+    if not (re.fullmatch("[0-9]{1,9}", number) and int(number) > 0):
         raise ValueError("@every=N with N at least 1")
     # Its prompts pile up: only as many are kept as memories as the tracker's window is long.
     return {"every": int(number), "tracker_options": {"max_prompted": 7}, **_NO_ORACLE}

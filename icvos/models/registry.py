@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from icvos.errors import MissingExtraError, UsageError, WeightsError, did_you_mean
+from icvos.files import expand_home, read_file, real_path
 from icvos.models.interface import ImageModel, Model, VideoModel
 from icvos.models.lifting import FrameByFrame, lift
 from icvos.models.options import check_option, fixed_parameters, group_options, option_types
@@ -71,7 +72,7 @@ def _plain(spec: str) -> type[Model]:
 
 
 def _from_file(path: Path, attribute: str) -> type[Model]:
-    path = path.expanduser().resolve()
+    path = real_path(expand_home(path))
     if not path.is_file():
         raise UsageError("model file not found", where=path, expected="path/to/file.py:Class")
     name = f"icvos_model_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
@@ -190,7 +191,7 @@ def weight_files(cls: type[Model], weights: Mapping[str, str | Path] | None, *, 
         if name not in shipped:
             fix = f"shipped are: {', '.join(shipped)}" if shipped else f"give --weights {name}=PATH"
             raise UsageError(f"model '{cls.info.name}' comes without demo weights '{name}'", fix=fix)
-    files = {name: shipped[name] if name in named else Path(path).expanduser() for name, path in given.items()}
+    files = {name: shipped[name] if name in named else expand_home(path) for name, path in given.items()}
     if len(named) == len(given):
         optional = {name for name, weight in declared.items() if not weight.required}
         files |= {name: path for name, path in shipped.items() if name in optional and name not in files}
@@ -285,7 +286,7 @@ def _imports(module: types.ModuleType) -> Iterator[str]:
     if file is None or not file.endswith(".py"):
         yield from (value.__name__ for value in vars(module).values() if isinstance(value, types.ModuleType))
         return
-    for node in ast.walk(ast.parse(Path(file).read_bytes())):
+    for node in ast.walk(ast.parse(read_file(file))):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -295,7 +296,7 @@ def _imports(module: types.ModuleType) -> Iterator[str]:
 
 def _file_hash(files: Iterable[Path]) -> str:
     digest = hashlib.sha256()
-    contents = sorted((path.name, hashlib.sha256(path.read_bytes()).hexdigest()) for path in files if path.is_file())
+    contents = sorted((path.name, hashlib.sha256(read_file(path)).hexdigest()) for path in files if path.is_file())
     for name, content in contents:
         digest.update(f"{name} {content}\n".encode())
     return digest.hexdigest()

@@ -13,11 +13,24 @@ from icvos.report.overlay import PAPER, caption, fit, legend, paint, paint_mask,
 from icvos.report.run import FrameMasks, ReportRun, score_of
 from icvos.videos import open_writer
 
-__all__ = ["choose", "contact_sheet", "episode_row", "overlay_video", "pick_frames", "segmented_frame", "stack"]
+__all__ = [
+    "MOST_FRAMES",
+    "choose",
+    "contact_sheet",
+    "episode_row",
+    "overlay_video",
+    "pick_frames",
+    "segmented_frame",
+    "shown_frames",
+    "stack",
+]
 
 WIDE, HIGH = 256, 176
 GAP = 6
 FRAMES = 4
+
+MOST_FRAMES = 600
+"""Frames of an overlay video, at most: a minute at the usual rate."""
 
 
 def choose(run: ReportRun, each: int = 2) -> dict[str, list[str]]:
@@ -97,8 +110,18 @@ def contact_sheet(run: ReportRun, picks: dict[str, list[str]]) -> np.ndarray:
     return stack([caption(width, [run.title], size=17), legend(width), *rows])
 
 
-def overlay_video(run: ReportRun, name: str, path: Path, *, fps: float = 10.0, longest: int = 480) -> int:
+def shown_frames(run: ReportRun, name: str, most: int = MOST_FRAMES) -> range:
+    """Return which of an episode's scored frames its video shows: all, or every second, third, … of a longer one."""
+    scored = run.scored_frames(run.episode(name))
+    return scored[:: max(-(-len(scored) // most), 1)]
+
+
+def overlay_video(
+    run: ReportRun, name: str, path: Path, *, fps: float = 10.0, longest: int = 480, most: int = MOST_FRAMES
+) -> int:
     """Write one episode as a webm (VP8, or VP9): the support beside each frame, and the errors in colour.
+
+    It shows the frames of ``shown_frames``, ``most`` at most.
 
     Returns:
         How many frames were written.
@@ -117,7 +140,8 @@ def overlay_video(run: ReportRun, name: str, path: Path, *, fps: float = 10.0, l
     part = path.with_name(f".{path.stem}.part.webm")
     writer = None
     try:
-        for index in run.scored_frames(episode):
+        frames = shown_frames(run, name, most)
+        for index in frames:
             masks = run.frame_masks(episode, index)
             picture = _video_frame(run, masks, supports, record, episode.category_name, index, count, longest)
             if writer is None:
@@ -128,7 +152,7 @@ def overlay_video(run: ReportRun, name: str, path: Path, *, fps: float = 10.0, l
             part.replace(path)
     finally:
         part.unlink(missing_ok=True)
-    return count
+    return len(frames)
 
 
 def _video_frame(

@@ -13,7 +13,7 @@ from icvos.files import atomic_write, page_asset, write_csv
 from icvos.images import write_image
 from icvos.metrics.table import METRICS, metrics_in, ranked_metric
 from icvos.progress import Progress, Update, silent
-from icvos.report.pictures import choose, contact_sheet, overlay_video
+from icvos.report.pictures import choose, contact_sheet, overlay_video, shown_frames
 from icvos.report.plots import category_rows, plot_categories, plot_curves, sensitivity
 from icvos.report.run import ReportRun, score_of
 
@@ -125,7 +125,9 @@ def _page(run: ReportRun, report: Report, picks: Mapping[str, Sequence[str]], ro
         for clip in clips:
             name = Path(clip).stem
             score = score_of(run.by_id[name])
-            text = f"{words.get(name, '')}: {name}, {ranked_metric('video').name} {score:.1f}"
+            step = shown_frames(run, name).step
+            told = f", one frame in {step}" if step > 1 else ""
+            text = f"{words.get(name, '')}: {name}, {ranked_metric('video').name} {score:.1f}{told}"
             parts.append(
                 f"<figure><video controls muted loop preload=metadata src='{escape(clip, quote=True)}'></video>"
                 f"<figcaption>{escape(text)}</figcaption></figure>"

@@ -12,7 +12,16 @@ from typing import IO, Any
 import numpy as np
 
 from icvos.errors import RunError, in_words
-from icvos.files import atomic_write, lock_folder, read_json, remove_partial_files, write_json
+from icvos.files import (
+    absolute_path,
+    atomic_write,
+    lock_folder,
+    open_file,
+    read_file,
+    read_json,
+    remove_partial_files,
+    write_json,
+)
 from icvos.runs.schema import RESULT_SCHEMA, RUN_SCHEMA, complete_result, has_run_parts, record_problem
 
 __all__ = ["Records", "RunFolder", "read_frames", "read_result", "read_run"]
@@ -67,7 +76,7 @@ def read_frames(folder: Path, identity: str) -> dict[str, np.ndarray] | None:
     if not path.is_file():
         return None
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        with open_file(path) as stream, np.load(stream, allow_pickle=False) as stored:
             values = {name: np.asarray(stored[name], np.float64) for name in ("J", "F")}
         if values["J"].ndim != 1 or values["J"].shape != values["F"].shape:
             raise ValueError("J and F are no two rows of one length")
@@ -100,22 +109,28 @@ class Records(Mapping[str, dict[str, Any]]):
     def __init__(self, path: Path) -> None:
         self._path = path
         self._offsets: dict[str, int] = {}
-        if not path.exists():
+        if not path.exists() and not path.is_symlink():
             return
+        try:
+            with open_file(path) as stream:
+                self._index(stream)
+        except OSError as problem:
+            raise RunError(f"records cannot be read ({problem.strerror})", where=path) from None
+
+    def _index(self, stream: IO[bytes]) -> None:
         begin = 0
-        with path.open("rb") as stream:
-            for number, line in enumerate(stream, 1):
-                if not line.endswith(b"\n"):
-                    break
-                record = read_record_line(line)
-                if record is None:
-                    raise RunError(f"line {number} is no record", where=path, fix="delete the line and resume")
-                self._offsets[record["id"]] = begin
-                begin += len(line)
+        for number, line in enumerate(stream, 1):
+            if not line.endswith(b"\n"):
+                break
+            record = read_record_line(line)
+            if record is None:
+                raise RunError(f"line {number} is no record", where=self._path, fix="delete the line and resume")
+            self._offsets[record["id"]] = begin
+            begin += len(line)
 
     def __getitem__(self, name: str) -> dict[str, Any]:
         begin = self._offsets[name]
-        with self._path.open("rb") as stream:
+        with open_file(self._path) as stream:
             stream.seek(begin)
             record: dict[str, Any] = json.loads(stream.readline())
         return record
@@ -154,7 +169,7 @@ class RunFolder:
             RunError: Something else is there.
             LockedError: Another process writes there.
         """
-        root = Path(os.path.abspath(root))  # noqa: PTH100 - symlinks stay as they are named
+        root = absolute_path(root)
         with lock_folder(root):
             _check_no_file(root)
             moved = None
@@ -202,7 +217,7 @@ class RunFolder:
         path = self.root / "episodes.jsonl"
         if path.exists():
             # What a kill tore off would run into the next line.
-            data = path.read_bytes()
+            data = read_file(path)
             end = data.rfind(b"\n") + 1
             if end < len(data):
                 os.truncate(path, end)

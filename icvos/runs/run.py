@@ -390,21 +390,28 @@ def find_runs(root: Path, *, depth: int = 4) -> tuple[list[Run], list[str]]:
     root = Path(root)
     if not root.is_dir():
         raise RunError("no such folder of runs", where=root, fix="icvos evaluate --model histogram makes a first run")
-    runs, problems = [], []
-    for folder in _folders(root, depth):
-        if not (folder / "run.json").is_file():
-            continue
+    runs: list[Run] = []
+    problems: list[str] = []
+    for folder in _run_folders(root, depth, problems):
         try:
             runs.append(Run.open(folder))
         except IcvosError as error:
             problems.append(str(error))
+        except Exception as error:  # a damage of a new kind ends one row, not the table
+            problems.append(str(RunError(f"run is damaged ({type(error).__name__}: {error})", where=folder)))
     return runs, problems
 
 
-def _folders(root: Path, depth: int) -> Iterator[Path]:
-    yield root
-    if depth and not (root / "run.json").exists():
-        for child in sorted(root.iterdir()):
-            # What a changed method set aside (NAME.old1) is history, not a row.
-            if child.is_dir() and not child.is_symlink() and ".old" not in child.suffix:
-                yield from _folders(child, depth - 1)
+def _run_folders(root: Path, depth: int, problems: list[str]) -> Iterator[Path]:
+    try:
+        if (root / "run.json").exists():
+            yield root
+            return
+        children = sorted(child for child in root.iterdir() if child.is_dir() and not child.is_symlink())
+    except OSError as problem:
+        problems.append(str(RunError(f"folder cannot be read ({problem.strerror})", where=root)))
+        return
+    for child in children if depth else ():
+        # What a changed method set aside (NAME.old1) is history, not a row.
+        if ".old" not in child.suffix:
+            yield from _run_folders(child, depth - 1, problems)

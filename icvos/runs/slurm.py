@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shlex
 import shutil
@@ -14,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from icvos.errors import RunError, UsageError
-from icvos.files import atomic_write, write_json
+from icvos.files import absolute_path, atomic_write, read_file, write_json
 from icvos.runs.records import RunFolder, read_run
 
 __all__ = ["SlurmJob", "evaluation_job", "job_folder", "shard_states", "submit", "training_job", "write_job"]
@@ -62,7 +61,7 @@ def job_folder(run: Path) -> Path:
     Raises:
         UsageError: The run's folder is the root of all files.
     """
-    path = Path(os.path.abspath(run))  # noqa: PTH100 - symlinks stay as they are named
+    path = absolute_path(run)
     if not path.name:
         raise UsageError("no run's folder", where=path, expected="a folder of its own")
     return path.with_name(f"{path.name}.slurm")
@@ -226,7 +225,7 @@ def shard_states(run: Path) -> list[tuple[int, str, int]]:
     """
     folder = job_folder(run)
     try:
-        known = json.loads((folder / "launch.json").read_text(encoding="utf-8"))
+        known = json.loads(read_file(folder / "launch.json"))
         shards, numbers = int(known["shards"]), [str(number) for number in known["jobs"]]
     except (OSError, ValueError, OverflowError, TypeError, KeyError):
         raise RunError("no job of this run", where=folder, fix="icvos launch slurm makes one") from None

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from icvos.benchmark import load_benchmark
 from icvos.errors import InputError, SourceError
+from icvos.files import read_file, real_path
 from icvos.listing import folders, listing
 from icvos.sources.base import IMAGES
 from icvos.sources.census import (
@@ -89,7 +90,7 @@ def _kind_of(folder: Path) -> _Kind | None:
 
 def _remedy(folder: Path) -> str:
     """Return where a data set is instead: above, below or packed; empty if nowhere."""
-    root = folder.resolve()
+    root = real_path(folder)
     packed = [path.name for path in listing(folder) if path.name.lower().endswith(ARCHIVES)]
     inner = root.name
     for above in list(root.parents)[:ABOVE]:
@@ -157,7 +158,7 @@ def _style(folder: Path) -> str:
     if len(stem) == 8 or any(folder.glob("*_meta.json")):
         return "LVOS"
     meta = folder / "meta.json"
-    if meta.is_file() and '"category"' in meta.read_text(encoding="utf-8", errors="replace"):
+    if meta.is_file() and '"category"' in read_file(meta).decode("utf-8", "replace"):
         return "YouTube-VOS"
     return "MOSE"
 

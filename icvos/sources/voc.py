@@ -17,7 +17,7 @@ import numpy as np
 
 from icvos.categories import VOC20
 from icvos.errors import InputError, MaskError, MissingExtraError, SourceError, UsageError, did_you_mean
-from icvos.files import check_id, read_text
+from icvos.files import check_id, read_file, read_text
 from icvos.images import IMAGE_SUFFIXES
 from icvos.listing import listing, path_of_stem
 from icvos.masks import encode_code, read_mask
@@ -128,7 +128,7 @@ class Voc:
         """SHA-256 over the names and mask files of the split."""
         total = hashlib.sha256()
         for name in self.names:
-            total.update(f"{name} {hashlib.sha256(self.mask_path(name).read_bytes()).hexdigest()}\n".encode())
+            total.update(f"{name} {hashlib.sha256(read_file(self.mask_path(name))).hexdigest()}\n".encode())
         return total.hexdigest()
 
     @property
@@ -181,7 +181,7 @@ def read_sbd_mat(path: Path) -> np.ndarray:
         raise MissingExtraError("scipy", "voc", "reading SBD's .mat files") from None
     expected = "GTcls with a field Segmentation, (H, W) uint8, in a MATLAB 5 file"
     try:
-        content = loadmat(io.BytesIO(path.read_bytes()), variable_names=["GTcls"])
+        content = loadmat(io.BytesIO(read_file(path)), variable_names=["GTcls"])
         labels = content["GTcls"].ravel()[0]["Segmentation"]
         # A struct in a struct array: scipy wraps fields once more.
         while isinstance(labels, np.ndarray) and labels.dtype == object and labels.size == 1:

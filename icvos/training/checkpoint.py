@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from icvos.errors import RunError, WeightsError
-from icvos.files import atomic_write
+from icvos.files import atomic_write, open_file
 
 __all__ = [
     "check_identity",
@@ -87,7 +87,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         WeightsError: Truncated, hostile, or no checkpoint of a training run.
     """
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with open_file(path) as stream:
+            content = torch.load(stream, map_location="cpu", weights_only=True)
     except Exception as error:
         raise WeightsError(
             f"checkpoint cannot be read ({type(error).__name__})", where=path, fix="remove it to start anew"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -11,6 +10,7 @@ from statistics import median
 import torch
 
 from icvos.costs import bytes_in, disk_cost, in_bytes, in_gib, in_seconds, memory_cost, peak_resident
+from icvos.files import work_folder
 from icvos.training.data import batches
 from icvos.training.logs import TrainingLog
 from icvos.training.loop import Trainer, set_training_mode
@@ -168,8 +168,8 @@ def try_steps(trainer: Trainer, *, workers: int) -> Trial:
 
 def _written(trainer: Trainer, values: dict[str, float]) -> tuple[int, int, int]:
     """Return the bytes of a trainer's checkpoint, of its weights, and of the logs of all its steps."""
-    with tempfile.TemporaryDirectory() as folder:
-        trainer.out = Path(folder)
+    with work_folder("icvos-trial") as folder:
+        trainer.out = folder
         trainer.save()
         if not trainer.world.main:
             return 0, 0, 0

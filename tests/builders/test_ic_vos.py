@@ -30,6 +30,7 @@ from icvos.builders.ic_vos.build import BuildReport, build_icvos, prepare
 from icvos.builders.ic_vos.rules import BuildRules
 from icvos.builders.ic_vos.supports import Supports
 from icvos.builders.recipe import read_recipes
+from icvos.builders.writer import BenchmarkWriter
 from icvos.categories import COCO80
 from icvos.data.draws import draw_supports, support_pool
 from icvos.errors import BenchmarkError, IcvosError, InputError, LockedError, MaskError, SourceError, UsageError
@@ -433,6 +434,57 @@ def test_a_killed_build_goes_on(built: Path, trees: Path, tmp_path: Path, monkey
     assert build(trees, out).manifest_sha256 == file_sha256(built / "manifest.csv")
     # the two that were whole are not done again, the third is
     assert calls.count(calls[0]) == calls.count(calls[1]) == 1 and calls.count(killed) == 2
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["B"]
+
+
+def kill_after_the_rename(monkeypatch: pytest.MonkeyPatch, out: Path) -> None:
+    """Let the next build die when its folder has got its name, before its state is removed."""
+    real = shutil.rmtree
+
+    def dies(path: Any, **options: Any) -> None:
+        if out.exists() and str(path).endswith(".partial-state"):
+            monkeypatch.setattr(writer.shutil, "rmtree", real)
+            raise KeyboardInterrupt
+        real(path, **options)
+
+    monkeypatch.setattr(writer.shutil, "rmtree", dies)
+
+
+def test_a_build_killed_after_its_rename_ends_well(
+    built: Path, trees: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "B"
+    kill_after_the_rename(monkeypatch, out)
+    with pytest.raises(KeyboardInterrupt):
+        build(trees, out)
+    assert (out / "manifest.csv").is_file() and (tmp_path / "B.partial-state").is_dir()
+    assert build(trees, out).manifest_sha256 == file_sha256(built / "manifest.csv")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["B"]
+    with pytest.raises(BenchmarkError, match="is there already"):
+        build(trees, out)
+
+
+@pytest.mark.parametrize("resume", [True, False])
+def test_another_command_leaves_what_a_killed_build_finished(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, resume: bool
+) -> None:
+    def write() -> str:
+        with BenchmarkWriter(tmp_path / "B", resume=resume) as opened:
+            opened.write("a.txt", b"a")
+            return opened.finish({"schema": "x"}, {})
+
+    kill_after_the_rename(monkeypatch, tmp_path / "B")
+    with pytest.raises(KeyboardInterrupt):
+        write()
+    before = (tmp_path / "B/manifest.csv").read_bytes()
+    words = list(sys.argv)
+    monkeypatch.setattr(sys, "argv", [*words, "--other"])
+    with pytest.raises(BenchmarkError, match="is there already"):
+        write()
+    assert (tmp_path / "B/manifest.csv").read_bytes() == before
+    monkeypatch.setattr(sys, "argv", words)
+    write()
+    assert (tmp_path / "B/manifest.csv").read_bytes() == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["B"]
 
 

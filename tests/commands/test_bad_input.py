@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
+import click
 import numpy as np
 import pytest
 from PIL import Image
@@ -13,6 +17,7 @@ from run_models import RED, write_model
 from tiny import write_image_benchmark, write_video_benchmark
 
 from icvos import cli
+from icvos.commands.options import FollowedPath
 from icvos.manifest import write_manifest
 
 MASK = "videos/tiny__v1/Annotations/1/00002.png"
@@ -362,3 +367,65 @@ def test_the_leaderboard_takes_a_benchmarks_folder(original, tmp_path, capsys):
     said = capsys.readouterr().err
     assert stop.value.code == 0 and f"nothing is measured on {original} yet in runs; " in said
     assert f"icvos evaluate --model histogram --benchmark {original} makes" in said and "--runs DIR" in said
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_out_with_a_parent_in_it_is_written_and_read_in_one_place(bench, red, tmp_path, capsys, monkeypatch, there):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "far/inner").mkdir(parents=True)
+    if there:
+        (tmp_path / "x").symlink_to("far/inner")
+    root = tmp_path / ("far/y" if there else "y")
+    words = ["evaluate", "--model", red, "--benchmark", bench, "--out", "x/../y", "--save-masks"]
+    with pytest.raises(SystemExit) as stop:
+        cli.main([str(word) for word in words])
+    assert not stop.value.code, capsys.readouterr().err
+    assert (root / "result.json").is_file() and (root / "masks").is_dir()
+    assert not (tmp_path / ("y" if there else "x")).exists()
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["show", "x/../y"])
+    assert not stop.value.code, capsys.readouterr().err
+
+
+def every_command(command):
+    context = click.Context(command)
+    names = command.list_commands(context) if isinstance(command, click.Group) else []
+    yield command
+    for name in names:
+        yield from every_command(command.get_command(context, name))
+
+
+def test_every_path_of_every_command_is_followed_once():
+    paths = [p for each in every_command(cli.icvos) for p in each.params if isinstance(p.type, click.Path)]
+    assert len(paths) > 50
+    assert all(isinstance(parameter.type, FollowedPath) for parameter in paths)
+
+
+HOMELESS = [
+    ("evaluate", "--model", "~nosuchuser/m.py:M", "--benchmark", "BENCH"),
+    ("models", "show", "~nosuchuser/x.py:M"),
+    ("models", "check", "~nosuchuser/x.py:M"),
+    ("evaluate", "--model", "dcsam", "--weights", "dcsam=~nosuchuser/x", "--benchmark", "BENCH"),
+]
+
+
+@pytest.mark.parametrize("words", HOMELESS)
+def test_a_home_that_no_user_has_is_one_line(bench, tmp_path, capsys, words):
+    assert "nosuchuser" in refused(capsys, *(bench if word == "BENCH" else word for word in words))
+
+
+@pytest.mark.parametrize("words", [("doctor",), ("weights", "list"), ("evaluate", "--model", "histogram"), ("demo",)])
+def test_an_icvos_home_of_no_user_is_one_line(capsys, monkeypatch, words):
+    monkeypatch.setenv("ICVOS_HOME", "~nosuchuser")
+    assert "no such user; in ~nosuchuser" in refused(capsys, *words)
+
+
+@pytest.mark.parametrize(
+    "words", [("weights", "list"), ("reproduce", "list"), ("models", "list"), ("--help",), ("doctor",)]
+)
+def test_a_console_of_ascii_ends_no_command(words):
+    root = Path(__file__).parents[2]
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii", "LC_ALL": "C", "PYTHONPATH": str(root)}
+    ended = subprocess.run([sys.executable, root / "cli.py", *words], env=environment, capture_output=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout and b"unexpected" not in ended.stderr

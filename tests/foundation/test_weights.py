@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import http.server
 import os
@@ -37,6 +38,10 @@ class Server:
     status: int | None = None
     ranges: bool = True
     data: bytes = DATA
+    location: str = ""  # where it leads
+    endless: bytes = b""  # sent again and again, without a length
+    wait: float = 0.0  # seconds before each
+    closed: threading.Event = field(default_factory=threading.Event)
     asked: list[str | None] = field(default_factory=list)
 
 
@@ -50,6 +55,18 @@ def server() -> Iterator[Server]:
             state.asked.append(wanted)
             if state.status:
                 self.send_error(state.status)
+                return
+            if state.location:
+                self.send_response(302)
+                self.send_header("Location", state.location)
+                self.end_headers()
+                return
+            if state.endless:
+                self.send_response(200)
+                self.end_headers()
+                with contextlib.suppress(OSError):
+                    while not state.closed.wait(state.wait):
+                        self.wfile.write(state.endless)
                 return
             start = int(re.fullmatch(r"bytes=(\d+)-", wanted)[1]) if wanted and state.ranges else 0  # type: ignore[index]
             if start >= len(state.data):
@@ -73,6 +90,7 @@ def server() -> Iterator[Server]:
         threading.Thread(target=service.serve_forever, args=(0.02,), daemon=True).start()
         state.url = f"http://127.0.0.1:{service.server_address[1]}"
         yield state
+        state.closed.set()
         service.shutdown()
 
 
@@ -457,3 +475,44 @@ def test_the_mean_of_two_files_and_files_that_have_none(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="not the tensors of"):
         average_files(first, second, second)
     assert weights.load_state(second)["a"].tolist() == [1.5, 4.0]
+
+
+def test_a_body_without_a_length_is_bounded_by_the_known_size(server: Server, tmp_path: Path) -> None:
+    server.endless = bytes(1 << 16)
+    with pytest.raises(WeightsError, match=f"more than {len(DATA):,} bytes for thing.*another source"):
+        fetch(known(), folder=tmp_path, mirror=server.url)
+    assert sum(path.stat().st_size for path in tmp_path.iterdir()) == 0
+    with pytest.raises(WeightsError, match=r"more than 1,000,000 bytes for thing.*--max-size"):
+        fetch(known(size=None), folder=tmp_path, mirror=server.url, max_size=1_000_000)
+    assert sum(path.stat().st_size for path in tmp_path.iterdir()) == 0
+
+
+def test_a_length_over_the_bound_is_refused_before_a_byte_is_taken(server: Server, tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match="more than 1,000 bytes"):
+        fetch(known(size=None), folder=tmp_path, mirror=server.url, max_size=1000)
+    assert not list(tmp_path.glob("*.part"))
+
+
+def test_a_server_that_drips_counts_as_cut(server: Server, tmp_path: Path) -> None:
+    server.endless, server.wait = b"x", 0.05
+    with pytest.raises(InputError, match=r"less than 1 KiB a second.*the same command again"):
+        fetch(known(), folder=tmp_path, mirror=server.url, attempts=2, timeout=0.5)
+    assert len(server.asked) == 2
+
+
+@pytest.mark.parametrize(
+    "location", ["file:///etc/passwd", "ftp://127.0.0.1/thing.pt", "data:,x", "http://[::1/thing.pt", "gopher://x/y"]
+)
+def test_redirects_lead_to_http_alone(server: Server, tmp_path: Path, location: str) -> None:
+    server.location = location
+    with pytest.raises(WeightsError, match=r"leads elsewhere|answers 302"):
+        fetch(known(), folder=tmp_path, mirror=server.url)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "mirror", ["http://[::1", "http://", "http://a:b/", "http://ü..x/", f"http://{'a' * 64}.x/", "file:///etc", "", "x"]
+)
+def test_a_mirror_that_is_no_address_is_one_line(tmp_path: Path, mirror: str) -> None:
+    with pytest.raises(UsageError, match="is no http or https address"):
+        fetch(known(), folder=tmp_path, mirror=mirror)

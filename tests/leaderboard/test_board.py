@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import shutil
+import signal
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ from typing import Any
 import pytest
 from board_runs import build, icvos, run
 
+from icvos import cli
 from icvos.commands.show import summary_table
 from icvos.errors import InputError, RunError
 from icvos.leaderboard.board import read_board
@@ -403,3 +406,41 @@ def test_reported_and_checked_figures_stand_apart(runs: Path) -> None:
         {"self-reported"},
     ]
     assert "as reported" in tables[1].title and tables[1].standings[0].text == "1"
+
+
+def spoil_records(path: Path) -> None:
+    (path / "episodes.jsonl").unlink()
+
+
+SPOILT = {
+    "pipe": lambda path: (spoil_records(path), os.mkfifo(path / "episodes.jsonl")),
+    "folder": lambda path: (spoil_records(path), (path / "episodes.jsonl").mkdir()),
+    "loop": lambda path: (spoil_records(path), (path / "episodes.jsonl").symlink_to("episodes.jsonl")),
+    "device": lambda path: (spoil_records(path), (path / "episodes.jsonl").symlink_to("/dev/zero")),
+    "bytes": lambda path: (path / "episodes.jsonl").write_bytes(b"\xff\xfe\0\n" * 9),
+    "digits": lambda path: (path / "episodes.jsonl").write_text('{"id": ' + "9" * 5000 + "}\n"),
+    "infinity": lambda path: (path / "episodes.jsonl").write_text('{"id": "a", "J": 1e999, "F": Infinity}\n'),
+    "depth": lambda path: (path / "result.json").write_text("[" * 100_000),
+    "result": lambda path: (path / "result.json").write_text('{"schema": 1e999}'),
+    "run": lambda path: (path / "run.json").write_bytes(b"\0" * 100),
+}
+
+
+@pytest.mark.parametrize("spoil", SPOILT)
+def test_a_broken_run_is_named_and_left_out_and_the_others_are_shown(runs, tmp_path, capsys, spoil) -> None:
+    shutil.copytree(runs, tmp_path / "runs")
+    whole = find_runs(runs)[0]
+    broken = next(path for path in sorted((tmp_path / "runs").rglob("run.json"))).parent
+    SPOILT[spoil](broken)
+    signal.alarm(60)
+    entries, problems = find_runs(tmp_path / "runs")
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["leaderboard", "show", "--runs", str(tmp_path / "runs")])
+    signal.alarm(0)
+    assert len(entries) == len(whole) - 1 and len(problems) == 1 and str(broken) in problems[0]
+    said = capsys.readouterr()
+    assert not stop.value.code and str(broken) in said.out + said.err and "\n\n\n" not in said.err
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["compare", str(broken), str(entries[0].where)])
+    line = capsys.readouterr().err
+    assert stop.value.code == 2 and line.count("\n") == 1 and "unexpected" not in line

@@ -17,9 +17,10 @@ from icvos.images import read_image
 from icvos.masks import write_mask
 from icvos.report.compare import compare, wins
 from icvos.report.overlay import COLOURS, fit, paint, paint_support
-from icvos.report.pictures import choose, overlay_video, pick_frames
+from icvos.report.pictures import choose, overlay_video, pick_frames, shown_frames
 from icvos.report.plots import frame_values, sensitivity
 from icvos.report.run import ReportRun, open_run, score_of
+from icvos.videos import VideoFile
 
 
 def icvos(*arguments: object) -> int:
@@ -283,3 +284,14 @@ def test_hostile_names_do_not_enter_the_page(world: Path, tmp_path: Path) -> Non
     path.write_text(json.dumps(result))
     assert icvos("report", tmp_path / "run") == 0
     assert "<script" not in (tmp_path / "run" / "report" / "index.html").read_text()
+
+
+def test_a_long_video_shows_one_frame_in_some(world: Path, tmp_path: Path) -> None:
+    run = open_run(world / "histogram")
+    name = next(iter(run.by_id))
+    scored = run.scored_frames(run.episode(name))
+    assert shown_frames(run, name) == scored and len(scored) == 6
+    assert list(shown_frames(run, name, 4)) == list(scored)[::2]
+    assert list(shown_frames(run, name, 1)) == list(scored)[:1]
+    assert overlay_video(run, name, tmp_path / "x.webm", most=4) == 3
+    assert len(VideoFile(tmp_path / "x.webm")) == 3

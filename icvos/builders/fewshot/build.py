@@ -29,6 +29,7 @@ from icvos.data.folds import (
 )
 from icvos.data.sampler import NOVEL, TrainingPool
 from icvos.errors import SourceError, UsageError, did_you_mean, in_words
+from icvos.files import read_file
 from icvos.images import IMAGE_SUFFIXES, image_size
 from icvos.manifest import Digest
 from icvos.masks import encode_mask
@@ -285,7 +286,7 @@ def _write_image(task: _Task) -> list[tuple[str, Digest]]:
     if suffix not in IMAGE_SUFFIXES:
         raise SourceError(f"an image's suffix is '{suffix}'", where=source, expected=" or ".join(IMAGE_SUFFIXES))
     try:
-        data = source.read_bytes()
+        data = read_file(source)
     except FileNotFoundError:
         raise SourceError(f"image {name} is listed but not there", where=source, fix="unpack the images") from None
     masks.check_size(task.image, image_size(data, source))

@@ -20,7 +20,7 @@ import numpy as np
 from icvos.builders.ic_vos.rules import BUILDER_VERSION, BuildRules
 from icvos.builders.writer import place_file, write_file
 from icvos.errors import InputError, SourceError
-from icvos.files import atomic_write, read_json
+from icvos.files import atomic_write, open_file, read_file, read_json
 from icvos.images import image_size
 from icvos.manifest import Digest
 from icvos.masks import encode_mask
@@ -193,7 +193,7 @@ class _Builder:
 
     def _frame(self, index: int, frame: SourceFrame) -> None:
         task = self.task
-        data = frame.image.read_bytes()
+        data = read_file(frame.image)
         size = image_size(data, frame.image)
         if self.size is None:
             self.size = size
@@ -270,7 +270,7 @@ def _labels(task: VideoTask, frame: SourceFrame, size: tuple[int, int]) -> Any:
 def _orientation(path: Path) -> int:
     from PIL import Image
 
-    with Image.open(path) as picture:
+    with open_file(path) as stream, Image.open(stream) as picture:
         return int(picture.getexif().get(0x0112, 1))
 
 

@@ -29,7 +29,7 @@ from icvos.costs import bytes_in
 from icvos.data.class_masks import ClassMasks
 from icvos.data.mask_tubes import IGNORE, TubeRules, make_frame, plan_tube
 from icvos.errors import InputError
-from icvos.files import read_json
+from icvos.files import read_file, read_json
 from icvos.manifest import Digest
 from icvos.masks import encode_mask
 from icvos.progress import Progress
@@ -110,7 +110,7 @@ def _write_tube(task: _Task, image: int, category: int) -> dict[str, Any]:
         # The original stays as it is, to the byte.
         keep = not step and source.suffix.lower() in (".jpg", ".jpeg")
         path = f"JPEGImages/{index:05d}.jpg"
-        files[path] = write_file(Path(f"{folder}/{path}"), source.read_bytes() if keep else encode_jpeg(frame))
+        files[path] = write_file(Path(f"{folder}/{path}"), read_file(source) if keep else encode_jpeg(frame))
         path = f"Annotations/{category}/{index:05d}.png"
         files[path] = write_file(Path(f"{folder}/{path}"), whole if moved is labels else _mask_png(moved))
         void += int(np.count_nonzero(moved == IGNORE)) if crowd else 0

@@ -15,7 +15,7 @@ from icvos.data.class_masks import ClassMasks
 from icvos.data.draws import DRAW_RULE
 from icvos.data.mask_tubes import plan_tube
 from icvos.errors import SourceError
-from icvos.files import read_json
+from icvos.files import read_file, read_json
 from icvos.images import IMAGE_SUFFIXES, image_size
 from icvos.manifest import Digest
 from icvos.masks import encode_mask
@@ -159,7 +159,7 @@ def _support_file(masks: ClassMasks, image: int) -> tuple[Path, str]:
     if suffix not in IMAGE_SUFFIXES:
         raise SourceError(f"an image's suffix is '{suffix}'", where=path, expected=" or ".join(IMAGE_SUFFIXES))
     image_bytes(masks, image)
-    masks.check_size(image, image_size(path.read_bytes(), path))
+    masks.check_size(image, image_size(read_file(path), path))
     return path, suffix
 
 

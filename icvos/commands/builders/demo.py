@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from pathlib import Path
 
@@ -41,9 +40,10 @@ def command(size: str, seed: int, out: Path | None, raw_only: bool, sheet: Path 
     """
     from icvos.demo.benchmarks import DEMO_NAMES, build_demo, check_world, demo_folder, demo_raw, is_ready
     from icvos.demo.world.version import GENERATOR_VERSION
+    from icvos.files import absolute_path
     from icvos.progress import shown
 
-    root = Path(os.path.abspath(out)) if out else demo_folder(size, seed)  # noqa: PTH100
+    root = absolute_path(out) if out else demo_folder(size, seed)
     start = time.perf_counter()
     if sheet:
         from icvos.demo.world.sheet import contact_sheet

@@ -105,7 +105,7 @@ def command(coco: Path, out: Path, from_release: Path | None, **options: Any) ->
     from icvos.categories import COCO80
     from icvos.costs import in_bytes, print_costs
     from icvos.errors import UsageError
-    from icvos.files import escape_id
+    from icvos.files import escape_id, real_path
     from icvos.progress import shown
     from icvos.sources.census import count_coco
     from icvos.sources.coco import open_coco
@@ -142,7 +142,7 @@ def command(coco: Path, out: Path, from_release: Path | None, **options: Any) ->
     recipe, published = open_recipes(options["recipes"], COCO80)
     name = options["name"]
     if name is None and own is not None and published is None:
-        name = escape_id(own.resolve().name)
+        name = escape_id(real_path(own).name)
     if name is not None:
         check_own_name(name)
     tell_sources(sources)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from icvos.files import real_path
+
 if TYPE_CHECKING:
     from icvos.builders.labels.merge import Conflict, KindMerge
     from icvos.runs.by_labels import LabelScore, LabelScores
@@ -66,13 +68,13 @@ def command(
     first, second = read_labellers(a, b, names=names)
     third = [Labeller.read(path, "settled") for path in settled]
     merges = merge_labels(first, second, third)
-    used = {file.resolve() for person in (first, second, *third) for file in person.files}
-    people = {path.resolve() for path in (a, b) if path.is_dir()}
-    merged_files = _files(out, merges, {*used, *people, *(path.resolve() for path in settled)}, "--out")
+    used = {real_path(file) for person in (first, second, *third) for file in person.files}
+    people = {real_path(path) for path in (a, b) if path.is_dir()}
+    merged_files = _files(out, merges, {*used, *people, *(real_path(path) for path in settled)}, "--out")
     conflict_files = {} if conflicts is None else _files(conflicts, merges, people, "--conflicts")
-    filled_in = {file.resolve() for person in third for file in person.files}
+    filled_in = {real_path(file) for person in third for file in person.files}
     for path in conflict_files.values():
-        if path in merged_files.values() or (path.exists() and path.resolve() not in filled_in):
+        if path in merged_files.values() or (path.exists() and real_path(path) not in filled_in):
             raise UsageError(
                 "--conflicts would replace this file", where=path, fix="give it as --settled too, or choose another"
             )
@@ -114,10 +116,10 @@ def _files(path: Path, merges: Sequence[KindMerge], taken: set[Path], option: st
     else:
         files = {merge.kind.name: path / f"{merge.kind.name}.csv" for merge in merges}
     for file in files.values():
-        if file.resolve() in taken:
+        if real_path(file) in taken:
             raise UsageError(f"{option} would replace a file that is used here", where=file, fix="choose another")
         # All CSV files of a folder are read, so that the next merge would take these for a person's labels.
-        if file.resolve().parent in taken:
+        if real_path(file).parent in taken:
             raise UsageError(f"{option} lies in a folder of labels that is given", where=file, fix="choose another")
     return files
 
