@@ -12,9 +12,9 @@ SOURCES := setup.cfg pyproject.toml constraints.txt tools/install.sh $(wildcard 
 DEMO := $(VENV)/.demo
 READY := $(VENV)/.ready
 
-.PHONY: help setup demo demo-weights test lint types tests slow test-lowest docs bench clean
+.PHONY: help setup demo demo-weights test lint types tests slow test-lowest docs bench fuzz clean
 help:
-	@sed -n '1p' Makefile; echo "also: make setup | lint | types | tests | slow | test-lowest | docs | bench | demo-weights | clean"
+	@sed -n '1p' Makefile; echo "also: make setup | lint | types | tests | slow | test-lowest | docs | bench | fuzz | demo-weights | clean"
 
 setup: $(READY)
 
@@ -66,6 +66,11 @@ docs: $(READY)
 # Measures every claim of speed and memory again, about thirteen minutes on 2 cores with nothing beside it.
 bench: $(READY)
 	@$(BIN)/python benchmarks/claims.py
+
+# An hour of altered files through the commands that read what strangers made; each case that fails is printed.
+FUZZ_MINUTES := 60
+fuzz: $(READY)
+	ICVOS_FUZZ_MINUTES=$(FUZZ_MINUTES) $(BIN)/python -m pytest -q -rP tests/test_hostile.py
 
 clean:
 	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis runs site

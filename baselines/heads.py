@@ -24,6 +24,7 @@ from icvos.foundation.backbone import Backbone, BackboneFeatures
 from icvos.foundation.backbones import Dilation, LayeredBackbone, create_backbone, load_backbone, with_dilation
 from icvos.foundation.construct import load_into
 from icvos.foundation.prior import prior_mask
+from icvos.foundation.sizes import check_sizes, check_types
 from icvos.foundation.weights import load_metadata, load_state, save_state
 from icvos.types import ModelInfo
 
@@ -49,7 +50,7 @@ METADATA_KEY = "icvos-baseline"
 
 @dataclass(frozen=True)
 class HeadConfig:
-    """Sizes of a head; stored with its weights.
+    """Sizes of a head; stored with its weights. ``icvos.foundation.sizes`` has the bounds.
 
     Attributes:
         backbone, backbone_options: As ``icvos.foundation.backbones.create_backbone`` takes them; a ResNet's dilation is
@@ -68,6 +69,7 @@ class HeadConfig:
     method_dilation: ClassVar[Dilation]
 
     def __post_init__(self) -> None:
+        check_sizes("a head's configuration", self)
         options = with_dilation(self.backbone, self.backbone_options, default=self.method_dilation)
         object.__setattr__(self, "backbone_options", options)
         if self.image_size < 16 or self.width < 4 or self.width % 4 or not 0 <= self.dropout < 1:
@@ -288,6 +290,7 @@ def check_backbone(saved: SavedHead, backbone: Backbone, path: str | Path) -> No
         state = backbone.state_dict()
         if any(name not in state or state[name].shape != value.shape for name, value in saved.statistics.items()):
             raise WeightsError("the backbone's statistics in this file do not fit it", where=saved.path)
+        check_types(state, saved.statistics, where=saved.path)
         backbone.load_state_dict({name: value.float() for name, value in saved.statistics.items()}, strict=False)
 
 

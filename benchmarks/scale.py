@@ -638,8 +638,10 @@ def board_part(place: Place) -> dict[str, Any]:
     out["showing"] = command(place, "leaderboard", "show", *common)
     show("leaderboard show", out["showing"])
     for suffix in ("html", "md"):
-        out[f"rendering {suffix}"] = command(place, "leaderboard", "render", place.work / f"board.{suffix}", *common)
-        show(f"leaderboard render board.{suffix}", out[f"rendering {suffix}"])
+        page = place.work / f"board.{suffix}"
+        out[f"rendering {suffix}"] = command(place, "leaderboard", "render", page, *common)
+        out[f"rendering {suffix}"]["MB"] = page.stat().st_size / 1e6
+        show(f"leaderboard render {page.name}, {page.stat().st_size / 1e6:.1f} MB", out[f"rendering {suffix}"])
     return out
 
 

@@ -22,6 +22,7 @@ from dcsam.model import DCSAM
 from icvos.data.lineage import DRAWN, Lineage
 from icvos.errors import UsageError, WeightsError
 from icvos.foundation.construct import on_meta
+from icvos.foundation.sizes import check_types
 from icvos.foundation.weights import WITH_METADATA, load_metadata, load_state, save_state
 
 __all__ = [
@@ -216,7 +217,9 @@ def _check(state: Mapping[str, Tensor], config: DCSAMConfig, path: Path) -> None
         for what, keys in (("misses", missing), ("has unknown", unknown), ("has", shapes))
         if keys
     ]
-    if parts:
+    if not parts:
+        check_types(expected, state, where=path)
+    else:
         raise WeightsError(
             f"this DC-SAM checkpoint {'; '.join(parts)}",
             where=path,

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from icvos.errors import UsageError, did_you_mean, in_words
 from icvos.foundation.backbones import with_dilation
+from icvos.foundation.sizes import check_sizes
 
 __all__ = ["QUIRKS", "DCSAMConfig", "Variant"]
 
@@ -36,7 +37,7 @@ _SINCE_0_1 = ("scores_in_autocast", "absent_logits_in_loss", "bfloat16_memories"
 
 @dataclass(frozen=True)
 class DCSAMConfig:
-    """Sizes, parts and behaviour of one model; stored with its weights.
+    """Sizes, parts and behaviour of one model; stored with its weights. ``icvos.foundation.sizes`` has the bounds.
 
     Attributes:
         sam: 1 or 2: whose features are fused and whose decoder takes the prompts.
@@ -107,22 +108,16 @@ class DCSAMConfig:
     bfloat16_memories: bool = False
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "sam_high_res", tuple(self.sam_high_res))
+        if isinstance(self.sam_high_res, list):
+            object.__setattr__(self, "sam_high_res", tuple(self.sam_high_res))
+        check_sizes("a DC-SAM configuration", self)
         options = with_dilation(self.backbone, self.backbone_options, default="torchvision")
         object.__setattr__(self, "backbone_options", options)
-        if self.sam not in (1, 2):
-            raise UsageError(f"there is no SAM {self.sam}", expected="1 or 2")
-        for name in ("image_size", "width", "heads", "queries", "sam_channels"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise UsageError(
-                    f"{name} is {in_words(value)} in a DC-SAM configuration", expected="a whole number from 1"
-                )
         if self.width % self.heads or self.width % 4:
             raise UsageError(
                 f"width {self.width} with {self.heads} heads", expected="a width that the heads and 4 divide"
             )
-        if len(self.sam_high_res) != 2:
+        if not isinstance(self.sam_high_res, tuple) or len(self.sam_high_res) != 2:
             raise UsageError(
                 f"sam_high_res is {in_words(self.sam_high_res)}", expected="two channel counts, finest first"
             )
@@ -167,7 +162,7 @@ class DCSAMConfig:
         """
         try:
             values = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise UsageError(f"the DC-SAM configuration is no JSON: {error}", where=where) from None
         if not isinstance(values, dict):
             raise UsageError("the DC-SAM configuration is no JSON object", where=where)

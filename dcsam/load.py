@@ -21,6 +21,7 @@ from icvos.foundation.sam1 import SAM1, Sam1
 from icvos.foundation.sam2 import Sam2
 from icvos.foundation.sam2_config import SAM2, Sam2Config
 from icvos.foundation.segmenter import PromptableSegmenter
+from icvos.foundation.sizes import check_types
 from icvos.foundation.weights import load_state
 
 __all__ = ["fill_backbone", "open_engine", "overlay", "sam2_of_checkpoint"]
@@ -59,6 +60,7 @@ def overlay(segmenter: Sam2, checkpoint: DCSAMCheckpoint) -> None:
     wrong = [name for name, value in changed.items() if name not in expected or expected[name].shape != value.shape]
     if wrong:
         raise WeightsError(f"the SAM 2 given is not the one this was trained on ({wrong[0]})", where=checkpoint.path)
+    check_types(expected, changed, where=checkpoint.path)
     segmenter.model.load_state_dict({name: value.float() for name, value in changed.items()}, strict=False)
 
 

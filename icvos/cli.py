@@ -13,6 +13,8 @@ from typing import Any, NoReturn
 import click
 
 from icvos.errors import ENDING, IcvosError, did_you_mean
+from icvos.plugins import said
+from icvos.processes import own_end
 from icvos.progress import verbosity
 from icvos.version import __version__
 
@@ -89,7 +91,10 @@ def _terminate(signum: int, frame: Any) -> NoReturn:
 
 def main(args: list[str] | None = None) -> NoReturn:
     """Run the command line and exit: 0 done; 1 ran, but something failed; 2 bad usage or bad input."""
-    arguments = sys.argv[1:] if args is None else list(args)
+    if args is None:
+        with own_end():
+            main(sys.argv[1:])
+    arguments = list(args)
     for text in arguments:
         try:
             text.encode()
@@ -106,9 +111,14 @@ def main(args: list[str] | None = None) -> NoReturn:
     with contextlib.suppress(ValueError, OSError, RuntimeError, AttributeError):  # standard error is no file
         # A model's compiled code that crashes takes the process with it: say at least where.
         faulthandler.enable()
+    done = False
     try:
-        sys.exit(icvos.main(arguments, prog_name="icvos", standalone_mode=False, obj=main) or 0)
+        status = icvos.main(arguments, prog_name="icvos", standalone_mode=False, obj=main) or 0
+        done = True
+        sys.exit(status)
     except SystemExit as stop:
+        if not done and stop.code in (None, 0):  # no command of icvos ends so
+            _fail("ended by a plugin's sys.exit(0) before it was done", 1, debug)
         if stop.code in [128 + number for number in ENDING]:
             _fail("; ".join(["ended by a signal", *getattr(stop, "__notes__", ())]), stop.code, debug)
         raise
@@ -126,15 +136,15 @@ def main(args: list[str] | None = None) -> NoReturn:
         hint = f"; see '{where.command_path} --help'" if where is not None else ""
         _fail(f"{error.format_message().rstrip('.')}{hint}", 2, debug)
     except IcvosError as error:
-        _fail(str(error), error.exit_status, debug)
+        _fail(said(error, 10_000).partition(": ")[2], error.exit_status or 1, debug)
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(1)
     except OSError as error:
         file = f" in {error.filename}" if error.filename else ""
         _fail(f"{error.strerror or error}{file}", 2, debug)
-    except Exception as error:
-        _fail(f"unexpected {type(error).__name__}: {' '.join(str(error).split())}; --debug shows where", 1, debug)
+    except BaseException as error:
+        _fail(f"unexpected {said(error)}; --debug shows where", 1, debug)
 
 
 def _fail(message: str, status: int, debug: bool) -> NoReturn:

@@ -23,6 +23,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from icvos.installation import install_command
+
 __all__ = [
     "ENDING",
     "BenchmarkError",
@@ -89,7 +91,7 @@ class MissingExtraError(UsageError):
     """
 
     def __init__(self, package: str, extra: str, user: str) -> None:
-        super().__init__(f"{user} needs the package {package}", fix=f"install it with: pip install 'icvos[{extra}]'")
+        super().__init__(f"{user} needs the package {package}", fix=f"install it with: {install_command(extra)}")
         self.package, self.extra, self.user = package, extra, user
 
     def __reduce__(self) -> tuple:

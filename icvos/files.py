@@ -147,7 +147,7 @@ def atomic_write(path: str | os.PathLike[str], mode: str = "wb") -> Iterator[IO[
     try:
         with os.fdopen(handle, mode, **text) as stream:  # type: ignore[call-overload]
             yield stream
-        Path(name).chmod(0o666 & ~_umask())
+        Path(name).chmod(0o666 & ~own_umask())
         Path(name).replace(target)
     except BaseException:
         Path(name).unlink(missing_ok=True)
@@ -161,7 +161,8 @@ def remove_partial_files(folder: Path) -> None:
 
 
 @cache
-def _umask() -> int:
+def own_umask() -> int:
+    """Return the umask that the process began with, or had when it was first asked for."""
     # Reading it means setting it, which is not safe beside other threads: hence once.
     mask = os.umask(0)
     os.umask(mask)

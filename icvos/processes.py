@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import atexit
 import contextlib
 import ctypes
 import os
@@ -10,13 +11,14 @@ import resource
 import signal
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from icvos.errors import UsageError
 
@@ -28,6 +30,7 @@ __all__ = [
     "in_order",
     "keep_memory",
     "limit_memory",
+    "own_end",
     "side_by_side",
 ]
 
@@ -245,6 +248,61 @@ def _here(function: Callable[[T], R], tasks: Iterable[T]) -> Iterator[R]:
         yield from map(function, tasks)
     finally:
         cv2.setNumThreads(threads)
+
+
+END_SECONDS = 5.0
+"""How long what a plugin left behind, threads and exit handlers, may hold up the end of a command."""
+
+
+@contextlib.contextmanager
+def own_end() -> Iterator[None]:
+    """End this process with the status of the block, within ``END_SECONDS`` of its end, whatever a plugin left behind.
+
+    Threads that are not daemons, and exit handlers, have these seconds; objects are not collected at the end. A call of
+    ``os._exit`` within the block is said in one line, and never ends the process with 0. Not guarded are calls of C's
+    ``exit`` and kills.
+    """
+    process, exit_now = os.getpid(), os._exit
+    ended: list[int] = []
+
+    def leave(status: int) -> NoReturn:
+        if os.getpid() == process:
+            if not ended:
+                os.write(2, f"icvos: ended by a plugin's os._exit({status}) before it was done\n".encode())
+            status = ended[0] if ended else status or 1
+        exit_now(status)
+
+    def finish() -> None:
+        if not ended or os.getpid() != process:
+            return
+        for stream in (sys.__stdout__, sys.__stderr__, sys.stdout, sys.stderr):
+            try:
+                stream.flush()  # type: ignore[union-attr]
+            except BrokenPipeError:
+                ended[0] = ended[0] or 1
+            except OSError as error:  # a full disk
+                os.write(2, f"icvos: what it printed could not be written ({error.strerror})\n".encode())
+                ended[0] = ended[0] or 1
+            except (ValueError, AttributeError):
+                pass  # closed, or none
+        exit_now(ended[0])
+
+    def finish_late() -> None:
+        time.sleep(END_SECONDS)
+        finish()
+
+    os._exit = leave
+    atexit.register(finish)  # the first that is registered is the last that is called
+    try:
+        yield
+    except SystemExit as stop:
+        ended.append(stop.code if isinstance(stop.code, int) else int(stop.code is not None))
+        raise
+    except BaseException:
+        ended.append(1)
+        raise
+    finally:
+        threading.Thread(target=finish_late, daemon=True).start()
 
 
 def begin_worker(parent: int) -> None:

@@ -27,6 +27,7 @@ from icvos.masks import read_mask, write_mask
 from icvos.models.interface import Model
 from icvos.models.options import options_of
 from icvos.models.registry import as_video_model, build, source_line
+from icvos.plugins import said
 from icvos.progress import Progress, Update, shown
 from icvos.report.overlay import paint_support
 from icvos.report.pictures import segmented_frame
@@ -348,7 +349,7 @@ class _Run:
                         yield np.array(prediction.to_numpy())
             except Failed as failed:
                 error = failed.error
-                text = error.what if isinstance(error, ModelError) else f"{type(error).__name__}: {error}"
+                text = error.what if isinstance(error, ModelError) else said(error)
                 raise ModelError(
                     f"'{self.model.info.name}' failed: {text}",
                     where=source_line(type(self.model), error),

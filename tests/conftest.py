@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from shared_data import shared
@@ -31,6 +34,20 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def real() -> Path:
     """The folder of real samples, ``../shared/real``."""
     return shared("real")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Debian's chromium, headless."""
+    api = pytest.importorskip("playwright.sync_api", reason="needs playwright")
+    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if path is None:
+        pytest.skip("needs chromium: apt-get install chromium")
+    with api.sync_playwright() as play:
+        arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
+        chromium = play.chromium.launch(executable_path=path, args=arguments)
+        yield chromium
+        chromium.close()
 
 
 @pytest.fixture(autouse=True)

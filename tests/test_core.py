@@ -26,6 +26,7 @@ from icvos.errors import (
     UsageError,
     did_you_mean,
 )
+from icvos.installation import install_command
 from icvos.types import ModelInfo, Prediction, Support
 
 
@@ -34,7 +35,7 @@ def test_an_error_is_one_line() -> None:
     assert str(error) == "bad thing; in a/b.png; expected good; run this"
     assert issubclass(MaskError, InputError) and issubclass(InputError, IcvosError) and error.exit_status == 2
     again = pickle.loads(pickle.dumps(MissingExtraError("sam2", "sam", "model 'x'")))
-    assert "pip install 'icvos[sam]'" in str(again)
+    assert str(again) == f"model 'x' needs the package sam2; install it with: {install_command('sam')}"
     assert did_you_mean("catt", ["cat", "dog"]) == "did you mean 'cat'?"
 
 

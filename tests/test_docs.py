@@ -8,9 +8,12 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
+import docs_pages
 import pytest
+from docs_pages import FOR_CONTRIBUTORS, outside_blocks
 
 import icvos
 from icvos import cli
@@ -20,6 +23,7 @@ ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
 PAGES = {path.relative_to(DOCS).as_posix(): path.read_text(encoding="utf-8") for path in sorted(DOCS.rglob("*.md"))}
 pytest.importorskip("mkdocs")
+slugify = pytest.importorskip("markdown.extensions.toc").slugify
 
 
 def build(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
@@ -50,6 +54,16 @@ def test_the_build_is_strict(tmp_path: Path) -> None:
     assert done.returncode == 1 and "does not contain an anchor '#nowhere'" in done.stderr
 
 
+@pytest.mark.parametrize("page", [page for page in (*docs_pages.PAGES, *FOR_CONTRIBUTORS) if DOCS not in page.parents])
+def test_links_of_pages_beside_the_site_lead_somewhere(page: Path) -> None:
+    for path, anchor in re.findall(r"\]\(([^)#:]*)(?:#([^)]+))?\)", outside_blocks(page)):
+        target = page.parent / path if path else page
+        assert target.exists(), path
+        if anchor:
+            heads = re.findall(r"^#+ (.+)$", outside_blocks(target), re.MULTILINE)
+            assert anchor in {slugify(head, "-") for head in heads}, f"{path}#{anchor}"
+
+
 def test_the_site_needs_no_network(site: Path) -> None:
     pages = sorted(site.rglob("*.html"))
     assert len(pages) > len(PAGES)  # and the one of what is not found
@@ -57,6 +71,47 @@ def test_the_site_needs_no_network(site: Path) -> None:
         text = page.read_text(encoding="utf-8")
         loaded = re.findall(r'<(?:script|img|link rel="stylesheet")[^>]*(?:src|href)="(https?:[^"]+)"', text)
         assert not loaded, page
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1300, "light"), (390, "dark")])
+def test_pages_open_from_a_folder(site: Path, browser: Any, width: int, scheme: str) -> None:
+    """Nothing is missing or asked of a network, nothing is wider than the screen, and no picture is distorted."""
+    page = browser.new_context(viewport={"width": width, "height": 844}, color_scheme=scheme).new_page()
+    problems: list[str] = []
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    # The next page may be asked for before the last one's icon has come: that is no failure.
+    page.on("requestfailed", lambda asked: problems.append(asked.url) if asked.failure != "net::ERR_ABORTED" else None)
+    page.on("request", lambda asked: problems.append(asked.url) if asked.url.startswith("http") else None)
+    for name in PAGES:
+        page.goto((site / name).with_suffix(".html").as_uri())
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), name
+        shapes = page.evaluate("[...document.images].map(i => i.width / i.height / (i.naturalWidth / i.naturalHeight))")
+        assert shapes == pytest.approx([1] * len(shapes), rel=0.02), name
+        assert not problems, name
+    page.context.close()
+
+
+@pytest.mark.parametrize(
+    ("words", "first"),
+    [
+        ("J&F", "reference/metrics.html"),
+        ("--shard", "how-to/cluster.html"),
+        ("--support-min-ar", "reference/commands.html"),
+        ("support-min-area", "reference/commands.html"),
+        ("Q10", "explanation/reference-code.html"),
+        ("write a method", "how-to/write-a-method.html"),
+        ("ICVOS_HOME", "reference/files.html"),
+    ],
+)
+def test_the_search_finds_what_is_typed(site: Path, browser: Any, words: str, first: str) -> None:
+    page = browser.new_page()
+    page.goto((site / "index.html").as_uri())
+    page.fill("input.md-search__input", words)
+    page.keyboard.press("End")  # one query: typed letter by letter, each result comes and goes
+    page.wait_for_function("/^[0-9]+ matching/.test(document.querySelector('.md-search-result__meta').innerText)")
+    found = page.locator(".md-search-result__link").first.get_attribute("href")
+    page.close()
+    assert found.partition("?")[0] == (site / first).as_uri()
 
 
 def test_every_table_stands_on_one_page() -> None:

@@ -10,16 +10,33 @@ from __future__ import annotations
 import ast
 import os
 import re
+import shlex
 from collections import Counter
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import click
 import pytest
-from docs_pages import PAGES, Block, Desk, World, blocks, page_name, words_of
+from docs_pages import (
+    FENCE,
+    FOR_CONTRIBUTORS,
+    PAGES,
+    ROOT,
+    Block,
+    Desk,
+    World,
+    blocks,
+    commands_of,
+    outside_blocks,
+    page_name,
+    words_of,
+)
 
 from icvos import cli
 from icvos.demo.world.plan import world_size
+from icvos.models.options import option_types
+from icvos.training.task import resolve_task
 from tools.site import command_words
 
 LANGUAGES = {"sh", "python", "text", "json", "csv", "toml", "ini", "yaml"}
@@ -44,30 +61,41 @@ def test_every_block_says_what_it_is() -> None:
             ast.parse(block.text, block.where)
 
 
+def unknown_options(words: list[str]) -> set[str]:
+    """Return what ``--set`` and ``--weights`` of a training name that it does not take."""
+    if words[0] != "train" or words[1].startswith("-"):
+        return set()
+    task = resolve_task(words[1])
+    known = {"--set": {*option_types(task)}, "--weights": {*task.known_weights}}
+    given = [(word, value.partition("=")[0]) for word, value in pairwise(words) if word in known]
+    return {f"{word} {name}" for word, name in given if name not in known[word]}
+
+
 def test_every_command_parses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Groups still find their commands, and all options are parsed; nothing is run."""
     monkeypatch.setattr(click.Command, "invoke", lambda self, context: None)
     count = 0
     for block in all_blocks():
         for line in block.lines if block.language == "sh" else ():
-            words = words_of(line.replace("WORKERS", "2"))
-            starts = [index for index, word in enumerate(words) if word in ("icvos", "icvos.cli")]
-            if not starts or starts == [len(words) - 1] or "$(" in line:
-                continue
-            try:
-                cli.icvos.main(words[starts[0] + 1 :], prog_name="icvos", standalone_mode=False)
-            except click.UsageError as error:
-                pytest.fail(f"{block.where}: {line}: {error.format_message()}")
-            count += 1
+            for words in commands_of(line.replace("WORKERS", "2")) if "$(" not in line else ():
+                starts = [index for index, word in enumerate(words) if word in ("icvos", "icvos.cli")]
+                if not starts or starts == [len(words) - 1]:
+                    continue
+                words = words_of(shlex.join(words[starts[0] + 1 :]))
+                try:
+                    cli.icvos.main(words, prog_name="icvos", standalone_mode=False)
+                except click.UsageError as error:
+                    pytest.fail(f"{block.where}: {line}: {error.format_message()}")
+                assert not unknown_options(words), f"{block.where}: {line}"
+                count += 1
     assert count > 100
     assert set(RUN) >= SLOW
 
 
 def test_every_command_in_a_sentence_is_there() -> None:
     """``icvos evaluate … --oracle first-frame`` between backticks: the words and the options are the command's."""
-    for page in PAGES:
-        text = re.sub(r"^( *)```.*?^\1```$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
-        for span in re.findall(r"`icvos ([^`]*)`", text):
+    for page in (*PAGES, *FOR_CONTRIBUTORS):
+        for span in re.findall(r"`icvos ([^`]*)`", outside_blocks(page)):
             words = span.split()
             command: click.Command = cli.icvos
             while isinstance(command, click.Group) and words and not words[0].startswith(("-", "…", "COMMAND")):
@@ -82,6 +110,20 @@ def test_every_command_in_a_sentence_is_there() -> None:
                     break
                 if word.startswith("--"):
                     assert word in known or command.name == "train", f"{page_name(page)}: icvos {span}: {word}"
+
+
+@pytest.mark.parametrize("page", [*PAGES, *FOR_CONTRIBUTORS], ids=page_name)
+def test_every_target_and_script_is_there(page: Path) -> None:
+    """``make demo``, ``python benchmarks/scale.py``, ``python -m tools.toys``, ``tests/test_toys.py runs it``."""
+    text = page.read_text(encoding="utf-8")
+    in_blocks = "".join(match[3] for match in FENCE.finditer(text))
+    targets = re.findall(r"^ *(?:\w+=\S+ )?make ([a-z-]+)", in_blocks, re.MULTILINE)
+    targets += re.findall(r"`make ([a-z-]+)", outside_blocks(page))
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    assert [target for target in targets if not re.search(rf"^{target}:", makefile, re.MULTILINE)] == []
+    scripts = re.findall(r"(?:python |\b(?=tests/))((?:benchmarks|examples|tests|tools)/[\w/]+\.py)\b", text)
+    scripts += [f"{name.replace('.', '/')}.py" for name in re.findall(r"-m ((?:benchmarks|tools)\.\w+)", text)]
+    assert [script for script in scripts if not (ROOT / script).is_file()] == []
 
 
 def test_what_is_not_run_says_why(capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 import subprocess
 import sys
@@ -137,8 +138,26 @@ def test_read_run(run: Callable, worlds: tuple[Path, Path], tmp_path: Path) -> N
     assert again == first
 
 
-def test_every_example_is_tested() -> None:
-    assert sorted(PRINTED) == EXAMPLES
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["own_method", "own_data", "read_run"])
+def test_the_page_shows_what_an_example_prints(run: Callable, name: str) -> None:
+    """With its usual settings, figures too, but for speeds."""
+    printed, page = (
+        [re.sub(r"\d+ fps", "# fps", line).rstrip() for line in text.splitlines()] for text in (run(name, ()), PAGE)
+    )
+    shown = page.index(printed[0])
+    assert page[shown : shown + len(printed)] == printed
+
+
+@pytest.mark.slow
+def test_pages_show_what_the_demo_gives(tmp_path: Path) -> None:
+    summary = icvos.evaluate("histogram", "demo", out=tmp_path / "run")["summary"]
+    reference = (ROOT / "docs/reference/result.md").read_text(encoding="utf-8")
+    block = re.search(r"^## summary\n\n```json\n(.*?)^```", reference, flags=re.MULTILINE | re.DOTALL)
+    assert block and json.loads(block[1]) == summary
+    names = ("J", "F", "J&F", "J_visible", "F_visible", "absent_correct")
+    row = "".join(f" *{summary[name]:.2f}" for name in names)
+    assert re.search(rf"^ histogram{row}", (ROOT / "docs/start/demo.md").read_text(encoding="utf-8"), re.MULTILINE)
 
 
 @pytest.mark.parametrize("name", EXAMPLES)

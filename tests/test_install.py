@@ -94,6 +94,7 @@ def test_the_workflows_run_every_python_that_setup_cfg_names() -> None:
     jobs = yaml.safe_load((ROOT / ".github/workflows/tests.yml").read_text())["jobs"]
     named = re.findall(r"Python :: (3\.\d+)", (ROOT / "setup.cfg").read_text())
     assert jobs["newest"]["strategy"]["matrix"]["python"] == named
+    assert f"python_requires = >={named[0]}\n" in (ROOT / "setup.cfg").read_text()
 
 
 def test_forms_and_hooks_are_well_formed() -> None:

@@ -45,7 +45,7 @@ def test_a_package_that_a_plugin_misses(
 ) -> None:
     (tmp_path / "icvos_test_lacking.py").write_text("import no_such_package\n")
     monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(MissingExtraError, match=rf"no_such_package; .*icvos\[{extra}\]"):
+    with pytest.raises(MissingExtraError, match=rf"no_such_package; .*pip install .*\[{extra}\]"):
         resolver("icvos_test_lacking:Thing")
 
 

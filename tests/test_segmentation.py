@@ -331,7 +331,8 @@ class Stopped(VideoModel):
     def segment(self, supports, video, *, seed):
         yield np.zeros(video.size, bool)
         yield np.zeros(video.size, bool)
-        raise KeyboardInterrupt
+        import signal
+        signal.raise_signal(signal.SIGINT)
 """
 
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import click
 
+from icvos.installation import install_command
+
 
 @dataclass(frozen=True)
 class Line:
@@ -51,13 +53,12 @@ def _packages() -> Iterator[Line]:
         yield Line("bad", "opencv", "both opencv-python and opencv-python-headless: uninstall one, reinstall the other")
     if "opencv-python" in missing and _version("opencv-python-headless"):
         missing.remove("opencv-python")
-    yield Line(
-        "bad" if missing else "ok", "core", f"missing: {', '.join(missing)}; pip install icvos" if missing else versions
-    )
+    told = f"missing: {', '.join(missing)}; {install_command()}" if missing else versions
+    yield Line("bad" if missing else "ok", "core", told)
     for extra, packages in EXTRAS.items():
         absent = [package for package in packages if _version(package) is None]
         if absent:
-            yield Line("note", extra, f"not installed: {', '.join(absent)}; pip install 'icvos[{extra}]'")
+            yield Line("note", extra, f"not installed: {', '.join(absent)}; {install_command(extra)}")
         else:
             yield Line("ok", extra, ", ".join(f"{package} {_version(package)}" for package in packages))
 
@@ -98,7 +99,7 @@ def _metrics_engine() -> Iterator[Line]:
 
     name = engine()
     if name == "numpy":
-        fix = "slow; a C compiler and 'pip install --force-reinstall icvos' give the compiled one"
+        fix = f"slow; the compiled one comes with a C compiler and then {install_command(again=True)}"
         yield Line("note", "metrics", f"the numpy engine: {fix}")
     else:
         yield Line("ok", "metrics", f"the {name} engine")

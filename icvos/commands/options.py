@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from icvos.errors import UsageError
+from icvos.installation import install_command
 
 __all__ = ["FiniteRange", "check_device", "model_options", "parse_weights"]
 
@@ -84,7 +85,7 @@ def check_device(device: str, *, several: bool = False) -> None:
     try:
         import torch
     except ModuleNotFoundError:
-        raise UsageError("a CUDA device needs torch", fix="pip install 'icvos[torch]'") from None
+        raise UsageError("a CUDA device needs torch", fix=install_command("torch")) from None
     if not torch.cuda.is_available() or max(int(each or 0) for each in indices) >= torch.cuda.device_count():
         raise UsageError(
             f"device '{device}' is not there", fix="icvos doctor shows the devices; --device cpu always works"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -83,25 +84,28 @@ def command(
             raise UsageError("nothing to train is named", fix="icvos train --list shows what there is")
         click.echo(context.get_help())
         return
-    from dataclasses import replace
+    from icvos.training.task import resolve_task
 
+    cls = resolve_task(name)  # before torch is imported: this says what is to be installed
     import torch
 
     from icvos.files import lock_folder
     from icvos.models.options import group_options, parse_options
+    from icvos.plugins import plugin_code
     from icvos.progress import Update, shown, verbosity
     from icvos.training.distribute import open_world
     from icvos.training.loop import Trainer
-    from icvos.training.task import resolve_task
 
     if device:
         check_device(device)
     if threads:
         torch.set_num_threads(threads)
-    cls = resolve_task(name)
     files = {key: Path(path) for key, path in parse_weights(weights).items()}
-    task = cls(weights=files, **group_options(cls, parse_options(cls, settings)))  # type: ignore[call-arg]
-    chosen = replace(task.defaults(), **{k: v for k, v in changes.items() if v is not None})
+    given = group_options(cls, parse_options(cls, settings))
+    with plugin_code(f"'{name}' cannot be trained"):
+        task = cls(weights=files, **given)  # type: ignore[call-arg]
+        defaults = task.defaults()
+    chosen = replace(defaults, **{k: v for k, v in changes.items() if v is not None})
     folder = out or Path("runs") / "train" / name.replace(":", "-")
     with open_world(device or ("cuda" if torch.cuda.is_available() else "cpu")) as world:
 
@@ -166,7 +170,7 @@ def _introduce(trainer: Trainer) -> None:
 
 def _list_tasks() -> None:
     """Print each task's name and the first line of its docstring; what cannot be imported goes to standard error."""
-    from icvos.plugins import plugin_targets
+    from icvos.plugins import plugin_targets, said
     from icvos.training.task import GROUP, resolve_task
 
     names = list(plugin_targets(GROUP))
@@ -175,8 +179,8 @@ def _list_tasks() -> None:
         try:
             line = _first_line(resolve_task(name))
         except Exception as error:  # whatever a plugin's module raises: the others are listed all the same
-            kind = "" if isinstance(error, IcvosError) else f"{type(error).__name__}: "
-            click.echo(f"{name} cannot be imported: {kind}{' '.join(str(error).split())}", err=True)
+            text = str(error) if isinstance(error, IcvosError) else said(error)
+            click.echo(f"{name} cannot be imported: {text}", err=True)
         else:
             click.echo(f"{name:{width}}{line}")
     click.echo("'icvos train NAME --help' says what each takes.")

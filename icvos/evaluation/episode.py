@@ -35,6 +35,7 @@ from icvos.metrics import fss_counts
 from icvos.metrics.table import ranked_parts
 from icvos.models.interface import ImageModel, VideoModel
 from icvos.models.objects import overlap
+from icvos.plugins import ends_command, plugin_at_work, printable, said
 from icvos.protocols import Protocol
 from icvos.runs.episodes import RunOptions
 from icvos.runs.times import Stopwatch
@@ -176,16 +177,21 @@ def _alike(episodes: Sequence[Episode], job: Job) -> list[list[Episode]]:
 def _text(error: BaseException | str) -> dict[str, str]:
     if isinstance(error, str):
         return {"error": error[:2000]}
-    lines = traceback.format_exception(type(error), error, error.__traceback__)
-    text = f"{type(error).__name__}: {' '.join(str(error).split())}"
-    return {"error": text[:1800] + _line_of(error), "traceback": "".join(lines)[-4000:]}
+    try:
+        with plugin_at_work():
+            lines = "".join(traceback.format_exception(type(error), error, error.__traceback__))
+    except BaseException as problem:
+        if ends_command(problem):
+            raise
+        lines = "".join(traceback.format_tb(error.__traceback__))
+    return {"error": said(error, 1800) + _line_of(error), "traceback": printable(lines[-4000:], "\n\t")}
 
 
 def _line_of(error: BaseException) -> str:
     """Return `` (FILE:LINE)`` of the last line of the model's own that an error came through, or nothing."""
     frames = traceback.extract_tb(error.__traceback__)
     own = [f for f in frames if not (_ICVOS in Path(f.filename).parents or "site-packages" in f.filename)]
-    return f" ({Path(own[-1].filename).name}:{own[-1].lineno})" if own else ""
+    return printable(f" ({Path(own[-1].filename).name[:100]}:{own[-1].lineno})") if own else ""
 
 
 def failure(episode: Episode, error: BaseException | str) -> dict[str, Any]:

@@ -169,7 +169,7 @@ class _Relay:
                 process.send(group)
         messages: list[tuple[str, Any]] = []
         end = time.monotonic() + ANSWER_SECONDS
-        while process.pipe.poll(max(end - time.monotonic(), 0)):
+        while process.speaks(max(end - time.monotonic(), 0)):
             kind, value = process.receive()
             if kind == "broken":
                 value = ship_again(value, self._shipped)

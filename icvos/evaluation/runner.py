@@ -29,6 +29,7 @@ from icvos.evaluation.episode import (
     runs_together,
 )
 from icvos.evaluation.oracle import oracle_key
+from icvos.evaluation.torch_state import kept_outside
 from icvos.evaluation.verify import can_verify, verify_run
 from icvos.evaluation.workers import run_in_workers, worker_device
 from icvos.manifest import verify_tables
@@ -593,13 +594,14 @@ def evaluate(
         stage=stage,
     )
     watch = Stopwatch()
-    with watch.part("starting"):
-        plan = open_run(model, benchmark, settings, out=out, device=device, weights=weights, options=options)
-    title = f"{type(plan.model).info.name} on {plan.benchmark.name}"
-    if notify is None and progress is True:
-        notify = partial(print, file=sys.stderr)
-    with shown(title, progress) as told:
-        return _run_plan(plan, watch, verify=verify, progress=told, notify=notify)
+    with kept_outside():
+        with watch.part("starting"):
+            plan = open_run(model, benchmark, settings, out=out, device=device, weights=weights, options=options)
+        title = f"{type(plan.model).info.name} on {plan.benchmark.name}"
+        if notify is None and progress is True:
+            notify = partial(print, file=sys.stderr)
+        with shown(title, progress) as told:
+            return _run_plan(plan, watch, verify=verify, progress=told, notify=notify)
 
 
 def open_run(

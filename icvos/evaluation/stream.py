@@ -10,9 +10,10 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from icvos.errors import ENDING, InputError, ModelError, UsageError
+from icvos.errors import InputError, ModelError, UsageError
 from icvos.evaluation.frames import StreamedVideo
 from icvos.evaluation.torch_state import restore_modes, synchronise, torch_modes
+from icvos.plugins import ends_command, plugin_at_work, said
 from icvos.types import Prediction, Video
 
 __all__ = ["Clock", "Failed", "model_at_work", "predictions"]
@@ -24,7 +25,7 @@ class Failed(Exception):
     """The model, not the input or the disk, is why there is no result."""
 
     def __init__(self, error: BaseException) -> None:
-        super().__init__(str(error))
+        super().__init__(said(error))
         self.error = error
 
 
@@ -35,15 +36,14 @@ def model_at_work() -> Iterator[None]:
     A broken input, or a model that refuses what was asked for, is the user's to mend: its one line ends the run.
     """
     try:
-        yield
+        with np.errstate(), plugin_at_work():
+            yield
     except (InputError, UsageError):
         raise
-    except SystemExit as error:
-        # A signal comes as one too (cli.py), and ends the run; a plugin that exits ends its episode.
-        if error.code in [128 + number for number in ENDING]:
+    except BaseException as error:
+        # A plugin that exits, or raises as if the user had, ends its episode.
+        if ends_command(error):
             raise
-        raise Failed(error) from None
-    except Exception as error:
         raise Failed(error) from None
 
 
@@ -182,5 +182,5 @@ def _valid(items: Sequence[Any], count: int, video: Video, sets: int) -> list[Pr
 
 def _close(stream: Any) -> None:
     # What a generator's clean-up raises must not hide why it is closed.
-    with contextlib.suppress(Exception):
+    with contextlib.suppress(Failed, InputError, UsageError), model_at_work():
         getattr(stream, "close", lambda: None)()

@@ -1,10 +1,14 @@
-"""What models may disturb outside themselves: random generators and torch's modes. torch is never imported here."""
+"""What models may disturb outside themselves: random generators, modes, threads. torch is never imported here."""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import locale
+import os
 import random
 import sys
+from collections.abc import Iterator
 from types import ModuleType
 
 import numpy as np
@@ -14,6 +18,7 @@ from icvos.costs import peak_resident
 __all__ = [
     "episode_seed",
     "forget",
+    "kept_outside",
     "peak_memory",
     "reset_peak",
     "restore_modes",
@@ -88,12 +93,52 @@ def peak_memory(device: str) -> int:
     return peak_resident()
 
 
+@contextlib.contextmanager
+def kept_outside() -> Iterator[None]:
+    """Restore at the end what a model of one run could change for the next one's.
+
+    These are the environment, the locale, the state of Python's and numpy's global generators, the threads of OpenCV
+    and torch, and torch's default dtype and deterministic algorithms; of torch only where it was imported before.
+    """
+    import cv2
+
+    environment, language, threads = dict(os.environ), locale.setlocale(locale.LC_ALL), cv2.getNumThreads()
+    drawn, drawn_numpy = random.getstate(), np.random.get_state()  # noqa: NPY002 - as above
+    torch = _torch()
+    if torch is not None:
+        dtype, of_torch = torch.get_default_dtype(), torch.get_num_threads()
+        strict = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    try:
+        yield
+    finally:
+        if dict(os.environ) != environment:
+            os.environ.clear()
+            os.environ.update(environment)
+        with contextlib.suppress(locale.Error):
+            locale.setlocale(locale.LC_ALL, language)
+        cv2.setNumThreads(threads)
+        random.setstate(drawn)
+        np.random.set_state(drawn_numpy)  # noqa: NPY002
+        if torch is not None:
+            torch.set_default_dtype(dtype)
+            if torch.get_num_threads() != of_torch:
+                torch.set_num_threads(of_torch)
+            if torch.are_deterministic_algorithms_enabled() != strict[0]:  # a call of its own has effects
+                torch.use_deterministic_algorithms(strict[0], warn_only=strict[1])
+
+
 def forget(error: BaseException) -> None:
     """Let go of what an exception holds (frames' locals), and of cached GPU memory after it ran out."""
-    seen: BaseException | None = error
-    while seen is not None:
-        seen.__traceback__ = None
-        seen = seen.__cause__ or seen.__context__
+    found: dict[int, BaseException] = {}  # causes may form a ring
+    left: list[BaseException | None] = [error]
+    while left:
+        each = left.pop()
+        if each is not None and id(each) not in found:
+            found[id(each)] = each
+            each.__traceback__ = None
+            left += [each.__cause__, each.__context__]
+            if isinstance(each, BaseExceptionGroup):
+                left += each.exceptions
     torch = _torch()
     if torch is not None and torch.cuda.is_available():
         torch.cuda.empty_cache()

@@ -19,6 +19,7 @@ from icvos.errors import UsageError
 from icvos.evaluation.crew import Group, Listener, ModelSpec
 from icvos.evaluation.episode import EpisodeResult, Job, failure
 from icvos.evaluation.workers import run_in_workers
+from icvos.plugins import said
 from icvos.processes import check_main_guard
 from icvos.runs.records import RunFolder
 
@@ -111,7 +112,7 @@ def verify_run(
     try:
         largest, error = _repeat(spec, root, job, chosen, folder.root, records)
     except Exception as problem:  # the run itself is finished, and stays
-        tell(f"not verified, as no fresh process runs it: {' '.join(str(problem).split())}")
+        tell(f"not verified, as no fresh process runs it: {said(problem).partition(': ')[2]}")
         return None
     same = error is None and largest <= (0.0 if spec.device.startswith("cpu") else GPU_TOLERANCE)
     again = f"{video} run again in a fresh process"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
+import pickle
 import signal
 import sys
 import threading
@@ -22,6 +24,7 @@ from icvos.evaluation.episode import EpisodeResult, Job, run_image_episode, run_
 from icvos.files import file_sha256
 from icvos.models.interface import ImageModel, Model, VideoModel
 from icvos.models.registry import as_video_model, create
+from icvos.plugins import said
 from icvos.processes import begin_worker, check_main_guard, limit_memory
 from icvos.runs.times import Stopwatch
 
@@ -72,11 +75,19 @@ class WorkerProcess(Worker):
     def send(self, group: Group) -> None:
         self.pipe.send(group)
 
+    def speaks(self, seconds: float = 0) -> bool:
+        """Whether within so many seconds it says something, or dies; what it began may hold its pipe open still."""
+        return self.pipe.poll(seconds) or not self.process.is_alive()
+
     def receive(self) -> tuple[str, Any]:
         try:
-            return self.pipe.recv()
+            if self.process.is_alive() or self.pipe.poll():
+                return self.pipe.recv()
         except (EOFError, OSError):
-            return "died", self._death()
+            pass
+        except Exception as error:  # a plugin's thread or child wrote to the pipe
+            return "died", f"WorkerDied: what its process says cannot be read ({said(error)})"
+        return "died", self._death()
 
     def _death(self) -> str:
         self.process.join(5)
@@ -191,19 +202,17 @@ def _results(
 def _portable(error: Exception) -> Exception:
     """Return an error that the parent can unpickle: a plugin's own classes may not be importable there."""
     if type(error).__module__ in ("icvos.errors", "builtins"):
-        return error
-    return UsageError(str(error)) if isinstance(error, IcvosError) else RuntimeError(_text(error))
-
-
-def _text(error: BaseException) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+        with contextlib.suppress(Exception):  # what it holds may not be picklable
+            pickle.dumps(error)
+            return error
+    return UsageError(said(error).partition(": ")[2]) if isinstance(error, IcvosError) else RuntimeError(said(error))
 
 
 def cannot_build(error: Exception) -> Exception:
     """Return what the parent is told of a worker that cannot begin."""
     if isinstance(error, IcvosError):
         return _portable(error)
-    return ModelError(f"the model cannot be built: {_text(error)}")
+    return ModelError(f"the model cannot be built: {said(error)}")
 
 
 def count_gpus(device: str) -> int:
@@ -320,4 +329,4 @@ class _Processes:
 
     def wait(self, busy: Sequence[Any], seconds: float) -> list[Worker]:
         heard = wait([worker.pipe for worker in busy], timeout=seconds)
-        return [worker for worker in busy if worker.pipe in heard]
+        return [worker for worker in busy if worker.pipe in heard or worker.speaks()]

@@ -20,6 +20,7 @@ from icvos.foundation.backbone import Backbone, BackboneFeatures
 from icvos.foundation.bottleneck import Bottleneck, all_bottlenecks, masked_bottlenecks
 from icvos.foundation.cpu.chunks import at_a_time
 from icvos.foundation.cpu.convolution import ConvolutionLayers, fits_convolution
+from icvos.foundation.sizes import check_sizes, check_types
 
 __all__ = [
     "BACKBONES",
@@ -119,8 +120,8 @@ def _convolutions(plan: tuple[int | str, ...], inside: int, *, bias: bool) -> tu
 
 
 def _dilations(dilation: Dilation) -> tuple[tuple[int, int], tuple[int, int]]:
-    if dilation not in DILATIONS:
-        raise UsageError(f"a ResNet has no dilation '{dilation}'", expected=" or ".join(DILATIONS))
+    if not isinstance(dilation, str) or dilation not in DILATIONS:
+        raise UsageError(f"a ResNet has no dilation {in_words(dilation)}", expected=" or ".join(DILATIONS))
     return DILATIONS[dilation]
 
 
@@ -272,10 +273,11 @@ def create_backbone(name: str, options: Mapping[str, Any] | None = None) -> Back
         options: ``dilation`` of a ResNet (``DILATIONS``; without it ``DEFAULT_DILATION``); sizes of the others.
 
     Raises:
-        UsageError: An unknown name, or an option it does not take.
+        UsageError: An unknown name, an option it does not take, or a size out of bounds (``sizes.BOUNDS``).
     """
     if name not in BACKBONES:
-        raise UsageError(f"no backbone '{name}'", fix=did_you_mean(name, BACKBONES))
+        raise UsageError(f"no backbone {in_words(name)}", fix=did_you_mean(name, BACKBONES))
+    check_sizes(f"backbone {name}", options or {})
     try:
         backbone = BACKBONES[name](**dict(options or {}))
     except TypeError as error:
@@ -337,6 +339,7 @@ def load_backbone(backbone: Backbone, state: Mapping[str, Tensor], *, where: str
                 if "layer0.3.weight" in missing
                 else None,
             )
+    check_types(expected, renamed, where=where)
     backbone.load_state_dict(renamed, strict=False)
 
 

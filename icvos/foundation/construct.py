@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from icvos.errors import MissingExtraError, WeightsError
+from icvos.foundation.sizes import check_types
 
 __all__ = ["count_parameters", "load_into", "on_meta", "require_sam"]
 
@@ -89,7 +90,7 @@ def load_into(module: nn.Module, state: Mapping[str, Tensor], *, where: str | Pa
         what: What the file should hold, for the error ("SAM 2.1 tiny").
 
     Raises:
-        WeightsError: Keys are missing or unknown, or a shape differs; the first few are named.
+        WeightsError: Keys are missing or unknown, or a shape or kind of number differs; the first few are named.
     """
     expected = module.state_dict()
     missing = [key for key in expected if key not in state]
@@ -106,6 +107,7 @@ def load_into(module: nn.Module, state: Mapping[str, Tensor], *, where: str | Pa
             problems.append(f"{len(keys)} {label}: {', '.join(keys[:3])}{more}")
     if problems:
         raise WeightsError(f"the checkpoint does not fit {what} ({'; '.join(problems)})", where=where)
+    check_types(expected, state, where=where)
     meta = any(tensor.is_meta for tensor in expected.values())
     dtypes = {key: tensor.dtype for key, tensor in expected.items()}
     module.load_state_dict({key: state[key].to(dtypes[key]) for key in expected}, strict=True, assign=meta)

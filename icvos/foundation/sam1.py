@@ -17,6 +17,7 @@ from icvos.foundation.cpu.chunks import fits_pieces
 from icvos.foundation.cpu.vit import vit_in_pieces
 from icvos.foundation.guidance import guided
 from icvos.foundation.segmenter import Decoded, Guidance, ImageFeatures, PromptableSegmenter, needs_gradient
+from icvos.foundation.sizes import check_sizes
 from icvos.foundation.weights import WITH_METADATA
 
 __all__ = ["SAM1", "Sam1", "Sam1Config", "recognise_sam1"]
@@ -24,7 +25,10 @@ __all__ = ["SAM1", "Sam1", "Sam1Config", "recognise_sam1"]
 
 @dataclass(frozen=True)
 class Sam1Config:
-    """Sizes of a SAM 1: the image encoder's width, depth and heads, its global blocks, window, and the rest."""
+    """Sizes of a SAM 1: the image encoder's width, depth and heads, its global blocks, window, and the rest.
+
+    Each is within ``icvos.foundation.sizes.BOUNDS``.
+    """
 
     version: ClassVar[str] = "1"
 
@@ -41,6 +45,7 @@ class Sam1Config:
     decoder_mlp: int = 2048
 
     def __post_init__(self) -> None:
+        check_sizes("a SAM 1 configuration", self)
         if self.image_size % self.patch:
             raise UsageError(f"SAM image size {self.image_size}", expected=f"a multiple of {self.patch}")
         if self.width % self.heads or self.embed_dim % (2 * self.decoder_heads):

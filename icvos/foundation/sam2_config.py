@@ -13,14 +13,21 @@ from typing import Any
 
 from icvos.errors import UsageError, WeightsError, in_words
 from icvos.foundation.construct import require_sam
+from icvos.foundation.sizes import check_sizes
 from icvos.foundation.weights import WITH_METADATA
 
 __all__ = ["SAM2", "Sam2Config", "build_model", "recognise_sam2"]
 
 
+MOST_BLOCKS = 192
+MOST_TABLES = 512 << 20
+
+
 @dataclass(frozen=True)
 class Sam2Config:
-    """Sizes of a SAM 2.
+    """Sizes of a SAM 2, each within ``icvos.foundation.sizes.BOUNDS``.
+
+    At most 192 blocks (the published have up to 48), and rotary tables of at most 512 MiB (34 MB).
 
     Attributes:
         name: What it is called.
@@ -68,6 +75,7 @@ class Sam2Config:
     binarize_prompted: bool = True
 
     def __post_init__(self) -> None:
+        check_sizes("a SAM 2 configuration", self)
         problem = self._problem()
         if problem:
             raise UsageError(f"SAM 2 configuration '{self.name}': {problem}")
@@ -75,7 +83,7 @@ class Sam2Config:
     def _problem(self) -> str | None:
         step = 4 * self.window_spec[0]
         if self.version not in ("2.0", "2.1"):
-            return f"version {self.version} is neither 2.0 nor 2.1"
+            return f"version {in_words(self.version)} is neither 2.0 nor 2.1"
         if len(self.stages) != 4 or len(self.window_spec) != 4 or min(self.stages) < 1:
             return "stages and window_spec need four positive numbers each"
         if self.image_size % 32 or self.image_size % step:
@@ -90,6 +98,12 @@ class Sam2Config:
         if pooling & set(self.global_blocks) or min(self.window_spec[:3]) < 2:
             blocks = in_words(sorted(pooling))
             return f"blocks {blocks} pool within windows: they cannot be global, nor their windows under 2"
+        if sum(self.stages) > MOST_BLOCKS:
+            return f"{sum(self.stages)} blocks are more than {MOST_BLOCKS}"
+        # Of self and cross attention, complex64 of half the channels of a head: no file holds them.
+        tables = self.memory_layers * 2 * self.grid**2 * self.embed_dim // self.memory_heads * 4
+        if tables > MOST_TABLES:
+            return f"its rotary tables would take {tables / 2**20:,.0f} MiB, more than {MOST_TABLES >> 20}"
         if self.num_maskmem < 2 or self.max_object_pointers < 2:
             return "num_maskmem and max_object_pointers must be at least 2"
         return None
@@ -110,6 +124,8 @@ class Sam2Config:
         Raises:
             UsageError: A value is unknown, or the sizes do not fit.
         """
+        if not isinstance(values, Mapping):
+            raise UsageError("a SAM 2 configuration that is no object of values by name")
         unknown = sorted(set(values) - {field.name for field in fields(cls)})
         if unknown or "name" not in values:
             raise UsageError(f"SAM 2 configuration with unknown or missing values: {', '.join(unknown) or 'name'}")

@@ -13,6 +13,13 @@ __all__ = ["PUBLISHED", "load_seggpt", "save_small_seggpt", "seggpt_processor"]
 PUBLISHED = "the folder of BAAI/seggpt-vit-large (config.json, model.safetensors) on huggingface.co"
 
 
+# Of a configuration, beside its sizes.
+_OTHERS = (
+    "hidden_act", "hidden_dropout_prob", "initializer_range", "layer_norm_eps", "qkv_bias", "drop_path_rate",
+    "use_relative_position_embeddings", "beta",
+)  # fmt: skip
+
+
 def seggpt_processor(config: Any) -> Any:
     from transformers import SegGptImageProcessor
 
@@ -30,6 +37,7 @@ def load_seggpt(path: Path, config: Path) -> Any:
 
     from icvos.files import read_json
     from icvos.foundation.construct import load_into, on_meta
+    from icvos.foundation.sizes import BOUNDS, check_sizes
     from icvos.foundation.weights import load_state
 
     if not config.is_file():
@@ -39,8 +47,12 @@ def load_seggpt(path: Path, config: Path) -> Any:
     if not isinstance(content, dict) or content.get("model_type") != "seggpt":
         kind = content.get("model_type") if isinstance(content, dict) else type(content).__name__
         raise WeightsError(f"the configuration is of '{kind}'", where=config, expected="model_type seggpt")
+    # What the network is made of; a file may ask for a billion names of labels beside it.
+    known = [name for name in content if name in BOUNDS or name in _OTHERS]
+    values = {name: content[name] for name in known}
     try:
-        made = SegGptConfig.from_dict(content)
+        check_sizes("a SegGPT configuration", values)
+        made = SegGptConfig.from_dict(values)
         rows, columns = made.image_size
         if rows % (2 * made.patch_size) or columns % made.patch_size:
             raise ValueError(f"image_size {rows}, {columns} does not go into patches of {made.patch_size}")

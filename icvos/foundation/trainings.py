@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,14 @@ from icvos.errors import MissingExtraError, WeightsError
 from icvos.foundation.weights import load_metadata
 
 __all__ = ["training_of", "training_record", "trainings_of"]
+
+
+# What a record may say: a file may come from anybody, and tables show it.
+_FIELDS: dict[str, Callable[[Any], bool]] = {
+    "settings": lambda value: isinstance(value, str) and re.fullmatch("[0-9a-f]{12}", value) is not None,
+    "seed": lambda value: type(value) is int and abs(value) < 2**63,
+    "kept": lambda value: value in ("best", "last"),
+}
 
 
 def training_record(identity: Mapping[str, Any], weights: Mapping[str, Path], *, kept: str) -> dict[str, Any]:
@@ -43,8 +52,10 @@ def _without_seeds(value: Any, before: Mapping[str, Any]) -> Any:
 
 
 def training_of(path: str | Path) -> dict[str, Any] | None:
-    """Return the ``training_record`` of a file of weights; empty where ``icvos train`` wrote it before there were any,
-    None of another file."""
+    """Return the ``training_record`` of a file of weights, without what is of another kind.
+
+    It is empty where ``icvos train`` wrote the file before there were any, and None of another file.
+    """
     try:
         texts = load_metadata(path).values()
     except (WeightsError, MissingExtraError):
@@ -57,7 +68,7 @@ def training_of(path: str | Path) -> dict[str, Any] | None:
         except (ValueError, KeyError, TypeError, AttributeError):
             continue
         if isinstance(record, dict):
-            return {name: record[name] for name in ("settings", "seed", "kept") if name in record}
+            return {name: record[name] for name, fits in _FIELDS.items() if name in record and fits(record[name])}
     return None
 
 

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import os
 import warnings
+import zipfile
 from collections.abc import Mapping
+from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from icvos.errors import MissingExtraError, WeightsError
+from icvos.errors import MissingExtraError, WeightsError, in_words
 from icvos.files import atomic_write, file_kind
 
 if TYPE_CHECKING:
@@ -21,6 +23,12 @@ __all__ = ["WITH_METADATA", "load_metadata", "load_state", "save_state"]
 
 WITH_METADATA = "a .safetensors with its metadata, which copies by torch.save lose"
 """What is expected where a model is of no published sizes and nothing beside its tensors tells them."""
+
+
+#: Bytes of a safetensors header: names, shapes and metadata (a published one of 2,000 tensors has 0.3 MB).
+MOST_HEADER = 16 << 20
+#: How deep lists and objects stand in each other in the metadata.
+MOST_DEEP = 32
 
 
 def _torch(user: str) -> Any:
@@ -41,13 +49,20 @@ def _is_safetensors(path: Path) -> bool:
         if not path.is_file():
             raise WeightsError("checkpoint not found", where=path, fix="'icvos weights list' says what can be fetched")
         with path.open("rb") as stream:
-            kind = file_kind(stream.read(1024))
+            begin = stream.read(1024)
+        kind = file_kind(begin)
     except OSError as error:
         raise WeightsError(
             f"checkpoint cannot be read ({error.strerror})", where=path, fix="check its name and permissions"
         ) from None
     if kind and kind not in ("a safetensors file", "a zip archive"):
         raise WeightsError(f"checkpoint is {kind}", where=path, expected="tensors", fix="fetch it again")
+    if kind == "a safetensors file" and int.from_bytes(begin[:8], "little") > MOST_HEADER:
+        raise WeightsError(
+            f"checkpoint has a header of {int.from_bytes(begin[:8], 'little'):,} bytes",
+            where=path,
+            expected=f"at most {MOST_HEADER:,}",
+        )
     return kind == "a safetensors file"
 
 
@@ -77,12 +92,23 @@ def load_state(path: str | os.PathLike[str], *, unwrap: tuple[str, ...] = ("mode
     other = [key for key, value in content.items() if not isinstance(value, tensor)]
     if other:
         raise WeightsError(f"checkpoint holds more than tensors ({', '.join(other[:3])})", where=path)
+    # Tensors may share a storage: what they come to is more than the file by a few tied weights, not by a factor.
+    size = 0
     for name, value in content.items():
-        _check_tensor(name, value, path)
+        _check_plain(name, value, path)
+        size += value.numel() * value.element_size()
+    if size > 4 * path.stat().st_size:
+        raise WeightsError(
+            f"its tensors come to {size:,} bytes in a file of {path.stat().st_size:,}",
+            where=path,
+            expected="each with values of its own",
+        )
+    for name, value in content.items():
+        _check_finite(name, value, path)
     return _unwrapped(content)
 
 
-def _check_tensor(name: str, value: Tensor, path: Path) -> None:
+def _check_plain(name: str, value: Tensor, path: Path) -> None:
     odd = _oddity(value)
     if odd:
         raise WeightsError(
@@ -91,6 +117,9 @@ def _check_tensor(name: str, value: Tensor, path: Path) -> None:
             expected="plain tensors with all their values",
             fix="save it again with such tensors, as float32",
         )
+
+
+def _check_finite(name: str, value: Tensor, path: Path) -> None:
     if value.is_floating_point():
         # float8 has no test of its own.
         number = value.float() if value.element_size() == 1 else value
@@ -112,6 +141,8 @@ def _oddity(value: Tensor) -> str:
         value.new_zeros(1).bool()
     except RuntimeError:  # of a type that packs numbers, or stands for others: float4, qint8
         return f"of type {value.dtype}".replace("torch.", "")
+    if value.numel() * value.element_size() > value.untyped_storage().nbytes():
+        return f"larger ({in_words(tuple(value.shape))}) than what is stored of it"
     return ""
 
 
@@ -127,6 +158,7 @@ def _read_torch(path: Path) -> Any:
     import pickle
 
     torch = _torch("reading a checkpoint")
+    _check_zip(path)
     try:
         # A stream, as torch.load takes every path that ends in .safetensors for that.
         with path.open("rb") as stream, warnings.catch_warnings(action="ignore"):
@@ -151,6 +183,25 @@ def _read_torch(path: Path) -> Any:
         raise _broken("no checkpoint", error, path) from None
 
 
+def _check_zip(path: Path) -> None:
+    """Refuse an archive whose members are packed or share bytes: torch.save does neither, and they may grow by far."""
+    if not zipfile.is_zipfile(path):
+        return
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, EOFError) as error:
+        raise _broken("no checkpoint", error, path) from None
+    packed = any(member.compress_type != zipfile.ZIP_STORED for member in members)
+    if packed or sum(member.file_size for member in members) > path.stat().st_size:
+        raise WeightsError(
+            "checkpoint is an archive whose members are packed or share bytes",
+            where=path,
+            expected="a file as torch.save writes it",
+            fix="save it again, or convert it to .safetensors",
+        )
+
+
 def _broken(what: str, error: Exception, path: Path) -> WeightsError:
     reason = str(error).split("\n")[0][:120] or type(error).__name__
     return WeightsError(f"checkpoint is truncated or {what} ({reason})", where=path, fix="fetch it again")
@@ -172,7 +223,7 @@ def load_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
     """Return the strings stored beside the tensors of a safetensors file; empty for any other file.
 
     Raises:
-        WeightsError: Missing, truncated or broken.
+        WeightsError: Missing, truncated or broken, of a header over ``MOST_HEADER``, or nested over ``MOST_DEEP``.
     """
     path = Path(path)
     if not _is_safetensors(path):
@@ -182,9 +233,16 @@ def load_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
 
     try:
         with safe_open(path, framework="pt") as stream:
-            return dict(stream.metadata() or {})
+            metadata = dict(stream.metadata() or {})
     except Exception as error:
         raise _broken("no safetensors", error, path) from None
+    for name, text in metadata.items():
+        depth = accumulate((letter in "[{") - (letter in "]}") for letter in text if letter in "[{]}")
+        if max(depth, default=0) > MOST_DEEP:
+            raise WeightsError(
+                f"the metadata {in_words(name[:60])} hold lists in lists more than {MOST_DEEP} deep", where=path
+            )
+    return metadata
 
 
 def save_state(

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from icvos.errors import UsageError
+from icvos.installation import install_command
 from icvos.metrics import definition
 
 __all__ = ["SlowEngineWarning", "engine", "jf", "jf_labels"]
@@ -27,8 +28,8 @@ def _compiled() -> Any:
         from icvos import _engine  # type: ignore[attr-defined]
     except ImportError:
         warnings.warn(
-            "the compiled metrics engine is not built: numpy computes the same, more slowly; a C compiler and "
-            "'pip install --force-reinstall icvos' give it",
+            "the compiled metrics engine is not built: numpy computes the same, more slowly; it comes with a C "
+            f"compiler and then {install_command(again=True)}",
             SlowEngineWarning,
             stacklevel=3,
         )

@@ -23,6 +23,7 @@ from icvos.models.lifting import needs_first_mask
 from icvos.models.objects import overlap
 from icvos.models.registry import as_video_model, source_line
 from icvos.models.timeout import time_limit
+from icvos.plugins import ends_command, plugin_at_work, said
 from icvos.progress import verbosity
 from icvos.types import Prediction, Support
 
@@ -440,18 +441,17 @@ def check_model(
 
 def _judge(trial: _Trial, name: str, rule: Callable[[_Trial], str], mend: str, timeout: float | None) -> Finding:
     try:
-        with time_limit(timeout, "the rule"):
+        with np.errstate(), plugin_at_work(), time_limit(timeout, "the rule"):
             return Finding(name, "passed", rule(trial))
     except _Skip as reason:
         return Finding(name, "skipped", str(reason))
     except _Broken as problem:
         return Finding(name, "failed", str(problem), mend)
-    except (Exception, SystemExit) as error:
-        text = " ".join(str(error).split())
+    except BaseException as error:
+        if ends_command(error):
+            raise
         where = source_line(type(trial.model), error)
         if verbosity.debug:
             traceback.print_exc()
         # What it raised is to be mended, whatever rule it was raised under.
-        return Finding(
-            name, "failed", f"it raised {type(error).__name__}: {text} ({where})", "--debug shows the way there."
-        )
+        return Finding(name, "failed", f"it raised {said(error)} ({where})", "--debug shows the way there.")

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, requires, version
+from importlib.metadata import PackageNotFoundError, version
 
 from icvos.errors import IcvosError
+from icvos.installation import install_command, requirements_of
 from icvos.models.interface import ImageModel, Model, VideoModel
 from icvos.models.registry import names, resolve
 
@@ -57,7 +57,7 @@ class Needs:
         """What to do about it, one line: what to install, which weights to give and where they come from."""
         if self.problem:
             return self.problem
-        parts = [f"pip install 'icvos[{self.extra}]'"] if self.missing else []
+        parts = [install_command(self.extra)] if self.missing else []
         if self.cls is not None and not self.demo:
             known = self.cls.info.weights
             parts += [f"--weights {name}=PATH: {known[name].source}" for name in self.weights]
@@ -66,17 +66,9 @@ class Needs:
 
 def missing_packages(extra: str) -> tuple[str, ...]:
     """Return the packages of an extra of icvos (or of several, by comma) that are not installed, sorted."""
-    try:
-        requirements: Sequence[str] = requires("icvos") or ()
-    except PackageNotFoundError:  # run from a folder of sources: nothing says what an extra is
+    if not extra:
         return ()
-    extras = {part for part in extra.split(",") if part}
-    packages = set()
-    for requirement in requirements:
-        marker = re.search(r"extra\s*==\s*['\"]([^'\"]+)['\"]", requirement)
-        package = re.match(r"[A-Za-z0-9._-]+", requirement)
-        if marker is not None and package is not None and marker.group(1) in extras:
-            packages.add(package.group())
+    packages = {re.split(r"[^A-Za-z0-9._-]", requirement)[0] for requirement in requirements_of(extra)}
     return tuple(sorted(name for name in packages if not _installed(name)))
 
 

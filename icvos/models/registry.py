@@ -9,14 +9,15 @@ import sys
 import traceback
 import types
 from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from icvos.errors import IcvosError, MissingExtraError, UsageError, WeightsError, did_you_mean
+from icvos.errors import MissingExtraError, UsageError, WeightsError, did_you_mean
 from icvos.models.interface import ImageModel, Model, VideoModel
 from icvos.models.lifting import FrameByFrame, lift
 from icvos.models.options import check_option, fixed_parameters, group_options, option_types
-from icvos.plugins import class_in, import_plugin, plugin_targets, split_target
+from icvos.plugins import class_in, import_plugin, plugin_code, plugin_targets, said, split_target
 from icvos.types import ModelInfo
 
 __all__ = [
@@ -85,13 +86,14 @@ def _from_file(path: Path, attribute: str) -> type[Model]:
         if str(path.parent) not in sys.path:
             sys.path.append(str(path.parent))
         try:
-            specification.loader.exec_module(loaded)
-        except IcvosError:
+            with plugin_code("model file cannot be imported", where=lambda error: path):
+                specification.loader.exec_module(loaded)
+        except ModuleNotFoundError as error:
+            del sys.modules[name]
+            raise UsageError(f"model file cannot be imported ({said(error)})", where=path) from error
+        except BaseException:
             del sys.modules[name]
             raise
-        except Exception as error:
-            del sys.modules[name]
-            raise UsageError(f"model file cannot be imported ({type(error).__name__}: {error})", where=path) from error
         loaded.__icvos_sha256__ = _file_hash([path])  # type: ignore[attr-defined]
     return _model_class(loaded, attribute, str(path))
 
@@ -147,23 +149,21 @@ def create(
     taken = fixed_parameters(cls)
     fixed: dict[str, Any] = {"device": device, "weights": files}
     fixed = {name: value for name, value in fixed.items() if name in taken}
-    try:
-        model = cls(**fixed, **group_options(cls, options or {}))
-    except ModuleNotFoundError as error:
-        raise MissingExtraError(str(error.name), cls.info.extra or "all", f"model '{cls.info.name}'") from None
-    except IcvosError:
-        raise
-    except Exception as error:
-        raise UsageError(
-            f"model '{cls.info.name}' cannot be built ({type(error).__name__}: {error})",
-            where=source_line(cls, error),
-            fix="--debug shows the whole way there",
-        ) from error
+    model = _built(cls, **fixed, **group_options(cls, options or {}))
     # An __init__ that takes its options alone, and calls no super().__init__(), is a plain way to write a model.
     for name, value in (("device", device), ("weights", files)):
         if not hasattr(model, name):
             setattr(model, name, value)
     return model
+
+
+def _built(cls: type[Model], **arguments: Any) -> Model:
+    what, where = f"model '{cls.info.name}' cannot be built", partial(source_line, cls)
+    try:
+        with plugin_code(what, where=where, fix="--debug shows the whole way there"):
+            return cls(**arguments)
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(str(error.name), cls.info.extra or "all", f"model '{cls.info.name}'") from None
 
 
 def weight_files(cls: type[Model], weights: Mapping[str, str | Path] | None, *, demo: bool = False) -> dict[str, Path]:
@@ -214,7 +214,7 @@ def build(
         return create(model, device=device, weights=weights, options=options, demo=demo)
     if isinstance(model, type):
         files = weight_files(model, weights, demo=demo)
-        return model(device=device, weights=files, **group_options(model, options or {}))
+        return _built(model, device=device, weights=files, **group_options(model, options or {}))
     return model
 
 

@@ -478,7 +478,7 @@ def test_options_and_what_is_missing(weights: dict[str, Path], monkeypatch: pyte
         small({**weights, "dinov2": weights["sam"]})
     found = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "scipy" else found(name))
-    with pytest.raises(MissingExtraError, match=r"matcher.*scipy.*icvos\[matcher\]"):
+    with pytest.raises(MissingExtraError, match=r"matcher.*scipy.*\[matcher\]"):
         small(weights)
 
 

@@ -17,13 +17,14 @@ from tiny import write_video_benchmark
 from icvos import Support, cli
 from icvos.errors import MissingExtraError, UsageError, WeightsError
 from icvos.files import file_sha256
+from icvos.installation import install_command
 from icvos.models.check import check_model
 from icvos.models.clips import support
 from icvos.models.registry import create, resolve
 from icvos.runs.records import read_run
 
 torch = pytest.importorskip("torch")
-transformers = pytest.importorskip("transformers", reason="needs the extra seggpt: pip install 'icvos[seggpt]'")
+transformers = pytest.importorskip("transformers", reason="needs the extra seggpt")
 
 from baselines.seggpt import SegGpt  # noqa: E402 - it declares itself without them, and runs only with them
 
@@ -276,6 +277,35 @@ def test_a_missing_extra_is_one_line(
     assert icvos("models", "check", "seggpt", "--weights", f"seggpt={folder}") == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1
-    assert f"model 'seggpt' needs the package {package}; install it with: pip install 'icvos[seggpt]'" in error
+    assert f"model 'seggpt' needs the package {package}; install it with: {install_command('seggpt')}" in error
     # It can be listed all the same.
     assert resolve("seggpt").info.extra == "seggpt"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"num_hidden_layers": 10**9},
+        {"hidden_size": 10**8},
+        {"image_size": [20_000, 10_000]},
+        {"image_size": 64},
+        {"num_attention_heads": 0},
+        {"mlp_dim": "64"},
+        {"patch_size": -8},
+        {"intermediate_hidden_state_indices": [[1]]},
+        {"pretrain_image_size": 1e300},
+    ],
+)
+def test_a_configuration_that_asks_for_more(change: dict[str, Any], folder: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    config = json.loads((copy / "config.json").read_text())
+    (copy / "config.json").write_text(json.dumps({**config, **change}))
+    with pytest.raises(WeightsError, match=r"the configuration cannot be used .*config\.json"):
+        create("seggpt", weights={"seggpt": copy})
+
+
+def test_names_of_labels_are_not_read(folder: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    config = json.loads((copy / "config.json").read_text())
+    (copy / "config.json").write_text(json.dumps({**config, "num_labels": 10**9}))
+    assert type(create("seggpt", weights={"seggpt": copy})).info.name == "seggpt"

@@ -8,6 +8,7 @@ import pytest
 
 from icvos import cli
 from icvos.commands import doctor
+from icvos.installation import install_command
 
 
 def run(capsys: pytest.CaptureFixture[str], *args: str) -> tuple[int, str]:
@@ -32,8 +33,8 @@ def test_says_what_is_missing(capsys: pytest.CaptureFixture[str], monkeypatch: p
     monkeypatch.setattr(doctor, "_version", lambda name: None if name in ("peft", "pandas") else there(name))
     status, out = run(capsys)
     assert status == 1
-    assert "missing: pandas; pip install icvos" in out
-    assert "not installed: peft; pip install 'icvos[train]'" in out
+    assert f"missing: pandas; {install_command()}" in out
+    assert f"not installed: peft; {install_command('train')}" in out
 
 
 def test_other_sam2_and_two_opencvs_are_seen(

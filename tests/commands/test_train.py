@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
@@ -48,7 +50,7 @@ def test_the_list_has_plugins_and_what_is_broken_with_them(
     listed = {line.split()[0]: line for line in out.splitlines()}
     assert {"dcsam", "pfenet", "vrp-sam", "demo-sam2", "demo-backbone", "told"} <= set(listed)
     assert listed["told"].endswith("  A toy that says what it is.")
-    assert "broken cannot be imported: ZeroDivisionError: division by zero" in err
+    assert "the trainer in icvos_test_broken raises at import (ZeroDivisionError: division by zero)" in err
     assert "absent cannot be imported: no module 'icvos_test_absent'" in err
 
 
@@ -60,6 +62,22 @@ def test_the_help_of_a_task_has_its_options(words: tuple[str, ...], capsys: pyte
     assert re.search(r"poison +\[whole number \| none; default: none\]", out)
     assert re.search(r"start +where the toy goes on from", out)
     assert "--epochs 3 --batch 2 --accumulate 1 --lr 0.01" in out
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("demo-sam2", "needs the package torch; install it with: pip install 'icvos[train]'"),
+        ("nothing", "nothing to train"),
+    ],
+)
+def test_without_torch_a_line_says_what_to_do(name: str, says: str, tmp_path: Path) -> None:
+    # A process of its own: here torch is loaded already.
+    code = "import sys; sys.modules['torch'] = None; from icvos import cli; cli.main(sys.argv[1:])"
+    words = [sys.executable, "-c", code, "train", name, "--out", str(tmp_path / "out")]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    (line,) = done.stderr.splitlines()
+    assert done.returncode == 2 and says in line, line
 
 
 def test_help_without_a_name(capsys: pytest.CaptureFixture[str]) -> None:

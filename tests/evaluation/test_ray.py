@@ -429,8 +429,10 @@ def test_the_whole_cluster_is_killed_and_the_run_goes_on_without_it(watched, tmp
         text, _ = process.communicate(timeout=100)
     finally:
         cluster.end()
-    assert process.returncode == 1 and "run the same command again" in text.splitlines()[-1], text
-    assert "icvos: the Ray cluster is gone" in text and "cannot be built" not in text
+    # Ray's own words on its raylet come before this line or after it.
+    said = [line for line in text.splitlines() if line.startswith("icvos: the Ray cluster is gone")]
+    assert process.returncode == 1 and len(said) == 1 and "run the same command again" in said[0], text
+    assert "cannot be built" not in text
     assert 2 <= len(lines(tmp_path / "ray")) < 42
     (watched.marks / "slow").unlink()
     options = {"marks": str(watched.marks)}
@@ -595,7 +597,7 @@ def test_what_is_to_be_shipped_again(error, changed):
 
 def test_without_ray_it_is_said_what_to_install(bench, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(MissingExtraError, match=r"--engine ray needs the package ray; .*icvos\[ray\]"):
+    with pytest.raises(MissingExtraError, match=r"--engine ray needs the package ray; .*\[ray\]"):
         evaluate(write_model(tmp_path, RED), bench, out=tmp_path / "r", engine="ray")
     assert not (tmp_path / "r").exists()
 

@@ -29,6 +29,8 @@ ROOT = Path(__file__).resolve().parents[2]
 FENCE = re.compile(r"^( *)```(.*)\n((?:.*\n)*?)\1```$", re.MULTILINE)
 MARK = re.compile(r"<!-- (not run|exit status): (.*?) -->\n\Z")
 PAGES = [ROOT / "README.md", ROOT / "leaderboards/README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+FOR_CONTRIBUTORS = [ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", ROOT / "benchmarks/README.md"]
+"""Pages whose commands are looked up and not run."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,11 @@ def page_name(page: Path) -> str:
     return page.relative_to(ROOT).as_posix()
 
 
+def outside_blocks(page: Path) -> str:
+    """Return a page's text without its fenced blocks."""
+    return FENCE.sub("", page.read_text(encoding="utf-8"))
+
+
 def blocks(page: Path) -> list[Block]:
     """Return the fenced blocks of a page in their order."""
     text = page.read_text(encoding="utf-8")
@@ -90,10 +97,21 @@ def blocks(page: Path) -> list[Block]:
     return found
 
 
+def commands_of(line: str) -> list[list[str]]:
+    """Return the words of each command of a line."""
+    found: list[list[str]] = [[]]
+    for word in shlex.split(line, comments=True):
+        if word in ("|", "&&", "||", "&", ";"):
+            found.append([])
+        else:
+            found[-1].append(word)
+    return found
+
+
 def words_of(line: str) -> list[str]:
-    """Return the words of a command, without what a shell does with its output."""
-    words = shlex.split(line, comments=True)
-    ends = [index for index, word in enumerate(words) if word in ("|", ">", ">>", "2>", "&&", "&")]
+    """Return the words of a line's first command, without what a shell does with its output."""
+    words = commands_of(line)[0]
+    ends = [index for index, word in enumerate(words) if word in (">", ">>", "2>")]
     return words[: ends[0]] if ends else words
 
 

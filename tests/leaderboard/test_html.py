@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +14,6 @@ from icvos.leaderboard.render_html import to_html
 from icvos.leaderboard.table import build_tables
 from icvos.runs.run import Run, find_runs
 
-CHROMIUM = next(
-    (p for p in map(Path, ("/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome")) if p.exists()),
-    None,
-)
 EVIL = "</script><img src=x onerror=alert(1)>"
 
 
@@ -37,17 +32,6 @@ def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     evil = Run(entry.run, result, entry.records, entry.checked, entry.where)
     (root / "page.html").write_text(to_html(build_tables([*entries, evil])), encoding="utf-8")
     return root / "page.html"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    if CHROMIUM is None:
-        pytest.skip("no chromium: apt-get install chromium")
-    with playwright.sync_playwright() as api:
-        opened = api.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
-        yield opened
-        opened.close()
 
 
 def open_page(browser: Any, file: Path, width: int = 1280, scheme: str = "light") -> tuple[Any, list[str]]:

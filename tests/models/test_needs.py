@@ -10,6 +10,7 @@ from tiny import write_video_benchmark
 from baselines.persam import PerSam
 from icvos import cli
 from icvos.commands import demo
+from icvos.installation import install_command
 from icvos.models import needs
 from icvos.models.needs import all_needs, missing_packages, needs_of
 from icvos.models.registry import names, resolve, weight_files
@@ -54,7 +55,7 @@ def test_packages_of_an_extra(monkeypatch: pytest.MonkeyPatch, no_demo_weights: 
     assert missing_packages("seggpt,sam") == ("sam2", "transformers") and missing_packages("") == ()
     entry = needs_of("seggpt+sam2")
     assert entry.status == "needs extra seggpt,sam" and entry.text.startswith(
-        "pip install 'icvos[seggpt,sam]'; --weigh"
+        f"{install_command('seggpt,sam')}; --weigh"
     )
 
 
@@ -183,4 +184,4 @@ def test_a_missing_extra_is_one_line(
     words = ("--benchmark", bench, "--out", tmp_path / "r", "--weights", f"sam={weights}")
     assert icvos("evaluate", "--model", "persam", *words) == 2
     error = capsys.readouterr().err
-    assert error == "icvos: model 'persam' needs the package sam2; install it with: pip install 'icvos[sam]'\n"
+    assert error == f"icvos: model 'persam' needs the package sam2; install it with: {install_command('sam')}\n"

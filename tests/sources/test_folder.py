@@ -51,6 +51,7 @@ def test_both_layouts_are_built(videos: Path, tmp_path: Path, capsys: pytest.Cap
     printed = capsys.readouterr()
     assert not stop.value.code, printed.err
     assert "left out: folder,мой пёс: 3 of 6 frames have no mask" in printed.out
+    assert "nobody has said whether 2 pairs of videos of a folder" in printed.out  # not those of class masks
     bench = load_benchmark(tmp_path / "B")
     assert bench.name == "mine"  # not ic-vos: printed figures are of another benchmark
     own = "folder___u43c__u43e__u439__u20__u43f__u451__u441_"

@@ -287,14 +287,14 @@ def _check_source(name: str) -> None:
 def _note(plan: Plan, sources: Sequence[VideoSource], recipe: Recipe, incomplete: int) -> None:
     kept = [p for p in plan.videos if "unsure" in p.complete.values() and p.source.keep_unsure]
     if kept and not any(p.source.id in recipe.judged_sources for p in kept):
+        pairs = sum(list(planned.complete.values()).count("unsure") for planned in kept)
         plan.notes.append(
-            f"nobody has said whether the categories of {kept[0].source.title} are wholly annotated: "
-            "its pairs are kept, marked unsure (a recipe says it, or icvos build-data labels)"
+            f"nobody has said whether {pairs} pairs of {kept[0].source.title} are wholly annotated: "
+            "these are kept, marked unsure (a recipe says it, or icvos build-data labels)"
         )
     if incomplete:
         plan.notes.append(
-            f"{incomplete} pairs are left out because their category is not known to be wholly annotated "
-            "(--allow-incomplete keeps them, marked)"
+            f"pairs left out as not known to be wholly annotated: {incomplete} (--allow-incomplete keeps them, marked)"
         )
 
 
