@@ -53,8 +53,8 @@ def _tables(
     if runs is not None or Path("runs").is_dir():
         runs_there, problems = find_runs(runs or Path("runs"))
         # A run that was added stands on the board once.
-        known = [(entry.run["key"], entry.result) for entry in entries]
-        entries += [entry for entry in runs_there if (entry.run["key"], entry.result) not in known]
+        known = [_same_as(entry) for entry in entries]
+        entries += [entry for entry in runs_there if _same_as(entry) not in known]
         for line in problems:
             click.echo(f"left out: {line}", err=True)
     benchmark, version = _benchmark_name(benchmark, [entry.benchmark_name for entry in entries])
@@ -64,6 +64,11 @@ def _tables(
     entries = [entry for entry in entries if protocol in (None, entry.protocol)]
     show = published if published is not None else benchmark is None or not benchmark.startswith("demo")
     return build_tables(entries, benchmark=benchmark, published=show)
+
+
+def _same_as(entry: Any) -> tuple[Any, ...]:
+    """Return what a run and its record share, whose tables may hold figures that came later."""
+    return entry.run["key"], entry.run.get("start"), f"{entry.score:.6f}"
 
 
 def _benchmark_name(name: str | None, measured: Sequence[str]) -> tuple[str | None, str | None]:
@@ -146,7 +151,6 @@ def add(
     \b
     icvos leaderboard add runs/demo/histogram --benchmark demo
     """
-    from icvos.demo.benchmarks import DEMO_NAMES
     from icvos.errors import RunError, UsageError
     from icvos.leaderboard.benchmarks import add_benchmark, known_benchmarks
     from icvos.leaderboard.board import default_board
@@ -176,7 +180,7 @@ def add(
     if path.exists():
         may_replace(path, judgement.entry, checked, sent.submitter, force=force)
     write_record(board, judgement.entry, checked, checks, submitter=sent.submitter, submission_sha256=sent.sha256)
-    if benchmark is not None and benchmark not in DEMO_NAMES:
+    if benchmark is not None and judgement.benchmark.manifest_sha256 not in known_benchmarks(None):
         add_benchmark(board, judgement.benchmark)
     for line in checks:
         click.echo(f"ok: {line}")
@@ -208,16 +212,21 @@ def verify(board: Path | None, archives: Path | None, benchmarks: tuple[str, ...
     from icvos.progress import shown
 
     given, board = board is not None, board or default_board()
-    count = bad = old = 0
+    found = []
     if given or board.is_dir():
         with shown("re-scoring") as advance:
             for each in verify_board(
                 board, archives=archives, benchmarks=benchmarks, workers=workers, progress=advance
             ):
-                count, bad, old = count + 1, bad + bool(each.problem), old + (not each.hashed and not each.problem)
                 done = ", ".join((*each.done, *([] if each.hashed else ["of an earlier icvos: without a hash"])))
                 click.echo(f"bad: {each.path}: {each.problem}" if each.problem else f"ok: {each.path}: {done}")
-    click.echo(f"{board}: {count} records, {bad} bad" + (f", {old} of an earlier icvos without a hash" if old else ""))
+                found.append(each)
+    bad = sum(bool(each.problem) for each in found)
+    old = sum(not each.hashed for each in found)
+    against = sum(any(done.startswith("episodes against") for done in each.done) for each in found)
+    again = sum(any(done.startswith("judged again") for done in each.done) for each in found)
+    line = f"{board}: {len(found)} records, {bad} bad; {against} against their benchmarks, {again} judged again"
+    click.echo(line + (f"; {old} of an earlier icvos without a hash" if old else ""))
     if bad:
         raise SystemExit(1)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -107,12 +108,15 @@ def record_of(
         "result": dict(entry.result),
         "episodes": [dict(record) for record in entry.records],
     }
-    return {**record, "sha256": _sha256(record)}
+    return {**record, "sha256": sha256_of(record)}
 
 
-def _sha256(record: Mapping[str, Any]) -> str:
+def sha256_of(record: Mapping[str, Any]) -> str:
+    """Return the hash that a record holds: of its content as JSON without blanks and without the hash, in UTF-8."""
+    # Without line breaks: so it is quick, and boards have a thousand of them.
     content = {name: value for name, value in record.items() if name != "sha256"}
-    return hashlib.sha256(to_json(content).encode()).hexdigest()
+    text = json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def write_record(board: Path, entry: Run, checked: str, checks: Sequence[str] = (), **source: str | None) -> Path:
@@ -173,7 +177,7 @@ def _of_itself(record: Mapping[str, Any]) -> list[str]:
         value = record.get(name)
         if value is not None and not (isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value)):
             return [f"{name} is no hash"]
-    if record.get("sha256") not in (None, _sha256(record)):
+    if record.get("sha256") not in (None, sha256_of(record)):
         return ["the record was changed after it was written (its SHA-256 is another)"]
     return []
 

@@ -277,17 +277,15 @@ def test_with_one_label_changed_a_build_is_custom_and_boards_refuse_its_run(
     assert run("build-data", "ic-vos", *common, "--recipe", recipe, "--out", "good") == 0
     assert "name demo-r1-davis17" in capsys.readouterr().out.splitlines()
     assert run(*evaluate, "--benchmark", "good", "--out", "runs/good") == 0
-    assert run("leaderboard", "add", "runs/good", "--board", "board") == 0
+    assert run("leaderboard", "add", "runs/good", "--board", "board", "--benchmark", "good") == 0
     # A run that calls its benchmark otherwise than it is called.
     shutil.copytree("runs/good", "runs/forged")
     for file in ("run.json", "result.json"):
         said = read_json(Path("runs/forged", file))
         write_json(Path("runs/forged", file), {**said, "benchmark": {**said["benchmark"], "name": "ic-vos"}})
     assert run("leaderboard", "add", "runs/forged", "--board", "board") == 2
-    assert (
-        f"the benchmark is called 'ic-vos', and that of {tmp_path / 'good'} 'demo-r1-davis17'"
-        in capsys.readouterr().err
-    )
+    error = capsys.readouterr().err
+    assert re.search("the benchmark is called 'ic-vos', and that of .*good 'demo-r1-davis17'", error)
 
     relabel(recipe)
     capsys.readouterr()
@@ -309,7 +307,7 @@ def test_with_one_label_changed_a_build_is_custom_and_boards_refuse_its_run(
     # With a name of its own it may stand there.
     assert run("build-data", "ic-vos", *common, "--recipe", recipe, "--out", "own", "--name", "mine") == 0
     assert run(*evaluate, "--benchmark", "own", "--out", "runs/own") == 0
-    assert run("leaderboard", "add", "runs/own", "--board", "board") == 0
+    assert run("leaderboard", "add", "runs/own", "--board", "board", "--benchmark", "own") == 0
 
 
 def test_a_plain_build_of_raw_data_is_custom(raw: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

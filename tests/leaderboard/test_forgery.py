@@ -394,8 +394,8 @@ def other_benchmark(files: Files, draw: Callable[..., Any]) -> None:
     run, result = load(files, "run.json"), load(files, "result.json")
     name, version = draw(st.sampled_from([("ic-vos", "1.0"), ("demo", "1"), ("tiny", "2"), ("tiny", "1")]))
     for part in (run["benchmark"], result["benchmark"]):
-        part |= {"name": name, "version": version, "counts": {"videos": 1}}
-    run["benchmark"] |= {"recipe": {"name": name, "matches": True}, "supports": {"pairs": 1}}
+        part |= {"name": name, "version": version}
+    run["benchmark"] |= {"recipe": {"name": name, "matches": True}, "supports": {"pairs": 1}, "counts": {"videos": 1}}
     store(files, "run.json", run)
     store(files, "result.json", result)
 
