@@ -118,7 +118,7 @@ def main(args: list[str] | None = None) -> NoReturn:
     with contextlib.suppress(ValueError, OSError, RuntimeError, AttributeError):  # standard error is no file
         # A model's compiled code that crashes takes the process with it: say at least where.
         faulthandler.enable()
-    done = False
+    done = "_ICVOS_COMPLETE" in os.environ  # click answers a shell so
     try:
         status = icvos.main(arguments, prog_name="icvos", standalone_mode=False, obj=main) or 0
         done = True
