@@ -22,6 +22,7 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from unicodedata import category
 
 from icvos.installation import install_command
 
@@ -43,6 +44,7 @@ __all__ = [
     "in_words",
     "name_some",
     "one_line",
+    "printable",
 ]
 
 ENDING = (signal.SIGTERM, signal.SIGHUP)
@@ -74,7 +76,7 @@ class IcvosError(Exception):
             parts.append(f"expected {expected}")
         if fix:
             parts.append(fix)
-        super().__init__("; ".join(" ".join(part.split()) for part in parts))
+        super().__init__("; ".join(printable(" ".join(part.split()), cut=LONGEST) for part in parts))
 
 
 class UsageError(IcvosError):
@@ -154,10 +156,41 @@ def name_some(names: Sequence[str]) -> str:
     return ", ".join(names[:3]) + more
 
 
+# Turns of the direction of writing make a text look like another.
+_TURNS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+
+
+LONGEST = 2000
+"""Letters of a part of an error's line."""
+
+
+def printable(text: str, keep: str = "", *, cut: int = 0) -> str:
+    """Return a text that a terminal can bear: what moves its cursor or turns the direction of writing becomes �.
+
+    That is control characters, half letters, separators of lines and of paragraphs, and turns.
+
+    Args:
+        text: Anybody's.
+        keep: Letters that stay, whatever they are.
+        cut: How many letters are said at most, the last an ellipsis; 0 for all.
+    """
+    if 0 < cut < len(text):
+        text = text[: cut - 1] + "…"
+    if text.isprintable():
+        return text
+    return "".join(
+        "\ufffd" if letter not in keep and (letter in _TURNS or category(letter) in _UNPRINTABLE) else letter
+        for letter in text
+    )
+
+
+_UNPRINTABLE = ("Cc", "Cs", "Zl", "Zp")
+
+
 def in_words(value: object) -> str:
     """Return a value as a message says it: text quoted, what cannot be printed in it as �, a list by comma."""
     if isinstance(value, str):
-        return f"'{''.join(letter if letter.isprintable() else '�' for letter in value)}'"
+        return f"'{printable(value)}'"
     if value is None or isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, (list, tuple, set, frozenset)):

@@ -277,19 +277,35 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return content
 
 
-def write_csv(path: str | os.PathLike[str], columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
-    """Write a CSV file with a header, atomically; None is written as an empty field."""
+def write_csv(
+    path: str | os.PathLike[str],
+    columns: Sequence[str],
+    rows: Iterable[Mapping[str, Any]],
+    *,
+    for_spreadsheets: bool = False,
+) -> None:
+    """Write a CSV file with a header, atomically; None is written as an empty field.
+
+    Args:
+        path: The file.
+        columns: Its header.
+        rows: A value for each column.
+        for_spreadsheets: Whether people open it, so that texts go through ``spreadsheet_safe``; not what is read back.
+    """
     with atomic_write(path, "w") as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(columns)
         for row in rows:
-            writer.writerow(["" if row.get(column) is None else row[column] for column in columns])
+            values = ["" if row.get(column) is None else row[column] for column in columns]
+            safe = [spreadsheet_safe(value) if isinstance(value, str) else value for value in values]
+            writer.writerow(safe if for_spreadsheets else values)
 
 
 def spreadsheet_safe(text: str) -> str:
     """Return a text as a spreadsheet may open it: one that begins as a formula, which would run, is quoted."""
-    number = text.replace(".", "", 1).replace("-", "", 1).isdigit()
-    return f"'{text}" if text[:1] in ("=", "+", "@", "-") and not number and text != "-" else text
+    number = re.fullmatch(r"-?[0-9]+(\.[0-9]+)?(e[+-]?[0-9]+)?", text)
+    runs = text[:1] in ("\t", "\r") or text.lstrip(' \t\r\n"')[:1] in ("=", "+", "@", "-")
+    return f"'{text}" if runs and not number and text != "-" else text
 
 
 def read_text(path: str | os.PathLike[str], what: str = "list", error: type[InputError] = InputError) -> str:

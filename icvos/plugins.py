@@ -20,7 +20,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
-from icvos.errors import ENDING, IcvosError, MissingExtraError, UsageError, did_you_mean
+from icvos.errors import ENDING, IcvosError, MissingExtraError, UsageError, did_you_mean, printable
 from icvos.files import own_umask
 
 __all__ = [
@@ -31,7 +31,6 @@ __all__ = [
     "plugin_at_work",
     "plugin_code",
     "plugin_targets",
-    "printable",
     "said",
     "split_target",
 ]
@@ -132,11 +131,6 @@ def plugin_code(
         if ends_command(error):
             raise
         raise UsageError(f"{what} ({said(error)})", where=where and where(error), fix=fix) from error
-
-
-def printable(text: str, keep: str = "") -> str:
-    """Return a text with � for what cannot be printed, but for letters of ``keep``."""
-    return "".join(letter if letter.isprintable() or letter in keep else "\ufffd" for letter in text)
 
 
 def said(error: BaseException, most: int = 1000) -> str:

@@ -4,15 +4,32 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
-__all__ = ["Column", "print_table"]
+import click
+
+from icvos.errors import printable
+
+__all__ = ["Column", "echo", "print_table"]
 
 # Words that wrap keep at least so much of a line, however narrow the terminal is.
 LEAST_WORDS = 8
 # What rich puts between two columns.
 GAP = 2
+
+
+def echo(text: object = "", *, mark: str = "", colour: str = "", err: bool = False, nl: bool = True) -> None:
+    """Print what a command says; every text of icvos goes through here, so that no stranger's moves the terminal.
+
+    Args:
+        text: One line or several.
+        mark: A word before it, in a colour.
+        colour: Of the mark, as click calls them.
+        err: Whether to standard error.
+        nl: Whether a line end follows.
+    """
+    click.echo((click.style(mark, fg=colour) if mark else "") + printable(str(text), "\n\t"), err=err, nl=nl)
 
 
 @dataclass(frozen=True)
@@ -61,6 +78,9 @@ def print_table(
     from rich.markup import escape
     from rich.table import Table
 
+    columns = [replace(column, head=printable(column.head)) for column in columns]
+    rows = [[printable(text, "\n") for text in row] for row in rows]
+    title, notes = printable(title), [printable(note) for note in notes]
     console = Console(width=width, highlight=False)
     narrow = width is not None or console.is_terminal or "COLUMNS" in os.environ
     room = console.width if narrow else 80

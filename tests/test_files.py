@@ -301,6 +301,7 @@ OWN = {
     "icvos/evaluation/verify.py",
     "icvos/leaderboard/archive.py",
     "icvos/leaderboard/board.py",
+    "icvos/installation.py",
     "icvos/builders/ic_vos/build.py",
     "icvos/builders/tubes/tables.py",
     "icvos/data/class_masks.py",

@@ -9,14 +9,14 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 from board_runs import icvos
-from hostile import altered, answer, commands, damaged, judged
+from hostile import WEIGHTS, Server, altered, damaged, judged
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 from raw_trees import coco, davis
@@ -37,28 +37,13 @@ class Target:
         folder: Whose files are altered, within the world.
         files: Patterns of these files.
         words: The command, given the folder with the altered file and a folder for output.
-        check: A call in place of a command.
         status: What it ends with where nothing is altered; the small trees lack what ``check`` and ``source`` miss.
     """
 
     folder: str
     files: tuple[str, ...]
     words: Callable[[Path, Path, Path], list[Any]]
-    check: Callable[[Path], Callable[[], Any]] | None = None
     status: int = 0
-
-
-def _open_weights(folder: Path) -> Callable[[], Any]:
-    def call() -> None:
-        from dcsam.checkpoint import load_model
-        from icvos.errors import one_line
-        from icvos.foundation.load import open_segmenter
-
-        path = next(path for path in folder.iterdir() if path.is_file())
-        with one_line():
-            (load_model if "dcsam" in path.name else open_segmenter)(path)
-
-    return call
 
 
 TARGETS = {
@@ -100,7 +85,7 @@ TARGETS = {
         lambda w, at, out: ["build-data", "mask-tubes", "--coco", at, "--split", "val2014", "--out", out / "b"],
     ),
     "lists": Target("davis", ("ImageSets/*/*.txt",), lambda w, at, out: ["build-data", "source", at], status=1),
-    "checkpoint": Target("weights", ("*.safetensors", "*.pth"), lambda w, at, out: [], _open_weights),
+    "checkpoint": Target("weights", ("*.safetensors", "*.pth"), lambda w, at, out: [WEIGHTS, next(at.iterdir())]),
 }
 
 
@@ -122,6 +107,13 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     davis(root / "davis")
     _write_weights(root / "weights")
     return root
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    started = Server()
+    yield started
+    started.end()
 
 
 def _write_rle(masks: Path, out: Path) -> None:
@@ -155,7 +147,7 @@ def _places(root: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("name", TARGETS)
-def test_what_strangers_made_is_read_or_refused(name: str, world: Path, tmp_path: Path) -> None:
+def test_what_strangers_made_is_read_or_refused(name: str, world: Path, server: Server, tmp_path: Path) -> None:
     target = TARGETS[name]
     source = world / target.folder
     files = sorted(path for pattern in target.files for path in source.glob(pattern))
@@ -175,13 +167,13 @@ def test_what_strangers_made_is_read_or_refused(name: str, world: Path, tmp_path
         place = at / path.relative_to(source)
         place.unlink()
         place.write_bytes(data)
-        if target.check:
+        if name == "checkpoint":
             for other in at.iterdir():
                 if other != place:
                     other.unlink()
         out.mkdir()
-        call = target.check(at) if target.check else commands(*target.words(world, at, out))
-        reply = answer(lambda: _within(environment, work, call), tmp_path / "printed")
+        words = target.words(world, at, out)
+        reply = server.answer(words, tmp_path / "printed", where=work, environment=environment)
         judged(reply, f"{name}: {path.relative_to(world)} as {data[:80]!r}… of {len(data)} bytes")
         assert {path.name for path in tmp_path.iterdir()} <= {"home", "temporary", "printed", "work"}
         assert {path.name for path in work.iterdir()} <= {"in", "out", "runs"}, (
@@ -215,15 +207,6 @@ def test_what_strangers_made_is_read_or_refused(name: str, world: Path, tmp_path
         print(f"{name}: {number - FIRST} times 100 cases, {len(problems)} with problems")
     assert not problems, "\n\n".join(problems)
     assert _places(world) == before
-
-
-def _within(environment: dict[str, str], work: Path, call: Callable[[], Any]) -> None:
-    os.environ.update(environment)
-    os.chdir(work)
-    import tempfile
-
-    tempfile.tempdir = None
-    call()
 
 
 def _link(source: Path, at: Path) -> None:

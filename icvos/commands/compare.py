@@ -7,6 +7,8 @@ from typing import Any
 
 import click
 
+from icvos.terminal import echo
+
 
 @click.command()
 @click.argument("a", type=click.Path(path_type=Path))
@@ -32,14 +34,14 @@ def command(a: Path, b: Path, out: Path | None, benchmark: Path | None, each: in
         from icvos.report.compare_page import write_comparison
 
         for path in write_comparison(result, out, each=each):
-            click.echo(path)
+            echo(path)
 
 
 def _print(result: Any, top: int) -> None:
     from icvos.report.compare import wins
     from icvos.terminal import Column, print_table
 
-    click.echo(f"A: {result.a.title}\nB: {result.b.title}")
+    echo(f"A: {result.a.title}\nB: {result.b.title}")
 
     def show(title: str, rows: Any, name: str = "") -> None:
         columns = [Column.words(name), *(Column(head) for head in ("A", "B", "A less B"))]
@@ -56,5 +58,5 @@ def _print(result: Any, top: int) -> None:
         if largest:
             show(f"{line}; the largest differences", largest)
         else:
-            click.echo(line)
-    click.echo(result.verdict)
+            echo(line)
+    echo(result.verdict)

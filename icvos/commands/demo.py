@@ -16,6 +16,7 @@ from typing import Any, Literal, NoReturn
 import click
 
 from icvos.progress import Update
+from icvos.terminal import echo
 
 # Methods on the demo world, from the floors up; those whose weights or packages are not here are left out.
 MODELS = (
@@ -63,7 +64,7 @@ def command(workers: int | None, everything: bool) -> None:
     shown = _run(["leaderboard", "show", "--benchmark", "demo"])
     _show_others(models)
     statuses = [built, *statuses, shown]
-    click.echo(f"\n{len(statuses)} commands in {time.perf_counter() - start:.0f} s; next: icvos --help, or the README")
+    echo(f"\n{len(statuses)} commands in {time.perf_counter() - start:.0f} s; next: icvos --help, or the README")
     if any(statuses):
         raise SystemExit(1)
 
@@ -85,7 +86,7 @@ def _show_others(run: Sequence[str]) -> None:
 
     rows = _others(run)
     if rows:
-        click.echo()
+        echo()
         columns = [Column("model", "left"), Column("status", "left"), Column.words("what to do")]
         print_table(columns, rows, title="Methods that were not run here")
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import click
 
 from icvos.installation import install_command
+from icvos.terminal import echo
 
 
 @dataclass(frozen=True)
@@ -174,8 +175,8 @@ def command(verify: bool) -> None:
     for part in (_packages(), _sam2(), _devices(), _metrics_engine(), _places(), _weights(verify), _models()):
         for line in part:
             mark, colour = marks[line.status]
-            click.echo(f"{click.style(mark, fg=colour)} {line.what:9} {line.text}")
+            echo(f" {line.what:9} {line.text}", mark=mark, colour=colour)
             bad += line.status == "bad"
     if bad:
-        click.echo(f"{bad} of these will get in your way: see the lines marked BAD")
+        echo(f"{bad} of these will get in your way: see the lines marked BAD")
         raise SystemExit(1)

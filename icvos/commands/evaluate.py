@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,7 @@ from icvos.commands.options import FiniteRange, check_device, model_options, par
 from icvos.errors import IcvosError, UsageError
 from icvos.files import escape_id, read_file
 from icvos.runs.shards import MAX_SHARDS, job_shard
+from icvos.terminal import echo
 
 if TYPE_CHECKING:
     from icvos.runs.run import Run
@@ -151,7 +151,7 @@ def command(
     broken: list[IcvosError] = []
     for number, (spec, (options, files)) in enumerate(models.items(), 1):
         if len(models) > 1 and verbosity.level >= 0:
-            print(f"{number} of {len(models)}: {spec}", file=sys.stderr)
+            echo(f"{number} of {len(models)}: {spec}", err=True)
         folder = out if out is None or len(models) == 1 else out / escape_id(resolve(spec).info.name, keep="+@=")
         try:
             if dry_run:
@@ -166,14 +166,14 @@ def command(
                 options=options,
                 progress=True,
                 # Not by click: what it writes is not seen by the bar, which then stands in the same line.
-                notify=lambda line: print(line, file=sys.stderr),
+                notify=lambda line: echo(line, err=True),
                 **values,
             )
         except IcvosError as error:
             if len(models) == 1:
                 raise
             broken.append(error)
-            click.echo(f"{spec}: {error}", err=True)
+            echo(f"{spec}: {error}", err=True)
             continue
         runs.append(Run.open(result.folder))
     if broken and not runs:
@@ -186,7 +186,7 @@ def command(
     failed = [run for run in runs if run.summary["failed"]]
     for run in failed:
         of = f" of {run.model}" if len(runs) > 1 else ""
-        click.echo(f"{run.summary['failed']} of {run.summary['episodes']} episodes{of} failed:", err=True)
+        echo(f"{run.summary['failed']} of {run.summary['episodes']} episodes{of} failed:", err=True)
         _failures(run.where)
     if broken:
         raise SystemExit(broken[0].exit_status)
@@ -261,14 +261,14 @@ def _say(run: Run) -> None:
     if oracle is not None:
         name = oracle["name"] if run.vos else f"oracle {oracle['name']}"
         ranked = "" if run.vos else "; never ranked"
-        click.echo(f"{name}: frame 0's ground truth was given as {oracle['given_as']}{ranked}")
+        echo(f"{name}: frame 0's ground truth was given as {oracle['given_as']}{ranked}")
         if oracle["absent_on_frame_0"]:
             all_ = run.summary["episodes"]
-            click.echo(f"{oracle['absent_on_frame_0']} of {all_} episodes have nothing on frame 0 and count as empty")
+            echo(f"{oracle['absent_on_frame_0']} of {all_} episodes have nothing on frame 0 and count as empty")
     times = times_line(run.run.get("times"))
     if times:
-        click.echo(times)
-    click.echo(f"run: {run.where}")
+        echo(times)
+    echo(f"run: {run.where}")
 
 
 def _failures(folder: Path, most: int = 5) -> None:
@@ -278,7 +278,7 @@ def _failures(folder: Path, most: int = 5) -> None:
     records = {record["id"]: record for record in map(json.loads, lines)}
     failed = [record for record in records.values() if record.get("error")]
     for record in failed[:most]:
-        click.echo(f"  {record['id']}: {record['error'][:200]}", err=True)
+        echo(f"  {record['id']}: {record['error'][:200]}", err=True)
     if len(failed) > most:
-        click.echo(f"  … and {len(failed) - most} more in {folder / 'episodes.jsonl'}", err=True)
-    click.echo("the same command again tries them again", err=True)
+        echo(f"  … and {len(failed) - most} more in {folder / 'episodes.jsonl'}", err=True)
+    echo("the same command again tries them again", err=True)

@@ -11,6 +11,7 @@ import click
 
 from icvos.errors import UsageError
 from icvos.runs.shards import MAX_SHARDS
+from icvos.terminal import echo
 
 
 @click.group()
@@ -64,13 +65,13 @@ def slurm(shards: int, nodes: int, processes: int, options: str, send: bool, wor
     else:
         job = training_job(words[1:], run, nodes=nodes, processes=processes, options=chosen, where=Path.cwd())
     script = write_job(job)
-    click.echo(job.script)
+    echo(job.script)
     if send:
         numbers = submit(job)
         write_job(job, numbers)
         names = ("array", "merge") if job.shards else ("job",)
-        click.echo(f"sent: {', '.join(f'{name} {number}' for name, number in zip(names, numbers))}")
-    click.echo(f"script: {script}")
+        echo(f"sent: {', '.join(f'{name} {number}' for name, number in zip(names, numbers))}")
+    echo(f"script: {script}")
 
 
 def _read(words: tuple[str, ...]) -> tuple[Path, list[str]]:
@@ -131,9 +132,9 @@ def status(run: Path) -> None:
 
     states = shard_states(run)
     for index, state, episodes in states:
-        click.echo(f"{index}/{len(states)}  {state:<11}  {episodes} episodes")
+        echo(f"{index}/{len(states)}  {state:<11}  {episodes} episodes")
     # A training has no shards.
     result, done = ("result.json", "merged") if states else ("training.json", "trained")
     finished = sum(state == "complete" for _, state, _ in states)
     shards = f"{finished} of {len(states)} shards complete, " if states else ""
-    click.echo(f"{run}: {shards}{done if (run / result).is_file() else f'not {done} yet'}")
+    echo(f"{run}: {shards}{done if (run / result).is_file() else f'not {done} yet'}")

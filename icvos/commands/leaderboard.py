@@ -10,6 +10,8 @@ from typing import Any
 
 import click
 
+from icvos.terminal import echo
+
 # Format: (suffixes of its files, module:function that makes its text of tables).
 FORMATS: dict[str, tuple[tuple[str, ...], str]] = {
     "markdown": ((".md",), "icvos.leaderboard.render_text:to_markdown"),
@@ -49,14 +51,14 @@ def _tables(
 
     entries, broken = read_board(board or default_board(), must_exist=board is not None)
     for line in broken:
-        click.echo(f"left out: {line}", err=True)
+        echo(f"left out: {line}", err=True)
     if runs is not None or Path("runs").is_dir():
         runs_there, problems = find_runs(runs or Path("runs"))
         # A run that was added stands on the board once.
         known = [_same_as(entry) for entry in entries]
         entries += [entry for entry in runs_there if _same_as(entry) not in known]
         for line in problems:
-            click.echo(f"left out: {line}", err=True)
+            echo(f"left out: {line}", err=True)
     benchmark, version = _benchmark_name(benchmark, [entry.benchmark_name for entry in entries])
     entries = [entry for entry in entries if version in (None, entry.result["benchmark"].get("manifest_sha256"))]
     if protocol is not None and all(protocol != entry.protocol for entry in entries):
@@ -119,10 +121,10 @@ def show(**chosen: Any) -> None:
         name = chosen["benchmark"]
         what, words = (f" on {name}", f" --benchmark {shlex.quote(name)}") if name else ("", "")
         remedy = f"icvos evaluate --model histogram{words} makes a first run; --runs DIR shows those that lie elsewhere"
-        click.echo(f"nothing is measured{what} yet in {chosen['runs'] or 'runs'}; {remedy}", err=True)
+        echo(f"nothing is measured{what} yet in {chosen['runs'] or 'runs'}; {remedy}", err=True)
     to_terminal(tables)
     if measured_alone:
-        click.echo(f"printed figures: --published for all, --benchmark NAME for one of {', '.join(BENCHMARKS)}")
+        echo(f"printed figures: --published for all, --benchmark NAME for one of {', '.join(BENCHMARKS)}")
 
 
 @command.command(short_help="Check a run or a submission and add it.")
@@ -171,6 +173,13 @@ def add(
             raise RunError(f"not reproduced: {problems[0]}", where=run)
         checked, checks = "reproduced by maintainer", (*checks, "a maintainer's own run agrees")
     path = record_path(board, judgement.entry)
+    named = [each for each in path.parent.glob("*.json") if each.name.lower() == path.name.lower()]
+    for alike in named if path not in named else ():
+        raise RunError(
+            f"its name differs from that of {alike.name} in capitals alone, which some file systems take for one file",
+            where=alike,
+            fix="choose another name",
+        )
     if path.exists() and not replace:
         raise RunError(
             "this model and version stand on the board already",
@@ -183,11 +192,11 @@ def add(
     if benchmark is not None and judgement.benchmark.manifest_sha256 not in known_benchmarks(None):
         add_benchmark(board, judgement.benchmark)
     for line in checks:
-        click.echo(f"ok: {line}")
-    click.echo(f"added, {checked}: {path}")
+        echo(f"ok: {line}")
+    echo(f"added, {checked}: {path}")
     if checked == "self-reported":
         masks = "evaluate --save-masks; after score, submit pack --predictions"
-        click.echo(f"it stands in a table of its own; with its masks ({masks}) they are re-scored")
+        echo(f"it stands in a table of its own; with its masks ({masks}) they are re-scored")
 
 
 @command.command(short_help="Check every record of a board again.")
@@ -219,14 +228,14 @@ def verify(board: Path | None, archives: Path | None, benchmarks: tuple[str, ...
                 board, archives=archives, benchmarks=benchmarks, workers=workers, progress=advance
             ):
                 done = ", ".join((*each.done, *([] if each.hashed else ["of an earlier icvos: without a hash"])))
-                click.echo(f"bad: {each.path}: {each.problem}" if each.problem else f"ok: {each.path}: {done}")
+                echo(f"bad: {each.path}: {each.problem}" if each.problem else f"ok: {each.path}: {done}")
                 found.append(each)
     bad = sum(bool(each.problem) for each in found)
     old = sum(not each.hashed for each in found)
     against = sum(any(done.startswith("episodes against") for done in each.done) for each in found)
     again = sum(any(done.startswith("judged again") for done in each.done) for each in found)
     line = f"{board}: {len(found)} records, {bad} bad; {against} against their benchmarks, {again} judged again"
-    click.echo(line + (f"; {old} of an earlier icvos without a hash" if old else ""))
+    echo(line + (f"; {old} of an earlier icvos without a hash" if old else ""))
     if bad:
         raise SystemExit(1)
 
@@ -254,11 +263,11 @@ def render(path: Path | None, out: Path | None, form: str | None, **chosen: Any)
         raise UsageError(f"'{path}' has no known suffix", expected=", ".join(by_suffix), fix="or give --format")
     text = _render(form, _tables(**chosen))
     if path is None:
-        click.echo(text, nl=False)
+        echo(text, nl=False)
         return
     with atomic_write(path, "w") as stream:
         stream.write(text)
-    click.echo(f"{form}: {path}")
+    echo(f"{form}: {path}")
 
 
 def _render(form: str, tables: list[Any]) -> str:

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from icvos.terminal import echo
+
 
 @click.command()
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
@@ -23,7 +25,7 @@ def command(runs: tuple[Path, ...], out: Path, benchmark: str | None) -> None:
 
     result = merge_runs(list(runs), out, benchmark)
     summary_table([Run.open(out)])
-    click.echo(f"run: {out}")
+    echo(f"run: {out}")
     if result["summary"]["failed"]:
-        click.echo(f"{result['summary']['failed']} of {result['summary']['episodes']} episodes failed", err=True)
+        echo(f"{result['summary']['failed']} of {result['summary']['episodes']} episodes failed", err=True)
         raise SystemExit(1)

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from icvos.commands.options import FiniteRange, model_options, parse_weights
+from icvos.terminal import echo
 
 
 @click.group()
@@ -43,16 +44,14 @@ def list_models() -> None:
     heads = ("version", "kind", "access", "weights", "demo weights", "extra")
     columns = [Column("model", "left"), *map(Column.words, heads)]
     print_table(columns, rows, title="Models", leave_out=("version", "access"))
-    click.echo(
-        "(weights) are optional; 'icvos weights list' says where weights come from, 'icvos models show MODEL' more."
-    )
-    click.echo("Demo weights are made for drawn shapes alone: used on the demo, and elsewhere by --weights NAME=demo.")
+    echo("(weights) are optional; 'icvos weights list' says where weights come from, 'icvos models show MODEL' more.")
+    echo("Demo weights are made for drawn shapes alone: used on the demo, and elsewhere by --weights NAME=demo.")
     trackers = [f"X{usage}" for usage in lift_usages("+")]
     tracked = ", ".join(trackers)
-    click.echo(f"An image model X runs on videos frame by frame, or tracked: {tracked} (with --weights tracker=PATH),")
-    click.echo(", ".join(f"{trackers[0]}{usage}" for usage in lift_usages("@")) + ".")
+    echo(f"An image model X runs on videos frame by frame, or tracked: {tracked} (with --weights tracker=PATH),")
+    echo(", ".join(f"{trackers[0]}{usage}" for usage in lift_usages("@")) + ".")
     for line in broken:
-        click.echo(line, err=True)
+        echo(line, err=True)
 
 
 @command.command("show")
@@ -72,7 +71,7 @@ def show_model(model: str) -> None:
 
     cls = resolve(model)
     info, needs = cls.info, needs_of(model)
-    click.echo(f"{info.name} {info.version} ({needs.kind} model)")
+    echo(f"{info.name} {info.version} ({needs.kind} model)")
     rows = {
         "class": f"{cls.__module__}:{cls.__qualname__}",
         "paper": info.paper,
@@ -89,22 +88,22 @@ def show_model(model: str) -> None:
     }
     for key, value in rows.items():
         if value:
-            click.echo(f"  {key}: {value}")
+            echo(f"  {key}: {value}")
     shipped = cls.demo_weights()
     for key, weight in info.weights.items():
         need = "required" if weight.required else "optional"
         known = f", sha256 {weight.sha256}" if weight.sha256 else ""
-        click.echo(f"  --weights {key}=PATH ({need}): {weight.source}{known}")
+        echo(f"  --weights {key}=PATH ({need}): {weight.source}{known}")
         if key in shipped:
-            click.echo(f"  --weights {key}=demo: shipped, made for drawn shapes alone")
+            echo(f"  --weights {key}=demo: shipped, made for drawn shapes alone")
     for key, (kind, default) in option_types(cls).items():
         value = default if isinstance(default, str) else in_words(default)
         ending = "" if default in (inspect.Parameter.empty, "") else f", default {value}"
-        click.echo(f"  --set {key}=… ({type_in_words(kind)}{ending})")
+        echo(f"  --set {key}=… ({type_in_words(kind)}{ending})")
     text = describe_options(cls)
     if text:
-        click.echo()
-        click.echo(text)
+        echo()
+        echo(text)
 
 
 @command.command("check")
@@ -139,11 +138,11 @@ def check(
     ):
         failed += finding.status == "failed"
         colour = {"passed": "green", "failed": "red", "skipped": "yellow"}[finding.status]
-        click.echo(f"{click.style(f'{finding.status:8}', fg=colour)}{finding.rule:15}{finding.message}")
+        echo(f"{finding.rule:15}{finding.message}", mark=f"{finding.status:8}", colour=colour)
         if finding.mend:
-            click.echo(f"{'':23}{finding.mend}")
+            echo(f"{'':23}{finding.mend}")
     broken = f"breaks {failed} rule{'s' * (failed > 1)}"
-    click.echo(f"{model}: {broken if failed else 'keeps every rule'}")
+    echo(f"{model}: {broken if failed else 'keeps every rule'}")
     if failed:
         raise SystemExit(1)
 
@@ -160,6 +159,6 @@ def new(name: str, into: Path) -> None:
     from icvos.models.skeleton import write_skeleton
 
     for path in write_skeleton(name, into):
-        click.echo(f"wrote {path}")
+        echo(f"wrote {path}")
     folder = shlex.quote(str(into / name))
-    click.echo(f"next: pip install -e {folder} && icvos models check {name} && icvos evaluate --model {name}")
+    echo(f"next: pip install -e {folder} && icvos models check {name} && icvos evaluate --model {name}")

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from icvos.commands.options import FiniteRange
+from icvos.terminal import echo
 
 
 @click.command()
@@ -50,6 +51,6 @@ def command(
             opened, out or run / "report", each=each, only=chosen, videos=videos, fps=fps, progress=progress
         )
     for line in report.problems:
-        click.echo(line, err=True)
+        echo(line, err=True)
     for name in report.files:
-        click.echo(report.root / name)
+        echo(report.root / name)

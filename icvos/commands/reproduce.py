@@ -15,6 +15,7 @@ import click
 from icvos.commands.options import check_device, parse_weights
 from icvos.errors import IcvosError, UsageError
 from icvos.files import work_folder
+from icvos.terminal import echo
 
 if TYPE_CHECKING:
     from icvos.reproduce.rung import Rung
@@ -99,7 +100,7 @@ def list_rungs() -> None:
     columns = [Column("rung", "left"), Column.words("what"), Column.words("figure"), Column("printed")]
     columns += [Column("tolerance"), Column("GPU-hours"), Column.words("needs")]
     print_table(columns, rows, title="The ladder", leave_out=("figure", "needs", "GPU-hours", "tolerance"))
-    click.echo("'icvos reproduce show RUNG' has the sources, the commands and whom to suspect.")
+    echo("'icvos reproduce show RUNG' has the sources, the commands and whom to suspect.")
 
 
 @command.command("show")
@@ -113,7 +114,7 @@ def show(name: str) -> None:
     from icvos.reproduce.page import protocol
     from icvos.reproduce.rungs import get_rung
 
-    click.echo(protocol(get_rung(name), level=1))
+    echo(protocol(get_rung(name), level=1))
 
 
 @command.command("run")
@@ -168,10 +169,10 @@ def _climb(
     values |= {name: str(weights_path(checkpoint(name), weights)) for name in rung.weights}
     values |= {"device": device, "workers": str(workers)}
     result = climb(rung, values, out, _call, device=device, describe=describe, say=click.echo)
-    click.echo()
+    echo()
     for line in verdict_lines(rung, result):
-        click.echo(line)
-    click.echo(f"result: {out / rung.name / 'result.json'}")
+        echo(line)
+    echo(f"result: {out / rung.name / 'result.json'}")
     if str(result["verdict"]).startswith(("off", "not compared:")):
         raise SystemExit(1)
 
@@ -223,10 +224,10 @@ def _try(rungs: list[Rung]) -> None:
         for rung in rungs:
             click.secho(f"\n{rung.name}: {rung.title}", bold=True)
             for line in needs(rung):
-                click.echo(f"  {line}")
+                echo(f"  {line}")
             lacking = missing_extra(rung)
             if lacking:
-                click.echo(f"{rung.name}: not tried, without {', '.join(lacking)}")
+                echo(f"{rung.name}: not tried, without {', '.join(lacking)}")
                 continue
             try:
                 weights = {name: str(path) for name, path in stand_in_weights(rung, folder).items()}
@@ -235,15 +236,13 @@ def _try(rungs: list[Rung]) -> None:
             except (IcvosError, click.ClickException) as error:
                 failed.append(rung.name)
                 # To the output, where the command that failed stands.
-                click.echo(
-                    f"{rung.name}: {error.format_message() if isinstance(error, click.ClickException) else error}"
-                )
+                echo(f"{rung.name}: {error.format_message() if isinstance(error, click.ClickException) else error}")
             else:
-                click.echo(f"{rung.name}: all {len(rung.steps)} commands go through")
+                echo(f"{rung.name}: all {len(rung.steps)} commands go through")
     finally:
         stack.close()
     if failed:
-        click.echo(f"{len(failed)} of {len(rungs)} rungs do not go through: {', '.join(failed)}", err=True)
+        echo(f"{len(failed)} of {len(rungs)} rungs do not go through: {', '.join(failed)}", err=True)
         raise SystemExit(1)
 
 
@@ -268,7 +267,7 @@ def status(out: Path | None, markdown: bool, **options: Any) -> None:
     lacking = {name: [*missing(rung, data, weights), *gpu] for name, rung in RUNGS.items()}
     rows = status_rows(read_results(out), lacking)
     if markdown:
-        click.echo(markdown_table(STATUS_HEADS, rows), nl=False)
+        echo(markdown_table(STATUS_HEADS, rows), nl=False)
         return
     columns = [Column(STATUS_HEADS[0], "left"), *(Column(head) for head in STATUS_HEADS[1:4])]
     print_table([*columns, Column.words(STATUS_HEADS[4])], rows, title="The ladder", leave_out=("tolerance",))
@@ -285,4 +284,4 @@ def write_page(out: Path | None) -> None:
     from icvos.reproduce.ladder import read_results
     from icvos.reproduce.page import page
 
-    click.echo(page(read_results(out)), nl=False)
+    echo(page(read_results(out)), nl=False)

@@ -7,6 +7,8 @@ from typing import Literal
 
 import click
 
+from icvos.terminal import echo
+
 MAX_DIFFERENCES = 20
 """Lines of a toy's differences that are printed, at most."""
 
@@ -127,8 +129,8 @@ def command(
     )
     summary_table([Run.open(result.folder)])
     for note in notes:
-        click.echo(note)
-    click.echo(f"run: {result.folder}")
+        echo(note)
+    echo(f"run: {result.folder}")
 
 
 def _score_toy(context: click.Context, name: str, out: Path | None, workers: int) -> None:
@@ -147,12 +149,12 @@ def _score_toy(context: click.Context, name: str, out: Path | None, workers: int
     scored = score_toy(name, folder=folder, workers=workers)
     summary_table([scored.run])
     for note in scored.notes:
-        click.echo(note)
+        echo(note)
     for line in scored.differences[:MAX_DIFFERENCES]:
-        click.echo(f"differs: {line}")
+        echo(f"differs: {line}")
     if not scored.differences:
-        click.echo(f"agrees: all {scored.figures} figures are exactly those expected")
+        echo(f"agrees: all {scored.figures} figures are exactly those expected")
     elif len(scored.differences) > MAX_DIFFERENCES:
-        click.echo(f"{len(scored.differences)} of {scored.figures} figures differ")
-    click.echo(f"toy: {folder}")
+        echo(f"{len(scored.differences)} of {scored.figures} figures differ")
+    echo(f"toy: {folder}")
     context.exit(1 if scored.differences else 0)

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from icvos.commands.options import check_device, model_options, parse_weights
+from icvos.terminal import echo
 
 
 def _pairs(context: click.Context, parameter: click.Parameter, value: Any) -> tuple[tuple[Path, Path], ...]:
@@ -83,10 +84,10 @@ def command(
         options=chosen,
         out=out,
         progress=True,
-        notify=lambda line: click.echo(line, err=True),
+        notify=lambda line: echo(line, err=True),
     )
     record = read_json(out / "segment.json")
     frames, fps = record["frames"], record["fps"]
-    click.echo(f"masks: {out / 'masks'} ({frames} frames, something found on {record['frames_with_mask']})")
-    click.echo(f"overlay: {out / 'overlay.mp4'}")
-    click.echo(f"speed: {fps:.1f} fps" if fps else "speed: not measured")
+    echo(f"masks: {out / 'masks'} ({frames} frames, something found on {record['frames_with_mask']})")
+    echo(f"overlay: {out / 'overlay.mp4'}")
+    echo(f"speed: {fps:.1f} fps" if fps else "speed: not measured")

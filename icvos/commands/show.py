@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import click
+from icvos.terminal import echo
 
 if TYPE_CHECKING:
     from icvos.runs.run import Run
@@ -40,4 +40,4 @@ def summary_table(runs: Sequence[Run]) -> None:
         leave_out=("n", "fps", *reversed(others)),
     )
     for note in dict.fromkeys(note for run in runs for note in run.notes):
-        click.echo(note)
+        echo(note)

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from icvos.commands.options import model_options, parse_weights
+from icvos.terminal import echo
 
 
 @click.command()
@@ -81,8 +82,8 @@ def command(
     draw(panels, path, title=f"{type(model).info.name} on {opened.name}: {chosen.id} ({chosen.category_name})")
     for panel in panels:
         if panel.title.startswith("result"):
-            click.echo(panel.title)
-    click.echo(f"picture: {path}")
+            echo(panel.title)
+    echo(f"picture: {path}")
 
 
 def _frames(view: Any, episode: Any, more: tuple[int, ...]) -> list[tuple[int, Any, Any]]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from icvos.commands.show import number
+from icvos.terminal import echo
 
 if TYPE_CHECKING:
     from icvos.runs.run import Run
@@ -50,18 +51,18 @@ def command(path: Path, by: str | None, sort: str, worst: int | None, as_csv: bo
             rows = {name: {**row, "error": run.error_of(name) or None} for name, row in rows.items()}
         text = _to_csv("model", {run.model: _summary_row(run)}) if by is None else _to_csv(by, rows)
         if out is None:
-            click.echo(text, nl=False)
+            echo(text, nl=False)
             return
         with atomic_write(out, "w") as stream:
             stream.write(text)
-        click.echo(f"csv: {out}")
+        echo(f"csv: {out}")
         return
-    click.echo(f"{run.label}{f' ({run.name})' if run.name else ''} on {run.benchmark_name}, protocol {run.protocol}")
+    echo(f"{run.label}{f' ({run.name})' if run.name else ''} on {run.benchmark_name}, protocol {run.protocol}")
     for what, value in _facts(run):
         if value:
-            click.echo(f"  {what:11}{value}")
+            echo(f"  {what:11}{value}")
     for note in run.notes:
-        click.echo(note)
+        echo(note)
     _print_summary(run)
     if by is not None:
         _print_rows(run, by, rows, "by name" if sort == "name" else "worst first" if worst else "best first")
@@ -168,7 +169,7 @@ def _print_rows(run: Run, by: str, rows: Rows, order: str) -> None:
         texts = [name, *([str(row.get("category_name"))] if named else [])]
         figures = [number(row.get(key)) for key in shown]
         cells.append([*texts, *figures, *("-" if row.get(key) is None else str(row[key]) for key in counts)])
-    click.echo(f"by {by}, {order}, percent")
+    echo(f"by {by}, {order}, percent")
     _print_table((by, *(["category"] if named else []), *(heads[name] for name in shown), *counts), cells, 1 + named)
 
 
@@ -183,11 +184,11 @@ def _print_failed(run: Run, ids: Sequence[str] | None, most: int = 5) -> None:
     """Print the first line of the error of each failed episode: of those shown, else of the first few."""
     failed = [name for name in (run.by_id if ids is None else ids) if run.error_of(name)]
     if failed:
-        click.echo("failed, and counted as 0:")
+        echo("failed, and counted as 0:")
     for name in failed if ids is not None else failed[:most]:
-        click.echo(f"  {name}: {run.error_of(name)}")
+        echo(f"  {name}: {run.error_of(name)}")
     if ids is None and len(failed) > most:
-        click.echo(f"  and {len(failed) - most} more; --by episode shows all")
+        echo(f"  and {len(failed) - most} more; --by episode shows all")
 
 
 def _ordered(rows: Rows, score: str, sort: str, worst: int | None) -> dict[str, Mapping[str, Any]]:

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from icvos.terminal import echo
+
 
 @click.group()
 def command() -> None:
@@ -48,10 +50,10 @@ def pack(run: Path, out: Path | None, masks: bool, predictions: Path | None, sub
         )
     path = out or real_path(run).with_name(real_path(run).name + ".zip")
     count = write(run, path, masks=masks, predictions=predictions, submitter=submitter)
-    click.echo(f"packed {count} files, {path.stat().st_size / 1e6:.1f} MB: {path}")
+    echo(f"packed {count} files, {path.stat().st_size / 1e6:.1f} MB: {path}")
     folder = entry.run["environment"].get("benchmark_folder")
     where = "" if entry.benchmark_name.startswith("demo") or not folder else f" --benchmark {shlex.quote(str(folder))}"
-    click.echo(f"next: icvos submit check {shlex.quote(str(path))}{where}")
+    echo(f"next: icvos submit check {shlex.quote(str(path))}{where}")
 
 
 @command.command(short_help="Judge a submission or a run.")
@@ -74,9 +76,7 @@ def check(file: Path, benchmark: str | None, workers: int) -> None:
     with opened_run(file) as sent, shown("re-scoring") as advance:
         judgement = judge(sent.folder, benchmark, known=known, workers=workers, progress=advance, name=file)
     for line in judgement.checks:
-        click.echo(f"ok: {line}")
+        echo(f"ok: {line}")
     entry = judgement.entry
     what = ranked_metric(entry.kind).name
-    click.echo(
-        f"{entry.label} on {entry.benchmark_name}, {entry.protocol}: {what} {entry.score:.2f}, {judgement.checked}"
-    )
+    echo(f"{entry.label} on {entry.benchmark_name}, {entry.protocol}: {what} {entry.score:.2f}, {judgement.checked}")

@@ -10,7 +10,8 @@ import click
 from click.core import ParameterSource
 
 from icvos.commands.options import FiniteRange, check_device, parse_weights
-from icvos.errors import IcvosError, UsageError
+from icvos.errors import IcvosError, UsageError, printable
+from icvos.terminal import echo
 
 if TYPE_CHECKING:
     from icvos.training.loop import Trainer
@@ -82,7 +83,7 @@ def command(
         context = click.get_current_context()
         if any(context.get_parameter_source(each) is not ParameterSource.DEFAULT for each in context.params):
             raise UsageError("nothing to train is named", fix="icvos train --list shows what there is")
-        click.echo(context.get_help())
+        echo(context.get_help())
         return
     from icvos.training.task import resolve_task
 
@@ -112,7 +113,7 @@ def command(
         def say(line: str) -> None:
             if world.main:
                 # click.echo would write past what keeps text and the line of progress apart on a terminal.
-                print(line, flush=True)
+                print(printable(line, "\n\t"), flush=True)
 
         if dry_run:
             from icvos.training.trial import try_steps
@@ -180,10 +181,10 @@ def _list_tasks() -> None:
             line = _first_line(resolve_task(name))
         except Exception as error:  # whatever a plugin's module raises: the others are listed all the same
             text = str(error) if isinstance(error, IcvosError) else said(error)
-            click.echo(f"{name} cannot be imported: {text}", err=True)
+            echo(f"{name} cannot be imported: {text}", err=True)
         else:
-            click.echo(f"{name:{width}}{line}")
-    click.echo("'icvos train NAME --help' says what each takes.")
+            echo(f"{name:{width}}{line}")
+    echo("'icvos train NAME --help' says what each takes.")
 
 
 def _first_line(cls: type) -> str:

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from icvos.terminal import echo
+
 # How a model's declaration refers to the list that it stands in here.
 _HERE = "icvos weights list"
 FOLDER = click.option(
@@ -53,8 +55,8 @@ def list_weights(folder: Path | None) -> None:
         leave_out=("licence", "known", "sha256", "size"),
     )
     for mark, meaning in MARKS.items():
-        click.echo(f"known {mark}: {meaning}")
-    click.echo(f"folder: {folder}\n")
+        echo(f"known {mark}: {meaning}")
+    echo(f"folder: {folder}\n")
     _list_of_models()
 
 
@@ -76,9 +78,9 @@ def _list_of_models() -> None:
     columns = [Column("model", "left"), Column("name", "left"), Column("needed", "left"), Column("demo", "left")]
     title = "Weights that models take (--weights NAME=PATH)"
     print_table([*columns, Column.words("where they come from")], rows, title=title)
-    click.echo("Demo weights that are shipped are made for drawn shapes alone: --weights NAME=demo. Their files:")
+    echo("Demo weights that are shipped are made for drawn shapes alone: --weights NAME=demo. Their files:")
     for path in sorted({path for _, shipped in takers.values() for path in shipped.values()}):
-        click.echo(f"{path.name:30} {path.stat().st_size / 1e6:4.1f} MB  {path}")
+        echo(f"{path.name:30} {path.stat().st_size / 1e6:4.1f} MB  {path}")
 
 
 @command.command("verify")
@@ -98,7 +100,7 @@ def verify(names: tuple[str, ...], folder: Path | None) -> None:
     if not names:
         checkpoints = [known for known in CHECKPOINTS.values() if (folder / known.file).is_file()]
     if not checkpoints:
-        click.echo(f"no known checkpoint in {folder}")
+        echo(f"no known checkpoint in {folder}")
     wrong = 0
     for known in checkpoints:
         try:
@@ -106,11 +108,11 @@ def verify(names: tuple[str, ...], folder: Path | None) -> None:
         except WeightsError as error:
             if not (folder / known.file).is_file():
                 raise
-            click.echo(f"WRONG {known.name}: {error}")
+            echo(f"WRONG {known.name}: {error}")
             wrong += 1
         else:
             word = "ok   " if len(known.sha256) == 64 else "ok 8 " if known.sha256 else "new  "
-            click.echo(f"{word} {known.name} {sha256}")
+            echo(f"{word} {known.name} {sha256}")
     if wrong:
         raise SystemExit(1)
 
@@ -142,5 +144,5 @@ def fetch(names: tuple[str, ...], folder: Path | None, mirror: str | None, max_s
             path, sha256 = fetch_checkpoint(
                 known, folder=folder, mirror=mirror, max_size=max_size << 30, progress=progress
             )
-        click.echo(f"{known.name}: {path}")
-        click.echo(f"  sha256 {sha256} ({'verified; ' if known.sha256 else ''}{MARKS[known.mark]})")
+        echo(f"{known.name}: {path}")
+        echo(f"  sha256 {sha256} ({'verified; ' if known.sha256 else ''}{MARKS[known.mark]})")

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from icvos.benchmark import Benchmark, Episode
-from icvos.errors import InputError, ModelError, UsageError
+from icvos.errors import InputError, ModelError, UsageError, printable
 from icvos.evaluation.frame_scorer import FrameScorer
 from icvos.evaluation.frames import Ahead, StreamedVideo
 from icvos.evaluation.oracle import oracle_supports
@@ -35,7 +35,7 @@ from icvos.metrics import fss_counts
 from icvos.metrics.table import ranked_parts
 from icvos.models.interface import ImageModel, VideoModel
 from icvos.models.objects import overlap
-from icvos.plugins import ends_command, plugin_at_work, printable, said
+from icvos.plugins import ends_command, plugin_at_work, said
 from icvos.protocols import Protocol
 from icvos.runs.episodes import RunOptions
 from icvos.runs.times import Stopwatch

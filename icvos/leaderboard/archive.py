@@ -12,11 +12,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
-from icvos.errors import InputError, RunError, UsageError, in_words
+from icvos.errors import InputError, RunError
 from icvos.evaluation.predictions import open_predictions
 from icvos.files import atomic_write, check_id, free_bytes, open_file, read_file, to_json
 from icvos.masks import encode_mask
-from icvos.runs.schema import is_name
+from icvos.runs.schema import is_name, require_name
 
 __all__ = ["SUBMISSION_SCHEMA", "pack", "unpack"]
 
@@ -45,10 +45,8 @@ def pack(
         RunError: A file of the run is missing, or masks are wanted that were not saved.
         UsageError: The submitter is no name.
     """
-    if submitter is not None and not is_name(submitter):
-        raise UsageError(
-            f"the submitter is called {in_words(submitter[:40])}", expected="1 to 150 letters that can be printed"
-        )
+    if submitter is not None:
+        require_name("submitter", submitter)
     if masks and predictions is None and not (run / "masks").is_dir():
         raise RunError(
             "the run holds no masks",

@@ -182,7 +182,7 @@ def differs(one: Any, other: Any, where: str, says: tuple[str, str]) -> str | No
         # Within tables a key is there or not; elsewhere None is the same as nothing.
         nothing = _NOTHING if where.startswith("per_") else None
         for name in sorted({*one, *other}):
-            if name not in one and name in METRICS and not METRICS[name].required:
+            if one.get(name) is None and name in METRICS and not METRICS[name].required:
                 continue
             difference = differs(one.get(name, nothing), other.get(name, nothing), f"{where}, {name}", says)
             if difference:

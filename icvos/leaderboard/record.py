@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from icvos.errors import RunError, in_words
+from icvos.errors import RunError, in_words, printable
 from icvos.files import atomic_write, escape_id, parse_json, read_bytes, to_json
 from icvos.leaderboard.consistency import check_values, recompute
 from icvos.runs.run import CHECKED, Run
-from icvos.runs.schema import RECORD_SCHEMA, is_name, printable
+from icvos.runs.schema import RECORD_SCHEMA, is_name
 
 __all__ = [
     "Record",

@@ -6,13 +6,11 @@ import csv
 import io
 from collections.abc import Sequence
 
-import click
-
 from icvos import terminal
 from icvos.files import spreadsheet_safe
 from icvos.leaderboard.table import Column, Table
 from icvos.metrics.table import METRICS
-from icvos.terminal import print_table
+from icvos.terminal import echo, print_table
 
 __all__ = ["cell_text", "to_csv", "to_latex", "to_markdown", "to_terminal"]
 
@@ -75,7 +73,7 @@ def to_terminal(tables: Sequence[Table], *, width: int | None = None) -> None:
             leave_out=DROPPED,
             width=width,
         )
-        click.echo()
+        echo()
 
 
 def _terminal_column(column: Column) -> terminal.Column:
@@ -84,8 +82,13 @@ def _terminal_column(column: Column) -> terminal.Column:
     return terminal.Column(head, "right" if column.numeric else "left", wraps=not whole)
 
 
+# Links, images, emphasis, code, cells and HTML; addresses and names that GitHub makes links of by themselves.
+_MARKDOWN = {letter: f"\\{letter}" for letter in "\\`*_[]!|~"} | {"<": "&lt;", "\n": " ", "\r": " ", "@": "&#64;"}
+
+
 def _markdown(text: str) -> str:
-    return text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")
+    escaped = "".join(_MARKDOWN.get(letter, letter) for letter in text)
+    return escaped.replace("://", "&#58;//").replace("www.", "www&#46;")
 
 
 def to_markdown(tables: Sequence[Table]) -> str:
@@ -134,17 +137,8 @@ def to_csv(tables: Sequence[Table]) -> str:
             for column, value in zip(table.columns, row):
                 text = "" if value is None else repr(value) if isinstance(value, float) else str(value)
                 if column.head not in ("model", "method"):
-                    writer.writerow(
-                        (
-                            table.kind,
-                            table.benchmark,
-                            table.protocol,
-                            table.title,
-                            f"{number} {row[name]}",
-                            column.head,
-                            text if column.numeric else spreadsheet_safe(text),
-                        )
-                    )
+                    place = (table.kind, table.benchmark, table.protocol, table.title, f"{number} {row[name]}")
+                    writer.writerow([spreadsheet_safe(each) for each in (*place, column.head, text)])
     return stream.getvalue()
 
 
@@ -160,6 +154,8 @@ _TEX = {
     "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}",
     "–": "--",
+    "\n": " ",
+    "\r": " ",
 }
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from icvos.benchmark import Benchmark
 from icvos.demo.benchmarks import load_benchmark
 from icvos.errors import IcvosError, InputError, RunError
-from icvos.files import file_sha256, to_json
+from icvos.files import file_sha256, read_file, to_json
 from icvos.leaderboard.benchmarks import LIST, find_benchmark, known_benchmarks
 from icvos.leaderboard.consistency import check_against, differs
 from icvos.leaderboard.judge import judge, opened_run
@@ -100,7 +100,7 @@ def verify_board(
 
 def _look(record: Record, path: Path, board: Path, done: list[str]) -> None:
     """Look at the file's bytes and place."""
-    if path.read_bytes() != to_json(record.content).encode():
+    if read_file(path) != to_json(record.content).encode():
         raise RunError("its bytes are not those that icvos writes")
     place = record_path(board, record.entry)
     if path != place:

@@ -62,7 +62,7 @@ def write_comparison(result: Comparison, out: Path, *, each: int = 3) -> list[Pa
     """Write ``episodes.csv``, ``compare.png``, the episodes that differ most as ``sheet.png``, and ``index.html``."""
     out.mkdir(parents=True, exist_ok=True)
     rows = [dict(zip(("id", "a", "b", "difference"), row)) for row in result.episodes]
-    write_csv(out / "episodes.csv", ("id", "a", "b", "difference"), rows)
+    write_csv(out / "episodes.csv", ("id", "a", "b", "difference"), rows, for_spreadsheets=True)
     plot_comparison(result, out / "compare.png")
     files = [out / "compare.png", out / "episodes.csv"]
     if all(run.benchmark is not None and run.masks is not None for run in (result.a, result.b)):

@@ -79,7 +79,7 @@ def write_report(
         report.files.append("categories.png")
     rows = sensitivity(run, score_of)
     if rows:
-        write_csv(out / "support_sensitivity.csv", SENSITIVITY, rows)
+        write_csv(out / "support_sensitivity.csv", SENSITIVITY, rows, for_spreadsheets=True)
         report.files.append("support_sensitivity.csv")
     with atomic_write(out / "index.html", "w") as stream:
         stream.write(_page(run, report, picks, rows))

@@ -18,14 +18,13 @@ from typing import Any
 
 from icvos import processes
 from icvos.benchmark import VOS, Benchmark, Episode
-from icvos.errors import UsageError, in_words
 from icvos.files import escape_id, file_sha256
 from icvos.foundation.trainings import trainings_of
 from icvos.models.interface import ImageModel, Model, of_kind
 from icvos.models.options import option_types
 from icvos.models.registry import source_sha256, uses_torch
 from icvos.protocols import Protocol
-from icvos.runs.schema import RUN_SCHEMA, is_name
+from icvos.runs.schema import RUN_SCHEMA, require_name
 from icvos.runs.shown_supports import describe_supports
 from icvos.version import __version__
 
@@ -222,13 +221,10 @@ def describe_run(
     A model that uses frame 0's ground truth is that oracle, whoever gave it.
 
     Raises:
-        UsageError: The model's name or version, or the benchmark's name, is too long or cannot be printed.
+        UsageError: The model's name or version, or the benchmark's name, is none (``runs.schema.name_problem``).
     """
     for what, value in (("model", model["name"]), ("version", model["version"]), ("benchmark", benchmark["name"])):
-        if not is_name(value):
-            raise UsageError(
-                f"the {what} is called {in_words(value[:40])}", expected="1 to 150 letters that can be printed"
-            )
+        require_name(what, value)
     key = {
         "icvos": __version__,
         "model": model["name"],

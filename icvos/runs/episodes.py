@@ -13,7 +13,7 @@ from icvos.metrics.formulas import half_sum
 from icvos.metrics.table import ranked_metric, ranked_parts
 from icvos.protocols import PROTOCOLS, Protocol, check_oracle, get_protocol
 from icvos.runs.result import image_result, video_result
-from icvos.runs.schema import is_name
+from icvos.runs.schema import require_name
 from icvos.runs.shards import MAX_SHARDS, divide
 
 __all__ = ["ENGINES", "RunOptions", "ScoreSoFar", "benchmark_result", "get_run_protocol", "select_episodes", "speed"]
@@ -110,10 +110,8 @@ class RunOptions:
             )
         if self.gpus_per_worker is not None and not 0 <= self.gpus_per_worker < math.inf:
             raise UsageError(f"gpus_per_worker is {self.gpus_per_worker}", expected="0 or more")
-        if self.name is not None and not is_name(self.name):
-            raise UsageError(
-                f"the run is called {in_words(self.name[:40])}", expected="1 to 150 letters that can be printed"
-            )
+        if self.name is not None:
+            require_name("run", self.name)
         check_oracle(self.oracle, self.shots)
         if self.shard is not None and not 1 <= self.shard[0] <= self.shard[1] <= MAX_SHARDS:
             raise UsageError(

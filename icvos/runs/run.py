@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from icvos.benchmark import VOS
-from icvos.errors import IcvosError, RunError, UsageError, did_you_mean
+from icvos.errors import IcvosError, RunError, UsageError, did_you_mean, printable
 from icvos.metrics.formulas import FOLD_COUNTS, half_sum
 from icvos.metrics.table import METRICS, Kind, ranked_metric, ranked_parts
 from icvos.protocols import PROTOCOLS
@@ -22,7 +22,6 @@ from icvos.runs.schema import (
     TIMES,
     complete_result,
     has_run_parts,
-    printable,
     record_problem,
     validate,
 )

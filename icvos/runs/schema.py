@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-import unicodedata
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
+from unicodedata import category, normalize
 
-from icvos.errors import InputError, RunError
+from icvos.errors import InputError, RunError, UsageError, in_words, printable
 from icvos.files import check_id
 from icvos.metrics.formulas import FOLD_COUNTS
 from icvos.metrics.table import METRICS, episode_metrics, ranked_parts, summary_names
@@ -23,8 +24,9 @@ __all__ = [
     "complete_result",
     "has_run_parts",
     "is_name",
-    "printable",
+    "name_problem",
     "record_problem",
+    "require_name",
     "validate",
 ]
 
@@ -33,8 +35,6 @@ RESULT_SCHEMA = "icvos-result/1"
 RECORD_SCHEMA = "icvos-record/1"
 
 MAX_DEPTH, MAX_TEXT = 12, 20_000
-# Overrides of the direction of writing make a name look like another.
-TURNING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 # What an episode's record holds where it holds it at all.
 RECORD = {
     "video": str,
@@ -48,6 +48,19 @@ RECORD = {
     "supports": list,
 }
 LONG = frozenset({"error", "traceback"})
+# Field of a number, wherever it stands: (kind, least, most). Scores are judged by what metrics they are.
+RANGES: dict[str, tuple[type, float, float]] = {
+    **dict.fromkeys(("fps", "fps_amortised"), (float, 0, 1e9)),
+    **dict.fromkeys(("seconds", "first_mask_seconds", "frame_seconds_p50", "frame_seconds_p95"), (float, 0, 1e9)),
+    "wall": (float, 0, 1e12),
+    "peak_memory": (int, 0, 2**60),
+    "shots": (int, 1, 1000),
+    **dict.fromkeys(("limit_episodes", "limit_frames"), (int, 1, 10**9)),
+    **dict.fromkeys(("frames", "visible_frames", "episodes", "failed"), (int, 0, 10**9)),
+    **dict.fromkeys(("draw", "fold", "object", "category"), (int, -1, 10**9)),
+}
+FREE = frozenset({"options", "settings", "weights", "per_video", "per_category", "per_source", "per_draw", "per_fold"})
+"""Whose keys are names that anybody chose."""
 COUNTS = (*FOLD_COUNTS, "frames", "visible_frames", "peak_memory")
 RUN_PARTS = ("key", "model", "benchmark", "environment")
 RESULT_PARTS = ("summary", "model", "benchmark", "protocol", "per_category", "per_source", "per_video", "per_draw")
@@ -140,40 +153,57 @@ def validate(run: Mapping[str, Any], result: Mapping[str, Any], records: Iterabl
         raise RunError(f"the run is damaged: {problem}", where=where, fix="evaluate again")
 
 
-def _clean(value: Any, part: str, depth: int = 0) -> str | None:
-    """Return the first text or number within that no reader should have to bear."""
+def _clean(value: Any, part: str) -> str | None:
+    """Return the first text or number within that no reader should bear, or that is out of its field's range."""
+    found = _fault(value, 0, ranged=True)
+    if found is None:
+        return None
+    says, keys = found
+    return says.replace("{}", ", ".join([part, *reversed(keys)])[:300], 1)
+
+
+def _fault(value: Any, depth: int, *, ranged: bool) -> tuple[str, list[str]] | None:
+    """Return what is wrong, {} where its place is to stand, and the keys that lead there, the last first."""
+    kind = type(value)
+    if kind is float:
+        return None if math.isfinite(value) else (f"{{}} is {value}", [])
+    if kind is str:
+        says = _text(value)
+        return (says, []) if says else None
+    if kind is int:
+        return None if abs(value) < 2**63 else ("{} is too large", [])
     if depth > MAX_DEPTH:
-        return f"{part[:80]} is nested too deep"
-    if isinstance(value, str):
-        return _text(value, part)
-    if isinstance(value, float):
-        return None if math.isfinite(value) else f"{part} is {value}"
-    if isinstance(value, int):
-        return None if abs(value) < 2**63 else f"{part} is too large"
-    if isinstance(value, dict):
+        return "{} is nested too deep", []
+    if kind is dict:
         for key, inner in value.items():
-            problem = _text(str(key), f"a name in {part}") or _clean(inner, f"{part}, {key}", depth + 1)
-            if problem:
-                return problem
-    if isinstance(value, list):
-        return next(filter(None, (_clean(inner, part, depth + 1) for inner in value)), None)
+            says = _text(str(key))
+            if says:
+                return says.replace("{}", "a name in {}"), []
+            if ranged and key in RANGES and inner is not None and not _within(inner, *RANGES[key]):
+                return f"{{}} is {in_words(inner)[:60]}, out of its range", [key]
+            found = _fault(inner, depth + 1, ranged=ranged and key not in FREE)
+            if found:
+                found[1].append(str(key)[:80])
+                return found
+    if kind is list:
+        return next(filter(None, (_fault(inner, depth + 1, ranged=ranged) for inner in value)), None)
     return None
 
 
-def _text(text: str, part: str) -> str | None:
+def _within(value: Any, kind: type, low: float, high: float) -> bool:
+    """Whether a number is of its field's kind and range; a mapping or list by a field's name is no number of it."""
+    if isinstance(value, (dict, list)):
+        return True
+    return type(value) in ((int,) if kind is int else (int, float)) and low <= value <= high
+
+
+def _text(text: str) -> str:
+    """Return what is wrong with a text, {} where its place is to stand; "" if nothing is."""
     if len(text) > MAX_TEXT:
-        return f"{part} is a text of {len(text):,} letters"
+        return f"{{}} is a text of {len(text):,} letters"
     if printable(text) != text:
-        return f"{part} holds letters that are not to be printed"
-    return None
-
-
-def printable(text: str) -> str:
-    """Return a text that a terminal can bear: control characters, half letters and turns of writing become ``?``."""
-    # So are nearly all; of the letters of others some may stay, as joiners do.
-    if text.isprintable():
-        return text
-    return "".join("?" if c in TURNING or unicodedata.category(c) in ("Cc", "Cs") else c for c in text)
+        return "{} holds letters that are not to be printed"
+    return ""
 
 
 def _model(model: Mapping[str, Any]) -> str | None:
@@ -199,8 +229,47 @@ def _is_training(value: Any) -> bool:
 
 
 def is_name(value: Any) -> bool:
-    """Whether a model, version, benchmark or protocol may be called so: 1 to 150 letters that can be printed."""
-    return isinstance(value, str) and 0 < len(value) <= 150 and _text(value, "name") is None
+    """Whether a model, version, benchmark or protocol may be called so; ``name_problem`` says why not."""
+    return isinstance(value, str) and not name_problem(value)
+
+
+def require_name(what: str, name: str) -> None:
+    """Refuse a name that ``name_problem`` finds fault with.
+
+    Raises:
+        UsageError: It says which name, and why.
+    """
+    problem = name_problem(name)
+    if problem:
+        raise UsageError(f"the {what} is called {in_words(name[:40])}: {problem}", fix="choose another name")
+
+
+def name_problem(name: str) -> str:
+    """Return why a model, version, benchmark or protocol may not be called so; "" if it may.
+
+    A name is 1 to 150 letters that can be printed, without blanks at its ends or two side by side. It holds no letters
+    that are not seen (zero-width ones), no full-width or mathematical forms of Latin letters, and no word that mixes
+    Latin letters with Cyrillic or Greek ones that look like them, or is of such alone: it would look like another.
+    """
+    if not 0 < len(name) <= 150:
+        return f"it has {len(name)} letters, and a name 1 to 150"
+    if printable(name) != name or any(category(letter) in ("Cf", "Co", "Cn") for letter in name):
+        return "it holds letters that are not seen"
+    if name != " ".join(name.split(" ")).strip() or "  " in name or any(c.isspace() and c != " " for c in name):
+        return "it holds blanks beside another, at an end, or of another kind"
+    if normalize("NFC", name) != name or category(name[0]).startswith("M"):
+        return "its accents are letters of their own; write it in Unicode's form NFC"
+    if any("\uff01" <= letter <= "\uff5e" or "\U0001d400" <= letter <= "\U0001d7ff" for letter in name):
+        return "it holds full-width or mathematical forms of letters"
+    for word in re.findall(r"[^\W\d_]+", name):
+        alike = [letter for letter in word if letter in LOOK_ALIKES]
+        if alike and (len(alike) == len(word) > 1 or any(letter.isascii() for letter in word)):
+            return f"'{word}' holds letters that look like Latin ones and are not"
+    return ""
+
+
+# Cyrillic and Greek letters that look like Latin ones.
+LOOK_ALIKES = frozenset("АВЕЅЗІЈКМНОРСТУХаеѕіјорсухһԁԛԝ" + "ΑΒΕΖΗΙΚΜΝΟΡΤΥΧονικρυα")
 
 
 def _names(result: Mapping[str, Any]) -> str | None:
@@ -257,4 +326,20 @@ def _record(record: Any, episodes: bool) -> str | None:
     for name, kind in RECORD.items():
         if name in record and type(record[name]) is not kind:
             return f"{name} of episode {record.get('id')} is not of its kind"
+    for name in LONG & set(record):
+        if not _is_long(record[name]):
+            return f"{name} of episode {record.get('id')} is no text of at most {MAX_TEXT:,} letters"
     return _clean({key: value for key, value in record.items() if key not in LONG}, f"episode {record.get('id')}")
+
+
+def _is_long(value: Any) -> bool:
+    """Whether a field holds what an exception said: many lines, maybe with letters that are replaced where shown."""
+    if value is None:
+        return True
+    if not isinstance(value, str) or len(value) > MAX_TEXT:
+        return False
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

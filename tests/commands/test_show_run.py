@@ -187,7 +187,7 @@ def test_many_failures_are_counted(runs: dict[str, Path], tmp_path: Path, capsys
     more = [{**record, "id": f"e{number}", "error": f"first {number}\x1b[31m\nsecond"} for number in range(8)]
     path.write_text(path.read_text() + "".join(json.dumps(each) + "\n" for each in more))
     text = shown(capsys, tmp_path / "run")
-    assert text.endswith("  e4: first 4?[31m\n  and 3 more; --by episode shows all\n") and "second" not in text
+    assert text.endswith("  e4: first 4�[31m\n  and 3 more; --by episode shows all\n") and "second" not in text
 
 
 def test_names_of_strangers_are_no_formulas(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

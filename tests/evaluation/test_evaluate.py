@@ -474,10 +474,14 @@ def test_a_read_only_output(bench, red, tmp_path, capsys):
 def test_a_finished_run_in_a_read_only_place_is_printed(bench, red, tmp_path, monkeypatch):
     assert evaluate(red, bench, tmp_path / "r") == 0
 
-    def no(*_, **__):
-        raise OSError(30, "Read-only file system")
+    open_any = os.open
 
-    monkeypatch.setattr("icvos.files.os.open", no)
+    def open_to_read(path, flags, *more, **others):
+        if flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
+            raise OSError(30, "Read-only file system")
+        return open_any(path, flags, *more, **others)
+
+    monkeypatch.setattr("icvos.files.os.open", open_to_read)
     assert evaluate(red, bench, tmp_path / "r") == 0
 
 

@@ -259,7 +259,10 @@ def test_the_benchmark_of_scored_masks_is_found_again(
     given = predict(tiny_benchmark, tmp_path / "p", lambda mask: mask)
     run, packed = tmp_path / "r", tmp_path / "m.zip"
     assert score(given, "--benchmark", tiny_benchmark, "--out", run) == 0
-    for words in (("pack", run, "--predictions", given, "--out", packed), ("check", run)):
+    for words in (
+        ("pack", run, "--predictions", given, "--out", packed),
+        ("check", run, "--benchmark", tiny_benchmark),
+    ):
         with pytest.raises(SystemExit) as stop:
             cli.main(["submit", *map(str, words)])
         assert not stop.value.code

@@ -8,14 +8,16 @@ import json
 import os
 import resource
 import signal
+import subprocess
 import sys
 import time
 import traceback
 import warnings
 import zipfile
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -290,35 +292,81 @@ class Answer:
     memory: int
 
 
-def answer(call: Callable[[], Any], out: Path) -> Answer:
-    """Run a function in a child process that may take ``SECONDS`` of processor time and ``MEMORY``.
+class Server:
+    """A process of its own, without threads, that runs each call in a child with limits.
 
-    Args:
-        call: Ends by SystemExit, or by an exception, which is printed as Python does.
-        out: A file for what it prints.
+    A child of the tests' process would have what other tests left in it: locks of threads that are not there.
     """
-    sys.stdout.flush()
-    sys.stderr.flush()
-    begin = time.monotonic()
-    child = os.fork()
-    if not child:
-        _limited(call, out)
-    limit = begin + 60
-    while True:
-        pid, status, used = os.wait4(child, os.WNOHANG)
-        if pid:
-            break
-        if time.monotonic() > limit:
-            os.kill(child, signal.SIGKILL)
-        time.sleep(0.002)
-    text = out.read_bytes().decode("utf-8", "backslashreplace")
-    began = int(text.partition("\n")[0] or 0) if text[:1].isdigit() else 0
-    return Answer(
-        os.waitstatus_to_exitcode(status),
-        text.partition("\n")[2],
-        used.ru_utime + used.ru_stime,
-        used.ru_maxrss * 1024 - began,
-    )
+
+    def __init__(self) -> None:
+        words = [sys.executable, str(Path(__file__))]
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OMP_NUM_THREADS": "1"}
+        self._process = subprocess.Popen(
+            words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, text=True, encoding="utf-8"
+        )
+
+    def answer(self, words: Sequence[Any], out: Path, *, where: Path, environment: Mapping[str, str]) -> Answer:
+        """Run a command of icvos, or of ``WEIGHTS`` the reading of a file.
+
+        Args:
+            words: The command.
+            out: A file for what it prints.
+            where: The folder that it runs in.
+            environment: Variables beside the server's own.
+        """
+        assert self._process.stdin is not None and self._process.stdout is not None
+        asked = {"words": list(map(str, words)), "out": str(out), "where": str(where), "environment": dict(environment)}
+        self._process.stdin.write(json.dumps(asked) + "\n")
+        self._process.stdin.flush()
+        status, seconds, memory = json.loads(self._process.stdout.readline())
+        text = out.read_bytes().decode("utf-8", "backslashreplace")
+        began = int(text.partition("\n")[0]) if text[:1].isdigit() else 0
+        return Answer(status, text.partition("\n")[2], seconds, memory - began)
+
+    def end(self) -> None:
+        """End it."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait(10)
+
+
+WEIGHTS = "read-weights"
+
+
+def _read_weights(path: Path) -> None:
+    from dcsam.checkpoint import load_model
+    from icvos.errors import one_line
+    from icvos.foundation.load import open_segmenter
+
+    with one_line():
+        (load_model if "dcsam" in path.name else open_segmenter)(path)
+
+
+def _serve() -> None:
+    import icvos.cli
+
+    for line in sys.stdin:
+        asked = json.loads(line)
+        if asked["words"][0] == WEIGHTS:
+            import icvos.foundation.load  # noqa: F401
+        child = os.fork()
+        if not child:
+            os.environ.update(asked["environment"])
+            os.chdir(asked["where"])
+            words = asked["words"]
+            call = partial(_read_weights, Path(words[1])) if words[0] == WEIGHTS else commands(*words)
+            _limited(call, Path(asked["out"]))
+        limit = time.monotonic() + 60
+        while True:
+            pid, status, used = os.wait4(child, os.WNOHANG)
+            if pid:
+                break
+            if time.monotonic() > limit:
+                os.kill(child, signal.SIGKILL)
+            time.sleep(0.002)
+        reply = (os.waitstatus_to_exitcode(status), used.ru_utime + used.ru_stime, used.ru_maxrss * 1024)
+        sys.stdout.write(json.dumps(reply) + "\n")
+        sys.stdout.flush()
 
 
 def _limited(call: Callable[[], Any], out: Path) -> None:
@@ -370,3 +418,7 @@ def judged(reply: Answer, what: str, statuses: Sequence[int] = (0, 1, 2)) -> Non
     assert not odd, f"{odd[:3]} reach the terminal; {said}"
     lines = [line for line in reply.text.splitlines() if line.startswith("icvos: ")]
     assert reply.status != 2 or len(lines) == 1, said
+
+
+if __name__ == "__main__":
+    _serve()

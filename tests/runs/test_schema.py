@@ -139,7 +139,7 @@ def test_any_type_anywhere(
         ("run", ("model", "training_data"), 5, "training data is no list"),
         ("run", ("model", "training_categories"), [1], "training categories is no list"),
         ("run", ("model", "paper"), "INF", "run.json, model, paper is inf"),
-        ("run", ("fps",), "\ud800", "not to be printed"),
+        ("run", ("start",), "\ud800", "not to be printed"),
         ("result", ("model", "name"), "a\x1b[2J", "not to be printed"),
         ("result", ("model", "name"), "gpj.\u202eexe", "not to be printed"),
         ("result", ("model", "name"), "x" * 151, "model's name is no name"),

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from icvos.terminal import echo
+
 
 @click.command()
 @click.argument("benchmark", type=click.Path(path_type=Path))
@@ -24,8 +26,8 @@ def command(benchmark: Path, quick: bool, workers: int) -> None:
     with shown("check") as progress:
         problems = check_benchmark(benchmark_folder(benchmark), quick=quick, workers=workers, progress=progress)
     for problem in problems:
-        click.echo(problem)
+        echo(problem)
     if problems:
-        click.echo(f"{len(problems)} problems; build it again, or fetch it again")
+        echo(f"{len(problems)} problems; build it again, or fetch it again")
         raise SystemExit(1)
-    click.echo(f"{benchmark}: all is well{' (names, sizes and tables)' if quick else ''}")
+    echo(f"{benchmark}: all is well{' (names, sizes and tables)' if quick else ''}")

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from icvos.terminal import echo
+
 
 @click.command()
 @click.option(
@@ -49,22 +51,22 @@ def command(size: str, seed: int, out: Path | None, raw_only: bool, sheet: Path 
         from icvos.demo.world.sheet import contact_sheet
 
         contact_sheet(sheet, size, seed)
-        click.echo(f"contact sheet: {sheet}")
+        echo(f"contact sheet: {sheet}")
     if raw_only:
         check_world(root, size, seed)
         if not is_ready(root / "raw"):
             with shown("demo") as show:
                 demo_raw(size, seed, root / "raw", progress=show)
-        click.echo(f"raw data in {root / 'raw'}")
+        echo(f"raw data in {root / 'raw'}")
         return
     for name in DEMO_NAMES:
         known = is_ready(root / "benchmarks" / name.removeprefix("demo/"))
         with shown(name) as show:
             path = build_demo(name, size, seed, root, progress=show)
-        click.echo(f"{name}: {_counts(path)}, {'there already' if known else 'built'}: {path}")
-    click.echo(f"demo world {size}, seed {seed}, generator {GENERATOR_VERSION}, {time.perf_counter() - start:.1f} s")
+        echo(f"{name}: {_counts(path)}, {'there already' if known else 'built'}: {path}")
+    echo(f"demo world {size}, seed {seed}, generator {GENERATOR_VERSION}, {time.perf_counter() - start:.1f} s")
     where = "" if out is None and size == "default" and seed == 0 else f" --benchmark {root / 'benchmarks' / 'demo'}"
-    click.echo(f"next: icvos evaluate --model histogram{where}")
+    echo(f"next: icvos evaluate --model histogram{where}")
 
 
 def _counts(path: Path) -> str:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from icvos.terminal import echo
+
 if TYPE_CHECKING:
     from icvos.builders.fewshot.build import FewShotPlan, FewShotRules
     from icvos.progress import Progress
@@ -75,8 +77,8 @@ def build_and_print(plan: FewShotPlan, options: dict[str, Any], progress: Progre
 
     size = plan.image_bytes / 1e6
     for note in plan.notes:
-        click.echo(f"note: {note}")
-    click.echo(
+        echo(f"note: {note}")
+    echo(
         f"to build: {len(plan.episodes):,} episodes of {len(plan.folds)} folds, {plan.files:,} files, about "
         f"{size + plan.files * 0.0015:.1f} MB{' (images linked)' if options['link'] else ''}"
     )
@@ -86,11 +88,11 @@ def build_and_print(plan: FewShotPlan, options: dict[str, Any], progress: Progre
         return
     report = build_fewshot(plan, options["out"], link=options["link"], workers=options["workers"], progress=progress)
     counts = ", ".join(f"{count:,} {protocol}" for protocol, count in report.episodes.items())
-    click.echo(
+    echo(
         f"built {options['out']}: {report.queries:,} query images, {report.supports:,} support images, "
         f"episodes: {counts}"
     )
-    click.echo(f"manifest {report.manifest_sha256}")
+    echo(f"manifest {report.manifest_sha256}")
     first = next(iter(report.episodes))
     protocol = "" if first == "fss-native" else f" --protocol {first}"
-    click.echo(f"next: icvos evaluate --model histogram --benchmark {shlex.quote(str(options['out']))}{protocol}")
+    echo(f"next: icvos evaluate --model histogram --benchmark {shlex.quote(str(options['out']))}{protocol}")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from icvos.commands.builders.raw_options import open_sources, source_options, tell_found, tell_sources
+from icvos.terminal import echo
 
 if TYPE_CHECKING:
     from icvos.builders.ic_vos.build import BuildReport
@@ -159,11 +160,11 @@ def command(coco: Path, out: Path, from_release: Path | None, **options: Any) ->
             part=options["split"],
         )
     for note in prepared.plan.notes:
-        click.echo(f"note: {note}")
+        echo(f"note: {note}")
     with shown("ic-vos") as progress:
         need = estimate(prepared, link=options["link"], progress=progress)
     linked = f", {in_bytes(need.linked_bytes)} linked" if options["link"] else ""
-    click.echo(
+    echo(
         f"to build: {need.videos:,} videos, {need.pairs:,} pairs, {need.frames:,} frames, {need.files:,} files, "
         f"about {in_bytes(need.new_bytes)}{linked}, and {need.supports:,} supports, about "
         f"{in_bytes(need.support_bytes)}"
@@ -204,23 +205,23 @@ def _categories(only: str | None, exclude: str | None) -> tuple[int, ...]:
 
 
 def _print(report: BuildReport, out: Path) -> None:
-    click.echo(
+    echo(
         f"built {out}: {report.videos:,} videos, {report.frames:,} frames, {report.pairs:,} pairs, "
         f"{report.episodes:,} episodes, {report.supports:,} support images"
     )
-    click.echo(f"manifest {report.manifest_sha256}")
-    click.echo(f"name {report.name}")
+    echo(f"manifest {report.manifest_sha256}")
+    echo(f"name {report.name}")
     if report.name.startswith("custom:"):
         say_unnamed(report.differs)
-    click.echo(f"next: icvos evaluate --model histogram --benchmark {shlex.quote(str(out))}")
+    echo(f"next: icvos evaluate --model histogram --benchmark {shlex.quote(str(out))}")
 
 
 def say_unnamed(lines: list[str], most: int = 5) -> None:
     """Say why a build carries no published name."""
     for line in lines[:most]:
-        click.echo(f"no published name: {line}")
+        echo(f"no published name: {line}")
     if len(lines) > most:
-        click.echo(f"no published name: … and {len(lines) - most:,} more reasons")
+        echo(f"no published name: … and {len(lines) - most:,} more reasons")
 
 
 @contextmanager
@@ -243,9 +244,9 @@ def say_left_out(lines: list[str], file: Path | None, most: int = 20) -> None:
     if file is not None:
         with atomic_write(file, "w") as stream:
             stream.writelines(f"{line}\n" for line in lines)
-        click.echo(f"left out: {len(lines):,} things, listed in {file}")
+        echo(f"left out: {len(lines):,} things, listed in {file}")
         return
     for line in lines[:most]:
-        click.echo(f"left out: {line}")
+        echo(f"left out: {line}")
     if len(lines) > most:
-        click.echo(f"left out: … and {len(lines) - most:,} more; --left-out FILE lists them all")
+        echo(f"left out: … and {len(lines) - most:,} more; --left-out FILE lists them all")

@@ -10,6 +10,7 @@ from click.core import ParameterSource
 
 from icvos.commands.builders.labels_merge import command as merge
 from icvos.commands.builders.raw_options import open_sources, source_options, tell_sources
+from icvos.terminal import echo
 
 
 @click.group(invoke_without_command=True, no_args_is_help=True, subcommand_metavar="[merge …]")
@@ -53,9 +54,9 @@ def command(
     with shown("labels") as progress:
         report = write_labels(sources, out, recipe=recipe, page_size=page_size, workers=workers, progress=progress)
     for page in report.pages:
-        click.echo(f"page: {page}")
-    click.echo(f"CSV to fill (or let the page fill them): {report.objects_csv}, {report.complete_csv}")
-    click.echo(f"{report.labelled:,} of {report.objects:,} objects in {report.videos:,} videos have a label")
+        echo(f"page: {page}")
+    echo(f"CSV to fill (or let the page fill them): {report.objects_csv}, {report.complete_csv}")
+    echo(f"{report.labelled:,} of {report.objects:,} objects in {report.videos:,} videos have a label")
 
 
 command.add_command(merge, "merge")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from icvos.files import real_path
+from icvos.terminal import echo
 
 if TYPE_CHECKING:
     from icvos.builders.labels.merge import Conflict, KindMerge
@@ -95,14 +96,14 @@ def command(
     still_open = [conflict for merge in merges for conflict in merge.open]
     _print_open(still_open, both, scores)
     for merge in merges:
-        click.echo(f"merged: {len(merge.rows):,} rows, {merged_files[merge.kind.name]}")
+        echo(f"merged: {len(merge.rows):,} rows, {merged_files[merge.kind.name]}")
     for path in conflict_files.values():
-        click.echo(f"conflicts: {path}")
+        echo(f"conflicts: {path}")
     if still_open:
         remedy = "fill them in and give them as --settled" if conflict_files else "--conflicts PATH writes them"
-        click.echo(f"open conflicts: {len(still_open):,}; {remedy}")
+        echo(f"open conflicts: {len(still_open):,}; {remedy}")
         raise SystemExit(1)
-    click.echo("open conflicts: 0")
+    echo("open conflicts: 0")
 
 
 def _files(path: Path, merges: Sequence[KindMerge], taken: set[Path], option: str) -> dict[str, Path]:
@@ -124,12 +125,6 @@ def _files(path: Path, merges: Sequence[KindMerge], taken: set[Path], option: st
     return files
 
 
-def _plain(text: str) -> str:
-    from icvos.runs.schema import printable
-
-    return printable(text)
-
-
 def _number(value: float | None, form: str, none: str) -> str:
     return none if value is None else format(value, form)
 
@@ -137,18 +132,18 @@ def _number(value: float | None, form: str, none: str) -> str:
 def _print_agreement(merge: KindMerge, names: tuple[str, str]) -> None:
     from icvos.terminal import Column, print_table
 
-    a, b = map(_plain, names)
-    click.echo(
+    a, b = names
+    echo(
         f"{merge.kind.name}: {merge.both:,} labelled by both, {merge.only_a:,} by {a} alone, "
         f"{merge.only_b:,} by {b} alone, {merge.neither:,} by neither"
     )
     if not merge.both:
-        click.echo("  nothing is labelled by both: no agreement, no kappa")
+        echo("  nothing is labelled by both: no agreement, no kappa")
         return
     kappa = _number(merge.kappa, ".4f", "undefined (both always say the same one thing)")
-    click.echo(f"  agreement {100 * merge.same / merge.both:.2f} % ({merge.same:,}), Cohen's kappa {kappa}")
+    echo(f"  agreement {100 * merge.same / merge.both:.2f} % ({merge.same:,}), Cohen's kappa {kappa}")
     if merge.differ_in_keep or merge.differ_in_clip:
-        click.echo(f"  {merge.differ_in_keep:,} differ in keep, {merge.differ_in_clip:,} in start or end")
+        echo(f"  {merge.differ_in_keep:,} differ in keep, {merge.differ_in_clip:,} in start or end")
     if merge.confused:
         shown, rest = merge.confused[:LISTED], len(merge.confused) - LISTED
         rows = [(x, y, str(count)) for x, y, count in shown]
@@ -162,7 +157,7 @@ def _print_scores(scores: LabelScores, names: tuple[str, str]) -> None:
     rows: list[tuple[str, LabelScore]] = [
         ("the run", scores.run),
         ("pairs that both agree on", scores.agreed),
-        *((f"with the labels of {_plain(name)}", score) for name, score in zip(names, (scores.a, scores.b))),
+        *((f"with the labels of {name}", score) for name, score in zip(names, (scores.a, scores.b))),
     ]
     cells = [
         (
@@ -190,6 +185,6 @@ def _print_open(conflicts: Sequence[Conflict], names: tuple[str, str], scores: L
         line = f"{','.join(conflict.key)}: {' | '.join(parts)}"
         if scores is not None:
             line += f"; J&F without its pairs {_number(scores.changes[conflict], '+.4f', '– (none in the run)')}"
-        click.echo(_plain(line))
+        echo(line)
     if len(conflicts) > LISTED:
-        click.echo(f"and {len(conflicts) - LISTED:,} more conflicts")
+        echo(f"and {len(conflicts) - LISTED:,} more conflicts")

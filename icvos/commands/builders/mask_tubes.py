@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from icvos.commands.builders.raw_options import tell_coco
+from icvos.terminal import echo
 
 
 @click.command()
@@ -66,7 +67,7 @@ def command(coco: Path, split: str, out: Path, **options: Any) -> None:
             draws=options["draws"],
             shots=options["shots"],
         )
-        click.echo(
+        echo(
             f"to write: {len(plan.chosen):,} tubes of {rules.frames} frames, up to {plan.files:,} files, "
             f"about {plan.estimate / 1e6:,.0f} MB"
         )
@@ -77,12 +78,12 @@ def command(coco: Path, split: str, out: Path, **options: Any) -> None:
             plan, out, name=options["name"], link=options["link"], workers=options["workers"], progress=progress
         )
     if report.alone:
-        click.echo(f"note: {report.alone:,} tubes are their category's only image: it supports itself")
-    click.echo(
+        echo(f"note: {report.alone:,} tubes are their category's only image: it supports itself")
+    echo(
         f"built {out}: {report.tubes:,} tubes of {report.images:,} images, {report.frames:,} frames, "
         f"{report.supports:,} support images"
     )
-    click.echo(f"manifest {report.manifest_sha256}")
+    echo(f"manifest {report.manifest_sha256}")
 
 
 def _words(text: str) -> tuple[str, ...]:

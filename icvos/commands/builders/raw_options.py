@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from icvos.sources import SOURCES, open_source
+from icvos.terminal import echo
 
 if TYPE_CHECKING:
     from icvos.sources.base import VideoSource
@@ -68,6 +69,6 @@ def tell_found(name: str, count: Callable[[], Iterable[Found]]) -> None:
     except InputError:
         return
     for found in splits:
-        click.echo(f"{name}: {found.line}")
+        echo(f"{name}: {found.line}")
     for text in (text for found in splits for text in (*found.problems, *found.notes)):
-        click.echo(f"{name}: {text}")
+        echo(f"{name}: {text}")

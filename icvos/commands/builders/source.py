@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from icvos.terminal import echo
+
 
 @click.command()
 @click.argument("folders", metavar="DIR...", nargs=-1, required=True, type=click.Path(path_type=Path))
@@ -43,13 +45,13 @@ def command(folders: tuple[Path, ...]) -> None:
         print_table([*heads, Column("whole", "left")], rows)
     for found in splits:
         for text in found.problems:
-            click.echo(f"{found.title}: {text}")
+            echo(f"{found.title}: {text}")
         if found.part and not found.problems:
-            click.echo(f"{found.line}: a part")
+            echo(f"{found.line}: a part")
         for text in found.notes:
-            click.echo(f"note: {found.title}: {text}")
+            echo(f"note: {found.title}: {text}")
     for message in unknown:
-        click.echo(f"icvos: {message}", err=True)
+        echo(f"icvos: {message}", err=True)
     if unknown:
         raise SystemExit(2)
     if not all(found.whole for found in splits):

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from icvos.terminal import echo
+
 
 @click.command()
 @click.argument("benchmark", type=click.Path(path_type=Path))
@@ -37,7 +39,7 @@ def command(benchmark: Path, plot: Path | None, as_json: bool) -> None:
             raise UsageError(f"a plot cannot be written as '{plot.suffix}'", where=plot, expected=".png, .pdf or .svg")
         plot_stats(stats, plot)
     if as_json:
-        click.echo(to_json(stats.as_dict()), nl=False)
+        echo(to_json(stats.as_dict()), nl=False)
         return
     print_table(
         [
@@ -54,6 +56,6 @@ def command(benchmark: Path, plot: Path | None, as_json: bool) -> None:
     sources = [(name, *(f"{count:,}" for count in counts)) for name, counts in stats.sources.items()]
     print_table([Column.words("source"), *map(Column, ("videos", "frames", "pairs"))], sources)
     said = ", ".join(f"{value} {count:,}" for value, count in stats.complete.items())
-    click.echo(f"pairs wholly annotated: {said}; {stats.episodes:,} episodes, {stats.supports:,} support images")
+    echo(f"pairs wholly annotated: {said}; {stats.episodes:,} episodes, {stats.supports:,} support images")
     if plot is not None:
-        click.echo(f"plot: {plot}")
+        echo(f"plot: {plot}")

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from icvos.sources import SOURCES
+from icvos.terminal import echo
 
 
 def _source_options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -74,7 +75,7 @@ def command(
         prepared = prepare_vos(sources[0], split=split, max_frames=max_frames, workers=workers, progress=progress)
         need = estimate(prepared, link=link, progress=progress)
     linked = f", {in_bytes(need.linked_bytes)} linked" if link else ""
-    click.echo(
+    echo(
         f"to build: {need.videos:,} videos, {need.pairs:,} objects, {need.frames:,} frames, {need.files:,} files, "
         f"about {in_bytes(need.new_bytes)}{linked}"
     )
@@ -87,8 +88,8 @@ def command(
     with nothing_left(left_out), shown("vos") as progress:
         report = build_vos(prepared, out, name=name, link=link, workers=workers, progress=progress)
     say_left_out(report.left_out, left_out)
-    click.echo(f"built {out}: {report.videos:,} videos, {report.frames:,} frames, {report.episodes:,} objects")
-    click.echo(f"manifest {report.manifest_sha256}")
-    click.echo(f"name {report.name}")
+    echo(f"built {out}: {report.videos:,} videos, {report.frames:,} frames, {report.episodes:,} objects")
+    echo(f"manifest {report.manifest_sha256}")
+    echo(f"name {report.name}")
     say_unnamed(report.differs)
-    click.echo(f"next: icvos evaluate --model sam2-tracker --weights sam2=FILE --benchmark {shlex.quote(str(out))}")
+    echo(f"next: icvos evaluate --model sam2-tracker --weights sam2=FILE --benchmark {shlex.quote(str(out))}")
