@@ -814,7 +814,7 @@ def test_names_that_no_run_may_have_are_refused_before_scoring(
     truth, given = sequences
     assert score(given, "--ground-truth", truth, "--out", tmp_path / "r", *words) == 2
     lines = capsys.readouterr().err.strip().splitlines()
-    assert len(lines) == 1 and "expected 1 to 150 letters" in lines[0] and "\x1b" not in lines[0]
+    assert len(lines) == 1 and "choose another name" in lines[0] and "\x1b" not in lines[0]
     assert not (tmp_path / "r").exists()
 
 
