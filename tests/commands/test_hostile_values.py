@@ -159,6 +159,7 @@ def kinds(root: Path) -> dict[str, str]:
 
 @pytest.mark.parametrize("how", SPOILT)
 @pytest.mark.parametrize("part", ["bench", "run"])
+@pytest.mark.slow
 def test_no_file_of_a_benchmark_or_a_run_is_unexpected(whole, tmp_path: Path, monkeypatch, capsys, how, part) -> None:
     wrong = []
     for number, relative in enumerate(kinds(whole / part).values()):
