@@ -13,7 +13,8 @@ from typing import Any, NoReturn
 
 import click
 
-from icvos.errors import ENDING, IcvosError, did_you_mean
+from icvos.errors import ENDING, IcvosError, did_you_mean, printable
+from icvos.files import is_utf8
 from icvos.plugins import said
 from icvos.processes import own_end
 from icvos.progress import verbosity
@@ -99,9 +100,7 @@ def main(args: list[str] | None = None) -> NoReturn:
             main(sys.argv[1:])
     arguments = list(args)
     for text in arguments:
-        try:
-            text.encode()
-        except UnicodeEncodeError:
+        if not is_utf8(text):
             _fail(f"'{os.fsencode(text).decode(errors='backslashreplace')}' is not UTF-8; rename it", 2, False)
     # --debug, -q and -v may stand anywhere before a lone "--".
     head = arguments[: arguments.index("--")] if "--" in arguments else arguments
@@ -160,8 +159,7 @@ def _fail(message: str, status: int, debug: bool) -> NoReturn:
 
         traceback.print_exc()
     # What a stranger's file or an argument holds may be made for terminals.
-    line = "".join(letter if letter.isprintable() else "\ufffd" for letter in " ".join(message.split()))
-    print(f"icvos: {line}", file=sys.stderr)
+    print(f"icvos: {printable(' '.join(message.split()))}", file=sys.stderr)
     sys.exit(status)
 
 

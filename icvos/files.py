@@ -33,6 +33,7 @@ __all__ = [
     "file_kind",
     "file_sha256",
     "icvos_home",
+    "is_utf8",
     "iter_csv",
     "lock_folder",
     "open_file",
@@ -64,6 +65,15 @@ os.umask(_FIRST_UMASK)
 _FIRST_UMASK &= 0o077
 
 _ID = re.compile(r"[A-Za-z0-9_.-]+")
+
+
+def is_utf8(text: str) -> bool:
+    """Whether a text can be written: half a surrogate pair, as JSON and file names may hold, cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def check_id(name: str, what: str = "id") -> str:
@@ -205,15 +215,42 @@ def atomic_write(path: str | os.PathLike[str], mode: str = "wb") -> Iterator[IO[
     umask = own_umask()
     target.parent.mkdir(parents=True, exist_ok=True)
     text = {} if "b" in mode else {"encoding": "utf-8", "newline": "\n"}
-    handle, name = tempfile.mkstemp(prefix=f".{target.name[:60]}.", suffix=".tmp", dir=target.parent)
+    handle, partial = _open_partial(target)
+    lock = os.dup(handle)  # held until the file has its name
     try:
         with os.fdopen(handle, mode, **text) as stream:  # type: ignore[call-overload]
             yield stream
-        Path(name).chmod(0o666 & ~umask)
-        Path(name).replace(target)
+        partial.chmod(0o666 & ~umask)
+        partial.replace(target)
     except BaseException:
-        Path(name).unlink(missing_ok=True)
+        partial.unlink(missing_ok=True)
         raise
+    finally:
+        os.close(lock)
+
+
+def _open_partial(target: Path) -> tuple[int, Path]:
+    """Open the temporary file of a target, empty and locked.
+
+    It has one name, so that what a killed writer left is taken over by the next; only where another writes there now is
+    it one of its own.
+    """
+    import fcntl
+
+    partial = target.parent / f".{target.name[:60]}.tmp"
+    with suppress(OSError):
+        handle = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Its writer may have given it its name since it was opened.
+            if os.fstat(handle).st_ino == partial.stat().st_ino:
+                os.ftruncate(handle, 0)
+                return handle, partial
+            os.close(handle)
+        except OSError:
+            os.close(handle)
+    handle, name = tempfile.mkstemp(prefix=f".{target.name[:60]}.", suffix=".tmp", dir=target.parent)
+    return handle, Path(name)
 
 
 def remove_partial_files(folder: Path) -> None:

@@ -29,10 +29,10 @@ def requirements_of(extra: str) -> list[str]:
 
     They are those of the installed metadata, sorted; a folder of sources that is not installed has none.
     """
-    found = _distribution()
+    installed = _distribution()
     extras = {part for part in extra.split(",") if part}
     out = set()
-    for requirement in (found.requires if found is not None else None) or ():
+    for requirement in (installed.requires if installed is not None else None) or ():
         text, _, marker = requirement.partition(";")
         named = re.search(r"extra\s*==\s*['\"]([^'\"]+)['\"]", marker)
         if named.group(1) in extras if named is not None else not extras:
@@ -52,22 +52,22 @@ def install_command(extra: str = "", *, again: bool = False) -> str:
     """
     extra = ",".join(part for part in extra.split(",") if re.fullmatch(r"[A-Za-z0-9._-]+", part))
     options = "--force-reinstall --no-deps " if again else ""
-    place = _place(f"[{extra}]" if extra else "")
-    if place:
-        return f"pip install {options}{place}"
+    source = _source(f"[{extra}]" if extra else "")
+    if source:
+        return f"pip install {options}{source}"
     if again:
         return "installing icvos again from its checkout or wheel"
     packages = " ".join(map(shlex.quote, requirements_of(extra)))
     return f"pip install {packages}" if packages else "its packages are listed in docs/how-to/install.md"
 
 
-def _place(extra: str) -> str:
+def _source(extra: str) -> str:
     """Return what pip is told to install, quoted for a shell; "" where that is not known."""
-    found = _distribution()
-    if found is None:
+    installed = _distribution()
+    if installed is None:
         return _checkout(Path(__file__).parents[1], extra, editable=True)
     try:
-        record = json.loads(found.read_text("direct_url.json") or "{}")
+        record = json.loads(installed.read_text("direct_url.json") or "{}")
         url, parts = str(record["url"]), urlsplit(str(record["url"]))
         if parts.scheme == "file":
             path = Path(unquote(parts.path))

@@ -233,8 +233,8 @@ def package_files(resources: Mapping[str, str]) -> dict[str, Path]:
         resources: Each a top-level package and the path in it: ``my_package/weights/demo.safetensors``.
     """
     files = {}
-    for name, place in resources.items():
-        package, _, inner = place.partition("/")
+    for name, target in resources.items():
+        package, _, inner = target.partition("/")
         spec = importlib.util.find_spec(package)
         folders = spec.submodule_search_locations if spec is not None else None
         path = next((Path(folder) / inner for folder in folders or () if (Path(folder) / inner).is_file()), None)

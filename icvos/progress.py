@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TextIO
 
-from icvos.errors import UsageError, in_words
+from icvos.errors import UsageError, in_words, printable
 
 __all__ = ["Meter", "Progress", "Several", "Update", "duration", "shown", "silent", "verbosity"]
 
@@ -126,11 +126,11 @@ class Meter:
         left = f"about {duration(self.left)} left" if self.left else ""
         # In the order of the line; each with how long it is kept.
         parts = [
-            (title, 1),
+            (printable(title), 1),
             (share, 6),
             (done if update.what else "starting", 2),
             # Of several figures the first is kept longest.
-            *((text, 4 if i == 0 else 1.9 - 0.1 * i) for i, text in enumerate(update.figures.split(", "))),
+            *((text, 4 if i == 0 else 1.9 - 0.1 * i) for i, text in enumerate(printable(update.figures).split(", "))),
             (f"{duration(self.elapsed)} gone", 3),
             (left, 5),
         ]

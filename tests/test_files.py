@@ -25,6 +25,7 @@ from PIL import Image
 from icvos.errors import InputError, SourceError
 from icvos.files import (
     absolute_path,
+    atomic_write,
     check_id,
     escape_id,
     expand_home,
@@ -391,3 +392,26 @@ def test_every_temporary_folder_is_one_that_the_next_start_removes() -> None:
     made = {str(path.relative_to(root)) for path in sources if re.search("mkdtemp|TemporaryDir", path.read_text())}
     # Masks on their way on a node of a cluster live by a pipe.
     assert made == {"icvos/files.py", "icvos/evaluation/shipping.py"}
+
+
+def test_what_a_killed_writer_left_is_taken_over(tmp_path: Path) -> None:
+    words = "import os, sys\nfrom icvos.files import atomic_write\nwith atomic_write(sys.argv[1]) as stream:\n"
+    words += "    stream.write(b'x' * 9999)\n    stream.flush()\n    os.kill(os.getpid(), 9)"
+    done = subprocess.run([sys.executable, "-c", words, str(tmp_path / "a")], check=False)
+    assert done.returncode == -signal.SIGKILL and [path.name for path in tmp_path.iterdir()] == [".a.tmp"]
+    with atomic_write(tmp_path / "a") as stream:
+        stream.write(b"whole")
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"a": b"whole"}
+
+
+def test_two_writers_of_one_file_disturb_one_another_in_nothing(tmp_path: Path) -> None:
+    with atomic_write(tmp_path / "a") as first:
+        first.write(b"first")
+        with atomic_write(tmp_path / "a") as second:
+            second.write(b"second, and longer")
+        assert (tmp_path / "a").read_bytes() == b"second, and longer"
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"a": b"first"}
+    with pytest.raises(ZeroDivisionError), atomic_write(tmp_path / "a") as third:
+        third.write(b"half")
+        raise ZeroDivisionError
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"a": b"first"}

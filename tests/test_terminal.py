@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from pathlib import Path
 
 import pytest
 from board_runs import icvos
+from hypothesis import example, given
+from hypothesis import strategies as st
 from run_models import RED, write_model
 from tiny import write_image_benchmark, write_video_benchmark
 
 from icvos.commands.show import number, summary_table
+from icvos.errors import LONGEST, IcvosError, printable
 from icvos.metrics.table import metrics_in
+from icvos.progress import Meter, Update
 from icvos.runs.run import Run
-from icvos.terminal import Column, print_table
+from icvos.terminal import Column, echo, print_table
 
 COLUMNS = [Column.words("model"), Column("J"), Column("J&F"), Column("J visible"), Column("fps")]
 LONG = "a-method-of-a-long-name+sam2@first-found"
@@ -90,3 +96,39 @@ def test_markup_in_a_name_is_text(capsys: pytest.CaptureFixture[str]) -> None:
     print_table([Column.words("model"), Column("J")], [("[red]x[/]", "1.00")], title="[b]t", width=80)
     shown = capsys.readouterr().out
     assert "[red]x[/]" in shown and "[b]t" in shown
+
+
+@given(st.text(st.characters(), max_size=60))
+@example("\x1b[2J\x1b]0;title\x07 \u202egnp \x9b1m \ud800 \u2028")
+def test_what_is_printed_moves_no_terminal(text: str) -> None:
+    clean = printable(text)
+    assert len(clean) == len(text) and printable(clean) == clean
+    assert not {unicodedata.category(letter) for letter in clean} & {"Cc", "Cs", "Zl", "Zp"}
+    assert not set(clean) & set("\u200e\u200f\u061c\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+    assert printable(text, cut=10) == printable(text if len(text) <= 10 else f"{text[:9]}…")
+
+
+def test_errors_commands_tables_and_progress_print_no_escapes(capsys: pytest.CaptureFixture[str]) -> None:
+    hostile = "a\x1b[2J\x07\u202eb"
+    echo(hostile)
+    echo(hostile, err=True)
+    print_table([Column(hostile)], [[hostile]], title=hostile, notes=[hostile])
+    out, err = capsys.readouterr()
+    meter = Meter()
+    meter.add(Update("frames", 1, 2, figures=hostile))
+    for text in (out, err, str(IcvosError(hostile, where=hostile, fix=hostile)), meter.line(hostile, 200)):
+        assert not set("\x1b\x07\u202e") & set(text) and "a\ufffd[2J" in text
+    assert len(str(IcvosError("x" * 10**6))) == LONGEST
+
+
+def test_everything_is_printed_in_one_place() -> None:
+    """``terminal`` cleans what it prints; the others have their reasons beside them."""
+    root = Path(__file__).parents[1]
+    prints = re.compile(r"click\.echo\(|(?<![\w.])print[(,]|sys\.std(out|err)\.write\(")
+    own = {
+        path.relative_to(root / "icvos").as_posix()
+        for path in (root / "icvos").rglob("*.py")
+        if prints.search(path.read_text(encoding="utf-8"))
+    }
+    # cli, errors and train clean a line of their own; the demo says again what a command has said.
+    assert own == {"terminal.py", "cli.py", "errors.py", "commands/train.py", "commands/demo.py"}

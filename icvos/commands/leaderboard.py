@@ -220,21 +220,21 @@ def verify(board: Path | None, archives: Path | None, benchmarks: tuple[str, ...
     from icvos.leaderboard.verify import verify_board
     from icvos.progress import shown
 
-    given, board = board is not None, board or default_board()
-    found = []
-    if given or board.is_dir():
+    must_exist, board = board is not None, board or default_board()
+    findings = []
+    if must_exist or board.is_dir():
         with shown("re-scoring") as advance:
             for each in verify_board(
                 board, archives=archives, benchmarks=benchmarks, workers=workers, progress=advance
             ):
                 done = ", ".join((*each.done, *([] if each.hashed else ["of an earlier icvos: without a hash"])))
                 echo(f"bad: {each.path}: {each.problem}" if each.problem else f"ok: {each.path}: {done}")
-                found.append(each)
-    bad = sum(bool(each.problem) for each in found)
-    old = sum(not each.hashed for each in found)
-    against = sum(any(done.startswith("episodes against") for done in each.done) for each in found)
-    again = sum(any(done.startswith("judged again") for done in each.done) for each in found)
-    line = f"{board}: {len(found)} records, {bad} bad; {against} against their benchmarks, {again} judged again"
+                findings.append(each)
+    bad = sum(bool(each.problem) for each in findings)
+    old = sum(not each.hashed for each in findings)
+    against = sum(any(done.startswith("episodes against") for done in each.done) for each in findings)
+    again = sum(any(done.startswith("judged again") for done in each.done) for each in findings)
+    line = f"{board}: {len(findings)} records, {bad} bad; {against} against their benchmarks, {again} judged again"
     echo(line + (f"; {old} of an earlier icvos without a hash" if old else ""))
     if bad:
         raise SystemExit(1)

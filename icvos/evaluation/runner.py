@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import shutil
-import sys
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -45,6 +44,7 @@ from icvos.runs.records import RunFolder, read_result, read_run
 from icvos.runs.result import RunResult
 from icvos.runs.shards import DIVISION
 from icvos.runs.times import Stopwatch, add_times, run_times
+from icvos.terminal import echo
 from icvos.view import View
 
 __all__ = [
@@ -599,7 +599,7 @@ def evaluate(
             plan = open_run(model, benchmark, settings, out=out, device=device, weights=weights, options=options)
         title = f"{type(plan.model).info.name} on {plan.benchmark.name}"
         if notify is None and progress is True:
-            notify = partial(print, file=sys.stderr)
+            notify = partial(echo, err=True)
         with shown(title, progress) as told:
             return _run_plan(plan, watch, verify=verify, progress=told, notify=notify)
 

@@ -129,12 +129,12 @@ def kept_outside() -> Iterator[None]:
 
 def forget(error: BaseException) -> None:
     """Let go of what an exception holds (frames' locals), and of cached GPU memory after it ran out."""
-    found: dict[int, BaseException] = {}  # causes may form a ring
+    visited: dict[int, BaseException] = {}  # causes may form a ring
     left: list[BaseException | None] = [error]
     while left:
         each = left.pop()
-        if each is not None and id(each) not in found:
-            found[id(each)] = each
+        if each is not None and id(each) not in visited:
+            visited[id(each)] = each
             each.__traceback__ = None
             left += [each.__cause__, each.__context__]
             if isinstance(each, BaseExceptionGroup):

@@ -91,6 +91,10 @@ def check_sizes(what: str, values: Any) -> None:
     for field in fields(values):
         value = getattr(values, field.name)
         if field.name in BOUNDS:
+            several = "tuple" in str(field.type)
+            if isinstance(value, (list, tuple)) is not several:
+                expected = "a list of numbers" if several else "a number"
+                raise UsageError(f"{field.name} of {what} is {_short(value)}", expected=expected)
             _check_named(what, field.name, value)
         elif isinstance(field.default, bool):
             if not isinstance(value, bool):

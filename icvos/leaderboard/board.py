@@ -40,13 +40,13 @@ def read_board(board: Path, *, must_exist: bool = False) -> tuple[list[Run], lis
     for path in sorted(board.glob("*/*/*.json")):
         try:
             entry = read_record(path)
-            place = record_path(board, entry)
+            expected = record_path(board, entry)
         except RunError as error:
             problems.append(f"{path}: {error.what}")
             continue
-        both = [(path, entry), *([entries[place]] if place in entries else [])]
-        both.sort(key=lambda each: (each[0] != place, each[0]))
-        entries[place] = both[0]
+        both = [(path, entry), *([entries[expected]] if expected in entries else [])]
+        both.sort(key=lambda each: (each[0] != expected, each[0]))
+        entries[expected] = both[0]
         for left, _ in both[1:]:
             twice = f"{entry.model} {entry.version} stands on the board twice"
             problems.append(f"{left}: {twice}, and {both[0][0]} is its record")

@@ -242,8 +242,8 @@ def _episode(
         wanted |= {"query": episode.video, "fold": episode.fold}
         needed: tuple[str, ...] = FOLD_COUNTS
         # icvos score says all that there are.
-        shown = [list(episode.supports[:shots]), list(episode.supports)]
-        if row.get("supports") not in shown:
+        allowed = [list(episode.supports[:shots]), list(episode.supports)]
+        if row.get("supports") not in allowed:
             return f"episode {episode.id} says other supports than the benchmark's"
     else:
         needed = ranked_parts()

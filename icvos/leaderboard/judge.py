@@ -160,17 +160,17 @@ def _rescore(
         groups: dict[str, list[Episode]] = {}
         for episode in episodes:
             groups.setdefault(episode.video if benchmark.kind == "video" else episode.id, []).append(episode)
-        found: dict[str, dict[str, Any]] = {}
+        rescored: dict[str, dict[str, Any]] = {}
         for scored in score_all("benchmark", benchmark.root, masks, protocol, list(groups.values()), workers=workers):
             for row, _ in scored:
                 _compare(entry.by_id[row["id"]], row, name)
-                found[row["id"]] = row
-                progress(Update("episodes", len(found), len(episodes)))
+                rescored[row["id"]] = row
+                progress(Update("episodes", len(rescored), len(episodes)))
     except RunError:
         raise
     except IcvosError as error:
         raise _refuse(f"its masks: {error.what}", name) from None
-    return found
+    return rescored
 
 
 def _compare(stated: Mapping[str, Any], again: Mapping[str, Any], name: Path) -> None:

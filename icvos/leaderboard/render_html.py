@@ -52,7 +52,7 @@ id="heat-some"></span></p>
 def to_html(tables: Sequence[Table]) -> str:
     """Return the page; it loads nothing, and its policy forbids to."""
     texts = _Texts()
-    content = {"tables": [_table(table, texts) for table in tables], "texts": list(texts.places)}
+    content = {"tables": [_table(table, texts) for table in tables], "texts": list(texts.indices)}
     data = json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     # "<" never ends the script element early, whatever a model is called.
     data = data.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
@@ -64,10 +64,10 @@ class _Texts:
     """The texts of all rows' details, each once: most rows say the same of most."""
 
     def __init__(self) -> None:
-        self.places: dict[str, int] = {}
+        self.indices: dict[str, int] = {}
 
-    def place(self, text: object) -> int:
-        return self.places.setdefault(str(text), len(self.places))
+    def index(self, text: object) -> int:
+        return self.indices.setdefault(str(text), len(self.indices))
 
 
 def _table(table: Table, texts: _Texts) -> dict[str, Any]:
@@ -120,9 +120,9 @@ def _entry(
         "categories": parts["per_category"],
         "videos": parts["per_video"],
         "seen": seen_split(entry)[0],
-        "details": [(texts.place(name), texts.place(value)) for name, value in _details(entry)],
+        "details": [(texts.index(name), texts.index(value)) for name, value in _details(entry)],
         "tables": [
-            (texts.place(title), [(texts.place(row[0]), *row[1:]) for row in rows]) for title, rows in _tables(entry)
+            (texts.index(title), [(texts.index(row[0]), *row[1:]) for row in rows]) for title, rows in _tables(entry)
         ],
     }
 

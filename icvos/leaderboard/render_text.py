@@ -137,8 +137,8 @@ def to_csv(tables: Sequence[Table]) -> str:
             for column, value in zip(table.columns, row):
                 text = "" if value is None else repr(value) if isinstance(value, float) else str(value)
                 if column.head not in ("model", "method"):
-                    place = (table.kind, table.benchmark, table.protocol, table.title, f"{number} {row[name]}")
-                    writer.writerow([spreadsheet_safe(each) for each in (*place, column.head, text)])
+                    cells = (table.kind, table.benchmark, table.protocol, table.title, f"{number} {row[name]}")
+                    writer.writerow([spreadsheet_safe(each) for each in (*cells, column.head, text)])
     return stream.getvalue()
 
 

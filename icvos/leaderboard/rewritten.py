@@ -94,8 +94,8 @@ def _row(
         figures = ("frames", "visible_frames", *metrics, *TIMES, "peak_memory")
         if type(stated.get("absent_on_frame_0")) is bool:
             figures = (*figures, "absent_on_frame_0")
-    given = {**stated, **scored}
-    return known | {name: given[name] for name in figures if name in given}
+    values = {**stated, **scored}
+    return known | {name: values[name] for name in figures if name in values}
 
 
 def _kept(value: Any, form: Any) -> Any:

@@ -325,9 +325,9 @@ def _category_variance(samples: Samples, scores: np.ndarray, over_units: np.ndar
 def _groups(cells: tuple[tuple[str, str], ...], folds: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return the order that puts cells of one category (of one fold) side by side, where each begins, its size."""
     groups = [fold if folds else category for fold, category in cells]
-    _, place = np.unique(groups, return_inverse=True)
-    order = np.argsort(place, kind="stable")
-    _, starts, sizes = np.unique(place[order], return_index=True, return_counts=True)
+    _, numbers = np.unique(groups, return_inverse=True)
+    order = np.argsort(numbers, kind="stable")
+    _, starts, sizes = np.unique(numbers[order], return_index=True, return_counts=True)
     return order, starts, sizes
 
 

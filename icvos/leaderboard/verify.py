@@ -63,8 +63,8 @@ def verify_board(
         if not folder.is_dir():
             raise InputError("no such folder", where=folder)
     known = known_benchmarks(board)
-    for given in benchmarks:
-        benchmark = load_benchmark(given)
+    for folder_or_demo in benchmarks:
+        benchmark = load_benchmark(folder_or_demo)
         known[benchmark.manifest_sha256] = benchmark.root
     packed = {} if archives is None else {file_sha256(path): path for path in sorted(archives.rglob("*.zip"))}
     opened: dict[str, Benchmark] = {}
@@ -81,8 +81,7 @@ def verify_board(
             sha256 = str(record.entry.result["benchmark"].get("manifest_sha256"))
             if sha256 in known:
                 if sha256 not in opened:
-                    found = find_benchmark("", sha256, path, given=None, known=known)
-                    opened[sha256] = found
+                    opened[sha256] = find_benchmark("", sha256, path, given=None, known=known)
                 _against(record, opened[sha256], done)
             archive = packed.get(record.submission_sha256 or "")
             if archive is not None:

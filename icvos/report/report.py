@@ -126,8 +126,8 @@ def _page(run: ReportRun, report: Report, picks: Mapping[str, Sequence[str]], ro
             name = Path(clip).stem
             score = score_of(run.by_id[name])
             step = shown_frames(run, name).step
-            told = f", one frame in {step}" if step > 1 else ""
-            text = f"{words.get(name, '')}: {name}, {ranked_metric('video').name} {score:.1f}{told}"
+            sampled = f", one frame in {step}" if step > 1 else ""
+            text = f"{words.get(name, '')}: {name}, {ranked_metric('video').name} {score:.1f}{sampled}"
             parts.append(
                 f"<figure><video controls muted loop preload=metadata src='{escape(clip, quote=True)}'></video>"
                 f"<figcaption>{escape(text)}</figcaption></figure>"

@@ -10,7 +10,7 @@ from typing import Any
 from unicodedata import category, normalize
 
 from icvos.errors import InputError, RunError, UsageError, in_words, printable
-from icvos.files import check_id
+from icvos.files import check_id, is_utf8
 from icvos.metrics.formulas import FOLD_COUNTS
 from icvos.metrics.table import METRICS, episode_metrics, ranked_parts, summary_names
 from icvos.protocols import ORACLES
@@ -48,10 +48,19 @@ RECORD = {
     "supports": list,
 }
 LONG = frozenset({"error", "traceback"})
+TIMES = (
+    "seconds",
+    "support_seconds",
+    "fps",
+    "fps_amortised",
+    "first_mask_seconds",
+    "frame_seconds_p50",
+    "frame_seconds_p95",
+)
+"""What a record may say of time: seconds, and frames a second."""
 # Field of a number, wherever it stands: (kind, least, most). Scores are judged by what metrics they are.
 RANGES: dict[str, tuple[type, float, float]] = {
-    **dict.fromkeys(("fps", "fps_amortised"), (float, 0, 1e9)),
-    **dict.fromkeys(("seconds", "first_mask_seconds", "frame_seconds_p50", "frame_seconds_p95"), (float, 0, 1e9)),
+    **dict.fromkeys(TIMES, (float, 0, 1e9)),
     "wall": (float, 0, 1e12),
     "peak_memory": (int, 0, 2**60),
     "shots": (int, 1, 1000),
@@ -86,18 +95,6 @@ def complete_result(result: dict[str, Any]) -> dict[str, Any] | None:
     if missing:
         result = {**result, "summary": {**summary, **dict.fromkeys(missing)}}
     return result if all(_finite(result["summary"][name]) for name in summary_names()) else None
-
-
-TIMES = (
-    "seconds",
-    "support_seconds",
-    "fps",
-    "fps_amortised",
-    "first_mask_seconds",
-    "frame_seconds_p50",
-    "frame_seconds_p95",
-)
-"""What a record may say of time: seconds, and frames a second."""
 
 
 def record_problem(record: Any) -> str | None:
@@ -155,11 +152,11 @@ def validate(run: Mapping[str, Any], result: Mapping[str, Any], records: Iterabl
 
 def _clean(value: Any, part: str) -> str | None:
     """Return the first text or number within that no reader should bear, or that is out of its field's range."""
-    found = _fault(value, 0, ranged=True)
-    if found is None:
+    fault = _fault(value, 0, ranged=True)
+    if fault is None:
         return None
-    says, keys = found
-    return says.replace("{}", ", ".join([part, *reversed(keys)])[:300], 1)
+    message, keys = fault
+    return message.replace("{}", ", ".join([part, *reversed(keys)])[:300], 1)
 
 
 def _fault(value: Any, depth: int, *, ranged: bool) -> tuple[str, list[str]] | None:
@@ -168,23 +165,23 @@ def _fault(value: Any, depth: int, *, ranged: bool) -> tuple[str, list[str]] | N
     if kind is float:
         return None if math.isfinite(value) else (f"{{}} is {value}", [])
     if kind is str:
-        says = _text(value)
-        return (says, []) if says else None
+        problem = _text(value)
+        return (problem, []) if problem else None
     if kind is int:
         return None if abs(value) < 2**63 else ("{} is too large", [])
     if depth > MAX_DEPTH:
         return "{} is nested too deep", []
     if kind is dict:
         for key, inner in value.items():
-            says = _text(str(key))
-            if says:
-                return says.replace("{}", "a name in {}"), []
+            problem = _text(str(key))
+            if problem:
+                return problem.replace("{}", "a name in {}"), []
             if ranged and key in RANGES and inner is not None and not _within(inner, *RANGES[key]):
                 return f"{{}} is {in_words(inner)[:60]}, out of its range", [key]
-            found = _fault(inner, depth + 1, ranged=ranged and key not in FREE)
-            if found:
-                found[1].append(str(key)[:80])
-                return found
+            fault = _fault(inner, depth + 1, ranged=ranged and key not in FREE)
+            if fault:
+                fault[1].append(str(key)[:80])
+                return fault
     if kind is list:
         return next(filter(None, (_fault(inner, depth + 1, ranged=ranged) for inner in value)), None)
     return None
@@ -334,12 +331,4 @@ def _record(record: Any, episodes: bool) -> str | None:
 
 def _is_long(value: Any) -> bool:
     """Whether a field holds what an exception said: many lines, maybe with letters that are replaced where shown."""
-    if value is None:
-        return True
-    if not isinstance(value, str) or len(value) > MAX_TEXT:
-        return False
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+    return value is None or (isinstance(value, str) and len(value) <= MAX_TEXT and is_utf8(value))

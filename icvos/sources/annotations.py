@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, TypeGuard
 
 from icvos.errors import SourceError, in_words
-from icvos.files import read_json
+from icvos.files import is_utf8, read_json
 
 __all__ = ["REQUIRED", "Entry", "by_id", "is_text", "read_annotations", "relative_file", "whole_number"]
 
@@ -130,13 +130,7 @@ class Entry:
 
 def is_text(value: object) -> TypeGuard[str]:
     """Return whether a JSON value is a text that is not empty and can be written (half a surrogate pair cannot)."""
-    if not isinstance(value, str) or not value.strip():
-        return False
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+    return isinstance(value, str) and bool(value.strip()) and is_utf8(value)
 
 
 def whole_number(value: object) -> int | None:

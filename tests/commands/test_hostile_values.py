@@ -93,7 +93,13 @@ def values_of(parameter: click.Parameter, files: list[str]) -> list[str]:
     return [*TEXTS, *files] if not isinstance(kind, (click.types.IntParamType, click.types.FloatParamType)) else TEXTS
 
 
-@pytest.mark.parametrize("words", LEAVES, ids=" ".join)
+# These take seconds for each of their many values.
+SLOW = (("models", "new"), ("show-episode",), ("reproduce", "status"))
+
+
+@pytest.mark.parametrize(
+    "words", [pytest.param(words, marks=[pytest.mark.slow] * (words in SLOW), id=" ".join(words)) for words in LEAVES]
+)
 def test_no_value_of_an_option_is_unexpected(words, files, tmp_path: Path, monkeypatch, capsys) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("ICVOS_HOME", str(tmp_path / "home"))

@@ -127,7 +127,10 @@ def again(path: Path, key: str, change: dict[str, Any], *inside: str) -> Path:
     return out
 
 
-@pytest.mark.parametrize("change", [{"memory_layers": 10**9}, {"image_size": 20_000}, {"stages": [1] * 10**6}])
+@pytest.mark.parametrize(
+    "change",
+    [{"memory_layers": 10**9}, {"image_size": 20_000}, {"stages": [1] * 10**6}, {"background": []}, {"stages": 3}],
+)
 def test_a_sam2_that_asks_for_more(change: dict[str, Any], tmp_path: Path) -> None:
     save_sam(tmp_path / "sam2.safetensors", tiny_sam2())
     path = again(tmp_path / "sam2.safetensors", "sam2_config", change)
