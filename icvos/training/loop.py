@@ -21,6 +21,7 @@ from icvos.errors import IcvosError, RunError
 from icvos.files import remove_partial_files, write_json
 from icvos.foundation.trainings import training_record
 from icvos.progress import Meter, Update
+from icvos.terminal import echo
 from icvos.training.checkpoint import (
     check_identity,
     check_ranks,
@@ -103,7 +104,7 @@ class Trainer:
         world: World,
         out: Path,
         *,
-        say: Callable[[str], None] = print,
+        say: Callable[[str], None] = echo,
         progress: Callable[[int, int, dict[str, float]], None] | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:

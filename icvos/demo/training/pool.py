@@ -18,6 +18,7 @@ from icvos.demo.training.examples import INSTANCES, squared, squared_still
 from icvos.demo.world.episodes import Episode, Footage, Still, TrainingWorld
 from icvos.demo.world.version import DRAWING
 from icvos.processes import in_order
+from icvos.terminal import echo
 
 __all__ = ["DrawnPool", "draw_pool"]
 
@@ -120,7 +121,7 @@ def draw_pool(
     seed: int,
     random_share: float = 0.5,
     workers: int = 1,
-    say: Callable[[str], None] = print,
+    say: Callable[[str], None] = echo,
 ) -> DrawnPool:
     """Draw ``count`` scenes of a kind (``worlds``, ``clips`` or ``episodes``), or open those drawn before."""
     folder = root / f"squares-{DRAWING[:10]}-{side}-{seed}-{random_share:g}-{count}"
