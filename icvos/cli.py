@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import faulthandler
 import importlib
 import io
@@ -45,6 +46,15 @@ COMMANDS = {
 
 ANYWHERE = {"-q": -1, "--quiet": -1, "-v": 1, "--verbose": 1}
 """Options that may stand before or after a command, and what they add to how much is said."""
+
+_ROOM = "free some space and give the same command again"
+REMEDIES = {
+    errno.ENOSPC: _ROOM,
+    errno.EDQUOT: _ROOM,
+    errno.EFBIG: "raise the limit on a file's size (ulimit -f)",
+    errno.EMFILE: "raise the limit on open files (ulimit -n)",
+}
+"""What to do about what the system refuses, by its number."""
 
 
 class LazyGroup(click.Group):
@@ -148,7 +158,8 @@ def main(args: list[str] | None = None) -> NoReturn:
         sys.exit(1)
     except OSError as error:
         file = f" in {error.filename}" if error.filename else ""
-        _fail(f"{error.strerror or error}{file}", 2, debug)
+        fix = REMEDIES.get(error.errno or 0, "")
+        _fail(f"{error.strerror or error}{file}{'; ' * bool(fix)}{fix}", 2, debug)
     except BaseException as error:
         _fail(f"unexpected {said(error)}; --debug shows where", 1, debug)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
+import time
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -30,12 +32,7 @@ class TrainingLog:
             writer.writerow(("step", "name", "value"))
             writer.writerows((row["step"], row["name"], row["value"]) for row in kept)
         self._stream = self.path.open("a", encoding="utf-8", newline="")
-        self._board: Any = None
-        try:
-            from torch.utils.tensorboard import SummaryWriter
-        except ImportError:
-            return
-        self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1 if step else None)
+        self._board = _Board(folder / "tensorboard", step) if find_spec("tensorboard") else None
 
     def add(self, step: int, values: dict[str, float]) -> None:
         """Log scalars of a step; floats are written so that they read back exactly."""
@@ -44,14 +41,40 @@ class TrainingLog:
         self._stream.write(buffer.getvalue())
         self._stream.flush()
         if self._board is not None:
-            for name, value in values.items():
-                self._board.add_scalar(name, value, step)
+            self._board.add(step, values)
 
     def close(self) -> None:
         """Close the files."""
         self._stream.close()
         if self._board is not None:
             self._board.close()
+
+
+class _Board:
+    """What TensorBoard reads of a run. Its own writer works in a thread, whose failure nobody would hear of."""
+
+    def __init__(self, folder: Path, step: int) -> None:
+        from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+        from tensorboard.compat.proto.summary_pb2 import Summary
+        from tensorboard.summary.writer.record_writer import RecordWriter
+
+        self._event, self._summary = Event, Summary
+        folder.mkdir(parents=True, exist_ok=True)
+        self._writer = RecordWriter((folder / f"events.out.tfevents.{step:010d}").open("wb"))
+        self._write(file_version="brain.Event:2")
+        if step:  # what was logged after the checkpoint is not shown
+            self._write(step=step + 1, session_log=SessionLog(status=SessionLog.START))
+
+    def _write(self, **content: Any) -> None:
+        self._writer.write(self._event(wall_time=time.time(), **content).SerializeToString())
+        self._writer.flush()
+
+    def add(self, step: int, values: dict[str, float]) -> None:
+        scalars = [self._summary.Value(tag=name, simple_value=value) for name, value in values.items()]
+        self._write(step=step, summary=self._summary(value=scalars))
+
+    def close(self) -> None:
+        self._writer.close()
 
 
 def draw_curves(folder: Path) -> Path:
