@@ -203,9 +203,7 @@ def add(
 
 @command.command(short_help="Check every record of a board again.")
 @click.argument("board", required=False, type=click.Path(path_type=Path))
-@click.option(
-    "--archives", type=click.Path(path_type=Path), help="Folder of every record's submission."
-)
+@click.option("--archives", type=click.Path(path_type=Path), help="Folder of every record's submission.")
 @click.option("--benchmark", "benchmarks", multiple=True, help="A benchmark's folder, beside those the board knows.")
 @click.option("--workers", default=1, show_default=True, type=click.IntRange(1), help="Processes that score masks.")
 def verify(board: Path | None, archives: Path | None, benchmarks: tuple[str, ...], workers: int) -> None:
