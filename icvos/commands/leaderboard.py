@@ -29,7 +29,7 @@ def _sources(function: Any) -> Any:
         click.option(
             "--board",
             type=click.Path(path_type=Path),
-            help="Folder of records; default leaderboards/ in a checkout, else under ICVOS_HOME.",
+            help="Folder of records; default leaderboards/ in a checkout of icvos, else under ICVOS_HOME.",
         ),
         click.option(
             "--runs",
@@ -112,6 +112,7 @@ def show(**chosen: Any) -> None:
     icvos leaderboard show --benchmark demo
     icvos leaderboard show --benchmark ic-vos --published
     """
+    from icvos.leaderboard.board import default_board
     from icvos.leaderboard.published import BENCHMARKS
     from icvos.leaderboard.render_text import to_terminal
 
@@ -121,7 +122,8 @@ def show(**chosen: Any) -> None:
         name = chosen["benchmark"]
         what, words = (f" on {name}", f" --benchmark {shlex.quote(name)}") if name else ("", "")
         remedy = f"icvos evaluate --model histogram{words} makes a first run; --runs DIR shows those that lie elsewhere"
-        echo(f"nothing is measured{what} yet in {chosen['runs'] or 'runs'}; {remedy}", err=True)
+        board = chosen["board"] or default_board()
+        echo(f"nothing is measured{what} yet in {chosen['runs'] or 'runs'} or on the board {board}; {remedy}", err=True)
     to_terminal(tables)
     if measured_alone:
         echo(f"printed figures: --published for all, --benchmark NAME for one of {', '.join(BENCHMARKS)}")
@@ -201,35 +203,31 @@ def add(
 
 @command.command(short_help="Check every record of a board again.")
 @click.argument("board", required=False, type=click.Path(path_type=Path))
-@click.option(
-    "--archives", type=click.Path(path_type=Path), help="Folder of submissions, judged again from their masks."
-)
+@click.option("--archives", type=click.Path(path_type=Path), help="Folder of every record's submission.")
 @click.option("--benchmark", "benchmarks", multiple=True, help="A benchmark's folder, beside those the board knows.")
 @click.option("--workers", default=1, show_default=True, type=click.IntRange(1), help="Processes that score masks.")
 def verify(board: Path | None, archives: Path | None, benchmarks: tuple[str, ...], workers: int) -> None:
     """Check every record of BOARD again, and name what was changed by hand; exit 1 if any is bad.
 
     Of each: its schema, bytes, hash and place, and whether its result follows from its episodes; where its benchmark
-    is at hand, its episodes against that; and with --archives all that it says, from the submission's masks.
+    is at hand, its episodes against that. With --archives each is judged again from its submission, and one whose
+    submission is not there is bad.
 
     \b
-    icvos leaderboard verify
+    icvos leaderboard verify BOARD
     icvos leaderboard verify BOARD --archives DIR --benchmark BENCHMARK
     """
     from icvos.leaderboard.board import default_board
     from icvos.leaderboard.verify import verify_board
     from icvos.progress import shown
 
-    must_exist, board = board is not None, board or default_board()
+    board = board or default_board()
     findings = []
-    if must_exist or board.is_dir():
-        with shown("re-scoring") as advance:
-            for each in verify_board(
-                board, archives=archives, benchmarks=benchmarks, workers=workers, progress=advance
-            ):
-                done = ", ".join((*each.done, *([] if each.hashed else ["of an earlier icvos: without a hash"])))
-                echo(f"bad: {each.path}: {each.problem}" if each.problem else f"ok: {each.path}: {done}")
-                findings.append(each)
+    with shown("re-scoring") as advance:
+        for each in verify_board(board, archives=archives, benchmarks=benchmarks, workers=workers, progress=advance):
+            done = ", ".join((*each.done, *([] if each.hashed else ["of an earlier icvos: without a hash"])))
+            echo(f"bad: {each.path}: {each.problem}" if each.problem else f"ok: {each.path}: {done}")
+            findings.append(each)
     bad = sum(bool(each.problem) for each in findings)
     old = sum(not each.hashed for each in findings)
     against = sum(any(done.startswith("episodes against") for done in each.done) for each in findings)

@@ -203,7 +203,8 @@ def check_against(entry: Run, benchmark: Benchmark) -> list[str]:
     """Return where a run contradicts a benchmark: its hash, the set of episodes, their videos, draws, frames."""
     if entry.result["benchmark"].get("manifest_sha256") != benchmark.manifest_sha256:
         mine = str(entry.result["benchmark"].get("manifest_sha256"))[:16]
-        return [f"the benchmark's hash is {mine}, and that of {benchmark.root} {benchmark.manifest_sha256[:16]}"]
+        other = f"that of {benchmark.root} is {benchmark.manifest_sha256[:16]}"
+        return [f"another benchmark, or another build of it: its manifest is {mine}, and {other}"]
     for what in ("name", "version"):
         mine, other = entry.result["benchmark"].get(what), getattr(benchmark, what)
         if mine != other:

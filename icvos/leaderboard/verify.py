@@ -51,26 +51,26 @@ def verify_board(
 
     Args:
         board: The folder of records.
-        archives: A folder of submissions; a record whose archive is among them is judged again.
+        archives: A folder of submissions: every record is judged again from its own, and bad without one.
         benchmarks: Folders, or demos' names, beside those of the board's list and the demos that are built.
         workers: Processes that score masks.
         progress: Is told of the masks.
 
     Raises:
-        InputError: There is no such folder, or a benchmark cannot be opened.
+        InputError: There are no records, no such folder of archives, or a benchmark cannot be opened.
     """
-    for folder in (board, *([archives] if archives is not None else [])):
-        if not folder.is_dir():
-            raise InputError("no such folder", where=folder)
+    if archives is not None and not archives.is_dir():
+        raise InputError("no such folder", where=archives)
+    paths = [path for path in sorted(board.rglob("*.json")) if path != board / LIST]
+    if not paths:
+        raise InputError("no records", where=board, fix="give the board's folder: icvos leaderboard verify BOARD")
     known = known_benchmarks(board)
     for folder_or_demo in benchmarks:
         benchmark = load_benchmark(folder_or_demo)
         known[benchmark.manifest_sha256] = benchmark.root
     packed = {} if archives is None else {file_sha256(path): path for path in sorted(archives.rglob("*.zip"))}
     opened: dict[str, Benchmark] = {}
-    for path in sorted(board.rglob("*.json")):
-        if path == board / LIST:
-            continue
+    for path in paths:
         name = path.relative_to(board).as_posix()
         done: list[str] = []
         record = None
@@ -83,14 +83,16 @@ def verify_board(
                 if sha256 not in opened:
                     opened[sha256] = find_benchmark("", sha256, path, given=None, known=known)
                 _against(record, opened[sha256], done)
-            archive = packed.get(record.submission_sha256 or "")
-            if archive is not None:
+            if archives is not None:
+                archive = _archive(record, packed, archives)
                 if sha256 not in known:
                     raise RunError(
                         f"{archive.name} is its archive, and its benchmark is not at hand: give --benchmark DIR"
                     )
                 _again(record, archive, opened[sha256], workers, progress)
                 done.append(f"judged again from {archive.name}")
+                if record.entry.checked == CHECKED[-1]:
+                    done.append("reproduced: the maintainer's word")
             yield Finding(name, "", tuple(done), record.sha256 is not None)
         except IcvosError as error:
             problem = error.what if isinstance(error, RunError) else str(error)
@@ -120,6 +122,16 @@ def _against(record: Record, benchmark: Benchmark, done: list[str]) -> None:
             "its benchmark and episodes give",
         )
     done.append(f"episodes against {benchmark.name}")
+
+
+def _archive(record: Record, packed: Mapping[str, Path], archives: Path) -> Path:
+    """Return the archive that a record came from."""
+    sha256 = record.submission_sha256
+    if sha256 is None:
+        raise RunError("it came from no archive: pack its run, and add that with --replace")
+    if sha256 not in packed:
+        raise RunError(f"its archive, with the SHA-256 {sha256[:16]}, is not in {archives}")
+    return packed[sha256]
 
 
 def _again(record: Record, archive: Path, benchmark: Benchmark, workers: int, progress: Progress) -> None:

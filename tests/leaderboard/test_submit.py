@@ -156,7 +156,7 @@ INNER = [
     (rgb_mask, "its masks: mask is an RGB image"),
     (drop_episode, "episodes are missing"),
     (drop_mask, "frames are missing"),
-    (wrong_benchmark, "the benchmark's hash is"),
+    (wrong_benchmark, "another benchmark, or another build of it: its manifest is"),
     (not_a_number, "NaN"),
     (over_hundred, "which is no percentage"),
     (weight_in_one_place, "the weights' hashes is said in several places"),

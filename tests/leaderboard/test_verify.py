@@ -470,10 +470,10 @@ def test_a_record_without_a_hash_is_named_and_not_bad(board: Path, capsys: pytes
             del content[name]
 
     rewrite(video_record(board), as_0_1_0, sign=False)
-    assert verify(board, "--archives", board.parent / "archives") == 0
+    assert verify(board) == 0
     out = capsys.readouterr().out
     assert "ok: tiny/native/histogram@1.json: schema, place, result, episodes against tiny, of an earlier icvos" in out
-    assert out.splitlines()[-1].endswith("1 judged again; 1 of an earlier icvos without a hash")
+    assert out.splitlines()[-1].endswith("0 judged again; 1 of an earlier icvos without a hash")
 
 
 def test_a_benchmark_that_is_gone_or_another_is_not_at_hand(board: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -483,10 +483,40 @@ def test_a_benchmark_that_is_gone_or_another_is_not_at_hand(board: Path, capsys:
     assert "episodes against" not in capsys.readouterr().out
 
 
-def test_no_board_no_archives(tmp_path: Path, board: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert verify(tmp_path / "none") == 2
+@pytest.mark.parametrize(
+    ("sha256", "why"),
+    [("0" * 64, "its archive, with the SHA-256 0000000000000000, is not in "), (None, "it came from no archive")],
+)
+def test_with_archives_no_record_goes_without_its_own(
+    board: Path, sha256: str | None, why: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A forger who raises every figure and signs again cannot get past the masks by naming another archive."""
+    rewrite(video_record(board), lambda r: (raise_everything(r), r.update(submission_sha256=sha256)))
+    assert verify(board) == 0
+    assert verify(board, "--archives", board.parent / "archives") == 1
+    out = capsys.readouterr().out
+    assert f"bad: tiny/native/histogram@1.json: {why}" in out and "2 records, 1 bad; " in out
+
+
+def test_that_a_record_was_reproduced_is_said_to_be_the_maintainers_word(
+    board: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rewrite(video_record(board), lambda r: r.update(checked="reproduced by maintainer"))
+    assert verify(board, "--archives", board.parent / "archives") == 0
+    assert "judged again from video.zip, reproduced: the maintainer's word\n" in capsys.readouterr().out
+
+
+def test_no_board_no_archives(
+    tmp_path: Path, board: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "empty").mkdir()
+    monkeypatch.setenv("ICVOS_HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    for words in (["none"], ["empty"], []):
+        assert icvos("leaderboard", "verify", *words) == 2
+        assert "no records; in " in (said := capsys.readouterr().err) and "leaderboard verify BOARD" in said
     assert verify(board, "--archives", tmp_path / "none") == 2
-    assert capsys.readouterr().err.count("no such folder") == 2
+    assert "no such folder" in capsys.readouterr().err
 
 
 def test_the_place_of_a_record_is_known_beforehand(world: Path) -> None:
