@@ -233,7 +233,7 @@ import icvos.evaluation.episode as episode
 add = episode.FrameScorer.add
 def slow(self, *args, **how):
     now[0] += 1.0
-    time.sleep(0.3 if {sleep} else 0)
+    time.sleep(0.15 if {sleep} else 0)
     return add(self, *args, **how)
 episode.FrameScorer.add = slow
 cli.main(["evaluate", "--model", {model!r}, "--benchmark", {bench!r}, "--out", {out!r}])
@@ -244,7 +244,7 @@ inner = build.build_video
 def slow(task):
     record = inner(task)
     now[0] += record["frames"]
-    time.sleep(0.4 if {sleep} else 0)
+    time.sleep(0.2 if {sleep} else 0)
     return record
 build.build_video = slow
 cli.main(["build-data", "ic-vos", "--davis", {davis!r}, "--coco", {coco!r}, "--out", {out!r}])
@@ -254,7 +254,7 @@ from toy_training import ToyTask
 inner = ToyTask.loss
 def slow(self, model, batch):
     now[0] += 1.0
-    time.sleep(0.3)
+    time.sleep(0.15)
     return inner(self, model, batch)
 ToyTask.loss = slow
 words = ["--set", "length=40", "--epochs", "1", "--validate-every", "0", "--out", {out!r}]

@@ -213,6 +213,8 @@ def score(
     check_oracle(oracle, 1)
     if (benchmark is None) == (ground_truth is None):
         raise UsageError("give one of --benchmark and --ground-truth", fix="see icvos score --help")
+    if ground_truth is None and (sequences, split, objects) != (None, None, None):
+        raise UsageError("--sequences, --split and --objects need --ground-truth")
     opened = None if benchmark is None else open_benchmark(benchmark)[0]
     if opened is not None and opened.vos:
         oracle = "first-frame"
@@ -228,8 +230,6 @@ def score(
         )
     else:
         assert opened is not None
-        if (sequences, split, objects) != (None, None, None):
-            raise UsageError("--sequences, --split and --objects need --ground-truth")
         plan = _of_benchmark(predictions, opened, get_run_protocol(opened, protocol), declared, shots, workers)
     usual = "davis-2017" if opened is None else get_run_protocol(opened, "").name
     part = split or ("" if sequences is None else f"chosen-{_sha256([sequences])[:12]}")

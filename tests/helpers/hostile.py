@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import io
 import json
 import os
@@ -331,6 +332,23 @@ class Server:
 
 
 WEIGHTS = "read-weights"
+IMPORTED = [
+    "cv2",
+    "numpy",
+    "pandas",
+    "PIL.PngImagePlugin",
+    "PIL.JpegImagePlugin",
+    "pycocotools.mask",
+    "rich.console",
+    "rich.table",
+    "icvos.cli",
+    "icvos.evaluation.score",
+    "icvos.commands.build_data",
+    "icvos.commands.leaderboard",
+    "icvos.commands.show",
+    "icvos.commands.submit",
+    "icvos.leaderboard.render_html",
+]
 
 
 def _read_weights(path: Path) -> None:
@@ -343,11 +361,13 @@ def _read_weights(path: Path) -> None:
 
 
 def _serve() -> None:
-    import icvos.cli
-
+    # What commands import when they need it: once here, and not in every child.
+    for name in IMPORTED:
+        importlib.import_module(name)
     for line in sys.stdin:
         asked = json.loads(line)
         if asked["words"][0] == WEIGHTS:
+            import dcsam.checkpoint  # noqa: F401
             import icvos.foundation.load  # noqa: F401
         child = os.fork()
         if not child:
