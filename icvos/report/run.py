@@ -84,6 +84,17 @@ class ReportRun(Run):
         first = 0 if self.image else self.first_frame
         return range(first, first + self.frame_count(episode))
 
+    def _stems(self, episode: Episode, masks: Predictions) -> Mapping[str, str]:
+        # Listed once an episode: a folder of many frames takes long.
+        if episode.id not in self._listed:
+            wanted = [f"{index:05d}" for index in self.scored_frames(episode)]
+            self._listed[episode.id] = match_stems(wanted, masks.frames(episode.id))
+        return self._listed[episode.id]
+
+    @cached_property
+    def _listed(self) -> dict[str, Mapping[str, str]]:
+        return {}
+
     def supports(self, episode: Episode) -> list[tuple[np.ndarray, np.ndarray]]:
         """Return the supports shown, image and mask; with an oracle frame 0 and its ground truth."""
         if self._view is None:
@@ -109,8 +120,7 @@ class ReportRun(Run):
             frame = self._view.video(episode.video)[index]
             truth = self._view.truth(episode.video, episode.category)[index]
         stem = f"{index:05d}"
-        stem = match_stems([stem], self.masks.frames(episode.id)).get(stem, stem)
-        labels = self.masks.load(episode.id, stem)
+        labels = self.masks.load(episode.id, self._stems(episode, self.masks).get(stem, stem))
         return FrameMasks(frame, truth, _sized(labels != 0, truth.shape), ignore)
 
 

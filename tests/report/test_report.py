@@ -295,3 +295,13 @@ def test_a_long_video_shows_one_frame_in_some(world: Path, tmp_path: Path) -> No
     assert list(shown_frames(run, name, 1)) == list(scored)[:1]
     assert overlay_video(run, name, tmp_path / "x.webm", most=4) == 3
     assert len(VideoFile(tmp_path / "x.webm")) == 3
+
+
+def test_the_masks_of_an_episode_are_listed_once(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run, listed = open_run(world / "histogram"), []
+    assert run.masks is not None
+    frames = run.masks.frames
+    monkeypatch.setattr(run.masks, "frames", lambda name: listed.append(name) or frames(name))
+    name = next(iter(run.by_id))
+    assert overlay_video(run, name, tmp_path / "x.webm") == 6
+    assert listed == [name]
