@@ -20,7 +20,7 @@ longest first or as listed. The driver's share is its processor time (an episode
 second) over the time that the run takes: at 1 the driver would be what all wait for.
 
 ``episodes`` compares 10,000 short episodes with 1,000: the driver's peak memory and its processor time. ``board`` adds
-a run to a board of 1,000 records, shows and renders it.
+a run to a board of 1,000 records, shows and renders it, and ranks 1,000 methods on 400 videos (``rank_intervals``).
 
 Peak memory is that of a command's own process (VmHWM), without its workers. The last line is one JSON object.
 """
@@ -642,7 +642,34 @@ def board_part(place: Place) -> dict[str, Any]:
         out[f"rendering {suffix}"] = command(place, "leaderboard", "render", page, *common)
         out[f"rendering {suffix}"]["MB"] = page.stat().st_size / 1e6
         show(f"leaderboard render {page.name}, {page.stat().st_size / 1e6:.1f} MB", out[f"rendering {suffix}"])
+    out["ranking"] = ranking(place.records)
     return out
+
+
+def ranking(methods: int, videos: int = 400) -> dict[str, float]:
+    """Rank methods of drawn scores by ``rank_intervals``; its processor time, and what it allocates at most."""
+    import tracemalloc
+
+    from icvos.leaderboard.statistics import rank_intervals, video_samples
+
+    samples = []
+    for scores in np.random.default_rng(0).uniform(0, 100, (methods, videos)).tolist():
+        rows = [
+            {"video": f"v{number}", "source": "s", "category": 1, "draw": 0, "J": score, "F": score}
+            for number, score in enumerate(scores)
+        ]
+        samples.append(video_samples(rows, ("J", "F")))
+    began = time.process_time()
+    rank_intervals(samples)
+    seconds = time.process_time() - began
+    tracemalloc.start()
+    rank_intervals(samples)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    print(
+        f"rank_intervals of {methods} methods, {videos} videos: {seconds:.1f} s CPU, {peak / 2**20:.0f} MiB", flush=True
+    )
+    return {"methods": methods, "videos": videos, "cpu_s": seconds, "peak_mib": peak / 2**20}
 
 
 # ----------------------------------------------------------------------------------------------------------- main

@@ -388,7 +388,7 @@ def load_benchmark(path: str | os.PathLike[str]) -> Benchmark:
     Raises:
         BenchmarkError: No benchmark, one of another schema, or a broken one.
     """
-    root = Path(path)
+    root = Path(path).absolute()  # frames are read while a method runs, which may change the working folder
     if not root.is_dir():
         raise BenchmarkError("benchmark not found", where=root, fix="build one with: icvos build-data")
     header_path = root / "benchmark.json"

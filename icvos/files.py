@@ -210,8 +210,14 @@ def atomic_write(path: str | os.PathLike[str], mode: str = "wb") -> Iterator[IO[
     """Open a temporary file beside ``path`` that replaces it when the block ends well, and vanishes when not.
 
     Parent folders are made. Text is UTF-8 with ``\\n`` line ends.
+
+    Raises:
+        InputError: A pipe, a socket or a device is there, which would be lost.
     """
     target = Path(path)
+    if target.exists() and not (target.is_file() or target.is_dir()):
+        kind = _KINDS[stat.S_IFMT(target.stat().st_mode)]
+        raise InputError(f"{kind} is no file to write to", where=target, expected="a file, or a name that is free")
     umask = own_umask()
     target.parent.mkdir(parents=True, exist_ok=True)
     text = {} if "b" in mode else {"encoding": "utf-8", "newline": "\n"}

@@ -287,6 +287,16 @@ def test_readers_of_bytes_refuse_what_is_no_regular_file(tmp_path: Path, no_hang
         read(tmp_path / "x")
 
 
+@pytest.mark.parametrize("make", [make_pipe, make_socket, make_device])
+def test_a_pipe_or_a_device_is_not_written_over(tmp_path: Path, no_hang, make) -> None:
+    make(tmp_path / "x")
+    before = (tmp_path / "x").lstat()
+    with pytest.raises(InputError, match="is no file to write to") as stop, atomic_write(tmp_path / "x"):
+        pass
+    assert str(tmp_path / "x") in str(stop.value)
+    assert [path.name for path in tmp_path.iterdir()] == ["x"] and (tmp_path / "x").lstat() == before
+
+
 def test_a_name_that_holds_a_zero_byte_is_no_file(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no file's name"):
         read_json(tmp_path / "a\0b")

@@ -15,7 +15,7 @@ from icvos.evaluation.predictions import FolderPredictions, Predictions, open_pr
 from icvos.listing import match_stems
 from icvos.protocols import PROTOCOLS
 from icvos.runs.run import Run, score_of
-from icvos.view import View
+from icvos.view import Frames, View
 
 __all__ = ["FrameMasks", "ReportRun", "open_run", "score_of"]
 
@@ -84,6 +84,28 @@ class ReportRun(Run):
         first = 0 if self.image else self.first_frame
         return range(first, first + self.frame_count(episode))
 
+    def _videos(self, episode: Episode, view: View) -> tuple[Frames, Frames]:
+        # Opened once an episode, and of the last one alone: the names of many frames take time and memory.
+        if episode.id not in self._opened:
+            self._opened.clear()
+            self._opened[episode.id] = view.video(episode.video), view.truth(episode.video, episode.category)
+        return self._opened[episode.id]
+
+    def _stems(self, episode: Episode, masks: Predictions) -> Mapping[str, str]:
+        if episode.id not in self._listed:
+            self._listed.clear()
+            wanted = [f"{index:05d}" for index in self.scored_frames(episode)]
+            self._listed[episode.id] = match_stems(wanted, masks.frames(episode.id))
+        return self._listed[episode.id]
+
+    @cached_property
+    def _opened(self) -> dict[str, tuple[Frames, Frames]]:
+        return {}
+
+    @cached_property
+    def _listed(self) -> dict[str, Mapping[str, str]]:
+        return {}
+
     def supports(self, episode: Episode) -> list[tuple[np.ndarray, np.ndarray]]:
         """Return the supports shown, image and mask; with an oracle frame 0 and its ground truth."""
         if self._view is None:
@@ -106,11 +128,9 @@ class ReportRun(Run):
         if self.image:
             frame, truth, ignore = self._view.query(episode)
         else:
-            frame = self._view.video(episode.video)[index]
-            truth = self._view.truth(episode.video, episode.category)[index]
+            frame, truth = (frames[index] for frames in self._videos(episode, self._view))
         stem = f"{index:05d}"
-        stem = match_stems([stem], self.masks.frames(episode.id)).get(stem, stem)
-        labels = self.masks.load(episode.id, stem)
+        labels = self.masks.load(episode.id, self._stems(episode, self.masks).get(stem, stem))
         return FrameMasks(frame, truth, _sized(labels != 0, truth.shape), ignore)
 
 

@@ -365,8 +365,8 @@ def test_what_a_plugin_changes_of_the_process(bench, tmp_path, case, place) -> N
     write(tmp_path, **{place: CHANGES[case]})
     other = write(tmp_path / "other")
     other.write_text(other.read_text().replace('"hostile"', '"other"'))
-    words = ("evaluate", "--no-verify", "--benchmark", bench, "--out", "r", "--model", "hostile.py")
-    code, text = command(tmp_path, *words, "--model", "other/hostile.py")
+    words = ("evaluate", "--no-verify", "--benchmark", os.path.relpath(bench, tmp_path), "--out", "r")
+    code, text = command(tmp_path, *words, "--model", "hostile.py", "--model", "other/hostile.py")
     assert code == 0, text
     assert len(records(tmp_path / "r/hostile")) == len(records(tmp_path / "r/other")) == 3
     assert all(path.stat().st_mode & 0o400 for path in (tmp_path / "r").rglob("*"))

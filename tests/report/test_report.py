@@ -295,3 +295,13 @@ def test_a_long_video_shows_one_frame_in_some(world: Path, tmp_path: Path) -> No
     assert list(shown_frames(run, name, 1)) == list(scored)[:1]
     assert overlay_video(run, name, tmp_path / "x.webm", most=4) == 3
     assert len(VideoFile(tmp_path / "x.webm")) == 3
+
+
+def test_frames_and_masks_of_an_episode_are_listed_once(world: Path, tmp_path: Path, monkeypatch) -> None:
+    run, listed = open_run(world / "histogram"), []
+    assert run.masks is not None and run.benchmark is not None
+    for owner, method in ((run.masks, "frames"), (type(run.benchmark), "frame_paths")):
+        real = getattr(owner, method)
+        monkeypatch.setattr(owner, method, lambda *names, m=method, real=real: listed.append(m) or real(*names))
+    assert overlay_video(run, next(iter(run.by_id)), tmp_path / "x.webm") == 6
+    assert listed.count("frames") == 1 and listed.count("frame_paths") <= 2  # read, and held against the manifest
