@@ -26,7 +26,6 @@ from icvos.evaluation.torch_state import (
     peak_memory,
     reset_peak,
     restore_modes,
-    seed_all,
     synchronise,
     torch_modes,
 )
@@ -35,6 +34,7 @@ from icvos.metrics import fss_counts
 from icvos.metrics.table import ranked_parts
 from icvos.models.interface import ImageModel, VideoModel
 from icvos.models.objects import overlap
+from icvos.models.seeds import seed_all
 from icvos.plugins import ends_command, plugin_at_work, said
 from icvos.protocols import Protocol
 from icvos.runs.episodes import RunOptions

@@ -14,6 +14,7 @@ from types import ModuleType
 import numpy as np
 
 from icvos.costs import peak_resident
+from icvos.models.seeds import ELSEWHERE
 
 __all__ = [
     "episode_seed",
@@ -22,7 +23,6 @@ __all__ = [
     "peak_memory",
     "reset_peak",
     "restore_modes",
-    "seed_all",
     "synchronise",
     "torch_modes",
 ]
@@ -37,15 +37,6 @@ def _torch() -> ModuleType | None:
 def episode_seed(seed: int, episode: str) -> int:
     """Return the seed that an episode's model gets, 0..2^31 - 1."""
     return int.from_bytes(hashlib.sha256(f"{seed}|{episode}".encode()).digest()[:4], "big") >> 1
-
-
-def seed_all(seed: int) -> None:
-    """Seed python, numpy and, where it is imported, torch."""
-    random.seed(seed)
-    np.random.seed(seed)  # noqa: NPY002 - a model may use the global stream
-    torch = _torch()
-    if torch is not None:
-        torch.manual_seed(seed)
 
 
 def torch_modes() -> Modes | None:
@@ -83,14 +74,19 @@ def reset_peak(device: str) -> None:
     torch = _torch()
     if device.startswith("cuda") and torch is not None:
         torch.cuda.reset_peak_memory_stats(device)
+    for other in list(ELSEWHERE):
+        other.peak_memory(device, reset=True)
 
 
 def peak_memory(device: str) -> int:
-    """Return peak bytes: of the GPU since ``reset_peak``, or of this process' resident set so far."""
-    torch = _torch()
+    """Return peak bytes: of the GPU since ``reset_peak``, or of this process' resident set so far.
+
+    Those of methods in interpreters of their own count too.
+    """
+    torch, there = _torch(), sum(other.peak_memory(device) for other in list(ELSEWHERE))
     if device.startswith("cuda") and torch is not None:
-        return int(torch.cuda.max_memory_allocated(device))
-    return peak_resident()
+        return int(torch.cuda.max_memory_allocated(device)) + there
+    return peak_resident() + there
 
 
 @contextlib.contextmanager

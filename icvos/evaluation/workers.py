@@ -24,6 +24,8 @@ from icvos.evaluation.episode import EpisodeResult, Job, run_image_episode, run_
 from icvos.files import file_sha256
 from icvos.models.interface import ImageModel, Model, VideoModel
 from icvos.models.registry import as_video_model, create
+from icvos.models.remote import Interpreter
+from icvos.models.seeds import ELSEWHERE
 from icvos.plugins import said
 from icvos.processes import begin_worker, check_main_guard, limit_memory
 from icvos.runs.times import Stopwatch
@@ -271,6 +273,9 @@ def limit_threads(threads: int) -> None:
     torch = sys.modules.get("torch")
     if torch is not None:
         torch.set_num_threads(threads)
+    Interpreter.threads = threads
+    for other in list(ELSEWHERE):
+        other.limit_threads(threads)
 
 
 def run_in_workers(

@@ -22,6 +22,7 @@ from icvos.models.interface import ImageModel, Model, VideoModel
 from icvos.models.lifting import needs_first_mask
 from icvos.models.objects import overlap
 from icvos.models.registry import as_video_model, source_line
+from icvos.models.seeds import seed_all
 from icvos.models.timeout import time_limit
 from icvos.plugins import ends_command, plugin_at_work, said
 from icvos.progress import verbosity
@@ -54,13 +55,6 @@ def _mask(answer: Any, size: tuple[int, int], name: str) -> np.ndarray:
         return Prediction.of(answer, size).to_numpy().copy()
     except ModelError as error:
         raise _Broken(f"{name}: {error.what}") from None
-
-
-def _seed(seed: int) -> None:
-    random.seed(seed)
-    np.random.seed(seed)  # noqa: NPY002 - a model may use the global stream, which the runner seeds too
-    if "torch" in sys.modules:
-        sys.modules["torch"].manual_seed(seed)
 
 
 class _Trial:
@@ -97,7 +91,7 @@ class _Trial:
         self, video: Clip, supports: Sequence[Support] | None = None, *, seed: int = 0
     ) -> Generator[np.ndarray, None, None]:
         """Yield the masks of ``run``, one by one."""
-        _seed(seed)
+        seed_all(seed)
         count = 0
         for answer in self.segment(supports or [support()], video, seed=seed):
             if count == len(video):

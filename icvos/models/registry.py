@@ -18,6 +18,7 @@ from icvos.files import expand_home, read_file, real_path
 from icvos.models.interface import ImageModel, Model, VideoModel
 from icvos.models.lifting import FrameByFrame, lift
 from icvos.models.options import check_option, fixed_parameters, group_options, option_types
+from icvos.models.remote import Remote, remote_class, split_python
 from icvos.plugins import class_in, import_plugin, plugin_code, plugin_targets, said, split_target
 from icvos.types import ModelInfo
 
@@ -48,7 +49,8 @@ def resolve(spec: str) -> type[Model]:
 
     Args:
         spec: An installed name, ``package.module:Class``, ``path/to/file.py:Class`` (the class may be left out if the
-            file holds one model), or any of these lifted to video by a tracker: ``X+sam2``, ``X+sam2@first-found``, …
+            file holds one model), one of the latter two in another interpreter (``PYTHON::X``), or any of these lifted
+            to video by a tracker: ``X+sam2``, ``X+sam2@first-found``, …
 
     Raises:
         UsageError: No such model (with the nearest name), or what is named is no model.
@@ -61,6 +63,9 @@ def resolve(spec: str) -> type[Model]:
 
 
 def _plain(spec: str) -> type[Model]:
+    python, rest = split_python(spec)
+    if python:
+        return remote_class(python, rest)
     path, colon, attribute = spec.rpartition(":")
     if not colon:
         path, attribute = spec, ""
@@ -237,6 +242,8 @@ def as_video_model(model: Model) -> VideoModel:
 
 def source_sha256(cls: type) -> str:
     """Return a hash of a model's own source: its package's ``.py`` files, or its file and those imported beside it."""
+    if issubclass(cls, Remote):
+        return _file_hash(map(Path, cls.said["files"]))
     files: set[Path] = set()
     for base in cls.__mro__:
         module = sys.modules.get(base.__module__)

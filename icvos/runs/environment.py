@@ -23,6 +23,7 @@ from icvos.foundation.trainings import trainings_of
 from icvos.models.interface import ImageModel, Model, of_kind
 from icvos.models.options import option_types
 from icvos.models.registry import source_sha256, uses_torch
+from icvos.models.remote import Remote
 from icvos.protocols import Protocol
 from icvos.runs.schema import RUN_SCHEMA, require_name
 from icvos.runs.shown_supports import describe_supports
@@ -185,8 +186,14 @@ def describe_model(model: Model, options: Mapping[str, Any], *, kind: str) -> di
         **({"trainings": trainings} if trainings else {}),
         "dtype": _dtype(of_kind(model.dtype, kind)),
         "autocast": None if autocast is None else _dtype(autocast),
-        "backend": f"torch {_version('torch')}" if uses_torch(type(model)) else f"opencv {_opencv()}",
+        "backend": _backend(model),
     }
+
+
+def _backend(model: Model) -> str:
+    if isinstance(model, Remote):
+        return model.backend
+    return f"torch {_version('torch')}" if uses_torch(type(model)) else f"opencv {_opencv()}"
 
 
 def _dtype(value: Any) -> str:

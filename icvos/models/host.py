@@ -1,0 +1,697 @@
+"""The other end of ``icvos.models.remote``: builds a method in an interpreter of its own and answers for it.
+
+It is run by that interpreter, Python 3.8 or newer, where nothing of icvos need be installed: it imports the standard
+library and numpy alone. Where icvos cannot be imported there, it gives the method stand-ins of the names it imports.
+
+Messages are a header (length of the text, length of what follows: ``<IQ``), a JSON text, and the bytes of the arrays
+that the text lists. Who asks waits for the answer; while a method works, it may ask for frames.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import inspect
+import json
+import os
+import platform
+import random
+import re
+import signal
+import struct
+import sys
+import threading
+import traceback
+import types
+import typing
+from pathlib import Path
+from queue import Queue
+
+HEADER = struct.Struct("<IQ")
+FIXED = ("self", "device", "weights")
+HOOKS = ("segment", "segment_many", "segment_from_mask", "segment_objects", "fit", "predict")
+MOST = 1 << 20  # bytes of a message's text
+
+try:
+    import numpy as np
+except ImportError:
+    np = None
+
+
+# What stands in for icvos where it is not installed.
+
+
+class IcvosError(Exception):
+    def __init__(self, what, *, where=None, expected=None, fix=None):
+        self.what, self.where, self.expected, self.fix = what, where, expected, fix
+        words = [str(what)]
+        words += [f"in {where}"] if where else []
+        words += [f"expected {expected}"] if expected else []
+        words += [str(fix)] if fix else []
+        super().__init__("; ".join(words))
+
+
+class UsageError(IcvosError):
+    pass
+
+
+class InputError(IcvosError):
+    pass
+
+
+class WeightsError(InputError):
+    pass
+
+
+class ModelError(IcvosError):
+    pass
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Support:
+    image: typing.Any
+    mask: typing.Any
+    ignore: typing.Any = None
+
+    @property
+    def size(self):
+        return self.image.shape[0], self.image.shape[1]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Prediction:
+    mask: typing.Any
+    score: typing.Any = None
+    confidence: typing.Any = None
+
+
+@dataclasses.dataclass(frozen=True)
+class WeightInfo:
+    source: str
+    sha256: typing.Any = None
+    required: bool = True
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelInfo:
+    name: str
+    version: str
+    paper: str = ""
+    licence: str = ""
+    access: str = "online"
+    weights: typing.Any = dataclasses.field(default_factory=dict)
+    training_categories: typing.Any = ()
+    training_data: typing.Any = ()
+    extra: typing.Any = None
+    demo_weights: typing.Any = dataclasses.field(default_factory=dict)
+    uses: typing.Any = ()
+
+
+class Model:
+    dtype = "float32"
+    autocast = None
+
+    def __init__(self, *, device="cpu", weights=None, **options):
+        self.device, self.weights = device, dict(weights or {})
+        if options:
+            raise TypeError(f"unknown options: {', '.join(sorted(options))}")
+
+
+class VideoModel(Model):
+    def segment_many(self, episodes, video, *, seeds):
+        streams = [self.segment(supports, video, seed=seed) for supports, seed in zip(episodes, seeds)]
+        yield from zip(*streams)
+
+    def segment_from_mask(self, mask, video, *, seed):
+        yield from self.segment([Support(video[0], mask)], video, seed=seed)
+
+    def segment_objects(self, masks, video, *, seed):
+        raise NotImplementedError("objects are put together by icvos itself")
+
+
+class ImageModel(Model):
+    pass
+
+
+class Video:
+    """A sequence of frames that are asked for one by one."""
+
+    def __init__(self, stream=0, count=0, size=(0, 0)):
+        self._stream, self._count, self.size = stream, count, size
+
+    def __len__(self):
+        return self._count
+
+    def __getitem__(self, index):
+        place = range(self._count)[index]  # an IndexError ends a loop
+        return PIPES.frame(self._stream, place)
+
+    def __iter__(self):
+        return (self[index] for index in range(self._count))
+
+
+def stand_in():
+    """Put modules of the names that methods import in the place of icvos, where it is not installed."""
+    try:
+        import icvos
+
+        return icvos
+    except ImportError:
+        pass
+    names = {
+        "icvos": (ImageModel, ModelInfo, Prediction, Support, Video, VideoModel, WeightInfo, IcvosError),
+        "icvos.types": (ModelInfo, Prediction, Support, Video, WeightInfo),
+        "icvos.errors": (IcvosError, UsageError, InputError, WeightsError, ModelError),
+        "icvos.models": (),
+        "icvos.models.interface": (ImageModel, VideoModel, Model),
+    }
+    for name, members in names.items():
+        module = sys.modules[name] = types.ModuleType(name)
+        module.__path__ = []
+        for member in members:
+            setattr(module, member.__name__, member)
+        parent, _, last = name.rpartition(".")
+        if parent:
+            setattr(sys.modules[parent], last, module)
+    sys.modules["icvos.types"].Mask = typing.Any
+    sys.modules["icvos"].__version__ = "0"
+    return sys.modules["icvos"]
+
+
+# Messages.
+
+
+class Pipes:
+    """Two pipes: what comes is read by a thread, which ends this process and all it began when the other end is gone."""
+
+    def __init__(self, incoming, outgoing):
+        self.incoming, self.outgoing, self.process = incoming, outgoing, os.getpid()
+        self.commands, self.frames = Queue(), Queue()
+        self.writing, self.asking = threading.Lock(), threading.Lock()
+        for each in (incoming, outgoing):
+            os.set_inheritable(each, False)
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    def _listen(self):
+        try:
+            while True:
+                message = self._read()
+                (self.frames if message[0].get("do") == "frame" else self.commands).put(message)
+        except BaseException:
+            if os.getpid() == self.process:
+                os.killpg(0, signal.SIGKILL)
+
+    def _bytes(self, count):
+        data = bytearray(count)
+        view = memoryview(data)
+        while view:
+            got = os.readv(self.incoming, [view[: 1 << 24]])
+            if not got:
+                raise EOFError
+            view = view[got:]
+        return data
+
+    def _read(self):
+        size, more = HEADER.unpack(self._bytes(HEADER.size))
+        text = json.loads(bytes(self._bytes(size)).decode())
+        return text, unpacked(text.get("arrays", ()), self._bytes(more))
+
+    def send(self, text, arrays=()):
+        if os.getpid() != self.process:  # a child that the method forked is no second host
+            os._exit(1)
+        listed, parts = [], []
+        for array in arrays:
+            array = np.ascontiguousarray(array)
+            listed.append([array.dtype.str, list(array.shape)])
+            parts.append(memoryview(array).cast("B") if array.size else b"")
+        data = json.dumps(dict(text, arrays=listed)).encode()
+        with self.writing:
+            for part in (HEADER.pack(len(data), sum(map(len, parts))), data, *parts):
+                view = memoryview(part)
+                while view:
+                    view = view[os.write(self.outgoing, view) :]
+
+    def frame(self, stream, index):
+        with self.asking:
+            self.send({"say": "frame", "stream": stream, "index": index})
+            text, arrays = self.frames.get()
+        if "problem" in text:
+            raise RuntimeError(text["problem"])
+        return arrays[0]
+
+
+PIPES: typing.Any = None
+
+
+def unpacked(listed, data):
+    """Return the arrays that a message lists, read-only views of its bytes."""
+    arrays, at = [], 0
+    for dtype, shape in listed:
+        count = 1
+        for side in shape:
+            count *= side
+        array = np.frombuffer(data, np.dtype(dtype), count, at).reshape(shape)
+        array.flags.writeable = False
+        arrays.append(array)
+        at += array.nbytes
+    return arrays
+
+
+# What a method declares.
+
+
+def find_class(icvos, path, module, attribute):
+    """Return the class that is named, of a file or of a module."""
+    if path:
+        import importlib.util
+
+        folder = str(Path(path).parent)
+        if folder not in sys.path:
+            sys.path.append(folder)
+        spec = importlib.util.spec_from_file_location("icvos_model", path)
+        loaded = importlib.util.module_from_spec(spec)
+        sys.modules["icvos_model"] = loaded
+        spec.loader.exec_module(loaded)
+    else:
+        import importlib
+
+        loaded = importlib.import_module(module)
+    bases = (icvos.VideoModel, icvos.ImageModel)
+    classes = {
+        name: value
+        for name, value in vars(loaded).items()
+        if inspect.isclass(value) and issubclass(value, bases) and value.__module__ == loaded.__name__
+    }
+    where = path or module
+    if not attribute:
+        if len(classes) != 1:
+            raise UsageError(f"{len(classes)} models here", where=where, fix=f"name one: {where}:Class")
+        return next(iter(classes.values()))
+    value = getattr(loaded, attribute, None)
+    if not (inspect.isclass(value) and issubclass(value, bases)):
+        raise UsageError(f"no model '{attribute}'", where=where, expected=", ".join(classes) or None)
+    return value
+
+
+def declared(icvos, cls):
+    """Return what a class declares, for the other end to make one of it."""
+    info = getattr(cls, "info", None)
+    if info is None or not hasattr(info, "name"):
+        raise UsageError(f"'{cls.__name__}' has no info", expected="info = ModelInfo(name=..., version=...)")
+    video = issubclass(cls, icvos.VideoModel)
+    base = icvos.VideoModel if video else icvos.ImageModel
+    hooks = {name: getattr(cls, name, None) for name in HOOKS}
+    overridden = [n for n, hook in hooks.items() if hook is not None and hook is not getattr(base, n, None)]
+    return {
+        "name": cls.__qualname__,
+        "module": cls.__module__,
+        "kind": "video" if video else "image",
+        "info": info_fields(info),
+        "hooks": overridden,
+        "refused": [n for n in ("segment_from_mask",) if video and hooks[n] is None],
+        "options": [[name, kind_of(kind), plain(default)] for name, (kind, default) in parameters(cls).items()],
+        "doc": documentation(cls),
+        "files": sources(cls),
+        "demo": demo_files(info),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "packages": packages(),
+    }
+
+
+def info_fields(info):
+    out = {name: getattr(info, name, default) for name, default in vars(ModelInfo("x", "0")).items()}
+    for name in ("training_categories", "training_data", "uses"):
+        out[name] = list(out[name])
+    out["weights"] = {
+        name: {"source": each.source, "sha256": each.sha256, "required": each.required}
+        for name, each in out["weights"].items()
+    }
+    out["demo_weights"] = dict(out["demo_weights"])
+    return out
+
+
+def parameters(cls):
+    """Return the options of a method: name -> (annotation, default); fields of a dataclass stand for it."""
+    out = {}
+    for name, (kind, default) in own_parameters(cls).items():
+        if dataclasses.is_dataclass(kind):
+            hints = hints_of(kind)
+            for field in dataclasses.fields(kind):
+                out[field.name] = (hints.get(field.name, str), getattr(default, field.name, inspect.Parameter.empty))
+        else:
+            out[name] = (kind, default)
+    return out
+
+
+def own_parameters(cls):
+    out = {}
+    for base in cls.__mro__:
+        if base.__module__.split(".")[0] == "icvos" or "__init__" not in vars(base) or base in (object, Model):
+            continue
+        function = vars(base)["__init__"]
+        hints, passes_on = hints_of(function), False
+        for name, parameter in inspect.signature(function).parameters.items():
+            if parameter.kind is inspect.Parameter.VAR_KEYWORD:
+                passes_on = True
+            elif name not in FIXED and parameter.kind is not inspect.Parameter.VAR_POSITIONAL:
+                default = parameter.default
+                plain_kind = type(default) if type(default) in (bool, int, float) else str
+                out.setdefault(name, (hints.get(name, plain_kind), default))
+        if not passes_on:
+            break
+    return out
+
+
+def hints_of(what):
+    try:
+        return typing.get_type_hints(what)
+    except Exception:  # names that this Python does not know, as int | None before 3.10
+        return {}
+
+
+def kind_of(kind):
+    """Return an annotation in JSON: a word, or a mapping of "literal" or "union" to what is within."""
+    words = {bool: "bool", int: "int", float: "float", str: "str", type(None): "none", Path: "path"}
+    if kind in words:
+        return words[kind]
+    origin = getattr(kind, "__origin__", None)
+    arguments = list(getattr(kind, "__args__", ()) or ())
+    if origin is not None and origin is getattr(typing, "Literal", 0):
+        return {"literal": arguments}
+    if origin is typing.Union or type(kind).__name__ == "UnionType":
+        return {"union": [kind_of(each) for each in arguments]}
+    return "other"
+
+
+def plain(value):
+    """Return a value as JSON holds it: in a list, a mapping where JSON has no such value."""
+    if value is inspect.Parameter.empty:
+        return []
+    return [value if value is None or type(value) in (bool, int, float, str) else str(value)]
+
+
+def documentation(cls):
+    texts = [inspect.getdoc(cls) or ""] if cls.__doc__ else [""]
+    for kind, _ in own_parameters(cls).values():
+        if dataclasses.is_dataclass(kind):
+            texts.append((inspect.getdoc(kind) or "").partition("\n\n")[2].replace("Attributes:", "Args:"))
+    return "\n\n".join(filter(None, texts))
+
+
+def sources(cls):
+    """Return the files that a method's source is: its package's, or its file and those imported beside it."""
+    files = set()
+    for base in cls.__mro__:
+        path = getattr(sys.modules.get(base.__module__), "__file__", None)
+        top = base.__module__.split(".")[0]
+        if path is None or top in ("icvos", "__main__", "builtins", "abc", "torch", "typing"):
+            continue
+        package = getattr(sys.modules.get(top), "__path__", None)
+        if package is not None:
+            files.update(str(each) for root in package for each in Path(root).rglob("*.py"))
+            continue
+        files.add(str(path))
+        folder = Path(path).resolve().parent
+        loaded = [getattr(other, "__file__", None) for other in list(sys.modules.values())]
+        files.update(name for name in loaded if name and Path(name).resolve().parent == folder)
+    return sorted(files)
+
+
+def demo_files(info):
+    """Return the files of weights that a method ships, by name; nothing if one is not there."""
+    import importlib.util
+
+    files = {}
+    for name, target in info_fields(info)["demo_weights"].items():
+        package, _, inner = target.partition("/")
+        spec = importlib.util.find_spec(package)
+        folders = (spec.submodule_search_locations or []) if spec is not None else []
+        found = [str(Path(folder) / inner) for folder in folders if (Path(folder) / inner).is_file()]
+        if not found:
+            return {}
+        files[name] = found[0]
+    return files
+
+
+def packages():
+    from importlib.metadata import distributions
+
+    named = {(each.metadata["Name"] or "").lower(): each.version for each in distributions()}
+    return [f"{name}=={version}" for name, version in sorted(named.items()) if name]
+
+
+# What it is asked to do.
+
+
+class Host:
+    def __init__(self):
+        self.cls, self.icvos = None, None
+        self.models, self.fitted, self.streams = {}, {}, {}
+        self.seed = 0
+
+    def load(self, text, arrays):
+        if np is None:
+            raise UsageError("it has no numpy", fix=f"{sys.executable} -m pip install numpy")
+        self.icvos = stand_in()
+        self.cls = find_class(self.icvos, text["path"], text["module"], text["attribute"])
+        return declared(self.icvos, self.cls), ()
+
+    def build(self, text, arrays):
+        options = {name: Path(value) if text["kinds"].get(name) == "path" else value for name, value in text["options"].items()}
+        for name, (kind, _) in own_parameters(self.cls).items():
+            if dataclasses.is_dataclass(kind):
+                fields = {each.name: options.pop(each.name) for each in dataclasses.fields(kind) if each.name in options}
+                if fields:
+                    options[name] = kind(**fields)
+        taken = set()
+        for base in self.cls.__mro__:
+            if "__init__" in vars(base):
+                known = inspect.signature(vars(base)["__init__"]).parameters
+                taken.update(name for name in ("device", "weights") if name in known)
+                if not any(each.kind is inspect.Parameter.VAR_KEYWORD for each in known.values()):
+                    break
+        weights = {name: Path(path) for name, path in text["weights"].items()}
+        fixed = {name: value for name, value in (("device", text["device"]), ("weights", weights)) if name in taken}
+        model = self.cls(**fixed, **options)
+        for name, value in (("device", text["device"]), ("weights", weights)):
+            if not hasattr(model, name):
+                setattr(model, name, value)
+        self.models[text["model"]] = model
+        values = {name: getattr(model, name, None) for name in parameters(self.cls)}
+        return {
+            "info": info_fields(model.info),
+            "dtype": in_words(model.dtype),
+            "autocast": in_words(model.autocast),
+            "values": {n: v for n, v in values.items() if type(v) in (bool, int, float, str)},
+            "weights": {name: str(path) for name, path in model.weights.items()},
+            "torch": getattr(sys.modules.get("torch"), "__version__", None),
+        }, ()
+
+    def copy(self, text, arrays):
+        self.models[text["as"]] = copy.copy(self.models[text["model"]])
+        return {}, ()
+
+    def drop(self, text, arrays):
+        for name in text["models"]:
+            self.models.pop(name, None)
+        for name in text["fitted"]:
+            self.fitted.pop(name, None)
+        return {}, ()
+
+    def reseed(self, text, arrays):
+        self.seed = text["seed"]
+        seed_all(self.seed)
+        return {}, ()
+
+    def threads(self, text, arrays):
+        for name, function in (("cv2", "setNumThreads"), ("torch", "set_num_threads")):
+            if name in sys.modules:
+                getattr(sys.modules[name], function)(text["count"])
+        return {}, ()
+
+    def peak(self, text, arrays):
+        torch, device = sys.modules.get("torch"), text["device"]
+        on_gpu = torch is not None and device.startswith("cuda") and torch.cuda.is_available()
+        if on_gpu and text["reset"]:
+            torch.cuda.reset_peak_memory_stats(device)
+        import resource
+
+        resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+        return {"bytes": torch.cuda.max_memory_allocated(device) if on_gpu else resident}, ()
+
+    # A video.
+
+    def open(self, text, arrays):
+        video = Video(text["stream"], text["frames"], tuple(text["size"]))
+        method, left = getattr(self.models[text["model"]], text["call"]), list(arrays)
+        sets = [[self._support(left, ignore) for ignore in kinds] for kinds in text["sets"]]
+        seeds = text["seeds"]
+        begin = {
+            "segment": lambda: method(sets[0], video, seed=seeds[0]),
+            "segment_many": lambda: method(sets, video, seeds=seeds),
+            "segment_from_mask": lambda: method(left[0], video, seed=seeds[0]),
+            "segment_objects": lambda: method(left, video, seed=seeds[0]),
+        }[text["call"]]
+        had_torch = "torch" in sys.modules
+        several = text["call"] in ("segment_many", "segment_objects")
+        self.streams[text["stream"]] = [iter(begin()), begin, had_torch, several]
+        return {}, ()
+
+    def _support(self, left, ignore):
+        return self.icvos.Support(left.pop(0), left.pop(0), left.pop(0) if ignore else None)
+
+    def next(self, text, arrays):
+        stream = self.streams[text["stream"]]
+        iterator, begin, had_torch, several = stream
+        items = next(iterator, self)
+        if not had_torch and "torch" in sys.modules:
+            # It imported torch only now, unseeded: once more, as every later episode will run.
+            seed_all(self.seed)
+            stream[0] = iterator = iter(begin())
+            items = next(iterator, self)
+        stream[2] = True
+        if items is self:
+            return {"end": True}, ()
+        return self._items(list(items) if several else [items])
+
+    def close(self, text, arrays):
+        stream = self.streams.pop(text["stream"], None)
+        if stream is not None:
+            getattr(stream[0], "close", lambda: None)()
+        return {}, ()
+
+    # An image.
+
+    def fit(self, text, arrays):
+        left = list(arrays)
+        supports = [self._support(left, ignore) for ignore in text["sets"][0]]
+        model, had_torch = self.models[text["model"]], "torch" in sys.modules
+        fitted = model.fit(supports, seed=text["seeds"][0])
+        if not had_torch and "torch" in sys.modules:
+            seed_all(self.seed)
+            fitted = model.fit(supports, seed=text["seeds"][0])
+        self.fitted[text["fitted"]] = [fitted, supports, text["seeds"][0]]
+        return {}, ()
+
+    def predict(self, text, arrays):
+        kept, model = self.fitted[text["fitted"]], self.models[text["model"]]
+        had_torch = "torch" in sys.modules
+        item = model.predict(kept[0], arrays[0])
+        if not had_torch and "torch" in sys.modules and kept[1]:
+            seed_all(self.seed)
+            kept[0] = model.fit(kept[1], seed=kept[2])
+            item = model.predict(kept[0], arrays[0])
+        kept[1] = None
+        return self._items([item])
+
+    def _items(self, items):
+        rows, arrays = [], []
+        for item in items:
+            whole = item if isinstance(item, self.icvos.Prediction) else self.icvos.Prediction(item)
+            row = {"confidence": None if whole.confidence is None else float(whole.confidence)}
+            for name in ("mask", "score"):
+                value = array_of(getattr(whole, name))
+                row[name] = value if value is None or isinstance(value, str) else len(arrays)
+                arrays += [] if value is None or isinstance(value, str) else [value]
+            rows.append(row)
+        return {"items": rows}, arrays
+
+
+def array_of(value):
+    """Return a mask or score as an array; the name of its type where it is none."""
+    if hasattr(value, "detach"):
+        value = value.detach().cpu()
+        try:
+            value = value.numpy()
+        except TypeError:  # numpy has no such dtype
+            value = value.float().numpy()
+    elif hasattr(value, "__array__"):
+        value = np.asarray(value)
+    if value is None or (isinstance(value, np.ndarray) and value.dtype.kind in "biuf"):
+        return value
+    return str(value.dtype) if isinstance(value, np.ndarray) else type(value).__name__
+
+
+def in_words(value):
+    if isinstance(value, dict):
+        return {name: in_words(each) for name, each in value.items()}
+    return None if value is None else str(value)
+
+
+def seed_all(seed):
+    random.seed(seed)
+    np.random.seed(seed)
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(seed)
+
+
+def torch_modes():
+    torch = sys.modules.get("torch")
+    if torch is None or not hasattr(torch, "is_grad_enabled"):
+        return None
+    try:
+        autocast = torch.is_autocast_enabled("cpu"), torch.is_autocast_enabled("cuda")
+    except TypeError:  # before torch 2.4
+        autocast = torch.is_autocast_cpu_enabled(), torch.is_autocast_enabled()
+    return (torch.is_grad_enabled(), torch.is_inference_mode_enabled(), *autocast)
+
+
+def answer(host, text, arrays):
+    """Do what is asked; what the method leaves switched on in torch is its fault."""
+    modes = torch_modes()
+    try:
+        reply = getattr(host, text["do"])(text, arrays)
+        if modes is not None and torch_modes() != modes and not reply[0].get("end"):
+            raise ModelError("grad mode, inference mode or autocast leaks out of it", fix="icvos models check")
+        return reply
+    finally:
+        if modes is not None and torch_modes() != modes:
+            sys.modules["torch"].set_grad_enabled(modes[0])
+
+
+def problem(error):
+    """Return what the other end is told of an exception, whatever its class does."""
+    try:
+        words = str(error)
+    except BaseException:
+        words = "its text cannot be read"
+    try:
+        lines = "".join(traceback.format_exception(type(error), error, error.__traceback__))
+    except BaseException:
+        lines = ""
+    own = [each for each in traceback.extract_tb(error.__traceback__) if each.filename != __file__]
+    own = [each for each in own if "site-packages" not in each.filename] or own
+    names = [base.__name__ for base in type(error).__mro__]
+    return {
+        "type": type(error).__name__[:100],
+        "text": words[:4000],
+        "line": f"{Path(own[-1].filename).name}:{own[-1].lineno}" if own else "",
+        "traceback": lines[-4000:],
+        "usage": "IcvosError" in names and ("UsageError" in names or "InputError" in names),
+        "rule": "ModelError" in names and "IcvosError" in names,
+        "missing": getattr(error, "name", None) if isinstance(error, ModuleNotFoundError) else None,
+        "parts": [getattr(error, part, None) and str(getattr(error, part)) for part in ("what", "where", "expected", "fix")],
+    }
+
+
+def main():
+    global PIPES
+    here = os.path.dirname(os.path.abspath(__file__))
+    sys.path[:] = [folder for folder in sys.path if os.path.abspath(folder or ".") != here]
+    PIPES = Pipes(int(sys.argv[1]), int(sys.argv[2]))
+    PIPES.send({"say": "here", "python": platform.python_version()})
+    host = Host()
+    while True:
+        text, arrays = PIPES.commands.get()
+        try:
+            reply, more = answer(host, text, arrays)
+            reply = dict(reply, say="done")
+        except BaseException as error:
+            reply, more = dict(problem(error), say="failed"), ()
+            error = None
+        PIPES.send(reply, more)
+
+
+if __name__ == "__main__":
+    main()
