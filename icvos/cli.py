@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 import click
 
-from icvos.errors import ENDING, IcvosError, did_you_mean, printable
+from icvos.errors import ENDING, IcvosError, UsageError, did_you_mean, in_one_line, printable
 from icvos.files import is_utf8
 from icvos.plugins import said
 from icvos.processes import own_end
@@ -149,8 +149,8 @@ def main(args: list[str] | None = None) -> NoReturn:
         if isinstance(error, click.exceptions.NoArgsIsHelpError):  # a group alone
             click.echo(where.get_help() if where is not None else error.format_message())
             sys.exit(0)
-        hint = f"; see '{where.command_path} --help'" if where is not None else ""
-        _fail(f"{error.format_message().rstrip('.')}{hint}", 2, debug)
+        hint = f"see '{where.command_path} --help'" if where is not None else None
+        _fail(str(UsageError(error.format_message().rstrip("."), fix=hint)), 2, debug)
     except IcvosError as error:
         _fail(said(error, 10_000).partition(": ")[2], error.exit_status or 1, debug)
     except BrokenPipeError:
@@ -170,7 +170,7 @@ def _fail(message: str, status: int, debug: bool) -> NoReturn:
 
         traceback.print_exc()
     # What a stranger's file or an argument holds may be made for terminals.
-    print(f"icvos: {printable(' '.join(message.split()))}", file=sys.stderr)
+    print(f"icvos: {printable(in_one_line(message))}", file=sys.stderr)
     sys.exit(status)
 
 

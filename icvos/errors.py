@@ -41,10 +41,12 @@ __all__ = [
     "UsageError",
     "WeightsError",
     "did_you_mean",
+    "in_one_line",
     "in_words",
     "name_some",
     "one_line",
     "printable",
+    "shortened",
 ]
 
 ENDING = (signal.SIGTERM, signal.SIGHUP)
@@ -76,7 +78,7 @@ class IcvosError(Exception):
             parts.append(f"expected {expected}")
         if fix:
             parts.append(fix)
-        super().__init__("; ".join(printable(" ".join(part.split()), cut=LONGEST) for part in parts))
+        super().__init__("; ".join(printable(in_one_line(part), cut=LONGEST) for part in parts))
 
 
 class UsageError(IcvosError):
@@ -163,6 +165,22 @@ _TURNS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067
 LONGEST = 2000
 """Letters of a part of an error's line."""
 
+LONGEST_WORD = 300
+"""Letters of a word in an error's line, or of a value that it says: a path or a name, which may be a stranger's."""
+
+
+def shortened(text: str, most: int) -> str:
+    """Return a text of at most so many letters: both of its ends, with an ellipsis where its middle was."""
+    if len(text) <= most:
+        return text
+    tail = most // 2
+    return f"{text[: most - tail - 1]}…{text[len(text) - tail :]}"
+
+
+def in_one_line(text: str) -> str:
+    """Return a message in one line, its overlong words shortened."""
+    return " ".join(shortened(word, LONGEST_WORD) for word in text.split())
+
 
 def printable(text: str, keep: str = "", *, cut: int = 0) -> str:
     """Return a text that a terminal can bear: what moves its cursor or turns the direction of writing becomes �.
@@ -188,9 +206,9 @@ _UNPRINTABLE = ("Cc", "Cs", "Zl", "Zp")
 
 
 def in_words(value: object) -> str:
-    """Return a value as a message says it: text quoted, what cannot be printed in it as �, a list by comma."""
+    """Return a value as a message says it: text shortened, printable and quoted, a list by comma."""
     if isinstance(value, str):
-        return f"'{printable(value)}'"
+        return f"'{printable(shortened(value, LONGEST_WORD))}'"
     if value is None or isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, (list, tuple, set, frozenset)):

@@ -9,12 +9,14 @@ from typing import Literal
 
 import click
 
-from icvos.errors import printable
+from icvos.errors import printable, shortened
 
 __all__ = ["Column", "echo", "print_table"]
 
 # Words that wrap keep at least so much of a line, however narrow the terminal is.
 LEAST_WORDS = 8
+# Names keep at least so much, which is more than those of icvos with their options have.
+LEAST_NAME = 80
 # What rich puts between two columns.
 GAP = 2
 
@@ -40,16 +42,24 @@ class Column:
         head: Its head.
         align: Where its cells stand.
         wraps: Whether its cells, words, take more lines where there is no room. All others stay whole, in one line.
+        names: Whether its cells, words, are names that anybody may have given: where there is no room, the middle of a
+            long one is left out first.
     """
 
     head: str
     align: Literal["left", "right"] = "right"
     wraps: bool = False
+    names: bool = False
 
     @classmethod
     def words(cls, head: str) -> Column:
         """Return a column of words."""
         return cls(head, "left", wraps=True)
+
+    @classmethod
+    def of_names(cls, head: str) -> Column:
+        """Return a column of names."""
+        return cls(head, "left", wraps=True, names=True)
 
 
 def print_table(
@@ -63,8 +73,9 @@ def print_table(
 ) -> None:
     """Print a table with a title above and notes below it.
 
-    Where it is too wide, heads go on in a second line, then the columns of ``leave_out`` go, then words wrap. In a file
-    or a pipe nothing is left out, as no width is to be kept there (unless the environment sets COLUMNS).
+    Where it is too wide, heads go on in a second line, then long names lose their middle, then the columns of
+    ``leave_out`` go, then words wrap. In a file or a pipe nothing is left out, as no width is to be kept there (unless
+    the environment sets COLUMNS).
 
     Args:
         columns: Its columns.
@@ -88,6 +99,9 @@ def print_table(
     needs = _needs(heads, rows)
     if sum(needs) + GAP * len(needs) > room:
         heads = [[column.head] if column.wraps else _two_lines(column.head) for column in columns]
+        needs = _needs(heads, rows)
+    if narrow and sum(needs) + GAP * len(needs) > room:
+        rows = [[shortened(text, LEAST_NAME) if c.names else text for c, text in zip(columns, row)] for row in rows]
         needs = _needs(heads, rows)
     if not narrow:
         room = max(room, sum(needs) + GAP * len(needs))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,9 @@ from run_models import RED, write_model
 from tiny import write_image_benchmark, write_video_benchmark
 
 from icvos.commands.show import number, summary_table
-from icvos.errors import LONGEST, IcvosError, printable
+from icvos.errors import LONGEST, LONGEST_WORD, IcvosError, in_words, printable, shortened
 from icvos.metrics.table import metrics_in
+from icvos.models.needs import all_needs
 from icvos.progress import Meter, Update
 from icvos.runs.run import Run
 from icvos.terminal import Column, echo, print_table
@@ -78,6 +80,58 @@ def test_what_is_least_goes_first_and_is_named(capsys: pytest.CaptureFixture[str
     assert max(map(len, shown.splitlines())) <= 40
 
 
+NAME = f"{'n' * 70}{'m' * 80}"
+
+
+def of_name(shown: str) -> str:
+    """What is shown of NAME, its lines joined; ``n`` alone is a head."""
+    return "".join(word for word in shown.split() if set(word) <= set("nm…") and word != "n")
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_long_names_lose_their_middle_before_a_figure_goes(width: int, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [(NAME, *ROWS[0][1:]), *ROWS]
+    print_table([Column.of_names("model"), *COLUMNS[1:]], rows, leave_out=("fps", "J visible"), width=width)
+    lines = capsys.readouterr().out.splitlines()
+    assert of_name("\n".join(lines)) == f"{'n' * 39}…{'m' * 40}"
+    assert LONG in "".join(line.split()[0] for line in lines if line.strip())
+    assert all(any(figure in line for line in lines) for figure in ("100.00", "12.34"))
+    assert max(map(len, lines)) <= width and ("too narrow" in "".join(lines)) == (width < 100)
+
+
+def test_names_are_whole_where_there_is_room(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    for width in (200, None):
+        print_table([Column.of_names("model"), Column("J")], [(NAME, "1.00")], width=width)
+        assert f"{NAME}  1.00" in capsys.readouterr().out
+    # Sentences are no names.
+    print_table([Column.words("what to do"), Column("J")], [(NAME, "1.00")], width=80)
+    assert "…" not in capsys.readouterr().out
+
+
+def test_every_table_cuts_long_names(
+    runs: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    model = write_model(tmp_path / "method", RED.replace('name="red"', f'name="{NAME}"'))
+    benchmark = Run.open(runs[0]).run["environment"]["benchmark_folder"]
+    capsys.readouterr()
+    assert icvos("evaluate", "--model", model, "--benchmark", benchmark, "--out", tmp_path / "long") == 0
+    tables = [capsys.readouterr().out]
+    assert icvos("leaderboard", "show", "--runs", tmp_path) == 0
+    tables.append(capsys.readouterr().out)
+    histogram = next(needs for needs in all_needs() if needs.name == "histogram")
+    monkeypatch.setattr("icvos.models.needs.all_needs", lambda: [replace(histogram, name=NAME)])
+    assert icvos("models", "list") == 0
+    tables.append(capsys.readouterr().out.partition("\n(weights)")[0])
+    for shown in tables:
+        (table,) = [part for part in shown.split("\n\n") if "───" in part]
+        assert of_name(table) == f"{'n' * 39}…{'m' * 40}"
+        assert max(len(line) for line in table.splitlines() if line.startswith(" ")) <= 80
+
+
 def test_no_figure_is_cut_where_there_is_no_room_at_all(capsys: pytest.CaptureFixture[str]) -> None:
     print_table(COLUMNS, ROWS, width=5)
     shown = capsys.readouterr().out
@@ -118,7 +172,22 @@ def test_errors_commands_tables_and_progress_print_no_escapes(capsys: pytest.Cap
     meter.add(Update("frames", 1, 2, figures=hostile))
     for text in (out, err, str(IcvosError(hostile, where=hostile, fix=hostile)), meter.line(hostile, 200)):
         assert not set("\x1b\x07\u202e") & set(text) and "a\ufffd[2J" in text
-    assert len(str(IcvosError("x" * 10**6))) == LONGEST
+
+
+def test_overlong_texts_in_errors_are_cut(capsys: pytest.CaptureFixture[str]) -> None:
+    assert len(str(IcvosError("x " * 10**6))) == LONGEST
+    long = "a" * 5000 + "/z"
+    cut = f"{'a' * 149}…{'a' * 148}/z"
+    assert shortened(long, LONGEST_WORD) == cut and len(cut) == LONGEST_WORD
+    assert str(IcvosError(f"no model '{long}'", where=long)) == f"no model '{'a' * 148}…{'a' * 147}/z'; in {cut}"
+    assert in_words([long, "b c"]) == f"'{cut}', 'b c'"
+    # A value of many words is as long.
+    assert len(in_words("b " * 5000)) == LONGEST_WORD + 2
+    # A file that the system refuses, and an option that click does.
+    assert icvos("show", long) == 2 and icvos("show", "x", "--worst", "b " * 5000) == 2
+    first, second = capsys.readouterr().err.splitlines()
+    assert first == f"icvos: File name too long in {cut}"
+    assert len(second) < LONGEST + 60 and second.endswith("; see 'icvos show --help'")
 
 
 def test_everything_is_printed_in_one_place() -> None:

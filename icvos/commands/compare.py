@@ -44,7 +44,7 @@ def _print(result: Any, top: int) -> None:
     echo(f"A: {result.a.title}\nB: {result.b.title}")
 
     def show(title: str, rows: Any, name: str = "") -> None:
-        columns = [Column.words(name), *(Column(head) for head in ("A", "B", "A less B"))]
+        columns = [Column.of_names(name), *(Column(head) for head in ("A", "B", "A less B"))]
         cells = [(label, f"{first:.2f}", f"{second:.2f}", f"{less:+.2f}") for label, first, second, less in rows]
         print_table(columns, cells, title=title)
 

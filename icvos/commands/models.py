@@ -42,7 +42,7 @@ def list_models() -> None:
         info = needs.cls.info
         rows.append((needs.name, info.version, needs.kind, info.access, weights or "none", demo, extra or "-"))
     heads = ("version", "kind", "access", "weights", "demo weights", "extra")
-    columns = [Column("model", "left"), *map(Column.words, heads)]
+    columns = [Column.of_names("model"), *map(Column.words, heads)]
     print_table(columns, rows, title="Models", leave_out=("version", "access"))
     echo("(weights) are optional; 'icvos weights list' says where weights come from, 'icvos models show MODEL' more.")
     echo("Demo weights are made for drawn shapes alone: used on the demo, and elsewhere by --weights NAME=demo.")

@@ -34,7 +34,7 @@ def summary_table(runs: Sequence[Run]) -> None:
     title = f"{first.benchmark_name}{version}, protocol {first.protocol}"
     others = [head for metric, head in metrics.items() if metric is not ranked_metric(first.kind)]
     print_table(
-        [Column.words("model"), *map(Column, (*metrics.values(), "fps", "n", "failed"))],
+        [Column.of_names("model"), *map(Column, (*metrics.values(), "fps", "n", "failed"))],
         rows,
         title=title + (f", {'' if first.vos else 'oracle '}{first.oracle}" if first.oracle else ""),
         leave_out=("n", "fps", *reversed(others)),

@@ -177,7 +177,7 @@ def _print_table(heads: Sequence[str], rows: Sequence[Sequence[str]], texts: int
     """Print a table whose first columns are texts, folded where the terminal is narrow; figures are never cut."""
     from icvos.terminal import Column, print_table
 
-    print_table([*map(Column.words, heads[:texts]), *map(Column, heads[texts:])], rows)
+    print_table([*map(Column.of_names, heads[:texts]), *map(Column, heads[texts:])], rows)
 
 
 def _print_failed(run: Run, ids: Sequence[str] | None, most: int = 5) -> None:

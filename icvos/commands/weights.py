@@ -75,7 +75,7 @@ def _list_of_models() -> None:
         for name, weight in weights.items():
             demo, needed = "shipped" if name in shipped else "-", "yes" if weight.required else "no"
             rows.append((model, name, needed, demo, weight.source.replace(_HERE, "above")))
-    columns = [Column("model", "left"), Column("name", "left"), Column("needed", "left"), Column("demo", "left")]
+    columns = [Column.of_names("model"), Column.of_names("name"), Column("needed", "left"), Column("demo", "left")]
     title = "Weights that models take (--weights NAME=PATH)"
     print_table([*columns, Column.words("where they come from")], rows, title=title)
     echo("Demo weights that are shipped are made for drawn shapes alone: --weights NAME=demo. Their files:")

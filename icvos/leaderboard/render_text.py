@@ -79,7 +79,7 @@ def to_terminal(tables: Sequence[Table], *, width: int | None = None) -> None:
 def _terminal_column(column: Column) -> terminal.Column:
     head = column.head.replace("visible", "vis")
     whole = column.numeric or column.head == "rank" or column.head.startswith("95 %")
-    return terminal.Column(head, "right" if column.numeric else "left", wraps=not whole)
+    return terminal.Column(head, "right") if column.numeric else terminal.Column(head, "left", not whole, not whole)
 
 
 # Links, images, emphasis, code, cells and HTML; addresses and names that GitHub makes links of by themselves.

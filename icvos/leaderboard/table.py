@@ -183,7 +183,11 @@ def _name(entry: Run, entries: Sequence[Run]) -> str:
     if any(other.run["key"].get("seed") != seed for other in alike):
         words.append(f"seed={seed}")
     if sum(other.run["key"].get("seed") == seed for other in alike) > 1:
-        words.append(entry.where.name)
+        # The file of a board's record begins with the name and the version, which are said once.
+        if entry.where.name.startswith(f"{entry.model}@"):
+            name = entry.where.name
+        else:
+            words.append(entry.where.name)
     return f"{name} {', '.join(words)}".rstrip()
 
 

@@ -233,6 +233,10 @@ def test_labels_say_what_differs_and_no_more(runs: Path) -> None:
     assert labels(first, other, seeds) == expected
     # Of nothing that is known do these differ: their folders tell them apart.
     assert labels(first, variant(entry, "d", bins=16, blur=9)) == {"histogram a", "histogram d"}
+    # The file of a record says the name itself.
+    record = variant(entry, "histogram@1.json", bins=16, blur=9)
+    assert labels(first, record) == {"histogram a", "histogram@1.json"}
+    assert labels(first, record, other) == {"histogram bins=16, a", "histogram@1.json bins=16", "histogram bins=32"}
     newer = Run(
         other.run,
         {**other.result, "model": {"name": "histogram", "version": "2"}},

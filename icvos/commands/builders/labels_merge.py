@@ -148,7 +148,7 @@ def _print_agreement(merge: KindMerge, names: tuple[str, str]) -> None:
         shown, rest = merge.confused[:LISTED], len(merge.confused) - LISTED
         rows = [(x, y, str(count)) for x, y, count in shown]
         notes = [f"and {rest} more pairs"] if rest > 0 else []
-        print_table([Column.words("one says"), Column.words("the other"), Column("times")], rows, notes=notes)
+        print_table([Column.of_names("one says"), Column.of_names("the other"), Column("times")], rows, notes=notes)
 
 
 def _print_scores(scores: LabelScores, names: tuple[str, str]) -> None:

@@ -43,7 +43,7 @@ def command(benchmark: Path, plot: Path | None, as_json: bool) -> None:
         return
     print_table(
         [
-            Column.words("data set"),
+            Column.of_names("data set"),
             *map(Column, ("videos", "mean frames", "total frames", "classes")),
             Column("ann.", "left"),
         ],
@@ -52,9 +52,9 @@ def command(benchmark: Path, plot: Path | None, as_json: bool) -> None:
         leave_out=("ann.",),
     )
     categories = [(name, f"{pairs:,}", f"{visible:,}") for name, (pairs, visible) in stats.categories.items()]
-    print_table([Column.words("category"), Column("pairs"), Column("visible frames")], categories)
+    print_table([Column.of_names("category"), Column("pairs"), Column("visible frames")], categories)
     sources = [(name, *(f"{count:,}" for count in counts)) for name, counts in stats.sources.items()]
-    print_table([Column.words("source"), *map(Column, ("videos", "frames", "pairs"))], sources)
+    print_table([Column.of_names("source"), *map(Column, ("videos", "frames", "pairs"))], sources)
     said = ", ".join(f"{value} {count:,}" for value, count in stats.complete.items())
     echo(f"pairs wholly annotated: {said}; {stats.episodes:,} episodes, {stats.supports:,} support images")
     if plot is not None:
