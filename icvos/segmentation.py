@@ -19,7 +19,7 @@ from icvos.benchmark import FolderVideo
 from icvos.errors import InputError, MaskError, ModelError, UsageError
 from icvos.evaluation.frames import StreamedVideo
 from icvos.evaluation.stream import Clock, Failed, predictions
-from icvos.evaluation.torch_state import episode_seed, peak_memory, reset_peak, seed_all
+from icvos.evaluation.torch_state import episode_seed, peak_memory, reset_peak
 from icvos.files import file_sha256, lock_folder, read_json, real_path, write_json
 from icvos.images import IMAGE_SUFFIXES, read_image
 from icvos.listing import frame_files, listing
@@ -27,6 +27,7 @@ from icvos.masks import read_mask, write_mask
 from icvos.models.interface import Model
 from icvos.models.options import options_of
 from icvos.models.registry import as_video_model, build, source_line
+from icvos.models.seeds import seed_all
 from icvos.plugins import said
 from icvos.progress import Progress, Update, shown
 from icvos.report.overlay import paint_support

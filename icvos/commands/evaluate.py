@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from icvos.commands.options import FiniteRange, check_device, model_options, parse_weights
+from icvos.commands.options import FiniteRange, check_device, model_options, parse_weights, placed
 from icvos.errors import IcvosError, UsageError
 from icvos.files import escape_id, read_file
 from icvos.runs.shards import MAX_SHARDS, job_shard
@@ -110,6 +110,7 @@ def command(
     settings: tuple[str, ...],
     weights: tuple[str, ...],
     device: str,
+    python: str | None,
     per_gpu: int | None,
     dry_run: bool,
     **values: Any,
@@ -125,6 +126,7 @@ def command(
     icvos evaluate --model dcsam --dry-run         # disk, memory and hours, from a few frames
     icvos evaluate --model dcsam --benchmark B --weights dcsam=PATH --weights sam2=PATH --device cuda
     icvos evaluate --model dcsam --benchmark B --device cuda:0,2 --per-gpu 2       # four workers on two GPUs
+    icvos evaluate --model my_method.py:MyMethod --python /envs/old/bin/python --benchmark B
     icvos evaluate --model dcsam --benchmark B --engine ray --address HOST:6379 --cpus-per-worker 4
     """
     from icvos.commands.show import summary_table
@@ -135,6 +137,7 @@ def command(
     from icvos.runs.run import Run
 
     keep_memory()
+    specs = tuple(placed(spec, python=python) for spec in specs)
     models = _models(specs, settings, parse_weights(weights))
     if len(models) > 1 and values["name"]:
         raise UsageError("--name is of one run, and several models are given", fix="give one --model")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from icvos.commands.options import FiniteRange, model_options, parse_weights
+from icvos.commands.options import FiniteRange, model_options, parse_weights, placed
 from icvos.terminal import echo
 
 
@@ -116,6 +116,7 @@ def check(
     settings: tuple[str, ...],
     weights: tuple[str, ...],
     device: str,
+    python: str | None,
     quick: bool,
     timeout: float | None,
 ) -> None:
@@ -128,6 +129,7 @@ def check(
     from icvos.models.options import parse_options
     from icvos.models.registry import create, resolve
 
+    model = placed(model, python=python)
     options = parse_options(resolve(model), settings)
     files = parse_weights(weights)
     failed = 0

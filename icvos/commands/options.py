@@ -14,7 +14,7 @@ from icvos.errors import UsageError
 from icvos.files import absolute_path
 from icvos.installation import install_command
 
-__all__ = ["FiniteRange", "FollowedPath", "check_device", "follow_parents", "model_options", "parse_weights"]
+__all__ = ["FiniteRange", "FollowedPath", "check_device", "follow_parents", "model_options", "parse_weights", "placed"]
 
 
 class FiniteRange(click.FloatRange):
@@ -48,8 +48,13 @@ def follow_parents(command: click.Command) -> click.Command:
 
 
 def model_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add ``--set``, ``--weights`` and ``--device`` to a command, as ``settings``, ``weights`` and ``device``."""
+    """Add ``--set``, ``--weights``, ``--device`` and ``--python`` to a command, as ``settings`` and by their names."""
     for option in (
+        click.option(
+            "--python",
+            metavar="PYTHON",
+            help="Run the method in this interpreter, or environment's folder, where icvos need not be installed.",
+        ),
         click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:1, …"),
         click.option(
             "--weights",
@@ -64,6 +69,21 @@ def model_options(function: Callable[..., Any]) -> Callable[..., Any]:
     ):
         function = option(function)
     return function
+
+
+def placed(spec: str, *, python: str | None) -> str:
+    """Return the spec of a model where ``--python`` says that it runs.
+
+    Raises:
+        UsageError: The spec says something else.
+    """
+    from icvos.models.remote import split_python
+
+    if python is None:
+        return spec
+    if split_python(spec)[0]:
+        raise UsageError(f"'{spec}' and --python both name an interpreter", fix="give one of them")
+    return f"{python}::{spec}"
 
 
 def parse_weights(texts: Sequence[str]) -> dict[str, str]:

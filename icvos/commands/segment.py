@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from icvos.commands.options import check_device, model_options, parse_weights
+from icvos.commands.options import check_device, model_options, parse_weights, placed
 from icvos.terminal import echo
 
 
@@ -53,6 +53,7 @@ def command(
     settings: tuple[str, ...],
     weights: tuple[str, ...],
     device: str,
+    python: str | None,
 ) -> None:
     """Segment your own video: what your photographs show is found on every frame.
 
@@ -68,7 +69,7 @@ def command(
     from icvos.segmentation import segment
 
     keep_memory()
-    files = parse_weights(weights)
+    spec, files = placed(spec, python=python), parse_weights(weights)
     chosen = parse_options(resolve(spec), settings)
     check_device(device)
     limit_memory(device)

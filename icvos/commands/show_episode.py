@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from icvos.commands.options import model_options, parse_weights
+from icvos.commands.options import model_options, parse_weights, placed
 from icvos.terminal import echo
 
 
@@ -37,6 +37,7 @@ def command(
     settings: tuple[str, ...],
     weights: tuple[str, ...],
     device: str,
+    python: str | None,
 ) -> None:
     """Draw one EPISODE (by default the benchmark's first; a category in its id may stand by name) as a picture.
 
@@ -58,6 +59,7 @@ def command(
     opened, demo = open_benchmark(benchmark)
     view = View(opened)
     chosen = opened.episode(episode) if episode else opened.episodes[0]
+    spec = placed(spec, python=python)
     options = parse_options(resolve(spec), settings)
     model = create(spec, device=device, weights=parse_weights(weights), options=options, demo=demo)
     supports = view.supports(chosen, shots)

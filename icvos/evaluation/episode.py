@@ -74,12 +74,14 @@ class Job:
         masks: Folder for the predicted masks, or None.
         oracle_as: How the model is told what the oracle says: as its ``support``, or as the ``prompt`` of its tracker;
             None without an oracle.
+        log: A file for what a method in an interpreter of its own prints, or None.
     """
 
     protocol: Protocol
     options: RunOptions
     masks: Path | None = None
     oracle_as: str | None = None
+    log: Path | None = None
 
     def view(self, benchmark: Benchmark) -> View:
         """Return the benchmark as these episodes see it."""

@@ -205,7 +205,8 @@ def _check_version(version: str) -> None:
 
 def _here(spec: ModelSpec) -> ModelSpec:
     """Return a spec by which a file within the runtime environment's folder is found; another path stays what it is."""
-    return spec if model_file(spec.spec) is None else replace(spec, spec=f"{Path.cwd() / spec.spec}")
+    named = model_file(spec.spec)
+    return spec if named is None else replace(spec, spec="".join(map(str, named)))
 
 
 class _Actor(Worker):
@@ -398,7 +399,7 @@ def _connected(ray: Any, address: str, spec: str) -> Iterator[str]:
     """
     named = model_file(spec)
     if ray.is_initialized():
-        yield spec if named is None else f"{named[0]}{named[1]}"
+        yield spec if named is None else "".join(map(str, named))
         return
     if address == "auto":
         address = _find_address(ray)

@@ -35,6 +35,7 @@ from icvos.manifest import verify_tables
 from icvos.models.interface import ImageModel, Model
 from icvos.models.options import option_types, options_of
 from icvos.models.registry import as_video_model, build
+from icvos.models.remote import environment_of, keep_output
 from icvos.processes import check_main_guard
 from icvos.progress import Progress, Update, shown, silent, verbosity
 from icvos.protocols import Protocol
@@ -106,7 +107,7 @@ class RunPlan:
     @property
     def job(self) -> Job:
         masks = self.out / "masks" if self.options.save_masks else None
-        return Job(self.protocol, self.options, masks, self.describe["key"].get("oracle_as"))
+        return Job(self.protocol, self.options, masks, self.describe["key"].get("oracle_as"), self.out / "method.log")
 
 
 def on_other_gpus(options: RunOptions, device: str) -> bool:
@@ -162,6 +163,9 @@ def _prepare(
         run["key"] |= {"limit_episodes": len(episodes), "chosen_episodes": chosen[:16]}
     if environment is not None:
         run["environment"] = environment
+    own = environment_of(model)
+    if own is not None:
+        run["environment"]["method"] = own
     run["environment"]["benchmark_folder"] = str(benchmark.root.resolve())
     if options.name:
         run["name"] = options.name
@@ -466,7 +470,9 @@ def _results(
             [*_longest_first(plan, groups[: len(groups) - len(timed)]), *timed],
             Listener(lambda episode, why: _lost_episode(plan.benchmark, episode, job, why), tally.advance, spent.add),
         )
-    elif plan.benchmark.kind == "image":
+        return
+    keep_output(job.log)
+    if plan.benchmark.kind == "image":
         assert isinstance(plan.model, ImageModel)  # _check_kind
         for group in groups:
             yield run_image_episode(plan.model, plan.benchmark, group.episodes[0], job, spent.watch)

@@ -18,6 +18,7 @@ from typing import IO, Any
 from icvos.errors import BenchmarkError, IcvosError, LockedError
 from icvos.files import expand_home, icvos_home, lock_folder, real_path
 from icvos.manifest import read_manifest
+from icvos.models.remote import split_python
 
 __all__ = [
     "model_file",
@@ -130,10 +131,13 @@ def pack_benchmark(root: Path) -> Iterator[bytes]:
         yield stream.getvalue()
 
 
-def model_file(spec: str) -> tuple[Path, str] | None:
-    """Return the file that a spec names, and what stands behind it there; None for an installed model."""
-    path, suffix, rest = spec.partition(".py")
-    return (real_path(expand_home(f"{path}{suffix}")), rest) if suffix and (not rest or rest[0] in ":+") else None
+def model_file(spec: str) -> tuple[str, Path, str] | None:
+    """Return the file that a spec names, between what stands before and behind it; None for an installed model."""
+    python, rest = split_python(spec)
+    path, suffix, behind = rest.partition(".py")
+    if not suffix or (behind and behind[0] not in ":+"):
+        return None
+    return f"{python}::" if python else "", real_path(expand_home(f"{path}{suffix}")), behind
 
 
 def ship_model(spec: str, folder: Path) -> str:
@@ -141,13 +145,13 @@ def ship_model(spec: str, folder: Path) -> str:
     named = model_file(spec)
     if named is None:
         return spec
-    path, rest = named
+    before, path, behind = named
     for beside in path.parent.iterdir():
         if beside.suffix == ".py":
             shutil.copyfile(beside, folder / beside.name)
         elif (beside / "__init__.py").is_file():
             shutil.copytree(beside, folder / beside.name, ignore=shutil.ignore_patterns("__pycache__"))
-    return path.name + rest
+    return f"{before}{path.name}{behind}"
 
 
 def take_masks(folder: Path) -> dict[str, bytes] | None:

@@ -24,7 +24,7 @@ from icvos.evaluation.episode import EpisodeResult, Job, run_image_episode, run_
 from icvos.files import file_sha256
 from icvos.models.interface import ImageModel, Model, VideoModel
 from icvos.models.registry import as_video_model, create
-from icvos.models.remote import Interpreter
+from icvos.models.remote import Interpreter, keep_output
 from icvos.models.seeds import ELSEWHERE
 from icvos.plugins import said
 from icvos.processes import begin_worker, check_main_guard, limit_memory
@@ -112,6 +112,7 @@ def _work(pipe: Connection, parent: int, spec: ModelSpec, root: Path, job: Job, 
     """The worker's life: build the model, then run the groups that come; each result goes back as it is there."""
     begin_worker(parent)
     limit_memory(spec.device, workers=share.workers)
+    keep_output(job.log)
     try:
         _use_gpu(spec.device, share.gpu)
         benchmark = load_benchmark(root)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import gc
 import itertools
-import random
 import re
 import sys
 import traceback
@@ -237,7 +236,7 @@ def _rule_objects(trial: _Trial) -> str:
     masks = [clip.mask, np.roll(clip.mask, (15, 28), (0, 1)) & ~clip.mask]
 
     def tracked(masks: Sequence[np.ndarray]) -> list[list[np.ndarray]]:
-        _seed(0)
+        seed_all(0)
         frames: list[list[np.ndarray]] = []
         for answers in model.segment_objects(masks, clip, seed=0):
             if len(answers) != len(masks):
@@ -251,7 +250,7 @@ def _rule_objects(trial: _Trial) -> str:
 
     if any(_same(*pair) is not None for pair in zip(tracked(masks), tracked(masks), strict=True)):
         raise _Broken("segment_objects gives the same objects other masks the second time")
-    _seed(0)
+    seed_all(0)
     alone = [_mask(each, clip.size, "segment_from_mask") for each in model.segment_from_mask(masks[0], clip, seed=0)]
     if any(float((a != b[0]).mean()) > 0.002 for a, b in zip(alone, tracked(masks[:1]), strict=True)):
         raise _Broken("segment_objects tracks one object otherwise than segment_from_mask")

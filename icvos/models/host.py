@@ -9,6 +9,7 @@ that the text lists. Who asks waits for the answer; while a method works, it may
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import dataclasses
 import inspect
@@ -16,7 +17,6 @@ import json
 import os
 import platform
 import random
-import re
 import signal
 import struct
 import sys
@@ -27,28 +27,28 @@ import typing
 from pathlib import Path
 from queue import Queue
 
+if typing.TYPE_CHECKING:
+    Text = dict[str, typing.Any]
+    Arrays = list[typing.Any]
+    Reply = tuple[Text, typing.Any]
+
 HEADER = struct.Struct("<IQ")
 FIXED = ("self", "device", "weights")
 HOOKS = ("segment", "segment_many", "segment_from_mask", "segment_objects", "fit", "predict")
-MOST = 1 << 20  # bytes of a message's text
 
-try:
+np: typing.Any = None
+with contextlib.suppress(ImportError):
     import numpy as np
-except ImportError:
-    np = None
 
 
 # What stands in for icvos where it is not installed.
 
 
 class IcvosError(Exception):
-    def __init__(self, what, *, where=None, expected=None, fix=None):
+    def __init__(self, what: object, *, where: object = None, expected: object = None, fix: object = None) -> None:
         self.what, self.where, self.expected, self.fix = what, where, expected, fix
-        words = [str(what)]
-        words += [f"in {where}"] if where else []
-        words += [f"expected {expected}"] if expected else []
-        words += [str(fix)] if fix else []
-        super().__init__("; ".join(words))
+        words = (what, where and f"in {where}", expected and f"expected {expected}", fix)
+        super().__init__("; ".join(str(word) for word in words if word))
 
 
 class UsageError(IcvosError):
@@ -74,7 +74,7 @@ class Support:
     ignore: typing.Any = None
 
     @property
-    def size(self):
+    def size(self) -> typing.Any:
         return self.image.shape[0], self.image.shape[1]
 
 
@@ -108,24 +108,25 @@ class ModelInfo:
 
 
 class Model:
-    dtype = "float32"
-    autocast = None
+    segment: typing.Any
+    dtype: typing.Any = "float32"
+    autocast: typing.Any = None
 
-    def __init__(self, *, device="cpu", weights=None, **options):
+    def __init__(self, *, device: str = "cpu", weights: typing.Any = None, **options: typing.Any) -> None:
         self.device, self.weights = device, dict(weights or {})
         if options:
             raise TypeError(f"unknown options: {', '.join(sorted(options))}")
 
 
 class VideoModel(Model):
-    def segment_many(self, episodes, video, *, seeds):
+    def segment_many(self, episodes: typing.Any, video: Video, *, seeds: typing.Any) -> typing.Iterator[typing.Any]:
         streams = [self.segment(supports, video, seed=seed) for supports, seed in zip(episodes, seeds)]
         yield from zip(*streams)
 
-    def segment_from_mask(self, mask, video, *, seed):
+    def segment_from_mask(self, mask: typing.Any, video: Video, *, seed: int) -> typing.Iterator[typing.Any]:
         yield from self.segment([Support(video[0], mask)], video, seed=seed)
 
-    def segment_objects(self, masks, video, *, seed):
+    def segment_objects(self, masks: typing.Any, video: Video, *, seed: int) -> typing.Iterator[typing.Any]:
         raise NotImplementedError("objects are put together by icvos itself")
 
 
@@ -136,21 +137,21 @@ class ImageModel(Model):
 class Video:
     """A sequence of frames that are asked for one by one."""
 
-    def __init__(self, stream=0, count=0, size=(0, 0)):
+    def __init__(self, stream: int = 0, count: int = 0, size: tuple[int, int] = (0, 0)) -> None:
         self._stream, self._count, self.size = stream, count, size
 
-    def __len__(self):
+    def __len__(self) -> int:
         return self._count
 
-    def __getitem__(self, index):
+    def __getitem__(self, index: int) -> typing.Any:
         place = range(self._count)[index]  # an IndexError ends a loop
         return PIPES.frame(self._stream, place)
 
-    def __iter__(self):
+    def __iter__(self) -> typing.Iterator[typing.Any]:
         return (self[index] for index in range(self._count))
 
 
-def stand_in():
+def stand_in() -> typing.Any:
     """Put modules of the names that methods import in the place of icvos, where it is not installed."""
     try:
         import icvos
@@ -173,8 +174,7 @@ def stand_in():
         parent, _, last = name.rpartition(".")
         if parent:
             setattr(sys.modules[parent], last, module)
-    sys.modules["icvos.types"].Mask = typing.Any
-    sys.modules["icvos"].__version__ = "0"
+    setattr(sys.modules["icvos.types"], "Mask", typing.Any)
     return sys.modules["icvos"]
 
 
@@ -182,17 +182,18 @@ def stand_in():
 
 
 class Pipes:
-    """Two pipes: what comes is read by a thread, which ends this process and all it began when the other end is gone."""
+    """Two pipes: a thread reads what comes, and ends this process and all it began when the other end is gone."""
 
-    def __init__(self, incoming, outgoing):
+    def __init__(self, incoming: int, outgoing: int) -> None:
         self.incoming, self.outgoing, self.process = incoming, outgoing, os.getpid()
-        self.commands, self.frames = Queue(), Queue()
+        self.commands: Queue[tuple[Text, Arrays]] = Queue()
+        self.frames: Queue[tuple[Text, Arrays]] = Queue()
         self.writing, self.asking = threading.Lock(), threading.Lock()
         for each in (incoming, outgoing):
             os.set_inheritable(each, False)
         threading.Thread(target=self._listen, daemon=True).start()
 
-    def _listen(self):
+    def _listen(self) -> None:
         try:
             while True:
                 message = self._read()
@@ -201,7 +202,7 @@ class Pipes:
             if os.getpid() == self.process:
                 os.killpg(0, signal.SIGKILL)
 
-    def _bytes(self, count):
+    def _bytes(self, count: int) -> bytearray:
         data = bytearray(count)
         view = memoryview(data)
         while view:
@@ -211,12 +212,12 @@ class Pipes:
             view = view[got:]
         return data
 
-    def _read(self):
+    def _read(self) -> tuple[Text, Arrays]:
         size, more = HEADER.unpack(self._bytes(HEADER.size))
         text = json.loads(bytes(self._bytes(size)).decode())
         return text, unpacked(text.get("arrays", ()), self._bytes(more))
 
-    def send(self, text, arrays=()):
+    def send(self, text: Text, arrays: typing.Any = ()) -> None:
         if os.getpid() != self.process:  # a child that the method forked is no second host
             os._exit(1)
         listed, parts = [], []
@@ -231,7 +232,7 @@ class Pipes:
                 while view:
                     view = view[os.write(self.outgoing, view) :]
 
-    def frame(self, stream, index):
+    def frame(self, stream: int, index: int) -> typing.Any:
         with self.asking:
             self.send({"say": "frame", "stream": stream, "index": index})
             text, arrays = self.frames.get()
@@ -240,12 +241,13 @@ class Pipes:
         return arrays[0]
 
 
-PIPES: typing.Any = None
+PIPES: Pipes
 
 
-def unpacked(listed, data):
+def unpacked(listed: typing.Any, data: bytearray) -> Arrays:
     """Return the arrays that a message lists, read-only views of its bytes."""
-    arrays, at = [], 0
+    arrays: list[typing.Any] = []
+    at = 0
     for dtype, shape in listed:
         count = 1
         for side in shape:
@@ -260,7 +262,7 @@ def unpacked(listed, data):
 # What a method declares.
 
 
-def find_class(icvos, path, module, attribute):
+def find_class(icvos: typing.Any, path: str, module: str, attribute: str) -> typing.Any:
     """Return the class that is named, of a file or of a module."""
     if path:
         import importlib.util
@@ -268,7 +270,7 @@ def find_class(icvos, path, module, attribute):
         folder = str(Path(path).parent)
         if folder not in sys.path:
             sys.path.append(folder)
-        spec = importlib.util.spec_from_file_location("icvos_model", path)
+        spec: typing.Any = importlib.util.spec_from_file_location("icvos_model", path)
         loaded = importlib.util.module_from_spec(spec)
         sys.modules["icvos_model"] = loaded
         spec.loader.exec_module(loaded)
@@ -293,7 +295,7 @@ def find_class(icvos, path, module, attribute):
     return value
 
 
-def declared(icvos, cls):
+def declared(icvos: typing.Any, cls: typing.Any) -> Text:
     """Return what a class declares, for the other end to make one of it."""
     info = getattr(cls, "info", None)
     if info is None or not hasattr(info, "name"):
@@ -319,7 +321,7 @@ def declared(icvos, cls):
     }
 
 
-def info_fields(info):
+def info_fields(info: typing.Any) -> Text:
     out = {name: getattr(info, name, default) for name, default in vars(ModelInfo("x", "0")).items()}
     for name in ("training_categories", "training_data", "uses"):
         out[name] = list(out[name])
@@ -331,7 +333,7 @@ def info_fields(info):
     return out
 
 
-def parameters(cls):
+def parameters(cls: type) -> dict[str, tuple[typing.Any, typing.Any]]:
     """Return the options of a method: name -> (annotation, default); fields of a dataclass stand for it."""
     out = {}
     for name, (kind, default) in own_parameters(cls).items():
@@ -344,8 +346,8 @@ def parameters(cls):
     return out
 
 
-def own_parameters(cls):
-    out = {}
+def own_parameters(cls: type) -> dict[str, tuple[typing.Any, typing.Any]]:
+    out: dict[str, tuple[typing.Any, typing.Any]] = {}
     for base in cls.__mro__:
         if base.__module__.split(".")[0] == "icvos" or "__init__" not in vars(base) or base in (object, Model):
             continue
@@ -363,14 +365,14 @@ def own_parameters(cls):
     return out
 
 
-def hints_of(what):
+def hints_of(what: typing.Any) -> dict[str, typing.Any]:
     try:
         return typing.get_type_hints(what)
     except Exception:  # names that this Python does not know, as int | None before 3.10
         return {}
 
 
-def kind_of(kind):
+def kind_of(kind: typing.Any) -> typing.Any:
     """Return an annotation in JSON: a word, or a mapping of "literal" or "union" to what is within."""
     words = {bool: "bool", int: "int", float: "float", str: "str", type(None): "none", Path: "path"}
     if kind in words:
@@ -384,14 +386,14 @@ def kind_of(kind):
     return "other"
 
 
-def plain(value):
+def plain(value: typing.Any) -> list[typing.Any]:
     """Return a value as JSON holds it: in a list, a mapping where JSON has no such value."""
     if value is inspect.Parameter.empty:
         return []
     return [value if value is None or type(value) in (bool, int, float, str) else str(value)]
 
 
-def documentation(cls):
+def documentation(cls: type) -> str:
     texts = [inspect.getdoc(cls) or ""] if cls.__doc__ else [""]
     for kind, _ in own_parameters(cls).values():
         if dataclasses.is_dataclass(kind):
@@ -399,9 +401,9 @@ def documentation(cls):
     return "\n\n".join(filter(None, texts))
 
 
-def sources(cls):
+def sources(cls: type) -> list[str]:
     """Return the files that a method's source is: its package's, or its file and those imported beside it."""
-    files = set()
+    files: set[str] = set()
     for base in cls.__mro__:
         path = getattr(sys.modules.get(base.__module__), "__file__", None)
         top = base.__module__.split(".")[0]
@@ -418,7 +420,7 @@ def sources(cls):
     return sorted(files)
 
 
-def demo_files(info):
+def demo_files(info: typing.Any) -> dict[str, str]:
     """Return the files of weights that a method ships, by name; nothing if one is not there."""
     import importlib.util
 
@@ -434,7 +436,7 @@ def demo_files(info):
     return files
 
 
-def packages():
+def packages() -> list[str]:
     from importlib.metadata import distributions
 
     named = {(each.metadata["Name"] or "").lower(): each.version for each in distributions()}
@@ -445,26 +447,33 @@ def packages():
 
 
 class Host:
-    def __init__(self):
-        self.cls, self.icvos = None, None
-        self.models, self.fitted, self.streams = {}, {}, {}
+    def __init__(self) -> None:
+        self.cls: typing.Any = None
+        self.icvos: typing.Any = None
+        self.models: dict[int, typing.Any] = {}
+        self.fitted: dict[int, list[typing.Any]] = {}
+        self.streams: dict[int, list[typing.Any]] = {}
         self.seed = 0
 
-    def load(self, text, arrays):
+    def load(self, text: Text, arrays: Arrays) -> Reply:
         if np is None:
             raise UsageError("it has no numpy", fix=f"{sys.executable} -m pip install numpy")
         self.icvos = stand_in()
         self.cls = find_class(self.icvos, text["path"], text["module"], text["attribute"])
         return declared(self.icvos, self.cls), ()
 
-    def build(self, text, arrays):
-        options = {name: Path(value) if text["kinds"].get(name) == "path" else value for name, value in text["options"].items()}
+    def build(self, text: Text, arrays: Arrays) -> Reply:
+        options = {
+            name: Path(value) if text["kinds"].get(name) == "path" else value for name, value in text["options"].items()
+        }
         for name, (kind, _) in own_parameters(self.cls).items():
-            if dataclasses.is_dataclass(kind):
-                fields = {each.name: options.pop(each.name) for each in dataclasses.fields(kind) if each.name in options}
+            if dataclasses.is_dataclass(kind) and isinstance(kind, type):
+                fields = {
+                    each.name: options.pop(each.name) for each in dataclasses.fields(kind) if each.name in options
+                }
                 if fields:
                     options[name] = kind(**fields)
-        taken = set()
+        taken: set[str] = set()
         for base in self.cls.__mro__:
             if "__init__" in vars(base):
                 known = inspect.signature(vars(base)["__init__"]).parameters
@@ -488,30 +497,31 @@ class Host:
             "torch": getattr(sys.modules.get("torch"), "__version__", None),
         }, ()
 
-    def copy(self, text, arrays):
-        self.models[text["as"]] = copy.copy(self.models[text["model"]])
+    def copy(self, text: Text, arrays: Arrays) -> Reply:
+        self.models[text["copy"]] = copy.copy(self.models[text["model"]])
         return {}, ()
 
-    def drop(self, text, arrays):
+    def drop(self, text: Text, arrays: Arrays) -> Reply:
         for name in text["models"]:
             self.models.pop(name, None)
         for name in text["fitted"]:
             self.fitted.pop(name, None)
         return {}, ()
 
-    def reseed(self, text, arrays):
+    def reseed(self, text: Text, arrays: Arrays) -> Reply:
         self.seed = text["seed"]
         seed_all(self.seed)
         return {}, ()
 
-    def threads(self, text, arrays):
+    def threads(self, text: Text, arrays: Arrays) -> Reply:
         for name, function in (("cv2", "setNumThreads"), ("torch", "set_num_threads")):
             if name in sys.modules:
                 getattr(sys.modules[name], function)(text["count"])
         return {}, ()
 
-    def peak(self, text, arrays):
-        torch, device = sys.modules.get("torch"), text["device"]
+    def peak(self, text: Text, arrays: Arrays) -> Reply:
+        torch: typing.Any = sys.modules.get("torch")
+        device = text["device"]
         on_gpu = torch is not None and device.startswith("cuda") and torch.cuda.is_available()
         if on_gpu and text["reset"]:
             torch.cuda.reset_peak_memory_stats(device)
@@ -522,7 +532,7 @@ class Host:
 
     # A video.
 
-    def open(self, text, arrays):
+    def open(self, text: Text, arrays: Arrays) -> Reply:
         video = Video(text["stream"], text["frames"], tuple(text["size"]))
         method, left = getattr(self.models[text["model"]], text["call"]), list(arrays)
         sets = [[self._support(left, ignore) for ignore in kinds] for kinds in text["sets"]]
@@ -538,13 +548,13 @@ class Host:
         self.streams[text["stream"]] = [iter(begin()), begin, had_torch, several]
         return {}, ()
 
-    def _support(self, left, ignore):
+    def _support(self, left: list[typing.Any], ignore: bool) -> typing.Any:
         return self.icvos.Support(left.pop(0), left.pop(0), left.pop(0) if ignore else None)
 
-    def next(self, text, arrays):
+    def next(self, text: Text, arrays: Arrays) -> Reply:
         stream = self.streams[text["stream"]]
         iterator, begin, had_torch, several = stream
-        items = next(iterator, self)
+        items: typing.Any = next(iterator, self)
         if not had_torch and "torch" in sys.modules:
             # It imported torch only now, unseeded: once more, as every later episode will run.
             seed_all(self.seed)
@@ -555,7 +565,7 @@ class Host:
             return {"end": True}, ()
         return self._items(list(items) if several else [items])
 
-    def close(self, text, arrays):
+    def close(self, text: Text, arrays: Arrays) -> Reply:
         stream = self.streams.pop(text["stream"], None)
         if stream is not None:
             getattr(stream[0], "close", lambda: None)()
@@ -563,7 +573,7 @@ class Host:
 
     # An image.
 
-    def fit(self, text, arrays):
+    def fit(self, text: Text, arrays: Arrays) -> Reply:
         left = list(arrays)
         supports = [self._support(left, ignore) for ignore in text["sets"][0]]
         model, had_torch = self.models[text["model"]], "torch" in sys.modules
@@ -574,7 +584,7 @@ class Host:
         self.fitted[text["fitted"]] = [fitted, supports, text["seeds"][0]]
         return {}, ()
 
-    def predict(self, text, arrays):
+    def predict(self, text: Text, arrays: Arrays) -> Reply:
         kept, model = self.fitted[text["fitted"]], self.models[text["model"]]
         had_torch = "torch" in sys.modules
         item = model.predict(kept[0], arrays[0])
@@ -585,11 +595,12 @@ class Host:
         kept[1] = None
         return self._items([item])
 
-    def _items(self, items):
-        rows, arrays = [], []
+    def _items(self, items: list[typing.Any]) -> Reply:
+        rows: list[Text] = []
+        arrays: list[typing.Any] = []
         for item in items:
             whole = item if isinstance(item, self.icvos.Prediction) else self.icvos.Prediction(item)
-            row = {"confidence": None if whole.confidence is None else float(whole.confidence)}
+            row: Text = {"confidence": None if whole.confidence is None else float(whole.confidence)}
             for name in ("mask", "score"):
                 value = array_of(getattr(whole, name))
                 row[name] = value if value is None or isinstance(value, str) else len(arrays)
@@ -598,7 +609,7 @@ class Host:
         return {"items": rows}, arrays
 
 
-def array_of(value):
+def array_of(value: typing.Any) -> typing.Any:
     """Return a mask or score as an array; the name of its type where it is none."""
     if hasattr(value, "detach"):
         value = value.detach().cpu()
@@ -613,20 +624,20 @@ def array_of(value):
     return str(value.dtype) if isinstance(value, np.ndarray) else type(value).__name__
 
 
-def in_words(value):
+def in_words(value: typing.Any) -> typing.Any:
     if isinstance(value, dict):
         return {name: in_words(each) for name, each in value.items()}
     return None if value is None else str(value)
 
 
-def seed_all(seed):
+def seed_all(seed: int) -> None:
     random.seed(seed)
-    np.random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002
     if "torch" in sys.modules:
         sys.modules["torch"].manual_seed(seed)
 
 
-def torch_modes():
+def torch_modes() -> typing.Any:
     torch = sys.modules.get("torch")
     if torch is None or not hasattr(torch, "is_grad_enabled"):
         return None
@@ -637,11 +648,11 @@ def torch_modes():
     return (torch.is_grad_enabled(), torch.is_inference_mode_enabled(), *autocast)
 
 
-def answer(host, text, arrays):
+def answer(host: Host, text: Text, arrays: Arrays) -> Reply:
     """Do what is asked; what the method leaves switched on in torch is its fault."""
     modes = torch_modes()
     try:
-        reply = getattr(host, text["do"])(text, arrays)
+        reply: Reply = getattr(host, text["do"])(text, arrays)
         if modes is not None and torch_modes() != modes and not reply[0].get("end"):
             raise ModelError("grad mode, inference mode or autocast leaks out of it", fix="icvos models check")
         return reply
@@ -650,7 +661,7 @@ def answer(host, text, arrays):
             sys.modules["torch"].set_grad_enabled(modes[0])
 
 
-def problem(error):
+def problem(error: BaseException) -> Text:
     """Return what the other end is told of an exception, whatever its class does."""
     try:
         words = str(error)
@@ -671,14 +682,16 @@ def problem(error):
         "usage": "IcvosError" in names and ("UsageError" in names or "InputError" in names),
         "rule": "ModelError" in names and "IcvosError" in names,
         "missing": getattr(error, "name", None) if isinstance(error, ModuleNotFoundError) else None,
-        "parts": [getattr(error, part, None) and str(getattr(error, part)) for part in ("what", "where", "expected", "fix")],
+        "parts": [
+            getattr(error, part, None) and str(getattr(error, part)) for part in ("what", "where", "expected", "fix")
+        ],
     }
 
 
-def main():
+def main() -> None:
     global PIPES
-    here = os.path.dirname(os.path.abspath(__file__))
-    sys.path[:] = [folder for folder in sys.path if os.path.abspath(folder or ".") != here]
+    here = Path(__file__).resolve().parent
+    sys.path[:] = [folder for folder in sys.path if Path(folder).resolve() != here]
     PIPES = Pipes(int(sys.argv[1]), int(sys.argv[2]))
     PIPES.send({"say": "here", "python": platform.python_version()})
     host = Host()
@@ -686,11 +699,10 @@ def main():
         text, arrays = PIPES.commands.get()
         try:
             reply, more = answer(host, text, arrays)
-            reply = dict(reply, say="done")
+            words = dict(reply, say="done")
         except BaseException as error:
-            reply, more = dict(problem(error), say="failed"), ()
-            error = None
-        PIPES.send(reply, more)
+            words, more = dict(problem(error), say="failed"), ()
+        PIPES.send(words, more)
 
 
 if __name__ == "__main__":

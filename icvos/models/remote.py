@@ -15,7 +15,6 @@ import selectors
 import signal
 import struct
 import subprocess
-import sys
 import threading
 import time
 import typing
@@ -28,11 +27,11 @@ import numpy as np
 
 from icvos.errors import InputError, ModelError, UsageError, printable
 from icvos.files import expand_home, real_path
-from icvos.models.interface import ImageModel, Model, VideoModel
 from icvos.models import seeds
+from icvos.models.interface import ImageModel, Model, VideoModel
 from icvos.types import ModelInfo, Prediction, Support, Video, WeightInfo
 
-__all__ = ["Interpreter", "Remote", "keep_output", "remote_class", "split_python"]
+__all__ = ["Interpreter", "Remote", "environment_of", "keep_output", "remote_class", "split_python"]
 
 HEADER = struct.Struct("<IQ")
 MOST_TEXT = 1 << 20
@@ -53,6 +52,22 @@ def keep_output(path: Path | None) -> None:
     """Let what methods in interpreters of their own print go to a file, at most ``MOST_OUTPUT`` bytes of it."""
     global _log
     _log = path
+
+
+def environment_of(model: Model) -> dict[str, Any] | None:
+    """Return what a method's own interpreter is: ``python``, ``platform`` and ``packages`` with their exact versions.
+
+    None for a model that runs in this one.
+    """
+    remote = getattr(model, "image_model", model)
+    if not isinstance(remote, Remote):
+        return None
+    said = remote.said
+    return {
+        "python": printable(str(said["python"]))[:100],
+        "platform": printable(str(said["platform"]))[:200],
+        "packages": [printable(str(package))[:200] for package in said["packages"][:2000]],
+    }
 
 
 def split_python(spec: str) -> tuple[str, str]:
@@ -228,7 +243,7 @@ class Interpreter:
         whole = [np.ascontiguousarray(array) for array in arrays]
         listed = [[array.dtype.str, list(array.shape)] for array in whole]
         data = json.dumps({**text, "arrays": listed}).encode()
-        parts = [memoryview(array).cast("B") for array in whole if array.size]
+        parts = [array.data.cast("B") for array in whole if array.size]
         until = time.monotonic() + SILENCE
         head = HEADER.pack(len(data), sum(map(len, parts))) + data
         for part in (memoryview(head), *parts):
@@ -383,8 +398,8 @@ def _raised(reply: Mapping[str, Any]) -> Exception:
     parts = reply.get("parts")
     if (reply.get("usage") is True or reply.get("rule") is True) and isinstance(parts, list) and len(parts) == 4:
         what, where, expected, fix = (None if part is None else str(part)[:1000] for part in parts)
-        cls = ModelError if reply.get("rule") is True else UsageError if kind == "UsageError" else InputError
-        return cls(what or text, where=where, expected=expected, fix=fix)
+        ours = ModelError if reply.get("rule") is True else UsageError if kind == "UsageError" else InputError
+        return ours(what or text, where=where, expected=expected, fix=fix)
     if type(reply.get("missing")) is str:
         return ModuleNotFoundError(text, name=reply["missing"])
     cls = type(kind if kind.isidentifier() else "Exception", (MethodError,), {})
@@ -460,7 +475,7 @@ class Remote(Model):
         other = object.__new__(type(self))
         other.__dict__.update(self.__dict__)
         other._number, other._first = interpreter.number(), False
-        interpreter.ask("copy", model=self._number, **{"as": other._number})
+        interpreter.ask("copy", model=self._number, copy=other._number)
         weakref.finalize(other, interpreter.forget, "models", other._number)
         return other
 
@@ -550,9 +565,7 @@ class _RemoteImage(Remote, ImageModel):
     def predict(self, fitted: _Fitted, image: Any) -> Any:
         image = np.asarray(image)
         most = image.shape[0] * image.shape[1] * 16 + 1024
-        reply, arrays = fitted.interpreter.ask(
-            "predict", [image], most=most, model=self._number, fitted=fitted.number
-        )
+        reply, arrays = fitted.interpreter.ask("predict", [image], most=most, model=self._number, fitted=fitted.number)
         items = _predictions(reply, arrays)
         if len(items) != 1:
             raise ModelError("what its process says cannot be read")
