@@ -20,7 +20,18 @@ class Line:
     text: str
 
 
-CORE = ("numpy", "pillow", "opencv-python", "pycocotools", "pandas", "click", "rich", "matplotlib", "platformdirs")
+CORE = (
+    "numpy",
+    "pillow",
+    "opencv-python",
+    "pycocotools",
+    "pandas",
+    "click",
+    "rich",
+    "matplotlib",
+    "packaging",
+    "platformdirs",
+)
 EXTRAS = {
     "torch": ("torch", "torchvision", "safetensors"),
     "sam": ("sam2", "segment-anything"),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from icvos.commands.options import FiniteRange, check_device, model_options, parse_weights, placed
+from icvos.commands.options import FiniteRange, check_device, model_options, parse_weights
 from icvos.errors import IcvosError, UsageError
 from icvos.files import escape_id, read_file
 from icvos.runs.shards import MAX_SHARDS, job_shard
@@ -111,6 +111,7 @@ def command(
     weights: tuple[str, ...],
     device: str,
     python: str | None,
+    isolated: bool,
     per_gpu: int | None,
     dry_run: bool,
     **values: Any,
@@ -127,17 +128,19 @@ def command(
     icvos evaluate --model dcsam --benchmark B --weights dcsam=PATH --weights sam2=PATH --device cuda
     icvos evaluate --model dcsam --benchmark B --device cuda:0,2 --per-gpu 2       # four workers on two GPUs
     icvos evaluate --model my_method.py:MyMethod --python /envs/old/bin/python --benchmark B
+    icvos evaluate --model my_method.py:MyMethod --isolated --benchmark B
     icvos evaluate --model dcsam --benchmark B --engine ray --address HOST:6379 --cpus-per-worker 4
     """
     from icvos.commands.show import summary_table
     from icvos.evaluation.runner import evaluate
     from icvos.models.registry import resolve
+    from icvos.models.remote import placed
     from icvos.processes import keep_memory, limit_memory
     from icvos.progress import verbosity
     from icvos.runs.run import Run
 
     keep_memory()
-    specs = tuple(placed(spec, python=python) for spec in specs)
+    specs = tuple(placed(spec, python=python, isolated=isolated, engine=values["engine"]) for spec in specs)
     models = _models(specs, settings, parse_weights(weights))
     if len(models) > 1 and values["name"]:
         raise UsageError("--name is of one run, and several models are given", fix="give one --model")

@@ -108,13 +108,14 @@ def _check_name(values: Mapping[str, Any]) -> None:
     Raises:
         UsageError: One is not there, or none is named.
     """
-    from icvos.commands.options import placed
     from icvos.models.registry import resolve
+    from icvos.models.remote import placed
     from icvos.training.task import resolve_task
 
     if "specs" in values:
         for spec in values["specs"]:
-            resolve(placed(spec, python=values["python"]))
+            where = {name: values[name] for name in ("python", "isolated", "engine")}
+            resolve(placed(spec, **where))
     elif values["name"] is None:
         raise UsageError("nothing to train is named", fix="icvos train --list shows what there is")
     else:

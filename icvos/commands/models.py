@@ -1,4 +1,4 @@
-"""icvos models list | show | check | new."""
+"""icvos models list | show | check | new | environments."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from icvos.commands.options import FiniteRange, model_options, parse_weights, placed
+from icvos.commands.options import FiniteRange, model_options, parse_weights
 from icvos.terminal import echo
 
 
@@ -117,6 +117,7 @@ def check(
     weights: tuple[str, ...],
     device: str,
     python: str | None,
+    isolated: bool,
     quick: bool,
     timeout: float | None,
 ) -> None:
@@ -128,13 +129,14 @@ def check(
     from icvos.models.check import check_model
     from icvos.models.options import parse_options
     from icvos.models.registry import create, resolve
+    from icvos.models.remote import placed
 
-    model = placed(model, python=python)
-    options = parse_options(resolve(model), settings)
+    spec = placed(model, python=python, isolated=isolated)
+    options = parse_options(resolve(spec), settings)
     files = parse_weights(weights)
     failed = 0
     for finding in check_model(
-        lambda: create(model, device=device, weights=files, options=options, demo=True),
+        lambda: create(spec, device=device, weights=files, options=options, demo=True),
         skip=("memory",) if quick else (),
         timeout=timeout,
     ):
@@ -152,15 +154,93 @@ def check(
 @command.command("new")
 @click.argument("name")
 @click.option("--into", type=click.Path(path_type=Path), default=Path(), help="The folder it is made in; default here.")
-def new(name: str, into: Path) -> None:
+@click.option("--isolated", is_flag=True, help="One file that says which packages it needs, in place of a package.")
+def new(name: str, into: Path, isolated: bool) -> None:
     """Write the package of a new method called NAME: it installs and runs as written.
 
     \b
     icvos models new my-method --into methods
+    icvos models new my-method --isolated          # my-method.py, for --model my-method.py --isolated
     """
-    from icvos.models.skeleton import write_skeleton
+    from icvos.models.skeleton import write_file, write_skeleton
 
+    if isolated:
+        path = write_file(name, into)
+        echo(f"wrote {path}")
+        spec = shlex.quote(str(path))
+        echo(f"next: icvos models check {spec} --isolated && icvos evaluate --model {spec} --isolated")
+        return
     for path in write_skeleton(name, into):
         echo(f"wrote {path}")
     folder = shlex.quote(str(into / name))
     echo(f"next: pip install -e {folder} && icvos models check {name} && icvos evaluate --model {name}")
+
+
+@command.group("environments")
+def environments() -> None:
+    """List and remove the environments that --isolated made.
+
+    \b
+    icvos models environments list
+    """
+
+
+@environments.command("list")
+def list_environments() -> None:
+    """List the environments: what each was asked for, its Python, its size, and when it was used last.
+
+    \b
+    icvos models environments list
+    """
+    from datetime import datetime
+
+    from icvos.costs import in_bytes
+    from icvos.models.environments import environments_folder, kept_environments
+    from icvos.terminal import Column, print_table
+
+    rows = []
+    for kept in kept_environments():
+        asked = ", ".join(kept.asked["requirements"]) if kept.asked else "making it did not come to its end"
+        used = datetime.fromtimestamp(kept.used).strftime("%Y-%m-%d %H:%M")
+        rows.append((kept.folder.name, asked, kept.python or "-", in_bytes(kept.size), used))
+    columns = [Column("name", "left"), Column.words("asked"), Column("python", "left"), Column("size"), Column("used")]
+    print_table(columns, rows, title="Environments of methods", leave_out=("python", "used"))
+    echo(f"folder: {environments_folder()}")
+
+
+class _Days(click.ParamType):
+    """Days, or ``all`` for none."""
+
+    name = "days"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        return 0.0 if value == "all" else FiniteRange(0).convert(value, param, ctx)
+
+
+@environments.command("clean")
+@click.option(
+    "--unused", type=_Days(), default="30", show_default=True, metavar="DAYS|all", help="Those not used for so long."
+)
+def clean(unused: float) -> None:
+    """Remove environments that were not used lately; one that a command uses stays. The next --isolated makes it anew.
+
+    \b
+    icvos models environments clean --unused 7
+    """
+    import time
+
+    from icvos.costs import in_bytes
+    from icvos.models.environments import kept_environments, remove_environment
+
+    freed = recent = 0
+    for kept in kept_environments():
+        if time.time() - kept.used < unused * 86400:
+            recent += 1
+            continue
+        if remove_environment(kept.folder):
+            freed += kept.size
+            echo(f"removed {kept.folder} ({in_bytes(kept.size)})")
+        else:
+            echo(f"{kept.folder} stays: a command uses it")
+    stay = f"; {recent} used within {unused:g} days stay" if recent else ""
+    echo(f"{in_bytes(freed)} freed{stay}")

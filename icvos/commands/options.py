@@ -14,7 +14,7 @@ from icvos.errors import UsageError
 from icvos.files import absolute_path
 from icvos.installation import install_command
 
-__all__ = ["FiniteRange", "FollowedPath", "check_device", "follow_parents", "model_options", "parse_weights", "placed"]
+__all__ = ["FiniteRange", "FollowedPath", "check_device", "follow_parents", "model_options", "parse_weights"]
 
 
 class FiniteRange(click.FloatRange):
@@ -48,8 +48,16 @@ def follow_parents(command: click.Command) -> click.Command:
 
 
 def model_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add ``--set``, ``--weights``, ``--device`` and ``--python`` to a command, as ``settings`` and by their names."""
+    """Add ``--set``, ``--weights``, ``--device``, ``--python`` and ``--isolated`` to a command.
+
+    They come as ``settings`` and by their names.
+    """
     for option in (
+        click.option(
+            "--isolated",
+            is_flag=True,
+            help="Run the method in an environment of its own, made of what its file asks for and kept.",
+        ),
         click.option(
             "--python",
             metavar="PYTHON",
@@ -69,21 +77,6 @@ def model_options(function: Callable[..., Any]) -> Callable[..., Any]:
     ):
         function = option(function)
     return function
-
-
-def placed(spec: str, *, python: str | None) -> str:
-    """Return the spec of a model where ``--python`` says that it runs.
-
-    Raises:
-        UsageError: The spec says something else.
-    """
-    from icvos.models.remote import split_python
-
-    if python is None:
-        return spec
-    if split_python(spec)[0]:
-        raise UsageError(f"'{spec}' and --python both name an interpreter", fix="give one of them")
-    return f"{python}::{spec}"
 
 
 def parse_weights(texts: Sequence[str]) -> dict[str, str]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from icvos.commands.options import check_device, model_options, parse_weights, placed
+from icvos.commands.options import check_device, model_options, parse_weights
 from icvos.terminal import echo
 
 
@@ -54,6 +54,7 @@ def command(
     weights: tuple[str, ...],
     device: str,
     python: str | None,
+    isolated: bool,
 ) -> None:
     """Segment your own video: what your photographs show is found on every frame.
 
@@ -65,11 +66,12 @@ def command(
     from icvos.files import read_json
     from icvos.models.options import parse_options
     from icvos.models.registry import resolve
+    from icvos.models.remote import placed
     from icvos.processes import keep_memory, limit_memory
     from icvos.segmentation import segment
 
     keep_memory()
-    spec, files = placed(spec, python=python), parse_weights(weights)
+    spec, files = placed(spec, python=python, isolated=isolated), parse_weights(weights)
     chosen = parse_options(resolve(spec), settings)
     check_device(device)
     limit_memory(device)

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from icvos.commands.options import model_options, parse_weights, placed
+from icvos.commands.options import model_options, parse_weights
 from icvos.terminal import echo
 
 
@@ -38,6 +38,7 @@ def command(
     weights: tuple[str, ...],
     device: str,
     python: str | None,
+    isolated: bool,
 ) -> None:
     """Draw one EPISODE (by default the benchmark's first; a category in its id may stand by name) as a picture.
 
@@ -53,13 +54,14 @@ def command(
     from icvos.models.interface import Panel
     from icvos.models.options import parse_options
     from icvos.models.registry import create, resolve
+    from icvos.models.remote import placed
     from icvos.report.panels import draw
     from icvos.view import View
 
     opened, demo = open_benchmark(benchmark)
     view = View(opened)
     chosen = opened.episode(episode) if episode else opened.episodes[0]
-    spec = placed(spec, python=python)
+    spec = placed(spec, python=python, isolated=isolated)
     options = parse_options(resolve(spec), settings)
     model = create(spec, device=device, weights=parse_weights(weights), options=options, demo=demo)
     supports = view.supports(chosen, shots)

@@ -35,7 +35,7 @@ from icvos.manifest import verify_tables
 from icvos.models.interface import ImageModel, Model
 from icvos.models.options import option_types, options_of
 from icvos.models.registry import as_video_model, build
-from icvos.models.remote import environment_of, keep_output
+from icvos.models.remote import environment_of, keep_output, placed
 from icvos.processes import check_main_guard
 from icvos.progress import Progress, Update, shown, silent, verbosity
 from icvos.protocols import Protocol
@@ -522,6 +522,8 @@ def evaluate(
     device: str = "cpu",
     weights: Mapping[str, str | Path] | None = None,
     options: Mapping[str, Any] | None = None,
+    python: str | Path | None = None,
+    isolated: bool = False,
     workers: int = 1,
     timeout: float | None = None,
     save_masks: bool = False,
@@ -553,6 +555,8 @@ def evaluate(
         device: ``cpu``, ``cuda``, ``cuda:1``, …, where the model is not built yet.
         weights: Files by the names that the model declares, where it is not built yet.
         options: Of the model, where it is not built yet.
+        python: The interpreter that the model runs in, or the folder of its environment; needs a spec.
+        isolated: Whether it runs in an environment of its own, made of what its file asks for; needs a spec.
         workers: Processes; more than one needs a spec. With ``device="cuda"`` they share out the GPUs, in turn.
         timeout: Seconds that an episode may take; needs a spec.
         save_masks: Whether the masks are kept in the run's folder.
@@ -600,6 +604,13 @@ def evaluate(
         stage=stage,
     )
     watch = Stopwatch()
+    if python is not None or isolated:
+        if not isinstance(model, str):
+            raise UsageError(
+                "a model that is a class or built runs in this interpreter", expected="a spec, file.py:Class"
+            )
+        program = None if python is None else str(python)
+        model = placed(model, python=program, isolated=isolated, engine=engine)
     with kept_outside():
         with watch.part("starting"):
             plan = open_run(model, benchmark, settings, out=out, device=device, weights=weights, options=options)

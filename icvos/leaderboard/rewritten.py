@@ -39,10 +39,14 @@ RUN: dict[str, Any] = {
         "trainings": {"*": dict.fromkeys(("settings", "seed", "kept"))},
         **dict.fromkeys(("dtype", "autocast", "backend")),
     },
-    "environment": dict.fromkeys(
-        ("device", "python", "platform", "cpus", "neighbours", "torch", "sam2", "numpy", "opencv", "gpu", "cuda")
-        + ("driver", "gpu_memory", "tf32")
-    ),
+    "environment": {
+        **dict.fromkeys(("device", "python", "platform", "cpus", "neighbours", "torch", "sam2", "numpy", "opencv")),
+        **dict.fromkeys(("gpu", "cuda", "driver", "gpu_memory", "tf32")),
+        "method": {
+            **dict.fromkeys(("python", "platform", "packages")),
+            "asked": dict.fromkeys(("requirements", "requires_python")),
+        },
+    },
     **dict.fromkeys(("start", "end", "status", *_SPEED)),
     "verified": dict.fromkeys(("video", "episodes", "same", "largest_difference")),
     "times": {"episodes": None, "total": _SPENT, "workers": [_SPENT]},

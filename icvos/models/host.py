@@ -439,8 +439,15 @@ def demo_files(info: typing.Any) -> dict[str, str]:
 def packages() -> list[str]:
     from importlib.metadata import distributions
 
-    named = {(each.metadata["Name"] or "").lower(): each.version for each in distributions()}
-    return [f"{name}=={version}" for name, version in sorted(named.items()) if name]
+    named: dict[str, str] = {}
+    for each in distributions():
+        name = str(each.metadata["Name"] if each.metadata else "").lower()
+        # Of two of a name the first is imported. A version does not tell which commit was checked out.
+        source = json.loads(each.read_text("direct_url.json") or "{}")
+        commit = source.get("vcs_info", {}).get("commit_id")
+        text = f"{name} @ git+{source['url']}@{commit}" if commit else f"{name}=={each.version}"
+        named.setdefault(name, text)
+    return [text for name, text in sorted(named.items()) if name]
 
 
 # What it is asked to do.

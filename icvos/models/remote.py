@@ -27,11 +27,11 @@ import numpy as np
 
 from icvos.errors import InputError, ModelError, UsageError, printable
 from icvos.files import expand_home, real_path
-from icvos.models import seeds
+from icvos.models import environments, seeds
 from icvos.models.interface import ImageModel, Model, VideoModel
 from icvos.types import ModelInfo, Prediction, Support, Video, WeightInfo
 
-__all__ = ["Interpreter", "Remote", "environment_of", "keep_output", "remote_class", "split_python"]
+__all__ = ["Interpreter", "Remote", "environment_of", "keep_output", "placed", "remote_class", "split_python"]
 
 HEADER = struct.Struct("<IQ")
 MOST_TEXT = 1 << 20
@@ -43,8 +43,6 @@ ENDING = 3.0
 """Seconds that it has for its end."""
 
 _HOST = Path(__file__).with_name("host.py")
-# Of this interpreter, not of another.
-_OURS = ("PYTHONHOME", "PYTHONPATH", "PYTHONSTARTUP", "VIRTUAL_ENV", "__PYVENV_LAUNCHER__")
 _log: Path | None = None
 
 
@@ -57,13 +55,14 @@ def keep_output(path: Path | None) -> None:
 def environment_of(model: Model) -> dict[str, Any] | None:
     """Return what a method's own interpreter is: ``python``, ``platform`` and ``packages`` with their exact versions.
 
-    None for a model that runs in this one.
+    Of an environment that icvos made, ``asked`` is what the method asked for. None for a model that runs in this one.
     """
     remote = getattr(model, "image_model", model)
     if not isinstance(remote, Remote):
         return None
-    said = remote.said
+    said, asked = remote.said, environments.asked_of(remote.python)
     return {
+        **({} if asked is None else {"asked": asked}),
         "python": printable(str(said["python"]))[:100],
         "platform": printable(str(said["platform"]))[:200],
         "packages": [printable(str(package))[:200] for package in said["packages"][:2000]],
@@ -74,6 +73,34 @@ def split_python(spec: str) -> tuple[str, str]:
     """Return the interpreter that ``PYTHON::X`` names, "" where it names none, and the rest."""
     python, sign, rest = spec.partition("::")
     return (python, rest) if sign else ("", spec)
+
+
+def placed(spec: str, *, python: str | None = None, isolated: bool = False, engine: str = "local") -> str:
+    """Return the spec of a model where it is to run.
+
+    Args:
+        spec: The model's.
+        python: The interpreter that it runs in, or the folder of its environment.
+        isolated: Whether it runs in the environment that its file asks for, which is made where it is not there.
+        engine: What runs the episodes.
+
+    Raises:
+        UsageError: Two interpreters are named, or the environment cannot be where it runs.
+        IcvosError: As ``environments.isolated``.
+    """
+    if python is None and not isolated:
+        return spec
+    if split_python(spec)[0] or (python is not None and isolated):
+        named = "--python and --isolated" if python is not None and isolated else f"'{spec}' and an option"
+        raise UsageError(f"{named} both name an interpreter", fix="give one of them")
+    if python is not None:
+        return f"{python}::{spec}"
+    if engine == "ray":
+        raise UsageError(
+            "--isolated makes the environment on this machine, where the cluster's nodes do not see it",
+            fix="give --python an environment that every node has",
+        )
+    return environments.isolated(spec)
 
 
 class MethodError(Exception):
@@ -133,7 +160,7 @@ class Interpreter:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 pass_fds=(theirs_in, theirs_out),
-                env={name: value for name, value in os.environ.items() if name not in _OURS},
+                env=environments.clean_environ(),
                 start_new_session=True,
             )
         except OSError as error:

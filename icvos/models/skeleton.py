@@ -1,4 +1,4 @@
-"""The package that ``icvos models new NAME`` writes: a method that installs and runs as written."""
+"""What ``icvos models new NAME`` writes: the package of a method, or one file, that runs as written."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from icvos.errors import InputError, UsageError
 
-__all__ = ["write_skeleton"]
+__all__ = ["write_file", "write_skeleton"]
 
 _SETUP = """\
 [metadata]
@@ -42,6 +42,8 @@ _INIT = '''\
 
 _MODEL = '''\
 """{title}: replace the body of ``segment`` with your method."""
+
+from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
@@ -77,6 +79,13 @@ class {title}(VideoModel):
             yield to_thing + self.margin < to_other
 '''
 
+_HEADER = """\
+# /// script
+# requires-python = ">=3.8"
+# dependencies = ["numpy"]
+# ///
+"""
+
 _TEST = '''\
 """The method keeps every rule of the plugin interface."""
 
@@ -108,6 +117,37 @@ are declared in `info` and arrive in `self.weights` (`--weights name=path`).
 """
 
 
+def write_file(name: str, folder: Path) -> Path:
+    """Write a new method as one file that says which packages it needs, ``NAME.py``; return it.
+
+    Args:
+        name: As for ``write_skeleton``.
+        folder: Where the file is made.
+
+    Raises:
+        UsageError: The name cannot be one of a method.
+        InputError: The file exists.
+    """
+    _package_name(name)
+    path = folder / f"{name}.py"
+    if path.exists():
+        raise InputError("file is there already", where=path, fix="choose another name or --into another folder")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text((_HEADER + _MODEL).format(name=name, title=_title(name)), encoding="utf-8")
+    return path
+
+
+def _package_name(name: str) -> str:
+    package = name.replace("-", "_").lower()
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9-]*[A-Za-z0-9]", name) or keyword.iskeyword(package):
+        raise UsageError(f"'{name}' is no name for a method", expected="a letter, then letters, digits and '-'")
+    return package
+
+
+def _title(name: str) -> str:
+    return "".join(part[:1].upper() + part[1:] for part in name.split("-"))
+
+
 def write_skeleton(name: str, folder: Path) -> list[Path]:
     """Write the package of a new method.
 
@@ -122,15 +162,13 @@ def write_skeleton(name: str, folder: Path) -> list[Path]:
         UsageError: The name cannot be one of a package.
         InputError: The folder exists and is not empty.
     """
-    package = name.replace("-", "_").lower()
-    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9-]*[A-Za-z0-9]", name) or keyword.iskeyword(package):
-        raise UsageError(f"'{name}' is no name for a method", expected="a letter, then letters, digits and '-'")
+    package = _package_name(name)
     if package in sys.stdlib_module_names or package in packages_distributions():
         raise UsageError(f"'{package}' is a Python package that is there already", fix="choose another name")
     root = folder / name
     if root.exists() and any(root.iterdir()):
         raise InputError("folder is not empty", where=root, fix="choose another name or --into another folder")
-    title = "".join(part[:1].upper() + part[1:] for part in name.split("-"))
+    title = _title(name)
     contents = {
         "setup.cfg": _SETUP,
         "pyproject.toml": _PYPROJECT,
