@@ -32,8 +32,8 @@ SIGNATURES = {
     "evaluate": (
         "(model, benchmark, *, out=None, protocol='', shots=1, seed=0, device='cpu', weights=None, options=None, "
         "python=None, isolated=False, workers=1, timeout=None, save_masks=False, episodes=None, "
-        "limit_episodes=None, limit_frames=None, oracle=None, shard=None, name=None, verify=None, engine='local', address='auto', cpus_per_worker=1, "
-        "gpus_per_worker=None, stage=False, progress=None, notify=None)"
+        "limit_episodes=None, limit_frames=None, oracle=None, shard=None, name=None, verify=None, engine='local', "
+        "address='auto', cpus_per_worker=1, gpus_per_worker=None, stage=False, progress=None, notify=None)"
     ),
     "load_benchmark": "(path)",
     "open_run": "(path)",

@@ -357,8 +357,8 @@ def _run(step: Sequence[str], folder: Path, lock: int) -> str:
         stream.seek(begin)
         said = stream.read().decode("utf-8", "replace")
     if status:
-        lines = [line.strip() for line in said.splitlines() if line.strip()]
+        lines = [printable(line.strip(), cut=200) for line in said.splitlines() if line.strip()]
         errors = [line for line in lines if line.lower().startswith(("error", "×", "╰"))] or lines
-        what = "the environment cannot be made: " + (" | ".join(errors[-4:]) or f"{step[0]} ended with status {status}")
-        raise UsageError(printable(what, cut=600), where=path)
+        what = " | ".join(errors[-3:]) or f"{step[0]} ended with status {status}"
+        raise UsageError(f"the environment cannot be made: {what}", where=path)
     return said
