@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 import torch
 from board_runs import build, icvos, run
+from quick_environments import header, make_quickly
 from run_models import write_model
 from toy_training import ToyTask
 
@@ -141,6 +142,11 @@ def of_runs(root: Path, made: Made) -> None:
         (benchmarks / "coco-20i", "image", "histogram"),
     ):
         run(benchmark, root / name, *words)
+    isolated = Path(write_model(root, METHODS, "isolated.py"))
+    isolated.write_text(header() + isolated.read_text(), encoding="utf-8")
+    run(demo, root / "isolated", f"{isolated}:Together", "--isolated", "--weights", f"net={weights(root)}")
+    (environment,) = (root / "home" / "environments").glob("*/environment.json")
+    made["environment.json"] = [read_json(environment)]
     assert icvos("evaluate", "--model", f"{methods}:Fails", "--benchmark", demo, "--out", root / "fails") == 1
     assert icvos("merge", root / "shard", "--out", root / "merged-run") == 0
     said = ("--access", "offline", "--uses", "text", "--trained-on", "dog")
@@ -214,7 +220,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     root = tmp_path_factory.mktemp("files")
     contents: Made = {}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("ICVOS_HOME", str(root / "home"))
+        make_quickly(patch, root / "home")
         patch.setattr("icvos.evaluation.verify.DEFAULT_SECONDS", 0.0)
         patch.setattr("icvos.processes.neighbours", 1)
         build(root)

@@ -166,6 +166,7 @@ def _prepare(
     own = environment_of(model)
     if own is not None:
         run["environment"]["method"] = own
+        run["key"] |= {"asked": own["asked"]} if "asked" in own else {}
     run["environment"]["benchmark_folder"] = str(benchmark.root.resolve())
     if options.name:
         run["name"] = options.name

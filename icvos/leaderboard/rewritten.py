@@ -18,6 +18,7 @@ __all__ = ["known_fields", "rewritten"]
 
 # What is kept of run.json. None is a plain value or a list of such; the key "*" any key.
 _ANY = {"*": None}
+_ASKED = dict.fromkeys(("requirements", "requires_python"))
 _SPENT = dict.fromkeys(("wall", *PARTS))
 _SPEED = ("fps", "fps_amortised", "seconds", "peak_memory")
 RUN: dict[str, Any] = {
@@ -26,6 +27,7 @@ RUN: dict[str, Any] = {
         **dict.fromkeys(("icvos", "model", "model_version")),
         "options": _ANY,
         "source": None,
+        "asked": _ASKED,
         "weights": _ANY,
         **dict.fromkeys(("dtype", "device", "benchmark", "protocol", "shots", "seed", "limit_episodes")),
         **dict.fromkeys(("limit_frames", "shard", "oracle", "oracle_as", "masks", "resized_masks", "access", "uses")),
@@ -44,7 +46,7 @@ RUN: dict[str, Any] = {
         **dict.fromkeys(("gpu", "cuda", "driver", "gpu_memory", "tf32")),
         "method": {
             **dict.fromkeys(("python", "platform", "packages")),
-            "asked": dict.fromkeys(("requirements", "requires_python")),
+            "asked": _ASKED,
         },
     },
     **dict.fromkeys(("start", "end", "status", *_SPEED)),

@@ -88,6 +88,19 @@ def test_what_is_asked_decides_which_environment_it_is(tmp_path: Path, home: Pat
     assert isolated(f"{spec}+sam2@first-found").endswith(f"::{spec}+sam2@first-found")
 
 
+def test_a_run_with_other_requirements_is_another(
+    tmp_path: Path, home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec, bench = f"{write_model(tmp_path, RED)}:Red", write_video_benchmark(tmp_path / "b", videos=1)
+    words = ("evaluate", "--model", spec, "--isolated", "--benchmark", bench, "--out", tmp_path / "run")
+    (tmp_path / "requirements.txt").write_text("numpy<2\n")
+    assert icvos(*words) == icvos(*words) == 0
+    capsys.readouterr()
+    (tmp_path / "requirements.txt").write_text("numpy>=2\n")
+    assert icvos(*words) == 2
+    assert "asked" in capsys.readouterr().err
+
+
 def test_a_failure_says_its_last_lines_and_the_next_command_begins_anew(
     tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
