@@ -187,7 +187,9 @@ def _interpreters() -> Iterator[Path]:
     """Yield this interpreter's program, then those on PATH and of pyenv from the newest on."""
     own = real_path(sys.executable)
     yield own
-    folders = [Path(each) for each in os.get_exec_path() if each] + sorted(Path.home().glob(".pyenv/versions/*/bin"))
+    folders = [Path(each) for each in os.get_exec_path() if each]
+    with suppress(RuntimeError):  # no home folder
+        folders += sorted(Path.home().glob(".pyenv/versions/*/bin"))
     named: dict[Path, int] = {}
     for folder in folders:
         with suppress(OSError):

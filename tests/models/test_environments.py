@@ -20,7 +20,7 @@ from tiny import write_video_benchmark
 
 from icvos import evaluate
 from icvos.errors import UsageError
-from icvos.models import environments
+from icvos.models import environments, host
 from icvos.models.dependencies import Dependencies
 from icvos.models.environments import isolated, kept_environments, remove_environment
 from icvos.models.registry import resolve
@@ -155,7 +155,7 @@ environments.isolated({spec!r})
     assert kept_environments()[0].python
 
 
-def test_two_commands_make_an_environment_once(tmp_path: Path, home: Path) -> None:
+def test_several_commands_make_an_environment_once_and_use_it_together(tmp_path: Path, home: Path) -> None:
     spec = method(tmp_path)
     script = f"""
 from quick_environments import quick_steps
@@ -169,6 +169,9 @@ environments.isolated({spec!r})
     said = "".join(each.communicate()[1] for each in both)
     assert [each.returncode for each in both] == [0, 0, 0], said
     assert said.count("making an environment") == 1
+    # Those that only use it wait for nobody.
+    isolated(spec)
+    subprocess.run(command, env=environment, check=True, timeout=60)
 
 
 def test_clean_removes_what_no_command_uses(tmp_path: Path, home: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -247,6 +250,19 @@ def test_a_new_method_says_what_it_needs(tmp_path: Path, home: Path, capsys: pyt
     assert icvos("models", "check", tmp_path / "my-method.py", "--isolated", "--quick") == 0
     assert icvos("models", "new", "my-method", "--isolated", "--into", tmp_path) == 2
     assert "there already" in capsys.readouterr().err
+
+
+def test_packages_are_said_with_what_tells_them_exactly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    fork = {"url": "https://host/fork", "vcs_info": {"vcs": "git", "commit_id": commit}}
+    for folder, version, url in (("first", "2.0", fork), ("second", "1.0", {}), ("second", "3.0", {})):
+        name = "fork" if version != "3.0" else "Other"
+        info = tmp_path / folder / f"{name}-{version}.dist-info"
+        info.mkdir(parents=True)
+        (info / "METADATA").write_text(f"Name: {name}\nVersion: {version}\n")
+        (info / "direct_url.json").write_text(json.dumps(url))
+    monkeypatch.setattr(sys, "path", [str(tmp_path / "first"), str(tmp_path / "second")])
+    assert host.packages() == [f"fork @ git+https://host/fork@{commit}", "other==3.0"]
 
 
 # ---- from the registry -----------------------------------------------------------------------------------------------
