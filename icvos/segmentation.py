@@ -27,6 +27,7 @@ from icvos.masks import read_mask, write_mask
 from icvos.models.interface import Model
 from icvos.models.options import options_of
 from icvos.models.registry import as_video_model, build, source_line
+from icvos.models.remote import environment_of
 from icvos.models.seeds import seed_all
 from icvos.plugins import said
 from icvos.progress import Progress, Update, shown
@@ -113,6 +114,7 @@ def _describe(
 ) -> dict[str, Any]:
     """Return the beginning of ``segment.json``; its ``key`` is what decides the masks."""
     described = describe_model(model, settings, kind="video")
+    own = environment_of(model)
     key = {
         "icvos": __version__,
         "model": described["name"],
@@ -122,6 +124,7 @@ def _describe(
         "weights": described["weights"],
         "dtype": described["dtype"],
         "device": model.device.partition(":")[0],
+        **({"asked": own["asked"]} if own is not None and "asked" in own else {}),
         **draws,
         "supports": [[one.photo_sha256, one.mask_sha256, one.object] for one in supports],
         "video": clip.sha256(),
@@ -134,7 +137,7 @@ def _describe(
         "model": described,
         "supports": [one.described for one in supports],
         "video": clip.described,
-        "environment": describe_device(model.device),
+        "environment": {**describe_device(model.device), **({} if own is None else {"method": own})},
     }
 
 

@@ -182,7 +182,8 @@ def of_boards(root: Path, made: Made) -> None:
     mask = next(supports.glob("masks/*/*.png"))
     support = ("--support", next(supports.glob(f"images/{mask.stem}.*")), mask)
     model = ("--model", f"{root / 'my_method.py'}:Together", "--weights", f"net={root / 'net.safetensors'}")
-    assert icvos("segment", *support, "--video", frames, *model, "--out", root / "segment") == 0
+    isolated = ("--model", f"{root / 'isolated.py'}:Together", *model[2:], "--isolated")
+    assert icvos("segment", *support, "--video", frames, *isolated, "--out", root / "segment") == 0
     made["segment.json"] = [read_json(root / "segment" / "segment.json")]
     assert icvos("launch", "slurm", "--", "evaluate", "--model", "empty", "--out", root / "launched") == 0
     made["launch.json"] = [read_json(root / "launched.slurm" / "launch.json")]
