@@ -26,12 +26,12 @@ from typing import Any, ClassVar
 import numpy as np
 
 from icvos.errors import InputError, ModelError, UsageError, printable
-from icvos.files import expand_home, real_path
+from icvos.files import expand_home, file_sha256, real_path
 from icvos.models import seeds
 from icvos.models.interface import ImageModel, Model, VideoModel
 from icvos.types import ModelInfo, Prediction, Support, Video, WeightInfo
 
-__all__ = ["Interpreter", "Remote", "environment_of", "keep_output", "remote_class", "split_python"]
+__all__ = ["Interpreter", "Remote", "environment_of", "forget_classes", "keep_output", "remote_class", "split_python"]
 
 HEADER = struct.Struct("<IQ")
 MOST_TEXT = 1 << 20
@@ -123,7 +123,7 @@ class Interpreter:
         theirs_in, self._out = os.pipe()
         self._in, theirs_out = os.pipe()
         for end in (self._out, self._in):
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, AttributeError):  # Linux alone has it: room for most of a frame
                 fcntl.fcntl(end, fcntl.F_SETPIPE_SZ, 1 << 20)
             os.set_blocking(end, False)
         try:
@@ -580,6 +580,17 @@ def _packed(episodes: Sequence[Sequence[Support]]) -> tuple[list[list[bool]], li
     return [[support.ignore is not None for support in supports] for supports in episodes], arrays
 
 
+_CLASSES: dict[tuple[str, ...], type[Model]] = {}
+
+
+def forget_classes() -> None:
+    """End the interpreters that were started to ask what a method declares, and were not used since."""
+    for cls in _CLASSES.values():
+        for interpreter in getattr(cls, "_spare", ()):
+            interpreter.end()
+    _CLASSES.clear()
+
+
 def remote_class(python: str, spec: str) -> type[Model]:
     """Return the class that stands for a method in another interpreter, which is started to ask what it declares.
 
@@ -592,11 +603,15 @@ def remote_class(python: str, spec: str) -> type[Model]:
     """
     program = _program(python)
     target = _target(spec)
+    written = file_sha256(target["path"]) if target["path"] else ""
+    key = (program, *target.values(), written)
+    if key in _CLASSES:
+        return _CLASSES[key]
     try:
         interpreter = Interpreter(program, target)
-        said = interpreter.declared
         with _words():
-            return _made(program, target, said, interpreter)
+            _CLASSES[key] = cls = _made(program, target, interpreter.declared, interpreter)
+        return cls
     except (UsageError, InputError):
         raise
     except ModuleNotFoundError as error:
