@@ -382,14 +382,20 @@ def _predictions(reply: Mapping[str, Any], arrays: Sequence[np.ndarray]) -> list
     return [_prediction(*row) for row in rows]
 
 
-def _prediction(mask: Any, score: Any, confidence: Any) -> Any:
+def _prediction(mask: Any, score: Any, confidence: Any) -> Prediction:
     if not isinstance(mask, np.ndarray):
-        raise ModelError(f"a {printable(str(mask))[:60]} is no mask (an array of bool is)")
+        mask = _unlike(mask)
     if score is not None and not isinstance(score, np.ndarray):
-        raise ModelError(f"a {printable(str(score))[:60]} is no score")
+        score = _unlike(score)
     if confidence is not None and type(confidence) not in (int, float):
         raise ModelError("the confidence is no number")
     return Prediction(mask, score, confidence)
+
+
+def _unlike(kind: Any) -> Any:
+    """Return what is no array, of a class called as the one there: it is judged as what a method yields here is."""
+    name = printable(str(kind))[:60]
+    return type(name if name.isidentifier() else "object", (), {})()
 
 
 def _raised(reply: Mapping[str, Any]) -> Exception:

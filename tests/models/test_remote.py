@@ -315,6 +315,40 @@ def test_rules_are_judged_there_too(root: Path, python: Path, tmp_path: Path) ->
     assert findings["masks"].status == "failed" and "frame 1 is asked for before the mask of frame 0" in str(findings)
 
 
+LEAKS = """
+import sys, types
+import numpy as np
+
+torch = sys.modules["torch"] = types.ModuleType("torch")
+torch.grad = True
+torch.is_grad_enabled = lambda: torch.grad
+torch.is_inference_mode_enabled = lambda: False
+torch.is_autocast_enabled = lambda *device: False
+torch.manual_seed = lambda seed: None
+torch.set_grad_enabled = lambda grad: setattr(torch, "grad", grad)
+
+from icvos import ModelInfo, VideoModel
+
+
+class Leaks(VideoModel):
+    info = ModelInfo(name="leaks", version="1")
+
+    def segment(self, supports, video, *, seed):
+        for frame in video:
+            torch.grad = len(video) != 2
+            yield [[1]] if len(video) == 1 else frame[..., 0] > 99
+"""
+
+
+def test_what_leaks_and_what_is_no_mask_is_told_as_here(python: Path, tmp_path: Path) -> None:
+    (tmp_path / "leaks.py").write_text(LEAKS)
+    skip = ("memory", "deterministic", "fresh")
+    findings = {f.rule: f for f in check_model(lambda: create(f"{python}::{tmp_path}/leaks.py"), skip=skip)}
+    assert findings["masks"].status == "passed"
+    assert "grad mode, inference mode or autocast leaks out of it" in findings["leaks"].message
+    assert "a list is no mask (an array of bool is)" in findings["one-frame"].message
+
+
 MISCHIEF = """
 import json, os, signal, struct, subprocess, sys, time
 import numpy as np
