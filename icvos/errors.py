@@ -28,6 +28,7 @@ from icvos.installation import install_command
 
 __all__ = [
     "ENDING",
+    "LONGEST",
     "BenchmarkError",
     "IcvosError",
     "InputError",
@@ -161,7 +162,7 @@ _TURNS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067
 
 
 LONGEST = 2000
-"""Letters of a part of an error's line."""
+"""Letters of a part of an error's line, and of a stranger's text on a board's page."""
 
 
 def printable(text: str, keep: str = "", *, cut: int = 0) -> str:
