@@ -177,7 +177,7 @@ def add(
             raise RunError(f"not reproduced: {problems[0]}", where=run)
         checked, checks = "reproduced by maintainer", (*checks, "a maintainer's own run agrees")
     # Two that come at once look for what is there, and write, one after the other.
-    with lock_folder(board / LIST, remedy="run the command again", wait=LOCK_SECONDS):
+    with lock_folder(board / LIST, remedy="choose another --board", wait=LOCK_SECONDS):
         path = record_path(board, judgement.entry)
         _look_at_place(path, judgement.entry, checked, sent.submitter, replace=replace, force=force)
         if benchmark is not None and judgement.benchmark.manifest_sha256 not in known_benchmarks(None):
