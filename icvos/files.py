@@ -506,10 +506,13 @@ def work_folder(what: str, parent: str | os.PathLike[str] | None = None) -> Iter
     _remove_abandoned(parent, what)
     while True:
         folder = Path(tempfile.mkdtemp(prefix=f"{what}-", dir=parent))
-        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        # Until it is locked, another process that begins just now may take it for an abandoned one.
+        try:
+            handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            continue
         with suppress(OSError):
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # Another process that began just now may have taken it for an abandoned one.
             if folder.exists():
                 break
         os.close(handle)
