@@ -31,7 +31,7 @@ from icvos.models import seeds
 from icvos.models.interface import ImageModel, Model, VideoModel
 from icvos.types import ModelInfo, Prediction, Support, Video, WeightInfo
 
-__all__ = ["Interpreter", "Remote", "environment_of", "forget_classes", "keep_output", "remote_class", "split_python"]
+__all__ = ["Interpreter", "Remote", "environment_of", "keep_output", "remote_class", "split_python"]
 
 HEADER = struct.Struct("<IQ")
 MOST_TEXT = 1 << 20
@@ -586,15 +586,8 @@ def _packed(episodes: Sequence[Sequence[Support]]) -> tuple[list[list[bool]], li
     return [[support.ignore is not None for support in supports] for supports in episodes], arrays
 
 
+# Each keeps the interpreter that was asked what the method declares for the first model that is built.
 _CLASSES: dict[tuple[str, ...], type[Model]] = {}
-
-
-def forget_classes() -> None:
-    """End the interpreters that were started to ask what a method declares, and were not used since."""
-    for cls in _CLASSES.values():
-        for interpreter in getattr(cls, "_spare", ()):
-            interpreter.end()
-    _CLASSES.clear()
 
 
 def remote_class(python: str, spec: str) -> type[Model]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import gc
 import inspect
 import json
 import os
@@ -157,16 +158,10 @@ def python(root: Path) -> Iterator[Path]:
 def _running(python: Path) -> list[int]:
     until = time.monotonic() + 10
     while hosts(python) and time.monotonic() < until:
-        _let_go()
+        remote._CLASSES.clear()
+        gc.collect()
         time.sleep(0.05)
     return hosts(python)
-
-
-def _let_go() -> None:
-    import gc
-
-    remote.forget_classes()
-    gc.collect()
 
 
 def _same_runs(here: Path, there: Path) -> None:
