@@ -242,8 +242,9 @@ def as_video_model(model: Model) -> VideoModel:
 
 def source_sha256(cls: type) -> str:
     """Return a hash of a model's own source: its package's ``.py`` files, or its file and those imported beside it."""
-    if issubclass(cls, Remote):
-        return _file_hash(map(Path, cls.said["files"]))
+    there: type = getattr(cls, "lifted", cls)
+    if issubclass(there, Remote):
+        return _file_hash(map(Path, there.said["files"]))
     files: set[Path] = set()
     for base in cls.__mro__:
         module = sys.modules.get(base.__module__)

@@ -125,7 +125,9 @@ def test_a_failure_says_its_last_lines_and_the_next_command_begins_anew(
     assert kept_environments()[0].python
     assert not (broke.folder / "rest").exists()
     # An environment without numpy is none.
-    monkeypatch.setattr(environments, "_steps", lambda *asked: quick(*asked)[:1])
+    monkeypatch.setattr(
+        environments, "_steps", lambda *asked: [[asked[2], "-m", "venv", "--without-pip", str(asked[0])]]
+    )
     with pytest.raises(UsageError, match="No module named 'numpy'"):
         isolated(method(tmp_path, "dependencies = ['other']"))
 
