@@ -77,10 +77,13 @@ def placed(spec: str, *, python: str | None) -> str:
     Raises:
         UsageError: The spec says something else.
     """
+    from icvos.models.program import PREFIX
     from icvos.models.remote import split_python
 
     if python is None:
         return spec
+    if spec.startswith(PREFIX):
+        raise UsageError(f"'{spec}' is a program, which no Python runs", fix="leave --python out")
     if split_python(spec)[0]:
         raise UsageError(f"'{spec}' and --python both name an interpreter", fix="give one of them")
     return f"{python}::{spec}"

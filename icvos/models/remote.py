@@ -31,7 +31,7 @@ from icvos.models import seeds
 from icvos.models.interface import ImageModel, Model, VideoModel
 from icvos.types import ModelInfo, Prediction, Support, Video, WeightInfo
 
-__all__ = ["Interpreter", "Remote", "environment_of", "keep_output", "remote_class", "split_python"]
+__all__ = ["Interpreter", "Output", "Remote", "environment_of", "keep_output", "remote_class", "split_python"]
 
 HEADER = struct.Struct("<IQ")
 MOST_TEXT = 1 << 20
@@ -71,26 +71,35 @@ def environment_of(model: Model) -> dict[str, Any] | None:
 
 
 def split_python(spec: str) -> tuple[str, str]:
-    """Return the interpreter that ``PYTHON::X`` names, "" where it names none, and the rest."""
+    """Return the interpreter that ``PYTHON::X`` names, "" where it names none, and the rest.
+
+    The words of a program (``exec:…``) may hold anything.
+    """
     python, sign, rest = spec.partition("::")
-    return (python, rest) if sign else ("", spec)
+    return (python, rest) if sign and not spec.startswith("exec:") else ("", spec)
 
 
 class MethodError(Exception):
     """What a method raised in its interpreter; the name of the class that is made of it is the exception's."""
 
 
-class _Output:
-    """What a process prints: read all the time, its end kept in mind, and so much of it in a file."""
+class Output:
+    """What a process prints: read all the time, its end kept in mind, and so much of it in a file.
+
+    Attributes:
+        heard: When it printed last, by ``time.monotonic``.
+    """
 
     def __init__(self, stream: Any) -> None:
         self._stream, self._tail, self._written = stream, b"", 0
+        self.heard = time.monotonic()
         self._thread = threading.Thread(target=self._read, daemon=True)
         self._thread.start()
 
     def _read(self) -> None:
         with contextlib.suppress(OSError, ValueError):
             while data := os.read(self._stream.fileno(), 1 << 16):
+                self.heard = time.monotonic()
                 self._tail = (self._tail + data)[-8192:]
                 if _log is not None and _log.parent.is_dir() and self._written < MOST_OUTPUT:
                     with _log.open("ab") as file:
@@ -143,7 +152,7 @@ class Interpreter:
             ) from None
         finally:
             self._close(theirs_in, theirs_out)
-        self._output = _Output(self._process.stdout)
+        self._output = Output(self._process.stdout)
         self._finalise = weakref.finalize(self, _end, self._process, self._out, self._in)
         try:
             # The first word is its own; a failure before it is that of its Python.
