@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,12 +67,16 @@ class Export:
 
     def frame_count(self) -> int:
         """Return how many frames are written."""
-        view = View(self.benchmark, self.protocol)
+        view = self._view()
         return sum(view.frame_count(episode) for episode in self.videos.values())
+
+    def _view(self) -> View:
+        """Return the benchmark as the protocol sees it; a view keeps the supports that it gave."""
+        return View(self.benchmark, self.protocol)
 
     def estimate(self) -> int:
         """Return about how many bytes are written: by the first, middle and last video's first frame and episode."""
-        view, names = View(self.benchmark, self.protocol), sorted(self.videos)
+        view, names = self._view(), sorted(self.videos)
         chosen = sorted({names[0], names[len(names) // 2], names[-1]})
         with work_folder("icvos-export") as folder:
             frames = episodes = 0.0
@@ -97,12 +100,11 @@ class Export:
         with lock_folder(out):
             _begin(out, self.described)
             for done, _ in enumerate(self._steps(out), 1):
-                progress(Update(done, len(self.videos) + len(self.episodes)))
+                progress(Update("folders", done, len(self.videos) + len(self.episodes)))
 
     def _steps(self, out: Path) -> Iterator[None]:
-        view = View(self.benchmark, self.protocol)
         for name, episode in self.videos.items():
-            frames, folder = _frames(view, episode), out / "videos" / name
+            frames, folder = _frames(self._view(), episode), out / "videos" / name
             folder.mkdir(parents=True, exist_ok=True)
             remove_partial_files(folder)
             for index in range(len(frames)):
@@ -119,7 +121,7 @@ class Export:
                 # A program that takes the folder alone finds both where exec: has them.
                 _link(folder / "frames", f"../../videos/{episode.video}")
                 _link(folder / "masks", f"../../masks/{episode.id}")
-                _write_episode(self, view, episode, folder)
+                _write_episode(self, self._view(), episode, folder)
             yield
 
 
@@ -146,7 +148,7 @@ def _write_episode(export: Export, view: View, episode: Episode, folder: Path) -
 
 def _link(path: Path, target: str) -> None:
     if not path.is_symlink():
-        os.symlink(target, path)
+        path.symlink_to(target)
 
 
 def _begin(out: Path, described: Mapping[str, Any]) -> None:
@@ -160,7 +162,8 @@ def _begin(out: Path, described: Mapping[str, Any]) -> None:
         there = read_json(path)
         if there != described:
             other = [name for name in described if not isinstance(there, dict) or there.get(name) != described[name]]
-            raise InputError(f"the folder holds another export ({', '.join(other)})", where=out, fix="choose another --out")
+            what = f"the folder holds another export (other {', '.join(other)})"
+            raise InputError(what, where=out, fix="choose another --out")
         return
     out.mkdir(parents=True, exist_ok=True)
     remove_partial_files(out)

@@ -133,7 +133,7 @@ def pack_benchmark(root: Path) -> Iterator[bytes]:
 
 
 def model_file(spec: str) -> tuple[str, Path, str] | None:
-    """Return the file that a spec names, between what stands before and behind it; None for an installed model or a program."""
+    """Return the file that a spec names, between what stands before and behind it; None for others."""
     if spec.startswith(PREFIX):
         return None
     python, rest = split_python(spec)

@@ -109,7 +109,7 @@ class Program(VideoModel):
     program: ClassVar[Path]
     words: ClassVar[tuple[str, ...]]
     start: ClassVar[Path]
-    dtype = "unknown"
+    dtype = None
     backend = "program"
 
     def __init__(

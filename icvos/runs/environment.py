@@ -23,8 +23,8 @@ from icvos.files import escape_id, file_sha256
 from icvos.foundation.trainings import trainings_of
 from icvos.models.interface import ImageModel, Model, of_kind
 from icvos.models.options import option_types
-from icvos.models.registry import source_sha256, uses_torch
 from icvos.models.program import Program
+from icvos.models.registry import source_sha256, uses_torch
 from icvos.models.remote import Remote
 from icvos.protocols import Protocol
 from icvos.runs.schema import RUN_SCHEMA, require_name
@@ -170,7 +170,6 @@ def describe_model(model: Model, options: Mapping[str, Any], *, kind: str) -> di
     effective |= {name: value for name, value in chosen.items() if isinstance(value, (int, float, str))}
     if isinstance(model, Program):
         effective["words"] = shlex.join(model.words)
-    autocast = of_kind(model.autocast, kind)
     trainings = trainings_of(model.weights)
     return {
         "name": info.name,
@@ -190,7 +189,7 @@ def describe_model(model: Model, options: Mapping[str, Any], *, kind: str) -> di
         "weights": {name: file_sha256(path) for name, path in sorted(model.weights.items())},
         **({"trainings": trainings} if trainings else {}),
         "dtype": _dtype(of_kind(model.dtype, kind)),
-        "autocast": None if autocast is None else _dtype(autocast),
+        "autocast": _dtype(of_kind(model.autocast, kind)),
         "backend": _backend(model),
     }
 
@@ -201,8 +200,8 @@ def _backend(model: Model) -> str:
     return f"torch {_version('torch')}" if uses_torch(type(model)) else f"opencv {_opencv()}"
 
 
-def _dtype(value: Any) -> str:
-    return str(value).removeprefix("torch.")
+def _dtype(value: Any) -> str | None:
+    return None if value is None else str(value).removeprefix("torch.")
 
 
 def describe_benchmark(benchmark: Benchmark, episodes: Sequence[Episode], *, shots: int) -> dict[str, Any]:
