@@ -28,6 +28,7 @@ from icvos.installation import install_command
 
 __all__ = [
     "ENDING",
+    "LONGEST",
     "BenchmarkError",
     "IcvosError",
     "InputError",
@@ -163,7 +164,7 @@ _TURNS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067
 
 
 LONGEST = 2000
-"""Letters of a part of an error's line."""
+"""Letters of a part of an error's line, and of a stranger's text on a board's page."""
 
 LONGEST_WORD = 300
 """Letters of a word in an error's line, or of a value that it says: a path or a name, which may be a stranger's."""

@@ -13,6 +13,7 @@ import re
 import shutil
 import stat
 import tempfile
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
@@ -439,7 +440,7 @@ def file_sha256(path: str | os.PathLike[str]) -> str:
 
 
 @contextmanager
-def lock_folder(folder: Path, *, remedy: str = "choose another --out") -> Iterator[None]:
+def lock_folder(folder: Path, *, remedy: str = "choose another --out", wait: float = 0.0) -> Iterator[None]:
     """Hold an exclusive lock on ``folder`` (made if missing) while the block runs.
 
     The lock is a flock on ``FOLDER.lock`` beside it that no child process inherits; it goes with the process.
@@ -447,9 +448,10 @@ def lock_folder(folder: Path, *, remedy: str = "choose another --out") -> Iterat
     Args:
         folder: What is locked.
         remedy: What to do where another holds it, or nothing can be written.
+        wait: Seconds to wait for another that holds it.
 
     Raises:
-        LockedError: Another process holds it.
+        LockedError: Another process holds it still.
         InputError: Nothing can be written beside the folder.
     """
     import fcntl
@@ -457,6 +459,7 @@ def lock_folder(folder: Path, *, remedy: str = "choose another --out") -> Iterat
     folder = Path(folder)
     path = folder.parent / f".{folder.name}.lock"
     own_umask()
+    end = time.monotonic() + wait
     while True:
         try:
             folder.parent.mkdir(parents=True, exist_ok=True)
@@ -467,6 +470,9 @@ def lock_folder(folder: Path, *, remedy: str = "choose another --out") -> Iterat
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             os.close(handle)
+            if time.monotonic() < end:
+                time.sleep(0.02)
+                continue
             raise LockedError(
                 "another process works in this folder", where=folder, fix=f"wait for it, or {remedy}"
             ) from None
@@ -500,10 +506,13 @@ def work_folder(what: str, parent: str | os.PathLike[str] | None = None) -> Iter
     _remove_abandoned(parent, what)
     while True:
         folder = Path(tempfile.mkdtemp(prefix=f"{what}-", dir=parent))
-        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        # Until it is locked, another process that begins just now may take it for an abandoned one.
+        try:
+            handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            continue
         with suppress(OSError):
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # Another process that began just now may have taken it for an abandoned one.
             if folder.exists():
                 break
         os.close(handle)

@@ -13,9 +13,11 @@ import socket
 import struct
 import subprocess
 import sys
+import tempfile
 import zipfile
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import example, given
@@ -378,6 +380,23 @@ with work_folder("icvos-kind", sys.argv[1]) as folder:
     (folder / "a/b/c").write_text("much")
     os.kill(os.getpid(), signal.SIGKILL)
 """
+
+
+def test_a_work_folder_that_another_takes_for_an_abandoned_one_is_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, real = [], tempfile.mkdtemp
+
+    def taken(**words: Any) -> str:
+        folder = real(**words)
+        made.append(folder)
+        if len(made) == 1:
+            Path(folder).rmdir()
+        return folder
+
+    monkeypatch.setattr(tempfile, "mkdtemp", taken)
+    with work_folder("icvos-kind", tmp_path) as folder:
+        assert folder.is_dir() and [str(folder)] == made[1:]
 
 
 def test_a_work_folder_of_a_killed_process_goes_at_the_next_start(tmp_path: Path) -> None:

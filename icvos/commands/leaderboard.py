@@ -12,6 +12,9 @@ import click
 
 from icvos.terminal import echo
 
+# That an add waits for another, which writes a record in less than one.
+LOCK_SECONDS = 20.0
+
 # Format: (suffixes of its files, module:function that makes its text of tables).
 FORMATS: dict[str, tuple[tuple[str, ...], str]] = {
     "markdown": ((".md",), "icvos.leaderboard.render_text:to_markdown"),
@@ -156,10 +159,11 @@ def add(
     icvos leaderboard add runs/demo/histogram --benchmark demo
     """
     from icvos.errors import RunError, UsageError
-    from icvos.leaderboard.benchmarks import add_benchmark, known_benchmarks
+    from icvos.files import lock_folder
+    from icvos.leaderboard.benchmarks import LIST, add_benchmark, known_benchmarks
     from icvos.leaderboard.board import default_board
     from icvos.leaderboard.judge import judge, opened_run, reproduces
-    from icvos.leaderboard.record import may_replace, record_path, write_record
+    from icvos.leaderboard.record import record_path, write_record
     from icvos.progress import shown
 
     if force and not replace:
@@ -174,7 +178,26 @@ def add(
         if problems:
             raise RunError(f"not reproduced: {problems[0]}", where=run)
         checked, checks = "reproduced by maintainer", (*checks, "a maintainer's own run agrees")
-    path = record_path(board, judgement.entry)
+    # Two that come at once look for what is there, and write, one after the other.
+    with lock_folder(board / LIST, remedy="choose another --board", wait=LOCK_SECONDS):
+        path = record_path(board, judgement.entry)
+        _look_at_place(path, judgement.entry, checked, sent.submitter, replace=replace, force=force)
+        if benchmark is not None and judgement.benchmark.manifest_sha256 not in known_benchmarks(None):
+            add_benchmark(board, judgement.benchmark)
+        write_record(board, judgement.entry, checked, checks, submitter=sent.submitter, submission_sha256=sent.sha256)
+    for line in checks:
+        echo(f"ok: {line}")
+    echo(f"added, {checked}: {path}")
+    if checked == "self-reported":
+        masks = "evaluate --save-masks; after score, submit pack --predictions"
+        echo(f"it stands in a table of its own; with its masks ({masks}) they are re-scored")
+
+
+def _look_at_place(path: Path, entry: Any, checked: str, submitter: str | None, *, replace: bool, force: bool) -> None:
+    """Refuse what may not be written at a record's place."""
+    from icvos.errors import RunError
+    from icvos.leaderboard.record import may_replace
+
     named = [each for each in path.parent.glob("*.json") if each.name.lower() == path.name.lower()]
     for alike in named if path not in named else ():
         raise RunError(
@@ -189,16 +212,7 @@ def add(
             fix="give --replace; runs of other options stand beside it if they have a name (evaluate --name)",
         )
     if path.exists():
-        may_replace(path, judgement.entry, checked, sent.submitter, force=force)
-    write_record(board, judgement.entry, checked, checks, submitter=sent.submitter, submission_sha256=sent.sha256)
-    if benchmark is not None and judgement.benchmark.manifest_sha256 not in known_benchmarks(None):
-        add_benchmark(board, judgement.benchmark)
-    for line in checks:
-        echo(f"ok: {line}")
-    echo(f"added, {checked}: {path}")
-    if checked == "self-reported":
-        masks = "evaluate --save-masks; after score, submit pack --predictions"
-        echo(f"it stands in a table of its own; with its masks ({masks}) they are re-scored")
+        may_replace(path, entry, checked, submitter, force=force)
 
 
 @command.command(short_help="Check every record of a board again.")

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from icvos.benchmark import Benchmark
-from icvos.costs import Cost, bytes_in, disk_cost, in_bytes, in_gib, in_seconds, memory_cost, peak_resident
+from icvos.costs import Cost, bytes_in, disk_cost, in_bytes, in_gib, in_seconds, memory_cost
 from icvos.demo.benchmarks import open_benchmark
 from icvos.errors import ModelError
 from icvos.evaluation.crew import Group
@@ -248,7 +248,7 @@ def try_run(
         workers=workers,
         parallel=max(min(workers, places), 1),
         busy=busy,
-        memory=peak_resident(),
+        memory=peak_memory("cpu"),
         gpu_memory=timing.gpu_memory if device.startswith("cuda") else None,
         sharing=int(1 / (settings.gpus_per_worker or 1)) if ray else -(-workers // gpus),
         record_bytes=round(record / max(len(timing.results), 1) * len(todo)),

@@ -22,8 +22,9 @@ __all__ = ["SUBMISSION_SCHEMA", "pack", "unpack"]
 
 SUBMISSION_SCHEMA = "icvos-submission/1"
 FORM = re.compile(r"(run\.json|result\.json|episodes\.jsonl|submission\.json|masks/([^/]+)/[0-9]{5}\.png)")
-TEXTS = ("run.json", "result.json", "episodes.jsonl", "submission.json")
-MAX_TEXT, MAX_MASK, MAX_TOTAL, MAX_MEMBERS = 256 << 20, 16 << 20, 64 << 30, 5_000_000
+# Their largest sizes: JSON takes some thirty times its size in memory where it is made to. The list has a row a file.
+TEXTS = {"run.json": 4 << 20, "result.json": 16 << 20, "episodes.jsonl": 32 << 20, "submission.json": 1 << 12}
+MAX_ROW, MAX_MASK, MAX_TOTAL, MAX_MEMBERS = 512, 16 << 20, 64 << 30, 5_000_000
 # Text of records is some twenty times smaller when deflated; masks are deflated already.
 MAX_RATIO = 200
 
@@ -129,10 +130,12 @@ def _members(archive: zipfile.ZipFile, file: Path) -> Iterator[zipfile.ZipInfo]:
         seen.add(name)
         if member.flag_bits & 1 or member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
             _refuse(f"'{printable}' is encrypted or packed in an unusual way", file)
-        limit = MAX_TEXT if name in TEXTS else MAX_MASK
+        limit = TEXTS.get(name, MAX_MASK) + (MAX_ROW * len(members) if name == "submission.json" else 0)
         total += member.file_size
         bomb = member.file_size > 1 << 20 and member.file_size > MAX_RATIO * max(member.compress_size, 1)
-        if member.file_size > limit or total > MAX_TOTAL or bomb:
+        if member.file_size > limit:
+            _refuse(f"'{printable}' is a file of {member.file_size:,} bytes, and {limit:,} are the most", file)
+        if total > MAX_TOTAL or bomb:
             _refuse(f"a bomb: '{printable}' would unpack {member.compress_size} bytes to {member.file_size}", file)
         yield member
     for name in TEXTS:

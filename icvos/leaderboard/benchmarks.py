@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from icvos.benchmark import Benchmark
 from icvos.demo.benchmarks import load_benchmark
 from icvos.errors import RunError, in_words
-from icvos.files import file_sha256, icvos_home, read_json, write_json
+from icvos.files import file_sha256, icvos_home, is_utf8, read_json, write_json
 from icvos.manifest import verify_tables
 
 __all__ = ["LIST", "add_benchmark", "find_benchmark", "known_benchmarks", "read_benchmarks"]
@@ -26,43 +27,53 @@ def read_benchmarks(board: Path) -> dict[str, Path]:
     Raises:
         RunError: The list is broken.
     """
+    return {sha256: board / folder for sha256, folder in _listed(board).items()}
+
+
+def _listed(board: Path) -> dict[str, str]:
     path = board / LIST
     if not path.exists():
         return {}
     content = read_json(path, RunError)
     folders = content.get("benchmarks") if isinstance(content, dict) and content.get("schema") == SCHEMA else None
     if not isinstance(folders, dict) or not all(
-        re.fullmatch("[0-9a-f]{64}", sha256) and isinstance(folder, str) for sha256, folder in folders.items()
+        re.fullmatch("[0-9a-f]{64}", sha256) and _is_folder_name(folder) for sha256, folder in folders.items()
     ):
         raise RunError("the board's list of benchmarks is broken", where=path, expected=f"{SCHEMA}, hashes and folders")
-    return {sha256: board / folder for sha256, folder in folders.items()}
+    return folders
+
+
+def _is_folder_name(folder: object) -> bool:
+    return isinstance(folder, str) and is_utf8(folder) and "\0" not in folder
 
 
 def add_benchmark(board: Path, benchmark: Benchmark) -> None:
-    """Write a benchmark into a board's list, relative to the board where both lie in one folder."""
+    """Write a benchmark into a board's list, relative to the board where both lie in one folder.
+
+    The caller holds the board's lock.
+
+    Raises:
+        RunError: The list is broken, or the benchmark's folder has a name that JSON cannot hold.
+    """
     root, base = benchmark.root.resolve(), board.resolve()
-    known = {
-        sha256: _as_listed(folder, base)
-        for sha256, folder in {**read_benchmarks(board), benchmark.manifest_sha256: root}.items()
-    }
+    folder = os.path.relpath(root, base) if root.is_relative_to(base.parent) else str(root)
+    if not _is_folder_name(folder):
+        raise RunError("the name of the benchmark's folder is not UTF-8", where=benchmark.root, fix="rename it")
+    known = {**_listed(board), benchmark.manifest_sha256: folder}
     write_json(board / LIST, {"schema": SCHEMA, "benchmarks": dict(sorted(known.items()))})
-
-
-def _as_listed(folder: Path, board: Path) -> str:
-    folder = folder.resolve()
-    return os.path.relpath(folder, board) if folder.is_relative_to(board.parent) else str(folder)
 
 
 def known_benchmarks(board: Path | None) -> dict[str, Path]:
     """Return the folders of a board's benchmarks and of the demos that are built, by their manifests' SHA-256.
 
-    Those that lie there no more, or are others now, are left out.
+    Those that lie there no more, are others now or cannot be read are left out.
     """
     manifests = sorted((icvos_home() / "demo").glob("*/benchmarks/*/manifest.csv"))
     known = {file_sha256(manifest): manifest.parent for manifest in manifests}
     for sha256, folder in ({} if board is None else read_benchmarks(board)).items():
-        if (folder / "manifest.csv").is_file() and file_sha256(folder / "manifest.csv") == sha256:
-            known[sha256] = folder
+        with suppress(OSError):
+            if file_sha256(folder / "manifest.csv") == sha256:
+                known[sha256] = folder
     return known
 
 

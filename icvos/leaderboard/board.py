@@ -8,7 +8,7 @@ from icvos.errors import RunError
 from icvos.files import icvos_home
 from icvos.runs.run import Run
 
-__all__ = ["default_board", "read_board"]
+__all__ = ["default_board", "read_board", "record_files"]
 
 
 def default_board() -> Path:
@@ -19,6 +19,11 @@ def default_board() -> Path:
             lines = [line.replace(" ", "") for line in setup.read_text(encoding="utf-8", errors="replace").splitlines()]
             return folder / "leaderboards" if "name=icvos" in lines else icvos_home() / "leaderboards"
     return icvos_home() / "leaderboards"
+
+
+def record_files(board: Path) -> list[Path]:
+    """Return the files of a board that tables are made of, sorted, also those in folders that are links."""
+    return sorted(board.glob("*/*/*.json"))
 
 
 def read_board(board: Path, *, must_exist: bool = False) -> tuple[list[Run], list[str]]:
@@ -37,7 +42,7 @@ def read_board(board: Path, *, must_exist: bool = False) -> tuple[list[Run], lis
 
     entries: dict[Path, tuple[Path, Run]] = {}
     problems = []
-    for path in sorted(board.glob("*/*/*.json")):
+    for path in record_files(board):
         try:
             entry = read_record(path)
             expected = record_path(board, entry)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -105,7 +105,7 @@ def judge(
     """
     name = name or folder
     try:
-        entry = Run.open(folder)
+        entry = replace(Run.open(folder), where=name)
     except RunError as error:
         raise _refuse(error.what, name) from None
     for problems in (check_values(entry), check_name(entry.run["benchmark"]), partial(entry)):

@@ -27,7 +27,7 @@ __all__ = [
     "write_record",
 ]
 
-MAX_BYTES = 256 << 20
+MAX_BYTES = 64 << 20
 # Letters of a file's name; while it is written some stand around it.
 MAX_NAME = 240
 
@@ -67,7 +67,6 @@ class Record:
         entry: The run.
         sha256: Of the record's content without this field; None of one that an earlier version wrote.
         submission_sha256: Of the archive that it came from; None of a run folder.
-        submitter: Who sent that, as it says.
         checks: What was checked, a sentence each.
         content: The whole.
     """
@@ -75,7 +74,6 @@ class Record:
     entry: Run
     sha256: str | None
     submission_sha256: str | None
-    submitter: str | None
     checks: tuple[str, ...]
     content: Mapping[str, Any]
 
@@ -159,11 +157,11 @@ def parsed(data: bytes, path: Path) -> Record:
     if problems:
         raise RunError(problems[0], where=path, fix="add the run again: icvos leaderboard add RUN")
     checks = tuple(record.get("checks", ()))
-    return Record(entry, record.get("sha256"), record.get("submission_sha256"), record.get("submitter"), checks, record)
+    return Record(entry, record.get("sha256"), record.get("submission_sha256"), checks, record)
 
 
 def _too_large(size: int, path: Path) -> RunError:
-    return RunError(f"a record of {size >> 20} MiB", where=path, expected="at most 256 MiB")
+    return RunError(f"a record of {size >> 20} MiB", where=path, expected=f"at most {MAX_BYTES >> 20} MiB")
 
 
 def _of_itself(record: Mapping[str, Any]) -> list[str]:
@@ -234,8 +232,8 @@ def may_replace(path: Path, entry: Run, checked: str, submitter: str | None, *, 
         )
     if force:
         return
-    if there.submitter != submitter:
-        whose, mine = (in_words(who) if who else "nobody who is named" for who in (there.submitter, submitter))
+    if there.entry.submitter != submitter:
+        whose, mine = (in_words(who) if who else "nobody who is named" for who in (there.entry.submitter, submitter))
         raise RunError(f"the record there was sent by {whose}, and this by {mine}", where=path, fix="give --force too")
     if CHECKED.index(there.entry.checked) > CHECKED.index(checked):
         raise RunError(

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
+from icvos.errors import LONGEST, printable
 from icvos.files import page_asset
 from icvos.leaderboard.marks import MARKS, marks, seen_split
 from icvos.leaderboard.ranks import samples_of
@@ -159,7 +160,7 @@ def _details(entry: Run) -> list[tuple[str, str]]:
         ("icvos", f"{run.get('icvos')} {str(run.get('commit') or '')[:12]}"),
         ("run", f"{run.get('start')} to {run.get('end')}"),
     ]
-    return [(name, str(value).strip()) for name, value in rows if value]
+    return [(name, printable(str(value).strip(), cut=LONGEST)) for name, value in rows if value]
 
 
 def _tables(entry: Run) -> list[tuple[str, list[list[Any]]]]:

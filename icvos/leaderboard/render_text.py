@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Sequence
 
 from icvos import terminal
@@ -82,13 +83,18 @@ def _terminal_column(column: Column) -> terminal.Column:
     return terminal.Column(head, "right") if column.numeric else terminal.Column(head, "left", not whole, not whole)
 
 
-# Links, images, emphasis, code, cells and HTML; addresses and names that GitHub makes links of by themselves.
-_MARKDOWN = {letter: f"\\{letter}" for letter in "\\`*_[]!|~"} | {"<": "&lt;", "\n": " ", "\r": " ", "@": "&#64;"}
+# Links, images, emphasis, code, cells, HTML and formulas; names that GitHub makes links of by themselves.
+_MARKDOWN = {letter: f"\\{letter}" for letter in "\\`*_[]!|~"} | {
+    **{"<": "&lt;", "$": "&#36;", "@": "&#64;"},
+    **{"\n": " ", "\r": " "},
+}
 
 
 def _markdown(text: str) -> str:
+    text = re.sub(r"&(?=#?\w+;)", "&amp;", text)  # a letter by its name
     escaped = "".join(_MARKDOWN.get(letter, letter) for letter in text)
-    return escaped.replace("://", "&#58;//").replace("www.", "www&#46;")
+    # Addresses, and pictures by their names.
+    return re.sub(r":(?=//|[\w+-]+:)", "&#58;", escaped).replace("www.", "www&#46;")
 
 
 def to_markdown(tables: Sequence[Table]) -> str:
@@ -153,6 +159,9 @@ _TEX = {
     "}": r"\}",
     "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}",
+    # After the end of a row these would be its options.
+    "[": "{[}",
+    "*": "{*}",
     "–": "--",
     "\n": " ",
     "\r": " ",

@@ -46,8 +46,8 @@ def joined(entries: Sequence[Run]) -> list[Run]:
     """Return the runs of one table, several trainings of a method as one; order is that of each one's first run.
 
     Trainings are of one method where they differ in their seeds alone, and so do the runs: the same model, version,
-    name, options, evaluation seed and untrained weights. Runs that take no rank stand alone, and so do runs of which
-    two have one seed.
+    name, options, evaluation seed, untrained weights, episodes and submitter, as nobody sends a training of another's
+    method. Runs that take no rank stand alone, and so do runs of which two have one seed.
     """
     groups: dict[str, list[Run]] = {}
     for index, entry in enumerate(entries):
@@ -72,7 +72,8 @@ def _method(entry: Run) -> str | None:
     model = entry.run["model"]
     fixed = {name: digest for name, digest in (model.get("weights") or {}).items() if name not in trainings}
     said = [model.get(name) for name in ("name", "version", "options", "source_sha256", "dtype", "autocast")]
-    return repr((said, entry.name, entry.run["key"].get("seed"), trained, sorted(fixed.items())))
+    sent = (entry.submitter, sorted(entry.by_id))
+    return repr((said, entry.name, entry.run["key"].get("seed"), trained, sorted(fixed.items()), sent))
 
 
 def _join(group: Sequence[Run]) -> Trainings:
@@ -93,6 +94,7 @@ def _join(group: Sequence[Run]) -> Trainings:
         min((run.checked for run in runs), key=CHECKED.index),
         first.where,
         runs,
+        submitter=first.submitter,
     )
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,13 @@ from icvos.demo.benchmarks import load_benchmark
 from icvos.errors import IcvosError, InputError, RunError
 from icvos.files import file_sha256, read_file, to_json
 from icvos.leaderboard.benchmarks import LIST, find_benchmark, known_benchmarks
-from icvos.leaderboard.consistency import check_against, differs
-from icvos.leaderboard.judge import judge, opened_run
+from icvos.leaderboard.board import record_files
+from icvos.leaderboard.consistency import check_against, differs, same_result
+from icvos.leaderboard.judge import Judgement, Sent, judge, opened_run
 from icvos.leaderboard.record import Record, open_record, record_path
 from icvos.leaderboard.rewritten import rewritten
 from icvos.progress import Progress, silent
-from icvos.runs.run import CHECKED
+from icvos.runs.run import CHECKED, Run
 
 __all__ = ["Finding", "verify_board"]
 
@@ -51,7 +53,8 @@ def verify_board(
 
     Args:
         board: The folder of records.
-        archives: A folder of submissions: every record is judged again from its own, and bad without one.
+        archives: A folder of submissions. Every record is judged again by its own, which must be among them: the one
+            that it names, or of its place where it names none of them.
         benchmarks: Folders, or demos' names, beside those of the board's list and the demos that are built.
         workers: Processes that score masks.
         progress: Is told of the masks.
@@ -61,21 +64,21 @@ def verify_board(
     """
     if archives is not None and not archives.is_dir():
         raise InputError("no such folder", where=archives)
-    paths = [path for path in sorted(board.rglob("*.json")) if path != board / LIST]
-    if not paths:
+    records = {path: _opened(path) for path in sorted({*record_files(board), *board.rglob("*.json")} - {board / LIST})}
+    if not records:
         raise InputError("no records", where=board, fix="give the board's folder: icvos leaderboard verify BOARD")
     known = known_benchmarks(board)
     for folder_or_demo in benchmarks:
         benchmark = load_benchmark(folder_or_demo)
         known[benchmark.manifest_sha256] = benchmark.root
-    packed = {} if archives is None else {file_sha256(path): path for path in sorted(archives.rglob("*.zip"))}
+    packed, placed = _archives(archives, board, records.values())
     opened: dict[str, Benchmark] = {}
-    for path in paths:
+    for path, record in records.items():
         name = path.relative_to(board).as_posix()
         done: list[str] = []
-        record = None
         try:
-            record = open_record(path)
+            if isinstance(record, IcvosError):
+                raise record
             done.append("schema" if record.sha256 is None else "schema, hash")
             _look(record, path, board, done)
             sha256 = str(record.entry.result["benchmark"].get("manifest_sha256"))
@@ -83,20 +86,49 @@ def verify_board(
                 if sha256 not in opened:
                     opened[sha256] = find_benchmark("", sha256, path, given=None, known=known)
                 _against(record, opened[sha256], done)
-            if archives is not None:
-                archive = _archive(record, packed, archives)
-                if sha256 not in known:
-                    raise RunError(
-                        f"{archive.name} is its archive, and its benchmark is not at hand: give --benchmark DIR"
-                    )
-                _again(record, archive, opened[sha256], workers, progress)
+            archive = packed.get(record.submission_sha256 or "")
+            found = [archive] if archive is not None else placed.get(path, [])
+            if archives is not None and not found:
+                raise RunError(f"its archive is not in {archives}: put it there, or pack its run and add that again")
+            if found and sha256 not in known:
+                raise RunError(
+                    f"{found[0].name} is its archive, and its benchmark is not at hand: give --benchmark DIR"
+                )
+            if found:
+                archive = _again(record, found, opened[sha256], workers, progress)
                 done.append(f"judged again from {archive.name}")
-                if record.entry.checked == CHECKED[-1]:
-                    done.append("reproduced: the maintainer's word")
+            if record.entry.checked == CHECKED[-1]:
+                done.append("reproduced: the maintainer's word")
             yield Finding(name, "", tuple(done), record.sha256 is not None)
         except IcvosError as error:
             problem = error.what if isinstance(error, RunError) else str(error)
-            yield Finding(name, problem, tuple(done), record is None or record.sha256 is not None)
+            yield Finding(name, problem, tuple(done), isinstance(record, IcvosError) or record.sha256 is not None)
+
+
+def _opened(path: Path) -> Record | IcvosError:
+    try:
+        return open_record(path)
+    except IcvosError as error:
+        return error
+
+
+def _archives(
+    folder: Path | None, board: Path, records: Iterable[Record | IcvosError]
+) -> tuple[dict[str, Path], dict[Path, list[Path]]]:
+    """Return all archives by SHA-256, and those that no record names by the place that their record would have.
+
+    A record that was changed by hand may name no archive, or another.
+    """
+    files = [] if folder is None else [path for path in sorted(folder.rglob("*.zip")) if path.is_file()]
+    packed = {file_sha256(path): path for path in files}
+    named = {record.submission_sha256 for record in records if isinstance(record, Record)}
+    placed: dict[Path, list[Path]] = {}
+    for sha256, path in packed.items():
+        with suppress(IcvosError):  # what cannot be opened is nobody's
+            if sha256 not in named:
+                with opened_run(path) as sent:
+                    placed.setdefault(record_path(board, Run.open(sent.folder)), []).append(path)
+    return packed, placed
 
 
 def _look(record: Record, path: Path, board: Path, done: list[str]) -> None:
@@ -124,26 +156,38 @@ def _against(record: Record, benchmark: Benchmark, done: list[str]) -> None:
     done.append(f"episodes against {benchmark.name}")
 
 
-def _archive(record: Record, packed: Mapping[str, Path], archives: Path) -> Path:
-    """Return the archive that a record came from."""
-    sha256 = record.submission_sha256
-    if sha256 is None:
-        raise RunError("it came from no archive: pack its run, and add that with --replace")
-    if sha256 not in packed:
-        raise RunError(f"its archive, with the SHA-256 {sha256[:16]}, is not in {archives}")
-    return packed[sha256]
+def _again(record: Record, archives: Sequence[Path], benchmark: Benchmark, workers: int, progress: Progress) -> Path:
+    """Judge archives again, and return the first that gives all that the record says.
+
+    Raises:
+        InputError: Of none; what the first of them gives.
+    """
+    problems: list[IcvosError] = []
+    for archive in archives:
+        try:
+            with opened_run(archive) as sent:
+                judged = judge(sent.folder, benchmark.root, workers=workers, progress=progress, name=archive)
+            _compare(record, judged, sent, archive)
+            return archive
+        except IcvosError as error:
+            problems.append(error)
+    raise problems[0]
 
 
-def _again(record: Record, archive: Path, benchmark: Benchmark, workers: int, progress: Progress) -> None:
-    """Judge the archive again, and compare all that the record says."""
-    with opened_run(archive) as sent:
-        judged = judge(sent.folder, benchmark.root, workers=workers, progress=progress, name=archive)
+def _compare(record: Record, judged: Judgement, sent: Sent, archive: Path) -> None:
     if record.entry.checked not in (judged.checked, CHECKED[-1]):
         raise RunError(f"it says '{record.entry.checked}', and its archive is '{judged.checked}'")
-    content: dict[str, Any] = {"submitter": sent.submitter, "submission_sha256": sent.sha256}
     entry = judged.entry
-    content |= {"run": dict(entry.run), "result": entry.result, "episodes": list(entry.records)}
-    _same(record, content, "its archive gives")
+    content: dict[str, Any] = {}
+    if record.submission_sha256 == sent.sha256:
+        content |= {"submitter": sent.submitter, "submission_sha256": sent.sha256}
+    if record.sha256 is None:  # an earlier icvos wrote other fields, and the same figures
+        problems = same_result(record.entry.result, entry.result)
+        if problems:
+            raise RunError(f"{archive.name} is of its place: {problems[0]}")
+    else:
+        content |= {"run": dict(entry.run), "result": entry.result, "episodes": list(entry.records)}
+    _same(record, content, f"its archive {archive.name} gives")
 
 
 def _same(record: Record, content: Mapping[str, Any], gives: str) -> None:

@@ -22,6 +22,7 @@ from icvos.models.lifting import needs_first_mask
 from icvos.models.objects import overlap
 from icvos.models.program import Program
 from icvos.models.registry import as_video_model, source_line
+from icvos.models.remote import Remote
 from icvos.models.seeds import seed_all
 from icvos.models.timeout import time_limit
 from icvos.plugins import ends_command, plugin_at_work, said
@@ -267,6 +268,8 @@ def _torch_state() -> tuple | None:
 
 def _rule_leaks(trial: _Trial) -> str:
     trial.run(Clip(2))
+    if isinstance(trial.model, Remote):
+        return "its interpreter looks for them at every mask"
     torch = sys.modules.get("torch")
     if torch is None:
         return "it does not use torch"

@@ -457,7 +457,9 @@ class Host:
 
     def load(self, text: Text, arrays: Arrays) -> Reply:
         if np is None:
-            raise UsageError("it has no numpy", fix=f"{sys.executable} -m pip install numpy")
+            raise UsageError(
+                "the interpreter has no numpy", where=sys.executable, fix=f"{sys.executable} -m pip install numpy"
+            )
         self.icvos = stand_in()
         self.cls = find_class(self.icvos, text["path"], text["module"], text["attribute"])
         return declared(self.icvos, self.cls), ()

@@ -248,8 +248,9 @@ def source_sha256(cls: type) -> str:
 
     Of a program it is that of its file, and of the files among its words.
     """
-    if issubclass(cls, Remote):
-        return _file_hash(map(Path, cls.said["files"]))
+    there: type = getattr(cls, "lifted", cls)
+    if issubclass(there, Remote):
+        return _file_hash(map(Path, there.said["files"]))
     if issubclass(cls, Program):
         return _file_hash(cls.files())
     files: set[Path] = set()

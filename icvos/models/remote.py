@@ -26,7 +26,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from icvos.errors import InputError, ModelError, UsageError, printable
-from icvos.files import expand_home, real_path
+from icvos.files import expand_home, file_sha256, real_path
 from icvos.models import seeds
 from icvos.models.interface import ImageModel, Model, VideoModel
 from icvos.types import ModelInfo, Prediction, Support, Video, WeightInfo
@@ -132,7 +132,7 @@ class Interpreter:
         theirs_in, self._out = os.pipe()
         self._in, theirs_out = os.pipe()
         for end in (self._out, self._in):
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, AttributeError):  # Linux alone has it: room for most of a frame
                 fcntl.fcntl(end, fcntl.F_SETPIPE_SZ, 1 << 20)
             os.set_blocking(end, False)
         try:
@@ -391,14 +391,20 @@ def _predictions(reply: Mapping[str, Any], arrays: Sequence[np.ndarray]) -> list
     return [_prediction(*row) for row in rows]
 
 
-def _prediction(mask: Any, score: Any, confidence: Any) -> Any:
+def _prediction(mask: Any, score: Any, confidence: Any) -> Prediction:
     if not isinstance(mask, np.ndarray):
-        raise ModelError(f"a {printable(str(mask))[:60]} is no mask (an array of bool is)")
+        mask = _unlike(mask)
     if score is not None and not isinstance(score, np.ndarray):
-        raise ModelError(f"a {printable(str(score))[:60]} is no score")
+        score = _unlike(score)
     if confidence is not None and type(confidence) not in (int, float):
         raise ModelError("the confidence is no number")
     return Prediction(mask, score, confidence)
+
+
+def _unlike(kind: Any) -> Any:
+    """Return what is no array, of a class called as the one there: it is judged as what a method yields here is."""
+    name = printable(str(kind))[:60]
+    return type(name if name.isidentifier() else "object", (), {})()
 
 
 def _raised(reply: Mapping[str, Any]) -> Exception:
@@ -589,6 +595,10 @@ def _packed(episodes: Sequence[Sequence[Support]]) -> tuple[list[list[bool]], li
     return [[support.ignore is not None for support in supports] for supports in episodes], arrays
 
 
+# Each keeps the interpreter that was asked what the method declares for the first model that is built.
+_CLASSES: dict[tuple[str, ...], type[Model]] = {}
+
+
 def remote_class(python: str, spec: str) -> type[Model]:
     """Return the class that stands for a method in another interpreter, which is started to ask what it declares.
 
@@ -601,11 +611,15 @@ def remote_class(python: str, spec: str) -> type[Model]:
     """
     program = _program(python)
     target = _target(spec)
+    written = file_sha256(target["path"]) if target["path"] else ""
+    key = (program, *target.values(), written)
+    if key in _CLASSES:
+        return _CLASSES[key]
     try:
         interpreter = Interpreter(program, target)
-        said = interpreter.declared
         with _words():
-            return _made(program, target, said, interpreter)
+            _CLASSES[key] = cls = _made(program, target, interpreter.declared, interpreter)
+        return cls
     except (UsageError, InputError):
         raise
     except ModuleNotFoundError as error:

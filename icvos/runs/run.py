@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -61,6 +61,7 @@ class Run:
         records: The episodes' records, in order of id.
         checked: One of ``CHECKED``.
         where: The run folder or the record's file.
+        submitter: Who sent it, as a record says.
     """
 
     run: Mapping[str, Any]
@@ -68,6 +69,7 @@ class Run:
     records: tuple[Mapping[str, Any], ...]
     checked: str
     where: Path
+    submitter: str | None = field(default=None, kw_only=True)
 
     @classmethod
     def open(cls, folder: Path) -> Run:
@@ -101,7 +103,7 @@ class Run:
         if problem is not None:
             raise RunError(problem, where=path)
         validate(run, whole, episodes, path)
-        return cls(run, whole, tuple(episodes), str(checked), path)
+        return cls(run, whole, tuple(episodes), str(checked), path, submitter=record.get("submitter"))
 
     @cached_property
     def by_id(self) -> Mapping[str, Mapping[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Iterable, Mapping
@@ -34,7 +35,7 @@ RUN_SCHEMA = "icvos-run/1"
 RESULT_SCHEMA = "icvos-result/1"
 RECORD_SCHEMA = "icvos-record/1"
 
-MAX_DEPTH, MAX_TEXT = 12, 20_000
+MAX_DEPTH, MAX_TEXT, MAX_RUN = 12, 20_000, 1_000_000
 # What an episode's record holds where it holds it at all.
 RECORD = {
     "video": str,
@@ -139,9 +140,10 @@ def validate(run: Mapping[str, Any], result: Mapping[str, Any], records: Iterabl
     episodes = bool(result["per_draw"])
     problem = (
         _clean(run, "run.json")
+        or _size(run)
         or _clean(result, "result.json")
         or _model(run["model"])
-        or _names(result)
+        or _names(run, result)
         or _protocol(result)
         or _tables(result)
         or next(filter(None, (_record(record, episodes) for record in records)), None)
@@ -157,6 +159,12 @@ def _clean(value: Any, part: str) -> str | None:
         return None
     message, keys = fault
     return message.replace("{}", ", ".join([part, *reversed(keys)])[:300], 1)
+
+
+def _size(run: Mapping[str, Any]) -> str | None:
+    """Judge all that a run says of itself; what it measured is in its result and its episodes."""
+    size = len(json.dumps(run, ensure_ascii=False))
+    return f"run.json has {size:,} letters, and {MAX_RUN:,} at most" if size > MAX_RUN else None
 
 
 def _fault(value: Any, depth: int, *, ranged: bool) -> tuple[str, list[str]] | None:
@@ -269,7 +277,9 @@ def name_problem(name: str) -> str:
 LOOK_ALIKES = frozenset("АВЕЅЗІЈКМНОРСТУХаеѕіјорсухһԁԛԝ" + "ΑΒΕΖΗΙΚΜΝΟΡΤΥΧονικρυα")
 
 
-def _names(result: Mapping[str, Any]) -> str | None:
+def _names(run: Mapping[str, Any], result: Mapping[str, Any]) -> str | None:
+    if run.get("name") and not is_name(run["name"]):
+        return "the run's name is no name"
     for part, name in (("model", "name"), ("model", "version"), ("benchmark", "name"), ("protocol", "name")):
         value = result[part].get(name)
         if not is_name(value):
@@ -282,7 +292,7 @@ def _names(result: Mapping[str, Any]) -> str | None:
 
 def _protocol(result: Mapping[str, Any]) -> str | None:
     for name in ("shots", "seed", "limit_episodes", "limit_frames"):
-        if not isinstance(result["protocol"].get(name), (int, type(None))):
+        if type(result["protocol"].get(name)) not in (int, type(None)):
             return f"the protocol's {name} is no number"
     if result["protocol"].get("oracle") not in (None, *ORACLES):
         return "the protocol's oracle is unknown"

@@ -22,6 +22,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from interpreters import hosts, numpy_alone
 from ray_cluster import ROOT, RayCluster, below, command_line
 from run_models import BROKEN, IMAGE, RED, TOGETHER, WEIGHTED, write_model
 from tiny import write_image_benchmark, write_video_benchmark
@@ -224,6 +225,17 @@ def test_a_cluster_gives_what_one_process_gives(cluster, bench, tmp_path):
     check_same(tmp_path / "one", tmp_path / "ray")
     assert re.search(r"^time: .*; [23] workers", text, re.MULTILINE)
     check_empty(cluster)
+
+
+@needs_ray
+def test_a_method_in_an_interpreter_of_its_own(cluster, bench, tmp_path):
+    python = numpy_alone(tmp_path / "numpy-alone")
+    model = write_model(tmp_path / "a", "from beside import THRESHOLD\n" + TOGETHER)
+    (tmp_path / "a/beside.py").write_text("THRESHOLD = 150\n")
+    evaluate(model, bench, out=tmp_path / "one", save_masks=True, verify=False)
+    run(cluster, "a/my_method.py", bench, tmp_path / "ray", "--save-masks", "--python", python)
+    check_same(tmp_path / "one", tmp_path / "ray")
+    wait_for(lambda: not hosts(python))
 
 
 @needs_ray

@@ -81,15 +81,17 @@ def add(run: Path, board: Path, benchmark: Path, *words: str) -> tuple[int, str]
 
 
 def write(path: Path, files: Files) -> Path:
-    """Write an archive with its list made anew, as a careful forger would."""
-    told = json.loads(files["submission.json"])
+    """Write an archive with its list made anew, as a careful forger would; a list that is none stays as it is."""
     rows = [
         {"path": n, "bytes": len(d), "sha256": hashlib.sha256(d).hexdigest()}
         for n, d in files.items()
         if n != "submission.json"
     ]
+    listed = {}
+    with contextlib.suppress(ValueError):
+        listed = {"submission.json": json.dumps({**json.loads(files["submission.json"]), "files": rows}).encode()}
     with zipfile.ZipFile(path, "w") as archive:
-        for name, data in {**files, "submission.json": json.dumps({**told, "files": rows}).encode()}.items():
+        for name, data in {**files, **listed}.items():
             archive.writestr(name, data)
     return path
 

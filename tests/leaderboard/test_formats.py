@@ -39,6 +39,9 @@ def _table(name):
         ("a|b`c`**d**", "a\\|b\\`c\\`\\*\\*d\\*\\*"),
         ("a\r\n# b", "a  # b"),
         ("a_b", "a\\_b"),
+        ("J&F a&", "J&F a&"),
+        ("good&ZeroWidthSpace;", "good&amp;ZeroWidthSpace;"),
+        ("$100$ :100: a:b +1:+1: ::", "&#36;100&#36; &#58;100: a:b +1&#58;+1: ::"),
     ],
 )
 def test_markdown_is_escaped(name, escaped):
@@ -49,6 +52,12 @@ def test_markdown_is_escaped(name, escaped):
 
 def test_lines_of_latex_cannot_be_broken():
     assert "a \\textbackslash{}b\\% c" in to_latex([_table("a\n\\b%\rc")])
+
+
+@pytest.mark.parametrize(("name", "escaped"), [("[9cm]x", "{[}9cm]x"), ("*x", "{*}x")])
+def test_no_name_is_an_option_of_the_end_of_a_latex_row(name, escaped):
+    """After the end of a row, a star or a bracket that begins the next is an option of it."""
+    assert f"\\midrule\n{escaped} & {escaped}" in to_latex([_table(name)])
 
 
 def test_every_column_of_a_csv_is_guarded():

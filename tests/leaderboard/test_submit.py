@@ -235,7 +235,7 @@ OUTER = [
     (member("run.py"), "an extra file"),
     (member("masks/x/00000.png"), "that its list does not name"),
     (member("masks/x/00001.png", bytes(15 << 20)), "a bomb"),
-    (member("masks/x/00002.png", bytes(20 << 20)), "a bomb"),
+    (member("masks/x/00002.png", bytes(20 << 20)), "16,777,216 are the most"),
     (link, "is a link"),
     (truncate, "cut off or damaged"),
     (damage, "cut off or damaged"),
