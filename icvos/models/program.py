@@ -172,6 +172,7 @@ class Program(VideoModel):
         finally:
             _end(process, ours)
             said = output.last()
+            output.close()
         code = process.returncode
         if code:
             how = f"was killed by signal {-code}" if code < 0 else f"ended with status {code}"

@@ -101,10 +101,20 @@ class Output:
             while data := os.read(self._stream.fileno(), 1 << 16):
                 self.heard = time.monotonic()
                 self._tail = (self._tail + data)[-8192:]
-                if _log is not None and _log.parent.is_dir() and self._written < MOST_OUTPUT:
-                    with _log.open("ab") as file:
-                        room = min(MOST_OUTPUT - file.tell(), MOST_OUTPUT - self._written)
-                        self._written += file.write(data[: max(room, 0)])
+                # Who prints would wait for ever for a reader that a full disk ended.
+                with contextlib.suppress(OSError):
+                    self._keep(data)
+
+    def _keep(self, data: bytes) -> None:
+        if _log is not None and _log.parent.is_dir() and self._written < MOST_OUTPUT:
+            with _log.open("ab") as file:
+                room = min(MOST_OUTPUT - file.tell(), MOST_OUTPUT - self._written)
+                self._written += file.write(data[: max(room, 0)])
+
+    def close(self) -> None:
+        """Close the stream, unless something that the process left behind still holds it."""
+        if not self._thread.is_alive():
+            self._stream.close()
 
     def last(self) -> str:
         """Return the last lines, once what was under way has come."""

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from board_runs import icvos
 from programs import BRIGHT, write_program
+from raw_trees import davis
 from tiny import write_image_benchmark, write_video_benchmark
 
 from icvos.benchmark import load_benchmark
@@ -122,3 +123,16 @@ def test_queries_are_videos_of_one_frame(tmp_path: Path, capsys: pytest.CaptureF
     icvos("score", out / "masks", "--benchmark", bench, "--out", tmp_path / "scored")
     said = capsys.readouterr()
     assert "episodes are" not in said.err and "frames are" not in said.err
+
+
+def test_vos_needs_no_export(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    davis(tmp_path / "davis")
+    bench = tmp_path / "vos"
+    assert icvos("build-data", "vos", "--davis", tmp_path / "davis", "--out", bench) == 0
+    capsys.readouterr()
+    assert export(bench, tmp_path / "out") == 2
+    assert "has no supports to be written" in capsys.readouterr().err
+    program = write_program(tmp_path, 'cp "$1/supports/0_mask.png" "$1/masks/00000.png"')
+    words = ("--model", f"exec:{program}", "--benchmark", bench, "--limit-frames", 1, "--protocol", "native")
+    assert icvos("evaluate", *words, "--out", tmp_path / "run") == 0
+    assert Run.open(tmp_path / "run").summary["J&F"] == 100
