@@ -23,7 +23,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from icvos.errors import InputError, MaskError, ModelError, UsageError, name_some
-from icvos.files import absolute_path, atomic_write, expand_home, open_file, work_folder, write_json
+from icvos.files import absolute_path, atomic_write, expand_home, free_bytes, open_file, work_folder, write_json
 from icvos.images import write_image
 from icvos.listing import files_by_stem, match_stems
 from icvos.masks import decode_mask, is_0_or_255, write_mask
@@ -138,10 +138,15 @@ class Program(VideoModel):
                 for index in range(len(video)):
                     write_frame(folder / "frames" / frame_name(index, self.frames), video[index])
                 write_request(folder, supports, "frames", len(video), size=video.size, seed=seed, kind=self.frames)
-            said = self._call(folder)
-            masks = _theirs(lambda: _mask_files(folder / "masks", len(video)), said)
-            for path in masks:
-                yield _theirs(lambda path=path: _read_mask(path, video.size), said)
+            try:
+                said = self._call(folder)
+                masks = _theirs(lambda: _mask_files(folder / "masks", len(video)), said)
+                for path in masks:
+                    yield _theirs(lambda path=path: _read_mask(path, video.size), said)
+            except ModelError:
+                if free_bytes(folder.parent) < 3 * video.size[0] * video.size[1]:  # less than a frame
+                    raise _no_room("there is no room for what the program writes", folder.parent) from None
+                raise
 
     def _call(self, folder: Path) -> str:
         """Run the program to its end, and return how what it printed ends.
@@ -293,11 +298,11 @@ def _on_disk() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise InputError(
-            f"the folder of an episode cannot be written ({error.strerror})",
-            where=error.filename or os.environ.get("TMPDIR", "/tmp"),
-            fix="free some space, or set TMPDIR to a folder that can be written",
-        ) from None
+        raise _no_room(f"the folder of an episode cannot be written ({error.strerror})", error.filename) from None
+
+
+def _no_room(what: str, where: str | Path | None) -> InputError:
+    return InputError(what, where=where, fix="free some space, or set TMPDIR to a folder that can be written")
 
 
 # What the program leaves.
