@@ -1,4 +1,4 @@
-"""Masks as label PNGs and as COCO run lengths: the only decoders of masks.
+"""Masks as label PNGs, as binary PGMs and as COCO run lengths: the only decoders of masks.
 
 Never ``cv2.imread``, which turns palette ids into colours.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import struct
 import zlib
 from functools import cache
@@ -19,6 +20,7 @@ from icvos.errors import MaskError, in_words
 from icvos.files import atomic_write, file_kind, open_file, read_bytes
 
 __all__ = [
+    "PGM_HEADER",
     "Code",
     "Header",
     "code_area",
@@ -58,7 +60,7 @@ def read_mask(path: str | os.PathLike[str], *, size: tuple[int, int] | None = No
 
 
 def decode_mask(data: bytes, where: str | Path, *, size: tuple[int, int] | None = None) -> np.ndarray:
-    """Decode the bytes of a label PNG; as ``read_mask``, ``where`` names them in errors.
+    """Decode the bytes of a label PNG, or of a binary PGM; as ``read_mask``, ``where`` names them in errors.
 
     Checksums of chunks and of the stream are checked. Plain 8-bit PNGs are decoded by the compiled engine, interlaced
     ones and those of 1, 2 or 4 bits by Pillow.
@@ -67,6 +69,9 @@ def decode_mask(data: bytes, where: str | Path, *, size: tuple[int, int] | None 
     height, width, depth, colour, interlaced = described
     if size is not None and (height, width) != tuple(size):
         raise MaskError(f"mask is {height}x{width} (HxW)", where=where, expected=f"{size[0]}x{size[1]}")
+    pgm = _PGM.match(data, 0, PGM_HEADER)
+    if pgm is not None:
+        return _pgm_rows(data[pgm.end() :], height, width, where)
     try:
         rows = png_rows(data)
         engine = None if depth != 8 or interlaced else _tools()[1]
@@ -78,16 +83,16 @@ def decode_mask(data: bytes, where: str | Path, *, size: tuple[int, int] | None 
 
 
 def label_header(data: bytes, where: str | Path) -> Header:
-    """Return a PNG's header if its values can be labels.
+    """Return a PNG's header if its values can be labels; of a binary PGM what a grey PNG's would be.
 
     Args:
-        data: Its first 33 bytes, or more.
+        data: Its first ``PGM_HEADER`` bytes, or more.
         where: Names it in errors.
 
     Raises:
         MaskError: It is no PNG, in colours, with alpha, of 16 bits, or has no pixel or too many.
     """
-    described = header(data)
+    described = header(data) or _pgm_header(data)
     if described is None:
         kind = file_kind(data)
         raise MaskError(
@@ -106,6 +111,20 @@ def label_header(data: bytes, where: str | Path) -> Header:
     if not 0 < height * width <= LARGEST:
         raise MaskError(f"mask is {height}x{width} (HxW)", where=where, expected=f"1 to {LARGEST:,} pixels")
     return described
+
+
+def _pgm_header(data: bytes) -> Header | None:
+    found = _PGM.match(data, 0, PGM_HEADER)
+    if found is None:
+        return None
+    width, height, top = map(int, found.groups())
+    return height, width, 8 if 0 < top < 256 else 16, 0, 0
+
+
+def _pgm_rows(pixels: bytes, height: int, width: int, where: str | Path) -> np.ndarray:
+    if len(pixels) != height * width:
+        raise MaskError(f"mask has {len(pixels):,} pixels", where=where, expected=f"{height * width:,}")
+    return np.frombuffer(pixels, np.uint8).reshape(height, width).copy()
 
 
 def _unfiltered(rows: bytes, height: int, width: int, engine: Any) -> np.ndarray:
@@ -194,6 +213,11 @@ LARGEST = 1 << 28
 # Pixels from the origin to a polygon's points, at most: images are far smaller.
 FARTHEST = 100_000
 
+PGM_HEADER = 256
+"""Bytes of the head of a binary PGM, at most, comments and all."""
+# Comments may stand behind the magic number alone, where programs write them.
+_PGM = re.compile(rb"P5\s+(?:#[^\n]*\n\s*)*([0-9]{1,9})\s+([0-9]{1,9})\s+([0-9]{1,5})\s")
+
 Header = tuple[int, int, int, int, int]
 """Of a PNG: height, width, bit depth, colour type (0 grey, 2 RGB, 3 palette, 4 grey with alpha, 6 RGBA), interlaced."""
 
@@ -209,10 +233,11 @@ def header(data: bytes) -> Header | None:
 
 
 def read_header(path: Path) -> Header | None:
-    """Return what the beginning of a PNG file says, or None where there is none (reading it says what is wrong)."""
+    """Return what the beginning of a PNG or PGM says, or None where there is none (reading it says what is wrong)."""
     try:
         with open_file(path) as stream:
-            return header(stream.read(33))
+            data = stream.read(PGM_HEADER)
+            return header(data) or _pgm_header(data)
     except OSError:
         return None
 

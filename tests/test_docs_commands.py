@@ -149,6 +149,7 @@ def test_a_page_runs(
 ) -> None:
     world.make_home(tmp_path / "home")
     monkeypatch.setenv("ICVOS_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("PATH", f"{world.bin}:{os.environ['PATH']}")  # of programs that icvos calls
     # The demo's images are small: so are the things on them.
     for _, command in command_words(cli.icvos):
         for option in command.params:

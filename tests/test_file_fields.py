@@ -151,6 +151,10 @@ def of_runs(root: Path, made: Made) -> None:
     assert icvos("merge", root / "shard", "--out", root / "merged-run") == 0
     said = ("--access", "offline", "--uses", "text", "--trained-on", "dog")
     assert icvos("score", root / "kept" / "masks", "--benchmark", demo, *said, "--out", root / "scored") == 0
+    out = root / "export"
+    assert icvos("export-episodes", "--benchmark", demo, "--limit-episodes", 1, "--out", out) == 0
+    made["export.json"] = [read_json(out / "export.json")]
+    made["request.json"] = [read_json(path) for path in out.glob("episodes/*/request.json")]
     truth = raw / "davis" / "Annotations" / "480p"
     assert icvos("score", truth, "--ground-truth", truth, "--objects", "all", "--out", root / "sequences") == 0
     folders = [path.parent for path in root.glob("*/run.json")]

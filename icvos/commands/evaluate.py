@@ -39,7 +39,7 @@ def _shard(context: click.Context, parameter: click.Parameter, value: str | None
     "specs",
     required=True,
     multiple=True,
-    help="A name (icvos models list), module:Class, or file.py:Class; several end in one table.",
+    help="A name (icvos models list), module:Class, file.py:Class, or 'exec:PROGRAM WORDS…'; several end in one table.",
 )
 @click.option(
     "--benchmark", default="demo", show_default=True, help="A built benchmark's folder, or demo[/coco-20i|/pascal-5i]."

@@ -16,7 +16,7 @@ import numpy as np
 from icvos.errors import MaskError, PredictionError, in_words, name_some
 from icvos.files import open_file, read_file, read_json, real_path
 from icvos.listing import files_by_stem, folders, is_stray, listing, natural, path_of_stem
-from icvos.masks import Header, decode_mask, header, label_header, read_header
+from icvos.masks import PGM_HEADER, Header, decode_mask, header, label_header, read_header
 
 __all__ = [
     "FolderPredictions",
@@ -36,6 +36,7 @@ MAX_NAME = 255  # characters, as file systems have it
 MAX_PNG = 64 << 20  # bytes of one mask's file
 MAX_RATIO = 2000  # of an archive's entry: real masks stay under 1100 (zlib's own limit is 1032)
 MAX_PIXELS = 1 << 27
+_SUFFIXES = (".png", ".pgm")
 
 Size = tuple[int, int]
 Folder = TypeVar("Folder")
@@ -117,14 +118,17 @@ def _inner_root(
 
 
 class FolderPredictions(Predictions):
-    """``<root>/<name>/<frame>.png``; one folder around all is seen through. Folders may be links, masks may not."""
+    """``<root>/<name>/<frame>.png`` (or ``.pgm``); one folder around all is seen through.
+
+    Folders may be links, masks may not.
+    """
 
     def __init__(self, where: Path) -> None:
         super().__init__(
             _inner_root(
                 where,
                 lambda folder: [folder / name for name in folders(folder)],
-                lambda folder: listing(folder, (".png",)),
+                lambda folder: listing(folder, _SUFFIXES),
             )
         )
 
@@ -132,10 +136,11 @@ class FolderPredictions(Predictions):
         return folders(self.where)
 
     def frames(self, name: str) -> list[str]:
-        return sorted(files_by_stem(self.where / name, (".png",), error=PredictionError), key=natural)
+        return sorted(files_by_stem(self.where / name, _SUFFIXES, error=PredictionError), key=natural)
 
     def _path(self, name: str, frame: str) -> Path:
-        path = path_of_stem(self.where / name, frame, ".png")
+        paths = [path_of_stem(self.where / name, frame, suffix) for suffix in _SUFFIXES]
+        path = next((path for path in paths if path.exists()), paths[0])
         if path.is_symlink() and not real_path(path).is_relative_to(real_path(self.where / name)):
             raise PredictionError("a link leaves the predictions' folder", where=path, fix="copy what it points to")
         return path
@@ -155,7 +160,7 @@ class FolderPredictions(Predictions):
         path = self._path(name, frame)
         try:
             with open_file(path) as stream:
-                return _label_size(stream.read(33), str(path))
+                return _label_size(stream.read(PGM_HEADER), str(path))
         except OSError as problem:
             raise PredictionError(f"mask cannot be read ({problem.strerror})", where=path) from None
 

@@ -18,7 +18,7 @@ from typing import IO, Any
 from icvos.errors import BenchmarkError, IcvosError, LockedError
 from icvos.files import expand_home, icvos_home, lock_folder, real_path
 from icvos.manifest import read_manifest
-from icvos.models.remote import split_python
+from icvos.models.remote import PROGRAM, split_python
 
 __all__ = [
     "model_file",
@@ -132,7 +132,9 @@ def pack_benchmark(root: Path) -> Iterator[bytes]:
 
 
 def model_file(spec: str) -> tuple[str, Path, str] | None:
-    """Return the file that a spec names, between what stands before and behind it; None for an installed model."""
+    """Return the file that a spec names, between what stands before and behind it; None for others."""
+    if spec.startswith(PROGRAM):
+        return None
     python, rest = split_python(spec)
     path, suffix, behind = rest.partition(".py")
     if not suffix or (behind and behind[0] not in ":+"):

@@ -27,13 +27,14 @@ class Model(ABC):
 
     Attributes:
         info: The declaration. A built model may say more than its class, as what its weights were trained on.
-        dtype: What it computes in, for the record of a run; where images and videos differ, a mapping from ``"image"``
-            and ``"video"``. Under an option's name a model may likewise say what the option's value ``auto`` came to.
+        dtype: What it computes in, for the record of a run, None where nobody knows; where images and videos differ, a
+            mapping from ``"image"`` and ``"video"``. Under an option's name a model may likewise say what the option's
+            value ``auto`` came to.
         autocast: The dtype of torch's autocast that it computes under, likewise; None without.
     """
 
     info: ModelInfo
-    dtype: str | Mapping[str, str] = "float32"
+    dtype: str | Mapping[str, str] | None = "float32"
     autocast: str | Mapping[str, str | None] | None = None
 
     def __init__(self, *, device: str = "cpu", weights: Mapping[str, Path] | None = None, **options: Any) -> None:

@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from icvos.errors import MissingExtraError, UsageError, WeightsError, did_you_mean
-from icvos.files import expand_home, read_file, real_path
+from icvos.files import expand_home, file_sha256, read_file, real_path
 from icvos.models.interface import ImageModel, Model, VideoModel
 from icvos.models.lifting import FrameByFrame, lift
 from icvos.models.options import check_option, fixed_parameters, group_options, option_types
-from icvos.models.remote import Remote, remote_class, split_python
+from icvos.models.program import Program, program_class
+from icvos.models.remote import PROGRAM, Remote, remote_class, split_python
 from icvos.plugins import class_in, import_plugin, plugin_code, plugin_targets, said, split_target
 from icvos.types import ModelInfo
 
@@ -49,12 +50,14 @@ def resolve(spec: str) -> type[Model]:
 
     Args:
         spec: An installed name, ``package.module:Class``, ``path/to/file.py:Class`` (the class may be left out if the
-            file holds one model), one of the latter two in another interpreter (``PYTHON::X``), or any of these lifted
-            to video by a tracker: ``X+sam2``, ``X+sam2@first-found``, …
+            file holds one model), one of the latter two in another interpreter (``PYTHON::X``), any of these lifted to
+            video by a tracker (``X+sam2``, ``X+sam2@first-found``, …), or a program (``exec:PROGRAM WORDS…``).
 
     Raises:
         UsageError: No such model (with the nearest name), or what is named is no model.
     """
+    if spec.startswith(PROGRAM):
+        return program_class(spec)
     base, plus, lifting = spec.rpartition("+")
     if plus and base and "/" not in lifting and not lifting.endswith(".py") and ":" not in lifting:
         tracker, _, mode = lifting.partition("@")
@@ -241,10 +244,15 @@ def as_video_model(model: Model) -> VideoModel:
 
 
 def source_sha256(cls: type) -> str:
-    """Return a hash of a model's own source: its package's ``.py`` files, or its file and those imported beside it."""
+    """Return a hash of a model's own source: its package's ``.py`` files, or its file and those imported beside it.
+
+    Of a program it is that of its file, and of the files among its words.
+    """
     there: type = getattr(cls, "lifted", cls)
     if issubclass(there, Remote):
         return _file_hash(map(Path, there.said["files"]))
+    if issubclass(cls, Program):
+        return _file_hash(cls.files())
     files: set[Path] = set()
     for base in cls.__mro__:
         module = sys.modules.get(base.__module__)
@@ -304,7 +312,7 @@ def _imports(module: types.ModuleType) -> Iterator[str]:
 
 def _file_hash(files: Iterable[Path]) -> str:
     digest = hashlib.sha256()
-    contents = sorted((path.name, hashlib.sha256(read_file(path)).hexdigest()) for path in files if path.is_file())
+    contents = sorted((path.name, file_sha256(path)) for path in files if path.is_file())
     for name, content in contents:
         digest.update(f"{name} {content}\n".encode())
     return digest.hexdigest()

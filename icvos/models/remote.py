@@ -31,7 +31,20 @@ from icvos.models import environments, seeds
 from icvos.models.interface import ImageModel, Model, VideoModel
 from icvos.types import ModelInfo, Prediction, Support, Video, WeightInfo
 
-__all__ = ["Interpreter", "Remote", "environment_of", "keep_output", "placed", "remote_class", "split_python"]
+__all__ = [
+    "PROGRAM",
+    "Interpreter",
+    "Output",
+    "Remote",
+    "environment_of",
+    "keep_output",
+    "placed",
+    "remote_class",
+    "split_python",
+]
+
+PROGRAM = "exec:"
+"""What stands before the words of a program that is a method (``icvos.models.program``)."""
 
 HEADER = struct.Struct("<IQ")
 MOST_TEXT = 1 << 20
@@ -70,9 +83,12 @@ def environment_of(model: Model) -> dict[str, Any] | None:
 
 
 def split_python(spec: str) -> tuple[str, str]:
-    """Return the interpreter that ``PYTHON::X`` names, "" where it names none, and the rest."""
+    """Return the interpreter that ``PYTHON::X`` names, "" where it names none, and the rest.
+
+    The words of a program (``exec:…``) may hold anything.
+    """
     python, sign, rest = spec.partition("::")
-    return (python, rest) if sign else ("", spec)
+    return (python, rest) if sign and not spec.startswith(PROGRAM) else ("", spec)
 
 
 def placed(spec: str, *, python: str | None = None, isolated: bool = False, engine: str = "local") -> str:
@@ -90,6 +106,8 @@ def placed(spec: str, *, python: str | None = None, isolated: bool = False, engi
     """
     if python is None and not isolated:
         return spec
+    if spec.startswith(PROGRAM):
+        raise UsageError(f"'{spec}' is a program, which no Python runs", fix="leave --python and --isolated out")
     if split_python(spec)[0] or (python is not None and isolated):
         named = "--python and --isolated" if python is not None and isolated else f"'{spec}' and an option"
         raise UsageError(f"{named} both name an interpreter", fix="give one of them")
@@ -107,22 +125,38 @@ class MethodError(Exception):
     """What a method raised in its interpreter; the name of the class that is made of it is the exception's."""
 
 
-class _Output:
-    """What a process prints: read all the time, its end kept in mind, and so much of it in a file."""
+class Output:
+    """What a process prints: read all the time, its end kept in mind, and so much of it in a file.
+
+    Attributes:
+        heard: When it printed last, by ``time.monotonic``.
+    """
 
     def __init__(self, stream: Any) -> None:
         self._stream, self._tail, self._written = stream, b"", 0
+        self.heard = time.monotonic()
         self._thread = threading.Thread(target=self._read, daemon=True)
         self._thread.start()
 
     def _read(self) -> None:
         with contextlib.suppress(OSError, ValueError):
             while data := os.read(self._stream.fileno(), 1 << 16):
+                self.heard = time.monotonic()
                 self._tail = (self._tail + data)[-8192:]
-                if _log is not None and _log.parent.is_dir() and self._written < MOST_OUTPUT:
-                    with _log.open("ab") as file:
-                        room = min(MOST_OUTPUT - file.tell(), MOST_OUTPUT - self._written)
-                        self._written += file.write(data[: max(room, 0)])
+                # Who prints would wait for ever for a reader that a full disk ended.
+                with contextlib.suppress(OSError):
+                    self._keep(data)
+
+    def _keep(self, data: bytes) -> None:
+        if _log is not None and _log.parent.is_dir() and self._written < MOST_OUTPUT:
+            with _log.open("ab") as file:
+                room = min(MOST_OUTPUT - file.tell(), MOST_OUTPUT - self._written)
+                self._written += file.write(data[: max(room, 0)])
+
+    def close(self) -> None:
+        """Close the stream, unless something that the process left behind still holds it."""
+        if not self._thread.is_alive():
+            self._stream.close()
 
     def last(self) -> str:
         """Return the last lines, once what was under way has come."""
@@ -170,7 +204,7 @@ class Interpreter:
             ) from None
         finally:
             self._close(theirs_in, theirs_out)
-        self._output = _Output(self._process.stdout)
+        self._output = Output(self._process.stdout)
         self._finalise = weakref.finalize(self, _end, self._process, self._out, self._in)
         try:
             # The first word is its own; a failure before it is that of its Python.

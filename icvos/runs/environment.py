@@ -7,6 +7,7 @@ import inspect
 import os
 import platform
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -22,6 +23,7 @@ from icvos.files import escape_id, file_sha256
 from icvos.foundation.trainings import trainings_of
 from icvos.models.interface import ImageModel, Model, of_kind
 from icvos.models.options import option_types
+from icvos.models.program import Program
 from icvos.models.registry import source_sha256, uses_torch
 from icvos.models.remote import Remote
 from icvos.protocols import Protocol
@@ -152,7 +154,8 @@ def describe_model(model: Model, options: Mapping[str, Any], *, kind: str) -> di
     """Return what ``run.json`` says of a model: its declaration, all options, source and weights, hashed.
 
     Options that were not given stand with their defaults, so that a run is the same however it was started. One that is
-    ``auto`` stands as what the model made of it, where it keeps that under the option's name.
+    ``auto`` stands as what the model made of it, where it keeps that under the option's name. The words of a program
+    stand among them.
 
     Args:
         model: Built.
@@ -165,7 +168,8 @@ def describe_model(model: Model, options: Mapping[str, Any], *, kind: str) -> di
     effective = {name: value for name, value in {**defaults, **options}.items() if value is not inspect.Parameter.empty}
     chosen = {name: of_kind(getattr(model, name, value), kind) for name, value in effective.items() if value == "auto"}
     effective |= {name: value for name, value in chosen.items() if isinstance(value, (int, float, str))}
-    autocast = of_kind(model.autocast, kind)
+    if isinstance(model, Program):
+        effective["words"] = shlex.join(model.words)
     trainings = trainings_of(model.weights)
     return {
         "name": info.name,
@@ -185,19 +189,19 @@ def describe_model(model: Model, options: Mapping[str, Any], *, kind: str) -> di
         "weights": {name: file_sha256(path) for name, path in sorted(model.weights.items())},
         **({"trainings": trainings} if trainings else {}),
         "dtype": _dtype(of_kind(model.dtype, kind)),
-        "autocast": None if autocast is None else _dtype(autocast),
+        "autocast": _dtype(of_kind(model.autocast, kind)),
         "backend": _backend(model),
     }
 
 
 def _backend(model: Model) -> str:
-    if isinstance(model, Remote):
+    if isinstance(model, (Program, Remote)):
         return model.backend
     return f"torch {_version('torch')}" if uses_torch(type(model)) else f"opencv {_opencv()}"
 
 
-def _dtype(value: Any) -> str:
-    return str(value).removeprefix("torch.")
+def _dtype(value: Any) -> str | None:
+    return None if value is None else str(value).removeprefix("torch.")
 
 
 def describe_benchmark(benchmark: Benchmark, episodes: Sequence[Episode], *, shots: int) -> dict[str, Any]:

@@ -175,6 +175,7 @@ class World:
             "V": self.vos,
             "BENCH": partial(self._link, self.benchmarks / "demo"),
             "R": self.run,
+            "OLD": self.environment,
             "PREDICTIONS": self.predictions,
             "masks": self.predictions,
             "MASKS": self.label_maps,
@@ -257,6 +258,11 @@ class World:
             words = ("--model", "histogram", "--benchmark", self.benchmarks / "demo", "--save-masks", "--out", made)
             assert icvos("evaluate", *words) == 0
         shutil.copytree(made, path)
+
+    def environment(self, path: Path) -> None:
+        """An environment of its own, by its Python."""
+        (path / "bin").mkdir(parents=True)
+        (path / "bin/python").symlink_to(self.bin / "python")
 
     def predictions(self, path: Path) -> None:
         """The masks of that run."""

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from board_runs import icvos
+from programs import BRIGHT, write_program
 from raw_trees import coco, davis, recipe
 from run_models import RED, write_model
 from tiny import write_video_benchmark
@@ -43,6 +44,11 @@ COMMANDS: dict[str, Callable[[Path, Path], list[Any]]] = {
     "build-data labels": lambda w, out: ["build-data", "labels", "--davis", w / "davis", "--out", out / "a"],
     "evaluate": lambda w, out: [*evaluation(w), "--save-masks", "--out", out / "a"],
     "evaluate workers": lambda w, out: [*evaluation(w), "--save-masks", "--workers", 2, "--out", out / "a"],
+    "evaluate program": lambda w, out: [
+        *("evaluate", "--model", f"exec:{w}/bright.sh", "--set", "frames=ppm", "--benchmark", w / "bench"),
+        *("--save-masks", "--out", out / "a"),
+    ],
+    "export-episodes": lambda w, out: ["export-episodes", "--benchmark", w / "bench", "--out", out / "a"],
     "score": lambda w, out: ["score", w / "run/masks", "--benchmark", w / "bench", "--out", out / "a"],
     "merge": lambda w, out: ["merge", w / "s1", w / "s2", "--out", out / "a"],
     "report": lambda w, out: ["report", w / "run", "--out", out / "a"],
@@ -106,6 +112,7 @@ def write_world(root: Path) -> None:
     """Write what the commands read: a benchmark, raw data, runs, a board, a photograph."""
     write_video_benchmark(root / "bench", videos=3, frames=4, draws=1, size=(40, 48))
     write_model(root, RED)
+    write_program(root, BRIGHT, "bright.sh")
     assert icvos(*evaluation(root), "--save-masks", "--out", root / "run") == 0
     assert icvos("evaluate", "--model", "histogram", "--benchmark", root / "bench", "--out", root / "other") == 0
     for index in (1, 2):
