@@ -399,7 +399,7 @@ class Bad(VideoModel):
         while True:
             pass
     def leaves(self, frame):
-        subprocess.Popen(["sleep", "600"])
+        subprocess.Popen(["sleep", "600.125"])
         os._exit(0)
     def forks(self, frame):
         if os.fork() == 0:
@@ -461,7 +461,7 @@ def test_what_it_does_costs_its_episode(
 
 
 def _sleepers() -> list[int]:
-    return [pid for pid in hosts("sleep") if b"600" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    return [pid for pid in hosts("sleep") if b"600.125" in Path(f"/proc/{pid}/cmdline").read_bytes()]
 
 
 def _parent_is_gone(pid: int) -> bool:
