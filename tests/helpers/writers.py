@@ -174,9 +174,9 @@ def _steady(value: Any) -> Any:
 
 
 def files(root: Path) -> dict[str, Path]:
-    """Files by their places; not what is hidden, partial, or named by the clock or by the places of its input."""
+    """Files by their places; not what is hidden, partial, printed by a method, or named by the clock or its input."""
     found = {path.relative_to(root): path for path in root.rglob("*") if path.is_file()}
-    others = {"cache", "tensorboard"}
+    others = {"cache", "tensorboard", "method.log"}
     passed = {k for k in found if any(p in others or p.startswith(".") or ".part" in p for p in k.parts)}
     return {key.as_posix(): path for key, path in found.items() if key not in passed}
 

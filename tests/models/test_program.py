@@ -150,7 +150,8 @@ def test_a_program_that_can_not_be_started(tmp_path: Path) -> None:
         segment(path)
 
 
-def test_a_log_that_cannot_be_written_holds_nothing_up(tmp_path: Path) -> None:
+def test_a_log_that_cannot_be_written_holds_nothing_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote, "SILENCE", 2.0)
     remote.keep_output(tmp_path)  # a folder
     try:
         segment(write_program(tmp_path, EMPTY + "head -c 3000000 /dev/zero"))
