@@ -50,7 +50,7 @@ OLDEST = (3, 8)
 _HOST = Path(__file__).with_name("host.py")
 # Of this interpreter, not of another.
 _OURS = ("PYTHONHOME", "PYTHONPATH", "PYTHONSTARTUP", "VIRTUAL_ENV", "__PYVENV_LAUNCHER__")
-_LISTING = "import json, numpy, runpy, sys; print(json.dumps(runpy.run_path(sys.argv[1])['packages']()))"
+_LISTING = "import json, numpy, runpy, sys; json.dump(runpy.run_path(sys.argv[1])['packages'](), sys.stdout)"
 # Locks of the environments that this process uses, until it ends.
 _used: dict[Path, int] = {}
 

@@ -230,8 +230,8 @@ def test_a_cluster_gives_what_one_process_gives(cluster, bench, tmp_path):
 @needs_ray
 def test_a_method_in_an_interpreter_of_its_own(cluster, bench, tmp_path):
     python = numpy_alone(tmp_path / "numpy-alone")
-    model = write_model(tmp_path / "a", "from beside import THRESHOLD\n" + TOGETHER)
-    (tmp_path / "a/beside.py").write_text("THRESHOLD = 150\n")
+    model = write_model(tmp_path / "a", "from beside_there import THRESHOLD\n" + TOGETHER)
+    (tmp_path / "a/beside_there.py").write_text("THRESHOLD = 150\n")
     evaluate(model, bench, out=tmp_path / "one", save_masks=True, verify=False)
     run(cluster, "a/my_method.py", bench, tmp_path / "ray", "--save-masks", "--python", python)
     check_same(tmp_path / "one", tmp_path / "ray")
