@@ -205,14 +205,14 @@ def _version(program: Path) -> str:
     """Return an interpreter's version, "" where it does not start, as one of pyenv that is not switched on."""
     if program == real_path(sys.executable):
         return platform.python_version()
-    words = [str(program), "-I", "-c", "import platform; print(platform.python_version())"]
+    words = [str(program), "-I", "--version"]
     try:
         done = subprocess.run(
             words, capture_output=True, text=True, timeout=20, env=clean_environ(), stdin=subprocess.DEVNULL
         )
     except (OSError, ValueError, subprocess.SubprocessError):
         return ""
-    version = done.stdout.strip()
+    version = done.stdout.strip().removeprefix("Python ")
     return version if done.returncode == 0 and re.fullmatch(r"3\.[0-9]+\.[0-9]+\S{0,20}", version) else ""
 
 
