@@ -447,8 +447,8 @@ def test_what_it_does_costs_its_episode(
     bench = root / "two-lengths"
     if not bench.exists():
         write_video_benchmark(bench, videos=2, frames=5, draws=1)
-    monkeypatch.setattr(remote, "SILENCE", 2.0)
-    monkeypatch.setattr(remote, "ENDING", 1.0)
+    monkeypatch.setattr(remote, "SILENCE", 0.8 if how in ("hangs", "stubborn") else 60.0)
+    monkeypatch.setattr(remote, "ENDING", 0.3)
     result = evaluate(f"{python}::{tmp_path}/bad.py", bench, out=tmp_path / "run", options={"how": how}, verify=False)
     assert result["summary"]["failed"] == result["summary"]["episodes"] == 3
     records = [json.loads(line) for line in (tmp_path / "run/episodes.jsonl").read_text().splitlines()]
