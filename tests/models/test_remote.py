@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import pytest
 from board_runs import icvos
-from interpreters import hosts, numpy_alone
+from interpreters import METHODS, hosts, numpy_alone, same_runs
 from tiny import write_image_benchmark, write_video_benchmark
 
 from icvos import evaluate
@@ -29,113 +29,6 @@ from icvos.models.check import check_model
 from icvos.models.options import option_help, option_types
 from icvos.models.registry import create, resolve, source_sha256
 from icvos.types import ModelInfo, Prediction, Support, WeightInfo
-
-METHODS = '''
-from __future__ import annotations
-
-import random
-
-import numpy as np
-
-from icvos import ImageModel, ModelInfo, Prediction, Support, VideoModel
-from icvos.errors import UsageError
-
-
-class Colour(VideoModel):
-    """Pixels of the support's colour, with noise of the global generators.
-
-    Args:
-        margin: Grey levels.
-        mode: Of two.
-    """
-
-    info = ModelInfo(name="colour", version="1.2", training_data=("coco2014:train",), licence="MIT")
-
-    def __init__(self, *, device="cpu", weights=None, margin: float = 60.0, mode: str = "all"):
-        super().__init__(device=device, weights=weights)
-        self.margin, self.mode = margin, mode
-
-    def segment(self, supports, video, *, seed):
-        mean = np.mean([s.image[s.mask].mean(axis=0) if s.mask.any() else np.full(3, 300.0) for s in supports], axis=0)
-        drawn = np.random.default_rng(seed)
-        for frame in video:
-            noise = 10 * random.random() + 10 * np.random.rand(*video.size) + drawn.normal(size=video.size)
-            yield np.linalg.norm(frame - mean, axis=2) < self.margin + noise
-
-
-class Stateful(VideoModel):
-    """Follows its own last mask and a running mean of the frames; says scores and confidences."""
-
-    info = ModelInfo(name="stateful", version="1")
-
-    def segment(self, supports, video, *, seed):
-        level = np.mean([s.image[s.mask][:, 0].mean() if s.mask.any() else 300 for s in supports])
-        running, last = None, None
-        for frame in video:
-            red = frame[..., 0].astype(np.float32)
-            running = red if running is None else 0.5 * (running + red)
-            score = running - level + 60 + (0 if last is None else 10 * last)
-            last = score > 0
-            yield Prediction(last, score=score, confidence=float(score.max()))
-
-
-class Together(VideoModel):
-    """All sets in one pass, frames read once; uint8 masks."""
-
-    info = ModelInfo(name="together", version="1")
-
-    def segment(self, supports, video, *, seed):
-        for masks in self.segment_many([supports], video, seeds=[seed]):
-            yield masks[0]
-
-    def segment_many(self, episodes, video, *, seeds):
-        levels = [np.mean([s.image[s.mask][:, 0].mean() for s in supports]) for supports in episodes]
-        for frame in video:
-            yield [(frame[..., 0] > level - 40).astype(np.uint8) for level in levels]
-
-
-class Tracks(VideoModel):
-    """Shifts frame 0's mask along; keeps its own state on self."""
-
-    info = ModelInfo(name="tracks", version="1")
-
-    def segment(self, supports, video, *, seed):
-        yield from self.segment_from_mask(np.zeros(video.size, bool), video, seed=seed)
-
-    def segment_from_mask(self, mask, video, *, seed):
-        self.shift = 0
-        for _ in video:
-            yield np.roll(mask, self.shift, axis=1)
-            self.shift += 2 + seed % 2
-
-
-class Objects(VideoModel):
-    info = ModelInfo(name="objects", version="1")
-
-    def segment(self, supports, video, *, seed):
-        for _ in video:
-            yield np.zeros(video.size, bool)
-
-    def segment_objects(self, masks, video, *, seed):
-        for index, _ in enumerate(video):
-            taken = np.zeros(video.size, bool)
-            out = []
-            for mask in masks:
-                moved = np.roll(mask, index, axis=1) & ~taken
-                taken |= moved
-                out.append(moved)
-            yield out
-
-
-class Picture(ImageModel):
-    info = ModelInfo(name="picture", version="3")
-
-    def fit(self, supports, *, seed):
-        return np.mean([s.image[s.mask][:, 0].mean() if s.mask.any() else 300 for s in supports]) + np.random.rand()
-
-    def predict(self, fitted, image):
-        return Prediction(image[..., 0] > fitted - 50, confidence=float(image[..., 0].mean()))
-'''
 
 
 @pytest.fixture(scope="module")
@@ -162,20 +55,6 @@ def _running(python: Path) -> list[int]:
         gc.collect()
         time.sleep(0.05)
     return hosts(python)
-
-
-def _same_runs(here: Path, there: Path) -> None:
-    """Assert that two run folders hold the same result, episodes, curves and masks, byte for byte."""
-    assert (here / "result.json").read_bytes() == (there / "result.json").read_bytes()
-    for folder in ("masks", "frames"):
-        names = sorted(path.relative_to(here).as_posix() for path in (here / folder).rglob("*.*"))
-        assert names == sorted(path.relative_to(there).as_posix() for path in (there / folder).rglob("*.*"))
-        for name in names:
-            assert (here / name).read_bytes() == (there / name).read_bytes(), name
-    for name in ("key", "model"):
-        one, other = (json.loads((folder / "run.json").read_bytes())[name] for folder in (here, there))
-        one.pop("backend", None), other.pop("backend", None)
-        assert one == other, name
 
 
 def test_stand_ins_have_what_they_stand_for() -> None:
@@ -237,7 +116,7 @@ def test_the_same_bytes_as_in_this_process(
     for out, model in (("here", spec), ("there", f"{python}::{spec}")):
         result = evaluate(model, root / benchmark, out=tmp_path / out, save_masks=masks, verify=False, **words)
         assert result["summary"]["failed"] == 0
-    _same_runs(tmp_path / "here", tmp_path / "there")
+    same_runs(tmp_path / "here", tmp_path / "there")
     environment = json.loads((tmp_path / "there/run.json").read_bytes())["environment"]["method"]
     assert environment["packages"] == [f"numpy=={np.__version__}"]
 
@@ -252,7 +131,7 @@ def test_a_lifted_picture_and_objects_of_copies(root: Path, python: Path, tmp_pa
     files = {"tracker": tiny_sam2_file(tmp_path)}
     for out, spec in (("here", f"{root}/methods.py:Picture"), ("there", f"{python}::{root}/methods.py:Picture")):
         evaluate(f"{spec}+sam2", root / "videos", out=tmp_path / out, weights=files, save_masks=True, verify=False)
-    _same_runs(tmp_path / "here", tmp_path / "there")
+    same_runs(tmp_path / "here", tmp_path / "there")
 
     clip = Clip(6)
     thing = np.zeros(clip.size, bool)
@@ -270,13 +149,13 @@ def test_workers_resume_and_verify(root: Path, python: Path, tmp_path: Path) -> 
     words = ["evaluate", "--model", f"{root}/methods.py:Colour", "--python", python, "--benchmark", root / "videos"]
     assert icvos(*words, "--out", tmp_path / "a", "--save-masks", "--workers", 2, "--timeout", 60, "--verify") == 0
     evaluate(f"{root}/methods.py:Colour", root / "videos", out=tmp_path / "b", save_masks=True, verify=False)
-    _same_runs(tmp_path / "b", tmp_path / "a")
+    same_runs(tmp_path / "b", tmp_path / "a")
     assert json.loads((tmp_path / "a/run.json").read_bytes())["verified"]
     lines = (tmp_path / "a/episodes.jsonl").read_text().splitlines(keepends=True)
     (tmp_path / "a/episodes.jsonl").write_text("".join(lines[:2]))
     (tmp_path / "a/result.json").unlink()
     evaluate(spec, root / "videos", out=tmp_path / "a", save_masks=True, verify=False)
-    _same_runs(tmp_path / "b", tmp_path / "a")
+    same_runs(tmp_path / "b", tmp_path / "a")
 
 
 def test_what_it_declares_is_known_here(root: Path, python: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -541,7 +420,7 @@ def test_kills_and_resumes_give_the_same_bytes(root: Path, python: Path, tmp_pat
             process.kill()
             process.wait()
         subprocess.run([*words, str(out)], check=True, capture_output=True)
-        _same_runs(tmp_path / "whole", out)
+        same_runs(tmp_path / "whole", out)
         assert not _running(python)
         shutil.rmtree(out)
 
