@@ -9,6 +9,7 @@ that the text lists. Who asks waits for the answer; while a method works, it may
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import copy
 import dataclasses
@@ -155,9 +156,10 @@ def stand_in() -> typing.Any:
     """Put modules of the names that methods import in the place of icvos, where it is not installed."""
     try:
         import icvos
+        import icvos.models.interface
 
         return icvos
-    except ImportError:
+    except (ImportError, SyntaxError):  # none, no more than a folder of that name, or one for a newer Python
         pass
     names = {
         "icvos": (ImageModel, ModelInfo, Prediction, Support, Video, VideoModel, WeightInfo, IcvosError),
@@ -224,7 +226,7 @@ class Pipes:
         for array in arrays:
             array = np.ascontiguousarray(array)
             listed.append([array.dtype.str, list(array.shape)])
-            parts.append(memoryview(array).cast("B") if array.size else b"")
+            parts.append(array.reshape(-1).view(np.uint8).data)
         data = json.dumps(dict(text, arrays=listed)).encode()
         with self.writing:
             for part in (HEADER.pack(len(data), sum(map(len, parts))), data, *parts):
@@ -233,6 +235,8 @@ class Pipes:
                     view = view[os.write(self.outgoing, view) :]
 
     def frame(self, stream: int, index: int) -> typing.Any:
+        if os.getpid() != self.process:
+            raise RuntimeError("frames are read in the method's own process, by whatever thread, and in no child of it")
         with self.asking:
             self.send({"say": "frame", "stream": stream, "index": index})
             text, arrays = self.frames.get()
@@ -270,9 +274,9 @@ def find_class(icvos: typing.Any, path: str, module: str, attribute: str) -> typ
         folder = str(Path(path).parent)
         if folder not in sys.path:
             sys.path.append(folder)
-        spec: typing.Any = importlib.util.spec_from_file_location("icvos_model", path)
+        spec: typing.Any = importlib.util.spec_from_file_location(module, path)
         loaded = importlib.util.module_from_spec(spec)
-        sys.modules["icvos_model"] = loaded
+        sys.modules[module] = loaded
         spec.loader.exec_module(loaded)
     else:
         import importlib
@@ -349,7 +353,7 @@ def parameters(cls: type) -> dict[str, tuple[typing.Any, typing.Any]]:
 def own_parameters(cls: type) -> dict[str, tuple[typing.Any, typing.Any]]:
     out: dict[str, tuple[typing.Any, typing.Any]] = {}
     for base in cls.__mro__:
-        if base.__module__.split(".")[0] == "icvos" or "__init__" not in vars(base) or base in (object, Model):
+        if base is sys.modules["icvos.models.interface"].Model or "__init__" not in vars(base):
             continue
         function = vars(base)["__init__"]
         hints, passes_on = hints_of(function), False
@@ -365,15 +369,52 @@ def own_parameters(cls: type) -> dict[str, tuple[typing.Any, typing.Any]]:
     return out
 
 
+def values_of(model: typing.Any) -> Text:
+    """Return the options that a built model keeps under their names, those of a dataclass by its fields."""
+    values: Text = {}
+    for name in own_parameters(type(model)):
+        value = getattr(model, name, None)
+        if dataclasses.is_dataclass(value):
+            values.update((field.name, getattr(value, field.name)) for field in dataclasses.fields(value))
+        else:
+            values[name] = value
+    return {name: value for name, value in values.items() if isinstance(value, (bool, int, float, str))}
+
+
 def hints_of(what: typing.Any) -> dict[str, typing.Any]:
+    """Return the annotations of a function or class as Python 3.11 has them; nothing where one names nothing here."""
     try:
-        return typing.get_type_hints(what)
-    except Exception:  # names that this Python does not know, as int | None before 3.10
+        if sys.version_info >= (3, 11):
+            return typing.get_type_hints(what)
+        hints: dict[str, typing.Any] = {}
+        for each in reversed(getattr(what, "__mro__", (what,))):
+            names = getattr(each, "__globals__", None) or vars(sys.modules[each.__module__])
+            texts = vars(each).get("__annotations__", {}) if isinstance(each, type) else each.__annotations__
+            hints.update((name, evaluated(text, names)) for name, text in texts.items())
+        return {name: hint for name, hint in hints.items() if hint is not None}
+    except Exception:
         return {}
 
 
+def evaluated(text: typing.Any, names: dict[str, typing.Any]) -> typing.Any:
+    """Return what an annotation stands for, ``A | B`` too; None where this Python does not know it."""
+    if not isinstance(text, str):
+        return type(None) if text is None else text
+    tree = ast.parse(text.strip(), mode="eval").body
+    kinds: list[typing.Any] = []
+    while isinstance(tree, ast.BinOp) and isinstance(tree.op, ast.BitOr):
+        kinds, tree = [tree.right, *kinds], tree.left
+    try:
+        values = [eval(compile(ast.Expression(each), "", "eval"), names) for each in (tree, *kinds)]
+    except TypeError:
+        return None
+    if not kinds:
+        return evaluated(values[0], names)
+    return typing.Union[tuple(values)]
+
+
 def kind_of(kind: typing.Any) -> typing.Any:
-    """Return an annotation in JSON: a word, or a mapping of "literal" or "union" to what is within."""
+    """Return an annotation in JSON: a word, or a mapping of "literal", "union" or "other" to what is within."""
     words = {bool: "bool", int: "int", float: "float", str: "str", type(None): "none", Path: "path"}
     if kind in words:
         return words[kind]
@@ -383,18 +424,19 @@ def kind_of(kind: typing.Any) -> typing.Any:
         return {"literal": arguments}
     if origin is typing.Union or type(kind).__name__ == "UnionType":
         return {"union": [kind_of(each) for each in arguments]}
-    return "other"
+    name = str(getattr(kind, "__name__", None) or getattr(kind, "_name", None) or "value")
+    return {"other": [name, kind.__module__ if inspect.isclass(kind) and kind is not typing.Any else "builtins"]}
 
 
 def plain(value: typing.Any) -> list[typing.Any]:
     """Return a value as JSON holds it: in a list, a mapping where JSON has no such value."""
     if value is inspect.Parameter.empty:
         return []
-    return [value if value is None or type(value) in (bool, int, float, str) else str(value)]
+    return [value if value is None or isinstance(value, (bool, int, float, str)) else str(value)]
 
 
 def documentation(cls: type) -> str:
-    texts = [inspect.getdoc(cls) or ""] if cls.__doc__ else [""]
+    texts = [inspect.getdoc(cls) or ""]
     for kind, _ in own_parameters(cls).values():
         if dataclasses.is_dataclass(kind):
             texts.append((inspect.getdoc(kind) or "").partition("\n\n")[2].replace("Attributes:", "Args:"))
@@ -472,9 +514,7 @@ class Host:
         return declared(self.icvos, self.cls), ()
 
     def build(self, text: Text, arrays: Arrays) -> Reply:
-        options = {
-            name: Path(value) if text["kinds"].get(name) == "path" else value for name, value in text["options"].items()
-        }
+        options = {name: Path(value) if name in text["paths"] else value for name, value in text["options"].items()}
         for name, (kind, _) in own_parameters(self.cls).items():
             if dataclasses.is_dataclass(kind) and isinstance(kind, type):
                 fields = {
@@ -496,12 +536,11 @@ class Host:
             if not hasattr(model, name):
                 setattr(model, name, value)
         self.models[text["model"]] = model
-        values = {name: getattr(model, name, None) for name in parameters(self.cls)}
         return {
             "info": info_fields(model.info),
             "dtype": in_words(model.dtype),
             "autocast": in_words(model.autocast),
-            "values": {n: v for n, v in values.items() if type(v) in (bool, int, float, str)},
+            "values": values_of(model),
             "weights": {name: str(path) for name, path in model.weights.items()},
             "torch": getattr(sys.modules.get("torch"), "__version__", None),
         }, ()
@@ -667,7 +706,14 @@ def answer(host: Host, text: Text, arrays: Arrays) -> Reply:
         return reply
     finally:
         if modes is not None and torch_modes() != modes:
-            sys.modules["torch"].set_grad_enabled(modes[0])
+            torch: typing.Any = sys.modules["torch"]
+            torch.set_grad_enabled(modes[0])
+            try:
+                torch.set_autocast_enabled("cpu", modes[2])
+                torch.set_autocast_enabled("cuda", modes[3])
+            except TypeError:  # before torch 2.4
+                torch.set_autocast_cpu_enabled(modes[2])
+                torch.set_autocast_enabled(modes[3])
 
 
 def problem(error: BaseException) -> Text:

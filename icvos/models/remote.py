@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
 import inspect
 import json
 import os
@@ -37,6 +38,7 @@ __all__ = [
     "Output",
     "Remote",
     "environment_of",
+    "file_module",
     "keep_output",
     "placed",
     "remote_class",
@@ -119,6 +121,17 @@ def placed(spec: str, *, python: str | None = None, isolated: bool = False, engi
             fix="give --python an environment that every node has",
         )
     return environments.isolated(spec)
+
+
+class _Until:
+    """A time that is so many seconds away."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds, self._end = seconds, time.monotonic() + seconds
+
+    @property
+    def left(self) -> float:
+        return self._end - time.monotonic()
 
 
 class MethodError(Exception):
@@ -280,8 +293,11 @@ class Interpreter:
 
     def _give(self, asked: Mapping[str, Any]) -> None:
         stream, index = asked.get("stream"), asked.get("index")
-        if type(stream) is not int or type(index) is not int or stream not in self._videos:
-            raise ModelError("its process asks for a frame of a video that is over")
+        if type(stream) is not int or type(index) is not int:
+            raise ModelError("what its process says cannot be read")
+        if stream not in self._videos:  # a thread that reads ahead does not know yet
+            self._send({"do": "frame", "problem": "a frame of a video that is over is asked for"}, ())
+            return
         video, ahead = self._videos[stream]
         if not 0 <= index < len(video):
             raise ModelError(f"its process asks for frame {index} of {len(video)}")
@@ -305,7 +321,7 @@ class Interpreter:
         listed = [[array.dtype.str, list(array.shape)] for array in whole]
         data = json.dumps({**text, "arrays": listed}).encode()
         parts = [array.data.cast("B") for array in whole if array.size]
-        until = time.monotonic() + SILENCE
+        until = _Until(SILENCE)
         head = HEADER.pack(len(data), sum(map(len, parts))) + data
         for part in (memoryview(head), *parts):
             while part:
@@ -317,7 +333,7 @@ class Interpreter:
                     raise self._death() from None
 
     def _listen(self, seconds: float, most: int = 0) -> tuple[dict[str, Any], list[np.ndarray]]:
-        until = time.monotonic() + seconds
+        until = _Until(seconds)
         size, more = HEADER.unpack(self._receive(HEADER.size, until))
         if size > MOST_TEXT or more > most:
             raise ModelError(f"its process announces {size:,} and {more:,} bytes, more than an answer has")
@@ -329,7 +345,7 @@ class Interpreter:
             raise ModelError("what its process says cannot be read") from None
         return text, arrays
 
-    def _receive(self, count: int, until: float) -> bytearray:
+    def _receive(self, count: int, until: _Until) -> bytearray:
         data = bytearray(count)
         view = memoryview(data)
         while view:
@@ -343,15 +359,15 @@ class Interpreter:
             view = view[got:]
         return data
 
-    def _wait(self, end: int, event: int, until: float) -> None:
+    def _wait(self, end: int, event: int, until: _Until) -> None:
         with selectors.DefaultSelector() as selector:
             selector.register(end, event)
             # What it began may hold its pipes open when it is dead.
-            while not selector.select(min(1.0, max(until - time.monotonic(), 0))):
+            while not selector.select(min(1.0, max(until.left, 0))):
                 if self._process.poll() is not None and not selector.select(0):
                     raise self._death()
-                if time.monotonic() > until:
-                    raise ModelError(f"its process said nothing for {SILENCE:g} s")
+                if until.left < 0:
+                    raise ModelError(f"its process said nothing for {until.seconds:g} s")
 
     def _death(self) -> ModelError:
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -484,7 +500,7 @@ class Remote(Model):
 
     Attributes:
         python: The interpreter's program.
-        target: What is loaded there: ``path`` of a file or ``module``, and ``attribute``.
+        target: What is loaded there: ``path`` of a file or "", the name of its ``module``, and ``attribute``.
         said: What the class there declares.
         kinds: Of its options, as ``host.kind_of`` has them.
     """
@@ -506,11 +522,12 @@ class Remote(Model):
     def _start(self) -> Interpreter:
         interpreter = self._spare.pop() if self._spare else Interpreter(self.python, self.target)
         options = {name: str(v) if isinstance(v, Path) else v for name, v in self._options.items()}
+        paths = [name for name, value in self._options.items() if isinstance(value, Path)]
         files = {name: str(Path(path).absolute()) for name, path in self.weights.items()}
         try:
-            built = interpreter.ask(
-                "build", model=0, device=self.device, weights=files, options=options, kinds=dict(self.kinds)
-            )[0]
+            built = interpreter.ask("build", model=0, device=self.device, weights=files, options=options, paths=paths)[
+                0
+            ]
         except BaseException:
             interpreter.end()
             raise
@@ -702,6 +719,11 @@ def _program(python: str) -> str:
     return str(path.absolute()) if os.sep in python or path.exists() else python
 
 
+def file_module(path: Path) -> str:
+    """Return the name of the module that a model's file is loaded as."""
+    return f"icvos_model_{path.stem}_{hashlib.sha256(os.fsencode(path)).hexdigest()[:8]}"
+
+
 def _target(spec: str) -> dict[str, Any]:
     path, colon, attribute = spec.rpartition(":")
     if not colon:
@@ -710,7 +732,7 @@ def _target(spec: str) -> dict[str, Any]:
         file = real_path(expand_home(path))
         if not file.is_file():
             raise UsageError("model file not found", where=file, expected="path/to/file.py:Class")
-        return {"path": str(file), "module": "", "attribute": attribute}
+        return {"path": str(file), "module": file_module(file), "attribute": attribute}
     if not colon:
         raise UsageError(
             f"'{spec}' is the name of an installed method, which no other interpreter knows",
@@ -725,7 +747,7 @@ def _made(python: str, target: Mapping[str, Any], said: Mapping[str, Any], inter
     members: dict[str, Any] = {
         **{name: hook for name, hook in _HOOKS.items() if name in said["hooks"] and said["kind"] == "video"},
         **dict.fromkeys(set(said["refused"]) & set(_HOOKS)),
-        "__doc__": str(said["doc"]) or None,
+        "__doc__": str(said["doc"]) or {"video": VideoModel, "image": ImageModel}[said["kind"]].__doc__,
         "__init__": _initialiser(options),
         "__module__": str(said["module"]),
         "info": _info(said["info"]),
@@ -759,11 +781,14 @@ def _initialiser(options: Mapping[str, tuple[Any, list[Any]]]) -> Any:
 
 def _kind(said: Any) -> Any:
     """Return the annotation that ``host.kind_of`` told."""
-    words = {"bool": bool, "int": int, "float": float, "str": str, "none": type(None), "path": Path, "other": str}
+    words = {"bool": bool, "int": int, "float": float, "str": str, "none": type(None), "path": Path}
     if isinstance(said, str):
         return words[said]
     if "literal" in said:
         return typing.Literal[tuple(said["literal"])]
+    if "other" in said:
+        name, module = map(str, said["other"])
+        return type(name, (), {"__module__": module})
     return typing.Union[tuple(_kind(each) for each in said["union"])]  # noqa: UP007
 
 

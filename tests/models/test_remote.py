@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -189,6 +190,101 @@ def test_rules_are_judged_there_too(root: Path, python: Path, tmp_path: Path) ->
     assert findings["masks"].status == "failed" and "frame 1 is asked for before the mask of frame 0" in str(findings)
 
 
+OPTIONS = """
+from __future__ import annotations
+
+import enum
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import List, Literal, Optional
+
+import numpy as np
+
+from icvos import ModelInfo, VideoModel
+
+
+@dataclass(frozen=True)
+class Group:
+    \"\"\"A group.
+
+    Attributes:
+        heads: How many.
+        rate: A number.
+    \"\"\"
+
+    heads: int = 4
+    rate: float | None = None
+
+
+class Level(enum.IntEnum):
+    LOW = 1
+
+
+class Options(VideoModel):
+    \"\"\"All kinds of options.
+
+    Args:
+        count: A number.
+        file: A file.
+    \"\"\"
+
+    info = ModelInfo(name="options", version="1")
+
+    def __init__(self, *, device="cpu", weights=None, group: Group = Group(), count: int | None = None,
+                 kind: Literal["a", "b"] = "a", file: Path | None = None, names: List[str] = None, plain=True,
+                 other: Optional[float] = 2.5, level: int = Level.LOW):
+        super().__init__(device=device, weights=weights)
+        self.group, self.count, self.kind, self.file, self.plain, self.level = group, count, kind, file, plain, level
+        assert file is None or isinstance(file, Path)
+        assert isinstance(group, Group)
+
+    def segment(self, supports, video, *, seed):
+        seen = []
+        reader = threading.Thread(target=lambda: seen.append(video[0]))  # frames are read by any thread
+        reader.start()
+        reader.join()
+        for index, frame in enumerate(video):
+            level = 100 + self.group.heads + (self.count or 0)
+            mask = (frame[..., 0] > level)[::-1][::-1]
+            yield mask.astype([np.int64, np.uint8, bool][index % 3])
+"""
+
+
+@pytest.mark.parametrize("old", [False, True])
+def test_options_of_every_kind_are_those_of_this_python(old: bool, root: Path, python: Path, tmp_path: Path) -> None:
+    program = python
+    if old:
+        if not OLD:
+            pytest.skip("needs a Python 3.8 in ~/.pyenv")
+        program = OLD[0]
+        (tmp_path / "numpy.py").write_text("ndarray = dtype = object\n")  # nothing is computed
+    (tmp_path / "options.py").write_text(OPTIONS)
+    spec = f"{tmp_path}/options.py"
+    here = resolve(spec)
+    there = resolve(f"{program}::{spec}") if not old else _declared_by(program, tmp_path)
+    assert option_help(there) == option_help(here)
+    assert list(option_types(there)) == list(option_types(here))
+    if old:
+        return
+    chosen = {"heads": 9, "rate": 0.5, "count": 3, "kind": "b", "file": Path("x"), "plain": False}
+    for out, model in (("here", spec), ("there", f"{program}::{spec}")):
+        evaluate(model, root / "videos", out=tmp_path / out, options=chosen, save_masks=True, verify=False)
+    same_runs(tmp_path / "here", tmp_path / "there")
+
+
+def _declared_by(program: Path, folder: Path) -> type:
+    """The class that stands for one in an interpreter without numpy, of which a file beside the method has the name."""
+    target = {"path": str(folder / "options.py"), "module": remote.file_module(folder / "options.py"), "attribute": ""}
+    script = (
+        f"import json, sys; sys.path[:0] = [{str(Path(host.__file__).parent)!r}, {str(folder)!r}]; import host; "
+        f"cls = host.find_class(host.stand_in(), {target['path']!r}, {target['module']!r}, ''); "
+        "sys.stdout.write(json.dumps(host.declared(sys.modules['icvos'], cls)))"
+    )
+    done = subprocess.run([str(program), "-c", script], check=True, capture_output=True, text=True)
+    return remote._made(str(program), target, json.loads(done.stdout), None)  # type: ignore[arg-type]
+
+
 LEAKS = """
 import sys, types
 import numpy as np
@@ -198,6 +294,7 @@ torch.grad = True
 torch.is_grad_enabled = lambda: torch.grad
 torch.is_inference_mode_enabled = lambda: False
 torch.is_autocast_enabled = lambda *device: False
+torch.set_autocast_enabled = lambda *device: None
 torch.manual_seed = lambda seed: None
 torch.set_grad_enabled = lambda grad: setattr(torch, "grad", grad)
 
@@ -401,7 +498,6 @@ def test_names_are_refused_where_no_file_is_meant(python: Path, capsys: pytest.C
 @pytest.mark.slow
 def test_kills_and_resumes_give_the_same_bytes(root: Path, python: Path, tmp_path: Path) -> None:
     import random
-    import subprocess
 
     spec = f"{root}/methods.py:Colour"
     evaluate(spec, root / "videos", out=tmp_path / "whole", save_masks=True, verify=False)
