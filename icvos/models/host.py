@@ -9,14 +9,18 @@ that the text lists. Who asks waits for the answer; while a method works, it may
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import copy
 import dataclasses
+import importlib
+import importlib.util
 import inspect
 import json
 import os
 import platform
 import random
+import select
 import signal
 import struct
 import sys
@@ -37,8 +41,6 @@ FIXED = ("self", "device", "weights")
 HOOKS = ("segment", "segment_many", "segment_from_mask", "segment_objects", "fit", "predict")
 
 np: typing.Any = None
-with contextlib.suppress(ImportError):
-    import numpy as np
 
 
 # What stands in for icvos where it is not installed.
@@ -144,8 +146,9 @@ class Video:
         return self._count
 
     def __getitem__(self, index: int) -> typing.Any:
-        place = range(self._count)[index]  # an IndexError ends a loop
-        return PIPES.frame(self._stream, place)
+        if not -self._count <= index < self._count:
+            raise IndexError(f"frame {index} of a video with {self._count}")
+        return PIPES.frame(self._stream, range(self._count)[index])
 
     def __iter__(self) -> typing.Iterator[typing.Any]:
         return (self[index] for index in range(self._count))
@@ -155,9 +158,10 @@ def stand_in() -> typing.Any:
     """Put modules of the names that methods import in the place of icvos, where it is not installed."""
     try:
         import icvos
+        import icvos.models.interface
 
         return icvos
-    except ImportError:
+    except (ImportError, SyntaxError):  # none, no more than a folder of that name, or one for a newer Python
         pass
     names = {
         "icvos": (ImageModel, ModelInfo, Prediction, Support, Video, VideoModel, WeightInfo, IcvosError),
@@ -182,7 +186,7 @@ def stand_in() -> typing.Any:
 
 
 class Pipes:
-    """Two pipes: a thread reads what comes, and ends this process and all it began when the other end is gone."""
+    """Two pipes: a thread reads what comes. When the other end is gone this process ends, and all it began."""
 
     def __init__(self, incoming: int, outgoing: int) -> None:
         self.incoming, self.outgoing, self.process = incoming, outgoing, os.getpid()
@@ -191,7 +195,30 @@ class Pipes:
         self.writing, self.asking = threading.Lock(), threading.Lock()
         for each in (incoming, outgoing):
             os.set_inheritable(each, False)
+        self._guard()
         threading.Thread(target=self._listen, daemon=True).start()
+
+    def _guard(self) -> None:
+        """Begin a process that waits for the other end to go: a method may be at work that lets no thread run.
+
+        It is nobody's child, so that a method may wait for its own.
+        """
+        child = os.fork()
+        if child:
+            os.waitpid(child, 0)
+            return
+        try:
+            if os.fork():
+                os._exit(0)
+            for each in range(max(self.incoming, self.outgoing) + 1):
+                if each != self.incoming:
+                    with contextlib.suppress(OSError):
+                        os.close(each)
+            gone = select.poll()
+            gone.register(self.incoming, 0)
+            gone.poll()
+        finally:
+            os.killpg(0, signal.SIGKILL)
 
     def _listen(self) -> None:
         try:
@@ -220,11 +247,11 @@ class Pipes:
     def send(self, text: Text, arrays: typing.Any = ()) -> None:
         if os.getpid() != self.process:  # a child that the method forked is no second host
             os._exit(1)
-        listed, parts = [], []
+        listed: Arrays = []
+        parts: Arrays = []
         for array in arrays:
-            array = np.ascontiguousarray(array)
             listed.append([array.dtype.str, list(array.shape)])
-            parts.append(memoryview(array).cast("B") if array.size else b"")
+            parts.append(memoryview(np.ascontiguousarray(array).reshape(-1).view(np.uint8)))
         data = json.dumps(dict(text, arrays=listed)).encode()
         with self.writing:
             for part in (HEADER.pack(len(data), sum(map(len, parts))), data, *parts):
@@ -233,6 +260,8 @@ class Pipes:
                     view = view[os.write(self.outgoing, view) :]
 
     def frame(self, stream: int, index: int) -> typing.Any:
+        if os.getpid() != self.process:
+            raise RuntimeError("frames are read in the method's own process, by whatever thread, and in no child of it")
         with self.asking:
             self.send({"say": "frame", "stream": stream, "index": index})
             text, arrays = self.frames.get()
@@ -245,7 +274,7 @@ PIPES: Pipes
 
 
 def unpacked(listed: typing.Any, data: bytearray) -> Arrays:
-    """Return the arrays that a message lists, read-only views of its bytes."""
+    """Return the arrays that a message lists, views of its bytes."""
     arrays: list[typing.Any] = []
     at = 0
     for dtype, shape in listed:
@@ -253,7 +282,6 @@ def unpacked(listed: typing.Any, data: bytearray) -> Arrays:
         for side in shape:
             count *= side
         array = np.frombuffer(data, np.dtype(dtype), count, at).reshape(shape)
-        array.flags.writeable = False
         arrays.append(array)
         at += array.nbytes
     return arrays
@@ -265,18 +293,14 @@ def unpacked(listed: typing.Any, data: bytearray) -> Arrays:
 def find_class(icvos: typing.Any, path: str, module: str, attribute: str) -> typing.Any:
     """Return the class that is named, of a file or of a module."""
     if path:
-        import importlib.util
-
         folder = str(Path(path).parent)
         if folder not in sys.path:
             sys.path.append(folder)
-        spec: typing.Any = importlib.util.spec_from_file_location("icvos_model", path)
+        spec: typing.Any = importlib.util.spec_from_file_location(module, path)
         loaded = importlib.util.module_from_spec(spec)
-        sys.modules["icvos_model"] = loaded
+        sys.modules[module] = loaded
         spec.loader.exec_module(loaded)
     else:
-        import importlib
-
         loaded = importlib.import_module(module)
     bases = (icvos.VideoModel, icvos.ImageModel)
     classes = {
@@ -349,7 +373,7 @@ def parameters(cls: type) -> dict[str, tuple[typing.Any, typing.Any]]:
 def own_parameters(cls: type) -> dict[str, tuple[typing.Any, typing.Any]]:
     out: dict[str, tuple[typing.Any, typing.Any]] = {}
     for base in cls.__mro__:
-        if base.__module__.split(".")[0] == "icvos" or "__init__" not in vars(base) or base in (object, Model):
+        if base is sys.modules["icvos.models.interface"].Model or "__init__" not in vars(base):
             continue
         function = vars(base)["__init__"]
         hints, passes_on = hints_of(function), False
@@ -365,15 +389,52 @@ def own_parameters(cls: type) -> dict[str, tuple[typing.Any, typing.Any]]:
     return out
 
 
+def values_of(model: typing.Any) -> Text:
+    """Return the options that a built model keeps under their names, those of a dataclass by its fields."""
+    values: Text = {}
+    for name in own_parameters(type(model)):
+        value = getattr(model, name, None)
+        if dataclasses.is_dataclass(value):
+            values.update((field.name, getattr(value, field.name)) for field in dataclasses.fields(value))
+        else:
+            values[name] = value
+    return {name: value for name, value in values.items() if isinstance(value, (bool, int, float, str))}
+
+
 def hints_of(what: typing.Any) -> dict[str, typing.Any]:
+    """Return the annotations of a function or class as Python 3.11 has them; nothing where one names nothing here."""
     try:
-        return typing.get_type_hints(what)
-    except Exception:  # names that this Python does not know, as int | None before 3.10
+        if sys.version_info >= (3, 11):
+            return typing.get_type_hints(what)
+        hints: dict[str, typing.Any] = {}
+        for each in reversed(getattr(what, "__mro__", (what,))):
+            names = getattr(each, "__globals__", None) or vars(sys.modules[each.__module__])
+            texts = vars(each).get("__annotations__", {}) if isinstance(each, type) else each.__annotations__
+            hints.update((name, evaluated(text, names)) for name, text in texts.items())
+        return {name: hint for name, hint in hints.items() if hint is not None}
+    except Exception:
         return {}
 
 
+def evaluated(text: typing.Any, names: dict[str, typing.Any]) -> typing.Any:
+    """Return what an annotation stands for, ``A | B`` too; None where this Python does not know it."""
+    if not isinstance(text, str):
+        return type(None) if text is None else text
+    tree = ast.parse(text.strip(), mode="eval").body
+    kinds: list[typing.Any] = []
+    while isinstance(tree, ast.BinOp) and isinstance(tree.op, ast.BitOr):
+        kinds, tree = [tree.right, *kinds], tree.left
+    try:
+        values = [eval(compile(ast.Expression(each), "", "eval"), names) for each in (tree, *kinds)]
+    except TypeError:
+        return None
+    if not kinds:
+        return evaluated(values[0], names)
+    return typing.Union[tuple(values)]
+
+
 def kind_of(kind: typing.Any) -> typing.Any:
-    """Return an annotation in JSON: a word, or a mapping of "literal" or "union" to what is within."""
+    """Return an annotation in JSON: a word, or a mapping of "literal", "union" or "other" to what is within."""
     words = {bool: "bool", int: "int", float: "float", str: "str", type(None): "none", Path: "path"}
     if kind in words:
         return words[kind]
@@ -383,7 +444,8 @@ def kind_of(kind: typing.Any) -> typing.Any:
         return {"literal": arguments}
     if origin is typing.Union or type(kind).__name__ == "UnionType":
         return {"union": [kind_of(each) for each in arguments]}
-    return "other"
+    name = str(getattr(kind, "__name__", None) or getattr(kind, "_name", None) or "value")
+    return {"other": [name, kind.__module__ if inspect.isclass(kind) and kind is not typing.Any else "builtins"]}
 
 
 def plain(value: typing.Any) -> list[typing.Any]:
@@ -394,7 +456,7 @@ def plain(value: typing.Any) -> list[typing.Any]:
 
 
 def documentation(cls: type) -> str:
-    texts = [inspect.getdoc(cls) or ""] if cls.__doc__ else [""]
+    texts = [inspect.getdoc(cls) or ""]
     for kind, _ in own_parameters(cls).values():
         if dataclasses.is_dataclass(kind):
             texts.append((inspect.getdoc(kind) or "").partition("\n\n")[2].replace("Attributes:", "Args:"))
@@ -422,8 +484,6 @@ def sources(cls: type) -> list[str]:
 
 def demo_files(info: typing.Any) -> dict[str, str]:
     """Return the files of weights that a method ships, by name; nothing if one is not there."""
-    import importlib.util
-
     files = {}
     for name, target in info_fields(info)["demo_weights"].items():
         package, _, inner = target.partition("/")
@@ -472,9 +532,7 @@ class Host:
         return declared(self.icvos, self.cls), ()
 
     def build(self, text: Text, arrays: Arrays) -> Reply:
-        options = {
-            name: Path(value) if text["kinds"].get(name) == "path" else value for name, value in text["options"].items()
-        }
+        options = {name: Path(value) if name in text["paths"] else value for name, value in text["options"].items()}
         for name, (kind, _) in own_parameters(self.cls).items():
             if dataclasses.is_dataclass(kind) and isinstance(kind, type):
                 fields = {
@@ -496,12 +554,11 @@ class Host:
             if not hasattr(model, name):
                 setattr(model, name, value)
         self.models[text["model"]] = model
-        values = {name: getattr(model, name, None) for name in parameters(self.cls)}
         return {
             "info": info_fields(model.info),
             "dtype": in_words(model.dtype),
             "autocast": in_words(model.autocast),
-            "values": {n: v for n, v in values.items() if type(v) in (bool, int, float, str)},
+            "values": values_of(model),
             "weights": {name: str(path) for name, path in model.weights.items()},
             "torch": getattr(sys.modules.get("torch"), "__version__", None),
         }, ()
@@ -554,7 +611,7 @@ class Host:
         }[text["call"]]
         had_torch = "torch" in sys.modules
         several = text["call"] in ("segment_many", "segment_objects")
-        self.streams[text["stream"]] = [iter(begin()), begin, had_torch, several]
+        self.streams[text["stream"]] = [iter(begin()), begin, had_torch, several, video.size]
         return {}, ()
 
     def _support(self, left: list[typing.Any], ignore: bool) -> typing.Any:
@@ -562,7 +619,7 @@ class Host:
 
     def next(self, text: Text, arrays: Arrays) -> Reply:
         stream = self.streams[text["stream"]]
-        iterator, begin, had_torch, several = stream
+        iterator, begin, had_torch, several, size = stream
         items: typing.Any = next(iterator, self)
         if not had_torch and "torch" in sys.modules:
             # It imported torch only now, unseeded: once more, as every later episode will run.
@@ -572,7 +629,7 @@ class Host:
         stream[2] = True
         if items is self:
             return {"end": True}, ()
-        return self._items(list(items) if several else [items])
+        return self._items(list(items) if several else [items], size)
 
     def close(self, text: Text, arrays: Arrays) -> Reply:
         stream = self.streams.pop(text["stream"], None)
@@ -602,24 +659,25 @@ class Host:
             kept[0] = model.fit(kept[1], seed=kept[2])
             item = model.predict(kept[0], arrays[0])
         kept[1] = None
-        return self._items([item])
+        return self._items([item], arrays[0].shape[:2])
 
-    def _items(self, items: list[typing.Any]) -> Reply:
+    def _items(self, items: list[typing.Any], size: typing.Any) -> Reply:
         rows: list[Text] = []
         arrays: list[typing.Any] = []
         for item in items:
             whole = item if isinstance(item, self.icvos.Prediction) else self.icvos.Prediction(item)
             row: Text = {"confidence": None if whole.confidence is None else float(whole.confidence)}
             for name in ("mask", "score"):
-                value = array_of(getattr(whole, name))
-                row[name] = value if value is None or isinstance(value, str) else len(arrays)
-                arrays += [] if value is None or isinstance(value, str) else [value]
+                value = array_of(getattr(whole, name), size)
+                row[name] = len(arrays) if isinstance(value, np.ndarray) else value
+                arrays += [value] if isinstance(value, np.ndarray) else []
             rows.append(row)
         return {"items": rows}, arrays
 
 
-def array_of(value: typing.Any) -> typing.Any:
-    """Return a mask or score as an array; the name of its type where it is none."""
+def array_of(value: typing.Any, size: typing.Any) -> typing.Any:
+    """Return a mask or score of a frame's size as an array; what is none in words: type, shape and dtype."""
+    kind = type(value).__name__
     if hasattr(value, "detach"):
         value = value.detach().cpu()
         try:
@@ -628,9 +686,13 @@ def array_of(value: typing.Any) -> typing.Any:
             value = value.float().numpy()
     elif hasattr(value, "__array__"):
         value = np.asarray(value)
-    if value is None or (isinstance(value, np.ndarray) and value.dtype.kind in "biuf"):
-        return value
-    return str(value.dtype) if isinstance(value, np.ndarray) else type(value).__name__
+    if not isinstance(value, np.ndarray):
+        return [kind, None, ""] if value is not None else None
+    if value.dtype.kind == "f" and value.dtype.itemsize > 8:
+        value = value.astype(np.float64)
+    if value.shape != tuple(size) or value.dtype.kind not in "biuf":
+        return [kind, list(value.shape), str(value.dtype)]
+    return value
 
 
 def in_words(value: typing.Any) -> typing.Any:
@@ -641,7 +703,7 @@ def in_words(value: typing.Any) -> typing.Any:
 
 def seed_all(seed: int) -> None:
     random.seed(seed)
-    np.random.seed(seed)  # noqa: NPY002
+    np.random.seed(seed)
     if "torch" in sys.modules:
         sys.modules["torch"].manual_seed(seed)
 
@@ -667,7 +729,14 @@ def answer(host: Host, text: Text, arrays: Arrays) -> Reply:
         return reply
     finally:
         if modes is not None and torch_modes() != modes:
-            sys.modules["torch"].set_grad_enabled(modes[0])
+            torch: typing.Any = sys.modules["torch"]
+            torch.set_grad_enabled(modes[0])
+            try:
+                torch.set_autocast_enabled("cpu", modes[2])
+                torch.set_autocast_enabled("cuda", modes[3])
+            except TypeError:  # before torch 2.4
+                torch.set_autocast_cpu_enabled(modes[2])
+                torch.set_autocast_enabled(modes[3])
 
 
 def problem(error: BaseException) -> Text:
@@ -698,11 +767,13 @@ def problem(error: BaseException) -> Text:
 
 
 def main() -> None:
-    global PIPES
+    global PIPES, np
     here = Path(__file__).resolve().parent
     sys.path[:] = [folder for folder in sys.path if Path(folder).resolve() != here]
     PIPES = Pipes(int(sys.argv[1]), int(sys.argv[2]))
     PIPES.send({"say": "here", "python": platform.python_version()})
+    with contextlib.suppress(ImportError):
+        np = importlib.import_module("numpy")
     host = Host()
     while True:
         text, arrays = PIPES.commands.get()

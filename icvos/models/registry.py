@@ -18,7 +18,7 @@ from icvos.files import expand_home, read_file, real_path
 from icvos.models.interface import ImageModel, Model, VideoModel
 from icvos.models.lifting import FrameByFrame, lift
 from icvos.models.options import check_option, fixed_parameters, group_options, option_types
-from icvos.models.remote import Remote, remote_class, split_python
+from icvos.models.remote import Remote, file_module, remote_class, split_python
 from icvos.plugins import class_in, import_plugin, plugin_code, plugin_targets, said, split_target
 from icvos.types import ModelInfo
 
@@ -80,7 +80,7 @@ def _from_file(path: Path, attribute: str) -> type[Model]:
     path = real_path(expand_home(path))
     if not path.is_file():
         raise UsageError("model file not found", where=path, expected="path/to/file.py:Class")
-    name = f"icvos_model_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
+    name = file_module(path)
     loaded = sys.modules.get(name)
     if loaded is None or getattr(loaded, "__icvos_sha256__", None) != _file_hash([path]):
         specification = importlib.util.spec_from_file_location(name, path)
@@ -226,7 +226,8 @@ def build(
 
 def source_line(cls: type, error: BaseException) -> str:
     """Return file and line of a model's own source that an error came through last, or the file alone."""
-    path = getattr(sys.modules.get(cls.__module__), "__file__", None) or cls.__module__
+    there = cls.target["path"] if issubclass(cls, Remote) else None
+    path = there or getattr(sys.modules.get(cls.__module__), "__file__", None) or cls.__module__
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == path]
     return f"{path}:{lines[-1]}" if lines else f"{path} ({cls.__qualname__})"
 

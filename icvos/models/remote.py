@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
 import inspect
 import json
 import os
@@ -31,7 +32,16 @@ from icvos.models import environments, seeds
 from icvos.models.interface import ImageModel, Model, VideoModel
 from icvos.types import ModelInfo, Prediction, Support, Video, WeightInfo
 
-__all__ = ["Interpreter", "Remote", "environment_of", "keep_output", "placed", "remote_class", "split_python"]
+__all__ = [
+    "Interpreter",
+    "Remote",
+    "environment_of",
+    "file_module",
+    "keep_output",
+    "placed",
+    "remote_class",
+    "split_python",
+]
 
 HEADER = struct.Struct("<IQ")
 MOST_TEXT = 1 << 20
@@ -39,6 +49,8 @@ MOST_OUTPUT = 1 << 20
 """Bytes that are kept of what a method prints, in a run's folder."""
 SILENCE = 3600.0
 """Seconds that a method may work without a word, where no ``--timeout`` says less."""
+STARTING = 60.0
+"""Seconds that its interpreter has for its start."""
 ENDING = 3.0
 """Seconds that it has for its end."""
 
@@ -63,9 +75,9 @@ def environment_of(model: Model) -> dict[str, Any] | None:
     said, asked = remote.said, environments.asked_of(remote.python)
     return {
         **({} if asked is None else {"asked": asked}),
-        "python": printable(str(said["python"]))[:100],
-        "platform": printable(str(said["platform"]))[:200],
-        "packages": [printable(str(package))[:200] for package in said["packages"][:2000]],
+        "python": said["python"][:100],
+        "platform": said["platform"][:200],
+        "packages": [printable(package)[:200] for package in said["packages"][:2000]],
     }
 
 
@@ -103,6 +115,17 @@ def placed(spec: str, *, python: str | None = None, isolated: bool = False, engi
     return environments.isolated(spec)
 
 
+class _Until:
+    """A time that is so many seconds away."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds, self._end = seconds, time.monotonic() + seconds
+
+    @property
+    def left(self) -> float:
+        return self._end - time.monotonic()
+
+
 class MethodError(Exception):
     """What a method raised in its interpreter; the name of the class that is made of it is the exception's."""
 
@@ -119,10 +142,15 @@ class _Output:
         with contextlib.suppress(OSError, ValueError):
             while data := os.read(self._stream.fileno(), 1 << 16):
                 self._tail = (self._tail + data)[-8192:]
-                if _log is not None and _log.parent.is_dir() and self._written < MOST_OUTPUT:
-                    with _log.open("ab") as file:
-                        room = min(MOST_OUTPUT - file.tell(), MOST_OUTPUT - self._written)
-                        self._written += file.write(data[: max(room, 0)])
+                # It is read to the end, or the process would wait: on a full disk too.
+                with contextlib.suppress(OSError):
+                    self._keep(data, _log)
+
+    def _keep(self, data: bytes, log: Path | None) -> None:
+        if log is not None and log.parent.is_dir() and self._written < MOST_OUTPUT:
+            with log.open("ab") as file:
+                room = min(MOST_OUTPUT - file.tell(), MOST_OUTPUT - self._written)
+                self._written += file.write(data[: max(room, 0)])
 
     def last(self) -> str:
         """Return the last lines, once what was under way has come."""
@@ -174,7 +202,7 @@ class Interpreter:
         self._finalise = weakref.finalize(self, _end, self._process, self._out, self._in)
         try:
             # The first word is its own; a failure before it is that of its Python.
-            self._listen(60)
+            self._listen(STARTING)
         except ModelError as error:
             raise UsageError(
                 f"the interpreter cannot run a method ({error.what})", where=python, expected="Python 3.8 or newer"
@@ -246,8 +274,11 @@ class Interpreter:
 
     def _give(self, asked: Mapping[str, Any]) -> None:
         stream, index = asked.get("stream"), asked.get("index")
-        if type(stream) is not int or type(index) is not int or stream not in self._videos:
-            raise ModelError("its process asks for a frame of a video that is over")
+        if type(stream) is not int or type(index) is not int:
+            raise ModelError("what its process says cannot be read")
+        if stream not in self._videos:  # a thread that reads ahead does not know yet
+            self._send({"do": "frame", "problem": "a frame of a video that is over is asked for"}, ())
+            return
         video, ahead = self._videos[stream]
         if not 0 <= index < len(video):
             raise ModelError(f"its process asks for frame {index} of {len(video)}")
@@ -271,7 +302,7 @@ class Interpreter:
         listed = [[array.dtype.str, list(array.shape)] for array in whole]
         data = json.dumps({**text, "arrays": listed}).encode()
         parts = [array.data.cast("B") for array in whole if array.size]
-        until = time.monotonic() + SILENCE
+        until = _Until(SILENCE)
         head = HEADER.pack(len(data), sum(map(len, parts))) + data
         for part in (memoryview(head), *parts):
             while part:
@@ -283,7 +314,7 @@ class Interpreter:
                     raise self._death() from None
 
     def _listen(self, seconds: float, most: int = 0) -> tuple[dict[str, Any], list[np.ndarray]]:
-        until = time.monotonic() + seconds
+        until = _Until(seconds)
         size, more = HEADER.unpack(self._receive(HEADER.size, until))
         if size > MOST_TEXT or more > most:
             raise ModelError(f"its process announces {size:,} and {more:,} bytes, more than an answer has")
@@ -291,11 +322,11 @@ class Interpreter:
             text = json.loads(bytes(self._receive(size, until)))
             listed = text["arrays"]
             arrays = _arrays(listed, self._receive(more, until))
-        except (ValueError, TypeError, KeyError, RecursionError):
+        except (ValueError, TypeError, KeyError, ArithmeticError, SyntaxError, RecursionError):
             raise ModelError("what its process says cannot be read") from None
         return text, arrays
 
-    def _receive(self, count: int, until: float) -> bytearray:
+    def _receive(self, count: int, until: _Until) -> bytearray:
         data = bytearray(count)
         view = memoryview(data)
         while view:
@@ -309,15 +340,15 @@ class Interpreter:
             view = view[got:]
         return data
 
-    def _wait(self, end: int, event: int, until: float) -> None:
+    def _wait(self, end: int, event: int, until: _Until) -> None:
         with selectors.DefaultSelector() as selector:
             selector.register(end, event)
             # What it began may hold its pipes open when it is dead.
-            while not selector.select(min(1.0, max(until - time.monotonic(), 0))):
+            while not selector.select(min(1.0, max(until.left, 0))):
                 if self._process.poll() is not None and not selector.select(0):
                     raise self._death()
-                if time.monotonic() > until:
-                    raise ModelError(f"its process said nothing for {SILENCE:g} s")
+                if until.left < 0:
+                    raise ModelError(f"its process said nothing for {until.seconds:g} s")
 
     def _death(self) -> ModelError:
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -343,7 +374,7 @@ class Interpreter:
 
     def peak_memory(self, device: str, *, reset: bool = False) -> int:
         """Return peak bytes there: of the GPU since the last reset, or of the resident set."""
-        with contextlib.suppress(ModelError):
+        with contextlib.suppress(ModelError, MethodError):
             count = self.ask("peak", device=device, reset=reset)[0].get("bytes")
             return count if type(count) is int and 0 <= count < 1 << 50 else 0
         return 0
@@ -410,34 +441,38 @@ def _predictions(reply: Mapping[str, Any], arrays: Sequence[np.ndarray]) -> list
 
 
 def _prediction(mask: Any, score: Any, confidence: Any) -> Prediction:
-    if not isinstance(mask, np.ndarray):
-        mask = _unlike(mask)
-    if score is not None and not isinstance(score, np.ndarray):
-        score = _unlike(score)
     if confidence is not None and type(confidence) not in (int, float):
         raise ModelError("the confidence is no number")
-    return Prediction(mask, score, confidence)
+    return Prediction(_value(mask), None if score is None else _value(score), confidence)
 
 
-def _unlike(kind: Any) -> Any:
-    """Return what is no array, of a class called as the one there: it is judged as what a method yields here is."""
-    name = printable(str(kind))[:60]
-    return type(name if name.isidentifier() else "object", (), {})()
+def _value(said: Any) -> Any:
+    """Return an array, or for one that was told of in words what is judged as that is: of its type, shape and dtype."""
+    if isinstance(said, np.ndarray) or said is None:
+        return said
+    try:
+        kind, shape, dtype = said
+        name = printable(str(kind))[:60]
+        told = {} if shape is None else {"shape": tuple(map(int, shape[:8])), "dtype": printable(str(dtype))[:60]}
+    except (TypeError, ValueError, OverflowError):
+        raise ModelError("what its process says cannot be read") from None
+    return type(name if name.isidentifier() else "object", (), told)()
 
 
 def _raised(reply: Mapping[str, Any]) -> Exception:
     """Return what to raise for what was raised there."""
-    text, kind = (printable(str(reply.get(name)))[:1800] for name in ("text", "type"))
+    text, kind = (printable(" ".join(str(reply.get(name))[:4000].split()))[:1800] for name in ("text", "type"))
+    line = printable(str(reply.get("line") or ""))[:120]
+    told = f"{text} ({line})" if line else text
     parts = reply.get("parts")
     if (reply.get("usage") is True or reply.get("rule") is True) and isinstance(parts, list) and len(parts) == 4:
         what, where, expected, fix = (None if part is None else str(part)[:1000] for part in parts)
         ours = ModelError if reply.get("rule") is True else UsageError if kind == "UsageError" else InputError
         return ours(what or text, where=where, expected=expected, fix=fix)
     if type(reply.get("missing")) is str:
-        return ModuleNotFoundError(text, name=reply["missing"])
+        return ModuleNotFoundError(told, name=reply["missing"])
     cls = type(kind if kind.isidentifier() else "Exception", (MethodError,), {})
-    line = printable(str(reply.get("line") or ""))[:120]
-    error: Exception = cls(f"{text} ({line})" if line else text)
+    error: Exception = cls(told)
     error.add_note(printable(str(reply.get("traceback")), "\n\t")[:4000])
     return error
 
@@ -450,8 +485,8 @@ class Remote(Model):
 
     Attributes:
         python: The interpreter's program.
-        target: What is loaded there: ``path`` of a file or ``module``, and ``attribute``.
-        said: What the class there declares.
+        target: What is loaded there: ``path`` of a file or "", the name of its ``module``, and ``attribute``.
+        said: Of what the class there declares: ``files``, ``demo`` weights, ``packages``, ``python``, ``platform``.
         kinds: Of its options, as ``host.kind_of`` has them.
     """
 
@@ -472,22 +507,23 @@ class Remote(Model):
     def _start(self) -> Interpreter:
         interpreter = self._spare.pop() if self._spare else Interpreter(self.python, self.target)
         options = {name: str(v) if isinstance(v, Path) else v for name, v in self._options.items()}
+        paths = [name for name, value in self._options.items() if isinstance(value, Path)]
         files = {name: str(Path(path).absolute()) for name, path in self.weights.items()}
         try:
-            built = interpreter.ask(
-                "build", model=0, device=self.device, weights=files, options=options, kinds=dict(self.kinds)
-            )[0]
+            built = interpreter.ask("build", model=0, device=self.device, weights=files, options=options, paths=paths)[
+                0
+            ]
         except BaseException:
             interpreter.end()
             raise
         with _words():
             self.weights = {str(name): Path(path) for name, path in built["weights"].items()}
             self.info = _info(built["info"])  # type: ignore[misc]
-            self.dtype, self.autocast = built["dtype"], built["autocast"]
-            for name in set(self.kinds) - set(dir(type(self))):
-                setattr(self, name, built["values"].get(name, self._options.get(name)))
+            self.dtype, self.autocast = _of_kinds(built["dtype"]), _of_kinds(built["autocast"])
+            for name in set(self.kinds) & set(built["values"]) - set(dir(type(self))):
+                setattr(self, name, built["values"][name])
             version = built["torch"]
-            self.backend = f"torch {version}" if version else f"python {self.said['python']}"
+            self.backend = printable(f"torch {version}")[:100] if version else f"python {self.said['python']}"
         # What the others were told since the process began.
         if seeds.last is not None:
             interpreter.seed(seeds.last)
@@ -656,16 +692,21 @@ def _words() -> Iterator[None]:
     """Read what the other end declares."""
     try:
         yield
-    except (KeyError, TypeError, ValueError, AttributeError):
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError):
         raise UsageError("what the interpreter says of the method cannot be read") from None
 
 
 def _program(python: str) -> str:
     path = expand_home(python)
     if path.is_dir():
-        path = path / "bin" / "python"
+        return str(path.absolute() / "bin" / "python")
     # The name of a program is looked for on PATH; a link in an environment is not followed, it says which one it is.
     return str(path.absolute()) if os.sep in python or path.exists() else python
+
+
+def file_module(path: Path) -> str:
+    """Return the name of the module that a model's file is loaded as."""
+    return f"icvos_model_{path.stem}_{hashlib.sha256(os.fsencode(path)).hexdigest()[:8]}"
 
 
 def _target(spec: str) -> dict[str, Any]:
@@ -676,7 +717,7 @@ def _target(spec: str) -> dict[str, Any]:
         file = real_path(expand_home(path))
         if not file.is_file():
             raise UsageError("model file not found", where=file, expected="path/to/file.py:Class")
-        return {"path": str(file), "module": "", "attribute": attribute}
+        return {"path": str(file), "module": file_module(file), "attribute": attribute}
     if not colon:
         raise UsageError(
             f"'{spec}' is the name of an installed method, which no other interpreter knows",
@@ -691,13 +732,19 @@ def _made(python: str, target: Mapping[str, Any], said: Mapping[str, Any], inter
     members: dict[str, Any] = {
         **{name: hook for name, hook in _HOOKS.items() if name in said["hooks"] and said["kind"] == "video"},
         **dict.fromkeys(set(said["refused"]) & set(_HOOKS)),
-        "__doc__": str(said["doc"]) or None,
+        "__doc__": str(said["doc"]) or base.__base__.__doc__,
         "__init__": _initialiser(options),
         "__module__": str(said["module"]),
         "info": _info(said["info"]),
         "python": python,
         "target": dict(target),
-        "said": dict(said),
+        "said": {
+            "files": list(map(str, said["files"])),
+            "demo": {str(name): str(path) for name, path in said["demo"].items()},
+            "packages": list(map(str, said["packages"])),
+            "python": printable(str(said["python"])),
+            "platform": printable(str(said["platform"])),
+        },
         "kinds": {name: kind for name, kind, _ in said["options"]},
         "_spare": [interpreter],
     }
@@ -725,18 +772,28 @@ def _initialiser(options: Mapping[str, tuple[Any, list[Any]]]) -> Any:
 
 def _kind(said: Any) -> Any:
     """Return the annotation that ``host.kind_of`` told."""
-    words = {"bool": bool, "int": int, "float": float, "str": str, "none": type(None), "path": Path, "other": str}
+    words = {"bool": bool, "int": int, "float": float, "str": str, "none": type(None), "path": Path}
     if isinstance(said, str):
         return words[said]
     if "literal" in said:
         return typing.Literal[tuple(said["literal"])]
+    if "other" in said:
+        name, module = map(str, said["other"])
+        return type(name, (), {"__module__": module})
     return typing.Union[tuple(_kind(each) for each in said["union"])]  # noqa: UP007
+
+
+def _of_kinds(said: Any) -> Any:
+    """Return a word, or None, for all kinds of benchmarks or for each."""
+    if isinstance(said, dict):
+        return {kind: _of_kinds(said.get(kind)) for kind in ("image", "video")}
+    return None if said is None else printable(str(said))[:100]
 
 
 def _info(said: Mapping[str, Any]) -> ModelInfo:
     known = {name: said[name] for name in ("name", "version", "paper", "licence", "access")}
     for name, value in known.items():
-        if type(value) is not str:
+        if type(value) is not str or not value.isprintable():
             raise UsageError(f"the method's {name} is no text")
     return ModelInfo(
         **known,
