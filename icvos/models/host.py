@@ -13,11 +13,14 @@ import ast
 import contextlib
 import copy
 import dataclasses
+import importlib
+import importlib.util
 import inspect
 import json
 import os
 import platform
 import random
+import select
 import signal
 import struct
 import sys
@@ -38,8 +41,6 @@ FIXED = ("self", "device", "weights")
 HOOKS = ("segment", "segment_many", "segment_from_mask", "segment_objects", "fit", "predict")
 
 np: typing.Any = None
-with contextlib.suppress(ImportError):
-    import numpy as np
 
 
 # What stands in for icvos where it is not installed.
@@ -145,8 +146,9 @@ class Video:
         return self._count
 
     def __getitem__(self, index: int) -> typing.Any:
-        place = range(self._count)[index]  # an IndexError ends a loop
-        return PIPES.frame(self._stream, place)
+        if not -self._count <= index < self._count:
+            raise IndexError(f"frame {index} of a video with {self._count}")
+        return PIPES.frame(self._stream, range(self._count)[index])
 
     def __iter__(self) -> typing.Iterator[typing.Any]:
         return (self[index] for index in range(self._count))
@@ -184,7 +186,7 @@ def stand_in() -> typing.Any:
 
 
 class Pipes:
-    """Two pipes: a thread reads what comes, and ends this process and all it began when the other end is gone."""
+    """Two pipes: a thread reads what comes. When the other end is gone this process ends, and all it began."""
 
     def __init__(self, incoming: int, outgoing: int) -> None:
         self.incoming, self.outgoing, self.process = incoming, outgoing, os.getpid()
@@ -193,7 +195,30 @@ class Pipes:
         self.writing, self.asking = threading.Lock(), threading.Lock()
         for each in (incoming, outgoing):
             os.set_inheritable(each, False)
+        self._guard()
         threading.Thread(target=self._listen, daemon=True).start()
+
+    def _guard(self) -> None:
+        """Begin a process that waits for the other end to go: a method may be at work that lets no thread run.
+
+        It is nobody's child, so that a method may wait for its own.
+        """
+        child = os.fork()
+        if child:
+            os.waitpid(child, 0)
+            return
+        try:
+            if os.fork():
+                os._exit(0)
+            for each in range(max(self.incoming, self.outgoing) + 1):
+                if each != self.incoming:
+                    with contextlib.suppress(OSError):
+                        os.close(each)
+            gone = select.poll()
+            gone.register(self.incoming, 0)
+            gone.poll()
+        finally:
+            os.killpg(0, signal.SIGKILL)
 
     def _listen(self) -> None:
         try:
@@ -222,11 +247,11 @@ class Pipes:
     def send(self, text: Text, arrays: typing.Any = ()) -> None:
         if os.getpid() != self.process:  # a child that the method forked is no second host
             os._exit(1)
-        listed, parts = [], []
+        listed: Arrays = []
+        parts: Arrays = []
         for array in arrays:
-            array = np.ascontiguousarray(array)
             listed.append([array.dtype.str, list(array.shape)])
-            parts.append(array.reshape(-1).view(np.uint8).data)
+            parts.append(memoryview(np.ascontiguousarray(array).reshape(-1).view(np.uint8)))
         data = json.dumps(dict(text, arrays=listed)).encode()
         with self.writing:
             for part in (HEADER.pack(len(data), sum(map(len, parts))), data, *parts):
@@ -249,7 +274,7 @@ PIPES: Pipes
 
 
 def unpacked(listed: typing.Any, data: bytearray) -> Arrays:
-    """Return the arrays that a message lists, read-only views of its bytes."""
+    """Return the arrays that a message lists, views of its bytes."""
     arrays: list[typing.Any] = []
     at = 0
     for dtype, shape in listed:
@@ -257,7 +282,6 @@ def unpacked(listed: typing.Any, data: bytearray) -> Arrays:
         for side in shape:
             count *= side
         array = np.frombuffer(data, np.dtype(dtype), count, at).reshape(shape)
-        array.flags.writeable = False
         arrays.append(array)
         at += array.nbytes
     return arrays
@@ -269,8 +293,6 @@ def unpacked(listed: typing.Any, data: bytearray) -> Arrays:
 def find_class(icvos: typing.Any, path: str, module: str, attribute: str) -> typing.Any:
     """Return the class that is named, of a file or of a module."""
     if path:
-        import importlib.util
-
         folder = str(Path(path).parent)
         if folder not in sys.path:
             sys.path.append(folder)
@@ -279,8 +301,6 @@ def find_class(icvos: typing.Any, path: str, module: str, attribute: str) -> typ
         sys.modules[module] = loaded
         spec.loader.exec_module(loaded)
     else:
-        import importlib
-
         loaded = importlib.import_module(module)
     bases = (icvos.VideoModel, icvos.ImageModel)
     classes = {
@@ -464,8 +484,6 @@ def sources(cls: type) -> list[str]:
 
 def demo_files(info: typing.Any) -> dict[str, str]:
     """Return the files of weights that a method ships, by name; nothing if one is not there."""
-    import importlib.util
-
     files = {}
     for name, target in info_fields(info)["demo_weights"].items():
         package, _, inner = target.partition("/")
@@ -593,7 +611,7 @@ class Host:
         }[text["call"]]
         had_torch = "torch" in sys.modules
         several = text["call"] in ("segment_many", "segment_objects")
-        self.streams[text["stream"]] = [iter(begin()), begin, had_torch, several]
+        self.streams[text["stream"]] = [iter(begin()), begin, had_torch, several, video.size]
         return {}, ()
 
     def _support(self, left: list[typing.Any], ignore: bool) -> typing.Any:
@@ -601,7 +619,7 @@ class Host:
 
     def next(self, text: Text, arrays: Arrays) -> Reply:
         stream = self.streams[text["stream"]]
-        iterator, begin, had_torch, several = stream
+        iterator, begin, had_torch, several, size = stream
         items: typing.Any = next(iterator, self)
         if not had_torch and "torch" in sys.modules:
             # It imported torch only now, unseeded: once more, as every later episode will run.
@@ -611,7 +629,7 @@ class Host:
         stream[2] = True
         if items is self:
             return {"end": True}, ()
-        return self._items(list(items) if several else [items])
+        return self._items(list(items) if several else [items], size)
 
     def close(self, text: Text, arrays: Arrays) -> Reply:
         stream = self.streams.pop(text["stream"], None)
@@ -641,24 +659,25 @@ class Host:
             kept[0] = model.fit(kept[1], seed=kept[2])
             item = model.predict(kept[0], arrays[0])
         kept[1] = None
-        return self._items([item])
+        return self._items([item], arrays[0].shape[:2])
 
-    def _items(self, items: list[typing.Any]) -> Reply:
+    def _items(self, items: list[typing.Any], size: typing.Any) -> Reply:
         rows: list[Text] = []
         arrays: list[typing.Any] = []
         for item in items:
             whole = item if isinstance(item, self.icvos.Prediction) else self.icvos.Prediction(item)
             row: Text = {"confidence": None if whole.confidence is None else float(whole.confidence)}
             for name in ("mask", "score"):
-                value = array_of(getattr(whole, name))
-                row[name] = value if value is None or isinstance(value, str) else len(arrays)
-                arrays += [] if value is None or isinstance(value, str) else [value]
+                value = array_of(getattr(whole, name), size)
+                row[name] = len(arrays) if isinstance(value, np.ndarray) else value
+                arrays += [value] if isinstance(value, np.ndarray) else []
             rows.append(row)
         return {"items": rows}, arrays
 
 
-def array_of(value: typing.Any) -> typing.Any:
-    """Return a mask or score as an array; the name of its type where it is none."""
+def array_of(value: typing.Any, size: typing.Any) -> typing.Any:
+    """Return a mask or score of a frame's size as an array; what is none in words: type, shape and dtype."""
+    kind = type(value).__name__
     if hasattr(value, "detach"):
         value = value.detach().cpu()
         try:
@@ -667,9 +686,13 @@ def array_of(value: typing.Any) -> typing.Any:
             value = value.float().numpy()
     elif hasattr(value, "__array__"):
         value = np.asarray(value)
-    if value is None or (isinstance(value, np.ndarray) and value.dtype.kind in "biuf"):
-        return value
-    return str(value.dtype) if isinstance(value, np.ndarray) else type(value).__name__
+    if not isinstance(value, np.ndarray):
+        return [kind, None, ""] if value is not None else None
+    if value.dtype.kind == "f" and value.dtype.itemsize > 8:
+        value = value.astype(np.float64)
+    if value.shape != tuple(size) or value.dtype.kind not in "biuf":
+        return [kind, list(value.shape), str(value.dtype)]
+    return value
 
 
 def in_words(value: typing.Any) -> typing.Any:
@@ -680,7 +703,7 @@ def in_words(value: typing.Any) -> typing.Any:
 
 def seed_all(seed: int) -> None:
     random.seed(seed)
-    np.random.seed(seed)  # noqa: NPY002
+    np.random.seed(seed)
     if "torch" in sys.modules:
         sys.modules["torch"].manual_seed(seed)
 
@@ -744,11 +767,13 @@ def problem(error: BaseException) -> Text:
 
 
 def main() -> None:
-    global PIPES
+    global PIPES, np
     here = Path(__file__).resolve().parent
     sys.path[:] = [folder for folder in sys.path if Path(folder).resolve() != here]
     PIPES = Pipes(int(sys.argv[1]), int(sys.argv[2]))
     PIPES.send({"say": "here", "python": platform.python_version()})
+    with contextlib.suppress(ImportError):
+        np = importlib.import_module("numpy")
     host = Host()
     while True:
         text, arrays = PIPES.commands.get()

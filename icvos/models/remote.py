@@ -54,6 +54,8 @@ MOST_OUTPUT = 1 << 20
 """Bytes that are kept of what a method prints, in a run's folder."""
 SILENCE = 3600.0
 """Seconds that a method may work without a word, where no ``--timeout`` says less."""
+STARTING = 60.0
+"""Seconds that its interpreter has for its start."""
 ENDING = 3.0
 """Seconds that it has for its end."""
 
@@ -78,9 +80,9 @@ def environment_of(model: Model) -> dict[str, Any] | None:
     said, asked = remote.said, environments.asked_of(remote.python)
     return {
         **({} if asked is None else {"asked": asked}),
-        "python": printable(str(said["python"]))[:100],
-        "platform": printable(str(said["platform"]))[:200],
-        "packages": [printable(str(package))[:200] for package in said["packages"][:2000]],
+        "python": said["python"][:100],
+        "platform": said["platform"][:200],
+        "packages": [printable(package)[:200] for package in said["packages"][:2000]],
     }
 
 
@@ -221,7 +223,7 @@ class Interpreter:
         self._finalise = weakref.finalize(self, _end, self._process, self._out, self._in)
         try:
             # The first word is its own; a failure before it is that of its Python.
-            self._listen(60)
+            self._listen(STARTING)
         except ModelError as error:
             raise UsageError(
                 f"the interpreter cannot run a method ({error.what})", where=python, expected="Python 3.8 or newer"
@@ -341,7 +343,7 @@ class Interpreter:
             text = json.loads(bytes(self._receive(size, until)))
             listed = text["arrays"]
             arrays = _arrays(listed, self._receive(more, until))
-        except (ValueError, TypeError, KeyError, RecursionError):
+        except (ValueError, TypeError, KeyError, ArithmeticError, SyntaxError, RecursionError):
             raise ModelError("what its process says cannot be read") from None
         return text, arrays
 
@@ -393,7 +395,7 @@ class Interpreter:
 
     def peak_memory(self, device: str, *, reset: bool = False) -> int:
         """Return peak bytes there: of the GPU since the last reset, or of the resident set."""
-        with contextlib.suppress(ModelError):
+        with contextlib.suppress(ModelError, MethodError):
             count = self.ask("peak", device=device, reset=reset)[0].get("bytes")
             return count if type(count) is int and 0 <= count < 1 << 50 else 0
         return 0
@@ -460,34 +462,38 @@ def _predictions(reply: Mapping[str, Any], arrays: Sequence[np.ndarray]) -> list
 
 
 def _prediction(mask: Any, score: Any, confidence: Any) -> Prediction:
-    if not isinstance(mask, np.ndarray):
-        mask = _unlike(mask)
-    if score is not None and not isinstance(score, np.ndarray):
-        score = _unlike(score)
     if confidence is not None and type(confidence) not in (int, float):
         raise ModelError("the confidence is no number")
-    return Prediction(mask, score, confidence)
+    return Prediction(_value(mask), None if score is None else _value(score), confidence)
 
 
-def _unlike(kind: Any) -> Any:
-    """Return what is no array, of a class called as the one there: it is judged as what a method yields here is."""
-    name = printable(str(kind))[:60]
-    return type(name if name.isidentifier() else "object", (), {})()
+def _value(said: Any) -> Any:
+    """Return an array, or for one that was told of in words what is judged as that is: of its type, shape and dtype."""
+    if isinstance(said, np.ndarray) or said is None:
+        return said
+    try:
+        kind, shape, dtype = said
+        name = printable(str(kind))[:60]
+        told = {} if shape is None else {"shape": tuple(map(int, shape[:8])), "dtype": printable(str(dtype))[:60]}
+    except (TypeError, ValueError, OverflowError):
+        raise ModelError("what its process says cannot be read") from None
+    return type(name if name.isidentifier() else "object", (), told)()
 
 
 def _raised(reply: Mapping[str, Any]) -> Exception:
     """Return what to raise for what was raised there."""
-    text, kind = (printable(str(reply.get(name)))[:1800] for name in ("text", "type"))
+    text, kind = (printable(" ".join(str(reply.get(name))[:4000].split()))[:1800] for name in ("text", "type"))
+    line = printable(str(reply.get("line") or ""))[:120]
+    told = f"{text} ({line})" if line else text
     parts = reply.get("parts")
     if (reply.get("usage") is True or reply.get("rule") is True) and isinstance(parts, list) and len(parts) == 4:
         what, where, expected, fix = (None if part is None else str(part)[:1000] for part in parts)
         ours = ModelError if reply.get("rule") is True else UsageError if kind == "UsageError" else InputError
         return ours(what or text, where=where, expected=expected, fix=fix)
     if type(reply.get("missing")) is str:
-        return ModuleNotFoundError(text, name=reply["missing"])
+        return ModuleNotFoundError(told, name=reply["missing"])
     cls = type(kind if kind.isidentifier() else "Exception", (MethodError,), {})
-    line = printable(str(reply.get("line") or ""))[:120]
-    error: Exception = cls(f"{text} ({line})" if line else text)
+    error: Exception = cls(told)
     error.add_note(printable(str(reply.get("traceback")), "\n\t")[:4000])
     return error
 
@@ -501,7 +507,7 @@ class Remote(Model):
     Attributes:
         python: The interpreter's program.
         target: What is loaded there: ``path`` of a file or "", the name of its ``module``, and ``attribute``.
-        said: What the class there declares.
+        said: Of what the class there declares: ``files``, ``demo`` weights, ``packages``, ``python``, ``platform``.
         kinds: Of its options, as ``host.kind_of`` has them.
     """
 
@@ -534,11 +540,11 @@ class Remote(Model):
         with _words():
             self.weights = {str(name): Path(path) for name, path in built["weights"].items()}
             self.info = _info(built["info"])  # type: ignore[misc]
-            self.dtype, self.autocast = built["dtype"], built["autocast"]
-            for name in set(self.kinds) - set(dir(type(self))):
-                setattr(self, name, built["values"].get(name, self._options.get(name)))
+            self.dtype, self.autocast = _of_kinds(built["dtype"]), _of_kinds(built["autocast"])
+            for name in set(self.kinds) & set(built["values"]) - set(dir(type(self))):
+                setattr(self, name, built["values"][name])
             version = built["torch"]
-            self.backend = f"torch {version}" if version else f"python {self.said['python']}"
+            self.backend = printable(f"torch {version}")[:100] if version else f"python {self.said['python']}"
         # What the others were told since the process began.
         if seeds.last is not None:
             interpreter.seed(seeds.last)
@@ -707,14 +713,14 @@ def _words() -> Iterator[None]:
     """Read what the other end declares."""
     try:
         yield
-    except (KeyError, TypeError, ValueError, AttributeError):
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError):
         raise UsageError("what the interpreter says of the method cannot be read") from None
 
 
 def _program(python: str) -> str:
     path = expand_home(python)
     if path.is_dir():
-        path = path / "bin" / "python"
+        return str(path.absolute() / "bin" / "python")
     # The name of a program is looked for on PATH; a link in an environment is not followed, it says which one it is.
     return str(path.absolute()) if os.sep in python or path.exists() else python
 
@@ -753,7 +759,13 @@ def _made(python: str, target: Mapping[str, Any], said: Mapping[str, Any], inter
         "info": _info(said["info"]),
         "python": python,
         "target": dict(target),
-        "said": dict(said),
+        "said": {
+            "files": list(map(str, said["files"])),
+            "demo": {str(name): str(path) for name, path in said["demo"].items()},
+            "packages": list(map(str, said["packages"])),
+            "python": printable(str(said["python"])),
+            "platform": printable(str(said["platform"])),
+        },
         "kinds": {name: kind for name, kind, _ in said["options"]},
         "_spare": [interpreter],
     }
@@ -792,10 +804,17 @@ def _kind(said: Any) -> Any:
     return typing.Union[tuple(_kind(each) for each in said["union"])]  # noqa: UP007
 
 
+def _of_kinds(said: Any) -> Any:
+    """Return a word, or None, for all kinds of benchmarks or for each."""
+    if isinstance(said, dict):
+        return {kind: _of_kinds(said.get(kind)) for kind in ("image", "video")}
+    return None if said is None else printable(str(said))[:100]
+
+
 def _info(said: Mapping[str, Any]) -> ModelInfo:
     known = {name: said[name] for name in ("name", "version", "paper", "licence", "access")}
     for name, value in known.items():
-        if type(value) is not str:
+        if type(value) is not str or not value.isprintable():
             raise UsageError(f"the method's {name} is no text")
     return ModelInfo(
         **known,

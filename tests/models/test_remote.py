@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import time
+import types
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,9 @@ from icvos import evaluate
 from icvos.errors import UsageError
 from icvos.models import host, interface, remote
 from icvos.models.check import check_model
-from icvos.models.options import option_help, option_types
+from icvos.models.clips import Clip, support
+from icvos.models.environments import clean_environ
+from icvos.models.options import option_help, option_types, options_of, type_in_words
 from icvos.models.registry import create, resolve, source_sha256
 from icvos.types import ModelInfo, Prediction, Support, WeightInfo
 
@@ -127,8 +130,6 @@ def test_a_lifted_picture_and_objects_of_copies(root: Path, python: Path, tmp_pa
     pytest.importorskip("sam2")
     from tiny_weights import tiny_sam2_file
 
-    from icvos.models.clips import Clip
-
     files = {"tracker": tiny_sam2_file(tmp_path)}
     for out, spec in (("here", f"{root}/methods.py:Picture"), ("there", f"{python}::{root}/methods.py:Picture")):
         evaluate(f"{spec}+sam2", root / "videos", out=tmp_path / out, weights=files, save_masks=True, verify=False)
@@ -190,101 +191,6 @@ def test_rules_are_judged_there_too(root: Path, python: Path, tmp_path: Path) ->
     assert findings["masks"].status == "failed" and "frame 1 is asked for before the mask of frame 0" in str(findings)
 
 
-OPTIONS = """
-from __future__ import annotations
-
-import enum
-import threading
-from dataclasses import dataclass
-from pathlib import Path
-from typing import List, Literal, Optional
-
-import numpy as np
-
-from icvos import ModelInfo, VideoModel
-
-
-@dataclass(frozen=True)
-class Group:
-    \"\"\"A group.
-
-    Attributes:
-        heads: How many.
-        rate: A number.
-    \"\"\"
-
-    heads: int = 4
-    rate: float | None = None
-
-
-class Level(enum.IntEnum):
-    LOW = 1
-
-
-class Options(VideoModel):
-    \"\"\"All kinds of options.
-
-    Args:
-        count: A number.
-        file: A file.
-    \"\"\"
-
-    info = ModelInfo(name="options", version="1")
-
-    def __init__(self, *, device="cpu", weights=None, group: Group = Group(), count: int | None = None,
-                 kind: Literal["a", "b"] = "a", file: Path | None = None, names: List[str] = None, plain=True,
-                 other: Optional[float] = 2.5, level: int = Level.LOW):
-        super().__init__(device=device, weights=weights)
-        self.group, self.count, self.kind, self.file, self.plain, self.level = group, count, kind, file, plain, level
-        assert file is None or isinstance(file, Path)
-        assert isinstance(group, Group)
-
-    def segment(self, supports, video, *, seed):
-        seen = []
-        reader = threading.Thread(target=lambda: seen.append(video[0]))  # frames are read by any thread
-        reader.start()
-        reader.join()
-        for index, frame in enumerate(video):
-            level = 100 + self.group.heads + (self.count or 0)
-            mask = (frame[..., 0] > level)[::-1][::-1]
-            yield mask.astype([np.int64, np.uint8, bool][index % 3])
-"""
-
-
-@pytest.mark.parametrize("old", [False, True])
-def test_options_of_every_kind_are_those_of_this_python(old: bool, root: Path, python: Path, tmp_path: Path) -> None:
-    program = python
-    if old:
-        if not OLD:
-            pytest.skip("needs a Python 3.8 in ~/.pyenv")
-        program = OLD[0]
-        (tmp_path / "numpy.py").write_text("ndarray = dtype = object\n")  # nothing is computed
-    (tmp_path / "options.py").write_text(OPTIONS)
-    spec = f"{tmp_path}/options.py"
-    here = resolve(spec)
-    there = resolve(f"{program}::{spec}") if not old else _declared_by(program, tmp_path)
-    assert option_help(there) == option_help(here)
-    assert list(option_types(there)) == list(option_types(here))
-    if old:
-        return
-    chosen = {"heads": 9, "rate": 0.5, "count": 3, "kind": "b", "file": Path("x"), "plain": False}
-    for out, model in (("here", spec), ("there", f"{program}::{spec}")):
-        evaluate(model, root / "videos", out=tmp_path / out, options=chosen, save_masks=True, verify=False)
-    same_runs(tmp_path / "here", tmp_path / "there")
-
-
-def _declared_by(program: Path, folder: Path) -> type:
-    """The class that stands for one in an interpreter without numpy, of which a file beside the method has the name."""
-    target = {"path": str(folder / "options.py"), "module": remote.file_module(folder / "options.py"), "attribute": ""}
-    script = (
-        f"import json, sys; sys.path[:0] = [{str(Path(host.__file__).parent)!r}, {str(folder)!r}]; import host; "
-        f"cls = host.find_class(host.stand_in(), {target['path']!r}, {target['module']!r}, ''); "
-        "sys.stdout.write(json.dumps(host.declared(sys.modules['icvos'], cls)))"
-    )
-    done = subprocess.run([str(program), "-c", script], check=True, capture_output=True, text=True)
-    return remote._made(str(program), target, json.loads(done.stdout), None)  # type: ignore[arg-type]
-
-
 LEAKS = """
 import sys, types
 import numpy as np
@@ -297,6 +203,7 @@ torch.is_autocast_enabled = lambda *device: False
 torch.set_autocast_enabled = lambda *device: None
 torch.manual_seed = lambda seed: None
 torch.set_grad_enabled = lambda grad: setattr(torch, "grad", grad)
+torch.set_autocast_enabled = lambda *state: None
 
 from icvos import ModelInfo, VideoModel
 
@@ -318,6 +225,220 @@ def test_what_leaks_and_what_is_no_mask_is_told_as_here(python: Path, tmp_path: 
     assert findings["masks"].status == "passed"
     assert "grad mode, inference mode or autocast leaks out of it" in findings["leaks"].message
     assert "a list is no mask (an array of bool is)" in findings["one-frame"].message
+
+
+OPTIONS = """
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Literal, Mapping, Optional, Union
+
+from icvos import ModelInfo, VideoModel
+
+
+@dataclasses.dataclass(frozen=True)
+class Numbers:
+    alpha: int = 3
+    beta: float | None = None
+
+
+class Old(VideoModel):
+    info = ModelInfo(name="old", version="1")
+
+    def __init__(self, *, device: str = "cpu", weights: Mapping[str, Path] | None = None, need: int, flag: bool = False,
+                 top: "int | None" = None, mode: Literal["a", 3] = "a", file: Path | None = None, wide: int = None,
+                 size: int | Literal["auto"] = "auto", both: Union[int, str] = 1, maybe: Optional[float] = None,
+                 numbers: Numbers = Numbers(), path: Path = Path("x/y"), callback: Numbers.__class__ = None):
+        super().__init__(device=device, weights=weights)
+        self.need, self.file, self.numbers, self.text = need, file, numbers, repr((path, file, numbers, top))
+
+    def segment(self, supports, video, *, seed):
+        raise ValueError(self.text)
+        yield
+"""
+
+
+def test_options_are_those_of_this_process(python: Path, tmp_path: Path) -> None:
+    (tmp_path / "old.py").write_text(OPTIONS)
+    here, there = (resolve(f"{before}{tmp_path}/old.py") for before in ("", f"{python}::"))
+    words = [[(name, type_in_words(kind)) for name, (kind, _) in option_types(cls).items()] for cls in (here, there)]
+    assert words[0] == words[1] and ("file", "path | none") in words[1] and ("beta", "number | none") in words[1]
+    assert (here.__module__, option_help(here)) == (there.__module__, option_help(there))
+    options = {"need": 2, "file": Path("f"), "alpha": 5, "both": 7}
+    models = [create(f"{before}{tmp_path}/old.py", options=options) for before in ("", f"{python}::")]
+    assert options_of(models[0]) == options_of(models[1]) == {"need": 2, "alpha": 5}
+    texts = []
+    for model in models:
+        with pytest.raises(Exception, match="PosixPath") as problem:
+            next(iter(model.segment([], Clip(1), seed=0)))  # type: ignore[attr-defined]
+        texts.append(str(problem.value).partition(" (old.py")[0])
+    assert texts[0] == texts[1]
+
+
+@pytest.mark.parametrize("version", ["3.8", "3.9", "3.10", "3.12", "3.13"])
+def test_annotations_mean_the_same_to_older_pythons(version: str, tmp_path: Path) -> None:
+    """None of them needs numpy for it."""
+    programs = sorted(Path.home().glob(f".pyenv/versions/{version}.*/bin/python"))
+    if not programs:
+        pytest.skip(f"needs a Python {version} in ~/.pyenv")
+    (tmp_path / "old.py").write_text(OPTIONS)
+    script = (
+        "import json, runpy, sys; host = runpy.run_path(sys.argv[1]); host['stand_in'](); import old; "
+        "print(json.dumps([[n, host['kind_of'](k)] for n, (k, _) in host['parameters'](old.Old).items()]))"
+    )
+    words = [programs[0], "-c", script, host.__file__]
+    done = subprocess.run(words, cwd=tmp_path, env=clean_environ(), capture_output=True, text=True, check=True)
+    cls = resolve(f"{tmp_path}/old.py")
+    assert json.loads(done.stdout) == [[n, host.kind_of(k)] for n, (k, _) in host.parameters(cls).items()]
+
+
+UNUSUAL = """
+import threading, time
+import numpy as np
+from icvos import ModelInfo, Prediction, VideoModel
+from icvos.errors import UsageError
+
+
+class Unusual(VideoModel):
+    info = ModelInfo(name="unusual", version="1", access="offline")
+
+    def __init__(self, *, device="cpu", weights=None, how: str = ""):
+        super().__init__(device=device, weights=weights)
+        self.how = how
+
+    def segment(self, supports, video, *, seed):
+        supports[0].image[0] = 0
+        return getattr(self, self.how)(video)
+
+    def none(self, video): return (None for _ in video)
+    def zero_dimensions(self, video): return (np.array(True) for _ in video)
+    def huge(self, video): return (np.ones((400, 500)) for _ in video)
+    def texts(self, video): return (np.full(video.size, "x") for _ in video)
+    def objects(self, video): return (np.zeros(video.size, object) for _ in video)
+    def long(self, video): return (Prediction(f[..., 0] > 99, f[..., 0].astype(np.longdouble)) for f in video)
+    def swapped(self, video): return (Prediction(f[..., 0] > 99, f[..., 0].astype(">f4")) for f in video)
+    def a_list(self, video): return [f[..., 0] > 99 for f in video]
+    def lines(self, video): raise ValueError("two" + chr(10) + "lines")
+    def a_slice(self, video): return (f[..., 0] > 99 for f in video[:2])
+    def beyond(self, video): return (video[len(video)][..., 0] > 99 for _ in video)
+    def lacks(self, video): import no_such_package
+    def in_place(self, video):
+        for frame in video:
+            frame[:9] = 0
+            yield frame[..., 0] > 99
+    def straggler(self, video):
+        def work():
+            for _ in range(30):
+                for _ in video:
+                    time.sleep(0.001)
+        threading.Thread(target=work, daemon=True).start()
+        yield video[0][..., 0] > 99
+        raise ValueError("early")
+"""
+HOWS = [line.split("(")[0].split()[1] for line in UNUSUAL.splitlines() if "(self, video):" in line]
+
+
+@pytest.mark.parametrize("how", HOWS)
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_what_is_unusual_comes_to_the_same(how: str, root: Path, python: Path, tmp_path: Path) -> None:
+    (tmp_path / "unusual.py").write_text(UNUSUAL)
+    errors = []
+    for out, before in (("here", ""), ("there", f"{python}::")):
+        spec = f"{before}{tmp_path}/unusual.py"
+        evaluate(spec, root / "videos", out=tmp_path / out, options={"how": how}, save_masks=True, verify=False)
+        lines = (tmp_path / out / "episodes.jsonl").read_text().splitlines()
+        errors.append([json.loads(line).get("error") for line in lines])
+    assert errors[0] == errors[1]
+    same_runs(tmp_path / "here", tmp_path / "there")
+
+
+def test_what_a_method_leaves_on_in_torch_is_off_for_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    state = {"cpu": False, "cuda": False}
+    torch: Any = types.ModuleType("torch")
+    torch.is_grad_enabled, torch.is_inference_mode_enabled = (lambda: True), (lambda: False)
+    torch.is_autocast_enabled, torch.set_autocast_enabled = state.get, state.__setitem__
+    torch.set_grad_enabled = lambda grad: None
+    monkeypatch.setitem(sys.modules, "torch", torch)
+    leaky: Any = types.SimpleNamespace(work=lambda text, arrays: (state.update(cpu=True), ()) and ({}, ()))
+    for _ in range(2):
+        with pytest.raises(host.ModelError, match="autocast leaks"):
+            host.answer(leaky, {"do": "work"}, [])
+        assert not state["cpu"]
+
+
+def test_what_it_prints_is_read_where_it_cannot_be_kept(
+    root: Path, python: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "bad.py").write_text(MISCHIEF)
+    monkeypatch.setattr(remote, "SILENCE", 5.0)
+    remote.keep_output(Path("/dev/full"))
+    try:
+        model: Any = create(f"{python}::{tmp_path}/bad.py", options={"how": "floods"})
+        with pytest.raises(Exception, match="flooded"):
+            list(model.segment([support()], Clip(5), seed=0))
+    finally:
+        remote.keep_output(None)
+
+
+HANGS = """
+import re
+from icvos import ModelInfo, VideoModel
+
+
+class Hangs(VideoModel):
+    info = ModelInfo(name="hangs", version="1")
+
+    def segment(self, supports, video, *, seed):
+        yield video[0][..., 0] > 99
+        re.match("(a+)+b", "a" * 60)  # no other thread of its process runs
+"""
+
+
+def test_no_process_is_left_of_a_method_that_lets_no_thread_run(python: Path, tmp_path: Path) -> None:
+    (tmp_path / "hangs.py").write_text(HANGS)
+    bench = write_video_benchmark(tmp_path / "one", videos=1, frames=5, draws=1)
+    words = ["--model", f"{tmp_path}/hangs.py", "--python", python, "--timeout", "1", "--limit-episodes", "1"]
+    assert icvos("evaluate", *words, "--benchmark", bench, "--out", tmp_path / "run", "--no-verify") == 1
+    assert not _running(python)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"files": 5},
+        {"demo": "x"},
+        {"packages": None},
+        {"options": [["", "int", [1]]]},
+        {"options": [["a", {"other": [1]}, [1]]]},
+        {"info": {"name": "\ud800"}},
+    ],
+)
+def test_what_it_says_of_itself_is_read_at_once(
+    change: dict[str, Any], root: Path, python: Path, tmp_path: Path
+) -> None:
+    """The interpreter runs another host, which lies."""
+    text = Path(host.__file__).read_text(encoding="utf-8")
+    lie = f"said.update({change!r})" if "info" not in change else f"said['info'].update({change['info']!r})"
+    said = "declared(self.icvos, self.cls)"
+    text = text.replace(f"return {said}, ()", f"said = {said}; {lie}; return said, ()")
+    (tmp_path / "liar.py").write_text(text, encoding="utf-8")
+    (tmp_path / "python").write_text(f'#!/bin/sh\nexec {python} -u {tmp_path}/liar.py "$3" "$4"\n')
+    (tmp_path / "python").chmod(0o755)
+    with pytest.raises(UsageError, match=r"what the interpreter says of the method cannot be read|name is no text"):
+        resolve(f"{tmp_path}/python::{root}/methods.py:Colour")
+
+
+def test_a_folder_named_icvos_is_no_icvos(root: Path, tmp_path: Path) -> None:
+    python = numpy_alone(tmp_path / "environment")
+    (packages,) = (tmp_path / "environment").glob("lib/python3*/site-packages")
+    for text in (None, "VERSION = 1", "match = = 1"):
+        (packages / "icvos").mkdir(exist_ok=True)
+        if text is not None:
+            (packages / "icvos/__init__.py").write_text(text)
+        remote._CLASSES.clear()
+        assert resolve(f"{python}::{root}/methods.py:Colour").info.name == "colour"
+    assert not _running(python)
 
 
 MISCHIEF = """
@@ -433,6 +554,9 @@ def test_what_it_does_costs_its_episode(
     log = tmp_path / "run/method.log"
     assert not log.exists() or log.stat().st_size <= remote.MOST_OUTPUT
     assert not _running(python)
+    until = time.monotonic() + 10  # another test's may be about to go
+    while [pid for pid in _sleepers() if _parent_is_gone(pid)] and time.monotonic() < until:
+        time.sleep(0.05)
     assert not [pid for pid in _sleepers() if _parent_is_gone(pid)]
 
 
@@ -481,11 +605,20 @@ def test_what_cannot_be_loaded_is_one_line(text: str, problem: str, python: Path
         ("/bin/false", "cannot run a method .*ended with status 1"),
         ("/bin/cat", "cannot run a method"),
         ("/etc/passwd", "cannot be started"),
+        ("/etc", r"cannot be started \(No such file or directory\); in /etc/bin/python"),
     ],
 )
 def test_what_is_no_interpreter_is_one_line(interpreter: str, problem: str, root: Path) -> None:
     with pytest.raises(UsageError, match=problem):
         resolve(f"{interpreter}::{root}/methods.py:Colour")
+
+
+def test_one_that_does_not_start_in_time(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "python").write_text("#!/bin/sh\nexec sleep 30\n")
+    (tmp_path / "python").chmod(0o755)
+    monkeypatch.setattr(remote, "STARTING", 0.3)
+    with pytest.raises(UsageError, match=r"cannot run a method \(its process said nothing for 0\.3 s\)"):
+        resolve(f"{tmp_path}/python::{root}/methods.py:Colour")
 
 
 def test_names_are_refused_where_no_file_is_meant(python: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -524,7 +657,6 @@ def test_kills_and_resumes_give_the_same_bytes(root: Path, python: Path, tmp_pat
 @pytest.mark.slow
 def test_memory_is_flat_to_10_000_frames(root: Path, python: Path) -> None:
     from icvos.costs import peak_resident
-    from icvos.models.clips import Clip, support
 
     model = create(f"{python}::{root}/methods.py:Stateful")
     peaks = []
