@@ -41,6 +41,7 @@ __all__ = [
     "run_lengths",
     "segmentation_code",
     "stored_size",
+    "thing_of",
     "write_mask",
 ]
 
@@ -251,6 +252,23 @@ def stored_size(path: Path) -> tuple[int, int] | None:
 def is_0_or_255(labels: np.ndarray) -> bool:
     """Whether a mask holds no other values than 0 and 255."""
     return bool(((labels == 0) | (labels == 255)).all())
+
+
+def thing_of(labels: np.ndarray, *, where: str | Path) -> np.ndarray:
+    """Return where a mask of 0 and 1, or of 0 and 255, says that the thing is, (H, W) bool.
+
+    Args:
+        labels: (H, W) uint8.
+        where: Names it in errors.
+
+    Raises:
+        MaskError: It holds another value, or both 1 and 255.
+    """
+    if labels.max(initial=0) > 1 and not is_0_or_255(labels):
+        odd = np.setdiff1d(labels, (0, 1, 255))
+        holds = f"the value {odd[0]}" if odd.size else "both 1 and 255"
+        raise MaskError(f"mask holds {holds}", where=where, expected="0 and 1 (or 0 and 255)")
+    return labels != 0
 
 
 def is_grey(described: Header | None) -> bool:

@@ -215,7 +215,9 @@ def class_in(
         if inspect.isclass(value) and issubclass(value, bases) and value.__module__ == module.__name__
     }
     if not attribute:
-        if len(local) != 1:
+        if not local:
+            raise UsageError(f"no {kind} here", where=where, expected=expected)
+        if len(local) > 1:
             raise UsageError(f"{len(local)} {kind}s here", where=where, fix=f"name one: {where}:Class")
         return next(iter(local.values()))
     value = getattr(module, attribute, None)

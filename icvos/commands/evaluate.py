@@ -129,6 +129,7 @@ def command(
     icvos evaluate --model dcsam --benchmark B --device cuda:0,2 --per-gpu 2       # four workers on two GPUs
     icvos evaluate --model my_method.py:MyMethod --python /envs/old/bin/python --benchmark B
     icvos evaluate --model my_method.py:MyMethod --isolated --benchmark B
+    icvos evaluate --model 'exec:./run.sh --alpha 3' --benchmark B         # a program that reads and writes files
     icvos evaluate --model dcsam --benchmark B --engine ray --address HOST:6379 --cpus-per-worker 4
     """
     from icvos.commands.show import summary_table

@@ -395,6 +395,8 @@ def check_names(wanted: Sequence[str], predictions: Predictions, what: str, *, o
     if missing:
         forms = {normalize("NFC", name) for name in predicted}
         fix = "choose those that are with --sequences or --split" if what == "sequence" else None
+        if "masks" in predicted and "masks" not in wanted:
+            fix = "give the folder masks in it"
         if any(normalize("NFC", name) in forms for name in missing):
             fix = "rename folders: the letters are the same, but composed in another way (NFC against NFD)"
         raise PredictionError(

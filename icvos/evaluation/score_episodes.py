@@ -10,6 +10,7 @@ from icvos.benchmark import Episode
 from icvos.errors import PredictionError
 from icvos.evaluation.predictions import Predictions, Record, Scored, check_names, fit_size, name_some, other_numbers
 from icvos.listing import match_stems, natural
+from icvos.masks import thing_of
 from icvos.metrics import VideoScore, fss_counts, jf
 from icvos.view import View
 
@@ -81,17 +82,10 @@ def _stems(view: View, predictions: Predictions, episode: Episode) -> list[str]:
 def _load(view: View, predictions: Predictions, episode: Episode, stem: str, size: tuple[int, int]) -> np.ndarray:
     """Return the predicted mask of a frame, (H, W) bool at the size that the ground truth has in the view."""
     path = predictions.path(episode.id, stem)
-    mask = _binary(predictions.load(episode.id, stem), path)
+    mask = thing_of(predictions.load(episode.id, stem), where=path)
     if mask.shape == view.stored_size(episode):
         mask = view.resize_mask(mask)
     return fit_size(mask, size, path).astype(bool, copy=False)
-
-
-def _binary(labels: np.ndarray, path: str) -> np.ndarray:
-    top = int(labels.max(initial=0))
-    if top <= 1 or (top == 255 and np.isin(labels, (0, 255)).all()):
-        return labels != 0
-    raise PredictionError(f"mask holds the value {top}", where=path, expected="0 and 1 (or 0 and 255)")
 
 
 def score_episodes(view: View, predictions: Predictions, episodes: Sequence[Episode]) -> Scored:

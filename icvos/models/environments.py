@@ -176,10 +176,9 @@ def _choose(requires: str, path: Path) -> tuple[str, str]:
     if shutil.which("uv"):
         return requires, ""
     raise UsageError(
-        f"no Python that is here fits requires-python '{requires}'",
+        f"no Python that is here fits requires-python '{requires}' (here are {', '.join(dict.fromkeys(here))})",
         where=path,
-        expected=f"one of {', '.join(dict.fromkeys(here))}",
-        fix="install such a Python, or uv, which fetches it",
+        fix="install such a Python, 3.8 or newer, or uv, which fetches it; older ones run programs (exec:)",
     )
 
 

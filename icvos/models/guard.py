@@ -6,6 +6,7 @@ killed. The exit status, or the signal, is the program's.
 
 import contextlib
 import ctypes
+import errno
 import os
 import resource
 import select
@@ -30,7 +31,8 @@ def main() -> None:
     try:
         program = os.posix_spawn(sys.argv[2], sys.argv[2:], os.environ, setsigdef=default)
     except OSError as error:
-        sys.exit(f"the program cannot be started ({error.strerror})")
+        begin = "; a script begins with a line as '#!/bin/sh'" if error.errno == errno.ENOEXEC else ""
+        sys.exit(f"the program cannot be started ({error.strerror}){begin}")
     status = None
     while status is None:
         ready, _, _ = select.select([pipe, woken], [], [])

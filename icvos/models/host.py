@@ -310,7 +310,9 @@ def find_class(icvos: typing.Any, path: str, module: str, attribute: str) -> typ
     }
     where = path or module
     if not attribute:
-        if len(classes) != 1:
+        if not classes:
+            raise UsageError("no model here", where=where, expected="a subclass of VideoModel or ImageModel")
+        if len(classes) > 1:
             raise UsageError(f"{len(classes)} models here", where=where, fix=f"name one: {where}:Class")
         return next(iter(classes.values()))
     value = getattr(loaded, attribute, None)

@@ -26,7 +26,7 @@ from icvos.errors import InputError, MaskError, ModelError, UsageError, name_som
 from icvos.files import absolute_path, atomic_write, expand_home, free_bytes, open_file, work_folder, write_json
 from icvos.images import write_image
 from icvos.listing import files_by_stem, match_stems
-from icvos.masks import decode_mask, is_0_or_255, write_mask
+from icvos.masks import decode_mask, thing_of, write_mask
 from icvos.models import remote
 from icvos.models.interface import VideoModel
 from icvos.types import ModelInfo, Support, Video
@@ -89,7 +89,32 @@ def _program(name: str) -> Path:
         raise UsageError("program not found", where=path, expected="exec:PROGRAM WORDS…")
     if not os.access(path, os.X_OK):
         raise UsageError("the program may not be run", where=path, fix=f"chmod +x {shlex.quote(str(path))}")
+    _check_first_line(path)
     return path
+
+
+def _check_first_line(path: Path) -> None:
+    """Refuse a script that the system calls missing, as its first line names nothing that is here."""
+    try:
+        with open_file(path) as stream:
+            line = stream.readline(256)
+    except OSError:  # it may be run all the same
+        return
+    if not line.startswith(b"#!"):
+        return
+    if line.endswith(b"\r\n"):
+        raise UsageError(
+            "the program's lines end as on Windows (CR LF)",
+            where=path,
+            fix=f"sed -i 's/\\r$//' {shlex.quote(str(path))}",
+        )
+    words = line[2:].split()
+    if words and not Path(os.fsdecode(words[0])).exists():
+        raise UsageError(
+            f"the program's first line names '{os.fsdecode(words[0])}', which is not here",
+            where=path,
+            expected="a path that is, as in '#!/bin/sh' or '#!/usr/bin/env python3'",
+        )
 
 
 class Program(VideoModel):
@@ -158,7 +183,7 @@ class Program(VideoModel):
             process = subprocess.Popen(
                 [sys.executable, "-I", "-S", str(_GUARD), str(theirs), str(self.program), *self.words, str(folder)],
                 cwd=self.start,
-                env={**os.environ, "ICVOS_EPISODE": str(folder)},
+                env={**os.environ, "ICVOS_EPISODE": str(folder), "ICVOS_DEVICE": self.device},
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
@@ -334,7 +359,10 @@ def _mask_files(folder: Path, count: int) -> list[Path]:
     stems = match_stems(frames, list(files))
     missing = [frame for frame in frames if frame not in stems]
     if missing:
-        raise MaskError(f"{len(missing)} of {count} masks are missing: {name_some(missing)}")
+        used = {files[stem].name for stem in stems.values()}
+        others = sorted(path.name for path in folder.iterdir() if path.name not in used)
+        there = f"; there is {name_some(others)}" if others else "" if used else f"; {folder.name} is empty"
+        raise MaskError(f"{len(missing)} of {count} masks are missing: {name_some(missing)}{there}")
     unknown = sorted(set(files) - set(stems.values()))
     if unknown:
         raise MaskError(f"{len(unknown)} masks are of no frame: {name_some(unknown)}")
@@ -357,8 +385,4 @@ def _read_mask(path: Path, size: tuple[int, int]) -> np.ndarray:
         raise MaskError(f"mask cannot be read ({error.strerror})", where=path) from None
     if len(data) > most:
         raise MaskError(f"mask has more than {most:,} bytes", where=path)
-    labels = decode_mask(data, path, size=size)
-    top = int(labels.max(initial=0))
-    if top > 1 and not is_0_or_255(labels):
-        raise MaskError(f"mask holds the value {top}", where=path, expected="0 and 1 (or 0 and 255)")
-    return labels != 0
+    return thing_of(decode_mask(data, path, size=size), where=path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import importlib.util
+import os
 import sys
 import traceback
 import types
@@ -67,6 +68,8 @@ def resolve(spec: str) -> type[Model]:
 
 def _plain(spec: str) -> type[Model]:
     python, rest = split_python(spec)
+    if os.sep in rest and not rest.endswith(".py") and expand_home(rest).is_file():
+        raise UsageError(f"'{rest}' is no Python file", fix=f"as a program it is exec:{rest}")
     if python:
         return remote_class(python, rest)
     path, colon, attribute = spec.rpartition(":")

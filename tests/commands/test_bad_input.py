@@ -286,7 +286,7 @@ def test_bad_usage(original, red, tmp_path, capsys, arguments, says):
         ("import nothing_of_this_name", "cannot be imported (ModuleNotFoundError"),
         ("def (:", "cannot be imported (SyntaxError"),
         ("1 / 0", "cannot be imported (ZeroDivisionError"),
-        ("x = 1", "0 models here"),
+        ("x = 1", "no model here"),
         (
             "from icvos import VideoModel\nclass M(VideoModel):\n    def segment(self, s, v, *, seed): yield",
             "has no info",

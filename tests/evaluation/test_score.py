@@ -940,6 +940,21 @@ def test_bad_run_lengths_get_one_line(
         (lambda p: write_mask(p / "tiny__v0__1__d0/00004.png", np.zeros((40, 52), np.uint8)), "unknown: 00004"),
         (lambda p: write_mask(p / "tiny__v0__1__d0/00001.png", np.zeros((9, 9), np.uint8)), "mask is 9x9"),
         (lambda p: write_mask(p / "tiny__v0__1__d0/00001.png", np.full((40, 52), 7, np.uint8)), "holds the value 7"),
+        (
+            lambda p: write_mask(p / "tiny__v0__1__d0/00001.png", np.full((40, 52), (0, 255) * 25 + (128, 255))),
+            "holds the value 128",
+        ),
+        (
+            lambda p: write_mask(p / "tiny__v0__1__d0/00001.png", np.full((40, 52), (0, 255) * 25 + (1, 255))),
+            "holds both 1 and 255",
+        ),
+        (
+            lambda p: (
+                [(p / "videos").mkdir(), shutil.move(shutil.copytree(p, p.parent / "q"), p / "masks")]
+                + [shutil.rmtree(each) for each in p.glob("tiny*")]
+            ),
+            "give the folder masks in it",
+        ),
         (lambda p: (p / "x").mkdir(), "episodes are unknown: x"),
         (
             lambda p: (p / "tiny__v0__1__d0/00000.png").rename(p / "tiny__v0__1__d0/4.png"),

@@ -61,7 +61,8 @@ def segment(program: Path, words: str = "", *, frames: int = 3, **options: Any) 
 def test_what_a_program_is_given(tmp_path: Path) -> None:
     seen = tmp_path / "seen"
     keep = write_program(
-        tmp_path, f'test "$ICVOS_EPISODE" = "$3" && cp -r "$3" {seen} && pwd && echo "$1,$2" && exit 7'
+        tmp_path,
+        f'test "$ICVOS_EPISODE,$ICVOS_DEVICE" = "$3,cpu" && cp -r "$3" {seen} && pwd && echo "$1,$2" && exit 7',
     )
     clip, example = Clip(2), support()
     ignore = np.zeros(example.mask.shape, bool)
@@ -100,8 +101,9 @@ def test_masks_are_read_in_order(tmp_path: Path) -> None:
 
 PNG = f"{sys.executable} -c 'import sys; from PIL import Image; Image.new(sys.argv[1], (64, 48)).save(sys.argv[2])'"
 MISDEEDS = {
-    "nothing": ("true", "3 of 3 masks are missing: 00000"),
+    "nothing": ("true", "3 of 3 masks are missing: 00000, 00001, 00002; masks is empty"),
     "missing": (EMPTY + "rm $1/masks/00001.pgm; echo broken >&2", "1 of 3 masks are missing: 00001; it said: broken"),
+    "names": ("touch $1/masks/0.jpg $1/masks/f_1.png", "3 of 3 masks are missing: .*; there is 0.jpg, f_1.png"),
     "extra": (EMPTY + "cp $1/masks/00001.pgm $1/masks/00003.pgm", "1 masks are of no frame: 00003"),
     "twice": (EMPTY + "cp $1/masks/00001.pgm $1/masks/00001.png", "'00001' is there twice"),
     "size": (EMPTY + "{ printf 'P5 63 48 1 '; head -c 3024 /dev/zero; } > $1/masks/00001.pgm", "mask is 48x63"),
@@ -146,7 +148,7 @@ def test_a_program_that_can_not_be_started(tmp_path: Path) -> None:
     path = tmp_path / "run"
     path.write_bytes(b"\x7fELF, not")
     path.chmod(0o755)
-    with pytest.raises(ModelError, match="it said: the program cannot be started"):
+    with pytest.raises(ModelError, match=r"it said: the program cannot be started .*'#!/bin/sh'"):
         segment(path)
 
 
@@ -239,12 +241,24 @@ def test_names_and_refusals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     model = create("exec:'./my run+ä.sh'", options={"version": "2"})
     assert model.info.version == "2" and cls.info.version == "1"
     (tmp_path / "plain").write_text("")
+    for name, line in (
+        ("windows", b"#!/bin/sh\r\necho\r\n"),
+        ("python", b"#!C:\\Python38\\python.exe\n"),
+        ("elsewhere", b"#! /no/such/sh -e\n"),
+    ):
+        (tmp_path / name).write_bytes(line)
+        (tmp_path / name).chmod(0o755)
     for spec, wanted in (
         ("exec:", "no program in 'exec:' (it names none)"),
         ("exec:'./a", "no closing quotation"),
         ("exec:./none", "program not found"),
         ("exec:plain", "./plain is the file here"),
         ("exec:./plain", "chmod +x"),
+        (f"{sys.executable}::./plain", "'./plain' is no Python file"),
+        ("./plain", "'./plain' is no Python file; as a program it is exec:./plain"),
+        ("exec:./windows", f"lines end as on Windows (CR LF); in {tmp_path}/windows; sed -i 's/\\r$//'"),
+        ("exec:./python", "first line names 'C:\\Python38\\python.exe', which is not here"),
+        ("exec:./elsewhere", "first line names '/no/such/sh', which is not here"),
         ("exec:.", "no program '.' on PATH"),
         ("exec:./", "program not found"),
     ):

@@ -587,7 +587,7 @@ def test_a_worker_that_is_killed_takes_its_methods_process_along(root: Path, pyt
         ("import sys; sys.exit(0)\n", r"cannot be loaded there \(SystemExit: 0"),
         ("raise ValueError('no')\n", r"cannot be loaded there \(ValueError: no"),
         ("def broken(:\n", r"cannot be loaded there \(SyntaxError"),
-        ("x = 1\n", "0 models here"),
+        ("x = 1\n", "no model here; in .*; expected a subclass of VideoModel or ImageModel"),
         ("import os; os._exit(3)\n", "ended with status 3"),
         ("from icvos import VideoModel\nclass A(VideoModel):\n    pass\n", "'A' has no info"),
     ],
