@@ -115,10 +115,10 @@ def label_header(data: bytes, where: str | Path) -> Header:
 
 
 def _pgm_header(data: bytes) -> Header | None:
-    found = _PGM.match(data, 0, PGM_HEADER)
-    if found is None:
+    match = _PGM.match(data, 0, PGM_HEADER)
+    if match is None:
         return None
-    width, height, top = map(int, found.groups())
+    width, height, top = map(int, match.groups())
     return height, width, 8 if 0 < top < 256 else 16, 0, 0
 
 

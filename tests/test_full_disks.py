@@ -23,9 +23,8 @@ from writers import (
     files,
     judge_finished,
     judge_unfinished,
-    serve_checkpoint,
     start,
-    write_world,
+    written_world,
 )
 
 TIMES = int(os.environ.get("ICVOS_DISKS", "2"))
@@ -34,11 +33,8 @@ TIMES = int(os.environ.get("ICVOS_DISKS", "2"))
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    root = tmp_path_factory.mktemp("disks") / "world"
-    write_world(root)
-    service = serve_checkpoint(root)
-    yield root
-    service.shutdown()
+    with written_world(tmp_path_factory.mktemp("disks") / "world") as root:
+        yield root
 
 
 @pytest.fixture

@@ -17,18 +17,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from writers import COMMANDS, end, expected_of, judge_finished, judge_unfinished, serve_checkpoint, start, write_world
+from writers import COMMANDS, end, expected_of, judge_finished, judge_unfinished, start, written_world
 
 KILLS = int(os.environ.get("ICVOS_KILLS", "2"))
 
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    root = tmp_path_factory.mktemp("kills") / "world"
-    write_world(root)
-    service = serve_checkpoint(root)
-    yield root
-    service.shutdown()
+    with written_world(tmp_path_factory.mktemp("kills") / "world") as root:
+        yield root
 
 
 @pytest.mark.slow

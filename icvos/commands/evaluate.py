@@ -135,7 +135,7 @@ def command(
     from icvos.commands.show import summary_table
     from icvos.evaluation.runner import evaluate
     from icvos.models.registry import resolve
-    from icvos.models.remote import placed
+    from icvos.models.specs import placed
     from icvos.processes import keep_memory, limit_memory
     from icvos.progress import verbosity
     from icvos.runs.run import Run

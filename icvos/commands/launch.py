@@ -109,7 +109,7 @@ def _check_name(values: Mapping[str, Any]) -> None:
         UsageError: One is not there, or none is named.
     """
     from icvos.models.registry import resolve
-    from icvos.models.remote import placed
+    from icvos.models.specs import placed
     from icvos.training.task import resolve_task
 
     if "specs" in values:

@@ -129,7 +129,7 @@ def check(
     from icvos.models.check import check_model
     from icvos.models.options import parse_options
     from icvos.models.registry import create, resolve
-    from icvos.models.remote import placed
+    from icvos.models.specs import placed
 
     spec = placed(model, python=python, isolated=isolated)
     options = parse_options(resolve(spec), settings)

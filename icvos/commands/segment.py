@@ -66,7 +66,7 @@ def command(
     from icvos.files import read_json
     from icvos.models.options import parse_options
     from icvos.models.registry import resolve
-    from icvos.models.remote import placed
+    from icvos.models.specs import placed
     from icvos.processes import keep_memory, limit_memory
     from icvos.segmentation import segment
 

@@ -54,7 +54,7 @@ def command(
     from icvos.models.interface import Panel
     from icvos.models.options import parse_options
     from icvos.models.registry import create, resolve
-    from icvos.models.remote import placed
+    from icvos.models.specs import placed
     from icvos.report.panels import draw
     from icvos.view import View
 

@@ -46,7 +46,7 @@ class Export:
     limit_episodes: int | None
 
     @property
-    def described(self) -> dict[str, Any]:
+    def content(self) -> dict[str, Any]:
         """What ``export.json`` says: all that decides what is written."""
         return {
             "schema": SCHEMA,
@@ -98,7 +98,7 @@ class Export:
             LockedError: Another process works in it.
         """
         with lock_folder(out):
-            _begin(out, self.described)
+            _begin(out, self.content)
             for done, _ in enumerate(self._steps(out), 1):
                 progress(Update("folders", done, len(self.videos) + len(self.episodes)))
 
@@ -151,7 +151,7 @@ def _link(path: Path, target: str) -> None:
         path.symlink_to(target)
 
 
-def _begin(out: Path, described: Mapping[str, Any]) -> None:
+def _begin(out: Path, content: Mapping[str, Any]) -> None:
     """Say in the folder what it holds.
 
     Raises:
@@ -159,9 +159,9 @@ def _begin(out: Path, described: Mapping[str, Any]) -> None:
     """
     path = out / "export.json"
     if path.is_file():
-        there = read_json(path)
-        if there != described:
-            other = [name for name in described if not isinstance(there, dict) or there.get(name) != described[name]]
+        earlier = read_json(path)
+        if earlier != content:
+            other = [name for name in content if not isinstance(earlier, dict) or earlier.get(name) != content[name]]
             what = f"the folder holds another export (other {', '.join(other)})"
             raise InputError(what, where=out, fix="choose another --out")
         return
@@ -169,7 +169,7 @@ def _begin(out: Path, described: Mapping[str, Any]) -> None:
     remove_partial_files(out)
     if any(out.iterdir()):
         raise InputError("the folder holds something else", where=out, fix="choose another --out")
-    write_json(path, described)
+    write_json(path, content)
 
 
 def plan_export(

@@ -33,9 +33,11 @@ from icvos.evaluation.verify import can_verify, verify_run
 from icvos.evaluation.workers import run_in_workers, worker_device
 from icvos.manifest import verify_tables
 from icvos.models.interface import ImageModel, Model
+from icvos.models.interpreter import keep_output
 from icvos.models.options import option_types, options_of
 from icvos.models.registry import as_video_model, build
-from icvos.models.remote import environment_of, keep_output, placed
+from icvos.models.remote import environment_of
+from icvos.models.specs import placed
 from icvos.processes import check_main_guard
 from icvos.progress import Progress, Update, shown, silent, verbosity
 from icvos.protocols import Protocol

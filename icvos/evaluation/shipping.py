@@ -18,7 +18,7 @@ from typing import IO, Any
 from icvos.errors import BenchmarkError, IcvosError, LockedError
 from icvos.files import expand_home, icvos_home, lock_folder, real_path
 from icvos.manifest import read_manifest
-from icvos.models.remote import PROGRAM, split_python
+from icvos.models.specs import PROGRAM, split_python
 
 __all__ = [
     "model_file",

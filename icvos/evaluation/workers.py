@@ -23,8 +23,8 @@ from icvos.evaluation.crew import Group, Listener, ModelSpec, Worker, run_groups
 from icvos.evaluation.episode import EpisodeResult, Job, run_image_episode, run_video_episodes, runs_together
 from icvos.files import file_sha256
 from icvos.models.interface import ImageModel, Model, VideoModel
+from icvos.models.interpreter import Interpreter, keep_output
 from icvos.models.registry import as_video_model, create
-from icvos.models.remote import Interpreter, keep_output
 from icvos.models.seeds import ELSEWHERE
 from icvos.plugins import said
 from icvos.processes import begin_worker, check_main_guard, limit_memory

@@ -87,15 +87,15 @@ def verify_board(
                     opened[sha256] = find_benchmark("", sha256, path, given=None, known=known)
                 _against(record, opened[sha256], done)
             archive = packed.get(record.submission_sha256 or "")
-            found = [archive] if archive is not None else placed.get(path, [])
-            if archives is not None and not found:
+            candidates = [archive] if archive is not None else placed.get(path, [])
+            if archives is not None and not candidates:
                 raise RunError(f"its archive is not in {archives}: put it there, or pack its run and add that again")
-            if found and sha256 not in known:
+            if candidates and sha256 not in known:
                 raise RunError(
-                    f"{found[0].name} is its archive, and its benchmark is not at hand: give --benchmark DIR"
+                    f"{candidates[0].name} is its archive, and its benchmark is not at hand: give --benchmark DIR"
                 )
-            if found:
-                archive = _again(record, found, opened[sha256], workers, progress)
+            if candidates:
+                archive = _again(record, candidates, opened[sha256], workers, progress)
                 done.append(f"judged again from {archive.name}")
             if record.entry.checked == CHECKED[-1]:
                 done.append("reproduced: the maintainer's word")

@@ -84,8 +84,8 @@ def _of_header(text: str, path: Path) -> Dependencies:
     try:
         content = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
-        said = printable(str(error), cut=200)
-        raise InputError(f"its header is no TOML ({said})", where=path, expected=_HEADER) from None
+        problem = printable(str(error), cut=200)
+        raise InputError(f"its header is no TOML ({problem})", where=path, expected=_HEADER) from None
     known = ("dependencies", "requires-python", "tool")
     for name in content:
         if name not in known:
@@ -103,8 +103,8 @@ def _dependencies(rows: Iterable[tuple[str, str]], python: str, path: Path) -> D
     from packaging.requirements import InvalidRequirement, Requirement
     from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
-    found = {}
-    for place, text in rows:
+    names = {}
+    for row, text in rows:
         word = printable(text, cut=80)
         try:
             requirement = Requirement(text) if len(text) <= MOST else None
@@ -112,28 +112,28 @@ def _dependencies(rows: Iterable[tuple[str, str]], python: str, path: Path) -> D
             requirement = None
         if requirement is None:
             raise InputError(
-                f"{place}, '{word}', is no plain requirement",
+                f"{row}, '{word}', is no plain requirement",
                 where=path,
                 expected=f"{_PLAIN}; no option, path or other file",
                 fix="indexes are those of pip's or uv's own settings" if "index" in text else None,
             )
         if requirement.url is not None and not _public(requirement.url):
             raise InputError(
-                f"{place}, '{word}', is of no public address",
+                f"{row}, '{word}', is of no public address",
                 where=path,
                 expected="https://… or git+https://…@COMMIT, without a user's name",
             )
-        found[str(requirement)] = requirement.name.lower()
-        if len(found) > MOST:
+        names[str(requirement)] = requirement.name.lower()
+        if len(names) > MOST:
             raise InputError(f"it asks for more than {MOST} packages", where=path)
-    if "numpy" not in found.values():
-        found["numpy"] = "numpy"
+    if "numpy" not in names.values():
+        names["numpy"] = "numpy"
     try:
         versions = str(SpecifierSet(python if len(python) <= MOST else "?"))
     except InvalidSpecifier:
         word = printable(python, cut=80)
         raise InputError(f"requires-python '{word}' is none", where=path, expected="as '>=3.10,<3.13'") from None
-    return Dependencies(tuple(sorted(found)), versions)
+    return Dependencies(tuple(sorted(names)), versions)
 
 
 def _public(url: str) -> bool:

@@ -97,11 +97,11 @@ def isolated(spec: str) -> str:
     path = real_path(expand_home(named[1]))
     if not path.is_file():
         raise UsageError("model file not found", where=path, expected="path/to/file.py:Class")
-    asked = read_dependencies(path)
-    program, version = _choose(asked.requires_python, path)
-    key = json.dumps([asked.requirements, asked.requires_python, program, version])
+    dependencies = read_dependencies(path)
+    program, version = _choose(dependencies.requires_python, path)
+    key = json.dumps([dependencies.requirements, dependencies.requires_python, program, version])
     folder = environments_folder() / hashlib.sha256(key.encode()).hexdigest()[:16]
-    _use(folder, asked, program)
+    _use(folder, dependencies, program)
     return f"{folder / 'bin' / 'python'}::{spec}"
 
 
@@ -115,12 +115,12 @@ def kept_environments() -> list[Environment]:
     """Return the environments that are kept, those used last first."""
     kept = []
     for folder in environments_folder().glob("*/"):
-        said = _description(folder)
-        mark = folder / "environment.json" if said else folder
+        description = _description(folder)
+        mark = folder / "environment.json" if description else folder
         with suppress(OSError):  # removed meanwhile
-            size = said["size"] if said else bytes_in(folder)
-            python = said.get("python", "")
-            kept.append(Environment(folder, said.get("asked", {}), python, size, mark.stat().st_mtime))
+            size = description["size"] if description else bytes_in(folder)
+            python = description.get("python", "")
+            kept.append(Environment(folder, description.get("asked", {}), python, size, mark.stat().st_mtime))
     return sorted(kept, key=lambda each: (-each.used, each.folder))
 
 
@@ -149,9 +149,9 @@ def environments_folder() -> Path:
 def _description(folder: Path) -> dict[str, Any]:
     """Return what stands in an environment's ``environment.json``; nothing where it is not whole."""
     try:
-        said = read_json(folder / "environment.json")
+        description = read_json(folder / "environment.json")
         whole = {"python": str, "size": int, "asked": dict}
-        return said if all(type(said[name]) is kind for name, kind in whole.items()) else {}
+        return description if all(type(description[name]) is kind for name, kind in whole.items()) else {}
     except (InputError, KeyError, TypeError):
         return {}
 
@@ -243,7 +243,7 @@ def _lock(folder: Path, kind: int) -> int | None:
         os.close(handle)
 
 
-def _use(folder: Path, asked: Dependencies, program: str) -> None:
+def _use(folder: Path, dependencies: Dependencies, program: str) -> None:
     """Hold a shared lock on an environment that is whole, from now on until this process ends."""
     waited = False
     while True:
@@ -261,7 +261,7 @@ def _use(folder: Path, asked: Dependencies, program: str) -> None:
         lock = _lock(folder, fcntl.LOCK_EX)
         if lock is not None:
             try:
-                _make(folder, asked, program, lock)
+                _make(folder, dependencies, program, lock)
             finally:
                 os.close(lock)
             continue
@@ -279,19 +279,19 @@ def _say(line: str) -> None:
 # Making.
 
 
-def _make(folder: Path, asked: Dependencies, program: str, lock: int) -> None:
+def _make(folder: Path, dependencies: Dependencies, program: str, lock: int) -> None:
     """Make an environment whose lock is held, unless another process did meanwhile."""
     if _description(folder) and (folder / "bin" / "python").exists():
         return
     begun = time.monotonic()
-    _say(f"making an environment of {', '.join(asked.requirements)} in {folder}")
+    _say(f"making an environment of {', '.join(dependencies.requirements)} in {folder}")
     try:
         if folder.exists():
             shutil.rmtree(folder)
         folder.mkdir()
     except OSError as error:
         raise InputError(f"cannot write here ({error.strerror})", where=folder, fix=HOME_REMEDY) from None
-    for step in _steps(folder, asked, program):
+    for step in _steps(folder, dependencies, program):
         _run(step, folder, lock)
     python = str(folder / "bin" / "python")
     packages = json.loads(_run([python, "-I", "-c", _LISTING, str(_HOST)], folder, lock).splitlines()[-1])
@@ -299,7 +299,7 @@ def _make(folder: Path, asked: Dependencies, program: str, lock: int) -> None:
     write_json(
         folder / "environment.json",
         {
-            "asked": asdict(asked),
+            "asked": asdict(dependencies),
             "python": version,
             "interpreter": program,
             "packages": packages,
@@ -310,17 +310,17 @@ def _make(folder: Path, asked: Dependencies, program: str, lock: int) -> None:
     )
 
 
-def _steps(folder: Path, asked: Dependencies, program: str) -> list[list[str]]:
+def _steps(folder: Path, dependencies: Dependencies, program: str) -> list[list[str]]:
     """Return the commands that make an environment: uv's where it is installed, else those of Python itself."""
     python, uv = str(folder / "bin" / "python"), shutil.which("uv")
     if uv:
         return [
             [uv, "venv", "--no-project", "--allow-existing", "--python", program, str(folder)],
-            [uv, "pip", "install", "--python", python, *asked.requirements],
+            [uv, "pip", "install", "--python", python, *dependencies.requirements],
         ]
     return [
         [program, "-I", "-m", "venv", str(folder)],
-        [python, "-I", "-m", "pip", "install", "--no-input", "--disable-pip-version-check", *asked.requirements],
+        [python, "-I", "-m", "pip", "install", "--no-input", "--disable-pip-version-check", *dependencies.requirements],
     ]
 
 
@@ -356,10 +356,10 @@ def _run(step: Sequence[str], folder: Path, lock: int) -> str:
             process.wait()
     with open_file(path) as stream:
         stream.seek(begin)
-        said = stream.read().decode("utf-8", "replace")
+        printed = stream.read().decode("utf-8", "replace")
     if status:
-        lines = [printable(line.strip(), cut=200) for line in said.splitlines() if line.strip()]
+        lines = [printable(line.strip(), cut=200) for line in printed.splitlines() if line.strip()]
         errors = [line for line in lines if line.lower().startswith(("error", "×", "╰"))] or lines
         what = " | ".join(errors[-3:]) or f"{step[0]} ended with status {status}"
         raise UsageError(f"the environment cannot be made: {what}", where=path)
-    return said
+    return printed

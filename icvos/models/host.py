@@ -1,7 +1,7 @@
 """The other end of ``icvos.models.remote``: builds a method in an interpreter of its own and answers for it.
 
-It is run by that interpreter, Python 3.8 or newer, where nothing of icvos need be installed: it imports the standard
-library and numpy alone. Where icvos cannot be imported there, it gives the method stand-ins of the names it imports.
+It is run by that interpreter, Python 3.8 or newer, where nothing of icvos need be installed: it is one file, of the
+standard library and numpy alone. Where icvos cannot be imported, methods get stand-ins of the names that they import.
 
 Messages are a header (length of the text, length of what follows: ``<IQ``), a JSON text, and the bytes of the arrays
 that the text lists. Who asks waits for the answer; while a method works, it may ask for frames.

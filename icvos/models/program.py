@@ -27,8 +27,9 @@ from icvos.files import absolute_path, atomic_write, expand_home, free_bytes, op
 from icvos.images import write_image
 from icvos.listing import files_by_stem, match_stems
 from icvos.masks import decode_mask, thing_of, write_mask
-from icvos.models import remote
+from icvos.models import interpreter
 from icvos.models.interface import VideoModel
+from icvos.models.specs import PROGRAM
 from icvos.types import ModelInfo, Support, Video
 
 __all__ = [
@@ -60,7 +61,7 @@ def program_class(spec: str) -> type[Program]:
         UsageError: No such program, or it cannot be run.
     """
     try:
-        program, *words = shlex.split(spec.removeprefix(remote.PROGRAM))
+        program, *words = shlex.split(spec.removeprefix(PROGRAM))
     except ValueError as error:
         problem = "it names none" if "unpack" in str(error) else str(error).lower()
         raise UsageError(f"no program in '{spec}' ({problem})", expected="exec:PROGRAM WORDS…") from None
@@ -163,10 +164,10 @@ class Program(VideoModel):
                     write_frame(folder / "frames" / frame_name(index, self.frames), video[index])
                 write_request(folder, supports, "frames", len(video), size=video.size, seed=seed, kind=self.frames)
             try:
-                said = self._call(folder)
-                masks = _theirs(lambda: _mask_files(folder / "masks", len(video)), said)
+                printed = self._call(folder)
+                masks = _theirs(lambda: _mask_files(folder / "masks", len(video)), printed)
                 for path in masks:
-                    yield _theirs(lambda path=path: _read_mask(path, video.size), said)
+                    yield _theirs(lambda path=path: _read_mask(path, video.size), printed)
             except ModelError:
                 if free_bytes(folder.parent) < 3 * video.size[0] * video.size[1]:  # less than a frame
                     raise _no_room("there is no room for what the program writes", folder.parent) from None
@@ -195,18 +196,18 @@ class Program(VideoModel):
             raise ModelError(f"the program cannot be started ({error.strerror})", where=self.program) from None
         finally:
             os.close(theirs)
-        output = remote.Output(process.stdout)
+        output = interpreter.Output(process.stdout)
         try:
             _wait(process, output, folder / "masks")
         finally:
             _end(process, ours)
-            said = output.last()
+            printed = output.last()
             output.close()
         code = process.returncode
         if code:
             how = f"was killed by signal {-code}" if code < 0 else f"ended with status {code}"
-            raise ModelError(f"the program {how}{_saying(said)}")
-        return said
+            raise ModelError(f"the program {how}{_saying(printed)}")
+        return printed
 
 
 def _wait(process: subprocess.Popen[bytes], output: Any, masks: Path) -> None:
@@ -221,9 +222,9 @@ def _wait(process: subprocess.Popen[bytes], output: Any, masks: Path) -> None:
             modified = masks.stat().st_mtime_ns
             if modified != changed:
                 changed, last_change = modified, time.monotonic()
-        if time.monotonic() - max(last_change, output.heard) > remote.SILENCE:
+        if time.monotonic() - max(last_change, output.heard) > interpreter.SILENCE:
             raise ModelError(
-                f"the program wrote no mask and printed nothing for {remote.SILENCE:g} s{_saying(output.last())}"
+                f"the program wrote no mask and printed nothing for {interpreter.SILENCE:g} s{_saying(output.last())}"
             )
 
 
@@ -231,7 +232,7 @@ def _end(process: subprocess.Popen[bytes], pipe: int) -> None:
     """Close the pipe, at which the guard kills all that is left."""
     os.close(pipe)
     try:
-        process.wait(remote.ENDING)
+        process.wait(interpreter.ENDING)
     except subprocess.TimeoutExpired:
         process.returncode = None
     if process.returncode is None or process.returncode < 0:  # it may be the guard that was killed
@@ -240,8 +241,8 @@ def _end(process: subprocess.Popen[bytes], pipe: int) -> None:
         process.wait()
 
 
-def _saying(said: str) -> str:
-    return f"; it said: {said}" if said else ""
+def _saying(printed: str) -> str:
+    return f"; it said: {printed}" if printed else ""
 
 
 # The folder.
@@ -332,7 +333,7 @@ def _no_room(what: str, where: str | Path | None) -> InputError:
 # What the program leaves.
 
 
-def _theirs(read: Any, said: str) -> Any:
+def _theirs(read: Any, printed: str) -> Any:
     """Return what was read of the program's masks; what is wrong with them is the program's.
 
     Raises:
@@ -343,7 +344,7 @@ def _theirs(read: Any, said: str) -> Any:
     except InputError as error:
         where = f" ({Path(error.where).name})" if error.where else ""
         wanted = f", not {error.expected}" if error.expected else ""
-        raise ModelError(f"{error.what}{where}{wanted}{_saying(said)}") from None
+        raise ModelError(f"{error.what}{where}{wanted}{_saying(printed)}") from None
 
 
 def _mask_files(folder: Path, count: int) -> list[Path]:

@@ -20,7 +20,8 @@ from icvos.models.interface import ImageModel, Model, VideoModel
 from icvos.models.lifting import FrameByFrame, lift
 from icvos.models.options import check_option, fixed_parameters, group_options, option_types
 from icvos.models.program import Program, program_class
-from icvos.models.remote import PROGRAM, Remote, file_module, remote_class, split_python
+from icvos.models.remote import Remote, file_module, remote_class
+from icvos.models.specs import PROGRAM, split_python
 from icvos.plugins import class_in, import_plugin, plugin_code, plugin_targets, said, split_target
 from icvos.types import ModelInfo
 
@@ -254,7 +255,7 @@ def source_sha256(cls: type) -> str:
     """
     there: type = getattr(cls, "lifted", cls)
     if issubclass(there, Remote):
-        return _file_hash(map(Path, there.said["files"]))
+        return _file_hash(map(Path, there.declaration["files"]))
     if issubclass(cls, Program):
         return _file_hash(cls.files())
     files: set[Path] = set()

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tiny import write_image_benchmark, write_video_benchmark
 
-from icvos import cli
+from icvos import cli, evaluate
 from icvos.files import to_json
 
 Content = dict[str, Any]
@@ -66,3 +67,13 @@ def raise_everything(content: Content) -> None:
     episodes = [Episode(r["id"], r["video"], r["category"], r["category_name"], r["draw"], ()) for r in rows]
     by_id, sources = {r["id"]: r for r in rows}, {r["video"]: r["source"] for r in rows}
     content["result"] = video_result(content["run"], get_protocol("native"), episodes, by_id, sources)
+
+
+def packed_runs(root: Path) -> Path:
+    """Write two benchmarks below a folder, ``video`` and ``image``, a run on each, and their submissions; return it."""
+    for kind, write in (("video", write_video_benchmark), ("image", write_image_benchmark)):
+        write(root / kind)
+        evaluate("histogram", root / kind, out=root / f"run-{kind}", save_masks=True, verify=False)
+        words = ("--submitter", "Ada", "--out", root / "archives" / f"{kind}.zip")
+        assert icvos("submit", "pack", root / f"run-{kind}", *words) == 0
+    return root

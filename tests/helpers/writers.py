@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import http.server
@@ -13,7 +14,7 @@ import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -129,8 +130,10 @@ def write_world(root: Path) -> None:
     (root / "entry.py").write_text(ENTRY.format(path=[helpers], size=len(CHECKPOINT), sha256=sha256))
 
 
-def serve_checkpoint(root: Path) -> http.server.ThreadingHTTPServer:
-    """Serve the checkpoint, at some MB a second, to the command that fetches it; the caller shuts it down."""
+@contextlib.contextmanager
+def written_world(root: Path) -> Iterator[Path]:
+    """Write what the commands read, and serve the checkpoint, at some MB a second, to the command that fetches it."""
+    write_world(root)
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -153,7 +156,8 @@ def serve_checkpoint(root: Path) -> http.server.ThreadingHTTPServer:
     service.handle_error = lambda *_: None  # type: ignore[method-assign]  # a client that is killed hangs up
     threading.Thread(target=service.serve_forever, args=(0.02,), daemon=True).start()
     (root / "mirror").write_text(f"http://127.0.0.1:{service.server_address[1]}")
-    return service
+    yield root
+    service.shutdown()
 
 
 def content(path: Path) -> Any:

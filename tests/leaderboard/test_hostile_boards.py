@@ -13,10 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from board_runs import Content, icvos, raise_everything, rewrite, verify, video_record
-from tiny import write_image_benchmark, write_video_benchmark
+from board_runs import Content, icvos, packed_runs, raise_everything, rewrite, verify, video_record
 
-from icvos import evaluate
 from icvos.commands import leaderboard
 from icvos.errors import LockedError, RunError
 from icvos.files import lock_folder, to_json
@@ -32,13 +30,7 @@ from icvos.runs import schema
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two benchmarks, and a submission of each."""
-    root = tmp_path_factory.mktemp("hostile")
-    for kind, write in (("video", write_video_benchmark), ("image", write_image_benchmark)):
-        write(root / kind)
-        evaluate("histogram", root / kind, out=root / f"run-{kind}", save_masks=True, verify=False)
-        words = ("--submitter", "Ada", "--out", root / "archives" / f"{kind}.zip")
-        assert icvos("submit", "pack", root / f"run-{kind}", *words) == 0
-    return root
+    return packed_runs(tmp_path_factory.mktemp("hostile"))
 
 
 @pytest.fixture

@@ -13,10 +13,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from board_runs import Content, icvos, raise_everything, rewrite, verify, video_record
-from tiny import write_image_benchmark, write_video_benchmark
+from board_runs import Content, icvos, packed_runs, raise_everything, rewrite, verify, video_record
 
-from icvos import evaluate
 from icvos.errors import BenchmarkError, RunError
 from icvos.files import to_json
 from icvos.leaderboard import record as records
@@ -31,12 +29,8 @@ from icvos.runs.run import Run
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two benchmarks, a run on each, their submissions, and a board beside them that holds both."""
-    root = tmp_path_factory.mktemp("world")
-    for kind, write in (("video", write_video_benchmark), ("image", write_image_benchmark)):
-        write(root / kind)
-        evaluate("histogram", root / kind, out=root / f"run-{kind}", save_masks=True, verify=False)
-        words = ("--submitter", "Ada", "--out", root / "archives" / f"{kind}.zip")
-        assert icvos("submit", "pack", root / f"run-{kind}", *words) == 0
+    root = packed_runs(tmp_path_factory.mktemp("world"))
+    for kind in ("video", "image"):
         words = ("--board", root / "board", "--benchmark", root / kind)
         assert icvos("leaderboard", "add", root / "archives" / f"{kind}.zip", *words) == 0
     return root

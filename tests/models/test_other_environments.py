@@ -12,7 +12,8 @@ from tiny import write_image_benchmark, write_video_benchmark
 
 from icvos import evaluate
 from icvos.models.environments import isolated
-from icvos.models.remote import environment_of, remote_class, split_python
+from icvos.models.remote import environment_of, remote_class
+from icvos.models.specs import split_python
 
 # Sums of whole numbers in single precision, which no order of adding changes.
 DEEP = """

@@ -25,7 +25,7 @@ from icvos.files import read_json
 from icvos.images import read_image
 from icvos.leaderboard.board import read_board
 from icvos.masks import decode_mask, label_header, read_mask
-from icvos.models import remote
+from icvos.models import interpreter
 from icvos.models.check import check_model
 from icvos.models.clips import Clip, support
 from icvos.models.program import Program
@@ -153,16 +153,16 @@ def test_a_program_that_can_not_be_started(tmp_path: Path) -> None:
 
 
 def test_a_log_that_cannot_be_written_holds_nothing_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(remote, "SILENCE", 2.0)
-    remote.keep_output(tmp_path)  # a folder
+    monkeypatch.setattr(interpreter, "SILENCE", 2.0)
+    interpreter.keep_output(tmp_path)  # a folder
     try:
         segment(write_program(tmp_path, EMPTY + "head -c 3000000 /dev/zero"))
     finally:
-        remote.keep_output(None)
+        interpreter.keep_output(None)
 
 
 def test_a_program_that_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(remote, "SILENCE", 0.5)
+    monkeypatch.setattr(interpreter, "SILENCE", 0.5)
     with pytest.raises(ModelError, match=r"wrote no mask and printed nothing for 0.5 s; it said: so far"):
         segment(write_program(tmp_path, "echo so far; sleep 600"))
 
@@ -184,7 +184,7 @@ def dead(file: Path, seconds: float = 10) -> bool:
 
 @pytest.mark.parametrize("end", ["0", "3", "hang"])
 def test_nothing_that_it_began_outlives_it(end: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(remote, "SILENCE", 0.5)
+    monkeypatch.setattr(interpreter, "SILENCE", 0.5)
     number = tmp_path / "number"
     begin = f"({ALIVE.format(number)} &) ; while ! test -s {number}; do sleep 0.02; done\n{EMPTY}"
     with pytest.raises(ModelError) if end != "0" else contextlib.nullcontext():

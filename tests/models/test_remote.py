@@ -26,7 +26,7 @@ from tiny import write_image_benchmark, write_video_benchmark
 
 from icvos import evaluate
 from icvos.errors import UsageError
-from icvos.models import host, interface, remote
+from icvos.models import host, interface, interpreter, remote
 from icvos.models.check import check_model
 from icvos.models.clips import Clip, support
 from icvos.models.environments import clean_environ
@@ -371,14 +371,14 @@ def test_what_it_prints_is_read_where_it_cannot_be_kept(
     root: Path, python: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "bad.py").write_text(MISCHIEF)
-    monkeypatch.setattr(remote, "SILENCE", 5.0)
-    remote.keep_output(Path("/dev/full"))
+    monkeypatch.setattr(interpreter, "SILENCE", 5.0)
+    interpreter.keep_output(Path("/dev/full"))
     try:
         model: Any = create(f"{python}::{tmp_path}/bad.py", options={"how": "floods"})
         with pytest.raises(Exception, match="flooded"):
             list(model.segment([support()], Clip(5), seed=0))
     finally:
-        remote.keep_output(None)
+        interpreter.keep_output(None)
 
 
 HANGS = """
@@ -544,15 +544,15 @@ def test_what_it_does_costs_its_episode(
     bench = root / "two-lengths"
     if not bench.exists():
         write_video_benchmark(bench, videos=2, frames=5, draws=1)
-    monkeypatch.setattr(remote, "SILENCE", 0.8 if how in ("hangs", "stubborn") else 60.0)
-    monkeypatch.setattr(remote, "ENDING", 0.3)
+    monkeypatch.setattr(interpreter, "SILENCE", 0.8 if how in ("hangs", "stubborn") else 60.0)
+    monkeypatch.setattr(interpreter, "ENDING", 0.3)
     result = evaluate(f"{python}::{tmp_path}/bad.py", bench, out=tmp_path / "run", options={"how": how}, verify=False)
     assert result["summary"]["failed"] == result["summary"]["episodes"] == 3
     records = [json.loads(line) for line in (tmp_path / "run/episodes.jsonl").read_text().splitlines()]
     assert all(WORDS[how] in record["error"] for record in records), records
     assert all(record["error"].isprintable() for record in records)
     log = tmp_path / "run/method.log"
-    assert not log.exists() or log.stat().st_size <= remote.MOST_OUTPUT
+    assert not log.exists() or log.stat().st_size <= interpreter.MOST_OUTPUT
     assert not _running(python)
     until = time.monotonic() + 10  # another test's may be about to go
     while [pid for pid in _sleepers() if _parent_is_gone(pid)] and time.monotonic() < until:
@@ -616,7 +616,7 @@ def test_what_is_no_interpreter_is_one_line(interpreter: str, problem: str, root
 def test_one_that_does_not_start_in_time(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "python").write_text("#!/bin/sh\nexec sleep 30\n")
     (tmp_path / "python").chmod(0o755)
-    monkeypatch.setattr(remote, "STARTING", 0.3)
+    monkeypatch.setattr(interpreter, "STARTING", 0.3)
     with pytest.raises(UsageError, match=r"cannot run a method \(its process said nothing for 0\.3 s\)"):
         resolve(f"{tmp_path}/python::{root}/methods.py:Colour")
 
