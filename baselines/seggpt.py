@@ -3,7 +3,7 @@
 A painter: the support stacked over the query is one image, the support's mask coloured white stands over an unknown
 half, and a plain ViT paints the unknown half (section 3.1). Several supports run side by side, and the query's features
 are averaged over them in every block (section 3.2, "feature ensemble"). The network is that of the transformers
-library (optional extra ``seggpt``), whose weights are a conversion of the authors'; order and numbers follow the
+library (optional extra ``hf``), whose weights are a conversion of the authors'; order and numbers follow the
 authors' code (MIT). Departures: images are resized by torchvision's antialiased bicubic filter instead of Pillow's.
 """
 
@@ -77,7 +77,7 @@ class SegGpt(ImageModel):
         },
         training_categories=get_vocabulary("coco80").names,
         training_data=_DATA,
-        extra="seggpt",
+        extra="hf",
     )
 
     def __init__(
@@ -91,7 +91,7 @@ class SegGpt(ImageModel):
         super().__init__(device=device, weights=weights)
         for package in _PACKAGES:
             if importlib.util.find_spec(package) is None:
-                raise MissingExtraError(package, "seggpt", "model 'seggpt'")
+                raise MissingExtraError(package, "hf", "model 'seggpt'")
         # What the weights mean stands in their configuration: it is part of the record, as they are.
         self.weights.setdefault("config", self.weights["seggpt"].with_name("config.json"))
         self.embedding, self.port_ensemble = embedding, port_ensemble

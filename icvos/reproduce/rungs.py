@@ -508,7 +508,7 @@ RUNGS = {
                 "the port: weights and code of transformers, converted from the authors'",
                 "the threshold and the size of scoring: the public code has no few-shot evaluation",
             ),
-            extra="seggpt",
+            extra="hf",
         ),
         _lifted("persam", "PerSAM", 34.52, "PerSAM + SAM2"),
         _lifted("persam-f", "PerSAM-F", 34.18, "PerSAM-F + SAM2"),

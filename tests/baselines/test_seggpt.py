@@ -24,7 +24,7 @@ from icvos.models.registry import create, resolve
 from icvos.runs.records import read_run
 
 torch = pytest.importorskip("torch")
-transformers = pytest.importorskip("transformers", reason="needs the extra seggpt")
+transformers = pytest.importorskip("transformers", reason="needs the extra hf")
 
 from baselines.seggpt import SegGpt  # noqa: E402 - it declares itself without them, and runs only with them
 
@@ -222,7 +222,7 @@ def test_evaluated_from_a_folder_offline(folder: Path, tmp_path: Path, offline: 
 
 def test_lifted_it_names_all_it_needs(folder: Path) -> None:
     info = resolve("seggpt+sam2").info
-    assert sorted(info.weights) == ["config", "seggpt", "tracker"] and info.extra == "seggpt,sam"
+    assert sorted(info.weights) == ["config", "seggpt", "tracker"] and info.extra == "hf,sam"
     with pytest.raises(UsageError, match="needs weights: tracker"):
         create("seggpt+sam2", weights={"seggpt": folder})
 
@@ -279,7 +279,7 @@ def test_a_missing_extra_is_one_line(
     assert error.count("\n") == 1
     assert f"model 'seggpt' needs the package {package}; install it with: {install_command('seggpt')}" in error
     # It can be listed all the same.
-    assert resolve("seggpt").info.extra == "seggpt"
+    assert resolve("seggpt").info.extra == "hf"
 
 
 @pytest.mark.parametrize(

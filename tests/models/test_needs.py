@@ -52,9 +52,9 @@ def test_demo_weights_make_it_ready_only_if_all_are_here(monkeypatch: pytest.Mon
 def test_packages_of_an_extra(monkeypatch: pytest.MonkeyPatch, no_demo_weights: None) -> None:
     monkeypatch.setattr(needs, "_installed", lambda package: package not in ("sam2", "transformers"))
     assert missing_packages("sam") == ("sam2",) and missing_packages("torch") == ()
-    assert missing_packages("seggpt,sam") == ("sam2", "transformers") and missing_packages("") == ()
+    assert missing_packages("hf,sam") == ("sam2", "transformers") and missing_packages("") == ()
     entry = needs_of("seggpt+sam2")
-    assert entry.status == "needs extra seggpt,sam" and entry.text.startswith(
+    assert entry.status == "needs extra hf,sam" and entry.text.startswith(
         f"{install_command('seggpt,sam')}; --weigh"
     )
 
