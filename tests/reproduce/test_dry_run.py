@@ -62,7 +62,7 @@ def test_a_rung_whose_extra_is_not_installed_is_not_tried(
     monkeypatch.setattr("icvos.reproduce.ladder.missing_packages", lambda extra: (f"of-{extra}",))
     assert icvos("reproduce", "run", "--all", "--dry-run") == 0
     said = parts(capsys.readouterr().out)
-    assert said["seggpt-coco-20i"].endswith("not tried, without the package of-seggpt (extra hf)\n")
+    assert said["seggpt-coco-20i"].endswith("not tried, without the package of-hf (extra hf)\n")
     assert said["persam-f-coco-20i"].endswith("not tried, without the package of-sam (extra sam)\n")
 
 
