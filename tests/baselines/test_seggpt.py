@@ -277,7 +277,7 @@ def test_a_missing_extra_is_one_line(
     assert icvos("models", "check", "seggpt", "--weights", f"seggpt={folder}") == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1
-    assert f"model 'seggpt' needs the package {package}; install it with: {install_command('seggpt')}" in error
+    assert f"model 'seggpt' needs the package {package}; install it with: {install_command('hf')}" in error
     # It can be listed all the same.
     assert resolve("seggpt").info.extra == "hf"
 

@@ -55,7 +55,7 @@ def test_packages_of_an_extra(monkeypatch: pytest.MonkeyPatch, no_demo_weights: 
     assert missing_packages("hf,sam") == ("sam2", "transformers") and missing_packages("") == ()
     entry = needs_of("seggpt+sam2")
     assert entry.status == "needs extra hf,sam" and entry.text.startswith(
-        f"{install_command('seggpt,sam')}; --weigh"
+        f"{install_command('hf,sam')}; --weigh"
     )
 
 
@@ -68,7 +68,7 @@ def test_the_list_shows_weights_extras_and_demo_weights(
     rows = {line.split()[0]: " ".join(line.split()) for line in capsys.readouterr().out.splitlines() if line.split()}
     assert rows["dcsam"] == "dcsam 1 video, image online dcsam, (sam2), (sam) not here sam"
     assert rows["empty"] == "empty 1 video online none none needed -"
-    assert rows["seggpt"].endswith("seggpt, (config) not here seggpt (not installed: transformers)")
+    assert rows["seggpt"].endswith("seggpt, (config) not here hf (not installed: transformers)")
     assert icvos("models", "show", "seggpt") == 0
     out = capsys.readouterr().out
     assert "not installed: transformers" in out and "demo weights: not here" in out
