@@ -54,9 +54,7 @@ def test_packages_of_an_extra(monkeypatch: pytest.MonkeyPatch, no_demo_weights: 
     assert missing_packages("sam") == ("sam2",) and missing_packages("torch") == ()
     assert missing_packages("hf,sam") == ("sam2", "transformers") and missing_packages("") == ()
     entry = needs_of("seggpt+sam2")
-    assert entry.status == "needs extra hf,sam" and entry.text.startswith(
-        f"{install_command('hf,sam')}; --weigh"
-    )
+    assert entry.status == "needs extra hf,sam" and entry.text.startswith(f"{install_command('hf,sam')}; --weigh")
 
 
 def test_the_list_shows_weights_extras_and_demo_weights(
