@@ -115,6 +115,8 @@ def _mask_problem(mask: Any, size: tuple[int, int]) -> str | None:
         return f"a {type(mask).__name__} is no mask (an array of bool is)"
     if tuple(shape) != tuple(size):
         return f"the mask's shape is {tuple(shape)}, the frame's {tuple(size)}"
+    if not _is_dense(mask):
+        return "the mask is no dense array with values"
     if dtype == "bool":
         return None
     if not dtype.startswith(("uint", "int")):
@@ -123,12 +125,19 @@ def _mask_problem(mask: Any, size: tuple[int, int]) -> str | None:
     return f"the mask holds values from {low} to {high}, not 0 and 1" if low < 0 or high > 1 else None
 
 
+def _is_dense(array: Any) -> bool:
+    """Whether it holds a value a place: a sparse tensor does not, nor one on torch's device ``meta``."""
+    return str(getattr(array, "layout", "torch.strided")) == "torch.strided" and not getattr(array, "is_meta", False)
+
+
 def _score_problem(prediction: Prediction, size: tuple[int, int]) -> str | None:
     score, confidence = prediction.score, prediction.confidence
     if score is not None:
         shape = tuple(getattr(score, "shape", ()))
         if shape != tuple(size):
             return f"the score's shape is {shape}, the frame's {tuple(size)}"
+        if not _is_dense(score):
+            return "the score is no dense array with values"
         if not bool(((score == score) & (score != np.inf) & (score != -np.inf)).all()):
             return "the score holds values that are no finite numbers"
     if confidence is not None and not np.isfinite(float(confidence)):

@@ -302,3 +302,13 @@ def test_a_mask_is_a_prediction(dtype: Any, kind: str) -> None:
 def test_a_float_tensor_is_no_prediction() -> None:
     with pytest.raises(ModelError, match="the mask is float32, not bool"):
         Prediction.of(pytest.importorskip("torch").zeros(3, 4), (3, 4))
+
+
+def test_a_tensor_without_a_value_a_place_is_no_prediction() -> None:
+    torch = pytest.importorskip("torch")
+    dense = torch.zeros(3, 4, dtype=torch.bool)
+    for tensor in (dense.to_sparse(), dense.to("meta")):
+        with pytest.raises(ModelError, match="the mask is no dense array with values"):
+            Prediction.of(tensor, (3, 4))
+        with pytest.raises(ModelError, match="the score is no dense array with values"):
+            Prediction.of(Prediction(dense, score=tensor), (3, 4))
