@@ -58,7 +58,8 @@ T = TypeVar("T")
 
 _NO_OVERLAP = "segment_objects gives each pixel to one object"
 
-_ICVOS = Path(__file__).parents[1]
+# Where a line of a traceback is not the model's: icvos, and the standard library.
+_NOT_ITS_OWN = {Path(__file__).parents[1], Path(traceback.__file__).parent}
 
 ALONE = ("fps", "first_mask_seconds", "frame_seconds_p50", "frame_seconds_p95")
 """What an episode's record says of its speed only where it ran by itself, not in one pass with others of its video."""
@@ -192,7 +193,7 @@ def _text(error: BaseException | str) -> dict[str, str]:
 def _line_of(error: BaseException) -> str:
     """Return `` (FILE:LINE)`` of the last line of the model's own that an error came through, or nothing."""
     frames = traceback.extract_tb(error.__traceback__)
-    own = [f for f in frames if not (_ICVOS in Path(f.filename).parents or "site-packages" in f.filename)]
+    own = [f for f in frames if "site-packages" not in f.filename and _NOT_ITS_OWN.isdisjoint(Path(f.filename).parents)]
     return printable(f" ({Path(own[-1].filename).name[:100]}:{own[-1].lineno})") if own else ""
 
 

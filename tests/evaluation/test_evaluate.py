@@ -134,6 +134,12 @@ def test_only_the_first_failures_are_said_at_once(bench, tmp_path, capsys):
     assert err.count(" failed: ZeroDivisionError") == 3 and err.count("further failures are only counted") == 1
 
 
+def test_a_failure_names_no_line_that_is_not_the_models(bench, tmp_path, capsys):
+    model = write_model(tmp_path, RED.replace("for frame in video:", "yield 'no mask'\n        for frame in video:"))
+    assert evaluate(model, bench, tmp_path / "r") == 1
+    assert "is no mask (an array of bool is)" in (said := capsys.readouterr().err) and ".py:" not in said
+
+
 @pytest.mark.parametrize("where", ["before", "after"])
 def test_quiet_and_verbose(bench, red, tmp_path, capsys, monkeypatch, where):
     monkeypatch.setattr(progress, "EVERY", 0.0)  # all that would be said in a minute
