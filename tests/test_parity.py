@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from parity_policies import check_policy
 from parity_runs import check_image, check_scores, check_video
 from parity_scheme import WeightFiles, generated, near
 from parity_training import check_training
@@ -32,7 +33,7 @@ BACKBONES = {"r50": "resnet50", "vgg": "vgg16_bn"}
 
 def folders(config: pytest.Config) -> list[Path]:
     named = config.getoption("--parity-dir")
-    return [Path(named)] if named else [SHARED / "parity", SHARED / "parity_end_to_end"]
+    return [Path(named)] if named else [SHARED / "parity", SHARED / "parity_end_to_end", SHARED / "parity_methods"]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -204,6 +205,7 @@ FAMILIES = {
     "d_v": check_generator,
     "d_real_": check_real,
     "e_loss_": check_loss,
+    "policy_": check_policy,
 }
 # Families of whole runs, which need files.
 RUNS = {"f_image_": check_image, "g_train_step_": check_training, "h_video_": check_video, "i_scores": check_scores}

@@ -32,7 +32,7 @@ from icvos.foundation.sam2 import Sam2, boxes_as_points
 from icvos.foundation.segmenter import ImageFeatures, Resample, check_finite, resize_logits
 from icvos.types import Video
 
-__all__ = ["MemoryBank", "Prompt", "TrackedFrame", "Tracker", "TrackerOptions"]
+__all__ = ["Heads", "MemoryBank", "Prompt", "TrackedFrame", "Tracker", "TrackerOptions"]
 
 # The package's logit of "not there" (sam2.modeling.sam2_base.NO_OBJ_SCORE).
 NO_OBJECT = -1024.0
@@ -177,7 +177,7 @@ class MemoryBank:
 
 
 @dataclass(frozen=True)
-class _Heads:
+class Heads:
     """What the mask heads give for one frame: (N, 1, 4h, 4w), (N, 1, S, S), (N, 1), (N, C), (N, 1)."""
 
     low: Tensor
@@ -185,6 +185,10 @@ class _Heads:
     iou: Tensor
     pointer: Tensor
     score: Tensor
+
+    def __getitem__(self, rows: Tensor) -> Heads:
+        """Return those of some objects."""
+        return Heads(self.low[rows], self.high[rows], self.iou[rows], self.pointer[rows], self.score[rows])
 
 
 class Tracker:
@@ -206,6 +210,7 @@ class Tracker:
         prompt: Prompt,
         *,
         num_frames: int | None = None,
+        size: tuple[int, int] | None = None,
         reprompt: dict[int, Prompt] | None = None,
     ) -> Iterator[TrackedFrame]:
         """Yield every frame in order, the first from its prompt.
@@ -214,9 +219,10 @@ class Tracker:
             frames: (H, W, 3) uint8 RGB arrays, (3, S, S) or (1, 3, S, S) normalised tensors, or features of one image.
             prompt: On frame 0.
             num_frames: Their number where known. The package scales its time codes by it under 16 frames.
+            size: (H, W) of the video, for a policy that looks at masks of that size.
             reprompt: Prompts of the same objects on later frames, by frame.
         """
-        bank = self.start(num_frames=num_frames)
+        bank = self.start(num_frames=num_frames, size=size)
         prompts = {**(reprompt or {}), 0: prompt}
         for features in self.encode(frames):
             yield self.step(bank, features, prompt=prompts.get(bank.index))
@@ -229,7 +235,7 @@ class Tracker:
             video: Its frames.
         """
         prompt = Prompt(masks=torch.from_numpy(np.stack(masks)).to(self.segmenter.device).float())
-        for frame in self.track(video, prompt, num_frames=len(video)):
+        for frame in self.track(video, prompt, num_frames=len(video), size=video.size):
             yield list(frame.objects(video.size))
 
     def encode(self, frames: Iterable[Tensor | np.ndarray | ImageFeatures]) -> Iterator[ImageFeatures]:
@@ -249,8 +255,8 @@ class Tracker:
             raise UsageError("features and images are mixed in one stream of frames")
         return (frame if frame.ndim == 4 else frame[None]).to(self.segmenter.device)
 
-    def start(self, *, num_frames: int | None = None) -> MemoryBank:
-        """Return an empty memory for a video."""
+    def start(self, *, num_frames: int | None = None, size: tuple[int, int] | None = None) -> MemoryBank:
+        """Return an empty memory for a video of so many frames of (H, W), where they are known."""
         return MemoryBank(num_frames=UNKNOWN_LENGTH if num_frames is None else num_frames)
 
     def step(self, bank: MemoryBank, features: ImageFeatures, *, prompt: Prompt | None = None) -> TrackedFrame:
@@ -264,10 +270,7 @@ class Tracker:
         Raises:
             UsageError: No prompt on the first frame, another number of objects, or features that do not fit.
         """
-        count = self._objects(bank, prompt)
-        if features.raw is None or len(features) not in (1, count):
-            raise UsageError(f"{count} objects cannot be tracked on features of {len(features)} images of SAM 1 or 2")
-        levels = [level.expand(count, -1, -1, -1) for level in (*features.high_res, features.raw)]
+        levels = self._levels(features, self._objects(bank, prompt))
         heads = (
             self._prompted(levels, prompt)
             if prompt is not None
@@ -275,7 +278,7 @@ class Tracker:
         )
         check_finite(heads.low, heads.iou, heads.score)
         heads = replace(heads, low=fill_holes(heads.low, self.options.fill_holes))
-        output = self._remember(levels, heads, prompted=prompt is not None)
+        output = self._remember(levels[-1], heads, prompted=prompt is not None)
         (bank.tracked if prompt is None else bank.prompted)[bank.index] = output
         frame = TrackedFrame(bank.index, heads.low, heads.score, heads.iou)
         bank.index += 1
@@ -285,6 +288,12 @@ class Tracker:
         pointers = model.max_obj_ptrs_in_encoder - 1 if model.use_obj_ptrs_in_encoder else 0
         bank.forget(memories, pointers, options.max_prompted)
         return frame
+
+    def _levels(self, features: ImageFeatures, count: int) -> list[Tensor]:
+        """Return the features for so many objects, the finest level first."""
+        if features.raw is None or len(features) not in (1, count):
+            raise UsageError(f"{count} objects cannot be tracked on features of {len(features)} images of SAM 1 or 2")
+        return [level.expand(count, -1, -1, -1) for level in (*features.high_res, features.raw)]
 
     def _objects(self, bank: MemoryBank, prompt: Prompt | None) -> int:
         if prompt is None:
@@ -296,7 +305,7 @@ class Tracker:
         bank.objects = len(prompt)
         return len(prompt)
 
-    def _prompted(self, levels: list[Tensor], prompt: Prompt) -> _Heads:
+    def _prompted(self, levels: list[Tensor], prompt: Prompt) -> Heads:
         model = self.segmenter.model
         *high_res, raw = levels
         if prompt.masks is not None:
@@ -323,7 +332,7 @@ class Tracker:
         masks = F.interpolate(masks, size=size, mode="bilinear", align_corners=False, antialias=True)
         return (masks >= 0.5).float()
 
-    def _tracked(self, bank: MemoryBank, levels: list[Tensor], *, shared: bool) -> _Heads:
+    def _tracked(self, bank: MemoryBank, levels: list[Tensor], *, shared: bool) -> Heads:
         model = self.segmenter.model
         *high_res, raw = levels
         size = (raw.shape[-2], raw.shape[-1])
@@ -344,7 +353,7 @@ class Tracker:
             return self._decode(features, high_res, tokens, multimask=multimask)
         return _heads(model._forward_sam_heads(features, high_res_features=high_res, multimask_output=multimask))
 
-    def _decode(self, features: Tensor, high_res: list[Tensor], tokens: Tensor, *, multimask: bool = False) -> _Heads:
+    def _decode(self, features: Tensor, high_res: list[Tensor], tokens: Tensor, *, multimask: bool = False) -> Heads:
         """Decode exactly these sparse tokens; beyond that as the package's ``_forward_sam_heads``."""
         model = self.segmenter.model
         _, dense = self.segmenter.prompt(embeddings=tokens)
@@ -355,20 +364,25 @@ class Tracker:
             decoded = decoded.best()
         assert decoded.tokens is not None and decoded.object_score is not None
         score, low = decoded.object_score, decoded.logits
-        pointer = model.obj_ptr_proj(decoded.tokens[:, 0])
         if model.pred_obj_scores:
             low = torch.where((score > 0)[..., None, None], low, NO_OBJECT)
-            there = score.sigmoid() if model.soft_no_obj_ptr else (score > 0).float()
-            if model.fixed_no_obj_ptr:
-                pointer = there * pointer
-            pointer = pointer + (1 - there) * model.no_obj_ptr
-        return _Heads(low.float(), self._enlarge(low), decoded.iou, pointer, score)
+        return Heads(low.float(), self._enlarge(low), decoded.iou, self._pointer(decoded.tokens[:, 0], score), score)
+
+    def _pointer(self, tokens: Tensor, score: Tensor, *, presence: float = 0.0) -> Tensor:
+        """Return the (N, C) object pointers of output tokens; what is there has a score over ``presence``."""
+        model = self.segmenter.model
+        pointer: Tensor = model.obj_ptr_proj(tokens)
+        if not model.pred_obj_scores:
+            return pointer
+        there = score.sigmoid() if model.soft_no_obj_ptr else (score > presence).float()
+        if model.fixed_no_obj_ptr:
+            pointer = there * pointer
+        return pointer + (1 - there) * model.no_obj_ptr
 
     def _enlarge(self, low: Tensor) -> Tensor:
         return resize_logits(low.float(), (self.segmenter.image_size, self.segmenter.image_size))
 
-    def _remember(self, levels: list[Tensor], heads: _Heads, *, prompted: bool) -> dict[str, Any]:
-        raw = levels[-1]
+    def _remember(self, raw: Tensor, heads: Heads, *, prompted: bool) -> dict[str, Any]:
         # The package encodes a prompted frame's memory from its low-resolution logits, also where a mask was given.
         high = self._enlarge(heads.low) if prompted else heads.high
         # On the CPU object by object: together they only leave the caches.
@@ -392,6 +406,6 @@ class Tracker:
         return {"maskmem_features": memory, "maskmem_pos_enc": positions, "obj_ptr": heads.pointer}
 
 
-def _heads(outputs: tuple[Tensor, ...]) -> _Heads:
+def _heads(outputs: tuple[Tensor, ...]) -> Heads:
     _, _, ious, low, high, pointer, score = outputs
-    return _Heads(low, high, ious.max(dim=1, keepdim=True).values, pointer, score)
+    return Heads(low, high, ious.max(dim=1, keepdim=True).values, pointer, score)

@@ -160,7 +160,10 @@ class Lifted(VideoModel):
                 # What starts on the same frame and is never prompted again is tracked as one batch.
                 size = 1 if self.every else max(len(starts), 1)
                 for group in (starts[first : first + size] for first in range(0, len(starts), size)):
-                    begun = _Track([episode for episode, _ in group], self.tracker.start(num_frames=len(video) - index))
+                    begun = _Track(
+                        [episode for episode, _ in group],
+                        self.tracker.start(num_frames=len(video) - index, size=video.size),
+                    )
                     begun.step(self.tracker, features, torch.cat([mask for _, mask in group]), masks, video.size)
                     tracks.append(begun)
             yield masks
@@ -226,7 +229,7 @@ class LiftedBest(Lifted):
         from icvos.foundation.tracker import Prompt
 
         frames = (video[index] for index in order)
-        for tracked in self.tracker.track(frames, Prompt(masks=mask), num_frames=len(order)):
+        for tracked in self.tracker.track(frames, Prompt(masks=mask), num_frames=len(order), size=video.size):
             yield np.packbits(tracked.masks(video.size)[0].cpu().numpy())
 
 
@@ -259,6 +262,8 @@ class Lift:
         training_data: What it was trained on.
         extra: The pip extra of icvos that it needs.
         demo_weights: Files shipped for the demo benchmarks, as in ``ModelInfo``.
+        trackers: The trackers that it goes with, without their ``+``; none for all.
+        paper: Where it comes from, as in ``ModelInfo``.
     """
 
     name: str
@@ -271,6 +276,8 @@ class Lift:
     training_data: tuple[str, ...] = ()
     extra: str = ""
     demo_weights: Mapping[str, str] = field(default_factory=dict)
+    trackers: tuple[str, ...] = ()
+    paper: str = ""
 
     @property
     def usage(self) -> str:
@@ -280,10 +287,15 @@ class Lift:
 
 def _open_sam2(*, weights: Mapping[str, Path], device: str, options: Mapping[str, Any]) -> Any:
     from icvos.foundation.load import load_sam
+    from icvos.foundation.memory_policies import POLICIES
+    from icvos.foundation.policy_tracker import PolicyTracker
     from icvos.foundation.sam2 import Sam2
     from icvos.foundation.tracker import Tracker, TrackerOptions
 
-    return Tracker(load_sam(Sam2, weights["tracker"], device=device), TrackerOptions(**options))
+    segmenter = load_sam(Sam2, weights["tracker"], device=device)
+    if "policy" in options:
+        return PolicyTracker(segmenter, POLICIES[options["policy"]])
+    return Tracker(segmenter, TrackerOptions(**options))
 
 
 def _every(number: str) -> Mapping[str, Any]:
@@ -291,6 +303,10 @@ def _every(number: str) -> Mapping[str, Any]:
         raise ValueError("@every=N with N at least 1")
     # Its prompts pile up: only as many are kept as memories as the tracker's window is long.
     return {"every": int(number), "tracker_options": {"max_prompted": 7}, **_NO_ORACLE}
+
+
+def _policy(name: str, help: str, paper: str) -> Lift:
+    return Lift(f"@{name}", help, lambda _: {"tracker_options": {"policy": name}}, trackers=("sam2",), paper=paper)
 
 
 # X goes on localising on later frames, which is not to be had from frame 0's mask: no oracle there.
@@ -316,6 +332,23 @@ LIFTS: dict[str, Lift] = {
             lambda _: _NO_ORACLE,
             base=LiftedBest,
             access="offline",
+        ),
+        _policy(
+            "dam",
+            "frames on which something else looked like the thing are remembered (DAM4SAM)",
+            "Videnovic et al., A Distractor-Aware Memory for Visual Object Tracking with SAM2, CVPR 2025 "
+            "(arXiv 2411.17576)",
+        ),
+        _policy(
+            "samurai",
+            "its box's motion has a say in the mask, and bad frames are not remembered (SAMURAI)",
+            "Yang et al., SAMURAI: Adapting Segment Anything Model for Zero-Shot Visual Tracking with Motion-Aware "
+            "Memory, 2024 (arXiv 2411.11922)",
+        ),
+        _policy(
+            "sam3-memory",
+            "bad frames are not remembered, as in SAM 3's tracker",
+            "Carion et al., SAM 3: Segment Anything with Concepts, 2025 (arXiv 2511.16719)",
         ),
     )
 }
@@ -354,6 +387,10 @@ def lift(cls: type[Model], mode: str = "", *, tracker: str = "sam2") -> type[Lif
         if row is None or (argument and not row.argument):
             modes = [usage[1:] for usage in lift_usages("@")]
             raise UsageError(f"'@{mode}' is no way to lift", fix=did_you_mean(mode, modes))
+        if row.trackers and tracker not in row.trackers:
+            raise UsageError(
+                f"'+{tracker}' does not go with @{name}", fix=f"it goes with +{' and +'.join(row.trackers)}"
+            )
         if row.access and info.access != "online":
             raise UsageError(f"'{info.name}' cannot be lifted with @{mode}")
         rows.append((row, argument))
@@ -371,6 +408,7 @@ def lift(cls: type[Model], mode: str = "", *, tracker: str = "sam2") -> type[Lif
             info,
             name=f"{info.name}+{tracker}{'@' + mode if mode else ''}",
             version=f"{info.version}.1",
+            paper="; ".join(part for part in (info.paper, *(row.paper for row in used)) if part),
             training_data=_training_data(info, used),
             extra=",".join(dict.fromkeys([*([info.extra] if info.extra else []), *extras])) or None,
         ),
