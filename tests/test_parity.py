@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import parity_insid3
 import pytest
 import torch
 from parity_policies import check_policy
@@ -206,6 +207,8 @@ FAMILIES = {
     "d_real_": check_real,
     "e_loss_": check_loss,
     "policy_": check_policy,
+    "insid3_stage_": parity_insid3.check_stage,
+    "insid3_whole_": parity_insid3.check_whole,
 }
 # Families of whole runs, which need files.
 RUNS = {"f_image_": check_image, "g_train_step_": check_training, "h_video_": check_video, "i_scores": check_scores}

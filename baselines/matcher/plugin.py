@@ -25,7 +25,6 @@ from icvos.errors import MissingExtraError, UsageError, WeightsError
 
 __all__ = ["Matcher", "MatcherOptions", "Patches"]
 
-_WIDTHS = {768: "dinov2_vitb14", 1024: "dinov2_vitl14"}
 #: Of the dense grid: points a side, least predicted IoU and stability (the published code, fixed).
 _DENSE = (64, 0.88, 0.95)
 
@@ -346,6 +345,7 @@ def _open(path: Path, name: str) -> Any:
     """
     import torch
 
+    from baselines.heads import dinov2_inside
     from baselines.prototype import backbone_inside
     from icvos.foundation.backbones import create_backbone, load_backbone
     from icvos.foundation.dinov2 import DINOv2
@@ -356,9 +356,7 @@ def _open(path: Path, name: str) -> Any:
     options = {}
     if name == "auto":
         name, options = inside.get("backbone", ""), inside.get("backbone_options", {})
-        position = state.get("pos_embed")
-        if not name and position is not None:
-            name = _WIDTHS.get(position.shape[-1], "")
+        name = name or dinov2_inside(state)[0]
         if not name:
             raise WeightsError(
                 "this is no DINOv2 that is known",

@@ -1,0 +1,163 @@
+"""INSID3: its backbones, its files, its edges. Its steps against the authors' code are in tests/test_parity.py."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("scipy", reason="needs the extra insid3")
+
+from parity_insid3 import dinov2_state, dinov3_state  # noqa: E402
+
+from baselines import insid3  # noqa: E402
+from baselines.insid3 import Insid3, Insid3Options  # noqa: E402
+from icvos import Support  # noqa: E402
+from icvos.errors import MissingExtraError, UsageError, WeightsError  # noqa: E402
+from icvos.foundation.dinov3 import open_dinov3  # noqa: E402
+from icvos.foundation.weights import save_state  # noqa: E402
+from icvos.models.check import check_model  # noqa: E402
+from icvos.models.registry import create, resolve  # noqa: E402
+
+SMALL = Insid3Options(size=64, components=6)
+
+
+@pytest.fixture
+def dinov3(tmp_path: Path) -> Path:
+    pytest.importorskip("transformers", reason="needs the extra insid3")
+    save_state(tmp_path / "dinov3.safetensors", dinov3_state()[0])
+    return tmp_path / "dinov3.safetensors"
+
+
+@pytest.fixture
+def dinov2(tmp_path: Path) -> Path:
+    state, metadata = dinov2_state()
+    save_state(tmp_path / "dinov2.safetensors", state, metadata=metadata)
+    return tmp_path / "dinov2.safetensors"
+
+
+def pictures(count: int, seed: int = 0) -> list[np.ndarray]:
+    rng = np.random.default_rng(seed)
+    return [rng.integers(0, 256, (48, 60, 3), dtype=np.uint8) for _ in range(count)]
+
+
+def square(size: tuple[int, int] = (48, 60)) -> np.ndarray:
+    mask = np.zeros(size, bool)
+    mask[10:30, 10:40] = True
+    return mask
+
+
+def test_empty_supports_are_left_out(dinov2: Path) -> None:
+    model = Insid3(weights={"backbone": dinov2}, options=Insid3Options(size=70, components=6))
+    one, two, query = pictures(3)
+    none = Support(two, np.zeros((48, 60), bool))
+    assert model.fit([none], seed=0) is None
+    empty = model.predict(None, query)
+    assert not empty.mask.any() and empty.confidence == 0
+    alone = model.predict(model.fit([Support(one, square())], seed=0), query)
+    both = model.predict(model.fit([none, Support(one, square())], seed=0), query)
+    assert np.array_equal(alone.mask, both.mask) and alone.confidence == both.confidence
+
+
+def test_an_image_is_encoded_once(dinov2: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = Insid3(weights={"backbone": dinov2}, options=Insid3Options(size=70, components=6))
+    seen: list[int] = []
+    forward = model.backbone.forward
+    monkeypatch.setattr(model.backbone, "forward", lambda x, **words: (seen.append(len(x)), forward(x, **words))[1])
+    one, two, *queries = pictures(6)
+    fitted = model.fit([Support(one, square()), Support(two, square())], seed=0)
+    assert seen == [1, 1]
+    for query in queries:
+        model.predict(fitted, query)
+    assert seen == [1] * 6
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"components": 32}, "components=32 of a backbone of 32 channels"),
+        ({"components": 500}, "components=500"),
+        ({"size": 71}, "size=71"),
+        ({"size": 14}, "size=14"),
+        ({"tau": 2.0}, "tau=2.0"),
+    ],
+)
+def test_settings_that_mean_nothing(dinov2: Path, changes: dict[str, Any], words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        Insid3(weights={"backbone": dinov2}, options=Insid3Options(**{"size": 70, "components": 6, **changes}))
+
+
+@pytest.mark.parametrize(("width", "components"), [(1024, 500), (768, 500), (384, 187), (80, 39), (32, 15)])
+def test_components_are_fewer_than_channels(width: int, components: int, dinov2: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr(Insid3, "patches", lambda self, images: torch.rand(len(images), width, 4, 4))
+    assert Insid3(weights={"backbone": dinov2}, options=Insid3Options(size=70)).components == components
+
+
+def test_the_shipped_backbone_serves_on_drawn_shapes() -> None:
+    model = create("baselines.insid3:Insid3", weights={"backbone": "demo"})
+    assert (model.size, model.components) == (192, 39)  # type: ignore[attr-defined]
+
+
+def test_it_keeps_the_rules_of_a_plugin(dinov3: Path) -> None:
+    report = check_model("baselines.insid3:Insid3", weights={"backbone": dinov3}, options={"size": 64, "components": 6})
+    assert report.passed, report
+
+
+def test_hugging_faces_names_give_what_metas_give(dinov3: Path, tmp_path: Path) -> None:
+    encoder = open_dinov3(dinov3_state()[0], where=dinov3)
+    image = torch.rand(1, 3, 64, 96)
+    expected = encoder(image).deep
+    assert expected.shape == (1, 32, 4, 6)
+    state = encoder.model.state_dict()
+    # Its heads are told by the number of periods, which Hugging Face's files do not hold: 64 channels each.
+    assert open_dinov3(state, where=tmp_path).model.config.num_attention_heads == 1
+    older = {key.removeprefix("model."): value for key, value in state.items()}
+    turned = {**older, "rope_embed.periods": dinov3_state()[0]["rope_embed.periods"]}
+    assert torch.equal(open_dinov3(turned, where=tmp_path)(image).deep, expected)
+
+
+@pytest.mark.parametrize("break_it", ["missing", "unknown", "shape", "other", "width"])
+def test_files_that_do_not_fit(dinov3: Path, tmp_path: Path, break_it: str) -> None:
+    state = dict(dinov3_state()[0])
+    if break_it == "missing":
+        del state["blocks.1.attn.proj.weight"]
+    elif break_it == "unknown":
+        state["blocks.0.mlp.w3.weight"] = torch.zeros(3)
+    elif break_it == "shape":
+        state["norm.weight"] = torch.zeros(31)
+    elif break_it == "other":
+        state["head.weight"] = torch.zeros(3)
+    else:
+        state["patch_embed.proj.weight"] = torch.zeros(40, 3, 16, 16)
+    path = tmp_path / "broken.safetensors"
+    save_state(path, state)
+    with pytest.raises(WeightsError) as stop:
+        Insid3(weights={"backbone": path}, options=SMALL)
+    assert "\n" not in str(stop.value)
+    save_state(path, {"weight": torch.zeros(2)})
+    with pytest.raises(WeightsError, match="no backbone that is known"):
+        Insid3(weights={"backbone": path}, options=SMALL)
+
+
+def test_what_is_not_installed_is_said(dinov3: Path, dinov2: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import importlib.util
+
+    found = importlib.util.find_spec
+    gone = {"transformers"}
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *a: None if name in gone else found(name, *a))
+    with pytest.raises(MissingExtraError, match="transformers"):
+        Insid3(weights={"backbone": dinov3}, options=SMALL)
+    Insid3(weights={"backbone": dinov2}, options=Insid3Options(size=70, components=6))
+    gone.add("scipy")
+    with pytest.raises(MissingExtraError, match="scipy"):
+        Insid3(weights={"backbone": dinov2}, options=Insid3Options(size=70, components=6))
+    assert resolve("baselines.insid3:Insid3").info.extra == "insid3"
+
+
+def test_a_mask_that_resizing_loses_keeps_a_patch() -> None:
+    mask = torch.zeros(160, 160, dtype=torch.bool)
+    mask[33, 50] = True
+    assert insid3.grid_mask(mask, (10, 10)).nonzero().tolist() == [[2, 3]]
