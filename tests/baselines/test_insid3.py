@@ -102,8 +102,8 @@ def test_the_shipped_backbone_serves_on_drawn_shapes() -> None:
 
 
 def test_it_keeps_the_rules_of_a_plugin(dinov3: Path) -> None:
-    report = check_model("baselines.insid3:Insid3", weights={"backbone": dinov3}, options={"size": 64, "components": 6})
-    assert report.passed, report
+    findings = list(check_model(lambda: Insid3(weights={"backbone": dinov3}, options=SMALL), skip=("memory",)))
+    assert not [finding for finding in findings if finding.status == "failed"], findings
 
 
 def test_hugging_faces_names_give_what_metas_give(dinov3: Path, tmp_path: Path) -> None:
