@@ -80,8 +80,11 @@ class PolicyTracker(Tracker):
             raise UsageError("a memory policy goes with max_prompted=None and tracked_tokens='pad' alone")
 
     def start(self, *, num_frames: int | None = None, size: tuple[int, int] | None = None) -> PolicyBank:
-        """Return an empty memory for a video; ``size`` (H, W) is that of its frames, by default the model's input."""
-        return PolicyBank(super().start(num_frames=num_frames).num_frames, size=size)
+        """Return an empty memory for a video; ``size`` (H, W) is that of its frames, by default the model's input.
+
+        The video's length plays no part: what is remembered hangs on the frames so far alone.
+        """
+        return PolicyBank(size=size)
 
     def step(self, bank: MemoryBank, features: ImageFeatures, *, prompt: Prompt | None = None) -> TrackedFrame:
         """See ``Tracker.step``."""

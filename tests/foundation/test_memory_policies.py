@@ -70,7 +70,7 @@ def _no_grad() -> Iterator[None]:
 
 
 def logits(tracker: Tracker, video: tuple[Any, Any], masks: Any, frames: int = 40) -> Any:
-    return torch.stack([f.logits for f in tracker.track(video[0][:frames], Prompt(masks=masks), num_frames=frames)])
+    return torch.stack([f.logits for f in tracker.track(video[0][:frames], Prompt(masks=masks))])
 
 
 @pytest.mark.parametrize("frames", [9, 40])
