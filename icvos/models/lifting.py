@@ -95,12 +95,13 @@ class Lifted(VideoModel):
         self.dtype = of_kind(self.image_model.dtype, "image")
         self.autocast = of_kind(self.image_model.autocast, "image")
         self.weights |= self.image_model.weights  # with the files that it found itself: they are part of the record
-        # What the image model has seen is known when its weights are open.
+        # What the image model has seen and is told is known when it is open.
         lifted_info = self.image_model.info
         self.info = replace(  # type: ignore[misc]
             type(self).info,
             training_categories=lifted_info.training_categories,
             training_data=_training_data(lifted_info, self.rows),
+            uses=lifted_info.uses,
         )
         self.tracker = self.open_tracker(weights=tracker_files, device=device, options=self.tracker_options)
         self.weights |= tracker_files  # likewise
