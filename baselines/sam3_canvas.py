@@ -1,7 +1,7 @@
-"""SAM 3 told by an example from another image: Tsai et al., "Few-Shot Semantic Segmentation Meets SAM3" (arXiv 2604.05433).
+"""SAM 3 told by an example from another image.
 
-SAM 3 (Carion et al., arXiv 2511.16719) finds all things of a kind, by a phrase or by boxes on the same image. So the
-support and the query are laid on one canvas, the support above; its mask becomes a box there, and what is found below
+Tsai et al., "Few-Shot Semantic Segmentation Meets SAM3" (2026, arXiv 2604.05433): SAM 3 (Carion et al., arXiv
+2511.16719) finds all things of a kind that a phrase or boxes on the same image name. So the support and the query are laid on one canvas, the support above; its mask becomes a box there, and what is found below
 is the answer. Nothing is trained. Layout and numbers are those of the public code (WongKinYiu/FSS-SAM3); the network,
 its scores and thresholds those of the transformers library (extra ``hf``).
 """
@@ -44,7 +44,8 @@ class Sam3Canvas(ImageModel):
         text: A phrase that names the thing, as ``dog``; a run with it is marked as told a text. Empty: none.
         threshold: Least score of a detection, of 0 to 1.
         share: Of the canvas's height, the support's.
-        precision: ``fp32``, or ``bf16`` (autocast), as SAM 3's authors run it on a GPU.
+        precision: ``fp32``, or ``bf16``: autocast in the backbone, which is most of the work. The library's boxes fail
+            under autocast, so that the rest is not.
     """
 
     info = ModelInfo(
@@ -75,8 +76,6 @@ class Sam3Canvas(ImageModel):
         precision: Literal["fp32", "bf16"] = "fp32",
     ) -> None:
         super().__init__(device=device, weights=weights)
-        import torch
-
         from icvos.foundation.sam3 import load_sam3_image, tokens_of
 
         if not 0 <= threshold < 1:
@@ -93,22 +92,17 @@ class Sam3Canvas(ImageModel):
         if not 0 < self.rows < self.side:
             raise UsageError(f"share={share:g}", expected="above 0, below 1")
         words = self.network.config.text_config
-        tokens, self.token_mask = (
-            value.to(device)
-            for value in tokens_of(
-                text.strip() or _NO_TEXT,
-                self.weights["tokenizer"],
-                length=words.max_position_embeddings,
-                words=words.vocab_size,
-            )
-        )
-        with torch.no_grad(), self._autocast():
-            self.phrase = self.network.get_text_features(tokens, attention_mask=self.token_mask, return_dict=True)
+        length, vocabulary = words.max_position_embeddings, words.vocab_size
+        self.tell(*tokens_of(text.strip() or _NO_TEXT, self.weights["tokenizer"], length=length, words=vocabulary))
 
-    def _autocast(self) -> Any:
+    def tell(self, tokens: Any, mask: Any) -> None:
+        """Take a phrase's (1, L) tokens, and the (1, L) mask of those that count; its features serve all queries."""
         import torch
 
-        return torch.autocast(torch.device(self.device).type, torch.bfloat16, enabled=self.autocast is not None)
+        self.token_mask = mask.to(self.device)
+        with torch.no_grad():
+            given = {"attention_mask": self.token_mask, "return_dict": True}
+            self.phrase = self.network.get_text_features(tokens.to(self.device), **given)
 
     def fit(self, supports: Sequence[Support], *, seed: int) -> list[Shown]:
         """Return the supports as they lie on a canvas, stretched to its upper part; without those of an empty mask."""
@@ -154,9 +148,14 @@ class Sam3Canvas(ImageModel):
 
         from icvos.foundation.segmenter import check_finite
 
-        with torch.no_grad(), self._autocast():
+        with torch.no_grad():
+            kind = torch.device(self.device).type
+            with torch.autocast(kind, torch.bfloat16, enabled=self.autocast is not None):
+                seen = self.network.get_vision_features(pixels.to(self.device))
+            for levels in ("fpn_hidden_states", "fpn_position_encoding"):
+                seen[levels] = tuple(level.float() for level in seen[levels])
             found = self.network(
-                pixel_values=pixels.to(self.device),
+                vision_embeds=seen,
                 text_embeds=self.phrase,
                 attention_mask=self.token_mask,
                 input_boxes=torch.tensor([[list(box)]], dtype=torch.float32, device=self.device),

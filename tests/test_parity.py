@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from parity_runs import check_image, check_scores, check_video
-from parity_sam3 import check_sam3_tracker
+from parity_sam3 import check_sam3_canvas, check_sam3_tracker
 from parity_scheme import WeightFiles, generated, near
 from parity_training import check_training
 from shared_data import SHARED
@@ -214,6 +214,7 @@ RUNS = {
     "g_train_step_": check_training,
     "h_video_": check_video,
     "i_scores": check_scores,
+    "sam3_canvas_": check_sam3_canvas,
     "sam3_tracker_": check_sam3_tracker,
 }
 

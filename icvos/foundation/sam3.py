@@ -67,7 +67,10 @@ def _tracker_name(name: str) -> str | None:
     """Return the tracker's own name of a tensor, or None for one of the detector alone."""
     while name.startswith("tracker_model."):  # transformers' save_pretrained writes the prefix twice
         name = name.removeprefix("tracker_model.")
-    for shared, own in (("detector_model.vision_encoder.", "vision_encoder."), ("tracker_neck.", "vision_encoder.neck.")):
+    for shared, own in (
+        ("detector_model.vision_encoder.", "vision_encoder."),
+        ("tracker_neck.", "vision_encoder.neck."),
+    ):
         if name.startswith(shared) and not name.startswith(f"{shared}neck."):
             return own + name.removeprefix(shared)
     return None if name.startswith("detector_model.") else name
@@ -111,7 +114,7 @@ def _known(given: Any, usual: Any) -> dict[str, Any]:
     values = {}
     for name in (type(usual).__annotations__.keys() | {"image_size"}) & given.keys():  # which a tracker pops by itself
         value, default = given[name], getattr(usual, name, None)
-        if hasattr(default, "model_type"):
+        if default is not None and hasattr(default, "model_type"):
             value = {**_known(value, default), "model_type": default.model_type}
         elif isinstance(value, Mapping):  # rope_parameters
             value = {key: value[key] for key in ("rope_theta", "rope_type") if key in value}

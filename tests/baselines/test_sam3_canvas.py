@@ -115,7 +115,10 @@ def test_the_box_is_the_mask_s_on_the_canvas(weights: dict[str, Path]) -> None:
 
 
 def test_a_text_is_told(folder: Path, weights: dict[str, Path]) -> None:
-    plain, told = create("baselines.sam3_canvas:Sam3Canvas", weights={"sam3": folder}), Sam3Canvas(weights=weights, text="dog")
+    plain, told = (
+        create("baselines.sam3_canvas:Sam3Canvas", weights={"sam3": folder}),
+        Sam3Canvas(weights=weights, text="dog"),
+    )
     described = describe_model(plain, {}, kind="image")
     assert described["uses"] == [] and set(described["weights"]) == {"sam3", "config", "tokenizer"}
     assert ", transformers " in described["backend"] and described["dtype"] == "float32"
@@ -171,7 +174,10 @@ def test_other_tokenizers_are_one_line(folder: Path, weights: dict[str, Path], t
     Sam3Canvas(weights={"sam3": copy / "model.safetensors", "tokenizer": folder / "tokenizer.json"})
     content = json.loads((folder / "tokenizer.json").read_text())
     content["model"]["vocab"]["visual"] = 1000
-    for text, words in ((json.dumps(content), "has other words than the model"), ("{}", "the tokenizer cannot be used")):
+    for text, words in (
+        (json.dumps(content), "has other words than the model"),
+        ("{}", "the tokenizer cannot be used"),
+    ):
         (copy / "tokenizer.json").write_text(text)
         with pytest.raises(WeightsError, match=words) as stop:
             Sam3Canvas(weights={"sam3": copy / "model.safetensors"})

@@ -223,7 +223,7 @@ def test_a_configuration_that_asks_for_more(part: str, change: dict[str, Any], f
     content["tracker_config"] |= {name: value for name, value in change.items() if name == "image_size"}
     (tmp_path / "config.json").write_text(json.dumps(content))
     for load in (load_sam3_tracker, load_sam3_image):
-        with pytest.raises(WeightsError, match="the configuration cannot be used|does not fit SAM 3") as stop:
+        with pytest.raises(WeightsError, match=r"the configuration cannot be used|does not fit SAM 3") as stop:
             load(folder / "model.safetensors", tmp_path / "config.json")
         assert "\n" not in str(stop.value)
 
@@ -277,7 +277,10 @@ def test_episodes_of_a_video_share_its_frames(mode: str, weights: dict[str, Path
 def test_best_tracks_both_ways_from_its_frame(weights: dict[str, Path]) -> None:
     clip = Clip(5)
     found = [(frame[..., 0] > 120).sum() for frame in clip]
-    masks = [np.asarray(mask) for mask in lift(Bright, "best", tracker="sam3")(weights=weights).segment(shown(120), clip, seed=0)]
+    masks = [
+        np.asarray(mask)
+        for mask in lift(Bright, "best", tracker="sam3")(weights=weights).segment(shown(120), clip, seed=0)
+    ]
     best = int(np.argmax(found))
     assert len(masks) == 5 and np.mean(masks[best] != (clip[best][..., 0] > 120)) < 0.05
 

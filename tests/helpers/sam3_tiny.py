@@ -82,7 +82,7 @@ def save_tiny_sam3(folder: Path) -> Path:
             elif not name.endswith("weight"):
                 torch.nn.init.normal_(value, std=0.2)
     tracker.state_dict()["mask_decoder.pred_obj_score_head.proj_out.bias"].fill_(30.0)
-    detector.state_dict()["detr_decoder.presence_head.layer3.bias"].fill_(3.0)
+    detector.state_dict()["detr_decoder.presence_head.layer3.bias"].fill_(1.5)
     state = {}
     for name, value in tracker.state_dict().items():
         if not name.startswith("vision_encoder.backbone."):
