@@ -1,9 +1,10 @@
 """SAM 3 told by an example from another image.
 
 Tsai et al., "Few-Shot Semantic Segmentation Meets SAM3" (2026, arXiv 2604.05433): SAM 3 (Carion et al., arXiv
-2511.16719) finds all things of a kind that a phrase or boxes on the same image name. So the support and the query are laid on one canvas, the support above; its mask becomes a box there, and what is found below
-is the answer. Nothing is trained. Layout and numbers are those of the public code (WongKinYiu/FSS-SAM3); the network,
-its scores and thresholds those of the transformers library (extra ``hf``).
+2511.16719) finds all things of a kind that a phrase or boxes on the same image name. So the support and the query are
+laid on one canvas, the support above; its mask becomes a box there, and what is found below is the answer. Nothing is
+trained. Layout and numbers are those of the public code (WongKinYiu/FSS-SAM3); the network, its scores and thresholds
+those of the transformers library (extra ``hf``).
 """
 
 from __future__ import annotations
