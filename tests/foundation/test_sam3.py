@@ -285,7 +285,7 @@ def test_best_tracks_both_ways_from_its_frame(weights: dict[str, Path]) -> None:
     assert len(masks) == 5 and np.mean(masks[best] != (clip[best][..., 0] > 120)) < 0.05
 
 
-@pytest.mark.parametrize("mode", ["", "every=2"])
+@pytest.mark.parametrize("mode", ["every=2"])
 def test_lifted_models_keep_the_rules(mode: str, weights: dict[str, Path]) -> None:
     findings = check_model(lambda: lift(Bright, mode, tracker="sam3")(weights=weights), skip=("memory",))
     assert not [f for f in findings if f.status == "failed"]

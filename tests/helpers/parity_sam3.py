@@ -81,7 +81,7 @@ def check_sam3_canvas(d: dict[str, np.ndarray], path: Path, weight_files: object
 
 
 def _tokens(d: dict[str, np.ndarray], length: int) -> tuple[Tensor, Tensor]:
-    """Return (1, length) tokens and their mask; where a fixture holds no mask, filling is what it does not hold or 0."""
+    """Return (1, length) tokens and their mask; where a fixture holds none, all up to the last that is not 0."""
     rest = {
         key: value for key, value in d.items() if key.startswith("in_") and value.dtype.kind in "iub" and value.ndim
     }
