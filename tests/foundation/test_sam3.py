@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -137,7 +138,7 @@ def test_memory_is_flat_from_frame_16_on(network: Any) -> None:
         assert not memory.session.mask_inputs_per_obj[0] and not memory.session.frames_tracked_per_obj[0]
 
 
-def test_wrong_use_is_one_line(network: Any) -> None:
+def test_wrong_use_is_one_line(network: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     clip, tracker = Clip(2), Sam3Tracker(network)
     features, memory = next(tracker.encode(clip)), tracker.start()
     with pytest.raises(UsageError, match="the first frame has no prompt"):
@@ -147,6 +148,9 @@ def test_wrong_use_is_one_line(network: Any) -> None:
     tracker.step(memory, features, prompt=marked(clip))
     with pytest.raises(UsageError, match="a prompt of 2 objects where 1 are tracked"):
         tracker.step(memory, features, prompt=marked(clip, objects=2))
+    monkeypatch.setattr(network, "forward", lambda *_, **__: SimpleNamespace(frame_idx=0))
+    with pytest.raises(UsageError, match="this transformers numbers frames itself"):
+        tracker.step(memory, features)
     for options in ({"pointer": "worst"}, {"max_prompted": 0}):
         with pytest.raises(UsageError):
             Sam3TrackerOptions(**options)  # type: ignore[arg-type]
