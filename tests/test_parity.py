@@ -1,7 +1,8 @@
 """The reference's own numbers: every fixture of the parity folders, by its family (see the folders' READMEs).
 
-``pytest tests/test_parity.py --parity-dir DIR``; by default ../shared/parity (parts of the model) and
-../shared/parity_end_to_end (whole runs: ``parity_runs.py``, ``parity_training.py``), where they are present.
+``pytest tests/test_parity.py --parity-dir DIR``; by default ../shared/parity (parts of the model),
+../shared/parity_end_to_end (whole runs: ``parity_runs.py``, ``parity_training.py``) and ../shared/parity_methods (other
+methods), where they are present.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import pytest
 import torch
 from parity_policies import check_policy
 from parity_runs import check_image, check_scores, check_video
+from parity_sam3 import check_sam3_canvas, check_sam3_tracker
 from parity_scheme import WeightFiles, generated, near
 from parity_training import check_training
 from shared_data import SHARED
@@ -29,12 +31,13 @@ from icvos.foundation.backbone import BackboneFeatures
 from icvos.foundation.prior import prior_mask
 from icvos.training.loss import segmentation_loss
 
+DEFAULT = ("parity", "parity_end_to_end", "parity_methods")
 BACKBONES = {"r50": "resnet50", "vgg": "vgg16_bn"}
 
 
 def folders(config: pytest.Config) -> list[Path]:
     named = config.getoption("--parity-dir")
-    return [Path(named)] if named else [SHARED / "parity", SHARED / "parity_end_to_end", SHARED / "parity_methods"]
+    return [Path(named)] if named else [SHARED / name for name in DEFAULT]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -211,7 +214,14 @@ FAMILIES = {
     "insid3_whole_": parity_insid3.check_whole,
 }
 # Families of whole runs, which need files.
-RUNS = {"f_image_": check_image, "g_train_step_": check_training, "h_video_": check_video, "i_scores": check_scores}
+RUNS = {
+    "f_image_": check_image,
+    "g_train_step_": check_training,
+    "h_video_": check_video,
+    "i_scores": check_scores,
+    "sam3_canvas_": check_sam3_canvas,
+    "sam3_tracker_": check_sam3_tracker,
+}
 
 
 @pytest.fixture(scope="session")

@@ -156,7 +156,12 @@ def _details(entry: Run) -> list[tuple[str, str]]:
         ("episodes", f"{entry.summary['episodes']}, {entry.summary['failed']} failed"),
         ("draws", f"{spread[0]:.2f} to {spread[1]:.2f}, deviation {spread[2]:.2f}" if spread else ""),
         ("device", f"{environment.get('gpu') or environment.get('device') or ''} {environment.get('platform') or ''}"),
-        ("software", ", ".join(f"{k} {environment[k]}" for k in ("python", "torch", "sam2") if environment.get(k))),
+        (
+            "software",
+            ", ".join(
+                f"{k} {environment[k]}" for k in ("python", "torch", "sam2", "transformers") if environment.get(k)
+            ),
+        ),
         ("icvos", f"{run.get('icvos')} {str(run.get('commit') or '')[:12]}"),
         ("run", f"{run.get('start')} to {run.get('end')}"),
     ]

@@ -42,7 +42,9 @@ RUN: dict[str, Any] = {
         **dict.fromkeys(("dtype", "autocast", "backend")),
     },
     "environment": {
-        **dict.fromkeys(("device", "python", "platform", "cpus", "neighbours", "torch", "sam2", "numpy", "opencv")),
+        **dict.fromkeys(
+            ("device", "python", "platform", "cpus", "neighbours", "torch", "sam2", "transformers", "numpy", "opencv")
+        ),
         **dict.fromkeys(("gpu", "cuda", "driver", "gpu_memory", "tf32")),
         "method": {
             **dict.fromkeys(("python", "platform", "packages")),

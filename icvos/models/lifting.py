@@ -95,14 +95,16 @@ class Lifted(VideoModel):
         self.dtype = of_kind(self.image_model.dtype, "image")
         self.autocast = of_kind(self.image_model.autocast, "image")
         self.weights |= self.image_model.weights  # with the files that it found itself: they are part of the record
-        # What the image model has seen is known when its weights are open.
+        # What the image model has seen and is told is known when it is open.
         lifted_info = self.image_model.info
         self.info = replace(  # type: ignore[misc]
             type(self).info,
             training_categories=lifted_info.training_categories,
             training_data=_training_data(lifted_info, self.rows),
+            uses=lifted_info.uses,
         )
         self.tracker = self.open_tracker(weights=tracker_files, device=device, options=self.tracker_options)
+        self.weights |= tracker_files  # likewise
 
     @classmethod
     def _of_tracker(cls, name: str) -> bool:
@@ -298,6 +300,14 @@ def _open_sam2(*, weights: Mapping[str, Path], device: str, options: Mapping[str
     return Tracker(segmenter, TrackerOptions(**options))
 
 
+def _open_sam3(*, weights: dict[str, Path], device: str, options: Mapping[str, Any]) -> Any:
+    from icvos.foundation.sam3 import load_sam3_tracker
+    from icvos.foundation.sam3_tracker import Sam3Tracker, Sam3TrackerOptions
+
+    config = weights.setdefault("tracker_config", weights["tracker"].with_name("config.json"))
+    return Sam3Tracker(load_sam3_tracker(weights["tracker"], config).to(device), Sam3TrackerOptions(**options))
+
+
 def _every(number: str) -> Mapping[str, Any]:
     if not (re.fullmatch("[0-9]{1,9}", number) and int(number) > 0):
         raise ValueError("@every=N with N at least 1")
@@ -323,6 +333,20 @@ LIFTS: dict[str, Lift] = {
             training_data=("sa-v:train", "sa-1b:train"),
             extra="sam",
             demo_weights={"tracker": "icvos/demo/weights/demo_sam2.safetensors"},
+        ),
+        Lift(
+            "+sam3",
+            "SAM 3's tracker, through transformers, prompted with X's mask of frame 0",
+            lambda _: {"open_tracker": staticmethod(_open_sam3)},
+            weights={
+                "tracker": WeightInfo(
+                    "the folder of facebook/sam3 (config.json, model.safetensors) on huggingface.co, which asks to be "
+                    "accepted, or its model.safetensors"
+                ),
+                "tracker_config": WeightInfo("the config.json of these, where it is not beside them", required=False),
+            },
+            training_data=("sa-v:train", "sa-1b:train", "sa-co:train"),
+            extra="hf",
         ),
         Lift("@first-found", "prompted on the first frame where X's mask is not empty", lambda _: {"wait": True}),
         Lift("@every", "prompted again with X's mask each N frames", _every, argument="N"),

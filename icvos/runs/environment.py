@@ -124,6 +124,7 @@ def describe_device(device: str) -> dict[str, Any]:
         **({"neighbours": processes.neighbours} if processes.neighbours else {}),
         "torch": _version("torch"),
         "sam2": _version("sam2"),
+        "transformers": _version("transformers"),
         "numpy": _version("numpy"),
         "opencv": _opencv(),
     }
@@ -197,7 +198,10 @@ def describe_model(model: Model, options: Mapping[str, Any], *, kind: str) -> di
 def _backend(model: Model) -> str:
     if isinstance(model, (Program, Remote)):
         return model.backend
-    return f"torch {_version('torch')}" if uses_torch(type(model)) else f"opencv {_opencv()}"
+    if not uses_torch(type(model)):
+        return f"opencv {_opencv()}"
+    library = f", transformers {_version('transformers')}" if "hf" in (model.info.extra or "").split(",") else ""
+    return f"torch {_version('torch')}{library}"
 
 
 def _dtype(value: Any) -> str | None:

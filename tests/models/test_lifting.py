@@ -211,7 +211,7 @@ def test_a_tracker_and_a_way_of_prompting_are_one_row_each(
     model: Any = lift(Bright, "few=2")(weights=weights)
     assert model.tracker.options.max_prompted == 2 and len(masks(model, Clip(3))) == 3
     for words, lines in (
-        (("models", "list"), ("tracked: X+sam2, X+still (with", "X+sam2@few=N.")),
+        (("models", "list"), ("tracked: X+sam2, X+sam3, X+still (with", "X+sam2@few=N.")),
         (("models", "show", "histogram+still@few=3"), ("tracked: nothing moves; keeps N prompts", "--weights net=")),
     ):
         with pytest.raises(SystemExit) as stop:

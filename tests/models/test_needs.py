@@ -106,7 +106,7 @@ def test_the_demo_shows_who_was_not_run_and_why(
     [
         # A video model tracks by itself.
         (("--model", "sam2-memory+sam2"), "'sam2-memory' is a video model and needs no tracker; use --model sam2-mem"),
-        (("--model", "histogram+sam3"), "no tracker 'sam3' to lift 'histogram' to video; did you mean 'sam2'?"),
+        (("--model", "histogram+sam22"), "no tracker 'sam22' to lift 'histogram' to video; did you mean 'sam2'?"),
         (("--model", "histogram+sam2@evry=3"), "'@evry=3' is no way to lift; did you mean 'every=N'?"),
         (("--model", "histogram+sam2+sam2"), "no model 'histogram+sam2'; did you mean 'histogram'?"),
         (("--model", "histogran+sam2"), "no model 'histogran'; did you mean 'histogram'?"),
