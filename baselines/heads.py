@@ -34,7 +34,6 @@ __all__ = [
     "backbone_digest",
     "check_backbone",
     "config_of",
-    "dinov2_inside",
     "each_prior",
     "fill_head",
     "grid_mask",
@@ -47,7 +46,6 @@ __all__ = [
 ]
 
 METADATA_KEY = "icvos-baseline"
-_DINOV2 = {768: "dinov2_vitb14", 1024: "dinov2_vitl14"}
 
 
 @dataclass(frozen=True)
@@ -247,14 +245,6 @@ def _under(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
 def fill_head(head: nn.Module, saved: SavedHead, kind: str) -> None:
     """Load a file's tensors strictly into a head of its configuration; fp16 computes in fp32 again."""
     load_into(head, saved.state, where=saved.path, what=f"{kind} with these sizes")
-
-
-def dinov2_inside(state: Mapping[str, Tensor]) -> tuple[str, dict[str, Any]]:
-    """Return the name and the options of the DINOv2 that a publisher's tensors are, told by its width; or nothing."""
-    position = state.get("pos_embed")
-    name = "" if position is None else _DINOV2.get(position.shape[-1], "")
-    registers = state.get("register_tokens")
-    return name, {} if registers is None or not name else {"registers": registers.shape[1]}
 
 
 def open_backbone(name: str, options: Mapping[str, Any], path: str | Path) -> Backbone:

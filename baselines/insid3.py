@@ -160,9 +160,10 @@ def open_patches(path: Path) -> tuple[Any, int]:
         WeightsError: It is no backbone that is known, or damaged.
         MissingExtraError: It is a DINOv3, and transformers is not installed.
     """
-    from baselines.heads import dinov2_inside, open_backbone
+    from baselines.heads import open_backbone
     from baselines.prototype import backbone_inside
     from icvos.foundation.backbones import with_dilation
+    from icvos.foundation.dinov2 import dinov2_sizes
     from icvos.foundation.dinov3 import is_dinov3, open_dinov3
     from icvos.foundation.weights import load_state
 
@@ -173,8 +174,8 @@ def open_patches(path: Path) -> tuple[Any, int]:
         return open_dinov3(state, where=path), 0
     saved = backbone_inside(path)
     name, options = saved.get("backbone", ""), saved.get("backbone_options", {})
-    if not name:
-        name, options = dinov2_inside(state)
+    if not name and (options := dinov2_sizes(state)):
+        name = "dinov2_vitb14"
     if not name:
         raise WeightsError("no backbone that is known", where=path, expected="a DINOv3, a DINOv2, or one of icvos' own")
     size = saved.get("image_size", 0)

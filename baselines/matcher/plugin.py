@@ -345,10 +345,9 @@ def _open(path: Path, name: str) -> Any:
     """
     import torch
 
-    from baselines.heads import dinov2_inside
     from baselines.prototype import backbone_inside
     from icvos.foundation.backbones import create_backbone, load_backbone
-    from icvos.foundation.dinov2 import DINOv2
+    from icvos.foundation.dinov2 import DINOv2, dinov2_sizes
     from icvos.foundation.weights import load_state
 
     state = load_state(path)
@@ -356,12 +355,13 @@ def _open(path: Path, name: str) -> Any:
     options = {}
     if name == "auto":
         name, options = inside.get("backbone", ""), inside.get("backbone_options", {})
-        name = name or dinov2_inside(state)[0]
+        if not name and (options := dinov2_sizes(state)):
+            name = "dinov2_vitb14"
         if not name:
             raise WeightsError(
                 "this is no DINOv2 that is known",
                 where=path,
-                expected="ViT-B/14 or ViT-L/14",
+                expected="a DINOv2, as ViT-L/14",
                 fix="fetch it: icvos weights fetch dinov2-vitl14",
             )
     if name.startswith("dinov2") and "registers" not in options and "register_tokens" in state:

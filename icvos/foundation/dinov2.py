@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import torch
 import torch.nn.functional as F
@@ -12,7 +13,7 @@ from icvos.errors import UsageError
 from icvos.foundation.backbone import Backbone, BackboneFeatures
 from icvos.foundation.cpu.matmul import project
 
-__all__ = ["DINOv2"]
+__all__ = ["DINOv2", "dinov2_sizes"]
 
 
 class _LayerScale(nn.Module):
@@ -159,3 +160,22 @@ class DINOv2(Backbone):
             # The official code scales by (n + 0.1) / side, so that rounding never gives another size.
             code = F.interpolate(stored, scale_factor=[(count + 0.1) / side for count in grid], mode="bicubic")
         return torch.cat((self.pos_embed[:, :1], code.flatten(2).transpose(1, 2).to(self.pos_embed.dtype)), dim=1)
+
+
+def dinov2_sizes(state: Mapping[str, Tensor]) -> dict[str, int]:
+    """Return the options of ``DINOv2`` that a publisher's tensors tell, or nothing where they are of another model.
+
+    A head has 64 channels, as in every published one.
+    """
+    patches, position = state.get("patch_embed.proj.weight"), state.get("pos_embed")
+    if patches is None or position is None or patches.ndim != 4 or position.ndim != 3:
+        return {}
+    width, patch, registers = patches.shape[0], patches.shape[2], state.get("register_tokens")
+    return {
+        "width": width,
+        "depth": len({key.split(".")[1] for key in state if key.startswith("blocks.")}),
+        "heads": max(1, width // 64),
+        "patch": patch,
+        "pretrain_size": math.isqrt(max(0, position.shape[1] - 1)) * patch,
+        "registers": 0 if registers is None or registers.ndim != 3 else registers.shape[1],
+    }

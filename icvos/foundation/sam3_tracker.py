@@ -150,8 +150,8 @@ class Sam3Tracker:
                 found = self.segmenter.get_image_features(pixels, return_dict=True)
             yield FrameFeatures(tuple(found.fpn_hidden_states), found.fpn_position_encoding[-1])
 
-    def start(self, *, num_frames: int | None = None) -> Sam3Memory:
-        """Return an empty memory for a video; its length is not looked at."""
+    def start(self, *, num_frames: int | None = None, size: tuple[int, int] | None = None) -> Sam3Memory:
+        """Return an empty memory for a video; its length and size are not looked at."""
         from transformers import Sam3TrackerVideoInferenceSession
 
         device = self.segmenter.device

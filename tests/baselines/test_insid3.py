@@ -17,6 +17,7 @@ from baselines import insid3  # noqa: E402
 from baselines.insid3 import Insid3, Insid3Options  # noqa: E402
 from icvos import Support  # noqa: E402
 from icvos.errors import MissingExtraError, UsageError, WeightsError  # noqa: E402
+from icvos.foundation.dinov2 import DINOv2  # noqa: E402
 from icvos.foundation.dinov3 import open_dinov3  # noqa: E402
 from icvos.foundation.weights import save_state  # noqa: E402
 from icvos.models.check import check_model  # noqa: E402
@@ -140,6 +141,14 @@ def test_files_that_do_not_fit(dinov3: Path, tmp_path: Path, break_it: str) -> N
     save_state(path, {"weight": torch.zeros(2)})
     with pytest.raises(WeightsError, match="no backbone that is known"):
         Insid3(weights={"backbone": path}, options=SMALL)
+
+
+@pytest.mark.parametrize("registers", [0, 4])
+def test_a_publishers_dinov2_is_told_by_its_tensors(tmp_path: Path, registers: int) -> None:
+    state = DINOv2(width=128, depth=2, heads=2, patch=14, pretrain_size=56, registers=registers).state_dict()
+    save_state(tmp_path / "dinov2.safetensors", {**state, "mask_token": torch.zeros(1, 128)})
+    model = Insid3(weights={"backbone": tmp_path / "dinov2.safetensors"}, options=Insid3Options(size=70))
+    assert (len(model.backbone.blocks), model.components) == (2, 62)
 
 
 def test_what_is_not_installed_is_said(dinov3: Path, dinov2: Path, monkeypatch: pytest.MonkeyPatch) -> None:
