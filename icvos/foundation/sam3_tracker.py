@@ -109,6 +109,7 @@ class Sam3Tracker:
         prompt: Prompt,
         *,
         num_frames: int | None = None,
+        size: tuple[int, int] | None = None,
         reprompt: dict[int, Prompt] | None = None,
     ) -> Iterator[TrackedFrame]:
         """Yield every frame in order, the first from its prompt.
@@ -116,7 +117,7 @@ class Sam3Tracker:
         Args:
             frames: As for ``encode``.
             prompt: Masks on frame 0.
-            num_frames: Not looked at.
+            num_frames, size: Not looked at.
             reprompt: Masks of the same objects on later frames, by frame.
         """
         memory = self.start()
