@@ -35,8 +35,8 @@ class Sansa(VideoModel, ImageModel):
     """SAM 2 with SANSA's adapters.
 
     Args:
-        prompt: What of a support's mask SAM 2 is told: the ``mask``, 20 random points of it (``point``), a random stroke
-            inside (``scribble``), or the ``box`` of its largest part.
+        prompt: What of a support's mask SAM 2 is told: the ``mask``, 20 random points of it (``point``), a random
+            stroke inside (``scribble``), or the ``box`` of its largest part.
         ahead: Video frames encoded together (more pays on a GPU).
     """
 

@@ -81,12 +81,11 @@ class SansaNetwork(nn.Module):
     Args:
         segmenter: From ``open_sam2``; the adapters become part of its blocks.
         config: Sizes of the adapters.
-        sam2_sha256: Digest of the SAM 2.
     """
 
-    def __init__(self, segmenter: Sam2, config: SansaConfig, sam2_sha256: str) -> None:
+    def __init__(self, segmenter: Sam2, config: SansaConfig) -> None:
         super().__init__()
-        self.config, self.sam2_sha256 = config, sam2_sha256
+        self.config = config
         self.segmenter = segmenter.requires_grad_(False)
         blocks = adapted_blocks(segmenter)
         if not all(int(block.dim * config.factor) for block in blocks.values()):
@@ -158,7 +157,7 @@ def load_sansa(sam2: str | Path, adapters: str | Path) -> tuple[SansaNetwork, Sa
             )
         state = _published(path)
         config = SansaConfig(factor=_factor(state, segmenter, path))
-    network = SansaNetwork(segmenter, config, digest)
+    network = SansaNetwork(segmenter, config)
     load_into(network.adapters, state, where=path, what=f"SANSA's adapters for {segmenter.name}")
     return network, saved
 

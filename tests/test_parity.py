@@ -1,7 +1,8 @@
 """The reference's own numbers: every fixture of the parity folders, by its family (see the folders' READMEs).
 
 ``pytest tests/test_parity.py --parity-dir DIR``; by default ../shared/parity (parts of the model) and
-../shared/parity_end_to_end (whole runs: ``parity_runs.py``, ``parity_training.py``), where they are present.
+../shared/parity_end_to_end (whole runs: ``parity_runs.py``, ``parity_training.py``) and ../shared/parity_methods (other
+methods: ``parity_sansa.py``), where they are present.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from parity_runs import check_image, check_scores, check_video
+from parity_sansa import SANSA
 from parity_scheme import WeightFiles, generated, near
 from parity_training import check_training
 from shared_data import SHARED
@@ -32,7 +34,7 @@ BACKBONES = {"r50": "resnet50", "vgg": "vgg16_bn"}
 
 def folders(config: pytest.Config) -> list[Path]:
     named = config.getoption("--parity-dir")
-    return [Path(named)] if named else [SHARED / "parity", SHARED / "parity_end_to_end"]
+    return [Path(named)] if named else [SHARED / "parity", SHARED / "parity_end_to_end", SHARED / "parity_methods"]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -204,6 +206,7 @@ FAMILIES = {
     "d_v": check_generator,
     "d_real_": check_real,
     "e_loss_": check_loss,
+    **SANSA,
 }
 # Families of whole runs, which need files.
 RUNS = {"f_image_": check_image, "g_train_step_": check_training, "h_video_": check_video, "i_scores": check_scores}
