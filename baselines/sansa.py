@@ -100,9 +100,11 @@ class Sansa(VideoModel, ImageModel):
             count: self._remember([shown[number] for number in numbers], [seeds[number] for number in numbers])
             for count, numbers in groups.items()
         }
-        # Without a support nothing is looked for, and nothing is encoded.
-        for features in self._encoded(video) if banks else (None for _ in video):
-            empty = Prediction(np.zeros(video.size, bool), confidence=0.0)
+        empty = Prediction(np.zeros(video.size, bool), confidence=0.0)
+        if not banks:
+            yield from ([empty] * len(episodes) for _ in range(len(video)))
+            return
+        for features in self._encoded(video):
             predictions = [empty] * len(episodes)
             for count, numbers in groups.items():
                 with torch.no_grad():
@@ -173,12 +175,12 @@ def sansa_tracker(segmenter: Any, *, ahead: int = 1) -> Tracker:
 
 
 def support_prompt(
-    masks: Sequence[Any], kind: PromptKind, tracker: Tracker, generators: Sequence[np.random.Generator]
+    masks: Sequence[np.ndarray], kind: PromptKind, tracker: Tracker, generators: Sequence[np.random.Generator]
 ) -> Prompt:
     """Return the prompt of N supports' masks on one frame.
 
     Args:
-        masks: (H, W) bool arrays or tensors, of any sizes; none is empty.
+        masks: (H, W) bool, of any sizes; none is empty.
         kind: As the plugin's option.
         tracker: Of the SAM 2 that is prompted.
         generators: One a mask, for points and scribbles.
@@ -193,7 +195,7 @@ def support_prompt(
     if kind == "mask":
         squares = [
             interpolate(
-                torch.as_tensor(np.array(mask), device=device)[None, None].float(),
+                torch.tensor(mask, device=device)[None, None].float(),
                 (side, side),
                 mode="bilinear",
                 align_corners=False,
@@ -203,14 +205,13 @@ def support_prompt(
         ]
         # Wherever the filter reaches the mask; SAM 2 itself asks for half.
         return Prompt(masks=(torch.cat(squares) > 0).float())
-    arrays = [np.asarray(mask, bool) for mask in masks]
     if kind == "box":
-        boxes = [box_of(mask) * (side / np.array(mask.shape[::-1] * 2)) for mask in arrays]
+        boxes = [box_of(mask) * (side / np.array(mask.shape[::-1] * 2)) for mask in masks]
         return Prompt(boxes=torch.tensor(np.stack(boxes), dtype=torch.float32, device=device))
     pick = points_of if kind == "point" else scribble_of
     points = [
         pick(mask, generator) * (side / np.array(mask.shape[::-1]))
-        for mask, generator in zip(arrays, generators, strict=True)
+        for mask, generator in zip(masks, generators, strict=True)
     ]
     places = torch.tensor(np.stack(points), dtype=torch.float32, device=device)
     return Prompt(points=(places, torch.ones(places.shape[:2], dtype=torch.int32, device=device)))

@@ -9,7 +9,7 @@ pixels, one support and one query. Left out: their generalist's mixture of data 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -106,7 +106,7 @@ class SansaTask(PairTask):
         count = len(batch.support)
         seeds = torch.randint(2**31, (count,)).tolist() if prompt != "mask" else []
         generators = [np.random.default_rng(seed) for seed in seeds]
-        masks: Sequence[Any] = batch.support_mask if prompt == "mask" else batch.support_mask.cpu().numpy()
+        masks = list(batch.support_mask.cpu().numpy())
         bank = tracker.start(num_frames=0)
         shown = tracker.step(bank, features[:count], prompt=support_prompt(masks, prompt, tracker, generators))
         found = tracker.step(bank, features[count:])

@@ -13,7 +13,7 @@ import pytest
 import torch
 from fewshot_trees import coco, many
 from parity_sansa import published_adapters
-from sam_tiny import shake
+from sam_tiny import shake, tiny_sam2
 from tiny_heads import OnePair
 from tiny_weights import TINY_SAM2, tiny_sam2_file
 from training_logs import losses
@@ -345,15 +345,16 @@ def test_authors_settings(weights: dict[str, Path]) -> None:
         SansaTask().model()
 
 
-def test_only_the_adapters_are_trained_and_the_loss_falls(weights: dict[str, Path], tmp_path: Path) -> None:
-    own = task(weights, length=1, dropout=False)
+def test_only_the_adapters_are_trained_and_the_loss_falls(tmp_path: Path) -> None:
+    save_sam(tmp_path / "sam2.safetensors", tiny_sam2(embed_dim=64))
+    own = task({"sam2": tmp_path / "sam2.safetensors"}, length=1, dropout=False)
     own._opened["train"] = OnePair(own.train_examples())
     before = {k: v.clone() for k, v in own.model().segmenter.model.state_dict().items() if "adapter" not in k}
-    run = trainer(own, tmp_path / "run", max_steps=30, epochs=30, batch=1, lr=1e-2)
+    run = trainer(own, tmp_path / "run", max_steps=15, epochs=15, batch=1, lr=0.03)
     assert sum(p.numel() for p in run.parameters) == count_parameters(run.model.adapters)
     run.fit()
     values = [float(value) for _, value in losses(tmp_path / "run")]
-    assert values[-1] < 0.9 * values[0]
+    assert values[-1] < 0.6 * values[0]
     after = run.model.segmenter.model.state_dict()
     assert all(torch.equal(after[name], value) for name, value in before.items())
 

@@ -134,7 +134,7 @@ def run(tracker: Tracker, images: Tensor, prompts: list[Prompt], size: tuple[int
 def check_masks(d: Mapping[str, Any], name: str) -> None:
     tracker = tracker_of(MASKS)
     shots = int(d["in_shots"])
-    prompts = [support_prompt([mask], "mask", tracker, []) for mask in d["in_masks"][:shots]]
+    prompts = [support_prompt([mask.numpy()], "mask", tracker, []) for mask in d["in_masks"][:shots]]
     found = run(tracker, d["in_images"], prompts, d["in_images"].shape[-2:])
     near("low", found["low"], d["out_low_logits"], LOGITS)
     near("logits", found["logits"], d["out_logits"], LOGITS)
