@@ -13,12 +13,14 @@ first); supports with an empty mask are left out; scribbles are drawn in another
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from icvos import ImageModel, ModelInfo, Prediction, Support, Video, VideoModel, WeightInfo
+from icvos.categories import get_vocabulary
 
 if TYPE_CHECKING:
     from icvos.foundation.segmenter import ImageFeatures
@@ -28,6 +30,7 @@ __all__ = ["Sansa", "box_of", "points_of", "sansa_tracker", "scribble_of", "supp
 
 #: Points that a mask is prompted by, and that a scribble is drawn with.
 POINTS = 20
+_SAM2_DATA = ("sa-v:train", "sa-1b:train")
 PromptKind = Literal["mask", "point", "box", "scribble"]
 
 
@@ -38,6 +41,8 @@ class Sansa(VideoModel, ImageModel):
         prompt: What of a support's mask SAM 2 is told: the ``mask``, 20 random points of it (``point``), a random
             stroke inside (``scribble``), or the ``box`` of its largest part.
         ahead: Video frames encoded together (more pays on a GPU).
+        trained_on: What the authors' adapters, which do not say, were trained on, for the leaderboards' marks:
+            ``coco-20i:FOLD`` (all but that test fold's classes) or ``coco``; by default all that their generalist saw.
     """
 
     info = ModelInfo(
@@ -55,7 +60,8 @@ class Sansa(VideoModel, ImageModel):
                 "the SAM 2 that the adapters belong to: for the authors' sam2-hiera-large (icvos weights list)"
             ),
         },
-        training_data=("coco2014:train", "sa-v:train", "sa-1b:train"),
+        training_categories=get_vocabulary("coco80").names,
+        training_data=("coco2014:train", "lvis:train", "ade20k:train", "paco:train", *_SAM2_DATA),
         extra="sam",
         demo_weights={
             "sansa": "baselines/weights/demo_sansa.safetensors",
@@ -70,16 +76,23 @@ class Sansa(VideoModel, ImageModel):
         weights: Mapping[str, Path] | None = None,
         prompt: PromptKind = "mask",
         ahead: int = 1,
+        trained_on: str = "",
     ) -> None:
         super().__init__(device=device, weights=weights)
         from baselines.heads import trained_info
         from baselines.sansa_adapters import load_sansa
+        from icvos.data.lineage import Lineage
 
         self.model, saved = load_sansa(self.weights["sam2"], self.weights["sansa"])
         self.tracker = sansa_tracker(self.model.to(device).segmenter, ahead=ahead)
         self.prompt: PromptKind = prompt
         if saved is not None:
-            self.info = trained_info(type(self).info, saved, others=("sa-v:train", "sa-1b:train"))
+            self.info = trained_info(type(self).info, saved, others=_SAM2_DATA)
+        elif trained_on:
+            known = Lineage.named(trained_on)
+            self.info = replace(
+                self.info, training_data=(*known.data, *_SAM2_DATA), training_categories=known.categories
+            )
 
     def segment(self, supports: Sequence[Support], video: Video, *, seed: int) -> Iterator[Any]:
         for predictions in self.segment_many([supports], video, seeds=[seed]):

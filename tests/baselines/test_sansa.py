@@ -152,7 +152,10 @@ def test_a_training_checkpoint_of_the_authors_runs(published: dict[str, Path]) -
     }
     assert got == set(published_adapters(OLD))
     assert sum(bool(torch.any(p.mask)) for p in model.segment([support()], Clip(2), seed=0)) <= 2
-    assert "coco2014:train" in model.info.training_data
+    assert "person" in model.info.training_categories and "lvis:train" in model.info.training_data
+    told = Sansa(weights=published, trained_on="coco-20i:0").info
+    assert "person" not in told.training_categories and "bicycle" in told.training_categories
+    assert told.training_data == ("coco2014:train", "sa-v:train", "sa-1b:train")
 
 
 def test_published_adapters_that_do_not_fit(
