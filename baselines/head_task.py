@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -26,7 +26,7 @@ from icvos.training.data import Batch
 from icvos.training.loss import iou
 from icvos.training.task import Examples, TrainingTask, check_options
 
-__all__ = ["PAIRS", "HeadTask", "PairBatch"]
+__all__ = ["PAIRS", "HeadTask", "PairBatch", "PairTask"]
 
 #: Pairs of the synthetic world.
 PAIRS = PairOptions()
@@ -50,8 +50,15 @@ class PairBatch(Batch):
     truth: Tensor
 
 
-class HeadTask(TrainingTask):
-    """The training of a head on a frozen backbone.
+class Squares(Protocol):
+    """Sizes of a head, a dataclass, that say the side of the squares it is trained on."""
+
+    @property
+    def image_size(self) -> int: ...
+
+
+class PairTask(TrainingTask):
+    """The training of a head on pairs.
 
     The authors pick their best epoch on the test fold's classes; here validation is on images of the training split and
     its classes that training never sees.
@@ -74,31 +81,12 @@ class HeadTask(TrainingTask):
 
     @property
     @abstractmethod
-    def config(self) -> HeadConfig:
+    def config(self) -> Squares:
         """The sizes of the head that is trained."""
 
     def start(self) -> SavedHead | None:
         """Return the head to go on from, if one was given."""
         return read_head(self.weights[self.name], self.name) if self.name in self.weights else None
-
-    def frozen_backbone(self) -> Backbone:
-        """Return the backbone with its weights.
-
-        Raises:
-            UsageError: None was given.
-            WeightsError: It is of another model, or not the one that the head to go on from was trained on.
-        """
-        if "backbone" not in self.weights:
-            raise UsageError(
-                f"{self.name} needs a trained backbone", fix="give --weights backbone=PATH ('icvos weights list')"
-            )
-        path = self.weights["backbone"]
-        backbone = open_backbone(self.config.backbone, self.config.backbone_options, path)
-        self._digest = backbone_digest(backbone)
-        saved = self.start()
-        if saved is not None:
-            check_backbone(saved, backbone, path)
-        return backbone
 
     # --------------------------------------------------------------------------------------------------------- data
 
@@ -164,7 +152,8 @@ class HeadTask(TrainingTask):
             if name not in self._hashes:
                 self._hashes[name] = file_sha256(path)
         examples = {} if self.source.data == "demo" else {"examples": self.sampler("train").describe()}
-        config = {name: list(v) if isinstance(v, tuple) else v for name, v in dataclasses.asdict(self.config).items()}
+        sizes: Any = self.config
+        config = {name: list(v) if isinstance(v, tuple) else v for name, v in dataclasses.asdict(sizes).items()}
         return {
             **{name: getattr(self.source, name) for name in ("data", "fold", "length", "seed")},
             "config": config,
@@ -182,3 +171,30 @@ class HeadTask(TrainingTask):
     def _before(self) -> Lineage:
         saved = self.start()
         return (Lineage.of_record(saved.metadata) if saved is not None else None) or Lineage()
+
+
+class HeadTask(PairTask):
+    """The training of a head on a frozen backbone."""
+
+    @property
+    @abstractmethod
+    def config(self) -> HeadConfig: ...
+
+    def frozen_backbone(self) -> Backbone:
+        """Return the backbone with its weights.
+
+        Raises:
+            UsageError: None was given.
+            WeightsError: It is of another model, or not the one that the head to go on from was trained on.
+        """
+        if "backbone" not in self.weights:
+            raise UsageError(
+                f"{self.name} needs a trained backbone", fix="give --weights backbone=PATH ('icvos weights list')"
+            )
+        path = self.weights["backbone"]
+        backbone = open_backbone(self.config.backbone, self.config.backbone_options, path)
+        self._digest = backbone_digest(backbone)
+        saved = self.start()
+        if saved is not None:
+            check_backbone(saved, backbone, path)
+        return backbone

@@ -179,7 +179,7 @@ class SavedHead:
 def save_head(
     path: Path,
     kind: str,
-    config: HeadConfig,
+    config: Any,
     head: nn.Module,
     *,
     backbone_sha256: str,
@@ -187,7 +187,7 @@ def save_head(
     metadata: Mapping[str, Any] | None = None,
     half: bool = False,
 ) -> None:
-    """Write a head's file, atomically; ``half`` stores fp16."""
+    """Write a head's file with its configuration, a dataclass, atomically; ``half`` stores fp16."""
     state = {f"head.{name}": value for name, value in head.state_dict().items()}
     state |= {f"backbone.{name}": value for name, value in (statistics or {}).items()}
     record = {

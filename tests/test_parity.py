@@ -16,6 +16,7 @@ import torch
 from parity_policies import check_policy
 from parity_runs import check_image, check_scores, check_video
 from parity_sam3 import check_sam3_canvas, check_sam3_tracker
+from parity_sansa import SANSA
 from parity_scheme import WeightFiles, generated, near
 from parity_training import check_training
 from shared_data import SHARED
@@ -212,6 +213,7 @@ FAMILIES = {
     "policy_": check_policy,
     "insid3_stage_": parity_insid3.check_stage,
     "insid3_whole_": parity_insid3.check_whole,
+    **SANSA,
 }
 # Families of whole runs, which need files.
 RUNS = {

@@ -1,11 +1,11 @@
-"""The shipped heads of VRP-SAM and PFENet for the demo, trained on the drawn world's training shapes.
+"""The shipped heads of VRP-SAM, PFENet and SANSA for the demo, trained on the drawn world's training shapes.
 
-    python -m tools.train_demo_heads --out baselines/weights --minutes 10 [--heads vrp-sam pfenet]
+    python -m tools.train_demo_heads --out baselines/weights --minutes 10 [--heads vrp-sam pfenet sansa]
         --backbone dcsam/weights/demo_dcsam.safetensors --sam2 icvos/demo/weights/demo_sam2.safetensors
         [--device cuda --workers 8]
 
-The backbone is DC-SAM's of the demo, frozen, and must be the file that is shipped: a head refuses another. Each head
-gets the minutes; how many steps fit is measured first. Files hold the heads alone, in fp16;
+The backbone is DC-SAM's of the demo (SANSA's the demo's SAM 2), frozen, and must be the file that is shipped: a head
+refuses another. Each head gets the minutes; how many steps fit is measured first. Files hold the heads alone, in fp16;
 ``training.json`` is the record.
 """
 
@@ -22,8 +22,9 @@ from typing import Any
 
 import torch
 
-from baselines.head_task import HeadTask
+from baselines.head_task import PairTask
 from baselines.pfenet.train import PfeNetSizes, PfeNetTask
+from baselines.sansa_train import SansaTask
 from baselines.vrp_sam.train import VrpTask
 from icvos.data.options import PairOptions
 from icvos.demo.world.version import DRAWING, GENERATOR_VERSION
@@ -37,7 +38,7 @@ from tools.train_demo_weights import halve_file
 
 __all__ = ["HEADS", "demo_task", "main", "train_head"]
 
-HEADS = ("vrp-sam", "pfenet")
+HEADS = ("vrp-sam", "pfenet", "sansa")
 #: Steps whose time is measured before the training proper.
 PROBE = 12
 
@@ -47,22 +48,26 @@ def head_file(name: str, folder: Path) -> Path:
     return folder / Path(resolve(name).info.demo_weights[name]).name
 
 
-def demo_task(name: str, backbone: Path, sam2: Path | None, *, length: int) -> tuple[HeadTask, Settings]:
+def demo_task(name: str, backbone: Path, sam2: Path | None, *, length: int) -> tuple[PairTask, Settings]:
     """Return a head's task at the demo's size and its settings: small heads, few steps, so faster rates.
 
     Args:
         name: One of ``HEADS``.
         backbone: A file that holds the demo's backbone.
-        sam2: The demo's SAM 2; VRP-SAM needs it.
+        sam2: The demo's SAM 2; VRP-SAM and SANSA need it.
         length: Pairs of an epoch.
     """
     source = PairOptions(length=length)
     if name == "vrp-sam":
         files = {"backbone": backbone, **({} if sam2 is None else {"sam": sam2})}
-        task: HeadTask = VrpTask(
+        task: PairTask = VrpTask(
             weights=files, backbone="compact", image_size=192, queries=16, dropout=0.05, source=source
         )
         return task, Settings(epochs=1, batch=16, lr=1e-3, weight_decay=0.01, warmup=50, clip=1.0, validate_every=0)
+    if name == "sansa":
+        files = {} if sam2 is None else {"sam2": sam2}
+        task = SansaTask(weights=files, factor=0.5, image_size=192, source=source)
+        return task, Settings(epochs=1, batch=8, lr=2e-3, weight_decay=0.0, warmup=50, clip=0.5, validate_every=0)
     sizes = PfeNetSizes("compact", image_size=192, width=64, dropout=0.1)
     task = PfeNetTask(weights={"backbone": backbone}, sizes=sizes, foreground=5.0, source=source)
     return task, Settings(epochs=1, batch=16, lr=0.1, weight_decay=1e-4, warmup=50, clip=1.0, validate_every=0)

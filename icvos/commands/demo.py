@@ -31,6 +31,7 @@ MODELS = (
     "vrp-sam+sam2",
     "prototype+sam2",
     "pfenet+sam2",
+    "sansa",
     "dcsam",
 )
 # They begin first, so that no core waits for them at the end.

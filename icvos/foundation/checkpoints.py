@@ -254,6 +254,7 @@ def _table() -> dict[str, Checkpoint]:
             apache,
             "https://huggingface.co/BAAI/seggpt-vit-large",
         ),
+        ("sansa", "adapter_*.pth", None, None, "", "-", "not stated", "https://github.com/ClaudiaCuttano/SANSA"),
         ("pfenet", "pfenet (8 models)", None, None, "", "-", "not stated", "https://github.com/dvlab-research/PFENet"),
     ]
     return {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,7 +14,7 @@ from icvos.errors import UsageError, WeightsError, did_you_mean
 from icvos.foundation.construct import load_into, on_meta
 from icvos.foundation.sam1 import SAM1, Sam1, Sam1Config, recognise_sam1
 from icvos.foundation.sam2 import Sam2
-from icvos.foundation.sam2_config import SAM2, Sam2Config, recognise_sam2
+from icvos.foundation.sam2_config import OBJECT_SCORES, SAM2, Sam2Config, recognise_sam2
 from icvos.foundation.segmenter import PromptableSegmenter
 from icvos.foundation.weights import load_metadata, load_state, save_state
 
@@ -77,6 +77,7 @@ def load_sam(
     path: str | Path,
     *,
     config: Sam1Config | Sam2Config | None = None,
+    changes: Mapping[str, Any] | None = None,
     device: str | torch.device = "cpu",
 ) -> S:
     """Load a SAM from a published checkpoint, known by its keys, or from a file of ``save_sam``, by its metadata.
@@ -85,6 +86,8 @@ def load_sam(
         kind: ``Sam1`` or ``Sam2``.
         path: ``.pth``, ``.pt`` or ``.safetensors``.
         config: The sizes, where neither the keys nor the metadata hold them.
+        changes: Values of the configuration that take the place of the file's; without ``pred_obj_scores`` the tensors
+            of object scores are left out.
         device: Where to put the model.
 
     Raises:
@@ -98,7 +101,9 @@ def load_sam(
             config = family.config.from_dict(json.loads(text)) if text else family.recognise(state, where=path)
         except (ValueError, TypeError, KeyError, UsageError) as error:
             raise WeightsError(f"the {family.name} configuration inside is broken ({error})", where=path) from None
-    sizes: Any = config
+    sizes: Any = replace(config, **(changes or {}))
+    if not getattr(sizes, "pred_obj_scores", True):
+        state = {key: value for key, value in state.items() if not key.startswith(OBJECT_SCORES)}
     segmenter = build_sam(kind, sizes, meta=True)
     load_into(segmenter.model, state, where=path, what=f"SAM {sizes.version} {sizes.name}")
     return segmenter.to(device)

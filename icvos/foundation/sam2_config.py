@@ -16,9 +16,11 @@ from icvos.foundation.construct import require_sam
 from icvos.foundation.sizes import check_sizes
 from icvos.foundation.weights import WITH_METADATA
 
-__all__ = ["SAM2", "Sam2Config", "build_model", "recognise_sam2"]
+__all__ = ["OBJECT_SCORES", "SAM2", "Sam2Config", "build_model", "recognise_sam2"]
 
 
+#: How the names of tensors begin that a model without object scores has not.
+OBJECT_SCORES = ("sam_mask_decoder.obj_score_token", "sam_mask_decoder.pred_obj_score_head", "no_obj_ptr")
 MOST_BLOCKS = 192
 MOST_TABLES = 512 << 20
 
@@ -50,6 +52,8 @@ class Sam2Config:
             builders switch it on).
         binarize_prompted: Outside training, the mask of a prompted frame enters memory as 0 or 1 (its video builder
             switches it on).
+        pred_obj_scores: Judge on each frame whether the object is there; off, masks and pointers are never gated, and
+            the tensors of ``OBJECT_SCORES`` have no place.
     """
 
     name: str
@@ -73,6 +77,7 @@ class Sam2Config:
     max_object_pointers: int = 16
     dynamic_multimask: bool = True
     binarize_prompted: bool = True
+    pred_obj_scores: bool = True
 
     def __post_init__(self) -> None:
         check_sizes("a SAM 2 configuration", self)
@@ -204,9 +209,9 @@ def build_model(config: Sam2Config) -> Any:
         proj_tpos_enc_in_obj_ptrs=new,
         use_signed_tpos_enc_to_obj_ptrs=new,
         only_obj_ptrs_in_the_past_for_eval=True,
-        pred_obj_scores=True,
-        pred_obj_scores_mlp=True,
-        fixed_no_obj_ptr=True,
+        pred_obj_scores=config.pred_obj_scores,
+        pred_obj_scores_mlp=config.pred_obj_scores,
+        fixed_no_obj_ptr=config.pred_obj_scores,
         use_mlp_for_obj_ptr_proj=True,
         no_obj_embed_spatial=new,
         sam_mask_decoder_extra_args=extra,

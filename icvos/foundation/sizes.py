@@ -35,6 +35,7 @@ BOUNDS: dict[str, tuple[float, float]] = {
     "depth": (1, 128),  # 32
     "dropout": (0.0, 1.0),  # 0.5
     "embed_dim": (1, 1024),  # 256
+    "factor": (0.001, 4.0),  # 0.8
     "global_blocks": (0, 255),  # 43
     "heads": (1, 64),  # 16
     "hidden_size": (1, 4096),  # 1024

@@ -164,6 +164,11 @@ class MemoryBank:
     prompted: dict[int, dict[str, Any]] = field(default_factory=dict)
     tracked: dict[int, dict[str, Any]] = field(default_factory=dict)
 
+    def copy(self) -> MemoryBank:
+        """Return a bank of the same memories that goes on by itself."""
+        prompted, tracked = ({frame: dict(v) for frame, v in each.items()} for each in (self.prompted, self.tracked))
+        return replace(self, prompted=prompted, tracked=tracked)
+
     def forget(self, memories: int, pointers: int, prompted: int | None) -> None:
         """Drop what no later frame attends to: memories and pointers older than so many frames."""
         for frame in [frame for frame in self.tracked if frame <= self.index - 1 - max(memories, pointers)]:
@@ -259,13 +264,16 @@ class Tracker:
         """Return an empty memory for a video of so many frames of (H, W), where they are known."""
         return MemoryBank(num_frames=UNKNOWN_LENGTH if num_frames is None else num_frames)
 
-    def step(self, bank: MemoryBank, features: ImageFeatures, *, prompt: Prompt | None = None) -> TrackedFrame:
+    def step(
+        self, bank: MemoryBank, features: ImageFeatures, *, prompt: Prompt | None = None, recent: bool = False
+    ) -> TrackedFrame:
         """Track the next frame and remember it.
 
         Args:
             bank: Of this video; it is changed.
             features: Of the frame, one image for all objects, or one an object.
             prompt: Of this frame; the first frame must have one.
+            recent: Remember it as a tracked frame although it has a prompt: later ones push it out.
 
         Raises:
             UsageError: No prompt on the first frame, another number of objects, or features that do not fit.
@@ -279,7 +287,7 @@ class Tracker:
         check_finite(heads.low, heads.iou, heads.score)
         heads = replace(heads, low=fill_holes(heads.low, self.options.fill_holes))
         output = self._remember(levels[-1], heads, prompted=prompt is not None)
-        (bank.tracked if prompt is None else bank.prompted)[bank.index] = output
+        (bank.tracked if prompt is None or recent else bank.prompted)[bank.index] = output
         frame = TrackedFrame(bank.index, heads.low, heads.score, heads.iou)
         bank.index += 1
         model, options = self.segmenter.model, self.options

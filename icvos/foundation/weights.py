@@ -66,12 +66,15 @@ def _is_safetensors(path: Path) -> bool:
     return kind == "a safetensors file"
 
 
-def load_state(path: str | os.PathLike[str], *, unwrap: tuple[str, ...] = ("model", "state_dict")) -> dict[str, Tensor]:
+def load_state(
+    path: str | os.PathLike[str], *, unwrap: tuple[str, ...] = ("model", "state_dict"), plain: tuple[type, ...] = ()
+) -> dict[str, Tensor]:
     """Read the tensors of a checkpoint onto the CPU; nothing inside is ever executed.
 
     Args:
         path: ``.safetensors``, or anything that ``torch.save`` wrote.
         unwrap: A dictionary under one of these keys is taken for the whole.
+        plain: Types that may stand beside the tensors, as holders of values without code.
 
     Returns:
         Tensors by name, in file order; without the prefixes of wrappers (``module.``) that all names have.
@@ -81,7 +84,7 @@ def load_state(path: str | os.PathLike[str], *, unwrap: tuple[str, ...] = ("mode
             code in it.
     """
     path = Path(path)
-    content = _read_safetensors(path) if _is_safetensors(path) else _read_torch(path)
+    content = _read_safetensors(path) if _is_safetensors(path) else _read_torch(path, plain)
     for key in unwrap:
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
@@ -154,14 +157,15 @@ def _unwrapped(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return dict(state)
 
 
-def _read_torch(path: Path) -> Any:
+def _read_torch(path: Path, plain: tuple[type, ...] = ()) -> Any:
     import pickle
 
     torch = _torch("reading a checkpoint")
     _check_zip(path)
     try:
         # A stream, as torch.load takes every path that ends in .safetensors for that.
-        with open_file(path) as stream, warnings.catch_warnings(action="ignore"):
+        safe = torch.serialization.safe_globals(list(plain))
+        with open_file(path) as stream, warnings.catch_warnings(action="ignore"), safe:
             return torch.load(stream, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         text = str(error)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from baselines.head_task import HeadTask
+from baselines.head_task import PairTask
 from baselines.heads import read_head
 from icvos import ImageModel
 from icvos.errors import WeightsError
@@ -51,7 +51,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     state = create_backbone("compact").state_dict()
     save_state(found["backbone"], {f"prompt_encoder.{name}": value.half() for name, value in state.items()})
     save_sam(found["sam"], build_sam(Sam2, SAM2), half=True)
-    return found
+    return {**found, "sam2": found["sam"]}
 
 
 def test_heads_are_trained_small_and_run(
@@ -59,7 +59,7 @@ def test_heads_are_trained_small_and_run(
 ) -> None:
     full = train_demo_heads.demo_task
 
-    def quick(name: str, backbone: Path, sam2: Path | None, *, length: int) -> tuple[HeadTask, Settings]:
+    def quick(name: str, backbone: Path, sam2: Path | None, *, length: int) -> tuple[PairTask, Settings]:
         task, settings = full(name, backbone, sam2, length=length)
         return task, replace(settings, batch=2)
 

@@ -64,6 +64,7 @@ def test_every_printed_row_is_there() -> None:
         ("XII", "coco-20i-to-pascal-5i"): 9,
         ("XIII", "ic-vos"): 2,
         ("XIII", "lvos-v2"): 2,
+        ("README", "coco-20i"): 2,
     }
 
 

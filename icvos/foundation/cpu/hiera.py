@@ -96,9 +96,13 @@ def _block(block: Any, x: Tensor) -> Tensor:
 
 
 def _feed(mlp: Any, x: Tensor) -> Tensor:
-    """Return what the package's ``MLP`` of two layers and a GELU returns."""
+    """Return what the package's ``MLP`` of two layers and a GELU returns, with its hooks where it has some."""
     first, second = mlp.layers
-    return project(second, project(first, x, gelu=True))
+    out = project(second, project(first, x, gelu=True))
+    for hook in mlp._forward_hooks.values():
+        changed = hook(mlp, (x,), out)
+        out = out if changed is None else changed
+    return out
 
 
 def _attention(attention: Any, x: Tensor) -> Tensor:
