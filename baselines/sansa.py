@@ -172,7 +172,7 @@ class Sansa(VideoModel, ImageModel):
                 features = ImageFeatures.cat([encoded[id(support.image)] for support in column])
                 masks = [support.mask for support in column]
                 prompt = support_prompt(masks, self.prompt, self.tracker, generators)
-                self.tracker.step(bank, features, prompt=prompt, recent=bank.index > 0)
+                self.tracker.step(bank, features, prompt=replace(prompt, recent=bank.index > 0))
         return bank
 
 

@@ -4,6 +4,7 @@
 one of two flavours (``DILATIONS``), which the same weights fit.
 ``vgg16_bn``: torchvision's network, cut at its pools (middle stride 8, deep and top stride 16).
 ``dinov2_vitb14`` and other sizes: ``icvos.foundation.dinov2``. ``small``: a few thousand parameters.
+``efficientnet-lite2``: ``icvos.foundation.efficientnet_lite`` (middle stride 8, deep 16, top 32).
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from icvos.foundation.backbone import Backbone, BackboneFeatures
 from icvos.foundation.bottleneck import Bottleneck, all_bottlenecks, masked_bottlenecks
 from icvos.foundation.cpu.chunks import at_a_time
 from icvos.foundation.cpu.convolution import ConvolutionLayers, fits_convolution
+from icvos.foundation.efficientnet_lite import CLASSIFIER, lite2_layers, own_key
 from icvos.foundation.sizes import check_sizes, check_types
 
 __all__ = [
@@ -260,6 +262,7 @@ BACKBONES: dict[str, Callable[..., Backbone]] = {
     "vgg16_bn": _vgg16,
     "dinov2_vitb14": _dinov2,
     "dinov2_vitl14": lambda **options: _dinov2(**{"width": 1024, "depth": 24, "heads": 16, **options}),
+    "efficientnet-lite2": lambda: LayeredBackbone(*lite2_layers()),
     "small": _small,
     "compact": _compact,
 }
@@ -312,9 +315,11 @@ def freeze(module: Any) -> Any:
 
 
 def load_backbone(backbone: Backbone, state: Mapping[str, Tensor], *, where: str | None = None) -> None:
-    """Load a publisher's weights: deep-stem ResNet (``conv1`` to ``bn3``), torchvision VGG-16-bn, DINOv2, or our names.
+    """Load a publisher's weights: deep-stem ResNet (``conv1`` to ``bn3``), torchvision VGG-16-bn, DINOv2,
+    EfficientNet-Lite2 (``_conv_stem``, ``_blocks``), or our names.
 
-    The classifier (``fc.*``, ``classifier.*``), DINOv2's ``mask_token`` and a ``module.`` prefix are dropped.
+    The classifier (``fc.*``, ``classifier.*``; EfficientNet's with its head), DINOv2's ``mask_token`` and a ``module.``
+    prefix are dropped.
 
     Raises:
         WeightsError: A key is missing, unknown or of another shape; nothing is loaded.
@@ -322,7 +327,7 @@ def load_backbone(backbone: Backbone, state: Mapping[str, Tensor], *, where: str
     renamed = {}
     for key, value in state.items():
         key = key.removeprefix("module.")
-        if not key.startswith(("fc.", "classifier.", "mask_token")):
+        if not key.startswith(("fc.", "classifier.", "mask_token", *CLASSIFIER)):
             renamed[_own_key(key)] = value
     expected = backbone.state_dict()
     # num_batches_tracked is absent from files older than it, and plays no part in eval mode.
@@ -344,7 +349,7 @@ def load_backbone(backbone: Backbone, state: Mapping[str, Tensor], *, where: str
 
 
 def _own_key(key: str) -> str:
-    """Rename one key of a deep-stem ResNet or of torchvision's VGG."""
+    """Rename one key of a deep-stem ResNet, of torchvision's VGG or of EfficientNet-Lite."""
     part, _, rest = key.partition(".")
     if part in ("conv1", "conv2", "conv3"):
         return f"layer0.{3 * (int(part[4]) - 1)}.{rest}"
@@ -356,4 +361,4 @@ def _own_key(key: str) -> str:
         starts = (0, 7, 14, 24, 34)
         layer = sum(first <= int(number) for first in starts) - 1
         return f"layer{layer}.{int(number) - starts[layer]}.{name}"
-    return key
+    return own_key(key)

@@ -93,6 +93,10 @@ class PolicyTracker(Tracker):
         levels = self._levels(features, count)
         if prompt is None:
             heads, anchors = self._chosen(bank, levels, shared=len(features) == 1)
+        elif prompt.recent:
+            raise UsageError(
+                "a memory policy says by itself how a frame is remembered", fix="prompt without recent=True"
+            )
         else:
             bank.each = bank.each or [ObjectMemory(self.policy()) for _ in range(count)]
             heads, anchors = self._prompted(levels, prompt), [True] * count

@@ -49,12 +49,14 @@ class Prompt:
         points: ((N, K, 2) float (x, y) in pixels of the model's input, (N, K) labels: 1 inside, 0 outside, -1 none).
         boxes: (N, 4) float (x0, y0, x1, y1) in pixels of the model's input.
         embeddings: (N, T, C) sparse tokens; the decoder sees exactly these.
+        recent: The frame is remembered as a tracked one: later ones push it out.
     """
 
     masks: Tensor | None = None
     points: tuple[Tensor, Tensor] | None = None
     boxes: Tensor | None = None
     embeddings: Tensor | None = None
+    recent: bool = False
 
     def __post_init__(self) -> None:
         kinds = [self.masks is not None, self.points is not None or self.boxes is not None]
@@ -264,16 +266,13 @@ class Tracker:
         """Return an empty memory for a video of so many frames of (H, W), where they are known."""
         return MemoryBank(num_frames=UNKNOWN_LENGTH if num_frames is None else num_frames)
 
-    def step(
-        self, bank: MemoryBank, features: ImageFeatures, *, prompt: Prompt | None = None, recent: bool = False
-    ) -> TrackedFrame:
+    def step(self, bank: MemoryBank, features: ImageFeatures, *, prompt: Prompt | None = None) -> TrackedFrame:
         """Track the next frame and remember it.
 
         Args:
             bank: Of this video; it is changed.
             features: Of the frame, one image for all objects, or one an object.
             prompt: Of this frame; the first frame must have one.
-            recent: Remember it as a tracked frame although it has a prompt: later ones push it out.
 
         Raises:
             UsageError: No prompt on the first frame, another number of objects, or features that do not fit.
@@ -287,7 +286,7 @@ class Tracker:
         check_finite(heads.low, heads.iou, heads.score)
         heads = replace(heads, low=fill_holes(heads.low, self.options.fill_holes))
         output = self._remember(levels[-1], heads, prompted=prompt is not None)
-        (bank.tracked if prompt is None or recent else bank.prompted)[bank.index] = output
+        (bank.tracked if prompt is None or prompt.recent else bank.prompted)[bank.index] = output
         frame = TrackedFrame(bank.index, heads.low, heads.score, heads.iou)
         bank.index += 1
         model, options = self.segmenter.model, self.options

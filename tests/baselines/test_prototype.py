@@ -5,14 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
+from PIL import Image
 from tiny_weights import tiny_dcsam_file
 
 from baselines.prototype import Fitted, Prototype, PrototypeOptions, backbone_inside, best_threshold
+from baselines.self_support import follow_edges, look_again, stretch
 from icvos import Support
-from icvos.errors import UsageError, WeightsError
+from icvos.cli import icvos as command
+from icvos.errors import MissingExtraError, UsageError, WeightsError
 from icvos.foundation.backbones import create_backbone
 from icvos.foundation.weights import save_state
 from icvos.models.check import check_model
@@ -99,3 +104,100 @@ def test_backbones_inside_other_files(weights: dict[str, Path], tmp_path: Path) 
         model(weights, backbone="resnet5")
     with pytest.raises(UsageError, match="32 pixels"):
         Prototype(weights=weights, options=PrototypeOptions(size=8))
+
+
+# --------------------------------------------------------------------------------- with weights from the registry
+
+
+@pytest.fixture(scope="module")
+def lite() -> Prototype:
+    try:
+        return Prototype(options=PrototypeOptions(backbone="efficientnet-lite2"))
+    except MissingExtraError:
+        pytest.skip("needs the extra lite")
+
+
+def photograph(x: int, y: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return a striped disc on a noisy ground, and its mask."""
+    generator = np.random.default_rng(x)
+    rows, columns = np.mgrid[:240, :320]
+    mask = (rows - y) ** 2 + (columns - x) ** 2 < 50**2
+    image = generator.integers(90, 130, (240, 320, 3), dtype=np.uint8)
+    image[mask] = np.where((columns // 8 % 2)[mask][:, None], (220, 160, 30), (40, 30, 20))
+    return image, mask
+
+
+def test_lite_finds_its_weights_and_settings(lite: Prototype) -> None:
+    assert lite.weights["backbone"].name == "efficientnet-lite2-9656183e.pth"
+    assert (lite.feature, lite.size, lite.self_support, lite.edges) == ("levels", 640, True, True)
+    on_demo = Prototype(weights=Prototype.demo_weights(), options=PrototypeOptions(backbone="efficientnet-lite2"))
+    assert on_demo.weights == lite.weights
+    with pytest.raises(UsageError, match="needs weights: backbone") as raised:
+        Prototype()
+    assert "efficientnet-lite2" in str(raised.value)
+
+
+def test_other_backbones_keep_their_settings(weights: dict[str, Path]) -> None:
+    plain = model(weights)
+    assert (plain.feature, plain.self_support, plain.edges) == ("top", False, False)
+    with pytest.raises(UsageError, match="span"):
+        model(weights, span=1.0)
+
+
+def test_lite_follows_the_edges_and_repeats(lite: Prototype) -> None:
+    image, mask = photograph(120, 110)
+    other, truth = photograph(210, 140)
+    fitted = lite.fit([Support(image, mask)], seed=0)
+    found = lite.predict(fitted, other)
+    inside = np.asarray(found.mask)
+    assert (inside & truth).sum() / (inside | truth).sum() > 0.8
+    assert found.confidence is not None and found.confidence > 0
+    again = lite.predict(fitted, other)
+    np.testing.assert_array_equal(inside, np.asarray(again.mask))
+    coarse = Prototype(options=PrototypeOptions(backbone="efficientnet-lite2", edges="off")).predict(fitted, other)
+    assert (np.asarray(coarse.mask) == (np.asarray(coarse.score) > 0)).all()
+
+
+def test_look_again_by_hand() -> None:
+    """Two cells like the support's thing lead to a third that only resembles them; flat scores stay finite."""
+    features = torch.zeros(1, 3, 1, 8)
+    features[0, 0, 0, :2], features[0, 1, 0, :3], features[0, 2, 0, 3:] = 1.0, 1.0, 1.0
+    thing = torch.tensor([1.0, 0.0, 0.0]).view(1, 3, 1, 1)
+    first = torch.nn.functional.cosine_similarity(features, thing, dim=1)[:, None]
+    scores = look_again(features, thing, first)[0, 0, 0]
+    assert first[0, 0, 0, 2] == first[0, 0, 0, 5] and scores[0] > scores[2] > scores[5] + 0.5
+    assert look_again(features * 0 + 1, thing, torch.zeros(1, 1, 1, 8)).isfinite().all()
+    line = stretch(torch.arange(1001.0).view(1, 1, 1, -1))
+    assert line.flatten()[500] == 0 and line.flatten()[995] == pytest.approx(1)
+
+
+def test_edges_need_something_sure() -> None:
+    image, mask = photograph(120, 110)
+    unsure = np.where(mask, 0.7, 0.2).astype(np.float32)
+    np.testing.assert_array_equal(follow_edges(unsure, image, 0.55), mask)
+    wide = np.asarray(cv2.blur(mask.astype(np.float32), (41, 41)))
+    cut = follow_edges(wide, image, 0.55)
+    assert (cut & mask).sum() / (cut | mask).sum() > max(
+        0.9, ((wide > 0.55) & mask).sum() / ((wide > 0.55) | mask).sum()
+    )
+
+
+def test_segments_a_video_by_one_photograph(lite: Prototype, tmp_path: Path) -> None:
+    image, mask = photograph(120, 110)
+    Image.fromarray(image).save(tmp_path / "disc.png")
+    Image.fromarray(mask.astype(np.uint8) * 255).save(tmp_path / "mask.png")
+    writer = cv2.VideoWriter(str(tmp_path / "walk.avi"), cv2.VideoWriter.fourcc(*"MJPG"), 10, (320, 240))
+    truths = []
+    for step in range(3):
+        frame, truth = photograph(150 + 30 * step, 130)
+        writer.write(cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
+        truths.append(truth)
+    writer.release()
+    words = ["segment", "--support", str(tmp_path / "disc.png"), str(tmp_path / "mask.png"), "--video"]
+    words += [str(tmp_path / "walk.avi"), "--model", "prototype", "--set", "backbone=efficientnet-lite2"]
+    result = CliRunner().invoke(command, [*words, "--out", str(tmp_path / "out")])
+    assert result.exit_code == 0, result.output
+    masks = [np.array(Image.open(path)) > 0 for path in sorted((tmp_path / "out/masks").rglob("*.png"))]
+    assert len(masks) == 3
+    for found, truth in zip(masks, truths, strict=True):
+        assert (found & truth).sum() / (found | truth).sum() > 0.7
