@@ -105,6 +105,8 @@ class Insid3(ImageModel):
         if not (-1 <= options.tau <= 1 and -1 <= options.merge <= 1):
             raise UsageError(f"tau={options.tau}, merge={options.merge}", expected="numbers from -1 to 1")
         noise = unit(self.patches([np.zeros((self.size, self.size, 3), np.uint8)]))[0]
+        if not bool(noise.isfinite().all()):
+            raise WeightsError("features of these weights are no finite numbers", where=self.weights["backbone"])
         width = noise.shape[0]
         self.components = options.components or (COMPONENTS if width > COMPONENTS else width * COMPONENTS // WIDTH)
         if not 1 <= self.components < width:

@@ -37,7 +37,7 @@ def list_models() -> None:
             broken.append(f"{needs.name} cannot be imported: {needs.problem}")
             continue
         weights = ", ".join((*needs.weights, *(f"({name})" for name in needs.optional)))
-        demo = ("here" if needs.demo else "not here") if needs.weights else "none needed"
+        demo = "here" if needs.demo else "not here" if needs.weights else "none needed"
         extra = needs.extra + (f" (not installed: {', '.join(needs.missing)})" if needs.missing else "")
         info = needs.cls.info
         rows.append((needs.name, info.version, needs.kind, info.access, weights or "none", demo, extra or "-"))
@@ -81,7 +81,7 @@ def show_model(model: str) -> None:
         "tracked": "; ".join(row.help for row in getattr(cls, "rows", ())),
         "extra": info.extra or "",
         "not installed": ", ".join(needs.missing),
-        "demo weights": ("here" if needs.demo else "not here") if needs.weights else "none needed",
+        "demo weights": "here" if needs.demo else "not here" if needs.weights else "none needed",
         "training data": ", ".join(info.training_data),
         "training categories": ", ".join(info.training_categories),
         "source sha256": source_sha256(cls),

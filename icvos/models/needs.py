@@ -22,7 +22,7 @@ class Needs:
         name: As in ``--model NAME``.
         cls: Its class, or None where it cannot be imported.
         weights, optional: Names of the weights that it must have, and of those it may have.
-        demo: Whether weights shipped for the demo benchmarks are here for all that it must have.
+        demo: Whether weights are shipped for the demo benchmarks, and all that it must have is among them.
         extra: The pip extra of icvos, or "".
         missing: Packages of that extra that are not installed.
         problem: Why it cannot be imported, or "".
@@ -88,7 +88,8 @@ def needs_of(name: str) -> Needs:
     known = cls.info.weights
     required = tuple(key for key, weight in known.items() if weight.required)
     optional = tuple(key for key, weight in known.items() if not weight.required)
-    demo = bool(required) and set(required) <= set(cls.demo_weights())
+    shipped = set(cls.demo_weights())
+    demo = bool(shipped) and set(required) <= shipped
     extra = cls.info.extra or ""
     return Needs(name, cls, required, optional, demo, extra, missing_packages(extra))
 

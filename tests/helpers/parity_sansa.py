@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -116,7 +117,7 @@ def run(tracker: Tracker, images: Tensor, prompts: list[Prompt], size: tuple[int
     ):
         for index, features in enumerate(tracker.encode(pixels)):
             prompt = prompts[index] if index < len(prompts) else None
-            frame = tracker.step(bank, features, prompt=prompt, recent=index > 0)
+            frame = tracker.step(bank, features, prompt=replace(prompt, recent=index > 0))
             output = {**bank.prompted, **bank.tracked}[index]
             seen["low"].append(frame.logits[:, 0])
             seen["pointers"].append(output["obj_ptr"])
