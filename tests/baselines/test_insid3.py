@@ -153,7 +153,7 @@ def test_a_publishers_dinov2_is_told_by_its_tensors(tmp_path: Path, registers: i
 
 def test_weights_that_give_no_numbers(tmp_path: Path) -> None:
     state, metadata = dinov2_state()
-    state["blocks.0.mlp.fc1.bias"] = torch.full_like(state["blocks.0.mlp.fc1.bias"], torch.inf)
+    state["blocks.0.mlp.fc1.bias"] = torch.full_like(state["blocks.0.mlp.fc1.bias"], 3e38)
     save_state(tmp_path / "inf.safetensors", state, metadata=metadata)
     with pytest.raises(WeightsError, match="no finite numbers"):
         Insid3(weights={"backbone": tmp_path / "inf.safetensors"}, options=Insid3Options(size=70, components=6))

@@ -116,8 +116,8 @@ def run(tracker: Tracker, images: Tensor, prompts: list[Prompt], size: tuple[int
         recorded(tracker.segmenter.model, "_forward_sam_heads") as heads,
     ):
         for index, features in enumerate(tracker.encode(pixels)):
-            prompt = prompts[index] if index < len(prompts) else None
-            frame = tracker.step(bank, features, prompt=replace(prompt, recent=index > 0))
+            prompt = replace(prompts[index], recent=index > 0) if index < len(prompts) else None
+            frame = tracker.step(bank, features, prompt=prompt)
             output = {**bank.prompted, **bank.tracked}[index]
             seen["low"].append(frame.logits[:, 0])
             seen["pointers"].append(output["obj_ptr"])
