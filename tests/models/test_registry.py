@@ -255,7 +255,7 @@ def test_source_hash_follows_the_file_and_what_it_imports(method: Path) -> None:
         ("baselines.floors:Emty", "did you mean 'Empty'"),
         ("baselines.floors:ModelInfo", "is no model"),
         ("/no/such/file.py:X", "not found"),
-        ("histogram+sam3", "no tracker 'sam3'"),
+        ("histogram+sam9", "no tracker 'sam9'"),
     ],
 )
 def test_unknown_models_are_answered(spec: str, words: str) -> None:
