@@ -35,8 +35,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     "covered=0.7": {"covered": 0.7},
     "gain=0.8": {"gain": 0.8},
     "gain=1.2": {"gain": 1.2},
-    "back=0.7": {"back": 0.7},
-    "other prompt": {"union": not RedetectRules.union},
+    "replaced": {"union": False},
 }
 
 
@@ -123,6 +122,7 @@ def main() -> None:
     episodes = drawn_episodes()
     print(f"{len(episodes)} clips, {sum(map(len, episodes))} frames", flush=True)
     print(f"{'model':10} {'rules':14}    J&F | J&F vis | absent | late | gone | there")
+    # Of DC-SAM by itself there are the first row and the rules; the ways of a lift are those of lifted methods.
     modes = {"plain": "", "@first-found": "first-found", "@every=5": "every=5", "@every=10": "every=10"}
     for name in values.models:
         for row in (*modes, *CHANGES):

@@ -25,9 +25,10 @@ class RedetectRules:
         absent: It also looks where the tracker's object score (a logit) is at most this,
         unsure: and where the tracker's predicted IoU is under this.
         covered: An answer of which this share or more lies in the tracker's mask is no news.
-        gain: Else it becomes a prompt where its confidence is at least so many times that of the last prompt,
-        back: or so many times where the tracker says that the thing is absent.
-        union: Prompt with the answer and the tracker's mask together, not with the answer alone.
+        gain: Else it becomes a prompt where its confidence is at least so many times that of the last prompt. A share
+            goes by the scale of any model.
+        union: Prompt with the answer and the tracker's mask together, as a kind of thing may be there several times;
+            else, and where the tracker says that nothing is there, with the answer alone.
     """
 
     every: int = 5
@@ -35,8 +36,7 @@ class RedetectRules:
     unsure: float = 0.5
     covered: float = 0.5
     gain: float = 1.0
-    back: float = 1.0
-    union: bool = False
+    union: bool = True
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ class Redetector:
         if not absent and float(tracked.iou) >= self.rules.unsure and (self.frame - 1) % self.rules.every:
             return mask
         answer = look()
-        if answer is None or not self._is_news(answer, mask, absent):
+        if answer is None or not self._is_news(answer, mask):
             return mask
         prompt = answer.prompt
         if self.rules.union and not absent:
@@ -111,7 +111,6 @@ class Redetector:
         self.confidence = answer.confidence
         return self.shown(self.tracker.correct(self.bank, features, prompt))
 
-    def _is_news(self, answer: Answer, mask: Any, absent: bool) -> bool:
+    def _is_news(self, answer: Answer, mask: Any) -> bool:
         covered = float((answer.mask & mask).sum() / answer.mask.sum())
-        needed = self.rules.back if absent else self.rules.gain
-        return covered < self.rules.covered and answer.confidence >= needed * self.confidence
+        return covered < self.rules.covered and answer.confidence >= self.rules.gain * self.confidence

@@ -92,7 +92,7 @@ def test_it_looks_each_so_many_frames_and_where_the_tracker_is_unsure(
     assert follow(Still(**says), [answer(square(0, 4))] * 7, every=3) == expected
 
 
-def test_it_waits_until_something_is_found_and_counts_from_there_on() -> None:
+def test_it_waits_until_something_is_found() -> None:
     tracker = Still()
     assert follow(tracker, [None, None, *[answer(square(0, 4))] * 5], every=2) == [0, 1, 2, 4, 6]
     assert [frame for frame, _ in tracker.prompted] == [0]
@@ -111,8 +111,19 @@ def test_it_waits_until_something_is_found_and_counts_from_there_on() -> None:
 )
 def test_what_is_sure_and_not_covered_becomes_a_prompt(found: Answer | None, prompts: int) -> None:
     tracker = Still()
-    follow(tracker, [answer(square(0, 4)), found], every=1, gain=1.0)
+    follow(tracker, [answer(square(0, 4)), found], every=1)
     assert len(tracker.prompted) == prompts
+
+
+@pytest.mark.parametrize(("union", "columns"), [(True, 8), (False, 4)])
+def test_a_prompt_keeps_what_is_tracked_unless_it_is_to_be_replaced(union: bool, columns: int) -> None:
+    tracker = Still()
+    follow(tracker, [answer(square(0, 4)), answer(square(4, 8))], every=1, union=union)
+    assert tracker.mask[0, 0].sum() == columns
+    # Of what is judged absent nothing is kept.
+    absent = Still(score=-1.0)
+    follow(absent, [answer(square(0, 4)), answer(square(4, 8))], every=1, union=union)
+    assert absent.mask[0, 0].sum() == 4
 
 
 def test_confidence_is_the_models_own_or_its_score() -> None:
@@ -202,7 +213,7 @@ def test_episodes_share_frames_and_are_as_alone(weights: dict[str, Path]) -> Non
 def test_the_memory_is_flat(weights: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     # Whatever is found is news, so that each frame is prompted.
     model = lift(Marked, "redetect=1")(weights=weights)
-    model.rules = RedetectRules(every=1, covered=2.0, gain=0.0, back=0.0)
+    model.rules = RedetectRules(every=1, covered=2.0, gain=0.0)
     banks, start = [], model.tracker.start
     monkeypatch.setattr(model.tracker, "start", lambda **more: banks.append(start(**more)) or banks[-1])
     sizes = []
