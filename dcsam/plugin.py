@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -168,7 +168,7 @@ class DCSam(VideoModel, ImageModel):
         for masks in self._track(state, video):
             yield [torch.zeros_like(mask) if empty else mask for mask, empty in zip(masks, hopeless)]
 
-    def _track(self, supports: SupportState, video: Video) -> Iterator[Sequence[Tensor]]:
+    def _track(self, supports: SupportState, video: Video) -> Iterator[Iterable[Tensor]]:
         return self.engine.track(supports, video)
 
     # ------------------------------------------------------------------------------------------------------- image

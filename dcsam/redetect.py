@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -56,5 +56,5 @@ class DCSamRedetect(DCSam):
         super().__init__(device=device, weights=weights, options=options)
         self.rules = RedetectRules(every=options.every)
 
-    def _track(self, supports: SupportState, video: Video) -> Iterator[Sequence[Tensor]]:
+    def _track(self, supports: SupportState, video: Video) -> Iterator[Iterable[Tensor]]:
         return self.engine.redetect(supports, video, self.rules)

@@ -1,6 +1,6 @@
 """``@redetect``: a tracker whose in-context model looks again, and whose confident answers become prompts.
 
-How the thresholds were chosen: docs/explanation/redetect.md, ``benchmarks/redetect.py``.
+How the thresholds were chosen: docs/how-to/evaluate.md, ``benchmarks/redetect.py``.
 """
 
 from __future__ import annotations
