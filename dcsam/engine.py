@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from copy import copy
 from dataclasses import dataclass
+from functools import cache, partial
 from itertools import islice
 from typing import Any
 
@@ -25,6 +26,7 @@ from icvos.foundation.pixels import to_float
 from icvos.foundation.sam2 import Sam2
 from icvos.foundation.segmenter import ImageFeatures, PromptableSegmenter
 from icvos.foundation.tracker import Prompt, Tracker, TrackerOptions
+from icvos.models.redetect import Answer, Redetector, RedetectRules
 from icvos.types import Support, Video
 
 __all__ = ["Encoded", "Engine", "Fitted"]
@@ -264,11 +266,47 @@ class Engine:
             with torch.no_grad(), self.autocast():
                 prompt = None
                 if index == 0:
-                    first = Encoded(self.model.extract(pixels, top=True), features, self._places())
+                    first = self._encoded(pixels, features)
                     output = self.prompts(support, self.query(first), features, video=True)
                     prompt = Prompt(embeddings=self.tokens(output))
                 masks = self._enlarged(tracker.step(bank, features, prompt=prompt).logits, video.size)
             yield masks
+
+    def redetect(self, support: SupportState, video: Video, rules: RedetectRules) -> Iterator[list[Tensor]]:
+        """Yield an (H, W) bool mask a frame for each of E sets of supports, prompted again by ``rules``.
+
+        A frame is encoded once by SAM, and by the backbone only where the model looks at it.
+        """
+        if not isinstance(self.segmenter, Sam2):
+            raise UsageError("this DC-SAM prompts SAM 1, which does not track", fix="use --model dcsam+sam2@redetect")
+        size = video.size
+        # Of prompts, as many memories are kept as SAM 2's window is long.
+        tracker = Tracker(self.segmenter, TrackerOptions.dc_sam(fill_holes=self.fill_holes, max_prompted=7))
+        sets = [_one(support, index) for index in range(len(support))]
+        tracks = [Redetector(tracker, lambda frame: self._enlarged(frame.logits, size), rules) for _ in sets]
+        nothing = torch.zeros(size, dtype=torch.bool, device=self.device)
+        for index, (pixels, features) in enumerate(self._frames(video)):
+            with torch.no_grad(), self.autocast():
+                encoded = cache(partial(self._encoded, pixels, features))
+                masks = [
+                    track.step(features, partial(self._answer, each, encoded, size), left=len(video) - index)
+                    for each, track in zip(sets, tracks)
+                ]
+            yield [nothing if mask is None else mask[0] for mask in masks]
+
+    def _encoded(self, pixels: Tensor, features: ImageFeatures) -> Encoded:
+        return Encoded(self.model.extract(pixels, top=True), features, self._places())
+
+    def _answer(self, support: SupportState, encoded: Callable[[], Encoded], size: tuple[int, int]) -> Answer | None:
+        """Return what one set of supports finds on a frame, sure by the mean probability of its mask; or None."""
+        sam = encoded().sam
+        tokens = self.tokens(self.prompts(support, self.query(encoded()), sam, video=True))
+        decoded = self.segmenter.decode(sam, embeddings=tokens.to(sam.embedding.dtype))
+        logits = fill_holes(decoded.logits.float(), self.fill_holes)
+        mask = self._enlarged(logits, size)
+        if not bool(mask.any()) or (decoded.object_score is not None and float(decoded.object_score) <= 0):
+            return None
+        return Answer(Prompt(embeddings=tokens), mask, float(logits.sigmoid()[logits > 0].mean()))
 
     def _enlarged(self, logits: Tensor, size: tuple[int, int]) -> Tensor:
         """Return (E, H, W) bool: logits to the model's size, as the public code has them, then to the frame's."""

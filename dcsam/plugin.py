@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -13,7 +13,10 @@ from icvos import ImageModel, ModelInfo, Prediction, Support, Video, VideoModel,
 from icvos.errors import UsageError
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from dcsam.engine import Engine
+    from dcsam.features import SupportState
     from icvos.models.interface import Panel
 
 __all__ = ["DCSam", "DCSamOptions"]
@@ -162,8 +165,11 @@ class DCSam(VideoModel, ImageModel):
         with torch.no_grad(), self.engine.autocast():
             state = self.engine.supports(episodes)
         hopeless = [not any(support.mask.any() for support in supports) for supports in episodes]
-        for masks in self.engine.track(state, video):
+        for masks in self._track(state, video):
             yield [torch.zeros_like(mask) if empty else mask for mask, empty in zip(masks, hopeless)]
+
+    def _track(self, supports: SupportState, video: Video) -> Iterator[Iterable[Tensor]]:
+        return self.engine.track(supports, video)
 
     # ------------------------------------------------------------------------------------------------------- image
 

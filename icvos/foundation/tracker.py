@@ -296,6 +296,12 @@ class Tracker:
         bank.forget(memories, pointers, options.max_prompted)
         return frame
 
+    def correct(self, bank: MemoryBank, features: ImageFeatures, prompt: Prompt) -> TrackedFrame:
+        """Prompt the frame that ``step`` has just tracked: what was remembered of it is replaced."""
+        bank.index -= 1
+        bank.tracked.pop(bank.index, None)
+        return self.step(bank, features, prompt=prompt)
+
     def _levels(self, features: ImageFeatures, count: int) -> list[Tensor]:
         """Return the features for so many objects, the finest level first."""
         if features.raw is None or len(features) not in (1, count):

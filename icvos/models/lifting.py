@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -14,6 +15,7 @@ import numpy as np
 from icvos.errors import UsageError, did_you_mean
 from icvos.models.interface import ImageModel, Model, VideoModel, of_kind
 from icvos.models.options import group_options
+from icvos.models.redetect import Answer, Redetector, RedetectRules, confidence_of
 from icvos.plugins import package_files
 from icvos.types import Mask, ModelInfo, Prediction, Support, Video, WeightInfo
 
@@ -235,6 +237,41 @@ class LiftedBest(Lifted):
             yield np.packbits(tracked.masks(video.size)[0].cpu().numpy())
 
 
+class LiftedRedetect(Lifted):
+    """``@redetect``: prompted on the first frame where anything is found, then where the image model finds more.
+
+    Attributes:
+        rules: When it looks again, and what it believes.
+    """
+
+    rules: ClassVar[RedetectRules] = RedetectRules()
+
+    def _stream(self, fitted: Sequence[Any], video: Video) -> Iterator[Sequence[Any]]:
+        import torch
+
+        empty = torch.zeros(video.size, dtype=torch.bool, device=self.tracker.segmenter.device)
+        tracks = [Redetector(self.tracker, lambda frame: frame.masks(video.size), self.rules) for _ in fitted]
+        for index, frame in enumerate(video):
+            (features,) = self.tracker.encode([frame])
+            masks = [
+                track.step(features, partial(self._answer, each, frame), left=len(video) - index)
+                for each, track in zip(fitted, tracks)
+            ]
+            yield [empty if mask is None else mask[0] for mask in masks]
+
+    def _answer(self, fitted: Any, frame: np.ndarray) -> Answer | None:
+        """Return what the image model finds on a frame, on the tracker's device, or None."""
+        import torch
+
+        from icvos.foundation.tracker import Prompt
+
+        prediction = Prediction.of(self.image_model.predict(fitted, frame), (frame.shape[0], frame.shape[1]))
+        mask = torch.as_tensor(prediction.mask, device=self.tracker.segmenter.device)[None].bool()
+        if not bool(mask.any()):
+            return None
+        return Answer(Prompt(masks=mask.float()), mask, confidence_of(prediction))
+
+
 def _no_grad(stream: Iterator[Any]) -> Iterator[Any]:
     """Compute each item without gradients, the caller's mode untouched between items."""
     import torch
@@ -308,11 +345,23 @@ def _open_sam3(*, weights: dict[str, Path], device: str, options: Mapping[str, A
     return Sam3Tracker(load_sam3_tracker(weights["tracker"], config).to(device), Sam3TrackerOptions(**options))
 
 
-def _every(number: str) -> Mapping[str, Any]:
+def _period(number: str, name: str) -> int:
     if not (re.fullmatch("[0-9]{1,9}", number) and int(number) > 0):
-        raise ValueError("@every=N with N at least 1")
-    # Its prompts pile up: only as many are kept as memories as the tracker's window is long.
-    return {"every": int(number), "tracker_options": {"max_prompted": 7}, **_NO_ORACLE}
+        raise ValueError(f"@{name}=N with N at least 1")
+    return int(number)
+
+
+# Their prompts pile up: only as many are kept as memories as the tracker's window is long.
+_FLAT = {"tracker_options": {"max_prompted": 7}}
+
+
+def _every(number: str) -> Mapping[str, Any]:
+    return {"every": _period(number, "every"), **_FLAT, **_NO_ORACLE}
+
+
+def _redetect(number: str) -> Mapping[str, Any]:
+    rules = RedetectRules(every=_period(number, "redetect")) if number else RedetectRules()
+    return {"rules": rules, **_FLAT, **_NO_ORACLE}
 
 
 def _policy(name: str, help: str, paper: str) -> Lift:
@@ -350,6 +399,14 @@ LIFTS: dict[str, Lift] = {
         ),
         Lift("@first-found", "prompted on the first frame where X's mask is not empty", lambda _: {"wait": True}),
         Lift("@every", "prompted again with X's mask each N frames", _every, argument="N"),
+        Lift(
+            "@redetect",
+            "prompted again where X, asked each N frames or where the tracker is unsure, finds what is not tracked",
+            _redetect,
+            argument="N",
+            base=LiftedRedetect,
+            trackers=("sam2",),
+        ),
         Lift(
             "@best",
             "prompted on the frame where X is most confident, and tracked from there both ways",
@@ -392,7 +449,7 @@ def lift(cls: type[Model], mode: str = "", *, tracker: str = "sam2") -> type[Lif
 
     Args:
         cls: An image model.
-        mode: A row of ``LIFTS`` without its ``@``: ``first-found``, ``every=N``, ``best``; "" for frame 0's prompt.
+        mode: A row of ``LIFTS`` without its ``@``: ``first-found``, ``every=N``, ``best``, …; "" for frame 0's prompt.
         tracker: A row of ``LIFTS`` without its ``+``.
 
     Raises:
