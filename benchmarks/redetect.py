@@ -21,7 +21,7 @@ import torch
 from icvos import Support
 from icvos.demo.world.plan import SIZES, cast_of, clips, make_clip, make_picture
 from icvos.metrics import jf
-from icvos.models.lifting import lift
+from icvos.models.lifts import lift
 from icvos.models.redetect import RedetectRules
 from icvos.models.registry import create, resolve, weight_files
 

@@ -184,7 +184,7 @@ def _default(value: Any, in_words: Callable[[Any], str]) -> str:
 
 def lifts() -> str:
     """Return the ways in which an image model runs on video."""
-    from icvos.models.lifting import LIFTS
+    from icvos.models.lifts import LIFTS
 
     return table(("in a spec", "what it does"), [(code(f"X{row.usage}"), row.help) for row in LIFTS.values()])
 

@@ -30,12 +30,18 @@ MODELS = (
     "persam-f+sam2",
     "vrp-sam+sam2",
     "prototype+sam2",
-    "pfenet+sam2",
+    "insid3+sam2",
     "sansa",
+    "pfenet+sam2",
+    "pfenet+sam2@dam",
+    "pfenet+sam2@samurai",
+    "pfenet+sam2@sam3-memory",
+    "pfenet+sam2@redetect",
     "dcsam",
+    "dcsam@redetect",
 )
 # They begin first, so that no core waits for them at the end.
-SLOWEST = ("persam-f+sam2", "dcsam")
+SLOWEST = ("dcsam@redetect", "persam-f+sam2", "dcsam")
 
 
 @click.command()
@@ -44,7 +50,7 @@ SLOWEST = ("persam-f+sam2", "dcsam")
     type=click.IntRange(1),
     help="Methods that run side by side, on one thread each; default: as many as this process may use cores.",
 )
-@click.option("--all", "everything", is_flag=True, help="Run also what is ready here and not among the usual twelve.")
+@click.option("--all", "everything", is_flag=True, help="Run also what is ready here and not among the usual.")
 def command(workers: int | None, everything: bool) -> None:
     """Build the demo benchmark, run every method whose needs are met here on it, and show the table.
 

@@ -27,7 +27,7 @@ def list_models() -> None:
     \b
     icvos models list
     """
-    from icvos.models.lifting import lift_usages
+    from icvos.models.lifts import lift_usages
     from icvos.models.needs import all_needs
     from icvos.terminal import Column, print_table
 

@@ -62,7 +62,7 @@ def list_weights(folder: Path | None) -> None:
 
 def _list_of_models() -> None:
     """Print the weights that models and trackers take, and the demo weights that are shipped."""
-    from icvos.models.lifting import LIFTS
+    from icvos.models.lifts import LIFTS
     from icvos.models.needs import all_needs
     from icvos.plugins import package_files
     from icvos.terminal import Column, print_table

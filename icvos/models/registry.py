@@ -17,7 +17,8 @@ from typing import Any
 from icvos.errors import MissingExtraError, UsageError, WeightsError, did_you_mean
 from icvos.files import expand_home, file_sha256, read_file, real_path
 from icvos.models.interface import ImageModel, Model, VideoModel
-from icvos.models.lifting import FrameByFrame, lift
+from icvos.models.lifting import FrameByFrame
+from icvos.models.lifts import lift
 from icvos.models.options import check_option, fixed_parameters, group_options, option_types
 from icvos.models.program import Program, program_class
 from icvos.models.remote import Remote, file_module, remote_class

@@ -19,7 +19,7 @@ from icvos import ImageModel, ModelInfo, Support  # noqa: E402
 from icvos.errors import UsageError  # noqa: E402
 from icvos.foundation.load import save_sam  # noqa: E402
 from icvos.foundation.tracker import Tracker  # noqa: E402
-from icvos.models.lifting import lift  # noqa: E402
+from icvos.models.lifts import lift  # noqa: E402
 
 SIZE = (48, 80)
 FRAMES = 8

@@ -14,7 +14,7 @@ from icvos import Support
 from icvos.errors import UsageError, WeightsError
 from icvos.models.check import check_model
 from icvos.models.clips import Clip, support
-from icvos.models.lifting import lift
+from icvos.models.lifts import lift
 from icvos.models.registry import create
 from icvos.runs.environment import describe_model
 

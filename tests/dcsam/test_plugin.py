@@ -23,7 +23,7 @@ from icvos.foundation.segmenter import ImageFeatures
 from icvos.foundation.tracker import Tracker
 from icvos.models.check import check_model
 from icvos.models.clips import Clip, support
-from icvos.models.lifting import lift
+from icvos.models.lifts import lift
 from icvos.models.options import parse_options
 from icvos.runs.environment import describe_model
 

@@ -26,7 +26,7 @@ from icvos.leaderboard.table import build_tables
 from icvos.manifest import write_manifest
 from icvos.masks import read_mask, write_mask
 from icvos.metrics import jf
-from icvos.models.lifting import lift
+from icvos.models.lifts import lift
 from icvos.runs.records import RunFolder, read_result, read_run
 from icvos.runs.run import Run, find_runs
 

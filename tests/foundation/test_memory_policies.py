@@ -30,7 +30,7 @@ from icvos.foundation.memory_policies import (  # noqa: E402
 )
 from icvos.foundation.policy_tracker import PolicyTracker  # noqa: E402
 from icvos.foundation.tracker import Prompt, Tracker, TrackerOptions  # noqa: E402
-from icvos.models.lifting import lift  # noqa: E402
+from icvos.models.lifts import lift  # noqa: E402
 from icvos.models.registry import resolve  # noqa: E402
 
 

@@ -17,7 +17,7 @@ from icvos import ImageModel, ModelInfo, Prediction, Support, cli
 from icvos.errors import UsageError, WeightsError
 from icvos.models.check import check_model
 from icvos.models.clips import Clip
-from icvos.models.lifting import lift
+from icvos.models.lifts import lift
 from icvos.models.registry import create
 from icvos.runs.environment import describe_device, describe_model
 

@@ -32,7 +32,7 @@ def check_sam3_tracker(d: dict[str, np.ndarray], path: Path, weight_files: objec
     from transformers import Sam3TrackerVideoConfig, Sam3TrackerVideoModel
 
     from icvos.foundation.tracker import Prompt
-    from icvos.models.lifting import LIFTS
+    from icvos.models.lifts import LIFTS
 
     config = json.loads(str(d["in_config"]))
     network = Sam3TrackerVideoModel(Sam3TrackerVideoConfig.from_dict(config))

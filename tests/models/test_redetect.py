@@ -18,7 +18,8 @@ from icvos import ImageModel, ModelInfo, Prediction, Support
 from icvos.errors import UsageError
 from icvos.foundation.tracker import Prompt, Tracker, TrackerOptions
 from icvos.models.clips import Clip, support
-from icvos.models.lifting import first_mask_use, lift
+from icvos.models.lifting import first_mask_use
+from icvos.models.lifts import lift
 from icvos.models.redetect import Answer, Redetector, RedetectRules, confidence_of
 
 SIZE = (8, 8)
