@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
@@ -16,13 +16,11 @@ from icvos.models.interface import ImageModel, Model, VideoModel, of_kind
 from icvos.models.options import group_options
 from icvos.models.redetect import Answer, Redetector, RedetectRules, confidence_of
 from icvos.plugins import package_files
-from icvos.types import Mask, ModelInfo, Prediction, Support, Video
-
-if TYPE_CHECKING:
-    from icvos.models.lifts import Lift
+from icvos.types import Mask, ModelInfo, Prediction, Support, Video, WeightInfo
 
 __all__ = [
     "FrameByFrame",
+    "Lift",
     "Lifted",
     "LiftedBest",
     "LiftedRedetect",
@@ -293,6 +291,45 @@ def _no_grad(stream: Iterator[Any]) -> Iterator[Any]:
             except StopIteration:
                 return
         yield item
+
+
+@dataclass(frozen=True)
+class Lift:
+    """A tracker, a memory policy or a way of prompting: one row of ``icvos.models.lifts.LIFTS``.
+
+    Attributes:
+        name: ``+`` and a tracker's name, or ``@`` and that of what changes how it is prompted or remembers.
+        help: What it does, one line.
+        attributes: Returns attributes of the lifted class (see ``Lifted``) from the text behind ``=``; a ValueError
+            says what was expected.
+        argument: What stands behind ``=``, as ``N``; "" where it takes none.
+        base: The class that runs it.
+        access: The lifted model's, of an image model that is ``online``; "" for the image model's own.
+        weights: The files it takes, by name.
+        training_data: What it was trained on.
+        extra: The pip extra of icvos that it needs.
+        demo_weights: Files shipped for the demo benchmarks, as in ``ModelInfo``.
+        trackers: The trackers that it goes with, without their ``+``; none for all.
+        paper: Where it comes from, as in ``ModelInfo``.
+    """
+
+    name: str
+    help: str
+    attributes: Callable[[str], Mapping[str, Any]]
+    argument: str = ""
+    base: type[Lifted] = Lifted
+    access: str = ""
+    weights: Mapping[str, WeightInfo] = field(default_factory=dict)
+    training_data: tuple[str, ...] = ()
+    extra: str = ""
+    demo_weights: Mapping[str, str] = field(default_factory=dict)
+    trackers: tuple[str, ...] = ()
+    paper: str = ""
+
+    @property
+    def usage(self) -> str:
+        """How it is written: the name, and the argument if it takes one."""
+        return f"{self.name}={self.argument}" if self.argument else self.name
 
 
 def training_data_of(info: ModelInfo, rows: Sequence[Lift]) -> tuple[str, ...]:

@@ -4,56 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from icvos.errors import UsageError, did_you_mean
 from icvos.models.interface import ImageModel, Model
-from icvos.models.lifting import Lifted, LiftedBest, LiftedRedetect, training_data_of
+from icvos.models.lifting import Lift, Lifted, LiftedBest, LiftedRedetect, training_data_of
 from icvos.models.redetect import RedetectRules
 from icvos.types import ModelInfo, WeightInfo
 
-__all__ = ["LIFTS", "Lift", "lift", "lift_usages"]
-
-
-@dataclass(frozen=True)
-class Lift:
-    """A tracker, a memory policy or a way of prompting: one row of ``LIFTS``.
-
-    Attributes:
-        name: ``+`` and a tracker's name, or ``@`` and that of what changes how it is prompted or remembers.
-        help: What it does, one line.
-        attributes: Returns attributes of the lifted class (see ``Lifted``) from the text behind ``=``; a ValueError
-            says what was expected.
-        argument: What stands behind ``=``, as ``N``; "" where it takes none.
-        base: The class that runs it.
-        access: The lifted model's, of an image model that is ``online``; "" for the image model's own.
-        weights: The files it takes, by name.
-        training_data: What it was trained on.
-        extra: The pip extra of icvos that it needs.
-        demo_weights: Files shipped for the demo benchmarks, as in ``ModelInfo``.
-        trackers: The trackers that it goes with, without their ``+``; none for all.
-        paper: Where it comes from, as in ``ModelInfo``.
-    """
-
-    name: str
-    help: str
-    attributes: Callable[[str], Mapping[str, Any]]
-    argument: str = ""
-    base: type[Lifted] = Lifted
-    access: str = ""
-    weights: Mapping[str, WeightInfo] = field(default_factory=dict)
-    training_data: tuple[str, ...] = ()
-    extra: str = ""
-    demo_weights: Mapping[str, str] = field(default_factory=dict)
-    trackers: tuple[str, ...] = ()
-    paper: str = ""
-
-    @property
-    def usage(self) -> str:
-        """How it is written: the name, and the argument if it takes one."""
-        return f"{self.name}={self.argument}" if self.argument else self.name
+__all__ = ["LIFTS", "lift", "lift_usages"]
 
 
 def _open_sam2(*, weights: Mapping[str, Path], device: str, options: Mapping[str, Any]) -> Any:

@@ -17,7 +17,8 @@ from icvos.errors import UsageError
 from icvos.foundation.tracker import Prompt, Tracker
 from icvos.models.check import RULES, check_model
 from icvos.models.clips import Clip, support
-from icvos.models.lifts import LIFTS, Lift, lift, lift_usages
+from icvos.models.lifting import Lift
+from icvos.models.lifts import LIFTS, lift, lift_usages
 from icvos.models.options import option_types, parse_options
 from icvos.models.registry import create, resolve
 
