@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,8 @@ __all__ = ["Fitted", "Insid3", "Insid3Options"]
 
 # The authors' side, for patches of 16 pixels; the multiple of 14 next to it; and their number of components.
 SIZES = {16: 1024, 14: 1022}
+#: What a backbone of such a patch was trained on; others on ImageNet.
+SEEN = {16: "lvd-1689m", 14: "lvd-142m"}
 COMPONENTS, WIDTH = 500, 1024
 
 
@@ -99,6 +101,7 @@ class Insid3(ImageModel):
         self.backbone, saved_size = open_patches(self.weights["backbone"])
         self.backbone = self.backbone.to(device)
         patch = int(getattr(self.backbone, "patch", 1))
+        self.info = replace(self.info, training_data=(SEEN.get(patch, "imagenet-1k:train"),))
         self.size = options.size or saved_size or SIZES.get(patch, 512)
         if self.size % patch or self.size < 2 * patch:
             raise UsageError(f"size={self.size}", expected=f"a multiple of the backbone's patch, {patch}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,7 +41,12 @@ class _TrainCommand(click.Command):
     metavar="KEY=VALUE",
     help="An option of NAME; repeatable.",
 )
-@click.option("--weights", multiple=True, metavar="NAME=PATH", help="Weights to start from; repeatable.")
+@click.option(
+    "--weights",
+    multiple=True,
+    metavar="NAME=PATH",
+    help="Weights to start from, or 'demo': what is shipped for NAME; repeatable.",
+)
 @click.option("--device", default=None, help="cpu or cuda; default cuda where there is one.")
 @click.option("--epochs", type=click.IntRange(1), help="Default: the authors'.")
 @click.option("--max-steps", type=click.IntRange(1), help="Stop after so many optimiser steps.")
@@ -101,7 +107,7 @@ def command(
         check_device(device)
     if threads:
         torch.set_num_threads(threads)
-    files = {key: Path(path) for key, path in parse_weights(weights).items()}
+    files = _files(name, weights)
     given = group_options(cls, parse_options(cls, settings))
     with plugin_code(f"'{name}' cannot be trained"):
         task = cls(weights=files, **given)  # type: ignore[call-arg]
@@ -189,6 +195,19 @@ def _list_tasks() -> None:
 
 def _first_line(cls: type) -> str:
     return (cls.__doc__ or "").strip().partition("\n")[0]
+
+
+def _files(name: str, weights: Sequence[str]) -> dict[str, Path]:
+    """Return files of weights by name; the word ``demo`` is the one shipped with the method of the trainer's name."""
+    from icvos.models.registry import DEMO, names, resolve
+
+    given = parse_weights(weights)
+    shipped = resolve(name).demo_weights() if DEMO in given.values() and name in names() else {}
+    for key, path in given.items():
+        if path == DEMO and key not in shipped:
+            fix = f"shipped are: {', '.join(shipped)}" if shipped else f"give --weights {key}=PATH"
+            raise UsageError(f"trainer '{name}' comes without demo weights '{key}'", fix=fix)
+    return {key: shipped[key] if path == DEMO else Path(path) for key, path in given.items()}
 
 
 def _write_task(name: str, formatter: click.HelpFormatter) -> None:

@@ -149,6 +149,7 @@ def test_a_publishers_dinov2_is_told_by_its_tensors(tmp_path: Path, registers: i
     save_state(tmp_path / "dinov2.safetensors", {**state, "mask_token": torch.zeros(1, 128)})
     model = Insid3(weights={"backbone": tmp_path / "dinov2.safetensors"}, options=Insid3Options(size=70))
     assert (len(model.backbone.blocks), model.components) == (2, 62)
+    assert model.info.training_data == ("lvd-142m",)
 
 
 def test_weights_that_give_no_numbers(tmp_path: Path) -> None:

@@ -95,6 +95,25 @@ def test_an_unknown_name_is_one_line(more: tuple[str, ...], capsys: pytest.Captu
     assert err == "icvos: nothing to train is called 'demo-sma2'; did you mean 'demo-sam2'?\n" and not out
 
 
+def test_weights_that_are_shipped_are_named_demo(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("sam2")
+    words = ("--max-steps", 1, "--batch", 1, "--accumulate", 1, "--set", "length=1", "--validate-every", 0)
+    out, _ = train(capsys, "sansa", "--weights", "sam2=demo", *words, "--out", tmp_path / "run")
+    assert "step 1 of 1" in out and (tmp_path / "run" / "last.safetensors").is_file()
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("sansa", "trainer 'sansa' comes without demo weights 'backbone'; shipped are: sansa, sam2"),
+        ("demo-sam2", "trainer 'demo-sam2' comes without demo weights 'backbone'; give --weights backbone=PATH"),
+    ],
+)
+def test_weights_that_are_not_shipped_are_no_demo(name: str, says: str, capsys: pytest.CaptureFixture[str]) -> None:
+    _, err = train(capsys, name, "--weights", "backbone=demo", status=2)
+    assert err == f"icvos: {says}\n"
+
+
 @pytest.mark.parametrize("name", sorted(plugin_targets(GROUP)))
 def test_every_task_of_ours_explains_itself(name: str) -> None:
     cls = resolve_task(name)
