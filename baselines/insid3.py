@@ -28,6 +28,9 @@ SIZES = {16: 1024, 14: 1022}
 #: What a backbone of such a patch was trained on; others on ImageNet.
 SEEN = {16: "lvd-1689m", 14: "lvd-142m"}
 COMPONENTS, WIDTH = 500, 1024
+# Ours: components of a backbone that is no ViT, whose black image shows the border alone (chosen on a drawn world of
+# another seed than the demo's); and the greatest side, of which all patches are compared with all.
+OTHER_COMPONENTS, GREATEST_SIZE = 4, 2048
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,8 @@ class Insid3Options:
         size: Side of the square that images are squashed to, pixels; a multiple of the patch. 0: 1024 for DINOv3, 1022
             for DINOv2, what the file says of another backbone.
         components: Directions of the black image's features that are removed; below the number of channels. 0: the
-            authors' 500, where the backbone has more channels, else the share that 500 are of ViT-L's 1024.
+            authors' 500, where a ViT has more channels, else the share that 500 are of ViT-L's 1024; 4 of a backbone
+            that is no ViT.
         tau: Clusters are merged while their mean cosine is above it.
         merge: A cluster whose score is above it belongs to the thing.
     """
@@ -103,15 +107,17 @@ class Insid3(ImageModel):
         patch = int(getattr(self.backbone, "patch", 1))
         self.info = replace(self.info, training_data=(SEEN.get(patch, "imagenet-1k:train"),))
         self.size = options.size or saved_size or SIZES.get(patch, 512)
-        if self.size % patch or self.size < 2 * patch:
-            raise UsageError(f"size={self.size}", expected=f"a multiple of the backbone's patch, {patch}")
+        if self.size % patch or not 2 * patch <= self.size <= GREATEST_SIZE:
+            expected = f"a multiple of the backbone's patch, {patch}, of at most {GREATEST_SIZE}"
+            raise UsageError(f"size={self.size}", expected=expected)
         if not (-1 <= options.tau <= 1 and -1 <= options.merge <= 1):
             raise UsageError(f"tau={options.tau}, merge={options.merge}", expected="numbers from -1 to 1")
         noise = unit(self.patches([np.zeros((self.size, self.size, 3), np.uint8)]))[0]
         if not bool(noise.isfinite().all()):
             raise WeightsError("features of these weights are no finite numbers", where=self.weights["backbone"])
         width = noise.shape[0]
-        self.components = options.components or (COMPONENTS if width > COMPONENTS else width * COMPONENTS // WIDTH)
+        usual = COMPONENTS if width > COMPONENTS else width * COMPONENTS // WIDTH
+        self.components = options.components or (usual if patch > 1 else OTHER_COMPONENTS)
         if not 1 <= self.components < width:
             raise UsageError(
                 f"components={self.components} of a backbone of {width} channels",
@@ -143,7 +149,7 @@ class Insid3(ImageModel):
         if not seen:
             return None
         features = without_position(unit(self.patches([support.image for support in seen])), self.projector)
-        squares = [square_mask(torch.from_numpy(np.array(support.mask)), self.size) for support in seen]
+        squares = [square_mask(torch.from_numpy(np.array(s.mask)), self.size) for s in seen]
         masks = torch.stack([grid_mask(square, features.shape[-2:]) for square in squares]).to(features.device)
         return Fitted(features, masks, prototype_of(features, masks))
 
@@ -219,10 +225,19 @@ def without_position(features: Any, projector: Any) -> Any:
 
 
 def square_mask(mask: Any, size: int) -> Any:
-    """Return a (H, W) bool mask as (S, S) bool, by the nearest pixel."""
+    """Return a (H, W) bool mask that is not empty as (S, S) bool, by the nearest pixel.
+
+    Ours: a thing that this loses keeps the pixel at its centre (the authors' code fails).
+    """
+    import torch
     from torch.nn.functional import interpolate
 
-    return interpolate(mask[None, None].float(), (size, size), mode="nearest")[0, 0] > 0.5
+    square = interpolate(mask[None, None].float(), (size, size), mode="nearest")[0, 0] > 0.5
+    if not bool(square.any()):
+        pixels = zip(torch.where(mask), mask.shape, strict=True)
+        row, column = (int(at.float().mean() * size / side) for at, side in pixels)
+        square[row, column] = True
+    return square
 
 
 def grid_mask(square: Any, grid: Sequence[int]) -> Any:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from icvos.errors import UsageError, WeightsError
 from icvos.foundation.backbone import Backbone, BackboneFeatures
-from icvos.foundation.construct import load_into
+from icvos.foundation.construct import load_into, on_meta
 from icvos.foundation.sizes import check_sizes
 
 __all__ = ["DINOv3", "is_dinov3", "open_dinov3"]
@@ -97,17 +97,20 @@ def open_dinov3(state: Mapping[str, Tensor], *, where: Path) -> DINOv3:
         raise WeightsError(
             f"this is no DINOv3 ViT (without {error})", where=where, expected="a ViT-S, B or L"
         ) from None
-    depth = 1 + max(int(key.split(".")[2]) for key in state if key.startswith("model.layer."))
-    head = 4 * len(turns) if turns is not None and turns.ndim == 1 and len(turns) else HEAD
+    depth = len({key.split(".")[2] for key in state if key.startswith("model.layer.")})
+    if turns is not None and not (turns.ndim == 1 and len(turns) and turns.is_floating_point()):
+        raise WeightsError("'rope_embed.periods' is no row of numbers", where=where, expected="a ViT-S, B or L")
+    head = HEAD if turns is None else 4 * len(turns)
     heads = max(width // head, 1)
     try:
         sizes = {"hidden_size": width, "num_hidden_layers": depth, "mlp_dim": hidden, "patch_size": patch}
         check_sizes("a DINOv3", {**sizes, "num_attention_heads": heads, "registers": count})
-        if width % heads or (width // heads) % 4:
+        if width % heads or (width // heads) % 4 or (turns is not None and width != heads * head):
             raise UsageError(f"a DINOv3 of width {width} has no heads of {head} channels")
     except UsageError as error:
         raise WeightsError(error.what, where=where) from None
-    encoder = DINOv3(width, depth, heads, hidden, patch, count)
+    with on_meta():
+        encoder = DINOv3(width, depth, heads, hidden, patch, count)
     state = dict(state)
     state.setdefault(f"{_EMBEDDINGS}.mask_token", torch.zeros(1, 1, width))
     load_into(encoder.model, state, where=where, what="a DINOv3 ViT")

@@ -83,6 +83,7 @@ def test_an_image_is_encoded_once(dinov2: Path, monkeypatch: pytest.MonkeyPatch)
         ({"components": 500}, "components=500"),
         ({"size": 71}, "size=71"),
         ({"size": 14}, "size=14"),
+        ({"size": 14_000}, "size=14000; expected a multiple of the backbone's patch, 14, of at most 2048"),
         ({"tau": 2.0}, "tau=2.0"),
     ],
 )
@@ -99,7 +100,7 @@ def test_components_are_fewer_than_channels(width: int, components: int, dinov2:
 
 def test_the_shipped_backbone_serves_on_drawn_shapes() -> None:
     model = create("baselines.insid3:Insid3", weights={"backbone": "demo"})
-    assert (model.size, model.components) == (192, 39)  # type: ignore[attr-defined]
+    assert (model.size, model.components) == (192, 4)  # type: ignore[attr-defined]
 
 
 def test_it_keeps_the_rules_of_a_plugin(dinov3: Path) -> None:
@@ -118,6 +119,50 @@ def test_hugging_faces_names_give_what_metas_give(dinov3: Path, tmp_path: Path) 
     older = {key.removeprefix("model."): value for key, value in state.items()}
     turned = {**older, "rope_embed.periods": dinov3_state()[0]["rope_embed.periods"]}
     assert torch.equal(open_dinov3(turned, where=tmp_path)(image).deep, expected)
+
+
+def test_metas_file_turns_by_its_own_periods(dinov3: Path) -> None:
+    state = dinov3_state()[0]
+    rounded = {**state, "rope_embed.periods": state["rope_embed.periods"].bfloat16()}
+    image = torch.rand(1, 3, 64, 96)
+    exact, near = (open_dinov3(each, where=dinov3)(image).deep for each in (state, rounded))
+    assert 0 < float((exact - near).abs().max()) < 0.05
+
+
+def test_hugging_faces_folder_gives_what_the_library_gives(tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers", reason="needs the extra insid3")
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 128, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
+    network = transformers.DINOv3ViTModel(transformers.DINOv3ViTConfig(**sizes, num_register_tokens=4)).eval()
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(0.1 * torch.randn(parameter.shape))
+    network.save_pretrained(tmp_path / "folder")
+    model = create("baselines.insid3:Insid3", weights={"backbone": tmp_path / "folder"}, options={"size": 96})
+    image = torch.rand(1, 3, 48, 80)
+    with torch.no_grad():
+        expected = network(image).last_hidden_state[:, 5:].transpose(1, 2).reshape(1, 128, 3, 5)
+    torch.testing.assert_close(model.backbone(image).deep, expected, atol=1e-5, rtol=0)  # type: ignore[attr-defined]
+    assert model.components == 62  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"rope_embed.periods": torch.ones(3)},
+        {"rope_embed.periods": torch.ones(400)},
+        {"rope_embed.periods": torch.ones(2, 2)},
+        {"rope_embed.periods": torch.ones(4, dtype=torch.int64)},
+        {"blocks.90.norm1.bias": torch.zeros(32)},
+        {"storage_tokens": torch.zeros(1, 100, 32)},
+        {"cls_token": torch.zeros(1, 1, 31)},
+        {"blocks.0.attn.qkv.weight": torch.zeros(95, 32)},
+    ],
+)
+def test_sizes_that_do_not_go_together(changes: dict[str, Any], dinov3: Path) -> None:
+    with pytest.raises(WeightsError) as stop:
+        open_dinov3({**dinov3_state()[0], **changes}, where=dinov3)
+    assert "\n" not in str(stop.value)
 
 
 @pytest.mark.parametrize("break_it", ["missing", "unknown", "shape", "other", "width"])
@@ -173,6 +218,16 @@ def test_what_is_not_installed_is_said(dinov3: Path, dinov2: Path, monkeypatch: 
     with pytest.raises(MissingExtraError, match="scipy"):
         Insid3(weights={"backbone": dinov2}, options=Insid3Options(size=70, components=6))
     assert resolve("baselines.insid3:Insid3").info.extra == "insid3"
+
+
+@pytest.mark.parametrize("shape", [(640, 320), (321, 999)])
+def test_a_thing_that_the_square_loses_keeps_the_patch_at_its_centre(shape: tuple[int, int], dinov2: Path) -> None:
+    model = Insid3(weights={"backbone": dinov2}, options=Insid3Options(size=140, components=6))
+    mask = np.zeros(shape, bool)
+    mask[shape[0] // 2 + 1, shape[1] // 4 + 1] = True
+    assert not np.asarray(torch.nn.functional.interpolate(torch.tensor(mask)[None, None].float(), (140, 140))).any()
+    fitted = model.fit([Support(np.zeros((*shape, 3), np.uint8), mask)], seed=0)
+    assert fitted is not None and fitted.masks.nonzero().tolist() == [[0, 5, 2]]
 
 
 def test_a_mask_that_resizing_loses_keeps_a_patch() -> None:
