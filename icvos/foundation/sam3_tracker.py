@@ -183,7 +183,7 @@ class Sam3Tracker:
         # The frame's pixels are not looked at, as its features are there; that one is given makes it a stream.
         found = self.segmenter(session, frame=features.position.new_empty(3, 0, 0), frame_idx=index)
         if found.frame_idx != index:
-            raise UsageError("this transformers numbers frames itself", fix="pip install 'transformers>=5.23'")
+            raise UsageError("this transformers numbers frames itself", fix="pip install 'transformers>=5.4'")
         self._forget(session, index)
         memory.index += 1
         logits, score = found.pred_masks.float(), found.object_score_logits.reshape(-1, 1).float()
