@@ -28,8 +28,8 @@ SIZES = {16: 1024, 14: 1022}
 #: What a backbone of such a patch was trained on; others on ImageNet.
 SEEN = {16: "lvd-1689m", 14: "lvd-142m"}
 COMPONENTS, WIDTH = 500, 1024
-# Ours: components of a backbone that is no ViT, whose black image shows the border alone (on training shapes of the drawn
-# world 2, 4 and 8 are alike, 39 is worse); and the greatest side, of which all patches are compared with all.
+# Ours: components of a backbone that is no ViT, whose black image shows the border alone (on training shapes of the
+# drawn world 2, 4 and 8 are alike, 39 is worse); and the greatest side, of which all patches are compared with all.
 OTHER_COMPONENTS, GREATEST_SIZE = 4, 2048
 
 
