@@ -108,7 +108,7 @@ class Insid3(ImageModel):
         self.info = replace(self.info, training_data=(SEEN.get(patch, "imagenet-1k:train"),))
         self.size = options.size or saved_size or SIZES.get(patch, 512)
         if self.size % patch or not 2 * patch <= self.size <= GREATEST_SIZE:
-            expected = f"a multiple of the backbone's patch, {patch}, of at most {GREATEST_SIZE}"
+            expected = f"a multiple of the backbone's patch, {patch}, from {2 * patch} to {GREATEST_SIZE}"
             raise UsageError(f"size={self.size}", expected=expected)
         if not (-1 <= options.tau <= 1 and -1 <= options.merge <= 1):
             raise UsageError(f"tau={options.tau}, merge={options.merge}", expected="numbers from -1 to 1")
@@ -189,8 +189,7 @@ def open_patches(path: Path) -> tuple[Any, int]:
         name = "dinov2_vitb14"
     if not name:
         raise WeightsError("no backbone that is known", where=path, expected="a DINOv3, a DINOv2, or one of icvos' own")
-    size = saved.get("image_size", 0)
-    return open_backbone(name, with_dilation(name, options), path).float(), size if isinstance(size, int) else 0
+    return open_backbone(name, with_dilation(name, options), path).float(), saved.get("image_size", 0)
 
 
 # ------------------------------------------------------------------------------------------------------------ the steps

@@ -19,7 +19,7 @@ from typing import Any, Literal
 import numpy as np
 
 from icvos import ImageModel, ModelInfo, Prediction, Support, WeightInfo
-from icvos.errors import UsageError
+from icvos.errors import UsageError, WeightsError
 
 __all__ = ["Fitted", "Prototype", "PrototypeOptions", "best_threshold"]
 
@@ -70,6 +70,7 @@ class PrototypeOptions:
 
 #: The backbone whose weights need not be given: the extra ``lite`` brings them.
 PACKAGED = "efficientnet-lite2"
+GREATEST_SIZE = 4096
 DEFAULTS = PrototypeOptions()
 
 
@@ -118,11 +119,13 @@ class Prototype(ImageModel):
             choices = {**choices, "dilation": options.dilation}
         self.backbone = open_backbone(name, with_dilation(name, choices), path).float().to(device)
         photographs = name == PACKAGED
-        self.size = options.size or int(saved.get("image_size", 640 if photographs else 512))
-        if self.size < 32:
-            raise UsageError(f"size={self.size}", expected="32 pixels or more")
+        self.size = options.size or saved.get("image_size", 640 if photographs else 512)
+        if not 32 <= self.size <= GREATEST_SIZE:
+            raise UsageError(f"size={self.size}", expected=f"32 pixels to {GREATEST_SIZE:,}")
         if not 0 < options.span < 1:
             raise UsageError(f"span={options.span}", expected="between 0 and 1")
+        if not np.isfinite(options.threshold):
+            raise UsageError(f"threshold={options.threshold}", expected="a finite number")
         usual = "levels" if photographs else "top"
         self.feature = usual if options.feature == "auto" else options.feature
         self.background, self.pool = options.background, options.pool
@@ -262,7 +265,11 @@ def best_threshold(scores: Any, inside: Any) -> float:
 
 
 def backbone_inside(path: Path) -> dict[str, Any]:
-    """Return what a checkpoint's metadata says of the backbone inside: its name, options and image size; or nothing."""
+    """Return what a checkpoint's metadata says of the backbone inside: its name, options and image size; or nothing.
+
+    Raises:
+        WeightsError: The size is none.
+    """
     import json
 
     from icvos.foundation.weights import load_metadata
@@ -277,4 +284,8 @@ def backbone_inside(path: Path) -> dict[str, Any]:
         config = record.get("config") if isinstance(record, dict) else None
         if isinstance(config, dict) and isinstance(config.get("backbone"), str):
             out |= {key: config[key] for key in ("backbone", "backbone_options", "image_size") if key in config}
+    size = out.get("image_size", GREATEST_SIZE)
+    if type(size) is not int or not 1 <= size <= GREATEST_SIZE:
+        expected = f"a whole number to {GREATEST_SIZE:,}"
+        raise WeightsError("the image_size of the backbone inside is none", where=path, expected=expected)
     return out

@@ -89,7 +89,7 @@ class Sam3Canvas(ImageModel):
         self.dtype = self.autocast or "float32"
         self.network = load_sam3_image(self.weights["sam3"], self.weights["config"]).to(device)
         self.side = int(self.network.config.image_size)
-        self.rows = int(self.side * share)
+        self.rows = int(self.side * share) if 0 < share < 1 else 0
         if not 0 < self.rows < self.side:
             raise UsageError(f"share={share:g}", expected="above 0, below 1")
         words = self.network.config.text_config

@@ -43,6 +43,7 @@ class Sansa(VideoModel, ImageModel):
         ahead: Video frames encoded together (more pays on a GPU).
         trained_on: What the authors' adapters, which do not say, were trained on, for the leaderboards' marks:
             ``coco-20i:FOLD`` (all but that test fold's classes) or ``coco``; by default all that their generalist saw.
+            Beside what a file of ours says.
     """
 
     info = ModelInfo(
@@ -79,17 +80,15 @@ class Sansa(VideoModel, ImageModel):
         trained_on: str = "",
     ) -> None:
         super().__init__(device=device, weights=weights)
-        from baselines.heads import trained_info
         from baselines.sansa_adapters import load_sansa
         from icvos.data.lineage import Lineage
 
         self.model, saved = load_sansa(self.weights["sam2"], self.weights["sansa"])
         self.tracker = sansa_tracker(self.model.to(device).segmenter, ahead=ahead)
         self.prompt: PromptKind = prompt
-        if saved is not None:
-            self.info = trained_info(type(self).info, saved, others=_SAM2_DATA)
-        elif trained_on:
-            known = Lineage.named(trained_on)
+        if saved is not None or trained_on:
+            known = Lineage.named(trained_on) if trained_on else Lineage()
+            known += (Lineage.of_record(saved.metadata) if saved is not None else None) or Lineage()
             self.info = replace(
                 self.info, training_data=(*known.data, *_SAM2_DATA), training_categories=known.categories
             )

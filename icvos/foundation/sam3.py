@@ -30,7 +30,10 @@ MOST = 16_384
 #: Of numbers of layers, heads, queries (published: 200), of words (49,408), of cells a side (72), of values in a list.
 MOST_PARTS, MOST_WORDS, MOST_CELLS, MOST_VALUES = 512, 1 << 20, 256, 64
 #: Bytes of a tokenizer's file (published: 3.6 MB).
-MOST_TOKENIZER = 64 << 20
+MOST_TOKENIZER = 16 << 20
+#: Steps of its normalizer (published: 3), and their kinds: none writes much more than it reads.
+MOST_STEPS = 8
+STEPS = ("NFC", "NFD", "NFKC", "NFKD", "Lowercase", "Strip", "StripAccents", "Replace")
 
 
 def load_sam3_tracker(path: Path, config: Path) -> Any:
@@ -148,12 +151,16 @@ def _check_grid(config: Any) -> None:
     cells = side // patch
     sizes = [[factor * cells, factor * cells] for factor in (4, 2, 1)]
     good = side == cells * patch and 0 < cells <= MOST_CELLS
+    good &= 0 <= vision.backbone_config.window_size <= cells
     good &= [list(size) for size in vision.backbone_feature_sizes] == sizes
     prompts = getattr(config, "prompt_encoder_config", None)
     if prompts is not None:  # a tracker's own sizes follow its image_size
         good &= prompts.patch_size == patch
     if not good:
-        raise UsageError(f"image_size {side} and patch_size {patch}", expected=f"a grid of at most {MOST_CELLS} cells")
+        raise UsageError(
+            f"image_size {side}, patch_size {patch}, window_size {vision.backbone_config.window_size}",
+            expected=f"a grid of at most {MOST_CELLS} cells, and windows inside",
+        )
 
 
 def normalised(image: np.ndarray, side: int) -> Tensor:
@@ -178,7 +185,7 @@ def tokens_of(text: str, path: Path, *, length: int, words: int) -> tuple[Tensor
 
     Raises:
         WeightsError: No such file, one that cannot be used, or of another vocabulary.
-        UsageError: The text is too long.
+        UsageError: The text is too long, or has what is no character.
     """
     from tokenizers import Tokenizer
 
@@ -186,12 +193,17 @@ def tokens_of(text: str, path: Path, *, length: int, words: int) -> tuple[Tensor
         raise WeightsError("no tokenizer.json beside the weights", where=path, expected=PUBLISHED)
     if path.stat().st_size > MOST_TOKENIZER:
         raise WeightsError("the tokenizer is too large", where=path, expected=f"at most {MOST_TOKENIZER:,} bytes")
+    _check_normalizer(read_json(path, WeightsError), path)
     try:
         tokenizer = Tokenizer.from_file(str(path))
         tokenizer.no_padding()
         tokenizer.no_truncation()
-        found = tokenizer.encode(text).ids
-    except Exception as error:
+        found = tokenizer.encode(text.encode().decode()).ids
+    except UnicodeEncodeError:
+        raise UsageError(f"the text {text[:40]!a} has what is no character", expected="UTF-8") from None
+    except BaseException as error:  # the library panics by one that is no Exception
+        if isinstance(error, (KeyboardInterrupt, SystemExit)):
+            raise
         reason = " ".join(str(error).split())[:200]
         raise WeightsError(f"the tokenizer cannot be used ({reason})", where=path) from None
     if not found or max(found) >= words:
@@ -201,3 +213,14 @@ def tokens_of(text: str, path: Path, *, length: int, words: int) -> tuple[Tensor
     mask = torch.arange(length) < len(found)
     # The encoder looks back alone and the filling is masked: its value does not matter.
     return torch.tensor([found + found[-1:] * (length - len(found))]), mask[None].long()
+
+
+def _check_normalizer(content: Any, path: Path) -> None:
+    """Check that a tokenizer's normalizer makes no long text of a short one."""
+    normalizer = content.get("normalizer") if isinstance(content, dict) else None
+    steps = normalizer.get("normalizers", [normalizer]) if isinstance(normalizer, dict) else normalizer or []
+    good = isinstance(steps, list) and len(steps) <= MOST_STEPS
+    for step in steps if good else ():
+        good &= isinstance(step, dict) and step.get("type") in STEPS and len(str(step.get("content", ""))) <= 1
+    if not good:
+        raise WeightsError("the tokenizer has a normalizer that is not known", where=path, expected=PUBLISHED)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -102,8 +103,17 @@ def test_backbones_inside_other_files(weights: dict[str, Path], tmp_path: Path) 
         model(weights, backbone="vgg16_bn")
     with pytest.raises(UsageError, match="no backbone 'resnet5'"):
         model(weights, backbone="resnet5")
-    with pytest.raises(UsageError, match="32 pixels"):
-        Prototype(weights=weights, options=PrototypeOptions(size=8))
+    for changes, words in (({"size": 8}, "32 pixels"), ({"size": 10**9}, "to 4,096"), ({"threshold": np.nan}, "nan")):
+        with pytest.raises(UsageError, match=words):
+            Prototype(weights=weights, options=PrototypeOptions(**changes))
+
+
+@pytest.mark.parametrize("size", ["abc", [64], None, 10**9, True, 64.5])
+def test_a_backbone_inside_says_a_size_that_is_none(size: object, tmp_path: Path) -> None:
+    record = json.dumps({"config": {"backbone": "small", "image_size": size}})
+    save_state(tmp_path / "odd.safetensors", {"layer0.weight": torch.ones(2)}, metadata={"model": record})
+    with pytest.raises(WeightsError, match="image_size of the backbone inside"):
+        backbone_inside(tmp_path / "odd.safetensors")
 
 
 # --------------------------------------------------------------------------------- with weights from the registry

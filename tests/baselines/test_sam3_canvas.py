@@ -157,6 +157,8 @@ def test_runs_on_video_and_lifted(weights: dict[str, Path]) -> None:
         ({"threshold": 1.0}, "threshold=1"),
         ({"share": 1.0}, "share=1"),
         ({"share": 0.0}, "share=0"),
+        ({"share": float("nan")}, "share=nan"),
+        ({"text": "\udcff"}, "what is no character"),
         ({"text": "dog " * 40}, "the text comes to 42 tokens"),
     ],
 )
@@ -173,8 +175,18 @@ def test_other_tokenizers_are_one_line(folder: Path, weights: dict[str, Path], t
     # Elsewhere it may lie all the same.
     Sam3Canvas(weights={"sam3": copy / "model.safetensors", "tokenizer": folder / "tokenizer.json"})
     content = json.loads((folder / "tokenizer.json").read_text())
+    panic = {**content, "post_processor": {**content["post_processor"], "special_tokens": {}}}
+    step = {"type": "Replace", "pattern": {"Regex": "."}, "content": "a" * 10}
+    bomb = {**content, "normalizer": {"type": "Sequence", "normalizers": [step] * 8}}
+    known = {"type": "Sequence", "normalizers": [{"type": "NFC"}, {**step, "content": " "}, {"type": "Lowercase"}]}
+    (copy / "tokenizer.json").write_text(json.dumps({**content, "normalizer": known}))
+    Sam3Canvas(weights={"sam3": copy / "model.safetensors"})
     content["model"]["vocab"]["visual"] = 1000
     for text, words in (
+        (json.dumps(panic), "the tokenizer cannot be used"),
+        (json.dumps(bomb), "a normalizer that is not known"),
+        (json.dumps({**bomb, "normalizer": {"type": "Prepend", "prepend": "a" * 10**6}}), "that is not known"),
+        (json.dumps({**bomb, "normalizer": "NFC"}), "that is not known"),
         (json.dumps(content), "has other words than the model"),
         ("{}", "the tokenizer cannot be used"),
     ):

@@ -183,6 +183,9 @@ def test_published_adapters_that_do_not_fit(
 def test_own_files_belong_to_their_sam2(weights: dict[str, Path], published: dict[str, Path], tmp_path: Path) -> None:
     model = Sansa(weights=weights)
     assert model.info.training_categories == ("car",) and model.info.training_data == ("sa-v:train", "sa-1b:train")
+    assert {"car", "person"} < set(Sansa(weights=weights, trained_on="coco").info.training_categories)
+    with pytest.raises(UsageError, match="no training 'cocos'"):
+        Sansa(weights=weights, trained_on="cocos")
     with pytest.raises(WeightsError, match="another SAM 2 than"):
         Sansa(weights={**weights, "sam2": published["sam2"]})
     torch.manual_seed(9)

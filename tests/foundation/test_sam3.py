@@ -205,6 +205,7 @@ def test_other_files_are_one_line(load: Any, folder: Path, tmp_path: Path) -> No
         ("backbone_config", {"hidden_size": 10**8}),
         ("backbone_config", {"image_size": 50_000, "patch_size": 1}),
         ("backbone_config", {"patch_size": 0}),
+        ("backbone_config", {"window_size": 16_384}),
         ("backbone_config", {"image_size": [112, 112]}),
         ("backbone_config", {"hidden_act": "x" * 10_000}),
         ("backbone_config", {"num_hidden_layers": "many"}),
