@@ -239,3 +239,13 @@ def test_names_papers_and_what_does_not_go_together(sam2: Any) -> None:
     with pytest.raises(UsageError, match="max_prompted"):
         PolicyTracker(sam2, Dam, TrackerOptions(max_prompted=3))
     assert lift(resolve("histogram"), "dam").tracker_options == {"policy": "dam"}
+
+
+def test_a_frame_is_encoded_once(sam2: Any, video: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+    encode = sam2.encode_batch
+    monkeypatch.setattr(sam2, "encode_batch", lambda images: (seen.append(len(images)), encode(images))[1])
+    for policy in POLICIES.values():
+        seen.clear()
+        logits(PolicyTracker(sam2, policy), video, torch.stack([video[1][0], video[1][0].flip(0)]), 8)
+        assert seen == [1] * 8
