@@ -371,6 +371,15 @@ def test_only_the_adapters_are_trained_and_the_loss_falls(tmp_path: Path) -> Non
     assert all(torch.equal(after[name], value) for name, value in before.items())
 
 
+@pytest.mark.parametrize("prompt", ["point", "box", "scribble"])
+def test_a_thing_that_the_square_lost_trains_on(weights: dict[str, Path], prompt: str) -> None:
+    own = task(weights, prompt=prompt)
+    pairs = [dict(own.train_examples().get(0, index)) for index in range(2)]
+    pairs[1]["support_mask"] = np.zeros_like(pairs[1]["support_mask"])
+    loss, _ = own.loss(own.model(), own.collate(pairs))
+    assert bool(loss.isfinite())
+
+
 @pytest.mark.parametrize("prompt", ["mask", "multi"])
 def test_a_stopped_run_goes_on_to_the_same_end(weights: dict[str, Path], tmp_path: Path, prompt: str) -> None:
     trainer(task(weights, prompt=prompt), tmp_path / "whole").fit()
