@@ -29,8 +29,9 @@ SIZES = {16: 1024, 14: 1022}
 SEEN = {16: "lvd-1689m", 14: "lvd-142m"}
 COMPONENTS, WIDTH = 500, 1024
 # Ours: components of a backbone that is no ViT, whose black image shows the border alone (on training shapes of the
-# drawn world 2, 4 and 8 are alike, 39 is worse); and the greatest side, of which all patches are compared with all.
-OTHER_COMPONENTS, GREATEST_SIZE = 4, 2048
+# drawn world 2, 4 and 8 are alike, 39 is worse); the greatest side; and the most patches, of which all are compared
+# with all (6 GB).
+OTHER_COMPONENTS, GREATEST_SIZE, MOST_PATCHES = 4, 2048, 128 * 128
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,9 @@ class Insid3(ImageModel):
         noise = unit(self.patches([np.zeros((self.size, self.size, 3), np.uint8)]))[0]
         if not bool(noise.isfinite().all()):
             raise WeightsError("features of these weights are no finite numbers", where=self.weights["backbone"])
-        width = noise.shape[0]
+        width, patches = noise.shape[0], noise[0].numel()
+        if patches > MOST_PATCHES:
+            raise UsageError(f"size={self.size} makes {patches:,} patches", expected=f"at most {MOST_PATCHES:,}")
         usual = COMPONENTS if width > COMPONENTS else width * COMPONENTS // WIDTH
         self.components = options.components or (usual if patch > 1 else OTHER_COMPONENTS)
         if not 1 <= self.components < width:

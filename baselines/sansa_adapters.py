@@ -148,6 +148,7 @@ def load_sansa(sam2: str | Path, adapters: str | Path) -> tuple[SansaNetwork, Sa
             )
         state = saved.state
     else:
+        state = _published(path)
         if segmenter.config.version != "2.0":
             raise WeightsError(
                 f"the authors' adapters do not belong to a SAM {segmenter.config.version}",
@@ -155,7 +156,6 @@ def load_sansa(sam2: str | Path, adapters: str | Path) -> tuple[SansaNetwork, Sa
                 expected="a SAM 2.0 (sam2-hiera-large)",
                 fix="icvos weights fetch sam2-hiera-large",
             )
-        state = _published(path)
         config = SansaConfig(factor=_factor(state, segmenter, path))
     network = SansaNetwork(segmenter, config)
     load_into(network.adapters, state, where=path, what=f"SANSA's adapters for {segmenter.name}")
@@ -177,10 +177,12 @@ def saved_config(saved: SavedHead) -> SansaConfig:
 def _published(path: Path) -> dict[str, Tensor]:
     """Return the tensors of an ``adapter_*.pth`` by block and name; the training's settings beside them are left out.
 
-    Names that are no adapter's stay as they are, for the strict comparison to name.
+    Names that are no adapter's stay as they are beside those that are, for the strict comparison to name.
     """
     state = load_state(path, plain=(argparse.Namespace,))
     found = {key: _PUBLISHED.fullmatch(key) for key in state}
+    if not any(found.values()):
+        raise WeightsError("no SANSA adapters", where=path, expected="a file of icvos train sansa, or an adapter_*.pth")
     return {f"{int(m[1])}.{m[2]}" if (m := found[key]) else key: value for key, value in state.items()}
 
 

@@ -104,6 +104,8 @@ class SansaTask(PairTask):
         frames = F.interpolate(frames, (side, side), mode="bilinear", align_corners=False, antialias=True)
         features = model.segmenter.encode(frames)
         count = len(batch.support)
+        if not bool(batch.support_mask.flatten(1).any(dim=1).all()):
+            prompt = "mask"  # a thing so small that the square lost it has no points
         seeds = torch.randint(2**31, (count,)).tolist() if prompt != "mask" else []
         generators = [np.random.default_rng(seed) for seed in seeds]
         masks = list(batch.support_mask.cpu().numpy())

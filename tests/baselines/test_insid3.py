@@ -92,6 +92,12 @@ def test_settings_that_mean_nothing(dinov2: Path, changes: dict[str, Any], words
         Insid3(weights={"backbone": dinov2}, options=Insid3Options(**{"size": 70, "components": 6, **changes}))
 
 
+def test_patches_that_are_compared_with_all_are_bounded(dinov2: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Insid3, "patches", lambda self, images: torch.rand(len(images), 32, 129, 128))
+    with pytest.raises(UsageError, match="size=70 makes 16,512 patches; expected at most 16,384"):
+        Insid3(weights={"backbone": dinov2}, options=Insid3Options(size=70))
+
+
 @pytest.mark.parametrize(("width", "components"), [(1024, 500), (768, 500), (384, 187), (80, 39), (32, 15)])
 def test_components_are_fewer_than_channels(width: int, components: int, dinov2: Path, monkeypatch: Any) -> None:
     monkeypatch.setattr(Insid3, "patches", lambda self, images: torch.rand(len(images), width, 4, 4))

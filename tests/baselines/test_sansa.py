@@ -175,9 +175,15 @@ def test_published_adapters_that_do_not_fit(
     refused("1 of another shape: 4.up_proj.bias", {"model": {**state, last: torch.ones(3)}})
     wide = {k: v for k, v in published_adapters(OLD, 0.8).items() if ".2.adapter.down" in k}
     refused("fit no one factor", {"model": {**state, **wide}})
-    refused("no SANSA adapters for tiny-old", {"model": {"sam.image_encoder.weight": torch.ones(1)}})
+    other = {"sam.image_encoder.weight": torch.ones(1)}
+    refused("no SANSA adapters", {"model": other})
+    first = "sam.image_encoder.trunk.blocks.2.adapter.down_proj.weight"
+    refused("no SANSA adapters for tiny-old: block 2", {"model": {k: v for k, v in state.items() if k != first}})
     refused("holds code or objects", {"model": state, "args": Path("/")})
     refused("do not belong to a SAM 2.1", {"model": state}, weights["sam2"])
+    # What is wrong with the adapters' own file comes first.
+    refused("no SANSA adapters", {"model": other}, weights["sam2"])
+    refused("holds code or objects", {"model": state, "args": Path("/")}, weights["sam2"])
 
 
 def test_own_files_belong_to_their_sam2(weights: dict[str, Path], published: dict[str, Path], tmp_path: Path) -> None:
@@ -363,6 +369,15 @@ def test_only_the_adapters_are_trained_and_the_loss_falls(tmp_path: Path) -> Non
     assert values[-1] < 0.6 * values[0]
     after = run.model.segmenter.model.state_dict()
     assert all(torch.equal(after[name], value) for name, value in before.items())
+
+
+@pytest.mark.parametrize("prompt", ["point", "box", "scribble"])
+def test_a_thing_that_the_square_lost_trains_on(weights: dict[str, Path], prompt: str) -> None:
+    own = task(weights, prompt=prompt)
+    pairs = [dict(own.train_examples().get(0, index)) for index in range(2)]
+    pairs[1]["support_mask"] = np.zeros_like(pairs[1]["support_mask"])
+    loss, _ = own.loss(own.model(), own.collate(pairs))
+    assert bool(loss.isfinite())
 
 
 @pytest.mark.parametrize("prompt", ["mask", "multi"])
