@@ -32,6 +32,7 @@ __all__ = [
     "HeadConfig",
     "SavedHead",
     "backbone_digest",
+    "backbone_from",
     "check_backbone",
     "config_of",
     "each_prior",
@@ -253,13 +254,17 @@ def open_backbone(name: str, options: Mapping[str, Any], path: str | Path) -> Ba
     Raises:
         WeightsError: Missing, truncated, hostile, or of another backbone.
     """
+    return backbone_from(load_state(path), name, options, where=path)
+
+
+def backbone_from(state: Mapping[str, Tensor], name: str, options: Mapping[str, Any], *, where: str | Path) -> Backbone:
+    """Build a backbone of tensors that were read; see ``open_backbone``."""
     backbone = create_backbone(name, options)
-    state = load_state(path)
     state = {key.removeprefix("prompt_encoder."): value for key, value in state.items()}
     if any(key.startswith("layer0.") for key in state):
         # A model's checkpoint with its backbone inside (the demo's, say): the rest is not ours.
         state = {key: value for key, value in state.items() if key.partition(".")[0] in LayeredBackbone.NAMES}
-    load_backbone(backbone, state, where=str(path))
+    load_backbone(backbone, state, where=str(where))
     return backbone
 
 

@@ -174,7 +174,7 @@ def open_patches(path: Path) -> tuple[Any, int]:
         WeightsError: It is no backbone that is known, or damaged.
         MissingExtraError: It is a DINOv3, and transformers is not installed.
     """
-    from baselines.heads import open_backbone
+    from baselines.heads import backbone_from
     from baselines.prototype import backbone_inside
     from icvos.foundation.backbones import with_dilation
     from icvos.foundation.dinov2 import dinov2_sizes
@@ -192,7 +192,8 @@ def open_patches(path: Path) -> tuple[Any, int]:
         name = "dinov2_vitb14"
     if not name:
         raise WeightsError("no backbone that is known", where=path, expected="a DINOv3, a DINOv2, or one of icvos' own")
-    return open_backbone(name, with_dilation(name, options), path).float(), saved.get("image_size", 0)
+    backbone = backbone_from(state, name, with_dilation(name, options), where=path)
+    return backbone.float(), saved.get("image_size", 0)
 
 
 # ------------------------------------------------------------------------------------------------------------ the steps

@@ -52,6 +52,8 @@ class Sam2Memory(VideoModel):
         """Track all episodes as objects of one stream: each frame is encoded once."""
         import torch
 
+        from icvos.foundation.streams import without_gradients
+
         shots = {len(supports) for supports in episodes}
         if len(shots) > 1:  # memories of a batch must be alike
             yield from super().segment_many(episodes, video, seeds=seeds)
@@ -60,7 +62,7 @@ class Sam2Memory(VideoModel):
         with torch.no_grad():
             for column in zip(*episodes, strict=True):
                 self._show(bank, column)
-        for features in self._encoded(video):
+        for features in without_gradients(self.tracker.encode(video)):
             with torch.no_grad():
                 masks = list(self.tracker.step(bank, features).masks(video.size))
             for number, supports in enumerate(episodes):
@@ -68,24 +70,13 @@ class Sam2Memory(VideoModel):
                     masks[number] = torch.zeros_like(masks[number])
             yield masks
 
-    def _encoded(self, video: Video) -> Iterator[Any]:
-        import torch
-
-        stream = self.tracker.encode(video)
-        while True:
-            with torch.no_grad():
-                features = next(stream, None)
-            if features is None:
-                return
-            yield features
-
     def _show(self, bank: Any, column: Sequence[Support]) -> None:
         """Put one support of each episode into the memory, as a prompted frame."""
         import torch
         from torch.nn import functional
 
+        from icvos.foundation.frame_tracker import Prompt
         from icvos.foundation.segmenter import ImageFeatures
-        from icvos.foundation.tracker import Prompt
 
         segmenter = self.tracker.segmenter
         size = (segmenter.image_size, segmenter.image_size)

@@ -19,6 +19,7 @@ import numpy as np
 from icvos import ImageModel, ModelInfo, Prediction, Support, WeightInfo
 from icvos.categories import get_vocabulary
 from icvos.errors import UsageError
+from icvos.masks import mask_box
 
 __all__ = ["Sam3Canvas"]
 
@@ -190,8 +191,9 @@ def _stretched(image: np.ndarray, height: int, width: int) -> np.ndarray:
 
 def _box(mask: np.ndarray, share: float) -> tuple[float, float, float, float]:
     """Return the box around a mask as (cx, cy, w, h) of a canvas whose upper ``share`` is the mask's image."""
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    (top, bottom), (left, right) = (
-        (line[0] / length, (line[-1] + 1) / length) for line, length in zip((rows, columns), mask.shape, strict=True)
-    )
-    return (left + right) / 2, share * (top + bottom) / 2, right - left, share * (bottom - top)
+    corners = mask_box(mask)
+    assert corners is not None
+    left, top, right, bottom = corners
+    height, width = mask.shape
+    middle = (left + right + 1) / (2 * width), share * (top + bottom + 1) / (2 * height)
+    return *middle, (right + 1 - left) / width, share * (bottom + 1 - top) / height

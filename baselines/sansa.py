@@ -23,8 +23,9 @@ from icvos import ImageModel, ModelInfo, Prediction, Support, Video, VideoModel,
 from icvos.categories import get_vocabulary
 
 if TYPE_CHECKING:
+    from icvos.foundation.frame_tracker import Prompt
     from icvos.foundation.segmenter import ImageFeatures
-    from icvos.foundation.tracker import MemoryBank, Prompt, Tracker
+    from icvos.foundation.tracker import MemoryBank, Tracker
 
 __all__ = ["Sansa", "box_of", "points_of", "sansa_tracker", "scribble_of", "support_prompt"]
 
@@ -103,20 +104,22 @@ class Sansa(VideoModel, ImageModel):
         """Segment for all support sets at once: each frame is encoded once; sets of one size are a batch."""
         import torch
 
-        shown = [[support for support in supports if support.mask.any()] for supports in episodes]
+        from icvos.foundation.streams import without_gradients
+
+        masked = [[support for support in supports if support.mask.any()] for supports in episodes]
         groups: dict[int, list[int]] = {}
-        for number, supports in enumerate(shown):
+        for number, supports in enumerate(masked):
             groups.setdefault(len(supports), []).append(number)
         groups.pop(0, None)
         banks = {
-            count: self._remember([shown[number] for number in numbers], [seeds[number] for number in numbers])
+            count: self._remember([masked[number] for number in numbers], [seeds[number] for number in numbers])
             for count, numbers in groups.items()
         }
         empty = Prediction(np.zeros(video.size, bool), confidence=0.0)
         if not banks:
             yield from ([empty] * len(episodes) for _ in range(len(video)))
             return
-        for features in self._encoded(video):
+        for features in without_gradients(self.tracker.encode(video)):
             predictions = [empty] * len(episodes)
             for count, numbers in groups.items():
                 with torch.no_grad():
@@ -127,8 +130,8 @@ class Sansa(VideoModel, ImageModel):
 
     def fit(self, supports: Sequence[Support], *, seed: int) -> MemoryBank | None:
         """Return the memory of the supports, or None if none has a mask."""
-        shown = [support for support in supports if support.mask.any()]
-        return self._remember([shown], [seed]) if shown else None
+        masked = [support for support in supports if support.mask.any()]
+        return self._remember([masked], [seed]) if masked else None
 
     def predict(self, fitted: MemoryBank | None, image: np.ndarray) -> Prediction:
         import torch
@@ -142,17 +145,6 @@ class Sansa(VideoModel, ImageModel):
             score = frame.resized(size)[0, 0]
         mask = score > 0
         return Prediction(mask, score=score, confidence=float(score[mask].sigmoid().mean()) if mask.any() else 0.0)
-
-    def _encoded(self, video: Video) -> Iterator[ImageFeatures]:
-        import torch
-
-        stream = self.tracker.encode(video)
-        while True:
-            with torch.no_grad():
-                features = next(stream, None)
-            if features is None:
-                return
-            yield features
 
     def _remember(self, episodes: Sequence[Sequence[Support]], seeds: Sequence[int]) -> MemoryBank:
         """Return the memory of support sets of one size, as a batch; a support that is used twice is encoded once."""
@@ -200,7 +192,7 @@ def support_prompt(
     import torch
     from torch.nn.functional import interpolate
 
-    from icvos.foundation.tracker import Prompt
+    from icvos.foundation.frame_tracker import Prompt
 
     segmenter = tracker.segmenter
     side, device = segmenter.image_size, segmenter.device
@@ -225,8 +217,8 @@ def support_prompt(
         pick(mask, generator) * (side / np.array(mask.shape[::-1]))
         for mask, generator in zip(masks, generators, strict=True)
     ]
-    places = torch.tensor(np.stack(points), dtype=torch.float32, device=device)
-    return Prompt(points=(places, torch.ones(places.shape[:2], dtype=torch.int32, device=device)))
+    coordinates = torch.tensor(np.stack(points), dtype=torch.float32, device=device)
+    return Prompt(points=(coordinates, torch.ones(coordinates.shape[:2], dtype=torch.int32, device=device)))
 
 
 def points_of(mask: np.ndarray, generator: np.random.Generator, count: int = POINTS) -> np.ndarray:

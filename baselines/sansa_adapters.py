@@ -105,11 +105,11 @@ def adapted_blocks(segmenter: Sam2) -> dict[int, Any]:
 
 def _attach(block: Any, adapter: Adapter) -> None:
     """Have a Hiera block add ``adapter(x)`` to its MLP's output, x being what ``norm2`` is given."""
-    given: list[Tensor] = []
+    inputs: list[Tensor] = []
     # As a part of the block, so that gradients are kept where the adapter wants them.
     block.adapter = adapter
-    block.norm2.register_forward_pre_hook(lambda module, inputs: given.append(inputs[0]))
-    block.mlp.register_forward_hook(lambda module, inputs, output: output + adapter(given.pop()))
+    block.norm2.register_forward_pre_hook(lambda module, args: inputs.append(args[0]))
+    block.mlp.register_forward_hook(lambda module, args, output: output + adapter(inputs.pop()))
 
 
 def open_sam2(path: str | Path) -> tuple[Sam2, str]:

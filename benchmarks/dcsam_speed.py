@@ -27,9 +27,10 @@ from published import published_layers
 from dcsam.config import DCSAMConfig
 from dcsam.engine import Engine, Fitted
 from dcsam.model import DCSAM
+from icvos.foundation.frame_tracker import Prompt
 from icvos.foundation.load import build_sam
 from icvos.foundation.sam2 import Sam2
-from icvos.foundation.tracker import Prompt, Tracker, TrackerOptions
+from icvos.foundation.tracker import Tracker, TrackerOptions
 from icvos.types import Support
 
 

@@ -14,11 +14,12 @@ from math import inf
 
 import torch
 
+from icvos.foundation.frame_tracker import Prompt
 from icvos.foundation.load import build_sam
 from icvos.foundation.sam2 import Sam2
 from icvos.foundation.sam2_config import SAM2
 from icvos.foundation.segmenter import ImageFeatures
-from icvos.foundation.tracker import Prompt, Tracker, TrackerOptions
+from icvos.foundation.tracker import Tracker, TrackerOptions
 
 #: Frames until all memories are there.
 FRAMES = 9

@@ -21,11 +21,12 @@ from dcsam.model import DCSAM, Output
 from icvos.data.lineage import Lineage
 from icvos.errors import UsageError
 from icvos.foundation.backbone import BackboneFeatures
+from icvos.foundation.frame_tracker import Prompt
 from icvos.foundation.holes import fill_holes
 from icvos.foundation.pixels import to_float
 from icvos.foundation.sam2 import Sam2
 from icvos.foundation.segmenter import ImageFeatures, PromptableSegmenter
-from icvos.foundation.tracker import Prompt, Tracker, TrackerOptions
+from icvos.foundation.tracker import Tracker, TrackerOptions
 from icvos.models.redetect import Answer, Redetector, RedetectRules
 from icvos.types import Support, Video
 

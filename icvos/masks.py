@@ -33,6 +33,7 @@ __all__ = [
     "is_0_or_255",
     "is_grey",
     "label_header",
+    "mask_box",
     "merge_codes",
     "palette",
     "png_rows",
@@ -269,6 +270,14 @@ def thing_of(labels: np.ndarray, *, where: str | Path) -> np.ndarray:
         holds = f"the value {odd[0]}" if odd.size else "both 1 and 255"
         raise MaskError(f"mask holds {holds}", where=where, expected="0 and 1 (or 0 and 255)")
     return labels != 0
+
+
+def mask_box(mask: np.ndarray) -> tuple[int, int, int, int] | None:
+    """Return the least and greatest x and y (x0, y0, x1, y1) of a (H, W) bool mask's pixels; None of an empty one."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if not rows.size:
+        return None
+    return int(columns[0]), int(rows[0]), int(columns[-1]), int(rows[-1])
 
 
 def is_grey(described: Header | None) -> bool:

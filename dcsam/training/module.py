@@ -13,9 +13,10 @@ from dcsam.features import SamFeatures
 from dcsam.model import DCSAM, Output
 from icvos.errors import MissingExtraError, UsageError
 from icvos.foundation.backbone import BackboneFeatures
+from icvos.foundation.frame_tracker import Prompt, TrackedFrame
 from icvos.foundation.sam2 import Sam2
 from icvos.foundation.segmenter import ImageFeatures, PromptableSegmenter
-from icvos.foundation.tracker import Prompt, TrackedFrame, Tracker, TrackerOptions
+from icvos.foundation.tracker import Tracker, TrackerOptions
 from icvos.training.loss import balanced_bce, dice, prior_logits
 
 __all__ = ["Both", "TrainSam", "TrainableDCSAM", "add_lora", "merged_state", "sam_parameters", "trained_names"]

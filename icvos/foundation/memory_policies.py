@@ -19,6 +19,8 @@ from typing import ClassVar, Literal
 import cv2
 import numpy as np
 
+from icvos.masks import mask_box
+
 __all__ = [
     "POLICIES",
     "Candidates",
@@ -46,19 +48,13 @@ class Candidates:
         iou: (M,) float, predicted.
         score: The logit that the object is there.
         visible: (M,) bool: whether a low-resolution logit is over 0.
-        masks: (M, H, W) bool at the size that the policy looks at, or None.
+        masks: (M, H, W) bool at the size that the policy looks at; nothing where it looks at none.
     """
 
     iou: np.ndarray
     score: float
     visible: np.ndarray
-    masks: np.ndarray | None = None
-
-    @property
-    def seen(self) -> np.ndarray:
-        """The masks, of a policy that looks at them."""
-        assert self.masks is not None
-        return self.masks
+    masks: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -207,7 +203,7 @@ class Samurai(Selection):
         self._overlaps: list[float] | None = None
 
     def choose(self, candidates: Candidates) -> int:
-        boxes = [_box(mask) for mask in candidates.seen]
+        boxes = [_box(mask) for mask in candidates.masks]
         self._overlaps = None
         best = int(candidates.iou.argmax())
         if self.filter is None or self.stable == 0:
@@ -279,7 +275,7 @@ class Dam(MemoryPolicy):
         return [*tracked[-1:], *[at for at in tracked if at % self.stride == 0][-(MEMORIES - 1) :]]
 
     def _is_anchor(self, frame: int, candidates: Candidates, chosen: int) -> bool:
-        mask = candidates.seen[chosen]
+        mask = candidates.masks[chosen]
         area = int(np.count_nonzero(mask))
         first = not self.areas
         self.areas = [*self.areas[-299:], area]
@@ -290,7 +286,7 @@ class Dam(MemoryPolicy):
         if not low <= ratio <= high or (self.added is not None and frame - self.added <= self.apart):
             return False
         box = _box(mask)
-        others = (candidates.seen[other] & ~mask for other in range(len(candidates.iou)) if other != chosen)
+        others = (candidates.masks[other] & ~mask for other in range(len(candidates.iou)) if other != chosen)
         overlaps = [_overlap(box, _box(mask | _largest(other)), empty=1.0) for other in others if other.any()]
         return bool(overlaps) and min(overlaps) <= self.elsewhere
 
@@ -384,11 +380,8 @@ class Kalman:
 
 
 def _box(mask: np.ndarray) -> tuple[int, int, int, int]:
-    """Return the least and greatest x and y of a mask's pixels, both inside; zeros for an empty mask."""
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    if not rows.size:
-        return 0, 0, 0, 0
-    return int(columns[0]), int(rows[0]), int(columns[-1]), int(rows[-1])
+    """Return a mask's box, its last pixels inside; zeros for an empty mask, as the public codes have it."""
+    return mask_box(mask) or (0, 0, 0, 0)
 
 
 def _overlap(a: Sequence[float], b: Sequence[float], *, empty: float = 0.0) -> float:

@@ -7,16 +7,17 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
-from sam2.modeling.sam2_utils import get_1d_sine_pe
 from torch import Tensor
 
 from icvos.errors import UsageError
+from icvos.foundation.construct import require_sam
 from icvos.foundation.cpu.memory import quick_memory
+from icvos.foundation.frame_tracker import Prompt, TrackedFrame
 from icvos.foundation.holes import fill_holes
 from icvos.foundation.memory_policies import POINTERS, Candidates, MemoryPolicy, Recall
 from icvos.foundation.sam2 import Sam2
 from icvos.foundation.segmenter import Decoded, ImageFeatures, check_finite, resize_logits
-from icvos.foundation.tracker import NO_OBJECT, Heads, MemoryBank, Prompt, TrackedFrame, Tracker, TrackerOptions
+from icvos.foundation.tracker import NO_OBJECT, Heads, MemoryBank, Tracker, TrackerOptions
 
 __all__ = ["PolicyBank", "PolicyTracker"]
 
@@ -39,9 +40,9 @@ class ObjectMemory:
         """Remember a frame; forget what no later frame looks back at."""
         self.memories[frame], self.pointers[frame] = memory, pointer
         needed = self.policy.needed(frame)
-        self.memories = {at: kept for at, kept in self.memories.items() if at in needed}
-        pointed = {*needed, *range(frame - POINTERS + 1, frame + 1)}
-        self.pointers = {at: kept for at, kept in self.pointers.items() if at in pointed}
+        self.memories = {at: value for at, value in self.memories.items() if at in needed}
+        kept = {*needed, *range(frame - POINTERS + 1, frame + 1)}
+        self.pointers = {at: value for at, value in self.pointers.items() if at in kept}
 
 
 @dataclass
@@ -50,13 +51,13 @@ class PolicyBank(MemoryBank):
 
     Attributes:
         size: (H, W) of the video.
-        each: Of each object.
-        places: (HW, 1, D) position code of the grid, alike for all.
+        memories: Of each object.
+        positions: (HW, 1, D) position code of the grid, alike for all.
     """
 
     size: tuple[int, int] | None = None
-    each: list[ObjectMemory] = field(default_factory=list)
-    places: Tensor | None = None
+    memories: list[ObjectMemory] = field(default_factory=list)
+    positions: Tensor | None = None
 
 
 class PolicyTracker(Tracker):
@@ -98,9 +99,9 @@ class PolicyTracker(Tracker):
                 "a memory policy says by itself how a frame is remembered", fix="prompt without recent=True"
             )
         else:
-            bank.each = bank.each or [ObjectMemory(self.policy()) for _ in range(count)]
+            bank.memories = bank.memories or [ObjectMemory(self.policy()) for _ in range(count)]
             heads, anchors = self._prompted(levels, prompt), [True] * count
-            for each in bank.each:
+            for each in bank.memories:
                 each.policy.prompt(bank.index)
         check_finite(heads.low, heads.iou, heads.score)
         heads = replace(heads, low=fill_holes(heads.low, self.options.fill_holes))
@@ -108,10 +109,10 @@ class PolicyTracker(Tracker):
             rows = [row for row, anchor in enumerate(anchors) if anchor == prompted]
             part = heads[torch.tensor(rows, device=heads.low.device)]
             output = self._remember(levels[-1][rows], part, prompted=prompted)
-            bank.places = output["maskmem_pos_enc"][-1][:1].flatten(2).permute(2, 0, 1)
+            bank.positions = output["maskmem_pos_enc"][-1][:1].flatten(2).permute(2, 0, 1)
             memories = output["maskmem_features"].flatten(2).transpose(1, 2)
             for row, memory, pointer in zip(rows, memories, part.pointer, strict=True):
-                bank.each[row].keep(bank.index, memory.clone(), pointer.clone())
+                bank.memories[row].keep(bank.index, memory.clone(), pointer.clone())
         bank.index += 1
         return TrackedFrame(bank.index - 1, heads.low, heads.score, heads.iou)
 
@@ -124,9 +125,8 @@ class PolicyTracker(Tracker):
             low = torch.where((score > self.policy.presence)[..., None, None], low, NO_OBJECT)
         ious, visible = decoded.iou.float().cpu().numpy(), (low > 0).flatten(2).any(dim=2).cpu().numpy()
         chosen, anchors = [], []
-        for row, each in enumerate(bank.each):
-            masks = self._shown(bank, low[row]) if self.policy.looks_at else None
-            candidates = Candidates(ious[row], float(score[row]), visible[row], masks)
+        for row, each in enumerate(bank.memories):
+            candidates = Candidates(ious[row], float(score[row]), visible[row], self._masks(bank, low[row]))
             chosen.append(each.policy.choose(candidates))
             anchors.append(each.policy.track(bank.index, candidates, chosen[-1]))
         best = (torch.arange(len(low), device=low.device), torch.tensor(chosen, device=low.device))
@@ -136,15 +136,18 @@ class PolicyTracker(Tracker):
         )
         return Heads(low, self._enlarge(low), decoded.iou[best][:, None], pointer, score), anchors
 
-    def _shown(self, bank: PolicyBank, logits: Tensor) -> np.ndarray:
+    def _masks(self, bank: PolicyBank, logits: Tensor) -> np.ndarray:
+        """Return (M, 4h, 4w) logits as bool masks of the size that the policy looks at; none where it looks at none."""
+        if not self.policy.looks_at:
+            return np.zeros((0, 0, 0), bool)
         side = self.segmenter.image_size
         size = bank.size if self.policy.looks_at == "video" and bank.size is not None else (side, side)
         return np.asarray((resize_logits(logits[None], size)[0] > 0).cpu().numpy())
 
     def _candidates(self, features: Tensor, high_res: list[Tensor]) -> Decoded:
         count, device = len(features), features.device
-        nothing = torch.zeros(count, 1, 2, device=device), -torch.ones(count, 1, dtype=torch.int32, device=device)
-        sparse, dense = self.segmenter.embed(nothing, None, None)
+        no_point = torch.zeros(count, 1, 2, device=device), -torch.ones(count, 1, dtype=torch.int32, device=device)
+        sparse, dense = self.segmenter.embed(no_point, None, None)
         multimask = self.options.multimask == "auto" and self.segmenter.model._use_multimask(False, None)
         return self.segmenter.decode_tokens(
             ImageFeatures(features, tuple(high_res)), sparse, dense, multimask=multimask, guidance=None
@@ -152,33 +155,33 @@ class PolicyTracker(Tracker):
 
     def _recalled(self, bank: PolicyBank, raw: Tensor, *, shared: bool) -> Tensor:
         """Return (N, C, h, w) features of a frame after its look at the memories."""
-        places = self.segmenter.model.image_encoder.neck.position_encoding(raw).to(raw.dtype)
-        recalls = [each.policy.recall(bank.index) for each in bank.each]
+        positions = self.segmenter.model.image_encoder.neck.position_encoding(raw).to(raw.dtype)
+        recalls = [each.policy.recall(bank.index) for each in bank.memories]
         groups: dict[tuple[int, int], list[int]] = {}
         for row, recall in enumerate(recalls):
             groups.setdefault((len(recall.memories), len(recall.pointers)), []).append(row)
         out = torch.empty_like(raw)
         for rows in groups.values():
-            tokens, codes, pointers = self._tokens(bank, [(bank.each[row], recalls[row]) for row in rows])
+            tokens, codes, pointers = self._tokens(bank, [(bank.memories[row], recalls[row]) for row in rows])
             with quick_memory(self.segmenter, shared=shared):
-                looked = self.segmenter.model.memory_attention(
+                attended = self.segmenter.model.memory_attention(
                     curr=[raw[rows].flatten(2).permute(2, 0, 1)],
-                    curr_pos=[places[rows].flatten(2).permute(2, 0, 1)],
+                    curr_pos=[positions[rows].flatten(2).permute(2, 0, 1)],
                     memory=tokens,
                     memory_pos=codes,
                     num_obj_ptr_tokens=pointers,
                 )
-            out[rows] = looked.permute(1, 2, 0).unflatten(2, raw.shape[-2:]).to(out.dtype)
+            out[rows] = attended.permute(1, 2, 0).unflatten(2, raw.shape[-2:]).to(out.dtype)
         return out
 
     def _tokens(self, bank: PolicyBank, objects: Sequence[tuple[ObjectMemory, Recall]]) -> tuple[Tensor, Tensor, int]:
         """Return (T, B, D) tokens of memories and pointers, their codes, and how many are of pointers."""
-        assert bank.places is not None
+        assert bank.positions is not None
         table = self.segmenter.model.maskmem_tpos_enc[:, 0]
         columns = [
             (
                 torch.cat([each.memories[frame] for frame, _ in recall.memories]),
-                torch.cat([bank.places + table[code] for _, code in recall.memories])[:, 0],
+                torch.cat([bank.positions + table[code] for _, code in recall.memories])[:, 0],
                 *self._pointer_tokens(bank, each, recall),
             )
             for each, recall in objects
@@ -195,7 +198,8 @@ class PolicyTracker(Tracker):
             longest = min(max(bank.num_frames, bank.index + 1), model.max_obj_ptrs_in_encoder) - 1
             distances = torch.tensor([distance for _, distance in recall.pointers], device=pointers.device)
             inside = model.hidden_dim if model.proj_tpos_enc_in_obj_ptrs else width
-            codes = model.obj_ptr_tpos_proj(get_1d_sine_pe(distances / longest, dim=inside))
+            sine = require_sam("sam2.modeling.sam2_utils", "SAM 2").get_1d_sine_pe
+            codes = model.obj_ptr_tpos_proj(sine(distances / longest, dim=inside))
         else:
             codes = pointers.new_zeros(len(pointers), width)
         return pointers.reshape(-1, width), codes.repeat_interleave(parts, dim=0)

@@ -10,7 +10,7 @@ masks at full size (4 MB a frame and object), pixels, memories and pointers out 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -20,10 +20,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from icvos.errors import UsageError
+from icvos.foundation.frame_tracker import FrameTracker, Prompt, TrackedFrame
 from icvos.foundation.sam3 import normalised
 from icvos.foundation.segmenter import check_finite
-from icvos.foundation.tracker import Prompt, TrackedFrame
-from icvos.types import Video
 
 __all__ = ["FrameFeatures", "Sam3Memory", "Sam3Tracker", "Sam3TrackerOptions"]
 
@@ -78,7 +77,7 @@ class Sam3Memory:
     index: int = 0
 
 
-class Sam3Tracker:
+class Sam3Tracker(FrameTracker):
     """Tracks objects through a stream of frames. It computes in float32; memories are held in bfloat16.
 
     The library decodes the objects of a memory one by one, on features encoded once. Time codes of pointers are those
@@ -103,38 +102,6 @@ class Sam3Tracker:
 
         network._single_frame_forward = decode
 
-    def track(
-        self,
-        frames: Iterable[np.ndarray | Tensor | FrameFeatures],
-        prompt: Prompt,
-        *,
-        num_frames: int | None = None,
-        size: tuple[int, int] | None = None,
-        reprompt: dict[int, Prompt] | None = None,
-    ) -> Iterator[TrackedFrame]:
-        """Yield every frame in order, the first from its prompt.
-
-        Args:
-            frames: As for ``encode``.
-            prompt: Masks on frame 0.
-            num_frames, size: Not looked at.
-            reprompt: Masks of the same objects on later frames, by frame.
-        """
-        memory = self.start()
-        prompts = {**(reprompt or {}), 0: prompt}
-        for features in self.encode(frames):
-            yield self.step(memory, features, prompt=prompts.get(memory.index))
-
-    def track_objects(self, masks: Sequence[np.ndarray], video: Video) -> Iterator[list[Tensor]]:
-        """Yield the (H, W) bool masks of several objects on every frame; none overlaps another.
-
-        Args:
-            masks: (H, W) bool of each on frame 0.
-            video: Its frames.
-        """
-        for frame in self.track(video, Prompt(masks=torch.from_numpy(np.stack(masks)).float())):
-            yield list(frame.objects(video.size))
-
     def encode(self, frames: Iterable[np.ndarray | Tensor | FrameFeatures]) -> Iterator[FrameFeatures]:
         """Yield the features of each frame.
 
@@ -148,8 +115,8 @@ class Sam3Tracker:
             pixels = normalised(frame, self.segmenter.image_size) if isinstance(frame, np.ndarray) else frame
             pixels = (pixels if pixels.ndim == 4 else pixels[None]).to(self.segmenter.device)
             with torch.no_grad():
-                found = self.segmenter.get_image_features(pixels, return_dict=True)
-            yield FrameFeatures(tuple(found.fpn_hidden_states), found.fpn_position_encoding[-1])
+                maps = self.segmenter.get_image_features(pixels, return_dict=True)
+            yield FrameFeatures(tuple(maps.fpn_hidden_states), maps.fpn_position_encoding[-1])
 
     def start(self, *, num_frames: int | None = None, size: tuple[int, int] | None = None) -> Sam3Memory:
         """Return an empty memory for a video; its length and size are not looked at."""
@@ -159,11 +126,11 @@ class Sam3Tracker:
         places = {f"{name}_device": device for name in ("inference", "inference_state", "video_storage")}
         return Sam3Memory(Sam3TrackerVideoInferenceSession(dtype=torch.float32, **places))
 
-    def step(self, memory: Sam3Memory, features: FrameFeatures, *, prompt: Prompt | None = None) -> TrackedFrame:
+    def step(self, bank: Sam3Memory, features: FrameFeatures, *, prompt: Prompt | None = None) -> TrackedFrame:
         """Track the next frame and remember it.
 
         Args:
-            memory: Of this video; it is changed.
+            bank: Of this video; it is changed.
             features: Of the frame.
             prompt: Masks of all objects on this frame; the first frame must have one.
 
@@ -173,7 +140,7 @@ class Sam3Tracker:
         Raises:
             UsageError: No prompt on the first frame, one that is no mask, or another number of objects.
         """
-        session, index = memory.session, memory.index
+        session, index = bank.session, bank.index
         if prompt is not None:
             self._prompt(session, index, prompt)
         elif not session.obj_ids:
@@ -181,12 +148,12 @@ class Sam3Tracker:
         feats = {"vision_feats": list(features.levels), "vision_pos_embeds": [features.position]}
         session.cache.cache_vision_features(index, feats)
         # The frame's pixels are not looked at, as its features are there; that one is given makes it a stream.
-        found = self.segmenter(session, frame=features.position.new_empty(3, 0, 0), frame_idx=index)
-        if found.frame_idx != index:
+        output = self.segmenter(session, frame=features.position.new_empty(3, 0, 0), frame_idx=index)
+        if output.frame_idx != index:
             raise UsageError("this transformers numbers frames itself", fix="pip install 'transformers>=5.4'")
         self._forget(session, index)
-        memory.index += 1
-        logits, score = found.pred_masks.float(), found.object_score_logits.reshape(-1, 1).float()
+        bank.index += 1
+        logits, score = output.pred_masks.float(), output.object_score_logits.reshape(-1, 1).float()
         check_finite(logits, score)
         return TrackedFrame(index, logits, score, torch.full_like(score, torch.nan))
 

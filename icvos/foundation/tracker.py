@@ -15,7 +15,7 @@ filling, which it skips where its compiled extension is missing, is an option, o
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any, Literal
@@ -27,48 +27,17 @@ from torch import Tensor
 
 from icvos.errors import UsageError
 from icvos.foundation.cpu.memory import fits_memory, quick_memory
+from icvos.foundation.frame_tracker import FrameTracker, Prompt, TrackedFrame
 from icvos.foundation.holes import check_area, fill_holes
 from icvos.foundation.sam2 import Sam2, boxes_as_points
 from icvos.foundation.segmenter import ImageFeatures, Resample, check_finite, resize_logits
-from icvos.types import Video
 
-__all__ = ["Heads", "MemoryBank", "Prompt", "TrackedFrame", "Tracker", "TrackerOptions"]
+__all__ = ["Heads", "MemoryBank", "Tracker", "TrackerOptions"]
 
 # The package's logit of "not there" (sam2.modeling.sam2_base.NO_OBJ_SCORE).
 NO_OBJECT = -1024.0
 # Stands for a video of unknown length: long enough that all object pointers count.
 UNKNOWN_LENGTH = 1 << 30
-
-
-@dataclass(frozen=True)
-class Prompt:
-    """What marks N objects on a frame: masks, or points and boxes, or ready-made embeddings.
-
-    Attributes:
-        masks: (N, H, W) or (N, 1, H, W) bool or float 0..1, of any size. An empty one says: not there.
-        points: ((N, K, 2) float (x, y) in pixels of the model's input, (N, K) labels: 1 inside, 0 outside, -1 none).
-        boxes: (N, 4) float (x0, y0, x1, y1) in pixels of the model's input.
-        embeddings: (N, T, C) sparse tokens; the decoder sees exactly these.
-        recent: The frame is remembered as a tracked one: later ones push it out.
-    """
-
-    masks: Tensor | None = None
-    points: tuple[Tensor, Tensor] | None = None
-    boxes: Tensor | None = None
-    embeddings: Tensor | None = None
-    recent: bool = False
-
-    def __post_init__(self) -> None:
-        kinds = [self.masks is not None, self.points is not None or self.boxes is not None]
-        if sum([*kinds, self.embeddings is not None]) != 1:
-            raise UsageError("a prompt is masks, or points and boxes, or embeddings", expected="exactly one kind")
-        if self.masks is not None and self.masks.ndim not in (3, 4):
-            raise UsageError(f"mask prompts of shape {tuple(self.masks.shape)}", expected="(N, H, W)")
-
-    def __len__(self) -> int:
-        """Return N, the number of objects."""
-        parts = (self.masks, self.boxes, self.embeddings, self.points[0] if self.points is not None else None)
-        return next(len(part) for part in parts if part is not None)
 
 
 @dataclass(frozen=True)
@@ -113,40 +82,6 @@ class TrackerOptions:
     def dc_sam(cls, **more: Any) -> TrackerOptions:
         """Return the options of DC-SAM's public code (facts: reference, section 1)."""
         return replace(cls(tracked_tokens="none", multimask="never"), **more)
-
-
-@dataclass(frozen=True)
-class TrackedFrame:
-    """N objects on one frame.
-
-    Attributes:
-        index: Of the frame, from 0.
-        logits: (N, 1, 4h, 4w) float at low resolution; -1024 where the object is judged absent.
-        object_score: (N, 1) logit that the object is there.
-        iou: (N, 1) predicted IoU of the mask.
-    """
-
-    index: int
-    logits: Tensor
-    object_score: Tensor
-    iou: Tensor
-
-    def resized(self, size: tuple[int, int]) -> Tensor:
-        """Return the logits as (N, 1, H, W)."""
-        return resize_logits(self.logits, size)
-
-    def masks(self, size: tuple[int, int]) -> Tensor:
-        """Return (N, H, W) bool masks."""
-        return self.resized(size)[:, 0] > 0
-
-    def objects(self, size: tuple[int, int]) -> Tensor:
-        """Return (N, H, W) bool masks of which none overlaps another: the highest logit keeps a pixel.
-
-        Of equal ones the first does. It is the ``non_overlap_masks`` of the package's predictor.
-        """
-        logits = self.resized(size)[:, 0]
-        numbers = torch.arange(len(logits), device=logits.device)[:, None, None]
-        return (logits.argmax(dim=0) == numbers) & (logits > 0)
 
 
 @dataclass
@@ -198,7 +133,7 @@ class Heads:
         return Heads(self.low[rows], self.high[rows], self.iou[rows], self.pointer[rows], self.score[rows])
 
 
-class Tracker:
+class Tracker(FrameTracker):
     """Tracks objects through a stream of frames with a SAM 2 of any size.
 
     Args:
@@ -211,42 +146,12 @@ class Tracker:
         self.segmenter = segmenter
         self.options = options or TrackerOptions()
 
-    def track(
-        self,
-        frames: Iterable[Tensor | np.ndarray | ImageFeatures],
-        prompt: Prompt,
-        *,
-        num_frames: int | None = None,
-        size: tuple[int, int] | None = None,
-        reprompt: dict[int, Prompt] | None = None,
-    ) -> Iterator[TrackedFrame]:
-        """Yield every frame in order, the first from its prompt.
+    def encode(self, frames: Iterable[Tensor | np.ndarray | ImageFeatures]) -> Iterator[ImageFeatures]:
+        """Yield the features of each frame, ``options.ahead`` of them encoded together.
 
         Args:
             frames: (H, W, 3) uint8 RGB arrays, (3, S, S) or (1, 3, S, S) normalised tensors, or features of one image.
-            prompt: On frame 0.
-            num_frames: Their number where known. The package scales its time codes by it under 16 frames.
-            size: (H, W) of the video, for a policy that looks at masks of that size.
-            reprompt: Prompts of the same objects on later frames, by frame.
         """
-        bank = self.start(num_frames=num_frames, size=size)
-        prompts = {**(reprompt or {}), 0: prompt}
-        for features in self.encode(frames):
-            yield self.step(bank, features, prompt=prompts.get(bank.index))
-
-    def track_objects(self, masks: Sequence[np.ndarray], video: Video) -> Iterator[list[Tensor]]:
-        """Yield the (H, W) bool masks of several objects on every frame; none overlaps another.
-
-        Args:
-            masks: (H, W) bool of each on frame 0.
-            video: Its frames.
-        """
-        prompt = Prompt(masks=torch.from_numpy(np.stack(masks)).to(self.segmenter.device).float())
-        for frame in self.track(video, prompt, num_frames=len(video), size=video.size):
-            yield list(frame.objects(video.size))
-
-    def encode(self, frames: Iterable[Tensor | np.ndarray | ImageFeatures]) -> Iterator[ImageFeatures]:
-        """Yield the features of each frame, ``options.ahead`` of them encoded together."""
         stream = iter(frames)
         while block := list(islice(stream, self.options.ahead)):
             if isinstance(block[0], ImageFeatures):
@@ -263,7 +168,7 @@ class Tracker:
         return (frame if frame.ndim == 4 else frame[None]).to(self.segmenter.device)
 
     def start(self, *, num_frames: int | None = None, size: tuple[int, int] | None = None) -> MemoryBank:
-        """Return an empty memory for a video of so many frames of (H, W), where they are known."""
+        """Return an empty memory for a video; its frames' size plays no part."""
         return MemoryBank(num_frames=UNKNOWN_LENGTH if num_frames is None else num_frames)
 
     def step(self, bank: MemoryBank, features: ImageFeatures, *, prompt: Prompt | None = None) -> TrackedFrame:

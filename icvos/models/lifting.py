@@ -141,12 +141,16 @@ class Lifted(VideoModel):
         self, episodes: Sequence[Sequence[Support]], video: Video, *, seeds: Sequence[int]
     ) -> Iterator[Sequence[Any]]:
         """Yield frame by frame a mask for each support set: the tracker encodes a frame once for all of them."""
+        from icvos.foundation.streams import without_gradients
+
         fitted = [self.image_model.fit(supports, seed=seed) for supports, seed in zip(episodes, seeds, strict=True)]
-        yield from _no_grad(self._stream(fitted, video))
+        yield from without_gradients(self._stream(fitted, video))
 
     def segment_objects(self, masks: Sequence[np.ndarray], video: Video, *, seed: int) -> Iterator[Sequence[Any]]:
         """Track masks of frame 0 through the video, frames encoded once; the image model is not asked."""
-        return _no_grad(self.tracker.track_objects(masks, video))
+        from icvos.foundation.streams import without_gradients
+
+        return without_gradients(self.tracker.track_objects(masks, video))
 
     def _stream(self, fitted: Sequence[Any], video: Video) -> Iterator[Sequence[Any]]:
         import torch
@@ -200,7 +204,7 @@ class _Track:
 
     def step(self, tracker: Any, features: Any, mask: Any, masks: list[Any], size: tuple[int, int]) -> None:
         """Track one frame, with the (N, H, W) prompts ``mask`` if any; write its masks to its episodes' rows."""
-        from icvos.foundation.tracker import Prompt
+        from icvos.foundation.frame_tracker import Prompt
 
         prompt = None if mask is None else Prompt(masks=mask)
         tracked = tracker.step(self.bank, features, prompt=prompt).masks(size)
@@ -217,7 +221,9 @@ class LiftedBest(Lifted):
     segment_many = VideoModel.segment_many
 
     def segment(self, supports: Sequence[Support], video: Video, *, seed: int) -> Iterator[Any]:
-        return _no_grad(self._both_ways(self.image_model.fit(supports, seed=seed), video))
+        from icvos.foundation.streams import without_gradients
+
+        return without_gradients(self._both_ways(self.image_model.fit(supports, seed=seed), video))
 
     def _both_ways(self, fitted: Any, video: Video) -> Iterator[Any]:
         import torch
@@ -238,7 +244,7 @@ class LiftedBest(Lifted):
             yield np.unpackbits(bits, count=video.size[0] * video.size[1]).reshape(video.size).astype(bool)
 
     def _track(self, video: Video, order: Sequence[int], mask: Any) -> Iterator[np.ndarray]:
-        from icvos.foundation.tracker import Prompt
+        from icvos.foundation.frame_tracker import Prompt
 
         frames = (video[index] for index in order)
         for tracked in self.tracker.track(frames, Prompt(masks=mask), num_frames=len(order), size=video.size):
@@ -271,26 +277,13 @@ class LiftedRedetect(Lifted):
         """Return what the image model finds on a frame, on the tracker's device, or None."""
         import torch
 
-        from icvos.foundation.tracker import Prompt
+        from icvos.foundation.frame_tracker import Prompt
 
         prediction = Prediction.of(self.image_model.predict(fitted, frame), (frame.shape[0], frame.shape[1]))
         mask = torch.as_tensor(prediction.mask, device=self.tracker.segmenter.device)[None].bool()
         if not bool(mask.any()):
             return None
         return Answer(Prompt(masks=mask.float()), mask, confidence_of(prediction))
-
-
-def _no_grad(stream: Iterator[Any]) -> Iterator[Any]:
-    """Compute each item without gradients, the caller's mode untouched between items."""
-    import torch
-
-    while True:
-        with torch.no_grad():
-            try:
-                item = next(stream)
-            except StopIteration:
-                return
-        yield item
 
 
 @dataclass(frozen=True)

@@ -19,13 +19,14 @@ __all__ = ["LIFTS", "lift", "lift_usages"]
 
 def _open_sam2(*, weights: Mapping[str, Path], device: str, options: Mapping[str, Any]) -> Any:
     from icvos.foundation.load import load_sam
-    from icvos.foundation.memory_policies import POLICIES
-    from icvos.foundation.policy_tracker import PolicyTracker
     from icvos.foundation.sam2 import Sam2
     from icvos.foundation.tracker import Tracker, TrackerOptions
 
     segmenter = load_sam(Sam2, weights["tracker"], device=device)
     if "policy" in options:
+        from icvos.foundation.memory_policies import POLICIES
+        from icvos.foundation.policy_tracker import PolicyTracker
+
         return PolicyTracker(segmenter, POLICIES[options["policy"]])
     return Tracker(segmenter, TrackerOptions(**options))
 

@@ -1,6 +1,6 @@
 """``@redetect``: a tracker whose in-context model looks again, and whose confident answers become prompts.
 
-How the thresholds were chosen: docs/how-to/evaluate.md, ``benchmarks/redetect.py``.
+How the thresholds were chosen: docs/how-to/track.md, ``benchmarks/redetect.py``.
 """
 
 from __future__ import annotations
@@ -71,12 +71,12 @@ class Redetector:
 
     Args:
         tracker: As ``icvos.foundation.tracker.Tracker``.
-        shown: Returns the (1, H, W) bool mask of a ``TrackedFrame``.
+        mask_of: Returns the (1, H, W) bool mask of a ``TrackedFrame``.
         rules: When it looks, and what it believes.
     """
 
-    def __init__(self, tracker: Any, shown: Callable[[Any], Any], rules: RedetectRules) -> None:
-        self.tracker, self.shown, self.rules = tracker, shown, rules
+    def __init__(self, tracker: Any, mask_of: Callable[[Any], Any], rules: RedetectRules) -> None:
+        self.tracker, self.mask_of, self.rules = tracker, mask_of, rules
         self.bank: Any = None
         self.frame = 0
         self.confidence = 0.0
@@ -96,9 +96,9 @@ class Redetector:
                 return None
             self.bank = self.tracker.start(num_frames=left)
             self.confidence = answer.confidence
-            return self.shown(self.tracker.step(self.bank, features, prompt=answer.prompt))
+            return self.mask_of(self.tracker.step(self.bank, features, prompt=answer.prompt))
         tracked = self.tracker.step(self.bank, features)
-        mask = self.shown(tracked)
+        mask = self.mask_of(tracked)
         absent = float(tracked.object_score) <= self.rules.absent or not bool(mask.any())
         if not absent and float(tracked.iou) >= self.rules.unsure and (self.frame - 1) % self.rules.every:
             return mask
@@ -109,7 +109,7 @@ class Redetector:
         if self.rules.union and not absent:
             prompt = type(prompt)(masks=(answer.mask | mask).float())
         self.confidence = answer.confidence
-        return self.shown(self.tracker.correct(self.bank, features, prompt))
+        return self.mask_of(self.tracker.correct(self.bank, features, prompt))
 
     def _is_news(self, answer: Answer, mask: Any) -> bool:
         covered = float((answer.mask & mask).sum() / answer.mask.sum())

@@ -21,6 +21,7 @@ from icvos import processes
 from icvos.benchmark import VOS, Benchmark, Episode
 from icvos.files import escape_id, file_sha256
 from icvos.foundation.trainings import trainings_of
+from icvos.installation import requirements_of
 from icvos.models.interface import ImageModel, Model, of_kind
 from icvos.models.options import option_types
 from icvos.models.program import Program
@@ -200,7 +201,8 @@ def _backend(model: Model) -> str:
         return model.backend
     if not uses_torch(type(model)):
         return f"opencv {_opencv()}"
-    library = f", transformers {_version('transformers')}" if "hf" in (model.info.extra or "").split(",") else ""
+    uses = any(requirement.startswith("transformers") for requirement in requirements_of(model.info.extra or ""))
+    library = f", transformers {_version('transformers')}" if uses else ""
     return f"torch {_version('torch')}{library}"
 
 

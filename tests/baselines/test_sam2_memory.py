@@ -10,7 +10,8 @@ import torch
 from tiny_weights import tiny_sam2, tiny_sam2_file
 
 from baselines.sam2_memory import Sam2Memory
-from icvos.foundation.tracker import Prompt, Tracker
+from icvos.foundation.frame_tracker import Prompt
+from icvos.foundation.tracker import Tracker
 from icvos.models.check import check_model
 from icvos.models.clips import Clip, support
 

@@ -19,8 +19,9 @@ from baselines.sam2_memory import Sam2Memory
 from icvos import ImageModel, ModelInfo, Support, VideoModel, load_benchmark
 from icvos.errors import UsageError
 from icvos.evaluation.runner import evaluate
+from icvos.foundation.frame_tracker import Prompt
 from icvos.foundation.load import save_sam
-from icvos.foundation.tracker import Prompt, Tracker
+from icvos.foundation.tracker import Tracker
 from icvos.images import nearest_resize, resize_image
 from icvos.leaderboard.table import build_tables
 from icvos.manifest import write_manifest

@@ -15,6 +15,7 @@ pytest.importorskip("sam2")
 from sam_tiny import balance, clip, tiny_sam2  # noqa: E402
 
 from icvos.errors import UsageError  # noqa: E402
+from icvos.foundation.frame_tracker import Prompt  # noqa: E402
 from icvos.foundation.memory_policies import (  # noqa: E402
     MEMORIES,
     POINTERS,
@@ -29,7 +30,7 @@ from icvos.foundation.memory_policies import (  # noqa: E402
     Samurai,
 )
 from icvos.foundation.policy_tracker import PolicyTracker  # noqa: E402
-from icvos.foundation.tracker import Prompt, Tracker, TrackerOptions  # noqa: E402
+from icvos.foundation.tracker import Tracker, TrackerOptions  # noqa: E402
 from icvos.models.lifts import lift  # noqa: E402
 from icvos.models.registry import resolve  # noqa: E402
 
@@ -99,8 +100,8 @@ def test_memory_does_not_grow(sam2: Any, video: tuple[Any, Any], name: str) -> N
     for frame in range(300):
         prompt = Prompt(masks=torch.stack([video[1][0], video[1][0].flip(0)])) if frame == 0 else None
         tracker.step(bank, features[frame % 10], prompt=prompt)
-        memories = sum(len(each.memories) for each in bank.each)
-        pointers = sum(len(each.pointers) for each in bank.each)
+        memories = sum(len(each.memories) for each in bank.memories)
+        pointers = sum(len(each.pointers) for each in bank.memories)
         held.append((memories, pointers))
     assert max(held[100:]) <= max(held[:100]) and max(memories for memories, _ in held) <= 2 * (POINTERS + 2)
     assert max(pointers for _, pointers in held) <= 2 * (2 * POINTERS + 2)

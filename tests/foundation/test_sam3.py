@@ -26,9 +26,9 @@ transformers = pytest.importorskip("transformers", reason="needs the extra hf")
 
 from sam3_tiny import SIDE, save_tiny_sam3  # noqa: E402
 
+from icvos.foundation.frame_tracker import Prompt  # noqa: E402
 from icvos.foundation.sam3 import load_sam3_image, load_sam3_tracker, normalised  # noqa: E402
 from icvos.foundation.sam3_tracker import Sam3Tracker, Sam3TrackerOptions  # noqa: E402
-from icvos.foundation.tracker import Prompt  # noqa: E402
 
 
 @pytest.fixture(scope="module")

@@ -19,8 +19,9 @@ from holes_stand_in import connected_components  # noqa: E402
 from sam_tiny import balance, clip, tiny_sam1, tiny_sam2  # noqa: E402
 
 from icvos.errors import ModelError, UsageError  # noqa: E402
+from icvos.foundation.frame_tracker import Prompt  # noqa: E402
 from icvos.foundation.holes import FILLED, fill_holes  # noqa: E402
-from icvos.foundation.tracker import MemoryBank, Prompt, Tracker, TrackerOptions  # noqa: E402
+from icvos.foundation.tracker import MemoryBank, Tracker, TrackerOptions  # noqa: E402
 
 FRAMES = 40  # more than the 16 object pointers that are kept, so that eviction shows
 

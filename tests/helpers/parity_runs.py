@@ -32,7 +32,8 @@ from icvos import Support, cli
 from icvos.benchmark import QUERY_EPISODE_COLUMNS, SCHEMA
 from icvos.categories import COCO80
 from icvos.files import write_csv, write_json
-from icvos.foundation.tracker import TrackedFrame, Tracker
+from icvos.foundation.frame_tracker import TrackedFrame
+from icvos.foundation.tracker import Tracker
 from icvos.images import nearest_resize, resize_image
 from icvos.manifest import write_manifest
 from icvos.masks import read_mask, write_mask

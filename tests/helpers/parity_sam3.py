@@ -31,7 +31,7 @@ def enlarged(small: np.ndarray) -> Tensor:
 def check_sam3_tracker(d: dict[str, np.ndarray], path: Path, weight_files: object, folder: Path) -> None:
     from transformers import Sam3TrackerVideoConfig, Sam3TrackerVideoModel
 
-    from icvos.foundation.tracker import Prompt
+    from icvos.foundation.frame_tracker import Prompt
     from icvos.models.lifts import LIFTS
 
     config = json.loads(str(d["in_config"]))

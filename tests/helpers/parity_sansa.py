@@ -20,10 +20,11 @@ from torch import Tensor
 from baselines.sansa import sansa_tracker, support_prompt
 from baselines.sansa_adapters import Adapter, load_sansa
 from baselines.sansa_train import sansa_loss
+from icvos.foundation.frame_tracker import Prompt
 from icvos.foundation.load import build_sam
 from icvos.foundation.sam2 import Sam2
 from icvos.foundation.sam2_config import Sam2Config
-from icvos.foundation.tracker import Prompt, Tracker
+from icvos.foundation.tracker import Tracker
 from icvos.foundation.weights import save_state
 
 MASKS = Sam2Config(

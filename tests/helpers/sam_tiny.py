@@ -88,7 +88,8 @@ def clip(frames: int, size: int = 64, seed: int = 3) -> tuple[Any, Any]:
 
 def balance(segmenter: Any, images: Any, mask: Any) -> None:
     """Set the object-score head so that the object is judged there on some tracked frames and absent on others."""
-    from icvos.foundation.tracker import Prompt, Tracker
+    from icvos.foundation.frame_tracker import Prompt
+    from icvos.foundation.tracker import Tracker
 
     head = segmenter.model.sam_mask_decoder.pred_obj_score_head.layers[-1]
     with torch.no_grad():

@@ -14,7 +14,8 @@ from tiny_weights import tiny_sam2, tiny_sam2_file
 
 from icvos import ImageModel, ModelInfo, Prediction, Support, WeightInfo, cli
 from icvos.errors import UsageError
-from icvos.foundation.tracker import Prompt, Tracker
+from icvos.foundation.frame_tracker import Prompt
+from icvos.foundation.tracker import Tracker
 from icvos.models.check import RULES, check_model
 from icvos.models.clips import Clip, support
 from icvos.models.lifting import Lift

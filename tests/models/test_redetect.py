@@ -16,7 +16,8 @@ from tiny_weights import tiny_dcsam_file, tiny_sam2, tiny_sam2_file
 from dcsam.redetect import DCSamRedetect, RedetectOptions
 from icvos import ImageModel, ModelInfo, Prediction, Support
 from icvos.errors import UsageError
-from icvos.foundation.tracker import Prompt, Tracker, TrackerOptions
+from icvos.foundation.frame_tracker import Prompt
+from icvos.foundation.tracker import Tracker, TrackerOptions
 from icvos.models.clips import Clip, support
 from icvos.models.lifting import first_mask_use
 from icvos.models.lifts import lift

@@ -21,12 +21,13 @@ from torch import Tensor, nn
 from icvos.demo.training.examples import INSTANCES, Scenes, squared, varied
 from icvos.demo.training.graphs import GraphedStep
 from icvos.demo.world.episodes import TrainingWorld
+from icvos.foundation.frame_tracker import Prompt, TrackedFrame
 from icvos.foundation.load import build_sam, load_sam, save_sam
 from icvos.foundation.pixels import to_float
 from icvos.foundation.sam2 import Sam2
 from icvos.foundation.sam2_config import Sam2Config
 from icvos.foundation.segmenter import ImageFeatures
-from icvos.foundation.tracker import Prompt, TrackedFrame, Tracker, TrackerOptions
+from icvos.foundation.tracker import Tracker, TrackerOptions
 from icvos.training.data import Batch
 from icvos.training.loss import iou
 from icvos.training.task import Examples, Settings, TrainingTask, check_options

@@ -11,7 +11,8 @@ from sam_tiny import balance, clip, tiny_sam2, torch
 from icvos.foundation.cpu import matmul as products
 from icvos.foundation.cpu import memory as memory_cpu
 from icvos.foundation.cpu.memory import attended_memory, fits_memory
-from icvos.foundation.tracker import Prompt, Tracker, TrackerOptions
+from icvos.foundation.frame_tracker import Prompt
+from icvos.foundation.tracker import Tracker, TrackerOptions
 
 
 def drawn(*shape: int, seed: int) -> Any:
