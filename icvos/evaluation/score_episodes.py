@@ -14,7 +14,7 @@ from icvos.masks import thing_of
 from icvos.metrics import VideoScore, fss_counts, jf
 from icvos.view import View
 
-__all__ = ["check_benchmark_masks", "score_episodes"]
+__all__ = ["check_benchmark_masks", "frame_stems", "load_mask", "score_episodes"]
 
 _ONE_OBJECT = "each pixel in the mask of one object, as in a label map"
 
@@ -32,7 +32,7 @@ def check_benchmark_masks(view: View, predictions: Predictions, episodes: Sequen
     resized = False
     for episode in episodes:
         stored = view.stored_size(episode)
-        for stem in _stems(view, predictions, episode):
+        for stem in frame_stems(view, predictions, episode):
             size = predictions.size(episode.id, stem)
             if size is None or stored is None or size == view.size:
                 continue
@@ -46,7 +46,7 @@ def check_benchmark_masks(view: View, predictions: Predictions, episodes: Sequen
     return resized
 
 
-def _stems(view: View, predictions: Predictions, episode: Episode) -> list[str]:
+def frame_stems(view: View, predictions: Predictions, episode: Episode) -> list[str]:
     """Return the stem of each scored frame in the predictions: ``00007`` or, where that is not there, ``7``.
 
     Frames that the protocol drops, or that are beyond its length, may be there: they are not scored.
@@ -79,7 +79,7 @@ def _stems(view: View, predictions: Predictions, episode: Episode) -> list[str]:
     return [pairs[frames[index]] for index in scored]
 
 
-def _load(view: View, predictions: Predictions, episode: Episode, stem: str, size: tuple[int, int]) -> np.ndarray:
+def load_mask(view: View, predictions: Predictions, episode: Episode, stem: str, size: tuple[int, int]) -> np.ndarray:
     """Return the predicted mask of a frame, (H, W) bool at the size that the ground truth has in the view."""
     path = predictions.path(episode.id, stem)
     mask = thing_of(predictions.load(episode.id, stem), where=path)
@@ -94,7 +94,7 @@ def score_episodes(view: View, predictions: Predictions, episodes: Sequence[Epis
         return [(_score_image(view, predictions, episode), None) for episode in episodes]
     episodes = sorted(episodes, key=lambda episode: episode.category)  # in one category they keep their order
     scores = [VideoScore() for _ in episodes]
-    stems = [_stems(view, predictions, episode) for episode in episodes]
+    stems = [frame_stems(view, predictions, episode) for episode in episodes]
     truths = {e.category: view.truth(e.video, e.category) for e in episodes}
     for position, index in enumerate(view.scored_frames(episodes[0])):
         # The ground truth is read once for all draws.
@@ -102,7 +102,7 @@ def score_episodes(view: View, predictions: Predictions, episodes: Sequence[Epis
         taken: np.ndarray | None = None
         for episode, score, predicted in zip(episodes, scores, stems):
             there, stem = truth[episode.category], predicted[position]
-            mask = _load(view, predictions, episode, stem, (there.shape[0], there.shape[1]))
+            mask = load_mask(view, predictions, episode, stem, (there.shape[0], there.shape[1]))
             visible = bool(there.any())
             score.add(*jf(mask, there), visible=visible, absent_correct=None if visible else not mask.any())
             if not view.benchmark.vos:
@@ -132,8 +132,8 @@ def score_episodes(view: View, predictions: Predictions, episodes: Sequence[Epis
 
 def _score_image(view: View, predictions: Predictions, episode: Episode) -> Record:
     _, truth, ignore = view.query(episode)
-    stem = _stems(view, predictions, episode)[0]
-    mask = _load(view, predictions, episode, stem, (truth.shape[0], truth.shape[1]))
+    stem = frame_stems(view, predictions, episode)[0]
+    mask = load_mask(view, predictions, episode, stem, (truth.shape[0], truth.shape[1]))
     counts = dict(zip(("inter_fg", "union_fg", "inter_bg", "union_bg"), fss_counts(mask, truth, ignore=ignore)))
     return {
         "id": episode.id,

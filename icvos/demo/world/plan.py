@@ -99,6 +99,19 @@ SIZES = {
         1000,
         "training",
     ),
+    # The default's clips with training shapes as their targets: for looking at errors and choosing rules.
+    "training": WorldSize(
+        {"davis": 20, "mose": 10, "lvos": 10},
+        (18, 22),
+        {"train2014": 14, "val2014": 400},
+        32,
+        ((240, 320), (240, 360), (256, 256)),
+        (240, 320),
+        2,
+        1,
+        20,
+        "training",
+    ),
 }
 Names = dict[str, dict[int, str]]
 """The category of each object of each video of a source; only DAVIS' own files tell it."""
