@@ -47,7 +47,7 @@ def demo_raw(size: str, seed: int, out: Path, *, progress: Progress = silent) ->
     It is a pure function of size, seed, the generator's version and OpenCV's. ``out`` appears when all is written.
 
     Args:
-        size: ``tiny``, ``default`` or ``large``.
+        size: ``tiny``, ``default``, ``large`` or ``training``.
         seed: Another seed is another world with the same kinds of things.
         out: A folder that is not there yet, or is empty.
         progress: Told of each thing written.
