@@ -2,7 +2,8 @@
 
 Every wrong frame has exactly one cause, the first in ``CAUSES`` that applies. "Found" is an overlap J of ``FOUND`` or
 more (or another threshold), "in sight" a ground truth that is not empty, frame 0 the first frame that is scored. The
-root cause counts: a video that begins on the wrong thing does not drift.
+root cause counts: a video that begins on the wrong thing does not drift. A cause's points do not say what a repaired
+frame would do for those after it, which a run with ``--oracle first-frame`` shows.
 
 An oracle then repairs one cause: on its frames the ground truth stands in place of the prediction (J = F = 1), and the
 benchmark is scored again. What that gains are the cause's points. A score is a mean of scores of single frames, so that
