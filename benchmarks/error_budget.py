@@ -61,17 +61,11 @@ def check_same(runs: Sequence[ReportRun]) -> None:
 
 def print_budgets(budgets: Sequence[Budget]) -> None:
     """Print a table: of one run, or of several side by side; of two the difference too."""
-    letters = [f" {letter}" for letter in _letters(budgets)]
-    heads = {name: [f"{name}{letter}".strip() for letter in letters] for name in ("points", "frames", "episodes")}
+    letters = [f" {letter}" if letter else "" for letter in _letters(budgets)]
+    heads = {name: [f"{name}{letter}" for letter in letters] for name in ("points", "frames", "episodes")}
     two = len(budgets) == 2
-    between = ["B less A"] if two else []
-    columns = [
-        *heads["points"],
-        *between,
-        *(["95 %"] if len(budgets) < 3 else []),
-        *heads["frames"],
-        *heads["episodes"],
-    ]
+    between = ["B less A", "95 %"] if two else ["95 %"] if len(budgets) == 1 else []
+    columns = [*heads["points"], *between, *heads["frames"], *heads["episodes"]]
 
     def row(name: str, parts: Sequence[Part]) -> list[str]:
         gains = [part.gain for part in parts]
@@ -90,9 +84,7 @@ def print_budgets(budgets: Sequence[Budget]) -> None:
     echo(f"{len(budgets[0].frames)} episodes, {frames:,} frames, the target in sight on {visible:,} of them")
     for letter, budget in zip(letters, budgets):
         score, gains = budget.score.value, [part.gain.value for part in budget.parts.values()]
-        echo(
-            f"J&F{letter}: {score:.2f}".replace(" :", ":") + f"; with the points of all causes {score + sum(gains):.2f}"
-        )
+        echo(f"J&F{letter}: {score:.2f}; with the points of all causes {score + sum(gains):.2f}")
 
 
 def _letters(runs: Sequence[Any]) -> list[str]:
@@ -214,4 +206,7 @@ def _evaluated(values: argparse.Namespace, words: Sequence[str]) -> list[Path]:
 
 if __name__ == "__main__":
     with one_line():
-        main()
+        try:
+            main()
+        except OSError as problem:
+            raise UsageError(problem.strerror or str(problem), where=problem.filename) from None
