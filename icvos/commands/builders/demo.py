@@ -16,8 +16,8 @@ from icvos.terminal import echo
     type=click.Choice(["tiny", "default", "large", "sealed"]),
     default="default",
     show_default=True,
-    help="How many videos and images, and how large they are; sealed: twelve other held-out shapes, for claims: not for "
-    "choosing anything.",
+    help="How many videos and images, and how large they are; sealed: twelve other held-out shapes, for claims: not "
+    "for choosing anything.",
 )
 @click.option(
     "--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True, help="Another seed, another world."
