@@ -1,13 +1,14 @@
 """``make demo-weights``: the shipped weights, trained from nothing on the drawn world's training shapes.
 
     python -m tools.train_demo_weights --out FOLDER [--stages backbone image] [--minutes 25 25] [--start FOLDER]
-        [--install]
+        [--for MINUTES] [--install]
 
-Stages: a promptable SAM 2 on stills, then on clips with its memory, then its memory alone on longer clips; a backbone
-that tells families of shapes apart; DC-SAM on pairs of images, SAM 2's mask decoder with it; then on clips, the mean of
-the weights before and after which is what is kept. The steps of each are what its minutes hold, by the speed of its
-first steps. A stage that is done is not done again; one that was stopped goes on where it was. ``--install`` puts SAM 2
-into icvos/demo/weights, and DC-SAM with the record of all stages into dcsam/weights.
+Stages: a promptable SAM 2 on stills, then on clips with its memory, then all but its encoder on longer clips; a
+backbone that tells families of shapes apart; DC-SAM on pairs of images, SAM 2's mask decoder with it; then on clips,
+the mean of the weights before and after which is what is kept. The steps of each are what its minutes hold, by the
+speed of its first steps. A stage that is done is not done again; one that was stopped goes on where it was: ``--for``
+stops after so many minutes. ``--install`` puts SAM 2 into icvos/demo/weights, and DC-SAM with the record of all stages
+into dcsam/weights.
 """
 
 from __future__ import annotations
@@ -16,8 +17,10 @@ import argparse
 import json
 import os
 import platform
+import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -59,21 +62,28 @@ SHIPPED = {"demo_sam2": "icvos/demo/weights", "demo_dcsam": "dcsam/weights"}
 BATCHES = {
     "sam2-stills": (64, 16, 1e-3),
     "sam2": (96, 4, 1e-3),
-    "memory": (48, 4, 4e-4),
+    "memory": (48, 2, 4e-4),
     "backbone": (24, 4, 1.2e-3),
     "image": (48, 3, 1.2e-3),
     "tubes": (40, 4, 1e-4),
 }
 #: Stages whose steps are one CUDA graph on a GPU.
 GRAPHED = ("sam2-stills", "backbone")
-#: Stages whose convolutions gain from bfloat16 on a CPU that computes in it.
-HALVED = ("backbone",)
+#: Decay of the mean of the weights that is kept.
+AVERAGE = 0.998
 #: Scenes that a stage takes from a pool, where not worlds.
 POOLS = {"sam2": "clips", "tubes": "episodes"}
 
 
 def stage_task(
-    stage: str, out: Path, length: int, *, pool: Scenes | None = None, start: Path | None = None, **changes: Any
+    stage: str,
+    out: Path,
+    length: int,
+    *,
+    pool: Scenes | None = None,
+    start: Path | None = None,
+    seed: int = 1,
+    **changes: Any,
 ) -> TrainingTask:
     """Return a stage's task; the weights it starts from lie in ``out``.
 
@@ -82,24 +92,23 @@ def stage_task(
         out: Folder of the stages before it.
         length: Examples of an epoch.
         pool: What is drawn ahead.
-        start: Folder of an earlier training, which is gone on with, on scenes that it has not seen.
+        start: Folder of an earlier training, which is gone on with.
+        seed: Of the drawn world; another than the earlier training's draws scenes that it has not seen.
         changes: To the task, for ablations.
     """
     files = {name: out / f"{file}.safetensors" for name, file in FILES.items()}
-    drawn: dict[str, Any] = {"length": length, "pool": pool, "seed": 1}
+    drawn: dict[str, Any] = {"length": length, "pool": pool, "seed": seed}
     earlier: dict[str, Path] = {}
     if start is not None:
-        drawn["seed"] = 2
         earlier = {name: start / f"{file}.safetensors" for name, file in FILES.items()}
     if stage == "sam2-stills":
         return DemoSam2Task(weights={"sam2": earlier["memory"]} if earlier else None, frames=1, **drawn)
     if stage == "sam2":
         before = files["sam2-stills"]
-        return DemoSam2Task(
-            weights={"sam2": before if before.is_file() or not earlier else earlier["memory"]}, frames=4, **drawn
-        )
+        before = before if before.is_file() or not earlier else earlier["memory"]
+        return DemoSam2Task(weights={"sam2": before}, frames=8, objects=3, **drawn)
     if stage == "memory":
-        return DemoSam2Task(weights={"sam2": files["sam2"]}, frames=8, train="memory", **drawn)
+        return DemoSam2Task(weights={"sam2": files["sam2"]}, frames=16, objects=3, train="tracker", **drawn)
     if stage == "backbone":
         return BackboneTask(weights={"backbone": earlier["backbone"]} if earlier else None, **drawn)
     common: dict[str, Any] = {"data": "demo", "train_sam": "decoder", "sam_file": "changed", **drawn}
@@ -108,17 +117,24 @@ def stage_task(
         encoders = {"sam2": files["memory"], "backbone": files["backbone"]}
         if earlier:
             encoders["dcsam"] = earlier["image"]
-        losses = {"coarse_weight": 0.3, "attention_weight": 0.3}
+        losses = {"coarse_weight": 0.3, "attention_weight": 0.3, "presence_weight": 0.2}
         options = group_options(DCSamTask, {**common, **sizes, **losses, **changes})
         return DCSamTask(weights=encoders, stage="image", **options)
     before_tubes = {"sam2": files["memory"], "dcsam": files["image"]}
-    losses = {"frames": 5, "coarse_weight": 0.2, "attention_weight": 0.1}
+    losses = {"frames": 8, "coarse_weight": 0.2, "attention_weight": 0.1, "presence_weight": 0.2}
     options = group_options(DCSamTask, {**common, **losses, **changes})
     return DCSamTask(weights=before_tubes, stage="tube-finetune", **options)
 
 
 def _steps(
-    stage: str, out: Path, minutes: float, settings: Settings, world: World, pool: Scenes | None, start: Path | None
+    stage: str,
+    out: Path,
+    minutes: float,
+    settings: Settings,
+    world: World,
+    pool: Scenes | None,
+    start: Path | None,
+    seed: int,
 ) -> int:
     """Return how many steps fit into the minutes, by a trial of some; what was planned once stays."""
     path = out / f"{stage}.plan.json"
@@ -134,7 +150,7 @@ def _steps(
     folder = out / f"{stage}.probe"
     folder.mkdir(parents=True, exist_ok=True)
     trial = Trainer(
-        stage_task(stage, out, 10**9, pool=pool, start=start),
+        stage_task(stage, out, 10**9, pool=pool, start=start, seed=seed),
         replace(settings, max_steps=count, warmup=10),
         world,
         folder,
@@ -146,16 +162,33 @@ def _steps(
     pace = (stamps[-1] - stamps[half]) / (count - 1 - half)
     steps = max(int((minutes * 60 - (time.perf_counter() - begin) - 10) / pace), 20)
     print(f"{stage}: {pace:.3f} s a step, {steps} steps of {settings.batch}", flush=True)
-    write_json(path, {"steps": steps, "batch": settings.batch, "seconds_a_step": pace})
+    write_json(path, {"steps": steps, "batch": settings.batch, "seconds_a_step": pace, "minutes": 0.0})
     return steps
 
 
+def _spend(path: Path, begin: float) -> float:
+    """Add the minutes since ``begin`` to a plan, and return all that were spent."""
+    plan = read_json(path)
+    plan["minutes"] = round(plan.get("minutes", 0.0) + (time.perf_counter() - begin) / 60, 2)
+    write_json(path, plan)
+    return float(plan["minutes"])
+
+
 def _halves_well(device: str) -> bool:
+    """Whether a CPU multiplies in bfloat16 itself."""
     return device == "cpu" and bool(torch.cpu.get_capabilities().get("avx512_bf16", False))
 
 
 def train_stage(
-    stage: str, out: Path, minutes: float, device: str, workers: int, *, pool_size: int = 0, start: Path | None = None
+    stage: str,
+    out: Path,
+    minutes: float,
+    device: str,
+    workers: int,
+    *,
+    pool_size: int = 0,
+    start: Path | None = None,
+    seed: int = 1,
 ) -> dict[str, Any]:
     """Train one stage, write its fp16 weights, and return its record."""
     world = World(0, 1, torch.device(device))
@@ -172,15 +205,16 @@ def train_stage(
         validate_every=1,
         save_every=250,
         graphs=stage in GRAPHED,
-        precision="bf16" if stage in HALVED and _halves_well(device) else "fp32",
+        precision="bf16" if _halves_well(device) else "fp32",
+        average=AVERAGE,
     )
     pool = None
     if pool_size and stage != "memory":  # whose clips are longer than a pool's
         # On a GPU drawing would be waited for.
         kind = POOLS.get(stage, "worlds")
-        pool = draw_pool(out, kind, pool_size, side=192, seed=1 if start is None else 2, workers=max(workers, 1))
-    steps = _steps(stage, out, minutes - (time.perf_counter() - begin) / 60, settings, world, pool, start)
-    task = stage_task(stage, out, steps * settings.batch, pool=pool, start=start)
+        pool = draw_pool(out, kind, pool_size, side=192, seed=seed, workers=max(workers, 1))
+    steps = _steps(stage, out, minutes - (time.perf_counter() - begin) / 60, settings, world, pool, start, seed)
+    task = stage_task(stage, out, steps * settings.batch, pool=pool, start=start, seed=seed)
     folder = out / f"{stage}.run"
     folder.mkdir(parents=True, exist_ok=True)
     last = time.perf_counter()
@@ -193,7 +227,11 @@ def train_stage(
             print(f"{stage}: step {step} of {total}: {figures}", flush=True)
 
     final = replace(settings, max_steps=steps)
-    summary = Trainer(task, final, world, folder, say=lambda line: print(line, flush=True), progress=show).fit()
+    minutes_spent = 0.0
+    try:
+        summary = Trainer(task, final, world, folder, say=lambda line: print(line, flush=True), progress=show).fit()
+    finally:
+        minutes_spent = _spend(out / f"{stage}.plan.json", begin)
     path = out / f"{FILES[stage]}.safetensors"
     halve_file(folder / "last.safetensors", path)
     if stage == "tubes":
@@ -204,7 +242,8 @@ def train_stage(
         "batch": settings.batch,
         "lr": settings.lr,
         "precision": settings.precision,
-        "minutes": round((time.perf_counter() - begin) / 60, 2),
+        "average": settings.average,
+        "minutes": minutes_spent,
         "validation_mIoU": summary["best_mIoU"],
         "device": torch.cuda.get_device_name() if device.startswith("cuda") else platform.processor() or "cpu",
         "torch": torch.__version__,
@@ -228,7 +267,9 @@ def main() -> None:
         metavar="FOLDER",
         help="Go on from an earlier training's weights, with half its learning rates.",
     )
+    parser.add_argument("--seed", type=int, default=1, help="Of the drawn scenes.")
     parser.add_argument("--pool", type=int, help="Draw so many scenes of a kind ahead; 0 none; by default on a GPU.")
+    parser.add_argument("--for", type=float, dest="until", metavar="MINUTES", help="Stop after so many; go on later.")
     parser.add_argument("--install", action="store_true", help="Copy what is shipped into the packages at the end.")
     values = parser.parse_args()
     pool = values.pool if values.pool is not None else 8000 if values.device.startswith("cuda") else 0
@@ -238,6 +279,12 @@ def main() -> None:
     torch.backends.cuda.matmul.allow_tf32 = True
     torch.backends.cudnn.allow_tf32 = True
     values.out.mkdir(parents=True, exist_ok=True)
+    if values.until is not None:
+        # The loop saves and stops at this signal.
+        alarm = threading.Timer(60 * values.until, os.kill, [os.getpid(), signal.SIGTERM])
+        alarm.daemon = True
+        alarm.start()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped: the same command goes on"))
     threads = torch.get_num_threads()
     beside = None
     if values.device == "cpu" and threads > 1 and "backbone" in values.stages[1:]:
@@ -269,7 +316,9 @@ def _one_stage(stage: str, minutes: float, pool: int, values: argparse.Namespace
         return
     before = values.start / f"{stage}.json" if values.start is not None else None
     earlier = read_json(before) if before is not None and before.is_file() else None
-    record = train_stage(stage, values.out, minutes, values.device, values.workers, pool_size=pool, start=values.start)
+    record = train_stage(
+        stage, values.out, minutes, values.device, values.workers, pool_size=pool, start=values.start, seed=values.seed
+    )
     if earlier is not None:
         record["earlier"] = earlier
     write_json(path, {"stage": stage, "drawing": DRAWING, "generator": GENERATOR_VERSION, **record})
@@ -292,7 +341,7 @@ def _backbone_beside(values: argparse.Namespace, minutes: float) -> subprocess.P
         "--workers",
         str(values.workers),
     ]
-    for name in ("start", "pool"):
+    for name in ("start", "pool", "seed"):
         if getattr(values, name) is not None:
             command += [f"--{name}", str(getattr(values, name))]
     return subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"})
