@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import signal
-import subprocess
 import sys
 import time
 from dataclasses import replace
@@ -265,7 +265,7 @@ def test_going_on_starts_from_the_earlier_weights_on_other_scenes(tmp_path: Path
         task = demo_weights.stage_task(stage, start, 4)
         first[stage] = (task.model(), task.train_examples().get(0, 0))
         start.mkdir(exist_ok=True)
-        file = demo_weights.FILES["memory" if stage == "sam2-stills" else stage]
+        file = demo_weights.STAGES["memory" if stage == "sam2-stills" else stage].file
         task.export(first[stage][0], start / f"{file}.safetensors")
     for stage, before in (("sam2-stills", "sam2-stills"), ("sam2", "sam2-stills"), ("backbone", "backbone")):
         task = demo_weights.stage_task(stage, out, 4, start=start, seed=2)
@@ -280,36 +280,61 @@ def test_going_on_starts_from_the_earlier_weights_on_other_scenes(tmp_path: Path
 
 
 @pytest.mark.parametrize("status", [0, 3])
-def test_the_backbone_learns_beside_the_others_on_a_core_of_its_own(
+def test_stages_that_do_not_need_each_other_run_side_by_side(
     status: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen: list[tuple[str, int]] = []
-    given: list[float] = []
+    begun: list[tuple[str, int]] = []
+    ended: list[str] = []
 
-    def beside(values: Any, minutes: float) -> subprocess.Popen[bytes]:
-        given.append(minutes)
-        return subprocess.Popen([sys.executable, "-c", f"raise SystemExit({status})"])
+    class Process:
+        """Takes as many looks as its stage has letters; the backbone ends with ``status``."""
+
+        def __init__(self, name: str) -> None:
+            self.name, self.left, self.returncode, self.stopped = name, len(name), 0, False
+
+        def poll(self) -> int | None:
+            self.left -= 1
+            if self.left > 0:
+                return None
+            ended.append(self.name)
+            self.returncode = status if self.name == "backbone" else 0
+            return self.returncode
+
+        def terminate(self) -> None:
+            stopped.append(self.name)
+
+        def wait(self) -> int:
+            return 0
+
+    stopped: list[str] = []
+
+    def alone(name: str, minutes: float, threads: int, values: Any) -> Process:
+        assert set(demo_weights.STAGES[name].needs) <= set(ended) and minutes == demo_weights.STAGES[name].minutes
+        begun.append((name, threads))
+        return Process(name)
 
     before = torch.get_num_threads()
-    monkeypatch.setattr(demo_weights, "_one_stage", lambda stage, *_: seen.append((stage, torch.get_num_threads())))
-    monkeypatch.setattr(demo_weights, "_backbone_beside", beside)
+    monkeypatch.setattr(demo_weights, "_alone", alone)
+    monkeypatch.setattr(demo_weights.time, "sleep", lambda seconds: None)
     monkeypatch.setattr(sys, "argv", ["x", "--out", str(tmp_path), "--device", "cpu"])
     torch.set_num_threads(2)
     try:
         if status:
-            with pytest.raises(UsageError, match="training the backbone failed"):
+            with pytest.raises(UsageError, match="training backbone failed"):
                 demo_weights.main()
-        else:
-            demo_weights.main()
+            assert stopped == [name for name, _ in begun if name not in ended]
+            return
+        demo_weights.main()
     finally:
         torch.set_num_threads(before)
-    alone, together = ["sam2-stills", "sam2", "memory"], ["image", "tubes"]
-    assert seen == [(stage, 1) for stage in alone] + [(stage, 2) for stage in together if not status]
-    assert given == [demo_weights.STAGES["backbone"]]
+    assert {name for name, _ in begun} == set(demo_weights.STAGES) and not stopped
+    # One core each while two run; what runs alone has both.
+    threads = dict(begun)
+    assert threads["sam2-stills"] == threads["backbone"] == threads["vrp-sam"] == 1 and threads["image"] == 2
 
 
 def test_training_stops_after_the_minutes_it_was_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(demo_weights, "_one_stage", lambda *_: time.sleep(30))
+    monkeypatch.setattr(demo_weights._Training, "run", lambda *_: time.sleep(30))
     monkeypatch.setattr(sys, "argv", ["x", "--out", str(tmp_path), "--stages", "sam2", "--for", "0.001"])
     before = signal.getsignal(signal.SIGTERM)
     try:
@@ -320,41 +345,55 @@ def test_training_stops_after_the_minutes_it_was_given(tmp_path: Path, monkeypat
 
 
 def test_minutes_of_all_pieces_are_counted(tmp_path: Path) -> None:
-    path = tmp_path / "sam2.plan.json"
-    path.write_text('{"steps": 9}')
-    now = time.perf_counter()
-    assert demo_weights._spend(path, now - 60) == pytest.approx(1, abs=0.1)
-    assert demo_weights._spend(path, now - 120) == pytest.approx(3, abs=0.1)
-    assert json.loads(path.read_text())["steps"] == 9
+    values = argparse.Namespace(out=tmp_path, start=None, seed=1, device="cpu", workers=0, pool=0)
+    (tmp_path / "sam2.plan.json").write_text('{"steps": 9}')
+    for minutes, total in ((1, 1), (2, 3)):
+        training = demo_weights._Training("sam2", values)
+        training.begin = time.perf_counter() - 60 * minutes
+        assert training._spend() == pytest.approx(total, abs=0.1)
+    assert json.loads((tmp_path / "sam2.plan.json").read_text())["steps"] == 9
 
 
 # ---- what is shipped ------------------------------------------------------------------------------------------------
 
 
 def test_shipped_weights_are_small_and_recorded() -> None:
-    files = [ROOT / package / f"{name}.safetensors" for name, package in demo_weights.SHIPPED.items()]
-    assert sum(path.stat().st_size for path in files) <= 10_000_000
-    assert set(files) == set(DCSam.demo_weights().values())
-    record = json.loads((ROOT / "dcsam" / "weights" / "training.json").read_text())
-    assert record["bytes"] == {path.name: path.stat().st_size for path in files}
-    assert {"sam2-stills", "backbone", "image"} <= {stage["stage"] for stage in record["stages"]}
+    sizes = {}
+    for package in (demo_weights.SAM2, demo_weights.DCSAM, demo_weights.HEADS):
+        stages = {name: stage for name, stage in demo_weights.STAGES.items() if stage.package == package}
+        record = json.loads((ROOT / package / "training.json").read_text())
+        found = {
+            f"{s.file}.safetensors": ROOT / package / f"{s.file}.safetensors" for s in stages.values() if s.shipped
+        }
+        assert record["bytes"] == {name: path.stat().st_size for name, path in found.items()}
+        assert [stage["stage"] for stage in record["stages"]] == list(stages)
+        sizes[package] = sum(record["bytes"].values())
+        if package != demo_weights.HEADS:
+            assert set(found.values()) <= set(DCSam.demo_weights().values())
+    assert sizes[demo_weights.SAM2] + sizes[demo_weights.DCSAM] <= 10_000_000 and sum(sizes.values()) <= 14_000_000
 
 
 def test_install_puts_each_file_into_its_package(tmp_path: Path) -> None:
-    out, root = tmp_path / "out", tmp_path / "root"
+    out, root, start = tmp_path / "out", tmp_path / "root", tmp_path / "start"
     out.mkdir()
+    start.mkdir()
     (out / "demo_sam2.safetensors").write_bytes(b"sam")
-    with pytest.raises(UsageError, match="no demo_dcsam"):
+    with pytest.raises(UsageError, match=r"no demo_dcsam\.safetensors"):
         demo_weights.install(out, root)
     assert not root.exists()
-    (out / "demo_dcsam.safetensors").write_bytes(b"dcsam")
+    for stage in demo_weights.STAGES.values():
+        if stage.shipped:
+            (out / f"{stage.file}.safetensors").write_bytes(stage.file.encode())
     (out / "image.json").write_text('{"stage": "image"}')
-    demo_weights.install(out, root)
-    assert (root / "icvos" / "demo" / "weights" / "demo_sam2.safetensors").read_bytes() == b"sam"
-    assert (root / "dcsam" / "weights" / "demo_dcsam.safetensors").read_bytes() == b"dcsam"
+    (start / "image.json").write_text('{"stage": "image", "old": true}')
+    (start / "sam2-stills.json").write_text('{"stage": "sam2-stills"}')
+    demo_weights.install(out, root, start=start)
+    assert (root / "icvos" / "demo" / "weights" / "demo_sam2.safetensors").read_bytes() == b"demo_sam2"
+    assert (root / "baselines" / "weights" / "demo_sansa.safetensors").read_bytes() == b"demo_sansa"
     record = json.loads((root / "dcsam" / "weights" / "training.json").read_text())
-    assert record["bytes"] == {"demo_sam2.safetensors": 3, "demo_dcsam.safetensors": 5}
-    assert record["stages"] == [{"stage": "image"}]
+    assert record["bytes"] == {"demo_dcsam.safetensors": 10} and record["stages"] == [{"stage": "image"}]
+    record = json.loads((root / "icvos" / "demo" / "weights" / "training.json").read_text())
+    assert record["stages"] == [{"stage": "sam2-stills"}]
 
 
 def test_shipped_model_segments_in_context() -> None:
