@@ -29,11 +29,10 @@ $(READY): $(SOURCES)
 demo: $(DEMO)
 	@$(BIN)/icvos demo
 
-# Trains the small weights of the demo from nothing: planned for two hours on 2 cores; goes on where it stopped.
+# Trains the small weights of the demo from nothing: planned for seven hours on 2 cores; goes on where it stopped.
+# MINUTES=60 stops after so many.
 demo-weights: $(READY)
-	$(BIN)/python -m tools.train_demo_weights --out runs/demo-weights --install
-	$(BIN)/python -m tools.train_demo_heads --backbone dcsam/weights/demo_dcsam.safetensors \
-	  --sam2 icvos/demo/weights/demo_sam2.safetensors --minutes 8 --out baselines/weights
+	$(BIN)/python -m tools.train_demo_weights --out runs/demo-weights --install $(if $(MINUTES),--for $(MINUTES))
 
 test: lint types tests
 

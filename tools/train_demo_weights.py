@@ -1,13 +1,15 @@
 """``make demo-weights``: the shipped weights, trained from nothing on the drawn world's training shapes.
 
     python -m tools.train_demo_weights --out FOLDER [--stages backbone image] [--minutes 25 25] [--start FOLDER]
-        [--install]
+        [--for MINUTES] [--install]
 
-Stages: a promptable SAM 2 on stills, then on clips with its memory, then its memory alone on longer clips; a backbone
-that tells families of shapes apart; DC-SAM on pairs of images, SAM 2's mask decoder with it; then on clips, the mean of
-the weights before and after which is what is kept. The steps of each are what its minutes hold, by the speed of its
-first steps. A stage that is done is not done again; one that was stopped goes on where it was. ``--install`` puts SAM 2
-into icvos/demo/weights, and DC-SAM with the record of all stages into dcsam/weights.
+Stages: a promptable SAM 2 on stills, then on clips with its memory, then all but its encoder on longer clips; a
+backbone that tells families of shapes apart; DC-SAM on pairs of images, SAM 2's mask decoder with it; then on clips,
+the mean of the weights before and after which is what is kept; the heads of VRP-SAM, PFENet and SANSA on these. On a
+CPU stages that do not need each other run side by side, one core each. The steps of each are what its minutes hold, by
+the speed of its first steps. A stage that is done is not done again; one that was stopped goes on where it was:
+``--for`` stops after so many minutes. ``--install`` puts what is shipped into its packages, with the record of each
+package's stages.
 """
 
 from __future__ import annotations
@@ -16,17 +18,23 @@ import argparse
 import json
 import os
 import platform
+import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from baselines.pfenet.train import PfeNetSizes, PfeNetTask
+from baselines.sansa_train import SansaTask
+from baselines.vrp_sam.train import VrpTask
 from dcsam.training.task import DCSamTask
+from icvos.data.options import PairOptions
 from icvos.demo.training.backbone_task import BackboneTask
 from icvos.demo.training.examples import Scenes
 from icvos.demo.training.pool import draw_pool
@@ -40,149 +48,259 @@ from icvos.training.distribute import World
 from icvos.training.loop import Trainer
 from icvos.training.task import Settings, TrainingTask
 
-__all__ = ["SHIPPED", "STAGES", "average_files", "halve_file", "install", "main", "stage_task"]
+__all__ = ["STAGES", "Stage", "average_files", "halve_file", "install", "main", "stage_task"]
 
-#: Each stage with its minutes on 2 CPU cores; there the backbone learns beside those before it, on a core of its own.
-STAGES = {"sam2-stills": 18.0, "sam2": 30.0, "memory": 10.0, "backbone": 58.0, "image": 30.0, "tubes": 8.0}
-#: What each writes.
-FILES = {
-    "sam2-stills": "demo_sam2_stills",
-    "sam2": "demo_sam2_clips",
-    "memory": "demo_sam2",
-    "backbone": "demo_backbone",
-    "image": "demo_dcsam_image",
-    "tubes": "demo_dcsam",
+SAM2, DCSAM, HEADS = "icvos/demo/weights", "dcsam/weights", "baselines/weights"
+#: Decay of the mean of the weights that is kept.
+AVERAGE = 0.998
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage of the plan.
+
+    Attributes:
+        minutes: Planned, of one CPU core.
+        file: Of the weights that it writes, without ``.safetensors``.
+        package: Folder of the repository with its record.
+        batch, gpu_batch: Examples of a step on the CPU, and on a GPU.
+        lr: Learning rate of a start from nothing; half of it where it goes on from earlier weights.
+        needs: Stages before it.
+        shipped: Whether its file is.
+        pool: Kind of the scenes that are drawn ahead for it, if any can be.
+        graphed: Whether its steps are one CUDA graph on a GPU.
+        settings: What differs of ``Settings``.
+    """
+
+    minutes: float
+    file: str
+    package: str
+    batch: int
+    gpu_batch: int
+    lr: float
+    needs: tuple[str, ...] = ()
+    shipped: bool = False
+    pool: str = ""
+    graphed: bool = False
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+STAGES = {
+    "sam2-stills": Stage(20, "demo_sam2_stills", SAM2, 16, 64, 1e-3, pool="worlds", graphed=True),
+    "sam2": Stage(120, "demo_sam2_clips", SAM2, 4, 96, 1e-3, ("sam2-stills",), pool="clips"),
+    # Its clips are longer than a pool's.
+    "memory": Stage(45, "demo_sam2", SAM2, 2, 48, 4e-4, ("sam2",), shipped=True),
+    "backbone": Stage(120, "demo_backbone", DCSAM, 4, 24, 1.2e-3, pool="worlds", graphed=True),
+    "image": Stage(120, "demo_dcsam_image", DCSAM, 3, 48, 1.2e-3, ("memory", "backbone"), pool="worlds"),
+    "tubes": Stage(45, "demo_dcsam", DCSAM, 4, 40, 1e-4, ("image",), shipped=True, pool="episodes"),
+    "vrp-sam": Stage(25, "demo_vrp_sam", HEADS, 16, 16, 1e-3, ("tubes",), shipped=True, settings={"warmup": 50}),
+    "pfenet": Stage(
+        25, "demo_pfenet", HEADS, 16, 16, 0.1, ("tubes",), shipped=True, settings={"warmup": 50, "weight_decay": 1e-4}
+    ),
+    "sansa": Stage(
+        25,
+        "demo_sansa",
+        HEADS,
+        8,
+        8,
+        2e-3,
+        ("tubes",),
+        shipped=True,
+        settings={"warmup": 50, "weight_decay": 0.0, "clip": 0.5},
+    ),
 }
-#: The files that are shipped, and the folder of the package that each lies in.
-SHIPPED = {"demo_sam2": "icvos/demo/weights", "demo_dcsam": "dcsam/weights"}
-#: Examples of a step on a GPU and on the CPU, and the learning rate.
-BATCHES = {
-    "sam2-stills": (64, 16, 1e-3),
-    "sam2": (96, 4, 1e-3),
-    "memory": (48, 4, 4e-4),
-    "backbone": (24, 4, 1.2e-3),
-    "image": (48, 3, 1.2e-3),
-    "tubes": (40, 4, 1e-4),
-}
-#: Stages whose steps are one CUDA graph on a GPU.
-GRAPHED = ("sam2-stills", "backbone")
-#: Stages whose convolutions gain from bfloat16 on a CPU that computes in it.
-HALVED = ("backbone",)
-#: Scenes that a stage takes from a pool, where not worlds.
-POOLS = {"sam2": "clips", "tubes": "episodes"}
 
 
 def stage_task(
-    stage: str, out: Path, length: int, *, pool: Scenes | None = None, start: Path | None = None, **changes: Any
+    name: str,
+    out: Path,
+    length: int,
+    *,
+    pool: Scenes | None = None,
+    start: Path | None = None,
+    seed: int = 1,
+    **changes: Any,
 ) -> TrainingTask:
     """Return a stage's task; the weights it starts from lie in ``out``.
 
     Args:
-        stage: Its name.
+        name: Of the stage.
         out: Folder of the stages before it.
         length: Examples of an epoch.
         pool: What is drawn ahead.
-        start: Folder of an earlier training, which is gone on with, on scenes that it has not seen.
-        changes: To the task, for ablations.
+        start: Folder of an earlier training, which is gone on with.
+        seed: Of the drawn world; another than the earlier training's draws scenes that it has not seen.
+        changes: To DC-SAM's task.
     """
-    files = {name: out / f"{file}.safetensors" for name, file in FILES.items()}
-    drawn: dict[str, Any] = {"length": length, "pool": pool, "seed": 1}
-    earlier: dict[str, Path] = {}
-    if start is not None:
-        drawn["seed"] = 2
-        earlier = {name: start / f"{file}.safetensors" for name, file in FILES.items()}
-    if stage == "sam2-stills":
+    files = {stage: out / f"{each.file}.safetensors" for stage, each in STAGES.items()}
+    earlier = {} if start is None else {stage: start / path.name for stage, path in files.items()}
+    drawn: dict[str, Any] = {"length": length, "pool": pool, "seed": seed}
+    if name == "sam2-stills":
         return DemoSam2Task(weights={"sam2": earlier["memory"]} if earlier else None, frames=1, **drawn)
-    if stage == "sam2":
+    if name == "sam2":
         before = files["sam2-stills"]
-        return DemoSam2Task(
-            weights={"sam2": before if before.is_file() or not earlier else earlier["memory"]}, frames=4, **drawn
-        )
-    if stage == "memory":
-        return DemoSam2Task(weights={"sam2": files["sam2"]}, frames=8, train="memory", **drawn)
-    if stage == "backbone":
+        before = before if before.is_file() or not earlier else earlier["memory"]
+        return DemoSam2Task(weights={"sam2": before}, frames=8, objects=3, **drawn)
+    if name == "memory":
+        return DemoSam2Task(weights={"sam2": files["sam2"]}, frames=16, objects=3, train="tracker", **drawn)
+    if name == "backbone":
         return BackboneTask(weights={"backbone": earlier["backbone"]} if earlier else None, **drawn)
+    # A head belongs to the shipped file that holds the backbone, and refuses another.
+    shared: dict[str, Any] = {"source": PairOptions(length=length, seed=seed)}
+    if name == "vrp-sam":
+        sizes: dict[str, Any] = {"backbone": "compact", "image_size": 192, "queries": 16, "dropout": 0.05}
+        return VrpTask(weights={"backbone": files["tubes"], "sam": files["memory"]}, **sizes, **shared)
+    if name == "pfenet":
+        widths = PfeNetSizes("compact", image_size=192, width=64, dropout=0.1)
+        return PfeNetTask(weights={"backbone": files["tubes"]}, sizes=widths, foreground=5.0, **shared)
+    if name == "sansa":
+        return SansaTask(weights={"sam2": files["memory"]}, factor=0.5, image_size=192, **shared)
     common: dict[str, Any] = {"data": "demo", "train_sam": "decoder", "sam_file": "changed", **drawn}
-    if stage == "image":
-        sizes = {"backbone": "compact", "image_size": 192, "queries": 8, "dropout": 0.05, "place_codes": True}
+    if name == "image":
+        common |= {"backbone": "compact", "image_size": 192, "queries": 8, "dropout": 0.05, "place_codes": True}
+        common |= {"coarse_weight": 0.3, "attention_weight": 0.3, "presence_weight": 0.2}
         encoders = {"sam2": files["memory"], "backbone": files["backbone"]}
         if earlier:
             encoders["dcsam"] = earlier["image"]
-        losses = {"coarse_weight": 0.3, "attention_weight": 0.3}
-        options = group_options(DCSamTask, {**common, **sizes, **losses, **changes})
-        return DCSamTask(weights=encoders, stage="image", **options)
+        return DCSamTask(weights=encoders, stage="image", **group_options(DCSamTask, {**common, **changes}))
+    common |= {"frames": 8, "coarse_weight": 0.2, "attention_weight": 0.1, "presence_weight": 0.2}
     before_tubes = {"sam2": files["memory"], "dcsam": files["image"]}
-    losses = {"frames": 5, "coarse_weight": 0.2, "attention_weight": 0.1}
-    options = group_options(DCSamTask, {**common, **losses, **changes})
-    return DCSamTask(weights=before_tubes, stage="tube-finetune", **options)
+    return DCSamTask(weights=before_tubes, stage="tube-finetune", **group_options(DCSamTask, {**common, **changes}))
 
 
-def _steps(
-    stage: str, out: Path, minutes: float, settings: Settings, world: World, pool: Scenes | None, start: Path | None
-) -> int:
-    """Return how many steps fit into the minutes, by a trial of some; what was planned once stays."""
-    path = out / f"{stage}.plan.json"
-    if path.is_file():
-        try:
-            return int(json.loads(path.read_text())["steps"])
-        except (ValueError, KeyError, TypeError):
-            raise UsageError("a broken plan", where=path, fix="delete it: it is made again") from None
-    begin = time.perf_counter()
-    # On a GPU the first steps wait for loaders, libraries and graphs.
-    count = 100 if world.device.type == "cuda" else 24
-    stamps: list[float] = []
-    folder = out / f"{stage}.probe"
-    folder.mkdir(parents=True, exist_ok=True)
-    trial = Trainer(
-        stage_task(stage, out, 10**9, pool=pool, start=start),
-        replace(settings, max_steps=count, warmup=10),
-        world,
-        folder,
-        say=lambda line: None,
-        progress=lambda *_: stamps.append(time.perf_counter()),
-    )
-    trial.fit()
-    half = count // 2
-    pace = (stamps[-1] - stamps[half]) / (count - 1 - half)
-    steps = max(int((minutes * 60 - (time.perf_counter() - begin) - 10) / pace), 20)
-    print(f"{stage}: {pace:.3f} s a step, {steps} steps of {settings.batch}", flush=True)
-    write_json(path, {"steps": steps, "batch": settings.batch, "seconds_a_step": pace})
-    return steps
-
-
-def _halves_well(device: str) -> bool:
-    return device == "cpu" and bool(torch.cpu.get_capabilities().get("avx512_bf16", False))
-
-
-def train_stage(
-    stage: str, out: Path, minutes: float, device: str, workers: int, *, pool_size: int = 0, start: Path | None = None
-) -> dict[str, Any]:
-    """Train one stage, write its fp16 weights, and return its record."""
-    world = World(0, 1, torch.device(device))
-    begin = time.perf_counter()
-    on_gpu, on_cpu, rate = BATCHES[stage]
-    settings = Settings(
+def stage_settings(name: str, device: str, workers: int, *, goes_on: bool) -> Settings:
+    """Return a stage's settings on a device."""
+    stage = STAGES[name]
+    own: dict[str, Any] = {"weight_decay": 0.01, "warmup": 80, "clip": 1.0, **stage.settings}
+    return Settings(
         epochs=1,
-        batch=on_gpu if device.startswith("cuda") else on_cpu,
-        lr=rate if start is None else rate / 2,
-        weight_decay=0.01,
-        warmup=80,
-        clip=1.0,
+        batch=stage.gpu_batch if device.startswith("cuda") else stage.batch,
+        # A head starts from nothing every time.
+        lr=stage.lr / 2 if goes_on and stage.package != HEADS else stage.lr,
         workers=workers,
         validate_every=1,
         save_every=250,
-        graphs=stage in GRAPHED,
-        precision="bf16" if stage in HALVED and _halves_well(device) else "fp32",
+        graphs=stage.graphed,
+        precision="bf16" if _halves_well(device) else "fp32",
+        average=AVERAGE,
+        **own,
     )
-    pool = None
-    if pool_size and stage != "memory":  # whose clips are longer than a pool's
-        # On a GPU drawing would be waited for.
-        kind = POOLS.get(stage, "worlds")
-        pool = draw_pool(out, kind, pool_size, side=192, seed=1 if start is None else 2, workers=max(workers, 1))
-    steps = _steps(stage, out, minutes - (time.perf_counter() - begin) / 60, settings, world, pool, start)
-    task = stage_task(stage, out, steps * settings.batch, pool=pool, start=start)
-    folder = out / f"{stage}.run"
-    folder.mkdir(parents=True, exist_ok=True)
+
+
+def _halves_well(device: str) -> bool:
+    """Whether a CPU multiplies in bfloat16 itself."""
+    return device == "cpu" and bool(torch.cpu.get_capabilities().get("avx512_bf16", False))
+
+
+class _Training:
+    """One stage of a training in a folder: its plan, its steps, its record."""
+
+    def __init__(self, name: str, values: argparse.Namespace) -> None:
+        self.name, self.stage, self.out = name, STAGES[name], values.out
+        self.start: Path | None = values.start
+        self.seed, self.device, self.workers, self.pool_size = values.seed, values.device, values.workers, values.pool
+        self.world = World(0, 1, torch.device(self.device))
+        self.settings = stage_settings(name, self.device, self.workers, goes_on=self.start is not None)
+        self.path = self.out / f"{self.stage.file}.safetensors"
+        self.plan = self.out / f"{name}.plan.json"
+        self.record = self.out / f"{name}.json"
+        self.begin = time.perf_counter()
+        self.pool: Scenes | None = None
+
+    def run(self, minutes: float) -> None:
+        """Train it, write its fp16 weights and its record, unless it is done."""
+        if self.record.is_file() and self.path.is_file():
+            print(f"{self.name}: done before", flush=True)
+            return
+        if self.pool_size and self.stage.pool:
+            # On a GPU drawing would be waited for.
+            drawn: dict[str, Any] = {"side": 192, "seed": self.seed, "workers": max(self.workers, 1)}
+            self.pool = draw_pool(self.out, self.stage.pool, self.pool_size, **drawn)
+        steps = self._steps(minutes)
+        task = self._task(steps * self.settings.batch)
+        folder = self.out / f"{self.name}.run"
+        folder.mkdir(parents=True, exist_ok=True)
+        settings = replace(self.settings, max_steps=steps)
+        try:
+            trainer = Trainer(task, settings, self.world, folder, say=self._say, progress=_shower(self._say))
+            summary = trainer.fit()
+        finally:
+            spent = self._spend()
+        halve_file(folder / "last.safetensors", self.path)
+        if self.name == "tubes":
+            # Clips teach to go on with a thing, and unteach that nothing may be there: the mean keeps both.
+            average_files(self.out / f"{STAGES['image'].file}.safetensors", self.path, self.path)
+        self._write_record(summary, spent, task)
+
+    def _say(self, line: str) -> None:
+        print(f"{self.name}: {line}", flush=True)
+
+    def _task(self, length: int) -> TrainingTask:
+        return stage_task(self.name, self.out, length, pool=self.pool, start=self.start, seed=self.seed)
+
+    def _steps(self, minutes: float) -> int:
+        """Return how many steps fit into the minutes, by a trial of some; what was planned once stays."""
+        if self.plan.is_file():
+            try:
+                return int(json.loads(self.plan.read_text())["steps"])
+            except (ValueError, KeyError, TypeError):
+                raise UsageError("a broken plan", where=self.plan, fix="delete it: it is made again") from None
+        stamps: list[float] = []
+        # On a GPU the first steps wait for loaders, libraries and graphs.
+        count = 100 if self.world.device.type == "cuda" else 24
+        folder = self.out / f"{self.name}.probe"
+        folder.mkdir(parents=True, exist_ok=True)
+        trial = replace(self.settings, max_steps=count, warmup=10, validate_every=0)
+        Trainer(
+            self._task(10**9),
+            trial,
+            self.world,
+            folder,
+            say=lambda line: None,
+            progress=lambda *_: stamps.append(time.perf_counter()),
+        ).fit()
+        half = count // 2
+        pace = (stamps[-1] - stamps[half]) / (count - 1 - half)
+        steps = max(int((minutes * 60 - (time.perf_counter() - self.begin) - 10) / pace), 20)
+        self._say(f"{pace:.3f} s a step, {steps} steps of {self.settings.batch}")
+        write_json(self.plan, {"steps": steps, "batch": self.settings.batch, "seconds_a_step": pace, "minutes": 0.0})
+        return steps
+
+    def _spend(self) -> float:
+        """Add the minutes of this piece to the plan, and return all that were spent."""
+        plan = read_json(self.plan)
+        plan["minutes"] = round(plan.get("minutes", 0.0) + (time.perf_counter() - self.begin) / 60, 2)
+        write_json(self.plan, plan)
+        return float(plan["minutes"])
+
+    def _write_record(self, summary: Mapping[str, Any], minutes: float, task: TrainingTask) -> None:
+        record: dict[str, Any] = {
+            "stage": self.name,
+            "drawing": DRAWING,
+            "generator": GENERATOR_VERSION,
+            "steps": summary["steps"],
+            "batch": self.settings.batch,
+            "lr": self.settings.lr,
+            "precision": self.settings.precision,
+            "average": self.settings.average,
+            "minutes": minutes,
+            "threads": torch.get_num_threads(),
+            "validation_mIoU": summary["best_mIoU"],
+            "device": torch.cuda.get_device_name() if self.device.startswith("cuda") else platform.processor() or "cpu",
+            "torch": torch.__version__,
+            "pool": self.pool_size if self.stage.pool else 0,
+            "describe": task.describe(),
+        }
+        if self.name == "tubes":
+            record["averaged_with"] = "image"
+        before = None if self.start is None else self.start / self.record.name
+        if before is not None and before.is_file():
+            record["earlier"] = read_json(before)
+        write_json(self.record, record)
+
+
+def _shower(say: Any) -> Any:
+    """Return a ``progress`` that says a line each quarter of a minute."""
     last = time.perf_counter()
 
     def show(step: int, total: int, values: Mapping[str, float]) -> None:
@@ -190,28 +308,40 @@ def train_stage(
         if time.perf_counter() - last > 15 or step == total:
             last = time.perf_counter()
             figures = ", ".join(f"{name} {value:.3f}" for name, value in values.items() if name != "lr")
-            print(f"{stage}: step {step} of {total}: {figures}", flush=True)
+            say(f"step {step} of {total}: {figures}")
 
-    final = replace(settings, max_steps=steps)
-    summary = Trainer(task, final, world, folder, say=lambda line: print(line, flush=True), progress=show).fit()
-    path = out / f"{FILES[stage]}.safetensors"
-    halve_file(folder / "last.safetensors", path)
-    if stage == "tubes":
-        # Clips teach to go on with a thing, and unteach that nothing may be there: the mean keeps both.
-        average_files(out / f"{FILES['image']}.safetensors", path, path)
-    return {
-        "steps": summary["steps"],
-        "batch": settings.batch,
-        "lr": settings.lr,
-        "precision": settings.precision,
-        "minutes": round((time.perf_counter() - begin) / 60, 2),
-        "validation_mIoU": summary["best_mIoU"],
-        "device": torch.cuda.get_device_name() if device.startswith("cuda") else platform.processor() or "cpu",
-        "torch": torch.__version__,
-        "pool": pool_size,
-        "describe": {**task.describe(), "weights": None},
-        **({"averaged_with": "image"} if stage == "tubes" else {}),
-    }
+    return show
+
+
+def _side_by_side(minutes: Mapping[str, float], values: argparse.Namespace) -> None:
+    """Train each stage in a process of its own as soon as what it needs is done, as many at once as there are cores."""
+    cores = torch.get_num_threads()
+    waiting, running = list(minutes), dict[str, subprocess.Popen[bytes]]()
+    try:
+        while waiting or running:
+            ready = [name for name in waiting if not {*waiting, *running} & set(STAGES[name].needs)]
+            for name in ready[: cores - len(running)]:
+                waiting.remove(name)
+                threads = max(1, cores // (len(running) + len(ready)))
+                running[name] = _alone(name, minutes[name], threads, values)
+            time.sleep(0.1)
+            for name in [name for name, process in running.items() if process.poll() is not None]:
+                if running.pop(name).returncode:
+                    raise UsageError(f"training {name} failed", fix="see above; the same command goes on")
+    finally:
+        for process in running.values():
+            process.terminate()
+        for process in running.values():
+            process.wait()
+
+
+def _alone(name: str, minutes: float, threads: int, values: argparse.Namespace) -> subprocess.Popen[bytes]:
+    """Start this command for one stage."""
+    given = {"out": values.out, "stages": name, "minutes": minutes, "device": values.device, "start": values.start}
+    given |= {"workers": values.workers, "pool": values.pool, "seed": values.seed}
+    options = [part for key, value in given.items() if value is not None for part in (f"--{key}", str(value))]
+    command = [sys.executable, "-m", "tools.train_demo_weights", *options]
+    return subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": str(threads)})
 
 
 def main() -> None:
@@ -228,96 +358,61 @@ def main() -> None:
         metavar="FOLDER",
         help="Go on from an earlier training's weights, with half its learning rates.",
     )
+    parser.add_argument("--seed", type=int, default=1, help="Of the drawn scenes.")
     parser.add_argument("--pool", type=int, help="Draw so many scenes of a kind ahead; 0 none; by default on a GPU.")
+    parser.add_argument("--for", type=float, dest="until", metavar="MINUTES", help="Stop after so many; go on later.")
     parser.add_argument("--install", action="store_true", help="Copy what is shipped into the packages at the end.")
     values = parser.parse_args()
-    pool = values.pool if values.pool is not None else 8000 if values.device.startswith("cuda") else 0
-    minutes = values.minutes or [STAGES[stage] for stage in values.stages]
-    if len(minutes) != len(values.stages):
-        parser.error(f"{len(values.stages)} stages and {len(minutes)} minutes")
+    if values.pool is None:
+        values.pool = 8000 if values.device.startswith("cuda") else 0
+    given = values.minutes or [STAGES[stage].minutes for stage in values.stages]
+    if len(given) != len(values.stages):
+        parser.error(f"{len(values.stages)} stages and {len(given)} minutes")
+    minutes = dict(zip(values.stages, given))
     torch.backends.cuda.matmul.allow_tf32 = True
     torch.backends.cudnn.allow_tf32 = True
     values.out.mkdir(parents=True, exist_ok=True)
-    threads = torch.get_num_threads()
-    beside = None
-    if values.device == "cpu" and threads > 1 and "backbone" in values.stages[1:]:
-        # The backbone needs no stage before it: it learns in a process of its own, one core each.
-        beside = _backbone_beside(values, minutes[values.stages.index("backbone")])
-        torch.set_num_threads(1)
-    try:
-        for stage, share in zip(values.stages, minutes):
-            if stage == "backbone" and beside is not None:
-                if beside.wait() != 0:
-                    raise UsageError("training the backbone failed", fix="see above; the same command goes on")
-                torch.set_num_threads(threads)
-                continue
-            _one_stage(stage, share, pool, values)
-    finally:
-        if beside is not None and beside.poll() is None:
-            beside.terminate()
-            beside.wait()
+    if values.until is not None:
+        # The loop saves and stops at this signal.
+        alarm = threading.Timer(60 * values.until, os.kill, [os.getpid(), signal.SIGTERM])
+        alarm.daemon = True
+        alarm.start()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped: the same command goes on"))
+    if values.device == "cpu" and len(minutes) > 1:
+        _side_by_side(minutes, values)
+    else:
+        for name, share in minutes.items():
+            _Training(name, values).run(share)
     if values.install:
-        install(values.out, Path(__file__).parent.parent)
+        install(values.out, Path(__file__).parent.parent, start=values.start)
 
 
-def _one_stage(stage: str, minutes: float, pool: int, values: argparse.Namespace) -> None:
-    """Train a stage and write its record, unless it is done."""
-    # A file a stage: stages that do not need each other may be trained side by side.
-    path = values.out / f"{stage}.json"
-    if path.is_file() and (values.out / f"{FILES[stage]}.safetensors").is_file():
-        print(f"{stage}: done before", flush=True)
-        return
-    before = values.start / f"{stage}.json" if values.start is not None else None
-    earlier = read_json(before) if before is not None and before.is_file() else None
-    record = train_stage(stage, values.out, minutes, values.device, values.workers, pool_size=pool, start=values.start)
-    if earlier is not None:
-        record["earlier"] = earlier
-    write_json(path, {"stage": stage, "drawing": DRAWING, "generator": GENERATOR_VERSION, **record})
-
-
-def _backbone_beside(values: argparse.Namespace, minutes: float) -> subprocess.Popen[bytes]:
-    """Start this command for the backbone alone, on one core."""
-    command = [
-        sys.executable,
-        "-m",
-        "tools.train_demo_weights",
-        "--out",
-        str(values.out),
-        "--stages",
-        "backbone",
-        "--minutes",
-        str(minutes),
-        "--device",
-        "cpu",
-        "--workers",
-        str(values.workers),
-    ]
-    for name in ("start", "pool"):
-        if getattr(values, name) is not None:
-            command += [f"--{name}", str(getattr(values, name))]
-    return subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"})
-
-
-def install(out: Path, root: Path) -> None:
-    """Copy the shipped files of a finished training, with the record of all its stages.
+def install(out: Path, root: Path, *, start: Path | None = None) -> None:
+    """Copy the shipped files of a finished training into their packages, with the record of each package's stages.
 
     Args:
         out: Folder of the training.
-        root: The repository's folder, where ``SHIPPED`` says which package gets which file.
+        root: The repository's folder.
+        start: Folder of the earlier training; its records stand where a stage was not trained again.
     """
-    for name in SHIPPED:
-        if not (out / f"{name}.safetensors").is_file():
-            raise UsageError(f"nothing to install: no {name}.safetensors", where=out, fix="train all stages first")
-    sizes = {}
-    for name, package in SHIPPED.items():
-        path = root / package / f"{name}.safetensors"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_write(path) as stream:
-            stream.write((out / path.name).read_bytes())
-        sizes[path.name] = path.stat().st_size
-    stages = [read_json(out / f"{stage}.json") for stage in STAGES if (out / f"{stage}.json").is_file()]
-    record = {"schema": "icvos-demo-weights/1", "bytes": sizes, "stages": stages}
-    write_json(root / SHIPPED["demo_dcsam"] / "training.json", record)
+    for stage in STAGES.values():
+        if stage.shipped and not (out / f"{stage.file}.safetensors").is_file():
+            raise UsageError(f"nothing to install: no {stage.file}.safetensors", where=out, fix="train all stages")
+    for package in (SAM2, DCSAM, HEADS):
+        sizes, records = {}, []
+        for name, stage in STAGES.items():
+            if stage.package != package:
+                continue
+            found = [folder / f"{name}.json" for folder in (out, start) if folder is not None]
+            records += [read_json(path) for path in found if path.is_file()][:1]
+            if stage.shipped:
+                path = root / package / f"{stage.file}.safetensors"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                with atomic_write(path) as stream:
+                    stream.write((out / path.name).read_bytes())
+                sizes[path.name] = path.stat().st_size
+        content = {"schema": "icvos-demo-weights/1", "bytes": sizes, "stages": records}
+        write_json(root / package / "training.json", content)
 
 
 def average_files(first: Path, second: Path, target: Path) -> None:

@@ -80,11 +80,13 @@ class LossWeights:
         coarse_weight: Weight of the same loss on the first stage's mask.
         prior_weight: Weight of the loss that teaches a backbone from nothing (with ``train_backbone``).
         attention_weight: Weight of the loss that asks the final prompts to look at the thing.
+        presence_weight: Weight of the loss of SAM 2's object score, that of whether the thing is on a frame.
     """
 
     coarse_weight: float = 0.0
     prior_weight: float = 0.0
     attention_weight: float = 0.0
+    presence_weight: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -310,8 +312,8 @@ class DCSamTask(TrainingTask):
         if self.losses.coarse_weight:
             loss = loss + self.losses.coarse_weight * segmentation_loss(coarse, masks[:, :1])
         for name, value in extra.items():
-            scalars[name] = value.detach()
-            loss = loss + (self.losses.prior_weight if name == "prior_loss" else self.losses.attention_weight) * value
+            scalars[f"{name}_loss"] = value.detach()
+            loss = loss + getattr(self.losses, f"{name}_weight") * value
         with torch.no_grad():
             scalars["train_mIoU"] = 100 * iou((logits > 0).flatten(1)[:, None], truth.bool().flatten(1)[:, None]).mean()
         return loss, scalars
@@ -333,14 +335,18 @@ class DCSamTask(TrainingTask):
         )
         extra: dict[str, Tensor] = {}
         if self.losses.prior_weight:
-            extra["prior_loss"] = model.prior_loss(support[0], support_masks, query[0], masks[:, 0])
+            extra["prior"] = model.prior_loss(support[0], support_masks, query[0], masks[:, 0])
         if self.losses.attention_weight:
-            extra["attention_loss"] = model.attention_loss(stages[2], masks[:, 0])
+            extra["attention"] = model.attention_loss(stages[2], masks[:, 0])
         if not video:
-            logits = model.decode(query[1], stages[1]).float()
-            return F.interpolate(logits, side, mode="bilinear", align_corners=True), coarse, extra
+            decoded = model.sam.decode(query[1], embeddings=stages[1])
+            if self.losses.presence_weight:
+                extra["presence"] = _presence_loss([decoded.object_score], masks)
+            return F.interpolate(decoded.logits.float(), side, mode="bilinear", align_corners=True), coarse, extra
         assert frames is not None
         tracked = model.track(stages[1], frames, count, length)
+        if self.losses.presence_weight:
+            extra["presence"] = _presence_loss([frame.object_score for frame in tracked], masks)
         logits = torch.cat([frame.logits.float() for frame in tracked], dim=1)
         if not model.generator.config.absent_logits_in_loss:
             logits = logits.clamp(-CLAMP, CLAMP)
@@ -434,6 +440,15 @@ class DCSamTask(TrainingTask):
                 metadata["sam2_part"] = "changed"
                 sam2 = {name: sam2[name] for name in trained_names(model.sam.model)}
         save_checkpoint(path, model.generator, sam2=sam2, metadata=metadata)
+
+
+def _presence_loss(scores: Sequence[Tensor | None], masks: Tensor) -> Tensor:
+    """Return the BCE of object scores, (B, 1) a frame, against whether (B, T, S, S) masks show anything."""
+    known = [score for score in scores if score is not None]
+    if not known:
+        raise UsageError("presence_weight needs SAM 2's object scores", fix="leave it out with SAM 1")
+    logits = torch.cat(known, dim=1).float()
+    return F.binary_cross_entropy_with_logits(logits, masks[:, : len(known)].flatten(2).any(dim=2).float())
 
 
 def _masks(batch: ClipBatch | WorldBatch) -> tuple[Tensor, Tensor]:

@@ -57,6 +57,11 @@ class _TrainCommand(click.Command):
 @click.option("--warmup", type=click.IntRange(0), help="Steps of linear warm-up.")
 @click.option("--clip", type=FiniteRange(0, min_open=True), help="Largest gradient norm.")
 @click.option("--precision", type=click.Choice(["fp32", "bf16"]), help="bf16: autocast.")
+@click.option(
+    "--average",
+    type=FiniteRange(0, 1, max_open=True),
+    help="Decay of an exponential mean of the weights, which is what is kept; 0 takes none.",
+)
 @click.option("--workers", type=click.IntRange(0), help="Data-loading processes a rank.")
 @click.option("--validate-every", type=click.IntRange(0), help="Epochs between validations; 0 never.")
 @click.option("--save-every", type=click.IntRange(0), help="Steps between checkpoints; 0 at the end of epochs only.")

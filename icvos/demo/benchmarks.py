@@ -36,7 +36,7 @@ __all__ = [
 ]
 
 DEMO_NAMES = ("demo", "demo/coco-20i", "demo/pascal-5i")
-SIZE_NAMES = ("tiny", "default", "large")
+SIZE_NAMES = ("tiny", "default", "large", "sealed")
 LICENCE = "drawn by icvos (Apache-2.0), no rights of others"
 
 
@@ -47,7 +47,7 @@ def demo_raw(size: str, seed: int, out: Path, *, progress: Progress = silent) ->
     It is a pure function of size, seed, the generator's version and OpenCV's. ``out`` appears when all is written.
 
     Args:
-        size: ``tiny``, ``default``, ``large`` or ``training``.
+        size: One of ``SIZE_NAMES``.
         seed: Another seed is another world with the same kinds of things.
         out: A folder that is not there yet, or is empty.
         progress: Told of each thing written.

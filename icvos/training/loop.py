@@ -15,7 +15,9 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.parallel import DistributedDataParallel
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from icvos.errors import IcvosError, RunError
 from icvos.files import remove_partial_files, write_json
@@ -81,6 +83,27 @@ def set_training_mode(model: nn.Module) -> None:
     visit(model)
 
 
+@contextmanager
+def _in_bfloat16(device: str) -> Iterator[None]:
+    """Compute in bfloat16 where autocast does.
+
+    On the CPU attention as plain products: PyTorch's fused kernel is several times slower there in bfloat16.
+    """
+    # torch before 2.10 keeps weights that were cast without gradients (DC-SAM's first decoding, a backbone's masked
+    # top) and takes them again where they are trained: they would get none. Hence no cache.
+    with torch.autocast(device, dtype=torch.bfloat16, cache_enabled=False):
+        if device != "cpu":
+            yield
+            return
+        before = torch.backends.cuda.fp16_bf16_reduction_math_sdp_allowed()
+        torch.backends.cuda.allow_fp16_bf16_reduction_math_sdp(True)  # a flag of all devices
+        try:
+            with sdpa_kernel(SDPBackend.MATH):
+                yield
+        finally:
+            torch.backends.cuda.allow_fp16_bf16_reduction_math_sdp(before)
+
+
 class Trainer:
     """Trains a task's model.
 
@@ -131,6 +154,9 @@ class Trainer:
         self.graphed: GraphedStep | None = None
         if graphs:
             self.graphed = task.graphed_step(self._compute, self.optimiser, self.parameters, settings)
+        self.mean: AveragedModel | None = None
+        if settings.average:
+            self.mean = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(settings.average), use_buffers=True)
         self._place_rates(self.graphed is not None)
         self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimiser, self._rate)
         self.step = 0
@@ -155,6 +181,11 @@ class Trainer:
         # After the last step the schedule asks once more, and a trial goes beyond it.
         return self.task.rate(min(step, self.steps), self.steps, self.settings)
 
+    @property
+    def kept_model(self) -> nn.Module:
+        """What is validated and exported: the mean of the weights where one is taken, else the model."""
+        return self.model if self.mean is None else self.mean.module
+
     # ----------------------------------------------------------------------------------------------- checkpoints
 
     @property
@@ -165,6 +196,8 @@ class Trainer:
     def _identity(self) -> dict[str, Any]:
         # What may change on resume without changing the result: the number of loading processes and how often to save.
         settings = {k: v for k, v in asdict(self.settings).items() if k not in ("workers", "save_every")}
+        if not self.settings.average:
+            del settings["average"]  # which runs of 0.2.0 do not name
         return {
             "task": self.task.name,
             "describe": self.task.describe(),
@@ -181,7 +214,7 @@ class Trainer:
     def _export(self, kept: str) -> None:
         begun = getattr(self.task, "weights", {})
         self.task.training = training_record(self._identity(), begun, kept=kept)
-        self.task.export(self.model, self.out / f"{kept}.safetensors")
+        self.task.export(self.kept_model, self.out / f"{kept}.safetensors")
 
     def save(self) -> None:
         """Write the checkpoint (rank 0; every rank must call it)."""
@@ -197,6 +230,8 @@ class Trainer:
             "schedule": self.schedule.state_dict(),
             "generators": states,
         }
+        if self.mean is not None:
+            content["mean"] = {"count": int(self.mean.n_averaged), "model": trained_state(self.mean.module)}
         write_checkpoint(self.checkpoint_path, content)
 
     def resume(self) -> bool:
@@ -210,6 +245,9 @@ class Trainer:
         content = read_checkpoint(self.checkpoint_path)
         check_identity(content["identity"], self._identity(), where=self.checkpoint_path)
         self.model.load_state_dict(content["model"], strict=False)
+        if self.mean is not None:
+            self.mean.module.load_state_dict(content["mean"]["model"], strict=False)
+            self.mean.n_averaged.fill_(content["mean"]["count"])
         self.optimiser.load_state_dict(content["optimiser"])
         self._place_rates(self.graphed is not None)
         self.schedule.load_state_dict(content["schedule"])
@@ -266,6 +304,8 @@ class Trainer:
             set_training_mode(self.model)
             begin = self.clock()
             values, wait = self.one_step(stream)
+            if self.mean is not None:
+                self.mean.update_parameters(self.model)
             waited, worked = waited + wait, worked + self.clock() - begin
             if log is not None:
                 log.add(self.step, values)
@@ -369,9 +409,7 @@ class Trainer:
 
     def _autocast(self) -> Any:
         if self.settings.precision == "bf16":
-            # torch before 2.10 keeps weights that were cast without gradients (DC-SAM's first decoding, a backbone's
-            # masked top) and takes them again where they are trained: they would get none.
-            return torch.autocast(self.world.device.type, dtype=torch.bfloat16, cache_enabled=False)
+            return _in_bfloat16(self.world.device.type)
         return nullcontext()
 
     def validate(self) -> dict[str, float]:
@@ -389,7 +427,7 @@ class Trainer:
 
     def figures(self, examples: Examples, *, limit: int | None = None) -> dict[str, float]:
         """Return the task's validation figures, of all examples, or of ``limit`` batches a rank."""
-        self.model.eval()
+        self.kept_model.eval()
         generators = generator_state(self.world.device)
 
         def moved() -> Iterable[Any]:
@@ -398,7 +436,7 @@ class Trainer:
                 yield to_device(batch, self.world.device)
 
         with torch.no_grad(), self._autocast():
-            mine = self.task.validate(self.model, moved())
+            mine = self.task.validate(self.kept_model, moved())
         # Validation must not shift what training draws next.
         restore_generators(generators, self.world.device)
         values: dict[str, list[float]] = {}

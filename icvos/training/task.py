@@ -56,6 +56,7 @@ class Settings:
         workers: Data-loading processes a rank.
         validate_every: Epochs between validations; 0 never.
         save_every: Steps between checkpoints (one is written at each epoch's end too); 0 for epochs only.
+        average: Decay of an exponential mean of the weights, which is what is validated and exported; 0 takes none.
         seed: Of every random choice.
         graphs: Run each step as one CUDA graph (small models on one GPU, a loss without a look at the host).
     """
@@ -72,6 +73,7 @@ class Settings:
     workers: int = 0
     validate_every: int = 1
     save_every: int = 0
+    average: float = 0.0
     seed: int = 0
     graphs: bool = False
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from tiny import write_video_benchmark
@@ -15,8 +16,9 @@ from icvos.benchmark import load_benchmark
 from icvos.demo import benchmarks as demo
 from icvos.demo.benchmarks import DEMO_NAMES, build_demo, ensure_demo
 from icvos.demo.world.coco_shapes import COCO_FAMILIES
+from icvos.demo.world.sealed_shapes import SEALED_FAMILIES
 from icvos.errors import BenchmarkError, UsageError
-from icvos.files import lock_folder
+from icvos.files import file_sha256, lock_folder
 from icvos.manifest import check_manifest
 from icvos.masks import read_mask
 
@@ -98,6 +100,22 @@ def test_another_build_is_the_same(world: Path, tmp_path: Path) -> None:
         again = build_demo(name, "tiny", 0, tmp_path / "again")
         first = world / "benchmarks" / name.removeprefix("demo/")
         assert (again / "manifest.csv").read_bytes() == (first / "manifest.csv").read_bytes()
+
+
+# Claims stand on this benchmark of the seed 28, and choices on none of the size ``sealed``.
+SEALED_MANIFEST = "dd349a34d69b093d0fa35a9ec3a4da5189897418a4e6e84669413eb9aa8d683d"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(int(cv2.__version__.split(".")[0]) < 5, reason="OpenCV 4 draws other pixels: another world")
+def test_the_sealed_benchmark_is_frozen(home: Path) -> None:
+    path = ensure_demo("demo", "sealed", seed=28)
+    assert file_sha256(path / "manifest.csv") == SEALED_MANIFEST
+    assert check_manifest(path) == []
+    benchmark = load_benchmark(path)
+    assert benchmark.name == "demo-sealed-seed28"
+    assert {pair.category_name for pair in benchmark.pairs.values()} == set(SEALED_FAMILIES)
+    assert (len(benchmark.videos), len(benchmark.episodes)) == (24, 132)
 
 
 def test_seed_and_generator_change_the_version(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

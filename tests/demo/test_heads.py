@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,7 +12,6 @@ from typing import Any
 import pytest
 import torch
 
-from baselines.head_task import PairTask
 from baselines.heads import read_head
 from icvos import ImageModel
 from icvos.errors import WeightsError
@@ -21,9 +21,9 @@ from icvos.foundation.sam2 import Sam2
 from icvos.foundation.sam2_config import Sam2Config
 from icvos.foundation.weights import save_state
 from icvos.models.registry import resolve
-from icvos.training.task import Settings
-from tools import train_demo_heads
-from tools.train_demo_heads import HEADS
+from tools import train_demo_weights as demo_weights
+
+HEADS = [name for name, stage in demo_weights.STAGES.items() if stage.package == demo_weights.HEADS]
 
 SAM2 = Sam2Config(
     "small-demo",
@@ -57,33 +57,21 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def test_heads_are_trained_small_and_run(
     files: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    full = train_demo_heads.demo_task
-
-    def quick(name: str, backbone: Path, sam2: Path | None, *, length: int) -> tuple[PairTask, Settings]:
-        task, settings = full(name, backbone, sam2, length=length)
-        return task, replace(settings, batch=2)
-
-    monkeypatch.setattr(train_demo_heads, "demo_task", quick)
     monkeypatch.setattr("baselines.head_task.DRAWN_VALIDATION", 2)
-    asked = [
-        "--out",
-        tmp_path,
-        "--backbone",
-        files["backbone"],
-        "--sam2",
-        files["sam"],
-        "--steps",
-        1,
-        "--device",
-        "cpu",
-    ]
-    train_demo_heads.main([*map(str, asked), "--device", "cpu"])
-    record = json.loads((tmp_path / "training.json").read_text())
+    for path in (files["backbone"], files["sam"]):
+        (tmp_path / path.name).symlink_to(path)
     for name in HEADS:
-        head_path = train_demo_heads.head_file(name, tmp_path)
-        assert head_path.stat().st_size < 1.5e6 and record["heads"][name]["steps"] == 1
+        monkeypatch.setitem(demo_weights.STAGES, name, replace(demo_weights.STAGES[name], batch=2))
+        (tmp_path / f"{name}.plan.json").write_text('{"steps": 1}')
+        given = ["x", "--out", str(tmp_path), "--stages", name, "--device", "cpu", "--pool", "0"]
+        monkeypatch.setattr(sys, "argv", given)
+        demo_weights.main()
+        head_path = tmp_path / f"{demo_weights.STAGES[name].file}.safetensors"
+        record = json.loads((tmp_path / f"{name}.json").read_text())
+        assert head_path.stat().st_size < 1.5e6 and record["steps"] == 1 and record["minutes"] > 0
         assert {value.dtype for value in read_head(head_path, name).state.values()} == {torch.float16}
         cls = resolve(name)
+        assert head_path.name == Path(cls.info.demo_weights[name]).name
         assert issubclass(cls, ImageModel)
         model = cls(weights={name: head_path, **{k: v for k, v in files.items() if k in cls.info.weights}})
         assert next(model.model.parameters()).dtype == torch.float32  # type: ignore[attr-defined]
@@ -119,4 +107,4 @@ def test_what_is_shipped_loads() -> None:
         try:
             cls(weights=files)
         except WeightsError as error:  # pragma: no cover - says which file to make anew
-            pytest.fail(f"{error}: run python -m tools.train_demo_heads again")
+            pytest.fail(f"{error}: train them again: python -m tools.train_demo_weights --help")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
 import json
-import subprocess
+import signal
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -187,17 +189,49 @@ def test_a_backbone_learns_one_world_by_heart(tmp_path: Path) -> None:
     assert values[-1] < 0.75 * values[0]
 
 
-def test_memory_alone_is_trained_and_single_frames_stay() -> None:
-    task = DemoSam2Task(frames=2, length=4, train="memory")
+def test_the_tracker_is_trained_on_a_frozen_encoder() -> None:
+    task = DemoSam2Task(frames=2, length=4, train="tracker")
     model = task.model()
-    trained = {name.split(".")[2] for name, p in model.named_parameters() if p.requires_grad}
-    assert {"memory_attention", "memory_encoder"} <= trained
-    assert not trained & {"image_encoder", "sam_mask_decoder", "sam_prompt_encoder"}
     examples = task.train_examples()
-    loss, scalars = task.loss(model, task.collate([examples.get(0, i) for i in range(2)]))
+    loss, _ = task.loss(model, task.collate([examples.get(0, i) for i in range(2)]))
     loss.backward()
-    assert float(scalars["image_loss"]) == 0
-    assert any(p.grad is not None and bool(p.grad.abs().sum() > 0) for p in model.parameters())
+    frozen = {name for name, parameter in model.named_parameters() if parameter.grad is None}
+    encoder = {name for name, _ in model.named_parameters() if name.startswith("sam2.model.image_encoder.")}
+    assert encoder <= frozen
+    moved = {name.split(".")[2] for name, _ in model.named_parameters() if name not in frozen}
+    assert {"memory_attention", "memory_encoder", "sam_mask_decoder", "sam_prompt_encoder"} <= moved
+
+
+def test_things_of_one_clip_are_followed_as_each_would_be_alone() -> None:
+    torch.manual_seed(0)
+    task = DemoSam2Task(frames=3, length=4, objects=3)
+    model = task.model().eval().sam2
+    examples = task.train_examples()
+    batch = task.collate([examples.get(0, i) for i in range(2)])
+    assert batch.masks.shape[:3] == (2, 3, 3)
+    with torch.no_grad():
+        features = model.encode(to_float(batch.frames).flatten(0, 1))
+        together = [frame.logits for frame in task._track(model, batch, features)]
+        for k in range(3):
+            one = replace(batch, masks=batch.masks[:, k : k + 1], start=batch.start[:, k : k + 1])
+            for frame, all_of_it in zip(task._track(model, one, features), together):
+                assert torch.allclose(frame.logits, all_of_it.view(2, 3, *all_of_it.shape[1:])[:, k], atol=1e-4)
+
+
+def test_what_is_followed_is_shown_first_or_is_nothing() -> None:
+    examples = ClipExamples(TrainingWorld.of_layouts(SIDE * 2, 3), SIDE * 2, 6, 60, objects=4)
+    empty = several = left = 0
+    for index in range(60):
+        example = examples.get(0, index)
+        assert example["masks"].shape == (4, 6, SIDE * 2, SIDE * 2) and example["start"].shape == (4, 3, 3)
+        for mask, points in zip(example["masks"], example["start"]):
+            assert mask[0].sum() > 60 or not mask.any()
+            empty += not mask.any()
+            left += bool(mask.any()) and not mask.any(axis=(1, 2)).all()
+            assert mask.any() or not (points[:, 2] > 0).any()
+        several += len({mask.tobytes() for mask in example["masks"]}) > 1
+    # Of 240 followed, one in twenty is nothing, and many leave.
+    assert 2 <= empty <= 60 and left >= 15 and several >= 20
 
 
 @pytest.mark.gpu
@@ -231,10 +265,10 @@ def test_going_on_starts_from_the_earlier_weights_on_other_scenes(tmp_path: Path
         task = demo_weights.stage_task(stage, start, 4)
         first[stage] = (task.model(), task.train_examples().get(0, 0))
         start.mkdir(exist_ok=True)
-        file = demo_weights.FILES["memory" if stage == "sam2-stills" else stage]
+        file = demo_weights.STAGES["memory" if stage == "sam2-stills" else stage].file
         task.export(first[stage][0], start / f"{file}.safetensors")
     for stage, before in (("sam2-stills", "sam2-stills"), ("sam2", "sam2-stills"), ("backbone", "backbone")):
-        task = demo_weights.stage_task(stage, out, 4, start=start)
+        task = demo_weights.stage_task(stage, out, 4, start=start, seed=2)
         earlier, example = first[before]
         part = "backbone" if stage == "backbone" else "sam2"
         mine = getattr(task.model(), part).state_dict()
@@ -246,61 +280,120 @@ def test_going_on_starts_from_the_earlier_weights_on_other_scenes(tmp_path: Path
 
 
 @pytest.mark.parametrize("status", [0, 3])
-def test_the_backbone_learns_beside_the_others_on_a_core_of_its_own(
+def test_stages_that_do_not_need_each_other_run_side_by_side(
     status: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen: list[tuple[str, int]] = []
-    given: list[float] = []
+    begun: list[tuple[str, int]] = []
+    ended: list[str] = []
 
-    def beside(values: Any, minutes: float) -> subprocess.Popen[bytes]:
-        given.append(minutes)
-        return subprocess.Popen([sys.executable, "-c", f"raise SystemExit({status})"])
+    class Process:
+        """Takes as many looks as its stage has letters; the backbone ends with ``status``."""
+
+        def __init__(self, name: str) -> None:
+            self.name, self.left, self.returncode, self.stopped = name, len(name), 0, False
+
+        def poll(self) -> int | None:
+            self.left -= 1
+            if self.left > 0:
+                return None
+            ended.append(self.name)
+            self.returncode = status if self.name == "backbone" else 0
+            return self.returncode
+
+        def terminate(self) -> None:
+            stopped.append(self.name)
+
+        def wait(self) -> int:
+            return 0
+
+    stopped: list[str] = []
+
+    def alone(name: str, minutes: float, threads: int, values: Any) -> Process:
+        assert set(demo_weights.STAGES[name].needs) <= set(ended) and minutes == demo_weights.STAGES[name].minutes
+        begun.append((name, threads))
+        return Process(name)
 
     before = torch.get_num_threads()
-    monkeypatch.setattr(demo_weights, "_one_stage", lambda stage, *_: seen.append((stage, torch.get_num_threads())))
-    monkeypatch.setattr(demo_weights, "_backbone_beside", beside)
+    monkeypatch.setattr(demo_weights, "_alone", alone)
+    monkeypatch.setattr(demo_weights.time, "sleep", lambda seconds: None)
     monkeypatch.setattr(sys, "argv", ["x", "--out", str(tmp_path), "--device", "cpu"])
     torch.set_num_threads(2)
     try:
         if status:
-            with pytest.raises(UsageError, match="training the backbone failed"):
+            with pytest.raises(UsageError, match="training backbone failed"):
                 demo_weights.main()
-        else:
-            demo_weights.main()
+            assert stopped == [name for name, _ in begun if name not in ended]
+            return
+        demo_weights.main()
     finally:
         torch.set_num_threads(before)
-    alone, together = ["sam2-stills", "sam2", "memory"], ["image", "tubes"]
-    assert seen == [(stage, 1) for stage in alone] + [(stage, 2) for stage in together if not status]
-    assert given == [demo_weights.STAGES["backbone"]]
+    assert {name for name, _ in begun} == set(demo_weights.STAGES) and not stopped
+    # One core each while two run; what runs alone has both.
+    threads = dict(begun)
+    assert threads["sam2-stills"] == threads["backbone"] == threads["vrp-sam"] == 1 and threads["image"] == 2
+
+
+def test_training_stops_after_the_minutes_it_was_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(demo_weights._Training, "run", lambda *_: time.sleep(30))
+    monkeypatch.setattr(sys, "argv", ["x", "--out", str(tmp_path), "--stages", "sam2", "--for", "0.001"])
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        with pytest.raises(SystemExit, match="the same command goes on"):
+            demo_weights.main()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def test_minutes_of_all_pieces_are_counted(tmp_path: Path) -> None:
+    values = argparse.Namespace(out=tmp_path, start=None, seed=1, device="cpu", workers=0, pool=0)
+    (tmp_path / "sam2.plan.json").write_text('{"steps": 9}')
+    for minutes, total in ((1, 1), (2, 3)):
+        training = demo_weights._Training("sam2", values)
+        training.begin = time.perf_counter() - 60 * minutes
+        assert training._spend() == pytest.approx(total, abs=0.1)
+    assert json.loads((tmp_path / "sam2.plan.json").read_text())["steps"] == 9
 
 
 # ---- what is shipped ------------------------------------------------------------------------------------------------
 
 
 def test_shipped_weights_are_small_and_recorded() -> None:
-    files = [ROOT / package / f"{name}.safetensors" for name, package in demo_weights.SHIPPED.items()]
-    assert sum(path.stat().st_size for path in files) <= 10_000_000
-    assert set(files) == set(DCSam.demo_weights().values())
-    record = json.loads((ROOT / "dcsam" / "weights" / "training.json").read_text())
-    assert record["bytes"] == {path.name: path.stat().st_size for path in files}
-    assert {"sam2-stills", "backbone", "image"} <= {stage["stage"] for stage in record["stages"]}
+    sizes = {}
+    for package in (demo_weights.SAM2, demo_weights.DCSAM, demo_weights.HEADS):
+        stages = {name: stage for name, stage in demo_weights.STAGES.items() if stage.package == package}
+        record = json.loads((ROOT / package / "training.json").read_text())
+        found = {
+            f"{s.file}.safetensors": ROOT / package / f"{s.file}.safetensors" for s in stages.values() if s.shipped
+        }
+        assert record["bytes"] == {name: path.stat().st_size for name, path in found.items()}
+        assert [stage["stage"] for stage in record["stages"]] == list(stages)
+        sizes[package] = sum(record["bytes"].values())
+        if package != demo_weights.HEADS:
+            assert set(found.values()) <= set(DCSam.demo_weights().values())
+    assert sizes[demo_weights.SAM2] + sizes[demo_weights.DCSAM] <= 10_000_000 and sum(sizes.values()) <= 14_000_000
 
 
 def test_install_puts_each_file_into_its_package(tmp_path: Path) -> None:
-    out, root = tmp_path / "out", tmp_path / "root"
+    out, root, start = tmp_path / "out", tmp_path / "root", tmp_path / "start"
     out.mkdir()
+    start.mkdir()
     (out / "demo_sam2.safetensors").write_bytes(b"sam")
-    with pytest.raises(UsageError, match="no demo_dcsam"):
+    with pytest.raises(UsageError, match=r"no demo_dcsam\.safetensors"):
         demo_weights.install(out, root)
     assert not root.exists()
-    (out / "demo_dcsam.safetensors").write_bytes(b"dcsam")
+    for stage in demo_weights.STAGES.values():
+        if stage.shipped:
+            (out / f"{stage.file}.safetensors").write_bytes(stage.file.encode())
     (out / "image.json").write_text('{"stage": "image"}')
-    demo_weights.install(out, root)
-    assert (root / "icvos" / "demo" / "weights" / "demo_sam2.safetensors").read_bytes() == b"sam"
-    assert (root / "dcsam" / "weights" / "demo_dcsam.safetensors").read_bytes() == b"dcsam"
+    (start / "image.json").write_text('{"stage": "image", "old": true}')
+    (start / "sam2-stills.json").write_text('{"stage": "sam2-stills"}')
+    demo_weights.install(out, root, start=start)
+    assert (root / "icvos" / "demo" / "weights" / "demo_sam2.safetensors").read_bytes() == b"demo_sam2"
+    assert (root / "baselines" / "weights" / "demo_sansa.safetensors").read_bytes() == b"demo_sansa"
     record = json.loads((root / "dcsam" / "weights" / "training.json").read_text())
-    assert record["bytes"] == {"demo_sam2.safetensors": 3, "demo_dcsam.safetensors": 5}
-    assert record["stages"] == [{"stage": "image"}]
+    assert record["bytes"] == {"demo_dcsam.safetensors": 10} and record["stages"] == [{"stage": "image"}]
+    record = json.loads((root / "icvos" / "demo" / "weights" / "training.json").read_text())
+    assert record["stages"] == [{"stage": "sam2-stills"}]
 
 
 def test_shipped_model_segments_in_context() -> None:

@@ -6,7 +6,8 @@ import hashlib
 import io
 import json
 import pickle
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 
@@ -15,22 +16,25 @@ import numpy as np
 import pytest
 
 from icvos.categories import COCO80, VOC20
-from icvos.demo.benchmarks import demo_raw
+from icvos.demo.benchmarks import SIZE_NAMES, demo_raw
 from icvos.demo.world import version
 from icvos.demo.world.coco_layout import mask_to_polygons, mask_to_runs
 from icvos.demo.world.coco_shapes import COCO_FAMILIES
 from icvos.demo.world.episodes import TrainingWorld
-from icvos.demo.world.outline import draw_alpha
+from icvos.demo.world.outline import Family, draw_alpha
 from icvos.demo.world.paint import make_sprite
-from icvos.demo.world.plan import SIZES, cast_of, clips, make_clip, make_picture, world_size
+from icvos.demo.world.plan import SIZES, WorldSize, cast_of, clips, make_clip, make_picture, world_size
 from icvos.demo.world.random_shapes import KINDS, RandomFamily
 from icvos.demo.world.scene import Role, make_scene
+from icvos.demo.world.sealed_shapes import SEALED_FAMILIES
 from icvos.demo.world.training_shapes import TRAINING_FAMILIES
 from icvos.demo.world.voc_layout import mat_file
 from icvos.errors import UsageError
 from icvos.files import read_json
 from icvos.images import read_image
 from icvos.masks import read_mask
+
+HELD_OUT = {**COCO_FAMILIES, **SEALED_FAMILIES}
 
 
 @pytest.fixture(scope="module")
@@ -61,25 +65,30 @@ def overlap(first: np.ndarray, second: np.ndarray) -> float:
 
 def test_enough_families_and_none_in_both() -> None:
     assert len(TRAINING_FAMILIES) >= 40
-    assert len(COCO_FAMILIES) == 12
-    assert not set(TRAINING_FAMILIES) & set(COCO_FAMILIES)
-    assert all(COCO80.find(name) for name in COCO_FAMILIES)
-    functions = {family.function for family in (*TRAINING_FAMILIES.values(), *COCO_FAMILIES.values())}
-    assert len(functions) == len(TRAINING_FAMILIES) + len(COCO_FAMILIES)
+    assert len(COCO_FAMILIES) == len(SEALED_FAMILIES) == 12 and len(HELD_OUT) == 24
+    assert not set(TRAINING_FAMILIES) & set(HELD_OUT)
+    assert all(COCO80.find(name) for name in HELD_OUT)
+    functions = {family.function for family in (*TRAINING_FAMILIES.values(), *HELD_OUT.values())}
+    assert len(functions) == len(TRAINING_FAMILIES) + len(HELD_OUT)
 
 
-def test_no_training_shape_is_a_benchmark_shape() -> None:
-    """Two instances of one benchmark family are closer to each other than a training shape comes to either."""
-    for name, family in COCO_FAMILIES.items():
+@pytest.mark.parametrize(
+    ("families", "others"),
+    [(COCO_FAMILIES, TRAINING_FAMILIES), (SEALED_FAMILIES, {**TRAINING_FAMILIES, **COCO_FAMILIES})],
+    ids=["benchmark", "sealed"],
+)
+def test_no_shape_seen_before_is_a_held_out_shape(families: Mapping[str, Family], others: Mapping[str, Family]) -> None:
+    """Two instances of one held-out family are closer to each other than a shape seen before comes to either."""
+    for name, family in families.items():
         mine = [silhouette(family, seed) for seed in range(3)]
-        for other_name, other in TRAINING_FAMILIES.items():
+        for other_name, other in others.items():
             closest = max(overlap(shape, silhouette(other, seed)) for seed in range(2) for shape in mine)
             assert closest < 0.86, (name, other_name)
 
 
-@pytest.mark.parametrize("name", sorted(COCO_FAMILIES))
+@pytest.mark.parametrize("name", sorted(HELD_OUT))
 def test_instances_differ_but_belong_together(name: str) -> None:
-    shapes = [silhouette(COCO_FAMILIES[name], seed) for seed in range(4)]
+    shapes = [silhouette(HELD_OUT[name], seed) for seed in range(4)]
     for i, first in enumerate(shapes):
         for second in shapes[i + 1 :]:
             assert 0.25 < overlap(first, second) < 1.0
@@ -87,7 +96,7 @@ def test_instances_differ_but_belong_together(name: str) -> None:
 
 @pytest.mark.parametrize(
     "family",
-    [*TRAINING_FAMILIES.values(), *COCO_FAMILIES.values(), *(RandomFamily(5, kind) for kind in KINDS)],
+    [*TRAINING_FAMILIES.values(), *HELD_OUT.values(), *(RandomFamily(5, kind) for kind in KINDS)],
     ids=lambda family: family.name,
 )
 def test_every_family_draws_within_its_square(family) -> None:
@@ -112,10 +121,11 @@ def test_random_families_are_categories() -> None:
     assert same > other + 0.1
 
 
-def test_folds_of_both_few_shot_benchmarks_have_categories() -> None:
-    numbers = [COCO80.number(name) - 1 for name in COCO_FAMILIES]
+@pytest.mark.parametrize("families", [COCO_FAMILIES, SEALED_FAMILIES], ids=["benchmark", "sealed"])
+def test_folds_of_both_few_shot_benchmarks_have_categories(families: Mapping[str, Family]) -> None:
+    numbers = [COCO80.number(name) - 1 for name in families]
     assert {number % 4 for number in numbers} == {0, 1, 2, 3}
-    voc = [VOC20.find(name) for name in COCO_FAMILIES]
+    voc = [VOC20.find(name) for name in families]
     assert {(number - 1) // 5 for number in voc if number} == {0, 1, 2, 3}
 
 
@@ -207,6 +217,16 @@ def test_the_training_cast_shares_nothing_with_the_benchmark() -> None:
     picture = make_picture(SIZES["large"], 0, "train2014", 4)
     assert set(picture.names) <= set(cast)
     assert world_size("default").cast == "benchmark"
+
+
+def test_the_sealed_world_is_the_default_one_with_another_cast() -> None:
+    size = SIZES["sealed"]
+    assert size.cast == "sealed" and cast_of(size) == SEALED_FAMILIES
+    assert vars(size) == {**vars(SIZES["default"]), "cast": "sealed"}
+    folds = [(COCO80.number(name) - 1) % 4 for name in cast_of(size)]
+    assert [folds.count(fold) for fold in range(4)] == [3, 3, 3, 3]
+    # Of training shapes there are images for the supports of videos alone: that size is no --size.
+    assert set(SIZES) == {*SIZE_NAMES, "training"}
 
 
 def test_unknown_size() -> None:
@@ -355,6 +375,7 @@ DRAWN = {
     "generator": "1-701b1c1689",
     "training pixels": "26f78ec4b4324486bee6c0fc2859f44839ec46515e68d35ed9c23599fd85a892",
     "benchmark pixels": "bf85259d6c45952ba6d18706d4ffb0bf4499aac3fafd3364bd9f32098d9034db",
+    "sealed pixels": "5e0975f173d8b19df32e34819683ea2bc448116539b2053131a44dcb3458846c",
     "tables": "65a474498d267922b55b4b13388886678e09600b8b400c066909ad3e72fa2b72",
 }
 
@@ -366,16 +387,21 @@ def pixels_of(arrays: Iterable[np.ndarray]) -> str:
     return digest.hexdigest()
 
 
-@pytest.mark.skipif(int(cv2.__version__.split(".")[0]) < 5, reason="OpenCV 4 draws other pixels: another world")
-def test_the_world_is_frozen(raw: Path) -> None:
-    size = world_size("tiny")
+def drawn_of(size: WorldSize) -> Iterator[np.ndarray]:
+    """Return images and labels of a world: its clips, and a few of its images."""
     scenes = [
         make_clip(size, 0, source, index, target, extra_named=True).scene
         for source in size.clips
         for index, target in clips(size, 0, source)
     ]
     scenes += [make_picture(size, 0, stream, index).scene for stream in ("val2014", "voc") for index in range(4)]
-    drawn = (array for scene in scenes for index in range(scene.frames) for array in scene.frame(index))
+    return (array for scene in scenes for index in range(scene.frames) for array in scene.frame(index))
+
+
+@pytest.mark.skipif(int(cv2.__version__.split(".")[0]) < 5, reason="OpenCV 4 draws other pixels: another world")
+def test_the_world_is_frozen(raw: Path) -> None:
+    size = world_size("tiny")
+    outlines = [silhouette(family, seed) for family in SEALED_FAMILIES.values() for seed in range(4)]
     world = TrainingWorld((48, 64), seed=3)
     seen = [world.clip(index, frames=3) for index in range(4)]
     tables = {name: file for name, file in tree_hashes(raw).items() if name.endswith((".json", ".csv", ".txt"))}
@@ -383,7 +409,8 @@ def test_the_world_is_frozen(raw: Path) -> None:
         "drawing": version.DRAWING,
         "generator": version.GENERATOR_VERSION,
         "training pixels": pixels_of(array for clip in seen for array in (*clip.frames, *clip.labels)),
-        "benchmark pixels": pixels_of(drawn),
+        "benchmark pixels": pixels_of(drawn_of(size)),
+        "sealed pixels": pixels_of((*outlines, *drawn_of(replace(size, cast="sealed")))),
         "tables": hashlib.sha256(json.dumps(tables, sort_keys=True).encode()).hexdigest(),
     } == DRAWN
 

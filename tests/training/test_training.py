@@ -17,6 +17,7 @@ from toy_training import ToyTask
 from training_logs import losses
 
 from icvos.errors import RunError
+from icvos.foundation.weights import load_state
 from icvos.training.data import Batch, batches, steps_per_epoch, to_device
 from icvos.training.distribute import World
 from icvos.training.loop import Trainer, TrainingStopped, set_training_mode
@@ -30,18 +31,37 @@ def trainer(out: Path, task: ToyTask | None = None, **changes: object) -> Traine
     return Trainer(task, replace(task.defaults(), **changes), ALONE, out, say=lambda line: None)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("stop", [1, 5, 6, 7, 17])
-def test_a_stopped_run_has_the_losses_of_one_never_stopped(tmp_path: Path, stop: int) -> None:
-    trainer(tmp_path / "whole").fit()
-    first = trainer(tmp_path / "parts", save_every=1)
+@pytest.mark.parametrize(("stop", "average"), [(1, 0), (5, 0), (6, 0.9), (7, 0), (17, 0.9)])
+def test_a_stopped_run_has_the_losses_of_one_never_stopped(tmp_path: Path, stop: int, average: float) -> None:
+    trainer(tmp_path / "whole", average=average).fit()
+    first = trainer(tmp_path / "parts", save_every=1, average=average)
     first.progress = lambda step, steps, values: signal.raise_signal(signal.SIGTERM) if step == stop else None
     with pytest.raises(TrainingStopped, match=f"SIGTERM: saved at step {stop} of 18"):
         first.fit()
-    second = trainer(tmp_path / "parts", save_every=1)
+    second = trainer(tmp_path / "parts", save_every=1, average=average)
     second.fit()
     assert losses(tmp_path / "whole") == losses(tmp_path / "parts")
     for name in ("last.safetensors", "best.safetensors"):
         assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "parts" / name).read_bytes()
+
+
+def test_the_mean_of_the_weights_is_what_is_kept(tmp_path: Path) -> None:
+    seen: list[dict[str, torch.Tensor]] = []
+    one = trainer(tmp_path, average=0.9)
+    one.progress = lambda *_: seen.append({name: p.detach().clone() for name, p in one.model.named_parameters()})
+    one.fit()
+    kept = load_state(tmp_path / "last.safetensors")
+    for name, parameter in dict(one.kept_model.named_parameters()).items():
+        mean = seen[0][name]
+        for later in seen[1:]:
+            mean = 0.9 * mean + 0.1 * later[name]
+        assert torch.allclose(parameter, mean, atol=1e-6)
+        if parameter.requires_grad:
+            assert not torch.equal(mean, seen[-1][name])
+            assert any(value.shape == mean.shape and torch.allclose(value, mean, atol=1e-6) for value in kept.values())
+    # What takes no mean goes on with checkpoints that do not know of it, and refuses one that took another.
+    with pytest.raises(RunError, match=r"average was 0\.9, is None"):
+        trainer(tmp_path).fit()
 
 
 def test_a_killed_run_goes_back_to_its_checkpoint(tmp_path: Path) -> None:
@@ -244,3 +264,16 @@ def test_a_weight_cast_without_gradients_is_cast_again_where_it_is_trained(tmp_p
     """torch before 2.10 would take the first, which has no graph."""
     with trainer(tmp_path, precision="bf16")._autocast():
         assert torch.is_autocast_enabled("cpu") and not torch.is_autocast_cache_enabled()
+
+
+def test_attention_in_bfloat16_is_plain_products_on_the_cpu(tmp_path: Path) -> None:
+    """The fused kernel takes several times as long there; what was set before is set again after."""
+    before = torch.backends.cuda.fp16_bf16_reduction_math_sdp_allowed(), torch.backends.cuda.flash_sdp_enabled()
+    query = torch.randn(1, 1, 8, 4, requires_grad=True)
+    with trainer(tmp_path, precision="bf16")._autocast():
+        out = torch.nn.functional.scaled_dot_product_attention(query, query, query)
+        assert out.dtype == torch.bfloat16 and "Flash" not in type(out.grad_fn).__name__
+    assert before == (
+        torch.backends.cuda.fp16_bf16_reduction_math_sdp_allowed(),
+        torch.backends.cuda.flash_sdp_enabled(),
+    )

@@ -13,10 +13,11 @@ from icvos.terminal import echo
 @click.command()
 @click.option(
     "--size",
-    type=click.Choice(["tiny", "default", "large"]),
+    type=click.Choice(["tiny", "default", "large", "sealed"]),
     default="default",
     show_default=True,
-    help="How many videos and images, and how large they are.",
+    help="How many videos and images, and how large they are; sealed: twelve other held-out shapes, for claims: not "
+    "for choosing anything.",
 )
 @click.option(
     "--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True, help="Another seed, another world."

@@ -1,8 +1,8 @@
 """``icvos train demo-sam2``: a small promptable SAM 2, trained from nothing on the drawn world's training shapes.
 
-Each example is a short clip (or a still). Several instances on single frames are asked for by a box, points, or both;
-one instance is prompted on the first frame by its mask, box or points and tracked through memory. The loss is on masks,
-predicted IoU and presence.
+Each example is a clip (or a still). Instances on single frames are asked for by a box, points, or both; some things
+(one instance, or all of a family) are prompted on the first frame by their mask, box or points and tracked through
+memory, on the same encoded frames. The loss is on masks, predicted IoU and presence.
 """
 
 from __future__ import annotations
@@ -54,22 +54,29 @@ DEMO_SAM2 = Sam2Config(
 )
 
 
-#: What carries a thing from frame to frame.
-MEMORY = ("memory_attention.", "memory_encoder.", "maskmem_tpos_enc", "obj_ptr_", "no_obj_", "no_mem_pos_enc")
+#: How much likelier a thing is followed that is out of sight for a while.
+LEAVING = 3.0
+#: Share of the followed that are prompted by nothing, and are to stay absent.
+NOTHING = 0.05
+#: Share of the followed that are all instances of their family.
+FAMILY = 0.3
+#: Least pixels of a thing that is prompted.
+SEEN = 60
 
 
 @dataclass(frozen=True)
 class PromptedClips(Batch):
-    """B clips of T frames, with P prompts on single frames of each, and one on its first.
+    """N clips of T frames, with what they are asked for: K things each are followed, P instances asked for.
 
     Attributes:
-        frames: (B, T, S, S, 3) uint8.
-        things: (B, T, S, S) bool, where any instance is.
-        masks: (B, T, S, S) bool of the instance to follow.
-        start: (B, 3, 3) float: x, y and label of the points that prompt it on frame 0.
-        prompted_frames: (B, P) int64, the frame of each prompt; ``prompted_masks`` (B, P, S, S) bool, what it asks for.
-        points: (B, P, 3, 3) float: x, y and label of the points of each prompt.
-        prompt: 0 where the clips start from the mask, else from ``start``; one for all, that of the first.
+        frames: (N, T, S, S, 3) uint8.
+        things: (N, T, S, S) bool, any instance.
+        masks: (N, K, T, S, S) bool, the things that are followed.
+        start: (N, K, 3, 3) float: points on frame 0 (x, y, label as SAM 2 names them; -1 is none).
+        prompted_frames: (N, P) int64.
+        prompted_masks: (N, P, S, S) bool.
+        points: (N, P, 3, 3) float, as ``start``.
+        prompt: 0 where the clips start from masks, else from ``start``; one for all, that of the first.
         bare: Whether frames without a prompt have no tokens, as in DC-SAM; one for all, that of the first.
     """
 
@@ -85,49 +92,74 @@ class PromptedClips(Batch):
 
 
 class ClipExamples:
-    """Clips of the drawn world: instances to segment from prompts on single frames, and one to follow.
+    """Clips of the drawn world: instances to segment from prompts on single frames, and things to follow.
 
     Args:
         world: Draws them.
         side: Of the squares.
         frames: T.
         length: Of an epoch.
+        objects: K, things that are followed.
         prompts: Prompts on single frames, P.
     """
 
-    def __init__(self, world: Scenes, side: int, frames: int, length: int, *, prompts: int = 4) -> None:
-        self.world, self.side, self.frames, self.length, self.prompts = world, side, frames, length, prompts
+    def __init__(
+        self, world: Scenes, side: int, frames: int, length: int, *, objects: int = 1, prompts: int = 4
+    ) -> None:
+        self.world, self.side, self.frames, self.length = world, side, frames, length
+        self.objects, self.prompts = objects, prompts
 
     def __len__(self) -> int:
         return self.length
 
     def get(self, epoch: int, index: int) -> Mapping[str, Any]:
         number = epoch * self.length + index
+        names: Sequence[str]
         if self.frames == 1:
             still = self.world.still(number)
             frames, labels = squared(still.image[None], still.labels[None], self.side)
+            names = still.names
         else:
             clip = self.world.clip(number, frames=self.frames)
             frames, labels = squared(clip.frames, clip.labels, self.side)
+            names = clip.names
         generator = np.random.default_rng([self.world.seed, 31, number])
         if not isinstance(self.world, TrainingWorld):
             frames, labels = varied(frames, labels, generator)
-        seen = [(t, i) for t in range(len(labels)) for i in range(1, INSTANCES) if (labels[t] == i).sum() > 60]
-        at_start = [i for t, i in seen if t == 0]
-        label = int(generator.choice(at_start)) if at_start else 1
+        if generator.random() < 0.5:
+            frames, labels = frames[::-1].copy(), labels[::-1].copy()
+        seen = [(t, i) for t in range(len(labels)) for i in range(1, INSTANCES) if (labels[t] == i).sum() > SEEN]
         prompted = [seen[int(generator.integers(len(seen)))] if seen else (0, 1) for _ in range(self.prompts)]
-        points = [_points(labels[t] == i, generator) for t, i in prompted]
+        masks, start = self._followed(labels, names, generator)
         return {
             "frames": frames,
             "things": labels > 0,
-            "masks": labels == label,
+            "masks": masks,
             "prompt": int(generator.integers(3)),
-            "start": _points(labels[0] == label, generator),
+            "start": start,
             "prompted_frames": np.array([t for t, _ in prompted], np.int64),
             "prompted_masks": np.stack([labels[t] == i for t, i in prompted]),
-            "points": np.stack(points),
+            "points": np.stack([_points(labels[t] == i, generator) for t, i in prompted]),
             "bare": bool(generator.integers(2)),
         }
+
+    def _followed(
+        self, labels: np.ndarray, names: Sequence[str], generator: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return (K, T, S, S) bool masks of things that frame 0 shows, and (K, 3, 3) points on them."""
+        areas = np.stack([(labels == i + 1).sum(axis=(1, 2)) for i in range(len(names))])
+        shown = np.flatnonzero(areas[:, 0] > SEEN)
+        chance = 1.0 + LEAVING * (areas[shown] == 0).any(axis=1)
+        masks, points = [], []
+        for _ in range(self.objects):
+            if not len(shown) or generator.random() < NOTHING:
+                masks.append(np.zeros(labels.shape, bool))
+            else:
+                one = int(generator.choice(shown, p=chance / chance.sum()))
+                family = [i for i, name in enumerate(names) if name == names[one]]
+                masks.append(np.isin(labels, [i + 1 for i in (family if generator.random() < FAMILY else [one])]))
+            points.append(_points(masks[-1][0], generator))
+        return np.stack(masks), np.stack(points)
 
 
 def _points(mask: np.ndarray, generator: np.random.Generator) -> np.ndarray:
@@ -183,8 +215,8 @@ class DemoSam2Task(TrainingTask):
     Args:
         weights: See ``known_weights``.
         frames: Frames of a clip.
-        train: ``all``, or ``memory``: the memory attention, the memory encoder and the pointers alone, on longer clips;
-            what segments single frames stays as it is, and so does every DC-SAM on top of it.
+        objects: Things of a clip that are followed.
+        train: ``all``, or ``tracker``: all but the image encoder, on longer clips.
         length: Examples of an epoch.
         random_share: Share of categories drawn anew.
         seed: Of the drawn world.
@@ -199,11 +231,12 @@ class DemoSam2Task(TrainingTask):
         *,
         weights: Mapping[str, Path] | None = None,
         frames: int = 4,
+        objects: int = 1,
         length: int = 20_000,
         random_share: float = 0.5,
         seed: int = 1,
         pool: Scenes | None = None,
-        train: Literal["all", "memory"] = "all",
+        train: Literal["all", "tracker"] = "all",
     ) -> None:
         self.weights = dict(weights or {})
         check_options(
@@ -211,11 +244,12 @@ class DemoSam2Task(TrainingTask):
             weights=self.weights,
             known=self.known_weights,
             frames=(frames, 1),
+            objects=(objects, 1),
             length=(length, 1),
             random_share=(random_share, 0),
             seed=(seed, 0),
         )
-        self.pool, self.train = pool, train
+        self.pool, self.train, self.objects = pool, train, objects
         self.frames, self.length, self.random_share, self.seed = frames, length, random_share, seed
 
     def defaults(self) -> Settings:
@@ -224,17 +258,17 @@ class DemoSam2Task(TrainingTask):
     def model(self) -> nn.Module:
         start = self.weights.get("sam2")
         learner = _Learner(build_sam(Sam2, DEMO_SAM2) if start is None else load_sam(Sam2, start).float())
-        if self.train == "memory":
-            learner.requires_grad_(False)
-            for name, parameter in learner.sam2.model.named_parameters():
-                parameter.requires_grad_(name.startswith(MEMORY))
+        if self.train == "tracker":
+            for part in (learner.coarse, learner.fine, learner.sam2.model.image_encoder):
+                part.requires_grad_(False)
         return learner
 
     def _world(self, seed: int) -> TrainingWorld:
         return TrainingWorld.of_layouts(DEMO_SAM2.image_size, seed, self.random_share)
 
     def train_examples(self) -> Examples:
-        return ClipExamples(self.pool or self._world(self.seed), DEMO_SAM2.image_size, self.frames, self.length)
+        world = self.pool or self._world(self.seed)
+        return ClipExamples(world, DEMO_SAM2.image_size, self.frames, self.length, objects=self.objects)
 
     def validation_examples(self) -> Examples:
         return ClipExamples(self._world(self.seed + 1000), DEMO_SAM2.image_size, 8, 96)
@@ -277,8 +311,9 @@ class DemoSam2Task(TrainingTask):
 
     def _prompt(self, batch: PromptedClips) -> Prompt:
         if batch.prompt == 0:
-            return Prompt(masks=batch.masks[:, 0])
-        return Prompt(points=(batch.start[..., :2], batch.start[..., 2].int()))
+            return Prompt(masks=batch.masks[:, :, 0].flatten(0, 1))
+        start = batch.start.flatten(0, 1)
+        return Prompt(points=(start[..., :2], start[..., 2].int()))
 
     def _track(self, model: Sam2, batch: PromptedClips, features: ImageFeatures) -> list[TrackedFrame]:
         count, length = batch.frames.shape[:2]
@@ -287,6 +322,7 @@ class DemoSam2Task(TrainingTask):
         tracker = Tracker(model, TrackerOptions(memory_dtype=None, multimask="never", tracked_tokens=tokens))
         bank = tracker.start(num_frames=length)
         order = torch.arange(count * length, device=features.embedding.device).view(count, length)
+        order = order.repeat_interleave(batch.masks.shape[1], dim=0)
         prompt = self._prompt(batch)
         return [tracker.step(bank, features[order[:, t]], prompt=prompt if t == 0 else None) for t in range(length)]
 
@@ -297,10 +333,9 @@ class DemoSam2Task(TrainingTask):
         assert isinstance(model, _Learner)
         learner, model = model, model.sam2
         features = model.encode(to_float(batch.frames).flatten(0, 1))
-        on_images = features.embedding.new_zeros(())
+        on_images = self._image_loss(model, features, batch)
         if self.train == "all":
-            things = batch.things.flatten(0, 1)
-            on_images = self._image_loss(model, features, batch) + learner.thing_loss(features, things)
+            on_images = on_images + learner.thing_loss(features, batch.things.flatten(0, 1))
         # Prompts differ between batches: zero times every parameter keeps DistributedDataParallel and graphs content.
         idle = on_images.new_zeros(())
         if features.embedding.is_cuda or torch.distributed.is_initialized():
@@ -308,8 +343,9 @@ class DemoSam2Task(TrainingTask):
         if self.frames == 1:
             return on_images + idle, {"image_loss": on_images.detach()}
         tracked = self._track(model, batch, features)
-        masks = torch.stack([mask_loss(frame, batch.masks[:, t]) for t, frame in enumerate(tracked)]).mean()
-        extra = torch.stack([score_loss(frame, batch.masks[:, t]) for t, frame in enumerate(tracked)]).mean()
+        pairs = list(zip(tracked, batch.masks.flatten(0, 1).unbind(1)))
+        masks = torch.stack([mask_loss(*pair) for pair in pairs]).mean()
+        extra = torch.stack([score_loss(*pair) for pair in pairs]).mean()
         scalars = {"image_loss": on_images.detach(), "mask_loss": masks.detach(), "score_loss": extra.detach()}
         return on_images + 2 * masks + extra + idle, scalars
 
@@ -318,6 +354,7 @@ class DemoSam2Task(TrainingTask):
         model = model.sam2
         prompted: list[float] = []
         tracked: list[float] = []
+        absent: list[float] = []
         for batch in batches:
             features = model.encode(to_float(batch.frames).flatten(0, 1))
             logits, _, truth = self._prompted(model, features, batch)
@@ -325,15 +362,17 @@ class DemoSam2Task(TrainingTask):
             prompted += (100 * iou(large[:, 0] > 0, truth)).tolist()
             if self.frames == 1:
                 continue
-            for t, frame in enumerate(self._track(model, batch, features)):
-                masks = batch.masks[:, t]
-                if t:
-                    tracked += (100 * iou(frame.masks((masks.shape[-2], masks.shape[-1])), masks)).tolist()
-        return {"prompted_IoU": prompted, "mIoU": prompted if self.frames == 1 else tracked}
+            frames = batch.masks.flatten(0, 1).unbind(1)
+            for frame, masks in list(zip(self._track(model, batch, features), frames))[1:]:
+                found = 100 * iou(frame.masks((masks.shape[-2], masks.shape[-1])), masks)
+                tracked += found.tolist()
+                absent += found[~masks.flatten(1).any(dim=1)].tolist()
+        return {"prompted_IoU": prompted, "mIoU": prompted if self.frames == 1 else tracked, "absent_right": absent}
 
     def describe(self) -> dict[str, Any]:
         return {
             "frames": self.frames,
+            "objects": self.objects,
             "train": self.train,
             "length": self.length,
             "random_share": self.random_share,

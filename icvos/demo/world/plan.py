@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
@@ -13,6 +13,7 @@ from icvos.demo.world.coco_shapes import COCO_FAMILIES
 from icvos.demo.world.outline import Family
 from icvos.demo.world.random_shapes import RandomFamily
 from icvos.demo.world.scene import Role, Scene, make_scene
+from icvos.demo.world.sealed_shapes import SEALED_FAMILIES
 from icvos.demo.world.training_shapes import TRAINING_FAMILIES
 from icvos.errors import UsageError, did_you_mean
 
@@ -43,8 +44,8 @@ class WorldSize:
         picture_size: (H, W) of images; every third is upright.
         draws, shots: Of the benchmark's episodes.
         paper_count: Episodes of a fold of the few-shot benchmarks, by the paper's protocol.
-        cast: ``benchmark``: the twelve held-out shapes; ``training``: training shapes, each under the name of a COCO
-            category that the benchmark does not have.
+        cast: ``benchmark``: the twelve held-out shapes; ``sealed``: twelve others; ``training``: training shapes, each
+            under the name of a COCO category that the benchmark does not have.
     """
 
     clips: dict[str, int]
@@ -99,7 +100,8 @@ SIZES = {
         1000,
         "training",
     ),
-    # The default's clips with training shapes as their targets: for looking at errors and choosing rules.
+    # Clips like the default's with training shapes, for looking at errors and choosing rules. It has too few images for
+    # few-shot benchmarks, so that no command offers it.
     "training": WorldSize(
         {"davis": 20, "mose": 10, "lvos": 10},
         (18, 22),
@@ -113,9 +115,20 @@ SIZES = {
         "training",
     ),
 }
+SIZES["sealed"] = replace(SIZES["default"], cast="sealed")
 Names = dict[str, dict[int, str]]
 """The category of each object of each video of a source; only DAVIS' own files tell it."""
 
+_CASTS: dict[str, dict[str, Family]] = {
+    "benchmark": dict(COCO_FAMILIES),
+    "sealed": dict(SEALED_FAMILIES),
+    "training": dict(
+        zip(
+            sorted(set(COCO80.names) - set(COCO_FAMILIES)),
+            (TRAINING_FAMILIES[name] for name in sorted(TRAINING_FAMILIES)),
+        )
+    ),
+}
 _STREAMS = ("davis", "mose", "lvos", "train2014", "val2014", "voc", "sbd")
 _TARGET_PATHS = ("stay", "roam", "return", "late", "leave")
 
@@ -160,10 +173,7 @@ def world_size(name: str) -> WorldSize:
 @cache
 def cast_of(size: WorldSize) -> dict[str, Family]:
     """Return the annotated categories of a world: COCO name and family, sorted by name."""
-    if size.cast == "benchmark":
-        return {name: COCO_FAMILIES[name] for name in sorted(COCO_FAMILIES)}
-    stage_names = sorted(set(COCO80.names) - set(COCO_FAMILIES))
-    return {name: TRAINING_FAMILIES[family] for name, family in zip(stage_names, sorted(TRAINING_FAMILIES))}
+    return dict(sorted(_CASTS[size.cast].items()))
 
 
 def rng_of(seed: int, stream: str, index: int, attempt: int = 0) -> np.random.Generator:
