@@ -3,13 +3,13 @@
     python -m tools.train_demo_weights --out FOLDER [--stages backbone image] [--minutes 25 25] [--start FOLDER]
         [--for MINUTES] [--install]
 
-Stages: a promptable SAM 2 on stills, then on clips with its memory, then all but its encoder on longer clips; a
-backbone that tells families of shapes apart; DC-SAM on pairs of images, SAM 2's mask decoder with it; then on clips,
-the mean of the weights before and after which is what is kept; the heads of VRP-SAM, PFENet and SANSA on these. On a
-CPU stages that do not need each other run side by side, one core each. The steps of each are what its minutes hold, by
-the speed of its first steps. A stage that is done is not done again; one that was stopped goes on where it was:
-``--for`` stops after so many minutes. ``--install`` puts what is shipped into its packages, with the record of each
-package's stages.
+Stages: a promptable SAM 2 on stills, then on clips with its memory, at 192 and at 256 pixels, then all but its encoder
+on longer clips; a backbone that tells families of shapes apart, at both sizes; DC-SAM on pairs of images, SAM 2's mask
+decoder with it; then on clips, the mean of the weights before and after which is what is kept; the heads of VRP-SAM,
+PFENet and SANSA on these. On a CPU stages that do not need each other run side by side, one core each. The steps of
+each are what its minutes hold, by the speed of its first steps. A stage that is done is not done again; one that was
+stopped goes on where it was: ``--for`` stops after so many minutes. ``--install`` puts what is shipped into its
+packages, with the record of each package's stages.
 """
 
 from __future__ import annotations
@@ -51,6 +51,8 @@ from icvos.training.task import Settings, TrainingTask
 __all__ = ["STAGES", "Stage", "average_files", "halve_file", "install", "main", "stage_task"]
 
 SAM2, DCSAM, HEADS = "icvos/demo/weights", "dcsam/weights", "baselines/weights"
+#: Sides of the squares that a model begins and ends with, pixels.
+SMALL, LARGE = 192, 256
 #: Decay of the mean of the weights that is kept.
 AVERAGE = 0.998
 
@@ -87,11 +89,13 @@ class Stage:
 
 STAGES = {
     "sam2-stills": Stage(20, "demo_sam2_stills", SAM2, 16, 64, 1e-3, pool="worlds", graphed=True),
-    "sam2": Stage(120, "demo_sam2_clips", SAM2, 4, 96, 1e-3, ("sam2-stills",), pool="clips"),
+    "sam2": Stage(60, "demo_sam2_clips", SAM2, 4, 96, 1e-3, ("sam2-stills",), pool="clips"),
+    "sam2-large": Stage(75, "demo_sam2_large", SAM2, 3, 48, 8e-4, ("sam2",), pool="clips"),
     # Its clips are longer than a pool's.
-    "memory": Stage(45, "demo_sam2", SAM2, 2, 48, 4e-4, ("sam2",), shipped=True),
-    "backbone": Stage(120, "demo_backbone", DCSAM, 4, 24, 1.2e-3, pool="worlds", graphed=True),
-    "image": Stage(120, "demo_dcsam_image", DCSAM, 3, 48, 1.2e-3, ("memory", "backbone"), pool="worlds"),
+    "memory": Stage(45, "demo_sam2", SAM2, 2, 48, 4e-4, ("sam2-large",), shipped=True),
+    "backbone": Stage(100, "demo_backbone_small", DCSAM, 4, 24, 1.2e-3, pool="worlds", graphed=True),
+    "backbone-large": Stage(40, "demo_backbone", DCSAM, 3, 24, 6e-4, ("backbone",), pool="worlds", graphed=True),
+    "image": Stage(120, "demo_dcsam_image", DCSAM, 2, 48, 1.2e-3, ("memory", "backbone-large"), pool="worlds"),
     "tubes": Stage(45, "demo_dcsam", DCSAM, 4, 40, 1e-4, ("image",), shipped=True, pool="episodes"),
     "vrp-sam": Stage(25, "demo_vrp_sam", HEADS, 16, 16, 1e-3, ("tubes",), shipped=True, settings={"warmup": 50}),
     "pfenet": Stage(
@@ -136,30 +140,38 @@ def stage_task(
     earlier = {} if start is None else {stage: start / path.name for stage, path in files.items()}
     drawn: dict[str, Any] = {"length": length, "pool": pool, "seed": seed}
     if name == "sam2-stills":
-        return DemoSam2Task(weights={"sam2": earlier["memory"]} if earlier else None, frames=1, **drawn)
+        start_file = {"sam2": earlier["memory"]} if earlier else None
+        return DemoSam2Task(weights=start_file, image_size=SMALL, frames=1, **drawn)
     if name == "sam2":
         before = files["sam2-stills"]
         before = before if before.is_file() or not earlier else earlier["memory"]
-        return DemoSam2Task(weights={"sam2": before}, frames=8, objects=3, **drawn)
+        return DemoSam2Task(weights={"sam2": before}, image_size=SMALL, frames=8, objects=3, **drawn)
+    if name == "sam2-large":
+        return DemoSam2Task(weights={"sam2": files["sam2"]}, image_size=LARGE, frames=8, objects=3, **drawn)
     if name == "memory":
-        return DemoSam2Task(weights={"sam2": files["sam2"]}, frames=16, objects=3, train="tracker", **drawn)
+        return DemoSam2Task(
+            weights={"sam2": files["sam2-large"]}, image_size=LARGE, frames=16, objects=3, train="tracker", **drawn
+        )
     if name == "backbone":
-        return BackboneTask(weights={"backbone": earlier["backbone"]} if earlier else None, **drawn)
+        start_file = {"backbone": earlier["backbone-large"]} if earlier else None
+        return BackboneTask(weights=start_file, image_size=SMALL, **drawn)
+    if name == "backbone-large":
+        return BackboneTask(weights={"backbone": files["backbone"]}, image_size=LARGE, **drawn)
     # A head belongs to the shipped file that holds the backbone, and refuses another.
     shared: dict[str, Any] = {"source": PairOptions(length=length, seed=seed)}
     if name == "vrp-sam":
-        sizes: dict[str, Any] = {"backbone": "compact", "image_size": 192, "queries": 16, "dropout": 0.05}
+        sizes: dict[str, Any] = {"backbone": "compact", "image_size": LARGE, "queries": 16, "dropout": 0.05}
         return VrpTask(weights={"backbone": files["tubes"], "sam": files["memory"]}, **sizes, **shared)
     if name == "pfenet":
-        widths = PfeNetSizes("compact", image_size=192, width=64, dropout=0.1)
+        widths = PfeNetSizes("compact", image_size=LARGE, width=64, dropout=0.1)
         return PfeNetTask(weights={"backbone": files["tubes"]}, sizes=widths, foreground=5.0, **shared)
     if name == "sansa":
-        return SansaTask(weights={"sam2": files["memory"]}, factor=0.5, image_size=192, **shared)
+        return SansaTask(weights={"sam2": files["memory"]}, factor=0.5, image_size=LARGE, **shared)
     common: dict[str, Any] = {"data": "demo", "train_sam": "decoder", "sam_file": "changed", **drawn}
     if name == "image":
-        common |= {"backbone": "compact", "image_size": 192, "queries": 8, "dropout": 0.05, "place_codes": True}
+        common |= {"backbone": "compact", "image_size": LARGE, "queries": 8, "dropout": 0.05, "place_codes": True}
         common |= {"coarse_weight": 0.3, "attention_weight": 0.3, "presence_weight": 0.2}
-        encoders = {"sam2": files["memory"], "backbone": files["backbone"]}
+        encoders = {"sam2": files["memory"], "backbone": files["backbone-large"]}
         if earlier:
             encoders["dcsam"] = earlier["image"]
         return DCSamTask(weights=encoders, stage="image", **group_options(DCSamTask, {**common, **changes}))
@@ -214,7 +226,7 @@ class _Training:
             return
         if self.pool_size and self.stage.pool:
             # On a GPU drawing would be waited for.
-            drawn: dict[str, Any] = {"side": 192, "seed": self.seed, "workers": max(self.workers, 1)}
+            drawn: dict[str, Any] = {"side": LARGE, "seed": self.seed, "workers": max(self.workers, 1)}
             self.pool = draw_pool(self.out, self.stage.pool, self.pool_size, **drawn)
         steps = self._steps(minutes)
         task = self._task(steps * self.settings.batch)

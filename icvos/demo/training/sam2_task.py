@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -34,15 +34,15 @@ from icvos.training.task import Examples, Settings, TrainingTask, check_options
 
 __all__ = ["DEMO_SAM2", "ClipExamples", "DemoSam2Task"]
 
-#: The demo's SAM 2: 192 px, a grid of 12, some 2 million parameters.
+#: The demo's SAM 2: 256 px, a grid of 16, some 2.7 million parameters.
 DEMO_SAM2 = Sam2Config(
     "demo",
-    image_size=192,
+    image_size=256,
     width=32,
     heads=1,
     stages=(1, 2, 4, 1),
     global_blocks=(4, 6),
-    window_spec=(8, 4, 12, 6),
+    window_spec=(8, 4, 16, 8),
     background=6,
     embed_dim=96,
     memory_dim=32,
@@ -214,6 +214,7 @@ class DemoSam2Task(TrainingTask):
 
     Args:
         weights: See ``known_weights``.
+        image_size: Side of its squares, pixels; a multiple of 64. Its weights are the same at each.
         frames: Frames of a clip.
         objects: Things of a clip that are followed.
         train: ``all``, or ``tracker``: all but the image encoder, on longer clips.
@@ -230,6 +231,7 @@ class DemoSam2Task(TrainingTask):
         self,
         *,
         weights: Mapping[str, Path] | None = None,
+        image_size: int = DEMO_SAM2.image_size,
         frames: int = 4,
         objects: int = 1,
         length: int = 20_000,
@@ -243,6 +245,7 @@ class DemoSam2Task(TrainingTask):
             self.name,
             weights=self.weights,
             known=self.known_weights,
+            image_size=(image_size, 64),
             frames=(frames, 1),
             objects=(objects, 1),
             length=(length, 1),
@@ -250,28 +253,33 @@ class DemoSam2Task(TrainingTask):
             seed=(seed, 0),
         )
         self.pool, self.train, self.objects = pool, train, objects
+        # The two last stages attend to the whole image at once.
+        grid = image_size // 16
+        self.config = replace(DEMO_SAM2, image_size=image_size, window_spec=(8, 4, grid, grid // 2))
         self.frames, self.length, self.random_share, self.seed = frames, length, random_share, seed
 
     def defaults(self) -> Settings:
         return Settings(epochs=1, batch=16, lr=6e-4, weight_decay=0.01, warmup=200, clip=1.0, validate_every=1)
 
     def model(self) -> nn.Module:
-        start = self.weights.get("sam2")
-        learner = _Learner(build_sam(Sam2, DEMO_SAM2) if start is None else load_sam(Sam2, start).float())
+        sam2 = build_sam(Sam2, self.config)
+        if "sam2" in self.weights:
+            sam2.model.load_state_dict(load_sam(Sam2, self.weights["sam2"]).float().model.state_dict())
+        learner = _Learner(sam2)
         if self.train == "tracker":
             for part in (learner.coarse, learner.fine, learner.sam2.model.image_encoder):
                 part.requires_grad_(False)
         return learner
 
     def _world(self, seed: int) -> TrainingWorld:
-        return TrainingWorld.of_layouts(DEMO_SAM2.image_size, seed, self.random_share)
+        return TrainingWorld.of_layouts(self.config.image_size, seed, self.random_share)
 
     def train_examples(self) -> Examples:
         world = self.pool or self._world(self.seed)
-        return ClipExamples(world, DEMO_SAM2.image_size, self.frames, self.length, objects=self.objects)
+        return ClipExamples(world, self.config.image_size, self.frames, self.length, objects=self.objects)
 
     def validation_examples(self) -> Examples:
-        return ClipExamples(self._world(self.seed + 1000), DEMO_SAM2.image_size, 8, 96)
+        return ClipExamples(self._world(self.seed + 1000), self.config.image_size, 8, 96)
 
     def collate(self, examples: Sequence[Mapping[str, Any]]) -> PromptedClips:
         names = ("frames", "things", "masks", "start", "prompted_frames", "prompted_masks", "points")
@@ -377,7 +385,7 @@ class DemoSam2Task(TrainingTask):
             "length": self.length,
             "random_share": self.random_share,
             "seed": self.seed,
-            "config": json.loads(json.dumps(DEMO_SAM2.to_dict())),
+            "config": json.loads(json.dumps(self.config.to_dict())),
         }
 
     def export(self, model: nn.Module, path: Path) -> None:
