@@ -206,7 +206,4 @@ def _evaluated(values: argparse.Namespace, words: Sequence[str]) -> list[Path]:
 
 if __name__ == "__main__":
     with one_line():
-        try:
-            main()
-        except OSError as problem:
-            raise UsageError(problem.strerror or str(problem), where=problem.filename) from None
+        main()

@@ -15,7 +15,6 @@ seeds it takes to detect ``--detect`` points (two-sided at 5 %, four times in fi
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import time
 from collections.abc import Mapping, Sequence
@@ -28,21 +27,23 @@ import torch
 
 import icvos
 from dcsam.training.task import DCSamTask
-from icvos.demo.benchmarks import ensure_demo
-from icvos.errors import UsageError, one_line
-from icvos.files import write_json
+from icvos.demo.benchmarks import ensure_demo, load_benchmark
+from icvos.errors import RunError, UsageError, name_some, one_line
+from icvos.files import file_sha256, lock_folder, read_json, write_json
 from icvos.leaderboard.statistics import t_quantile
 from icvos.models.options import group_options
 from icvos.training.distribute import World
 from icvos.training.loop import Trainer
 from icvos.training.task import Settings, TrainingTask
-from tools.train_demo_weights import stage_task
+from tools.train_demo_weights import above_zero, known_device, stage_task
 
 WHOLE = "whole"
 #: Contrasts, named before anything was trained: what each switches off.
 CONTRASTS: dict[str, dict[str, bool]] = {"negative prompts": {"negative": False}, "cyclic bias": {"cyclic": False}}
 #: Error of the first kind, two-sided, and power.
 ALPHA, POWER = 0.05, 0.8
+#: Of ``--weights``, by data.
+FILES = {"demo": ("demo_sam2.safetensors", "demo_backbone.safetensors"), "pascal-5i": ("sam2.pt", "resnet50.pth")}
 
 
 def detectable(spread: float, seeds: int) -> float:
@@ -66,7 +67,7 @@ def verdict(differences: Sequence[float]) -> str:
     count, centre, spread = len(differences), mean(differences), stdev(differences)
     least = detectable(spread, count)
     half = t_quantile(1 - ALPHA / 2, count - 1) * spread / math.sqrt(count)
-    said = "none" if abs(centre) < least else "it helps" if centre > 0 else "it harms"
+    said = "none" if abs(centre) <= least else "it helps" if centre > 0 else "it harms"
     ends = f"{centre - half:+.2f} to {centre + half:+.2f}"
     return f"{centre:+.2f} (95 %: {ends}; spread {spread:.2f}, {count} seeds), detectable {least:.2f}: verdict {said}"
 
@@ -90,7 +91,11 @@ def trained(values: argparse.Namespace, seed: int, name: str) -> float:
     folder = values.out / f"{name.replace(' ', '-')}-{seed}"
     record = folder / "record.json"
     if record.is_file():
-        return float(json.loads(record.read_text())["mIoU"])
+        content = read_json(record)
+        score = content.get("mIoU") if isinstance(content, dict) else None
+        if not isinstance(score, float) or not math.isfinite(score):
+            raise RunError(f"mIoU is {score}", where=record, fix="delete the record: it is made again")
+        return score
     folder.mkdir(parents=True, exist_ok=True)
     begin = time.process_time()
     task, settings = training(values, seed, CONTRASTS.get(name, {}))
@@ -106,10 +111,34 @@ def trained(values: argparse.Namespace, seed: int, name: str) -> float:
         limit_episodes=values.episodes,
         weights={"dcsam": folder / "last.safetensors", "sam2": sam},
     )
+    if result["summary"]["failed"]:
+        raise RunError(f"{result['summary']['failed']} episodes failed", where=folder / "run", fix="run it again")
     score = float(result["summary"]["mIoU"])
     write_json(record, {"name": name, "seed": seed, "mIoU": score, "cpu_seconds": round(spent)})
     print(f"seed {seed:3}  {name:18} {score:6.2f} mIoU, trained in {spent:.0f} s of CPU", flush=True)
     return score
+
+
+def check_study(values: argparse.Namespace) -> None:
+    """Write what the study's figures depend on into its folder, or compare it with what stands there.
+
+    Raises:
+        UsageError: The folder's figures are of another study.
+    """
+    study: dict[str, Any] = {name: getattr(values, name) for name in ("data", "steps", "episodes")}
+    study["benchmark"] = load_benchmark(values.benchmark).manifest_sha256
+    study["weights"] = {name: file_sha256(values.weights / name) for name in FILES[values.data]}
+    path = values.out / "study.json"
+    if path.is_file():
+        before = read_json(path)
+        other = [name for name in study if not isinstance(before, dict) or before.get(name) != study[name]]
+        if other:
+            what = f"the study in this folder is of other {name_some(other)}"
+            raise UsageError(what, where=values.out, fix="give another --out")
+    elif any(values.out.glob("*/record.json")):
+        raise UsageError("no study.json says what the records are of", where=values.out, fix="give another --out")
+    values.out.mkdir(parents=True, exist_ok=True)
+    write_json(path, study)
 
 
 def differences(values: argparse.Namespace, seeds: Sequence[int]) -> dict[str, list[float]]:
@@ -134,15 +163,27 @@ def main() -> None:
     parser.add_argument("--episodes", type=int, default=400, help="Its first so many.")
     parser.add_argument("--steps", type=int, default=300, help="Of the demo's training.")
     parser.add_argument("--pilot", type=int, default=4, help="Seeds whose spread plans the rest.")
-    parser.add_argument("--detect", type=float, default=2.0, help="Points of mIoU that are to be detected.")
+    parser.add_argument("--detect", type=above_zero, default=2.0, help="Points of mIoU that are to be detected.")
     parser.add_argument("--most", type=int, default=12, help="Seeds at most.")
-    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--device", type=known_device, default="cpu")
     values = parser.parse_args()
     if values.pilot < 2 or values.most < values.pilot:
         raise UsageError(f"--pilot {values.pilot} --most {values.most}", expected="2 <= pilot <= most")
+    if values.steps < 1 or values.episodes < 1:
+        raise UsageError(f"--steps {values.steps} --episodes {values.episodes}", expected="1 or more of each")
     if values.data != "demo" and not values.benchmark:
         raise UsageError("no --benchmark", fix="give PASCAL-5i's fold 0, of 'icvos build-data pascal-5i'")
+    for name in FILES[values.data]:
+        if not (values.weights / name).is_file():
+            fix = "make demo-weights trains it" if values.data == "demo" else "'icvos weights list' says where it is"
+            raise UsageError(f"no {name}", where=values.weights, fix=fix)
     values.benchmark = values.benchmark or str(ensure_demo("demo/coco-20i", "large"))
+    with lock_folder(values.out):
+        check_study(values)
+        _study(values)
+
+
+def _study(values: argparse.Namespace) -> None:
     pilot = differences(values, range(1, values.pilot + 1))
     spread = max(stdev(each) for each in pilot.values())
     count = seeds_for(spread, values.detect, least=values.pilot, most=values.most)

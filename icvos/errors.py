@@ -219,9 +219,19 @@ def in_words(value: object) -> str:
 
 @contextmanager
 def one_line() -> Iterator[None]:
-    """Answer an error of icvos as the command line does, in a script run by itself: one line, and its exit status."""
+    """Answer an error as the command line does, in a script run by itself: one line, and its exit status.
+
+    That is one of icvos, a file that cannot be used, and Ctrl-C.
+    """
     try:
         yield
     except IcvosError as error:
-        sys.stderr.write(f"icvos: {error}\n")
-        raise SystemExit(error.exit_status) from None
+        said, status = str(error), error.exit_status
+    except OSError as error:
+        said, status = str(InputError(error.strerror or str(error), where=error.filename)), 2
+    except KeyboardInterrupt:
+        said, status = "interrupted", 130
+    else:
+        return
+    sys.stderr.write(f"icvos: {said}\n")
+    raise SystemExit(status)

@@ -15,15 +15,17 @@ packages, with the record of each package's stages.
 from __future__ import annotations
 
 import argparse
-import json
+import math
 import os
 import platform
+import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -41,14 +43,25 @@ from icvos.demo.training.pool import draw_pool
 from icvos.demo.training.sam2_task import DemoSam2Task
 from icvos.demo.world.version import DRAWING, GENERATOR_VERSION
 from icvos.errors import UsageError, WeightsError, one_line
-from icvos.files import atomic_write, read_json, write_json
+from icvos.files import atomic_write, lock_folder, read_json, write_json
 from icvos.foundation.weights import load_metadata, load_state, save_state
 from icvos.models.options import group_options
 from icvos.training.distribute import World
 from icvos.training.loop import Trainer
 from icvos.training.task import Settings, TrainingTask
 
-__all__ = ["STAGES", "Stage", "average_files", "halve_file", "install", "main", "stage_task"]
+__all__ = [
+    "STAGES",
+    "Stage",
+    "above_zero",
+    "average_files",
+    "check_needs",
+    "halve_file",
+    "install",
+    "known_device",
+    "main",
+    "stage_task",
+]
 
 SAM2, DCSAM, HEADS = "icvos/demo/weights", "dcsam/weights", "baselines/weights"
 #: Sides of the squares that a model begins and ends with, pixels.
@@ -180,6 +193,26 @@ def stage_task(
     return DCSamTask(weights=before_tubes, stage="tube-finetune", **group_options(DCSamTask, {**common, **changes}))
 
 
+def check_needs(names: Sequence[str], out: Path, *, start: Path | None = None) -> None:
+    """Refuse stages that go on from files that are not there, and that none of the others makes.
+
+    Raises:
+        UsageError: The first such file, and the stage that makes it.
+    """
+    makers = {f"{stage.file}.safetensors": name for name, stage in STAGES.items()}
+    for name in names:
+        weights = getattr(stage_task(name, out, 1, start=start), "weights", {})
+        for path in () if _is_done(name, out) else weights.values():
+            maker = makers[path.name]
+            if not path.is_file() and (path.parent != out or maker not in names):
+                fix = f"train --stages {maker} first" if path.parent == out else f"give a --start with stage {maker}"
+                raise UsageError(f"{name} needs {path.name}, which is not there", where=path.parent, fix=fix)
+
+
+def _is_done(name: str, out: Path) -> bool:
+    return (out / f"{name}.json").is_file() and (out / f"{STAGES[name].file}.safetensors").is_file()
+
+
 def stage_settings(name: str, device: str, workers: int, *, goes_on: bool) -> Settings:
     """Return a stage's settings on a device."""
     stage = STAGES[name]
@@ -221,9 +254,13 @@ class _Training:
 
     def run(self, minutes: float) -> None:
         """Train it, write its fp16 weights and its record, unless it is done."""
-        if self.record.is_file() and self.path.is_file():
+        if _is_done(self.name, self.out):
             print(f"{self.name}: done before", flush=True)
             return
+        with lock_folder(self.out / f"{self.name}.run"):
+            self._run(minutes)
+
+    def _run(self, minutes: float) -> None:
         if self.pool_size and self.stage.pool:
             # On a GPU drawing would be waited for.
             drawn: dict[str, Any] = {"side": LARGE, "seed": self.seed, "workers": max(self.workers, 1)}
@@ -253,15 +290,14 @@ class _Training:
     def _steps(self, minutes: float) -> int:
         """Return how many steps fit into the minutes, by a trial of some; what was planned once stays."""
         if self.plan.is_file():
-            try:
-                return int(json.loads(self.plan.read_text())["steps"])
-            except (ValueError, KeyError, TypeError):
-                raise UsageError("a broken plan", where=self.plan, fix="delete it: it is made again") from None
+            return int(self._read_plan()["steps"])
         stamps: list[float] = []
         # On a GPU the first steps wait for loaders, libraries and graphs.
         count = 100 if self.world.device.type == "cuda" else 24
         folder = self.out / f"{self.name}.probe"
-        folder.mkdir(parents=True, exist_ok=True)
+        # A trial that was stopped begins anew: its pace would be that of its last steps.
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
         trial = replace(self.settings, max_steps=count, warmup=10, validate_every=0)
         Trainer(
             self._task(10**9),
@@ -278,10 +314,22 @@ class _Training:
         write_json(self.plan, {"steps": steps, "batch": self.settings.batch, "seconds_a_step": pace, "minutes": 0.0})
         return steps
 
+    def _read_plan(self) -> dict[str, Any]:
+        """Read the plan: ``steps``, and the ``minutes`` that were spent.
+
+        Raises:
+            InputError, UsageError: It is gone, or broken.
+        """
+        plan = read_json(self.plan)
+        steps, spent = (plan.get("steps"), plan.get("minutes", 0.0)) if isinstance(plan, dict) else (None, 0.0)
+        if type(steps) is not int or steps < 1 or type(spent) not in (int, float) or not math.isfinite(spent):
+            raise UsageError("a broken plan", where=self.plan, fix="delete it: it is made again")
+        return {**plan, "minutes": spent}
+
     def _spend(self) -> float:
         """Add the minutes of this piece to the plan, and return all that were spent."""
-        plan = read_json(self.plan)
-        plan["minutes"] = round(plan.get("minutes", 0.0) + (time.perf_counter() - self.begin) / 60, 2)
+        plan = self._read_plan()
+        plan["minutes"] = round(plan["minutes"] + (time.perf_counter() - self.begin) / 60, 2)
         write_json(self.plan, plan)
         return float(plan["minutes"])
 
@@ -352,8 +400,65 @@ def _alone(name: str, minutes: float, threads: int, values: argparse.Namespace) 
     given = {"out": values.out, "stages": name, "minutes": minutes, "device": values.device, "start": values.start}
     given |= {"workers": values.workers, "pool": values.pool, "seed": values.seed}
     options = [part for key, value in given.items() if value is not None for part in (f"--{key}", str(value))]
-    command = [sys.executable, "-m", "tools.train_demo_weights", *options]
-    return subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": str(threads)})
+    command = [sys.executable, "-m", "tools.train_demo_weights", *options, "--parent", str(os.getpid())]
+    # In a session of its own: Ctrl-C is this process's, which stops the stages.
+    return subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": str(threads)}, start_new_session=True)
+
+
+@contextmanager
+def _stoppable(minutes: float | None, parent: int | None) -> Iterator[None]:
+    """Stop what runs at SIGTERM and Ctrl-C, after so many minutes, and with a parent process; the loop saves first."""
+    numbers = (signal.SIGTERM, signal.SIGINT)
+    before = {number: signal.signal(number, _say_stopped) for number in numbers}
+    alarm = threading.Timer(60 * (minutes or 0), os.kill, [os.getpid(), signal.SIGTERM])
+    alarm.daemon = True
+    if minutes is not None:
+        alarm.start()
+    if parent is not None:
+        threading.Thread(target=_stop_with, args=(parent,), daemon=True).start()
+    try:
+        yield
+    finally:
+        alarm.cancel()
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _say_stopped(*_: Any) -> None:
+    sys.exit("stopped: the same command goes on")
+
+
+def _stop_with(parent: int) -> None:
+    """Wait until a parent process is gone, however it went, and stop."""
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def known_device(text: str) -> str:
+    """Return the name of a device, for ``argparse``, if it is here."""
+    try:
+        kind = torch.device(text).type
+    except RuntimeError:
+        kind = ""
+    if kind not in ("cpu", "cuda") or (kind == "cuda" and not torch.cuda.is_available()):
+        raise argparse.ArgumentTypeError(f"no device {text} here")
+    return text
+
+
+def above_zero(text: str) -> float:
+    """Return a number above 0, for ``argparse``."""
+    value = float(text)
+    if not 0 < value <= 1e6:
+        raise argparse.ArgumentTypeError(f"{text} is not above 0, at most a million")
+    return value
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"{text} is below 0")
+    return value
 
 
 def main() -> None:
@@ -361,42 +466,42 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--stages", nargs="+", default=list(STAGES), choices=list(STAGES))
-    parser.add_argument("--minutes", type=float, nargs="+", help="Of each stage; by default those of 2 CPU cores.")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--workers", type=int, default=0)
+    parser.add_argument("--minutes", type=above_zero, nargs="+", help="Of each stage; by default those of 2 CPU cores.")
+    parser.add_argument("--device", type=known_device, default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--workers", type=_count, default=0)
     parser.add_argument(
         "--start",
         type=Path,
         metavar="FOLDER",
         help="Go on from an earlier training's weights, with half its learning rates.",
     )
-    parser.add_argument("--seed", type=int, default=1, help="Of the drawn scenes.")
-    parser.add_argument("--pool", type=int, help="Draw so many scenes of a kind ahead; 0 none; by default on a GPU.")
-    parser.add_argument("--for", type=float, dest="until", metavar="MINUTES", help="Stop after so many; go on later.")
+    parser.add_argument("--seed", type=_count, default=1, help="Of the drawn scenes.")
+    parser.add_argument("--pool", type=_count, help="Draw so many scenes of a kind ahead; 0 none; by default on a GPU.")
+    parser.add_argument(
+        "--for", type=above_zero, dest="until", metavar="MINUTES", help="Stop after so many; go on later."
+    )
     parser.add_argument("--install", action="store_true", help="Copy what is shipped into the packages at the end.")
+    parser.add_argument("--parent", type=int, help=argparse.SUPPRESS)
     values = parser.parse_args()
     if values.pool is None:
         values.pool = 8000 if values.device.startswith("cuda") else 0
     given = values.minutes or [STAGES[stage].minutes for stage in values.stages]
     if len(given) != len(values.stages):
         parser.error(f"{len(values.stages)} stages and {len(given)} minutes")
-    minutes = dict(zip(values.stages, given))
+    by_name = dict(zip(values.stages, given))
+    minutes = {name: by_name[name] for name in STAGES if name in by_name}
+    check_needs(list(minutes), values.out, start=values.start)
     torch.backends.cuda.matmul.allow_tf32 = True
     torch.backends.cudnn.allow_tf32 = True
     values.out.mkdir(parents=True, exist_ok=True)
-    if values.until is not None:
-        # The loop saves and stops at this signal.
-        alarm = threading.Timer(60 * values.until, os.kill, [os.getpid(), signal.SIGTERM])
-        alarm.daemon = True
-        alarm.start()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped: the same command goes on"))
-    if values.device == "cpu" and len(minutes) > 1:
-        _side_by_side(minutes, values)
-    else:
-        for name, share in minutes.items():
-            _Training(name, values).run(share)
-    if values.install:
-        install(values.out, Path(__file__).parent.parent, start=values.start)
+    with _stoppable(values.until, values.parent):
+        if values.device == "cpu" and len(minutes) > 1:
+            _side_by_side(minutes, values)
+        else:
+            for name, share in minutes.items():
+                _Training(name, values).run(share)
+        if values.install:
+            install(values.out, Path(__file__).parent.parent, start=values.start)
 
 
 def install(out: Path, root: Path, *, start: Path | None = None) -> None:

@@ -192,6 +192,8 @@ class DCSamTask(TrainingTask):
         sam, generator = self._parts()
         if not isinstance(sam, Sam2) and self.stage != "image":
             raise UsageError(f"stage {self.stage} needs SAM 2", fix="give --weights sam2=PATH")
+        if self.losses.presence_weight and not (isinstance(sam, Sam2) and sam.config.pred_obj_scores):
+            raise UsageError("presence_weight needs a SAM 2 with object scores", fix="leave it out")
         self._backbone_options = generator.config.backbone_options
         return TrainableDCSAM(
             generator, sam, train_sam=self.trained.train_sam, train_backbone=self.trained.train_backbone
@@ -445,8 +447,6 @@ class DCSamTask(TrainingTask):
 def _presence_loss(scores: Sequence[Tensor | None], masks: Tensor) -> Tensor:
     """Return the BCE of object scores, (B, 1) a frame, against whether (B, T, S, S) masks show anything."""
     known = [score for score in scores if score is not None]
-    if not known:
-        raise UsageError("presence_weight needs SAM 2's object scores", fix="leave it out with SAM 1")
     logits = torch.cat(known, dim=1).float()
     return F.binary_cross_entropy_with_logits(logits, masks[:, : len(known)].flatten(2).any(dim=2).float())
 

@@ -6,7 +6,8 @@ mirrors and recolours them each time. It is drawn once and kept: the folder's na
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -17,6 +18,7 @@ import numpy as np
 from icvos.demo.training.examples import INSTANCES, squared, squared_still
 from icvos.demo.world.episodes import Episode, Footage, Still, TrainingWorld
 from icvos.demo.world.version import DRAWING
+from icvos.files import lock_folder
 from icvos.processes import in_order
 from icvos.terminal import echo
 
@@ -129,11 +131,21 @@ def draw_pool(
     paths = {part: folder / f"{kind}_{part}.npy" for part in ("images", "labels", "names")}
     if all(path.is_file() for path in paths.values()):
         return pool
-    folder.mkdir(parents=True, exist_ok=True)
+    # Two stages that run side by side may want the same scenes: one draws, the other waits.
+    with lock_folder(folder / kind, wait=math.inf):
+        if not all(path.is_file() for path in paths.values()):
+            _draw_all(paths, count, partial(_draw, kind, side, seed, random_share), workers)
+            say(f"drew {count} {kind} into {folder}")
+    return pool
+
+
+def _draw_all(
+    paths: Mapping[str, Path], count: int, draw: Callable[[range], tuple[np.ndarray, ...]], workers: int
+) -> None:
+    """Write ``count`` scenes, drawn span by span, to the files of their parts."""
     spans = [range(start, min(start + CHUNK, count)) for start in range(0, count, CHUNK)]
     out: dict[str, Any] = {}
     partial_paths = {part: path.with_suffix(".partial.npy") for part, path in paths.items()}
-    draw = partial(_draw, kind, side, seed, random_share)
     for span, scenes in zip(spans, in_order(draw, spans, workers)):
         for part, values in zip(paths, scenes):
             if part not in out:
@@ -143,5 +155,3 @@ def draw_pool(
     for part, array in out.items():
         array.flush()
         partial_paths[part].replace(paths[part])
-    say(f"drew {count} {kind} into {folder}")
-    return pool
