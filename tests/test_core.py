@@ -25,6 +25,7 @@ from icvos.errors import (
     ModelError,
     UsageError,
     did_you_mean,
+    one_line,
 )
 from icvos.installation import install_command
 from icvos.types import ModelInfo, Prediction, Support
@@ -37,6 +38,23 @@ def test_an_error_is_one_line() -> None:
     again = pickle.loads(pickle.dumps(MissingExtraError("sam2", "sam", "model 'x'")))
     assert str(again) == f"model 'x' needs the package sam2; install it with: {install_command('sam')}"
     assert did_you_mean("catt", ["cat", "dog"]) == "did you mean 'cat'?"
+
+
+@pytest.mark.parametrize(
+    ("error", "said", "status"),
+    [
+        (UsageError("bad"), "bad", 2),
+        (FileExistsError(17, "File exists", "a/b"), "File exists; in a/b", 2),
+        (OSError("odd"), "odd", 2),
+        (KeyboardInterrupt(), "interrupted", 130),
+    ],
+)
+def test_a_script_ends_in_one_line(
+    error: BaseException, said: str, status: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as end, one_line():
+        raise error
+    assert end.value.code == status and capsys.readouterr().err == f"icvos: {said}\n"
 
 
 def test_coco_and_voc() -> None:

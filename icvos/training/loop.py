@@ -104,6 +104,20 @@ def _in_bfloat16(device: str) -> Iterator[None]:
             torch.backends.cuda.allow_fp16_bf16_reduction_math_sdp(before)
 
 
+def _blend(decay: float) -> Callable[..., None]:
+    """Return how a mean follows what is trained: by its decay; whole numbers, as of a table or a count, as they are."""
+    follow = get_ema_multi_avg_fn(decay)
+
+    @torch.no_grad()
+    def blend(means: list[torch.Tensor], current: list[torch.Tensor], count: Any) -> None:
+        if means[0].is_floating_point():
+            follow(means, current, count)
+        else:
+            torch._foreach_copy_(means, current)
+
+    return blend
+
+
 class Trainer:
     """Trains a task's model.
 
@@ -156,7 +170,7 @@ class Trainer:
             self.graphed = task.graphed_step(self._compute, self.optimiser, self.parameters, settings)
         self.mean: AveragedModel | None = None
         if settings.average:
-            self.mean = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(settings.average), use_buffers=True)
+            self.mean = AveragedModel(self.model, multi_avg_fn=_blend(settings.average), use_buffers=True)
         self._place_rates(self.graphed is not None)
         self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimiser, self._rate)
         self.step = 0

@@ -19,6 +19,7 @@ import torch
 from fewshot_trees import annotation, coco, many, pascal_world, rectangle
 from parity_scheme import generated
 from quick_layers import counted
+from sam_tiny import tiny_sam1 as sam1
 from shared_data import shared
 from tiny import write_video_benchmark
 from tiny_weights import TINY_SAM2, tiny_dcsam, tiny_dcsam_file, tiny_sam2
@@ -249,6 +250,20 @@ def test_memory_is_not_trained_where_it_is_not_reached(weights: dict[str, Path],
         task(weights, root, "tube-pretrain", train_sam="memory")
     with pytest.raises(UsageError, match="SAM is frozen in the image stage"):
         task(weights, root, "image", train_sam="decoder")
+
+
+@pytest.mark.parametrize("sam", ["sam", "sam2"])
+def test_presence_needs_a_sam_2_that_judges_it(sam: str, tmp_path: Path) -> None:
+    model = build_sam(Sam2, replace(TINY_SAM2, pred_obj_scores=False)) if sam == "sam2" else sam1()
+    save_sam(tmp_path / "sam.safetensors", model)
+    own = DCSamTask(
+        weights={sam: tmp_path / "sam.safetensors"},
+        **group_options(
+            DCSamTask, {"data": "demo", "train_backbone": True, "backbone": "compact", "presence_weight": 1}
+        ),
+    )
+    with pytest.raises(UsageError, match="presence_weight needs a SAM 2 with object scores"):
+        own.model()
 
 
 def test_adapters_are_merged_into_the_weights(weights: dict[str, Path], root: Path, tmp_path: Path) -> None:

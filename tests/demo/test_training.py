@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import json
 import signal
+import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +17,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from toy_training import ToyTask
 
 import dcsam
 from dcsam.plugin import DCSam
@@ -33,7 +36,8 @@ from icvos.demo.training.examples import (
 from icvos.demo.training.pool import draw_pool
 from icvos.demo.training.sam2_task import ClipExamples, DemoSam2Task, sample_loss
 from icvos.demo.world.episodes import TrainingWorld
-from icvos.errors import UsageError
+from icvos.errors import IcvosError, LockedError, UsageError
+from icvos.files import lock_folder
 from icvos.foundation.pixels import to_float
 from icvos.training.distribute import World
 from icvos.training.loop import Trainer
@@ -335,7 +339,7 @@ def test_stages_that_do_not_need_each_other_run_side_by_side(
 
 def test_training_stops_after_the_minutes_it_was_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(demo_weights._Training, "run", lambda *_: time.sleep(30))
-    monkeypatch.setattr(sys, "argv", ["x", "--out", str(tmp_path), "--stages", "sam2", "--for", "0.001"])
+    monkeypatch.setattr(sys, "argv", ["x", "--out", str(tmp_path), "--stages", "sam2-stills", "--for", "0.001"])
     before = signal.getsignal(signal.SIGTERM)
     try:
         with pytest.raises(SystemExit, match="the same command goes on"):
@@ -344,8 +348,103 @@ def test_training_stops_after_the_minutes_it_was_given(tmp_path: Path, monkeypat
         signal.signal(signal.SIGTERM, before)
 
 
+def namespace(out: Path) -> argparse.Namespace:
+    return argparse.Namespace(out=out, start=None, seed=1, device="cpu", workers=0, pool=0)
+
+
+@pytest.mark.parametrize(
+    "plan",
+    ["", "[]", '{"steps": 0}', '{"steps": 1e999}', '{"steps": true}', '{"steps": 3, "minutes": "2"}']
+    + ['{"steps": 3, "minutes": NaN}'],
+)
+def test_a_broken_plan_is_one_line(plan: str, tmp_path: Path) -> None:
+    (tmp_path / "sam2.plan.json").write_text(plan)
+    training = demo_weights._Training("sam2", namespace(tmp_path))
+    for reads in (training._spend, lambda: training._steps(1)):
+        with pytest.raises(IcvosError, match=r"broken.*sam2\.plan\.json"):
+            reads()
+
+
+def test_a_trial_that_was_stopped_begins_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it left would make the pace that of a few steps, or of none."""
+    task = ToyTask()
+    monkeypatch.setattr(demo_weights, "stage_task", lambda *_, **__: task)
+    training = demo_weights._Training("sam2-stills", namespace(tmp_path))
+    training.settings = task.defaults()
+    folder = tmp_path / "sam2-stills.probe"
+    trial = replace(training.settings, max_steps=24, warmup=10, validate_every=0)
+    folder.mkdir()
+    Trainer(task, trial, training.world, folder, say=lambda line: None).fit()
+    assert training._steps(0.2) >= 20
+
+
+def test_one_process_trains_a_stage(tmp_path: Path) -> None:
+    with lock_folder(tmp_path / "sam2.run"), pytest.raises(LockedError):
+        demo_weights._Training("sam2", namespace(tmp_path)).run(1)
+
+
+def test_missing_files_are_named_with_the_stage_that_makes_them(tmp_path: Path) -> None:
+    check = demo_weights.check_needs
+    check(list(demo_weights.STAGES), tmp_path)
+    with pytest.raises(UsageError, match=r"image needs demo_backbone\.safetensors.*--stages backbone-large first"):
+        check(["sam2-stills", "sam2", "sam2-large", "memory", "backbone", "image"], tmp_path)
+    with pytest.raises(UsageError, match=r"sam2-stills needs demo_sam2\.safetensors.* a --start with stage memory"):
+        check(["sam2-stills"], tmp_path, start=tmp_path / "start")
+    for name in ("tubes.json", "demo_dcsam.safetensors"):
+        (tmp_path / name).touch()
+    check(["tubes"], tmp_path)  # done before
+
+
+@pytest.mark.parametrize(
+    "given",
+    [["--for", "0"], ["--for", "nan"], ["--minutes", "-1"], ["--minutes", "nan"], ["--minutes", "inf"]]
+    + [["--minutes", "1", "2"], ["--workers", "-1"], ["--seed", "-1"], ["--pool", "-1"], ["--device", "gpu"]],
+)
+def test_numbers_that_cannot_be_are_refused(given: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["x", "--out", str(tmp_path), "--stages", "sam2-stills", *given])
+    with pytest.raises(SystemExit) as end:
+        demo_weights.main()
+    assert end.value.code == 2
+
+
+@pytest.mark.slow
+def test_a_stage_ends_with_what_started_it(tmp_path: Path) -> None:
+    """However that ended: its children would go on alone, beside those of the next start."""
+    code = """if True:
+        import subprocess, sys
+        words = [sys.executable, "-c", "import sys, time\\nfrom tools.train_demo_weights import _stoppable\\n"
+            "with _stoppable(None, int(sys.argv[1])):\\n print('ready', flush=True)\\n time.sleep(60)"]
+        import os
+        child = subprocess.Popen([*words, str(os.getpid())], stdout=subprocess.PIPE, start_new_session=True)
+        child.stdout.readline()
+        print(child.pid, flush=True)
+        os.kill(os.getpid(), 9)
+    """
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=120)
+    child = int(ended.stdout)
+    patience = time.monotonic() + 20
+    while Path(f"/proc/{child}/stat").exists() and " Z " not in Path(f"/proc/{child}/stat").read_text():
+        assert time.monotonic() < patience
+        time.sleep(0.1)
+    assert "the same command goes on" in ended.stderr
+
+
+def test_two_stages_draw_one_pool(tmp_path: Path) -> None:
+    said: list[str] = []
+
+    def draw() -> None:
+        draw_pool(tmp_path, "worlds", 3, side=SIDE, seed=5, workers=1, say=said.append)
+
+    threads = [threading.Thread(target=draw) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(said) == 1 and not list(tmp_path.rglob("*.partial*"))
+
+
 def test_minutes_of_all_pieces_are_counted(tmp_path: Path) -> None:
-    values = argparse.Namespace(out=tmp_path, start=None, seed=1, device="cpu", workers=0, pool=0)
+    values = namespace(tmp_path)
     (tmp_path / "sam2.plan.json").write_text('{"steps": 9}')
     for minutes, total in ((1, 1), (2, 3)):
         training = demo_weights._Training("sam2", values)
