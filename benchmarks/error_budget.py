@@ -41,6 +41,10 @@ def open_finished(folder: Path, benchmark: Path | None, masks: Path | None) -> R
         raise RunError("the run is of few-shot images, which have no frames", where=folder, expected="one of videos")
     if run.benchmark is None or run.masks is None:
         raise RunError(run.missing, where=folder)
+    listed, scored = len(run.by_id), run.result["summary"]["episodes"]
+    if listed != scored:
+        fix = "run the same icvos evaluate again"
+        raise RunError(f"{listed} of {scored} scored episodes have records", where=folder, fix=fix)
     return run
 
 

@@ -159,6 +159,8 @@ def read_episode(
     j = np.where(union > 0, common / np.maximum(union, 1), 1.0)
     if len(values["J"]) != len(j) or not np.allclose(values["J"], j, rtol=0, atol=1e-9):
         raise RunError("these are not the masks that were scored", where=where, fix="evaluate again into another --out")
+    if not ((values["F"] >= 0) & (values["F"] <= 1)).all():
+        raise RunError("F of a frame is not within 0 to 1", where=where, fix="evaluate again into another --out")
     told = scored.start > 0 and bool(truths[0].any())
     return Frames(values["J"], values["F"], area, predicted, common, told=told)
 

@@ -164,7 +164,7 @@ def open_run(root: Path, *, benchmark: Path | None = None, masks: Path | None = 
     folder = benchmark or run.run.get("environment", {}).get("benchmark_folder")
     if PROTOCOLS[run.protocol].kind == "sequence" and not run.vos:
         missing = "label maps scored without a benchmark have no pictures"
-    elif folder is None or not Path(folder).is_dir():
+    elif folder is None or not Path(str(folder)).is_dir():
         missing = f"the benchmark is not at {folder}; --benchmark says where it is" if folder else "give --benchmark"
         if benchmark is not None:
             raise UsageError("benchmark not found", where=benchmark)

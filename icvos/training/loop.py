@@ -104,20 +104,6 @@ def _in_bfloat16(device: str) -> Iterator[None]:
             torch.backends.cuda.allow_fp16_bf16_reduction_math_sdp(before)
 
 
-def _blend(decay: float) -> Callable[..., None]:
-    """Return how a mean follows what is trained: by its decay; whole numbers, as of a table or a count, as they are."""
-    follow = get_ema_multi_avg_fn(decay)
-
-    @torch.no_grad()
-    def blend(means: list[torch.Tensor], current: list[torch.Tensor], count: Any) -> None:
-        if means[0].is_floating_point():
-            follow(means, current, count)
-        else:
-            torch._foreach_copy_(means, current)
-
-    return blend
-
-
 class Trainer:
     """Trains a task's model.
 
@@ -169,8 +155,14 @@ class Trainer:
         if graphs:
             self.graphed = task.graphed_step(self._compute, self.optimiser, self.parameters, settings)
         self.mean: AveragedModel | None = None
+        self._not_averaged: list[str] = []
         if settings.average:
-            self.mean = AveragedModel(self.model, multi_avg_fn=_blend(settings.average), use_buffers=True)
+            self.mean = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(settings.average), use_buffers=True)
+            self._not_averaged = [
+                name
+                for name, values in self.model.named_buffers()
+                if not (values.is_floating_point() and bool(torch.isfinite(values).all()))
+            ]
         self._place_rates(self.graphed is not None)
         self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimiser, self._rate)
         self.step = 0
@@ -194,6 +186,12 @@ class Trainer:
     def _rate(self, step: int) -> float:
         # After the last step the schedule asks once more, and a trial goes beyond it.
         return self.task.rate(min(step, self.steps), self.steps, self.settings)
+
+    def _follow(self, mean: AveragedModel) -> None:
+        """Take the weights into their mean; buffers of whole numbers or with infinities (masks) as they are."""
+        mean.update_parameters(self.model)
+        for name in self._not_averaged:
+            mean.module.get_buffer(name).copy_(self.model.get_buffer(name))
 
     @property
     def kept_model(self) -> nn.Module:
@@ -319,7 +317,7 @@ class Trainer:
             begin = self.clock()
             values, wait = self.one_step(stream)
             if self.mean is not None:
-                self.mean.update_parameters(self.model)
+                self._follow(self.mean)
             waited, worked = waited + wait, worked + self.clock() - begin
             if log is not None:
                 log.add(self.step, values)

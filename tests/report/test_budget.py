@@ -256,7 +256,15 @@ def test_bad_input_is_one_line(world: Path, tmp_path: Path) -> None:
     image = run(write_image_benchmark(tmp_path / "images"), tmp_path / "image run", "histogram", "--save-masks")
     plain = run(world / "bench", tmp_path / "plain", "histogram")
     other = run(write_video_benchmark(tmp_path / "two", videos=2), tmp_path / "other", "empty", "--save-masks")
-    unfinished, moved, gone = (shutil.copytree(world / "run", tmp_path / name) for name in ("half", "moved", "gone"))
+    names = ("half", "moved", "gone", "cut", "broken", "odd")
+    unfinished, moved, gone, cut, broken, odd = (shutil.copytree(world / "run", tmp_path / name) for name in names)
+    lines = (cut / "episodes.jsonl").read_text().splitlines(keepends=True)
+    (cut / "episodes.jsonl").write_text("".join(lines[:2]))
+    with np.load(broken / "frames" / f"{sorted((broken / 'masks').iterdir())[0].name}.npz") as stored:
+        np.savez(stored.zip.filename, J=stored["J"], F=np.full(len(stored["J"]), np.nan))
+    about = json.loads((odd / "run.json").read_text())
+    about["environment"]["benchmark_folder"] = 7
+    write_json(odd / "run.json", about)
     (unfinished / "result.json").unlink()
     episode = sorted((moved / "masks").iterdir())[0]
     for path in episode.iterdir():
@@ -267,6 +275,10 @@ def test_bad_input_is_one_line(world: Path, tmp_path: Path) -> None:
         ([plain], "no masks; icvos evaluate --save-masks keeps them"),
         ([unfinished], "no result yet"),
         ([moved], "not the masks that were scored"),
+        ([cut], "2 of 10 scored episodes have records"),
+        ([broken], "F of a frame is not within 0 to 1"),
+        ([odd], "the benchmark is not at 7"),
+        ([world / "run", "--json", world / "run" / "result.json" / "x"], "File exists"),
         ([gone], "the values of its frames are gone"),
         ([world / "run", other], "not of the same episodes"),
         ([tmp_path / "nowhere"], "no run here"),
@@ -278,7 +290,7 @@ def test_bad_input_is_one_line(world: Path, tmp_path: Path) -> None:
         (["--model", "histogram"], "--model is given without --out"),
         ([], "no run is named"),
     ):
-        with pytest.raises(IcvosError, match=said) as problem:
+        with pytest.raises((IcvosError, OSError), match=said) as problem:
             budget(*words)
         assert "\n" not in str(problem.value)
 

@@ -64,18 +64,20 @@ def test_the_mean_of_the_weights_is_what_is_kept(tmp_path: Path) -> None:
         trainer(tmp_path).fit()
 
 
-def test_a_mean_leaves_tables_of_whole_numbers_as_they_are(tmp_path: Path) -> None:
+def test_a_mean_leaves_tables_and_masks_as_they_are(tmp_path: Path) -> None:
     class Indexed(ToyTask):
         def model(self) -> torch.nn.Module:
             model = super().model()
             model.register_buffer("table", torch.arange(100))
+            model.register_buffer("mask", torch.tensor([0.0, -torch.inf]))
             return model
 
     task = Indexed()
     one = Trainer(task, replace(task.defaults(), average=0.998), ALONE, tmp_path, say=lambda line: None)
     one.fit()
     assert one.kept_model is not one.model
-    assert torch.equal(one.kept_model.get_buffer("table"), torch.arange(100))
+    for name, values in one.model.named_buffers():
+        assert torch.equal(one.kept_model.get_buffer(name), values), name
 
 
 def test_a_killed_run_goes_back_to_its_checkpoint(tmp_path: Path) -> None:
