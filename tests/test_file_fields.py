@@ -202,7 +202,7 @@ def of_boards(root: Path, made: Made) -> None:
 def of_trainings(root: Path, made: Made) -> None:
     trainer = Trainer(
         ToyTask(),
-        Settings(epochs=1, batch=6, clip=1.0),
+        Settings(epochs=1, batch=6, clip=1.0, average=0.9),
         World(0, 1, torch.device("cpu")),
         root / "training",
         say=lambda line: None,
