@@ -411,7 +411,8 @@ class DCSamTask(TrainingTask):
             "train_backbone": self.trained.train_backbone,
             "variant": self.variant,
             "sizes": asdict(self.sizes),
-            **asdict(self.losses),
+            # Runs of 0.2.0 do not name the presence loss.
+            **{k: v for k, v in asdict(self.losses).items() if v or k != "presence_weight"},
             "length": self.source.length,
             "frames": self.frames,
             "seed": self.source.seed,

@@ -18,6 +18,7 @@ import numpy as np
 from icvos.demo.training.examples import INSTANCES, squared, squared_still
 from icvos.demo.world.episodes import Episode, Footage, Still, TrainingWorld
 from icvos.demo.world.version import DRAWING
+from icvos.errors import UsageError
 from icvos.files import lock_folder
 from icvos.processes import in_order
 from icvos.terminal import echo
@@ -25,8 +26,8 @@ from icvos.terminal import echo
 __all__ = ["DrawnPool", "draw_pool"]
 
 WORLD_IMAGES = 4
-CLIP_FRAMES = 4
-EPISODE_FRAMES = 5
+CLIP_FRAMES = 8
+EPISODE_FRAMES = 8
 #: Scenes that one process draws before it writes them.
 CHUNK = 64
 
@@ -70,14 +71,21 @@ class DrawnPool:
 
     def clip(self, index: int, *, frames: int = CLIP_FRAMES) -> Footage:
         """Return a clip's first frames."""
+        _check_frames(frames, CLIP_FRAMES)
         images, labels, names = self._scene("clips", index)
         return Footage(images[:frames], labels[:frames], _listed(names[0]))
 
     def episode(self, index: int, *, frames: int = EPISODE_FRAMES, shots: int = 1) -> Episode:
         """Return a support and a clip's first frames."""
+        _check_frames(frames, EPISODE_FRAMES)
         images, labels, names = self._scene("episodes", index)
         masks = labels.astype(bool)
         return Episode(images[:1], masks[:1], images[1 : frames + 1], masks[1 : frames + 1], str(names[0][0]))
+
+
+def _check_frames(asked: int, held: int) -> None:
+    if asked > held:
+        raise UsageError(f"{asked} frames of a pool of {held}", fix="train without a pool")
 
 
 def _listed(names: np.ndarray) -> tuple[str, ...]:
@@ -126,7 +134,7 @@ def draw_pool(
     say: Callable[[str], None] = echo,
 ) -> DrawnPool:
     """Draw ``count`` scenes of a kind (``worlds``, ``clips`` or ``episodes``), or open those drawn before."""
-    folder = root / f"squares-{DRAWING[:10]}-{side}-{seed}-{random_share:g}-{count}"
+    folder = root / f"squares-{DRAWING[:10]}-{side}-{CLIP_FRAMES}-{seed}-{random_share:g}-{count}"
     pool = DrawnPool(folder, seed)
     paths = {part: folder / f"{kind}_{part}.npy" for part in ("images", "labels", "names")}
     if all(path.is_file() for path in paths.values()):
