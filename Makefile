@@ -29,7 +29,7 @@ $(READY): $(SOURCES)
 demo: $(DEMO)
 	@$(BIN)/icvos demo
 
-# Trains the small weights of the demo from nothing: planned for six hours on 2 cores; goes on where it stopped.
+# Trains the small weights of the demo from nothing: planned for seven hours on 2 cores; goes on where it stopped.
 # MINUTES=60 stops after so many.
 demo-weights: $(READY)
 	$(BIN)/python -m tools.train_demo_weights --out runs/demo-weights --install $(if $(MINUTES),--for $(MINUTES))

@@ -104,14 +104,14 @@ def _interval(samples: Samples, *, signed: bool) -> str:
 def as_json(runs: Sequence[ReportRun], budgets: Sequence[Budget]) -> dict[str, Any]:
     """Return what the tables say, unrounded."""
 
-    def said(part: Part) -> dict[str, Any]:
+    def cost(part: Part) -> dict[str, Any]:
         return {**_figures(part.gain), "frames": part.frames, "episodes": part.episodes}
 
     content: dict[str, Any] = {"found": budgets[0].found, "rules": CAUSES, "runs": []}
     for run, budget in zip(runs, budgets):
         frames, visible = budget.counts
-        parts = {name: said(part) for name, part in budget.parts.items()}
-        shares = {name: said(part) for name, part in budget.shares.items()}
+        parts = {name: cost(part) for name, part in budget.parts.items()}
+        shares = {name: cost(part) for name, part in budget.shares.items()}
         counts = {"episodes": len(budget.frames), "frames": frames, "visible_frames": visible}
         head = {"run": str(run.where), "title": run.title, "J&F": budget.score.value}
         content["runs"].append({**head, **counts, "causes": parts, "shares": shares})
@@ -198,14 +198,14 @@ def _evaluated(values: argparse.Namespace, words: Sequence[str]) -> list[Path]:
     evaluate(words, values.out)
     if not values.oracles:
         return [values.out]
-    told = values.out.with_name(f"{values.out.name}-oracle-first-frame")
+    oracle = values.out.with_name(f"{values.out.name}-oracle-first-frame")
     try:
-        evaluate([*words, "--oracle", "first-frame"], told)
+        evaluate([*words, "--oracle", "first-frame"], oracle)
     except SystemExit as end:
         if end.code != 2:
             raise
         return [values.out]
-    return [values.out, told]
+    return [values.out, oracle]
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ import torch
 
 import icvos
 from dcsam.training.task import DCSamTask
+from icvos.commands.options import check_device
 from icvos.demo.benchmarks import ensure_demo, load_benchmark
 from icvos.errors import RunError, UsageError, name_some, one_line
 from icvos.files import file_sha256, lock_folder, read_json, write_json
@@ -35,7 +36,7 @@ from icvos.models.options import group_options
 from icvos.training.distribute import World
 from icvos.training.loop import Trainer
 from icvos.training.task import Settings, TrainingTask
-from tools.train_demo_weights import above_zero, known_device, stage_task
+from tools.train_demo_weights import stage_task
 
 WHOLE = "whole"
 #: Contrasts, named before anything was trained: what each switches off.
@@ -67,9 +68,11 @@ def verdict(differences: Sequence[float]) -> str:
     count, centre, spread = len(differences), mean(differences), stdev(differences)
     least = detectable(spread, count)
     half = t_quantile(1 - ALPHA / 2, count - 1) * spread / math.sqrt(count)
-    said = "none" if abs(centre) <= least else "it helps" if centre > 0 else "it harms"
+    outcome = "none" if abs(centre) <= least else "it helps" if centre > 0 else "it harms"
     ends = f"{centre - half:+.2f} to {centre + half:+.2f}"
-    return f"{centre:+.2f} (95 %: {ends}; spread {spread:.2f}, {count} seeds), detectable {least:.2f}: verdict {said}"
+    return (
+        f"{centre:+.2f} (95 %: {ends}; spread {spread:.2f}, {count} seeds), detectable {least:.2f}: verdict {outcome}"
+    )
 
 
 def training(values: argparse.Namespace, seed: int, changes: Mapping[str, Any]) -> tuple[TrainingTask, Settings]:
@@ -80,8 +83,8 @@ def training(values: argparse.Namespace, seed: int, changes: Mapping[str, Any]) 
         settings = Settings(batch=batch, lr=8e-4, weight_decay=0.01, warmup=20, clip=1.0, max_steps=values.steps)
     else:
         files = {"sam2": values.weights / "sam2.pt", "backbone": values.weights / "resnet50.pth"}
-        given = {"data": values.data, "root": values.root, "sbd": values.sbd, "fold": 0, "seed": seed, **changes}
-        task = DCSamTask(weights=files, stage="image", **group_options(DCSamTask, given))
+        options = {"data": values.data, "root": values.root, "sbd": values.sbd, "fold": 0, "seed": seed, **changes}
+        task = DCSamTask(weights=files, stage="image", **group_options(DCSamTask, options))
         settings = task.defaults()
     return task, replace(settings, validate_every=0, save_every=100, seed=seed)
 
@@ -163,12 +166,15 @@ def main() -> None:
     parser.add_argument("--episodes", type=int, default=400, help="Its first so many.")
     parser.add_argument("--steps", type=int, default=300, help="Of the demo's training.")
     parser.add_argument("--pilot", type=int, default=4, help="Seeds whose spread plans the rest.")
-    parser.add_argument("--detect", type=above_zero, default=2.0, help="Points of mIoU that are to be detected.")
+    parser.add_argument("--detect", type=float, default=2.0, help="Points of mIoU that are to be detected.")
     parser.add_argument("--most", type=int, default=12, help="Seeds at most.")
-    parser.add_argument("--device", type=known_device, default="cpu")
+    parser.add_argument("--device", default="cpu")
     values = parser.parse_args()
     if values.pilot < 2 or values.most < values.pilot:
         raise UsageError(f"--pilot {values.pilot} --most {values.most}", expected="2 <= pilot <= most")
+    check_device(values.device)
+    if not 0 < values.detect < 100:
+        raise UsageError(f"--detect {values.detect}", expected="points of mIoU, above 0 and under 100")
     if values.steps < 1 or values.episodes < 1:
         raise UsageError(f"--steps {values.steps} --episodes {values.episodes}", expected="1 or more of each")
     if values.data != "demo" and not values.benchmark:
@@ -188,11 +194,11 @@ def _study(values: argparse.Namespace) -> None:
     spread = max(stdev(each) for each in pilot.values())
     count = seeds_for(spread, values.detect, least=values.pilot, most=values.most)
     print(f"pilot: a spread of {spread:.2f} points; {count} seeds detect {detectable(spread, count):.2f}", flush=True)
-    found = differences(values, range(1, count + 1))
-    for name, each in found.items():
+    by_contrast = differences(values, range(1, count + 1))
+    for name, each in by_contrast.items():
         print(f"{name:18} {verdict(each)}")
     figures = {
-        name: {"differences": each, "detectable": detectable(stdev(each), count)} for name, each in found.items()
+        name: {"differences": each, "detectable": detectable(stdev(each), count)} for name, each in by_contrast.items()
     }
     write_json(values.out / "sensitivity.json", {"data": values.data, "seeds": count, "contrasts": figures})
 

@@ -226,12 +226,12 @@ def one_line() -> Iterator[None]:
     try:
         yield
     except IcvosError as error:
-        said, status = str(error), error.exit_status
+        message, status = str(error), error.exit_status
     except OSError as error:
-        said, status = str(InputError(error.strerror or str(error), where=error.filename)), 2
+        message, status = str(InputError(error.strerror or str(error), where=error.filename)), 2
     except KeyboardInterrupt:
-        said, status = "interrupted", 130
+        message, status = "interrupted", 130
     else:
         return
-    sys.stderr.write(f"icvos: {said}\n")
+    sys.stderr.write(f"icvos: {message}\n")
     raise SystemExit(status)

@@ -36,6 +36,7 @@ from baselines.pfenet.train import PfeNetSizes, PfeNetTask
 from baselines.sansa_train import SansaTask
 from baselines.vrp_sam.train import VrpTask
 from dcsam.training.task import DCSamTask
+from icvos.commands.options import check_device
 from icvos.data.options import PairOptions
 from icvos.demo.training.backbone_task import BackboneTask
 from icvos.demo.training.examples import Scenes
@@ -53,12 +54,10 @@ from icvos.training.task import Settings, TrainingTask
 __all__ = [
     "STAGES",
     "Stage",
-    "above_zero",
     "average_files",
     "check_needs",
     "halve_file",
     "install",
-    "known_device",
     "main",
     "stage_task",
 ]
@@ -75,7 +74,7 @@ class Stage:
     """A stage of the plan.
 
     Attributes:
-        minutes: Planned, of one CPU core.
+        minutes: Planned, of the process that trains it.
         file: Of the weights that it writes, without ``.safetensors``.
         package: Folder of the repository with its record.
         batch, gpu_batch: Examples of a step on the CPU, and on a GPU.
@@ -397,9 +396,9 @@ def _side_by_side(minutes: Mapping[str, float], values: argparse.Namespace) -> N
 
 def _alone(name: str, minutes: float, threads: int, values: argparse.Namespace) -> subprocess.Popen[bytes]:
     """Start this command for one stage."""
-    given = {"out": values.out, "stages": name, "minutes": minutes, "device": values.device, "start": values.start}
-    given |= {"workers": values.workers, "pool": values.pool, "seed": values.seed}
-    options = [part for key, value in given.items() if value is not None for part in (f"--{key}", str(value))]
+    named = {"out": values.out, "stages": name, "minutes": minutes, "device": values.device, "start": values.start}
+    named |= {"workers": values.workers, "pool": values.pool, "seed": values.seed}
+    options = [part for key, value in named.items() if value is not None for part in (f"--{key}", str(value))]
     command = [sys.executable, "-m", "tools.train_demo_weights", *options, "--parent", str(os.getpid())]
     # In a session of its own: Ctrl-C is this process's, which stops the stages.
     return subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": str(threads)}, start_new_session=True)
@@ -435,19 +434,7 @@ def _stop_with(parent: int) -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-def known_device(text: str) -> str:
-    """Return the name of a device, for ``argparse``, if it is here."""
-    try:
-        kind = torch.device(text).type
-    except RuntimeError:
-        kind = ""
-    if kind not in ("cpu", "cuda") or (kind == "cuda" and not torch.cuda.is_available()):
-        raise argparse.ArgumentTypeError(f"no device {text} here")
-    return text
-
-
-def above_zero(text: str) -> float:
-    """Return a number above 0, for ``argparse``."""
+def _above_zero(text: str) -> float:
     value = float(text)
     if not 0 < value <= 1e6:
         raise argparse.ArgumentTypeError(f"{text} is not above 0, at most a million")
@@ -466,8 +453,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--stages", nargs="+", default=list(STAGES), choices=list(STAGES))
-    parser.add_argument("--minutes", type=above_zero, nargs="+", help="Of each stage; by default those of 2 CPU cores.")
-    parser.add_argument("--device", type=known_device, default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--minutes", type=_above_zero, nargs="+", help="Of each stage; by default those of the plan.")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--workers", type=_count, default=0)
     parser.add_argument(
         "--start",
@@ -478,17 +465,18 @@ def main() -> None:
     parser.add_argument("--seed", type=_count, default=1, help="Of the drawn scenes.")
     parser.add_argument("--pool", type=_count, help="Draw so many scenes of a kind ahead; 0 none; by default on a GPU.")
     parser.add_argument(
-        "--for", type=above_zero, dest="until", metavar="MINUTES", help="Stop after so many; go on later."
+        "--for", type=_above_zero, dest="until", metavar="MINUTES", help="Stop after so many; go on later."
     )
     parser.add_argument("--install", action="store_true", help="Copy what is shipped into the packages at the end.")
     parser.add_argument("--parent", type=int, help=argparse.SUPPRESS)
     values = parser.parse_args()
     if values.pool is None:
         values.pool = 8000 if values.device.startswith("cuda") else 0
-    given = values.minutes or [STAGES[stage].minutes for stage in values.stages]
-    if len(given) != len(values.stages):
-        parser.error(f"{len(values.stages)} stages and {len(given)} minutes")
-    by_name = dict(zip(values.stages, given))
+    check_device(values.device)
+    shares = values.minutes or [STAGES[stage].minutes for stage in values.stages]
+    if len(shares) != len(values.stages):
+        parser.error(f"{len(values.stages)} stages and {len(shares)} minutes")
+    by_name = dict(zip(values.stages, shares))
     minutes = {name: by_name[name] for name in STAGES if name in by_name}
     check_needs(list(minutes), values.out, start=values.start)
     torch.backends.cuda.matmul.allow_tf32 = True
@@ -520,8 +508,8 @@ def install(out: Path, root: Path, *, start: Path | None = None) -> None:
         for name, stage in STAGES.items():
             if stage.package != package:
                 continue
-            found = [folder / f"{name}.json" for folder in (out, start) if folder is not None]
-            records += [read_json(path) for path in found if path.is_file()][:1]
+            candidates = [folder / f"{name}.json" for folder in (out, start) if folder is not None]
+            records += [read_json(path) for path in candidates if path.is_file()][:1]
             if stage.shipped:
                 path = root / package / f"{stage.file}.safetensors"
                 path.parent.mkdir(parents=True, exist_ok=True)

@@ -70,8 +70,8 @@ class Frames:
         predicted: (T,) pixels of the prediction.
         common: (T,) pixels of both.
         failed: Whether there is no prediction; then all but ``area`` are 0.
-        told: Whether the target is in sight on a frame 0 that is not scored: a method of VOS is told it, so that it
-            counts as found there.
+        prompted: Whether the target is in sight on a frame 0 that is not scored: it prompts a method of VOS, so that
+            the target counts as found there.
     """
 
     j: np.ndarray
@@ -80,7 +80,7 @@ class Frames:
     predicted: np.ndarray
     common: np.ndarray
     failed: bool = False
-    told: bool = False
+    prompted: bool = False
 
     @property
     def visible(self) -> np.ndarray:
@@ -106,16 +106,16 @@ class Frames:
         if self.j[now] == self.f[now] == 1:
             return ""
         if not self.visible[now]:
-            return "ghost after" if self.told or self.visible[:now].any() else "ghost before"
+            return "ghost after" if self.prompted or self.visible[:now].any() else "ghost before"
         if self.j[now] >= found:
             return "boundary"
-        if not self.told and not self.visible[0]:
+        if not self.prompted and not self.visible[0]:
             return "absent on frame 0"
-        if not self.told and self.j[0] < found:
+        if not self.prompted and self.j[0] < found:
             if self.predicted[0] == 0:
                 return "missed"
             return "wrong thing" if self.common[0] < WRONG_THING * self.predicted[0] else "ragged"
-        empty, since = self.predicted[now] == 0, 0 if self.told else 1
+        empty, since = self.predicted[now] == 0, 0 if self.prompted else 1
         if not self.visible[since:now].all():
             return "not found again" if empty else "wrong re-appearance"
         if self._hidden[since : now + 1].any():
@@ -161,8 +161,8 @@ def read_episode(
         raise RunError("these are not the masks that were scored", where=where, fix="evaluate again into another --out")
     if not ((values["F"] >= 0) & (values["F"] <= 1)).all():
         raise RunError("F of a frame is not within 0 to 1", where=where, fix="evaluate again into another --out")
-    told = scored.start > 0 and bool(truths[0].any())
-    return Frames(values["J"], values["F"], area, predicted, common, told=told)
+    prompted = scored.start > 0 and bool(truths[0].any())
+    return Frames(values["J"], values["F"], area, predicted, common, prompted=prompted)
 
 
 @dataclass(frozen=True, eq=False)

@@ -155,14 +155,9 @@ class Trainer:
         if graphs:
             self.graphed = task.graphed_step(self._compute, self.optimiser, self.parameters, settings)
         self.mean: AveragedModel | None = None
-        self._not_averaged: list[str] = []
         if settings.average:
-            self.mean = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(settings.average), use_buffers=True)
-            self._not_averaged = [
-                name
-                for name, values in self.model.named_buffers()
-                if not (values.is_floating_point() and bool(torch.isfinite(values).all()))
-            ]
+            # Buffers (statistics, tables, masks) are always the model's own.
+            self.mean = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(settings.average))
         self._place_rates(self.graphed is not None)
         self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimiser, self._rate)
         self.step = 0
@@ -186,12 +181,6 @@ class Trainer:
     def _rate(self, step: int) -> float:
         # After the last step the schedule asks once more, and a trial goes beyond it.
         return self.task.rate(min(step, self.steps), self.steps, self.settings)
-
-    def _follow(self, mean: AveragedModel) -> None:
-        """Take the weights into their mean; buffers of whole numbers or with infinities (masks) as they are."""
-        mean.update_parameters(self.model)
-        for name in self._not_averaged:
-            mean.module.get_buffer(name).copy_(self.model.get_buffer(name))
 
     @property
     def kept_model(self) -> nn.Module:
@@ -317,7 +306,7 @@ class Trainer:
             begin = self.clock()
             values, wait = self.one_step(stream)
             if self.mean is not None:
-                self._follow(self.mean)
+                self.mean.update_parameters(self.model)
             waited, worked = waited + wait, worked + self.clock() - begin
             if log is not None:
                 log.add(self.step, values)

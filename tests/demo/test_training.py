@@ -34,11 +34,13 @@ from icvos.demo.training.examples import (
     varied,
 )
 from icvos.demo.training.pool import draw_pool
-from icvos.demo.training.sam2_task import ClipExamples, DemoSam2Task, sample_loss
+from icvos.demo.training.sam2_task import DEMO_SAM2, ClipExamples, DemoSam2Task, sample_loss
 from icvos.demo.world.episodes import TrainingWorld
 from icvos.errors import IcvosError, LockedError, UsageError
 from icvos.files import lock_folder
+from icvos.foundation.load import build_sam, save_sam
 from icvos.foundation.pixels import to_float
+from icvos.foundation.sam2 import Sam2
 from icvos.training.distribute import World
 from icvos.training.loop import Trainer
 from icvos.training.loss import iou
@@ -206,6 +208,13 @@ def test_the_tracker_is_trained_on_a_frozen_encoder() -> None:
     assert encoder <= frozen
     moved = {name.split(".")[2] for name, _ in model.named_parameters() if name not in frozen}
     assert {"memory_attention", "memory_encoder", "sam_mask_decoder", "sam_prompt_encoder"} <= moved
+
+
+def test_another_sam_2_is_gone_on_with_at_the_size_asked_for(tmp_path: Path) -> None:
+    save_sam(tmp_path / "other.safetensors", build_sam(Sam2, replace(DEMO_SAM2, memory_layers=1)), half=True)
+    model = DemoSam2Task(weights={"sam2": tmp_path / "other.safetensors"}, image_size=192).model()
+    assert model.sam2.config.memory_layers == 1 and model.sam2.image_size == 192
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
 
 
 def test_things_of_one_clip_are_followed_as_each_would_be_alone() -> None:
@@ -400,13 +409,19 @@ def test_missing_files_are_named_with_the_stage_that_makes_them(tmp_path: Path) 
 @pytest.mark.parametrize(
     "given",
     [["--for", "0"], ["--for", "nan"], ["--minutes", "-1"], ["--minutes", "nan"], ["--minutes", "inf"]]
-    + [["--minutes", "1", "2"], ["--workers", "-1"], ["--seed", "-1"], ["--pool", "-1"], ["--device", "gpu"]],
+    + [["--minutes", "1", "2"], ["--workers", "-1"], ["--seed", "-1"], ["--pool", "-1"]],
 )
 def test_numbers_that_cannot_be_are_refused(given: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["x", "--out", str(tmp_path), "--stages", "sam2-stills", *given])
     with pytest.raises(SystemExit) as end:
         demo_weights.main()
     assert end.value.code == 2
+
+
+def test_a_device_that_is_not_there_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["x", "--out", str(tmp_path), "--stages", "sam2-stills", "--device", "gpu"])
+    with pytest.raises(UsageError, match="no device 'gpu'"):
+        demo_weights.main()
 
 
 @pytest.mark.slow

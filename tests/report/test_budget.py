@@ -82,10 +82,10 @@ def test_the_cases_have_every_cause_but_a_failure() -> None:
 
 
 def test_a_frame_0_that_is_told_and_not_scored_is_found() -> None:
-    told = replace(frames(masks("xxxx . xxxx"), masks("...xxxx x .")), told=True)
-    assert list(told.causes()) == ["drift", "ghost after", "not found again"]
-    told = replace(frames(masks("x xxxx xxxx"), masks(". . xx")), told=True)
-    assert list(told.causes()) == ["lost after occlusion"] * 2 + ["boundary"]
+    prompted = replace(frames(masks("xxxx . xxxx"), masks("...xxxx x .")), prompted=True)
+    assert list(prompted.causes()) == ["drift", "ghost after", "not found again"]
+    prompted = replace(frames(masks("x xxxx xxxx"), masks(". . xx")), prompted=True)
+    assert list(prompted.causes()) == ["lost after occlusion"] * 2 + ["boundary"]
 
 
 def test_the_threshold_of_found() -> None:

@@ -148,14 +148,14 @@ class ClipExamples:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return (K, T, S, S) bool masks of things that frame 0 shows, and (K, 3, 3) points on them."""
         areas = np.stack([(labels == i + 1).sum(axis=(1, 2)) for i in range(len(names))])
-        shown = np.flatnonzero(areas[:, 0] > SEEN)
-        chance = 1.0 + LEAVING * (areas[shown] == 0).any(axis=1)
+        at_start = np.flatnonzero(areas[:, 0] > SEEN)
+        chance = 1.0 + LEAVING * (areas[at_start] == 0).any(axis=1)
         masks, points = [], []
         for _ in range(self.objects):
-            if not len(shown) or generator.random() < NOTHING:
+            if not len(at_start) or generator.random() < NOTHING:
                 masks.append(np.zeros(labels.shape, bool))
             else:
-                one = int(generator.choice(shown, p=chance / chance.sum()))
+                one = int(generator.choice(at_start, p=chance / chance.sum()))
                 family = [i for i, name in enumerate(names) if name == names[one]]
                 masks.append(np.isin(labels, [i + 1 for i in (family if generator.random() < FAMILY else [one])]))
             points.append(_points(masks[-1][0], generator))
@@ -255,17 +255,18 @@ class DemoSam2Task(TrainingTask):
         self.pool, self.train, self.objects = pool, train, objects
         # The two last stages attend to the whole image at once.
         grid = image_size // 16
-        self.config = replace(DEMO_SAM2, image_size=image_size, window_spec=(8, 4, grid, grid // 2))
+        self.sizes: dict[str, Any] = {"image_size": image_size, "window_spec": (8, 4, grid, grid // 2)}
+        self.config = replace(DEMO_SAM2, **self.sizes)
         self.frames, self.length, self.random_share, self.seed = frames, length, random_share, seed
 
     def defaults(self) -> Settings:
         return Settings(epochs=1, batch=16, lr=6e-4, weight_decay=0.01, warmup=200, clip=1.0, validate_every=1)
 
     def model(self) -> nn.Module:
-        sam2 = build_sam(Sam2, self.config)
-        if "sam2" in self.weights:
-            sam2.model.load_state_dict(load_sam(Sam2, self.weights["sam2"]).float().model.state_dict())
-        learner = _Learner(sam2)
+        start = self.weights.get("sam2")
+        learner = _Learner(
+            build_sam(Sam2, self.config) if start is None else load_sam(Sam2, start, changes=self.sizes).float()
+        )
         if self.train == "tracker":
             for part in (learner.coarse, learner.fine, learner.sam2.model.image_encoder):
                 part.requires_grad_(False)
@@ -372,9 +373,9 @@ class DemoSam2Task(TrainingTask):
                 continue
             frames = batch.masks.flatten(0, 1).unbind(1)
             for frame, masks in list(zip(self._track(model, batch, features), frames))[1:]:
-                found = 100 * iou(frame.masks((masks.shape[-2], masks.shape[-1])), masks)
-                tracked += found.tolist()
-                absent += found[~masks.flatten(1).any(dim=1)].tolist()
+                overlap = 100 * iou(frame.masks((masks.shape[-2], masks.shape[-1])), masks)
+                tracked += overlap.tolist()
+                absent += overlap[~masks.flatten(1).any(dim=1)].tolist()
         return {"prompted_IoU": prompted, "mIoU": prompted if self.frames == 1 else tracked, "absent_right": absent}
 
     def describe(self) -> dict[str, Any]:

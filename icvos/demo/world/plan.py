@@ -100,22 +100,20 @@ SIZES = {
         1000,
         "training",
     ),
-    # Clips like the default's with training shapes, for looking at errors and choosing rules. It has too few images for
-    # few-shot benchmarks, so that no command offers it.
-    "training": WorldSize(
-        {"davis": 20, "mose": 10, "lvos": 10},
-        (18, 22),
-        {"train2014": 14, "val2014": 400},
-        32,
-        ((240, 320), (240, 360), (256, 256)),
-        (240, 320),
-        2,
-        1,
-        20,
-        "training",
-    ),
 }
 SIZES["sealed"] = replace(SIZES["default"], cast="sealed")
+# Clips like the default's with training shapes, for looking at errors and choosing rules. It has too few images for
+# few-shot benchmarks, so that no command offers it.
+SIZES["training"] = replace(
+    SIZES["default"],
+    clips={"davis": 20, "mose": 10, "lvos": 10},
+    pictures={"train2014": 14, "val2014": 400},
+    voc=32,
+    draws=2,
+    shots=1,
+    paper_count=20,
+    cast="training",
+)
 Names = dict[str, dict[int, str]]
 """The category of each object of each video of a source; only DAVIS' own files tell it."""
 
