@@ -107,8 +107,9 @@ STAGES = {
     "memory": Stage(45, "demo_sam2", SAM2, 2, 48, 4e-4, ("sam2-large",), shipped=True),
     "backbone": Stage(100, "demo_backbone_small", DCSAM, 4, 24, 1.2e-3, pool="worlds", graphed=True),
     "backbone-large": Stage(40, "demo_backbone", DCSAM, 3, 24, 6e-4, ("backbone",), pool="worlds", graphed=True),
-    "image": Stage(120, "demo_dcsam_image", DCSAM, 2, 48, 1.2e-3, ("memory", "backbone-large"), pool="worlds"),
-    "tubes": Stage(45, "demo_dcsam", DCSAM, 4, 40, 1e-4, ("image",), shipped=True, pool="episodes"),
+    # The encoder is final here; the tracker is trained beside it.
+    "image": Stage(120, "demo_dcsam_image", DCSAM, 2, 48, 1.2e-3, ("sam2-large", "backbone-large"), pool="worlds"),
+    "tubes": Stage(45, "demo_dcsam", DCSAM, 4, 40, 1e-4, ("memory", "image"), shipped=True, pool="episodes"),
     "vrp-sam": Stage(25, "demo_vrp_sam", HEADS, 16, 16, 1e-3, ("tubes",), shipped=True, settings={"warmup": 50}),
     "pfenet": Stage(
         25, "demo_pfenet", HEADS, 16, 16, 0.1, ("tubes",), shipped=True, settings={"warmup": 50, "weight_decay": 1e-4}
@@ -120,7 +121,7 @@ STAGES = {
         8,
         8,
         2e-3,
-        ("tubes",),
+        ("memory",),
         shipped=True,
         settings={"warmup": 50, "weight_decay": 0.0, "clip": 0.5},
     ),
@@ -183,7 +184,7 @@ def stage_task(
     if name == "image":
         common |= {"backbone": "compact", "image_size": LARGE, "queries": 8, "dropout": 0.05, "place_codes": True}
         common |= {"coarse_weight": 0.3, "attention_weight": 0.3, "presence_weight": 0.2}
-        encoders = {"sam2": files["memory"], "backbone": files["backbone-large"]}
+        encoders = {"sam2": files["sam2-large"], "backbone": files["backbone-large"]}
         if earlier:
             encoders["dcsam"] = earlier["image"]
         return DCSamTask(weights=encoders, stage="image", **group_options(DCSamTask, {**common, **changes}))
