@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from icvos.foundation.cpu.chunks import in_pieces, pieces
 from icvos.foundation.cpu.constants import constant
-from icvos.foundation.cpu.matmul import attend, linear, project
+from icvos.foundation.cpu.matmul import attend, linear, pays_product, project
 
 __all__ = ["hiera_in_pieces"]
 
@@ -58,7 +58,9 @@ def hiera_in_pieces(encoder: Any, images: Tensor, projections: Sequence[nn.Modul
 
 
 def _projected(x: Tensor, lateral: Any, after: nn.Module) -> Tensor:
-    """Return ``after(lateral(x))`` of two 1x1 convolutions, or of one and an identity, as one product."""
+    """Return ``after(lateral(x))`` of 1x1 convolutions, the second perhaps an identity; a large map by one product."""
+    if not pays_product(x, lateral.weight):
+        return in_pieces(nn.Sequential(lateral, after), x, 2, len(x) * x.shape[3] * lateral.out_channels)
     weight, bias = lateral.weight[:, :, 0, 0], lateral.bias
     if isinstance(after, nn.Conv2d):
         second = after.weight[:, :, 0, 0]
