@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from icvos.foundation.cpu.chunks import fits_pieces
+from icvos.foundation.cpu.constants import constant
 from icvos.foundation.cpu.hiera import hiera_in_pieces
 from icvos.foundation.guidance import guided
 from icvos.foundation.sam2_config import Sam2Config, build_model
@@ -35,7 +36,10 @@ class Sam2(PromptableSegmenter):
         return negative.weight, positive.weight
 
     def dense_pe(self) -> Tensor:
-        return self.model.sam_prompt_encoder.get_dense_pe()
+        encoder = self.model.sam_prompt_encoder
+        weights = (encoder.pe_layer.positional_encoding_gaussian_matrix,)
+        code: Tensor = constant(encoder, weights, encoder.image_embedding_size, encoder.get_dense_pe)
+        return code
 
     def encoder_blocks(self) -> list[nn.Module]:
         return list(self.model.image_encoder.trunk.blocks)

@@ -26,7 +26,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from icvos.errors import UsageError
+from icvos.foundation.cpu.chunks import at_a_time
 from icvos.foundation.cpu.memory import fits_memory, quick_memory
+from icvos.foundation.cpu.memory_encoder import quick_memory_encoder
 from icvos.foundation.frame_tracker import FrameTracker, Prompt, TrackedFrame
 from icvos.foundation.holes import check_area, fill_holes
 from icvos.foundation.sam2 import Sam2, boxes_as_points
@@ -303,19 +305,20 @@ class Tracker(FrameTracker):
     def _remember(self, raw: Tensor, heads: Heads, *, prompted: bool) -> dict[str, Any]:
         # The package encodes a prompted frame's memory from its low-resolution logits, also where a mask was given.
         high = self._enlarge(heads.low) if prompted else heads.high
-        # On the CPU object by object: together they only leave the caches.
         count = len(heads.low)
-        groups = [slice(n, n + 1) for n in range(count)] if fits_memory(self.segmenter) else [slice(count)]
-        made = [
-            self.segmenter.model._encode_new_memory(
-                current_vision_feats=[raw[group].flatten(2).permute(2, 0, 1)],
-                feat_sizes=[(raw.shape[-2], raw.shape[-1])],
-                pred_masks_high_res=high[group],
-                object_score_logits=heads.score[group],
-                is_mask_from_pts=prompted and self.options.binarize_prompted,
-            )
-            for group in groups
-        ]
+        each = at_a_time(high) if fits_memory(self.segmenter) else count
+        groups = [slice(n, n + each) for n in range(0, count, each)]
+        with quick_memory_encoder(self.segmenter):
+            made = [
+                self.segmenter.model._encode_new_memory(
+                    current_vision_feats=[raw[group].flatten(2).permute(2, 0, 1)],
+                    feat_sizes=[(raw.shape[-2], raw.shape[-1])],
+                    pred_masks_high_res=high[group],
+                    object_score_logits=heads.score[group],
+                    is_mask_from_pts=prompted and self.options.binarize_prompted,
+                )
+                for group in groups
+            ]
         memory, positions = torch.cat([part[0] for part in made]), made[0][1]
         if self.options.memory_dtype is not None:
             memory = memory.to(self.options.memory_dtype)

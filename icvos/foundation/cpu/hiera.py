@@ -13,7 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from icvos.foundation.cpu.chunks import in_pieces, pieces
-from icvos.foundation.cpu.matmul import attend, project
+from icvos.foundation.cpu.constants import constant
+from icvos.foundation.cpu.matmul import attend, linear, pays_product, project
 
 __all__ = ["hiera_in_pieces"]
 
@@ -41,8 +42,7 @@ def hiera_in_pieces(encoder: Any, images: Tensor, projections: Sequence[nn.Modul
         after = projections[level] if level < len(projections) else nn.Identity()
         joined = level in neck.fpn_top_down_levels
         if level < 2 and not joined:
-            layers = nn.Sequential(lateral, after)
-            levels.append(in_pieces(layers, x, 2, len(x) * x.shape[3] * neck.d_model))
+            levels.append(_projected(x, lateral.conv, after))
             continue
         x = lateral(x)
         if joined and above is not None:
@@ -57,10 +57,22 @@ def hiera_in_pieces(encoder: Any, images: Tensor, projections: Sequence[nn.Modul
     return levels[::-1][: len(levels) - encoder.scalp]
 
 
+def _projected(x: Tensor, lateral: Any, after: nn.Module) -> Tensor:
+    """Return ``after(lateral(x))`` of 1x1 convolutions, the second perhaps an identity; a large map by one product."""
+    if not pays_product(x, lateral.weight):
+        return in_pieces(nn.Sequential(lateral, after), x, 2, len(x) * x.shape[3] * lateral.out_channels)
+    weight, bias = lateral.weight[:, :, 0, 0], lateral.bias
+    if isinstance(after, nn.Conv2d):
+        second = after.weight[:, :, 0, 0]
+        weight, bias = second @ weight, F.linear(bias, second, after.bias)
+    return linear(x.permute(0, 2, 3, 1), weight, bias).permute(0, 3, 1, 2)
+
+
 def _trunk(trunk: Any, images: Tensor) -> list[Tensor]:
     """Return the (B, C, h, w) map at the end of each stage, finest first."""
     x = trunk.patch_embed(images)
-    x = x + trunk._get_pos_embed(x.shape[1:3])
+    size = (x.shape[1], x.shape[2])
+    x = x + constant(trunk, (trunk.pos_embed, trunk.pos_embed_window), size, lambda: trunk._get_pos_embed(size))
     maps = []
     for number, block in enumerate(trunk.blocks):
         x = _block(block, x)
@@ -76,7 +88,7 @@ def _block(block: Any, x: Tensor) -> Tensor:
 
     kept, x = x, block.norm1(x)
     if block.dim != block.dim_out:
-        kept = do_pool(block.proj(x), block.pool)
+        kept = do_pool(project(block.proj, x), block.pool)
     size = block.window_size
     if size == 0:
         x = _attention(block.attn, x)

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["attend", "fits_product", "linear", "project"]
+__all__ = ["attend", "fits_product", "linear", "pays_product", "project"]
 
 #: Multiplications from which it pays to ask for another library.
 LEAST = 1 << 20
@@ -33,7 +33,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, *, gelu: bool 
 
     Under autocast, in other precisions and on other devices it is torch's own.
     """
-    if x.numel() * len(weight) < LEAST or not fits_product(x, weight):
+    if not pays_product(x, weight):
         x = F.linear(x, weight, bias)
         return F.gelu(x) if gelu else x
     if torch.is_grad_enabled() and any(part is not None and part.requires_grad for part in (x, weight, bias)):
@@ -76,6 +76,11 @@ def fits_product(x: Tensor, weight: Tensor) -> bool:
     if _LINEAR is None or x.device.type != "cpu" or torch.is_autocast_enabled("cpu"):
         return False
     return x.dtype == weight.dtype == torch.float32
+
+
+def pays_product(x: Tensor, weight: Tensor) -> bool:
+    """Return whether a product of (..., C) and (C', C, ...) fits, and is large enough to go to oneDNN."""
+    return x.numel() * len(weight) >= LEAST and fits_product(x, weight)
 
 
 def attend(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:

@@ -29,7 +29,7 @@ LEAST = 16
 def fits_memory(segmenter: Sam2) -> bool:
     """Return whether memories may be worked out in pieces: on the CPU, in eval mode, without gradients and autocast.
 
-    On a small grid (the demo's SAM 2) the package takes fewer steps, and is faster.
+    On a smaller grid than ``LEAST`` the package takes fewer steps, and is faster.
     """
     if segmenter.device.type != "cpu" or torch.is_grad_enabled() or torch.is_autocast_enabled("cpu"):
         return False
