@@ -4,7 +4,7 @@
     python -m benchmarks.sensitivity --weights FOLDER --data pascal-5i --root VOC2012 --sbd SBD --benchmark PASCAL_5I
         --device cuda                                                       # Table V's, fold 0
 
-FOLDER holds ``demo_sam2.safetensors`` and ``demo_backbone.safetensors`` of ``make demo-weights``; for PASCAL-5i
+FOLDER holds ``demo_sam2_large.safetensors`` and ``demo_backbone.safetensors`` of ``make demo-weights``; for PASCAL-5i
 ``sam2.pt`` and ``resnet50.pth`` as published. Each seed trains three models on the same pairs in the same order: with
 all parts, without negative prompts, and without the cyclic bias. What is compared is each seed's difference in mIoU, on
 images of training shapes (of PASCAL-5i: on the test fold). The first seeds are a pilot: their spread says how many
@@ -36,7 +36,7 @@ from icvos.models.options import group_options
 from icvos.training.distribute import World
 from icvos.training.loop import Trainer
 from icvos.training.task import Settings, TrainingTask
-from tools.train_demo_weights import stage_task
+from tools.train_demo_weights import stage_settings, stage_task
 
 WHOLE = "whole"
 #: Contrasts, named before anything was trained: what each switches off.
@@ -44,7 +44,7 @@ CONTRASTS: dict[str, dict[str, bool]] = {"negative prompts": {"negative": False}
 #: Error of the first kind, two-sided, and power.
 ALPHA, POWER = 0.05, 0.8
 #: Of ``--weights``, by data.
-FILES = {"demo": ("demo_sam2.safetensors", "demo_backbone.safetensors"), "pascal-5i": ("sam2.pt", "resnet50.pth")}
+FILES = {"demo": ("demo_sam2_large.safetensors", "demo_backbone.safetensors"), "pascal-5i": ("sam2.pt", "resnet50.pth")}
 
 
 def detectable(spread: float, seeds: int) -> float:
@@ -78,9 +78,9 @@ def verdict(differences: Sequence[float]) -> str:
 def training(values: argparse.Namespace, seed: int, changes: Mapping[str, Any]) -> tuple[TrainingTask, Settings]:
     """Return the task and settings of one model."""
     if values.data == "demo":
-        batch = 2
-        task = stage_task("image", values.weights, values.steps * batch, seed=seed, **changes)
-        settings = Settings(batch=batch, lr=8e-4, weight_decay=0.01, warmup=20, clip=1.0, max_steps=values.steps)
+        whole = stage_settings("image", values.device, 0, goes_on=False)
+        task = stage_task("image", values.weights, values.steps * whole.batch, seed=seed, **changes)
+        settings = replace(whole, lr=8e-4, warmup=20, average=0.0, graphs=False, max_steps=values.steps)
     else:
         files = {"sam2": values.weights / "sam2.pt", "backbone": values.weights / "resnet50.pth"}
         options = {"data": values.data, "root": values.root, "sbd": values.sbd, "fold": 0, "seed": seed, **changes}
@@ -105,7 +105,7 @@ def trained(values: argparse.Namespace, seed: int, name: str) -> float:
     world = World(0, 1, torch.device(values.device))
     Trainer(task, settings, world, folder, say=lambda line: None).fit()
     spent = time.process_time() - begin
-    sam = values.weights / ("demo_sam2.safetensors" if values.data == "demo" else "sam2.pt")
+    sam = values.weights / FILES[values.data][0]
     result = icvos.evaluate(
         "dcsam",
         values.benchmark,

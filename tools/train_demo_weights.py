@@ -110,9 +110,19 @@ STAGES = {
     # The encoder is final here; the tracker is trained beside it.
     "image": Stage(120, "demo_dcsam_image", DCSAM, 2, 48, 1.2e-3, ("sam2-large", "backbone-large"), pool="worlds"),
     "tubes": Stage(45, "demo_dcsam", DCSAM, 4, 40, 1e-4, ("memory", "image"), shipped=True, pool="episodes"),
-    "vrp-sam": Stage(25, "demo_vrp_sam", HEADS, 16, 16, 1e-3, ("tubes",), shipped=True, settings={"warmup": 50}),
+    "vrp-sam": Stage(
+        25, "demo_vrp_sam", HEADS, 16, 16, 1e-3, ("memory", "backbone-large"), shipped=True, settings={"warmup": 50}
+    ),
     "pfenet": Stage(
-        25, "demo_pfenet", HEADS, 16, 16, 0.1, ("tubes",), shipped=True, settings={"warmup": 50, "weight_decay": 1e-4}
+        25,
+        "demo_pfenet",
+        HEADS,
+        16,
+        16,
+        0.1,
+        ("backbone-large",),
+        shipped=True,
+        settings={"warmup": 50, "weight_decay": 1e-4},
     ),
     "sansa": Stage(
         25,
@@ -170,14 +180,13 @@ def stage_task(
         return BackboneTask(weights=start_file, image_size=SMALL, **drawn)
     if name == "backbone-large":
         return BackboneTask(weights={"backbone": files["backbone"]}, image_size=LARGE, **drawn)
-    # A head belongs to the shipped file that holds the backbone, and refuses another.
     shared: dict[str, Any] = {"source": PairOptions(length=length, seed=seed)}
     if name == "vrp-sam":
         sizes: dict[str, Any] = {"backbone": "compact", "image_size": LARGE, "queries": 16, "dropout": 0.05}
-        return VrpTask(weights={"backbone": files["tubes"], "sam": files["memory"]}, **sizes, **shared)
+        return VrpTask(weights={"backbone": files["backbone-large"], "sam": files["memory"]}, **sizes, **shared)
     if name == "pfenet":
         widths = PfeNetSizes("compact", image_size=LARGE, width=64, dropout=0.1)
-        return PfeNetTask(weights={"backbone": files["tubes"]}, sizes=widths, foreground=5.0, **shared)
+        return PfeNetTask(weights={"backbone": files["backbone-large"]}, sizes=widths, foreground=5.0, **shared)
     if name == "sansa":
         return SansaTask(weights={"sam2": files["memory"]}, factor=0.5, image_size=LARGE, **shared)
     common: dict[str, Any] = {"data": "demo", "train_sam": "decoder", "sam_file": "changed", **drawn}

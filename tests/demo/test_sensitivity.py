@@ -89,7 +89,7 @@ def test_figures_of_other_settings_are_not_taken(tmp_path: Path, monkeypatch: py
     run("--steps", "5", "--most", "5", "--detect", "1")
     with pytest.raises(UsageError, match="the study in this folder is of other steps, episodes; "):
         run("--steps", "6", "--episodes", "2")
-    (tmp_path / "demo_sam2.safetensors").write_bytes(b"other")
+    (tmp_path / "demo_sam2_large.safetensors").write_bytes(b"other")
     with pytest.raises(UsageError, match="is of other weights; "):
         run("--steps", "5")
     (tmp_path / "out" / "study.json").unlink()
