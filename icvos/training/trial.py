@@ -13,7 +13,7 @@ from icvos.costs import bytes_in, disk_cost, in_bytes, in_gib, in_seconds, memor
 from icvos.files import work_folder
 from icvos.training.data import batches
 from icvos.training.logs import TrainingLog
-from icvos.training.loop import Trainer, set_training_mode
+from icvos.training.loop import Trainer
 
 __all__ = ["Trial", "try_steps"]
 
@@ -125,7 +125,6 @@ def try_steps(trainer: Trainer, *, workers: int) -> Trial:
     stream = iter(batches(trainer.task, trainer.examples, settings, world, 0, WARM + MOST))
     computing: list[float] = []
     loading: list[float] = []
-    set_training_mode(trainer.model)
     for _ in range(WARM):
         values, _ = trainer.one_step(stream)
     since = clock()

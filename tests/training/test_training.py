@@ -20,7 +20,9 @@ from icvos.errors import RunError
 from icvos.foundation.weights import load_state
 from icvos.training.data import Batch, batches, steps_per_epoch, to_device
 from icvos.training.distribute import World
-from icvos.training.loop import Trainer, TrainingStopped, set_training_mode
+from icvos.training.frozen import set_training_mode
+from icvos.training.loop import Trainer, TrainingStopped
+from icvos.training.precision import computing
 
 ALONE = World(0, 1, torch.device("cpu"))
 
@@ -276,17 +278,17 @@ def test_torchrun_with_two_processes_equals_one_with_batch_two(tmp_path: Path) -
     assert figures[0] == pytest.approx(figures[1], rel=1e-5)
 
 
-def test_a_weight_cast_without_gradients_is_cast_again_where_it_is_trained(tmp_path: Path) -> None:
+def test_a_weight_cast_without_gradients_is_cast_again_where_it_is_trained() -> None:
     """torch before 2.10 would take the first, which has no graph."""
-    with trainer(tmp_path, precision="bf16")._autocast():
+    with computing("bf16", "cpu"):
         assert torch.is_autocast_enabled("cpu") and not torch.is_autocast_cache_enabled()
 
 
-def test_attention_in_bfloat16_is_plain_products_on_the_cpu(tmp_path: Path) -> None:
-    """The fused kernel takes several times as long there; what was set before is set again after."""
+def test_attention_in_bfloat16_is_plain_products_on_the_cpu() -> None:
+    """The fused kernel's backward pass takes several times as long there; what was set is set again after."""
     before = torch.backends.cuda.fp16_bf16_reduction_math_sdp_allowed(), torch.backends.cuda.flash_sdp_enabled()
     query = torch.randn(1, 1, 8, 4, requires_grad=True)
-    with trainer(tmp_path, precision="bf16")._autocast():
+    with computing("bf16", "cpu"):
         out = torch.nn.functional.scaled_dot_product_attention(query, query, query)
         assert out.dtype == torch.bfloat16 and "Flash" not in type(out.grad_fn).__name__
     assert before == (
