@@ -25,7 +25,8 @@ from icvos.demo.training.examples import (
     varied,
 )
 from icvos.demo.training.pool import draw_pool
-from icvos.demo.training.sam2_task import DEMO_SAM2, ClipExamples, DemoSam2Task, sample_loss
+from icvos.demo.training.prompted_clips import ClipExamples
+from icvos.demo.training.sam2_task import DEMO_SAM2, DemoSam2Task, sample_loss
 from icvos.demo.world.episodes import TrainingWorld
 from icvos.errors import UsageError
 from icvos.foundation.load import build_sam, save_sam
