@@ -16,6 +16,7 @@ import torch
 from toy_training import ToyTask
 from training_logs import losses
 
+from icvos.demo.training.graphs import GraphedStep
 from icvos.errors import RunError
 from icvos.foundation.weights import load_state
 from icvos.training.data import Batch, batches, steps_per_epoch, to_device
@@ -224,6 +225,20 @@ def test_a_run_with_cuda_graphs_goes_on_without_them(tmp_path: Path) -> None:
     second.fit()
     assert all(isinstance(group["lr"], float) and not group["capturable"] for group in second.optimiser.param_groups)
     assert losses(tmp_path / "whole") == losses(tmp_path / "parts")
+
+
+def test_a_graphed_step_is_logged_and_averaged_as_a_plain_one(tmp_path: Path) -> None:
+    class Uncaptured(GraphedStep):
+        __call__ = GraphedStep.plainly
+
+    for graphed in ("", "graphed"):
+        run = trainer(tmp_path / f"run {graphed}", max_steps=4, clip=1.0, average=0.5)
+        if graphed:
+            run.graphed = Uncaptured(run._compute, run.optimiser, run.parameters, 1.0)
+        run.fit()
+        assert run.step == 4
+    for name in ("log.csv", "last.safetensors"):
+        assert (tmp_path / "run " / name).read_bytes() == (tmp_path / "run graphed" / name).read_bytes()
 
 
 def test_accumulation_equals_a_larger_batch(tmp_path: Path) -> None:
