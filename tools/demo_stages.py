@@ -40,10 +40,10 @@ class Stage:
         options: Of the task, as ``icvos train`` takes them.
         weights: What it starts from: stages by the names of the task's weights.
         earlier: Likewise, stages of the earlier training, with ``--start``; a file of this one goes before it.
-        file: Of the weights that it writes, without ``.safetensors``.
+        file: Of the weights that it writes.
         package: Folder of the repository with its record.
         shipped: Whether its file is.
-        batch, gpu_batch: Examples of a step on the CPU, and on a GPU.
+        batch: Examples of a step, on the CPU and on a GPU.
         lr: Learning rate of a start from nothing; half of it where it goes on from earlier weights.
         pool: Kind of the scenes that are drawn ahead for it, if any can be.
         graphed: Whether its steps are one CUDA graph on a GPU.
@@ -58,8 +58,7 @@ class Stage:
     file: str
     package: str
     shipped: bool = False
-    batch: int
-    gpu_batch: int
+    batch: tuple[int, int]
     lr: float
     pool: str = ""
     graphed: bool = False
@@ -70,11 +69,6 @@ class Stage:
         """Stages before it."""
         return tuple(self.weights.values())
 
-    @property
-    def weights_file(self) -> str:
-        """Name of the file that it writes."""
-        return f"{self.file}.safetensors"
-
 
 STAGES = {
     "sam2-stills": Stage(
@@ -82,10 +76,9 @@ STAGES = {
         task=DemoSam2Task,
         options={"image_size": SMALL, "frames": 1},
         earlier={"sam2": "memory"},
-        file="demo_sam2_stills",
+        file="demo_sam2_stills.safetensors",
         package=SAM2,
-        batch=16,
-        gpu_batch=64,
+        batch=(16, 64),
         lr=1e-3,
         pool="worlds",
         graphed=True,
@@ -96,10 +89,9 @@ STAGES = {
         options={"image_size": SMALL, "frames": 8, "objects": 3},
         weights={"sam2": "sam2-stills"},
         earlier={"sam2": "memory"},
-        file="demo_sam2_clips",
+        file="demo_sam2_clips.safetensors",
         package=SAM2,
-        batch=4,
-        gpu_batch=96,
+        batch=(4, 96),
         lr=1e-3,
         pool="clips",
     ),
@@ -108,10 +100,9 @@ STAGES = {
         task=DemoSam2Task,
         options={"image_size": LARGE, "frames": 8, "objects": 3},
         weights={"sam2": "sam2"},
-        file="demo_sam2_large",
+        file="demo_sam2_large.safetensors",
         package=SAM2,
-        batch=3,
-        gpu_batch=48,
+        batch=(3, 48),
         lr=8e-4,
         pool="clips",
     ),
@@ -121,11 +112,10 @@ STAGES = {
         task=DemoSam2Task,
         options={"image_size": LARGE, "frames": 16, "objects": 3, "train": "tracker"},
         weights={"sam2": "sam2-large"},
-        file="demo_sam2",
+        file="demo_sam2.safetensors",
         package=SAM2,
         shipped=True,
-        batch=2,
-        gpu_batch=48,
+        batch=(2, 48),
         lr=4e-4,
     ),
     "backbone": Stage(
@@ -133,10 +123,9 @@ STAGES = {
         task=BackboneTask,
         options={"image_size": SMALL},
         earlier={"backbone": "backbone-large"},
-        file="demo_backbone_small",
+        file="demo_backbone_small.safetensors",
         package=DCSAM,
-        batch=4,
-        gpu_batch=24,
+        batch=(4, 24),
         lr=1.2e-3,
         pool="worlds",
         graphed=True,
@@ -146,10 +135,9 @@ STAGES = {
         task=BackboneTask,
         options={"image_size": LARGE},
         weights={"backbone": "backbone"},
-        file="demo_backbone",
+        file="demo_backbone.safetensors",
         package=DCSAM,
-        batch=3,
-        gpu_batch=24,
+        batch=(3, 24),
         lr=6e-4,
         pool="worlds",
         graphed=True,
@@ -171,10 +159,9 @@ STAGES = {
         },
         weights={"sam2": "sam2-large", "backbone": "backbone-large"},
         earlier={"dcsam": "image"},
-        file="demo_dcsam_image",
+        file="demo_dcsam_image.safetensors",
         package=DCSAM,
-        batch=2,
-        gpu_batch=48,
+        batch=(2, 48),
         lr=1.2e-3,
         pool="worlds",
     ),
@@ -183,11 +170,10 @@ STAGES = {
         task=DCSamTask,
         options={**DCSAM_OPTIONS, "stage": "tube-finetune", "frames": 8, "coarse_weight": 0.2, "attention_weight": 0.1},
         weights={"sam2": "memory", "dcsam": "image"},
-        file="demo_dcsam",
+        file="demo_dcsam.safetensors",
         package=DCSAM,
         shipped=True,
-        batch=4,
-        gpu_batch=40,
+        batch=(4, 40),
         lr=1e-4,
         pool="episodes",
     ),
@@ -196,11 +182,10 @@ STAGES = {
         task=VrpTask,
         options={"backbone": "compact", "image_size": LARGE, "queries": 16, "dropout": 0.05},
         weights={"backbone": "backbone-large", "sam": "memory"},
-        file="demo_vrp_sam",
+        file="demo_vrp_sam.safetensors",
         package=HEADS,
         shipped=True,
-        batch=16,
-        gpu_batch=16,
+        batch=(16, 16),
         lr=1e-3,
         settings={"warmup": 50},
     ),
@@ -209,11 +194,10 @@ STAGES = {
         task=PfeNetTask,
         options={"backbone": "compact", "image_size": LARGE, "width": 64, "dropout": 0.1, "foreground": 5.0},
         weights={"backbone": "backbone-large"},
-        file="demo_pfenet",
+        file="demo_pfenet.safetensors",
         package=HEADS,
         shipped=True,
-        batch=16,
-        gpu_batch=16,
+        batch=(16, 16),
         lr=0.1,
         settings={"warmup": 50, "weight_decay": 1e-4},
     ),
@@ -222,11 +206,10 @@ STAGES = {
         task=SansaTask,
         options={"factor": 0.5, "image_size": LARGE},
         weights={"sam2": "memory"},
-        file="demo_sansa",
+        file="demo_sansa.safetensors",
         package=HEADS,
         shipped=True,
-        batch=8,
-        gpu_batch=8,
+        batch=(8, 8),
         lr=2e-3,
         settings={"warmup": 50, "weight_decay": 0.0, "clip": 0.5},
     ),
@@ -242,10 +225,10 @@ def stage_weights(name: str, out: Path, *, start: Path | None = None) -> dict[st
         start: Folder of an earlier training, which is gone on with.
     """
     stage = STAGES[name]
-    before = {key: out / STAGES[maker].weights_file for key, maker in stage.weights.items()}
+    before = {key: out / STAGES[maker].file for key, maker in stage.weights.items()}
     if start is None:
         return before
-    earlier = {key: start / STAGES[maker].weights_file for key, maker in stage.earlier.items()}
+    earlier = {key: start / STAGES[maker].file for key, maker in stage.earlier.items()}
     weights = {key: path for key, path in before.items() if path.is_file() or key not in earlier}
     return weights | {key: path for key, path in earlier.items() if key not in weights}
 
@@ -285,7 +268,7 @@ def stage_settings(name: str, device: str, workers: int, *, goes_on: bool) -> Se
     own: dict[str, Any] = {"weight_decay": 0.01, "warmup": 80, "clip": 1.0, **stage.settings}
     return Settings(
         epochs=1,
-        batch=stage.gpu_batch if device.startswith("cuda") else stage.batch,
+        batch=stage.batch[1 if device.startswith("cuda") else 0],
         # A head starts from nothing every time.
         lr=stage.lr / 2 if goes_on and stage.package != HEADS else stage.lr,
         workers=workers,

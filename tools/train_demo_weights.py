@@ -44,7 +44,7 @@ def check_needs(names: Sequence[str], out: Path, *, start: Path | None = None) -
     Raises:
         UsageError: The first such file, and the stage that makes it.
     """
-    makers = {stage.weights_file: name for name, stage in STAGES.items()}
+    makers = {stage.file: name for name, stage in STAGES.items()}
     for name in names:
         for path in () if _is_done(name, out) else stage_weights(name, out, start=start).values():
             maker = makers[path.name]
@@ -54,7 +54,7 @@ def check_needs(names: Sequence[str], out: Path, *, start: Path | None = None) -
 
 
 def _is_done(name: str, out: Path) -> bool:
-    return (out / f"{name}.json").is_file() and (out / STAGES[name].weights_file).is_file()
+    return (out / f"{name}.json").is_file() and (out / STAGES[name].file).is_file()
 
 
 def train(name: str, minutes: float, values: argparse.Namespace) -> None:
@@ -75,10 +75,10 @@ def train(name: str, minutes: float, values: argparse.Namespace) -> None:
     settings = stage_settings(name, values.device, values.workers, goes_on=values.start is not None)
     with lock_folder(out / f"{name}.run"):
         trained = train_stage(name, out, minutes, task=task, settings=settings, device=values.device)
-        halve_file(trained.weights, out / stage.weights_file)
+        halve_file(trained.weights, out / stage.file)
         if name == "tubes":
             # Clips teach to go on with a thing, and unteach that nothing may be there: the mean keeps both.
-            average_files(out / STAGES["image"].weights_file, out / stage.weights_file, out / stage.weights_file)
+            average_files(out / STAGES["image"].file, out / stage.file, out / stage.file)
         write_json(out / f"{name}.json", _record(name, trained, settings, values))
 
 
@@ -187,8 +187,8 @@ def install(out: Path, root: Path, *, start: Path | None = None) -> None:
         start: Folder of the earlier training; its records stand where a stage was not trained again.
     """
     for stage in STAGES.values():
-        if stage.shipped and not (out / stage.weights_file).is_file():
-            raise UsageError(f"nothing to install: no {stage.weights_file}", where=out, fix="train all stages")
+        if stage.shipped and not (out / stage.file).is_file():
+            raise UsageError(f"nothing to install: no {stage.file}", where=out, fix="train all stages")
     for package in (SAM2, DCSAM, HEADS):
         sizes, records = {}, []
         for name, stage in STAGES.items():
@@ -197,7 +197,7 @@ def install(out: Path, root: Path, *, start: Path | None = None) -> None:
             candidates = [folder / f"{name}.json" for folder in (out, start) if folder is not None]
             records += [read_json(path) for path in candidates if path.is_file()][:1]
             if stage.shipped:
-                path = root / package / stage.weights_file
+                path = root / package / stage.file
                 path.parent.mkdir(parents=True, exist_ok=True)
                 with atomic_write(path) as stream:
                     stream.write((out / path.name).read_bytes())

@@ -32,7 +32,7 @@ def test_going_on_starts_from_the_earlier_weights_on_other_scenes(tmp_path: Path
         first[stage] = (task.model(), task.train_examples().get(0, 0))
         start.mkdir(exist_ok=True)
         file = STAGES["memory" if stage == "sam2-stills" else "backbone-large"].file
-        task.export(first[stage][0], start / f"{file}.safetensors")
+        task.export(first[stage][0], start / file)
     for stage, before in (("sam2-stills", "sam2-stills"), ("sam2", "sam2-stills"), ("backbone", "backbone")):
         task = stage_task(stage, out, 4, start=start, seed=2)
         earlier, example = first[before]
@@ -122,9 +122,7 @@ def test_shipped_weights_are_small_and_recorded() -> None:
     for package in (SAM2, DCSAM, HEADS):
         stages = {name: stage for name, stage in STAGES.items() if stage.package == package}
         record = json.loads((ROOT / package / "training.json").read_text())
-        found = {
-            f"{s.file}.safetensors": ROOT / package / f"{s.file}.safetensors" for s in stages.values() if s.shipped
-        }
+        found = {s.file: ROOT / package / s.file for s in stages.values() if s.shipped}
         assert record["bytes"] == {name: path.stat().st_size for name, path in found.items()}
         recorded = [stage["stage"] for stage in record["stages"]]
         assert recorded == [name for name in stages if name in recorded]
@@ -145,14 +143,14 @@ def test_install_puts_each_file_into_its_package(tmp_path: Path) -> None:
     assert not root.exists()
     for stage in STAGES.values():
         if stage.shipped:
-            (out / f"{stage.file}.safetensors").write_bytes(stage.file.encode())
+            (out / stage.file).write_bytes(stage.file.encode())
     (out / "image.json").write_text('{"stage": "image"}')
     (start / "image.json").write_text('{"stage": "image", "old": true}')
     (start / "sam2-stills.json").write_text('{"stage": "sam2-stills"}')
     demo_weights.install(out, root, start=start)
-    assert (root / "icvos" / "demo" / "weights" / "demo_sam2.safetensors").read_bytes() == b"demo_sam2"
-    assert (root / "baselines" / "weights" / "demo_sansa.safetensors").read_bytes() == b"demo_sansa"
+    assert (root / "icvos" / "demo" / "weights" / "demo_sam2.safetensors").read_bytes() == b"demo_sam2.safetensors"
+    assert (root / "baselines" / "weights" / "demo_sansa.safetensors").read_bytes() == b"demo_sansa.safetensors"
     record = json.loads((root / "dcsam" / "weights" / "training.json").read_text())
-    assert record["bytes"] == {"demo_dcsam.safetensors": 10} and record["stages"] == [{"stage": "image"}]
+    assert record["bytes"] == {"demo_dcsam.safetensors": 22} and record["stages"] == [{"stage": "image"}]
     record = json.loads((root / "icvos" / "demo" / "weights" / "training.json").read_text())
     assert record["stages"] == [{"stage": "sam2-stills"}]

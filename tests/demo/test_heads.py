@@ -67,12 +67,12 @@ def test_heads_are_trained_small_and_run(
     for path in (files["demo_backbone"], files["demo_sam2"]):
         (tmp_path / path.name).symlink_to(path)
     for name in HEADS:
-        monkeypatch.setitem(STAGES, name, replace(STAGES[name], batch=2))
+        monkeypatch.setitem(STAGES, name, replace(STAGES[name], batch=(2, 2)))
         (tmp_path / f"{name}.plan.json").write_text('{"steps": 1}')
         given = ["x", "--out", str(tmp_path), "--stages", name, "--device", "cpu", "--pool", "0"]
         monkeypatch.setattr(sys, "argv", given)
         demo_weights.main()
-        head_path = tmp_path / f"{STAGES[name].file}.safetensors"
+        head_path = tmp_path / STAGES[name].file
         record = json.loads((tmp_path / f"{name}.json").read_text())
         assert head_path.stat().st_size < 1.5e6 and record["steps"] == 1 and record["minutes"] > 0
         assert {value.dtype for value in read_head(head_path, name).state.values()} == {torch.float16}
