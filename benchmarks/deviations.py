@@ -32,7 +32,7 @@ from icvos.foundation.tracker import Tracker
 from icvos.images import nearest_resize
 from icvos.metrics import jf
 from icvos.training.data import to_device
-from icvos.training.loop import set_training_mode
+from icvos.training.frozen import set_training_mode
 
 ROOT = Path(__file__).resolve().parents[1]
 

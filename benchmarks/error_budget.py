@@ -19,33 +19,13 @@ from pathlib import Path
 from typing import Any
 
 from icvos import cli
-from icvos.demo.benchmarks import benchmark_folder, build_demo
-from icvos.errors import RunError, UsageError, one_line
+from icvos.demo.benchmarks import benchmark_folder, build_training_shapes
+from icvos.errors import UsageError, one_line
 from icvos.files import write_json
 from icvos.leaderboard.statistics import Samples, difference, interval
 from icvos.report.budget import CAUSES, FOUND, SHARES, Budget, Part, budget_of
 from icvos.report.run import ReportRun, open_run
 from icvos.terminal import Column, echo, print_table
-
-SHAPES_SEED = 11
-
-
-def open_finished(folder: Path, benchmark: Path | None, masks: Path | None) -> ReportRun:
-    """Open a run with its benchmark and masks.
-
-    Raises:
-        IcvosError: It is not finished, is of images, or has no masks.
-    """
-    run = open_run(folder, benchmark=benchmark, masks=masks)
-    if run.image:
-        raise RunError("the run is of few-shot images, which have no frames", where=folder, expected="one of videos")
-    if run.benchmark is None or run.masks is None:
-        raise RunError(run.missing, where=folder)
-    listed, scored = len(run.by_id), run.result["summary"]["episodes"]
-    if listed != scored:
-        fix = "run the same icvos evaluate again"
-        raise RunError(f"{listed} of {scored} scored episodes have records", where=folder, fix=fix)
-    return run
 
 
 def check_same(runs: Sequence[ReportRun]) -> None:
@@ -160,7 +140,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run what is to be run, and print the budgets."""
     values, rest = _parse(arguments)
     if values.training_shapes is not None:
-        folder = build_demo("demo", "training", SHAPES_SEED, values.training_shapes)
+        folder = build_training_shapes(values.training_shapes)
         echo(f"training shapes: {folder}\nnext: icvos evaluate --model dcsam --benchmark {folder} --save-masks")
         return
     if not 0 < values.found <= 1:
@@ -180,7 +160,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             "--masks are those of one run", fix="name one run, or keep them with icvos evaluate --save-masks"
         )
     benchmark = None if values.benchmark is None else benchmark_folder(values.benchmark)
-    runs = [open_finished(folder, benchmark, values.masks) for folder in folders]
+    runs = [open_run(folder, benchmark=benchmark, masks=values.masks) for folder in folders]
     check_same(runs)
     budgets = [budget_of(run, values.found) for run in runs]
     for letter, run in zip(_letters(runs), runs):

@@ -1,31 +1,31 @@
-"""How the rules of ``@redetect`` were chosen: a benchmark of training shapes alone, and each rule changed by itself.
+"""How the rules of ``@redetect`` are chosen: on a benchmark of training shapes, each rule changed by itself.
 
     python benchmarks/redetect.py                                   # dcsam, pfenet and prototype; an hour on 2 cores
     python benchmarks/redetect.py dcsam --only plain,redetect
 
-Each of 68 training shapes is the target of one clip, drawn as the demo's are: it stays, roams, comes late, leaves, or
-leaves and comes back; one other image is its support. All clips in which the target is absent from some frame are
-taken, and every fourth of the others. The held-out shapes of the demo have no part in it. Figures are J&F in percent.
+The benchmark is that of ``error_budget.py --training-shapes``, so that the demo's held-out shapes have no part in it. A
+row: J&F, J&F of the frames with the target, how many of the others are left empty, J&F of the episodes whose target is
+absent at times, and of those where it never is; percent.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
-from icvos import Support
-from icvos.demo.world.plan import SIZES, cast_of, clips, make_clip, make_picture
-from icvos.metrics import jf
-from icvos.models.lifts import lift
+import icvos
+from icvos.benchmark import Benchmark
+from icvos.demo.benchmarks import build_training_shapes, load_benchmark
+from icvos.errors import RunError, one_line
 from icvos.models.redetect import RedetectRules
-from icvos.models.registry import create, resolve, weight_files
+from icvos.models.registry import create
+from icvos.runs.run import Run, score_of
 
-CLIPS, SEED = 68, 11
+MODES = ("plain", "@first-found", "@every=5", "@every=10")
 CHANGES: dict[str, dict[str, Any]] = {
     "redetect": {},
     "every=3": {"every": 3},
@@ -39,102 +39,51 @@ CHANGES: dict[str, dict[str, Any]] = {
 }
 
 
-@dataclass(frozen=True, eq=False)
-class Episode:
-    """A clip, which serves as the ``Video`` of its frames, with truth and support."""
-
-    frames: Sequence[np.ndarray]
-    truth: np.ndarray
-    support: Support
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """(H, W)."""
-        return (self.frames[0].shape[0], self.frames[0].shape[1])
-
-    def __len__(self) -> int:
-        return len(self.frames)
-
-    def __getitem__(self, index: int) -> np.ndarray:
-        return self.frames[index]
-
-    def __iter__(self) -> Iterator[np.ndarray]:
-        return iter(self.frames)
+def built(name: str, row: str) -> Any:
+    """Return a model with its demo weights, an image model with SAM 2's tracker; None where it has no such row."""
+    if name == "dcsam" and row in MODES[1:]:
+        return None
+    mode = "" if row == "plain" else row if row in MODES else "@redetect"
+    model = create((name if name == "dcsam" else f"{name}+sam2") + mode, demo=True)
+    if row in CHANGES:
+        model.rules = replace(RedetectRules(), **CHANGES[row])
+    return model
 
 
-def drawn_episodes() -> list[Episode]:
-    """Return the benchmark: first the clips where the target is absent from some frame."""
-    size = replace(SIZES["default"], cast="training", clips={"davis": CLIPS, "mose": 0, "lvos": 0})
-    names = list(cast_of(size))
-    episodes = []
-    for index, target in clips(size, SEED, "davis"):
-        clip = make_clip(size, SEED, "davis", index, target, extra_named=False)
-        drawn = [clip.scene.frame(frame) for frame in range(clip.scene.frames)]
-        truth = np.stack([_mask(labels, clip.names, target) for _, labels in drawn])
-        number, mask = names.index(target), np.zeros(0, bool)
-        while mask.sum() < size.support_min_area:
-            picture = make_picture(size, SEED, "val2014", number)
-            image, labels = picture.scene.frame(0)
-            mask = _mask(labels, picture.names, target)
-            number += len(names)
-        episodes.append(Episode([frame for frame, _ in drawn], truth, Support(image, mask)))
-    absent = [not episode.truth.any(axis=(1, 2)).all() for episode in episodes]
-    hard = [episode for episode, each in zip(episodes, absent) if each]
-    return [*hard, *[episode for episode, each in zip(episodes, absent) if not each][::4]]
-
-
-def _mask(labels: np.ndarray, names: Sequence[str], target: str) -> np.ndarray:
-    return np.isin(labels, [label for label, name in enumerate(names, 1) if name == target])
-
-
-def built(name: str, mode: str) -> Any:
-    """Return a model with its demo weights; of a mode, "" for none, and image models with SAM 2's tracker."""
-    if name == "dcsam":
-        if mode not in ("", "redetect"):
-            return None
-        return create("dcsam.redetect:DCSamRedetect" if mode else "dcsam", demo=True)
-    cls = lift(resolve(name), mode)
-    return cls(weights=weight_files(cls, None, demo=True))
-
-
-def measure(model: Any, episodes: Sequence[Episode]) -> str:
-    """Return a row of the table: all, frames with the target, empty where it is absent, by kind of clip."""
-    scores, seen, empty, kinds = [], [], [], {"late": [], "gone": [], "there": []}  # type: ignore[var-annotated]
-    for episode in episodes:
-        masks = np.stack([np.asarray(mask) for mask in model.segment([episode.support], episode, seed=0)])
-        score = np.mean(jf(masks, episode.truth), axis=0)
-        visible = episode.truth.any(axis=(1, 2))
-        scores.append(score.mean())
-        seen.append(score[visible].mean())
-        empty += list(~masks[~visible].any(axis=(1, 2)))
-        kinds["there" if visible.all() else "gone" if visible[0] else "late"].append(score.mean())
-    figures = [np.mean(scores), np.mean(seen), np.mean(empty), *(np.mean(values) for values in kinds.values())]
-    return " | ".join(f"{100 * figure:6.2f}" for figure in figures)
+def measure(model: Any, benchmark: Benchmark, out: Path) -> list[float]:
+    """Return the five figures of a row."""
+    summary = icvos.evaluate(model, benchmark, out=out)["summary"]
+    if summary["failed"]:
+        raise RunError(f"{summary['failed']} episodes failed", where=out, fix="look at its episodes.jsonl")
+    at_times: list[float] = []
+    never: list[float] = []
+    for record in Run.open(out).by_id.values():
+        (never if record["absent_correct"] is None else at_times).append(score_of(record))
+    visible = (summary["J_visible"] + summary["F_visible"]) / 2
+    return [summary["J&F"], visible, summary["absent_correct"], float(np.mean(at_times)), float(np.mean(never))]
 
 
 def main() -> None:
-    """Draw, run and print."""
+    """Build the benchmark where it is not there, run and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("models", nargs="*", default=["dcsam", "pfenet", "prototype"])
     parser.add_argument("--only", default="", help="rows, by comma")
+    parser.add_argument("--shapes", type=Path, default=Path("runs/shapes"), help="folder of the training shapes")
+    parser.add_argument("--out", type=Path, default=Path("runs/redetect-rules"), help="folder of the runs")
     values = parser.parse_args()
-    torch.set_num_threads(1)
-    episodes = drawn_episodes()
-    print(f"{len(episodes)} clips, {sum(map(len, episodes))} frames", flush=True)
-    print(f"{'model':10} {'rules':14}    J&F | J&F vis | absent | late | gone | there")
-    # Of DC-SAM by itself there are the first row and the rules; the ways of a lift are those of lifted methods.
-    modes = {"plain": "", "@first-found": "first-found", "@every=5": "every=5", "@every=10": "every=10"}
+    benchmark = load_benchmark(build_training_shapes(values.shapes))
+    print(f"{len(benchmark.episodes)} episodes", flush=True)
+    print(f"{'model':10} {'rules':14}    J&F | J&F vis | absent | at times | never")
     for name in values.models:
-        for row in (*modes, *CHANGES):
+        for row in (*MODES, *CHANGES):
             if values.only and row not in values.only.split(","):
                 continue
-            model = built(name, modes.get(row, "redetect"))
-            if model is None:
-                continue
-            if row in CHANGES:
-                model.rules = replace(RedetectRules(), **CHANGES[row])
-            print(f"{name:10} {row:14} {measure(model, episodes)}", flush=True)
+            model = built(name, row)
+            if model is not None:
+                figures = measure(model, benchmark, values.out / name / row)
+                print(f"{name:10} {row:14} {' | '.join(f'{figure:6.2f}' for figure in figures)}", flush=True)
 
 
 if __name__ == "__main__":
-    main()
+    with one_line():
+        main()

@@ -36,7 +36,7 @@ from icvos.models.options import group_options
 from icvos.training.distribute import World
 from icvos.training.loop import Trainer
 from icvos.training.task import Settings, TrainingTask
-from tools.train_demo_weights import stage_settings, stage_task
+from tools.demo_stages import stage_settings, stage_task
 
 WHOLE = "whole"
 #: Contrasts, named before anything was trained: what each switches off.

@@ -37,7 +37,7 @@ from dcsam.training.module import Both, TrainableDCSAM
 from icvos.foundation.load import build_sam
 from icvos.foundation.sam2 import Sam2
 from icvos.foundation.segmenter import ImageFeatures
-from icvos.training.loop import set_training_mode
+from icvos.training.frozen import set_training_mode
 from icvos.training.loss import segmentation_loss
 
 

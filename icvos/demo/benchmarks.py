@@ -23,9 +23,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DEMO_NAMES",
+    "SHAPES_SEED",
     "SIZE_NAMES",
     "benchmark_folder",
     "build_demo",
+    "build_training_shapes",
     "check_world",
     "demo_folder",
     "demo_raw",
@@ -37,6 +39,8 @@ __all__ = [
 
 DEMO_NAMES = ("demo", "demo/coco-20i", "demo/pascal-5i")
 SIZE_NAMES = ("tiny", "default", "large", "sealed")
+#: Of the world of training shapes.
+SHAPES_SEED = 11
 LICENCE = "drawn by icvos (Apache-2.0), no rights of others"
 
 
@@ -148,6 +152,14 @@ def build_demo(name: str, size: str, seed: int, root: Path, *, progress: Progres
                 raise
             time.sleep(0.2)
     return out
+
+
+def build_training_shapes(root: Path) -> Path:
+    """Build the benchmark of training shapes under ``root``, or return it if it is there.
+
+    Rules are chosen on it, so that the demo's held-out shapes judge them.
+    """
+    return build_demo("demo", "training", SHAPES_SEED, root)
 
 
 def _build(name: str, size: str, seed: int, root: Path, out: Path, progress: Progress) -> None:

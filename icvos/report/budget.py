@@ -240,14 +240,21 @@ def budget_of(run: ReportRun, found: float = FOUND) -> Budget:
     """Read a run's episodes.
 
     Args:
-        run: As ``open_finished`` returns it.
+        run: With its benchmark and masks.
         found: Least J of a frame on which the target is found.
 
     Raises:
-        IcvosError: Masks or values are missing, broken, or not of one another.
+        IcvosError: It is not finished, or of images; its masks or values are missing, broken, or not of one another.
     """
+    if run.image:
+        raise RunError("the run is of few-shot images, which have no frames", where=run.where, expected="one of videos")
     benchmark, masks = run.benchmark, run.masks
-    assert benchmark is not None and masks is not None
+    if benchmark is None or masks is None:
+        raise RunError(run.missing, where=run.where)
+    listed, scored = len(run.by_id), run.result["summary"]["episodes"]
+    if listed != scored:
+        fix = "run the same icvos evaluate again"
+        raise RunError(f"{listed} of {scored} scored episodes have records", where=run.where, fix=fix)
     view = View(benchmark, get_protocol(run.protocol), limit_frames=run.result["protocol"].get("limit_frames"))
     records, frames = [], []
     for episode in benchmark.episodes:

@@ -21,7 +21,6 @@ __all__ = [
     "read_checkpoint",
     "restore_generators",
     "seed_generators",
-    "trained_state",
     "write_checkpoint",
 ]
 
@@ -58,20 +57,6 @@ def restore_generators(state: dict[str, Any], device: torch.device) -> None:
     torch.set_rng_state(state["torch"])
     if device.type == "cuda" and "cuda" in state:
         torch.cuda.set_rng_state(state["cuda"], device)
-
-
-def trained_state(model: torch.nn.Module) -> dict[str, torch.Tensor]:
-    """Return the tensors of a model that training may change: trainable parameters and their modules' buffers.
-
-    Also the buffers of frozen modules with a true attribute ``drifts`` (``icvos.training.loop.set_training_mode``).
-    """
-    names = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
-    prefixes = {name.rpartition(".")[0] for name in names}
-    drifting = tuple(f"{name}." for name, module in model.named_modules() if getattr(module, "drifts", False))
-    for name, _ in model.named_buffers():
-        if name.rpartition(".")[0] in prefixes or name.startswith(drifting):
-            names.add(name)
-    return {name: value for name, value in model.state_dict().items() if name in names}
 
 
 def write_checkpoint(path: Path, content: dict[str, Any]) -> None:

@@ -6,7 +6,7 @@ import itertools
 import math
 import signal
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
@@ -31,16 +30,17 @@ from icvos.training.checkpoint import (
     read_checkpoint,
     restore_generators,
     seed_generators,
-    trained_state,
     write_checkpoint,
 )
 from icvos.training.data import batches, steps_per_epoch, to_device, validation_batches
 from icvos.training.distribute import World
+from icvos.training.frozen import set_training_mode, trained_state
 from icvos.training.logs import TrainingLog, draw_curves
+from icvos.training.precision import computing
 from icvos.training.task import Examples, GraphedStep, Settings, TrainingTask
 from icvos.version import __version__
 
-__all__ = ["Trainer", "TrainingStopped", "set_training_mode"]
+__all__ = ["Trainer", "TrainingStopped"]
 
 
 class TrainingStopped(IcvosError):
@@ -59,49 +59,6 @@ class _LossOf(nn.Module):
 
     def forward(self, batch: Any) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         return self.task.loss(self.model, batch)
-
-
-def set_training_mode(model: nn.Module) -> None:
-    """Set training mode where something is trained; modules that are frozen as a whole stay in eval mode.
-
-    So a frozen backbone's batch norms keep their statistics (the reference lets them drift: Q11), its dropout off. A
-    module with a true attribute ``drifts`` stays in training mode all the same: some published codes do so.
-    """
-    model.train()
-
-    def visit(module: nn.Module) -> None:
-        if getattr(module, "drifts", False):
-            return
-        parameters = list(module.parameters())
-        holds_something = bool(parameters) or next(module.buffers(), None) is not None
-        if holds_something and not any(p.requires_grad for p in parameters):
-            module.eval()
-            return
-        for child in module.children():
-            visit(child)
-
-    visit(model)
-
-
-@contextmanager
-def _in_bfloat16(device: str) -> Iterator[None]:
-    """Compute in bfloat16 where autocast does.
-
-    On the CPU attention as plain products: PyTorch's fused kernel is several times slower there in bfloat16.
-    """
-    # torch before 2.10 keeps weights that were cast without gradients (DC-SAM's first decoding, a backbone's masked
-    # top) and takes them again where they are trained: they would get none. Hence no cache.
-    with torch.autocast(device, dtype=torch.bfloat16, cache_enabled=False):
-        if device != "cpu":
-            yield
-            return
-        before = torch.backends.cuda.fp16_bf16_reduction_math_sdp_allowed()
-        torch.backends.cuda.allow_fp16_bf16_reduction_math_sdp(True)  # a flag of all devices
-        try:
-            with sdpa_kernel(SDPBackend.MATH):
-                yield
-        finally:
-            torch.backends.cuda.allow_fp16_bf16_reduction_math_sdp(before)
 
 
 class Trainer:
@@ -302,11 +259,8 @@ class Trainer:
         meter = Meter(self.clock)
         group = self.settings.batch * self.settings.accumulate * self.world.size
         while self.step < self.steps:
-            set_training_mode(self.model)
             begin = self.clock()
             values, wait = self.one_step(stream)
-            if self.mean is not None:
-                self.mean.update_parameters(self.model)
             waited, worked = waited + wait, worked + self.clock() - begin
             if log is not None:
                 log.add(self.step, values)
@@ -336,19 +290,54 @@ class Trainer:
                 )
         self.say(f"waited for data {waited / max(worked, 1e-9):.0%} of the time")
 
-    def _compute(self, batch: Any) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        with self._autocast():
-            loss, scalars = self.module(batch)
-        return loss, scalars
+    def one_step(self, stream: Iterator[tuple[Any, list[str]]]) -> tuple[dict[str, float], float]:
+        """Do one optimiser step; returns its scalars and the seconds it waited for data.
+
+        Raises:
+            TrainingStopped: The loss is no number.
+        """
+        set_training_mode(self.model)
+        values, wait = self._plain_step(stream) if self.graphed is None else self._graphed_step(self.graphed, stream)
+        values["lr"] = float(self.schedule.get_last_lr()[0])
+        self.schedule.step()
+        self.step += 1
+        if self.mean is not None:
+            self.mean.update_parameters(self.model)
+        return values, wait
+
+    def _next(self, stream: Iterator[tuple[Any, list[str]]]) -> tuple[Any, list[str], float]:
+        """Return the next batch, on the device, the names of its examples, and the seconds that this took."""
+        begin = self.clock()
+        batch, names = next(stream)
+        return to_device(batch, self.world.device), names, self.clock() - begin
+
+    def _plain_step(self, stream: Iterator[tuple[Any, list[str]]]) -> tuple[dict[str, float], float]:
+        settings = self.settings
+        self.optimiser.zero_grad(set_to_none=True)
+        total: dict[str, float] = {}
+        waited = 0.0
+        for micro in range(settings.accumulate):
+            batch, names, wait = self._next(stream)
+            waited += wait
+            last = micro == settings.accumulate - 1
+            apart = isinstance(self.module, DistributedDataParallel) and not last
+            with self.module.no_sync() if apart else nullcontext():  # type: ignore[operator]
+                loss, scalars = self._compute(batch)
+                # Checked on every rank together, or one would wait for the others for ever.
+                if self.world.any(not bool(torch.isfinite(loss.detach()))):
+                    raise self._no_number(float(loss.detach()), names)
+                (loss / settings.accumulate).backward()
+            for name, scalar in (("loss", loss.detach()), *scalars.items()):
+                total[name] = total.get(name, 0.0) + float(scalar) / settings.accumulate
+        if settings.clip is not None:
+            total["gradient_norm"] = float(nn.utils.clip_grad_norm_(self.parameters, settings.clip))
+        self.optimiser.step()
+        return total, waited
 
     def _graphed_step(
         self, graphed: GraphedStep, stream: Iterator[tuple[Any, list[str]]]
     ) -> tuple[dict[str, float], float]:
-        """Do ``one_step`` as a CUDA graph."""
-        begin = self.clock()
-        batch, names = next(stream)
-        batch = to_device(batch, self.world.device)
-        wait = self.clock() - begin
+        batch, names, wait = self._next(stream)
         try:
             scalars = graphed(batch)
         except RuntimeError as error:
@@ -358,60 +347,20 @@ class Trainer:
             scalars = graphed.plainly(batch)
         values = dict(zip(scalars, torch.stack([scalar.float() for scalar in scalars.values()]).tolist(), strict=True))
         if not math.isfinite(values["loss"]):
-            raise TrainingStopped(
-                f"the loss is {values['loss']} at step {self.step}",
-                where="; ".join(names),
-                fix="lower --lr, set --clip, or look at these examples",
-            )
-        values["lr"] = float(self.schedule.get_last_lr()[0])
-        self.schedule.step()
-        self.step += 1
+            raise self._no_number(values["loss"], names)
         return values, wait
 
-    def one_step(self, stream: Iterator[tuple[Any, list[str]]]) -> tuple[dict[str, float], float]:
-        """Do one optimiser step; returns its scalars and the seconds it waited for data."""
-        settings = self.settings
-        if self.graphed is not None:
-            return self._graphed_step(self.graphed, stream)
-        self.optimiser.zero_grad(set_to_none=True)
-        total: dict[str, Any] = {}
-        wait = 0.0
-        for micro in range(settings.accumulate):
-            begin = self.clock()
-            batch, names = next(stream)
-            batch = to_device(batch, self.world.device)
-            wait += self.clock() - begin
-            last = micro == settings.accumulate - 1
-            sync = (
-                self.module.no_sync()
-                if isinstance(self.module, DistributedDataParallel) and not last
-                else nullcontext()
-            )
-            with sync:
-                with self._autocast():
-                    loss, scalars = self.module(batch)
-                # Checked on every rank together, or one would wait for the others for ever.
-                if self.world.any(not bool(torch.isfinite(loss.detach()))):
-                    raise TrainingStopped(
-                        f"the loss is {float(loss.detach())} at step {self.step}",
-                        where="; ".join(names),
-                        fix="lower --lr, set --clip, or look at these examples",
-                    )
-                (loss / settings.accumulate).backward()
-            for name, scalar in (("loss", loss.detach()), *scalars.items()):
-                total[name] = total.get(name, 0.0) + float(scalar) / settings.accumulate
-        if settings.clip is not None:
-            total["gradient_norm"] = float(nn.utils.clip_grad_norm_(self.parameters, settings.clip))
-        total["lr"] = self.schedule.get_last_lr()[0]
-        self.optimiser.step()
-        self.schedule.step()
-        self.step += 1
-        return total, wait
+    def _no_number(self, loss: float, names: Sequence[str]) -> TrainingStopped:
+        return TrainingStopped(
+            f"the loss is {loss} at step {self.step}",
+            where="; ".join(names),
+            fix="lower --lr, set --clip, or look at these examples",
+        )
 
-    def _autocast(self) -> Any:
-        if self.settings.precision == "bf16":
-            return _in_bfloat16(self.world.device.type)
-        return nullcontext()
+    def _compute(self, batch: Any) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        with computing(self.settings.precision, self.world.device.type):
+            loss, scalars = self.module(batch)
+        return loss, scalars
 
     def validate(self) -> dict[str, float]:
         """Validate in eval mode without gradients; keeps the best model as ``best.safetensors``."""
@@ -436,7 +385,7 @@ class Trainer:
             for batch, _ in itertools.islice(loader, limit):
                 yield to_device(batch, self.world.device)
 
-        with torch.no_grad(), self._autocast():
+        with torch.no_grad(), computing(self.settings.precision, self.world.device.type):
             mine = self.task.validate(self.kept_model, moved())
         # Validation must not shift what training draws next.
         restore_generators(generators, self.world.device)

@@ -13,9 +13,9 @@ from icvos.costs import bytes_in, disk_cost, in_bytes, in_gib, in_seconds, memor
 from icvos.files import work_folder
 from icvos.training.data import batches
 from icvos.training.logs import TrainingLog
-from icvos.training.loop import Trainer, set_training_mode
+from icvos.training.loop import Trainer
 
-__all__ = ["Trial", "try_steps"]
+__all__ = ["Trial", "seconds_a_step", "try_steps"]
 
 #: Steps that are not timed: libraries choose their algorithms in them, and memory is asked for.
 WARM = 2
@@ -125,7 +125,6 @@ def try_steps(trainer: Trainer, *, workers: int) -> Trial:
     stream = iter(batches(trainer.task, trainer.examples, settings, world, 0, WARM + MOST))
     computing: list[float] = []
     loading: list[float] = []
-    set_training_mode(trainer.model)
     for _ in range(WARM):
         values, _ = trainer.one_step(stream)
     since = clock()
@@ -164,6 +163,23 @@ def try_steps(trainer: Trainer, *, workers: int) -> Trial:
         validation_examples=share,
         workers=workers,
     )
+
+
+def seconds_a_step(trainer: Trainer, count: int) -> float:
+    """Return the mean seconds of a step, its data with it, over the second half of ``count`` steps.
+
+    Args:
+        trainer: Writes nothing, and is of no use afterwards.
+        count: 4 or more.
+    """
+    stream = iter(batches(trainer.task, trainer.examples, trainer.settings, trainer.world, 0, count))
+    half = count // 2
+    for _ in range(half + 1):
+        trainer.one_step(stream)
+    begin = trainer.clock()
+    for _ in range(count - half - 1):
+        trainer.one_step(stream)
+    return (trainer.clock() - begin) / (count - half - 1)
 
 
 def _written(trainer: Trainer, values: dict[str, float]) -> tuple[int, int, int]:

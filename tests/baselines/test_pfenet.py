@@ -29,7 +29,8 @@ from icvos.models.check import check_model
 from icvos.models.options import group_options
 from icvos.models.registry import create
 from icvos.training.distribute import World
-from icvos.training.loop import Trainer, TrainingStopped, set_training_mode
+from icvos.training.frozen import set_training_mode
+from icvos.training.loop import Trainer, TrainingStopped
 from icvos.training.task import Settings
 
 ALONE = World(0, 1, torch.device("cpu"))

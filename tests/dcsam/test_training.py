@@ -46,10 +46,10 @@ from icvos.foundation.tracker import MemoryBank, Tracker
 from icvos.foundation.weights import save_state
 from icvos.models.options import group_options
 from icvos.training.checkpoint import read_checkpoint as read_training
-from icvos.training.checkpoint import trained_state
 from icvos.training.data import batches, to_device
 from icvos.training.distribute import World
-from icvos.training.loop import Trainer, set_training_mode
+from icvos.training.frozen import set_training_mode, trained_state
+from icvos.training.loop import Trainer
 from icvos.training.task import Settings
 
 ALONE = World(0, 1, torch.device("cpu"))

@@ -22,8 +22,10 @@ from icvos.foundation.sam2_config import Sam2Config
 from icvos.foundation.weights import save_state
 from icvos.models.registry import resolve
 from tools import train_demo_weights as demo_weights
+from tools.demo_stages import HEADS as PACKAGE
+from tools.demo_stages import STAGES
 
-HEADS = [name for name, stage in demo_weights.STAGES.items() if stage.package == demo_weights.HEADS]
+HEADS = [name for name, stage in STAGES.items() if stage.package == PACKAGE]
 
 SAM2 = Sam2Config(
     "small-demo",
@@ -45,35 +47,39 @@ SAM2 = Sam2Config(
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """``demo_backbone`` and ``demo_sam2``, which the heads are trained on, and that backbone in a file of DC-SAM."""
     folder = tmp_path_factory.mktemp("demo")
     torch.manual_seed(0)
-    found = {"backbone": folder / "demo_dcsam.safetensors", "sam": folder / "demo_sam2.safetensors"}
-    state = create_backbone("compact").state_dict()
-    save_state(found["backbone"], {f"prompt_encoder.{name}": value.half() for name, value in state.items()})
-    save_sam(found["sam"], build_sam(Sam2, SAM2), half=True)
-    return {**found, "sam2": found["sam"]}
+    names = ("demo_backbone", "demo_sam2", "demo_dcsam")
+    found = {name: folder / f"{name}.safetensors" for name in names}
+    state = {name: value.half() for name, value in create_backbone("compact").state_dict().items()}
+    save_state(found["demo_backbone"], state, metadata={"backbone": "compact"})
+    save_state(found["demo_dcsam"], {f"prompt_encoder.{name}": value for name, value in state.items()})
+    save_sam(found["demo_sam2"], build_sam(Sam2, SAM2), half=True)
+    return found
 
 
 def test_heads_are_trained_small_and_run(
     files: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("baselines.head_task.DRAWN_VALIDATION", 2)
-    for path in (files["backbone"], files["sam"]):
+    shipped = {"backbone": files["demo_dcsam"], "sam": files["demo_sam2"], "sam2": files["demo_sam2"]}
+    for path in (files["demo_backbone"], files["demo_sam2"]):
         (tmp_path / path.name).symlink_to(path)
     for name in HEADS:
-        monkeypatch.setitem(demo_weights.STAGES, name, replace(demo_weights.STAGES[name], batch=2))
+        monkeypatch.setitem(STAGES, name, replace(STAGES[name], batch=(2, 2)))
         (tmp_path / f"{name}.plan.json").write_text('{"steps": 1}')
         given = ["x", "--out", str(tmp_path), "--stages", name, "--device", "cpu", "--pool", "0"]
         monkeypatch.setattr(sys, "argv", given)
         demo_weights.main()
-        head_path = tmp_path / f"{demo_weights.STAGES[name].file}.safetensors"
+        head_path = tmp_path / STAGES[name].file
         record = json.loads((tmp_path / f"{name}.json").read_text())
         assert head_path.stat().st_size < 1.5e6 and record["steps"] == 1 and record["minutes"] > 0
         assert {value.dtype for value in read_head(head_path, name).state.values()} == {torch.float16}
         cls = resolve(name)
         assert head_path.name == Path(cls.info.demo_weights[name]).name
         assert issubclass(cls, ImageModel)
-        model = cls(weights={name: head_path, **{k: v for k, v in files.items() if k in cls.info.weights}})
+        model = cls(weights={name: head_path, **{k: v for k, v in shipped.items() if k in cls.info.weights}})
         assert next(model.model.parameters()).dtype == torch.float32  # type: ignore[attr-defined]
 
 

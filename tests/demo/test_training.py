@@ -1,25 +1,16 @@
-"""What the demo's weights are trained on and by: drawn examples, pools, prompts, losses; and what is shipped."""
+"""What the demo's weights are trained on and by: drawn examples, pools, prompts, losses; and what they do."""
 
 from __future__ import annotations
 
-import argparse
-import json
-import signal
-import subprocess
-import sys
 import threading
-import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from toy_training import ToyTask
 
-import dcsam
 from dcsam.plugin import DCSam
 from dcsam.training.module import TrainableDCSAM
 from icvos import Support
@@ -34,10 +25,10 @@ from icvos.demo.training.examples import (
     varied,
 )
 from icvos.demo.training.pool import draw_pool
-from icvos.demo.training.sam2_task import DEMO_SAM2, ClipExamples, DemoSam2Task, sample_loss
+from icvos.demo.training.prompted_clips import ClipExamples
+from icvos.demo.training.sam2_task import DEMO_SAM2, DemoSam2Task, sample_loss
 from icvos.demo.world.episodes import TrainingWorld
-from icvos.errors import IcvosError, LockedError, UsageError
-from icvos.files import lock_folder
+from icvos.errors import UsageError
 from icvos.foundation.load import build_sam, save_sam
 from icvos.foundation.pixels import to_float
 from icvos.foundation.sam2 import Sam2
@@ -45,10 +36,8 @@ from icvos.training.distribute import World
 from icvos.training.loop import Trainer
 from icvos.training.loss import iou
 from icvos.training.task import Settings
-from tools import train_demo_weights as demo_weights
 
 SIDE = 64
-ROOT = Path(dcsam.__file__).parent.parent
 
 
 # ---- examples -------------------------------------------------------------------------------------------------------
@@ -110,6 +99,20 @@ def test_a_pool_holds_the_scenes_of_its_world(kind: str, tmp_path: Path) -> None
     draw_pool(tmp_path, kind, 3, side=SIDE, seed=5, workers=1)
     assert stamps == [path.stat().st_mtime_ns for path in sorted(tmp_path.rglob("*.npy"))]
     assert not list(tmp_path.rglob("*.partial*"))
+
+
+def test_two_stages_draw_one_pool(tmp_path: Path) -> None:
+    said: list[str] = []
+
+    def draw() -> None:
+        draw_pool(tmp_path, "worlds", 3, side=SIDE, seed=5, workers=1, say=said.append)
+
+    threads = [threading.Thread(target=draw) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(said) == 1 and not list(tmp_path.rglob("*.partial*"))
 
 
 def test_prompts_lie_where_their_labels_say() -> None:
@@ -271,247 +274,7 @@ def test_graphed_steps_train_as_plain_ones(tmp_path: Path) -> None:
     assert losses[0] == pytest.approx(losses[1], rel=2e-2)
 
 
-def test_going_on_starts_from_the_earlier_weights_on_other_scenes(tmp_path: Path) -> None:
-    """``--start``: every stage finds the earlier file it goes on from, and draws what that one has not seen."""
-    start, out = tmp_path / "start", tmp_path / "out"
-    out.mkdir()
-    first = {}
-    for stage in ("sam2-stills", "backbone"):
-        task = demo_weights.stage_task(stage, start, 4)
-        first[stage] = (task.model(), task.train_examples().get(0, 0))
-        start.mkdir(exist_ok=True)
-        file = demo_weights.STAGES["memory" if stage == "sam2-stills" else "backbone-large"].file
-        task.export(first[stage][0], start / f"{file}.safetensors")
-    for stage, before in (("sam2-stills", "sam2-stills"), ("sam2", "sam2-stills"), ("backbone", "backbone")):
-        task = demo_weights.stage_task(stage, out, 4, start=start, seed=2)
-        earlier, example = first[before]
-        part = "backbone" if stage == "backbone" else "sam2"
-        mine = getattr(task.model(), part).state_dict()
-        theirs = getattr(earlier, part).state_dict()
-        assert all(torch.allclose(mine[name].float(), value.float(), atol=2e-3) for name, value in theirs.items())
-        other = task.train_examples().get(0, 0)
-        pictures = [e.images if stage == "backbone" else e["frames"] for e in (example, other)]
-        assert not np.array_equal(pictures[0][:1], pictures[1][:1])
-
-
-@pytest.mark.parametrize("status", [0, 3])
-def test_stages_that_do_not_need_each_other_run_side_by_side(
-    status: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    begun: list[tuple[str, int]] = []
-    ended: list[str] = []
-
-    class Process:
-        """Takes as many looks as its stage has letters; the backbone ends with ``status``."""
-
-        def __init__(self, name: str) -> None:
-            self.name, self.left, self.returncode, self.stopped = name, len(name), 0, False
-
-        def poll(self) -> int | None:
-            self.left -= 1
-            if self.left > 0:
-                return None
-            ended.append(self.name)
-            self.returncode = status if self.name == "backbone" else 0
-            return self.returncode
-
-        def terminate(self) -> None:
-            stopped.append(self.name)
-
-        def wait(self) -> int:
-            return 0
-
-    stopped: list[str] = []
-
-    def alone(name: str, minutes: float, threads: int, values: Any) -> Process:
-        assert set(demo_weights.STAGES[name].needs) <= set(ended) and minutes == demo_weights.STAGES[name].minutes
-        begun.append((name, threads))
-        return Process(name)
-
-    before = torch.get_num_threads()
-    monkeypatch.setattr(demo_weights, "_alone", alone)
-    monkeypatch.setattr(demo_weights.time, "sleep", lambda seconds: None)
-    monkeypatch.setattr(sys, "argv", ["x", "--out", str(tmp_path), "--device", "cpu"])
-    torch.set_num_threads(2)
-    try:
-        if status:
-            with pytest.raises(UsageError, match="training backbone failed"):
-                demo_weights.main()
-            assert stopped == [name for name, _ in begun if name not in ended]
-            return
-        demo_weights.main()
-    finally:
-        torch.set_num_threads(before)
-    assert {name for name, _ in begun} == set(demo_weights.STAGES) and not stopped
-    # One core each while two run; what runs alone has both.
-    threads = dict(begun)
-    assert threads["sam2-stills"] == threads["backbone"] == threads["vrp-sam"] == 1 and threads["image"] == 2
-
-
-def test_training_stops_after_the_minutes_it_was_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(demo_weights._Training, "run", lambda *_: time.sleep(30))
-    monkeypatch.setattr(sys, "argv", ["x", "--out", str(tmp_path), "--stages", "sam2-stills", "--for", "0.001"])
-    before = signal.getsignal(signal.SIGTERM)
-    try:
-        with pytest.raises(SystemExit, match="the same command goes on"):
-            demo_weights.main()
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def namespace(out: Path) -> argparse.Namespace:
-    return argparse.Namespace(out=out, start=None, seed=1, device="cpu", workers=0, pool=0)
-
-
-@pytest.mark.parametrize(
-    "plan",
-    ["", "[]", '{"steps": 0}', '{"steps": 1e999}', '{"steps": true}', '{"steps": 3, "minutes": "2"}']
-    + ['{"steps": 3, "minutes": NaN}'],
-)
-def test_a_broken_plan_is_one_line(plan: str, tmp_path: Path) -> None:
-    (tmp_path / "sam2.plan.json").write_text(plan)
-    training = demo_weights._Training("sam2", namespace(tmp_path))
-    for reads in (training._spend, lambda: training._steps(1)):
-        with pytest.raises(IcvosError, match=r"broken.*sam2\.plan\.json"):
-            reads()
-
-
-def test_a_trial_that_was_stopped_begins_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What it left would make the pace that of a few steps, or of none."""
-    task = ToyTask()
-    monkeypatch.setattr(demo_weights, "stage_task", lambda *_, **__: task)
-    training = demo_weights._Training("sam2-stills", namespace(tmp_path))
-    training.settings = task.defaults()
-    folder = tmp_path / "sam2-stills.probe"
-    trial = replace(training.settings, max_steps=24, warmup=10, validate_every=0)
-    folder.mkdir()
-    Trainer(task, trial, training.world, folder, say=lambda line: None).fit()
-    assert training._steps(0.2) >= 20
-
-
-def test_one_process_trains_a_stage(tmp_path: Path) -> None:
-    with lock_folder(tmp_path / "sam2.run"), pytest.raises(LockedError):
-        demo_weights._Training("sam2", namespace(tmp_path)).run(1)
-
-
-def test_missing_files_are_named_with_the_stage_that_makes_them(tmp_path: Path) -> None:
-    check = demo_weights.check_needs
-    check(list(demo_weights.STAGES), tmp_path)
-    with pytest.raises(UsageError, match=r"image needs demo_backbone\.safetensors.*--stages backbone-large first"):
-        check(["sam2-stills", "sam2", "sam2-large", "memory", "backbone", "image"], tmp_path)
-    with pytest.raises(UsageError, match=r"sam2-stills needs demo_sam2\.safetensors.* a --start with stage memory"):
-        check(["sam2-stills"], tmp_path, start=tmp_path / "start")
-    for name in ("tubes.json", "demo_dcsam.safetensors"):
-        (tmp_path / name).touch()
-    check(["tubes"], tmp_path)  # done before
-
-
-@pytest.mark.parametrize(
-    "given",
-    [["--for", "0"], ["--for", "nan"], ["--minutes", "-1"], ["--minutes", "nan"], ["--minutes", "inf"]]
-    + [["--minutes", "1", "2"], ["--workers", "-1"], ["--seed", "-1"], ["--pool", "-1"]],
-)
-def test_numbers_that_cannot_be_are_refused(given: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "argv", ["x", "--out", str(tmp_path), "--stages", "sam2-stills", *given])
-    with pytest.raises(SystemExit) as end:
-        demo_weights.main()
-    assert end.value.code == 2
-
-
-def test_a_device_that_is_not_there_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "argv", ["x", "--out", str(tmp_path), "--stages", "sam2-stills", "--device", "gpu"])
-    with pytest.raises(UsageError, match="no device 'gpu'"):
-        demo_weights.main()
-
-
-@pytest.mark.slow
-def test_a_stage_ends_with_what_started_it(tmp_path: Path) -> None:
-    """However that ended: its children would go on alone, beside those of the next start."""
-    code = """if True:
-        import subprocess, sys
-        words = [sys.executable, "-c", "import sys, time\\nfrom tools.train_demo_weights import _stoppable\\n"
-            "with _stoppable(None, int(sys.argv[1])):\\n print('ready', flush=True)\\n time.sleep(60)"]
-        import os
-        child = subprocess.Popen([*words, str(os.getpid())], stdout=subprocess.PIPE, start_new_session=True)
-        child.stdout.readline()
-        print(child.pid, flush=True)
-        os.kill(os.getpid(), 9)
-    """
-    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=120)
-    child = int(ended.stdout)
-    patience = time.monotonic() + 20
-    while Path(f"/proc/{child}/stat").exists() and " Z " not in Path(f"/proc/{child}/stat").read_text():
-        assert time.monotonic() < patience
-        time.sleep(0.1)
-    assert "the same command goes on" in ended.stderr
-
-
-def test_two_stages_draw_one_pool(tmp_path: Path) -> None:
-    said: list[str] = []
-
-    def draw() -> None:
-        draw_pool(tmp_path, "worlds", 3, side=SIDE, seed=5, workers=1, say=said.append)
-
-    threads = [threading.Thread(target=draw) for _ in range(3)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(said) == 1 and not list(tmp_path.rglob("*.partial*"))
-
-
-def test_minutes_of_all_pieces_are_counted(tmp_path: Path) -> None:
-    values = namespace(tmp_path)
-    (tmp_path / "sam2.plan.json").write_text('{"steps": 9}')
-    for minutes, total in ((1, 1), (2, 3)):
-        training = demo_weights._Training("sam2", values)
-        training.begin = time.perf_counter() - 60 * minutes
-        assert training._spend() == pytest.approx(total, abs=0.1)
-    assert json.loads((tmp_path / "sam2.plan.json").read_text())["steps"] == 9
-
-
 # ---- what is shipped ------------------------------------------------------------------------------------------------
-
-
-def test_shipped_weights_are_small_and_recorded() -> None:
-    sizes = {}
-    for package in (demo_weights.SAM2, demo_weights.DCSAM, demo_weights.HEADS):
-        stages = {name: stage for name, stage in demo_weights.STAGES.items() if stage.package == package}
-        record = json.loads((ROOT / package / "training.json").read_text())
-        found = {
-            f"{s.file}.safetensors": ROOT / package / f"{s.file}.safetensors" for s in stages.values() if s.shipped
-        }
-        assert record["bytes"] == {name: path.stat().st_size for name, path in found.items()}
-        recorded = [stage["stage"] for stage in record["stages"]]
-        assert recorded == [name for name in stages if name in recorded]
-        assert {name for name, stage in stages.items() if stage.shipped} <= set(recorded)
-        sizes[package] = sum(record["bytes"].values())
-        if package != demo_weights.HEADS:
-            assert set(found.values()) <= set(DCSam.demo_weights().values())
-    assert sizes[demo_weights.SAM2] + sizes[demo_weights.DCSAM] <= 10_000_000 and sum(sizes.values()) <= 14_000_000
-
-
-def test_install_puts_each_file_into_its_package(tmp_path: Path) -> None:
-    out, root, start = tmp_path / "out", tmp_path / "root", tmp_path / "start"
-    out.mkdir()
-    start.mkdir()
-    (out / "demo_sam2.safetensors").write_bytes(b"sam")
-    with pytest.raises(UsageError, match=r"no demo_dcsam\.safetensors"):
-        demo_weights.install(out, root)
-    assert not root.exists()
-    for stage in demo_weights.STAGES.values():
-        if stage.shipped:
-            (out / f"{stage.file}.safetensors").write_bytes(stage.file.encode())
-    (out / "image.json").write_text('{"stage": "image"}')
-    (start / "image.json").write_text('{"stage": "image", "old": true}')
-    (start / "sam2-stills.json").write_text('{"stage": "sam2-stills"}')
-    demo_weights.install(out, root, start=start)
-    assert (root / "icvos" / "demo" / "weights" / "demo_sam2.safetensors").read_bytes() == b"demo_sam2"
-    assert (root / "baselines" / "weights" / "demo_sansa.safetensors").read_bytes() == b"demo_sansa"
-    record = json.loads((root / "dcsam" / "weights" / "training.json").read_text())
-    assert record["bytes"] == {"demo_dcsam.safetensors": 10} and record["stages"] == [{"stage": "image"}]
-    record = json.loads((root / "icvos" / "demo" / "weights" / "training.json").read_text())
-    assert record["stages"] == [{"stage": "sam2-stills"}]
 
 
 def test_shipped_model_segments_in_context() -> None:

@@ -16,7 +16,8 @@ from dcsam.training.task import DCSamTask
 from icvos.data.options import DataOptions
 from icvos.training.data import batches
 from icvos.training.distribute import World
-from icvos.training.loop import Trainer, set_training_mode
+from icvos.training.frozen import set_training_mode
+from icvos.training.loop import Trainer
 from icvos.training.task import Settings
 
 # The README's tolerances.

@@ -18,6 +18,7 @@ from tiny import write_image_benchmark, write_video_benchmark
 
 from benchmarks import error_budget
 from icvos.benchmark import load_benchmark
+from icvos.demo.benchmarks import SHAPES_SEED
 from icvos.demo.world.plan import SIZES, cast_of, clips
 from icvos.errors import IcvosError
 from icvos.evaluation.score import score
@@ -305,7 +306,7 @@ def test_an_evaluation_that_cannot_begin_ends_the_script(
 
 def test_training_shapes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     size = SIZES["training"]
-    targets = {target for source in size.clips for _, target in clips(size, error_budget.SHAPES_SEED, source)}
+    targets = {target for source in size.clips for _, target in clips(size, SHAPES_SEED, source)}
     assert len(targets) == sum(size.clips.values()) == 40 and targets <= set(cast_of(size))
     small = replace(SIZES["tiny"], cast="training", pictures={"train2014": 4, "val2014": 140}, shots=1)
     monkeypatch.setitem(SIZES, "training", small)

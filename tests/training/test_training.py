@@ -16,11 +16,14 @@ import torch
 from toy_training import ToyTask
 from training_logs import losses
 
+from icvos.demo.training.graphs import GraphedStep
 from icvos.errors import RunError
 from icvos.foundation.weights import load_state
 from icvos.training.data import Batch, batches, steps_per_epoch, to_device
 from icvos.training.distribute import World
-from icvos.training.loop import Trainer, TrainingStopped, set_training_mode
+from icvos.training.frozen import set_training_mode
+from icvos.training.loop import Trainer, TrainingStopped
+from icvos.training.precision import computing
 
 ALONE = World(0, 1, torch.device("cpu"))
 
@@ -224,6 +227,20 @@ def test_a_run_with_cuda_graphs_goes_on_without_them(tmp_path: Path) -> None:
     assert losses(tmp_path / "whole") == losses(tmp_path / "parts")
 
 
+def test_a_graphed_step_is_logged_and_averaged_as_a_plain_one(tmp_path: Path) -> None:
+    class Uncaptured(GraphedStep):
+        __call__ = GraphedStep.plainly
+
+    for graphed in ("", "graphed"):
+        run = trainer(tmp_path / f"run {graphed}", max_steps=4, clip=1.0, average=0.5)
+        if graphed:
+            run.graphed = Uncaptured(run._compute, run.optimiser, run.parameters, 1.0)
+        run.fit()
+        assert run.step == 4
+    for name in ("log.csv", "last.safetensors"):
+        assert (tmp_path / "run " / name).read_bytes() == (tmp_path / "run graphed" / name).read_bytes()
+
+
 def test_accumulation_equals_a_larger_batch(tmp_path: Path) -> None:
     task = ToyTask(dropout=0.0)
     one = trainer(tmp_path / "a", task, batch=4, max_steps=3, validate_every=0)
@@ -276,17 +293,17 @@ def test_torchrun_with_two_processes_equals_one_with_batch_two(tmp_path: Path) -
     assert figures[0] == pytest.approx(figures[1], rel=1e-5)
 
 
-def test_a_weight_cast_without_gradients_is_cast_again_where_it_is_trained(tmp_path: Path) -> None:
+def test_a_weight_cast_without_gradients_is_cast_again_where_it_is_trained() -> None:
     """torch before 2.10 would take the first, which has no graph."""
-    with trainer(tmp_path, precision="bf16")._autocast():
+    with computing("bf16", "cpu"):
         assert torch.is_autocast_enabled("cpu") and not torch.is_autocast_cache_enabled()
 
 
-def test_attention_in_bfloat16_is_plain_products_on_the_cpu(tmp_path: Path) -> None:
-    """The fused kernel takes several times as long there; what was set before is set again after."""
+def test_attention_in_bfloat16_is_plain_products_on_the_cpu() -> None:
+    """The fused kernel's backward pass takes several times as long there; what was set is set again after."""
     before = torch.backends.cuda.fp16_bf16_reduction_math_sdp_allowed(), torch.backends.cuda.flash_sdp_enabled()
     query = torch.randn(1, 1, 8, 4, requires_grad=True)
-    with trainer(tmp_path, precision="bf16")._autocast():
+    with computing("bf16", "cpu"):
         out = torch.nn.functional.scaled_dot_product_attention(query, query, query)
         assert out.dtype == torch.bfloat16 and "Flash" not in type(out.grad_fn).__name__
     assert before == (
