@@ -284,8 +284,10 @@ def test_broken_files_and_weights_are_answered(method: Path, tmp_path: Path) -> 
         resolve(f"{broken}:X")
     with pytest.raises(UsageError, match="takes no weights 'nett'; did you mean 'net'"):
         create(str(method), weights={"nett": tmp_path})
-    with pytest.raises(WeightsError, match="come from somewhere"):
-        create(str(method), weights={"net": tmp_path / "none.pt"})
+    for path in (tmp_path / "none.pt", tmp_path):
+        expected = f"not found; in {path}; expected a file, or a folder with model.safetensors in it; they come from"
+        with pytest.raises(WeightsError, match=re.escape(expected)):
+            create(str(method), weights={"net": path})
     with pytest.raises(UsageError, match="out of range"):
         create("histogram", options={"blur": 4})
 
