@@ -301,5 +301,5 @@ def check_backbone(saved: SavedHead, backbone: Backbone, path: str | Path) -> No
 
 def trained_info(info: ModelInfo, saved: SavedHead, *, others: tuple[str, ...] = ()) -> ModelInfo:
     """Return a model's declaration with the categories and data that its file says, and the ``others`` of its parts."""
-    known = Lineage.of_record(saved.metadata) or Lineage()
-    return dataclasses.replace(info, training_categories=known.categories, training_data=(*known.data, *others))
+    known = (Lineage.of_record(saved.metadata) or Lineage()) + Lineage(others)
+    return dataclasses.replace(info, training_categories=known.categories, training_data=known.data)

@@ -17,6 +17,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from icvos.data.lineage import DRAWN
 from icvos.errors import UsageError, WeightsError, did_you_mean, in_words
 from icvos.foundation.backbone import Backbone, BackboneFeatures
 from icvos.foundation.bottleneck import Bottleneck, all_bottlenecks, masked_bottlenecks
@@ -264,6 +265,10 @@ BACKBONES: dict[str, Callable[..., Backbone]] = {
 }
 
 
+#: Those whose only weights are of ``icvos train demo-backbone``.
+DRAWN_BACKBONES = ("small", "compact")
+
+
 def create_backbone(name: str, options: Mapping[str, Any] | None = None) -> Backbone:
     """Build a backbone with random weights, in eval mode and frozen.
 
@@ -283,7 +288,10 @@ def create_backbone(name: str, options: Mapping[str, Any] | None = None) -> Back
         if isinstance(value, (list, tuple)):
             raise UsageError(f"{option} of backbone {name} is a list", expected="one value")
     check_sizes(f"backbone {name}", options or {})
-    return freeze(BACKBONES[name](**dict(options or {})))
+    backbone = BACKBONES[name](**dict(options or {}))
+    if name in DRAWN_BACKBONES:
+        backbone.trained_on = DRAWN.data
+    return freeze(backbone)
 
 
 def with_dilation(name: str, options: Mapping[str, Any], *, default: Dilation = DEFAULT_DILATION) -> dict[str, Any]:
