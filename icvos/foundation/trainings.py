@@ -26,6 +26,7 @@ KEY = "icvos-training"
 _FIELDS: dict[str, Callable[[Any], bool]] = {
     "settings": lambda value: isinstance(value, str) and re.fullmatch("[0-9a-f]{12}", value) is not None,
     "seed": lambda value: type(value) is int and abs(value) < 2**63,
+    "data_seed": lambda value: type(value) is int and abs(value) < 2**63,
     "kept": lambda value: value in ("best", "last"),
 }
 
@@ -40,7 +41,8 @@ def training_record(identity: Mapping[str, Any], weights: Mapping[str, Path], *,
         kept: Which of the training's weights these are: ``best`` or ``last``.
 
     Returns:
-        ``settings``, 12 hexadecimal digits that trainings which differ in their seeds alone share; ``seed``; ``kept``.
+        ``settings``, 12 hexadecimal digits that trainings which differ in their seeds alone share; ``seed``;
+        ``data_seed``, where the data are drawn by one of their own (``--set seed=``); ``kept``.
     """
     before = {name: (training_of(path) or {}).get("settings") for name, path in weights.items()}
     said: list[Any] = [_without_seeds(identity, {n: s for n, s in before.items() if s}), kept]
@@ -48,7 +50,9 @@ def training_record(identity: Mapping[str, Any], weights: Mapping[str, Path], *,
         said.append({name: before[name] or file_sha256(path) for name, path in weights.items()})
     text = json.dumps(said, sort_keys=True)
     settings = hashlib.sha256(text.encode()).hexdigest()[:12]
-    return {"settings": settings, "seed": int(identity["settings"]["seed"]), "kept": kept}
+    record = {"settings": settings, "seed": int(identity["settings"]["seed"]), "kept": kept}
+    of_data = identity.get("describe", {}).get("seed")
+    return {**record, "data_seed": of_data} if type(of_data) is int else record
 
 
 def _without_seeds(value: Any, before: Mapping[str, Any]) -> Any:
