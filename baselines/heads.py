@@ -25,6 +25,7 @@ from icvos.foundation.backbones import Dilation, LayeredBackbone, create_backbon
 from icvos.foundation.construct import load_into
 from icvos.foundation.prior import prior_mask
 from icvos.foundation.sizes import check_sizes, check_types
+from icvos.foundation.trainings import lineage_in
 from icvos.foundation.weights import load_metadata, load_state, save_state
 from icvos.types import ModelInfo
 
@@ -265,6 +266,9 @@ def backbone_from(state: Mapping[str, Tensor], name: str, options: Mapping[str, 
         # A model's checkpoint with its backbone inside (the demo's, say): the rest is not ours.
         state = {key: value for key, value in state.items() if key.partition(".")[0] in LayeredBackbone.NAMES}
     load_backbone(backbone, state, where=str(where))
+    seen = lineage_in(load_metadata(where))
+    if seen is not None:
+        backbone.trained_on = seen.data
     return backbone
 
 
@@ -301,5 +305,5 @@ def check_backbone(saved: SavedHead, backbone: Backbone, path: str | Path) -> No
 
 def trained_info(info: ModelInfo, saved: SavedHead, *, others: tuple[str, ...] = ()) -> ModelInfo:
     """Return a model's declaration with the categories and data that its file says, and the ``others`` of its parts."""
-    known = Lineage.of_record(saved.metadata) or Lineage()
-    return dataclasses.replace(info, training_categories=known.categories, training_data=(*known.data, *others))
+    known = (Lineage.of_record(saved.metadata) or Lineage()) + Lineage(others)
+    return dataclasses.replace(info, training_categories=known.categories, training_data=known.data)

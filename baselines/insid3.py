@@ -25,8 +25,6 @@ __all__ = ["Fitted", "Insid3", "Insid3Options"]
 
 # The authors' side, for patches of 16 pixels; the multiple of 14 next to it; and their number of components.
 SIZES = {16: 1024, 14: 1022}
-#: What a backbone of such a patch was trained on; others on ImageNet.
-SEEN = {16: "lvd-1689m", 14: "lvd-142m"}
 COMPONENTS, WIDTH = 500, 1024
 # Ours: components of a backbone that is no ViT, whose black image shows the border alone (on training shapes of the
 # drawn world 2, 4 and 8 are alike, 39 is worse); the greatest side; and the most patches, of which all are compared
@@ -106,7 +104,7 @@ class Insid3(ImageModel):
         self.backbone, saved_size = open_patches(self.weights["backbone"])
         self.backbone = self.backbone.to(device)
         patch = int(getattr(self.backbone, "patch", 1))
-        self.info = replace(self.info, training_data=(SEEN.get(patch, "imagenet-1k:train"),))
+        self.info = replace(self.info, training_data=self.backbone.trained_on)
         self.size = options.size or saved_size or SIZES.get(patch, 512)
         if self.size % patch or not 2 * patch <= self.size <= GREATEST_SIZE:
             expected = f"a multiple of the backbone's patch, {patch}, from {2 * patch} to {GREATEST_SIZE}"

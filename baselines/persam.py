@@ -9,7 +9,7 @@ the decoder's three masks are mixed. Numbers and order follow the authors' code 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +70,7 @@ class PerSam(ImageModel):
         from icvos.foundation.load import open_segmenter
 
         self.segmenter = open_segmenter(self.weights["sam"], device=device)
+        self.info = replace(self.info, training_data=self.segmenter.trained_on or _DATA)
         self.guidance, self.aligned_guide, self.target_in_prompt = guidance, aligned_guide, target_in_prompt
 
     # ---------------------------------------------------------------------------------------------------- support

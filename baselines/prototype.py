@@ -12,7 +12,7 @@ With ``efficientnet-lite2``, whose weights are a package, the query's own protot
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -118,6 +118,7 @@ class Prototype(ImageModel):
         if options.dilation != "auto":
             choices = {**choices, "dilation": options.dilation}
         self.backbone = open_backbone(name, with_dilation(name, choices), path).float().to(device)
+        self.info = replace(self.info, training_data=self.backbone.trained_on)
         photographs = name == PACKAGED
         self.size = options.size or saved.get("image_size", 640 if photographs else 512)
         if not 32 <= self.size <= GREATEST_SIZE:

@@ -6,6 +6,7 @@ What SAM 2 (Ravi et al., arXiv 2408.00714) does by itself, and what every user t
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ import numpy as np
 from icvos import ModelInfo, Support, Video, VideoModel, WeightInfo
 
 __all__ = ["Sam2Memory"]
+
+_DATA = ("sa-v:train", "sa-1b:train")
 
 
 class Sam2Memory(VideoModel):
@@ -29,7 +32,7 @@ class Sam2Memory(VideoModel):
         paper="Ravi et al., SAM 2: Segment Anything in Images and Videos, 2024 (arXiv 2408.00714)",
         licence="Apache-2.0",
         weights={"sam2": WeightInfo("a SAM 2 or SAM 2.1 checkpoint (icvos weights list)")},
-        training_data=("sa-v:train", "sa-1b:train"),
+        training_data=_DATA,
         extra="sam",
         demo_weights={"sam2": "icvos/demo/weights/demo_sam2.safetensors"},
     )
@@ -41,6 +44,8 @@ class Sam2Memory(VideoModel):
         from icvos.foundation.tracker import Tracker, TrackerOptions
 
         self.tracker = Tracker(load_sam(Sam2, self.weights["sam2"], device=device), TrackerOptions(ahead=ahead))
+        seen = self.tracker.segmenter.trained_on or _DATA
+        self.info = replace(self.info, training_data=seen)
 
     def segment(self, supports: Sequence[Support], video: Video, *, seed: int) -> Iterator[Any]:
         for masks in self.segment_many([supports], video, seeds=[seed]):

@@ -8,6 +8,7 @@ frame's mask enters the memory unrounded), of objects that overlap the highest l
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,6 +18,8 @@ from icvos import ModelInfo, Support, Video, VideoModel, WeightInfo
 from icvos.errors import UsageError
 
 __all__ = ["Sam2Tracker"]
+
+_DATA = ("sa-v:train", "sa-1b:train")
 
 
 class Sam2Tracker(VideoModel):
@@ -33,7 +36,7 @@ class Sam2Tracker(VideoModel):
         paper="Ravi et al., SAM 2: Segment Anything in Images and Videos, 2024 (arXiv 2408.00714)",
         licence="Apache-2.0",
         weights={"sam2": WeightInfo("a SAM 2 or SAM 2.1 checkpoint (icvos weights list)")},
-        training_data=("sa-v:train", "sa-1b:train"),
+        training_data=_DATA,
         extra="sam",
         demo_weights={"sam2": "icvos/demo/weights/demo_sam2.safetensors"},
         uses=("first-frame",),
@@ -58,6 +61,8 @@ class Sam2Tracker(VideoModel):
         self.dtype = self.autocast or "float32"
         options = TrackerOptions(ahead=ahead, binarize_prompted=False)
         self.tracker = Tracker(load_sam(Sam2, self.weights["sam2"], device=device), options)
+        seen = self.tracker.segmenter.trained_on or _DATA
+        self.info = replace(self.info, training_data=seen)
 
     def segment(self, supports: Sequence[Support], video: Video, *, seed: int) -> Iterator[Any]:
         raise UsageError(

@@ -90,9 +90,8 @@ class Sansa(VideoModel, ImageModel):
         if saved is not None or trained_on:
             known = Lineage.named(trained_on) if trained_on else Lineage()
             known += (Lineage.of_record(saved.metadata) if saved is not None else None) or Lineage()
-            self.info = replace(
-                self.info, training_data=(*known.data, *_SAM2_DATA), training_categories=known.categories
-            )
+            known += Lineage(self.tracker.segmenter.trained_on or _SAM2_DATA)
+            self.info = replace(self.info, training_data=known.data, training_categories=known.categories)
 
     def segment(self, supports: Sequence[Support], video: Video, *, seed: int) -> Iterator[Any]:
         for predictions in self.segment_many([supports], video, seeds=[seed]):

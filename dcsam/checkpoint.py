@@ -19,7 +19,7 @@ from torch import Tensor
 
 from dcsam.config import DCSAMConfig, Variant
 from dcsam.model import DCSAM
-from icvos.data.lineage import DRAWN, Lineage
+from icvos.data.lineage import Lineage
 from icvos.errors import UsageError, WeightsError
 from icvos.foundation.construct import on_meta
 from icvos.foundation.sizes import check_types
@@ -80,10 +80,7 @@ class DCSAMCheckpoint:
     @property
     def lineage(self) -> Lineage:
         """What the prompt generator was trained on; a file that does not say is taken for one of the authors'."""
-        known = Lineage.of_record(self.metadata)
-        if known is None:
-            known = DRAWN if self.metadata.get("data") == "demo" else _AUTHORS
-        return known
+        return Lineage.of_record(self.metadata) or _AUTHORS
 
 
 def read_checkpoint(path: str | Path) -> DCSAMCheckpoint:

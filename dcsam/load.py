@@ -17,9 +17,9 @@ from icvos.errors import UsageError, WeightsError
 from icvos.foundation.backbones import load_backbone
 from icvos.foundation.construct import load_into
 from icvos.foundation.load import build_sam, load_sam
-from icvos.foundation.sam1 import SAM1, Sam1
+from icvos.foundation.sam1 import Sam1
 from icvos.foundation.sam2 import Sam2
-from icvos.foundation.sam2_config import SAM2, Sam2Config
+from icvos.foundation.sam2_config import Sam2Config
 from icvos.foundation.segmenter import PromptableSegmenter
 from icvos.foundation.sizes import check_types
 from icvos.foundation.weights import load_state
@@ -91,13 +91,6 @@ def _segmenter(checkpoint: DCSAMCheckpoint, weights: Mapping[str, Path]) -> Prom
     return load_sam(Sam2, weights[name]) if name == "sam2" else load_sam(Sam1, weights[name])
 
 
-def _lineage_of_sam(segmenter: PromptableSegmenter) -> Lineage:
-    """Return what a SAM of a published size was trained on; one of our own sizes saw what its DC-SAM saw."""
-    if segmenter.name in SAM2:
-        return Lineage(("sa-1b:train", "sa-v:train"))
-    return Lineage(("sa-1b:train",) if segmenter.name in SAM1 else ())
-
-
 def open_engine(
     weights: Mapping[str, Path],
     *,
@@ -130,7 +123,7 @@ def open_engine(
     if fold:
         model.fold_backbone()
     engine = Engine(model, segmenter, precision=precision, ahead=ahead)
-    engine.lineage = lineage + _lineage_of_sam(segmenter)
+    engine.lineage = lineage + Lineage(tuple(sorted(segmenter.trained_on or ())))
     if fold:
         engine.cast_weights()
     return engine

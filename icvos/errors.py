@@ -142,9 +142,13 @@ class LockedError(IcvosError):
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return ``did you mean 'x'?``, or a short list of what is known when nothing is close."""
+    """Return ``did you mean 'x'?``, or a short list of what is known when nothing is close.
+
+    What begins with the name comes before what is spelled like it.
+    """
     options = sorted(set(known))
-    close = difflib.get_close_matches(name, options, n=1, cutoff=0.6)
+    begun = [option for option in options if len(name) > 2 and option.startswith(name)]
+    close = begun or difflib.get_close_matches(name, options, n=1, cutoff=0.6)
     if close:
         return f"did you mean '{close[0]}'?"
     if not options:

@@ -44,17 +44,19 @@ class Column:
         wraps: Whether its cells, words, take more lines where there is no room. All others stay whole, in one line.
         names: Whether its cells, words, are names that anybody may have given: where there is no room, the middle of a
             long one is left out first.
+        room: Letters to which words wrap before another column is left out for them; 0: they do not.
     """
 
     head: str
     align: Literal["left", "right"] = "right"
     wraps: bool = False
     names: bool = False
+    room: int = 0
 
     @classmethod
-    def words(cls, head: str) -> Column:
+    def words(cls, head: str, *, room: int = 0) -> Column:
         """Return a column of words."""
-        return cls(head, "left", wraps=True)
+        return cls(head, "left", wraps=True, room=room)
 
     @classmethod
     def of_names(cls, head: str) -> Column:
@@ -105,9 +107,10 @@ def print_table(
         needs = _needs(heads, rows)
     if not narrow:
         room = max(room, sum(needs) + GAP * len(needs))
+    wrapped = [min(need, column.room or need) for column, need in zip(columns, needs)]
     shown = list(range(len(columns)))
     for head in leave_out:
-        if sum(needs[i] + GAP for i in shown) <= room:
+        if sum(wrapped[i] + GAP for i in shown) <= room:
             break
         shown = [i for i in shown if columns[i].head != head]
     least = [min(need, LEAST_WORDS) if column.wraps else need for column, need in zip(columns, needs)]

@@ -38,6 +38,7 @@ def test_an_error_is_one_line() -> None:
     again = pickle.loads(pickle.dumps(MissingExtraError("sam2", "sam", "model 'x'")))
     assert str(again) == f"model 'x' needs the package sam2; install it with: {install_command('sam')}"
     assert did_you_mean("catt", ["cat", "dog"]) == "did you mean 'cat'?"
+    assert did_you_mean("sam3", ["dcsam", "sam3-canvas"]) == "did you mean 'sam3-canvas'?"
 
 
 @pytest.mark.parametrize(

@@ -82,7 +82,7 @@ def columns(path: Path) -> dict[str, None]:
 def weights(root: Path) -> Path:
     """Return a file of weights that says of its training what ``icvos train`` has them say."""
     path = root / "net.safetensors"
-    training = training_record({"settings": {"seed": 1}}, {}, kept="best")
+    training = training_record({"settings": {"seed": 1}, "describe": {"seed": 1}}, {}, kept="best")
     record = {"metadata": {"training": training, "training_data": ["a:b"], "training_categories": []}}
     save_state(path, {"a": torch.zeros(1)}, metadata={"dcsam": json.dumps(record)})
     return path

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from run_models import RED, write_model
 from tiny import write_image_benchmark, write_video_benchmark
 
+from icvos import cli
 from icvos.commands.show import number, summary_table
 from icvos.errors import LONGEST, LONGEST_WORD, IcvosError, in_words, printable, shortened
 from icvos.metrics.table import metrics_in
@@ -92,7 +93,7 @@ def of_name(shown: str) -> str:
 def test_long_names_lose_their_middle_before_a_figure_goes(width: int, capsys: pytest.CaptureFixture[str]) -> None:
     rows = [(NAME, *ROWS[0][1:]), *ROWS]
     print_table([Column.of_names("model"), *COLUMNS[1:]], rows, leave_out=("fps", "J visible"), width=width)
-    lines = capsys.readouterr().out.splitlines()
+    lines = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
     assert of_name("\n".join(lines)) == f"{'n' * 39}…{'m' * 40}"
     assert LONG in "".join(line.split()[0] for line in lines if line.strip())
     assert all(any(figure in line for line in lines) for figure in ("100.00", "12.34"))
@@ -130,6 +131,18 @@ def test_every_table_cuts_long_names(
         (table,) = [part for part in shown.split("\n\n") if "───" in part]
         assert of_name(table) == f"{'n' * 39}…{'m' * 40}"
         assert max(len(line) for line in table.splitlines() if line.startswith(" ")) <= 80
+
+
+def test_the_ladder_keeps_its_figures_on_a_narrow_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["reproduce"])
+    lines = capsys.readouterr().out.splitlines()
+    assert not stop.value.code and max(map(len, lines[:-1])) <= 80
+    assert all(head in lines[2] for head in ("rung", "what", "printed", "tolerance", "GPU-hours"))
+    assert "  too narrow for: figure, needs" in lines
 
 
 def test_no_figure_is_cut_where_there_is_no_room_at_all(capsys: pytest.CaptureFixture[str]) -> None:

@@ -175,6 +175,8 @@ class Matcher(ImageModel):
             raise UsageError(f"size={size}, batch={batch}", expected=f"a multiple of {self.patch}; 1 or more prompts")
         self.size, self.batch = size, batch
         self.segmenter = open_segmenter(self.weights["sam"], device=device)
+        seen = (*self.backbone.trained_on, *(self.segmenter.trained_on or ("sa-1b:train",)))
+        self.info = replace(self.info, training_data=seen)
 
     # ---------------------------------------------------------------------------------------------------- support
 

@@ -69,7 +69,7 @@ class VrpSam(ImageModel):
         self.model = model.float().to(device)
         self.prompt = prompt
         self.size = self.model.head.config.image_size
-        self.info = trained_info(type(self).info, saved, others=("sa-1b:train",))
+        self.info = trained_info(type(self).info, saved, others=segmenter.trained_on or ("sa-1b:train",))
 
     def fit(self, supports: Sequence[Support], *, seed: int) -> VRPSupports | None:
         """Return the encoded supports, or None if no support has a mask."""

@@ -14,7 +14,15 @@ from icvos.errors import UsageError
 from icvos.files import absolute_path
 from icvos.installation import install_command
 
-__all__ = ["FiniteRange", "FollowedPath", "check_device", "follow_parents", "model_options", "parse_weights"]
+__all__ = [
+    "DataFolder",
+    "FiniteRange",
+    "FollowedPath",
+    "check_device",
+    "follow_parents",
+    "model_options",
+    "parse_weights",
+]
 
 
 class FiniteRange(click.FloatRange):
@@ -37,11 +45,36 @@ class FollowedPath(click.Path):
         return absolute_path(path) if isinstance(path, Path) and ".." in path.parts else path
 
 
+class DataFolder(click.Option):
+    """An option with the folder of a data set, which is refused where it is given twice: click takes the last."""
+
+    def add_to_parser(self, parser: Any, ctx: click.Context) -> None:
+        """Let the parser collect each folder that is given."""
+        self.multiple = True
+        super().add_to_parser(parser, ctx)
+        self.multiple = False
+
+    def consume_value(self, ctx: click.Context, opts: Any) -> Any:
+        """Return the folder and where it comes from, or say that there are several."""
+        given = opts.get(self.name)
+        if isinstance(given, list):
+            if len(given) > 1 and not ctx.resilient_parsing:
+                raise click.UsageError(f"{self.opts[0]} is given more than once: {', '.join(given)}", ctx)
+            opts = {**opts, self.name: given[0]}
+        return super().consume_value(ctx, opts)
+
+
 def follow_parents(command: click.Command) -> click.Command:
-    """Let a command, and all commands within it, take its paths as ``FollowedPath`` does; return it."""
+    """Let a command, and all commands within it, take its paths as ``FollowedPath`` does; return it.
+
+    Folders that are read are taken as ``DataFolder`` does.
+    """
     for parameter in command.params:
         if isinstance(parameter.type, click.Path):
             parameter.type.__class__ = FollowedPath
+            single = type(parameter) is click.Option and not parameter.multiple and not parameter.type.file_okay
+            if single and not {"--out", "--to"} & set(parameter.opts):
+                parameter.__class__ = DataFolder
     for inner in getattr(command, "commands", {}).values():
         follow_parents(inner)
     return command

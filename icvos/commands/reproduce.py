@@ -97,7 +97,7 @@ def list_rungs() -> None:
         )
         for rung in RUNGS.values()
     ]
-    columns = [Column("rung", "left"), Column.words("what"), Column.words("figure"), Column("printed")]
+    columns = [Column("rung", "left"), Column.words("what", room=18), Column.words("figure"), Column("printed")]
     columns += [Column("tolerance"), Column("GPU-hours"), Column.words("needs")]
     print_table(columns, rows, title="The ladder", leave_out=("figure", "needs", "GPU-hours", "tolerance"))
     echo("'icvos reproduce show RUNG' has the sources, the commands and whom to suspect.")

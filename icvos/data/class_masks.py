@@ -23,6 +23,7 @@ from icvos.files import file_sha256, icvos_home, open_file, read_json
 from icvos.images import check_annotated_size, read_image
 from icvos.masks import decode_code
 from icvos.progress import Progress
+from icvos.sources.drawn import licence_of
 
 if TYPE_CHECKING:
     from icvos.sources.voc import Voc
@@ -62,7 +63,7 @@ class ClassMasks:
         self.source: str = meta["source"]
         self.split: str = meta["split"]
         self.sha256: str = meta["sha256"]
-        self.licence: str = meta["licence"]
+        self.licence: str = licence_of(self.roots[0], meta["licence"])
         self.vocabulary: Vocabulary = VOC20 if meta["vocabulary"] == "voc20" else COCO80
 
     def __getstate__(self) -> dict[str, Any]:

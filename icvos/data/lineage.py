@@ -58,9 +58,14 @@ class Lineage:
 
     @classmethod
     def of_record(cls, record: Mapping[str, Any]) -> Lineage | None:
-        """Return what a file's metadata say (lists, or their JSON), or None where they say nothing."""
+        """Return what a file's metadata say (lists, or their JSON), or None where they say nothing.
+
+        Files of before 0.2.0 say no more than ``data``, which is clear where that is the drawn world.
+        """
         data, categories = (_names(record.get(name)) for name in ("training_data", "training_categories"))
-        return None if data is None and categories is None else cls(data or (), categories or ())
+        if data is None and categories is None:
+            return DRAWN if record.get("data") == "demo" else None
+        return cls(data or (), categories or ())
 
     def __add__(self, other: Lineage) -> Lineage:
         """Return both, each name once."""

@@ -16,6 +16,7 @@ from icvos.demo.world.version import GENERATOR_VERSION
 from icvos.errors import LockedError, UsageError, did_you_mean
 from icvos.files import HOME_REMEDY, icvos_home, lock_folder, read_json, write_json
 from icvos.progress import Progress, silent
+from icvos.sources.drawn import LICENCE
 
 if TYPE_CHECKING:
     from icvos.builders.fewshot.build import FewShotPlan, FewShotRules
@@ -41,7 +42,6 @@ DEMO_NAMES = ("demo", "demo/coco-20i", "demo/pascal-5i")
 SIZE_NAMES = ("tiny", "default", "large", "sealed")
 #: Of the world of training shapes.
 SHAPES_SEED = 11
-LICENCE = "drawn by icvos (Apache-2.0), no rights of others"
 
 
 def demo_raw(size: str, seed: int, out: Path, *, progress: Progress = silent) -> Path:
@@ -181,12 +181,9 @@ def _build_ic_vos(raw: Path, out: Path, size: str, seed: int, progress: Progress
 
     plan = world_size(size)
     sources = [open_source(name, raw / name) for name in ("davis", "mose", "lvos")]
-    for source in sources:
-        source.licence, source.title = LICENCE, f"demo world, in the layout of {source.title}"
     recipe = _signed(read_recipes(sorted((raw / "recipe").glob("*.csv")), COCO80), size, seed)
     rules = BuildRules(draws=plan.draws, shots=plan.shots, support_min_area=plan.support_min_area)
     prepared = prepare(sources, open_coco(raw / "coco", "val2014"), recipe=recipe, rules=rules)
-    prepared.supports.licence = LICENCE
     build_icvos(
         prepared,
         out,

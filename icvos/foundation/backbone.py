@@ -52,9 +52,11 @@ class Backbone(nn.Module):
 
     Attributes:
         channels: (C2, C3) of the middle and the deep map.
+        trained_on: What published weights of it have seen, as ``ModelInfo.training_data``.
     """
 
     channels: tuple[int, int]
+    trained_on: tuple[str, ...] = ("imagenet-1k:train",)
 
     def forward(self, images: Tensor, *, top: bool = False) -> BackboneFeatures:
         """Return the maps of (B, 3, H, W) float images, normalised with ImageNet's mean and deviation."""

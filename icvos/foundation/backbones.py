@@ -11,16 +11,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from inspect import signature
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
+from icvos.data.lineage import DRAWN
 from icvos.errors import UsageError, WeightsError, did_you_mean, in_words
 from icvos.foundation.backbone import Backbone, BackboneFeatures
 from icvos.foundation.bottleneck import Bottleneck, all_bottlenecks, masked_bottlenecks
 from icvos.foundation.cpu.chunks import at_a_time
 from icvos.foundation.cpu.convolution import ConvolutionLayers, fits_convolution
+from icvos.foundation.dinov2 import DINOv2
 from icvos.foundation.efficientnet_lite import CLASSIFIER, lite2_layers, own_key
 from icvos.foundation.sizes import check_sizes, check_types
 
@@ -250,22 +253,20 @@ def _compact(width: int = 80, inside: int = 112) -> LayeredBackbone:
     return LayeredBackbone(tuple(layers), (width, width))
 
 
-def _dinov2(**options: Any) -> Backbone:
-    from icvos.foundation.dinov2 import DINOv2
-
-    return DINOv2(**options)
-
-
 BACKBONES: dict[str, Callable[..., Backbone]] = {
     "resnet50": partial(_resnet, RESNETS["resnet50"]),
     "resnet101": partial(_resnet, RESNETS["resnet101"]),
     "vgg16_bn": _vgg16,
-    "dinov2_vitb14": _dinov2,
-    "dinov2_vitl14": lambda **options: _dinov2(**{"width": 1024, "depth": 24, "heads": 16, **options}),
+    "dinov2_vitb14": DINOv2,
+    "dinov2_vitl14": partial(DINOv2, width=1024, depth=24, heads=16),
     "efficientnet-lite2": lambda: LayeredBackbone(*lite2_layers()),
     "small": _small,
     "compact": _compact,
 }
+
+
+#: Those whose only weights are of ``icvos train demo-backbone``.
+DRAWN_BACKBONES = ("small", "compact")
 
 
 def create_backbone(name: str, options: Mapping[str, Any] | None = None) -> Backbone:
@@ -280,11 +281,16 @@ def create_backbone(name: str, options: Mapping[str, Any] | None = None) -> Back
     """
     if name not in BACKBONES:
         raise UsageError(f"no backbone {in_words(name)}", fix=did_you_mean(name, BACKBONES))
+    known = list(signature(BACKBONES[name]).parameters)
+    for option, value in (options or {}).items():
+        if option not in known:
+            raise UsageError(f"backbone {name} has no option {in_words(option)}", expected=" or ".join(known) or "none")
+        if isinstance(value, (list, tuple)):
+            raise UsageError(f"{option} of backbone {name} is a list", expected="one value")
     check_sizes(f"backbone {name}", options or {})
-    try:
-        backbone = BACKBONES[name](**dict(options or {}))
-    except TypeError as error:
-        raise UsageError(f"backbone {name} does not take these options: {error}") from None
+    backbone = BACKBONES[name](**dict(options or {}))
+    if name in DRAWN_BACKBONES:
+        backbone.trained_on = DRAWN.data
     return freeze(backbone)
 
 

@@ -89,6 +89,8 @@ class DINOv2(Backbone):
         registers: Register tokens (4 in the ``reg4`` files).
     """
 
+    trained_on = ("lvd-142m",)
+
     def __init__(
         self,
         width: int = 768,

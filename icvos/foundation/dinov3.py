@@ -43,6 +43,8 @@ class DINOv3(Backbone):
         registers: Register ("storage") tokens.
     """
 
+    trained_on = ("lvd-1689m",)
+
     def __init__(self, width: int, depth: int, heads: int, hidden: int, patch: int, registers: int) -> None:
         from transformers import DINOv3ViTConfig, DINOv3ViTModel
 

@@ -16,6 +16,7 @@ from icvos.foundation.sam1 import SAM1, Sam1, Sam1Config, recognise_sam1
 from icvos.foundation.sam2 import Sam2
 from icvos.foundation.sam2_config import OBJECT_SCORES, SAM2, Sam2Config, recognise_sam2
 from icvos.foundation.segmenter import PromptableSegmenter
+from icvos.foundation.trainings import lineage_in
 from icvos.foundation.weights import load_metadata, load_state, save_state
 
 __all__ = ["build_sam", "load_sam", "open_segmenter", "save_sam"]
@@ -94,9 +95,9 @@ def load_sam(
         WeightsError: The file is missing, truncated, hostile, or of another model.
     """
     family = _FAMILIES[kind]
-    state = load_state(path)
+    state, metadata = load_state(path), load_metadata(path)
     if config is None:
-        text = load_metadata(path).get(family.metadata_key)
+        text = metadata.get(family.metadata_key)
         try:
             config = family.config.from_dict(json.loads(text)) if text else family.recognise(state, where=path)
         except (ValueError, TypeError, KeyError, UsageError) as error:
@@ -106,13 +107,25 @@ def load_sam(
         state = {key: value for key, value in state.items() if not key.startswith(OBJECT_SCORES)}
     segmenter = build_sam(kind, sizes, meta=True)
     load_into(segmenter.model, state, where=path, what=f"SAM {sizes.version} {sizes.name}")
+    seen = lineage_in(metadata)
+    if seen is not None:
+        segmenter.trained_on = seen.data
     return segmenter.to(device)
 
 
-def save_sam(path: str | Path, segmenter: Sam1 | Sam2, *, half: bool = False) -> None:
-    """Write a SAM of any size as safetensors with its configuration inside, atomically; ``half`` stores fp16."""
-    metadata = {_FAMILIES[type(segmenter)].metadata_key: json.dumps(segmenter.config.to_dict(), sort_keys=True)}
-    save_state(path, segmenter.model.state_dict(), metadata=metadata, half=half)
+def save_sam(
+    path: str | Path, segmenter: Sam1 | Sam2, *, half: bool = False, training: Mapping[str, str] | None = None
+) -> None:
+    """Write a SAM of any size as safetensors with its configuration inside, atomically.
+
+    Args:
+        path: The file.
+        segmenter: The SAM.
+        half: Store fp16.
+        training: What it says of its training (``icvos.foundation.trainings.training_texts``).
+    """
+    config = {_FAMILIES[type(segmenter)].metadata_key: json.dumps(segmenter.config.to_dict(), sort_keys=True)}
+    save_state(path, segmenter.model.state_dict(), metadata={**config, **(training or {})}, half=half)
 
 
 def open_segmenter(path: str | Path, *, device: str | torch.device = "cpu") -> PromptableSegmenter:

@@ -82,6 +82,7 @@ class Sam1(PromptableSegmenter):
         self.model: Any = _build(config)
         self.image_size, self.embed_dim = config.image_size, config.embed_dim
         self.grid = config.image_size // config.patch
+        self.trained_on = ("sa-1b:train",) if config.name in SAM1 else None
 
     @property
     def point_embeddings(self) -> tuple[Tensor, Tensor]:

@@ -11,7 +11,7 @@ from icvos.foundation.cpu.chunks import fits_pieces
 from icvos.foundation.cpu.constants import constant
 from icvos.foundation.cpu.hiera import hiera_in_pieces
 from icvos.foundation.guidance import guided
-from icvos.foundation.sam2_config import Sam2Config, build_model
+from icvos.foundation.sam2_config import SEEN, Sam2Config, build_model
 from icvos.foundation.segmenter import Decoded, Guidance, ImageFeatures, PromptableSegmenter, needs_gradient
 
 __all__ = ["Sam2"]
@@ -29,6 +29,7 @@ class Sam2(PromptableSegmenter):
         self.config, self.name = config, config.name
         self.model: Any = build_model(config)
         self.image_size, self.embed_dim, self.grid = config.image_size, config.embed_dim, config.grid
+        self.trained_on = SEEN.get(config.name)
 
     @property
     def point_embeddings(self) -> tuple[Tensor, Tensor]:

@@ -201,6 +201,7 @@ class PromptableSegmenter(nn.Module, ABC):
         image_size: Side of the square input in pixels.
         embed_dim: C, the width of prompts and image embedding.
         grid: h = w, side of the image embedding.
+        trained_on: What weights of this name have seen, as ``ModelInfo.training_data``; None where nobody says.
     """
 
     model: nn.Module
@@ -208,6 +209,7 @@ class PromptableSegmenter(nn.Module, ABC):
     image_size: int
     embed_dim: int
     grid: int
+    trained_on: tuple[str, ...] | None = None
     #: How the package's own predictor brings an image to the square: padded (SAM 1) or squashed (SAM 2).
     pads: bool
     resample: Resample

@@ -1,4 +1,7 @@
-"""Which training weights come from: its settings, its seed, and what it kept, as a file of weights declares them."""
+"""Which training weights come from: its settings, its seed, and what it kept, as a file of weights declares them.
+
+Most files say it beside their model's configuration; those that have no place for it have it under ``KEY``.
+"""
 
 from __future__ import annotations
 
@@ -9,16 +12,21 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from icvos.data.lineage import Lineage
 from icvos.errors import MissingExtraError, WeightsError
+from icvos.files import file_sha256
 from icvos.foundation.weights import load_metadata
 
-__all__ = ["training_of", "training_record", "trainings_of"]
+__all__ = ["KEY", "lineage_in", "training_of", "training_record", "training_texts", "trainings_of"]
 
+KEY = "icvos-training"
+"""Of the metadata of a SAM's or a backbone's own file."""
 
 # What a record may say: a file may come from anybody, and tables show it.
 _FIELDS: dict[str, Callable[[Any], bool]] = {
     "settings": lambda value: isinstance(value, str) and re.fullmatch("[0-9a-f]{12}", value) is not None,
     "seed": lambda value: type(value) is int and abs(value) < 2**63,
+    "data_seed": lambda value: type(value) is int and abs(value) < 2**63,
     "kept": lambda value: value in ("best", "last"),
 }
 
@@ -28,16 +36,23 @@ def training_record(identity: Mapping[str, Any], weights: Mapping[str, Path], *,
 
     Args:
         identity: What was trained on what and how, JSON values; ``settings`` holds the seed.
-        weights: What the training began with; of one that was trained itself its settings count, not its hash.
+        weights: What the training began with, which counts where ``identity`` says nothing of it; of one that was
+            trained itself its settings count, not its hash.
         kept: Which of the training's weights these are: ``best`` or ``last``.
 
     Returns:
-        ``settings``, 12 hexadecimal digits that trainings which differ in their seeds alone share; ``seed``; ``kept``.
+        ``settings``, 12 hexadecimal digits that trainings which differ in their seeds alone share; ``seed``;
+        ``data_seed``, where the data are drawn by one of their own (``--set seed=``); ``kept``.
     """
     before = {name: (training_of(path) or {}).get("settings") for name, path in weights.items()}
-    text = json.dumps([_without_seeds(identity, {n: s for n, s in before.items() if s}), kept], sort_keys=True)
+    said: list[Any] = [_without_seeds(identity, {n: s for n, s in before.items() if s}), kept]
+    if weights and "weights" not in identity.get("describe", {"weights": None}):
+        said.append({name: before[name] or file_sha256(path) for name, path in weights.items()})
+    text = json.dumps(said, sort_keys=True)
     settings = hashlib.sha256(text.encode()).hexdigest()[:12]
-    return {"settings": settings, "seed": int(identity["settings"]["seed"]), "kept": kept}
+    record = {"settings": settings, "seed": int(identity["settings"]["seed"]), "kept": kept}
+    of_data = identity.get("describe", {}).get("seed")
+    return {**record, "data_seed": of_data} if type(of_data) is int else record
 
 
 def _without_seeds(value: Any, before: Mapping[str, Any]) -> Any:
@@ -49,6 +64,21 @@ def _without_seeds(value: Any, before: Mapping[str, Any]) -> Any:
     if isinstance(value, (list, tuple)):
         return [_without_seeds(each, before) for each in value]
     return value if isinstance(value, (str, int, float, bool)) or value is None else str(value)
+
+
+def training_texts(training: Mapping[str, Any], lineage: Lineage) -> dict[str, str]:
+    """Return the metadata by which a SAM's or a backbone's own file says its training; none where there was none."""
+    record = {"metadata": {"training": dict(training), **lineage.record()}}
+    return {KEY: json.dumps(record, sort_keys=True)} if training else {}
+
+
+def lineage_in(metadata: Mapping[str, str]) -> Lineage | None:
+    """Return what weights have seen by the metadata of their file, as ``training_texts`` gives them; None of others."""
+    try:
+        record = json.loads(metadata[KEY])["metadata"]
+    except (ValueError, KeyError, TypeError):
+        return None
+    return Lineage.of_record(record) if isinstance(record, dict) else None
 
 
 def training_of(path: str | Path) -> dict[str, Any] | None:

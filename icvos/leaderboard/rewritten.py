@@ -38,7 +38,7 @@ RUN: dict[str, Any] = {
         "options": _ANY,
         "source_sha256": None,
         "weights": _ANY,
-        "trainings": {"*": dict.fromkeys(("settings", "seed", "kept"))},
+        "trainings": {"*": dict.fromkeys(("settings", "seed", "data_seed", "kept"))},
         **dict.fromkeys(("dtype", "autocast", "backend")),
     },
     "environment": {

@@ -18,7 +18,7 @@ class Trainings(Run):
     """Runs of one method whose weights were trained with other seeds: figures and records are their means.
 
     Attributes:
-        runs: The single runs, by seed.
+        runs: The single runs, by seed and that of their data.
     """
 
     runs: tuple[Run, ...] = ()
@@ -31,7 +31,7 @@ class Trainings(Run):
     @property
     def text(self) -> str:
         """One line: mean, deviation, and the score of each training."""
-        single = ", ".join(f"seed {_seed(run)} {run.score:.2f}" for run in self.runs)
+        single = ", ".join(f"seed {seed} {run.score:.2f}" for seed, run in zip(_seeds(self.runs), self.runs))
         return f"{self.full_name}: {self.score:.2f} ± {self.deviation:.2f} over {len(self.runs)} trainings ({single})"
 
 
@@ -54,13 +54,20 @@ def joined(entries: Sequence[Run]) -> list[Run]:
         groups.setdefault(_method(entry) or f"alone {index}", []).append(entry)
     out: list[Run] = []
     for group in groups.values():
-        seeds = {_seed(run) for run in group}
-        out += [_join(group)] if len(group) > 1 and len(seeds) == len(group) else group
+        out += [_join(group)] if len(group) > 1 and len(set(_seeds(group))) == len(group) else group
     return out
 
 
-def _seed(run: Run) -> str:
-    return "+".join(dict.fromkeys(str(training.get("seed")) for training in run.trainings.values()))
+def _seeds(group: Sequence[Run]) -> list[str]:
+    """Return what tells trainings apart: their seeds, and those of their data where these differ and all say them."""
+    seeds, of_data = ([_said(run, name) for run in group] for name in ("seed", "data_seed"))
+    if len(set(of_data)) == 1 or any("None" in each for each in of_data):
+        return seeds
+    return [f"{seed} (data {each})" for seed, each in zip(seeds, of_data)]
+
+
+def _said(run: Run, name: str) -> str:
+    return "+".join(dict.fromkeys(str(training.get(name)) for training in run.trainings.values()))
 
 
 def _method(entry: Run) -> str | None:
@@ -77,11 +84,14 @@ def _method(entry: Run) -> str | None:
 
 
 def _join(group: Sequence[Run]) -> Trainings:
-    runs = tuple(sorted(group, key=lambda run: [each.get("seed") or 0 for each in run.trainings.values()]))
+    def order(run: Run) -> list[int]:
+        return [each.get(name) or 0 for name in ("seed", "data_seed") for each in run.trainings.values()]
+
+    runs = tuple(sorted(group, key=order))
     first = runs[0]
     weights = {
-        f"{name}, seed {_seed(run)}" if name in run.trainings else name: digest
-        for run in runs
+        f"{name}, seed {seed}" if name in run.trainings else name: digest
+        for seed, run in zip(_seeds(runs), runs)
         for name, digest in (run.run["model"].get("weights") or {}).items()
     }
     # Workers finish in any order.

@@ -105,16 +105,18 @@ class Lifted(VideoModel):
         self.dtype = of_kind(self.image_model.dtype, "image")
         self.autocast = of_kind(self.image_model.autocast, "image")
         self.weights |= self.image_model.weights  # with the files that it found itself: they are part of the record
-        # What the image model has seen and is told is known when it is open.
+        self.tracker = self.open_tracker(weights=tracker_files, device=device, options=self.tracker_options)
+        self.weights |= tracker_files  # likewise
+        # What both have seen, and the image model is told, is known when they are open.
         lifted_info = self.image_model.info
+        seen = getattr(getattr(self.tracker, "segmenter", None), "trained_on", None)
+        rows = [row if seen is None or not row.weights else replace(row, training_data=seen) for row in self.rows]
         self.info = replace(  # type: ignore[misc]
             type(self).info,
             training_categories=lifted_info.training_categories,
-            training_data=training_data_of(lifted_info, self.rows),
+            training_data=training_data_of(lifted_info, rows),
             uses=lifted_info.uses,
         )
-        self.tracker = self.open_tracker(weights=tracker_files, device=device, options=self.tracker_options)
-        self.weights |= tracker_files  # likewise
 
     @classmethod
     def _of_tracker(cls, name: str) -> bool:

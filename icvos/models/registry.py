@@ -148,7 +148,12 @@ def create(
         if path.is_dir() and (path / "model.safetensors").is_file():  # a folder as Hugging Face lays it out
             path = files[name] = path / "model.safetensors"
         if not path.is_file():
-            raise WeightsError(f"weights '{name}' not found", where=path, fix=f"they come from {declared[name].source}")
+            raise WeightsError(
+                f"weights '{name}' not found",
+                where=path,
+                expected="a file, or a folder with model.safetensors in it",
+                fix=f"they come from {declared[name].source}",
+            )
     missing = [name for name, weight in declared.items() if weight.required and name not in files]
     if missing:
         fix = f"give {_given(missing, 'PATH')} ('icvos weights list' says where they come from)"

@@ -229,7 +229,7 @@ def _model(model: Mapping[str, Any]) -> str | None:
 
 
 def _is_training(value: Any) -> bool:
-    kinds = {"settings": str, "seed": int, "kept": str}
+    kinds = {"settings": str, "seed": int, "data_seed": int, "kept": str}
     return isinstance(value, dict) and all(type(each) is kinds.get(name) for name, each in value.items())
 
 

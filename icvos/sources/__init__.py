@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from icvos.errors import UsageError, did_you_mean
+from icvos.sources.drawn import LICENCE, is_drawn
 
 if TYPE_CHECKING:
     from icvos.sources.base import VideoSource
@@ -90,6 +91,8 @@ def open_source(name: str, root: Path) -> VideoSource:
     if row is None:
         raise UsageError(f"unknown data set '{name}'", fix=did_you_mean(name, source_ids()))
     source: VideoSource = _reader(row)(root, **row.settings)
+    if is_drawn(source.root):
+        source.licence, source.title = LICENCE, f"demo world, in the layout of {source.title}"
     return source
 
 

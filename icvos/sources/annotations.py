@@ -15,7 +15,7 @@ from typing import Any, TypeGuard
 from icvos.errors import SourceError, in_words
 from icvos.files import is_utf8, read_json
 
-__all__ = ["REQUIRED", "Entry", "by_id", "is_text", "read_annotations", "relative_file", "whole_number"]
+__all__ = ["REQUIRED", "Entry", "by_id", "check_ids", "is_text", "read_annotations", "relative_file", "whole_number"]
 
 REQUIRED: Any = object()
 """In place of a default: the field must be there."""
@@ -188,11 +188,30 @@ def by_id(entries: list[Entry]) -> Iterator[tuple[int, Entry]]:
     seen: dict[int, Entry] = {}
     for entry in entries:
         identity = entry.integer("id")
-        if identity in seen:
-            numbers = " and ".join(f"{entry.kind} number {one.index}" for one in (seen[identity], entry))
-            raise SourceError(f"{numbers} both have the id {identity}", where=entry.path, expected="each id once")
-        seen[identity] = entry
+        _add_id(seen, identity, entry)
         yield identity, entry
+
+
+def check_ids(entries: list[Entry]) -> None:
+    """Check that no two entries have one ``id``; those that have none, or what is neither number nor text, are others.
+
+    Raises:
+        SourceError: Two entries have one.
+    """
+    seen: dict[int | str, Entry] = {}
+    for entry in entries:
+        value = entry.fields.get("id")
+        number = whole_number(value)
+        identity = value if number is None and isinstance(value, str) else number
+        if identity is not None:
+            _add_id(seen, identity, entry)
+
+
+def _add_id(seen: dict[Any, Entry], identity: int | str, entry: Entry) -> None:
+    other = seen.setdefault(identity, entry)
+    if other is not entry:
+        numbers = f"{entry.kind} number {other.index} and {entry.kind} number {entry.index}"
+        raise SourceError(f"{numbers} both have the id {str(identity)[:40]}", where=entry.path, expected="each id once")
 
 
 def relative_file(entry: Entry, name: Any, field: str) -> PurePosixPath:

@@ -16,7 +16,7 @@ from icvos.categories import COCO80
 from icvos.errors import SourceError, UsageError, did_you_mean
 from icvos.files import escape_id, file_sha256
 from icvos.masks import Code, code_area, decode_code, merge_codes, segmentation_code
-from icvos.sources.annotations import Entry, by_id, read_annotations, relative_file
+from icvos.sources.annotations import Entry, by_id, check_ids, read_annotations, relative_file
 
 __all__ = ["SPLITS", "Coco", "CocoImage", "images_folder", "open_coco"]
 
@@ -73,6 +73,7 @@ class Coco:
         self.images = {number: _image(number, entry, split) for number, entry in by_id(lists["images"])}
         self._check_names()
         self.annotations = len(lists["annotations"])
+        check_ids(lists["annotations"])
         categories = {number: COCO80.find(entry.text("name")) for number, entry in by_id(lists["categories"])}
         self._instances = self._index(lists["annotations"], categories)
 

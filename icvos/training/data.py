@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Self
@@ -91,8 +92,22 @@ def validation_batches(task: TrainingTask, examples: Examples, settings: Setting
     return _loader(task, examples, groups, settings, world)
 
 
+class _Loader(DataLoader):
+    """A loader whose processes leave Ctrl-C, which reaches all of a terminal, to the process that trains."""
+
+    def __iter__(self) -> Any:
+        try:
+            before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # they inherit the ignoring
+        except ValueError:  # not in the main thread
+            return super().__iter__()
+        try:
+            return super().__iter__()
+        finally:
+            signal.signal(signal.SIGINT, before)
+
+
 def _loader(task: TrainingTask, examples: Examples, keys: Any, settings: Settings, world: World) -> DataLoader:
-    return DataLoader(
+    return _Loader(
         _Addressed(examples),
         batch_sampler=keys,
         collate_fn=_Collate(task),

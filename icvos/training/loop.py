@@ -18,7 +18,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from icvos.errors import IcvosError, RunError
+from icvos.errors import ENDING, IcvosError, RunError
 from icvos.files import remove_partial_files, write_json
 from icvos.foundation.trainings import training_record
 from icvos.progress import Meter, Update
@@ -44,7 +44,7 @@ __all__ = ["Trainer", "TrainingStopped"]
 
 
 class TrainingStopped(IcvosError):
-    """Training stopped before its end: a loss that is no number, or a signal."""
+    """Training stopped before its end: a loss that is no number (exit 1), or a signal (128 and its number)."""
 
     exit_status = 1
 
@@ -219,7 +219,8 @@ class Trainer:
         """Train to the end, from where the folder's checkpoint stands; returns the run's summary.
 
         Raises:
-            TrainingStopped: A loss that is no number (with the batch's examples), SIGTERM or SIGINT (after saving).
+            TrainingStopped: A loss that is no number (with the batch's examples), Ctrl-C, SIGTERM or SIGHUP (after
+                saving).
             RunError: The checkpoint does not fit, or the ranks read different ones.
         """
         if self.world.main:
@@ -284,10 +285,8 @@ class Trainer:
             if stop or end_of_epoch or (save_every and self.step % save_every == 0):
                 self.save()
             if stop:
-                name = signal.Signals(self._stop).name if self._stop else "a signal on another rank"
-                raise TrainingStopped(
-                    f"{name}: saved at step {self.step} of {self.steps}", fix="run it again to continue"
-                )
+                del stream  # which ends the processes that load data
+                raise self._stopped()
         self.say(f"waited for data {waited / max(worked, 1e-9):.0%} of the time")
 
     def one_step(self, stream: Iterator[tuple[Any, list[str]]]) -> tuple[dict[str, float], float]:
@@ -333,6 +332,16 @@ class Trainer:
             total["gradient_norm"] = float(nn.utils.clip_grad_norm_(self.parameters, settings.clip))
         self.optimiser.step()
         return total, waited
+
+    def _stopped(self) -> TrainingStopped:
+        """Return the end by a signal; where another rank had it, that of SIGTERM."""
+        number = self._stop or signal.SIGTERM
+        error = TrainingStopped(
+            "interrupted" if number == signal.SIGINT else "ended by a signal",
+            fix=f"saved at step {self.step} of {self.steps} in {self.out}; the same command goes on",
+        )
+        error.exit_status = 128 + number
+        return error
 
     def _graphed_step(
         self, graphed: GraphedStep, stream: Iterator[tuple[Any, list[str]]]
@@ -397,13 +406,14 @@ class Trainer:
 
     @contextmanager
     def _signals(self) -> Iterator[None]:
-        """While the loop runs SIGTERM and SIGINT ask it to stop after the step at hand."""
+        """While the loop runs Ctrl-C, SIGTERM and SIGHUP (not under nohup) ask it to stop after the step at hand."""
 
         def ask(number: int, frame: Any) -> None:
             self._stop = number
 
         try:
-            before = {number: signal.signal(number, ask) for number in (signal.SIGTERM, signal.SIGINT)}
+            heard = [each for each in (signal.SIGINT, *ENDING) if signal.getsignal(each) is not signal.SIG_IGN]
+            before = {number: signal.signal(number, ask) for number in heard}
         except ValueError:  # not in the main thread: a notebook's own business
             yield
             return

@@ -6,6 +6,7 @@ import json
 import shutil
 from pathlib import Path
 
+import fewshot_trees as few
 import numpy as np
 import pytest
 import raw_trees
@@ -13,13 +14,20 @@ from board_runs import icvos
 
 from icvos.benchmark import Benchmark, load_benchmark
 from icvos.builders.check import check_benchmark
+from icvos.builders.ic_vos.rules import BuildRules
+from icvos.builders.ic_vos.supports import Supports
 from icvos.builders.stats import benchmark_stats
 from icvos.builders.vos.build import build_vos, prepare_vos
 from icvos.builders.vos.plan import VOS_SOURCES
+from icvos.categories import COCO80
+from icvos.data.class_masks import coco_masks, voc_masks
+from icvos.demo.benchmarks import open_benchmark
 from icvos.errors import InputError, UsageError
 from icvos.leaderboard.consistency import check_name
 from icvos.masks import read_mask
 from icvos.sources import open_source
+from icvos.sources.coco import open_coco
+from icvos.sources.drawn import LICENCE
 from icvos.sources.expected import Expected
 
 
@@ -250,3 +258,27 @@ def test_a_task_that_nobody_knows_is_refused(raw: Path, tmp_path: Path) -> None:
         (tmp_path / "b/benchmark.json").write_text(json.dumps({**header, key: value}))
         with pytest.raises(Exception, match=words):
             load_benchmark(tmp_path / "b")
+
+
+@pytest.mark.parametrize("world", ['{"generator": "1", "size": "tiny", "seed": 0}', '{"x": 1}', "[", None])
+def test_what_lies_in_a_drawn_world_has_no_rights_of_others(tmp_path: Path, world: str | None) -> None:
+    """Whichever data set's layout it has, and whichever builder reads it."""
+    raw_trees.davis(tmp_path / "davis")
+    few.voc(tmp_path / "voc" / "VOC2012", {"a": few.label_map((1, 2), 0)}, {"val": ["a"]})
+    few.coco(tmp_path / "coco", [few.annotation(1, "dog", few.rectangle(4, 4, 10, 10))])
+    if world is not None:
+        (tmp_path / "world.json").write_text(world)
+    source = open_source("davis", tmp_path / "davis")
+    build_vos(prepare_vos(source, split="all"), tmp_path / "b")
+    header = load_benchmark(tmp_path / "b").header
+    licences = {
+        header["licences"]["davis17"],
+        Supports(open_coco(tmp_path / "coco"), BuildRules(), COCO80).licence,
+        coco_masks(tmp_path / "coco", "val2014", cache=tmp_path / "cache").licence,
+        voc_masks(tmp_path / "voc" / "VOC2012", "val", cache=tmp_path / "cache").licence,
+    }
+    drawn = world is not None and "generator" in world
+    assert (licences == {LICENCE}) == drawn and len(licences) == (1 if drawn else 3)
+    title = "demo world, in the layout of DAVIS-2017" if drawn else "DAVIS-2017"
+    assert [each["title"] for each in header["sources"]] == [title]
+    assert open_benchmark(tmp_path / "b")[1] == drawn

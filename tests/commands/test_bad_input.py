@@ -17,8 +17,9 @@ from run_models import RED, write_model
 from tiny import write_image_benchmark, write_video_benchmark
 
 from icvos import cli
-from icvos.commands.options import FollowedPath
+from icvos.commands.options import DataFolder, FollowedPath
 from icvos.manifest import write_manifest
+from icvos.sources import SOURCES
 
 MASK = "videos/tiny__v1/Annotations/1/00002.png"
 FRAME = "videos/tiny__v1/JPEGImages/00002.jpg"
@@ -399,6 +400,24 @@ def test_every_path_of_every_command_is_followed_once():
     paths = [p for each in every_command(cli.icvos) for p in each.params if isinstance(p.type, click.Path)]
     assert len(paths) > 50
     assert all(isinstance(parameter.type, FollowedPath) for parameter in paths)
+
+
+def test_a_data_folder_is_given_once(tmp_path):
+    """In every command that reads one; what is given once is what it was."""
+    known = set()
+    for each in every_command(cli.icvos):
+        for option in (p for p in each.params if isinstance(p, DataFolder)):
+            name = option.opts[0]
+            known.add(name)
+            single = click.Command("one", params=[option], callback=lambda **values: tuple(values.values()))
+            with pytest.raises(click.UsageError, match=f"{name} is given more than once: a, b"):
+                single.main([name, "a", f"{name}=b"], standalone_mode=False)
+            assert single.main([name, str(tmp_path)], standalone_mode=False) == (tmp_path,)
+            if not option.required:
+                assert single.main([], standalone_mode=False) == (None,)
+    expected = {"--coco", "--voc", "--sbd", "--lists", "--from-release", "--ic-vos", *(f"--{key}" for key in SOURCES)}
+    assert expected <= known
+    assert not {"--out", "--to"} & known
 
 
 HOMELESS = [

@@ -11,6 +11,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from baselines.heads import open_backbone
 from dcsam.plugin import DCSam
 from dcsam.training.module import TrainableDCSAM
 from icvos import Support
@@ -29,9 +30,10 @@ from icvos.demo.training.prompted_clips import ClipExamples
 from icvos.demo.training.sam2_task import DEMO_SAM2, DemoSam2Task, sample_loss
 from icvos.demo.world.episodes import TrainingWorld
 from icvos.errors import UsageError
-from icvos.foundation.load import build_sam, save_sam
+from icvos.foundation.load import build_sam, load_sam, save_sam
 from icvos.foundation.pixels import to_float
 from icvos.foundation.sam2 import Sam2
+from icvos.foundation.trainings import training_of, training_record
 from icvos.training.distribute import World
 from icvos.training.loop import Trainer
 from icvos.training.loss import iou
@@ -218,6 +220,31 @@ def test_another_sam_2_is_gone_on_with_at_the_size_asked_for(tmp_path: Path) -> 
     model = DemoSam2Task(weights={"sam2": tmp_path / "other.safetensors"}, image_size=192).model()
     assert model.sam2.config.memory_layers == 1 and model.sam2.image_size == 192
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+
+
+def test_a_sam_2_and_a_backbone_say_which_training_they_come_from(tmp_path: Path) -> None:
+    """And what it was trained on; one that was published before says so, too."""
+    start, sam2, backbone = (tmp_path / f"{name}.safetensors" for name in ("start", "sam2", "backbone"))
+    record = {"settings": "0123456789ab", "seed": 3, "kept": "last"}
+    save_sam(start, build_sam(Sam2, replace(DEMO_SAM2, name="sam2.1_hiera_tiny")))
+    seen = []
+    for weights in ({}, {"sam2": start}):
+        task = DemoSam2Task(weights=weights)
+        task.training = record
+        task.export(task.model(), sam2)
+        assert training_of(sam2) == record
+        seen.append(load_sam(Sam2, sam2).trained_on)
+    assert seen == [("icvos demo:train",), ("sa-v:train", "sa-1b:train", "icvos demo:train")]
+    task = BackboneTask(backbone="efficientnet-lite2")
+    assert task.model().backbone.trained_on == ("imagenet-1k:train",)
+    task.training = record
+    task.export(task.model(), backbone)
+    assert training_of(backbone) == record
+    assert open_backbone("efficientnet-lite2", {}, backbone).trained_on == ("icvos demo:train",)
+    again = BackboneTask(weights={"backbone": backbone}, backbone="efficientnet-lite2")
+    assert training_record({"settings": {"seed": 0}, "describe": again.describe()}, again.weights, kept="last") != (
+        training_record({"settings": {"seed": 0}, "describe": task.describe()}, {}, kept="last")
+    )
 
 
 def test_things_of_one_clip_are_followed_as_each_would_be_alone() -> None:

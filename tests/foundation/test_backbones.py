@@ -130,8 +130,9 @@ def test_a_resnet_has_one_of_two_dilations() -> None:
     for options in ({"dilation": "hsnet"}, {"dilation": 2}):
         with pytest.raises(UsageError, match="expected torchvision or pspnet"):
             create_backbone("resnet50", options)
-    with pytest.raises(UsageError, match="does not take these options"):
-        create_backbone("vgg16_bn", {"dilation": "pspnet"})
+    for name, expected in (("vgg16_bn", "none"), ("efficientnet-lite2", "none"), ("dinov2_vitl14", "width or")):
+        with pytest.raises(UsageError, match=f"^backbone {name} has no option 'dilation'; expected {expected}"):
+            create_backbone(name, {"dilation": "pspnet"})
 
 
 def test_torchvision_vgg_and_deep_stem_resnet_load() -> None:
@@ -173,8 +174,10 @@ def test_a_wrong_backbone_file_names_its_keys() -> None:
 def test_unknown_names_and_options() -> None:
     with pytest.raises(UsageError, match="did you mean 'resnet50'"):
         create_backbone("resnet5")
-    with pytest.raises(UsageError, match="does not take"):
+    with pytest.raises(UsageError, match=r"has no option 'width'; expected dilation$"):
         create_backbone("resnet50", {"width": 3})
+    with pytest.raises(UsageError, match="width of backbone small is a list; expected one value"):
+        create_backbone("small", {"width": [16]})
     with pytest.raises(UsageError, match="heads that divide"):
         create_backbone("dinov2_vitb14", {**TINY, "heads": 5})
 

@@ -37,14 +37,15 @@ def annotation(image: int, category: str, shape: Any, *, area: float = 1.0, crow
 
 
 def coco(root: Path, annotations: list[dict[str, Any]], *, images: int = 4, split: str = "val2014") -> Path:
-    """A COCO tree with images 1 to ``images``."""
+    """A COCO tree with images 1 to ``images``; annotations that are numbered 1 are so by their place."""
     prefix = f"COCO_{split}_" if split.endswith("2014") else ""
     records = []
     for image in range(1, images + 1):
         name = f"{prefix}{image:012d}.jpg"
         save(root / split / name, noise(image))
         records.append({"id": image, "file_name": name, "height": SIZE[0], "width": SIZE[1], "license": 1 + image % 3})
-    write_json(root, split, {"images": records, "annotations": annotations, "categories": categories()})
+    numbered = [{**each, "id": place if each["id"] == 1 else each["id"]} for place, each in enumerate(annotations, 1)]
+    write_json(root, split, {"images": records, "annotations": numbered, "categories": categories()})
     return root
 
 

@@ -15,6 +15,7 @@ import pytest
 from board_runs import build, run
 
 from icvos.errors import RunError
+from icvos.foundation.trainings import training_record
 from icvos.leaderboard.board import read_board
 from icvos.leaderboard.ranks import samples_of
 from icvos.leaderboard.record import record_path, write_record
@@ -108,6 +109,28 @@ def test_what_is_no_training_of_the_same_method_stands_alone(entry: Run) -> None
         assert joined([first, other]) == [first, other]
     (both,) = joined([first, trained(entry, 2)])
     assert isinstance(both, Trainings) and [list(each.trainings) for each in both.runs] == [["head"]] * 2
+
+
+def test_trainings_that_differ_in_the_seed_of_their_data_alone_are_one_row(entry: Run) -> None:
+    def on(data_seed: int | None, add: float) -> Run:
+        said = {"settings": "5e771465a0b1", "seed": 1, "kept": "best"}
+        return trained(
+            entry, 1, add=add, trainings={"head": said if data_seed is None else {**said, "data_seed": data_seed}}
+        )
+
+    runs = [on(2, 1.0), on(1, 0.0)]
+    (both,) = joined(runs)
+    assert isinstance(both, Trainings) and training_text(both) == "± 0.71 over 2"
+    assert f"(seed 1 (data 1) {entry.score:.2f}, seed 1 (data 2) {entry.score + 1:.2f})" in both.text
+    assert len(both.run["model"]["weights"]) == 3
+    validate(runs[0].run, runs[0].result, runs[0].records, Path("x"))
+    # Weights of before do not say it: one seed is one training then.
+    others = [on(2, 1.0), on(None, 0.0)]
+    assert joined(others) == others
+    record = {
+        seed: training_record({"settings": {"seed": 0}, "describe": {"seed": seed}}, {}, kept="best") for seed in (1, 2)
+    }
+    assert record[1]["settings"] == record[2]["settings"] and [each["data_seed"] for each in record.values()] == [1, 2]
 
 
 def test_interval_of_several_trainings_is_that_of_their_mean(entry: Run) -> None:

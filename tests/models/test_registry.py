@@ -6,18 +6,22 @@ import re
 import subprocess
 import sys
 import types
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 import pytest
 from tiny import write_image_benchmark
-from tiny_weights import tiny_sam2_file
+from tiny_weights import TINY_SAM2, tiny_sam2_file
 
 from baselines.vrp_sam.train import VrpTask
 from dcsam.training.task import DCSamTask, ModelSizes
 from icvos import VideoModel, cli, evaluate
 from icvos.data.options import DataOptions, PairOptions
 from icvos.errors import UsageError, WeightsError
+from icvos.foundation.load import build_sam, save_sam
+from icvos.foundation.sam2 import Sam2
+from icvos.models.needs import all_needs
 from icvos.models.options import group_options, option_types, parse_options, type_in_words
 from icvos.models.registry import as_video_model, create, names, resolve, source_sha256, uses_torch
 from icvos.runs.environment import describe_model
@@ -284,10 +288,36 @@ def test_broken_files_and_weights_are_answered(method: Path, tmp_path: Path) -> 
         resolve(f"{broken}:X")
     with pytest.raises(UsageError, match="takes no weights 'nett'; did you mean 'net'"):
         create(str(method), weights={"nett": tmp_path})
-    with pytest.raises(WeightsError, match="come from somewhere"):
-        create(str(method), weights={"net": tmp_path / "none.pt"})
+    for path in (tmp_path / "none.pt", tmp_path):
+        expected = f"not found; in {path}; expected a file, or a folder with model.safetensors in it; they come from"
+        with pytest.raises(WeightsError, match=re.escape(expected)):
+            create(str(method), weights={"net": path})
     with pytest.raises(UsageError, match="out of range"):
         create("histogram", options={"blur": 4})
+
+
+def test_with_demo_weights_a_model_says_that_it_has_seen_the_drawn_world_alone() -> None:
+    shipped = [needs.name for needs in all_needs() if needs.demo and not needs.missing]
+    assert {"dcsam", "pfenet", "persam", "prototype", "sam2-memory"} <= set(shipped)
+    for name in (*shipped, "pfenet+sam2@every=2"):
+        info = create(name, demo=True).info
+        assert (info.training_data, info.training_categories) == (("icvos demo:train",), ()), name
+
+
+@pytest.mark.parametrize(
+    ("name", "seen"),
+    [
+        ("sam2.1_hiera_tiny", ("sa-v:train", "sa-1b:train")),
+        ("demo", ("icvos demo:train",)),
+        ("another", ("sa-v:train", "sa-1b:train")),  # of which nobody says: what the class declares
+    ],
+)
+def test_what_a_sam2_has_seen_goes_by_its_name(tmp_path: Path, name: str, seen: tuple[str, ...]) -> None:
+    save_sam(tmp_path / "sam2.safetensors", build_sam(Sam2, replace(TINY_SAM2, name=name)))
+    files = {"sam2": tmp_path / "sam2.safetensors", "tracker": tmp_path / "sam2.safetensors"}
+    for model in ("sam2-memory", "sam2-tracker", "histogram+sam2"):
+        given = {key: path for key, path in files.items() if key in resolve(model).info.weights}
+        assert create(model, weights=given).info.training_data == seen
 
 
 OWN_INIT = """

@@ -18,7 +18,7 @@ from pycocotools import mask as rle
 
 from icvos.categories import COCO80
 from icvos.errors import IcvosError, SourceError
-from icvos.sources.annotations import REQUIRED, Entry
+from icvos.sources.annotations import REQUIRED, Entry, check_ids
 from icvos.sources.coco import Coco
 from icvos.sources.ytvis import YouTubeVis
 
@@ -155,9 +155,11 @@ def test_a_licence_in_words_is_no_number(tmp_path: Path) -> None:
     assert Coco(root, "val2014").images[1].licence is None
 
 
-@pytest.mark.parametrize(("name", "kind"), [("images", "image"), ("categories", "category")])
+@pytest.mark.parametrize(
+    ("name", "kind"), [("images", "image"), ("categories", "category"), ("annotations", "annotation")]
+)
 def test_two_entries_of_one_id_are_named(tmp_path: Path, name: str, kind: str) -> None:
-    root = trees.coco(tmp_path, [trees.annotation(1, "dog", SQUARE)])
+    root = trees.coco(tmp_path, [trees.annotation(1, "dog", SQUARE), trees.annotation(2, "cat", SQUARE)])
     path = root / "annotations" / "instances_val2014.json"
     content = json.loads(path.read_text())
     content[name].append({**content[name][1], "name": "another"})
@@ -165,6 +167,16 @@ def test_two_entries_of_one_id_are_named(tmp_path: Path, name: str, kind: str) -
     last = len(content[name]) - 1
     with pytest.raises(SourceError, match=rf"{kind} number 1 and {kind} number {last} both"):
         Coco(root, "val2014")
+
+
+def test_ids_of_annotations_are_compared_as_what_they_are() -> None:
+    def checked(*identities: Any) -> None:
+        check_ids([Entry({"id": each}, "annotation", i, Path("a.json")) for i, each in enumerate(identities)])
+
+    checked(1, 2, "a", "b", None, None, [1], [1], 1.5, 1.5, True, 3.0)
+    for pair in ((7, 7), (7, "7"), (7, 7.0), ("a", "a")):
+        with pytest.raises(SourceError, match=r"annotation number 1 and annotation number 2 both have the id [7a]; in"):
+            checked(0, *pair)
 
 
 # ------------------------------------------------------------------------------------------------------ YouTube-VIS
@@ -340,6 +352,20 @@ class Meaning:
                 self.refuse(f"{kind} number ", f"both have the id {numbers[-1]}")
         return [(n, *entry) for n, entry in zip(numbers, self.lists.get(name, ())) if n is not None]
 
+    def different(self, name: str, kind: str) -> None:
+        """Refuse two entries of one id; those without a number or text are others."""
+        seen = set[int | str]()
+        for _, entry in self.lists.get(name, ()):
+            value = entry.get("id")
+            if type(value) is str and value.strip().isascii() and value.strip().isdigit():
+                value = int(value)
+            if type(value) is float and value % 1 == 0:
+                value = int(value)
+            if type(value) in (int, str):
+                if value in seen:
+                    self.refuse(f"{kind} number ", f"both have the id {value}")
+                seen.add(value)
+
     def pixels(self, label: str, value: Any, field: str, size: tuple[int, int]) -> np.ndarray:
         """The mask of a segmentation by pycocotools, polygon by polygon, once nothing in it is wrong."""
         height, width = size
@@ -400,6 +426,7 @@ def coco_meaning(root: Path) -> tuple[list[tuple[str, ...]], Any]:
         number: COCO80.find(meaning.text(label, entry, "name") or "")
         for number, label, entry in meaning.by_id("categories", "category")
     }
+    meaning.different("annotations", "annotation")
     shown: dict[int, dict[int, list]] = {number: {} for number in images}
     for label, entry in meaning.lists.get("annotations", ()):
         image, category = (meaning.integer(label, entry, field) for field in ("image_id", "category_id"))

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch.utils.data import DataLoader
 from toy_training import ToyTask
 from training_logs import losses
 
@@ -39,13 +40,38 @@ def test_a_stopped_run_has_the_losses_of_one_never_stopped(tmp_path: Path, stop:
     trainer(tmp_path / "whole", average=average).fit()
     first = trainer(tmp_path / "parts", save_every=1, average=average)
     first.progress = lambda step, steps, values: signal.raise_signal(signal.SIGTERM) if step == stop else None
-    with pytest.raises(TrainingStopped, match=f"SIGTERM: saved at step {stop} of 18"):
+    with pytest.raises(TrainingStopped, match=f"saved at step {stop} of 18"):
         first.fit()
     second = trainer(tmp_path / "parts", save_every=1, average=average)
     second.fit()
     assert losses(tmp_path / "whole") == losses(tmp_path / "parts")
     for name in ("last.safetensors", "best.safetensors"):
         assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "parts" / name).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("number", "status", "word"),
+    [
+        (signal.SIGINT, 130, "interrupted"),
+        (signal.SIGTERM, 143, "ended by a signal"),
+        (signal.SIGHUP, 129, "ended by a signal"),
+    ],
+)
+def test_a_signal_ends_as_that_of_other_commands(tmp_path: Path, number: int, status: int, word: str) -> None:
+    stopped = trainer(tmp_path)
+    stopped.progress = lambda step, steps, values: signal.raise_signal(number) if step == 2 else None
+    with pytest.raises(TrainingStopped) as stop:
+        stopped.fit()
+    assert str(stop.value) == f"{word}; saved at step 2 of 18 in {tmp_path}; the same command goes on"
+    assert stop.value.exit_status == status
+
+
+def test_processes_that_load_data_leave_ctrl_c_to_the_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    before, seen = signal.getsignal(signal.SIGINT), []
+    monkeypatch.setattr(DataLoader, "__iter__", lambda self: seen.append(signal.getsignal(signal.SIGINT)) or iter(()))
+    task = ToyTask()
+    assert list(batches(task, task.train_examples(), task.defaults(), ALONE, 0, 1)) == []
+    assert seen == [signal.SIG_IGN] and signal.getsignal(signal.SIGINT) is before
 
 
 def test_the_mean_of_the_weights_is_what_is_kept(tmp_path: Path) -> None:

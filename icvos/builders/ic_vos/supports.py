@@ -17,6 +17,7 @@ from icvos.files import read_bytes
 from icvos.images import IMAGE_SUFFIXES, check_annotated_size, image_size
 from icvos.progress import Progress, Update
 from icvos.sources.coco import Coco
+from icvos.sources.drawn import licence_of
 
 __all__ = ["Supports"]
 
@@ -44,6 +45,7 @@ class Supports:
 
     def __init__(self, coco: Coco, rules: BuildRules, words: Vocabulary) -> None:
         self.coco = coco
+        self.licence = licence_of(coco.root, type(self).licence)
         self.rules = rules
         self.words = words
         self.split = coco.split

@@ -14,12 +14,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from icvos.data.lineage import DRAWN, Lineage
 from icvos.demo.training.examples import INSTANCES, DrawnWorld, DrawnWorlds, Scenes, WorldBatch, join_worlds
 from icvos.demo.training.graphs import GraphedStep
 from icvos.demo.world.episodes import TrainingWorld
 from icvos.foundation.backbones import create_backbone
 from icvos.foundation.pixels import to_float
-from icvos.foundation.weights import load_state, save_state
+from icvos.foundation.trainings import lineage_in, training_texts
+from icvos.foundation.weights import load_metadata, load_state, save_state
 from icvos.training.loss import balanced_bce, dice, iou, prior_logits
 from icvos.training.task import Examples, Settings, TrainingTask, check_options
 
@@ -172,7 +174,14 @@ class BackboneTask(TrainingTask):
     def export(self, model: nn.Module, path: Path) -> None:
         assert isinstance(model, _Learner)
         state = {name: value.detach().cpu().contiguous() for name, value in model.backbone.state_dict().items()}
-        save_state(path, state, metadata={"backbone": self.backbone})
+        seen = training_texts(self.training, self._before(model) + DRAWN)
+        save_state(path, state, metadata={"backbone": self.backbone, **seen})
+
+    def _before(self, model: _Learner) -> Lineage:
+        """Return what the weights that it goes on from have seen."""
+        if "backbone" not in self.weights:
+            return Lineage()
+        return lineage_in(load_metadata(self.weights["backbone"])) or Lineage(model.backbone.trained_on)
 
 
 def _contrastive(

@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from icvos.data.lineage import DRAWN, Lineage
 from icvos.demo.training.examples import Scenes
 from icvos.demo.training.graphs import GraphedStep
 from icvos.demo.training.prompted_clips import ClipExamples, PromptedClips, join_clips
@@ -28,6 +29,7 @@ from icvos.foundation.sam2 import Sam2
 from icvos.foundation.sam2_config import Sam2Config
 from icvos.foundation.segmenter import ImageFeatures
 from icvos.foundation.tracker import Tracker, TrackerOptions
+from icvos.foundation.trainings import training_texts
 from icvos.training.loss import iou
 from icvos.training.task import Examples, Settings, TrainingTask, check_options
 
@@ -254,7 +256,8 @@ class DemoSam2Task(TrainingTask):
 
     def export(self, model: nn.Module, path: Path) -> None:
         assert isinstance(model, _Learner)
-        save_sam(path, model.sam2)
+        seen = Lineage(model.sam2.trained_on or ()) + DRAWN
+        save_sam(path, model.sam2, training=training_texts(self.training, seen))
 
 
 def sample_loss(logits: Tensor, truth: Tensor) -> Tensor:
