@@ -13,10 +13,9 @@ from typing import Any
 import numpy as np
 
 from icvos import ModelInfo, Support, Video, VideoModel, WeightInfo
+from icvos.data.lineage import SAM2_DATA
 
 __all__ = ["Sam2Memory"]
-
-_DATA = ("sa-v:train", "sa-1b:train")
 
 
 class Sam2Memory(VideoModel):
@@ -32,7 +31,7 @@ class Sam2Memory(VideoModel):
         paper="Ravi et al., SAM 2: Segment Anything in Images and Videos, 2024 (arXiv 2408.00714)",
         licence="Apache-2.0",
         weights={"sam2": WeightInfo("a SAM 2 or SAM 2.1 checkpoint (icvos weights list)")},
-        training_data=_DATA,
+        training_data=SAM2_DATA,
         extra="sam",
         demo_weights={"sam2": "icvos/demo/weights/demo_sam2.safetensors"},
     )
@@ -44,7 +43,7 @@ class Sam2Memory(VideoModel):
         from icvos.foundation.tracker import Tracker, TrackerOptions
 
         self.tracker = Tracker(load_sam(Sam2, self.weights["sam2"], device=device), TrackerOptions(ahead=ahead))
-        seen = self.tracker.segmenter.trained_on or _DATA
+        seen = self.tracker.segmenter.trained_on or SAM2_DATA
         self.info = replace(self.info, training_data=seen)
 
     def segment(self, supports: Sequence[Support], video: Video, *, seed: int) -> Iterator[Any]:

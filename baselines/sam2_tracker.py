@@ -15,11 +15,10 @@ from typing import Any, Literal
 import numpy as np
 
 from icvos import ModelInfo, Support, Video, VideoModel, WeightInfo
+from icvos.data.lineage import SAM2_DATA
 from icvos.errors import UsageError
 
 __all__ = ["Sam2Tracker"]
-
-_DATA = ("sa-v:train", "sa-1b:train")
 
 
 class Sam2Tracker(VideoModel):
@@ -36,7 +35,7 @@ class Sam2Tracker(VideoModel):
         paper="Ravi et al., SAM 2: Segment Anything in Images and Videos, 2024 (arXiv 2408.00714)",
         licence="Apache-2.0",
         weights={"sam2": WeightInfo("a SAM 2 or SAM 2.1 checkpoint (icvos weights list)")},
-        training_data=_DATA,
+        training_data=SAM2_DATA,
         extra="sam",
         demo_weights={"sam2": "icvos/demo/weights/demo_sam2.safetensors"},
         uses=("first-frame",),
@@ -61,7 +60,7 @@ class Sam2Tracker(VideoModel):
         self.dtype = self.autocast or "float32"
         options = TrackerOptions(ahead=ahead, binarize_prompted=False)
         self.tracker = Tracker(load_sam(Sam2, self.weights["sam2"], device=device), options)
-        seen = self.tracker.segmenter.trained_on or _DATA
+        seen = self.tracker.segmenter.trained_on or SAM2_DATA
         self.info = replace(self.info, training_data=seen)
 
     def segment(self, supports: Sequence[Support], video: Video, *, seed: int) -> Iterator[Any]:

@@ -21,6 +21,7 @@ import numpy as np
 
 from icvos import ImageModel, ModelInfo, Prediction, Support, Video, VideoModel, WeightInfo
 from icvos.categories import get_vocabulary
+from icvos.data.lineage import SAM2_DATA, Lineage
 
 if TYPE_CHECKING:
     from icvos.foundation.frame_tracker import Prompt
@@ -31,7 +32,6 @@ __all__ = ["Sansa", "box_of", "points_of", "sansa_tracker", "scribble_of", "supp
 
 #: Points that a mask is prompted by, and that a scribble is drawn with.
 POINTS = 20
-_SAM2_DATA = ("sa-v:train", "sa-1b:train")
 PromptKind = Literal["mask", "point", "box", "scribble"]
 
 
@@ -63,7 +63,7 @@ class Sansa(VideoModel, ImageModel):
             ),
         },
         training_categories=get_vocabulary("coco80").names,
-        training_data=("coco2014:train", "lvis:train", "ade20k:train", "paco:train", *_SAM2_DATA),
+        training_data=("coco2014:train", "lvis:train", "ade20k:train", "paco:train", *SAM2_DATA),
         extra="sam",
         demo_weights={
             "sansa": "baselines/weights/demo_sansa.safetensors",
@@ -82,7 +82,6 @@ class Sansa(VideoModel, ImageModel):
     ) -> None:
         super().__init__(device=device, weights=weights)
         from baselines.sansa_adapters import load_sansa
-        from icvos.data.lineage import Lineage
 
         self.model, saved = load_sansa(self.weights["sam2"], self.weights["sansa"])
         self.tracker = sansa_tracker(self.model.to(device).segmenter, ahead=ahead)
@@ -90,7 +89,7 @@ class Sansa(VideoModel, ImageModel):
         if saved is not None or trained_on:
             known = Lineage.named(trained_on) if trained_on else Lineage()
             known += (Lineage.of_record(saved.metadata) if saved is not None else None) or Lineage()
-            known += Lineage(self.tracker.segmenter.trained_on or _SAM2_DATA)
+            known += Lineage(self.tracker.segmenter.trained_on or SAM2_DATA)
             self.info = replace(self.info, training_data=known.data, training_categories=known.categories)
 
     def segment(self, supports: Sequence[Support], video: Video, *, seed: int) -> Iterator[Any]:

@@ -56,11 +56,11 @@ class DataFolder(click.Option):
 
     def consume_value(self, ctx: click.Context, opts: Any) -> Any:
         """Return the folder and where it comes from, or say that there are several."""
-        given = opts.get(self.name)
-        if isinstance(given, list):
-            if len(given) > 1 and not ctx.resilient_parsing:
-                raise click.UsageError(f"{self.opts[0]} is given more than once: {', '.join(given)}", ctx)
-            opts = {**opts, self.name: given[0]}
+        folders = opts.get(self.name)
+        if isinstance(folders, list):
+            if len(folders) > 1 and not ctx.resilient_parsing:
+                raise click.UsageError(f"{self.opts[0]} is given more than once: {', '.join(folders)}", ctx)
+            opts = {**opts, self.name: folders[0]}
         return super().consume_value(ctx, opts)
 
 

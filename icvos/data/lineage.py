@@ -12,7 +12,10 @@ from icvos.errors import UsageError
 if TYPE_CHECKING:
     from icvos.data.class_masks import ClassMasks
 
-__all__ = ["DRAWN", "Lineage"]
+__all__ = ["DRAWN", "SAM2_DATA", "Lineage"]
+
+#: What the published SAM 2 and 2.1 were trained on.
+SAM2_DATA = ("sa-v:train", "sa-1b:train")
 
 #: How the data sets' names are written in a declaration.
 _LONG = {"coco14": "coco2014", "coco17": "coco2017", "voc12": "voc2012"}

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from icvos.data.lineage import DRAWN
+from icvos.data.lineage import DRAWN, SAM2_DATA
 from icvos.errors import UsageError, WeightsError, in_words
 from icvos.foundation.construct import require_sam
 from icvos.foundation.sizes import check_sizes
@@ -168,7 +168,7 @@ _OLD = {size: replace(config, name=f"sam2_hiera_{size}", version="2.0") for size
 SAM2 = {config.name: config for config in (*_OLD.values(), *_NEW.values())}
 
 #: What a SAM 2 has seen, by its name: the published sizes, and the one of ``icvos train demo-sam2``.
-SEEN = {**dict.fromkeys(SAM2, ("sa-v:train", "sa-1b:train")), "demo": DRAWN.data}
+SEEN = {**dict.fromkeys(SAM2, SAM2_DATA), "demo": DRAWN.data}
 
 
 def build_model(config: Sam2Config) -> Any:

@@ -45,10 +45,10 @@ def training_record(identity: Mapping[str, Any], weights: Mapping[str, Path], *,
         ``data_seed``, where the data are drawn by one of their own (``--set seed=``); ``kept``.
     """
     before = {name: (training_of(path) or {}).get("settings") for name, path in weights.items()}
-    said: list[Any] = [_without_seeds(identity, {n: s for n, s in before.items() if s}), kept]
+    parts: list[Any] = [_without_seeds(identity, {n: s for n, s in before.items() if s}), kept]
     if weights and "weights" not in identity.get("describe", {"weights": None}):
-        said.append({name: before[name] or file_sha256(path) for name, path in weights.items()})
-    text = json.dumps(said, sort_keys=True)
+        parts.append({name: before[name] or file_sha256(path) for name, path in weights.items()})
+    text = json.dumps(parts, sort_keys=True)
     settings = hashlib.sha256(text.encode()).hexdigest()[:12]
     record = {"settings": settings, "seed": int(identity["settings"]["seed"]), "kept": kept}
     of_data = identity.get("describe", {}).get("seed")

@@ -60,13 +60,13 @@ def joined(entries: Sequence[Run]) -> list[Run]:
 
 def _seeds(group: Sequence[Run]) -> list[str]:
     """Return what tells trainings apart: their seeds, and those of their data where these differ and all say them."""
-    seeds, of_data = ([_said(run, name) for run in group] for name in ("seed", "data_seed"))
+    seeds, of_data = ([_seed_text(run, name) for run in group] for name in ("seed", "data_seed"))
     if len(set(of_data)) == 1 or any("None" in each for each in of_data):
         return seeds
     return [f"{seed} (data {each})" for seed, each in zip(seeds, of_data)]
 
 
-def _said(run: Run, name: str) -> str:
+def _seed_text(run: Run, name: str) -> str:
     return "+".join(dict.fromkeys(str(training.get(name)) for training in run.trainings.values()))
 
 

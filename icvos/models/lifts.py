@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from icvos.data.lineage import SAM2_DATA
 from icvos.errors import UsageError, did_you_mean
 from icvos.models.interface import ImageModel, Model
 from icvos.models.lifting import Lift, Lifted, LiftedBest, LiftedRedetect, training_data_of
@@ -73,7 +74,7 @@ LIFTS: dict[str, Lift] = {
             "SAM 2's tracker, prompted with X's mask of frame 0",
             lambda _: {"open_tracker": staticmethod(_open_sam2)},
             weights={"tracker": WeightInfo("a SAM 2 or SAM 2.1 checkpoint for the tracker (icvos weights list)")},
-            training_data=("sa-v:train", "sa-1b:train"),
+            training_data=SAM2_DATA,
             extra="sam",
             demo_weights={"tracker": "icvos/demo/weights/demo_sam2.safetensors"},
         ),
@@ -88,7 +89,7 @@ LIFTS: dict[str, Lift] = {
                 ),
                 "tracker_config": WeightInfo("the config.json of these, where it is not beside them", required=False),
             },
-            training_data=("sa-v:train", "sa-1b:train", "sa-co:train"),
+            training_data=(*SAM2_DATA, "sa-co:train"),
             extra="hf",
         ),
         Lift("@first-found", "prompted on the first frame where X's mask is not empty", lambda _: {"wait": True}),

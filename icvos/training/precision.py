@@ -16,7 +16,8 @@ def computing(precision: str, device: str) -> Iterator[None]:
     """Compute in ``fp32``, or in ``bf16`` where autocast does.
 
     In bfloat16 on the CPU attention is plain products: the backward pass of PyTorch's fused kernel takes 3 to 10 times
-    as long there (torch 2.14). Without gradients the fused kernel is as fast or faster, so that inference keeps it.
+    as long there (torch 2.14). Without gradients the fused kernel is mostly as fast or faster, and takes less
+    memory, so that inference keeps it.
 
     Args:
         precision: ``fp32`` or ``bf16``.
