@@ -1,6 +1,6 @@
 """``make demo-weights``: the shipped weights, trained from nothing on the drawn world's training shapes.
 
-    python -m tools.train_demo_weights --out FOLDER [--stages backbone image] [--minutes 25 25] [--start FOLDER]
+    python -m tools.train_demo_weights --out FOLDER [--stages backbone image] [--minutes 25 25] [--start FOLDER|shipped]
         [--for MINUTES] [--install]
 
 Stages: a promptable SAM 2 on stills, then on clips with its memory, at 192 and at 256 pixels, then all but its encoder
@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -36,6 +37,9 @@ from tools.demo_stages import DCSAM, HEADS, LARGE, SAM2, STAGES, stage_settings,
 from tools.staged_training import Trained, stoppable, train_side_by_side, train_stage
 
 __all__ = ["average_files", "check_needs", "halve_file", "install", "main", "train"]
+
+
+ROOT = Path(__file__).parent.parent
 
 
 def check_needs(names: Sequence[str], out: Path, *, start: Path | None = None) -> None:
@@ -144,8 +148,8 @@ def main() -> None:
     parser.add_argument(
         "--start",
         type=Path,
-        metavar="FOLDER",
-        help="Go on from an earlier training's weights, with half its learning rates.",
+        metavar="FOLDER|shipped",
+        help="Go on from an earlier training's weights, or from those shipped, with half its learning rates.",
     )
     parser.add_argument("--seed", type=_count, default=1, help="Of the drawn scenes.")
     parser.add_argument("--pool", type=_count, help="Draw so many scenes of a kind ahead; 0 none; by default on a GPU.")
@@ -155,6 +159,9 @@ def main() -> None:
     parser.add_argument("--install", action="store_true", help="Copy what is shipped into the packages at the end.")
     parser.add_argument("--parent", type=int, help=argparse.SUPPRESS)
     values = parser.parse_args()
+    if values.start == Path("shipped"):
+        values.start = values.out / "shipped"
+        unpack(ROOT, values.start)
     if values.pool is None:
         values.pool = 8000 if values.device.startswith("cuda") else 0
     check_device(values.device)
@@ -175,7 +182,7 @@ def main() -> None:
             for name, share in minutes.items():
                 train(name, share, values)
         if values.install:
-            install(values.out, Path(__file__).parent.parent, start=values.start)
+            install(values.out, ROOT, start=values.start)
 
 
 def install(out: Path, root: Path, *, start: Path | None = None) -> None:
@@ -204,6 +211,25 @@ def install(out: Path, root: Path, *, start: Path | None = None) -> None:
                 sizes[path.name] = path.stat().st_size
         content = {"schema": "icvos-demo-weights/1", "bytes": sizes, "stages": records}
         write_json(root / package / "training.json", content)
+
+
+def unpack(root: Path, folder: Path) -> None:
+    """Lay the shipped weights out as the folder of the training that they are of, for a training that goes on from it.
+
+    DC-SAM's file has its backbone, and is what its stage on images goes on from.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for package in (SAM2, DCSAM, HEADS):
+        for record in read_json(root / package / "training.json")["stages"]:
+            write_json(folder / f"{record['stage']}.json", record)
+    for stage in STAGES.values():
+        if stage.shipped:
+            shutil.copyfile(root / stage.package / stage.file, folder / stage.file)
+    dcsam = folder / STAGES["tubes"].file
+    shutil.copyfile(dcsam, folder / STAGES["image"].file)
+    prompts = {name.removeprefix("prompt_encoder."): value for name, value in load_state(dcsam).items()}
+    backbone = {name: value for name, value in prompts.items() if name.startswith("layer")}
+    save_state(folder / STAGES["backbone-large"].file, backbone, metadata={"backbone": "compact"})
 
 
 def average_files(first: Path, second: Path, target: Path) -> None:

@@ -16,6 +16,7 @@ import torch
 from dcsam.plugin import DCSam
 from icvos.errors import LockedError, UsageError
 from icvos.files import lock_folder
+from icvos.foundation.weights import load_state
 from tools import train_demo_weights as demo_weights
 from tools.demo_stages import DCSAM, HEADS, SAM2, STAGES, stage_task
 
@@ -43,6 +44,24 @@ def test_going_on_starts_from_the_earlier_weights_on_other_scenes(tmp_path: Path
         other = task.train_examples().get(0, 0)
         pictures = [e.images if stage == "backbone" else e["frames"] for e in (example, other)]
         assert not np.array_equal(pictures[0][:1], pictures[1][:1])
+
+
+def test_what_is_shipped_can_be_gone_on_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``--start shipped``: DC-SAM's file gives its backbone too; the records go with the files."""
+    trained: list[Path] = []
+    monkeypatch.setattr(demo_weights, "train", lambda name, minutes, values: trained.append(values.start))
+    given = ["--out", str(tmp_path), "--stages", "backbone-large", "--device", "cpu", "--start", "shipped"]
+    monkeypatch.setattr(sys, "argv", ["x", *given])
+    demo_weights.main()
+    (start,) = trained
+    model = stage_task("backbone-large", tmp_path, 4, start=start).model()
+    shipped = load_state(ROOT / DCSAM / "demo_dcsam.safetensors")
+    state = model.backbone.state_dict()  # type: ignore[union-attr,operator]
+    assert len(state) > 100
+    assert all(torch.equal(value, shipped[f"prompt_encoder.{name}"].to(value.dtype)) for name, value in state.items())
+    stage_task("sam2-large", tmp_path, 4, start=start).model()
+    assert (start / STAGES["image"].file).read_bytes() == (ROOT / DCSAM / STAGES["tubes"].file).read_bytes()
+    assert json.loads((start / "image.json").read_text())["stage"] == "image"
 
 
 def test_one_process_trains_a_stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
