@@ -21,11 +21,13 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from dcsam.checkpoint import load_model, read_checkpoint, save_checkpoint
 from icvos.commands.options import check_device
 from icvos.demo.training.pool import draw_pool
 from icvos.demo.world.version import DRAWING, GENERATOR_VERSION
@@ -216,7 +218,7 @@ def install(out: Path, root: Path, *, start: Path | None = None) -> None:
 def unpack(root: Path, folder: Path) -> None:
     """Lay the shipped weights out as the folder of the training that they are of, for a training that goes on from it.
 
-    DC-SAM's file has its backbone, and is what its stage on images goes on from.
+    DC-SAM's file has its backbone, and is what its stage on images goes on from, at that stage's size.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for package in (SAM2, DCSAM, HEADS):
@@ -225,11 +227,12 @@ def unpack(root: Path, folder: Path) -> None:
     for stage in STAGES.values():
         if stage.shipped:
             shutil.copyfile(root / stage.package / stage.file, folder / stage.file)
-    dcsam = folder / STAGES["tubes"].file
-    shutil.copyfile(dcsam, folder / STAGES["image"].file)
-    prompts = {name.removeprefix("prompt_encoder."): value for name, value in load_state(dcsam).items()}
-    backbone = {name: value for name, value in prompts.items() if name.startswith("layer")}
-    save_state(folder / STAGES["backbone-large"].file, backbone, metadata={"backbone": "compact"})
+    checkpoint = read_checkpoint(folder / STAGES["tubes"].file)
+    model = load_model(checkpoint)
+    model.config = replace(model.config, image_size=LARGE)
+    save_checkpoint(folder / STAGES["image"].file, model, sam2=checkpoint.sam2, metadata=checkpoint.metadata)
+    backbone = {name: value.contiguous() for name, value in model.backbone.state_dict().items()}
+    save_state(folder / STAGES["backbone-large"].file, backbone, metadata={"backbone": model.config.backbone})
 
 
 def average_files(first: Path, second: Path, target: Path) -> None:
