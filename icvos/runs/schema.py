@@ -105,7 +105,7 @@ def record_problem(record: Any, protocol: object = None) -> str | None:
 
     Args:
         record: The value.
-        protocol: Name of its protocol, by which it has a score; one that is unknown leaves it open.
+        protocol: Name of its protocol, by which it has a score; ``native`` where that is unknown.
     """
     if not isinstance(record, dict) or not isinstance(record.get("id"), str):
         return "an episode of the record has no id"
@@ -122,8 +122,8 @@ def record_problem(record: Any, protocol: object = None) -> str | None:
     for name in (*(metric.name for metric in episode_metrics()), *TIMES):
         if not _finite(record.get(name)):
             return f"{name} {whole} number"
-    rules = [PROTOCOLS[protocol]] if isinstance(protocol, str) and protocol in PROTOCOLS else PROTOCOLS.values()
-    needed = {each.parts for each in rules if each.kind != "image"} | {FOLD_COUNTS}
+    rules = PROTOCOLS.get(protocol) if isinstance(protocol, str) else None
+    needed = ((rules or PROTOCOLS["native"]).parts, FOLD_COUNTS)
     if not any(all(record.get(name) is not None for name in names) for names in needed):
         return f"episode {record['id']} has no score"
     return None
