@@ -22,6 +22,7 @@ from icvos.files import (
     remove_partial_files,
     write_json,
 )
+from icvos.protocols import PROTOCOLS
 from icvos.runs.schema import RESULT_SCHEMA, RUN_SCHEMA, complete_result, has_run_parts, record_problem
 
 __all__ = ["Records", "RunFolder", "read_frames", "read_result", "read_run"]
@@ -67,7 +68,7 @@ def read_result(folder: Path) -> dict[str, Any]:
 
 
 def read_frames(folder: Path, identity: str) -> dict[str, np.ndarray] | None:
-    """Read J and F of an episode's frames, each (T,) float in 0..1; None where their file is gone.
+    """Read what was measured of an episode's frames, (T,) float each: J and F in 0..1; None where their file is gone.
 
     Raises:
         RunError: The file is broken.
@@ -77,9 +78,11 @@ def read_frames(folder: Path, identity: str) -> dict[str, np.ndarray] | None:
         return None
     try:
         with open_file(path) as stream, np.load(stream, allow_pickle=False) as stored:
-            values = {name: np.asarray(stored[name], np.float64) for name in ("J", "F")}
-        if values["J"].ndim != 1 or values["J"].shape != values["F"].shape:
-            raise ValueError("J and F are no two rows of one length")
+            known = {protocol.measure.columns for protocol in PROTOCOLS.values()}
+            columns = next((each for each in known if {*each} == {*stored.files}), ("J", "F"))
+            values = {name: np.asarray(stored[name], np.float64) for name in columns}
+        if any(each.ndim != 1 or each.shape != values[columns[0]].shape for each in values.values()):
+            raise ValueError(f"{' and '.join(columns)} are no rows of one length")
     except Exception as problem:  # what NumPy raises on broken archives is of many kinds
         raise RunError(
             f"values of frames cannot be read ({problem})", where=path, fix="delete the file to go on without it"
@@ -87,13 +90,13 @@ def read_frames(folder: Path, identity: str) -> dict[str, np.ndarray] | None:
     return values
 
 
-def read_record_line(line: bytes) -> dict[str, Any] | None:
-    """Return a line of ``episodes.jsonl`` as a record, or None if it is none (a flipped bit, say)."""
+def read_record_line(line: bytes, protocol: object = None) -> dict[str, Any] | None:
+    """Return a line of ``episodes.jsonl`` as a record of a protocol, or None if it is none (a flipped bit, say)."""
     try:
         record = json.loads(line)
     except (ValueError, RecursionError):
         return None
-    return record if record_problem(record) is None else None
+    return record if record_problem(record, protocol) is None else None
 
 
 class Records(Mapping[str, dict[str, Any]]):
@@ -101,13 +104,14 @@ class Records(Mapping[str, dict[str, Any]]):
 
     Args:
         path: ``episodes.jsonl``, or nothing yet; lines that are added later are not seen.
+        protocol: Name of the run's, or None.
 
     Raises:
         RunError: A line is no record.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: Path, protocol: object = None) -> None:
+        self._path, self._protocol = path, protocol
         self._offsets: dict[str, int] = {}
         if not path.exists() and not path.is_symlink():
             return
@@ -122,7 +126,7 @@ class Records(Mapping[str, dict[str, Any]]):
         for number, line in enumerate(stream, 1):
             if not line.endswith(b"\n"):
                 break
-            record = read_record_line(line)
+            record = read_record_line(line, self._protocol)
             if record is None:
                 raise RunError(f"line {number} is no record", where=self._path, fix="delete the line and resume")
             self._offsets[record["id"]] = begin
@@ -239,7 +243,8 @@ class RunFolder:
         Raises:
             RunError: A line within is no record.
         """
-        return Records(self.root / "episodes.jsonl")
+        key = self.run.get("key")
+        return Records(self.root / "episodes.jsonl", key.get("protocol") if isinstance(key, dict) else None)
 
     def done(self, ids: Sequence[str]) -> set[str]:
         """Return which of ``ids`` have a good record (failed ones are tried again)."""
