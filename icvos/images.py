@@ -273,7 +273,7 @@ def resize_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def letterbox_window(shape: tuple[int, ...], size: tuple[int, int]) -> tuple[slice, slice]:
-    """Return the rows and columns of an image of (H, W, …) that is scaled to fit into ``size`` (H, W), centred there."""
+    """Return the rows and columns of an image (H, W, …) that is scaled to fit into ``size`` (H, W), centred there."""
     height, width = shape[:2]
     factor = min(size[0] / height, size[1] / width)
     inner = int(factor * height), int(factor * width)

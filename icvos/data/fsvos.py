@@ -131,5 +131,7 @@ def group_categories(group: int, categories: Iterable[int]) -> list[int]:
         raise UsageError(f"group is {group}", expected="1 to 4")
     chosen = [number for number in sorted(categories) if (number - group) % len(GROUPS) == 0]
     if not chosen:
-        raise UsageError(f"no category is in group {group}", expected="categories whose numbers go round the four groups")
+        raise UsageError(
+            f"no category is in group {group}", expected="categories whose numbers go round the four groups"
+        )
     return chosen

@@ -161,9 +161,7 @@ def _plan_listed(plan: FsvosPlan, source: YouTubeVis, rules: FsvosRules, listed:
     plan.videos += planned.values()
 
 
-def _plan_frozen(
-    plan: FsvosPlan, source: YouTubeVis, rules: FsvosRules, videos: Videos, progress: Progress
-) -> None:
+def _plan_frozen(plan: FsvosPlan, source: YouTubeVis, rules: FsvosRules, videos: Videos, progress: Progress) -> None:
     """Draw our own episodes: each video of a category is a query, and others support it."""
     every = {video.detail.id: video for of in videos.values() for video in of.values()}
     shown: dict[int, dict[str, list[int]]] = {category: {} for category in videos}
