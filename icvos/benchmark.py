@@ -104,6 +104,17 @@ class Episode:
     protocol: str | None = None
     run: int | None = None
 
+    @property
+    def about(self) -> dict[str, Any]:
+        """What a video episode's record says of it beside its id, video and source."""
+        about = {"category": self.category, "category_name": self.category_name, "draw": self.draw}
+        return about if self.run is None else {**about, RUN_COLUMN: self.run}
+
+    @property
+    def repetition(self) -> int:
+        """What figures are averaged over last: its run where the list is of several, else its draw."""
+        return self.draw if self.run is None else self.run
+
 
 class FolderVideo:
     """A lazy video over image files (a ``Video``); frames are (H, W, 3) uint8 RGB.

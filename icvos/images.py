@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import io
 import os
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,11 @@ from icvos.files import atomic_write, file_kind, read_bytes
 from icvos.masks import header, png_rows
 
 __all__ = [
+    "ERODED",
     "IMAGE_SUFFIXES",
+    "LETTERBOX",
+    "SQUEEZED",
+    "Resizing",
     "check_annotated_size",
     "check_jpeg",
     "image_size",
@@ -317,3 +323,38 @@ def _letterbox(pixels: np.ndarray, size: tuple[int, int], interpolation: int) ->
     if min(inner) > 0:  # of an image a thousand times as wide as it is high nothing is left
         out[rows, columns] = cv2.resize(pixels, inner, interpolation=interpolation)
     return out
+
+
+@dataclass(frozen=True)
+class Resizing:
+    """How images and masks come to a protocol's size; each function gets an array and (H, W).
+
+    Attributes:
+        image: Of (H, W, 3) uint8 RGB.
+        truth: Of (H, W) bool, the ground truth and the masks of supports.
+        mask: Of (H, W) bool, what is predicted and what is ignored.
+        back: Of a mask at the protocol's size to that of the image that it is of, for pictures.
+    """
+
+    image: Callable[[np.ndarray, tuple[int, int]], np.ndarray]
+    truth: Callable[[np.ndarray, tuple[int, int]], np.ndarray]
+    mask: Callable[[np.ndarray, tuple[int, int]], np.ndarray]
+    back: Callable[[np.ndarray, tuple[int, int]], np.ndarray]
+
+
+def _unsqueeze(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    import cv2
+
+    return cv2.resize(mask.astype(np.uint8), (size[1], size[0]), interpolation=cv2.INTER_NEAREST) > 0
+
+
+def _out_of_letterbox(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    return _unsqueeze(mask[letterbox_window(size, (mask.shape[0], mask.shape[1]))], size)
+
+
+SQUEEZED = Resizing(resize_image, nearest_resize, nearest_resize, _unsqueeze)
+"""To the size whatever the aspect ratio, as torchvision resizes."""
+LETTERBOX = Resizing(letterbox_image, letterbox_mask, letterbox_mask, _out_of_letterbox)
+"""Into the size, the aspect ratio kept."""
+ERODED = Resizing(letterbox_image, letterbox_eroded, letterbox_mask, _out_of_letterbox)
+"""The same, with the ground truth of DANet's code."""

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from icvos.benchmark import Benchmark, Episode
+from icvos.benchmark import RUN_COLUMN, Benchmark, Episode
 from icvos.builders.published import PAPER_COUNTS, WHOLE_PREFIXES, load_recipe, published_names
 from icvos.errors import IcvosError, in_words
 from icvos.metrics.formulas import FOLD_COUNTS
@@ -141,7 +141,10 @@ def _again(entry: Run, protocol: Protocol) -> dict[str, Any]:
         return image_result(entry.run, protocol, episodes, records, {f: sorted(c) for f, c in folds.items()})
     if any("category" not in row for row in entry.records):
         return sequence_result(entry.run, protocol, sorted(records), records)
-    episodes = [Episode(r["id"], r["video"], r["category"], r["category_name"], r["draw"], ()) for r in entry.records]
+    episodes = [
+        Episode(r["id"], r["video"], r["category"], r["category_name"], r["draw"], (), run=r.get(RUN_COLUMN))
+        for r in entry.records
+    ]
     return video_result(entry.run, protocol, episodes, records, {r["video"]: r["source"] for r in entry.records})
 
 
@@ -250,7 +253,7 @@ def _episode(
         needed = protocol.parts
         video = benchmark.videos[episode.video]
         frames = len(protocol.frames(video.frames))
-        wanted |= {"video": episode.video, "category_name": episode.category_name, "draw": episode.draw}
+        wanted |= {"video": episode.video, RUN_COLUMN: episode.run, **episode.about}
         wanted |= {"source": video.source, "frames": frames}
         wanted |= protocol.marks(episode.video, episode.category_name)
         if not 0 <= (row.get("visible_frames") or 0) <= frames:

@@ -15,6 +15,7 @@ import pytest
 import raw_trees
 from board_runs import icvos
 
+from icvos import score
 from icvos.benchmark import Benchmark, load_benchmark
 from icvos.builders.check import check_benchmark
 from icvos.builders.fsvos.build import PreparedFsvos, build_fsvos, prepare_fsvos
@@ -26,7 +27,7 @@ from icvos.errors import InputError, SourceError, UsageError
 from icvos.files import escape_id
 from icvos.images import letterbox_eroded, letterbox_image, letterbox_mask, letterbox_window
 from icvos.leaderboard.consistency import check_name
-from icvos.masks import decode_code, segmentation_code
+from icvos.masks import decode_code, segmentation_code, write_mask
 from icvos.sources import open_source
 from icvos.sources.ytvis import CATEGORIES_2019, YouTubeVis
 
@@ -351,3 +352,19 @@ def test_a_run_column_that_is_no_number_is_refused(drawn: Path, tmp_path: Path) 
     bench: Benchmark = load_benchmark(tmp_path / "B")
     with pytest.raises(InputError, match="run is 'x'"):
         _ = bench.episodes
+
+
+def test_a_prediction_at_full_size_is_letterboxed(drawn: Path, tmp_path: Path) -> None:
+    """Masks at full size come to the protocol's by nearest neighbour, and the record says so."""
+    build_fsvos(prepared(drawn, 3, "tti-v1", shots=2), tmp_path / "B")
+    bench = load_benchmark(tmp_path / "B")
+    for episode in bench.episodes:
+        for index in range(bench.videos[episode.video].frames):
+            mask = bench.annotation(episode.video, episode.category, index)
+            write_mask(tmp_path / "masks" / episode.id / f"{index:05d}.png", mask)
+    result = score(tmp_path / "masks", benchmark=bench, out=tmp_path / "R", shots=2)
+    assert result["summary"]["IoU"] == result["summary"]["Dice"] == 100.0
+    assert result["protocol"]["resized_masks"] is True
+    assert sorted(result["per_draw"]) == ["0", "1", "2", "3", "4"]  # the runs
+    eroded = score(tmp_path / "masks", benchmark=bench, out=tmp_path / "E", shots=2, protocol="fsvos-danet")
+    assert 50 < eroded["summary"]["J"] < 99
