@@ -280,7 +280,9 @@ def toy_mistakes() -> str:
     """Return every mistake that the toys tell, with the figure that a scorer prints that makes it."""
     toys_by_name = _expected_of_toys()
     headline = {name: next(iter(expected["mistakes"].values())) for name, expected in toys_by_name.items()}
-    heads = {name: "J&F" if "J&F" in figures else "mIoU, FB_IoU" for name, figures in headline.items()}
+    heads = {
+        name: "J&F" if "F" in figures and "J&F" in figures else ", ".join(figures) for name, figures in headline.items()
+    }
     mistakes = dict.fromkeys(text for expected in toys_by_name.values() for text in expected["mistakes"])
 
     def cell(name: str, figures: dict[str, float] | None) -> str:
