@@ -81,9 +81,10 @@ def plan(toy: Path) -> Callable[[FsvosRules], FsvosPlan]:
 
 def rules_of(name: str, golden: Golden) -> FsvosRules:
     """Return the rules of a golden family: danet_g1, danet_g1_seed0, tti_s0_v2 (split 0 is group 1)."""
-    if golden["protocol"] == "danet":
-        return FsvosRules(golden["group"], "danet", golden["seed"])
-    return FsvosRules(golden["split"] + 1, f"tti-{name[-2:]}", golden["seed"])
+    code, part, *_ = name.split("_")
+    if code == "danet":
+        return FsvosRules(int(part[1:]), "danet", golden["seed"])
+    return FsvosRules(int(part[1:]) + 1, f"tti-{name[-2:]}", golden["seed"])
 
 
 def episodes_of(golden: Golden) -> Iterator[tuple[int, Golden]]:
@@ -98,13 +99,13 @@ def test_lists(name: str, expected: Callable[[str], Golden], plan: Callable[[Fsv
     golden = expected(name)
     listing = plan(rules_of(name, golden))
     wanted = [
-        (run, e["class_id"], e["video"], [tuple(pair) for pair in e["supports"]], e["frames"])
+        (run, e["class_id"], e["query"], [tuple(pair) for pair in e["supports"]], e["frames"])
         for run, e in episodes_of(golden)
     ]
     details = {video.name: video.video.detail for video in listing.videos}
     frames = {name: (each.video.detail.id, each.frame.index) for name, each in listing.supports.items()}
     found = [
-        (e.run or 0, e.category, e.video.split("__")[1], [frames[s] for s in e.supports], list(details[e.video].kept))
+        (e.run or 0, e.category, details[e.video].id, [frames[s] for s in e.supports], list(details[e.video].kept))
         for e in listing.episodes
     ]
     assert found[: len(wanted)] == wanted
@@ -133,7 +134,7 @@ def test_masks_and_figures(
     truths = predict(bench, folder, golden, tmp_path / "masks")
     result = score(tmp_path / "masks", benchmark=bench, out=tmp_path / "R", shots=5)
     records = Run.open(tmp_path / "R").by_id
-    if golden["protocol"] == "danet":
+    if "runs" not in golden:
         danet(bench, folder / f"{name}.npz", golden, truths, result)
     else:
         tti(bench, golden, records, result)
