@@ -119,20 +119,34 @@ def protocols() -> str:
     """Return every protocol with what it changes."""
     from icvos.protocols import PROTOCOLS
 
-    kinds = {"video": "video benchmarks", "sequence": "label maps of sequences", "image": "few-shot benchmarks"}
+    kinds = {
+        "video": "video benchmarks, label maps",
+        "sequence": "label maps of sequences",
+        "image": "few-shot benchmarks",
+    }
     rows = [
         (
             code(protocol.name),
-            kinds[protocol.kind],
+            kinds[protocol.kind] if protocol.size is None or protocol.kind == "image" else "video benchmarks",
             "as it is" if protocol.size is None else "x".join(map(str, protocol.size)),
             "all" if protocol.max_frames is None else f"the first {protocol.max_frames}",
             "yes" if protocol.skip_ends else "no",
             ("0" if protocol.undrawn_as_zero else "left out") if protocol.kind == "image" else "",
+            code(protocol.score),
             protocol.text,
         )
         for protocol in PROTOCOLS.values()
     ]
-    heads = ("protocol", "of", "size", "frames", "without first and last", "categories not drawn", "in words")
+    heads = (
+        "protocol",
+        "of",
+        "size",
+        "frames",
+        "without first and last",
+        "categories not drawn",
+        "ranked by",
+        "in words",
+    )
     return table(heads, rows)
 
 

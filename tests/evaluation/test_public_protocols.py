@@ -1,4 +1,4 @@
-"""Protocols of other benchmarks' own scorers: mosev2, lvos-v2, vost; runs of absence and return; all protocols at once."""
+"""Protocols of other benchmarks' own scorers (mosev2, lvos-v2, vost), runs of absence, all protocols at once."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from board_runs import icvos
+from board_runs import icvos, verify
 from tiny import write_video_benchmark
 
 from icvos.errors import RunError, UsageError
@@ -278,7 +278,7 @@ def test_a_built_benchmark_is_evaluated_ranked_and_judged(
     shown = capsys.readouterr().out
     assert f"protocol {name}" in shown and "protocol native" in shown
     assert Run.open(native).group != run.group
-    assert icvos("leaderboard", "verify", "--board", tmp_path / "board") == 0
+    assert verify(tmp_path / "board") == 0
     assert icvos("show", out, "--by", "episode") == 0
     assert icvos("report", out, "--out", tmp_path / "report", "--no-videos") == 0
 

@@ -1,7 +1,7 @@
 """Figures that the public scorers of other benchmarks print, by family: ``pytest … --golden-dir DIR``.
 
-DIR (by default ``../shared/benchmarks``) holds a folder for each family. A family is a reader here that asserts what its
-folder says; one without a reader is passed over.
+DIR (by default ``../shared/benchmarks``) holds a folder for each family. Its reader here asserts what the folder says;
+a family without a reader is passed over.
 """
 
 from __future__ import annotations
