@@ -280,11 +280,13 @@ def _queries_of_videos() -> list[Pair]:
     beside: list[Frame] = [[(47, 62 + 4 * index, 20 - 3 * index), (5, 70, 100, 104)] for index in range(4)]
     boxes: list[Frame] = [[(10, 50, 8, 38)], [(12, 52, 9, 38)]]
     lower: list[Frame] = [[(14, 54, 8, 40)], []]
-    thin: list[Frame] = [[(20, 21, 10, 60)], [(25, 30, 5)], [(25, 30, 9)]]
+    thin: list[Frame] = [[(20, 21, 10, 60)], [(25, 30, 5)], [(25, 30, 9)], []]
     return [
         Pair("toy__kitchen", 1, bars, [beside, [*bars[1:], []]]),
         Pair("toy__street", 1, boxes, [lower, boxes[::-1]]),
-        Pair("toy__yard", 42, thin, [[[], [(27, 30, 5)], [(25, 33, 9)]], [thin[0], [], [(24, 30, 10)]]]),
+        Pair(
+            "toy__yard", 42, thin, [[[], [(27, 30, 5)], [(25, 33, 9)], []], [thin[0], [], [(24, 30, 10)], [(9, 9, 3)]]]
+        ),
     ]
 
 
