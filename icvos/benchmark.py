@@ -26,6 +26,7 @@ __all__ = [
     "FRAME_COLUMNS",
     "PAIR_COLUMNS",
     "QUERY_EPISODE_COLUMNS",
+    "RUN_COLUMN",
     "SCHEMA",
     "VIDEO_COLUMNS",
     "VOS",
@@ -53,6 +54,7 @@ PAIR_COLUMNS = (
 )
 FRAME_COLUMNS = ("video", "frame", "source_frame")
 EPISODE_COLUMNS = ("id", "video", "category", "category_name", "draw")  # and support_1 … support_K
+RUN_COLUMN = "run"  # beside them, where a list of episodes is of several runs
 QUERY_EPISODE_COLUMNS = ("id", "protocol", "query", "category", "category_name", "fold", "draw")  # and support_1 …
 
 
@@ -89,7 +91,7 @@ class Episode:
     """A row of ``episodes.csv``: who supports whom; nobody in a benchmark of semi-supervised VOS.
 
     ``video`` is the video's name, or the query image's file name in a few-shot image benchmark, where ``fold`` and
-    ``protocol`` are set.
+    ``protocol`` are set. ``run`` is set where the benchmark's list is of several runs, whose figures are averaged.
     """
 
     id: str
@@ -100,6 +102,18 @@ class Episode:
     supports: tuple[str, ...]
     fold: int | None = None
     protocol: str | None = None
+    run: int | None = None
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """What a video episode's record says of it beside its id, video and source."""
+        about = {"category": self.category, "category_name": self.category_name, "draw": self.draw}
+        return about if self.run is None else {**about, RUN_COLUMN: self.run}
+
+    @property
+    def repetition(self) -> int:
+        """What figures are averaged over last: its run where the list is of several, else its draw."""
+        return self.draw if self.run is None else self.run
 
 
 class FolderVideo:
@@ -227,6 +241,7 @@ class Benchmark:
                 supports,
                 _int(row, "fold", path) if image else None,
                 intern(row["protocol"]) if image else None,
+                _int(row, RUN_COLUMN, path) if row.get(RUN_COLUMN) else None,
             )
             if not (supports or self.vos):
                 raise BenchmarkError(f"episode {episode.id} has no support", where=path)

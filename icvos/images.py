@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import io
 import os
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,10 +20,18 @@ from icvos.files import atomic_write, file_kind, read_bytes
 from icvos.masks import header, png_rows
 
 __all__ = [
+    "ERODED",
     "IMAGE_SUFFIXES",
+    "LETTERBOX",
+    "SQUEEZED",
+    "Resizing",
     "check_annotated_size",
     "check_jpeg",
     "image_size",
+    "letterbox_eroded",
+    "letterbox_image",
+    "letterbox_mask",
+    "letterbox_window",
     "nearest_resize",
     "read_image",
     "resize_image",
@@ -266,3 +276,85 @@ def resize_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     from PIL import Image
 
     return np.array(Image.fromarray(image).resize((size[1], size[0]), Image.Resampling.BILINEAR))
+
+
+def letterbox_window(shape: tuple[int, ...], size: tuple[int, int]) -> tuple[slice, slice]:
+    """Return the rows and columns of an image (H, W, …) that is scaled to fit into ``size`` (H, W), centred there."""
+    height, width = shape[:2]
+    factor = min(size[0] / height, size[1] / width)
+    inner = int(factor * height), int(factor * width)
+    top, left = (size[0] - inner[0]) // 2, (size[1] - inner[1]) // 2
+    return slice(top, top + inner[0]), slice(left, left + inner[1])
+
+
+def letterbox_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Scale (H, W, 3) uint8 RGB to fit into ``size`` (H, W) with OpenCV's bilinear filter; around it all is black."""
+    import cv2
+
+    return _letterbox(image, size, cv2.INTER_LINEAR)
+
+
+def letterbox_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Scale (H, W) bool to fit into ``size`` (H, W) with OpenCV's nearest neighbour; around it all is background."""
+    import cv2
+
+    return _letterbox(mask.astype(np.uint8), size, cv2.INTER_NEAREST).astype(bool)
+
+
+def letterbox_eroded(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Scale (H, W) bool as DANet's code scales its ground truth, which loses about a source pixel of every width.
+
+    It gives the filter's name in the place of another argument, so that the mask is resized bilinearly, and cuts what
+    comes out to whole numbers: a pixel is left only if all that it is mixed from is of the mask.
+
+    Source: ``Rescale`` and ``ToTensor``, ``libs/dataset/transform.py`` of scutpaul/DANet at f0bc57d9.
+    """
+    import cv2
+
+    return _letterbox(mask.astype(np.float32), size, cv2.INTER_LINEAR) >= 1
+
+
+def _letterbox(pixels: np.ndarray, size: tuple[int, int], interpolation: int) -> np.ndarray:
+    import cv2
+
+    rows, columns = letterbox_window(pixels.shape, size)
+    inner = (columns.stop - columns.start, rows.stop - rows.start)
+    out = np.zeros((*size, *pixels.shape[2:]), pixels.dtype)
+    if min(inner) > 0:  # of an image a thousand times as wide as it is high nothing is left
+        out[rows, columns] = cv2.resize(pixels, inner, interpolation=interpolation)
+    return out
+
+
+@dataclass(frozen=True)
+class Resizing:
+    """How images and masks come to a protocol's size; each function gets an array and (H, W).
+
+    Attributes:
+        image: Of (H, W, 3) uint8 RGB.
+        truth: Of (H, W) bool, the ground truth and the masks of supports.
+        mask: Of (H, W) bool, what is predicted and what is ignored.
+        back: Of a mask at the protocol's size to that of the image that it is of, for pictures.
+    """
+
+    image: Callable[[np.ndarray, tuple[int, int]], np.ndarray]
+    truth: Callable[[np.ndarray, tuple[int, int]], np.ndarray]
+    mask: Callable[[np.ndarray, tuple[int, int]], np.ndarray]
+    back: Callable[[np.ndarray, tuple[int, int]], np.ndarray]
+
+
+def _unsqueeze(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    import cv2
+
+    return cv2.resize(mask.astype(np.uint8), (size[1], size[0]), interpolation=cv2.INTER_NEAREST) > 0
+
+
+def _out_of_letterbox(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    return _unsqueeze(mask[letterbox_window(size, (mask.shape[0], mask.shape[1]))], size)
+
+
+SQUEEZED = Resizing(resize_image, nearest_resize, nearest_resize, _unsqueeze)
+"""To the size whatever the aspect ratio, as torchvision resizes."""
+LETTERBOX = Resizing(letterbox_image, letterbox_mask, letterbox_mask, _out_of_letterbox)
+"""Into the size, the aspect ratio kept."""
+ERODED = Resizing(letterbox_image, letterbox_eroded, letterbox_mask, _out_of_letterbox)
+"""The same, with the ground truth of DANet's code."""

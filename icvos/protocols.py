@@ -11,10 +11,11 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from icvos.errors import UsageError, did_you_mean
+from icvos.images import ERODED, LETTERBOX, SQUEEZED, Resizing
 from icvos.metrics.formulas import FrameValues, total
-from icvos.metrics.measures import MOSEV2, REGION, REGION_AND_BOUNDARY, Measure
-from icvos.metrics.own_figures import lvos_figures, mosev2_figures, no_figures, vost_figures
-from icvos.metrics.summaries import Row, mean_over_draws, seen_and_unseen
+from icvos.metrics.measures import MOSEV2, OVERLAP, REGION, REGION_AND_BOUNDARY, Measure
+from icvos.metrics.own_figures import lvos_figures, mosev2_figures, no_figures, pooled_figures, vost_figures
+from icvos.metrics.summaries import Row, mean_over_draws, over_frames, over_pixels, seen_and_unseen
 from icvos.metrics.table import METRICS, Metric, View, episode_figures, episode_metrics
 
 __all__ = ["ORACLES", "PROTOCOLS", "Objects", "Protocol", "check_division", "check_oracle", "get_protocol"]
@@ -35,6 +36,7 @@ class Protocol:
         kind: ``video`` (episodes of a video benchmark, and label maps), ``sequence`` (objects of label maps) or
             ``image`` (few-shot).
         size: (H, W) to which images and masks are resized before the model sees them and before scoring, or None.
+        resizing: How they are.
         max_frames: Only the first so many frames, or None.
         skip_ends: Whether the first and last frame are dropped.
         own_range: Whether of label maps an object's first and last frame are those on which it is told and ends, not
@@ -52,6 +54,7 @@ class Protocol:
             and its own.
         fields: Numbers of an episode's record that ``summary`` needs beside figures: ``frames``.
         group: The field of a record by whose values ``summary`` averages first, for intervals and ranks.
+        weight: The field of a record by which it weighs an episode's score in that mean, or nothing.
         score: The metric that it ranks by.
         text: One line for tables.
     """
@@ -59,6 +62,7 @@ class Protocol:
     name: str
     kind: str
     size: tuple[int, int] | None = None
+    resizing: Resizing = SQUEEZED
     max_frames: int | None = None
     skip_ends: bool = False
     own_range: bool = False
@@ -72,6 +76,7 @@ class Protocol:
     summary: Callable[[Sequence[Row], Sequence[str]], Figures] = mean_over_draws
     fields: tuple[str, ...] = ()
     group: str = ""
+    weight: str = ""
     score: str = "J&F"
     text: str = ""
 
@@ -89,6 +94,11 @@ class Protocol:
     def parts(self) -> tuple[str, ...]:
         """The figures that the score is the mean of: J and F, say; the score itself where it is of one piece."""
         return METRICS[self.score].halves or (self.score,)
+
+    @property
+    def frame_parts(self) -> tuple[str, ...]:
+        """The columns of a frame that stand for the score's parts, J and F; J where none is measured of a frame."""
+        return tuple(name for name in self.parts if name in self.measure.columns) or ("J",)
 
     def score_of(self, figures: Mapping[str, Any]) -> float | None:
         """Return the score of figures that hold its parts; None where one is missing."""
@@ -171,6 +181,31 @@ PROTOCOLS = {
             own_figures=vost_figures,
             score="J",
             text="VOST: J alone, and J_last of the last quarter",
+        ),
+        Protocol(
+            "fsvos-danet",
+            "video",
+            size=(241, 425),
+            resizing=ERODED,
+            summary=over_frames,
+            fields=("frames",),
+            group="category_name",
+            weight="frames",
+            text="YouTube-FSVOS by DANet's code: letterbox, eroded ground truth, mean over a category's frames",
+        ),
+        Protocol(
+            "fsvos-tti",
+            "video",
+            size=(241, 425),
+            resizing=LETTERBOX,
+            measure=OVERLAP,
+            own_figures=pooled_figures,
+            summary=over_pixels,
+            fields=("frames", "union"),
+            group="category_name",
+            weight="union",
+            score="IoU",
+            text="YouTube-FSVOS by TTI's code: letterbox, IoU and Dice of all of a category's pixels, mean over runs",
         ),
         Protocol(
             "fss-paper",

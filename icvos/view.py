@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from icvos.benchmark import Benchmark, Episode
-from icvos.images import nearest_resize, resize_image
 from icvos.manifest import verify_frames, verify_masks, verify_query, verify_supports, verify_tables
 from icvos.protocols import PROTOCOLS, Protocol
 from icvos.types import Support
@@ -98,7 +97,7 @@ class View:
         record, count = self.benchmark.videos[name], self._length(name)
         verify_masks(self.benchmark, name, category, count)
         return Frames(
-            lambda index: self.resize_mask(self.benchmark.annotation(name, category, index)),
+            lambda index: self._resize_truth(self.benchmark.annotation(name, category, index)),
             count,
             self.size or (record.height, record.width),
         )
@@ -111,14 +110,17 @@ class View:
         """Return a few-shot query: (H, W, 3) uint8 RGB, its mask (H, W) bool, and where to ignore (H, W) bool."""
         verify_query(self.benchmark, episode.category, episode.video)
         image, mask, ignore = self.benchmark.query(episode)
-        return self._resize_image(image), self.resize_mask(mask), self.resize_mask(ignore)
+        return self._resize_image(image), self._resize_truth(mask), self.resize_mask(ignore)
 
     def resize_mask(self, mask: np.ndarray) -> np.ndarray:
-        """Return (H, W) labels at the protocol's size, by nearest neighbour."""
-        return mask if self.size is None else nearest_resize(mask, self.size)
+        """Return (H, W) bool, a prediction or where to ignore, at the protocol's size."""
+        return mask if self.size is None else self.protocol.resizing.mask(mask, self.size)
+
+    def _resize_truth(self, mask: np.ndarray) -> np.ndarray:
+        return mask if self.size is None else self.protocol.resizing.truth(mask, self.size)
 
     def _resize_image(self, image: np.ndarray) -> np.ndarray:
-        return image if self.size is None else resize_image(image, self.size)
+        return image if self.size is None else self.protocol.resizing.image(image, self.size)
 
     def _length(self, name: str) -> int:
         return min([self.benchmark.videos[name].frames, *self._limits])
@@ -129,5 +131,5 @@ class View:
             verify_supports(self.benchmark, *key)
             stored = self.benchmark.support(*key)
             ignore = None if stored.ignore is None else self.resize_mask(stored.ignore)
-            self._supports[key] = Support(self._resize_image(stored.image), self.resize_mask(stored.mask), ignore)
+            self._supports[key] = Support(self._resize_image(stored.image), self._resize_truth(stored.mask), ignore)
         return self._supports[key]

@@ -1,7 +1,8 @@
 """A second scorer of golden toys, written plainly from the definitions with numpy, scipy and Pillow: nothing of icvos.
 
 Sources: the official DAVIS-2017 evaluation (boundary, tolerance, J, F, recall, decay; which objects and frames count),
-the public code of DC-SAM (512x512, the index rule of its resizing, sums of few-shot folds), of MOSEv2, LVOS and VOST.
+the public code of DC-SAM (512x512, the index rule of its resizing, sums of few-shot folds), of MOSEv2, LVOS, VOST, and
+of DANet and TTI (letterbox, what is left of a mask, the mean over categories).
 ``tools.toys`` writes what it finds as each toy's ``expected.json``; the tests hold it to ``icvos score``.
 """
 
@@ -24,7 +25,7 @@ from scipy import ndimage
 __all__ = ["Rules", "frame_values", "pixel_counts", "score"]
 
 Table = dict[str, Any]
-COLUMNS = {"davis": ("J", "F"), "mosev2": ("J", "F", "F_dot"), "region": ("J",)}
+COLUMNS = {"davis": ("J", "F"), "mosev2": ("J", "F", "F_dot"), "region": ("J",), "overlap": ("J", "union")}
 FOLD_COUNTS = ("inter_fg", "union_fg", "inter_bg", "union_bg")
 NAMES = ("id", "video", "object", "source", "query", "category", "category_name", "draw", "fold", "unseen")
 """What a row says of an episode that is no figure."""
@@ -37,6 +38,8 @@ class Rules:
     Attributes:
         kind: ``sequence`` (label maps), ``video`` or ``image`` (benchmarks).
         side: Masks are resized to ``side`` x ``side`` before they are scored; None for none.
+        box: Masks are scaled into (H, W), their aspect ratio kept, before they are scored; None for none.
+        eroded: Of the ground truth in the box only that is left which is mixed from pixels of the mask alone.
         length: Only the first so many frames.
         skip_ends: The first and the last frame are not scored.
         undrawn_as_zero: Categories that no episode drew count as 0.
@@ -47,7 +50,8 @@ class Rules:
         leave_out_absent: Frames on which neither mask has a pixel are left out.
         all_objects: Objects count that are not on the first frame.
         leave_out_missing: Objects that no predicted frame has are left out.
-        measure: What a frame's figures are: ``davis`` (J, F), ``mosev2`` (J, F, F_dot) or ``region`` (J).
+        measure: What a frame's figures are: ``davis`` (J, F), ``mosev2`` (J, F, F_dot), ``region`` (J) or ``overlap``
+            (J and the union's pixels, from which IoU and Dice of an episode are computed).
         one_more: MOSEv2's J has one more pixel above and below the line.
         off_centre: A tolerance of MOSEv2 that is no whole number is not rounded up.
         by_size: The tolerance of F_dot follows the object's size.
@@ -57,11 +61,15 @@ class Rules:
         last: What ``J_last`` is the mean of begins at this share of the frames.
         void: What 255 of the ground truth is: ``background``, or ``ignored`` (neither mask counts there).
         mean: Over what: ``objects``, ``sequences``, ``groups`` (seen and unseen); ``draws``, ``episodes``, ``frames``;
-            ``sums``, ``ious``.
+            ``sums``, ``ious``; ``categories`` (of each by its frames, its IoU by its pixels), ``videos`` (categories,
+            whose videos count alike), ``together`` (categories over all runs at once), ``frame-ious`` (categories,
+            their IoU by frames).
     """
 
     kind: str
     side: int | None = None
+    box: tuple[int, int] | None = None
+    eroded: bool = False
     length: int | None = None
     skip_ends: bool = False
     undrawn_as_zero: bool = False
@@ -109,7 +117,27 @@ def _read(path: Path) -> np.ndarray:
         return np.array(picture)
 
 
-def _resize(labels: np.ndarray, rules: Rules) -> np.ndarray:
+def _letterbox(mask: np.ndarray, box: tuple[int, int], eroded: bool) -> np.ndarray:
+    """Return a (H, W) bool mask in the middle of a box."""
+    factor = min(box[0] / mask.shape[0], box[1] / mask.shape[1])
+    sizes = [int(factor * length) for length in mask.shape]
+    for axis, (old, new) in enumerate(zip(mask.shape, sizes)):
+        if eroded:
+            place = ((np.arange(new) + 0.5) * (old / new) - 0.5).astype(np.float32)
+            first = np.clip(np.floor(place), 0, old - 1).astype(int)
+            other = np.where((place > first) & (first < old - 1), first + 1, first)
+            mask = np.take(mask, first, axis) & np.take(mask, other, axis)
+        else:
+            mask = np.take(mask, np.arange(new) * old // new, axis)
+    out = np.zeros(box, bool)
+    top, left = ((length - new) // 2 for length, new in zip(box, sizes))
+    out[top : top + sizes[0], left : left + sizes[1]] = mask
+    return out
+
+
+def _resize(labels: np.ndarray, rules: Rules, *, truth: bool = False) -> np.ndarray:
+    if rules.box is not None:
+        return _letterbox(labels > 0, rules.box, rules.eroded and truth)
     if rules.side is None:
         return labels
     place = np.arange(rules.side) + (0.5 if rules.centred else 0)
@@ -150,6 +178,8 @@ def frame_values(predicted: np.ndarray, truth: np.ndarray, rules: Rules) -> Tabl
     j = inter / union if union else 1.0
     if rules.measure == "region":
         return {"J": j, "counts": [inter, union]}
+    if rules.measure == "overlap":
+        return {"J": j, "union": union, "counts": [inter, union]}
     return {"J": j, "F": _boundary_f(*boundaries), "counts": list(counts)}
 
 
@@ -231,6 +261,8 @@ def _episode(pairs: Sequence[tuple[str, np.ndarray, np.ndarray]], rules: Rules) 
     figures: dict[str, float | None] = {}
     columns = {name: np.array([frame[name] for frame in frames.values()]) for name in COLUMNS[rules.measure]}
     for name, values in columns.items():
+        if name == "union":
+            continue
         figures[name] = float(values.mean())
         if name == "F_dot":
             continue
@@ -238,7 +270,7 @@ def _episode(pairs: Sequence[tuple[str, np.ndarray, np.ndarray]], rules: Rules) 
         figures[f"{name}_recall"] = _recall(values)
         figures[f"{name}_decay"] = _decay(values)
     figures["absent_correct"] = float(right.mean()) if len(right) else None
-    if len(columns) > 1:
+    if len(columns) > 1 and rules.measure != "overlap":
         both = (columns["J"] + columns[COLUMNS[rules.measure][-1]]) / 2
         figures["disappear"], figures["reappear"] = _by_run(both, there, rules)
     if rules.mean == "groups":
@@ -246,7 +278,18 @@ def _episode(pairs: Sequence[tuple[str, np.ndarray, np.ndarray]], rules: Rules) 
         figures["V"] = math.sqrt(np.round(square, 4))
     if rules.measure == "region":
         figures["J_last"] = float(columns["J"][math.floor(rules.last * len(columns["J"])) :].mean())
-    return {name: None if value is None else 100.0 * value for name, value in figures.items()}, frames
+    counts: Table = {}
+    if rules.measure == "overlap":
+        inter, union = (sum(frame["counts"][index] for frame in frames.values()) for index in (0, 1))
+        figures["IoU"] = inter / union if union else 1.0
+        figures["Dice"] = _dice(figures["IoU"])
+        counts = {"union": union}
+    percent: Table = {name: None if value is None else 100.0 * value for name, value in figures.items()}
+    return {**percent, **counts}, frames
+
+
+def _dice(iou: float) -> float:
+    return 2 * iou / (1 + iou)
 
 
 def _by_run(values: np.ndarray, there: np.ndarray, rules: Rules) -> tuple[float | None, float | None]:
@@ -353,20 +396,23 @@ def _videos(folder: Path, rules: Rules) -> dict[str, Any]:
             name = f"{index:05d}"
             truth = _read(bench / "videos" / video / "Annotations" / episode["category"] / f"{name}.png")
             predicted = _read(folder / "predictions" / episode["id"] / f"{name}.png")
-            pairs.append((name, _resize(predicted, rules) > 0, _resize(truth, rules) > 0))
+            pairs.append((name, _resize(predicted, rules) > 0, _resize(truth, rules, truth=True) > 0))
         figures, frames[episode["id"]] = _episode(pairs, rules)
         visible = sum(bool(truth.any()) for _, _, truth in pairs)
         known = {"video": video, "category": int(episode["category"]), "category_name": episode["category_name"]}
-        known |= {"source": videos[video]["source"], "draw": int(episode["draw"])}
+        known |= {"source": videos[video]["source"], "draw": int(episode.get("run") or episode["draw"])}
         rows.append({"id": episode["id"], **known, "frames": len(pairs), "visible_frames": visible, **figures})
-    names = [name for name in rows[0] if name not in (*NAMES, "frames", "visible_frames")]
+    names = [name for name in rows[0] if name not in (*NAMES, "frames", "visible_frames", "union")]
 
     def means(some: Sequence[Table]) -> Table:
         if rules.mean == "episodes":
             return _half({name: _mean(row[name] for row in some) for name in names})
         if rules.mean == "frames":
             weights = [row["frames"] for row in some]
-            return _half({n: float(np.average([row[n] for row in some], weights=weights)) for n in ("J", "F")})
+            columns = [n for n in ("J", "F", "IoU", "Dice") if n in names]
+            return _half({n: float(np.average([row[n] for row in some], weights=weights)) for n in columns})
+        if rules.mean in ("categories", "videos", "together", "frame-ious"):
+            return _half(_over_categories(some, names, rules))
         draws = [[row for row in some if row["draw"] == draw] for draw in sorted({row["draw"] for row in some})]
         return _half({name: _mean(_mean(row[name] for row in draw) for draw in draws) for name in names})
 
@@ -375,7 +421,7 @@ def _videos(folder: Path, rules: Rules) -> dict[str, Any]:
         return {value: {**means(group), "episodes": len(group)} for value, group in groups.items()}
 
     per_category = table(lambda row: row["category_name"])
-    by_category = _mean(row["J&F"] for row in per_category.values())
+    by_category = _mean(row.get("J&F") for row in per_category.values())
     return {
         "summary": {**means(rows), "J&F_by_category": by_category, "episodes": len(rows), "failed": 0},
         "per_category": per_category,
@@ -385,6 +431,31 @@ def _videos(folder: Path, rules: Rules) -> dict[str, Any]:
         "episodes": _by_id(rows),
         "frames": frames,
     }
+
+
+def _over_categories(rows: Sequence[Table], names: Sequence[str], rules: Rules) -> Table:
+    """Return the mean over categories, then over draws or runs; of a category the weighted mean over its episodes."""
+    cells: dict[tuple[int, str], list[Table]] = {}
+    for row in rows:
+        cells.setdefault((0 if rules.mean == "together" else row["draw"], row["category_name"]), []).append(row)
+
+    def of(name: str, cell: Sequence[Table]) -> float | None:
+        known = [row for row in cell if row[name] is not None]
+        by = "union" if name == "IoU" and rules.mean != "frame-ious" else "frames"
+        weights = [1 if rules.mean == "videos" else row[by] for row in known]
+        if not any(weights):
+            return _mean(row[name] for row in known)
+        return _total(row[name] * weight for row, weight in zip(known, weights)) / _total(weights)
+
+    def over(figures: dict[tuple[int, str], float | None]) -> float | None:
+        draws = sorted({draw for draw, _ in figures})
+        return _mean(_mean(figures[key] for key in sorted(figures) if key[0] == draw) for draw in draws)
+
+    out = {name: over({key: of(name, cell) for key, cell in cells.items()}) for name in names}
+    if "IoU" in names:
+        ious = {key: of("IoU", cell) for key, cell in cells.items()}
+        out["Dice"] = over({key: None if iou is None else 100 * _dice(iou / 100) for key, iou in ious.items()})
+    return out
 
 
 def _images(folder: Path, rules: Rules) -> dict[str, Any]:

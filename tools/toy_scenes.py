@@ -14,6 +14,7 @@ from icvos.benchmark import (
     FRAME_COLUMNS,
     PAIR_COLUMNS,
     QUERY_EPISODE_COLUMNS,
+    RUN_COLUMN,
     SCHEMA,
     VIDEO_COLUMNS,
 )
@@ -26,6 +27,8 @@ __all__ = [
     "draw_davis",
     "draw_fss_native",
     "draw_fss_paper",
+    "draw_fsvos_danet",
+    "draw_fsvos_tti",
     "draw_lvos",
     "draw_mosev2",
     "draw_native",
@@ -255,7 +258,41 @@ def draw_paper(folder: Path) -> None:
     _video_benchmark(folder, "toy-paper", PAPER_SIZES, [*_kitchen(), *_street(4, (5, 5))])
 
 
-def _video_benchmark(folder: Path, name: str, sizes: Mapping[str, Size], pairs: Sequence[Pair]) -> None:
+def draw_fsvos_danet(folder: Path) -> None:
+    """Draw a video benchmark with an upright video, and a category of two videos of different length."""
+    _video_benchmark(folder, "toy-fsvos-danet", FSVOS_SIZES, _queries_of_videos())
+
+
+def draw_fsvos_tti(folder: Path) -> None:
+    """Draw the same, each draw of which is a run of its own."""
+    _video_benchmark(folder, "toy-fsvos-tti", FSVOS_SIZES, _queries_of_videos(), runs=True)
+
+
+FSVOS_SIZES = {"toy__kitchen": (90, 160), "toy__street": (75, 46), "toy__yard": (54, 72)}
+
+
+def _queries_of_videos() -> list[Pair]:
+    """A disk, bars of one to five pixels and a dot; boxes in an upright video; what is wholly gone once resized."""
+    bars: list[Frame] = [
+        [(45, 60 + 4 * index, 20 - 3 * index), *[(5, 70, 100 + 8 * width, 100 + 9 * width) for width in range(1, 6)]]
+        for index in range(4)
+    ]
+    beside: list[Frame] = [[(47, 62 + 4 * index, 20 - 3 * index), (5, 70, 100, 104)] for index in range(4)]
+    boxes: list[Frame] = [[(10, 50, 8, 38)], [(12, 52, 9, 38)]]
+    lower: list[Frame] = [[(14, 54, 8, 40)], []]
+    thin: list[Frame] = [[(20, 21, 10, 60)], [(25, 30, 5)], [(25, 30, 9)], []]
+    return [
+        Pair("toy__kitchen", 1, bars, [beside, [*bars[1:], []]]),
+        Pair("toy__street", 1, boxes, [lower, boxes[::-1]]),
+        Pair(
+            "toy__yard", 42, thin, [[[], [(27, 30, 5)], [(25, 33, 9)], []], [thin[0], [], [(24, 30, 10)], [(9, 9, 3)]]]
+        ),
+    ]
+
+
+def _video_benchmark(
+    folder: Path, name: str, sizes: Mapping[str, Size], pairs: Sequence[Pair], *, runs: bool = False
+) -> None:
     root = folder / "benchmark"
     lengths = {pair.video: len(pair.truth) for pair in pairs}
     for video, count in lengths.items():
@@ -271,12 +308,14 @@ def _video_benchmark(folder: Path, name: str, sizes: Mapping[str, Size], pairs: 
         for draw, frames in enumerate(pair.predicted):
             identity = f"{pair.video}__{pair.category}__d{draw}"
             known = {"id": identity, "video": pair.video, "category": pair.category, "draw": draw}
-            episodes.append({**known, "category_name": COCO80.label(pair.category)})
+            run = {RUN_COLUMN: draw} if runs else {}
+            episodes.append({**known, **run, "category_name": COCO80.label(pair.category)})
             episodes[-1]["support_1"] = _support(root, draw, pair.category)
             for index, shapes in enumerate(frames):
                 _write(folder / "predictions" / identity / f"{index:05d}.png", mask(size, *shapes))
     _video_tables(root, sizes, lengths, pairs)
-    write_csv(root / "episodes.csv", (*EPISODE_COLUMNS, "support_1"), episodes)
+    columns = (*EPISODE_COLUMNS, *((RUN_COLUMN,) if runs else ()), "support_1")
+    write_csv(root / "episodes.csv", columns, episodes)
     _finish(root, name, complete_only=True)
 
 

@@ -22,6 +22,8 @@ from tools.toy_scenes import (
     draw_davis,
     draw_fss_native,
     draw_fss_paper,
+    draw_fsvos_danet,
+    draw_fsvos_tti,
     draw_lvos,
     draw_mosev2,
     draw_native,
@@ -96,6 +98,15 @@ RESIZED = (
 RESIZE_TRAPS = (
     Trap("resizing takes the pixel under the new one's middle, as Pillow's nearest does", {"centred": True}),
     Trap("masks are scored at their own size, not at 512x512", {"side": None}),
+)
+
+BOXED = (
+    "Masks are scaled into 241x425 (H x W) by f = min(241 / H, 425 / W), to int(f H) x int(f W), and stand in the "
+    "middle: the first row is (241 - int(f H)) // 2. Around them all is background, which is scored."
+)
+CATEGORIES = (
+    "Other figures of a category are means over all its frames; those of the whole are means over categories, then "
+    "over draws or runs."
 )
 
 TOYS: dict[str, Toy] = {
@@ -211,6 +222,44 @@ TOYS: dict[str, Toy] = {
             Trap("the mean is over sequences, not over objects", {"mean": "sequences"}),
         ),
     ),
+    "fsvos-danet": Toy(
+        draw_fsvos_danet,
+        Rules("video", box=(241, 425), eroded=True, mean="categories"),
+        (
+            BOXED,
+            "Of the truth a pixel is left only if all that it is mixed from is of the mask: the one or two rows, and "
+            "the one or two columns, around (i + 0.5) old / new - 0.5, beyond the border none. What is predicted takes "
+            "row and column floor(i old / new).",
+            *BOUNDARY,
+            CATEGORIES,
+        ),
+        (
+            *FRAME_TRAPS[:2],
+            Trap("frames on which both masks are empty are left out, not 1", {"leave_out_absent": True}),
+            Trap("the truth is resized by nearest neighbour", {"eroded": False}),
+            Trap("masks are scored at their own size, not at 241x425", {"box": None}),
+            Trap("the mean over a category's videos, not over its frames", {"mean": "videos"}),
+            Trap("the mean is over all frames, so that longer videos weigh more", {"mean": "frames"}),
+        ),
+    ),
+    "fsvos-tti": Toy(
+        draw_fsvos_tti,
+        Rules("video", box=(241, 425), measure="overlap", mean="categories"),
+        (
+            BOXED,
+            "Both masks take row and column floor(i old / new).",
+            "IoU of a category in a run: the pixels of all intersections over those of all unions. Dice: 2 I / (I + U) "
+            "of the same. Both are means over categories, then over runs (`run` in `episodes.csv`).",
+            "J is intersection over union of a frame; 1 where both masks are empty. " + CATEGORIES,
+        ),
+        (
+            Trap("the truth is resized as DANet's code does", {"eroded": True}),
+            Trap("masks are scored at their own size, not at 241x425", {"box": None}),
+            Trap("a category's IoU is the mean over its frames, not of all pixels", {"mean": "frame-ious"}),
+            Trap("pixels are summed over all runs at once", {"mean": "together"}),
+            Trap("the mean is over all frames, so that longer videos weigh more", {"mean": "frames"}),
+        ),
+    ),
     "fss-paper": Toy(
         draw_fss_paper,
         Rules("image", side=512, undrawn_as_zero=True, void="ignored"),
@@ -237,6 +286,7 @@ HEADLINES = {
     "mosev2": ("J&F_dot", "F", "disappear", "reappear"),
     "lvos-v2": ("J&F", "V"),
     "vost": ("J", "J_last"),
+    "fsvos-tti": ("IoU", "Dice"),
 }
 """What a mistake moves, where that is not J, F and J&F: of a kind, or of a protocol."""
 
@@ -346,6 +396,7 @@ COUNTS = {
         "matches, of the prediction and of the truth.",
     ),
     "region": ("`counts`: intersection, union.",),
+    "overlap": ("`union` in pixels. `counts`: intersection, union.",),
 }
 """What the counts of a frame are."""
 

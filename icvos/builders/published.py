@@ -21,11 +21,13 @@ from icvos.files import read_csv, read_json, write_json
 from icvos.sources.expected import expected_counts
 
 __all__ = [
+    "FSVOS_PREFIX",
     "PAPER_COUNTS",
     "PARTS",
     "RECIPE_SCHEMA",
     "SEQUENCE_COLUMNS",
     "VOS_PREFIX",
+    "WHOLE_PREFIXES",
     "ExpectedSequence",
     "PublishedRecipe",
     "check_own_name",
@@ -50,6 +52,10 @@ FEWSHOT = ("coco-20i", "pascal-5i", "coco-20i-to-pascal-5i")
 CUSTOM = "custom:"
 VOS_PREFIX = "vos-"
 """Of the names of whole splits, ``vos-davis17-val``, that ``build-data vos`` gives."""
+FSVOS_PREFIX = "youtube-fsvos-"
+"""Of the names of whole groups, ``youtube-fsvos-1``, that ``build-data youtube-fsvos`` gives."""
+WHOLE_PREFIXES = {VOS_PREFIX: "vos", FSVOS_PREFIX: "youtube-fsvos"}
+"""The builders that name what is whole, by the names' beginnings; its header says that it is."""
 
 FOLDER = Path(__file__).resolve().parents[1] / "recipes"
 SEQUENCE_COLUMNS = ("source", "video", "source_split", "frames", "objects", "split")
@@ -173,8 +179,9 @@ def why_reserved(name: str) -> str:
         return "that is the name of the paper's benchmark"
     if name.startswith(CUSTOM):
         return f"names that begin with {CUSTOM} are given by the builder"
-    if name.startswith(VOS_PREFIX):
-        return f"names that begin with {VOS_PREFIX} are of whole data sets and given by build-data vos"
+    for prefix, builder in WHOLE_PREFIXES.items():
+        if name.startswith(prefix):
+            return f"names that begin with {prefix} are of whole data sets and given by build-data {builder}"
     of = [recipe for recipe in published_names() if name == recipe or name.startswith(f"{recipe}-")]
     return f"that name belongs to the published recipe {of[0]}" if of else ""
 

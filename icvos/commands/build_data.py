@@ -21,6 +21,7 @@ BUILDERS = {
     "source": ("source", "Say which data set a folder is, and whether it is whole."),
     "stats": ("stats", "Count a built benchmark, in the form of the paper's Table I."),
     "vos": ("vos", "Build semi-supervised VOS, an object an episode, from DAVIS, MOSE or LVOS."),
+    "youtube-fsvos": ("youtube_fsvos", "Build YouTube-FSVOS, few-shot VOS: a group of categories of YouTube-VIS."),
 }
 
 

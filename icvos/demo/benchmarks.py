@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import os
 import shutil
 import time
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DEMO_NAMES",
+    "LAYOUTS",
     "SHAPES_SEED",
     "SIZE_NAMES",
     "benchmark_folder",
@@ -31,6 +33,7 @@ __all__ = [
     "build_training_shapes",
     "check_world",
     "demo_folder",
+    "demo_layout",
     "demo_raw",
     "ensure_demo",
     "is_ready",
@@ -40,6 +43,8 @@ __all__ = [
 
 DEMO_NAMES = ("demo", "demo/coco-20i", "demo/pascal-5i")
 SIZE_NAMES = ("tiny", "default", "large", "sealed")
+LAYOUTS = {"ytvis": "icvos.demo.world.ytvis_layout:write_ytvis"}
+"""Layouts of further data sets in which the world is written when it is asked for, and what writes each."""
 #: Of the world of training shapes.
 SHAPES_SEED = 11
 
@@ -85,6 +90,39 @@ def demo_raw(size: str, seed: int, out: Path, *, progress: Progress = silent) ->
     return out
 
 
+def demo_layout(name: str, size: str, seed: int, root: Path, *, progress: Progress = silent) -> Path:
+    """Write the world in the layout of a further data set, and return its folder, ``root/layouts/NAME``.
+
+    It is a pure function, as ``demo_raw``; what is there already is not written again.
+
+    Args:
+        name: A key of ``LAYOUTS``.
+        size: One of ``SIZE_NAMES``.
+        seed: The world's seed.
+        root: Of the demo.
+        progress: Told of each thing written.
+
+    Raises:
+        UsageError: An unknown layout or size, or another world is in the folder.
+    """
+    from icvos.demo.world.plan import world_size
+
+    if name not in LAYOUTS:
+        raise UsageError(f"the demo world has no layout '{name}'", fix=did_you_mean(name, LAYOUTS))
+    plan, folder = world_size(size), root / "layouts"
+    check_world(root, size, seed)
+    out, partial = folder / name, folder / f"{name}.partial"
+    if not out.exists():
+        module, _, function = LAYOUTS[name].partition(":")
+        write = getattr(importlib.import_module(module), function)
+        with lock_folder(folder, remedy=HOME_REMEDY):
+            shutil.rmtree(partial, ignore_errors=True)
+            write(partial, plan, seed, progress)
+            write_json(folder / "world.json", _world(size, seed))
+            partial.rename(out)
+    return out
+
+
 def is_ready(folder: Path) -> bool:
     """Whether raw data or a benchmark of the demo stands whole in a folder: it is renamed there last of all."""
     return (folder / "world.json").is_file() or (folder / "manifest.csv").is_file()
@@ -121,14 +159,14 @@ def check_world(root: Path, size: str, seed: int) -> None:
     Raises:
         UsageError: They are of another size, seed or generator.
     """
-    path = root / "raw" / "world.json"
-    if path.is_file() and read_json(path) != _world(size, seed):
-        raise UsageError(
-            "another demo world is in this folder",
-            where=path,
-            expected=f"size {size}, seed {seed}, generator {GENERATOR_VERSION}",
-            fix="choose another --out, or remove it",
-        )
+    for path in (root / "raw" / "world.json", root / "layouts" / "world.json"):
+        if path.is_file() and read_json(path) != _world(size, seed):
+            raise UsageError(
+                "another demo world is in this folder",
+                where=path,
+                expected=f"size {size}, seed {seed}, generator {GENERATOR_VERSION}",
+                fix="choose another --out, or remove it",
+            )
 
 
 def _world(size: str, seed: int) -> dict[str, str | int]:

@@ -6,8 +6,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from icvos.benchmark import Benchmark, Episode
-from icvos.builders.published import PAPER_COUNTS, VOS_PREFIX, load_recipe, published_names
+from icvos.benchmark import RUN_COLUMN, Benchmark, Episode
+from icvos.builders.published import PAPER_COUNTS, WHOLE_PREFIXES, load_recipe, published_names
 from icvos.errors import IcvosError, in_words
 from icvos.metrics.formulas import FOLD_COUNTS
 from icvos.metrics.table import METRICS, episode_metrics, ranked_metric
@@ -96,7 +96,7 @@ def check_name(benchmark: Mapping[str, Any]) -> list[str]:
     if name == "ic-vos" and isinstance(counts, dict) and any(counts.get(x) != n for x, n in PAPER_COUNTS.items()):
         found, paper = (" and ".join(f"{c.get(x)} {x}" for x in PAPER_COUNTS) for c in (counts, PAPER_COUNTS))
         return [f"it is called '{name}' and has {found}, and the paper's benchmark {paper}; build it again"]
-    if name.startswith(VOS_PREFIX) and (recipe.get("matches") is not True or recipe.get("name") != name):
+    if name.startswith(tuple(WHOLE_PREFIXES)) and (recipe.get("matches") is not True or recipe.get("name") != name):
         return [f"it is called '{name}' and does not say that it is the whole split; build it again"]
     for published in published_names():
         if name == published or name.startswith(f"{published}-"):
@@ -141,7 +141,10 @@ def _again(entry: Run, protocol: Protocol) -> dict[str, Any]:
         return image_result(entry.run, protocol, episodes, records, {f: sorted(c) for f, c in folds.items()})
     if any("category" not in row for row in entry.records):
         return sequence_result(entry.run, protocol, sorted(records), records)
-    episodes = [Episode(r["id"], r["video"], r["category"], r["category_name"], r["draw"], ()) for r in entry.records]
+    episodes = [
+        Episode(r["id"], r["video"], r["category"], r["category_name"], r["draw"], (), run=r.get(RUN_COLUMN))
+        for r in entry.records
+    ]
     return video_result(entry.run, protocol, episodes, records, {r["video"]: r["source"] for r in entry.records})
 
 
@@ -250,7 +253,7 @@ def _episode(
         needed = protocol.parts
         video = benchmark.videos[episode.video]
         frames = len(protocol.frames(video.frames))
-        wanted |= {"video": episode.video, "category_name": episode.category_name, "draw": episode.draw}
+        wanted |= {"video": episode.video, RUN_COLUMN: episode.run, **episode.about}
         wanted |= {"source": video.source, "frames": frames}
         wanted |= protocol.marks(episode.video, episode.category_name)
         if not 0 <= (row.get("visible_frames") or 0) <= frames:

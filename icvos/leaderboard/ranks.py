@@ -63,7 +63,14 @@ def samples_of(entry: Run, *, replicates: int = 2000) -> Samples:
         return few_shot_samples(entry.records, undrawn=counted, replicates=replicates)
     # On a benchmark of semi-supervised VOS a category is the number of an object, which says nothing across videos.
     rules = entry.rules
-    return video_samples(entry.records, rules.parts, group=rules.group, clustered=not entry.vos, replicates=replicates)
+    return video_samples(
+        entry.records,
+        rules.parts,
+        group=rules.group,
+        weight=rules.weight,
+        clustered=not entry.vos,
+        replicates=replicates,
+    )
 
 
 def standings(entries: Sequence[Run], *, intervals: bool = True) -> list[Standing]:

@@ -102,9 +102,9 @@ def _row(
         scored = {name: value for name, value in scored.items() if name != "supports"}
     else:
         known |= {"video": episode.video, "source": benchmark.videos[episode.video].source}
-        known |= {"category": episode.category, "category_name": episode.category_name, "draw": episode.draw}
+        known |= episode.about
         known |= protocol.marks(episode.video, episode.category_name)
-        figures = ("frames", "visible_frames", *protocol.figures, *TIMES, "peak_memory")
+        figures = ("frames", "visible_frames", *protocol.numbers, *TIMES, "peak_memory")
         if type(stated.get("absent_on_frame_0")) is bool:
             figures = (*figures, "absent_on_frame_0")
     values = {**stated, **scored}

@@ -163,6 +163,7 @@ def video_samples(
     metrics: Sequence[str],
     *,
     group: str = "",
+    weight: str = "",
     clustered: bool = True,
     replicates: int = 2000,
     seed: int = 0,
@@ -173,11 +174,12 @@ def video_samples(
         records: Of episodes: video, source, draw and the metrics (percent or None). A failed one scores 0.
         metrics: Averaged in the end: ``("J", "F")`` gives J&F.
         group: A field of the records by whose values they are averaged first, each value counting alike then.
+        weight: A field of the records that says how much each counts in that first mean; nothing where all count alike.
         clustered: Whether a category means the same in all videos; it does not where it is the number of an object.
     """
     units = tuple(sorted({str(row["video"]) for row in records}))
     index_of = {unit: index for index, unit in enumerate(units)}
-    draws = {draw: index for index, draw in enumerate(sorted({int(str(row.get("draw") or 0)) for row in records}))}
+    draws = {draw: index for index, draw in enumerate(sorted({_draw(row) for row in records}))}
     source = {str(row["video"]): str(row.get("source") or "") for row in records}
     weights, freedom = bootstrap_weights(units, source, replicates=replicates, seed=seed)
     weights = np.vstack([np.ones(len(units)), weights])
@@ -192,9 +194,9 @@ def video_samples(
             for row in records:
                 value = _score(row, metric, metrics) if str(row.get(group)) == name else None
                 if value is not None:
-                    where = index_of[str(row["video"])], draws[int(str(row.get("draw") or 0))]
-                    sums[where] += value
-                    counts[where] += 1
+                    where, share = (index_of[str(row["video"])], draws[_draw(row)]), _weight(row, weight)
+                    sums[where] += value * share
+                    counts[where] += share
             with np.errstate(invalid="ignore", divide="ignore"):
                 means[:, number] = _nanmean((weights @ sums) / (weights @ counts))
         total += _nanmean(means) if groups else np.nan
@@ -207,6 +209,15 @@ def video_samples(
 
 def _pair(row: Row) -> tuple[str, str]:
     return str(row["video"]), str(row.get("category_name") or row.get("category"))
+
+
+def _draw(row: Row) -> int:
+    """Return the run of a row, or its draw where it is of none."""
+    return int(str(row.get("run", row.get("draw")) or 0))
+
+
+def _weight(row: Row, name: str) -> float:
+    return float(str(row[name])) if row.get(name) is not None else 1.0
 
 
 def _score(row: Row, metric: str, parts: Sequence[str]) -> float | None:

@@ -257,7 +257,9 @@ def _published_table(benchmark: str, protocol: str, table: str, rows: Sequence[P
     for metric, part in keys:
         columns.append(Column(metric if part in ("all", "mean") else part, digits=decimals))
     cells, notes = [], list[str]()
-    for row in sorted(rows, key=lambda row: -(row.value(ranked_metric(kind).name) or 0)):
+    score = ranked_metric(kind).name
+    by = score if any(row.value(score) is not None for row in rows) else keys[0][0]
+    for row in sorted(rows, key=lambda row: -(row.value(by) or 0)):
         notes += [note for note in row.notes if note not in notes]
         marked = "".join(f" [{notes.index(note) + 1}]" for note in row.notes)
         method = row.method + marked

@@ -17,6 +17,7 @@ __all__ = [
     "average",
     "back",
     "decay",
+    "dice_of",
     "gone",
     "half_sum",
     "last_quarter",
@@ -129,6 +130,11 @@ def decay(values: Sequence[float] | np.ndarray) -> float | None:
         return None
     ids = np.round(np.linspace(1, len(values), 5) + 1e-10).astype(np.int64) - 1
     return float(values[ids[0] : ids[1] + 1].mean() - values[ids[3] : ids[4] + 1].mean())
+
+
+def dice_of(iou: float) -> float:
+    """Return 2 I / (I + U) of what has an IoU, I / U, in 0..1."""
+    return 2 * iou / (1 + iou)
 
 
 def last_quarter(values: np.ndarray) -> np.ndarray:

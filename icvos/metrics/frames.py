@@ -23,6 +23,8 @@ __all__ = [
     "jf_labels",
     "label_maps",
     "mask_batches",
+    "overlap",
+    "overlap_labels",
     "region",
     "region_labels",
 ]
@@ -225,14 +227,28 @@ def _label_counts(prediction: np.ndarray, truth: np.ndarray, ids: Sequence[int],
 
 def region(prediction: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray]:
     """Return J of masks alone, (1,) or (N,) float64 in 0..1; arguments and errors are those of ``jf`` in numpy."""
-    return (_scores(_counts(*mask_batches(prediction, truth), radius=0))[0],)
+    return (overlap(prediction, truth)[0],)
 
 
 def region_labels(prediction: np.ndarray, truth: np.ndarray, objects: Sequence[int]) -> tuple[np.ndarray]:
     """Return J of several objects of two label maps alone, (K,) float64; see ``jf_labels``."""
+    return (overlap_labels(prediction, truth, objects)[0],)
+
+
+def overlap(prediction: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return J of masks and the pixels of their unions, (1,) or (N,) float64 each; see ``region``."""
+    return _overlap(_counts(*mask_batches(prediction, truth), radius=0))
+
+
+def overlap_labels(prediction: np.ndarray, truth: np.ndarray, objects: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+    """Return J of several objects of two label maps and the pixels of their unions, (K,) float64; see ``jf_labels``."""
     ids = check_objects(prediction, truth, objects)
     maps = label_maps(prediction, truth, ids)
     if maps is None:
         masks = np.array([prediction == number for number in ids]), np.array([truth == number for number in ids])
-        return region(*masks) if ids else (np.zeros(0),)
-    return (_scores(_label_counts(*maps, ids, 0))[0],)
+        return overlap(*masks) if ids else (np.zeros(0), np.zeros(0))
+    return _overlap(_label_counts(*maps, ids, 0))
+
+
+def _overlap(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return _scores(counts)[0], counts[:, 1].astype(np.float64)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from icvos.metrics.formulas import FrameValues, back, gone, last_quarter, mean, percent, standard_deviation
+from icvos.metrics.formulas import FrameValues, back, dice_of, gone, last_quarter, mean, percent, standard_deviation
 
-__all__ = ["lvos_figures", "mosev2_figures", "no_figures", "vost_figures"]
+__all__ = ["lvos_figures", "mosev2_figures", "no_figures", "pooled_figures", "vost_figures"]
 
 Figures = dict[str, float | None]
 
@@ -35,3 +35,14 @@ def lvos_figures(frames: FrameValues) -> Figures:
 def vost_figures(frames: FrameValues) -> Figures:
     """Return J of the last quarter. Source: ``evaluation.py`` of TRI-ML/VOST at fe274574."""
     return {"J_last": percent(mean(last_quarter(frames.j)))}
+
+
+def pooled_figures(frames: FrameValues) -> Figures:
+    """Return IoU and Dice of the pixels of all frames together, and how many pixels are in the union.
+
+    Source: ``batch_intersectionAndUnionGPU`` in ``src/util.py`` of MSiam/tti_fsvos at e7363672.
+    """
+    union = round(float(frames["union"].sum()))
+    inter = round(float((frames.j * frames["union"]).sum()))  # J is exact enough: masks have fewer than 2^52 pixels
+    iou = inter / union if union else 1.0
+    return {"IoU": percent(iou), "Dice": percent(dice_of(iou)), "union": union}

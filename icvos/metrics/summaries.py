@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from math import isnan, nan
 from typing import Any
 
-from icvos.metrics.formulas import average
+from icvos.metrics.formulas import average, dice_of, total
 from icvos.metrics.table import METRICS
 
-__all__ = ["Row", "mean_over_draws", "seen_and_unseen"]
+__all__ = ["Row", "mean_over_draws", "over_frames", "over_pixels", "seen_and_unseen"]
 
 Figures = dict[str, float | None]
 GROUPS = {"seen": False, "unseen": True}
@@ -22,7 +22,8 @@ class Row:
     """What a summary needs of an episode's record, in little memory.
 
     Attributes:
-        video, category_name, source, draw: Of the episode; empty and 0 where the kind has none.
+        video, category_name, source, draw: Of the episode; empty and 0 where the kind has none. ``draw`` is the run
+            where the benchmark's list is of several.
         names: What ``values`` are of, shared by all rows.
         values: Figures and other numbers of the record; NaN where it has none.
     """
@@ -67,3 +68,54 @@ def seen_and_unseen(rows: Sequence[Row], metrics: Sequence[str]) -> Figures:
     figures = {name: average(mean[name] for mean in means.values() if name in mean) for name in metrics}
     parts = {f"{name}_{group}": mean[name] for group, mean in means.items() for name in mean}
     return figures | {name: parts.get(name) for name, metric in METRICS.items() if metric.of_group in GROUPS}
+
+
+def over_frames(rows: Sequence[Row], metrics: Sequence[str]) -> Figures:
+    """Return of each metric the mean over all frames of a category, then over categories, then over draws.
+
+    An episode's figure counts once for each of its frames. One that failed has none, and counts as the usual episode
+    of its category does.
+
+    Source: ``TreeEvaluation`` in ``libs/utils/Logger.py`` of scutpaul/DANet at f0bc57d9.
+    """
+    cells = _by_draw_and_category(rows)
+    return {name: _mean_of_cells({k: _weighted(cell, name, "frames") for k, cell in cells.items()}) for name in metrics}
+
+
+def over_pixels(rows: Sequence[Row], metrics: Sequence[str]) -> Figures:
+    """Return IoU and Dice of all pixels of a category, the mean over categories, then over runs; the rest over frames.
+
+    The mean of episodes' IoU by their unions is that of all their pixels. Failed ones count as for ``over_frames``.
+
+    Source: ``episodic_validate`` in ``src/test_ytvis.py`` of MSiam/tti_fsvos at e7363672.
+    """
+    ious = {key: _weighted(cell, "IoU", "union") for key, cell in _by_draw_and_category(rows).items()}
+    dices = {key: None if iou is None else 100 * dice_of(iou / 100) for key, iou in ious.items()}
+    return {**over_frames(rows, metrics), "IoU": _mean_of_cells(ious), "Dice": _mean_of_cells(dices)}
+
+
+Cells = dict[tuple[int, str], list[Row]]
+
+
+def _by_draw_and_category(rows: Sequence[Row]) -> Cells:
+    cells: Cells = {}
+    for row in rows:
+        cells.setdefault((row.draw, row.category_name), []).append(row)
+    return dict(sorted(cells.items()))
+
+
+def _weighted(rows: Sequence[Row], name: str, weight: str) -> float | None:
+    """Return the mean of a figure by a number of the record; those that lack the figure are left out."""
+    pairs = [(value, row[weight]) for row in rows if (value := row[name]) is not None]
+    usual = average(number for _, number in pairs)
+    if not usual:  # nothing weighs: no record has the number, or all are 0
+        return average(value for value, _ in pairs)
+    weights = [usual if number is None else number for _, number in pairs]
+    return total(value * number for (value, _), number in zip(pairs, weights)) / total(weights)
+
+
+def _mean_of_cells(figures: Mapping[tuple[int, str], float | None]) -> float | None:
+    by_draw: dict[int, list[float | None]] = {}
+    for (draw, _), figure in figures.items():
+        by_draw.setdefault(draw, []).append(figure)
+    return average(average(each) for each in by_draw.values())

@@ -147,6 +147,8 @@ METRICS: dict[str, Metric] = {
         Metric("F_dot", "video", of_episode=True, needs=("F_dot",), protocols=("mosev2",)),
         Metric("J&F_dot", "video", halves=("J", "F_dot"), needs=("F_dot",), protocols=("mosev2",)),
         Metric("J_last", "video", of_episode=True, protocols=("vost",)),
+        Metric("IoU", "video", of_episode=True, protocols=("fsvos-tti",)),
+        Metric("Dice", "video", of_episode=True, protocols=("fsvos-tti",)),
         Metric("V", "video", of_episode=True, higher_is_better=False, needs=("F",), protocols=("lvos-v2",)),
         *(
             metric

@@ -34,7 +34,7 @@ def frame_values(run: ReportRun, name: str) -> tuple[np.ndarray, np.ndarray] | N
         RunError: The file is broken.
     """
     values = read_frames(run.where, name)
-    first, *others = run.rules.parts
+    first, *others = run.rules.frame_parts
     return None if values is None else (values[first] * 100.0, values[others[0] if others else first] * 100.0)
 
 

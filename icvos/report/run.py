@@ -131,18 +131,13 @@ class ReportRun(Run):
             frame, truth = (frames[index] for frames in self._videos(episode, self._view))
         stem = f"{index:05d}"
         labels = self.masks.load(episode.id, self._stems(episode, self.masks).get(stem, stem))
-        return FrameMasks(frame, truth, _sized(labels != 0, truth.shape), ignore)
+        return FrameMasks(frame, truth, self._sized(labels != 0, truth.shape), ignore)
 
-
-def _sized(mask: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """Bring a mask that was saved at the protocol's size (or is empty, from run lengths) to the frame's."""
-    import cv2
-
-    if mask.size == 0:
-        return np.zeros(shape, bool)
-    if mask.shape == shape:
-        return mask
-    return cv2.resize(mask.astype(np.uint8), (shape[1], shape[0]), interpolation=cv2.INTER_NEAREST) > 0
+    def _sized(self, mask: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+        """Bring a mask that was saved at the protocol's size (or is empty, from run lengths) to the frame's."""
+        if mask.size == 0:
+            return np.zeros(shape, bool)
+        return mask if mask.shape == shape else self.rules.resizing.back(mask, (shape[0], shape[1]))
 
 
 def open_run(root: Path, *, benchmark: Path | None = None, masks: Path | None = None) -> ReportRun:

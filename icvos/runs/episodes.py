@@ -209,7 +209,7 @@ def get_run_protocol(benchmark: Benchmark, name: str, *, unseen: Iterable[str] =
         UsageError: It is unknown, or does not fit the benchmark.
     """
     if not benchmark.vos:
-        default = "native" if benchmark.kind == "video" else "fss-native"
+        default = benchmark.header.get("protocol") or ("native" if benchmark.kind == "video" else "fss-native")
         return get_protocol(name or default, benchmark.kind, unseen=unseen)
     protocol = get_protocol(name or benchmark.header.get("protocol") or "native", unseen=unseen)
     if not protocol.of_label_maps:

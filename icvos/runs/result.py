@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from icvos.benchmark import VOS, Episode
+from icvos.benchmark import RUN_COLUMN, VOS, Episode
 from icvos.metrics import FewShotScore
 from icvos.metrics.formulas import FOLD_COUNTS, average, half_sum
 from icvos.metrics.summaries import Row
@@ -42,7 +42,9 @@ def _means(rows: Sequence[Row], protocol: Protocol) -> dict[str, float | None]:
 
 def video_score(records: Sequence[Record], protocol: Protocol = PROTOCOLS["native"]) -> float | None:
     """Return the score of some episodes, percent, as of a whole benchmark: a failed one counts 0; None of none."""
-    rows = [_row(_scored(record, protocol), protocol, draw=record["draw"]) for record in records]
+    rows = [
+        _row(_scored(record, protocol), protocol, draw=record.get(RUN_COLUMN, record["draw"])) for record in records
+    ]
     return _means(rows, protocol).get(protocol.score)
 
 
@@ -108,7 +110,7 @@ def video_result(
             record = {"error": "missing", **protocol.marks(episode.video, episode.category_name)}
         failed += bool(record.get("error"))
         known = {"video": episode.video, "category_name": episode.category_name, "source": sources[episode.video]}
-        rows.append(_row(_scored(record, protocol), protocol, draw=episode.draw, **known))
+        rows.append(_row(_scored(record, protocol), protocol, draw=episode.repetition, **known))
     summary: dict[str, Any] = _means(rows, protocol)
     # A number of an object is no category: object 1 of one video and of another have nothing in common.
     by_category = run["benchmark"].get("task") != VOS

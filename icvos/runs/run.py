@@ -389,9 +389,11 @@ class Run:
 
         first = self.first_frame
         index = pandas.RangeIndex(first, first + len(values["J"]), name="frame")
-        table = pandas.DataFrame({name: 100.0 * value for name, value in values.items()}, index=index)
+        pixels = self.rules.measure.pixels
+        columns = {name: value if name in pixels else 100.0 * value for name, value in values.items()}
+        table = pandas.DataFrame(columns, index=index)
         if self.rules.score not in table:
-            table[self.rules.score] = (table[list(self.rules.parts)]).mean(axis=1)
+            table[self.rules.score] = table[list(self.rules.frame_parts)].mean(axis=1)
         return table
 
 

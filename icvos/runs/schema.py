@@ -44,6 +44,7 @@ RECORD = {
     "query": str,
     "category": int,
     "draw": int,
+    "run": int,
     "fold": int,
     "object": int,
     "supports": list,
@@ -72,7 +73,7 @@ RANGES: dict[str, tuple[type, float, float]] = {
 }
 FREE = frozenset({"options", "settings", "weights", "per_video", "per_category", "per_source", "per_draw", "per_fold"})
 """Whose keys are names that anybody chose."""
-COUNTS = (*FOLD_COUNTS, "frames", "visible_frames", "peak_memory")
+COUNTS = (*FOLD_COUNTS, "frames", "visible_frames", "union", "peak_memory")
 RUN_PARTS = ("key", "model", "benchmark", "environment")
 RESULT_PARTS = ("summary", "model", "benchmark", "protocol", "per_category", "per_source", "per_video", "per_draw")
 

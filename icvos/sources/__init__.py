@@ -76,12 +76,13 @@ def keep_unsure_ids() -> frozenset[str]:
     return frozenset(row.id for row in SOURCES.values() if _reader(row).keep_unsure)
 
 
-def open_source(name: str, root: Path) -> VideoSource:
+def open_source(name: str, root: Path, **settings: Any) -> VideoSource:
     """Open a raw video data set.
 
     Args:
         name: A key of ``SOURCES``, or an id.
         root: Its folder.
+        settings: What its class takes beside the row's.
 
     Raises:
         UsageError: An unknown name.
@@ -90,7 +91,7 @@ def open_source(name: str, root: Path) -> VideoSource:
     row = SOURCES.get(name) or next((row for row in SOURCES.values() if row.id == name), None)
     if row is None:
         raise UsageError(f"unknown data set '{name}'", fix=did_you_mean(name, source_ids()))
-    source: VideoSource = _reader(row)(root, **row.settings)
+    source: VideoSource = _reader(row)(root, **row.settings, **settings)
     if is_drawn(source.root):
         source.licence, source.title = LICENCE, f"demo world, in the layout of {source.title}"
     return source

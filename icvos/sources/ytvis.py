@@ -6,7 +6,8 @@ comes from it without any labels made by hand.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from os.path import commonpath
 from pathlib import Path, PurePosixPath
 
@@ -17,7 +18,15 @@ from icvos.masks import Code, code_area, decode_code, merge_codes, segmentation_
 from icvos.sources.annotations import Entry, by_id, read_annotations, relative_file
 from icvos.sources.base import FrameLabels, SourceFrame, SourceVideo, VideoSource
 
-__all__ = ["RleFrame", "YouTubeVis"]
+__all__ = ["CATEGORIES_2019", "RleFrame", "VisVideo", "YouTubeVis"]
+
+CATEGORIES_2019 = (
+    *("person", "giant_panda", "lizard", "parrot", "skateboard", "sedan", "ape", "dog", "snake", "monkey"),
+    *("hand", "rabbit", "duck", "cat", "cow", "fish", "train", "horse", "turtle", "bear"),
+    *("motorbike", "giraffe", "leopard", "fox", "deer", "owl", "surfboard", "airplane", "truck", "zebra"),
+    *("tiger", "elephant", "snowboard", "boat", "shark", "mouse", "frog", "eagle", "earless_seal", "tennis_racket"),
+)
+"""Of YouTube-VIS 2019 by their ids, 1 to 40; those of 2021 are others."""
 
 JSON = (
     "train.json",
@@ -66,17 +75,51 @@ class RleFrame(FrameLabels):
         return decode_code(merge_codes(codes))
 
 
+@dataclass(frozen=True)
+class VisVideo:
+    """What the JSON says of a video: the ``detail`` of its ``SourceVideo``.
+
+    Attributes:
+        id: Its own.
+        files: Of its frames, relative to the images' folder.
+        tracks: Annotations by their id, an instance each.
+        size: (H, W).
+        kept: Indices of the frames that the video is cut to; None for all.
+    """
+
+    id: int
+    files: tuple[str, ...]
+    tracks: Mapping[int, Entry]
+    size: tuple[int, int]
+    kept: tuple[int, ...] | None = None
+
+    def objects(self, category: int) -> tuple[int, ...]:
+        """Return the ids of a category's instances, ascending."""
+        return tuple(sorted(n for n, track in self.tracks.items() if track.integer("category_id") == category))
+
+    def annotated(self, category: int) -> tuple[int, ...]:
+        """Return the indices of the frames on which a category has an annotation: anything but null."""
+        tracks = [self.tracks[number].values("segmentations") for number in self.objects(category)]
+        return tuple(i for i in range(len(self.files)) if any(track[i] is not None for track in tracks))
+
+
 class YouTubeVis(VideoSource):
     """YouTube-VIS or OVIS as their authors ship them; the training split, as only it has public masks.
 
     Args:
         root: The folder with the JSON file and the images.
         name: ``ytvis`` or ``ovis``.
+        crowds: Whether annotations that are marked as crowds are objects like others; they are left out otherwise.
+
+    Attributes:
+        categories: Names of the JSON's categories by their ids; known after ``videos`` was called.
     """
 
-    def __init__(self, root: Path, *, name: str = "ytvis") -> None:
+    def __init__(self, root: Path, *, name: str = "ytvis", crowds: bool = False) -> None:
         self.root = Path(root)
         self.id = name
+        self.crowds = crowds
+        self.categories: dict[int, str] = {}
         self.title = "OVIS" if name == "ovis" else "YouTube-VIS"
         page = "http://songbai.site/ovis" if name == "ovis" else "https://youtube-vos.org/dataset/vis"
         self.licence = f"{self.title}: non-commercial research (annotations CC BY 4.0 or as its page says); {page}"
@@ -90,6 +133,7 @@ class YouTubeVis(VideoSource):
         kinds = {"categories": "category", "videos": "video", "annotations": "annotation"}
         lists = read_annotations(self.json, kinds, expected="the training split, which has annotations")
         names = {number: entry.text("name") for number, entry in by_id(lists["categories"])}
+        self.categories = names
         videos = dict(by_id(lists["videos"]))
         tracks: dict[int, dict[int, Entry]] = {}
         for number, entry in by_id(lists["annotations"]):
@@ -101,34 +145,35 @@ class YouTubeVis(VideoSource):
         files = {number: _files(entry) for number, entry in videos.items()}
         called = _video_names(files)
         out = [
-            self._video(called[number], entry, files[number], tracks.get(number, {}), names)
+            self._video(called[number], number, entry, files[number], tracks.get(number, {}))
             for number, entry in videos.items()
         ]
         return sorted(out, key=lambda video: video.name)
 
     def _video(
-        self, name: str, entry: Entry, files: list[PurePosixPath], tracks: dict[int, Entry], names: dict[int, str]
+        self, name: str, number: int, entry: Entry, files: list[PurePosixPath], tracks: dict[int, Entry]
     ) -> SourceVideo:
         shown: dict[int, Entry] = {}
         objects: dict[int, str | None] = {}
-        for number, track in tracks.items():
+        for track_id, track in tracks.items():
             if len(track.values("segmentations")) != len(files):
                 raise track.problem("segmentations", f"{len(files)}, one a frame of {name}: null where it is not seen")
-            if not track.flag("iscrowd"):
-                objects[number], shown[number] = names[track.integer("category_id")], track
+            if self.crowds or not track.flag("iscrowd"):
+                objects[track_id], shown[track_id] = self.categories[track.integer("category_id")], track
         # A crowd is instances that nobody told apart: what is left is not all.
         crowd = any(track.flag("iscrowd") for track in tracks.values())
         size = (entry.integer("height", least=1, most=65535), entry.integer("width", least=1, most=65535))
-        detail = (tuple(map(str, files)), shown, size)
+        detail = VisVideo(number, tuple(map(str, files)), shown, size)
         return SourceVideo(name, "train", objects, True, "unsure" if crowd else "yes", detail=detail)
 
     def frames(self, video: SourceVideo) -> list[SourceFrame]:
-        files, _, _ = video.detail
-        root = self._image_root(files[0])
-        missing = [file for file in files if not (root / file).is_file()]
+        detail: VisVideo = video.detail
+        root = self._image_root(detail.files[0])
+        files = {i: detail.files[i] for i in (range(len(detail.files)) if detail.kept is None else detail.kept)}
+        missing = [file for file in files.values() if not (root / file).is_file()]
         if missing:
             raise SourceError(f"{len(missing)} frames of {video.name} are missing", where=root / missing[0])
-        return [SourceFrame(PurePosixPath(file).stem, root / file, index=index) for index, file in enumerate(files)]
+        return [SourceFrame(PurePosixPath(file).stem, root / file, index=index) for index, file in files.items()]
 
     def _image_root(self, file: str) -> Path:
         if self.images is None or not (self.images / file).is_file():
@@ -141,14 +186,14 @@ class YouTubeVis(VideoSource):
         return self.images
 
     def labels(self, video: SourceVideo, frame: SourceFrame, size: tuple[int, int]) -> RleFrame:
-        files, tracks, said = video.detail
-        if size != said:
+        detail: VisVideo = video.detail
+        if size != detail.size:
             raise SourceError(
                 f"frame is {size[0]}x{size[1]} (HxW)",
                 where=frame.image,
-                expected=f"{said[0]}x{said[1]}, as the JSON says",
+                expected=f"{detail.size[0]}x{detail.size[1]}, as the JSON says",
             )
-        codes = {number: _code(track, frame.index, files, size) for number, track in tracks.items()}
+        codes = {number: _code(track, frame.index, detail.files, size) for number, track in detail.tracks.items()}
         return RleFrame(size, {number: code for number, code in codes.items() if code is not None})
 
 

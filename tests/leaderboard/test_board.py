@@ -65,6 +65,7 @@ def test_every_printed_row_is_there() -> None:
         ("XIII", "ic-vos"): 2,
         ("XIII", "lvos-v2"): 2,
         ("README", "coco-20i"): 2,
+        ("README", "youtube-fsvos"): 10,
     }
 
 

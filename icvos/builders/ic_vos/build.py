@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from operator import itemgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from icvos.benchmark import EPISODE_COLUMNS, FRAME_COLUMNS, PAIR_COLUMNS, SCHEMA, VIDEO_COLUMNS
 from icvos.builders.ic_vos.naming import Naming, differences, name_benchmark, release_differences
@@ -34,6 +34,7 @@ __all__ = [
     "Estimate",
     "Prepared",
     "PreparedIcVos",
+    "SupportWriter",
     "VideoTables",
     "build_icvos",
     "build_videos",
@@ -91,6 +92,19 @@ class BuildReport:
     differs: list[str] = field(default_factory=list)
 
 
+class SupportWriter(Protocol):
+    """What supports the categories of a build; a support is one of a category, by its name."""
+
+    def drawn(self, videos: Sequence[PlannedVideo]) -> list[tuple[int, str]]:
+        """Return the categories and names of all supports of some videos, each once, sorted."""
+
+    def image_bytes(self, drawn: Iterable[tuple[int, str]]) -> int:
+        """Return the bytes of the images that are drawn, each once."""
+
+    def write(self, writer: BenchmarkWriter, drawn: Iterable[tuple[int, str]], link: bool, progress: Progress) -> int:
+        """Write images and masks of the supports that were drawn; return how many images."""
+
+
 @dataclass
 class Prepared:
     """A build that is planned but not begun."""
@@ -101,7 +115,7 @@ class Prepared:
     sources: Sequence[VideoSource]
 
     @property
-    def support_pool(self) -> Supports | None:
+    def support_pool(self) -> SupportWriter | None:
         """What supports the categories, where anything does."""
         return None
 
@@ -379,13 +393,15 @@ class VideoTables:
     def _record(self, planned: PlannedVideo) -> dict[str, Any]:
         return json.loads((self.writer.state / f"{planned.name}.json").read_bytes())
 
-    def tables(self, shots: int, episodes: Iterable[dict[str, Any]]) -> dict[str, Table]:
+    def tables(
+        self, shots: int, episodes: Iterable[dict[str, Any]], *, columns: Sequence[str] = EPISODE_COLUMNS
+    ) -> dict[str, Table]:
         """Return all tables of the benchmark by their names, with ``episodes`` of so many shots."""
         return {
             "videos.csv": (VIDEO_COLUMNS, self._video_rows()),
             "pairs.csv": (PAIR_COLUMNS, self.pair_rows()),
             "frames.csv": (FRAME_COLUMNS, self._frame_rows()),
-            "episodes.csv": ((*EPISODE_COLUMNS, *(f"support_{shot + 1}" for shot in range(shots))), episodes),
+            "episodes.csv": ((*columns, *(f"support_{shot + 1}" for shot in range(shots))), episodes),
         }
 
     def _video_rows(self) -> Iterator[dict[str, Any]]:

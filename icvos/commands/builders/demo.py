@@ -29,9 +29,14 @@ from icvos.terminal import echo
 )
 @click.option("--raw-only", is_flag=True, help="Write the raw data only.")
 @click.option(
+    "--layout", multiple=True, metavar="NAME", help="Write the world only, in the layout of a further data set: ytvis."
+)
+@click.option(
     "--sheet", type=click.Path(dir_okay=False, path_type=Path), help="Also write a contact sheet of scenes, a PNG."
 )
-def command(size: str, seed: int, out: Path | None, raw_only: bool, sheet: Path | None) -> None:
+def command(
+    size: str, seed: int, out: Path | None, raw_only: bool, layout: tuple[str, ...], sheet: Path | None
+) -> None:
     """Build the demo: a small drawn world in the layouts of the real data sets, and benchmarks from it.
 
     Its twelve COCO categories are told apart by outline alone. All of it is a pure function of size, seed, the
@@ -40,8 +45,9 @@ def command(size: str, seed: int, out: Path | None, raw_only: bool, sheet: Path 
     \b
     icvos build-data demo
     icvos build-data demo --size tiny --out world
+    icvos build-data demo --layout ytvis --out world
     """
-    from icvos.demo.benchmarks import DEMO_NAMES, build_demo, check_world, demo_folder, demo_raw, is_ready
+    from icvos.demo.benchmarks import DEMO_NAMES, build_demo, check_world, demo_folder, demo_layout, demo_raw, is_ready
     from icvos.demo.world.version import GENERATOR_VERSION
     from icvos.files import absolute_path
     from icvos.progress import shown
@@ -53,6 +59,11 @@ def command(size: str, seed: int, out: Path | None, raw_only: bool, sheet: Path 
 
         contact_sheet(sheet, size, seed)
         echo(f"contact sheet: {sheet}")
+    for name in layout:
+        with shown(name) as show:
+            echo(f"raw data in {demo_layout(name, size, seed, root, progress=show)}")
+    if layout and not raw_only:
+        return
     if raw_only:
         check_world(root, size, seed)
         if not is_ready(root / "raw"):

@@ -1,0 +1,1 @@
+"""Builder of YouTube-FSVOS, few-shot video object segmentation."""
