@@ -21,6 +21,8 @@ class Protocol:
         skip_ends: Whether the first and last frame are dropped.
         undrawn_as_zero: Whether ``mIoU`` counts a category of the fold that no episode drew as 0, or leaves it out
             (few-shot).
+        verbatim: Whether episodes are another code's own, kept as it draws them: a support may stand twice in one, and
+            a mask may be empty (few-shot).
         text: One line for tables.
     """
 
@@ -30,6 +32,7 @@ class Protocol:
     max_frames: int | None = None
     skip_ends: bool = False
     undrawn_as_zero: bool = False
+    verbatim: bool = False
     text: str = ""
 
     def frames(self, count: int) -> range:
@@ -54,6 +57,14 @@ PROTOCOLS = {
             text="few-shot at 512x512, 1,000 episodes a fold, undrawn categories as 0",
         ),
         Protocol("fss-native", "image", text="few-shot at full size, every query and category once, over drawn ones"),
+        Protocol(
+            "fss-matcher",
+            "image",
+            size=(518, 518),
+            undrawn_as_zero=True,
+            verbatim=True,
+            text="few-shot at 518x518, the episodes that Matcher's code draws, undrawn categories as 0",
+        ),
     )
 }
 

@@ -199,7 +199,7 @@ def get_run_protocol(benchmark: Benchmark, name: str) -> Protocol:
         UsageError: It is unknown, or does not fit the benchmark.
     """
     if not benchmark.vos:
-        default = "native" if benchmark.kind == "video" else "fss-native"
+        default = "native" if benchmark.kind == "video" else benchmark.header.get("protocol") or "fss-native"
         return get_protocol(name or default, benchmark.kind)
     protocol = get_protocol(name or benchmark.header.get("protocol") or "native")
     if protocol.kind == "image" or protocol.size is not None:
