@@ -24,6 +24,7 @@ from toy_training import ToyTask
 
 from dcsam.training import feature_cache
 from icvos import evaluate
+from icvos.demo.benchmarks import add_layout
 from icvos.files import csv_header, read_json
 from icvos.foundation.backbone import BackboneFeatures
 from icvos.foundation.segmenter import ImageFeatures
@@ -101,7 +102,9 @@ def of_benchmarks(root: Path, made: Made) -> None:
     assert icvos("build-data", "vos", "--davis", raw / "davis", "--split", "val", "--out", root / "V") == 0
     tubes = ("mask-tubes", "--coco", raw / "coco", "--split", "train2014", "--limit", 2, "--min-area", 64)
     assert icvos("build-data", *tubes, "--out", root / "T") == 0
-    built = [*benchmarks.iterdir(), root / "B", root / "V", root / "T"]
+    fss = ("--fss", add_layout("fss-1000", "tiny", 0, raw), "--episodes", "matcher")
+    assert icvos("build-data", "fss-1000", *fss, "--out", root / "F") == 0
+    built = [*benchmarks.iterdir(), root / "B", root / "V", root / "T", root / "F"]
     made["benchmark.json"] = [read_json(each / "benchmark.json") for each in built]
     for name in ("manifest.csv", "videos.csv", "pairs.csv", "frames.csv", "episodes.csv"):
         made[name] = [columns(each / name) for each in built if (each / name).is_file()]
@@ -140,6 +143,7 @@ def of_runs(root: Path, made: Made) -> None:
         (root / "B", "custom", "histogram"),
         (root / "V", "vos", "empty"),
         (benchmarks / "coco-20i", "image", "histogram"),
+        (root / "F", "listed", "histogram", "--limit-episodes", 1),
     ):
         run(benchmark, root / name, *words)
     isolated = Path(write_model(root, METHODS, "isolated.py"))

@@ -51,7 +51,9 @@ def _shard(context: click.Context, parameter: click.Parameter, value: str | None
 )
 @click.option("--name", help="What the run is called in tables; its folder is then runs/BENCHMARK/NAME.")
 @click.option(
-    "--protocol", default="", help="native or paper; davis-2017 or native on VOS; fss-native or fss-paper on images."
+    "--protocol",
+    default="",
+    help="native or paper; davis-2017 or native on VOS; fss-native, fss-paper or fss-matcher on images.",
 )
 @click.option("--shots", default=1, show_default=True, type=click.IntRange(1), help="Supports shown of each episode.")
 @click.option("--seed", default=0, show_default=True, help="Of what models draw.")

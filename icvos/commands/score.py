@@ -18,7 +18,10 @@ MAX_DIFFERENCES = 20
 @click.option("--benchmark", help="A built benchmark's folder, or demo[/coco-20i|/pascal-5i].")
 @click.option("--ground-truth", type=click.Path(path_type=Path), help="A folder of SEQUENCE/FRAME.png label maps.")
 @click.option(
-    "--protocol", "name", default="", help="native, paper; fss-native, fss-paper; davis-2017 with --ground-truth."
+    "--protocol",
+    "name",
+    default="",
+    help="native, paper; fss-native, fss-paper, fss-matcher; davis-2017 with --ground-truth.",
 )
 @click.option(
     "--out",

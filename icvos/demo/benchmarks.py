@@ -24,8 +24,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DEMO_NAMES",
+    "LAYOUTS",
     "SHAPES_SEED",
     "SIZE_NAMES",
+    "add_layout",
     "benchmark_folder",
     "build_demo",
     "build_training_shapes",
@@ -40,6 +42,8 @@ __all__ = [
 
 DEMO_NAMES = ("demo", "demo/coco-20i", "demo/pascal-5i")
 SIZE_NAMES = ("tiny", "default", "large", "sealed")
+LAYOUTS = ("fss-1000", "lvis")
+"""Raw data that ``demo_raw`` does not write: no benchmark of the demo is built of it."""
 #: Of the world of training shapes.
 SHAPES_SEED = 11
 
@@ -82,6 +86,33 @@ def demo_raw(size: str, seed: int, out: Path, *, progress: Progress = silent) ->
     if out.exists():
         out.rmdir()
     partial.rename(out)
+    return out
+
+
+def add_layout(name: str, size: str, seed: int, raw: Path, *, progress: Progress = silent) -> Path:
+    """Write the drawn world in one more layout beside its raw data, if it is not there, and return its folder.
+
+    Args:
+        name: One of ``LAYOUTS``.
+        size, seed: Of the world, whose raw data are at ``raw``.
+        raw: Their folder.
+        progress: Told of each thing written.
+
+    Raises:
+        UsageError: An unknown layout or size.
+    """
+    from icvos.demo.world.fss1000_layout import write_fss1000
+    from icvos.demo.world.lvis_layout import write_lvis
+    from icvos.demo.world.plan import world_size
+
+    writers = dict(zip(LAYOUTS, (write_fss1000, write_lvis)))
+    if name not in writers:
+        raise UsageError(f"unknown layout '{name}' of the demo world", fix=did_you_mean(name, LAYOUTS))
+    out, partial = raw / name, raw / f"{name}.partial"
+    if not out.exists():
+        shutil.rmtree(partial, ignore_errors=True)
+        writers[name](partial, world_size(size), seed, progress)
+        partial.rename(out)
     return out
 
 

@@ -552,7 +552,7 @@ def evaluate(
         benchmark: An opened benchmark, its folder, or ``demo``, ``demo/coco-20i``, ``demo/pascal-5i``.
         out: The run's folder, which may hold the same run to be continued; by default ``runs/<benchmark>/<model>``,
             with what differs from the usual settings behind the model's name.
-        protocol: ``native``, ``paper``, ``fss-native`` or ``fss-paper``; the benchmark's default if empty.
+        protocol: ``native``, ``paper``, ``fss-native``, ``fss-paper`` or ``fss-matcher``; the benchmark's own if empty.
         shots: Supports shown of each episode.
         seed: Of what the model draws.
         device: ``cpu``, ``cuda``, ``cuda:1``, …, where the model is not built yet.

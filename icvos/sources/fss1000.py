@@ -79,6 +79,9 @@ class Fss1000:
 
     def _pictures(self, name: str) -> tuple[str, ...]:
         folder = self.root / "data" / name
+        if not folder.is_dir():
+            expected = "1.jpg to 10.jpg with their masks in it"
+            raise SourceError(f"class '{name}' is listed and has no folder", where=folder, expected=expected)
         stems = tuple(sorted(path.stem for path in listing(folder, (".jpg",), error=SourceError)))
         if not stems:
             raise SourceError(f"class '{name}' has no picture", where=folder, expected="1.jpg to 10.jpg")

@@ -29,9 +29,15 @@ from icvos.terminal import echo
 )
 @click.option("--raw-only", is_flag=True, help="Write the raw data only.")
 @click.option(
+    "--also",
+    type=click.Choice(["fss-1000", "lvis"]),
+    multiple=True,
+    help="Also write raw data in this layout, for build-data fss-1000 or lvis-92i; repeatable.",
+)
+@click.option(
     "--sheet", type=click.Path(dir_okay=False, path_type=Path), help="Also write a contact sheet of scenes, a PNG."
 )
-def command(size: str, seed: int, out: Path | None, raw_only: bool, sheet: Path | None) -> None:
+def command(size: str, seed: int, out: Path | None, raw_only: bool, also: tuple[str, ...], sheet: Path | None) -> None:
     """Build the demo: a small drawn world in the layouts of the real data sets, and benchmarks from it.
 
     Its twelve COCO categories are told apart by outline alone. All of it is a pure function of size, seed, the
@@ -41,7 +47,15 @@ def command(size: str, seed: int, out: Path | None, raw_only: bool, sheet: Path 
     icvos build-data demo
     icvos build-data demo --size tiny --out world
     """
-    from icvos.demo.benchmarks import DEMO_NAMES, build_demo, check_world, demo_folder, demo_raw, is_ready
+    from icvos.demo.benchmarks import (
+        DEMO_NAMES,
+        add_layout,
+        build_demo,
+        check_world,
+        demo_folder,
+        demo_raw,
+        is_ready,
+    )
     from icvos.demo.world.version import GENERATOR_VERSION
     from icvos.files import absolute_path
     from icvos.progress import shown
@@ -53,11 +67,18 @@ def command(size: str, seed: int, out: Path | None, raw_only: bool, sheet: Path 
 
         contact_sheet(sheet, size, seed)
         echo(f"contact sheet: {sheet}")
+
+    def _also() -> None:
+        for name in also:
+            with shown(name) as show:
+                echo(f"raw data in {add_layout(name, size, seed, root / 'raw', progress=show)}")
+
     if raw_only:
         check_world(root, size, seed)
         if not is_ready(root / "raw"):
             with shown("demo") as show:
                 demo_raw(size, seed, root / "raw", progress=show)
+        _also()
         echo(f"raw data in {root / 'raw'}")
         return
     for name in DEMO_NAMES:
@@ -65,6 +86,7 @@ def command(size: str, seed: int, out: Path | None, raw_only: bool, sheet: Path 
         with shown(name) as show:
             path = build_demo(name, size, seed, root, progress=show)
         echo(f"{name}: {_counts(path)}, {'there already' if known else 'built'}: {path}")
+    _also()
     echo(f"demo world {size}, seed {seed}, generator {GENERATOR_VERSION}, {time.perf_counter() - start:.1f} s")
     where = "" if out is None and size == "default" and seed == 0 else f" --benchmark {root / 'benchmarks' / 'demo'}"
     echo(f"next: icvos evaluate --model histogram{where}")

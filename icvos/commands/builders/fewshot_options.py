@@ -121,7 +121,8 @@ def build_and_print(plan: FewShotPlan, options: dict[str, Any], progress: Progre
     for note in plan.notes:
         echo(f"note: {note}")
     echo(
-        f"to build: {len(plan.episodes):,} episodes of {len(plan.folds)} folds, {plan.files:,} files, about "
+        f"to build: {len(plan.episodes):,} episodes of {len(plan.folds)} fold{'s' * (len(plan.folds) != 1)}, "
+        f"{plan.files:,} files, about "
         f"{size + plan.files * 0.0015:.1f} MB{' (images linked)' if options['link'] else ''}"
     )
     if options["dry_run"]:
