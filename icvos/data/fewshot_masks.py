@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
@@ -118,7 +119,7 @@ def matcher_lvis_masks(
     by_file: dict[str, list[int]] = {}
     for category, file in sorted(drawn):
         by_file.setdefault(file, []).append(category)
-    key = hashlib.sha256(f"{lists.sha256} {sorted(drawn)}".encode()).hexdigest()
+    key = hashlib.sha256(json.dumps([lists.sha256, sorted(drawn)]).encode()).hexdigest()
     folder = cache_place(cache, f"lvis-matcher-{key[:16]}")
 
     def records() -> Iterator[Record]:
