@@ -26,7 +26,7 @@ from icvos.foundation.holes import fill_holes
 from icvos.foundation.pixels import to_float
 from icvos.foundation.sam2 import Sam2
 from icvos.foundation.segmenter import ImageFeatures, PromptableSegmenter
-from icvos.foundation.tracker import Tracker, TrackerOptions
+from icvos.foundation.tracker import NO_OBJECT, Tracker, TrackerOptions
 from icvos.models.redetect import Answer, Redetector, RedetectRules
 from icvos.types import Support, Video
 
@@ -69,6 +69,8 @@ class Engine:
     Args:
         model: The prompt generator.
         segmenter: SAM 1 or SAM 2, as the model's configuration says; on the same device.
+        tracking: The SAM 2 that follows what was found, where it is another: it has the segmenter's encoder, and is
+            prompted by the masks that the segmenter finds.
         precision: ``fp32``, or ``bf16`` for autocast.
         ahead: Video frames encoded together.
 
@@ -83,7 +85,13 @@ class Engine:
     """
 
     def __init__(
-        self, model: DCSAM, segmenter: PromptableSegmenter, *, precision: str = "fp32", ahead: int = 1
+        self,
+        model: DCSAM,
+        segmenter: PromptableSegmenter,
+        *,
+        tracking: PromptableSegmenter | None = None,
+        precision: str = "fp32",
+        ahead: int = 1,
     ) -> None:
         version = 2 if isinstance(segmenter, Sam2) else 1
         if version != model.config.sam:
@@ -94,6 +102,7 @@ class Engine:
         if segmenter.embed_dim != model.config.width:
             raise UsageError(f"this DC-SAM's prompts have {model.config.width} channels, SAM's {segmenter.embed_dim}")
         self.model, self.segmenter, self.precision, self.ahead = model, segmenter, precision, ahead
+        self.tracking = tracking or segmenter
         self.size = model.config.image_size
         self.alone = False
         self.fill_holes = 0
@@ -116,7 +125,7 @@ class Engine:
         """With autocast: keep the weights that it casts at every use in bfloat16. The same values, fewer kernels."""
         if self.precision != "bf16":
             return
-        for part in (self.segmenter, self.model):
+        for part in (self.segmenter, self.tracking, self.model):
             for module in part.modules():
                 if isinstance(module, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
                     module.to(torch.bfloat16)
@@ -137,7 +146,7 @@ class Engine:
         # One code object serves all blocks; each width, window and batch size counts as a recompilation of it.
         limit = "recompile_limit" if hasattr(dynamo, "recompile_limit") else "cache_size_limit"  # before torch 2.6
         setattr(dynamo, limit, max(getattr(dynamo, limit), 64))
-        for part in (*self.segmenter.encoder_blocks(), *self.segmenter.per_frame()):
+        for part in {*self.segmenter.encoder_blocks(), *self.segmenter.per_frame(), *self.tracking.per_frame()}:
             part.compile(dynamic=False)
 
     # ------------------------------------------------------------------------------------------------------ images
@@ -259,17 +268,16 @@ class Engine:
 
     def track(self, support: SupportState, video: Video) -> Iterator[Tensor]:
         """Yield (E, H, W) bool masks a frame for E sets of supports: prompts on frame 0, then the tracker."""
-        if not isinstance(self.segmenter, Sam2):
+        if not isinstance(self.tracking, Sam2):
             raise UsageError("this DC-SAM prompts SAM 1, which does not track", fix="run it with a tracker: dcsam+sam2")
-        tracker = Tracker(self.segmenter, TrackerOptions.dc_sam(fill_holes=self.fill_holes))
+        tracker = Tracker(self.tracking, TrackerOptions.dc_sam(fill_holes=self.fill_holes))
         bank = tracker.start(num_frames=len(video))
         for index, (pixels, features) in enumerate(self._frames(video)):
             with torch.no_grad(), self.autocast():
                 prompt = None
                 if index == 0:
                     first = self._encoded(pixels, features)
-                    output = self.prompts(support, self.query(first), features, video=True)
-                    prompt = Prompt(embeddings=self.tokens(output))
+                    prompt = self._find(support, first, video.size).prompt
                 masks = self._enlarged(tracker.step(bank, features, prompt=prompt).logits, video.size)
             yield masks
 
@@ -278,11 +286,11 @@ class Engine:
 
         A frame is encoded once by SAM, and by the backbone only where the model looks at it.
         """
-        if not isinstance(self.segmenter, Sam2):
+        if not isinstance(self.tracking, Sam2):
             raise UsageError("this DC-SAM prompts SAM 1, which does not track", fix="use --model dcsam+sam2@redetect")
         size = video.size
         # Of prompts, as many memories are kept as SAM 2's window is long.
-        tracker = Tracker(self.segmenter, TrackerOptions.dc_sam(fill_holes=self.fill_holes, max_prompted=7))
+        tracker = Tracker(self.tracking, TrackerOptions.dc_sam(fill_holes=self.fill_holes, max_prompted=7))
         sets = [_one(support, index) for index in range(len(support))]
         tracks = [Redetector(tracker, lambda frame: self._enlarged(frame.logits, size), rules) for _ in sets]
         nothing = torch.zeros(size, dtype=torch.bool, device=self.device)
@@ -296,18 +304,29 @@ class Engine:
             yield [nothing if mask is None else mask[0] for mask in masks]
 
     def _encoded(self, pixels: Tensor, features: ImageFeatures) -> Encoded:
+        if self.tracking is not self.segmenter:
+            features = self.segmenter.encode(self.to_sam(pixels))
         return Encoded(self.model.extract(pixels, top=True), features, self._places())
 
-    def _answer(self, support: SupportState, encoded: Callable[[], Encoded], size: tuple[int, int]) -> Answer | None:
-        """Return what one set of supports finds on a frame, sure by the mean probability of its mask; or None."""
-        sam = encoded().sam
-        tokens = self.tokens(self.prompts(support, self.query(encoded()), sam, video=True))
-        decoded = self.segmenter.decode(sam, embeddings=tokens.to(sam.embedding.dtype))
+    def _find(self, support: SupportState, encoded: Encoded, size: tuple[int, int]) -> Answer:
+        """Return what E sets of supports find on a frame: by the tokens, or the masks where another SAM 2 tracks.
+
+        It is sure by the mean probability of what it finds.
+        """
+        tokens = self.tokens(self.prompts(support, self.query(encoded), encoded.sam, video=True))
+        decoded = self.segmenter.decode(encoded.sam, embeddings=tokens.to(encoded.sam.embedding.dtype))
         logits = fill_holes(decoded.logits.float(), self.fill_holes)
-        mask = self._enlarged(logits, size)
-        if not bool(mask.any()) or (decoded.object_score is not None and float(decoded.object_score) <= 0):
-            return None
-        return Answer(Prompt(embeddings=tokens), mask, float(logits.sigmoid()[logits > 0].mean()))
+        if decoded.object_score is not None:
+            logits = torch.where(decoded.object_score[..., None, None] > 0, logits, NO_OBJECT)
+        masks = self._enlarged(logits, size)
+        prompt = Prompt(embeddings=tokens) if self.tracking is self.segmenter else Prompt(masks=masks.float())
+        inside = logits > 0
+        return Answer(prompt, masks, float((logits.sigmoid() * inside).sum() / inside.sum().clamp(min=1)))
+
+    def _answer(self, support: SupportState, encoded: Callable[[], Encoded], size: tuple[int, int]) -> Answer | None:
+        """Return what one set of supports finds on a frame, or None."""
+        answer = self._find(support, encoded(), size)
+        return answer if bool(answer.mask.any()) else None
 
     def _enlarged(self, logits: Tensor, size: tuple[int, int]) -> Tensor:
         """Return (E, H, W) bool: logits to the model's size, as the public code has them, then to the frame's."""
@@ -333,7 +352,7 @@ class Engine:
                 block = list(islice(stream, self.ahead))
                 waiting = pool.submit(prepare, block) if block else None
                 with torch.no_grad(), self.autocast():
-                    features = self.segmenter.encode(self.to_sam(pixels))
+                    features = self.tracking.encode(self.to_sam(pixels))
                 for index in range(len(pixels)):
                     yield pixels[index : index + 1], features[index]
 

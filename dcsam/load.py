@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from copy import deepcopy
 from pathlib import Path
 
 import torch
@@ -73,11 +74,20 @@ def fill_backbone(generator: DCSAM, path: Path) -> None:
     load_backbone(generator.backbone, load_state(path), where=str(path))
 
 
-def _segmenter(checkpoint: DCSAMCheckpoint, weights: Mapping[str, Path]) -> PromptableSegmenter:
+def _segmenters(
+    checkpoint: DCSAMCheckpoint, weights: Mapping[str, Path]
+) -> tuple[PromptableSegmenter, PromptableSegmenter]:
+    """Return the SAM that is prompted and the one that tracks: another where the first never saw a video."""
     if checkpoint.metadata.get("sam2_part") == "changed" and "sam2" in weights:
         base = load_sam(Sam2, weights["sam2"])
-        overlay(base, checkpoint)
-        return base
+        changed = deepcopy(base)
+        overlay(changed, checkpoint)
+        return changed, base if checkpoint.metadata.get("stage") == "image" else changed
+    segmenter = _segmenter(checkpoint, weights)
+    return segmenter, segmenter
+
+
+def _segmenter(checkpoint: DCSAMCheckpoint, weights: Mapping[str, Path]) -> PromptableSegmenter:
     if checkpoint.sam2 is not None and "sam2" not in weights and "sam2_part" not in checkpoint.metadata:
         return sam2_of_checkpoint(checkpoint)
     name = "sam2" if checkpoint.config.sam == 2 else "sam"
@@ -114,15 +124,14 @@ def open_engine(
     lineage = checkpoint.lineage
     if trained_on:
         lineage = Lineage.named(trained_on) + (Lineage.of_record(checkpoint.metadata) or Lineage())
-    segmenter = _segmenter(checkpoint, weights).to(device).eval()
-    model = load_model(checkpoint, variant=variant, device=device)
-    for module in (segmenter, model):
-        module.requires_grad_(False)
-    # Weights stored in half precision compute in single.
-    model, segmenter = model.to(torch.float32), segmenter.to(torch.float32)
+    segmenter, tracking = _segmenters(checkpoint, weights)
+    model = load_model(checkpoint, variant=variant)
+    for module in (segmenter, tracking, model):
+        # Weights stored in half precision compute in single.
+        module.to(device, torch.float32).requires_grad_(False).eval()
     if fold:
         model.fold_backbone()
-    engine = Engine(model, segmenter, precision=precision, ahead=ahead)
+    engine = Engine(model, segmenter, tracking=tracking, precision=precision, ahead=ahead)
     engine.lineage = lineage + Lineage(tuple(sorted(segmenter.trained_on or ())))
     if fold:
         engine.cast_weights()

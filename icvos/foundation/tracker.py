@@ -34,7 +34,7 @@ from icvos.foundation.holes import check_area, fill_holes
 from icvos.foundation.sam2 import Sam2, boxes_as_points
 from icvos.foundation.segmenter import ImageFeatures, Resample, check_finite, resize_logits
 
-__all__ = ["Heads", "MemoryBank", "Tracker", "TrackerOptions"]
+__all__ = ["NO_OBJECT", "Heads", "MemoryBank", "Tracker", "TrackerOptions"]
 
 # The package's logit of "not there" (sam2.modeling.sam2_base.NO_OBJ_SCORE).
 NO_OBJECT = -1024.0

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tiny_weights import tiny_dcsam, tiny_dcsam_file, tiny_sam2_file
+from tiny_weights import tiny_dcsam, tiny_dcsam_file, tiny_sam2, tiny_sam2_file
 
 from dcsam import plugin
 from dcsam.checkpoint import save_checkpoint
@@ -19,8 +19,9 @@ from dcsam.plugin import DCSam, DCSamOptions, precision_of
 from icvos import Support
 from icvos.data.lineage import Lineage
 from icvos.errors import UsageError, WeightsError
+from icvos.foundation.load import save_sam
 from icvos.foundation.segmenter import ImageFeatures
-from icvos.foundation.tracker import Tracker
+from icvos.foundation.tracker import Tracker, TrackerOptions
 from icvos.models.check import check_model
 from icvos.models.clips import Clip, support
 from icvos.models.lifts import lift
@@ -315,6 +316,33 @@ def test_a_lift_says_the_precision_of_its_image_model(weights: dict[str, Path], 
 
 
 # ---- hole filling ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("stage", ["image", "tube-finetune"])
+def test_a_decoder_trained_on_images_finds_and_the_given_sam2_follows(stage: str, tmp_path: Path) -> None:
+    """One trained on videos follows too. A frame that is looked at is encoded by both then, any other by one."""
+    torch.manual_seed(3)
+    given = tiny_sam2().eval()
+    with torch.no_grad():
+        given.model.sam_mask_decoder.pred_obj_score_head.layers[-1].bias.fill_(5.0)
+    decoder = {n: v for n, v in given.model.state_dict().items() if n.startswith("sam_mask_decoder.")}
+    changed = {n: v + 0.05 * torch.randn_like(v) if v.is_floating_point() else v for n, v in decoder.items()}
+    save_sam(tmp_path / "sam2.safetensors", given)
+    metadata = {"stage": stage, "sam2_part": "changed"}
+    save_checkpoint(tmp_path / "dcsam.safetensors", tiny_dcsam(), sam2=changed, metadata=metadata)
+    model = DCSam(weights={name: tmp_path / f"{name}.safetensors" for name in ("dcsam", "sam2")})
+    video, shown = Clip(6), support(seed=2)
+    masks = [mask.numpy() for mask in model.segment([shown], video, seed=0)]
+    engine = model.engine
+    assert (engine.tracking is engine.segmenter) == (stage != "image")
+    with torch.no_grad():
+        first = engine.encode(engine.pixels(video[0]), top=True)
+        found = engine._find(engine.supports([[shown]]), first, video.size)
+        tracker = Tracker(given if stage == "image" else engine.segmenter, TrackerOptions.dc_sam())
+        pixels = [engine.to_sam(engine.normalised(engine.pixels(frame))) for frame in video]
+        expected = [engine._enlarged(frame.logits, video.size)[0] for frame in tracker.track(pixels, found.prompt)]
+    assert found.mask.any() and (found.prompt.masks is None) == (stage != "image")
+    assert all(np.array_equal(mine, wanted) for mine, wanted in zip(masks, expected, strict=True))
 
 
 def test_holes_are_filled_by_default_in_reference_alone(weights: dict[str, Path], folder: Path) -> None:
