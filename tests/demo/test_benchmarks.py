@@ -216,10 +216,13 @@ def test_no_word_at_all_is_the_demo(
 
 
 def test_raw_only(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["build-data", "demo", "--size", "tiny", "--out", str(tmp_path / "x"), "--raw-only"]) == 0
+    words = ["build-data", "demo", "--size", "tiny", "--out", str(tmp_path / "x"), "--raw-only"]
+    assert run([*words, "--also", "fss-1000"]) == 0
+    assert f"raw data in {tmp_path / 'x/raw/fss-1000'}\n" in capsys.readouterr().out
     assert sorted(p.name for p in (tmp_path / "x" / "raw").iterdir()) == [
         "coco",
         "davis",
+        "fss-1000",
         "lvos",
         "mose",
         "recipe",
@@ -228,6 +231,8 @@ def test_raw_only(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         "world.json",
     ]
     assert not (tmp_path / "x" / "benchmarks").exists()
+    with pytest.raises(UsageError, match="did you mean 'lvis'"):
+        demo.add_layout("lviss", "tiny", 0, tmp_path / "x" / "raw")
 
 
 def test_the_readers_read_the_raw_images(world: Path) -> None:
