@@ -306,12 +306,17 @@ class Benchmark:
         """Compare the supports to be shown with those that there are.
 
         Raises:
-            UsageError: No episode has so many.
+            UsageError: No episode has so many, or the episodes are a list of another number of shots.
         """
         most = max((len(episode.supports) for episode in episodes), default=0)
         if self.vos:
             if shots != 1:
                 raise UsageError(f"'{self.name}' has no supports: frame 0's mask is told", fix="leave --shots out")
+        elif self.header.get("shots", shots) != shots:
+            listed = self.header["shots"]
+            raise UsageError(
+                f"{shots} shots, where '{self.name}' is a list of {listed}-shot episodes", fix=f"give --shots {listed}"
+            )
         elif episodes and shots > most:
             raise UsageError(
                 f"{shots} shots, where no episode of '{self.name}' has more than {most} supports",
@@ -420,6 +425,8 @@ def load_benchmark(path: str | os.PathLike[str]) -> Benchmark:
         raise BenchmarkError("name and version are not text", where=header_path, fix="build it again")
     if header.get("task") not in (None, VOS):
         raise BenchmarkError(f"the task is {in_words(header['task'])}", where=header_path, expected=f"'{VOS}', or none")
+    if header.get("shots") is not None and not (type(header["shots"]) is int and header["shots"] > 0):
+        raise BenchmarkError("the shots are no number", where=header_path, fix="build it again")
     if header.get("protocol") is not None and not isinstance(header["protocol"], str):
         raise BenchmarkError("the protocol is no name", where=header_path, fix="build it again")
     if header.get("folds") is not None and not _are_folds(header["folds"]):

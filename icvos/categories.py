@@ -78,6 +78,11 @@ class Vocabulary:
     def __len__(self) -> int:
         return len(self.names)
 
+    @property
+    def spec(self) -> str | list[str]:
+        """What ``benchmark.json`` says of it, for ``get_vocabulary``: its name, or the names of one's own."""
+        return list(self.names) if self.name == "custom" else self.name
+
     @cached_property
     def _lookup(self) -> dict[str, int]:
         table: dict[str, int] = {}

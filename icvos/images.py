@@ -257,16 +257,19 @@ def check_annotated_size(path: Path, size: tuple[int, int], annotated: tuple[int
 
 
 def nearest_resize(labels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Resize (H, W) labels by ``src = floor(dst * in / out)``: torch's ``nearest``, not Pillow's.
+    """Resize (H, W) labels by ``src = floor(dst * (in / out))`` in float32: torch's ``nearest``, not Pillow's.
 
-    Torch computes the index in float32, which is exact where ``out`` is a power of two, as 512 is.
+    Where ``out`` is a power of two, as 512 is, that is the quotient of whole numbers; at 518 it may be one less.
     """
-    height, width = labels.shape
-    if (height, width) == tuple(size):
+    if labels.shape == tuple(size):
         return labels
-    rows = np.arange(size[0]) * height // size[0]
-    columns = np.arange(size[1]) * width // size[1]
+    rows, columns = map(_nearest_indices, labels.shape, size)
     return labels[rows[:, None], columns[None, :]]
+
+
+def _nearest_indices(length: int, new: int) -> np.ndarray:
+    indices = np.arange(new, dtype=np.float32) * (np.float32(length) / np.float32(new))
+    return np.minimum(indices.astype(np.int64), length - 1)
 
 
 def resize_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -45,6 +45,8 @@ class Protocol:
         other_ids: What a predicted id that is not scored is: an ``error``, or ``background``.
         undrawn_as_zero: Whether ``mIoU`` counts a category of the fold that no episode drew as 0, or leaves it out
             (few-shot).
+        verbatim: Whether episodes are another code's own, kept as it draws them: a support may stand twice in one, and
+            a mask may be empty (few-shot).
         divides: Whether episodes are told apart as seen and unseen.
         unseen: What is unseen, where ``divides`` says so: videos (``davis17__dog``, or ``dog`` alone), categories, data
             sets (``davis17``).
@@ -69,6 +71,7 @@ class Protocol:
     objects: Objects = "all"
     other_ids: Literal["error", "background"] = "error"
     undrawn_as_zero: bool = False
+    verbatim: bool = False
     divides: bool = False
     unseen: frozenset[str] = frozenset()
     measure: Measure = REGION_AND_BOUNDARY
@@ -220,6 +223,15 @@ PROTOCOLS = {
             "image",
             score="mIoU",
             text="few-shot at full size, every query and category once, over drawn ones",
+        ),
+        Protocol(
+            "fss-matcher",
+            "image",
+            size=(518, 518),
+            undrawn_as_zero=True,
+            verbatim=True,
+            score="mIoU",
+            text="few-shot at 518x518, the episodes that Matcher's code draws, undrawn categories as 0",
         ),
     )
 }

@@ -25,6 +25,7 @@ from toy_training import ToyTask
 
 from dcsam.training import feature_cache
 from icvos import evaluate
+from icvos.demo.benchmarks import demo_layout
 from icvos.files import csv_header, read_json
 from icvos.foundation.backbone import BackboneFeatures
 from icvos.foundation.segmenter import ImageFeatures
@@ -102,7 +103,9 @@ def of_benchmarks(root: Path, made: Made) -> None:
     assert icvos("build-data", "vos", "--davis", raw / "davis", "--split", "val", "--out", root / "V") == 0
     tubes = ("mask-tubes", "--coco", raw / "coco", "--split", "train2014", "--limit", 2, "--min-area", 64)
     assert icvos("build-data", *tubes, "--out", root / "T") == 0
-    built = [*benchmarks.iterdir(), root / "B", root / "V", root / "T"]
+    fss = ("--fss", demo_layout("fss-1000", "tiny", 0, root / "world"), "--episodes", "matcher")
+    assert icvos("build-data", "fss-1000", *fss, "--out", root / "F") == 0
+    built = [*benchmarks.iterdir(), root / "B", root / "V", root / "T", root / "F"]
     made["benchmark.json"] = [read_json(each / "benchmark.json") for each in built]
     for name in ("manifest.csv", "videos.csv", "pairs.csv", "frames.csv", "episodes.csv"):
         made[name] = [columns(each / name) for each in built if (each / name).is_file()]
@@ -145,6 +148,7 @@ def of_runs(root: Path, made: Made) -> None:
         (root / "B", "mosev2", "empty", "--protocol", "mosev2"),
         (root / "B", "lvos", "empty", "--protocol", "lvos-v2", "--unseen", unseen),
         (root / "B", "vost", "empty", "--protocol", "vost"),
+        (root / "F", "listed", "histogram", "--limit-episodes", 1),
     ):
         run(benchmark, root / name, *words)
     isolated = Path(write_model(root, METHODS, "isolated.py"))

@@ -19,6 +19,14 @@ def test_nearest_is_torchs(size):
     assert np.array_equal(nearest_resize(labels, (512, 512)), there[0, 0].numpy().astype(np.uint8))
 
 
+@pytest.mark.parametrize("length", [37, 74, 333, 425, 427, 480, 518, 600, 640, 1036])
+def test_nearest_is_torchs_where_float32_is_not_exact(length):
+    torch = pytest.importorskip("torch")
+    steps = np.arange(length, dtype=np.int64)[:, None]
+    there = torch.nn.functional.interpolate(torch.from_numpy(steps)[None, None].float(), (518, 1), mode="nearest")
+    assert np.array_equal(nearest_resize(steps, (518, 1)), there[0, 0].numpy().astype(np.int64))
+
+
 def test_nearest_is_not_pillows():
     # Pillow takes the pixel under the centre of the new one, torch the one under its corner.
     labels = np.arange(7 * 7, dtype=np.uint8).reshape(7, 7)
@@ -57,6 +65,6 @@ def test_frames_that_count(name, count, frames):
 def test_names():
     with pytest.raises(UsageError, match="did you mean 'native'"):
         get_protocol("natve")
-    with pytest.raises(UsageError, match="expected fss-paper, fss-native"):
+    with pytest.raises(UsageError, match="expected fss-paper, fss-native, fss-matcher"):
         get_protocol("native", "image")
     assert get_protocol("paper", "video").size == (512, 512)

@@ -140,8 +140,9 @@ def _resize(labels: np.ndarray, rules: Rules, *, truth: bool = False) -> np.ndar
         return _letterbox(labels > 0, rules.box, rules.eroded and truth)
     if rules.side is None:
         return labels
-    place = np.arange(rules.side) + (0.5 if rules.centred else 0)
-    rows, columns = ((place * length / rules.side).astype(int) for length in labels.shape)
+    # In float32, as torch computes them: at 518 some indices are one less than the quotient of whole numbers.
+    place = np.arange(rules.side, dtype=np.float32) + np.float32(0.5 if rules.centred else 0)
+    rows, columns = ((place * (np.float32(length) / np.float32(rules.side))).astype(int) for length in labels.shape)
     return labels[rows][:, columns]
 
 

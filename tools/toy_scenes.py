@@ -25,6 +25,7 @@ from icvos.masks import encode_mask
 
 __all__ = [
     "draw_davis",
+    "draw_fss_matcher",
     "draw_fss_native",
     "draw_fss_paper",
     "draw_fsvos_danet",
@@ -382,7 +383,7 @@ def _queries(large: Size, again: bool) -> list[Query]:
 
     Args:
         large: Size of the last query.
-        again: Whether an episode is drawn a second time, as only ``fss-paper`` does.
+        again: Whether an episode is drawn a second time, as in all protocols but ``fss-native``.
     """
     rim: Frame = [(0, 47, 0, 3), (10, 14, 8, 30)]
     wide, high = large[1] // 2, large[0] // 2
@@ -404,6 +405,11 @@ def draw_fss_native(folder: Path) -> None:
 def draw_fss_paper(folder: Path) -> None:
     """Draw a few-shot benchmark of which one query is larger than 512x512, and one episode is drawn twice."""
     _image_benchmark(folder, "fss-paper", _queries((531, 611), True))
+
+
+def draw_fss_matcher(folder: Path) -> None:
+    """Draw a few-shot benchmark of which one query is larger than 518x518, and one episode is drawn twice."""
+    _image_benchmark(folder, "fss-matcher", _queries((607, 541), True))
 
 
 def _image_benchmark(folder: Path, protocol: str, queries: Sequence[Query]) -> None:

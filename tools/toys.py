@@ -20,6 +20,7 @@ from icvos.files import write_json
 from tools.plain_scorer import COLUMNS, Rules, score
 from tools.toy_scenes import (
     draw_davis,
+    draw_fss_matcher,
     draw_fss_native,
     draw_fss_paper,
     draw_fsvos_danet,
@@ -278,6 +279,22 @@ TOYS: dict[str, Toy] = {
             *IMAGE_TRAPS,
             Trap("masks are resized to 512x512 first", {"side": 512}),
             Trap("categories that no episode drew count as 0", {"undrawn_as_zero": True}),
+        ),
+    ),
+    "fss-matcher": Toy(
+        draw_fss_matcher,
+        Rules("image", side=518, undrawn_as_zero=True, void="ignored"),
+        (
+            "Masks are resized to 518x518 before they are scored: pixel i of the new rows and columns is pixel "
+            "floor(i * (old / 518)) of the old, computed in 32-bit floats, as torch does.",
+            "A category of a fold that no episode drew counts as 0.",
+            *IMAGE_TEXT,
+        ),
+        (
+            *IMAGE_TRAPS,
+            RESIZE_TRAPS[0],
+            Trap("masks are scored at their own size, not at 518x518", {"side": None}),
+            Trap("categories that no episode drew are left out", {"undrawn_as_zero": False}),
         ),
     ),
 }

@@ -19,6 +19,7 @@ from icvos.manifest import check_manifest
 from icvos.masks import read_mask
 from icvos.processes import in_order
 from icvos.progress import Progress, Update
+from icvos.protocols import PROTOCOLS
 
 __all__ = ["check_benchmark"]
 
@@ -129,21 +130,32 @@ def _check_video(task: _VideoTask) -> list[str]:
     return problems
 
 
-def _still_masks(bench: Benchmark) -> Iterator[tuple[Path, Path, str]]:
+_Still = tuple[Path, Path, str, bool]
+"""A folder of images, a mask of one of them, its name, and whether the mask may be empty."""
+
+
+def _still_masks(bench: Benchmark) -> Iterator[_Still]:
     for episode in bench.episodes:
         for name in episode.supports:
-            yield _still(bench.root / "supports", episode.category, name)
+            yield _still(bench.root / "supports", episode, name)
         if bench.kind == "image":
-            yield _still(bench.root / "queries", episode.category, episode.video)
+            yield _still(bench.root / "queries", episode, episode.video)
 
 
-def _still(folder: Path, category: int, name: str) -> tuple[Path, Path, str]:
-    return folder / "images", folder / "masks" / str(category) / f"{name}.png", name
+def _still(folder: Path, episode: Episode, name: str) -> _Still:
+    mask = folder / "masks" / str(episode.category) / f"{name}.png"
+    return folder / "images", mask, name, _is_verbatim(episode)
 
 
-def _check_still(task: tuple[Path, Path, str]) -> list[str]:
+def _is_verbatim(episode: Episode) -> bool:
+    """Whether an episode is of a protocol that keeps another code's episodes as they are."""
+    protocol = PROTOCOLS.get(episode.protocol or "")
+    return protocol is not None and protocol.verbatim
+
+
+def _check_still(task: _Still) -> list[str]:
     """Check an image and one mask of it: {0, 1, 255}, the thing in it, the image's size."""
-    images, mask, name = task
+    images, mask, name, may_be_empty = task
     root = images.parent.parent
     paths = [
         images / f"{name}{suffix}" for suffix in (".jpg", ".jpeg", ".png") if (images / f"{name}{suffix}").is_file()
@@ -158,7 +170,7 @@ def _check_still(task: tuple[Path, Path, str]) -> list[str]:
     odd = sorted(values - {0, 1, 255})
     if odd:
         return [f"{_short(root, mask)}: holds the value {odd[0]}, only 0, 1 and 255 are allowed"]
-    return [] if 1 in values else [f"{_short(root, mask)}: nothing is marked in it"]
+    return [] if 1 in values or may_be_empty else [f"{_short(root, mask)}: nothing is marked in it"]
 
 
 def _image_size(path: Path) -> tuple[int, int]:
@@ -181,7 +193,7 @@ def _tables(bench: Benchmark) -> list[str]:
     episodes: dict[tuple[str, int], list[Episode]] = {}
     for episode in bench.episodes:
         episodes.setdefault((episode.video, episode.category), []).append(episode)
-        if len(set(episode.supports)) != len(episode.supports):
+        if len(set(episode.supports)) != len(episode.supports) and not _is_verbatim(episode):
             problems.append(f"episodes.csv: {episode.id} has a support twice")
         if not 1 <= episode.category <= len(bench.vocabulary):
             problems.append(f"episodes.csv: {episode.id} has category {episode.category}, which is none")

@@ -48,7 +48,9 @@ _RELEASE = expected_counts("IC-VOS, the authors' release", "").counts
 PAPER_COUNTS = {"videos": _RELEASE["sequences"], "frames": _RELEASE["frames"]}
 """Of IC-VOS as the paper's Table I prints them."""
 
-FEWSHOT = ("coco-20i", "pascal-5i", "coco-20i-to-pascal-5i")
+FEWSHOT = ("coco-20i", "pascal-5i", "coco-20i-to-pascal-5i", "fss-1000")
+LVIS = "lvis-92i"
+"""Of the names that ``build-data lvis-92i`` gives, by the number of shots."""
 CUSTOM = "custom:"
 VOS_PREFIX = "vos-"
 """Of the names of whole splits, ``vos-davis17-val``, that ``build-data vos`` gives."""
@@ -173,7 +175,7 @@ def why_reserved(name: str) -> str:
     name = unicodedata.normalize("NFKC", name).strip().casefold()
     if not name:
         return "that is no name"
-    if name in FEWSHOT:
+    if name in FEWSHOT or name.startswith(LVIS):
         return f"build-data gives that name to few-shot episodes of images: {name}"
     if name == PAPERS:
         return "that is the name of the paper's benchmark"

@@ -59,7 +59,7 @@ def _names(context: click.Context, parameter: click.Parameter, value: str) -> tu
 @click.option(
     "--protocol",
     default="",
-    help="native, paper, mosev2, lvos-v2 or vost; davis-2017 on VOS; fss-native or fss-paper on images.",
+    help="native, paper, mosev2, lvos-v2 or vost; davis-2017 on VOS; fss-native, fss-paper or fss-matcher on images.",
 )
 @click.option(
     "--unseen",

@@ -15,7 +15,7 @@ from icvos.terminal import echo
     "--benchmark", default="demo", show_default=True, help="A built benchmark's folder, or demo[/coco-20i|/pascal-5i]."
 )
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="The folder, which may be begun already.")
-@click.option("--protocol", default="", help="native or paper; fss-native or fss-paper on images.")
+@click.option("--protocol", default="", help="native or paper; fss-native, fss-paper or fss-matcher on images.")
 @click.option("--shots", default=1, show_default=True, type=click.IntRange(1), help="Supports of each episode.")
 @click.option("--seed", default=0, show_default=True, help="As that of icvos evaluate.")
 @click.option(

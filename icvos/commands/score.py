@@ -21,7 +21,7 @@ MAX_DIFFERENCES = 20
     "--protocol",
     "name",
     default="",
-    help="native, paper, mosev2, lvos-v2, vost; fss-native, fss-paper; davis-2017 with --ground-truth.",
+    help="native, paper, mosev2, lvos-v2, vost; fss-native, fss-paper, fss-matcher; davis-2017 with --ground-truth.",
 )
 @click.option(
     "--all-protocols", is_flag=True, help="Score by each protocol that applies, and print what they differ by."

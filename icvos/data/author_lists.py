@@ -2,8 +2,9 @@
 
 DC-SAM and PFENet: ``data_list_<fold>.txt``, lines ``image mask``, and ``sub_class_file_list_<fold>.txt``, the text of a
 Python dict {category from 1: [(image, mask), …]}, both with paths of the authors' machines, of which only the file
-names count. HSNet: ``fold<fold>.txt``, lines ``2007_000033__01`` (image, category from 1). Nothing in them is ever run:
-literals are parsed, pickles refused.
+names count. HSNet: ``fold<fold>.txt``, lines ``2007_000033__01`` (image, category from 1). Matcher:
+``fold<fold>.pkl``, a dict {category from 0: [image, …]}. Nothing in them is ever run: literals are parsed, and pickles
+read as plain values.
 """
 
 from __future__ import annotations
@@ -16,11 +17,13 @@ from pathlib import Path
 
 import numpy as np
 
+from icvos.categories import COCO80
 from icvos.data.folds import FOLDS, PAPER_EPISODES, FewShotEpisode, check_fold
 from icvos.errors import InputError, SourceError, UsageError
 from icvos.files import check_id, read_lines, read_text
+from icvos.pickles import read_pickle
 
-__all__ = ["SEED", "AuthorLists", "check_names", "read_lists", "replay"]
+__all__ = ["SEED", "AuthorLists", "check_names", "legacy_choice", "read_lists", "read_matcher_lists", "replay"]
 
 SEED = 321
 """What the authors' evaluation seeds Python's and numpy's generators with."""
@@ -69,10 +72,10 @@ def read_lists(folder: Path, fold: int, *, part: str = "val") -> AuthorLists:
             return _read_hsnet([subfolder / f"fold{number}.txt" for number in folds])
         if (subfolder / f"fold{fold}.pkl").is_file():
             raise SourceError(
-                "list is a pickle, which may run code",
+                "list is a pickle",
                 where=subfolder / f"fold{fold}.pkl",
-                expected="text lists",
-                fix="take DC-SAM's or PFENet's lists instead",
+                expected="text lists, as DC-SAM's or PFENet's",
+                fix="take those; the pickles of COCO go with --episodes matcher",
             )
     raise SourceError(
         f"no lists of fold {fold}",
@@ -155,6 +158,33 @@ def _read_hsnet(paths: Sequence[Path]) -> AuthorLists:
     return AuthorLists(tuple(order), by_category, True, paths[0])
 
 
+def read_matcher_lists(folder: Path, fold: int) -> AuthorLists:
+    """Read a fold's list of COCO-20i as Matcher has it.
+
+    Args:
+        folder: With ``fold<fold>.pkl`` in it, or in ``val`` or ``splits/val``.
+        fold: 0 to 3.
+
+    Raises:
+        SourceError: No list, one that holds more than plain values, or another form.
+    """
+    name = f"fold{check_fold(fold)}.pkl"
+    paths = [Path(folder) / part / name for part in (".", "val", "splits/val")]
+    path = next((path for path in paths if path.is_file()), None)
+    if path is None:
+        raise SourceError(f"no list of fold {fold}", where=folder, expected=f"{name}, in it or in splits/val")
+    content = read_pickle(path, error=SourceError)
+    expected = "a dict {category from 0: [image, …]}"
+    if not isinstance(content, dict) or not content:
+        raise SourceError("list is no dict", where=path, expected=expected)
+    by_category: dict[int, list[str]] = {}
+    for category, names in content.items():
+        if type(category) is not int or not 0 <= category < len(COCO80) or not isinstance(names, list):
+            raise SourceError(f"entry '{str(category)[:40]}'", where=path, expected=expected)
+        by_category[category + 1] = [_name(name, path) for name in names]
+    return AuthorLists((), by_category, False, path)
+
+
 def check_names(lists: AuthorLists, known: Iterable[str], split: str) -> None:
     """See that all images of the lists are there.
 
@@ -211,9 +241,9 @@ def replay(
     draws: dict[tuple[int, str], int] = {}
     for index in range(count):
         if coco:
-            category = categories[_choice(legacy, len(categories))]
+            category = categories[legacy_choice(legacy, len(categories))]
             names = _images(lists, category)
-            query = names[_choice(legacy, len(names))]
+            query = names[legacy_choice(legacy, len(names))]
         else:
             query = lists.order[index % len(lists.order)]
             assert categories_of is not None
@@ -226,7 +256,7 @@ def replay(
             raise SourceError(f"category {category} has no image but the query {query}", where=lists.path)
         support = query
         while support == query:
-            support = names[_choice(legacy, len(names))]
+            support = names[legacy_choice(legacy, len(names))]
         draw = draws.setdefault((category, query), 0)
         draws[category, query] += 1
         yield FewShotEpisode("fss-paper", fold, category, query, draw, (support,))
@@ -239,6 +269,6 @@ def _images(lists: AuthorLists, category: int) -> list[str]:
     return names
 
 
-def _choice(legacy: np.random.RandomState, size: int) -> int:
+def legacy_choice(legacy: np.random.RandomState, size: int) -> int:
     """Return what ``numpy.random.choice(list, 1, replace=False)`` picks of a list: the first of a permutation."""
     return int(legacy.choice(size, 1, replace=False)[0])

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from icvos.categories import COCO80, VOC20, Vocabulary
+from icvos.categories import Vocabulary, get_vocabulary
 from icvos.data.class_masks_cache import VERSION, Record, make_once, write_cache
 from icvos.errors import SourceError, UsageError
 from icvos.files import file_sha256, icvos_home, open_file, read_json
@@ -28,7 +28,7 @@ from icvos.sources.drawn import licence_of
 if TYPE_CHECKING:
     from icvos.sources.voc import Voc
 
-__all__ = ["ClassMasks", "check_min_area", "coco_masks", "pool_sha256", "voc_masks"]
+__all__ = ["ClassMasks", "cache_place", "check_min_area", "coco_masks", "pool_sha256", "voc_masks"]
 
 _COCO_LICENCE = (
     "COCO: annotations CC BY 4.0; each image has the Flickr licence that its JSON names; https://cocodataset.org"
@@ -47,7 +47,7 @@ class ClassMasks:
         roots: The raw data's folders.
 
     Attributes:
-        source, split: ``coco14`` | ``coco17`` | ``voc12``, and the split.
+        source, split: ``coco14`` | ``coco17`` | ``voc12`` | ``fss1000`` | ``lvis1``, and the split.
         sha256: Of the annotations it was made from.
         vocabulary: The numbering of categories.
         names: Images' names (file names without suffix), sorted.
@@ -64,7 +64,7 @@ class ClassMasks:
         self.split: str = meta["split"]
         self.sha256: str = meta["sha256"]
         self.licence: str = licence_of(self.roots[0], meta["licence"])
-        self.vocabulary: Vocabulary = VOC20 if meta["vocabulary"] == "voc20" else COCO80
+        self.vocabulary: Vocabulary = get_vocabulary(meta["vocabulary"])
 
     def __getstate__(self) -> dict[str, Any]:
         return {"folder": self.folder, "roots": self.roots}
@@ -217,7 +217,7 @@ def coco_masks(root: Path, split: str, *, cache: Path | None = None, progress: P
     path = root / "annotations" / f"instances_{split}.json"
     # A cache is known by the JSON's hash, so that the JSON is parsed only once.
     sha256 = file_sha256(path) if split in SPLITS and path.is_file() else ""
-    folder = _place(cache, f"coco-{split}-{sha256[:16]}")
+    folder = cache_place(cache, f"coco-{split}-{sha256[:16]}")
 
     def make() -> None:
         coco = Coco(root, split)
@@ -269,7 +269,7 @@ def voc_masks(
 
     voc = Voc(root, split, sbd)
     roots = [voc.root] + ([voc.sbd] if voc.sbd is not None else [])
-    folder = _place(cache, f"voc-{split}-{voc.fingerprint[:16]}")
+    folder = cache_place(cache, f"voc-{split}-{voc.fingerprint[:16]}")
 
     def records() -> Iterator[Record]:
         for name, (size, codes) in zip(voc.names, in_order(_VocCodes(voc), voc.names, workers)):
@@ -295,7 +295,8 @@ class _VocCodes:
         return self.voc.class_codes(name)
 
 
-def _place(cache: Path | None, name: str) -> Path:
+def cache_place(cache: Path | None, name: str) -> Path:
+    """Return the folder of a cache in one of caches; that under ``ICVOS_HOME`` by default."""
     return (Path(cache) if cache is not None else icvos_home() / "cache" / "masks") / f"{name}-v{VERSION}"
 
 

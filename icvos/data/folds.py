@@ -1,4 +1,4 @@
-"""The folds of COCO-20i and PASCAL-5i, and an episode of theirs."""
+"""The folds of the few-shot image benchmarks, and an episode of theirs."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ __all__ = [
     "PAPER_EPISODES",
     "FewShotEpisode",
     "check_fold",
+    "fold_count",
     "test_categories",
     "training_categories",
     "vocabulary_of",
@@ -30,23 +31,37 @@ PAPER_EPISODES = 1000
 
 
 BENCHMARKS = ("coco-20i", "pascal-5i", "coco2pascal")
+"""Those whose folds are fixed."""
+
+_COUNTS = {**dict.fromkeys(BENCHMARKS, FOLDS), "fss-1000": 1, "lvis-92i": 10}
+
+
+def fold_count(benchmark: str) -> int:
+    """Return how many folds a few-shot benchmark has.
+
+    Raises:
+        UsageError: There is none of the name.
+    """
+    if benchmark not in _COUNTS:
+        raise UsageError(f"no few-shot benchmark '{benchmark}'", fix=did_you_mean(benchmark, _COUNTS))
+    return _COUNTS[benchmark]
 
 
 def vocabulary_of(benchmark: str) -> Vocabulary:
-    """Return the vocabulary of a few-shot benchmark."""
+    """Return the vocabulary of a few-shot benchmark whose folds are fixed."""
     if benchmark not in BENCHMARKS:
         raise UsageError(f"no few-shot benchmark '{benchmark}'", fix=did_you_mean(benchmark, BENCHMARKS))
     return COCO80 if benchmark == "coco-20i" else VOC20
 
 
-def check_fold(fold: int) -> int:
-    """Return ``fold`` if it is one.
+def check_fold(fold: int, count: int = FOLDS) -> int:
+    """Return ``fold`` if it is one of ``count``.
 
     Raises:
-        UsageError: It is not 0 to 3.
+        UsageError: It is not 0 to ``count`` - 1.
     """
-    if not 0 <= fold < FOLDS:
-        raise UsageError(f"fold {fold} does not exist", expected=f"0 to {FOLDS - 1}")
+    if not 0 <= fold < count:
+        raise UsageError(f"fold {fold} does not exist", expected=f"0 to {count - 1}")
     return fold
 
 

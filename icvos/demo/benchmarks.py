@@ -43,7 +43,11 @@ __all__ = [
 
 DEMO_NAMES = ("demo", "demo/coco-20i", "demo/pascal-5i")
 SIZE_NAMES = ("tiny", "default", "large", "sealed")
-LAYOUTS = {"ytvis": "icvos.demo.world.ytvis_layout:write_ytvis"}
+LAYOUTS = {
+    "ytvis": "icvos.demo.world.ytvis_layout:write_ytvis",
+    "fss-1000": "icvos.demo.world.fss1000_layout:write_fss1000",
+    "lvis": "icvos.demo.world.lvis_layout:write_lvis",
+}
 """Layouts of further data sets in which the world is written when it is asked for, and what writes each."""
 #: Of the world of training shapes.
 SHAPES_SEED = 11

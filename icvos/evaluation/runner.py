@@ -554,8 +554,8 @@ def evaluate(
         benchmark: An opened benchmark, its folder, or ``demo``, ``demo/coco-20i``, ``demo/pascal-5i``.
         out: The run's folder, which may hold the same run to be continued; by default ``runs/<benchmark>/<model>``,
             with what differs from the usual settings behind the model's name.
-        protocol: ``native``, ``paper``, ``mosev2``, ``lvos-v2`` or ``vost``; ``fss-native`` or ``fss-paper``; the
-            benchmark's default if empty.
+        protocol: ``native``, ``paper``, ``mosev2``, ``lvos-v2`` or ``vost``; ``fss-native``, ``fss-paper`` or
+            ``fss-matcher``; the benchmark's default if empty.
         unseen: With ``lvos-v2``, the videos or categories that are unseen: their names, or a file with one a line.
         shots: Supports shown of each episode.
         seed: Of what the model draws.

@@ -27,7 +27,16 @@ COLUMNS = (
     "table",
     "note",
 )
-BENCHMARKS = ("ic-vos", "coco-20i", "pascal-5i", "coco-20i-to-pascal-5i", "lvos-v2", "youtube-fsvos")
+BENCHMARKS = (
+    "ic-vos",
+    "coco-20i",
+    "pascal-5i",
+    "coco-20i-to-pascal-5i",
+    "lvos-v2",
+    "youtube-fsvos",
+    "fss-1000",
+    "lvis-92i-1shot",
+)
 
 
 @dataclass(frozen=True)

@@ -221,13 +221,14 @@ def describe_benchmark(benchmark: Benchmark, episodes: Sequence[Episode], *, sho
         episodes: All of its protocol, so that shards say the same.
         shots: Supports shown of each.
     """
-    recipe = benchmark.header.get("recipe")
+    recipe, drawn = benchmark.header.get("recipe"), benchmark.header.get("drawn")
     return {
         "name": benchmark.name,
         "version": benchmark.version,
         "manifest_sha256": benchmark.manifest_sha256,
         "complete_only": benchmark.header.get("complete_only"),
         **({} if recipe is None else {"recipe": recipe}),
+        **({} if drawn is None else {"drawn": drawn}),
         "supports": describe_supports(episodes, shots),
         **({"task": VOS} if benchmark.vos else {}),
     }

@@ -22,7 +22,8 @@ class Undrawn:
     Attributes:
         by_fold: How many of each evaluated fold.
         drawn: How many categories were drawn, in all evaluated folds.
-        as_zero: Whether ``mIoU`` counts undrawn categories as 0 (``fss-paper``) or leaves them out (``fss-native``).
+        as_zero: Whether ``mIoU`` counts undrawn categories as 0 (``fss-paper``, ``fss-matcher``) or leaves them out
+            (``fss-native``).
         over_drawn, over_all: ``mIoU_drawn`` and ``mIoU_undrawn_as_0``, percent.
     """
 

@@ -14,8 +14,19 @@ from typing import Any, TypeGuard
 
 from icvos.errors import SourceError, in_words
 from icvos.files import is_utf8, read_json
+from icvos.masks import Code, segmentation_code
 
-__all__ = ["REQUIRED", "Entry", "by_id", "check_ids", "is_text", "read_annotations", "relative_file", "whole_number"]
+__all__ = [
+    "REQUIRED",
+    "Entry",
+    "by_id",
+    "check_ids",
+    "entry_code",
+    "is_text",
+    "read_annotations",
+    "relative_file",
+    "whole_number",
+]
 
 REQUIRED: Any = object()
 """In place of a default: the field must be there."""
@@ -212,6 +223,24 @@ def _add_id(seen: dict[Any, Entry], identity: int | str, entry: Entry) -> None:
     if other is not entry:
         numbers = f"{entry.kind} number {other.index} and {entry.kind} number {entry.index}"
         raise SourceError(f"{numbers} both have the id {str(identity)[:40]}", where=entry.path, expected="each id once")
+
+
+def entry_code(entry: Entry, size: tuple[int, int]) -> Code | None:
+    """Return an annotation's ``segmentation`` as compressed run lengths, or None where it encloses nothing.
+
+    Args:
+        entry: The annotation.
+        size: (H, W) of its image.
+
+    Raises:
+        SourceError: It has none, or a broken one.
+    """
+    if "segmentation" not in entry.fields:
+        raise entry.problem("segmentation", "polygons or run lengths")
+    try:
+        return segmentation_code(entry.fields["segmentation"], size)
+    except ValueError as problem:
+        raise entry.broken("segmentation", problem) from None
 
 
 def relative_file(entry: Entry, name: Any, field: str) -> PurePosixPath:

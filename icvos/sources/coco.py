@@ -15,8 +15,8 @@ import numpy as np
 from icvos.categories import COCO80
 from icvos.errors import SourceError, UsageError, did_you_mean
 from icvos.files import escape_id, file_sha256
-from icvos.masks import Code, code_area, decode_code, merge_codes, segmentation_code
-from icvos.sources.annotations import Entry, by_id, check_ids, read_annotations, relative_file
+from icvos.masks import Code, code_area, decode_code, merge_codes
+from icvos.sources.annotations import Entry, by_id, check_ids, entry_code, read_annotations, relative_file
 
 __all__ = ["SPLITS", "Coco", "CocoImage", "images_folder", "open_coco"]
 
@@ -182,12 +182,7 @@ class Coco:
     def _encode(self, instance: _Instance, image: int) -> Code | None:
         """Return an instance's pixels as compressed run lengths, or None where it encloses nothing."""
         record = self.images[image]
-        if "segmentation" not in instance.entry.fields:
-            raise instance.entry.problem("segmentation", "polygons or run lengths")
-        try:
-            return segmentation_code(instance.entry.fields["segmentation"], (record.height, record.width))
-        except ValueError as problem:
-            raise instance.entry.broken("segmentation", problem) from None
+        return entry_code(instance.entry, (record.height, record.width))
 
 
 def _image(number: int, entry: Entry, split: str) -> CocoImage:

@@ -345,7 +345,17 @@ def test_labels_beside_the_recipe_are_told(raw: Path, recipe: Path, tmp_path: Pa
 
 
 def test_names_that_nobody_gives_himself(raw: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    given = ("ic-vos", "ic-vos-r1", "ic-vos-r1-davis17", "ic-vos-r1-anything", "custom:", "custom:01234567", "coco-20i")
+    given = (
+        "ic-vos",
+        "ic-vos-r1",
+        "ic-vos-r1-davis17",
+        "ic-vos-r1-anything",
+        "custom:",
+        "custom:01234567",
+        "coco-20i",
+        "fss-1000",
+        "lvis-92i-1shot",
+    )
     for name in (*given, "IC-VOS", " ic-vos", "ic-vos-r1-DAVIS17", "ic\uff0dvos", "", " "):
         with pytest.raises(UsageError, match="a benchmark of one's own is not called"):
             check_own_name(name)

@@ -216,7 +216,9 @@ def test_no_word_at_all_is_the_demo(
 
 
 def test_raw_only(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["build-data", "demo", "--size", "tiny", "--out", str(tmp_path / "x"), "--raw-only"]) == 0
+    words = ["build-data", "demo", "--size", "tiny", "--out", str(tmp_path / "x")]
+    assert run([*words, "--raw-only"]) == 0
+    assert f"raw data in {tmp_path / 'x/raw'}\n" in capsys.readouterr().out
     assert sorted(p.name for p in (tmp_path / "x" / "raw").iterdir()) == [
         "coco",
         "davis",
@@ -228,6 +230,17 @@ def test_raw_only(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         "world.json",
     ]
     assert not (tmp_path / "x" / "benchmarks").exists()
+
+
+def test_a_further_layout(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["build-data", "demo", "--size", "tiny", "--out", str(tmp_path / "x"), "--layout", "fss-1000"]
+    assert run(words) == 0
+    assert f"raw data in {tmp_path / 'x/layouts/fss-1000'}\n" in capsys.readouterr().out
+    assert sorted(p.name for p in (tmp_path / "x").iterdir()) == ["layouts"]
+    assert run([*words, "--seed", "1"]) == 2
+    assert "another demo world is in this folder" in capsys.readouterr().err
+    with pytest.raises(UsageError, match="did you mean 'lvis'"):
+        demo.demo_layout("lviss", "tiny", 0, tmp_path / "x")
 
 
 def test_the_readers_read_the_raw_images(world: Path) -> None:

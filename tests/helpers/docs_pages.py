@@ -21,7 +21,7 @@ import pytest
 from board_runs import icvos
 
 from icvos.categories import COCO80
-from icvos.demo.benchmarks import demo_folder
+from icvos.demo.benchmarks import demo_folder, demo_layout
 from icvos.files import icvos_home, write_json
 from icvos.masks import read_mask, write_mask
 
@@ -165,6 +165,8 @@ class World:
             **{name: partial(self._link, self.raw / folder) for name, folder in raw.items()},
             **{name: partial(self._link, file) for name, file in weights.items()},
             "DAVIS": self.davis,
+            "FSS-1000": partial(self.layout, "fss-1000"),
+            "LVIS": partial(self.layout, "lvis"),
             "MINE": self.own_videos,
             "ICVOS": self.release,
             "ANNA": self.labels,
@@ -191,6 +193,10 @@ class World:
     @staticmethod
     def _link(target: Path, path: Path) -> None:
         path.symlink_to(target)
+
+    def layout(self, name: str, path: Path) -> None:
+        """The drawn world in one more layout."""
+        path.symlink_to(demo_layout(name, "tiny", 0, self.raw.parent))
 
     def davis(self, path: Path) -> None:
         """Clips of one object each, a car, under names of DAVIS-2017."""

@@ -134,3 +134,8 @@ def pascal_world(root: Path) -> tuple[Path, Path]:
     extra[val[0]] = label_map((1,), 99, void=False)
     sbd(root / "sbd", extra, {"train": sorted(extra)[:20], "val": sorted(extra)[20:]})
     return root / "voc", root / "sbd"
+
+
+def mask_file(path: Path) -> np.ndarray:
+    """A mask as it is stored, (H, W) bool, by Pillow alone."""
+    return np.array(Image.open(path)) > 0

@@ -19,14 +19,16 @@ from icvos.data.author_lists import AuthorLists, check_names, replay
 from icvos.data.class_masks import ClassMasks, check_min_area
 from icvos.data.draws import DRAW_RULE
 from icvos.data.folds import (
+    BENCHMARKS,
     FOLDS,
     MIN_AREA,
     PAPER_EPISODES,
     FewShotEpisode,
     check_fold,
+    fold_count,
     test_categories,
-    vocabulary_of,
 )
+from icvos.data.matcher_episodes import DRAWN, PROTOCOL
 from icvos.data.sampler import NOVEL, TrainingPool
 from icvos.errors import SourceError, UsageError, did_you_mean, in_words
 from icvos.files import read_file
@@ -48,7 +50,8 @@ __all__ = [
 BUILDER_VERSION = "1"
 """Raised when the same raw data and rules would give other files."""
 
-PROTOCOLS = ("fss-native", "fss-paper")
+PROTOCOLS = ("fss-native", "fss-paper", PROTOCOL)
+IGNORE = {"coco80": "crowd regions", "voc20": "void borders"}
 
 
 @dataclass(frozen=True)
@@ -56,14 +59,17 @@ class FewShotRules:
     """What decides the content of a few-shot benchmark.
 
     Attributes:
-        benchmark: ``coco-20i``, ``pascal-5i`` or ``coco2pascal``.
-        folds: Of 0 to 3.
-        shots: Distinct supports of each episode.
+        benchmark: ``coco-20i``, ``pascal-5i``, ``coco2pascal``, ``fss-1000`` or ``lvis-92i``.
+        folds: Of 0 to 3; of FSS-1000 0 alone, of LVIS-92i 0 to 9.
+        shots: Supports of each episode, distinct in ``frozen`` ones.
         seed: Of the draws.
-        min_area: Pixels of the category in queries and supports.
-        paper_count: Episodes of a fold in ``fss-paper``.
-        episodes: ``frozen`` draws by our rule; ``authors`` draws the authors' own again (``fss-paper``, 1 shot).
-        novel_in_train: What becomes of the fold's test categories in training images (recorded).
+        min_area: Pixels of the category in queries and supports, in ``frozen`` episodes.
+        paper_count: Episodes of a fold in ``fss-paper``, and of COCO-20i in ``fss-matcher``; absent of FSS-1000 and
+            LVIS-92i.
+        episodes: ``frozen`` draws by our rule; ``authors`` draws the authors' own again (``fss-paper``, 1 shot);
+            ``matcher`` those of Matcher's code (``fss-matcher``; not PASCAL's).
+        novel_in_train: What becomes of the fold's test categories in training images (recorded); absent of FSS-1000
+            and LVIS-92i.
     """
 
     benchmark: str
@@ -76,22 +82,46 @@ class FewShotRules:
     novel_in_train: str = "background"
 
     def __post_init__(self) -> None:
-        vocabulary_of(self.benchmark)
+        count = fold_count(self.benchmark)
         for fold in self.folds:
-            check_fold(fold)
+            check_fold(fold, count)
         if not self.folds or len(set(self.folds)) != len(self.folds):
-            raise UsageError(f"folds {in_words(self.folds)}", expected="some of 0 to 3, each once")
+            raise UsageError(f"folds {in_words(self.folds)}", expected=f"some of 0 to {count - 1}, each once")
         if self.shots < 1 or self.paper_count < 1:
             raise UsageError("a few-shot benchmark needs at least one shot and one episode")
         check_min_area(self.min_area)
-        if self.episodes not in ("frozen", "authors"):
-            raise UsageError(f"episodes '{self.episodes}'", expected="frozen or authors")
+        own = ["frozen", *(["authors"] if self.fixed else []), *(["matcher"] if "pascal" not in self.benchmark else [])]
+        if self.episodes not in own:
+            raise UsageError(f"episodes '{self.episodes}' of {self.benchmark}", expected=" or ".join(own))
         if self.episodes == "authors" and self.shots != 1:
             raise UsageError(
                 f"the authors' episodes have 1 shot, not {self.shots}: their code cannot run more", fix="--shots 1"
             )
+        if self.episodes == "matcher" and self.seed:
+            raise UsageError(
+                f"seed {self.seed} of Matcher's episodes", expected=f"0: {PROTOCOL} is a list of that seed"
+            )
         if self.novel_in_train not in NOVEL:
             raise UsageError(f"novel in train '{self.novel_in_train}'", fix=did_you_mean(self.novel_in_train, NOVEL))
+
+    @property
+    def fixed(self) -> bool:
+        """Whether the folds are the same whatever the data: of COCO-20i, PASCAL-5i and coco2pascal."""
+        return self.benchmark in BENCHMARKS
+
+    @property
+    def name(self) -> str:
+        """What the benchmark is called; LVIS-92i's categories, and so its name, hang on the number of shots."""
+        return f"{self.benchmark}-{self.shots}shot" if self.benchmark == "lvis-92i" else self.benchmark
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """What ``benchmark.json`` says of the rules: those that had a part in it."""
+        unused = set[str]() if self.fixed else {"novel_in_train", "paper_count"}
+        unused |= {"min_area"} if self.episodes == "matcher" else set()
+        ruled = {name: value for name, value in asdict(self).items() if name not in unused}
+        rule = {} if self.episodes == "matcher" else {"draw_rule": DRAW_RULE}
+        return {**ruled, "folds": sorted(self.folds), **rule}
 
 
 @dataclass
@@ -123,6 +153,11 @@ class FewShotPlan:
             for name in episode.supports:
                 out["supports"].setdefault(self.masks.numbers[name], set()).add(episode.category)
         return out
+
+    @property
+    def verbatim(self) -> bool:
+        """Whether the episodes are another code's own, which are kept even where a mask is empty."""
+        return self.rules.episodes == "matcher"
 
     @property
     def files(self) -> int:
@@ -164,6 +199,8 @@ def plan_fewshot(
     *,
     train: ClassMasks | None = None,
     lists: Mapping[int, AuthorLists] | None = None,
+    folds: Mapping[int, tuple[int, ...]] | None = None,
+    drawn: Mapping[int, Sequence[FewShotEpisode]] | None = None,
 ) -> FewShotPlan:
     """Work out folds and episodes.
 
@@ -173,6 +210,8 @@ def plan_fewshot(
         train: Masks of the training split, for the record of what each fold trains on.
         lists: The authors' lists of each fold: they are the candidates, and with ``episodes="authors"`` what is
             replayed.
+        folds: Categories of each fold, where they hang on the data.
+        drawn: Each fold's episodes, where another's rule drew them.
 
     Raises:
         UsageError: A fold that was asked for has no category that can be tested (of all four, it is left out and
@@ -183,14 +222,18 @@ def plan_fewshot(
     if rules.episodes == "authors" and not lists:
         raise UsageError("the authors' episodes need their lists", fix="give --lists DIR")
     for fold in sorted(rules.folds):
-        plan.folds[fold] = test_categories(rules.benchmark, fold)
+        plan.folds[fold] = test_categories(rules.benchmark, fold) if folds is None else folds[fold]
+        if drawn is not None:
+            plan.candidates_sha256[fold] = episodes_sha256(drawn[fold])
+            plan.episodes += drawn[fold]
+            continue
         author_lists = lists[fold] if lists is not None else None
         if author_lists is not None:
             check_names(author_lists, masks.numbers, f"{masks.source} {masks.split}")
         try:
             _plan_fold(plan, fold, author_lists)
         except UsageError as error:
-            if len(rules.folds) < FOLDS or (fold == max(rules.folds) and not plan.episodes):
+            if len(rules.folds) < fold_count(rules.benchmark) or (fold == max(rules.folds) and not plan.episodes):
                 raise
             del plan.folds[fold]
             plan.notes.append(f"fold {fold} is left out: {error.what}")
@@ -221,7 +264,8 @@ def _plan_fold(plan: FewShotPlan, fold: int, lists: AuthorLists | None) -> None:
     )
     plan.candidates_sha256[fold] = drawn_from.sha256
     plan.episodes += native_episodes(drawn_from, fold, seed=rules.seed, shots=rules.shots)
-    plan.episodes += paper_episodes(drawn_from, fold, seed=rules.seed, shots=rules.shots, count=rules.paper_count)
+    if rules.fixed:
+        plan.episodes += paper_episodes(drawn_from, fold, seed=rules.seed, shots=rules.shots, count=rules.paper_count)
     words = masks.vocabulary
     if drawn_from.alone:
         plan.notes.append(
@@ -277,6 +321,7 @@ class _Task:
     image: int
     categories: tuple[int, ...]
     link: bool
+    verbatim: bool
 
 
 def _write_image(task: _Task) -> list[tuple[str, Digest]]:
@@ -294,7 +339,7 @@ def _write_image(task: _Task) -> list[tuple[str, Digest]]:
     written = [(path, place_file(task.root / path, source, link=task.link, data=data))]
     for category in task.categories:
         labels = masks.mask(task.image, category)
-        if not (labels == 1).any():
+        if not task.verbatim and not (labels == 1).any():
             what = masks.vocabulary.label(category)
             raise SourceError(f"the image {name} shows no '{what}'", where=source, expected="it, as a list says")
         path = f"{task.place}/masks/{category}/{name}.png"
@@ -317,7 +362,7 @@ def build_fewshot(
     Args:
         plan: From ``plan_fewshot``.
         out: Its folder, to be made.
-        name: Of the benchmark; the rules' by default.
+        name: Of the benchmark; ``FewShotRules.name`` by default.
         link: Hard-link images.
         workers: Processes.
         licence: One line in place of the source's own.
@@ -330,7 +375,7 @@ def build_fewshot(
     total = sum(len(images) for images in uses.values())
     with BenchmarkWriter(out, need=_need(plan, link)) as writer:
         tasks = (
-            _Task(plan.masks, writer.root, role, image, tuple(sorted(categories)), link)
+            _Task(plan.masks, writer.root, role, image, tuple(sorted(categories)), link, plan.verbatim)
             for role, images in uses.items()
             for image, categories in sorted(images.items())
         )
@@ -346,7 +391,7 @@ def build_fewshot(
             {k: v for k, v in counts.items() if v},
             plan.notes,
         )
-        header = _header(plan, name or plan.rules.benchmark, report, licence)
+        header = _header(plan, name or plan.rules.name, report, licence)
         shots = [f"support_{shot}" for shot in range(1, plan.rules.shots + 1)]
         tables = {"episodes.csv": ((*QUERY_EPISODE_COLUMNS, *shots), _rows(plan, shots))}
         report.manifest_sha256 = writer.finish(header, tables, adopt=False)
@@ -365,7 +410,7 @@ def try_fewshot(plan: FewShotPlan, out: Path, *, link: bool = False, workers: in
     images = [(role, image) for role, images in plan.uses.items() for image in sorted(images)]
     with trial_folder(out) as folder:
         tasks = (
-            _Task(plan.masks, folder, role, image, tuple(sorted(plan.uses[role][image])), link)
+            _Task(plan.masks, folder, role, image, tuple(sorted(plan.uses[role][image])), link, plan.verbatim)
             for role, image in spread(images)
         )
         sample = try_tasks(_write_image, tasks, what="images", total=len(images), size=lambda _: 1, workers=workers)
@@ -393,7 +438,7 @@ def _rows(plan: FewShotPlan, shots: Sequence[str]) -> Iterator[dict[str, Any]]:
 
 def _header(plan: FewShotPlan, name: str, report: FewShotReport, licence: str) -> dict[str, Any]:
     rules, masks = plan.rules, plan.masks
-    ruled = {**asdict(rules), "folds": sorted(rules.folds), "draw_rule": DRAW_RULE}
+    ruled = rules.record
     drawn = [plan.candidates_sha256[fold] for fold in sorted(plan.folds)]
     text = json.dumps([SCHEMA, BUILDER_VERSION, ruled, masks.sha256, drawn, plan.training], sort_keys=True)
     licences: dict[str, int] = {}
@@ -404,7 +449,8 @@ def _header(plan: FewShotPlan, name: str, report: FewShotReport, licence: str) -
         "schema": SCHEMA,
         "name": name,
         "version": f"{BUILDER_VERSION}.{hashlib.sha256(text.encode()).hexdigest()[:8]}",
-        "vocabulary": masks.vocabulary.name,
+        "vocabulary": masks.vocabulary.spec,
+        **({"protocol": PROTOCOL, "shots": rules.shots, "drawn": DRAWN} if plan.verbatim else {}),
         "folds": {str(fold): list(categories) for fold, categories in sorted(plan.folds.items())},
         "counts": {
             "queries": report.queries,
@@ -413,7 +459,7 @@ def _header(plan: FewShotPlan, name: str, report: FewShotReport, licence: str) -
             "categories": len({episode.category for episode in plan.episodes}),
         },
         "sources": [{"id": masks.source, "split": masks.split, "annotations_sha256": masks.sha256}],
-        "ignore": "crowd regions" if masks.vocabulary.name == "coco80" else "void borders",
+        "ignore": IGNORE.get(masks.vocabulary.name),
         "episodes_sha256": episodes_sha256(plan.episodes),
         "training": plan.training,
         "builder": BUILDER_VERSION,

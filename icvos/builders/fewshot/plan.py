@@ -1,16 +1,21 @@
-"""COCO-20i from COCO 2014 (or 2017)."""
+"""The few-shot image benchmarks, each planned from its raw data: COCO-20i, PASCAL-5i, FSS-1000, LVIS-92i."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from icvos.builders.fewshot.build import FewShotPlan, FewShotRules, plan_fewshot
-from icvos.data.author_lists import read_lists
-from icvos.data.class_masks import ClassMasks, coco_masks, voc_masks
-from icvos.errors import SourceError
+from icvos.data.author_lists import check_names, read_lists, read_matcher_lists
+from icvos.data.class_masks import ClassMasks, check_min_area, coco_masks, voc_masks
+from icvos.data.fewshot_masks import coco_folder, fss_masks, lvis_masks, matcher_lvis_masks
+from icvos.data.folds import FewShotEpisode, fold_count, test_categories
+from icvos.data.matcher_episodes import coco_episodes, fss_episodes, lvis_classes, lvis_episodes
+from icvos.errors import SourceError, UsageError
 from icvos.progress import Progress
+from icvos.sources.fss1000 import PICTURES, Fss1000
+from icvos.sources.lvis import MatcherLists, image_name
 
-__all__ = ["plan_coco20i", "plan_pascal5i"]
+__all__ = ["plan_coco20i", "plan_fss1000", "plan_lvis92i", "plan_pascal5i"]
 
 
 def plan_coco20i(
@@ -30,7 +35,7 @@ def plan_coco20i(
         rules: What to build.
         split: Of queries and supports.
         train_split: What the folds train on, for the record; left out where its annotations are missing or empty.
-        lists: Folder of the authors' lists.
+        lists: Folder of the authors' lists; with ``episodes="matcher"`` of Matcher's.
         cache: Folder of decoded masks.
         progress: Told what is being done.
 
@@ -40,6 +45,8 @@ def plan_coco20i(
     """
     rules = rules or FewShotRules("coco-20i")
     masks = coco_masks(coco, split, cache=cache, progress=progress)
+    if rules.episodes == "matcher":
+        return _matcher_coco20i(masks, rules, lists)
     train = None
     if train_split is not None:
         train = _train(coco, train_split, cache, progress)
@@ -47,6 +54,24 @@ def plan_coco20i(
     plan = plan_fewshot(masks, rules, train=train, lists=author_lists)
     if train_split is not None and train is None:
         plan.notes.append(f"{train_split} is not there: benchmark.json says nothing of training")
+    return plan
+
+
+def _matcher_coco20i(masks: ClassMasks, rules: FewShotRules, folder: Path | None) -> FewShotPlan:
+    if folder is None:
+        raise UsageError(
+            "Matcher's episodes need its lists", expected="splits/val/fold0.pkl, …", fix="give --lists DIR"
+        )
+    drawn: dict[int, list[FewShotEpisode]] = {}
+    for fold in rules.folds:
+        lists = read_matcher_lists(folder, fold)
+        check_names(lists, masks.numbers, f"{masks.source} {masks.split}")
+        categories = test_categories(rules.benchmark, fold)
+        drawn[fold] = list(coco_episodes(lists, categories, fold, rules.shots, rules.paper_count))
+    plan = plan_fewshot(masks, rules, drawn=drawn)
+    plan.notes.append(
+        "masks are of COCO's JSON, crowd regions ignored; Matcher reads label maps, in which a pixel has one category"
+    )
     return plan
 
 
@@ -101,3 +126,90 @@ def plan_pascal5i(
         train = voc_masks(voc, part, sbd=sbd, cache=cache, workers=workers, progress=progress)
     author_lists = None if lists is None else {fold: read_lists(lists, fold) for fold in rules.folds}
     return plan_fewshot(masks, rules, train=train, lists=author_lists)
+
+
+def plan_fss1000(
+    root: Path,
+    rules: FewShotRules | None = None,
+    *,
+    cache: Path | None = None,
+    workers: int = 1,
+    progress: Progress | None = None,
+) -> FewShotPlan:
+    """Plan FSS-1000's test split; ``build_fewshot`` builds it.
+
+    Args:
+        root: FSS-1000's folder.
+        rules: What to build.
+        cache: Folder of decoded masks.
+        workers: Processes that decode masks.
+        progress: Told what is being done.
+
+    Raises:
+        InputError: Broken raw data, or a class that Matcher's episodes cannot be drawn of.
+        UsageError: No class has two pictures.
+    """
+    rules = rules or FewShotRules("fss-1000", (0,), min_area=1)
+    fss = Fss1000(root)
+    drawn = None
+    if rules.episodes == "matcher":
+        for name, stems in fss.pictures.items():
+            if set(stems) != set(PICTURES):
+                odd = sorted(set(stems) ^ set(PICTURES))[0]
+                there = "too many pictures" if odd in stems else "not all pictures"
+                raise SourceError(
+                    f"class '{name}' has {there} ({odd}.jpg)",
+                    where=fss.root / "data" / name,
+                    expected="1.jpg to 10.jpg, which Matcher draws of",
+                )
+        names = [[fss.image_name(name, stem) for stem in PICTURES] for name in fss.classes]
+        drawn = {0: list(fss_episodes(names, rules.shots))}
+    masks = fss_masks(fss, cache=cache, workers=workers, progress=progress)
+    plan = plan_fewshot(masks, rules, folds={0: tuple(range(1, len(fss.classes) + 1))}, drawn=drawn)
+    plan.notes[:0] = fss.notes
+    return plan
+
+
+def plan_lvis92i(
+    root: Path,
+    rules: FewShotRules | None = None,
+    *,
+    coco: Path | None = None,
+    cache: Path | None = None,
+    progress: Progress | None = None,
+) -> FewShotPlan:
+    """Plan LVIS-92i; ``build_fewshot`` builds it.
+
+    A fold has every tenth of the categories that are on more images than an episode has supports.
+
+    Args:
+        root: LVIS' folder, with ``lvis_v1_val.json``, or with ``lvis_val.pkl`` for Matcher's episodes.
+        rules: What to build.
+        coco: The folder with ``train2017`` and ``val2017``; LVIS' own, or ``coco`` in it, by default.
+        cache: Folder of decoded masks.
+        progress: Told what is being done.
+
+    Raises:
+        InputError: Broken raw data or lists.
+        UsageError: Too few categories.
+    """
+    rules = rules or FewShotRules("lvis-92i", tuple(range(fold_count("lvis-92i"))), shots=1, min_area=1)
+    if rules.episodes == "matcher":
+        return _matcher_lvis92i(MatcherLists(root), rules, coco_folder(root, coco), cache, progress)
+    masks = lvis_masks(root, coco_folder(root, coco), cache=cache, progress=progress)
+    categories = range(1, len(masks.vocabulary) + 1)
+    counts = {c: len(masks.images_of(c, check_min_area(rules.min_area))) for c in categories}
+    return plan_fewshot(masks, rules, folds={fold: lvis_classes(counts, fold, rules.shots) for fold in rules.folds})
+
+
+def _matcher_lvis92i(
+    lists: MatcherLists, rules: FewShotRules, coco: Path, cache: Path | None, progress: Progress | None
+) -> FewShotPlan:
+    counts = {category: len(files) for category, files in lists.images.items()}
+    folds = {fold: lvis_classes(counts, fold, rules.shots) for fold in rules.folds}
+    files = {image_name(file): file for files in lists.images.values() for file in files}
+    names = {category: [image_name(file) for file in images] for category, images in lists.images.items()}
+    drawn = {fold: list(lvis_episodes(names, folds[fold], fold, rules.shots)) for fold in rules.folds}
+    pairs = {(e.category, files[name]) for fold in drawn.values() for e in fold for name in (e.query, *e.supports)}
+    masks = matcher_lvis_masks(lists, pairs, coco, cache=cache, progress=progress)
+    return plan_fewshot(masks, rules, folds=folds, drawn=drawn)

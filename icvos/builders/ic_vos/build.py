@@ -494,7 +494,7 @@ class _Finish(VideoTables):
             "schema": SCHEMA,
             "name": naming.name + subset,
             "version": prepared.version,
-            "vocabulary": prepared.words.name if prepared.words.name != "custom" else list(prepared.words.names),
+            "vocabulary": prepared.words.spec,
             "complete_only": complete,
             "counts": {
                 "videos": report.videos,

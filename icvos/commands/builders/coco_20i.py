@@ -21,13 +21,14 @@ from icvos.commands.builders.raw_options import tell_coco
 )
 @click.option("--split", default="val2014", show_default=True, help="Of queries and supports.")
 @click.option("--train-split", default="train2014", show_default=True, help="What the folds train on.")
-@fewshot_options
+@fewshot_options("authors", "matcher")
 def command(coco: Path, split: str, train_split: str, **options: Any) -> None:
     """Build COCO-20i: frozen episodes of fss-native and fss-paper, four folds of 20 test categories.
 
     \b
     icvos build-data coco-20i --coco COCO --out B
     icvos build-data coco-20i --coco COCO --lists LISTS --episodes authors --out B
+    icvos build-data coco-20i --coco COCO --lists LISTS --episodes matcher --out B
     """
     from icvos.builders.fewshot.plan import plan_coco20i
     from icvos.progress import shown

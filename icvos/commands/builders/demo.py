@@ -29,7 +29,10 @@ from icvos.terminal import echo
 )
 @click.option("--raw-only", is_flag=True, help="Write the raw data only.")
 @click.option(
-    "--layout", multiple=True, metavar="NAME", help="Write the world only, in the layout of a further data set: ytvis."
+    "--layout",
+    type=click.Choice(["ytvis", "fss-1000", "lvis"]),
+    multiple=True,
+    help="Write the world only, in the layout of a further data set; repeatable.",
 )
 @click.option(
     "--sheet", type=click.Path(dir_okay=False, path_type=Path), help="Also write a contact sheet of scenes, a PNG."

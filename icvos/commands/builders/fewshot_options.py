@@ -1,4 +1,4 @@
-"""Options of the few-shot image benchmarks, shared by ``coco-20i`` and ``pascal-5i``, and what both print."""
+"""Options of the few-shot image benchmarks, shared by their commands, and what these print."""
 
 from __future__ import annotations
 
@@ -15,58 +15,100 @@ if TYPE_CHECKING:
     from icvos.builders.fewshot.build import FewShotPlan, FewShotRules
     from icvos.progress import Progress
 
-__all__ = ["build_and_print", "fewshot_options", "rules_of"]
+__all__ = ["EPISODES", "build_and_print", "fewshot_options", "rules_of"]
 
 
-def fewshot_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options that both few-shot benchmarks take."""
-    folder = click.Path(path_type=Path, file_okay=False)
-    options = [
-        click.option("--out", type=click.Path(path_type=Path), required=True, help="The folder to be made."),
-        click.option("--fold", "folds", type=int, multiple=True, help="0 to 3; repeatable; all by default."),
-        click.option("--shots", type=int, help="Distinct supports of an episode.  [default: 5; authors: 1]"),
-        click.option("--seed", default=0, show_default=True, help="Of the draws."),
-        click.option("--min-area", default=2048, show_default=True, help="Pixels of the category, at least."),
-        click.option("--paper-episodes", default=1000, show_default=True, help="Episodes of a fold in fss-paper."),
-        click.option(
+EPISODES = {
+    "authors": "'authors': their own fss-paper episodes, drawn again from --lists (1 shot).",
+    "matcher": "'matcher': those of Matcher's code, fss-matcher.",
+}
+
+
+def fewshot_options(
+    *episodes: str, folds: int = 4, shots: str = "5; authors, matcher: 1", min_area: int = 2048, trains: bool = True
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Return what adds the options of a few-shot benchmark to a command.
+
+    Args:
+        episodes: Of ``EPISODES``, which it takes beside its frozen ones.
+        folds: How many it has; with one there is no ``--fold``.
+        shots: The default, in words.
+        min_area: The default.
+        trains: Whether methods train on its folds, and papers draw episodes of their own from it.
+    """
+    option = click.option
+    options = [option("--out", type=click.Path(path_type=Path), required=True, help="The folder to be made.")]
+    if folds > 1:
+        text = f"0 to {folds - 1}; repeatable; all by default."
+        options.append(option("--fold", "folds", type=int, multiple=True, help=text))
+    options += [
+        option("--shots", type=int, help=f"Supports of an episode, distinct in frozen ones.  [default: {shots}]"),
+        option("--seed", default=0, show_default=True, help="Of the draws."),
+        option("--min-area", default=min_area, show_default=True, help="Pixels of the category, at least."),
+        option(
             "--episodes",
-            type=click.Choice(["frozen", "authors"]),
+            type=click.Choice(["frozen", *episodes]),
             default="frozen",
             show_default=True,
-            help="'authors': their own fss-paper episodes, drawn again from --lists (1 shot).",
+            help=" ".join(EPISODES[name] for name in episodes),
         ),
-        click.option("--lists", type=folder, metavar="DIR", help="The authors' list files: candidates from them."),
-        click.option(
-            "--novel-in-train",
-            type=click.Choice(["background", "drop", "ignore"]),
-            default="background",
-            show_default=True,
-            help="What becomes of a fold's test categories in its training images (recorded).",
-        ),
-        click.option("--link", is_flag=True, help="Hard-link images instead of copying (copies across file systems)."),
-        click.option("--workers", default=1, show_default=True, type=click.IntRange(1), help="Processes."),
-        click.option("--dry-run", is_flag=True, help="Say what would be built, with disk, memory and hours, and stop."),
     ]
-    for option in reversed(options):
-        function = option(function)
-    return function
+    if trains:
+        options += [
+            option("--paper-episodes", default=1000, show_default=True, help="Episodes of a fold in fss-paper."),
+            option(
+                "--lists",
+                type=click.Path(path_type=Path, file_okay=False),
+                metavar="DIR",
+                help="The authors' list files: candidates from them.",
+            ),
+            option(
+                "--novel-in-train",
+                type=click.Choice(["background", "drop", "ignore"]),
+                default="background",
+                show_default=True,
+                help="What becomes of a fold's test categories in its training images (recorded).",
+            ),
+        ]
+    options += [
+        option("--link", is_flag=True, help="Hard-link images instead of copying (copies across file systems)."),
+        option("--workers", default=1, show_default=True, type=click.IntRange(1), help="Processes."),
+        option("--dry-run", is_flag=True, help="Say what would be built, with disk, memory and hours, and stop."),
+    ]
+
+    def add(function: Callable[..., Any]) -> Callable[..., Any]:
+        for each in reversed(options):
+            function = each(function)
+        return function
+
+    return add
 
 
-def rules_of(benchmark: str, options: dict[str, Any]) -> FewShotRules:
-    """Return the rules that the options ask for."""
+def rules_of(benchmark: str, options: dict[str, Any], *, shots: int = 5) -> FewShotRules:
+    """Return the rules that the options ask for.
+
+    Args:
+        benchmark: Its name.
+        options: As they were given.
+        shots: Of frozen episodes, where none are given; others have 1.
+    """
     from icvos.builders.fewshot.build import FewShotRules
-    from icvos.data.folds import FOLDS
+    from icvos.data.folds import fold_count
 
-    shots = options["shots"] if options["shots"] is not None else (1 if options["episodes"] == "authors" else 5)
+    usual = shots if options["episodes"] == "frozen" else 1
+    given = {
+        field: options[name]
+        for field, name in (("paper_count", "paper_episodes"), ("novel_in_train", "novel_in_train"))
+        if name in options
+    }
     return FewShotRules(
         benchmark,
-        tuple(options["folds"]) or tuple(range(FOLDS)),
-        shots,
+        tuple(options.get("folds", ())) or tuple(range(fold_count(benchmark))),
+        usual if options["shots"] is None else options["shots"],
         options["seed"],
         options["min_area"],
-        options["paper_episodes"],
-        options["episodes"],
-        options["novel_in_train"],
+        episodes=options["episodes"],
+        **given,
     )
 
 
@@ -79,7 +121,8 @@ def build_and_print(plan: FewShotPlan, options: dict[str, Any], progress: Progre
     for note in plan.notes:
         echo(f"note: {note}")
     echo(
-        f"to build: {len(plan.episodes):,} episodes of {len(plan.folds)} folds, {plan.files:,} files, about "
+        f"to build: {len(plan.episodes):,} episodes of {len(plan.folds)} fold{'s' * (len(plan.folds) != 1)}, "
+        f"{plan.files:,} files, about "
         f"{size + plan.files * 0.0015:.1f} MB{' (images linked)' if options['link'] else ''}"
     )
     if options["dry_run"]:
@@ -94,5 +137,7 @@ def build_and_print(plan: FewShotPlan, options: dict[str, Any], progress: Progre
     )
     echo(f"manifest {report.manifest_sha256}")
     first = next(iter(report.episodes))
-    protocol = "" if first == "fss-native" else f" --protocol {first}"
-    echo(f"next: icvos evaluate --model histogram --benchmark {shlex.quote(str(options['out']))}{protocol}")
+    more = f" --protocol {first}" if first == "fss-paper" else ""
+    if plan.verbatim and plan.rules.shots > 1:
+        more = f" --shots {plan.rules.shots}"
+    echo(f"next: icvos evaluate --model histogram --benchmark {shlex.quote(str(options['out']))}{more}")

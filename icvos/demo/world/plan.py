@@ -23,9 +23,11 @@ __all__ = [
     "Names",
     "Picture",
     "WorldSize",
+    "cast_of",
     "clips",
     "make_clip",
     "make_picture",
+    "make_portrait",
     "rng_of",
     "world_size",
 ]
@@ -127,7 +129,7 @@ _CASTS: dict[str, dict[str, Family]] = {
         )
     ),
 }
-_STREAMS = ("davis", "mose", "lvos", "train2014", "val2014", "voc", "sbd", "ytvis")
+_STREAMS = ("davis", "mose", "lvos", "train2014", "val2014", "voc", "sbd", "ytvis", "fss1000", "lvis")
 _TARGET_PATHS = ("stay", "roam", "return", "late", "leave")
 
 
@@ -250,6 +252,15 @@ def _stranger(size: WorldSize, rng: np.random.Generator) -> Family:
 def _visible_share(scene: Scene, labels: Sequence[int]) -> float:
     probes = range(0, scene.frames, max(1, scene.frames // 6))
     return float(np.mean([np.isin(scene.frame(t)[1], labels).sum() > 60 for t in probes]))
+
+
+def make_portrait(size: WorldSize, seed: int, stream: str, index: int, target: str) -> Scene:
+    """Set the scene of an image of one category, which has the label 1, and of things that are not annotated."""
+    rng = rng_of(seed, stream, index)
+    height, width = size.picture_size
+    hidden = [Role(_stranger(size, rng), "stay", annotated=False) for _ in range(int(rng.integers(1, 3)))]
+    role = Role(cast_of(size)[target], "stay", (0.3, 0.5))
+    return make_scene([role, *hidden], (width, height) if index % 3 == 2 else (height, width), 1, rng)
 
 
 def make_picture(size: WorldSize, seed: int, stream: str, index: int) -> Picture:

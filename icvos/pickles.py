@@ -1,0 +1,130 @@
+"""Pickles of plain values, read without running anything of them."""
+
+from __future__ import annotations
+
+import os
+import pickletools
+import struct
+from pathlib import Path
+from typing import Any
+
+from icvos.errors import InputError, in_words
+from icvos.files import read_bytes
+
+__all__ = ["read_pickle"]
+
+LARGEST = 2_000_000_000  # bytes; Matcher's lists have some hundred million
+
+# A pickle is a program. These of its instructions push what they carry,
+_CARRIED = frozenset(
+    ("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT")
+    + ("UNICODE", "SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8", "STRING", "SHORT_BINSTRING", "BINSTRING")
+    + ("SHORT_BINBYTES", "BINBYTES", "BINBYTES8")
+)
+# these a constant, these a new container,
+_CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False, "EMPTY_TUPLE": ()}
+_EMPTY: dict[str, type] = {"EMPTY_LIST": list, "EMPTY_DICT": dict}
+# these remember what lies on top, these push it again, and these say nothing of the content.
+_PUTS = frozenset(("PUT", "BINPUT", "LONG_BINPUT"))
+_GETS = frozenset(("GET", "BINGET", "LONG_BINGET"))
+_FRAMING = frozenset(("PROTO", "FRAME", "STOP"))
+
+
+class _RefusedError(Exception):
+    """An instruction that would name or call something."""
+
+
+def read_pickle(path: Path, *, error: type[InputError] = InputError) -> Any:
+    """Read a pickle that holds None, bool, int, float, str, bytes, list, tuple and dict alone.
+
+    Only the instructions that make these are followed. One that names a class or a function, or calls or sets anything,
+    ends the reading: nothing is looked up. (``pickle.Unpickler`` with a ``find_class`` that refuses calls nothing
+    either, but takes whatever memory a number in the file asks for.)
+
+    Args:
+        path: The file.
+        error: What is raised.
+
+    Raises:
+        InputError: (or ``error``) missing, too large, no pickle, or one that holds anything else.
+    """
+    try:
+        size = os.stat(path).st_size  # noqa: PTH116 - a missing file is told by read_bytes
+    except OSError:
+        size = 0
+    if size > LARGEST:
+        raise error("pickle is too large", where=path, expected=f"at most {LARGEST:,} bytes")
+    try:
+        return _value(read_bytes(path, "pickle", error))
+    except _RefusedError as refused:
+        raise error(
+            f"pickle asks for {refused}, which may run code; nothing of it was run",
+            where=path,
+            expected="lists, dicts, texts, bytes and numbers alone",
+        ) from None
+    except (ValueError, IndexError, KeyError, TypeError, OverflowError, MemoryError, struct.error):
+        raise error("file is no whole pickle", where=path, fix="fetch it again") from None
+
+
+def _value(data: bytes) -> Any:
+    """Return what a pickle's plain instructions build; errors of Python's own say that it is broken."""
+    stack: list[Any] = []
+    marks: list[int] = []
+    memo: dict[Any, Any] = {}
+    for instruction, argument, _ in pickletools.genops(data):
+        name = instruction.name
+        if name in _CARRIED:
+            stack.append(argument)
+        elif name == "MEMOIZE":
+            memo[len(memo)] = stack[-1]
+        elif name in _PUTS:
+            memo[argument] = stack[-1]
+        elif name in _GETS:
+            stack.append(memo[argument])
+        elif name == "MARK":
+            marks.append(len(stack))
+        elif name in _CONSTANTS:
+            stack.append(_CONSTANTS[name])
+        elif name in _EMPTY:
+            stack.append(_EMPTY[name]())
+        elif name in ("APPEND", "APPENDS"):
+            items = _pop(stack, 1 if name == "APPEND" else len(stack) - marks.pop())
+            _top(stack, list).extend(items)
+        elif name in ("SETITEM", "SETITEMS"):
+            items = _pop(stack, 2 if name == "SETITEM" else len(stack) - marks.pop())
+            _top(stack, dict).update(zip(items[::2], items[1::2], strict=True))
+        elif name in ("LIST", "TUPLE"):
+            items = _pop(stack, len(stack) - marks.pop())
+            stack.append(items if name == "LIST" else tuple(items))
+        elif name == "DICT":
+            items = _pop(stack, len(stack) - marks.pop())
+            stack.append(dict(zip(items[::2], items[1::2], strict=True)))
+        elif name in ("TUPLE1", "TUPLE2", "TUPLE3"):
+            stack.append(tuple(_pop(stack, int(name[-1]))))
+        elif name not in _FRAMING:
+            raise _RefusedError(_wanted(name, argument, stack))
+    (value,) = stack
+    return value
+
+
+def _pop(stack: list[Any], count: int) -> list[Any]:
+    if not 0 <= count <= len(stack):
+        raise ValueError("more is taken than there is")
+    items = stack[len(stack) - count :]
+    del stack[len(stack) - count :]
+    return items
+
+
+def _top(stack: list[Any], kind: type) -> Any:
+    if type(stack[-1]) is not kind:
+        raise ValueError("another kind of value lies on top")
+    return stack[-1]
+
+
+def _wanted(name: str, argument: Any, stack: list[Any]) -> str:
+    """Return what a refused instruction asks for: the name of a class or function, or the instruction's own."""
+    if name == "GLOBAL":
+        return in_words(".".join(str(argument).split(" ")))
+    if name == "STACK_GLOBAL" and len(stack) > 1:
+        return in_words(f"{stack[-2]}.{stack[-1]}"[:80])
+    return f"the instruction {name}"
