@@ -259,7 +259,7 @@ def _episode(pairs: Sequence[tuple[str, np.ndarray, np.ndarray]], rules: Rules) 
     frames = {name: frame_values(p, t, rules) for name, p, t in pairs}
     there = np.array([t.any() for _, _, t in pairs], bool)
     right = np.array([not p.any() for _, p, t in pairs if not t.any()], float)
-    figures: dict[str, float | None] = {}
+    figures: Table = {}
     columns = {name: np.array([frame[name] for frame in frames.values()]) for name in COLUMNS[rules.measure]}
     for name, values in columns.items():
         if name == "union":
@@ -348,7 +348,9 @@ def _sequences(folder: Path, rules: Rules) -> dict[str, Any]:
         halves = {
             word: [row for row in rows if row["unseen"] is flag] for word, flag in (("seen", False), ("unseen", True))
         }
-        means = {word: {name: _mean(row[name] for row in half) for name in names} for word, half in halves.items()}
+        means: dict[str, Table] = {
+            word: {name: _mean(row[name] for row in half) for name in names} for word, half in halves.items()
+        }
         summary = {name: _mean(each[name] for each in means.values()) for name in names}
         parts = {f"{name}_{word}": each[name] for word, each in means.items() for name in ("J", "F", "V")}
         parts |= {f"J&F_{word}": (each["J"] + each["F"]) / 2 for word, each in means.items()}

@@ -133,8 +133,10 @@ def score_spread(
     for run in runs:
         reference = first.get(run.rules.score)
         reference = first.get(runs[0].rules.score) if reference is None else reference
-        known = reference is not None and run.summary[run.rules.score] is not None
-        rows.append(SpreadRow(run, run.score - reference if known else None))
+        difference = None
+        if reference is not None and run.summary[run.rules.score] is not None:
+            difference = run.score - reference
+        rows.append(SpreadRow(run, difference))
     spread = Spread(folder, tuple(rows), {name: str(problem) for name, problem in problems.items()})
     write_json(folder / "protocols.json", spread.as_json())
     return spread

@@ -71,6 +71,7 @@ def tree(root: Path, lengths: Json, change: Callable[[Json], Any] = lambda conte
                 }
             )
     change(content)
+    (root / "train").mkdir(parents=True, exist_ok=True)
     (root / "train/train.json").write_text(json.dumps(content))
     return root
 
@@ -306,7 +307,8 @@ def test_crowds_are_objects_and_leave_it_unsure(tmp_path: Path) -> None:
 
 
 def gap(content: Json) -> None:
-    content["categories"][0]["id"] = content["annotations"][0]["category_id"] = 7
+    for entry, field in ((content["categories"][0], "id"), *((each, "category_id") for each in content["annotations"])):
+        entry[field] = 7
 
 
 def test_broken_data_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
