@@ -100,7 +100,8 @@ class Run:
         checked = record.get("checked")
         if whole is None or run.get("schema") != RUN_SCHEMA or not has_run_parts(run) or checked not in CHECKED[1:]:
             raise damaged
-        problem = next(filter(None, map(record_problem, episodes)), None)
+        name = whole["protocol"].get("name")
+        problem = next(filter(None, (record_problem(episode, name) for episode in episodes)), None)
         if problem is not None:
             raise RunError(problem, where=path)
         validate(run, whole, episodes, path)
@@ -153,7 +154,9 @@ class Run:
     @property
     def rules(self) -> Protocol:
         """The protocol; where icvos has none of its name, the usual one of its kind."""
-        return PROTOCOLS.get(self.protocol) or PROTOCOLS["fss-native" if self.image else "native"]
+        name = (self.result.get("protocol") or {}).get("name")
+        image = (self.result.get("summary") or {}).get(ranked_metric("image").name) is not None
+        return PROTOCOLS.get(str(name)) or PROTOCOLS["fss-native" if image else "native"]
 
     @property
     def unseen(self) -> tuple[str, ...]:
@@ -175,8 +178,7 @@ class Run:
     @property
     def image(self) -> bool:
         """Whether the benchmark is of few-shot images (mIoU) and not of videos (J&F)."""
-        protocol = PROTOCOLS.get(self.protocol)
-        return protocol.kind == "image" if protocol else self.summary[ranked_metric("image").name] is not None
+        return self.rules.kind == "image"
 
     @property
     def kind(self) -> Kind:
