@@ -22,6 +22,7 @@ from icvos.masks import read_mask, stored_size
 from icvos.types import Support
 
 __all__ = [
+    "ASKED",
     "EPISODE_COLUMNS",
     "FRAME_COLUMNS",
     "PAIR_COLUMNS",
@@ -53,6 +54,8 @@ PAIR_COLUMNS = (
 )
 FRAME_COLUMNS = ("video", "frame", "source_frame")
 EPISODE_COLUMNS = ("id", "video", "category", "category_name", "draw")  # and support_1 … support_K
+ASKED = ("positive", "negative")
+"""What was asked of an episode's video: something that it has, or something that people verified it has not."""
 QUERY_EPISODE_COLUMNS = ("id", "protocol", "query", "category", "category_name", "fold", "draw")  # and support_1 …
 
 
@@ -89,7 +92,8 @@ class Episode:
     """A row of ``episodes.csv``: who supports whom; nobody in a benchmark of semi-supervised VOS.
 
     ``video`` is the video's name, or the query image's file name in a few-shot image benchmark, where ``fold`` and
-    ``protocol`` are set.
+    ``protocol`` are set. ``asked`` is ``positive`` or ``negative`` where people said of all that was asked whether the
+    video has it, and None elsewhere.
     """
 
     id: str
@@ -100,6 +104,7 @@ class Episode:
     supports: tuple[str, ...]
     fold: int | None = None
     protocol: str | None = None
+    asked: str | None = None
 
 
 class FolderVideo:
@@ -227,6 +232,7 @@ class Benchmark:
                 supports,
                 _int(row, "fold", path) if image else None,
                 intern(row["protocol"]) if image else None,
+                _asked(row, path),
             )
             if not (supports or self.vos):
                 raise BenchmarkError(f"episode {episode.id} has no support", where=path)
@@ -369,6 +375,13 @@ def _float(row: dict[str, str], column: str, path: Path) -> float | None:
     if not math.isfinite(number):
         raise BenchmarkError(f"{column} is '{row[column][:40]}'", where=path, expected="a number or nothing")
     return number if row[column] else None
+
+
+def _asked(row: dict[str, str], path: Path) -> str | None:
+    asked = row.get("asked")
+    if asked is not None and asked not in ASKED:
+        raise BenchmarkError(f"asked is {in_words(asked)}", where=path, expected=" or ".join(ASKED))
+    return None if asked is None else intern(asked)
 
 
 def _are_folds(value: object) -> bool:

@@ -24,6 +24,7 @@ __all__ = [
     "PAPER_COUNTS",
     "PARTS",
     "RECIPE_SCHEMA",
+    "SACO_PREFIX",
     "SEQUENCE_COLUMNS",
     "VOS_PREFIX",
     "ExpectedSequence",
@@ -50,6 +51,8 @@ FEWSHOT = ("coco-20i", "pascal-5i", "coco-20i-to-pascal-5i")
 CUSTOM = "custom:"
 VOS_PREFIX = "vos-"
 """Of the names of whole splits, ``vos-davis17-val``, that ``build-data vos`` gives."""
+SACO_PREFIX = "saco-ic-"
+"""Of the names that ``build-data saco-ic`` gives, ``saco-ic-smartglasses-test``."""
 
 FOLDER = Path(__file__).resolve().parents[1] / "recipes"
 SEQUENCE_COLUMNS = ("source", "video", "source_split", "frames", "objects", "split")
@@ -173,8 +176,9 @@ def why_reserved(name: str) -> str:
         return "that is the name of the paper's benchmark"
     if name.startswith(CUSTOM):
         return f"names that begin with {CUSTOM} are given by the builder"
-    if name.startswith(VOS_PREFIX):
-        return f"names that begin with {VOS_PREFIX} are of whole data sets and given by build-data vos"
+    for prefix, builder in ((VOS_PREFIX, "vos"), (SACO_PREFIX, "saco-ic")):
+        if name.startswith(prefix):
+            return f"names that begin with {prefix} are of whole data sets and given by build-data {builder}"
     of = [recipe for recipe in published_names() if name == recipe or name.startswith(f"{recipe}-")]
     return f"that name belongs to the published recipe {of[0]}" if of else ""
 

@@ -18,6 +18,7 @@ BUILDERS = {
     "labels": ("labels", "Make the pages and CSV files in which people say what the objects are; merge two people's."),
     "mask-tubes": ("mask_tubes", "Build mask tubes: pseudo-videos from COCO images."),
     "pascal-5i": ("pascal_5i", "Build PASCAL-5i, few-shot episodes on images."),
+    "saco-ic": ("saco_ic", "Build an in-context video benchmark with verified absences from SA-Co/VEval."),
     "source": ("source", "Say which data set a folder is, and whether it is whole."),
     "stats": ("stats", "Count a built benchmark, in the form of the paper's Table I."),
     "vos": ("vos", "Build semi-supervised VOS, an object an episode, from DAVIS, MOSE or LVOS."),

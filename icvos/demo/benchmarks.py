@@ -32,13 +32,14 @@ __all__ = [
     "check_world",
     "demo_folder",
     "demo_raw",
+    "demo_saco",
     "ensure_demo",
     "is_ready",
     "load_benchmark",
     "open_benchmark",
 ]
 
-DEMO_NAMES = ("demo", "demo/coco-20i", "demo/pascal-5i")
+DEMO_NAMES = ("demo", "demo/coco-20i", "demo/pascal-5i", "demo/saco-ic")
 SIZE_NAMES = ("tiny", "default", "large", "sealed")
 #: Of the world of training shapes.
 SHAPES_SEED = 11
@@ -82,6 +83,29 @@ def demo_raw(size: str, seed: int, out: Path, *, progress: Progress = silent) ->
     if out.exists():
         out.rmdir()
     partial.rename(out)
+    return out
+
+
+def demo_saco(raw: Path, size: str, seed: int, *, progress: Progress = silent) -> Path:
+    """Write ``saco``, in the layout of SA-Co/VEval, into the raw data of a demo world, or return it if it is there.
+
+    It is a pure function of the same things as ``demo_raw``, which does not write it: a world that was drawn before
+    icvos had it gets it by this.
+
+    Args:
+        raw: What ``demo_raw`` returned.
+        size, seed: Of the world.
+        progress: Told of each thing written.
+    """
+    from icvos.demo.world.plan import world_size
+    from icvos.demo.world.saco_layout import write_saco
+
+    out = raw / "saco"
+    if not out.is_dir():
+        partial = raw.parent / "saco.partial"
+        shutil.rmtree(partial, ignore_errors=True)
+        write_saco(partial, world_size(size), seed, progress)
+        partial.rename(out)
     return out
 
 
@@ -207,6 +231,19 @@ def _build_pascal5i(raw: Path, out: Path, size: str, seed: int, progress: Progre
     _build_few_shot(plan_pascal5i(raw / "voc", rules, cache=raw.parent / "cache"), out, size, seed, progress)
 
 
+def _build_saco_ic(raw: Path, out: Path, size: str, seed: int, progress: Progress) -> None:
+    """Build the in-context benchmark of the drawn SA-Co/VEval as anyone builds it of the real one."""
+    from icvos.builders.saco_ic.build import build_saco, prepare_saco
+    from icvos.builders.saco_ic.plan import SacoRules
+    from icvos.demo.world.plan import world_size
+    from icvos.sources.saco import SacoVeval
+
+    plan = world_size(size)
+    source = SacoVeval(demo_saco(raw, size, seed, progress=progress), domain="smartglasses", split="test")
+    prepared = prepare_saco(source, rules=SacoRules(draws=plan.draws, shots=plan.shots), progress=progress)
+    build_saco(prepared, out, name=_name("demo-saco-ic", size, seed), progress=progress)
+
+
 def _few_shot_rules(benchmark: str, size: str) -> FewShotRules:
     from icvos.builders.fewshot.build import FewShotRules
     from icvos.demo.world.plan import world_size
@@ -251,6 +288,7 @@ _BUILDERS: dict[str, Callable[[Path, Path, str, int, Progress], None]] = {
     "demo": _build_ic_vos,
     "demo/coco-20i": _build_coco20i,
     "demo/pascal-5i": _build_pascal5i,
+    "demo/saco-ic": _build_saco_ic,
 }
 
 
@@ -269,8 +307,7 @@ def load_benchmark(path: str | os.PathLike[str]) -> Benchmark:
     """Open a built benchmark.
 
     Args:
-        path: Its folder, with ``benchmark.json``; or ``demo``, ``demo/coco-20i``, ``demo/pascal-5i``, which are built
-            where they are not there yet.
+        path: Its folder, with ``benchmark.json``; or a name of ``DEMO_NAMES``, which is built where it is not there.
 
     Raises:
         BenchmarkError: No benchmark, one of another schema, or a broken one.

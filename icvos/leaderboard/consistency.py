@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from icvos.benchmark import Benchmark, Episode
-from icvos.builders.published import PAPER_COUNTS, VOS_PREFIX, load_recipe, published_names
+from icvos.builders.published import PAPER_COUNTS, SACO_PREFIX, VOS_PREFIX, load_recipe, published_names
 from icvos.errors import IcvosError, in_words
 from icvos.metrics.formulas import FOLD_COUNTS
 from icvos.metrics.table import METRICS, episode_metrics, ranked_metric, ranked_parts
@@ -96,7 +96,7 @@ def check_name(benchmark: Mapping[str, Any]) -> list[str]:
     if name == "ic-vos" and isinstance(counts, dict) and any(counts.get(x) != n for x, n in PAPER_COUNTS.items()):
         found, paper = (" and ".join(f"{c.get(x)} {x}" for x in PAPER_COUNTS) for c in (counts, PAPER_COUNTS))
         return [f"it is called '{name}' and has {found}, and the paper's benchmark {paper}; build it again"]
-    if name.startswith(VOS_PREFIX) and (recipe.get("matches") is not True or recipe.get("name") != name):
+    if name.startswith((VOS_PREFIX, SACO_PREFIX)) and (recipe.get("matches") is not True or recipe.get("name") != name):
         return [f"it is called '{name}' and does not say that it is the whole split; build it again"]
     for published in published_names():
         if name == published or name.startswith(f"{published}-"):

@@ -6,9 +6,10 @@ comes from it without any labels made by hand.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from os.path import commonpath
 from pathlib import Path, PurePosixPath
+from typing import TypeVar
 
 import numpy as np
 
@@ -17,7 +18,9 @@ from icvos.masks import Code, code_area, decode_code, merge_codes, segmentation_
 from icvos.sources.annotations import Entry, by_id, read_annotations, relative_file
 from icvos.sources.base import FrameLabels, SourceFrame, SourceVideo, VideoSource
 
-__all__ = ["RleFrame", "YouTubeVis"]
+__all__ = ["RleFrame", "YouTubeVis", "video_files", "video_names"]
+
+K = TypeVar("K")
 
 JSON = (
     "train.json",
@@ -65,6 +68,11 @@ class RleFrame(FrameLabels):
             return np.zeros(self.size, np.uint8)
         return decode_code(merge_codes(codes))
 
+    def union_area(self, objects: Iterable[int]) -> int:
+        """Return the pixels of ``union``, which is not decoded for it."""
+        codes = [self.codes[number] for number in objects if number in self.codes]
+        return code_area(merge_codes(codes)) if codes else 0
+
 
 class YouTubeVis(VideoSource):
     """YouTube-VIS or OVIS as their authors ship them; the training split, as only it has public masks.
@@ -98,8 +106,8 @@ class YouTubeVis(VideoSource):
             if entry.integer("video_id") not in videos:
                 raise entry.problem("video_id", "a video of the file")
             tracks.setdefault(entry.integer("video_id"), {})[number] = entry
-        files = {number: _files(entry) for number, entry in videos.items()}
-        called = _video_names(files)
+        files = {number: video_files(entry) for number, entry in videos.items()}
+        called = video_names(files)
         out = [
             self._video(called[number], entry, files[number], tracks.get(number, {}), names)
             for number, entry in videos.items()
@@ -152,7 +160,7 @@ class YouTubeVis(VideoSource):
         return RleFrame(size, {number: code for number, code in codes.items() if code is not None})
 
 
-def _files(entry: Entry) -> list[PurePosixPath]:
+def video_files(entry: Entry) -> list[PurePosixPath]:
     """Return a video's frames as the JSON names them."""
     files = [relative_file(entry, name, "file_names") for name in entry.values("file_names")]
     if not files or any(len(file.parts) < 2 for file in files):
@@ -160,7 +168,7 @@ def _files(entry: Entry) -> list[PurePosixPath]:
     return files
 
 
-def _video_names(files: dict[int, list[PurePosixPath]]) -> dict[int, str]:
+def video_names(files: Mapping[K, list[PurePosixPath]]) -> dict[K, str]:
     """Return each video's name: the folder of its frames or, where those of several are called the same, the one above.
 
     ``VIDEO/00000.jpg`` and ``VIDEO/img1/00000.jpg`` are of VIDEO. Where frames lie in several folders, the one around

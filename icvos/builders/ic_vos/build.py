@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from operator import itemgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from icvos.benchmark import EPISODE_COLUMNS, FRAME_COLUMNS, PAIR_COLUMNS, SCHEMA, VIDEO_COLUMNS
 from icvos.builders.ic_vos.naming import Naming, differences, name_benchmark, release_differences
@@ -34,9 +34,11 @@ __all__ = [
     "Estimate",
     "Prepared",
     "PreparedIcVos",
+    "SupportSet",
     "VideoTables",
     "build_icvos",
     "build_videos",
+    "episode_rows",
     "estimate",
     "prepare",
     "try_build",
@@ -91,6 +93,19 @@ class BuildReport:
     differs: list[str] = field(default_factory=list)
 
 
+class SupportSet(Protocol):
+    """What supports the pairs of a build."""
+
+    def drawn(self, videos: Sequence[PlannedVideo]) -> list[tuple[int, str]]:
+        """Return the categories and names of all supports of some videos, each once, sorted."""
+
+    def image_bytes(self, drawn: Iterable[tuple[int, str]]) -> int:
+        """Return the bytes of the images that are drawn, each once."""
+
+    def write(self, writer: BenchmarkWriter, drawn: Iterable[tuple[int, str]], link: bool, progress: Progress) -> int:
+        """Write the images and masks that are drawn; return how many images."""
+
+
 @dataclass
 class Prepared:
     """A build that is planned but not begun."""
@@ -101,8 +116,8 @@ class Prepared:
     sources: Sequence[VideoSource]
 
     @property
-    def support_pool(self) -> Supports | None:
-        """What supports the categories, where anything does."""
+    def support_pool(self) -> SupportSet | None:
+        """What supports the pairs, where anything does."""
         return None
 
 
@@ -427,6 +442,21 @@ class VideoTables:
         return out
 
 
+def episode_rows(pair: Mapping[str, Any], drawn: Sequence[Sequence[str]], shots: int) -> Iterator[dict[str, Any]]:
+    """Yield the rows of ``episodes.csv`` of a pair.
+
+    Args:
+        pair: Its row of ``pairs.csv``.
+        drawn: The names of the supports of each draw, at most ``shots``.
+        shots: How many columns of supports there are.
+    """
+    known = {name: pair[name] for name in ("video", "category", "category_name")}
+    for draw, names in enumerate(drawn):
+        padded = [*names, *[None] * (shots - len(names))]
+        supports = {f"support_{shot + 1}": name for shot, name in enumerate(padded)}
+        yield {"id": f"{pair['video']}__{pair['category']}__d{draw}", **known, "draw": draw, **supports}
+
+
 class _Finish(VideoTables):
     """Tables and header of IC-VOS."""
 
@@ -455,16 +485,7 @@ class _Finish(VideoTables):
             category, video = pair["category"], pair["video"]
             pool = self.prepared.supports.pool(category)
             drawn = draw_supports(rules.seed, pool, video, category, rules.draws, rules.shots)
-            for draw, names in enumerate(drawn):
-                padded = [*names, *[None] * (rules.shots - len(names))]
-                yield {
-                    "id": f"{video}__{category}__d{draw}",
-                    "video": video,
-                    "category": category,
-                    "category_name": pair["category_name"],
-                    "draw": draw,
-                    **{f"support_{shot + 1}": name for shot, name in enumerate(padded)},
-                }
+            yield from episode_rows(pair, drawn, rules.shots)
 
     def header(self, naming: Naming, report: BuildReport) -> dict[str, Any]:
         prepared = self.prepared

@@ -41,7 +41,7 @@ def command(size: str, seed: int, out: Path | None, raw_only: bool, sheet: Path 
     icvos build-data demo
     icvos build-data demo --size tiny --out world
     """
-    from icvos.demo.benchmarks import DEMO_NAMES, build_demo, check_world, demo_folder, demo_raw, is_ready
+    from icvos.demo.benchmarks import DEMO_NAMES, build_demo, check_world, demo_folder, demo_raw, demo_saco, is_ready
     from icvos.demo.world.version import GENERATOR_VERSION
     from icvos.files import absolute_path
     from icvos.progress import shown
@@ -58,6 +58,8 @@ def command(size: str, seed: int, out: Path | None, raw_only: bool, sheet: Path 
         if not is_ready(root / "raw"):
             with shown("demo") as show:
                 demo_raw(size, seed, root / "raw", progress=show)
+        with shown("demo") as show:
+            demo_saco(root / "raw", size, seed, progress=show)
         echo(f"raw data in {root / 'raw'}")
         return
     for name in DEMO_NAMES:

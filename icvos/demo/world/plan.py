@@ -127,7 +127,7 @@ _CASTS: dict[str, dict[str, Family]] = {
         )
     ),
 }
-_STREAMS = ("davis", "mose", "lvos", "train2014", "val2014", "voc", "sbd")
+_STREAMS = ("davis", "mose", "lvos", "train2014", "val2014", "voc", "sbd", "saco")
 _TARGET_PATHS = ("stay", "roam", "return", "late", "leave")
 
 
