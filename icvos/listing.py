@@ -160,6 +160,20 @@ def listed_names(path: Path, *, error: type[InputError] = InputError) -> list[st
     return names
 
 
+def names_of(text: str | Path, *, error: type[InputError] = InputError) -> list[str]:
+    """Return the names that a file lists, one a line, or that stand in a text with commas between.
+
+    Raises:
+        InputError: The file is no list.
+    """
+    try:
+        is_file = Path(text).is_file()
+    except (OSError, ValueError):  # names with commas between are longer than a path may be
+        is_file = False
+    names = listed_names(Path(text), error=error) if is_file else [name.strip() for name in str(text).split(",")]
+    return list(dict.fromkeys(filter(None, names)))
+
+
 def folders(root: Path, *, error: type[InputError] = InputError) -> list[str]:
     """Return the names of the folders in ``root``, sorted, without strays; of none if it is missing.
 

@@ -1,12 +1,29 @@
-"""Protocols: which frames count, at what size, and how what is scored becomes one number."""
+"""Protocols: which frames count, at what size, what is measured of a frame, and how that becomes one number.
+
+A protocol is a line of ``PROTOCOLS``. Where it differs from the usual it names a function: ``measure`` of a frame,
+``own_figures`` of an episode, ``summary`` of the data set. Nothing else asks for its name.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 from icvos.errors import UsageError, did_you_mean
+from icvos.metrics.formulas import FrameValues, total
+from icvos.metrics.measures import MOSEV2, REGION, REGION_AND_BOUNDARY, Measure
+from icvos.metrics.own_figures import lvos_figures, mosev2_figures, no_figures, vost_figures
+from icvos.metrics.summaries import Row, mean_over_draws, seen_and_unseen
+from icvos.metrics.table import METRICS, Metric, View, episode_figures, episode_metrics
 
-__all__ = ["ORACLES", "PROTOCOLS", "Protocol", "check_oracle", "get_protocol"]
+__all__ = ["ORACLES", "PROTOCOLS", "Objects", "Protocol", "check_division", "check_oracle", "get_protocol"]
+
+Figures = dict[str, float | None]
+
+Objects = Literal["first-frame", "up-to-largest", "all"]
+"""Which ids of label maps are scored: those of the first frame (as DAVIS does), all numbers up to the largest of the
+first frame (as VOST does), or those of all frames."""
 
 
 @dataclass(frozen=True)
@@ -15,12 +32,26 @@ class Protocol:
 
     Attributes:
         name: As in ``--protocol``.
-        kind: ``video`` (episodes of a video benchmark), ``sequence`` (objects of label maps) or ``image`` (few-shot).
+        kind: ``video`` (episodes of a video benchmark, and label maps), ``sequence`` (objects of label maps) or
+            ``image`` (few-shot).
         size: (H, W) to which images and masks are resized before the model sees them and before scoring, or None.
         max_frames: Only the first so many frames, or None.
         skip_ends: Whether the first and last frame are dropped.
+        own_range: Whether of label maps an object's first and last frame are those on which it is told and ends, not
+            the sequence's.
+        objects: Which ids of label maps are scored.
+        other_ids: What a predicted id that is not scored is: an ``error``, or ``background``.
         undrawn_as_zero: Whether ``mIoU`` counts a category of the fold that no episode drew as 0, or leaves it out
             (few-shot).
+        divides: Whether episodes are told apart as seen and unseen.
+        unseen: Videos and categories that are unseen, where ``divides`` says so.
+        measure: What is measured of a frame.
+        own_figures: Returns an episode's figures that are not those of the table, percent, from its frames.
+        summary: Returns the figures of a data set or a part of it from its episodes' rows: those whose names it gets,
+            and its own.
+        fields: Numbers of an episode's record that ``summary`` needs beside figures: ``frames``.
+        group: The field of a record by whose values ``summary`` averages first, for intervals and ranks.
+        score: The metric that it ranks by.
         text: One line for tables.
     """
 
@@ -29,13 +60,69 @@ class Protocol:
     size: tuple[int, int] | None = None
     max_frames: int | None = None
     skip_ends: bool = False
+    own_range: bool = False
+    objects: Objects = "all"
+    other_ids: Literal["error", "background"] = "error"
     undrawn_as_zero: bool = False
+    divides: bool = False
+    unseen: frozenset[str] = frozenset()
+    measure: Measure = REGION_AND_BOUNDARY
+    own_figures: Callable[[FrameValues], Figures] = no_figures
+    summary: Callable[[Sequence[Row], Sequence[str]], Figures] = mean_over_draws
+    fields: tuple[str, ...] = ()
+    group: str = ""
+    score: str = "J&F"
     text: str = ""
 
     def frames(self, count: int) -> range:
         """Return the frames that are scored of a video with ``count``: they depend on the ground truth alone."""
         length = count if self.max_frames is None else min(count, self.max_frames)
         return range(1, max(length - 1, 1)) if self.skip_ends else range(length)
+
+    @property
+    def of_label_maps(self) -> bool:
+        """Whether label maps in folders are scored by it, and benchmarks of semi-supervised VOS."""
+        return self.kind != "image" and self.size is None
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The figures that the score is the mean of: J and F, say; the score itself where it is of one piece."""
+        return METRICS[self.score].halves or (self.score,)
+
+    def score_of(self, figures: Mapping[str, Any]) -> float | None:
+        """Return the score of figures that hold its parts; None where one is missing."""
+        known = [figures[name] for name in self.parts if figures.get(name) is not None]
+        return total(known) / len(known) if len(known) == len(self.parts) else None
+
+    def has(self, metric: Metric) -> bool:
+        """Whether its results have a metric."""
+        if metric.kind != ("image" if self.kind == "image" else "video"):
+            return False
+        own = not metric.protocols or self.name in metric.protocols
+        return own and set(self.measure.columns).issuperset(metric.needs)
+
+    def metrics_in(self, view: View) -> list[Metric]:
+        """Return the metrics that have a column in a view of its runs: those of all protocols, then its own."""
+        columns = [metric for metric in METRICS.values() if view in metric.views and self.has(metric)]
+        return sorted(columns, key=lambda metric: bool(metric.protocols))
+
+    def episode(self, frames: FrameValues) -> Figures:
+        """Return the figures of an episode, percent and unrounded, from its frames; None where one does not apply."""
+        return {**episode_figures(frames), **self.own_figures(frames)}
+
+    def marks(self, video: str, category_name: str = "") -> dict[str, Any]:
+        """Return what an episode's record says by which a summary tells episodes apart."""
+        return {"unseen": bool(self.unseen & {video, category_name})} if self.divides else {}
+
+    @property
+    def numbers(self) -> tuple[str, ...]:
+        """What a summary's rows hold of an episode's record: its figures first."""
+        return (*self.figures, *self.fields)
+
+    @property
+    def figures(self) -> tuple[str, ...]:
+        """Names of the figures of an episode."""
+        return tuple(metric.name for metric in episode_metrics() if self.has(metric))
 
 
 PROTOCOLS = {
@@ -44,37 +131,113 @@ PROTOCOLS = {
         Protocol("native", "video", text="full resolution, every frame from frame 0"),
         Protocol("paper", "video", size=(512, 512), max_frames=512, text="512x512, first 512 frames, as published"),
         Protocol(
-            "davis-2017", "sequence", skip_ends=True, text="official semi-supervised: first and last frame dropped"
+            "davis-2017",
+            "sequence",
+            skip_ends=True,
+            objects="first-frame",
+            text="official semi-supervised: first and last frame dropped",
+        ),
+        Protocol(
+            "mosev2",
+            "video",
+            skip_ends=True,
+            other_ids="background",
+            measure=MOSEV2,
+            own_figures=mosev2_figures,
+            score="J&F_dot",
+            text="MOSEv2: F_dot's tolerance follows the object's size; disappearance and return by runs of frames",
+        ),
+        Protocol(
+            "lvos-v2",
+            "video",
+            skip_ends=True,
+            own_range=True,
+            other_ids="background",
+            divides=True,
+            own_figures=lvos_figures,
+            summary=seen_and_unseen,
+            fields=("unseen",),
+            group="unseen",
+            text="LVOS v2: the mean of what is seen and what is unseen; V, how much J&F varies in time",
+        ),
+        Protocol(
+            "vost",
+            "video",
+            skip_ends=True,
+            objects="up-to-largest",
+            other_ids="background",
+            measure=REGION,
+            own_figures=vost_figures,
+            score="J",
+            text="VOST: J alone, and J_last of the last quarter",
         ),
         Protocol(
             "fss-paper",
             "image",
             size=(512, 512),
             undrawn_as_zero=True,
+            score="mIoU",
             text="few-shot at 512x512, 1,000 episodes a fold, undrawn categories as 0",
         ),
-        Protocol("fss-native", "image", text="few-shot at full size, every query and category once, over drawn ones"),
+        Protocol(
+            "fss-native",
+            "image",
+            score="mIoU",
+            text="few-shot at full size, every query and category once, over drawn ones",
+        ),
     )
 }
 
 
-def get_protocol(name: str, kind: str | None = None) -> Protocol:
+def get_protocol(name: str, kind: str | None = None, *, unseen: Iterable[str] = ()) -> Protocol:
     """Return a protocol by name.
 
     Args:
         name: A key of ``PROTOCOLS``.
         kind: The kind it must be of, or None.
+        unseen: Videos and categories that are unseen, of a protocol that tells them from those that are seen.
 
     Raises:
-        UsageError: Unknown, or of another kind.
+        UsageError: Unknown, or of another kind, or it does not tell unseen ones apart.
     """
     if name not in PROTOCOLS:
         raise UsageError(f"no protocol '{name}'", fix=did_you_mean(name, PROTOCOLS))
     protocol = PROTOCOLS[name]
     if kind is not None and protocol.kind != kind:
         fits = ", ".join(p.name for p in PROTOCOLS.values() if p.kind == kind)
-        raise UsageError(f"protocol '{name}' does not fit this benchmark", expected=fits)
-    return protocol
+        raise UsageError(f"protocol '{protocol.name}' does not fit this benchmark", expected=fits)
+    names = frozenset(unseen)
+    if names and not protocol.divides:
+        fits = " or ".join(p.name for p in PROTOCOLS.values() if p.divides)
+        raise UsageError(f"protocol '{name}' does not tell what is unseen apart", expected=f"--protocol {fits}")
+    return replace(protocol, unseen=names) if names else protocol
+
+
+def check_division(protocol: Protocol, pairs: Iterable[tuple[str, str]]) -> None:
+    """Check that a protocol that tells seen from unseen has both.
+
+    Args:
+        protocol: Of a run.
+        pairs: The video and the category of everything that is scored.
+
+    Raises:
+        UsageError: It does not know which are unseen, or all are, or none.
+    """
+    if not protocol.divides:
+        return
+    if not protocol.unseen:
+        raise UsageError(
+            f"protocol '{protocol.name}' is the mean of seen and unseen, and nobody says what is unseen",
+            fix="give --unseen FILE, with a video or a category a line",
+        )
+    found = {bool(protocol.unseen & {*pair}) for pair in pairs}
+    if found != {False, True}:
+        what = "everything" if found == {True} else "nothing"
+        raise UsageError(
+            f"{what} that is scored is unseen",
+            expected="names of some videos or categories, not of all",
+            fix="look at --unseen",
+        )
 
 
 ORACLES = ("first-frame",)

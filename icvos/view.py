@@ -9,7 +9,7 @@ import numpy as np
 from icvos.benchmark import Benchmark, Episode
 from icvos.images import nearest_resize, resize_image
 from icvos.manifest import verify_frames, verify_masks, verify_query, verify_supports, verify_tables
-from icvos.protocols import Protocol
+from icvos.protocols import PROTOCOLS, Protocol
 from icvos.types import Support
 
 __all__ = ["Frames", "View"]
@@ -65,6 +65,11 @@ class View:
         limits = (limit_frames, None if protocol is None else protocol.max_frames)
         self._limits = [limit for limit in limits if limit is not None]
         self._supports: dict[tuple[int, str], Support] = {}
+
+    @property
+    def protocol(self) -> Protocol:
+        """The protocol that it is seen by; ``native`` where all is as it is stored."""
+        return PROTOCOLS["native"] if self._protocol is None else self._protocol
 
     def frame_count(self, episode: Episode) -> int:
         """Return how many frames of an episode there are; 1 of a few-shot query."""

@@ -33,6 +33,12 @@ def _shard(context: click.Context, parameter: click.Parameter, value: str | None
     return int(index), number
 
 
+def _names(context: click.Context, parameter: click.Parameter, value: str) -> tuple[str, ...]:
+    from icvos.listing import names_of
+
+    return tuple(names_of(value)) if value else ()
+
+
 @click.command()
 @click.option(
     "--model",
@@ -51,7 +57,16 @@ def _shard(context: click.Context, parameter: click.Parameter, value: str | None
 )
 @click.option("--name", help="What the run is called in tables; its folder is then runs/BENCHMARK/NAME.")
 @click.option(
-    "--protocol", default="", help="native or paper; davis-2017 or native on VOS; fss-native or fss-paper on images."
+    "--protocol",
+    default="",
+    help="native, paper, mosev2, lvos-v2 or vost; davis-2017 on VOS; fss-native or fss-paper on images.",
+)
+@click.option(
+    "--unseen",
+    default="",
+    callback=_names,
+    metavar="FILE|NAMES",
+    help="With lvos-v2: videos or categories that are unseen, a name a line, or with commas between.",
 )
 @click.option("--shots", default=1, show_default=True, type=click.IntRange(1), help="Supports shown of each episode.")
 @click.option("--seed", default=0, show_default=True, help="Of what models draw.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import click
 
@@ -18,7 +18,20 @@ MAX_DIFFERENCES = 20
 @click.option("--benchmark", help="A built benchmark's folder, or demo[/coco-20i|/pascal-5i].")
 @click.option("--ground-truth", type=click.Path(path_type=Path), help="A folder of SEQUENCE/FRAME.png label maps.")
 @click.option(
-    "--protocol", "name", default="", help="native, paper; fss-native, fss-paper; davis-2017 with --ground-truth."
+    "--protocol",
+    "name",
+    default="",
+    help="native, paper, mosev2, lvos-v2, vost; fss-native, fss-paper; davis-2017 with --ground-truth.",
+)
+@click.option(
+    "--all-protocols", is_flag=True, help="Score by each protocol that applies, and print what they differ by."
+)
+@click.option("--json", "as_json", is_flag=True, help="With --all-protocols: print JSON instead of a table.")
+@click.option(
+    "--unseen",
+    metavar="FILE|NAMES",
+    default="",
+    help="With lvos-v2: videos or categories that are unseen, a name a line, or with commas between.",
 )
 @click.option(
     "--out",
@@ -55,8 +68,9 @@ MAX_DIFFERENCES = 20
 @click.option("--split", help="With --ground-truth: a list of the data set, as val of ImageSets/2017/val.txt.")
 @click.option(
     "--objects",
-    type=click.Choice(["first-frame", "all"]),
-    help="With --ground-truth: whose ids are scored; default first-frame of davis-2017, all of native.",
+    type=click.Choice(["first-frame", "up-to-largest", "all"]),
+    help="With --ground-truth: whose ids are scored; default first-frame of davis-2017, up-to-largest (1, 2, … up to "
+    "the largest of the first frame) of vost, all of the others.",
 )
 @click.option("--workers", default=1, show_default=True, type=click.IntRange(1), help="Processes.")
 @click.option(
@@ -69,6 +83,9 @@ def command(
     benchmark: str | None,
     ground_truth: Path | None,
     name: str,
+    all_protocols: bool,
+    as_json: bool,
+    unseen: str,
     out: Path | None,
     model_name: str | None,
     model_version: str,
@@ -79,7 +96,7 @@ def command(
     trained_on: str | None,
     sequences: str | None,
     split: str | None,
-    objects: Literal["first-frame", "all"] | None,
+    objects: Literal["first-frame", "up-to-largest", "all"] | None,
     workers: int,
     toy: str | None,
 ) -> None:
@@ -91,9 +108,11 @@ def command(
     \b
     icvos score PREDICTIONS --benchmark B --out RUN
     icvos score PREDICTIONS --ground-truth DAVIS --split val --protocol davis-2017 --out RUN
+    icvos score PREDICTIONS --benchmark B --all-protocols --json
     icvos score --toy davis-2017
     """
     from icvos.commands.show import summary_table
+    from icvos.errors import UsageError
     from icvos.evaluation.score import score
     from icvos.files import real_path
     from icvos.processes import keep_memory
@@ -105,32 +124,69 @@ def command(
         return
     if predictions is None:
         raise click.MissingParameter(ctx=context, param_hint="'PREDICTIONS'", param_type="argument")
+    if all_protocols and name:
+        raise UsageError("--all-protocols goes without --protocol", fix="give one of them")
+    if as_json and not all_protocols:
+        raise UsageError("--json needs --all-protocols", fix="icvos show RUN --csv prints the figures of one run")
     title = model_name or real_path(predictions).stem
     notes: list[str] = []
-    result = score(
-        predictions,
-        benchmark=benchmark,
-        ground_truth=ground_truth,
-        protocol=name,
-        out=out,
-        model=title,
-        version=model_version,
-        shots=shots,
-        access=access,
-        uses=uses,
-        oracle=oracle,
-        trained_on=[name.strip() for name in (trained_on or "").split(",") if name.strip()],
-        sequences=sequences,
-        split=split,
-        objects=objects,
-        workers=workers,
-        progress=True,
-        notify=notes.append,
-    )
+    settings: dict[str, Any] = {
+        "benchmark": benchmark,
+        "ground_truth": ground_truth,
+        "unseen": unseen or (),
+        "out": out,
+        "model": title,
+        "version": model_version,
+        "shots": shots,
+        "access": access,
+        "uses": uses,
+        "oracle": oracle,
+        "trained_on": [name.strip() for name in (trained_on or "").split(",") if name.strip()],
+        "sequences": sequences,
+        "split": split,
+        "objects": objects,
+        "workers": workers,
+        "progress": True,
+        "notify": notes.append,
+    }
+    if all_protocols:
+        _score_spread(predictions, settings, as_json)
+        return
+    result = score(predictions, protocol=name, **settings)
     summary_table([Run.open(result.folder)])
     for note in notes:
         echo(note)
     echo(f"run: {result.folder}")
+
+
+def _score_spread(predictions: Path, settings: dict[str, Any], as_json: bool) -> None:
+    import json
+
+    from icvos.commands.show import number
+    from icvos.evaluation.spread import score_spread
+    from icvos.terminal import Column, print_table
+
+    spread = score_spread(predictions, **settings)
+    if as_json:
+        echo(json.dumps(spread.as_json(), indent=2, ensure_ascii=False))
+        return
+    first = spread.rows[0].run
+    parts = list(dict.fromkeys(part for row in spread.rows for part in row.run.rules.parts))
+    rows = []
+    for row in spread.rows:
+        summary, rules = row.run.summary, row.run.rules
+        cells = [number(summary.get(part)) for part in parts]
+        less = "-" if row.difference is None else f"{row.difference:+.2f}"
+        rows.append([row.run.protocol, *cells, f"{rules.score} {number(summary[rules.score])}", less])
+    heads = [Column(part) for part in parts]
+    print_table(
+        [Column.of_names("protocol"), *heads, Column("score"), Column(f"less {first.protocol}")],
+        rows,
+        title=f"{first.full_name} on {first.benchmark_name}, percent",
+    )
+    for name, why in spread.left_out.items():
+        echo(f"left out: {name}: {why}")
+    echo(f"json: {spread.folder / 'protocols.json'}")
 
 
 def _score_toy(context: click.Context, name: str, out: Path | None, workers: int) -> None:

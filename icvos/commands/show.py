@@ -20,19 +20,18 @@ def number(value: float | None, digits: int = 2) -> str:
 
 def summary_table(runs: Sequence[Run]) -> None:
     """Print one line a run, all of one benchmark and protocol."""
-    from icvos.metrics.table import metrics_in, ranked_metric
     from icvos.terminal import Column, print_table
 
     first = runs[0]
-    metrics = {metric: metric.brief or metric.label for metric in metrics_in("summary", first.kind)}
+    metrics = {metric: metric.brief or metric.label for metric in first.rules.metrics_in("summary")}
     rows = []
     for run in sorted(runs, key=lambda run: run.limited):
-        cells = [number(run.summary[metric.name]) for metric in metrics]
+        cells = [number(run.summary.get(metric.name)) for metric in metrics]
         cells += [number(run.fps, 0 if run.fps and run.fps >= 100 else 1)]
         rows.append([run.full_name, *cells, str(run.summary["episodes"]), str(run.summary["failed"])])
     version = f" {first.result['benchmark']['version']}" if first.result["benchmark"]["version"] else ""
     title = f"{first.benchmark_name}{version}, protocol {first.protocol}"
-    others = [head for metric, head in metrics.items() if metric is not ranked_metric(first.kind)]
+    others = [head for metric, head in metrics.items() if metric.name != first.rules.score]
     print_table(
         [Column.of_names("model"), *map(Column, (*metrics.values(), "fps", "n", "failed"))],
         rows,

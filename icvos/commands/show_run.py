@@ -91,6 +91,7 @@ def _facts(run: Run) -> Iterator[tuple[str, str]]:
     parts += [f"limited to {limited}" if limited else "", f"oracle {run.oracle}" if run.oracle and not run.vos else ""]
     parts += [f"shard {key['shard']}" if key.get("shard") else ""]
     parts += [f"objects: {key['objects']}" if key.get("objects") else ""]
+    parts += [f"{len(run.unseen)} names unseen" if run.unseen else ""]
     parts += ["masks resized to the protocol's size" if protocol.get("resized_masks") else ""]
     yield "protocol", ", ".join(filter(None, parts))
     commit = str(run.run.get("commit") or "")
@@ -126,7 +127,7 @@ def _text(value: Any) -> str:
 def _summary_row(run: Run) -> dict[str, Any]:
     from icvos.metrics.table import METRICS
 
-    figures = {name: run.summary[name] for name, metric in METRICS.items() if metric.kind == run.kind and metric.stored}
+    figures = {name: run.summary[name] for name, metric in METRICS.items() if run.rules.has(metric) and metric.stored}
     row = {"version": run.version, "benchmark": run.benchmark_name, "protocol": run.protocol, **figures}
     counts = {"episodes": run.summary["episodes"], "failed": run.summary["failed"]}
     return row | counts | {"fps": run.fps, "fps_amortised": run.fps_amortised}
@@ -138,7 +139,7 @@ def _print_summary(run: Run) -> None:
     rows = [
         (metric.label, number(run.summary[name]))
         for name, metric in METRICS.items()
-        if metric.kind == run.kind and metric.stored and run.summary[name] is not None
+        if run.rules.has(metric) and metric.stored and run.summary[name] is not None
     ]
     counts = [(name, str(run.summary[name])) for name in ("episodes", "failed")]
     _print_table(("figure, percent", ""), [*rows, *_intervals(run), *counts])
@@ -157,9 +158,7 @@ def _intervals(run: Run) -> Iterator[tuple[str, str]]:
 
 
 def _print_rows(run: Run, by: str, rows: Rows, order: str) -> None:
-    from icvos.metrics.table import metrics_in
-
-    heads = {metric.name: metric.brief or metric.label for metric in metrics_in("summary", run.kind)}
+    heads = {metric.name: metric.brief or metric.label for metric in run.rules.metrics_in("summary")}
     heads |= {run.score_name(by): run.score_name(by)}
     shown = [name for name in heads if any(row.get(name) is not None for row in rows.values())]
     counts = [name for name in ("fold", "frames", "episodes", "objects") if any(name in row for row in rows.values())]

@@ -69,7 +69,6 @@ def check(file: Path, benchmark: str | None, workers: int) -> None:
     from icvos.leaderboard.benchmarks import known_benchmarks
     from icvos.leaderboard.board import default_board
     from icvos.leaderboard.judge import judge, opened_run
-    from icvos.metrics.table import ranked_metric
     from icvos.progress import shown
 
     known = known_benchmarks(default_board())
@@ -78,5 +77,5 @@ def check(file: Path, benchmark: str | None, workers: int) -> None:
     for line in judgement.checks:
         echo(f"ok: {line}")
     entry = judgement.entry
-    what = ranked_metric(entry.kind).name
-    echo(f"{entry.label} on {entry.benchmark_name}, {entry.protocol}: {what} {entry.score:.2f}, {judgement.checked}")
+    score = f"{entry.rules.score} {entry.score:.2f}"
+    echo(f"{entry.label} on {entry.benchmark_name}, {entry.protocol}: {score}, {judgement.checked}")

@@ -31,12 +31,11 @@ from icvos.evaluation.torch_state import (
 )
 from icvos.masks import write_mask
 from icvos.metrics import fss_counts
-from icvos.metrics.table import ranked_parts
 from icvos.models.interface import ImageModel, VideoModel
 from icvos.models.objects import overlap
 from icvos.models.seeds import seed_all
 from icvos.plugins import ends_command, plugin_at_work, said
-from icvos.protocols import Protocol
+from icvos.protocols import PROTOCOLS, Protocol
 from icvos.runs.episodes import RunOptions
 from icvos.runs.times import Stopwatch
 from icvos.types import Prediction, Support
@@ -91,7 +90,7 @@ class Job:
 
 @dataclass(frozen=True)
 class EpisodeResult:
-    """A record for ``episodes.jsonl``, and J and F of every frame.
+    """A record for ``episodes.jsonl``, and what is measured of every frame: J and F.
 
     Attributes:
         timing: Whether the episode was run once more, by itself, for its speed: only that is news.
@@ -150,7 +149,7 @@ def run_video_episodes(
             return
         except Failed as failed:
             for episode in todo if benchmark.vos else ():
-                yield EpisodeResult(failure(episode, failed.error))
+                yield EpisodeResult(failure(episode, failed.error, job.protocol))
             forget(failed.error)
             if benchmark.vos:
                 return
@@ -160,7 +159,7 @@ def run_video_episodes(
             yield from _run(model, benchmark, alike, job, pool, _for_each(len(alike), advance), ids, watch)
         except Failed as failed:
             for episode in alike:
-                yield EpisodeResult(failure(episode, failed.error))
+                yield EpisodeResult(failure(episode, failed.error, job.protocol))
             forget(failed.error)
 
 
@@ -197,7 +196,7 @@ def _line_of(error: BaseException) -> str:
     return printable(f" ({Path(own[-1].filename).name[:100]}:{own[-1].lineno})") if own else ""
 
 
-def failure(episode: Episode, error: BaseException | str) -> dict[str, Any]:
+def failure(episode: Episode, error: BaseException | str, protocol: Protocol = PROTOCOLS["native"]) -> dict[str, Any]:
     """Return the record of a video episode that failed."""
     return {
         "id": episode.id,
@@ -205,7 +204,8 @@ def failure(episode: Episode, error: BaseException | str) -> dict[str, Any]:
         "category": episode.category,
         "category_name": episode.category_name,
         "draw": episode.draw,
-        **dict.fromkeys(ranked_parts(), 0.0),
+        **protocol.marks(episode.video, episode.category_name),
+        **dict.fromkeys(protocol.parts, 0.0),
         **_text(error),
     }
 
@@ -251,8 +251,8 @@ class _Pass:
                 seed = job.options.seed
                 self.sets, self.seeds, self.follows = oracle_supports(self.video, self.truths, episodes, seed)
         self.scorers = [
-            FrameScorer(self.video.size, job.masks / each.id if job.masks and each.id in wanted else None, pool, watch)
-            for each in episodes
+            FrameScorer(self.video.size, masks, pool, watch, job.protocol.measure)
+            for masks in (job.masks / each.id if job.masks and each.id in wanted else None for each in episodes)
         ]
 
     def _begin(self) -> Iterator[Sequence[Any]]:
@@ -320,7 +320,6 @@ def _run(
     for episode, scorer, index in zip(episodes, work.scorers, work.follows):
         if episode.id not in wanted:
             continue
-        j, f = scorer.score.values()
         times = work.clock.record(scorer.count, len(work.sets), sum(follow is not None for follow in work.follows))
         if index is None:  # nothing was asked of the model
             times = dict.fromkeys(times)
@@ -334,12 +333,13 @@ def _run(
             "draw": episode.draw,
             "frames": len(scorer.score),
             "visible_frames": scorer.visible,
-            **scorer.score.summary(),
+            **job.protocol.marks(episode.video, episode.category_name),
+            **job.protocol.episode(scorer.score.frames()),
             **times,
             "peak_memory": peak_memory(model.device),
             **absence,
         }
-        yield EpisodeResult(record, {"J": j, "F": f})
+        yield EpisodeResult(record, scorer.score.columns())
 
 
 def _image_record(episode: Episode, job: Job) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections import deque
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from icvos.masks import write_mask
-from icvos.metrics import VideoScore, jf
+from icvos.metrics import VideoScore
+from icvos.metrics.measures import REGION_AND_BOUNDARY, Measure
 from icvos.runs.times import Stopwatch
 from icvos.types import Prediction
 
@@ -22,8 +24,8 @@ GPU_BATCH = 16
 # Masks that wait for a thread to score them, and as many to write them, at most.
 BEHIND = 2
 
-# J, F, whether the thing is visible, whether the prediction is empty.
-Row = tuple[float, float, bool, bool]
+# What is measured of a frame, whether the thing is visible, whether the prediction is empty.
+Row = tuple[tuple[float, ...], bool, bool]
 
 
 class FrameScorer:
@@ -36,11 +38,19 @@ class FrameScorer:
         masks: The episode's folder for the predicted masks, or None; they appear there when all are written.
         pool: The threads.
         watch: Counts to ``writing`` what is waited for masks to be written.
+        measure: Of a frame.
     """
 
-    def __init__(self, size: tuple[int, int], masks: Path | None, pool: ThreadPoolExecutor, watch: Stopwatch) -> None:
-        self.size, self.masks, self._pool, self._watch = size, masks, pool, watch
-        self.score = VideoScore()
+    def __init__(
+        self,
+        size: tuple[int, int],
+        masks: Path | None,
+        pool: ThreadPoolExecutor,
+        watch: Stopwatch,
+        measure: Measure = REGION_AND_BOUNDARY,
+    ) -> None:
+        self.size, self.masks, self._pool, self._watch, self._measure = size, masks, pool, watch, measure
+        self.score = VideoScore(measure.columns)
         self.count = self.visible = 0
         self._unscored: deque[Future[Row]] = deque()
         self._unwritten: deque[Future[None]] = deque()
@@ -54,7 +64,7 @@ class FrameScorer:
         path = None if self._partial is None else self._partial / f"{self.count:05d}.png"
         self.count += 1
         mask = prediction.mask
-        on_gpu = hasattr(mask, "detach") and mask.device.type != "cpu"
+        on_gpu = self._measure.on_device and hasattr(mask, "detach") and mask.device.type != "cpu"
         if on_gpu:
             self._take_scores()  # the order of frames, where some masks are on the CPU and some on a GPU
         else:
@@ -73,7 +83,7 @@ class FrameScorer:
                 self._unwritten.append(self._pool.submit(write_mask, path, predicted))
         if scored and not on_gpu:
             self._take_scores(BEHIND - 1)
-            self._unscored.append(self._pool.submit(_score, predicted, truth))
+            self._unscored.append(self._pool.submit(_score, predicted, truth, self._measure))
 
     def _take_scores(self, most: int = 0) -> None:
         """Take note of scores until no more than so many are missing."""
@@ -85,9 +95,9 @@ class FrameScorer:
         while len(self._unwritten) > most:
             self._unwritten.popleft().result()
 
-    def _note(self, j: float, f: float, visible: bool, empty: bool) -> None:
+    def _note(self, values: Sequence[float], visible: bool, empty: bool) -> None:
         self.visible += visible
-        self.score.add(j, f, visible=visible, absent_correct=None if visible else empty)
+        self.score.add(*values, visible=visible, absent_correct=None if visible else empty)
 
     def flush(self) -> None:
         """Score the frames that wait on the GPU: one host round trip for all of them."""
@@ -97,11 +107,12 @@ class FrameScorer:
 
         masks = torch.stack([mask for mask, _ in self._pending])
         truths = torch.from_numpy(np.stack([truth for _, truth in self._pending])).to(masks.device)
-        j, f = jf(masks, truths)
-        rows = torch.stack([j, f, truths.flatten(1).any(1).double(), (~masks.flatten(1).any(1)).double()], 1).tolist()
+        columns = self._measure.of_masks(masks, truths)
+        flags = truths.flatten(1).any(1).double(), (~masks.flatten(1).any(1)).double()
+        rows = torch.stack([*columns, *flags], 1).tolist()
         self._pending.clear()
-        for row in rows:
-            self._note(row[0], row[1], bool(row[2]), bool(row[3]))
+        for *values, visible, empty in rows:
+            self._note(values, bool(visible), bool(empty))
 
     def finish(self) -> None:
         """Score what waits, and put the masks in their place."""
@@ -120,6 +131,5 @@ class FrameScorer:
             shutil.rmtree(self._partial, ignore_errors=True)
 
 
-def _score(predicted: np.ndarray, truth: np.ndarray) -> Row:
-    j, f = jf(predicted, truth)
-    return float(j), float(f), bool(truth.any()), not predicted.any()
+def _score(predicted: np.ndarray, truth: np.ndarray, measure: Measure = REGION_AND_BOUNDARY) -> Row:
+    return measure(predicted, truth), bool(truth.any()), not predicted.any()

@@ -31,6 +31,7 @@ from icvos.evaluation.oracle import oracle_key
 from icvos.evaluation.torch_state import kept_outside
 from icvos.evaluation.verify import can_verify, verify_run
 from icvos.evaluation.workers import run_in_workers, worker_device
+from icvos.listing import names_of
 from icvos.manifest import verify_tables
 from icvos.models.interface import ImageModel, Model
 from icvos.models.interpreter import keep_output
@@ -129,7 +130,7 @@ def _prepare(
     verify_tables(benchmark)
     if benchmark.vos:
         options = replace(options, oracle="first-frame")
-    protocol = get_run_protocol(benchmark, options.protocol)
+    protocol = get_run_protocol(benchmark, options.protocol, unseen=options.unseen)
     episodes = select_episodes(benchmark, protocol, options)
     if options.oracle is None or benchmark.vos:
         benchmark.check_shots(episodes, options.shots)
@@ -366,7 +367,7 @@ class _Tally:
         self._sizes = {episode.id: view.frame_count(episode) for episode in plan.episodes}
         self._what = "frames" if plan.benchmark.kind == "video" else "episodes"
         self._total = sum(self._sizes.values()) + sum(view.frame_count(e) for group in timed for e in group.episodes)
-        self._progress, self._score = progress, ScoreSoFar()
+        self._progress, self._score = progress, ScoreSoFar(plan.protocol)
         self.ended = self.failed = 0
         self._frames = self._most = 0
         self._live: dict[int, int] = {}
@@ -511,7 +512,7 @@ def _longest_first(plan: RunPlan, groups: Sequence[Group]) -> list[Group]:
 def _lost_episode(benchmark: Benchmark, episode: Episode, job: Job, why: str) -> EpisodeResult:
     if benchmark.kind == "image":
         return EpisodeResult(image_failure(benchmark, episode, job, why))
-    return EpisodeResult(failure(episode, why))
+    return EpisodeResult(failure(episode, why, job.protocol))
 
 
 def evaluate(
@@ -520,6 +521,7 @@ def evaluate(
     *,
     out: str | Path | None = None,
     protocol: str = "",
+    unseen: str | Path | Sequence[str] = (),
     shots: int = 1,
     seed: int = 0,
     device: str = "cpu",
@@ -552,7 +554,9 @@ def evaluate(
         benchmark: An opened benchmark, its folder, or ``demo``, ``demo/coco-20i``, ``demo/pascal-5i``.
         out: The run's folder, which may hold the same run to be continued; by default ``runs/<benchmark>/<model>``,
             with what differs from the usual settings behind the model's name.
-        protocol: ``native``, ``paper``, ``fss-native`` or ``fss-paper``; the benchmark's default if empty.
+        protocol: ``native``, ``paper``, ``mosev2``, ``lvos-v2`` or ``vost``; ``fss-native`` or ``fss-paper``; the
+            benchmark's default if empty.
+        unseen: With ``lvos-v2``, the videos or categories that are unseen: their names, or a file with one a line.
         shots: Supports shown of each episode.
         seed: Of what the model draws.
         device: ``cpu``, ``cuda``, ``cuda:1``, …, where the model is not built yet.
@@ -589,6 +593,7 @@ def evaluate(
     """
     settings = RunOptions(
         protocol=protocol,
+        unseen=tuple(names_of(unseen) if isinstance(unseen, (str, Path)) else unseen),
         shots=shots,
         seed=seed,
         shard=shard,

@@ -18,17 +18,16 @@ from icvos.errors import ModelError, UsageError, did_you_mean
 from icvos.evaluation.predictions import Predictions, Scored, open_predictions
 from icvos.evaluation.score_episodes import check_benchmark_masks, score_episodes
 from icvos.evaluation.score_sequences import (
-    Objects,
     Sequences,
     check_sequences,
     choose_sequences,
     score_sequences,
 )
 from icvos.files import real_path
-from icvos.listing import is_stray
+from icvos.listing import is_stray, names_of
 from icvos.processes import in_order
 from icvos.progress import Progress, Update, shown
-from icvos.protocols import Protocol, check_oracle, get_protocol
+from icvos.protocols import PROTOCOLS, Objects, Protocol, check_division, check_oracle, get_protocol
 from icvos.runs.environment import default_folder, describe_benchmark, describe_run, now
 from icvos.runs.episodes import RunOptions, ScoreSoFar, benchmark_result, get_run_protocol, select_episodes
 from icvos.runs.records import RunFolder, read_result
@@ -60,7 +59,7 @@ class _Scorer:
 
     def __call__(self, item: Any) -> Scored:
         if isinstance(self._truth, Sequences):
-            return score_sequences(self._truth, self._predictions, item)
+            return score_sequences(self._truth, self._predictions, item, self.protocol)
         return score_episodes(self._truth, self._predictions, item)
 
 
@@ -164,6 +163,7 @@ def score(
     benchmark: Benchmark | str | Path | None = None,
     ground_truth: str | Path | None = None,
     protocol: str = "",
+    unseen: str | Path | Sequence[str] = (),
     out: str | Path | None = None,
     model: str | None = None,
     version: str = "1",
@@ -187,6 +187,7 @@ def score(
         benchmark: An opened benchmark, its folder, or ``demo``, ``demo/coco-20i``, ``demo/pascal-5i``.
         ground_truth: A folder of SEQUENCE/FRAME.png label maps, in place of a benchmark.
         protocol: Its name; the benchmark's default, or ``davis-2017`` with ``ground_truth``, if empty.
+        unseen: With ``lvos-v2``, the videos or categories that are unseen: their names, or a file with one a line.
         out: The run's folder, which may hold the same run to be continued; ``runs/<benchmark>/<predictions>`` by
             default.
         model: What the method is called in tables; the predictions' name by default.
@@ -200,7 +201,8 @@ def score(
             a category (``dog``).
         sequences: With ``ground_truth``, which ones: a file with a name a line, or names with commas between.
         split: With ``ground_truth``, those of a list of the data set (``val``: ``ImageSets/2017/val.txt``).
-        objects: With ``ground_truth``, ids of the ``first-frame`` (``davis-2017``'s rule) or ``all`` (``native``'s).
+        objects: With ``ground_truth``, ids of the ``first-frame`` (``davis-2017``'s rule), all numbers
+            ``up-to-largest`` of the first frame (``vost``'s) or ``all`` (the others').
         workers: Processes.
         progress: True shows a bar (without a terminal a line a minute); or a callable, which is told each
             ``icvos.progress.Update``, or a bar as tqdm's.
@@ -221,16 +223,18 @@ def score(
     uses = (*uses, *([oracle] if oracle else ()))
     name = model or real_path(predictions).stem
     declared = _declared(name, version, access=access, uses=uses, trained_on=trained_on)
+    names = names_of(unseen) if isinstance(unseen, (str, Path)) else list(unseen)
     if ground_truth is not None:
-        rule = get_protocol(protocol or "davis-2017")
-        chosen: Objects = objects or ("first-frame" if rule.name == "davis-2017" else "all")
+        rule = get_protocol(protocol or "davis-2017", unseen=names)
+        chosen: Objects = objects or rule.objects
         choice = _Choice(sequences, split, chosen)
         plan = _of_sequences(
             predictions, Path(ground_truth), rule, declared, workers, choice, notify or (lambda _: None)
         )
     else:
         assert opened is not None
-        plan = _of_benchmark(predictions, opened, get_run_protocol(opened, protocol), declared, shots, workers)
+        rule = get_run_protocol(opened, protocol, unseen=names)
+        plan = _of_benchmark(predictions, opened, rule, declared, shots, workers)
     usual = "davis-2017" if opened is None else get_run_protocol(opened, "").name
     part = split or ("" if sequences is None else f"chosen-{_sha256([sequences])[:12]}")
     folder = Path(out) if out is not None else default_folder(plan.run, protocol=usual, part=part)
@@ -244,6 +248,7 @@ class _Plan:
 
     Attributes:
         name: Of the benchmark or the ground truth.
+        protocol: By which it is scored.
         run: The run as ``run.json`` describes it.
         ids: Of all episodes.
         what: They are: ``episodes``, or ``objects``.
@@ -252,6 +257,7 @@ class _Plan:
     """
 
     name: str
+    protocol: Protocol
     run: dict[str, Any]
     ids: list[str]
     what: str
@@ -263,7 +269,7 @@ def _carry_out(plan: _Plan, folder: Path, progress: Progress) -> dict[str, Any]:
     """Score what is not scored yet into the run's folder; return its result."""
     with RunFolder.open(folder, plan.run) as opened:
         count = len(opened.done(plan.ids))
-        score_so_far = ScoreSoFar()
+        score_so_far = ScoreSoFar(plan.protocol)
         progress(Update(plan.what, count, len(plan.ids)))
         try:
             for scored in plan.score(opened.done(plan.ids)):
@@ -299,13 +305,13 @@ def _of_sequences(
     choice: _Choice,
     notify: Callable[[str], None],
 ) -> _Plan:
-    if protocol.kind == "image" or protocol.size is not None:
-        raise UsageError(
-            f"protocol '{protocol.name}' needs --benchmark", expected="davis-2017 or native with --ground-truth"
-        )
+    if not protocol.of_label_maps:
+        fits = ", ".join(p.name for p in PROTOCOLS.values() if p.of_label_maps)
+        raise UsageError(f"protocol '{protocol.name}' needs --benchmark", expected=f"one of {fits} with --ground-truth")
     every, masks = Sequences.open(truth), open_predictions(predictions)
     sequences = choose_sequences(every, truth, choice.sequences, choice.split)
     tasks, notes = check_sequences(sequences, masks, protocol, objects=choice.objects, chosen=sequences is not every)
+    check_division(protocol, ((task.name, "") for task in tasks))
     for note in notes:
         notify(note)
     ids = [identity for task in tasks for identity in task.ids]
@@ -322,6 +328,7 @@ def _of_sequences(
 
     return _Plan(
         name,
+        protocol,
         _describe(model, predictions, label, protocol, objects=choice.objects, ids=_sha256(ids)),
         ids,
         "objects",
@@ -351,6 +358,7 @@ def _of_benchmark(
 
     return _Plan(
         benchmark.name,
+        protocol,
         run,
         [episode.id for episode in episodes],
         "episodes",

@@ -11,7 +11,7 @@ from icvos.errors import PredictionError
 from icvos.evaluation.predictions import Predictions, Record, Scored, check_names, fit_size, name_some, other_numbers
 from icvos.listing import match_stems, natural
 from icvos.masks import thing_of
-from icvos.metrics import VideoScore, fss_counts, jf
+from icvos.metrics import VideoScore, fss_counts
 from icvos.view import View
 
 __all__ = ["check_benchmark_masks", "frame_stems", "load_mask", "score_episodes"]
@@ -93,7 +93,8 @@ def score_episodes(view: View, predictions: Predictions, episodes: Sequence[Epis
     if view.benchmark.kind == "image":
         return [(_score_image(view, predictions, episode), None) for episode in episodes]
     episodes = sorted(episodes, key=lambda episode: episode.category)  # in one category they keep their order
-    scores = [VideoScore() for _ in episodes]
+    protocol = view.protocol
+    scores = [VideoScore(protocol.measure.columns) for _ in episodes]
     stems = [frame_stems(view, predictions, episode) for episode in episodes]
     truths = {e.category: view.truth(e.video, e.category) for e in episodes}
     for position, index in enumerate(view.scored_frames(episodes[0])):
@@ -104,7 +105,9 @@ def score_episodes(view: View, predictions: Predictions, episodes: Sequence[Epis
             there, stem = truth[episode.category], predicted[position]
             mask = load_mask(view, predictions, episode, stem, (there.shape[0], there.shape[1]))
             visible = bool(there.any())
-            score.add(*jf(mask, there), visible=visible, absent_correct=None if visible else not mask.any())
+            score.add(
+                *protocol.measure(mask, there), visible=visible, absent_correct=None if visible else not mask.any()
+            )
             if not view.benchmark.vos:
                 continue
             if taken is not None and (taken & mask).any():
@@ -114,7 +117,6 @@ def score_episodes(view: View, predictions: Predictions, episodes: Sequence[Epis
             taken = mask if taken is None else taken | mask
     out: Scored = []
     for episode, score in zip(episodes, scores):
-        j, f = score.values()
         record = {
             "id": episode.id,
             "video": episode.video,
@@ -124,9 +126,10 @@ def score_episodes(view: View, predictions: Predictions, episodes: Sequence[Epis
             "draw": episode.draw,
             "frames": len(score),
             "visible_frames": len(score) - score.absent_frames,
-            **score.summary(),
+            **protocol.marks(episode.video, episode.category_name),
+            **protocol.episode(score.frames()),
         }
-        out.append((record, {"J": j, "F": f}))
+        out.append((record, score.columns()))
     return out
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
@@ -24,15 +24,13 @@ from icvos.evaluation.predictions import (
     other_size,
 )
 from icvos.files import escape_id
-from icvos.listing import files_by_stem, folders, listed_names, match_stems, natural, path_of_stem
+from icvos.listing import files_by_stem, folders, listed_names, match_stems, names_of, natural, path_of_stem
 from icvos.masks import Header, is_0_or_255, is_grey, read_header, read_mask
-from icvos.metrics import VideoScore, jf_labels
-from icvos.protocols import Protocol
+from icvos.metrics import VideoScore
+from icvos.protocols import Objects, Protocol
+from icvos.sources.lvos import read_spans
 
 __all__ = ["Objects", "SequenceTask", "Sequences", "check_sequences", "choose_sequences", "score_sequences"]
-
-Objects = Literal["first-frame", "all"]
-"""Which ids are scored: those of the first frame (as DAVIS does), or those of all scored frames."""
 
 
 @dataclass(frozen=True)
@@ -42,10 +40,12 @@ class Sequences:
     Attributes:
         root: The folder of sequences.
         names: Sequences, sorted.
+        given: The folder that was given, in which the data set's own files lie.
     """
 
     root: Path
     names: tuple[str, ...]
+    given: Path
 
     @classmethod
     def open(cls, root: Path) -> Sequences:
@@ -54,7 +54,7 @@ class Sequences:
         Raises:
             PredictionError: Missing or empty.
         """
-        root = Path(root)
+        root = given = Path(root)
         if not root.is_dir():
             raise PredictionError("ground truth not found", where=root, expected="a folder of SEQUENCE/FRAME.png")
         for inner in ("Annotations/480p", "Annotations/Full-Resolution", "Annotations"):
@@ -64,7 +64,7 @@ class Sequences:
         names = folders(root)
         if not names:
             raise PredictionError("ground truth holds no sequence", where=root, expected="SEQUENCE/FRAME.png")
-        return cls(root, tuple(names))
+        return cls(root, tuple(names), given)
 
     def frames(self, name: str) -> list[str]:
         """Return a sequence's frame stems, in natural order.
@@ -106,6 +106,7 @@ class SequenceTask:
         objects: Ids that are scored.
         rule: Which ids those are.
         truth, predicted: What 255 is there.
+        ranges: Of each object, which of ``frames`` are its own.
     """
 
     name: str
@@ -114,6 +115,7 @@ class SequenceTask:
     rule: Objects
     truth: Reading
     predicted: Reading
+    ranges: tuple[range, ...]
 
     @property
     def ids(self) -> list[str]:
@@ -142,10 +144,8 @@ def choose_sequences(truth: Sequences, root: Path, sequences: str | None, split:
         if path is None:
             raise PredictionError(f"no list of split '{split}'", where=root, expected=f"ImageSets/2017/{split}.txt")
         names = listed_names(path, error=PredictionError)
-    elif sequences is not None and _is_file(sequences):
-        names = listed_names(Path(sequences), error=PredictionError)
     else:
-        names = [name.strip() for name in str(sequences).split(",")]
+        names = names_of(str(sequences), error=PredictionError)
     forms = {unicodedata.normalize("NFC", name): name for name in truth.names}
     names = [name if name in truth.names else forms.get(unicodedata.normalize("NFC", name), name) for name in names]
     chosen = tuple(dict.fromkeys(name for name in names if name))
@@ -156,7 +156,7 @@ def choose_sequences(truth: Sequences, root: Path, sequences: str | None, split:
             )
     if not chosen:
         raise PredictionError("no sequence is chosen", where=root, expected="a name at least")
-    return Sequences(truth.root, tuple(sorted(chosen)))
+    return Sequences(truth.root, tuple(sorted(chosen)), truth.given)
 
 
 def _list_of_split(root: Path, split: str) -> Path | None:
@@ -164,13 +164,6 @@ def _list_of_split(root: Path, split: str) -> Path | None:
     years = sorted(root.glob("ImageSets/*"), key=lambda path: (path.name.isdigit(), path.name), reverse=True)
     folders_of_lists = [*years, root]
     return next((path for folder in folders_of_lists if (path := folder / f"{split}.txt").is_file()), None)
-
-
-def _is_file(text: str) -> bool:
-    try:
-        return Path(text).is_file()
-    except (OSError, ValueError):  # names with commas between are longer than a path may be
-        return False
 
 
 def check_sequences(
@@ -194,6 +187,7 @@ def check_sequences(
     """
     check_names(truth.names, predictions, "sequence", others=chosen)
     tasks = []
+    spans = (read_spans(truth.given) if protocol.own_range else None) or {}
     later: list[str] = []
     unscored: list[str] = []
     for name in truth.names:
@@ -206,12 +200,61 @@ def check_sequences(
         )
         ids = _ids(truth, name, stems[:1], reading)
         if objects == "all":
-            ids |= _ids(truth, name, [stem for stem, _ in frames], reading)
-        elif not ids:
-            later.append(name)
+            ids |= _ids(truth, name, stems, reading)
+        elif objects == "up-to-largest":
+            ids = set(range(1, max(ids, default=0) + 1))
+        later += [name] if objects != "all" and not ids else []
         unscored += [name] if len(predictions.frames(name)) > len(stems) else []
-        tasks.append(SequenceTask(name, frames, tuple(sorted(ids)), objects, reading, predicted))
+        numbers = tuple(sorted(ids))
+        if protocol.own_range:
+            own = _own_ranges(truth, name, stems, numbers, reading, spans.get(name, {}))
+        else:
+            own = [range(len(stems))] * len(numbers)
+        ranges = tuple(_of_frames(each, protocol, frames, stems) for each in own)
+        for number, scored in zip(numbers, ranges):
+            if not scored:
+                raise PredictionError(
+                    f"protocol '{protocol.name}' leaves none of the frames of object {number}",
+                    where=truth.root / name,
+                    expected="three frames or more of each object",
+                )
+        tasks.append(SequenceTask(name, frames, numbers, objects, reading, predicted, ranges))
     return tasks, _notes(tasks, objects, later, unscored)
+
+
+def _own_ranges(
+    truth: Sequences,
+    name: str,
+    stems: list[str],
+    numbers: Sequence[int],
+    reading: Reading,
+    spans: Mapping[int, tuple[int, int]],
+) -> list[range]:
+    """Return each object's own frames: by the data set's file, else from where it is first seen to the end."""
+    first: dict[int, int] = {}
+    for index, stem in enumerate(stems):
+        if len(first) == len(numbers):
+            break
+        labels = truth.objects(name, stem, reading)
+        first |= {number: index for number in numbers if number not in first and number in labels}
+    ranges = []
+    for number in numbers:
+        start, end = first.get(number, 0), len(stems)
+        if number in spans:
+            told = range(*spans[number])
+            inside = [index for index, stem in enumerate(stems) if stem.isdigit() and int(stem) in told]
+            start, end = (inside[0], inside[-1] + 1) if inside else (0, 0)
+        ranges.append(range(start, end))
+    return ranges
+
+
+def _of_frames(own: range, protocol: Protocol, frames: Sequence[tuple[str, str]], stems: list[str]) -> range:
+    """Return which of a task's frames are scored of an object whose own are ``own`` of all frames."""
+    scored = [own[index] for index in protocol.frames(len(own))]
+    if not scored:
+        return range(0)
+    offset = stems.index(frames[0][0])
+    return range(scored[0] - offset, scored[-1] + 1 - offset)
 
 
 def _notes(tasks: Sequence[SequenceTask], objects: Objects, later: list[str], unscored: list[str]) -> list[str]:
@@ -220,13 +263,13 @@ def _notes(tasks: Sequence[SequenceTask], objects: Objects, later: list[str], un
         counts.setdefault(len(task.objects), []).append(task.name)
     if not any(task.objects for task in tasks):
         raise PredictionError(
-            "no first frame of the ground truth shows an object" if objects == "first-frame" else "nothing is shown",
+            "nothing is shown" if objects == "all" else "no first frame of the ground truth shows an object",
             expected="an id above 0",
-            fix="score all ids with --objects all" if objects == "first-frame" else None,
+            fix=None if objects == "all" else "score all ids with --objects all",
         )
     total = sum(len(task.objects) for task in tasks)
     sizes = "; ".join(f"{count} each in {name_some(names)}" for count, names in sorted(counts.items()))
-    notes = [f"{total} objects ({'of first frames' if objects == 'first-frame' else 'of all frames'}): {sizes}"]
+    notes = [f"{total} objects ({'of all frames' if objects == 'all' else 'of first frames'}): {sizes}"]
     if later:
         notes.append(f"nothing on the first frame of {name_some(later)}: not scored; --objects all scores it")
     for side, readings in (
@@ -332,10 +375,13 @@ def _ids(truth: Sequences, name: str, stems: Iterable[str], reading: Reading) ->
     return ids
 
 
-def _frames(truth: Sequences, predictions: Predictions, task: SequenceTask) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def _frames(
+    truth: Sequences, predictions: Predictions, task: SequenceTask, other_ids: str
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield the object ids of each scored frame: predicted, and of the ground truth."""
     known = np.zeros(256, bool)
     known[[0, *task.objects]] = True
+    known |= other_ids == "background"
     for stem, predicted_stem in task.frames:
         labels = truth.objects(task.name, stem, task.truth)
         where = predictions.path(task.name, predicted_stem)
@@ -348,25 +394,28 @@ def _frames(truth: Sequences, predictions: Predictions, task: SequenceTask) -> I
                 f"mask holds the id {odd}",
                 where=where,
                 expected=f"0, {', '.join(map(str, task.objects))}",
-                fix="--objects all scores ids that come after the first frame" if task.rule == "first-frame" else "",
+                fix="" if task.rule == "all" else "--objects all scores ids that come after the first frame",
             )
         yield predicted, labels
 
 
-def score_sequences(truth: Sequences, predictions: Predictions, task: SequenceTask) -> Scored:
+def score_sequences(truth: Sequences, predictions: Predictions, task: SequenceTask, protocol: Protocol) -> Scored:
     """Score all objects of one sequence, in one scan of each frame."""
     if not task.objects:
         return []
-    scores = [VideoScore() for _ in task.objects]
-    for predicted, labels in _frames(truth, predictions, task):
-        j, f = jf_labels(predicted, labels, list(task.objects))
-        for index, number in enumerate(task.objects):
+    measure = protocol.measure
+    scores = [VideoScore(measure.columns) for _ in task.objects]
+    for place, (predicted, labels) in enumerate(_frames(truth, predictions, task, protocol.other_ids)):
+        chosen = [index for index, own in enumerate(task.ranges) if place in own]
+        columns = measure.of_labels(predicted, labels, [task.objects[index] for index in chosen])
+        for index, *values in zip(chosen, *(column.tolist() for column in columns)):
+            number = task.objects[index]
             visible = bool((labels == number).any())
             absent = None if visible else not (predicted == number).any()
-            scores[index].add(float(j[index]), float(f[index]), visible=visible, absent_correct=absent)
+            scores[index].add(*values, visible=visible, absent_correct=absent)
     out: Scored = []
     for name, number, score in zip(task.ids, task.objects, scores):
-        j, f = score.values()
-        record = {"id": name, "video": task.name, "object": number, "frames": len(score), **score.summary()}
-        out.append((record, {"J": j, "F": f}))
+        record = {"id": name, "video": task.name, "object": number, "frames": len(score)}
+        record |= {**protocol.marks(task.name), **protocol.episode(score.frames())}
+        out.append((record, score.columns()))
     return out

@@ -10,7 +10,7 @@ from icvos.benchmark import Benchmark, Episode
 from icvos.builders.published import PAPER_COUNTS, SACO_PREFIX, VOS_PREFIX, load_recipe, published_names
 from icvos.errors import IcvosError, in_words
 from icvos.metrics.formulas import FOLD_COUNTS
-from icvos.metrics.table import METRICS, episode_metrics, ranked_metric, ranked_parts
+from icvos.metrics.table import METRICS, episode_metrics, ranked_metric
 from icvos.protocols import Protocol, get_protocol
 from icvos.runs.episodes import RunOptions, benchmark_result, get_run_protocol, select_episodes
 from icvos.runs.result import image_result, sequence_result, video_result
@@ -214,7 +214,7 @@ def check_against(entry: Run, benchmark: Benchmark) -> list[str]:
         return [
             f"the run says that its task is {'' if entry.vos else 'not '}semi-supervised VOS; its benchmark does not"
         ]
-    protocol = get_run_protocol(benchmark, entry.protocol)
+    protocol = get_run_protocol(benchmark, entry.protocol, unseen=entry.unseen)
     episodes = select_episodes(benchmark, protocol, RunOptions(protocol.name))
     if type(entry.shots) is not int or entry.shots < 1:
         return [f"the run says {in_words(entry.shots)} shots"]
@@ -247,11 +247,12 @@ def _episode(
         if row.get("supports") not in allowed:
             return f"episode {episode.id} says other supports than the benchmark's"
     else:
-        needed = ranked_parts()
+        needed = protocol.parts
         video = benchmark.videos[episode.video]
         frames = len(protocol.frames(video.frames))
         wanted |= {"video": episode.video, "category_name": episode.category_name, "draw": episode.draw}
         wanted |= {"source": video.source, "frames": frames}
+        wanted |= protocol.marks(episode.video, episode.category_name)
         if not 0 <= (row.get("visible_frames") or 0) <= frames:
             return f"episode {episode.id} says {row.get('visible_frames')} visible frames of {frames}"
     lacks = next((name for name in needed if row.get(name) is None), None)

@@ -19,7 +19,7 @@ from icvos.leaderboard.benchmarks import find_benchmark, known_benchmarks
 from icvos.leaderboard.consistency import check_against, check_name, check_values, recompute, same_result
 from icvos.leaderboard.record import record_path
 from icvos.leaderboard.rewritten import rewritten
-from icvos.metrics.table import episode_metrics, ranked_parts
+from icvos.metrics.table import episode_metrics
 from icvos.progress import Progress, Update, silent
 from icvos.runs.episodes import RunOptions, get_run_protocol, select_episodes
 from icvos.runs.run import Run
@@ -151,7 +151,7 @@ def _rescore(
     entry: Run, masks: Path, benchmark: Benchmark, workers: int, progress: Progress, name: Path
 ) -> dict[str, dict[str, Any]]:
     """Return the records that masks give, by id."""
-    protocol = get_run_protocol(benchmark, entry.protocol)
+    protocol = get_run_protocol(benchmark, entry.protocol, unseen=entry.unseen)
     episodes = select_episodes(benchmark, protocol, RunOptions(protocol.name))
     try:
         resized = check_benchmark_masks(View(benchmark, protocol), open_predictions(masks), episodes)
@@ -198,7 +198,7 @@ def reproduces(entry: Run, ours: Run) -> list[str]:
         return ["that is the submission itself, not another run"]
     mine = {row["id"]: row for row in ours.records}
     for row in entry.records:
-        for metric in ranked_parts():
+        for metric in entry.rules.parts:
             if metric in row and abs(row[metric] - mine.get(row["id"], {}).get(metric, -100)) > EPISODE_TOLERANCE:
                 return [f"{metric} of episode {row['id']} is more than {EPISODE_TOLERANCE} apart in the two runs"]
     return []

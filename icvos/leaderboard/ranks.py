@@ -18,7 +18,6 @@ from icvos.leaderboard.statistics import (
     video_samples,
 )
 from icvos.leaderboard.trainings import Trainings
-from icvos.metrics.table import ranked_parts
 from icvos.runs.run import Run
 
 __all__ = ["Standing", "samples_of", "standings"]
@@ -63,7 +62,8 @@ def samples_of(entry: Run, *, replicates: int = 2000) -> Samples:
         counted = None if undrawn is None else undrawn.counted_as_zero
         return few_shot_samples(entry.records, undrawn=counted, replicates=replicates)
     # On a benchmark of semi-supervised VOS a category is the number of an object, which says nothing across videos.
-    return video_samples(entry.records, ranked_parts(), clustered=not entry.vos, replicates=replicates)
+    rules = entry.rules
+    return video_samples(entry.records, rules.parts, group=rules.group, clustered=not entry.vos, replicates=replicates)
 
 
 def standings(entries: Sequence[Run], *, intervals: bool = True) -> list[Standing]:

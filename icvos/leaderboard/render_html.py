@@ -17,7 +17,7 @@ from icvos.leaderboard.statistics import category_interval, difference, draw_spr
 from icvos.leaderboard.summaries import seen_summary, track_20i
 from icvos.leaderboard.table import Table, figure
 from icvos.leaderboard.trainings import Trainings, training_text
-from icvos.metrics.table import Kind, metrics_in, ranked_metric
+from icvos.protocols import PROTOCOLS
 from icvos.runs.run import Run
 
 __all__ = ["to_html"]
@@ -72,7 +72,7 @@ class _Texts:
 
 
 def _table(table: Table, texts: _Texts) -> dict[str, Any]:
-    kind: Kind = table.entries[0].kind if table.entries else "video"
+    rules = table.entries[0].rules if table.entries else PROTOCOLS["native"]
     names = [str(row[1]) for row in table.rows]
     units = {
         part: sorted({name for e in table.entries for name in e.result[part]}) for part in ("per_category", "per_video")
@@ -81,8 +81,8 @@ def _table(table: Table, texts: _Texts) -> dict[str, Any]:
         "id": re.sub(r"[^a-z0-9]+", "-", table.title.lower()).strip("-"),
         "title": table.title,
         "kind": table.kind,
-        "metric": ranked_metric(kind).name,
-        "axes": [metric.heading or metric.label for metric in metrics_in("board", kind)[:2]],
+        "metric": rules.score,
+        "axes": [metric.heading or metric.label for metric in rules.metrics_in("board")[:2]],
         "columns": [{"head": c.head, "numeric": c.numeric, "digits": c.digits} for c in table.columns],
         "rows": [[_number(value) if isinstance(value, float) else value for value in row] for row in table.rows],
         "notes": list(table.notes),
@@ -97,17 +97,19 @@ def _number(value: float | None, digits: int = 4) -> float | None:
     return None if value is None or not math.isfinite(value) else round(value, digits)
 
 
-def _main(row: dict[str, Any], kind: Kind, digits: int = 4) -> float | None:
-    return _number(row.get(ranked_metric(kind).name), digits)
+def _main(row: dict[str, Any], score: str, digits: int = 4) -> float | None:
+    return _number(row.get(score), digits)
 
 
 def _entry(
     entry: Run, ends: tuple[float, float] | None, name: str, units: Mapping[str, Sequence[str]], texts: _Texts
 ) -> dict[str, Any]:
     """Return a row's data; figures by category and by video stand in the order of the table's names of these."""
-    kind, result = entry.kind, entry.result
-    parts = {part: [_main(result[part].get(one) or {}, kind, 2) for one in names] for part, names in units.items()}
-    first, second = metrics_in("board", kind)[:2]
+    rules, result = entry.rules, entry.result
+    parts = {
+        part: [_main(result[part].get(one) or {}, rules.score, 2) for one in names] for part, names in units.items()
+    }
+    first, second = rules.metrics_in("board")[:2]
     return {
         "key": name,
         "label": name,
@@ -131,7 +133,7 @@ def _entry(
 def _details(entry: Run) -> list[tuple[str, str]]:
     run, model = entry.run, entry.run["model"]
     environment = run.get("environment") or {}
-    spread = draw_spread({draw: row.get(ranked_metric("video").name) for draw, row in entry.result["per_draw"].items()})
+    spread = draw_spread({draw: row.get(entry.rules.score) for draw, row in entry.result["per_draw"].items()})
     rows = [
         ("checked", entry.checked),
         ("marks", "; ".join(MARKS[mark] for mark in marks(entry)) or "none"),
@@ -169,7 +171,7 @@ def _details(entry: Run) -> list[tuple[str, str]]:
 
 
 def _tables(entry: Run) -> list[tuple[str, list[list[Any]]]]:
-    kind, result = entry.kind, entry.result
+    rules, result = entry.rules, entry.result
     summary = [
         [name.replace("_", " "), _number(value)]
         for name, value in entry.summary.items()
@@ -179,7 +181,7 @@ def _tables(entry: Run) -> list[tuple[str, list[list[Any]]]]:
     out = [("All figures", summary), ("Seen in training, and not", seen)]
     for title, part in (("By source", "per_source"), ("By draw", "per_draw"), ("By fold", "per_fold")):
         rows = result.get(part) or {}
-        out.append((title, [[str(key), _main(row, kind)] for key, row in rows.items()]))
+        out.append((title, [[str(key), _main(row, rules.score)] for key, row in rows.items()]))
     out.append(("Track ic-vos-20i", [[f"fold {fold}", pairs, _number(v)] for fold, pairs, v in track_20i(entry)]))
     return out
 

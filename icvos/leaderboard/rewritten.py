@@ -7,7 +7,7 @@ from typing import Any
 
 from icvos.benchmark import Benchmark, Episode
 from icvos.metrics.formulas import FOLD_COUNTS
-from icvos.metrics.table import episode_metrics
+from icvos.protocols import Protocol
 from icvos.runs.environment import describe_benchmark
 from icvos.runs.episodes import RunOptions, benchmark_result, get_run_protocol, select_episodes, speed
 from icvos.runs.run import Run
@@ -31,6 +31,7 @@ RUN: dict[str, Any] = {
         "weights": _ANY,
         **dict.fromkeys(("dtype", "device", "benchmark", "protocol", "shots", "seed", "limit_episodes")),
         **dict.fromkeys(("limit_frames", "shard", "oracle", "oracle_as", "masks", "resized_masks", "access", "uses")),
+        "unseen": None,
     },
     "model": {
         **dict.fromkeys(("name", "version", "kind", "paper", "licence", "access", "uses", "training_data")),
@@ -68,9 +69,9 @@ def rewritten(entry: Run, benchmark: Benchmark, scored: Mapping[str, Mapping[str
     Raises:
         RunError: A number that was computed is none.
     """
-    protocol = get_run_protocol(benchmark, entry.protocol)
+    protocol = get_run_protocol(benchmark, entry.protocol, unseen=entry.unseen)
     episodes = select_episodes(benchmark, protocol, RunOptions(protocol.name))
-    rows = {e.id: _row(entry.by_id[e.id], e, benchmark, (scored or {}).get(e.id, {})) for e in episodes}
+    rows = {e.id: _row(entry.by_id[e.id], e, benchmark, (scored or {}).get(e.id, {}), protocol) for e in episodes}
     run = known_fields(entry.run)
     run["benchmark"] = describe_benchmark(benchmark, episodes, shots=entry.shots)
     if any(name in run for name in _SPEED):
@@ -87,7 +88,11 @@ def known_fields(run: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _row(
-    stated: Mapping[str, Any], episode: Episode, benchmark: Benchmark, scored: Mapping[str, Any]
+    stated: Mapping[str, Any],
+    episode: Episode,
+    benchmark: Benchmark,
+    scored: Mapping[str, Any],
+    protocol: Protocol,
 ) -> dict[str, Any]:
     known: dict[str, Any] = {"id": episode.id}
     if benchmark.kind == "image":
@@ -98,8 +103,8 @@ def _row(
     else:
         known |= {"video": episode.video, "source": benchmark.videos[episode.video].source}
         known |= {"category": episode.category, "category_name": episode.category_name, "draw": episode.draw}
-        metrics = (metric.name for metric in episode_metrics())
-        figures = ("frames", "visible_frames", *metrics, *TIMES, "peak_memory")
+        known |= protocol.marks(episode.video, episode.category_name)
+        figures = ("frames", "visible_frames", *protocol.figures, *TIMES, "peak_memory")
         if type(stated.get("absent_on_frame_0")) is bool:
             figures = (*figures, "absent_on_frame_0")
     values = {**stated, **scored}

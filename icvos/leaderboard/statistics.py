@@ -24,8 +24,6 @@ from statistics import NormalDist
 
 import numpy as np
 
-from icvos.metrics.table import ranked_parts
-
 __all__ = [
     "MIN_CATEGORIES",
     "MIN_UNITS",
@@ -164,6 +162,7 @@ def video_samples(
     records: Sequence[Row],
     metrics: Sequence[str],
     *,
+    group: str = "",
     clustered: bool = True,
     replicates: int = 2000,
     seed: int = 0,
@@ -173,6 +172,7 @@ def video_samples(
     Args:
         records: Of episodes: video, source, draw and the metrics (percent or None). A failed one scores 0.
         metrics: Averaged in the end: ``("J", "F")`` gives J&F.
+        group: A field of the records by whose values they are averaged first, each value counting alike then.
         clustered: Whether a category means the same in all videos; it does not where it is the number of an object.
     """
     units = tuple(sorted({str(row["video"]) for row in records}))
@@ -182,20 +182,23 @@ def video_samples(
     weights, freedom = bootstrap_weights(units, source, replicates=replicates, seed=seed)
     weights = np.vstack([np.ones(len(units)), weights])
     total = np.zeros(len(weights))
-    cells = tuple(sorted({_pair(row) for row in records})) if clustered else ()
+    cells = tuple(sorted({_pair(row) for row in records})) if clustered and not group else ()
     scores = np.zeros(len(cells))
+    groups = sorted({str(row.get(group)) for row in records})
     for metric in metrics:
-        sums, counts = np.zeros((len(units), len(draws))), np.zeros((len(units), len(draws)))
-        for row in records:
-            value = _score(row, metric)
-            if value is not None:
-                where = index_of[str(row["video"])], draws[int(str(row.get("draw") or 0))]
-                sums[where] += value
-                counts[where] += 1
-        with np.errstate(invalid="ignore", divide="ignore"):
-            ratio = (weights @ sums) / (weights @ counts)
-        total += np.nanmean(ratio, axis=1) if ratio.size else np.nan
-        scores += _means(records, metric, cells)
+        means = np.full((len(weights), len(groups)), np.nan)
+        for number, name in enumerate(groups):
+            sums, counts = np.zeros((2, len(units), len(draws)))
+            for row in records:
+                value = _score(row, metric, metrics) if str(row.get(group)) == name else None
+                if value is not None:
+                    where = index_of[str(row["video"])], draws[int(str(row.get("draw") or 0))]
+                    sums[where] += value
+                    counts[where] += 1
+            with np.errstate(invalid="ignore", divide="ignore"):
+                means[:, number] = _nanmean((weights @ sums) / (weights @ counts))
+        total += _nanmean(means) if groups else np.nan
+        scores += _means(records, metric, metrics, cells)
     total, scores = total / len(metrics), scores / len(metrics)
     known = np.isfinite(scores)
     cells = tuple(cell for cell, scored in zip(cells, known) if scored)
@@ -206,17 +209,17 @@ def _pair(row: Row) -> tuple[str, str]:
     return str(row["video"]), str(row.get("category_name") or row.get("category"))
 
 
-def _score(row: Row, metric: str) -> float | None:
-    value = 0.0 if row.get("error") and metric in ranked_parts() else row.get(metric)
+def _score(row: Row, metric: str, parts: Sequence[str]) -> float | None:
+    value = 0.0 if row.get("error") and metric in parts else row.get(metric)
     return None if value is None else float(str(value))
 
 
-def _means(records: Sequence[Row], metric: str, cells: Sequence[tuple[str, str]]) -> np.ndarray:
+def _means(records: Sequence[Row], metric: str, parts: Sequence[str], cells: Sequence[tuple[str, str]]) -> np.ndarray:
     """(cells,) float64: the mean of a metric over a pair's draws, NaN where none has it."""
     index_of = {cell: index for index, cell in enumerate(cells)}
     sums, counts = np.zeros((2, len(cells)))
     for row in records if cells else ():
-        value = _score(row, metric)
+        value = _score(row, metric, parts)
         if value is not None:
             sums[index_of[_pair(row)]] += value
             counts[index_of[_pair(row)]] += 1

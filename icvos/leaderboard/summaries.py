@@ -7,8 +7,8 @@ from collections.abc import Collection
 from icvos.categories import get_vocabulary
 from icvos.leaderboard.marks import seen_split
 from icvos.metrics.formulas import average
-from icvos.metrics.table import ranked_metric, ranked_parts
-from icvos.runs.run import Run
+from icvos.metrics.table import ranked_metric
+from icvos.runs.run import Run, score_of
 
 __all__ = ["fold_of", "mean_over", "seen_summary", "track_20i"]
 
@@ -29,8 +29,7 @@ def mean_over(entry: Run, names: Collection[str]) -> tuple[int, float | None]:
     pairs = set()
     for row in entry.records:
         if row.get("category_name") in names:
-            score = 0.0 if row.get("error") else sum(row[name] for name in ranked_parts()) / 2
-            draws.setdefault(row["draw"], []).append(score)
+            draws.setdefault(row["draw"], []).append(score_of(row, entry.rules))
             pairs.add((row["video"], row["category_name"]))
     return len(pairs), average(average(values) for values in draws.values())
 

@@ -13,7 +13,7 @@ from icvos.leaderboard.published import BENCHMARKS, PublishedRow, published_for
 from icvos.leaderboard.ranks import Standing, standings
 from icvos.leaderboard.trainings import Trainings, joined, training_text
 from icvos.metrics.formulas import half_sum
-from icvos.metrics.table import METRICS, metrics_in, ranked_metric
+from icvos.metrics.table import METRICS, ranked_metric
 from icvos.runs.run import Run
 
 __all__ = ["Column", "Table", "build_tables"]
@@ -64,7 +64,7 @@ def figure(entry: Run, name: str) -> float | None:
     """Return a figure of the summary, percent."""
     metric = METRICS[name]
     if metric.halves is not None and not metric.stored:
-        return half_sum(*(entry.summary[half] for half in metric.halves))
+        return half_sum(*(entry.summary.get(half) for half in metric.halves))
     value = entry.summary.get(name)
     return None if value is None else float(value)
 
@@ -99,7 +99,7 @@ def _measured(entries: Sequence[Run], intervals: bool) -> Table:
     places = standings(entries, intervals=intervals)
     order = sorted(range(len(entries)), key=lambda i: _order(entries[i], places[i]))
     image = entries[0].image
-    metrics = [(metric.heading or metric.label, metric.name) for metric in metrics_in("board", entries[0].kind)]
+    metrics = [(metric.heading or metric.label, metric.name) for metric in entries[0].rules.metrics_in("board")]
     undrawn = [each for each in (entry.undrawn for entry in entries) if each is not None and each.count]
     if undrawn:
         metrics.insert(1, (undrawn[0].heading, undrawn[0].beside))

@@ -6,6 +6,7 @@ Source: the official DAVIS-2017 evaluation (Perazzi et al., CVPR 2016; Pont-Tuse
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -15,9 +16,11 @@ __all__ = [
     "boundary_map",
     "boundary_radius",
     "disk_rows",
+    "disk_windows",
     "f_from_counts",
     "j_from_counts",
     "mask_counts",
+    "matched",
 ]
 
 
@@ -30,6 +33,17 @@ def boundary_radius(height: int, width: int) -> int:
 def disk_rows(radius: int) -> tuple[int, ...]:
     """Return the half-width of the disk dx^2 + dy^2 <= radius^2 in each of its rows dy = 0..radius."""
     return tuple(math.isqrt(radius * radius - dy * dy) for dy in range(radius + 1))
+
+
+Window = tuple[int, int, int]
+"""A row of the shape around a point in which its match may lie: dy, and the first and the last dx."""
+
+
+@lru_cache(maxsize=64)
+def disk_windows(radius: int) -> tuple[Window, ...]:
+    """Return the rows of the disk dx^2 + dy^2 <= radius^2, from the middle outwards."""
+    rows = disk_rows(radius)
+    return tuple((sign * dy, -half, half) for dy, half in enumerate(rows) for sign in ((1, -1) if dy else (1,)))
 
 
 def boundary_map(mask: np.ndarray) -> np.ndarray:
@@ -45,23 +59,23 @@ def boundary_map(mask: np.ndarray) -> np.ndarray:
     return edge
 
 
-def _matched(rows: np.ndarray, columns: np.ndarray, edge: np.ndarray, radius: int) -> int:
-    """Count the points that have a pixel of ``edge`` within a disk of ``radius`` around them."""
+def matched(points: np.ndarray, edge: np.ndarray, windows: Sequence[Window]) -> int:
+    """Count the pixels of ``points``, (H, W) bool, that have one of ``edge``, (H, W) bool, in a window around them."""
+    rows, columns = np.nonzero(points)
     height, width = edge.shape
     # before[y, x] is how many pixels of row y lie left of x: a window of a row is a difference of two.
     before = np.zeros((height, width + 1), dtype=np.int32)
     np.cumsum(edge, axis=1, out=before[:, 1:])
     waiting = np.arange(len(rows))
-    for distance, half in enumerate(disk_rows(radius)):
-        for sign in (1, -1) if distance else (1,):
-            y = rows[waiting] + sign * distance
-            inside = (y >= 0) & (y < height)
-            y = np.where(inside, y, 0)
-            x = columns[waiting]
-            left, right = np.maximum(x - half, 0), np.minimum(x + half + 1, width)
-            waiting = waiting[~(inside & (before[y, right] > before[y, left]))]
-            if len(waiting) == 0:
-                return len(rows)
+    for dy, first, last in windows:
+        if len(waiting) == 0:
+            break
+        y = rows[waiting] + dy
+        inside = (y >= 0) & (y < height)
+        y = np.where(inside, y, 0)
+        x = columns[waiting]
+        left, right = np.clip(x + first, 0, width), np.clip(x + last + 1, 0, width)
+        waiting = waiting[~(inside & (before[y, right] > before[y, left]))]
     return len(rows) - len(waiting)
 
 
@@ -73,16 +87,11 @@ def boundary_counts(prediction: np.ndarray, truth: np.ndarray, radius: int) -> t
         the truth, how many of them have one of the prediction within ``radius``.
     """
     edge_p, edge_t = boundary_map(prediction), boundary_map(truth)
-    rows_p, columns_p = np.nonzero(edge_p)
-    rows_t, columns_t = np.nonzero(edge_t)
-    if len(rows_p) == 0 or len(rows_t) == 0:
-        return len(rows_p), 0, len(rows_t), 0
-    return (
-        len(rows_p),
-        _matched(rows_p, columns_p, edge_t, radius),
-        len(rows_t),
-        _matched(rows_t, columns_t, edge_p, radius),
-    )
+    count_p, count_t = int(np.count_nonzero(edge_p)), int(np.count_nonzero(edge_t))
+    if count_p == 0 or count_t == 0:
+        return count_p, 0, count_t, 0
+    windows = disk_windows(radius)
+    return count_p, matched(edge_p, edge_t, windows), count_t, matched(edge_t, edge_p, windows)
 
 
 def mask_counts(prediction: np.ndarray, truth: np.ndarray, radius: int) -> tuple[int, int, int, int, int, int]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 
@@ -13,32 +15,56 @@ __all__ = [
     "FoldSums",
     "FrameValues",
     "average",
+    "back",
     "decay",
+    "gone",
     "half_sum",
+    "last_quarter",
     "mean",
+    "mean_of_runs",
     "percent",
     "recall",
+    "standard_deviation",
     "total",
 ]
 
+_NOTHING = np.zeros(0)
 # Pixels of a few-shot episode, as its record has them.
 FOLD_COUNTS = ("inter_fg", "union_fg", "inter_bg", "union_bg")
 
 
 @dataclass(frozen=True)
 class FrameValues:
-    """What is known of the T frames of a video episode.
+    """What is known of the T scored frames of a video episode.
 
     Attributes:
-        j, f: (T,) float64 in 0..1.
+        columns: What the protocol measures of a frame, by its name: (T,) float64; J and F in 0..1.
         visible: (T,) bool: the ground truth is not empty.
         absent_correct: (A,) bool, of the frames whose ground truth is empty: the prediction is empty too.
     """
 
-    j: np.ndarray
-    f: np.ndarray
+    columns: Mapping[str, np.ndarray]
     visible: np.ndarray
     absent_correct: np.ndarray
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        """Return a column; one that the protocol does not measure is empty."""
+        return self.columns.get(name, _NOTHING)
+
+    @property
+    def j(self) -> np.ndarray:
+        """J of each frame, in 0..1."""
+        return self["J"]
+
+    @property
+    def f(self) -> np.ndarray:
+        """F of each frame, in 0..1."""
+        return self["F"]
+
+    def where_visible(self, name: str) -> np.ndarray:
+        """Return a column on the frames where the ground truth is not empty."""
+        values = self[name]
+        return values[self.visible] if len(values) else values
 
 
 @dataclass(frozen=True)
@@ -105,6 +131,39 @@ def decay(values: Sequence[float] | np.ndarray) -> float | None:
     return float(values[ids[0] : ids[1] + 1].mean() - values[ids[3] : ids[4] + 1].mean())
 
 
+def last_quarter(values: np.ndarray) -> np.ndarray:
+    """Return the values from place floor(0.75 n) on, as VOST cuts its ``J_last``."""
+    return values[math.floor(0.75 * len(values)) :]
+
+
+def standard_deviation(values: np.ndarray) -> float | None:
+    """Return how much values vary, as LVOS has its V: the mean square is rounded to 4 places before the root."""
+    if not len(values):
+        return None
+    return math.sqrt(float(np.round(np.mean((values.mean() - values) ** 2), 4)))
+
+
+def _runs(visible: np.ndarray) -> Iterator[tuple[int, int]]:
+    """Yield the first frame and the end of each run of frames of one kind, in order."""
+    ends = [0, *(np.flatnonzero(np.diff(visible)) + 1).tolist(), len(visible)]
+    yield from pairwise(ends if len(visible) else [])
+
+
+def mean_of_runs(values: np.ndarray, visible: np.ndarray, *, seen: bool, leading: bool = False) -> float | None:
+    """Return the mean over runs of frames of each run's mean; None without such a run.
+
+    Args:
+        values: (T,) float64.
+        visible: (T,) bool: the ground truth is not empty.
+        seen: Runs of visible frames, as the thing comes back; or of others, as it is gone.
+        leading: Whether a run counts that begins with the first frame, so that nothing went before it.
+    """
+    if not len(values):
+        return None
+    runs = [run for run in _runs(visible) if bool(visible[run[0]]) is seen and (leading or run[0] > 0)]
+    return average(float(values[first:end].mean()) for first, end in runs)
+
+
 def mean(values: np.ndarray) -> float | None:
     """Return the mean as float64; None of nothing."""
     return float(values.mean(dtype=np.float64)) if len(values) else None
@@ -135,3 +194,20 @@ def percent(share: float | None) -> float | None:
 def half_sum(first: float | None, second: float | None) -> float | None:
     """Return the mean of two figures (J&F from J and F); None where one is missing."""
     return None if first is None or second is None else (first + second) / 2
+
+
+def gone(frames: FrameValues, boundary: str = "F", *, leading: bool = True) -> float | None:
+    """Return J&F over the runs of frames on which the thing is gone, percent; None without one.
+
+    Args:
+        frames: Of an episode.
+        boundary: The column of F.
+        leading: Whether it is gone too on the first scored frame and those after it, until it is first seen.
+    """
+    values = (frames.j + frames[boundary]) / 2
+    return percent(mean_of_runs(values, frames.visible, seen=False, leading=leading))
+
+
+def back(frames: FrameValues, boundary: str = "F") -> float | None:
+    """Return J&F over the runs of frames on which the thing is back after it was gone, percent; None without one."""
+    return percent(mean_of_runs((frames.j + frames[boundary]) / 2, frames.visible, seen=True))

@@ -14,7 +14,21 @@ from icvos.errors import UsageError
 from icvos.installation import install_command
 from icvos.metrics import definition
 
-__all__ = ["SlowEngineWarning", "engine", "jf", "jf_labels"]
+__all__ = [
+    "SlowEngineWarning",
+    "check_objects",
+    "compiled_engine",
+    "engine",
+    "jf",
+    "jf_labels",
+    "label_maps",
+    "mask_batches",
+    "region",
+    "region_labels",
+]
+
+BOOL_OR_01 = ("bool", "uint8", "int8", "int16", "int32", "int64")
+LABELS = ("uint8", "uint16", "int16", "int32", "int64", "bool")
 
 
 class SlowEngineWarning(UserWarning):
@@ -35,6 +49,11 @@ def _compiled() -> Any:
         )
         return None
     return _engine
+
+
+def compiled_engine() -> Any:
+    """Return the compiled engine, ``icvos._engine``, or None where it is not built."""
+    return _compiled()
 
 
 def engine() -> str:
@@ -75,10 +94,22 @@ def _masks(array: np.ndarray) -> np.ndarray:
     return array.reshape(-1, *array.shape[-2:])
 
 
-def _counts(prediction: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """Return (N, 6) int64 counts of (N, H, W) uint8 {0, 1} masks."""
+def mask_batches(prediction: Any, truth: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Return (H, W) or (N, H, W) masks, bool or integers 0 and 1, as contiguous (N, H, W) uint8 {0, 1}.
+
+    Raises:
+        UsageError: Shapes that differ, or no masks.
+    """
+    _check(prediction, truth, None, BOOL_OR_01)
+    if prediction.ndim not in (2, 3):
+        raise UsageError(f"masks of shape {tuple(prediction.shape)}", expected="(H, W) or (N, H, W)")
+    return _masks(prediction), _masks(truth)
+
+
+def _counts(prediction: np.ndarray, truth: np.ndarray, radius: int | None = None) -> np.ndarray:
+    """Return (N, 6) int64 counts of (N, H, W) uint8 {0, 1} masks; the radius is that of F if it is None."""
     height, width = truth.shape[-2:]
-    radius = definition.boundary_radius(height, width)
+    radius = definition.boundary_radius(height, width) if radius is None else radius
     compiled = _compiled()
     out = np.zeros((len(truth), 6), np.int64)
     for index in range(len(truth)):
@@ -124,7 +155,7 @@ def jf(prediction: Any, truth: Any, *, ignore: Any = None) -> tuple[Any, Any]:
     Raises:
         UsageError: Shapes that differ, no masks, or one of torch and one not.
     """
-    _check(prediction, truth, ignore, ("bool", "uint8", "int8", "int16", "int32", "int64"))
+    _check(prediction, truth, ignore, BOOL_OR_01)
     if prediction.ndim not in (2, 3):
         raise UsageError(f"masks of shape {tuple(prediction.shape)}", expected="(H, W) or (N, H, W)")
     single = prediction.ndim == 2
@@ -149,26 +180,59 @@ def jf_labels(prediction: Any, truth: Any, objects: Sequence[int]) -> tuple[Any,
     Returns:
         Two (K,) float64, in the order of ``objects``.
     """
-    _check(prediction, truth, None, ("uint8", "uint16", "int16", "int32", "int64", "bool"))
-    if prediction.ndim != 2:
-        raise UsageError(f"label maps of shape {tuple(prediction.shape)}", expected="(H, W)")
-    ids = [int(number) for number in objects]
-    if len(set(ids)) != len(ids) or any(not 0 < number < 65536 for number in ids):
-        raise UsageError(f"objects {ids[:8]}", expected="distinct ids from 1 to 65535")
+    ids = check_objects(prediction, truth, objects)
     if _is_torch(prediction):
         import torch
 
         wanted = torch.tensor(ids, device=truth.device, dtype=torch.int64)[:, None, None]
         return _torch_scores(prediction.to(torch.int64)[None] == wanted, truth.to(torch.int64)[None] == wanted, None)
-    compiled = _compiled()
-    small = all(number < 255 for number in ids) and prediction.dtype == truth.dtype == np.uint8
-    if compiled is None or not small:
+    maps = label_maps(prediction, truth, ids)
+    if maps is None:
         pairs = [jf(prediction == number, truth == number) for number in ids]
         return np.array([j for j, _ in pairs], np.float64), np.array([f for _, f in pairs], np.float64)
-    height, width = truth.shape
+    return _scores(_label_counts(*maps, ids, definition.boundary_radius(*truth.shape)))
+
+
+def check_objects(prediction: Any, truth: Any, objects: Sequence[int]) -> list[int]:
+    """Return the ids of objects, once two label maps and they are seen to be such.
+
+    Raises:
+        UsageError: They are not.
+    """
+    _check(prediction, truth, None, LABELS)
+    if prediction.ndim != 2:
+        raise UsageError(f"label maps of shape {tuple(prediction.shape)}", expected="(H, W)")
+    ids = [int(number) for number in objects]
+    if len(set(ids)) != len(ids) or any(not 0 < number < 65536 for number in ids):
+        raise UsageError(f"objects {ids[:8]}", expected="distinct ids from 1 to 65535")
+    return ids
+
+
+def label_maps(prediction: np.ndarray, truth: np.ndarray, ids: Sequence[int]) -> tuple[np.ndarray, np.ndarray] | None:
+    """Return two label maps as the compiled engine takes them; None where it is not there or ids do not fit a byte."""
+    small = all(number < 255 for number in ids) and prediction.dtype == truth.dtype == np.uint8
+    if _compiled() is None or not small:
+        return None
+    return np.ascontiguousarray(prediction), np.ascontiguousarray(truth)
+
+
+def _label_counts(prediction: np.ndarray, truth: np.ndarray, ids: Sequence[int], radius: int) -> np.ndarray:
     out = np.zeros((len(ids), 6), np.int64)
     if ids:
-        radius = definition.boundary_radius(height, width)
-        maps = np.ascontiguousarray(prediction), np.ascontiguousarray(truth)
-        compiled.counts(*maps, height, width, len(ids), radius, bytes(ids), out)
-    return _scores(out)
+        _compiled().counts(prediction, truth, *truth.shape, len(ids), radius, bytes(ids), out)
+    return out
+
+
+def region(prediction: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray]:
+    """Return J of masks alone, (1,) or (N,) float64 in 0..1; arguments and errors are those of ``jf`` in numpy."""
+    return (_scores(_counts(*mask_batches(prediction, truth), radius=0))[0],)
+
+
+def region_labels(prediction: np.ndarray, truth: np.ndarray, objects: Sequence[int]) -> tuple[np.ndarray]:
+    """Return J of several objects of two label maps alone, (K,) float64; see ``jf_labels``."""
+    ids = check_objects(prediction, truth, objects)
+    maps = label_maps(prediction, truth, ids)
+    if maps is None:
+        masks = np.array([prediction == number for number in ids]), np.array([truth == number for number in ids])
+        return region(*masks) if ids else (np.zeros(0),)
+    return (_scores(_label_counts(*maps, ids, 0))[0],)

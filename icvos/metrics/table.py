@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from icvos.errors import UsageError
-from icvos.metrics.formulas import FoldSums, FrameValues, decay, mean, percent, recall
+from icvos.metrics.formulas import FoldSums, FrameValues, back, decay, gone, mean, percent, recall
 
 __all__ = [
     "METRICS",
     "Kind",
     "Metric",
     "View",
+    "episode_figures",
     "episode_metrics",
     "fold_metrics",
     "metrics_in",
@@ -35,8 +36,10 @@ class Metric:
         name: Its key in ``result.json``, and in an episode's record if it is of one.
         kind: Of the benchmarks that it is of: ``video`` or ``image`` (few-shot).
         of_frames: Its value of a video episode; the benchmark's is the mean over pairs, then over draws.
+        of_episode: Whether an episode has it that ``of_frames`` does not compute: protocols do, each in its own way.
         of_fold: Its value of a few-shot fold; the benchmark's is the mean over folds.
         halves: The two metrics that it is the mean of.
+        of_group: ``seen`` or ``unseen``: it is the mean of its first letters' metric over these episodes alone.
         low: Least value; the largest is 100.
         higher_is_better: Whether two runs are compared by it.
         views: Where it has a column: the terminal's ``summary``, the ``board``, the ``report``.
@@ -45,13 +48,17 @@ class Metric:
         ranked: Boards of its kind are ranked by it; one of each kind is.
         stored: Whether ``result.json`` holds it; what is not is computed from its halves where it is wanted.
         required: Whether every result has held it since 0.1.0. A later one reads as None in a result without it.
+        needs: Columns of a frame that it is computed from, beside J: a protocol that does not measure them lacks it.
+        protocols: Names of the protocols whose results alone have it; empty for all.
     """
 
     name: str
     kind: Kind
     of_frames: Callable[[FrameValues], float | None] | None = None
+    of_episode: bool = False
     of_fold: Callable[[FoldSums], float | None] | None = None
     halves: tuple[str, str] | None = None
+    of_group: str = ""
     low: float = 0.0
     higher_is_better: bool = True
     views: tuple[View, ...] = ("summary", "board", "report")
@@ -60,6 +67,8 @@ class Metric:
     ranked: bool = False
     stored: bool = True
     required: bool = False
+    needs: tuple[str, ...] = ()
+    protocols: tuple[str, ...] = ()
 
     @property
     def label(self) -> str:
@@ -67,17 +76,21 @@ class Metric:
         return self.name.replace("_", " ")
 
 
+def _of_group(name: str, group: str = "", **more: Any) -> Metric:
+    return Metric(name, "video", of_group=group, views=("report",), needs=("F",), protocols=("lvos-v2",), **more)
+
+
 METRICS: dict[str, Metric] = {
     metric.name: metric
     for metric in (
         Metric("J", "video", lambda v: percent(mean(v.j)), required=True),
-        Metric("F", "video", lambda v: percent(mean(v.f)), required=True),
-        Metric("J&F", "video", halves=("J", "F"), ranked=True, required=True),
-        Metric("J&F_by_category", "video", views=(), required=True),
+        Metric("F", "video", lambda v: percent(mean(v.f)), required=True, needs=("F",)),
+        Metric("J&F", "video", halves=("J", "F"), ranked=True, required=True, needs=("F",)),
+        Metric("J&F_by_category", "video", views=(), required=True, needs=("F",)),
         Metric(
             "J_visible",
             "video",
-            lambda v: percent(mean(v.j[v.visible])),
+            lambda v: percent(mean(v.where_visible("J"))),
             views=("summary", "report"),
             brief="J vis",
             required=True,
@@ -85,10 +98,11 @@ METRICS: dict[str, Metric] = {
         Metric(
             "F_visible",
             "video",
-            lambda v: percent(mean(v.f[v.visible])),
+            lambda v: percent(mean(v.where_visible("F"))),
             views=("summary", "report"),
             brief="F vis",
             required=True,
+            needs=("F",),
         ),
         Metric(
             "J&F_visible",
@@ -97,6 +111,7 @@ METRICS: dict[str, Metric] = {
             views=("board",),
             heading="J&F visible",
             stored=False,
+            needs=("F",),
         ),
         Metric(
             "absent_correct",
@@ -107,7 +122,7 @@ METRICS: dict[str, Metric] = {
             required=True,
         ),
         Metric("J_recall", "video", lambda v: percent(recall(v.j)), views=("report",), required=True),
-        Metric("F_recall", "video", lambda v: percent(recall(v.f)), views=("report",), required=True),
+        Metric("F_recall", "video", lambda v: percent(recall(v.f)), views=("report",), required=True, needs=("F",)),
         Metric(
             "J_decay",
             "video",
@@ -125,6 +140,23 @@ METRICS: dict[str, Metric] = {
             higher_is_better=False,
             views=("report",),
             required=True,
+            needs=("F",),
+        ),
+        Metric("disappear", "video", gone, views=("report",), needs=("F",)),
+        Metric("reappear", "video", back, views=("report",), needs=("F",)),
+        Metric("F_dot", "video", of_episode=True, needs=("F_dot",), protocols=("mosev2",)),
+        Metric("J&F_dot", "video", halves=("J", "F_dot"), needs=("F_dot",), protocols=("mosev2",)),
+        Metric("J_last", "video", of_episode=True, protocols=("vost",)),
+        Metric("V", "video", of_episode=True, higher_is_better=False, needs=("F",), protocols=("lvos-v2",)),
+        *(
+            metric
+            for group in ("seen", "unseen")
+            for metric in (
+                _of_group(f"J_{group}", group),
+                _of_group(f"F_{group}", group),
+                _of_group(f"V_{group}", group, higher_is_better=False),
+                _of_group(f"J&F_{group}", halves=(f"J_{group}", f"F_{group}")),
+            )
         ),
         Metric(
             "mIoU", "image", of_fold=lambda s: s.miou(undrawn_as_zero=s.undrawn_as_zero), ranked=True, required=True
@@ -152,13 +184,22 @@ def register(metric: Metric) -> None:
 
 
 def metrics_in(view: View, kind: Kind) -> list[Metric]:
-    """Return the metrics that have a column in a view of runs of a kind, in the table's order."""
-    return [metric for metric in METRICS.values() if metric.kind == kind and view in metric.views]
+    """Return the metrics of all protocols that have a column in a view of runs of a kind, in the table's order."""
+    return [m for m in METRICS.values() if m.kind == kind and view in m.views and not m.protocols]
 
 
 def episode_metrics() -> list[Metric]:
-    """Return the metrics of a video episode's record."""
-    return [metric for metric in METRICS.values() if metric.of_frames is not None]
+    """Return the metrics of a video episode's record, those of single protocols too."""
+    return [metric for metric in METRICS.values() if metric.of_frames is not None or metric.of_episode]
+
+
+def episode_figures(frames: FrameValues) -> dict[str, float | None]:
+    """Return the figures that the table has of an episode: those that its frames have the columns for.
+
+    In percent, unrounded; None where one does not apply (no frame at all, none visible, none absent, under four).
+    """
+    metrics = (metric for metric in METRICS.values() if frames.columns.keys() >= {*metric.needs})
+    return {metric.name: metric.of_frames(frames) for metric in metrics if metric.of_frames}
 
 
 def fold_metrics() -> list[Metric]:
@@ -178,8 +219,8 @@ def ranked_parts() -> tuple[str, str]:
     return halves
 
 
-def summary_names() -> tuple[str, ...]:
-    """Return the keys of ``summary`` in ``result.json``, in their order there: later ones stand last."""
-    stored = [metric for metric in METRICS.values() if metric.stored]
+def summary_names(protocol: str = "") -> tuple[str, ...]:
+    """Return the keys of ``summary`` in a protocol's ``result.json``, in their order there: later ones stand last."""
+    stored = [m for m in METRICS.values() if m.stored and (not m.protocols or protocol in m.protocols)]
     required, later = ([metric.name for metric in stored if metric.required is flag] for flag in (True, False))
     return (*required, "episodes", "failed", *later)

@@ -9,7 +9,6 @@ from typing import Any
 from icvos.errors import UsageError
 from icvos.leaderboard.ranks import samples_of
 from icvos.leaderboard.statistics import category_interval, difference, interval
-from icvos.metrics.table import metrics_in, ranked_metric
 from icvos.report.run import ReportRun, score_of
 
 __all__ = ["Comparison", "compare"]
@@ -43,7 +42,7 @@ class Comparison:
     @property
     def verdict(self) -> str:
         """One line on whether the difference means anything."""
-        score = ranked_metric(self.a.kind).name
+        score = self.a.rules.score
         what = "query images" if self.a.image else "source videos"
         text = f"{score} of A less B: {self.difference:+.2f}"
         if self.interval is None:
@@ -68,6 +67,8 @@ def _same(a: ReportRun, b: ReportRun) -> None:
                 where=b.where,
                 expected="two runs of one benchmark, protocol and number of shots",
             )
+    if a.unseen != b.unseen:
+        raise UsageError("the runs differ in what they count as unseen", where=b.where, fix="give both one list")
     if set(a.by_id) != set(b.by_id):
         alone = sorted(set(a.by_id) ^ set(b.by_id))
         raise UsageError(
@@ -96,7 +97,7 @@ def compare(a: ReportRun, b: ReportRun, *, replicates: int = 2000) -> Comparison
         UsageError: They are not of one benchmark, protocol, number of shots and set of episodes.
     """
     _same(a, b)
-    names = [metric.name for metric in metrics_in("report", a.kind) if metric.higher_is_better]
+    names = [metric.name for metric in a.rules.metrics_in("report") if metric.higher_is_better]
     undrawn = a.undrawn
     if undrawn is not None and undrawn.count:
         names.insert(1, undrawn.beside)
@@ -109,8 +110,8 @@ def compare(a: ReportRun, b: ReportRun, *, replicates: int = 2000) -> Comparison
     if samples[0].units != samples[1].units:
         raise UsageError("the runs name other videos for the same episodes", where=b.where, fix="evaluate both again")
     less = difference(samples[0], samples[1])
-    score = ranked_metric(a.kind).name
-    episodes = {name: (score_of(a.by_id[name]), score_of(b.by_id[name])) for name in a.by_id}
+    score = a.rules.score
+    episodes = {name: (score_of(a.by_id[name], a.rules), score_of(b.by_id[name], b.rules)) for name in a.by_id}
     return Comparison(
         a,
         b,

@@ -10,7 +10,6 @@ import numpy as np
 
 from icvos.files import atomic_write, page_asset, write_csv
 from icvos.images import write_image
-from icvos.metrics.table import ranked_metric
 from icvos.report.compare import Comparison
 from icvos.report.overlay import caption, legend
 from icvos.report.pictures import episode_row, stack
@@ -29,7 +28,7 @@ def _names(result: Comparison) -> tuple[str, str]:
 def plot_comparison(result: Comparison, path: Path, *, most: int = 30) -> None:
     """Plot A against B by video (by episode, where there are no videos), and the differences by category."""
     pyplot = agg_pyplot()
-    score = "IoU" if result.a.image else ranked_metric("video").name
+    score = result.a.score_name("episode")
     points = result.by_video or result.episodes
     bars = sorted((result.by_category or points)[:most], key=lambda row: row[3])
     first, second = _names(result)

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 
 from icvos.errors import IcvosError
-from icvos.metrics.table import ranked_metric
 from icvos.report.overlay import PAPER, caption, fit, legend, paint, paint_mask, paint_support
 from icvos.report.run import FrameMasks, ReportRun, score_of
 from icvos.videos import open_writer
@@ -36,7 +35,7 @@ MOST_FRAMES = 600
 def choose(run: ReportRun, each: int = 2) -> dict[str, list[str]]:
     """Return the ids of the best, median and worst episodes, no episode twice; failed ones aside."""
     good = [name for name, record in run.by_id.items() if not record.get("error")]
-    ranked = sorted(good, key=lambda name: (-score_of(run.by_id[name]), name))
+    ranked = sorted(good, key=lambda name: (-score_of(run.by_id[name], run.rules), name))
     each = max(1, min(each, len(ranked) // 3))
     middle = max((len(ranked) - each) // 2, 0)
     picks = {"best": ranked[:each], "median": ranked[middle : middle + each], "worst": ranked[-each:]}
@@ -81,8 +80,8 @@ def episode_row(run: ReportRun, name: str, word: str) -> np.ndarray:
     """Return one line of a contact sheet: the support, then frames; a broken mask is said in its place."""
     episode = run.episode(name)
     record = run.by_id[name]
-    score = "IoU" if run.image else ranked_metric("video").name
-    head = f"{word}: {episode.video}, {episode.category_name}, draw {episode.draw}: {score} {score_of(record):.1f}"
+    score = f"{run.score_name('episode')} {score_of(record, run.rules):.1f}"
+    head = f"{word}: {episode.video}, {episode.category_name}, draw {episode.draw}: {score}"
     if record.get("absent_correct") is not None:
         head += f", absent frames right {record['absent_correct']:.0f} %"
     cells, words = [], ["frame 0, told" if run.oracle else "support"]

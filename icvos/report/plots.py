@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from icvos.metrics.table import ranked_metric, ranked_parts
 from icvos.report.run import ReportRun
 from icvos.runs.records import read_frames
 
@@ -29,13 +28,14 @@ BLUE, ORANGE = "#0072B2", "#E69F00"
 
 
 def frame_values(run: ReportRun, name: str) -> tuple[np.ndarray, np.ndarray] | None:
-    """Return J and F of every frame of an episode, percent, or None where they are gone.
+    """Return J and F of every frame of an episode, percent, or None where they are gone; J twice where it is alone.
 
     Raises:
         RunError: The file is broken.
     """
     values = read_frames(run.where, name)
-    return None if values is None else (values["J"] * 100.0, values["F"] * 100.0)
+    first, *others = run.rules.parts
+    return None if values is None else (values[first] * 100.0, values[others[0] if others else first] * 100.0)
 
 
 def save(figure: Any, path: Path) -> None:
@@ -116,11 +116,11 @@ def plot_curves(run: ReportRun, picks: Mapping[str, Sequence[str]], path: Path, 
 
 def category_rows(run: ReportRun) -> list[tuple[str, float, float | None]]:
     """Return (category, J or mIoU, F or None), best first; by video where the run knows no categories."""
-    names = (ranked_metric("image").name,) if run.image else ranked_parts()
+    names = run.rules.parts
     table = run.result["per_category"] or run.result["per_video"]
     out = []
     for name, row in table.items():
-        first, second = row.get(names[0]), None if run.image else row.get(names[-1])
+        first, second = row.get(names[0]), row.get(names[1]) if len(names) > 1 else None
         if first is not None:
             out.append((str(name), float(first), second))
     return sorted(out, key=lambda row: (-(row[1] + (row[2] or 0)), row[0]))
@@ -135,13 +135,13 @@ def plot_categories(run: ReportRun, path: Path) -> bool:
     figure, axis = pyplot.subplots(figsize=(8, 1.4 + 0.32 * len(rows)), layout="constrained")
     places = np.arange(len(rows))
     both = rows[0][2] is not None
-    first, second = ranked_parts()
+    first, second = (*run.rules.parts, "")[:2]
     axis.barh(
         places - (0.2 if both else 0),
         [row[1] for row in rows],
         0.4 if both else 0.7,
         color=BLUE,
-        label=first if both else ranked_metric("image").name,
+        label=first,
     )
     if both:
         axis.barh(

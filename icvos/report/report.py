@@ -11,7 +11,7 @@ from typing import Any
 from icvos.errors import IcvosError, UsageError, did_you_mean
 from icvos.files import atomic_write, page_asset, write_csv
 from icvos.images import write_image
-from icvos.metrics.table import METRICS, metrics_in, ranked_metric
+from icvos.metrics.table import METRICS
 from icvos.progress import Progress, Update, silent
 from icvos.report.pictures import choose, contact_sheet, overlay_video, shown_frames
 from icvos.report.plots import category_rows, plot_categories, plot_curves, sensitivity
@@ -124,16 +124,17 @@ def _page(run: ReportRun, report: Report, picks: Mapping[str, Sequence[str]], ro
         parts.append("<div class=grid>")
         for clip in clips:
             name = Path(clip).stem
-            score = score_of(run.by_id[name])
+            score = score_of(run.by_id[name], run.rules)
             step = shown_frames(run, name).step
             sampled = f", one frame in {step}" if step > 1 else ""
-            text = f"{words.get(name, '')}: {name}, {ranked_metric('video').name} {score:.1f}{sampled}"
+            text = f"{words.get(name, '')}: {name}, {run.rules.score} {score:.1f}{sampled}"
             parts.append(
                 f"<figure><video controls muted loop preload=metadata src='{escape(clip, quote=True)}'></video>"
                 f"<figcaption>{escape(text)}</figcaption></figure>"
             )
         parts.append("</div>")
-    for name, title in (("curves.png", "J and F over time"), ("categories.png", "By category")):
+    over_time = f"{' and '.join(run.rules.parts)} over time"
+    for name, title in (("curves.png", over_time), ("categories.png", "By category")):
         if name in report.files:
             parts.append(f"<h2>{title}</h2><p><img src={name} alt='{title}'></p>")
     if rows:
@@ -143,7 +144,7 @@ def _page(run: ReportRun, report: Report, picks: Mapping[str, Sequence[str]], ro
 
 def _summary(run: ReportRun) -> str:
     summary = run.result["summary"]
-    names = [metric.name for metric in metrics_in("report", run.kind)]
+    names = [metric.name for metric in run.rules.metrics_in("report")]
     undrawn = run.undrawn
     if undrawn is not None and undrawn.count:
         names.insert(1, undrawn.beside)

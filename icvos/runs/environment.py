@@ -27,7 +27,7 @@ from icvos.models.options import option_types
 from icvos.models.program import Program
 from icvos.models.registry import source_sha256, uses_torch
 from icvos.models.remote import Remote
-from icvos.protocols import Protocol
+from icvos.protocols import PROTOCOLS, Protocol
 from icvos.runs.schema import RUN_SCHEMA, require_name
 from icvos.runs.shown_supports import describe_supports
 from icvos.version import __version__
@@ -60,6 +60,7 @@ def default_folder(
         "access": "{}",
         "uses": "told-{}",
         "protocol": "{}",
+        "unseen": "unseen-{}",
         "objects": "{}-objects",
         "shots": "{}-shot",
         "seed": "seed-{}",
@@ -68,11 +69,13 @@ def default_folder(
         "limit_frames": "{}-frames",
         "shard": "shard-{}",
     }
-    objects = "first-frame" if key["protocol"] == "davis-2017" else "all"
+    objects = PROTOCOLS[key["protocol"]].objects
     # Where all methods are told frame 0's masks, no name needs to say so.
     told = "first-frame" if run["benchmark"].get("task") == VOS else None
     usual = {"protocol": protocol, "shots": 1, "seed": 0, "objects": objects, "oracle": told}
     values = {name: key.get(name) for name in texts}
+    if key.get("unseen"):
+        values["unseen"] = hashlib.sha256("\n".join(key["unseen"]).encode()).hexdigest()[:8]
     # An oracle stands there already.
     values["uses"] = "+".join(use for use in key.get("uses") or () if use != key.get("oracle")) or None
     words = [
@@ -253,6 +256,7 @@ def describe_run(
         "device": device.partition(":")[0],
         "benchmark": benchmark["manifest_sha256"],
         "protocol": protocol.name,
+        **({"unseen": sorted(protocol.unseen)} if protocol.unseen else {}),
         **settings,
     }
     if "first-frame" in model["uses"]:

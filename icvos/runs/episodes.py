@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from icvos.benchmark import Benchmark, Episode
 from icvos.errors import UsageError, did_you_mean, in_words
-from icvos.metrics.formulas import half_sum
-from icvos.metrics.table import ranked_metric, ranked_parts
-from icvos.protocols import PROTOCOLS, Protocol, check_oracle, get_protocol
+from icvos.protocols import PROTOCOLS, Protocol, check_division, check_oracle, get_protocol
 from icvos.runs.result import image_result, video_result
 from icvos.runs.schema import require_name
 from icvos.runs.shards import MAX_SHARDS, divide
@@ -23,9 +21,14 @@ ENGINES = ("local", "ray")
 
 
 class ScoreSoFar:
-    """The mean score of the episodes that have ended, failed ones as 0: what is shown while a run goes on."""
+    """The mean score of the episodes that have ended, failed ones as 0: what is shown while a run goes on.
 
-    def __init__(self) -> None:
+    Args:
+        protocol: Of the run.
+    """
+
+    def __init__(self, protocol: Protocol = PROTOCOLS["native"]) -> None:
+        self._protocol = protocol
         self._sum, self._count = 0.0, 0
         self._name = ""
         self._failed = 0
@@ -33,9 +36,8 @@ class ScoreSoFar:
     def add(self, record: Mapping[str, Any]) -> None:
         """Take an episode's record."""
         union = record.get("union_fg")
-        score = half_sum(*(record.get(name) for name in ranked_parts()))
-        self._name = "mean IoU" if union else ranked_metric("video").name
-        self._sum += 100 * record["inter_fg"] / union if union else score or 0.0
+        self._name = "mean IoU" if union else self._protocol.score
+        self._sum += 100 * record["inter_fg"] / union if union else self._protocol.score_of(record) or 0.0
         self._count += 1
         self._failed += bool(record.get("error"))
 
@@ -54,6 +56,7 @@ class RunOptions:
 
     Attributes:
         protocol: Its name, or "" for the benchmark's default (``native``, ``fss-native``, or what it says of itself).
+        unseen: Videos and categories that are unseen, for a protocol that tells them apart.
         shots: Supports shown of each episode.
         seed: Of what the models draw.
         shard: (i, N): only the i-th (1..N) of N shares of the videos, balanced by frames; None for all.
@@ -73,6 +76,7 @@ class RunOptions:
     """
 
     protocol: str = ""
+    unseen: tuple[str, ...] = ()
     shots: int = 1
     seed: int = 0
     shard: tuple[int, int] | None = None
@@ -138,6 +142,7 @@ def select_episodes(benchmark: Benchmark, protocol: Protocol, options: RunOption
     episodes = [e for e in benchmark.episodes if benchmark.kind == "video" or e.protocol == protocol.name]
     if not episodes:
         raise UsageError(f"the benchmark has no episodes of protocol '{protocol.name}'", where=benchmark.root)
+    check_division(protocol, ((episode.video, episode.category_name) for episode in episodes))
     if options.episodes is not None:
         known = {episode.id for episode in episodes}
         for name in options.episodes:
@@ -192,18 +197,23 @@ def benchmark_result(
     return image_result(run, protocol, episodes, records, {fold: sorted(numbers) for fold, numbers in folds.items()})
 
 
-def get_run_protocol(benchmark: Benchmark, name: str) -> Protocol:
+def get_run_protocol(benchmark: Benchmark, name: str, *, unseen: Iterable[str] = ()) -> Protocol:
     """Return the protocol of a name, or the benchmark's default if it is empty.
+
+    Args:
+        benchmark: Opened.
+        name: The protocol's.
+        unseen: Videos and categories that are unseen, of a protocol that tells them apart.
 
     Raises:
         UsageError: It is unknown, or does not fit the benchmark.
     """
     if not benchmark.vos:
         default = "native" if benchmark.kind == "video" else "fss-native"
-        return get_protocol(name or default, benchmark.kind)
-    protocol = get_protocol(name or benchmark.header.get("protocol") or "native")
-    if protocol.kind == "image" or protocol.size is not None:
-        fits = ", ".join(p.name for p in PROTOCOLS.values() if p.kind != "image" and p.size is None)
+        return get_protocol(name or default, benchmark.kind, unseen=unseen)
+    protocol = get_protocol(name or benchmark.header.get("protocol") or "native", unseen=unseen)
+    if not protocol.of_label_maps:
+        fits = ", ".join(p.name for p in PROTOCOLS.values() if p.of_label_maps)
         raise UsageError(f"protocol '{protocol.name}' does not fit this benchmark", expected=fits)
     return protocol
 

@@ -89,7 +89,7 @@ def merge_runs(runs: Sequence[Path], out: Path, benchmark: str | None = None) ->
         raise RunError("the shards were run on another benchmark", where=opened.root, fix="give it with --benchmark")
     key = {**described[0]["key"], "shard": None}
     key.pop("shard_by", None)
-    protocol = get_run_protocol(opened, str(key.get("protocol")))
+    protocol = get_run_protocol(opened, str(key.get("protocol")), unseen=key.get("unseen") or ())
     first, frames = (
         limit if type(limit) is int else None for limit in (key.get("limit_episodes"), key.get("limit_frames"))
     )

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from math import isnan, nan
 from pathlib import Path
 from typing import Any
 
 from icvos.benchmark import VOS, Episode
 from icvos.metrics import FewShotScore
 from icvos.metrics.formulas import FOLD_COUNTS, average, half_sum
-from icvos.metrics.table import METRICS, episode_metrics, fold_metrics, ranked_metric, ranked_parts, summary_names
-from icvos.protocols import Protocol
+from icvos.metrics.summaries import Row
+from icvos.metrics.table import METRICS, fold_metrics, ranked_metric, summary_names
+from icvos.protocols import PROTOCOLS, Protocol
 from icvos.runs.schema import RESULT_SCHEMA
 
 __all__ = ["RunResult", "image_result", "oracle_result", "sequence_result", "video_result", "video_score"]
@@ -33,42 +31,26 @@ class RunResult(dict[str, Any]):
         self.folder = folder
 
 
-@dataclass(frozen=True, slots=True)
-class _Row:
-    """What tables need of a record, in little memory: figures are NaN where there are none, in the metrics' order."""
-
-    video: str
-    category_name: str
-    source: str
-    draw: int
-    figures: array[float]
+def _row(record: Record, protocol: Protocol, **known: Any) -> Row:
+    return Row.of(record, protocol.numbers, **known)
 
 
-def _row(record: Record, draw: int, *, video: str = "", category_name: str = "", source: str = "") -> _Row:
-    known = (record.get(metric.name) for metric in episode_metrics())
-    return _Row(video, category_name, source, draw, array("d", (nan if value is None else value for value in known)))
+def _means(rows: Sequence[Row], protocol: Protocol) -> dict[str, float | None]:
+    """Return the figures of some episodes, by the protocol's rule."""
+    return _with_halves(protocol.summary(rows, protocol.figures))
 
 
-def _means(rows: Sequence[_Row]) -> dict[str, float | None]:
-    """Mean of each metric over draws of the mean over (video, category) pairs."""
-    by_draw: dict[int, list[_Row]] = {}
-    for row in rows:
-        by_draw.setdefault(row.draw, []).append(row)
-    figures = {
-        metric.name: average(
-            average(None if isnan(row.figures[column]) else row.figures[column] for row in by_draw[draw])
-            for draw in sorted(by_draw)
-        )
-        for column, metric in enumerate(episode_metrics())
-    }
-    return _with_halves(figures)
+def video_score(records: Sequence[Record], protocol: Protocol = PROTOCOLS["native"]) -> float | None:
+    """Return the score of some episodes, percent, as of a whole benchmark: a failed one counts 0; None of none."""
+    rows = [_row(_scored(record, protocol), protocol, draw=record["draw"]) for record in records]
+    return _means(rows, protocol).get(protocol.score)
 
 
-def video_score(records: Sequence[Record]) -> float | None:
-    """Return J&F of some episodes, percent, as of a whole video benchmark: a failed one counts 0; None of none."""
-    nothing = dict.fromkeys(ranked_parts(), 0.0)
-    figures = _means([_row(nothing if record.get("error") else record, record["draw"]) for record in records])
-    return figures[ranked_metric("video").name]
+def _scored(record: Record, protocol: Protocol) -> Record:
+    """Return a record whose figures count: of one that failed, its score's parts as 0 and what tells it apart."""
+    if not record.get("error"):
+        return record
+    return {**dict.fromkeys(protocol.parts, 0.0), **{name: record.get(name) for name in protocol.fields}}
 
 
 def _with_halves(figures: Mapping[str, float | None]) -> dict[str, float | None]:
@@ -78,11 +60,11 @@ def _with_halves(figures: Mapping[str, float | None]) -> dict[str, float | None]
     return {**figures, **halves}
 
 
-def _table(rows: Sequence[_Row], key: Callable[[_Row], str]) -> dict[str, dict[str, Any]]:
-    groups: dict[str, list[_Row]] = {}
+def _table(rows: Sequence[Row], protocol: Protocol, key: Callable[[Row], str]) -> dict[str, dict[str, Any]]:
+    groups: dict[str, list[Row]] = {}
     for row in rows:
         groups.setdefault(key(row), []).append(row)
-    return {name: {**_means(groups[name]), "episodes": len(groups[name])} for name in sorted(groups)}
+    return {name: {**_means(groups[name], protocol), "episodes": len(groups[name])} for name in sorted(groups)}
 
 
 def _result(
@@ -98,7 +80,7 @@ def _result(
             **{name: key.get(name) for name in ("shots", "seed", "limit_episodes", "limit_frames", "resized_masks")},
             "oracle": key.get("oracle"),
         },
-        "summary": {name: summary.get(name) for name in summary_names()},
+        "summary": {name: summary.get(name) for name in summary_names(protocol.name)},
         **tables,
     }
 
@@ -120,25 +102,24 @@ def video_result(
         sources: Source of each video.
     """
     rows, failed = [], 0
-    nothing = dict.fromkeys(ranked_parts(), 0.0)
     for episode in episodes:
         record = records.get(episode.id)
-        if record is None or record.get("error"):
-            failed += 1
-            record = nothing
+        if record is None:
+            record = {"error": "missing", **protocol.marks(episode.video, episode.category_name)}
+        failed += bool(record.get("error"))
         known = {"video": episode.video, "category_name": episode.category_name, "source": sources[episode.video]}
-        rows.append(_row(record, episode.draw, **known))
-    summary: dict[str, Any] = _means(rows)
+        rows.append(_row(_scored(record, protocol), protocol, draw=episode.draw, **known))
+    summary: dict[str, Any] = _means(rows, protocol)
     # A number of an object is no category: object 1 of one video and of another have nothing in common.
     by_category = run["benchmark"].get("task") != VOS
-    per_category = _table(rows, lambda row: row.category_name) if by_category else {}
-    summary["J&F_by_category"] = average(row[ranked_metric("video").name] for row in per_category.values())
+    per_category = _table(rows, protocol, lambda row: row.category_name) if by_category else {}
+    summary["J&F_by_category"] = average(row.get(ranked_metric("video").name) for row in per_category.values())
     summary |= {"episodes": len(rows), "failed": failed}
     tables = {
         "per_category": per_category,
-        "per_source": _table(rows, lambda row: row.source),
-        "per_video": _table(rows, lambda row: row.video),
-        "per_draw": _table(rows, lambda row: str(row.draw)),
+        "per_source": _table(rows, protocol, lambda row: row.source),
+        "per_video": _table(rows, protocol, lambda row: row.video),
+        "per_draw": _table(rows, protocol, lambda row: str(row.draw)),
     }
     tables |= oracle_result(run["key"], [episode.id for episode in episodes], records)
     return _result(run, protocol, summary, tables)
@@ -147,17 +128,22 @@ def video_result(
 def sequence_result(
     run: Mapping[str, Any], protocol: Protocol, ids: Sequence[str], records: Mapping[str, Record]
 ) -> dict[str, Any]:
-    """Return the result of scoring label maps: mean over frames, then over all objects of all sequences."""
-    nothing = {**dict.fromkeys(ranked_parts(), 0.0), "error": "missing"}
-    rows = [records.get(name) or {"id": name, "video": name, **nothing} for name in ids]
-    means = _with_halves({m.name: average(row.get(m.name) for row in rows) for m in episode_metrics()})
+    """Return the result of scoring label maps: figures over all objects of all sequences, by the protocol's rule."""
+    rows = []
+    failed = 0
+    for name in ids:
+        record = records.get(name) or {"video": name, "error": "missing", **protocol.marks(name)}
+        failed += bool(record.get("error"))
+        rows.append(_row(_scored(record, protocol), protocol, video=record["video"]))
     per_video: dict[str, Any] = {}
-    for video in sorted({row["video"] for row in rows}):
-        mine = [row for row in rows if row["video"] == video]
-        parts = _with_halves({name: average(row[name] for row in mine) for name in ranked_parts()})
-        per_video[video] = {**parts, "objects": len(mine)}
-    failed = sum(bool(row.get("error")) for row in rows)
-    summary = {**means, "episodes": len(rows), "failed": failed}
+    for video in sorted({row.video for row in rows}):
+        mine = [row for row in rows if row.video == video]
+        figures = _means(mine, protocol)
+        per_video[video] = {
+            **{name: figures[name] for name in (*protocol.parts, protocol.score) if name in figures},
+            "objects": len(mine),
+        }
+    summary = {**_means(rows, protocol), "episodes": len(rows), "failed": failed}
     return _result(
         run, protocol, summary, {"per_category": {}, "per_source": {}, "per_video": per_video, "per_draw": {}}
     )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -11,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from icvos.benchmark import VOS
 from icvos.errors import IcvosError, RunError, UsageError, did_you_mean, printable
-from icvos.metrics.formulas import FOLD_COUNTS, half_sum
-from icvos.metrics.table import METRICS, Kind, ranked_metric, ranked_parts
-from icvos.protocols import PROTOCOLS
+from icvos.metrics.formulas import FOLD_COUNTS
+from icvos.metrics.table import METRICS, Kind, ranked_metric
+from icvos.protocols import PROTOCOLS, Protocol
 from icvos.runs.records import RunFolder, read_frames, read_result, read_run
 from icvos.runs.schema import (
     RECORD_SCHEMA,
@@ -43,13 +44,13 @@ EPISODE_IOU = "IoU"
 """What the score of an image episode is called."""
 
 
-def score_of(record: Mapping[str, Any]) -> float:
+def score_of(record: Mapping[str, Any], protocol: Protocol = PROTOCOLS["native"]) -> float:
     """Return an episode's score, percent: J&F, or the IoU of an image; 0 if it failed."""
     if record.get("error"):
         return 0.0
     if record.get("union_fg") is not None:
         return 100.0 * record["inter_fg"] / record["union_fg"] if record["union_fg"] else 100.0
-    return half_sum(*(record.get(name) for name in ranked_parts())) or 0.0
+    return protocol.score_of(record) or 0.0
 
 
 @dataclass(frozen=True, repr=False)
@@ -150,6 +151,17 @@ class Run:
         return str(self.result["protocol"].get("name"))
 
     @property
+    def rules(self) -> Protocol:
+        """The protocol; where icvos has none of its name, the usual one of its kind."""
+        return PROTOCOLS.get(self.protocol) or PROTOCOLS["fss-native" if self.image else "native"]
+
+    @property
+    def unseen(self) -> tuple[str, ...]:
+        """Names of the videos and categories that the protocol counts as unseen, sorted."""
+        names = self.run["key"].get("unseen")
+        return tuple(sorted(map(str, names))) if isinstance(names, list) else ()
+
+    @property
     def shots(self) -> int:
         """Supports shown."""
         shots = self.result["protocol"].get("shots")
@@ -189,12 +201,12 @@ class Run:
     @property
     def score(self) -> float:
         """What it is ranked by, percent: J&F, or mIoU; not a number if there is none."""
-        value = self.summary[ranked_metric(self.kind).name]
+        value = self.summary[self.rules.score]
         return math.nan if value is None else float(value)
 
     def score_name(self, by: str) -> str:
         """Return what the score is called in ``rows(by)``: J&F, mIoU, or the IoU of an image."""
-        return EPISODE_IOU if self.image and by == "episode" else ranked_metric(self.kind).name
+        return EPISODE_IOU if self.image and by == "episode" else self.rules.score
 
     @property
     def fps(self) -> float | None:
@@ -251,7 +263,7 @@ class Run:
             self.benchmark_name,
             str(benchmark.get("version")),
             str(benchmark.get("manifest_sha256")),
-            self.protocol,
+            self.protocol + (f", unseen {_sha256(self.unseen)[:8]}" if self.unseen else ""),
             self.shots,
             self.checked == "self-reported",
             self.oracle,
@@ -309,11 +321,11 @@ class Run:
         return {name: dict(row) for name, row in tables[by].items()}
 
     def _episode_row(self, record: Mapping[str, Any]) -> dict[str, Any]:
-        last, score = FOLD_COUNTS[-1] if self.image else ranked_parts()[-1], self.score_name("episode")
+        last, score = FOLD_COUNTS[-1] if self.image else self.rules.parts[-1], self.score_name("episode")
         row: dict[str, Any] = {}
         for name, value in record.items():
             row |= {name: value} if name != "id" else {}
-            row |= {score: score_of(record)} if name == last else {}
+            row |= {score: score_of(record, self.rules)} if name == last else {}
         return row
 
     def episodes(self) -> pandas.DataFrame:
@@ -351,11 +363,10 @@ class Run:
     @property
     def first_frame(self) -> int:
         """Number of the first frame that is scored: ``davis-2017`` drops frame 0."""
-        protocol = PROTOCOLS.get(self.protocol)
-        return int(protocol is not None and protocol.skip_ends)
+        return int(self.rules.skip_ends)
 
     def frames(self, episode: str) -> pandas.DataFrame:
-        """Return J, F and J&F of each scored frame of an episode, percent.
+        """Return what is measured of each scored frame of an episode, J, F and J&F, percent.
 
         The index counts the frames of the ground truth from 0; under ``davis-2017`` the first and the last have no row.
 
@@ -378,8 +389,13 @@ class Run:
         first = self.first_frame
         index = pandas.RangeIndex(first, first + len(values["J"]), name="frame")
         table = pandas.DataFrame({name: 100.0 * value for name, value in values.items()}, index=index)
-        table[ranked_metric("video").name] = (table[list(ranked_parts())]).mean(axis=1)
+        if self.rules.score not in table:
+            table[self.rules.score] = (table[list(self.rules.parts)]).mean(axis=1)
         return table
+
+
+def _sha256(names: Sequence[str]) -> str:
+    return hashlib.sha256("\n".join(names).encode()).hexdigest()
 
 
 def find_runs(root: Path, *, depth: int = 4) -> tuple[list[Run], list[str]]:

@@ -13,8 +13,8 @@ from unicodedata import category, normalize
 from icvos.errors import InputError, RunError, UsageError, in_words, printable
 from icvos.files import check_id, is_utf8
 from icvos.metrics.formulas import FOLD_COUNTS
-from icvos.metrics.table import METRICS, episode_metrics, ranked_parts, summary_names
-from icvos.protocols import ORACLES
+from icvos.metrics.table import METRICS, episode_metrics, summary_names
+from icvos.protocols import ORACLES, PROTOCOLS
 from icvos.runs.undrawn import complete_means
 
 __all__ = [
@@ -47,6 +47,7 @@ RECORD = {
     "fold": int,
     "object": int,
     "supports": list,
+    "unseen": bool,
 }
 LONG = frozenset({"error", "traceback"})
 TIMES = (
@@ -90,12 +91,13 @@ def complete_result(result: dict[str, Any]) -> dict[str, Any] | None:
         return None
     result = complete_means(result)
     summary = result["summary"]
-    missing = [name for name in summary_names() if name not in summary]
+    names = summary_names(str(result["protocol"].get("name")))
+    missing = [name for name in names if name not in summary]
     if any(name not in METRICS or METRICS[name].required for name in missing):
         return None
     if missing:
         result = {**result, "summary": {**summary, **dict.fromkeys(missing)}}
-    return result if all(_finite(result["summary"][name]) for name in summary_names()) else None
+    return result if all(_finite(result["summary"][name]) for name in names) else None
 
 
 def record_problem(record: Any) -> str | None:
@@ -115,7 +117,8 @@ def record_problem(record: Any) -> str | None:
     for name in (*(metric.name for metric in episode_metrics()), *TIMES):
         if not _finite(record.get(name)):
             return f"{name} {whole} number"
-    if not any(all(record.get(name) is not None for name in needed) for needed in (ranked_parts(), FOLD_COUNTS)):
+    needed = {protocol.parts for protocol in PROTOCOLS.values() if protocol.kind != "image"} | {FOLD_COUNTS}
+    if not any(all(record.get(name) is not None for name in names) for names in needed):
         return f"episode {record['id']} has no score"
     return None
 

@@ -7,7 +7,7 @@ The test split has first masks only. Nothing says what the objects are.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from icvos.listing import folders
 from icvos.sources.annotations import whole_number
 from icvos.sources.base import SourceFrame, SourceVideo, VideoSource, by_object, json_object, pair_up
 
-__all__ = ["Lvos"]
+__all__ = ["Lvos", "read_spans"]
 
 # Split: the folders it may be called.
 SPLITS = {"train": ("train",), "val": ("val", "valid")}
@@ -65,14 +65,25 @@ class Lvos(VideoSource):
     def _meta(self, split: str, folder: Path) -> dict[str, dict[int, tuple[int, int]]]:
         names = (f"{folder.name}_meta.json", f"{split}_meta.json", "valid_meta.json", "meta.json")
         for base in (folder, self.root):
-            for name in names if split == "val" else (names[0], "meta.json"):
-                if (base / name).is_file():
-                    return _read_meta(base / name)
+            spans = read_spans(base, names if split == "val" else (names[0], "meta.json"))
+            if spans is not None:
+                return spans
         return {}
 
     def frames(self, video: SourceVideo) -> list[SourceFrame]:
         folder = self.splits[video.split]
         return pair_up(folder / "JPEGImages" / video.name, folder / "Annotations" / video.name, video.name)
+
+
+def read_spans(
+    folder: Path, names: Sequence[str] = ("val_meta.json", "valid_meta.json", "meta.json")
+) -> dict[str, dict[int, tuple[int, int]]] | None:
+    """Return each object's frames [start, end) of each video by the first of some files that a folder has, or None.
+
+    Raises:
+        SourceError: The file is broken.
+    """
+    return next((_read_meta(folder / name) for name in names if (folder / name).is_file()), None)
 
 
 def _read_meta(path: Path) -> dict[str, dict[int, tuple[int, int]]]:

@@ -1,0 +1,143 @@
+"""One set of masks under each protocol that applies: what the choice of a protocol is worth."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from icvos.benchmark import Benchmark
+from icvos.demo.benchmarks import open_benchmark
+from icvos.errors import InputError, UsageError
+from icvos.evaluation.score import score
+from icvos.files import escape_id, real_path, write_json
+from icvos.protocols import PROTOCOLS, Protocol
+from icvos.runs.episodes import get_run_protocol
+from icvos.runs.run import Run
+
+__all__ = ["SPREAD_SCHEMA", "Spread", "SpreadRow", "score_spread"]
+
+SPREAD_SCHEMA = "icvos-spread/1"
+
+
+@dataclass(frozen=True)
+class SpreadRow:
+    """What masks score by one protocol.
+
+    Attributes:
+        run: By it.
+        difference: Of its score to the same figure by the first protocol, in points: to J of one that has J alone.
+    """
+
+    run: Run
+    difference: float | None
+
+
+@dataclass(frozen=True)
+class Spread:
+    """What masks score by each protocol.
+
+    Attributes:
+        folder: With a run folder for each protocol, and ``protocols.json``.
+        rows: The usual protocol first.
+        left_out: Protocols that do not apply, and why.
+    """
+
+    folder: Path
+    rows: tuple[SpreadRow, ...]
+    left_out: dict[str, str]
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what ``protocols.json`` holds: percent and points, unrounded."""
+        return {
+            "schema": SPREAD_SCHEMA,
+            "model": self.rows[0].run.model,
+            "benchmark": self.rows[0].run.benchmark_name,
+            "reference": self.rows[0].run.protocol,
+            "protocols": {
+                row.run.protocol: {
+                    "score": row.run.rules.score,
+                    "difference": row.difference,
+                    "summary": dict(row.run.summary),
+                }
+                for row in self.rows
+            },
+            "left_out": self.left_out,
+        }
+
+
+def _candidates(benchmark: Benchmark | None) -> list[Protocol]:
+    """Return the protocols that fit a benchmark, or label maps; the usual one first."""
+    if benchmark is None:
+        return [protocol for protocol in PROTOCOLS.values() if protocol.of_label_maps]
+    fits = []
+    for protocol in PROTOCOLS.values():
+        try:
+            fits.append(get_run_protocol(benchmark, protocol.name))
+        except UsageError:
+            continue
+    return fits
+
+
+def score_spread(
+    predictions: str | Path,
+    *,
+    benchmark: Benchmark | str | Path | None = None,
+    ground_truth: str | Path | None = None,
+    unseen: str | Path | Sequence[str] = (),
+    out: str | Path | None = None,
+    progress: Any = None,
+    notify: Callable[[str], None] | None = None,
+    **settings: Any,
+) -> Spread:
+    """Score masks by each protocol that applies, as ``icvos score --all-protocols`` does.
+
+    Args:
+        predictions, benchmark, ground_truth, unseen, progress, notify, settings: As ``score`` takes them.
+        out: The folder of the runs, one for each protocol; by default ``runs/<benchmark>/<predictions>-all-protocols``.
+
+    Raises:
+        IcvosError: No protocol applies; the reason of the first is said.
+    """
+    if (benchmark is None) == (ground_truth is None):
+        raise UsageError("give one of --benchmark and --ground-truth", fix="see icvos score --help")
+    opened = None if benchmark is None else open_benchmark(benchmark)[0]
+    name = opened.name if opened is not None else real_path(Path(str(ground_truth))).name
+    model = str(settings.get("model") or real_path(Path(predictions)).stem)
+    base = Path("runs") / escape_id(name, keep="+@=,") / escape_id(f"{model}-all-protocols", keep="+@=,")
+    folder = base if out is None else Path(out)
+    runs: list[Run] = []
+    problems: dict[str, InputError | UsageError] = {}
+    for protocol in sorted(_candidates(opened), key=lambda each: each.name not in USUAL):
+        try:
+            result = score(
+                predictions,
+                benchmark=opened,
+                ground_truth=ground_truth,
+                protocol=protocol.name,
+                unseen=unseen if protocol.divides else (),
+                out=folder / protocol.name,
+                progress=progress,
+                notify=notify,
+                **settings,
+            )
+        except (InputError, UsageError) as problem:
+            problems[protocol.name] = problem
+            continue
+        runs.append(Run.open(result.folder))
+    if not runs:
+        raise next(iter(problems.values()))
+    first = runs[0].summary
+    rows = []
+    for run in runs:
+        reference = first.get(run.rules.score)
+        reference = first.get(runs[0].rules.score) if reference is None else reference
+        known = reference is not None and run.summary[run.rules.score] is not None
+        rows.append(SpreadRow(run, run.score - reference if known else None))
+    spread = Spread(folder, tuple(rows), {name: problem.what for name, problem in problems.items()})
+    write_json(folder / "protocols.json", spread.as_json())
+    return spread
+
+
+USUAL = ("native", "fss-native")

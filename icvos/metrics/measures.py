@@ -1,0 +1,46 @@
+"""What is measured of a frame: one object for each way, which protocols name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from icvos.metrics.frames import jf, jf_labels, region, region_labels
+from icvos.metrics.mosev2 import mosev2_labels, mosev2_masks
+
+__all__ = ["MOSEV2", "REGION", "REGION_AND_BOUNDARY", "Measure"]
+
+Columns = tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class Measure:
+    """What is measured of a frame, and how.
+
+    Attributes:
+        columns: Names of the figures, in the order in which both functions return them.
+        of_masks: From a prediction and its ground truth, (H, W) or (N, H, W) masks of one size, returns a column each:
+            N values, or one.
+        of_labels: From two (H, W) label maps and K ids, returns a column each: K values.
+        on_device: Whether ``of_masks`` takes torch masks where they are; what does not gets numpy masks.
+    """
+
+    columns: tuple[str, ...]
+    of_masks: Callable[[Any, Any], Columns]
+    of_labels: Callable[[Any, Any, Sequence[int]], Columns]
+    on_device: bool = False
+
+    def __call__(self, prediction: Any, truth: Any) -> tuple[float, ...]:
+        """Return the figures of one frame's masks, (H, W) each."""
+        return tuple(
+            float(column if isinstance(column, float) else column[0]) for column in self.of_masks(prediction, truth)
+        )
+
+
+REGION_AND_BOUNDARY = Measure(("J", "F"), jf, jf_labels, on_device=True)
+"""J and F of the official DAVIS-2017 code."""
+REGION = Measure(("J",), region, region_labels)
+"""J alone."""
+MOSEV2 = Measure((*REGION_AND_BOUNDARY.columns, "F_dot"), mosev2_masks, mosev2_labels)
+"""J with one more pixel above and below the line; F, and F_dot whose tolerance follows the object's size."""

@@ -1,0 +1,69 @@
+"""From the figures of episodes to those of a data set, or of a part of it."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import isnan, nan
+from typing import Any
+
+from icvos.metrics.formulas import average
+from icvos.metrics.table import METRICS
+
+__all__ = ["Row", "mean_over_draws", "seen_and_unseen"]
+
+Figures = dict[str, float | None]
+GROUPS = {"seen": False, "unseen": True}
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What a summary needs of an episode's record, in little memory.
+
+    Attributes:
+        video, category_name, source, draw: Of the episode; empty and 0 where the kind has none.
+        names: What ``values`` are of, shared by all rows.
+        values: Figures and other numbers of the record; NaN where it has none.
+    """
+
+    video: str
+    category_name: str
+    source: str
+    draw: int
+    names: tuple[str, ...]
+    values: array[float]
+
+    @classmethod
+    def of(cls, record: Mapping[str, Any], names: tuple[str, ...], **known: Any) -> Row:
+        """Return the row of a record: numbers by their names, and what is ``known`` of the episode."""
+        numbers = (record.get(name) for name in names)
+        about = {"video": "", "category_name": "", "source": "", "draw": 0, **known}
+        return cls(**about, names=names, values=array("d", (nan if value is None else value for value in numbers)))
+
+    def __getitem__(self, name: str) -> float | None:
+        """Return a number of the record, or None."""
+        value = self.values[self.names.index(name)]
+        return None if isnan(value) else value
+
+
+def mean_over_draws(rows: Sequence[Row], metrics: Sequence[str]) -> Figures:
+    """Return the mean of each metric over draws of its mean over episodes; those that lack it are left out."""
+    by_draw: dict[int, list[Row]] = {}
+    for row in rows:
+        by_draw.setdefault(row.draw, []).append(row)
+    return {name: average(average(row[name] for row in by_draw[draw]) for draw in sorted(by_draw)) for name in metrics}
+
+
+def seen_and_unseen(rows: Sequence[Row], metrics: Sequence[str]) -> Figures:
+    """Return the mean of what is seen and what is unseen, each the mean over its episodes, and J, F and V of both.
+
+    A part of a data set that has one of the two alone has that one's mean.
+
+    Source: ``evaluation_method.py`` of LingyiHongfd/lvos-evaluation at 25cb02d1.
+    """
+    groups = {name: [row for row in rows if bool(row["unseen"]) is flag] for name, flag in GROUPS.items()}
+    means = {name: mean_over_draws(group, metrics) for name, group in groups.items()}
+    figures = {name: average(mean[name] for mean in means.values() if name in mean) for name in metrics}
+    parts = {f"{name}_{group}": mean[name] for group, mean in means.items() for name in mean}
+    return figures | {name: parts.get(name) for name, metric in METRICS.items() if metric.of_group in GROUPS}
