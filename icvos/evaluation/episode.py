@@ -204,7 +204,7 @@ def failure(episode: Episode, error: BaseException | str, protocol: Protocol = P
         "category": episode.category,
         "category_name": episode.category_name,
         "draw": episode.draw,
-        **protocol.marks(episode.video, episode.category_name),
+        **protocol.marks(episode.video, episode.category_name, episode.asked),
         **dict.fromkeys(protocol.parts, 0.0),
         **_text(error),
     }
@@ -333,7 +333,7 @@ def _run(
             "draw": episode.draw,
             "frames": len(scorer.score),
             "visible_frames": scorer.visible,
-            **job.protocol.marks(episode.video, episode.category_name),
+            **job.protocol.marks(episode.video, episode.category_name, episode.asked),
             **job.protocol.episode(scorer.score.frames()),
             **times,
             "peak_memory": peak_memory(model.device),

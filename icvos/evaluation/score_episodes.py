@@ -126,7 +126,7 @@ def score_episodes(view: View, predictions: Predictions, episodes: Sequence[Epis
             "draw": episode.draw,
             "frames": len(score),
             "visible_frames": len(score) - score.absent_frames,
-            **protocol.marks(episode.video, episode.category_name),
+            **protocol.marks(episode.video, episode.category_name, episode.asked),
             **protocol.episode(score.frames()),
         }
         out.append((record, score.columns()))

@@ -48,6 +48,7 @@ RECORD = {
     "object": int,
     "supports": list,
     "unseen": bool,
+    "positive": bool,
 }
 LONG = frozenset({"error", "traceback"})
 TIMES = (
