@@ -45,7 +45,8 @@ class Protocol:
         undrawn_as_zero: Whether ``mIoU`` counts a category of the fold that no episode drew as 0, or leaves it out
             (few-shot).
         divides: Whether episodes are told apart as seen and unseen.
-        unseen: Videos and categories that are unseen, where ``divides`` says so.
+        unseen: What is unseen, where ``divides`` says so: videos (``davis17__dog``, or ``dog`` alone), categories, data
+            sets (``davis17``).
         asks: Whether episodes are told apart as positive and negative, by what was asked of their videos.
         measure: What is measured of a frame.
         own_figures: Returns an episode's figures that are not those of the table, percent, from its frames.
@@ -133,7 +134,7 @@ class Protocol:
             video, category_name: Of the episode.
             asked: ``positive`` or ``negative``, where its benchmark says it.
         """
-        marks = {"unseen": bool(self.unseen & {video, category_name})} if self.divides else {}
+        marks = {"unseen": bool(self.unseen & {video, category_name, *video.split("__")})} if self.divides else {}
         return marks | ({"positive": asked == "positive"} if self.asks else {})
 
     @property
@@ -265,7 +266,7 @@ def check_division(protocol: Protocol, pairs: Iterable[tuple[str, str]]) -> None
             f"protocol '{protocol.name}' is the mean of seen and unseen, and nobody says what is unseen",
             fix="give --unseen FILE, with a video or a category a line",
         )
-    found = {bool(protocol.unseen & {*pair}) for pair in pairs}
+    found = {protocol.marks(*pair)["unseen"] for pair in pairs}
     if found != {False, True}:
         what = "everything" if found == {True} else "nothing"
         raise UsageError(

@@ -28,6 +28,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=None,
         help="Folder of parity fixtures (.npz); default ../shared/parity and parity_end_to_end where present.",
     )
+    parser.addoption(
+        "--golden-dir",
+        default=None,
+        help="Folder of goldens of public scorers, a folder for each family; default ../shared/benchmarks.",
+    )
 
 
 @pytest.fixture

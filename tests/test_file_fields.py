@@ -7,6 +7,7 @@ for any key, ``a.…`` for whatever is in it.
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 import zipfile
@@ -131,6 +132,7 @@ def of_runs(root: Path, made: Made) -> None:
     demo = benchmarks / "demo"
     methods = write_model(root, METHODS)
     (episode, *_) = lines(root / "R" / "episodes.jsonl")
+    (unseen, *_) = {row["category_name"]: None for row in csv.DictReader((root / "B" / "episodes.csv").open())}
     evaluate("empty", demo, out=root / "named", episodes=[episode["id"]], name="mine", verify=True)
     for benchmark, name, *words in (
         (demo, "kept", "histogram", "--save-masks"),
@@ -140,6 +142,9 @@ def of_runs(root: Path, made: Made) -> None:
         (root / "B", "custom", "histogram"),
         (root / "V", "vos", "empty"),
         (benchmarks / "coco-20i", "image", "histogram"),
+        (root / "B", "mosev2", "empty", "--protocol", "mosev2"),
+        (root / "B", "lvos", "empty", "--protocol", "lvos-v2", "--unseen", unseen),
+        (root / "B", "vost", "empty", "--protocol", "vost"),
     ):
         run(benchmark, root / name, *words)
     isolated = Path(write_model(root, METHODS, "isolated.py"))
@@ -157,11 +162,15 @@ def of_runs(root: Path, made: Made) -> None:
     made["request.json"] = [read_json(path) for path in out.glob("episodes/*/request.json")]
     truth = raw / "davis" / "Annotations" / "480p"
     assert icvos("score", truth, "--ground-truth", truth, "--objects", "all", "--out", root / "sequences") == 0
+    spread = ("score", truth, "--ground-truth", truth, "--all-protocols", "--objects", "all", "--out", root / "spread")
+    assert icvos(*spread) == 0
+    made["protocols.json"] = [read_json(root / "spread" / "protocols.json")]
     folders = [path.parent for path in root.glob("*/run.json")]
     made["run.json"] = [read_json(folder / "run.json") for folder in folders]
     made["times"] = [each["times"]["total"] for each in made["run.json"] if each.get("times")]
     made["episodes.jsonl"] = [record for folder in folders for record in lines(folder / "episodes.jsonl")]
-    made["frames"] = [dict.fromkeys(np.load(next((root / "kept" / "frames").iterdir())).files)]
+    stored = [next((root / name / "frames").iterdir()) for name in ("kept", "mosev2")]
+    made["frames"] = [dict.fromkeys(np.load(path).files) for path in stored]
     results = [read_json(folder / "result.json") for folder in folders if (folder / "result.json").is_file()]
     tables = ("summary", "per_category", "per_source", "per_video", "per_draw", "per_fold", "oracle")
     made["Whole"] = [{key: {} if key in tables else value for key, value in each.items()} for each in results]

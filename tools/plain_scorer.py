@@ -1,8 +1,8 @@
 """A second scorer of golden toys, written plainly from the definitions with numpy, scipy and Pillow: nothing of icvos.
 
 Sources: the official DAVIS-2017 evaluation (boundary, tolerance, J, F, recall, decay; which objects and frames count),
-the public code of DC-SAM (512x512, the index rule of its resizing, sums of few-shot folds). ``tools.toys`` writes what
-it finds as each toy's ``expected.json``; the tests compare it with what ``icvos score`` finds.
+the public code of DC-SAM (512x512, the index rule of its resizing, sums of few-shot folds), of MOSEv2, LVOS and VOST.
+``tools.toys`` writes what it finds as each toy's ``expected.json``; the tests hold it to ``icvos score``.
 """
 
 from __future__ import annotations
@@ -24,8 +24,9 @@ from scipy import ndimage
 __all__ = ["Rules", "frame_values", "pixel_counts", "score"]
 
 Table = dict[str, Any]
+COLUMNS = {"davis": ("J", "F"), "mosev2": ("J", "F", "F_dot"), "region": ("J",)}
 FOLD_COUNTS = ("inter_fg", "union_fg", "inter_bg", "union_bg")
-NAMES = ("id", "video", "object", "source", "query", "category", "category_name", "draw", "fold")
+NAMES = ("id", "video", "object", "source", "query", "category", "category_name", "draw", "fold", "unseen")
 """What a row says of an episode that is no figure."""
 
 
@@ -46,8 +47,17 @@ class Rules:
         leave_out_absent: Frames on which neither mask has a pixel are left out.
         all_objects: Objects count that are not on the first frame.
         leave_out_missing: Objects that no predicted frame has are left out.
+        measure: What a frame's figures are: ``davis`` (J, F), ``mosev2`` (J, F, F_dot) or ``region`` (J).
+        one_more: MOSEv2's J has one more pixel above and below the line.
+        off_centre: A tolerance of MOSEv2 that is no whole number is not rounded up.
+        by_size: The tolerance of F_dot follows the object's size.
+        own_range: Of an object the frames from that on which it is first seen on are its own.
+        up_to_largest: All numbers up to the largest of the first frame are objects.
+        leading: The thing that is absent on the first scored frame has disappeared, too.
+        last: What ``J_last`` is the mean of begins at this share of the frames.
         void: What 255 of the ground truth is: ``background``, or ``ignored`` (neither mask counts there).
-        mean: Over what: ``objects``, ``sequences``; ``draws``, ``episodes``, ``frames``; ``sums``, ``ious``.
+        mean: Over what: ``objects``, ``sequences``, ``groups`` (seen and unseen); ``draws``, ``episodes``, ``frames``;
+            ``sums``, ``ious``.
     """
 
     kind: str
@@ -62,6 +72,14 @@ class Rules:
     leave_out_absent: bool = False
     all_objects: bool = False
     leave_out_missing: bool = False
+    measure: str = "davis"
+    one_more: bool = True
+    off_centre: bool = True
+    by_size: bool = True
+    own_range: bool = False
+    up_to_largest: bool = False
+    leading: bool = True
+    last: float = 0.75
     void: str = "background"
     mean: str = ""
 
@@ -123,18 +141,59 @@ def _counts(p: bytes, t: bytes, shape: tuple[int, int], cut: bool, square: bool,
 
 
 def frame_values(predicted: np.ndarray, truth: np.ndarray, rules: Rules) -> Table:
-    """Return J, F and counts of one frame, two (H, W) bool masks."""
+    """Return the figures and counts of one frame, two (H, W) bool masks."""
+    if rules.measure == "mosev2":
+        return _mosev2_values(predicted, truth, rules)
     predicted, truth = np.ascontiguousarray(predicted), np.ascontiguousarray(truth)
     counts = _counts(predicted.tobytes(), truth.tobytes(), truth.shape, rules.cut, rules.square, rules.border)
-    inter, union, boundary_p, matched_p, boundary_t, matched_t = counts
+    inter, union, *boundaries = counts
+    j = inter / union if union else 1.0
+    if rules.measure == "region":
+        return {"J": j, "counts": [inter, union]}
+    return {"J": j, "F": _boundary_f(*boundaries), "counts": list(counts)}
+
+
+def _boundary_f(boundary_p: int, matched_p: int, boundary_t: int, matched_t: int) -> float:
     if boundary_p == boundary_t == 0:
-        f = 1.0
-    elif boundary_p == 0 or boundary_t == 0:
-        f = 0.0
-    else:
-        precision, recall = matched_p / boundary_p, matched_t / boundary_t
-        f = 2 * precision * recall / (precision + recall) if precision + recall else 0.0
-    return {"J": inter / union if union else 1.0, "F": f, "counts": list(counts)}
+        return 1.0
+    if boundary_p == 0 or boundary_t == 0:
+        return 0.0
+    precision, recall = matched_p / boundary_p, matched_t / boundary_t
+    return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
+
+
+def _mosev2_values(predicted: np.ndarray, truth: np.ndarray, rules: Rules) -> Table:
+    """Return J, F, F_dot; counts are those of F_dot, then the matched boundary pixels of F."""
+    inter, union = int((predicted & truth).sum()), int((predicted | truth).sum())
+    more = 1 if rules.one_more or not union else 0
+    largest = 0.008 * math.sqrt(truth.shape[0] ** 2 + truth.shape[1] ** 2)
+    wide = close = largest if rules.off_centre else float(math.ceil(largest))
+    small = float(math.ceil(0.1 * math.sqrt(truth.sum())))
+    if truth.any() and small < largest:
+        wide, close = float(math.ceil(largest)), small if rules.by_size else float(math.ceil(largest))
+    edges = _edge(predicted, False), _edge(truth, False)
+    matched = [[int((a & _spread(b, radius)).sum()) for a, b in (edges, edges[::-1])] for radius in (close, wide)]
+    counts = [int(edges[0].sum()), matched[0][0], int(edges[1].sum()), matched[0][1]]
+    return {
+        "J": (inter + more) / (union + more),
+        "F": _boundary_f(counts[0], matched[1][0], counts[2], matched[1][1]),
+        "F_dot": _boundary_f(*counts),
+        "counts": [inter, union, *counts, *matched[1]],
+    }
+
+
+def _spread(edge: np.ndarray, radius: float) -> np.ndarray:
+    """Return each pixel that has one of ``edge`` in the shape around it, whose middle is that of OpenCV's kernels."""
+    steps = [-radius + number for number in range(math.ceil(2 * radius + 1))]
+    middle = len(steps) // 2
+    wide = np.pad(edge, len(steps))
+    out = np.zeros(edge.shape, bool)
+    for row, y in enumerate(steps):
+        for column, x in enumerate(steps):
+            if y * y + x * x <= radius**2:
+                top, left = len(steps) + row - middle, len(steps) + column - middle
+                out |= wide[top : top + edge.shape[0], left : left + edge.shape[1]]
+    return out
 
 
 def _mean(values: Iterable[float | None]) -> float | None:
@@ -170,49 +229,96 @@ def _episode(pairs: Sequence[tuple[str, np.ndarray, np.ndarray]], rules: Rules) 
     there = np.array([t.any() for _, _, t in pairs], bool)
     right = np.array([not p.any() for _, p, t in pairs if not t.any()], float)
     figures: dict[str, float | None] = {}
-    for name in ("J", "F"):
-        values = np.array([frame[name] for frame in frames.values()])
+    columns = {name: np.array([frame[name] for frame in frames.values()]) for name in COLUMNS[rules.measure]}
+    for name, values in columns.items():
         figures[name] = float(values.mean())
+        if name == "F_dot":
+            continue
         figures[f"{name}_visible"] = float(values[there].mean()) if there.any() else None
         figures[f"{name}_recall"] = _recall(values)
         figures[f"{name}_decay"] = _decay(values)
     figures["absent_correct"] = float(right.mean()) if len(right) else None
+    if len(columns) > 1:
+        both = (columns["J"] + columns[COLUMNS[rules.measure][-1]]) / 2
+        figures["disappear"], figures["reappear"] = _by_run(both, there, rules)
+    if rules.mean == "groups":
+        square = float(np.mean((both.mean() - both) ** 2))
+        figures["V"] = math.sqrt(np.round(square, 4))
+    if rules.measure == "region":
+        figures["J_last"] = float(columns["J"][math.floor(rules.last * len(columns["J"])) :].mean())
     return {name: None if value is None else 100.0 * value for name, value in figures.items()}, frames
+
+
+def _by_run(values: np.ndarray, there: np.ndarray, rules: Rules) -> tuple[float | None, float | None]:
+    """Return the mean over runs of absent frames of each run's mean, and that over runs of frames after one."""
+    runs: list[tuple[bool, list[float]]] = []
+    for seen, value in zip(there.tolist(), values.tolist()):
+        if not runs or runs[-1][0] != seen:
+            runs.append((seen, []))
+        runs[-1][1].append(value)
+    means = [(seen, float(np.mean(each)), number > 0) for number, (seen, each) in enumerate(runs)]
+    gone = [value for seen, value, follows in means if not seen and (follows or rules.leading)]
+    back = [value for seen, value, follows in means if seen and follows]
+    return _mean(gone), _mean(back)
+
+
+def _numbers(maps: Sequence[np.ndarray], rules: Rules) -> list[int]:
+    """Return the ids of the objects that are scored."""
+    numbers = {int(n) for labels in (maps if rules.all_objects else maps[:1]) for n in np.unique(labels)}
+    return list(range(1, max(numbers) + 1)) if rules.up_to_largest else sorted(numbers - {0})
+
+
+def _own(maps: Sequence[np.ndarray], number: int, rules: Rules) -> list[int]:
+    """Return the scored frames of an object."""
+    first = next(index for index, labels in enumerate(maps) if (labels == number).any()) if rules.own_range else 0
+    return [first + index for index in rules.frames(len(maps) - first)]
 
 
 def _sequences(folder: Path, rules: Rules) -> dict[str, Any]:
     rows: list[Table] = []
     frames: dict[str, Any] = {}
+    unseen = (folder / "unseen.txt").read_text().split() if rules.mean == "groups" else []
     for sequence in sorted((folder / "ground-truth").iterdir()):
         paths = sorted(sequence.glob("*.png"))
         maps = [_read(path) for path in paths]
         voids = [labels == 255 for labels in maps]
         maps = [np.where(void, 0, labels) for labels, void in zip(maps, voids)]
         predicted = [_read(folder / "predictions" / sequence.name / path.name) for path in paths]
-        numbers = sorted({int(n) for labels in (maps if rules.all_objects else maps[:1]) for n in np.unique(labels)})
         if rules.void == "ignored":
             predicted = [np.where(void, 0, labels) for labels, void in zip(predicted, voids)]
-        for number in (number for number in numbers if number):
-            scored = rules.frames(len(paths))
+        for number in _numbers(maps, rules):
+            scored = _own(maps, number, rules)
             pairs = [(paths[i].stem, predicted[i] == number, maps[i] == number) for i in scored]
             if rules.leave_out_missing and not any(p.any() for _, p, _ in pairs):
                 continue
             name = f"{sequence.name}__{number}"
             figures, frames[name] = _episode(pairs, rules)
             rows.append({"id": name, "video": sequence.name, "object": number, "frames": len(pairs), **figures})
-    names = [name for name in rows[0] if name.partition("_")[0] in ("J", "F", "absent")]
+            if unseen:
+                rows[-1]["unseen"] = sequence.name in unseen
+    names = [name for name in rows[0] if name not in (*NAMES, "frames")]
     videos = sorted({row["video"] for row in rows})
     groups = [[row for row in rows if row["video"] == video] for video in videos]
-    if rules.mean == "sequences":
+    parts: Table = {}
+    if rules.mean == "groups":
+        halves = {
+            word: [row for row in rows if row["unseen"] is flag] for word, flag in (("seen", False), ("unseen", True))
+        }
+        means = {word: {name: _mean(row[name] for row in half) for name in names} for word, half in halves.items()}
+        summary = {name: _mean(each[name] for each in means.values()) for name in names}
+        parts = {f"{name}_{word}": each[name] for word, each in means.items() for name in ("J", "F", "V")}
+        parts |= {f"J&F_{word}": (each["J"] + each["F"]) / 2 for word, each in means.items()}
+    elif rules.mean == "sequences":
         summary = {name: _mean(_mean(row[name] for row in group) for group in groups) for name in names}
     else:
         summary = {name: _mean(row[name] for row in rows) for name in names}
+    main = [name for name in COLUMNS[rules.measure] if (name, rules.measure) != ("F", "mosev2")]
     per_video = {
-        video: {**_half({name: _mean(row[name] for row in group) for name in ("J", "F")}), "objects": len(group)}
+        video: {**_half({name: _mean(row[name] for row in group) for name in main}), "objects": len(group)}
         for video, group in zip(videos, groups)
     }
     return {
-        "summary": {**_half(summary), "episodes": len(rows), "failed": 0},
+        "summary": {**_half(summary), **parts, "episodes": len(rows), "failed": 0},
         "per_video": per_video,
         "episodes": _by_id(rows),
         "frames": frames,
@@ -224,7 +330,10 @@ def _by_id(rows: Sequence[Table]) -> dict[str, Table]:
 
 
 def _half(figures: Table) -> Table:
-    return {**figures, "J&F": (figures["J"] + figures["F"]) / 2}
+    return {
+        **figures,
+        **{f"J&{name}": (figures["J"] + figures[name]) / 2 for name in ("F", "F_dot") if name in figures},
+    }
 
 
 def _csv(path: Path) -> list[dict[str, str]]:
@@ -250,7 +359,7 @@ def _videos(folder: Path, rules: Rules) -> dict[str, Any]:
         known = {"video": video, "category": int(episode["category"]), "category_name": episode["category_name"]}
         known |= {"source": videos[video]["source"], "draw": int(episode["draw"])}
         rows.append({"id": episode["id"], **known, "frames": len(pairs), "visible_frames": visible, **figures})
-    names = [name for name in rows[0] if name.partition("_")[0] in ("J", "F", "absent")]
+    names = [name for name in rows[0] if name not in (*NAMES, "frames", "visible_frames")]
 
     def means(some: Sequence[Table]) -> Table:
         if rules.mean == "episodes":

@@ -119,20 +119,34 @@ def protocols() -> str:
     """Return every protocol with what it changes."""
     from icvos.protocols import PROTOCOLS
 
-    kinds = {"video": "video benchmarks", "sequence": "label maps of sequences", "image": "few-shot benchmarks"}
+    kinds = {
+        "video": "video benchmarks, label maps",
+        "sequence": "label maps of sequences",
+        "image": "few-shot benchmarks",
+    }
     rows = [
         (
             code(protocol.name),
-            kinds[protocol.kind],
+            kinds[protocol.kind] if protocol.size is None or protocol.kind == "image" else "video benchmarks",
             "as it is" if protocol.size is None else "x".join(map(str, protocol.size)),
             "all" if protocol.max_frames is None else f"the first {protocol.max_frames}",
             "yes" if protocol.skip_ends else "no",
             ("0" if protocol.undrawn_as_zero else "left out") if protocol.kind == "image" else "",
+            code(protocol.score),
             protocol.text,
         )
         for protocol in PROTOCOLS.values()
     ]
-    heads = ("protocol", "of", "size", "frames", "without first and last", "categories not drawn", "in words")
+    heads = (
+        "protocol",
+        "of",
+        "size",
+        "frames",
+        "without first and last",
+        "categories not drawn",
+        "ranked by",
+        "in words",
+    )
     return table(heads, rows)
 
 
@@ -280,7 +294,9 @@ def toy_mistakes() -> str:
     """Return every mistake that the toys tell, with the figure that a scorer prints that makes it."""
     toys_by_name = _expected_of_toys()
     headline = {name: next(iter(expected["mistakes"].values())) for name, expected in toys_by_name.items()}
-    heads = {name: "J&F" if "J&F" in figures else "mIoU, FB_IoU" for name, figures in headline.items()}
+    heads = {
+        name: "J&F" if "F" in figures and "J&F" in figures else ", ".join(figures) for name, figures in headline.items()
+    }
     mistakes = dict.fromkeys(text for expected in toys_by_name.values() for text in expected["mistakes"])
 
     def cell(name: str, figures: dict[str, float] | None) -> str:

@@ -22,13 +22,24 @@ from icvos.files import write_csv, write_json
 from icvos.manifest import write_manifest
 from icvos.masks import encode_mask
 
-__all__ = ["draw_davis", "draw_fss_native", "draw_fss_paper", "draw_native", "draw_paper"]
+__all__ = [
+    "draw_davis",
+    "draw_fss_native",
+    "draw_fss_paper",
+    "draw_lvos",
+    "draw_mosev2",
+    "draw_native",
+    "draw_paper",
+    "draw_vost",
+]
 
 Size = tuple[int, int]
 Shape = tuple[int, ...]
 """A disk (y, x, radius), or a box (top, bottom, left, right)."""
 Frame = Sequence[Shape]
 """What a mask is the union of."""
+Objects = dict[int, Sequence[Shape]]
+"""What a label map shows, by id."""
 
 
 def mask(size: Size, *shapes: Shape) -> np.ndarray:
@@ -123,6 +134,68 @@ def draw_davis(folder: Path) -> None:
     _boats(folder)
     _birds(folder)
     _cup(folder)
+
+
+def _sequence(folder: Path, name: str, size: Size, truth: Sequence[Objects], predicted: Sequence[Objects]) -> None:
+    for kind, frames in (("ground-truth", truth), ("predictions", predicted)):
+        for index, objects in enumerate(frames):
+            _write(folder / kind / name / f"{index:05d}.png", labels(size, objects))
+
+
+def _herd(folder: Path) -> None:
+    """60x91, where MOSEv2's tolerance is 0.87: one that leaves twice, one that comes late, one that is small."""
+    truth: list[Objects] = []
+    predicted: list[Objects] = []
+    for index in range(12):
+        x = 12 + 5 * index
+        there: Objects = {} if index in (4, 5, 9) else {1: [(20, x, 9)]}
+        found: Objects = {} if index in (4, 9) else {1: [(21, x + (2 if index > 5 else 1), 9)]}
+        if index in (4, 5):
+            found = {1: [(50, 70, 3 if index == 4 else 1)]}
+        if index >= 3:
+            there[2] = [(40, 52, x % 40, x % 40 + 14)]
+            found[2] = [(41, 52, x % 40, x % 40 + (15 if index < 8 else 6))]
+        if index > 1:
+            there[3] = [(6, 80, 2)]
+            found[3] = [(6, 81 + index % 2, 2)]
+        if index == 7:
+            found[9] = [(55, 58, 80, 90)]  # an id that the ground truth has not
+        truth.append(there)
+        predicted.append(found)
+    _sequence(folder, "herd", (60, 91), truth, predicted)
+
+
+def _flock(folder: Path) -> None:
+    """270x480, where it is 4.41: a large bird with small ones around it, and one pixel that is missed."""
+    truth: list[Objects] = [{1: [(135, 150 + 10 * i, 60)], 2: [(30, 400, 6)], 4: [(8, 8 + i, 0)]} for i in range(6)]
+    predicted: list[Objects] = [
+        {1: [(138, 153 + 10 * i, 61)], 2: [(31, 402, 6)], **({4: [(8, 8, 0)]} if i == 2 else {})} for i in range(6)
+    ]
+    truth[4] = {1: truth[4][1], 4: truth[4][4]}
+    _sequence(folder, "flock", (270, 480), truth, predicted)
+
+
+def draw_mosev2(folder: Path) -> None:
+    """Draw three sequences of label maps; objects vanish and return."""
+    _herd(folder)
+    _flock(folder)
+    _cup(folder)
+
+
+def draw_lvos(folder: Path) -> None:
+    """Draw four sequences of label maps, of which one is unseen."""
+    _herd(folder)
+    _boats(folder)
+    _birds(folder)
+    _cup(folder)
+    (folder / "unseen.txt").write_text("birds\n", encoding="utf-8")
+
+
+def draw_vost(folder: Path) -> None:
+    """Draw three sequences of label maps; the ids of one leave out a number."""
+    _flock(folder)
+    _boats(folder)
+    _birds(folder)
 
 
 # --- videos: a tiny built benchmark ----------------------------------------------------------------------------------

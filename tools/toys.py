@@ -17,8 +17,17 @@ from pathlib import Path
 from typing import Any
 
 from icvos.files import write_json
-from tools.plain_scorer import Rules, score
-from tools.toy_scenes import draw_davis, draw_fss_native, draw_fss_paper, draw_native, draw_paper
+from tools.plain_scorer import COLUMNS, Rules, score
+from tools.toy_scenes import (
+    draw_davis,
+    draw_fss_native,
+    draw_fss_paper,
+    draw_lvos,
+    draw_mosev2,
+    draw_native,
+    draw_paper,
+    draw_vost,
+)
 
 __all__ = ["TOYS", "Toy", "Trap", "write_toys"]
 
@@ -129,6 +138,79 @@ TOYS: dict[str, Toy] = {
             Trap("the mean is over sequences, not over objects", {"mean": "sequences"}),
         ),
     ),
+    "mosev2": Toy(
+        draw_mosev2,
+        Rules("sequence", skip_ends=True, all_objects=True, measure="mosev2", leading=False),
+        (
+            "The objects are the ids of all frames of a sequence; another id that a prediction has is background.",
+            "The first and the last frame of the ground truth are not scored. Frames are matched by name.",
+            "J is (intersection + 1) / (union + 1).",
+            BOUNDARY[1],
+            "L = 0.008 sqrt(H^2 + W^2), s = ceil(0.1 sqrt(pixels of the truth)). The tolerance of F_dot is s if the "
+            "truth is not empty and s < L, else L; that of F is ceil(L) if s < L, else L. The shape around a "
+            "boundary pixel is dx^2 + dy^2 <= r^2 for dx and dy of -r, -r + 1, … up to r + 1 exclusively (numpy's "
+            "arange), and its middle is number n // 2 of the n steps: a disk if r is whole, else it lies off its "
+            "centre.",
+            "F and F_dot are the harmonic mean of the two shares of boundary pixels that have one of the other in "
+            "the shape around them; 1 where neither has a boundary, 0 where one alone has.",
+            "Disappear: maximal runs of scored frames on which the truth is empty, that follow a frame on which it "
+            "is not; reappear: maximal runs of frames on which it is not, that follow one on which it is. The mean "
+            "over a run's frames of (J + F_dot) / 2, then over runs, then over the objects that have one.",
+            "An object's figures are means over its frames; those of the whole are means over all objects.",
+        ),
+        (
+            Trap("the tolerance that is no whole number is rounded up", {"off_centre": False}),
+            Trap("the tolerance does not follow the object's size", {"by_size": False}),
+            Trap("J is intersection over union, without one more", {"one_more": False}),
+            Trap("the first and the last frame are scored", {"skip_ends": False}),
+            Trap("what is absent on the first scored frame has disappeared", {"leading": True}),
+            Trap("objects that come later are not scored", {"all_objects": False}),
+            Trap("the mean is over sequences, not over objects", {"mean": "sequences"}),
+        ),
+    ),
+    "lvos-v2": Toy(
+        draw_lvos,
+        Rules("sequence", skip_ends=True, all_objects=True, own_range=True, mean="groups"),
+        (
+            "The objects are the ids of all frames of a sequence; another id that a prediction has is background.",
+            "An object's own frames begin where it is first seen and end with the sequence (LVOS' meta file says "
+            "both). The first and the last of its own are not scored.",
+            "255 in the truth is void, and counts as background: what is predicted there is wrong.",
+            *BOUNDARY,
+            "An object's J and F are means over its frames. Seen and unseen (`unseen.txt`: names of sequences) are "
+            "means over their objects each, and those of the whole are the mean of the two. J&F = (J + F) / 2.",
+            "V of an object: the root of the mean square of J&F of a frame less its mean, rounded to 4 places "
+            "before the root (in 0 to 1).",
+        ),
+        (
+            *FRAME_TRAPS,
+            Trap("the first and the last frame are scored", {"skip_ends": False}),
+            Trap("objects that come later are scored from the second frame on", {"own_range": False}),
+            Trap("objects that come later are not scored", {"all_objects": False}),
+        ),
+    ),
+    "vost": Toy(
+        draw_vost,
+        Rules("sequence", skip_ends=True, up_to_largest=True, measure="region"),
+        (
+            "The objects are all numbers from 1 to the largest id of a sequence's first frame: one that no frame "
+            "has is empty. Another id that a prediction has is background.",
+            "The first and the last frame are not scored.",
+            "255 in the truth is void, and counts as background: what is predicted there is wrong.",
+            BOUNDARY[0],
+            "J_last is the mean over an object's last frames, from number floor(0.75 n) of its n scored ones on.",
+            "An object's J is the mean over its frames; those of the whole are means over all objects of all "
+            "sequences.",
+        ),
+        (
+            Trap("the first and the last frame are scored", {"skip_ends": False}),
+            Trap("void is left out of both masks", {"void": "ignored"}),
+            Trap("numbers that the first frame leaves out are no objects", {"up_to_largest": False}),
+            Trap("objects that come later are scored", {"up_to_largest": False, "all_objects": True}),
+            Trap("J_last is of the last half", {"last": 0.5}),
+            Trap("the mean is over sequences, not over objects", {"mean": "sequences"}),
+        ),
+    ),
     "fss-paper": Toy(
         draw_fss_paper,
         Rules("image", side=512, undrawn_as_zero=True, void="ignored"),
@@ -150,13 +232,19 @@ TOYS: dict[str, Toy] = {
         ),
     ),
 }
-HEADLINES = {"image": ("mIoU", "FB_IoU")}
+HEADLINES = {
+    "image": ("mIoU", "FB_IoU"),
+    "mosev2": ("J&F_dot", "F", "disappear", "reappear"),
+    "lvos-v2": ("J&F", "V"),
+    "vost": ("J", "J_last"),
+}
+"""What a mistake moves, where that is not J, F and J&F: of a kind, or of a protocol."""
 
 
 def expect(folder: Path, name: str) -> dict[str, Any]:
     """Return what ``expected.json`` of a drawn toy holds."""
     toy = TOYS[name]
-    names = HEADLINES.get(toy.rules.kind, ("J", "F", "J&F"))
+    names = HEADLINES.get(name) or HEADLINES.get(toy.rules.kind, ("J", "F", "J&F"))
     mistakes = {}
     for trap in toy.traps:
         figures = score(folder, replace(toy.rules, **trap.wrong))["summary"]
@@ -229,16 +317,37 @@ def _readme(name: str, expected: Mapping[str, Any]) -> str:
         lines += ["Pixels: intersection and union of the thing, then of the rest.", ""]
         lines += _table((what, *names), [(key, *(row[n] for n in names)) for key, row in episodes.items()])
         return "\n".join(lines)
-    lines += _table((what, "J", "F"), [(key, row["J"], row["F"]) for key, row in episodes.items()])
-    lines += ["## Each frame", ""]
-    lines += ["J and F of 0 to 1; `counts`: intersection, union; boundary pixels of the prediction, those of them that"]
-    lines += ["are matched; boundary pixels of the truth, those of them that are matched.", ""]
+    columns = COLUMNS[toy.rules.measure]
+    lines += _table((what, *columns), [(key, *(row[name] for name in columns)) for key, row in episodes.items()])
+    words = " and ".join(filter(None, (", ".join(columns[:-1]), columns[-1])))
+    lines += [
+        "## Each frame",
+        "",
+        f"{words} of 0 to 1; {COUNTS[toy.rules.measure][0]}",
+        *COUNTS[toy.rules.measure][1:],
+        "",
+    ]
     rows = [
-        (key, stem, frame["J"], frame["F"], " ".join(map(str, frame["counts"])))
+        (key, stem, *(frame[name] for name in columns), " ".join(map(str, frame["counts"])))
         for key, frames in expected["frames"].items()
         for stem, frame in frames.items()
     ]
-    return "\n".join([*lines, *_table((what, "frame", "J", "F", "counts"), rows)])
+    return "\n".join([*lines, *_table((what, "frame", *columns, "counts"), rows)])
+
+
+COUNTS = {
+    "davis": (
+        "`counts`: intersection, union; boundary pixels of the prediction, those of them that",
+        "are matched; boundary pixels of the truth, those of them that are matched.",
+    ),
+    "mosev2": (
+        "`counts`: intersection, union; boundary pixels of the prediction, those of",
+        "them that F_dot matches; boundary pixels of the truth, those of them that F_dot matches; and those that F",
+        "matches, of the prediction and of the truth.",
+    ),
+    "region": ("`counts`: intersection, union.",),
+}
+"""What the counts of a frame are."""
 
 
 if __name__ == "__main__":

@@ -135,7 +135,7 @@ def score_spread(
         reference = first.get(runs[0].rules.score) if reference is None else reference
         known = reference is not None and run.summary[run.rules.score] is not None
         rows.append(SpreadRow(run, run.score - reference if known else None))
-    spread = Spread(folder, tuple(rows), {name: problem.what for name, problem in problems.items()})
+    spread = Spread(folder, tuple(rows), {name: str(problem) for name, problem in problems.items()})
     write_json(folder / "protocols.json", spread.as_json())
     return spread
 

@@ -14,7 +14,6 @@ from typing import Any
 from icvos.errors import InputError, UsageError, did_you_mean, in_words
 from icvos.evaluation.score import score
 from icvos.files import read_json, work_folder
-from icvos.protocols import get_protocol
 from icvos.runs.records import RunFolder, read_frames
 from icvos.runs.run import Run
 
@@ -85,7 +84,7 @@ def score_toy(name: str, *, folder: Path | None = None, workers: int = 1) -> Toy
     """
     folder = folder or toy_folder(name)
     expected = read_json(folder / "expected.json")
-    maps = get_protocol(name).kind == "sequence"
+    maps, unseen = (folder / "ground-truth").is_dir(), folder / "unseen.txt"
     notes: list[str] = []
     with work_folder("icvos-toy") as temporary:
         result = score(
@@ -93,6 +92,7 @@ def score_toy(name: str, *, folder: Path | None = None, workers: int = 1) -> Toy
             benchmark=None if maps else folder / "benchmark",
             ground_truth=folder / "ground-truth" if maps else None,
             protocol=name,
+            unseen=unseen if unseen.is_file() else (),
             out=temporary / "run",
             model="toy",
             workers=workers,
@@ -108,13 +108,13 @@ def score_toy(name: str, *, folder: Path | None = None, workers: int = 1) -> Toy
 
 
 def _frames(folder: Path, expected: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """Return J and F of each frame of a run, by episode and frame; by number where there are more or fewer."""
+    """Return what is measured of each frame of a run, by episode and frame; by number where there are more or fewer."""
     actual: dict[str, Any] = {}
     for identity, stems in expected.items():
         values = read_frames(folder, identity)
-        pairs = [] if values is None else list(zip(values["J"], values["F"]))
-        keys = list(stems) if len(stems) == len(pairs) else [f"number {index}" for index in range(len(pairs))]
-        actual[identity] = {key: {"J": float(j), "F": float(f)} for key, (j, f) in zip(keys, pairs)}
+        rows = [] if values is None else list(zip(*values.values()))
+        keys = list(stems) if len(stems) == len(rows) else [f"number {index}" for index in range(len(rows))]
+        actual[identity] = {key: dict(zip(values or (), map(float, row))) for key, row in zip(keys, rows)}
     return actual
 
 

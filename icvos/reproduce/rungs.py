@@ -129,8 +129,8 @@ def _lvos(size: str, printed: float) -> Rung:
         figures=(Figure("J&F", "J&F", (f"{name}/run",), printed, None),),
         source="README of facebookresearch/sam2 at 05d9e57, table 'SAM 2.1 checkpoints', row "
         f"sam2.1_hiera_{size.replace('-', '_')}, column LVOS v2 (J&F)",
-        reason="It waits for LVOS' own protocol, lvos-v2, which is not in the toolkit: it is scored natively, and "
-        "that is not compared.",
+        reason="LVOS' own protocol, lvos-v2, wants the list of unseen videos (--unseen), which is not among the data "
+        "of this rung: it is scored natively, and that is not compared.",
         suspects=(
             "the protocol: natively scored is not LVOS' own measure",
             "objects that come late: each is told on its first frame, in a video of its own (docs/how-to/vos.md)",

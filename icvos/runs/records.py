@@ -22,6 +22,7 @@ from icvos.files import (
     remove_partial_files,
     write_json,
 )
+from icvos.protocols import PROTOCOLS
 from icvos.runs.schema import RESULT_SCHEMA, RUN_SCHEMA, complete_result, has_run_parts, record_problem
 
 __all__ = ["Records", "RunFolder", "read_frames", "read_result", "read_run"]
@@ -67,7 +68,7 @@ def read_result(folder: Path) -> dict[str, Any]:
 
 
 def read_frames(folder: Path, identity: str) -> dict[str, np.ndarray] | None:
-    """Read J and F of an episode's frames, each (T,) float in 0..1; None where their file is gone.
+    """Read what was measured of an episode's frames, (T,) float each: J and F in 0..1; None where their file is gone.
 
     Raises:
         RunError: The file is broken.
@@ -77,9 +78,11 @@ def read_frames(folder: Path, identity: str) -> dict[str, np.ndarray] | None:
         return None
     try:
         with open_file(path) as stream, np.load(stream, allow_pickle=False) as stored:
-            values = {name: np.asarray(stored[name], np.float64) for name in ("J", "F")}
-        if values["J"].ndim != 1 or values["J"].shape != values["F"].shape:
-            raise ValueError("J and F are no two rows of one length")
+            known = {protocol.measure.columns for protocol in PROTOCOLS.values()}
+            columns = next((each for each in known if {*each} == {*stored.files}), ("J", "F"))
+            values = {name: np.asarray(stored[name], np.float64) for name in columns}
+        if any(each.ndim != 1 or each.shape != values[columns[0]].shape for each in values.values()):
+            raise ValueError(f"{' and '.join(columns)} are no rows of one length")
     except Exception as problem:  # what NumPy raises on broken archives is of many kinds
         raise RunError(
             f"values of frames cannot be read ({problem})", where=path, fix="delete the file to go on without it"
