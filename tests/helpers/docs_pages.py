@@ -160,7 +160,7 @@ class World:
             "sam2.1_hiera_tiny.pt": ROOT / "icvos/demo/weights/demo_sam2.safetensors",
             "DCSAM.pt": ROOT / "dcsam/weights/demo_dcsam.safetensors",
         }
-        raw = {"MOSE": "mose", "LVOS": "lvos", "COCO": "coco", "VOC2012": "voc/VOC2012", "SBD": "sbd"}
+        raw = {"MOSE": "mose", "LVOS": "lvos", "COCO": "coco", "VOC2012": "voc/VOC2012", "SBD": "sbd", "SACO": "saco"}
         return {
             **{name: partial(self._link, self.raw / folder) for name, folder in raw.items()},
             **{name: partial(self._link, file) for name, file in weights.items()},
