@@ -262,7 +262,7 @@ def draw_saco(folder: Path) -> None:
     person, cup = 1, 42
     kitchen, street = _kitchen()[0], _street(1, (0, 2))[0]
     yard: list[Frame] = [[(6, 6, 4)], [(7, 8, 4)], [(8, 10, 4)], [], []]
-    away: list[Frame] = [[(24, 36, 3)]] * 4 + [[]]
+    away: list[Frame] = [*([(24, 36, 3)] for _ in range(4)), []]
     nothing: list[Frame] = [[]] * 6
     pairs = [
         replace(kitchen, asked="positive"),

@@ -28,7 +28,7 @@ def write_saco(root: Path, size: WorldSize, seed: int, progress: Progress) -> No
     The list of phrases is longer than what is asked, as the real one is. A phrase that is in no annotation of a video
     is asked there as an absent one, or is not asked.
     """
-    count = max(2 * ROLES, size.clips["mose"] + 2)
+    count = 2 * max(ROLES, size.clips["mose"])
     targets = list(cast_of(size))[: count // ROLES]
     number = {name: 7 + 13 * index for index, name in enumerate(COCO80.names)}
     content: dict[str, list[dict[str, Any]]] = {"videos": [], "annotations": [], "video_np_pairs": []}
