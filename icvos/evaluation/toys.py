@@ -14,7 +14,7 @@ from typing import Any
 from icvos.errors import InputError, UsageError, did_you_mean, in_words
 from icvos.evaluation.score import score
 from icvos.files import read_json, work_folder
-from icvos.runs.records import RunFolder, read_frames
+from icvos.runs.records import read_frames
 from icvos.runs.run import Run
 
 __all__ = ["ToyScore", "copy_toy", "score_toy", "toy_folder", "toy_names"]
@@ -99,8 +99,7 @@ def score_toy(name: str, *, folder: Path | None = None, workers: int = 1) -> Toy
             notify=notes.append,
         )
         run = Run.open(result.folder)
-        records = dict(RunFolder(result.folder, {}).records())
-        actual = {**result, "episodes": records, "frames": _frames(result.folder, expected["frames"])}
+        actual = {**result, "episodes": dict(run.by_id), "frames": _frames(result.folder, expected["frames"])}
     names = ("summary", "frames", "episodes", *(key for key in expected if key.startswith("per_")))
     compared = [line for key in names for line in _compare(expected[key], actual[key], key)]
     differences = tuple(line for line in compared if line)

@@ -99,8 +99,8 @@ def merge_runs(runs: Sequence[Path], out: Path, benchmark: str | None = None) ->
     run = {**described[0], "key": key, "start": start, "status": "running"}
     with RunFolder.open(out, run, set_aside=False) as folder:
         done = folder.done([episode.id for episode in episodes])
-        for path in runs:
-            shard = RunFolder(Path(path), {})
+        for path, said in zip(runs, described):
+            shard = RunFolder(Path(path), said)
             for identity, record in shard.records().items():
                 if identity not in done:
                     _copy_masks(shard.root, folder.root, identity)

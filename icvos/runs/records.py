@@ -90,13 +90,13 @@ def read_frames(folder: Path, identity: str) -> dict[str, np.ndarray] | None:
     return values
 
 
-def read_record_line(line: bytes) -> dict[str, Any] | None:
-    """Return a line of ``episodes.jsonl`` as a record, or None if it is none (a flipped bit, say)."""
+def read_record_line(line: bytes, protocol: object = None) -> dict[str, Any] | None:
+    """Return a line of ``episodes.jsonl`` as a record of a protocol, or None if it is none (a flipped bit, say)."""
     try:
         record = json.loads(line)
     except (ValueError, RecursionError):
         return None
-    return record if record_problem(record) is None else None
+    return record if record_problem(record, protocol) is None else None
 
 
 class Records(Mapping[str, dict[str, Any]]):
@@ -104,13 +104,14 @@ class Records(Mapping[str, dict[str, Any]]):
 
     Args:
         path: ``episodes.jsonl``, or nothing yet; lines that are added later are not seen.
+        protocol: Name of the run's, or None.
 
     Raises:
         RunError: A line is no record.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: Path, protocol: object = None) -> None:
+        self._path, self._protocol = path, protocol
         self._offsets: dict[str, int] = {}
         if not path.exists() and not path.is_symlink():
             return
@@ -125,7 +126,7 @@ class Records(Mapping[str, dict[str, Any]]):
         for number, line in enumerate(stream, 1):
             if not line.endswith(b"\n"):
                 break
-            record = read_record_line(line)
+            record = read_record_line(line, self._protocol)
             if record is None:
                 raise RunError(f"line {number} is no record", where=self._path, fix="delete the line and resume")
             self._offsets[record["id"]] = begin
@@ -242,7 +243,8 @@ class RunFolder:
         Raises:
             RunError: A line within is no record.
         """
-        return Records(self.root / "episodes.jsonl")
+        key = self.run.get("key")
+        return Records(self.root / "episodes.jsonl", key.get("protocol") if isinstance(key, dict) else None)
 
     def done(self, ids: Sequence[str]) -> set[str]:
         """Return which of ``ids`` have a good record (failed ones are tried again)."""

@@ -100,7 +100,8 @@ class Run:
         checked = record.get("checked")
         if whole is None or run.get("schema") != RUN_SCHEMA or not has_run_parts(run) or checked not in CHECKED[1:]:
             raise damaged
-        problem = next(filter(None, map(record_problem, episodes)), None)
+        name = whole["protocol"].get("name")
+        problem = next(filter(None, (record_problem(episode, name) for episode in episodes)), None)
         if problem is not None:
             raise RunError(problem, where=path)
         validate(run, whole, episodes, path)

@@ -101,8 +101,13 @@ def complete_result(result: dict[str, Any]) -> dict[str, Any] | None:
     return result if all(_finite(result["summary"][name]) for name in names) else None
 
 
-def record_problem(record: Any) -> str | None:
-    """Return what keeps a value from being an episode's record, as one line; None if it is one."""
+def record_problem(record: Any, protocol: object = None) -> str | None:
+    """Return what keeps a value from being an episode's record, as one line; None if it is one.
+
+    Args:
+        record: The value.
+        protocol: Name of its protocol, by which it has a score; ``native`` where that is unknown.
+    """
     if not isinstance(record, dict) or not isinstance(record.get("id"), str):
         return "an episode of the record has no id"
     try:
@@ -118,7 +123,8 @@ def record_problem(record: Any) -> str | None:
     for name in (*(metric.name for metric in episode_metrics()), *TIMES):
         if not _finite(record.get(name)):
             return f"{name} {whole} number"
-    needed = {protocol.parts for protocol in PROTOCOLS.values() if protocol.kind != "image"} | {FOLD_COUNTS}
+    rules = PROTOCOLS.get(protocol) if isinstance(protocol, str) else None
+    needed = ((rules or PROTOCOLS["native"]).parts, FOLD_COUNTS)
     if not any(all(record.get(name) is not None for name in names) for names in needed):
         return f"episode {record['id']} has no score"
     return None

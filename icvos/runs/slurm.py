@@ -235,8 +235,9 @@ def shard_states(run: Path) -> list[tuple[int, str, int]]:
         path = folder / str(index)
         there = (path / "run.json").is_file()
         try:
-            status = str(read_run(path).get("status")) if there else "missing"
-            count = len(RunFolder(path, {}).records())
+            run = read_run(path) if there else {}
+            status = str(run.get("status")) if there else "missing"
+            count = len(RunFolder(path, run).records())
         except RunError:
             states.append((index, "damaged", 0))
             continue
