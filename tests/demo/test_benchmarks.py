@@ -115,6 +115,16 @@ def test_the_drawn_answers_are_those_of_the_scenes(world: Path) -> None:
                 assert np.array_equal(benchmark.annotation(video, episode.category, frame), drawn)
 
 
+@pytest.mark.parametrize("model", ["prototype", "dcsam"])
+def test_methods_run_on_things_that_are_there_and_that_are_not(world: Path, tmp_path: Path, model: str) -> None:
+    root = world / "benchmarks" / "saco-ic"
+    episodes = load_benchmark(root).episodes
+    ids = [next(each.id for each in episodes if each.asked == asked) for asked in ("positive", "negative")]
+    result = icvos.evaluate(model, root, out=tmp_path / "run", episodes=ids, verify=False)
+    assert (result["protocol"]["name"], result["summary"]["failed"]) == ("saco-ic", 0)
+    assert result["summary"]["J_visible"] is not None and result["summary"]["presence_FPR"] in (0.0, 100.0)
+
+
 def test_another_build_is_the_same(world: Path, tmp_path: Path) -> None:
     for name in DEMO_NAMES:
         again = build_demo(name, "tiny", 0, tmp_path / "again")
