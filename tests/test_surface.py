@@ -30,7 +30,8 @@ NAMES = [
 ]
 SIGNATURES = {
     "evaluate": (
-        "(model, benchmark, *, out=None, protocol='', unseen=(), shots=1, seed=0, device='cpu', weights=None, options=None, "
+        "(model, benchmark, *, out=None, protocol='', unseen=(), shots=1, seed=0, device='cpu', weights=None, "
+        "options=None, "
         "python=None, isolated=False, workers=1, timeout=None, save_masks=False, episodes=None, "
         "limit_episodes=None, limit_frames=None, oracle=None, shard=None, name=None, verify=None, engine='local', "
         "address='auto', cpus_per_worker=1, gpus_per_worker=None, stage=False, progress=None, notify=None)"
@@ -38,7 +39,8 @@ SIGNATURES = {
     "load_benchmark": "(path)",
     "open_run": "(path)",
     "score": (
-        "(predictions, *, benchmark=None, ground_truth=None, protocol='', unseen=(), out=None, model=None, version='1', shots=1, "
+        "(predictions, *, benchmark=None, ground_truth=None, protocol='', unseen=(), out=None, model=None, "
+        "version='1', shots=1, "
         "access=None, uses=(), oracle=None, trained_on=(), sequences=None, split=None, objects=None, workers=1, "
         "progress=None, notify=None)"
     ),

@@ -143,6 +143,13 @@ METRICS: dict[str, Metric] = {
             required=True,
             needs=("F",),
         ),
+        Metric(
+            "mIoU", "image", of_fold=lambda s: s.miou(undrawn_as_zero=s.undrawn_as_zero), ranked=True, required=True
+        ),
+        Metric("mIoU_drawn", "image", of_fold=lambda s: s.miou(undrawn_as_zero=False), views=()),
+        Metric("mIoU_undrawn_as_0", "image", of_fold=lambda s: s.miou(undrawn_as_zero=True), views=()),
+        Metric("FB_IoU", "image", of_fold=FoldSums.fb_iou, heading="FB-IoU", required=True),
+        Metric("mean_IoU", "image", of_fold=FoldSums.mean_iou, required=True),
         Metric("disappear", "video", gone, views=("report",), needs=("F",)),
         Metric("reappear", "video", back, views=("report",), needs=("F",)),
         Metric("F_dot", "video", of_episode=True, needs=("F_dot",), protocols=("mosev2",)),
@@ -192,13 +199,6 @@ METRICS: dict[str, Metric] = {
                 _of_group(f"J&F_{group}", halves=(f"J_{group}", f"F_{group}")),
             )
         ),
-        Metric(
-            "mIoU", "image", of_fold=lambda s: s.miou(undrawn_as_zero=s.undrawn_as_zero), ranked=True, required=True
-        ),
-        Metric("mIoU_drawn", "image", of_fold=lambda s: s.miou(undrawn_as_zero=False), views=()),
-        Metric("mIoU_undrawn_as_0", "image", of_fold=lambda s: s.miou(undrawn_as_zero=True), views=()),
-        Metric("FB_IoU", "image", of_fold=FoldSums.fb_iou, heading="FB-IoU", required=True),
-        Metric("mean_IoU", "image", of_fold=FoldSums.mean_iou, required=True),
     )
 }
 

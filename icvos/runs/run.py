@@ -154,7 +154,9 @@ class Run:
     @property
     def rules(self) -> Protocol:
         """The protocol; where icvos has none of its name, the usual one of its kind."""
-        return PROTOCOLS.get(self.protocol) or PROTOCOLS["fss-native" if self.image else "native"]
+        name = (self.result.get("protocol") or {}).get("name")
+        image = (self.result.get("summary") or {}).get(ranked_metric("image").name) is not None
+        return PROTOCOLS.get(str(name)) or PROTOCOLS["fss-native" if image else "native"]
 
     @property
     def unseen(self) -> tuple[str, ...]:
@@ -176,8 +178,7 @@ class Run:
     @property
     def image(self) -> bool:
         """Whether the benchmark is of few-shot images (mIoU) and not of videos (J&F)."""
-        protocol = PROTOCOLS.get(self.protocol)
-        return protocol.kind == "image" if protocol else self.summary[ranked_metric("image").name] is not None
+        return self.rules.kind == "image"
 
     @property
     def kind(self) -> Kind:

@@ -347,7 +347,7 @@ def test_the_time_of_a_run_is_divided(tmp_path, clock, monkeypatch):
     monkeypatch.setattr(runner, "ThreadPoolExecutor", AtOnce)
     monkeypatch.setattr(View, "supports", slow(View.supports, 1.0))
     monkeypatch.setattr(FolderVideo, "__getitem__", slow(FolderVideo.__getitem__, 2.0))
-    monkeypatch.setattr(frame_scorer, "jf", slow(frame_scorer.jf, 4.0))
+    monkeypatch.setattr(frame_scorer, "_score", slow(frame_scorer._score, 4.0))
     monkeypatch.setattr(frame_scorer, "write_mask", slow(frame_scorer.write_mask, 8.0))
     monkeypatch.setattr(RunFolder, "add", slow(RunFolder.add, 16.0))
     monkeypatch.setattr(runner, "benchmark_result", slow(runner.benchmark_result, 32.0))
@@ -393,7 +393,7 @@ def test_masks_are_those_of_their_frames_however_late_they_are_kept(tmp_path, mo
                 yield mask
 
     monkeypatch.setattr(frame_scorer, "write_mask", late(frame_scorer.write_mask))
-    monkeypatch.setattr(frame_scorer, "jf", late(frame_scorer.jf))
+    monkeypatch.setattr(frame_scorer, "_score", late(frame_scorer._score))
     evaluate(InPlace(), bench, out=tmp_path / "r", save_masks=True)
     opened = icvos.load_benchmark(bench)
     for episode in opened.episodes:
@@ -983,6 +983,8 @@ def test_records_hold_what_design_says(bench, red, tmp_path):
         "failed",
         "mIoU_drawn",
         "mIoU_undrawn_as_0",
+        "disappear",
+        "reappear",
     ]
     text = (tmp_path / "r/result.json").read_text()
     assert not any(word in text for word in ("seconds", "fps", "start", str(tmp_path)))

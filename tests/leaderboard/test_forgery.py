@@ -13,6 +13,7 @@ import shutil
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
+from itertools import groupby
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -41,6 +42,7 @@ Files = dict[str, bytes]
 Row = dict[str, Any]
 TABLES = ("per_category", "per_source", "per_video", "per_draw", "per_fold")
 FIGURES = ("J", "F", "J_visible", "F_visible", "absent_correct", "J_recall", "F_recall", "J_decay", "F_decay")
+FIGURES += ("disappear", "reappear")
 
 
 @dataclass(frozen=True, repr=False)
@@ -144,6 +146,10 @@ def of_masks(benchmark: Benchmark, files: Files, name: str) -> Row:
         row[letter], row[f"{letter}_visible"] = 100 * fmean(values), 100 * fmean(seen)
         row[f"{letter}_recall"] = 100 * float(np.mean(np.array(values) > 0.5))
         row[f"{letter}_decay"] = 100 * (decay(values) or 0.0)
+    runs = [list(frames) for _, frames in groupby(range(len(visible)), key=visible.__getitem__)]
+    gone = [50 * fmean(j[i] + f[i] for i in run) for run in runs if not visible[run[0]]]
+    back = [50 * fmean(j[i] + f[i] for i in run) for run in runs[1:] if visible[run[0]]]
+    row |= {"disappear": fmean(gone) if gone else None, "reappear": fmean(back) if back else None}
     return row
 
 
