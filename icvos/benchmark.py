@@ -22,6 +22,7 @@ from icvos.masks import read_mask, stored_size
 from icvos.types import Support
 
 __all__ = [
+    "ASKED",
     "EPISODE_COLUMNS",
     "FRAME_COLUMNS",
     "PAIR_COLUMNS",
@@ -55,6 +56,8 @@ PAIR_COLUMNS = (
 FRAME_COLUMNS = ("video", "frame", "source_frame")
 EPISODE_COLUMNS = ("id", "video", "category", "category_name", "draw")  # and support_1 … support_K
 RUN_COLUMN = "run"  # beside them, where a list of episodes is of several runs
+ASKED = ("positive", "negative")
+"""What was asked of an episode's video: something that it has, or something that people verified it has not."""
 QUERY_EPISODE_COLUMNS = ("id", "protocol", "query", "category", "category_name", "fold", "draw")  # and support_1 …
 
 
@@ -92,6 +95,8 @@ class Episode:
 
     ``video`` is the video's name, or the query image's file name in a few-shot image benchmark, where ``fold`` and
     ``protocol`` are set. ``run`` is set where the benchmark's list is of several runs, whose figures are averaged.
+    ``asked`` is ``positive`` or ``negative`` where people said of all that was asked whether the video has it, and None
+    elsewhere.
     """
 
     id: str
@@ -103,6 +108,7 @@ class Episode:
     fold: int | None = None
     protocol: str | None = None
     run: int | None = None
+    asked: str | None = None
 
     @property
     def about(self) -> dict[str, Any]:
@@ -242,6 +248,7 @@ class Benchmark:
                 _int(row, "fold", path) if image else None,
                 intern(row["protocol"]) if image else None,
                 _int(row, RUN_COLUMN, path) if row.get(RUN_COLUMN) else None,
+                _asked(row, path),
             )
             if not (supports or self.vos):
                 raise BenchmarkError(f"episode {episode.id} has no support", where=path)
@@ -389,6 +396,13 @@ def _float(row: dict[str, str], column: str, path: Path) -> float | None:
     if not math.isfinite(number):
         raise BenchmarkError(f"{column} is '{row[column][:40]}'", where=path, expected="a number or nothing")
     return number if row[column] else None
+
+
+def _asked(row: dict[str, str], path: Path) -> str | None:
+    asked = row.get("asked")
+    if asked is not None and asked not in ASKED:
+        raise BenchmarkError(f"asked is {in_words(asked)}", where=path, expected=" or ".join(ASKED))
+    return None if asked is None else intern(asked)
 
 
 def _are_folds(value: object) -> bool:

@@ -13,9 +13,10 @@ from typing import Any, Literal
 from icvos.errors import UsageError, did_you_mean
 from icvos.images import ERODED, LETTERBOX, SQUEEZED, Resizing
 from icvos.metrics.formulas import FrameValues, total
-from icvos.metrics.measures import MOSEV2, OVERLAP, REGION, REGION_AND_BOUNDARY, Measure
+from icvos.metrics.measures import MOSEV2, OVERLAP, PRESENCE, REGION, REGION_AND_BOUNDARY, Measure
 from icvos.metrics.own_figures import lvos_figures, mosev2_figures, no_figures, pooled_figures, vost_figures
-from icvos.metrics.summaries import Row, mean_over_draws, over_frames, over_pixels, seen_and_unseen
+from icvos.metrics.presence import PRESENCE_POOL, presence_of_episode, presence_summary
+from icvos.metrics.summaries import Pool, Row, mean_over_draws, over_frames, over_pixels, seen_and_unseen
 from icvos.metrics.table import METRICS, Metric, View, episode_figures, episode_metrics
 
 __all__ = ["ORACLES", "PROTOCOLS", "Objects", "Protocol", "check_division", "check_oracle", "get_protocol"]
@@ -50,6 +51,7 @@ class Protocol:
         divides: Whether episodes are told apart as seen and unseen.
         unseen: What is unseen, where ``divides`` says so: videos (``davis17__dog``, or ``dog`` alone), categories, data
             sets (``davis17``).
+        asks: Whether episodes are told apart as positive and negative, by what was asked of their videos.
         measure: What is measured of a frame.
         own_figures: Returns an episode's figures that are not those of the table, percent, from its frames.
         summary: Returns the figures of a data set or a part of it from its episodes' rows: those whose names it gets,
@@ -57,7 +59,11 @@ class Protocol:
         fields: Numbers of an episode's record that ``summary`` needs beside figures: ``frames``.
         group: The field of a record by whose values ``summary`` averages first, for intervals and ranks.
         weight: The field of a record by which it weighs an episode's score in that mean, or nothing.
+        pool: What computes ``score`` from sums over episodes, for intervals and ranks; None where it is a mean of
+            figures of episodes.
         score: The metric that it ranks by.
+        episode_score: The metric by which a single episode is told, where ``score`` is of none; empty for ``score``.
+            It and its halves have no column of the data set's.
         text: One line for tables.
     """
 
@@ -74,13 +80,16 @@ class Protocol:
     verbatim: bool = False
     divides: bool = False
     unseen: frozenset[str] = frozenset()
+    asks: bool = False
     measure: Measure = REGION_AND_BOUNDARY
     own_figures: Callable[[FrameValues], Figures] = no_figures
     summary: Callable[[Sequence[Row], Sequence[str]], Figures] = mean_over_draws
     fields: tuple[str, ...] = ()
     group: str = ""
     weight: str = ""
+    pool: Pool | None = None
     score: str = "J&F"
+    episode_score: str = ""
     text: str = ""
 
     def frames(self, count: int) -> range:
@@ -91,12 +100,17 @@ class Protocol:
     @property
     def of_label_maps(self) -> bool:
         """Whether label maps in folders are scored by it, and benchmarks of semi-supervised VOS."""
-        return self.kind != "image" and self.size is None
+        return self.kind != "image" and self.size is None and not self.asks
 
     @property
     def parts(self) -> tuple[str, ...]:
-        """The figures that the score is the mean of: J and F, say; the score itself where it is of one piece."""
-        return METRICS[self.score].halves or (self.score,)
+        """The figures that an episode's score is the mean of: J and F, say; itself where it is of one piece."""
+        return METRICS[self.score_of_episode].halves or (self.score_of_episode,)
+
+    @property
+    def score_of_episode(self) -> str:
+        """The metric by which an episode is told."""
+        return self.episode_score or self.score
 
     @property
     def frame_parts(self) -> tuple[str, ...]:
@@ -104,7 +118,7 @@ class Protocol:
         return tuple(name for name in self.parts if name in self.measure.columns) or ("J",)
 
     def score_of(self, figures: Mapping[str, Any]) -> float | None:
-        """Return the score of figures that hold its parts; None where one is missing."""
+        """Return the score of an episode's figures that hold its parts; None where one is missing."""
         known = [figures[name] for name in self.parts if figures.get(name) is not None]
         return total(known) / len(known) if len(known) == len(self.parts) else None
 
@@ -117,16 +131,24 @@ class Protocol:
 
     def metrics_in(self, view: View) -> list[Metric]:
         """Return the metrics that have a column in a view of its runs: those of all protocols, then its own."""
-        columns = [metric for metric in METRICS.values() if view in metric.views and self.has(metric)]
+        hidden = {self.episode_score, *self.parts} if self.episode_score else set()
+        shown = [metric for metric in METRICS.values() if view in metric.views and metric.name not in hidden]
+        columns = [metric for metric in shown if self.has(metric)]
         return sorted(columns, key=lambda metric: bool(metric.protocols))
 
     def episode(self, frames: FrameValues) -> Figures:
         """Return the figures of an episode, percent and unrounded, from its frames; None where one does not apply."""
         return {**episode_figures(frames), **self.own_figures(frames)}
 
-    def marks(self, video: str, category_name: str = "") -> dict[str, Any]:
-        """Return what an episode's record says by which a summary tells episodes apart."""
-        return {"unseen": bool(self.unseen & {video, category_name, *video.split("__")})} if self.divides else {}
+    def marks(self, video: str, category_name: str = "", asked: str | None = None) -> dict[str, Any]:
+        """Return what an episode's record says by which a summary tells episodes apart.
+
+        Args:
+            video, category_name: Of the episode.
+            asked: ``positive`` or ``negative``, where its benchmark says it.
+        """
+        marks = {"unseen": bool(self.unseen & {video, category_name, *video.split("__")})} if self.divides else {}
+        return marks | ({"positive": asked == "positive"} if self.asks else {})
 
     @property
     def numbers(self) -> tuple[str, ...]:
@@ -209,6 +231,19 @@ PROTOCOLS = {
             weight="union",
             score="IoU",
             text="YouTube-FSVOS by TTI's code: letterbox, IoU and Dice of all of a category's pixels, mean over runs",
+        ),
+        Protocol(
+            "saco-ic",
+            "video",
+            asks=True,
+            measure=PRESENCE,
+            own_figures=presence_of_episode,
+            summary=presence_summary,
+            fields=("positive",),
+            pool=PRESENCE_POOL,
+            score="icF1",
+            episode_score="J&F",
+            text="every frame; J&F where it is visible, times how well a method tells videos that have it from others",
         ),
         Protocol(
             "fss-paper",

@@ -149,6 +149,7 @@ def of_runs(root: Path, made: Made) -> None:
         (root / "B", "lvos", "empty", "--protocol", "lvos-v2", "--unseen", unseen),
         (root / "B", "vost", "empty", "--protocol", "vost"),
         (root / "F", "listed", "histogram", "--limit-episodes", 1),
+        (benchmarks / "saco-ic", "saco", "histogram"),
     ):
         run(benchmark, root / name, *words)
     isolated = Path(write_model(root, METHODS, "isolated.py"))
@@ -173,7 +174,7 @@ def of_runs(root: Path, made: Made) -> None:
     made["run.json"] = [read_json(folder / "run.json") for folder in folders]
     made["times"] = [each["times"]["total"] for each in made["run.json"] if each.get("times")]
     made["episodes.jsonl"] = [record for folder in folders for record in lines(folder / "episodes.jsonl")]
-    stored = [next((root / name / "frames").iterdir()) for name in ("kept", "mosev2")]
+    stored = [next((root / name / "frames").iterdir()) for name in ("kept", "mosev2", "saco")]
     made["frames"] = [dict.fromkeys(np.load(path).files) for path in stored]
     results = [read_json(folder / "result.json") for folder in folders if (folder / "result.json").is_file()]
     tables = ("summary", "per_category", "per_source", "per_video", "per_draw", "per_fold", "oracle")

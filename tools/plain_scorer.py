@@ -25,9 +25,18 @@ from scipy import ndimage
 __all__ = ["Rules", "frame_values", "pixel_counts", "score"]
 
 Table = dict[str, Any]
-COLUMNS = {"davis": ("J", "F"), "mosev2": ("J", "F", "F_dot"), "region": ("J",), "overlap": ("J", "union")}
+COLUMNS = {
+    "davis": ("J", "F"),
+    "mosev2": ("J", "F", "F_dot"),
+    "region": ("J",),
+    "overlap": ("J", "union"),
+    "presence": ("J", "F", "found"),
+}
 FOLD_COUNTS = ("inter_fg", "union_fg", "inter_bg", "union_bg")
-NAMES = ("id", "video", "object", "source", "query", "category", "category_name", "draw", "fold", "unseen")
+NAMES = (
+    *("id", "video", "object", "source", "query", "category", "category_name", "draw", "fold"),
+    *("unseen", "positive", "answers"),
+)
 """What a row says of an episode that is no figure."""
 
 
@@ -50,8 +59,12 @@ class Rules:
         leave_out_absent: Frames on which neither mask has a pixel are left out.
         all_objects: Objects count that are not on the first frame.
         leave_out_missing: Objects that no predicted frame has are left out.
-        measure: What a frame's figures are: ``davis`` (J, F), ``mosev2`` (J, F, F_dot), ``region`` (J) or ``overlap``
-            (J and the union's pixels, from which IoU and Dice of an episode are computed).
+        measure: What a frame's figures are: ``davis`` (J, F), ``mosev2`` (J, F, F_dot), ``region`` (J), ``overlap`` (J
+            and the union's pixels, from which IoU and Dice of an episode are computed) or ``presence`` (J, F, found).
+        answer: By what a method says that the thing is in a video: any ``pixel``, or one on the thing (``overlap``); or
+            each of the ``frames`` is asked.
+        folded: icF1 is of J&F over all frames, those too on which both masks are empty.
+        negatives: Negative pairs are in the mean of J&F that icF1 has.
         one_more: MOSEv2's J has one more pixel above and below the line.
         off_centre: A tolerance of MOSEv2 that is no whole number is not rounded up.
         by_size: The tolerance of F_dot follows the object's size.
@@ -87,6 +100,9 @@ class Rules:
     own_range: bool = False
     up_to_largest: bool = False
     leading: bool = True
+    answer: str = "pixel"
+    folded: bool = False
+    negatives: bool = False
     last: float = 0.75
     void: str = "background"
     mean: str = ""
@@ -181,7 +197,8 @@ def frame_values(predicted: np.ndarray, truth: np.ndarray, rules: Rules) -> Tabl
         return {"J": j, "counts": [inter, union]}
     if rules.measure == "overlap":
         return {"J": j, "union": union, "counts": [inter, union]}
-    return {"J": j, "F": _boundary_f(*boundaries), "counts": list(counts)}
+    found = {"found": float(predicted.any())} if rules.measure == "presence" else {}
+    return {"J": j, "F": _boundary_f(*boundaries), **found, "counts": list(counts)}
 
 
 def _boundary_f(boundary_p: int, matched_p: int, boundary_t: int, matched_t: int) -> float:
@@ -264,15 +281,15 @@ def _episode(pairs: Sequence[tuple[str, np.ndarray, np.ndarray]], rules: Rules) 
     for name, values in columns.items():
         if name == "union":
             continue
-        figures[name] = float(values.mean())
-        if name == "F_dot":
+        figures[name] = float(values.max() if name == "found" else values.mean())
+        if name in ("F_dot", "found"):
             continue
         figures[f"{name}_visible"] = float(values[there].mean()) if there.any() else None
         figures[f"{name}_recall"] = _recall(values)
         figures[f"{name}_decay"] = _decay(values)
     figures["absent_correct"] = float(right.mean()) if len(right) else None
-    if len(columns) > 1 and rules.measure != "overlap":
-        both = (columns["J"] + columns[COLUMNS[rules.measure][-1]]) / 2
+    if "F" in columns:
+        both = (columns["J"] + columns.get("F_dot", columns["F"])) / 2
         figures["disappear"], figures["reappear"] = _by_run(both, there, rules)
     if rules.mean == "groups":
         square = float(np.mean((both.mean() - both) ** 2))
@@ -405,11 +422,14 @@ def _videos(folder: Path, rules: Rules) -> dict[str, Any]:
         known = {"video": video, "category": int(episode["category"]), "category_name": episode["category_name"]}
         known |= {"source": videos[video]["source"], "draw": int(episode.get("run") or episode["draw"])}
         rows.append({"id": episode["id"], **known, "frames": len(pairs), "visible_frames": visible, **figures})
+        if "asked" in episode:
+            rows[-1] |= {"positive": episode["asked"] == "positive", "answers": _answers(pairs, rules)}
     names = [name for name in rows[0] if name not in (*NAMES, "frames", "visible_frames", "union")]
 
     def means(some: Sequence[Table]) -> Table:
         if rules.mean == "episodes":
-            return _half({name: _mean(row[name] for row in some) for name in names})
+            usual = _half({name: _mean(row[name] for row in some) for name in names})
+            return {**usual, **_presence([some], rules)} if rules.measure == "presence" else usual
         if rules.mean == "frames":
             weights = [row["frames"] for row in some]
             columns = [n for n in ("J", "F", "IoU", "Dice") if n in names]
@@ -417,7 +437,8 @@ def _videos(folder: Path, rules: Rules) -> dict[str, Any]:
         if rules.mean in ("categories", "videos", "together", "frame-ious"):
             return _half(_over_categories(some, names, rules))
         draws = [[row for row in some if row["draw"] == draw] for draw in sorted({row["draw"] for row in some})]
-        return _half({name: _mean(_mean(row[name] for row in draw) for draw in draws) for name in names})
+        usual = _half({name: _mean(_mean(row[name] for row in draw) for draw in draws) for name in names})
+        return {**usual, **_presence(draws, rules)} if rules.measure == "presence" else usual
 
     def table(key: Callable[[Table], str]) -> dict[str, Table]:
         groups = {value: [row for row in rows if key(row) == value] for value in sorted({key(row) for row in rows})}
@@ -459,6 +480,38 @@ def _over_categories(rows: Sequence[Table], names: Sequence[str], rules: Rules) 
         ious = {key: of("IoU", cell) for key, cell in cells.items()}
         out["Dice"] = over({key: None if iou is None else 100 * _dice(iou / 100) for key, iou in ious.items()})
     return out
+
+
+def _answers(pairs: Sequence[tuple[str, np.ndarray, np.ndarray]], rules: Rules) -> list[tuple[bool, bool]]:
+    """Return what is so and what the prediction says, of the video or of each frame."""
+    frames = [(bool(t.any()), bool((p & t).any() if rules.answer == "overlap" else p.any())) for _, p, t in pairs]
+    if rules.answer == "frames":
+        return frames
+    return [(any(there for there, _ in frames), any(found for _, found in frames))]
+
+
+def _presence(draws: Sequence[Sequence[Table]], rules: Rules) -> Table:
+    """Return the mean over draws of what the answers of each are worth, percent."""
+    figures = [_presence_of_draw(draw, rules) for draw in draws]
+    return {name: _mean(each[name] for each in figures) for name in figures[0]}
+
+
+def _presence_of_draw(rows: Sequence[Table], rules: Rules) -> Table:
+    answers = [answer for row in rows for answer in row["answers"]]
+    tp, fp, fn, tn = (answers.count(kind) for kind in ((True, True), (False, True), (True, False), (False, False)))
+    product = (tp + fp) * (tp + fn) * (tn + fp) * (tn + fn)
+    correlation = (tp * tn - fp * fn) / math.sqrt(product) if product else None
+    masks = [row for row in rows if row["positive"] or rules.negatives]
+    whole = rules.folded or rules.negatives
+    sums = [_total(row[name if whole else f"{name}_visible"] for row in masks) for name in ("J", "F")]
+    told = tp + fn and fp + tn
+    return {
+        "presence_MCC": None if correlation is None else 100 * correlation,
+        "presence_FPR": 100 * fp / (fp + tn) if fp + tn else None,
+        "presence_FNR": 100 * fn / (tp + fn) if tp + fn else None,
+        "icF1": (sums[0] + sums[1]) / (2 * len(masks)) * max(correlation or 0.0, 0.0) if told else None,
+        "absent_correct_negative": _mean(row["absent_correct"] for row in rows if not row["positive"]),
+    }
 
 
 def _images(folder: Path, rules: Rules) -> dict[str, Any]:

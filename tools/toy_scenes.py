@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ __all__ = [
     "draw_mosev2",
     "draw_native",
     "draw_paper",
+    "draw_saco",
     "draw_vost",
 ]
 
@@ -207,12 +208,13 @@ def draw_vost(folder: Path) -> None:
 
 @dataclass(frozen=True)
 class Pair:
-    """A category in a video: its shapes on each frame, and of each draw those that are predicted."""
+    """A category in a video: its shapes on each frame, of each draw those that are predicted, and what was asked."""
 
     video: str
     category: int
     truth: Sequence[Frame]
     predicted: Sequence[Sequence[Frame]]
+    asked: str = ""
 
 
 NATIVE_SIZES = {"toy__kitchen": (37, 53), "toy__street": (61, 131)}
@@ -291,6 +293,25 @@ def _queries_of_videos() -> list[Pair]:
     ]
 
 
+def draw_saco(folder: Path) -> None:
+    """Draw a video benchmark with pairs of which it is known that the thing is in no frame."""
+    person, cup = 1, 42
+    kitchen, street = _kitchen()[0], _street(1, (0, 2))[0]
+    yard: list[Frame] = [[(6, 6, 4)], [(7, 8, 4)], [(8, 10, 4)], [], []]
+    away: list[Frame] = [*([(24, 36, 3)] for _ in range(4)), []]
+    nothing: list[Frame] = [[]] * 6
+    pairs = [
+        replace(kitchen, asked="positive"),
+        # One pixel on one frame says that it is there.
+        Pair("toy__kitchen", cup, nothing, [[*nothing[:4], [(3, 50, 0)], []], nothing], "negative"),
+        Pair("toy__street", person, street.truth, [nothing[:3], street.predicted[0]], "positive"),
+        # It is there, and what is found is something else; frames on which it is not are right.
+        Pair("toy__yard", person, yard, [away], "positive"),
+        Pair("toy__yard", cup, nothing[:5], [nothing[:5]], "negative"),
+    ]
+    _video_benchmark(folder, "toy-saco-ic", {**NATIVE_SIZES, "toy__yard": (31, 47)}, pairs)
+
+
 def _video_benchmark(
     folder: Path, name: str, sizes: Mapping[str, Size], pairs: Sequence[Pair], *, runs: bool = False
 ) -> None:
@@ -312,11 +333,13 @@ def _video_benchmark(
             run = {RUN_COLUMN: draw} if runs else {}
             episodes.append({**known, **run, "category_name": COCO80.label(pair.category)})
             episodes[-1]["support_1"] = _support(root, draw, pair.category)
+            episodes[-1] |= {"asked": pair.asked} if pair.asked else {}
             for index, shapes in enumerate(frames):
                 _write(folder / "predictions" / identity / f"{index:05d}.png", mask(size, *shapes))
     _video_tables(root, sizes, lengths, pairs)
-    columns = (*EPISODE_COLUMNS, *((RUN_COLUMN,) if runs else ()), "support_1")
-    write_csv(root / "episodes.csv", columns, episodes)
+    of_run = (RUN_COLUMN,) if runs else ()
+    asked = ("asked",) if any(pair.asked for pair in pairs) else ()
+    write_csv(root / "episodes.csv", (*EPISODE_COLUMNS, *of_run, *asked, "support_1"), episodes)
     _finish(root, name, complete_only=True)
 
 
@@ -347,7 +370,8 @@ def _video_tables(root: Path, sizes: Mapping[str, Size], lengths: Mapping[str, i
     for pair in pairs:
         visible = [index for index, shapes in enumerate(pair.truth) if shapes]
         row = {"video": pair.video, "category": pair.category, "category_name": COCO80.label(pair.category)}
-        row |= {"complete": "yes", "visible_frames": len(visible), "first_visible": visible[0], "instances": 1}
+        row |= {"complete": "yes", "visible_frames": len(visible), "first_visible": min(visible, default=-1)}
+        row["instances"] = int(bool(visible))
         rows.append(row)
     stems = [(video, f"{index:05d}") for video, count in lengths.items() for index in range(count)]
     write_csv(root / "videos.csv", VIDEO_COLUMNS, videos)

@@ -29,6 +29,7 @@ from tools.toy_scenes import (
     draw_mosev2,
     draw_native,
     draw_paper,
+    draw_saco,
     draw_vost,
 )
 
@@ -261,6 +262,34 @@ TOYS: dict[str, Toy] = {
             Trap("the mean is over all frames, so that longer videos weigh more", {"mean": "frames"}),
         ),
     ),
+    "saco-ic": Toy(
+        draw_saco,
+        Rules("video", measure="presence"),
+        (
+            "Every frame is scored, the first and the last too, at the size of the truth.",
+            "`asked` of `episodes.csv` says whether the thing is in the video (positive) or is known to be in no frame "
+            "(negative). A method says that it is by one pixel on one frame (`found`).",
+            *BOUNDARY,
+            "J_visible and F_visible of an episode are means over its frames whose truth is not empty; absent_correct "
+            "is the share of empty predictions among the others.",
+            "Over the pairs of a draw, TP, FP, TN and FN count what is so and what is said. presence_MCC is (TP TN - "
+            "FP FN) / sqrt((TP + FP)(TP + FN)(TN + FP)(TN + FN)), with nothing added below, and none where that is 0; "
+            "presence_FPR is FP / (FP + TN) and presence_FNR is FN / (TP + FN).",
+            "icF1 is the mean of (J_visible + F_visible) / 2 over the positive pairs of a draw, times its "
+            "presence_MCC, or 0 where that is below 0 or none; none without positive or without negative pairs.",
+            "Those of the whole are means over draws. absent_correct_negative is absent_correct over negative pairs.",
+            "J, F, recall, decay, disappear and reappear are as by `native`, over all pairs.",
+        ),
+        (
+            *FRAME_TRAPS[:3],
+            Trap("the first and the last frame are not scored", {"skip_ends": True}),
+            Trap("a thing counts as found only where the mask lies on it", {"answer": "overlap"}),
+            Trap("presence is asked of each frame, not of the pair", {"answer": "frames"}),
+            Trap("frames on which both masks are empty are in icF1, as 1", {"folded": True}),
+            Trap("negative pairs are in the mean of J&F that icF1 has", {"negatives": True}),
+            Trap("what is said is counted over all draws at once", {"mean": "episodes"}),
+        ),
+    ),
     "fss-paper": Toy(
         draw_fss_paper,
         Rules("image", side=512, undrawn_as_zero=True, void="ignored"),
@@ -304,6 +333,7 @@ HEADLINES = {
     "lvos-v2": ("J&F", "V"),
     "vost": ("J", "J_last"),
     "fsvos-tti": ("IoU", "Dice"),
+    "saco-ic": ("icF1", "presence_MCC", "J_visible", "F_visible"),
 }
 """What a mistake moves, where that is not J, F and J&F: of a kind, or of a protocol."""
 
@@ -415,6 +445,7 @@ COUNTS = {
     "region": ("`counts`: intersection, union.",),
     "overlap": ("`union` in pixels. `counts`: intersection, union.",),
 }
+COUNTS["presence"] = COUNTS["davis"]
 """What the counts of a frame are."""
 
 

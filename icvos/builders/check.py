@@ -211,6 +211,12 @@ def _tables(bench: Benchmark) -> list[str]:
         ):
             numbers = in_words(sorted(draws_there))
             problems.append(f"episodes.csv: {key[0]},{key[1]} has draws {numbers}, not 0 to {(draws or 1) - 1}")
+        visible = "positive" if pair.visible_frames else "negative"
+        wrong = [episode.id for episode in episodes.get(key, ()) if episode.asked not in (None, visible)]
+        if wrong:
+            problems.append(
+                f"episodes.csv: {wrong[0]} is not {visible}, and pairs.csv says {pair.visible_frames} visible frames"
+            )
         if pair.complete not in ("yes", "no", "unsure"):
             problems.append(f"pairs.csv: complete of {key[0]},{key[1]} is '{pair.complete}'")
     paired = _pairs_by_video(bench)

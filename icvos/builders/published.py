@@ -25,6 +25,7 @@ __all__ = [
     "PAPER_COUNTS",
     "PARTS",
     "RECIPE_SCHEMA",
+    "SACO_PREFIX",
     "SEQUENCE_COLUMNS",
     "VOS_PREFIX",
     "WHOLE_PREFIXES",
@@ -56,7 +57,9 @@ VOS_PREFIX = "vos-"
 """Of the names of whole splits, ``vos-davis17-val``, that ``build-data vos`` gives."""
 FSVOS_PREFIX = "youtube-fsvos-"
 """Of the names of whole groups, ``youtube-fsvos-1``, that ``build-data youtube-fsvos`` gives."""
-WHOLE_PREFIXES = {VOS_PREFIX: "vos", FSVOS_PREFIX: "youtube-fsvos"}
+SACO_PREFIX = "saco-ic-"
+"""Of the names that ``build-data saco-ic`` gives, ``saco-ic-smartglasses-test``."""
+WHOLE_PREFIXES = {VOS_PREFIX: "vos", FSVOS_PREFIX: "youtube-fsvos", SACO_PREFIX: "saco-ic"}
 """The builders that name what is whole, by the names' beginnings; its header says that it is."""
 
 FOLDER = Path(__file__).resolve().parents[1] / "recipes"

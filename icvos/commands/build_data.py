@@ -20,6 +20,7 @@ BUILDERS = {
     "lvis-92i": ("lvis_92i", "Build LVIS-92i, few-shot episodes on images, by the number of shots."),
     "mask-tubes": ("mask_tubes", "Build mask tubes: pseudo-videos from COCO images."),
     "pascal-5i": ("pascal_5i", "Build PASCAL-5i, few-shot episodes on images."),
+    "saco-ic": ("saco_ic", "Build an in-context video benchmark with verified absences from SA-Co/VEval."),
     "source": ("source", "Say which data set a folder is, and whether it is whole."),
     "stats": ("stats", "Count a built benchmark, in the form of the paper's Table I."),
     "vos": ("vos", "Build semi-supervised VOS, an object an episode, from DAVIS, MOSE or LVOS."),

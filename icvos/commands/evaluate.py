@@ -48,7 +48,10 @@ def _names(context: click.Context, parameter: click.Parameter, value: str) -> tu
     help="A name (icvos models list), module:Class, file.py:Class, or 'exec:PROGRAM WORDS…'; several end in one table.",
 )
 @click.option(
-    "--benchmark", default="demo", show_default=True, help="A built benchmark's folder, or demo[/coco-20i|/pascal-5i]."
+    "--benchmark",
+    default="demo",
+    show_default=True,
+    help="A built benchmark's folder, or demo[/coco-20i|…].",
 )
 @click.option(
     "--out",

@@ -12,7 +12,10 @@ from icvos.terminal import echo
 
 @click.command()
 @click.option(
-    "--benchmark", default="demo", show_default=True, help="A built benchmark's folder, or demo[/coco-20i|/pascal-5i]."
+    "--benchmark",
+    default="demo",
+    show_default=True,
+    help="A built benchmark's folder, or demo[/coco-20i|…].",
 )
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="The folder, which may be begun already.")
 @click.option("--protocol", default="", help="native or paper; fss-native, fss-paper or fss-matcher on images.")

@@ -84,9 +84,10 @@ def _benchmark_name(name: str | None, measured: Sequence[str]) -> tuple[str | No
     """
     from icvos.benchmark import load_benchmark
     from icvos.errors import UsageError, did_you_mean
+    from icvos.leaderboard.benchmarks import DEMOS
     from icvos.leaderboard.published import BENCHMARKS
 
-    known = {*measured, *BENCHMARKS, "demo", "demo-coco-20i", "demo-pascal-5i"}
+    known = {*measured, *BENCHMARKS, *DEMOS}
     if name is None or name in known:
         return name, None
     if (Path(name) / "benchmark.json").is_file():

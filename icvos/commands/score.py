@@ -15,7 +15,7 @@ MAX_DIFFERENCES = 20
 
 @click.command()
 @click.argument("predictions", type=click.Path(path_type=Path), required=False)
-@click.option("--benchmark", help="A built benchmark's folder, or demo[/coco-20i|/pascal-5i].")
+@click.option("--benchmark", help="A built benchmark's folder, or demo[/coco-20i|…].")
 @click.option("--ground-truth", type=click.Path(path_type=Path), help="A folder of SEQUENCE/FRAME.png label maps.")
 @click.option(
     "--protocol",

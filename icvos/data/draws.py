@@ -8,7 +8,15 @@ from dataclasses import dataclass
 
 from icvos.errors import UsageError, name_some
 
-__all__ = ["DRAW_RULE", "SupportPool", "draw_supports", "repeated_draws", "repeats_note", "support_pool"]
+__all__ = [
+    "DRAW_RULE",
+    "SupportPool",
+    "draw_supports",
+    "draws_notes",
+    "repeated_draws",
+    "repeats_note",
+    "support_pool",
+]
 
 DRAW_RULE = "sha256-fisher-yates/1"
 """The name of the rule below, for ``benchmark.json``; it changes when a draw would."""
@@ -72,6 +80,22 @@ def repeats_note(repeated: Mapping[str, int], draws: int) -> str:
     pairs = [pair if count == 1 else f"{pair} ({count})" for pair, count in repeated.items()]
     count = sum(repeated.values())
     return f"{count} of {draws} draws show the same supports as an earlier one of their pair: {name_some(pairs)}"
+
+
+def draws_notes(drawn: Mapping[str, Sequence[Sequence[str]]], *, draws: int, shots: int) -> list[str]:
+    """Return lines on draws that show the same supports, where one of each is shown and where all are.
+
+    Args:
+        drawn: The lists of supports of each pair, by what it is called.
+        draws, shots: Of a pair: how many lists, and how long.
+    """
+    out = []
+    for shown in sorted({1, shots}):
+        counts = {pair: repeated_draws(lists, shown) for pair, lists in drawn.items()}
+        repeated = {pair: count for pair, count in counts.items() if count}
+        if repeated:
+            out.append(f"with {shown} shown, {repeats_note(repeated, draws * len(drawn))}")
+    return out
 
 
 def _draw(key: str, names: tuple[str, ...], shots: int) -> list[str]:

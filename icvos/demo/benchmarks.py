@@ -41,12 +41,13 @@ __all__ = [
     "open_benchmark",
 ]
 
-DEMO_NAMES = ("demo", "demo/coco-20i", "demo/pascal-5i")
+DEMO_NAMES = ("demo", "demo/coco-20i", "demo/pascal-5i", "demo/saco-ic")
 SIZE_NAMES = ("tiny", "default", "large", "sealed")
 LAYOUTS = {
     "ytvis": "icvos.demo.world.ytvis_layout:write_ytvis",
     "fss-1000": "icvos.demo.world.fss1000_layout:write_fss1000",
     "lvis": "icvos.demo.world.lvis_layout:write_lvis",
+    "saco": "icvos.demo.world.saco_layout:write_saco",
 }
 """Layouts of further data sets in which the world is written when it is asked for, and what writes each."""
 #: Of the world of training shapes.
@@ -249,6 +250,20 @@ def _build_pascal5i(raw: Path, out: Path, size: str, seed: int, progress: Progre
     _build_few_shot(plan_pascal5i(raw / "voc", rules, cache=raw.parent / "cache"), out, size, seed, progress)
 
 
+def _build_saco_ic(raw: Path, out: Path, size: str, seed: int, progress: Progress) -> None:
+    """Build the in-context benchmark of the drawn SA-Co/VEval as anyone builds it of the real one."""
+    from icvos.builders.saco_ic.build import build_saco, prepare_saco
+    from icvos.builders.saco_ic.plan import SacoRules
+    from icvos.demo.world.plan import world_size
+    from icvos.sources.saco import SacoVeval
+
+    plan = world_size(size)
+    folder = demo_layout("saco", size, seed, raw.parent, progress=progress)
+    source = SacoVeval(folder, domain="smartglasses", split="test")
+    prepared = prepare_saco(source, rules=SacoRules(draws=plan.draws, shots=plan.shots), progress=progress)
+    build_saco(prepared, out, name=_name("demo-saco-ic", size, seed), progress=progress)
+
+
 def _few_shot_rules(benchmark: str, size: str) -> FewShotRules:
     from icvos.builders.fewshot.build import FewShotRules
     from icvos.demo.world.plan import world_size
@@ -293,6 +308,7 @@ _BUILDERS: dict[str, Callable[[Path, Path, str, int, Progress], None]] = {
     "demo": _build_ic_vos,
     "demo/coco-20i": _build_coco20i,
     "demo/pascal-5i": _build_pascal5i,
+    "demo/saco-ic": _build_saco_ic,
 }
 
 
@@ -311,8 +327,7 @@ def load_benchmark(path: str | os.PathLike[str]) -> Benchmark:
     """Open a built benchmark.
 
     Args:
-        path: Its folder, with ``benchmark.json``; or ``demo``, ``demo/coco-20i``, ``demo/pascal-5i``, which are built
-            where they are not there yet.
+        path: Its folder, with ``benchmark.json``; or a name of ``DEMO_NAMES``, which is built where it is not there.
 
     Raises:
         BenchmarkError: No benchmark, one of another schema, or a broken one.

@@ -202,7 +202,7 @@ def failure(episode: Episode, error: BaseException | str, protocol: Protocol = P
         "id": episode.id,
         "video": episode.video,
         **episode.about,
-        **protocol.marks(episode.video, episode.category_name),
+        **protocol.marks(episode.video, episode.category_name, episode.asked),
         **dict.fromkeys(protocol.parts, 0.0),
         **_text(error),
     }
@@ -329,7 +329,7 @@ def _run(
             **episode.about,
             "frames": len(scorer.score),
             "visible_frames": scorer.visible,
-            **job.protocol.marks(episode.video, episode.category_name),
+            **job.protocol.marks(episode.video, episode.category_name, episode.asked),
             **job.protocol.episode(scorer.score.frames()),
             **times,
             "peak_memory": peak_memory(model.device),

@@ -551,7 +551,7 @@ def evaluate(
 
     Args:
         model: A built model, a class, or a spec (a name, ``package.module:Class``, ``file.py:Class``).
-        benchmark: An opened benchmark, its folder, or ``demo``, ``demo/coco-20i``, ``demo/pascal-5i``.
+        benchmark: An opened benchmark, its folder, or a demo's name (``demo``, ``demo/coco-20i``, …).
         out: The run's folder, which may hold the same run to be continued; by default ``runs/<benchmark>/<model>``,
             with what differs from the usual settings behind the model's name.
         protocol: ``native``, ``paper``, ``mosev2``, ``lvos-v2`` or ``vost``; ``fss-native``, ``fss-paper`` or

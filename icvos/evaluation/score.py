@@ -184,7 +184,7 @@ def score(
     Args:
         predictions: A folder or .zip of NAME/00000.png, or COCO run lengths in a .json. NAME is an episode's id with
             ``benchmark``, a sequence with ``ground_truth``.
-        benchmark: An opened benchmark, its folder, or ``demo``, ``demo/coco-20i``, ``demo/pascal-5i``.
+        benchmark: An opened benchmark, its folder, or a demo's name (``demo``, ``demo/coco-20i``, …).
         ground_truth: A folder of SEQUENCE/FRAME.png label maps, in place of a benchmark.
         protocol: Its name; the benchmark's default, or ``davis-2017`` with ``ground_truth``, if empty.
         unseen: With ``lvos-v2``, the videos or categories that are unseen: their names, or a file with one a line.

@@ -124,7 +124,7 @@ def score_episodes(view: View, predictions: Predictions, episodes: Sequence[Epis
             **episode.about,
             "frames": len(score),
             "visible_frames": len(score) - score.absent_frames,
-            **protocol.marks(episode.video, episode.category_name),
+            **protocol.marks(episode.video, episode.category_name, episode.asked),
             **protocol.episode(score.frames()),
         }
         out.append((record, score.columns()))

@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from icvos.benchmark import Benchmark
-from icvos.demo.benchmarks import load_benchmark
+from icvos.demo.benchmarks import DEMO_NAMES, load_benchmark
 from icvos.errors import RunError, in_words
 from icvos.files import file_sha256, icvos_home, is_utf8, read_json, write_json
 from icvos.manifest import verify_tables
@@ -18,7 +18,7 @@ __all__ = ["LIST", "add_benchmark", "find_benchmark", "known_benchmarks", "read_
 
 LIST = "benchmarks.json"
 SCHEMA = "icvos-board-benchmarks/1"
-DEMOS = {"demo": "demo", "demo-coco-20i": "demo/coco-20i", "demo-pascal-5i": "demo/pascal-5i"}
+DEMOS = {name.replace("/", "-"): name for name in DEMO_NAMES}
 
 
 def read_benchmarks(board: Path) -> dict[str, Path]:

@@ -255,7 +255,7 @@ def _episode(
         frames = len(protocol.frames(video.frames))
         wanted |= {"video": episode.video, RUN_COLUMN: episode.run, **episode.about}
         wanted |= {"source": video.source, "frames": frames}
-        wanted |= protocol.marks(episode.video, episode.category_name)
+        wanted |= protocol.marks(episode.video, episode.category_name, episode.asked)
         if not 0 <= (row.get("visible_frames") or 0) <= frames:
             return f"episode {episode.id} says {row.get('visible_frames')} visible frames of {frames}"
     lacks = next((name for name in needed if row.get(name) is None), None)

@@ -14,10 +14,12 @@ from icvos.leaderboard.statistics import (
     interval,
     mean_of,
     over_categories,
+    pooled_samples,
     rank_intervals,
     video_samples,
 )
 from icvos.leaderboard.trainings import Trainings
+from icvos.runs.result import score_row
 from icvos.runs.run import Run
 
 __all__ = ["Standing", "samples_of", "standings"]
@@ -63,6 +65,9 @@ def samples_of(entry: Run, *, replicates: int = 2000) -> Samples:
         return few_shot_samples(entry.records, undrawn=counted, replicates=replicates)
     # On a benchmark of semi-supervised VOS a category is the number of an object, which says nothing across videos.
     rules = entry.rules
+    if rules.pool is not None:
+        rows = [score_row(each, rules, video=each["video"], source=each.get("source") or "") for each in entry.records]
+        return pooled_samples(rows, rules.pool, rules.score, replicates=replicates)
     return video_samples(
         entry.records,
         rules.parts,

@@ -103,7 +103,7 @@ def _row(
     else:
         known |= {"video": episode.video, "source": benchmark.videos[episode.video].source}
         known |= episode.about
-        known |= protocol.marks(episode.video, episode.category_name)
+        known |= protocol.marks(episode.video, episode.category_name, episode.asked)
         figures = ("frames", "visible_frames", *protocol.numbers, *TIMES, "peak_memory")
         if type(stated.get("absent_on_frame_0")) is bool:
             figures = (*figures, "absent_on_frame_0")

@@ -24,6 +24,8 @@ from statistics import NormalDist
 
 import numpy as np
 
+from icvos.metrics import summaries
+
 __all__ = [
     "MIN_CATEGORIES",
     "MIN_UNITS",
@@ -36,6 +38,7 @@ __all__ = [
     "mean_of",
     "over_categories",
     "paired_difference",
+    "pooled_samples",
     "rank_intervals",
     "t_quantile",
     "video_samples",
@@ -205,6 +208,34 @@ def video_samples(
     known = np.isfinite(scores)
     cells = tuple(cell for cell, scored in zip(cells, known) if scored)
     return Samples(float(total[0]), total[1:], freedom, units, cells, scores[known])
+
+
+def pooled_samples(
+    rows: Sequence[summaries.Row], pool: summaries.Pool, score: str, *, replicates: int = 2000, seed: int = 0
+) -> Samples:
+    """Return the replicates of a figure that is computed from sums over episodes, of each draw, then over draws.
+
+    Args:
+        rows: Of episodes, with their video, source and draw.
+        pool: What computes it.
+        score: The figure.
+    """
+    units = tuple(sorted({row.video for row in rows}))
+    index_of = {unit: index for index, unit in enumerate(units)}
+    draws = sorted({row.draw for row in rows})
+    weights, freedom = bootstrap_weights(
+        units, {row.video: row.source for row in rows}, replicates=replicates, seed=seed
+    )
+    weights = np.vstack([np.ones(len(units)), weights])
+    values = []
+    for draw in draws:
+        terms = [(row.video, pool.terms(row)) for row in rows if row.draw == draw]
+        sums = np.zeros((len(units), len(terms[0][1])))
+        for video, each in terms:
+            sums[index_of[video]] += each
+        values.append(pool.figures(weights @ sums)[score])
+    means = _nanmean(np.stack(values, axis=1))
+    return Samples(float(means[0]), means[1:], freedom, units)
 
 
 def _pair(row: Row) -> tuple[str, str]:

@@ -6,10 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from icvos.metrics.frames import jf, jf_labels, overlap, overlap_labels, region, region_labels
 from icvos.metrics.mosev2 import mosev2_labels, mosev2_masks
 
-__all__ = ["MOSEV2", "OVERLAP", "REGION", "REGION_AND_BOUNDARY", "Measure"]
+__all__ = ["MOSEV2", "OVERLAP", "PRESENCE", "REGION", "REGION_AND_BOUNDARY", "Measure"]
 
 Columns = tuple[Any, ...]
 
@@ -40,6 +42,17 @@ class Measure:
         )
 
 
+def _with_found(prediction: Any, truth: Any) -> Columns:
+    pixels = prediction.reshape(-1, prediction.shape[-2] * prediction.shape[-1]) != 0
+    found = pixels.any(1)
+    return *jf(prediction, truth), found.double() if hasattr(found, "double") else found.astype(np.float64)
+
+
+def _labels_with_found(prediction: Any, truth: Any, objects: Sequence[int]) -> Columns:
+    found = np.array([bool((prediction == number).any()) for number in objects], np.float64)
+    return *jf_labels(prediction, truth, objects), found
+
+
 REGION_AND_BOUNDARY = Measure(("J", "F"), jf, jf_labels, on_device=True)
 """J and F of the official DAVIS-2017 code."""
 REGION = Measure(("J",), region, region_labels)
@@ -48,3 +61,5 @@ OVERLAP = Measure(("J", "union"), overlap, overlap_labels, pixels=("union",))
 """J, and the pixels that it is a share of."""
 MOSEV2 = Measure((*REGION_AND_BOUNDARY.columns, "F_dot"), mosev2_masks, mosev2_labels)
 """J with one more pixel above and below the line; F, and F_dot whose tolerance follows the object's size."""
+PRESENCE = Measure((*REGION_AND_BOUNDARY.columns, "found"), _with_found, _labels_with_found, on_device=True)
+"""J and F, and whether the prediction has any pixel: 1 or 0."""

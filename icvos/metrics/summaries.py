@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import isnan, nan
 from typing import Any
 
+import numpy as np
+
 from icvos.metrics.formulas import average, dice_of, total
 from icvos.metrics.table import METRICS
 
-__all__ = ["Row", "mean_over_draws", "over_frames", "over_pixels", "seen_and_unseen"]
+__all__ = ["Pool", "Row", "mean_over_draws", "over_frames", "over_pixels", "seen_and_unseen"]
 
 Figures = dict[str, float | None]
 GROUPS = {"seen": False, "unseen": True}
@@ -46,6 +48,30 @@ class Row:
         """Return a number of the record, or None."""
         value = self.values[self.names.index(name)]
         return None if isnan(value) else value
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Figures that are computed from sums over episodes, and are no means of theirs.
+
+    Attributes:
+        terms: Returns the numbers of an episode that are summed.
+        figures: Returns the figures from (…, terms) float64 sums, by name, (…) float64 each; NaN where there is none.
+            Sums by weights, as a bootstrap has them, are as good.
+    """
+
+    terms: Callable[[Row], tuple[float, ...]]
+    figures: Callable[[np.ndarray], dict[str, np.ndarray]]
+
+    def over_draws(self, rows: Sequence[Row]) -> Figures:
+        """Return the mean over draws of the figures of each draw; None where no draw has one."""
+        terms: dict[int, list[tuple[float, ...]]] = {}
+        for row in rows:
+            terms.setdefault(row.draw, []).append(self.terms(row))
+        draws = [self.figures(np.sum(terms[draw], axis=0)) for draw in sorted(terms)]
+        names = draws[0] if draws else ()
+        known = {name: [float(figures[name]) for figures in draws] for name in names}
+        return {name: average(None if isnan(value) else value for value in values) for name, values in known.items()}
 
 
 def mean_over_draws(rows: Sequence[Row], metrics: Sequence[str]) -> Figures:

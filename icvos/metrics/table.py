@@ -39,7 +39,8 @@ class Metric:
         of_episode: Whether an episode has it that ``of_frames`` does not compute: protocols do, each in its own way.
         of_fold: Its value of a few-shot fold; the benchmark's is the mean over folds.
         halves: The two metrics that it is the mean of.
-        of_group: ``seen`` or ``unseen``: it is the mean of its first letters' metric over these episodes alone.
+        of_group: ``seen``, ``unseen`` or ``negative``: it is the mean of its first letters' metric over these episodes
+            alone.
         low: Least value; the largest is 100.
         higher_is_better: Whether two runs are compared by it.
         views: Where it has a column: the terminal's ``summary``, the ``board``, the ``report``.
@@ -156,6 +157,39 @@ METRICS: dict[str, Metric] = {
         Metric("J_last", "video", of_episode=True, protocols=("vost",)),
         Metric("IoU", "video", of_episode=True, protocols=("fsvos-tti",)),
         Metric("Dice", "video", of_episode=True, protocols=("fsvos-tti",)),
+        Metric("icF1", "video", needs=("found",), protocols=("saco-ic",)),
+        Metric(
+            "presence_MCC", "video", low=-100.0, brief="MCC", heading="MCC", needs=("found",), protocols=("saco-ic",)
+        ),
+        *(
+            Metric(
+                f"presence_{name}",
+                "video",
+                higher_is_better=False,
+                brief=name,
+                heading=name,
+                needs=("found",),
+                protocols=("saco-ic",),
+            )
+            for name in ("FPR", "FNR")
+        ),
+        Metric(
+            "found",
+            "video",
+            of_episode=True,
+            higher_is_better=False,
+            views=("report",),
+            needs=("found",),
+            protocols=("saco-ic",),
+        ),
+        Metric(
+            "absent_correct_negative",
+            "video",
+            of_group="negative",
+            views=("report",),
+            needs=("found",),
+            protocols=("saco-ic",),
+        ),
         Metric("V", "video", of_episode=True, higher_is_better=False, needs=("F",), protocols=("lvos-v2",)),
         *(
             metric

@@ -110,7 +110,7 @@ def compare(a: ReportRun, b: ReportRun, *, replicates: int = 2000) -> Comparison
     if samples[0].units != samples[1].units:
         raise UsageError("the runs name other videos for the same episodes", where=b.where, fix="evaluate both again")
     less = difference(samples[0], samples[1])
-    score = a.rules.score
+    score = a.score_name("video")
     episodes = {name: (score_of(a.by_id[name], a.rules), score_of(b.by_id[name], b.rules)) for name in a.by_id}
     return Comparison(
         a,

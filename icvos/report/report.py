@@ -127,7 +127,7 @@ def _page(run: ReportRun, report: Report, picks: Mapping[str, Sequence[str]], ro
             score = score_of(run.by_id[name], run.rules)
             step = shown_frames(run, name).step
             sampled = f", one frame in {step}" if step > 1 else ""
-            text = f"{words.get(name, '')}: {name}, {run.rules.score} {score:.1f}{sampled}"
+            text = f"{words.get(name, '')}: {name}, {run.score_name('episode')} {score:.1f}{sampled}"
             parts.append(
                 f"<figure><video controls muted loop preload=metadata src='{escape(clip, quote=True)}'></video>"
                 f"<figcaption>{escape(text)}</figcaption></figure>"

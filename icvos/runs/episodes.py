@@ -36,7 +36,7 @@ class ScoreSoFar:
     def add(self, record: Mapping[str, Any]) -> None:
         """Take an episode's record."""
         union = record.get("union_fg")
-        self._name = "mean IoU" if union else self._protocol.score
+        self._name = "mean IoU" if union else self._protocol.score_of_episode
         self._sum += 100 * record["inter_fg"] / union if union else self._protocol.score_of(record) or 0.0
         self._count += 1
         self._failed += bool(record.get("error"))
@@ -209,8 +209,14 @@ def get_run_protocol(benchmark: Benchmark, name: str, *, unseen: Iterable[str] =
         UsageError: It is unknown, or does not fit the benchmark.
     """
     if not benchmark.vos:
-        default = benchmark.header.get("protocol") or ("native" if benchmark.kind == "video" else "fss-native")
-        return get_protocol(name or default, benchmark.kind, unseen=unseen)
+        usual = benchmark.header.get("protocol") or ("native" if benchmark.kind == "video" else "fss-native")
+        protocol = get_protocol(name or usual, benchmark.kind, unseen=unseen)
+        if protocol.asks and not all(episode.asked for episode in benchmark.episodes):
+            raise UsageError(
+                f"protocol '{protocol.name}' does not fit this benchmark",
+                expected="one whose episodes.csv says what was asked (icvos build-data saco-ic)",
+            )
+        return protocol
     protocol = get_protocol(name or benchmark.header.get("protocol") or "native", unseen=unseen)
     if not protocol.of_label_maps:
         fits = ", ".join(p.name for p in PROTOCOLS.values() if p.of_label_maps)

@@ -14,7 +14,7 @@ from icvos.metrics.table import METRICS, fold_metrics, ranked_metric, summary_na
 from icvos.protocols import PROTOCOLS, Protocol
 from icvos.runs.schema import RESULT_SCHEMA
 
-__all__ = ["RunResult", "image_result", "oracle_result", "sequence_result", "video_result", "video_score"]
+__all__ = ["RunResult", "image_result", "oracle_result", "score_row", "sequence_result", "video_result", "video_score"]
 
 Record = Mapping[str, Any]
 
@@ -31,8 +31,16 @@ class RunResult(dict[str, Any]):
         self.folder = folder
 
 
-def _row(record: Record, protocol: Protocol, **known: Any) -> Row:
-    return Row.of(record, protocol.numbers, **known)
+def score_row(record: Record, protocol: Protocol, **known: Any) -> Row:
+    """Return what a summary needs of an episode's record; the score of one that failed is 0.
+
+    Args:
+        record: The episode's.
+        protocol: Of the run.
+        known: As ``Row.of`` takes it; the record's run or draw if it says none.
+    """
+    repetition = record.get(RUN_COLUMN, record.get("draw")) or 0
+    return Row.of(_scored(record, protocol), protocol.numbers, **{"draw": repetition, **known})
 
 
 def _means(rows: Sequence[Row], protocol: Protocol) -> dict[str, float | None]:
@@ -42,9 +50,7 @@ def _means(rows: Sequence[Row], protocol: Protocol) -> dict[str, float | None]:
 
 def video_score(records: Sequence[Record], protocol: Protocol = PROTOCOLS["native"]) -> float | None:
     """Return the score of some episodes, percent, as of a whole benchmark: a failed one counts 0; None of none."""
-    rows = [
-        _row(_scored(record, protocol), protocol, draw=record.get(RUN_COLUMN, record["draw"])) for record in records
-    ]
+    rows = [score_row(record, protocol) for record in records]
     return _means(rows, protocol).get(protocol.score)
 
 
@@ -107,10 +113,10 @@ def video_result(
     for episode in episodes:
         record = records.get(episode.id)
         if record is None:
-            record = {"error": "missing", **protocol.marks(episode.video, episode.category_name)}
+            record = {"error": "missing", **protocol.marks(episode.video, episode.category_name, episode.asked)}
         failed += bool(record.get("error"))
         known = {"video": episode.video, "category_name": episode.category_name, "source": sources[episode.video]}
-        rows.append(_row(_scored(record, protocol), protocol, draw=episode.repetition, **known))
+        rows.append(score_row(record, protocol, draw=episode.repetition, **known))
     summary: dict[str, Any] = _means(rows, protocol)
     # A number of an object is no category: object 1 of one video and of another have nothing in common.
     by_category = run["benchmark"].get("task") != VOS
@@ -136,7 +142,7 @@ def sequence_result(
     for name in ids:
         record = records.get(name) or {"video": name, "error": "missing", **protocol.marks(name)}
         failed += bool(record.get("error"))
-        rows.append(_row(_scored(record, protocol), protocol, video=record["video"]))
+        rows.append(score_row(record, protocol, video=record["video"]))
     per_video: dict[str, Any] = {}
     for video in sorted({row.video for row in rows}):
         mine = [row for row in rows if row.video == video]

@@ -208,7 +208,7 @@ class Run:
 
     def score_name(self, by: str) -> str:
         """Return what the score is called in ``rows(by)``: J&F, mIoU, or the IoU of an image."""
-        return EPISODE_IOU if self.image and by == "episode" else self.rules.score
+        return EPISODE_IOU if self.image and by == "episode" else self.rules.score_of_episode
 
     @property
     def fps(self) -> float | None:

@@ -49,6 +49,7 @@ RECORD = {
     "object": int,
     "supports": list,
     "unseen": bool,
+    "positive": bool,
 }
 LONG = frozenset({"error", "traceback"})
 TIMES = (

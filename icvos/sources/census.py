@@ -19,12 +19,14 @@ from icvos.sources.expected import expected_counts
 from icvos.sources.found import Found, compare, name_few, to_unpack, what_is_missing
 from icvos.sources.lvos import Lvos
 from icvos.sources.mose import Mose
+from icvos.sources.saco import SacoVeval
 from icvos.sources.voc import Voc
 from icvos.sources.ytvis import YouTubeVis
 
 __all__ = [
     "count_coco",
     "count_davis",
+    "count_saco",
     "count_sbd",
     "count_source",
     "count_split",
@@ -284,9 +286,43 @@ def count_source(source: VideoSource) -> list[Found]:
         return [count_split(kind, source.folder, root=source.folder.parent)]
     if isinstance(source, Lvos):
         return [count_split("LVOS", folder, root=source.root) for folder in source.splits.values()]
+    if isinstance(source, SacoVeval):
+        return [count_saco(source)]
     if isinstance(source, YouTubeVis):
         return [count_youtube_vis(source, read=False)]
     return [compare(source.title, "", source.root, {"sequences": len(folders(source.root))})]
+
+
+def count_saco(source: SacoVeval, *, read: bool = False) -> Found:
+    """Count a domain and split of SA-Co/VEval.
+
+    Args:
+        source: Its reader.
+        read: Read its annotation file, for the videos and frames that there should be and the pairs that were asked;
+            otherwise count the folders of frames, which hold those of both splits.
+
+    Raises:
+        InputError: The annotation file is broken.
+    """
+    if not read:
+        return compare(source.title, "", source.root, {"sequences": len(folders(source.images, error=SourceError))})
+    content, frames, missing = source.read(), 0, []
+    for video in content.videos.values():
+        try:
+            frames += len(source.frames(video))
+        except SourceError:
+            missing.append(video.name)
+    fault = f"videos without all of their frames: {name_few(missing)}; fetch the media again"
+    counts = {
+        "sequences": len(content.videos) - len(missing),
+        "frames": frames,
+        "objects": sum(len(video.objects) for video in content.videos.values()),
+    }
+    found = compare(source.title, source.split, source.root, counts, faults=[fault] if missing else ())
+    positive = sum(pair.positive for pair in content.pairs)
+    negative = len(content.pairs) - positive
+    asked = f"{len(content.phrases):,} phrases are asked, in {positive:,} positive and {negative:,} negative pairs"
+    return replace(found, notes=(*found.notes, asked))
 
 
 def count_coco(root: Path, split: str, *, coco: Coco | None = None) -> Found:

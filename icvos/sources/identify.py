@@ -16,6 +16,7 @@ from icvos.sources.base import IMAGES
 from icvos.sources.census import (
     count_coco,
     count_davis,
+    count_saco,
     count_sbd,
     count_split,
     count_voc,
@@ -26,6 +27,7 @@ from icvos.sources.coco import Coco, images_folder
 from icvos.sources.folder import Folder
 from icvos.sources.found import Count, Found, compare
 from icvos.sources.release import Release
+from icvos.sources.saco import SacoVeval, annotation_files
 from icvos.sources.voc import voc_folder
 from icvos.sources.ytvis import JSON, YouTubeVis
 
@@ -304,6 +306,12 @@ KINDS = (
         "dataset/img, dataset/cls",
         lambda root: _sbd_folder(root) is not None,
         lambda root: [count_sbd(_sbd_folder(root) or root)],
+    ),
+    _Kind(
+        "SA-Co/VEval",
+        "annotation/saco_veval_smartglasses_test.json, media/saco_sg",
+        lambda root: bool(annotation_files(root)),
+        lambda root: [count_saco(SacoVeval(root, domain=d, split=s), read=True) for d, s in annotation_files(root)],
     ),
     _Kind("YouTube-VIS or OVIS", "train.json, train/JPEGImages", lambda root: _vis_json(root) is not None, _count_vis),
     *(

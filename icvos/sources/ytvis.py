@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from os.path import commonpath
 from pathlib import Path, PurePosixPath
+from typing import TypeVar
 
 import numpy as np
 
@@ -18,7 +19,9 @@ from icvos.masks import Code, code_area, decode_code, merge_codes, segmentation_
 from icvos.sources.annotations import Entry, by_id, read_annotations, relative_file
 from icvos.sources.base import FrameLabels, SourceFrame, SourceVideo, VideoSource
 
-__all__ = ["CATEGORIES_2019", "RleFrame", "VisVideo", "YouTubeVis"]
+__all__ = ["CATEGORIES_2019", "RleFrame", "VisVideo", "YouTubeVis", "video_files", "video_names"]
+
+K = TypeVar("K")
 
 CATEGORIES_2019 = (
     *("person", "giant_panda", "lizard", "parrot", "skateboard", "sedan", "ape", "dog", "snake", "monkey"),
@@ -74,6 +77,11 @@ class RleFrame(FrameLabels):
             return np.zeros(self.size, np.uint8)
         return decode_code(merge_codes(codes))
 
+    def union_area(self, objects: Iterable[int]) -> int:
+        """Return the pixels of ``union``, which is not decoded for it."""
+        codes = [self.codes[number] for number in objects if number in self.codes]
+        return code_area(merge_codes(codes)) if codes else 0
+
 
 @dataclass(frozen=True)
 class VisVideo:
@@ -87,7 +95,7 @@ class VisVideo:
         kept: Indices of the frames that the video is cut to; None for all.
     """
 
-    id: int
+    id: int | str
     files: tuple[str, ...]
     tracks: Mapping[int, Entry]
     size: tuple[int, int]
@@ -142,8 +150,8 @@ class YouTubeVis(VideoSource):
             if entry.integer("video_id") not in videos:
                 raise entry.problem("video_id", "a video of the file")
             tracks.setdefault(entry.integer("video_id"), {})[number] = entry
-        files = {number: _files(entry) for number, entry in videos.items()}
-        called = _video_names(files)
+        files = {number: video_files(entry) for number, entry in videos.items()}
+        called = video_names(files)
         out = [
             self._video(called[number], number, entry, files[number], tracks.get(number, {}))
             for number, entry in videos.items()
@@ -151,7 +159,7 @@ class YouTubeVis(VideoSource):
         return sorted(out, key=lambda video: video.name)
 
     def _video(
-        self, name: str, number: int, entry: Entry, files: list[PurePosixPath], tracks: dict[int, Entry]
+        self, name: str, number: int | str, entry: Entry, files: list[PurePosixPath], tracks: dict[int, Entry]
     ) -> SourceVideo:
         shown: dict[int, Entry] = {}
         objects: dict[int, str | None] = {}
@@ -197,7 +205,7 @@ class YouTubeVis(VideoSource):
         return RleFrame(size, {number: code for number, code in codes.items() if code is not None})
 
 
-def _files(entry: Entry) -> list[PurePosixPath]:
+def video_files(entry: Entry) -> list[PurePosixPath]:
     """Return a video's frames as the JSON names them."""
     files = [relative_file(entry, name, "file_names") for name in entry.values("file_names")]
     if not files or any(len(file.parts) < 2 for file in files):
@@ -205,7 +213,7 @@ def _files(entry: Entry) -> list[PurePosixPath]:
     return files
 
 
-def _video_names(files: dict[int, list[PurePosixPath]]) -> dict[int, str]:
+def video_names(files: Mapping[K, list[PurePosixPath]]) -> dict[K, str]:
     """Return each video's name: the folder of its frames or, where those of several are called the same, the one above.
 
     ``VIDEO/00000.jpg`` and ``VIDEO/img1/00000.jpg`` are of VIDEO. Where frames lie in several folders, the one around

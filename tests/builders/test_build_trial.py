@@ -35,7 +35,7 @@ def test_every_builder_that_has_a_dry_run_says_that_it_costs_the_build() -> None
         for option in (command.params if command is not None else ())
         if isinstance(option, click.Option) and "--dry-run" in option.opts
     }
-    assert {"ic-vos", "vos", "coco-20i", "pascal-5i", "mask-tubes"} <= set(helps)
+    assert {"ic-vos", "vos", "coco-20i", "pascal-5i", "mask-tubes", "saco-ic"} <= set(helps)
     assert {name for name, text in helps.items() if "disk, memory and hours" not in str(text)} == set()
 
 
@@ -125,7 +125,7 @@ def rows_of(out: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
-@pytest.mark.parametrize("builder", ["ic-vos", "coco-20i", "pascal-5i", "mask-tubes"])
+@pytest.mark.parametrize("builder", ["ic-vos", "coco-20i", "pascal-5i", "mask-tubes", "saco-ic"])
 def test_every_builder_says_disk_memory_and_time_and_leaves_nothing(
     trees: Path,
     tmp_path: Path,
@@ -138,6 +138,8 @@ def test_every_builder_says_disk_memory_and_time_and_leaves_nothing(
     raw, out = tmp_path / "raw", tmp_path / "out/B"
     if builder == "ic-vos":
         words: list[object] = ["--davis", trees / "davis", "--coco", trees / "coco"]
+    elif builder == "saco-ic":
+        words = ["--saco", raw_trees.saco(raw)]
     elif builder == "pascal-5i":
         voc, sbd = fewshot_trees.pascal_world(raw)
         words = ["--voc", voc, "--sbd", sbd, "--min-area", "1"]

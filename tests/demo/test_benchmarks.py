@@ -13,9 +13,11 @@ from tiny import write_video_benchmark
 import icvos
 from icvos import cli
 from icvos.benchmark import load_benchmark
+from icvos.builders.check import check_benchmark
 from icvos.demo import benchmarks as demo
 from icvos.demo.benchmarks import DEMO_NAMES, build_demo, ensure_demo
 from icvos.demo.world.coco_shapes import COCO_FAMILIES
+from icvos.demo.world.plan import make_clip, world_size
 from icvos.demo.world.sealed_shapes import SEALED_FAMILIES
 from icvos.errors import BenchmarkError, UsageError
 from icvos.files import file_sha256, lock_folder
@@ -93,6 +95,34 @@ def test_annotations_are_those_of_the_raw_data(world: Path) -> None:
                 assert np.array_equal(benchmark.annotation(video, category, frame), np.isin(labels, ids))
                 seen += 1
     assert seen >= 6
+
+
+def test_the_drawn_answers_are_those_of_the_scenes(world: Path) -> None:
+    """What is positive is drawn in its clip, and what is negative is not."""
+    benchmark = load_benchmark(world / "benchmarks" / "saco-ic")
+    assert {episode.asked for episode in benchmark.episodes} == {"positive", "negative"}
+    assert check_benchmark(benchmark.root) == []
+    targets = [name.partition(" ")[2] for name in benchmark.vocabulary.names]
+    assert targets == sorted(targets) and len(targets) == 2
+    for number, video in enumerate(benchmark.videos):
+        clip = make_clip(world_size("tiny"), 0, "saco", number, targets[number % 2], extra_named=False)
+        for episode in (episode for episode in benchmark.episodes if episode.video == video):
+            name = episode.category_name.partition(" ")[2]
+            labels = [label for label, shape in enumerate(clip.names, 1) if shape == name]
+            assert (episode.asked == "positive") == bool(labels)
+            for frame in (0, clip.scene.frames - 1):
+                drawn = np.isin(clip.scene.frame(frame)[1], labels)
+                assert np.array_equal(benchmark.annotation(video, episode.category, frame), drawn)
+
+
+@pytest.mark.parametrize("model", ["prototype", "dcsam"])
+def test_methods_run_on_things_that_are_there_and_that_are_not(world: Path, tmp_path: Path, model: str) -> None:
+    root = world / "benchmarks" / "saco-ic"
+    episodes = load_benchmark(root).episodes
+    ids = [next(each.id for each in episodes if each.asked == asked) for asked in ("positive", "negative")]
+    result = icvos.evaluate(model, root, out=tmp_path / "run", episodes=ids, verify=False)
+    assert (result["protocol"]["name"], result["summary"]["failed"]) == ("saco-ic", 0)
+    assert result["summary"]["J_visible"] is not None and result["summary"]["presence_FPR"] in (0.0, 100.0)
 
 
 def test_another_build_is_the_same(world: Path, tmp_path: Path) -> None:
@@ -296,6 +326,7 @@ def test_load_benchmark_knows_the_demo_as_evaluate_does(built: list[str], world:
         "demo-tiny",
         "demo-coco-20i-tiny",
         "demo-pascal-5i-tiny",
+        "demo-saco-ic-tiny",
     ]
     assert built == list(DEMO_NAMES)
     for name in DEMO_NAMES:

@@ -167,6 +167,7 @@ class World:
             "DAVIS": self.davis,
             "FSS-1000": partial(self.layout, "fss-1000"),
             "LVIS": partial(self.layout, "lvis"),
+            "SACO": partial(self.layout, "saco"),
             "MINE": self.own_videos,
             "ICVOS": self.release,
             "ANNA": self.labels,

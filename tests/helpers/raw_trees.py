@@ -161,6 +161,69 @@ def ytvis(root: Path, *, ovis: bool = False) -> Path:
     return root
 
 
+SACO_FRAMES = 4
+SACO_MASKLETS: list[tuple[Any, int, list[list[tuple[int, int]]]]] = [
+    # Video, phrase, and on each frame the corners (y, x) of its boxes; none where the truth is null.
+    (0, 20, [[(5, 5)], [(5, 8)], [(5, 11)], []]),
+    (0, 20, [[(10, 10)], [], [(30, 30)], []]),  # overlaps the first on frame 0
+    ("1", 20, [[], [(20, 20)], [(20, 22)], [(20, 24)]]),
+    ("1", 9, [[(2, 2)]] * SACO_FRAMES),
+    (2, 9, [[(30, 2)]] * SACO_FRAMES),
+    (2, 41, [[(2, 40)]] * SACO_FRAMES),
+    (3, 9, [[(30, 40)], [], [], []]),
+]
+SACO_ASKED: list[tuple[Any, int, int]] = [
+    # Video, phrase, masklets. Of video 3 nobody asked for phrase 20, of video 0 nobody for 41.
+    (0, 20, 2),
+    (0, 9, 0),
+    ("1", 20, 1),
+    ("1", 9, 1),
+    (2, 20, 0),
+    (2, 9, 1),
+    (2, 41, 1),
+    (3, 9, 1),
+    (3, 41, 0),
+    (3, 50, 0),
+]
+SACO_PHRASES = {3: "unused", 9: "the cup", 20: "a dog", 41: "an old tie", 50: "red ink", 51248: "unused too"}
+
+
+def saco(root: Path, domain: str = "smartglasses") -> Path:
+    """Four videos of which one's id is a text; null, an empty code and an overlap; pairs that nobody asked."""
+    media = root / "media" / ("saco_sg/JPEGImages_6fps" if domain == "smartglasses" else "saco_sav/JPEGImages_24fps")
+    videos = []
+    for number in (0, "1", 2, 3):
+        names = [f"clip_{number}/{4 * index:05d}.jpg" for index in range(SACO_FRAMES)]
+        for index, name in enumerate(names):
+            picture(media / name, seed=200 + 10 * int(number) + index)
+        videos.append({"id": number, "file_names": names, "height": H, "width": W, "length": SACO_FRAMES})
+    annotations = []
+    for number, (video, phrase, places) in enumerate(SACO_MASKLETS):
+        maps = [boxes(*((1, y, x) for y, x in corners)) if corners else None for corners in places]
+        codes = [None if each is None else _codes(each) for each in maps]
+        if number == 6:
+            codes[2] = _codes(boxes())
+        known = {"id": 11 + number, "video_id": video, "category_id": phrase, "noun_phrase": SACO_PHRASES[phrase]}
+        boxed = [None if code is None else [0.0, 0.0, 10.0, 10.0] for code in codes]
+        areas = [None if each is None else float(each.sum()) for each in maps]
+        size = {"height": H, "width": W, "iscrowd": 0}
+        annotations.append({**known, **size, "segmentations": codes, "bboxes": boxed, "areas": areas})
+    pairs = [
+        {"id": index, "video_id": v, "category_id": p, "noun_phrase": SACO_PHRASES[p], "num_masklets": n}
+        for index, (v, p, n) in enumerate(SACO_ASKED)
+    ]
+    data = {
+        "info": {"version": "v1"},
+        "videos": videos,
+        "annotations": annotations,
+        "categories": [{"id": number, "name": name} for number, name in SACO_PHRASES.items()],
+        "video_np_pairs": pairs,
+    }
+    (root / "annotation").mkdir(parents=True, exist_ok=True)
+    (root / f"annotation/saco_veval_{domain}_test.json").write_text(json.dumps(data))
+    return root
+
+
 def folder(root: Path) -> Path:
     """A video of one's own, with a mask of one class a frame."""
     for index in range(2):

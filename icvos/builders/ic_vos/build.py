@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from operator import itemgetter
 from pathlib import Path
@@ -38,6 +38,7 @@ __all__ = [
     "VideoTables",
     "build_icvos",
     "build_videos",
+    "episode_rows",
     "estimate",
     "prepare",
     "try_build",
@@ -93,7 +94,7 @@ class BuildReport:
 
 
 class SupportWriter(Protocol):
-    """What supports the categories of a build; a support is one of a category, by its name."""
+    """What supports the pairs of a build; a support is one of a category, by its name."""
 
     def drawn(self, videos: Sequence[PlannedVideo]) -> list[tuple[int, str]]:
         """Return the categories and names of all supports of some videos, each once, sorted."""
@@ -116,7 +117,7 @@ class Prepared:
 
     @property
     def support_pool(self) -> SupportWriter | None:
-        """What supports the categories, where anything does."""
+        """What supports the pairs, where anything does."""
         return None
 
 
@@ -443,6 +444,21 @@ class VideoTables:
         return out
 
 
+def episode_rows(pair: Mapping[str, Any], drawn: Sequence[Sequence[str]], shots: int) -> Iterator[dict[str, Any]]:
+    """Yield the rows of ``episodes.csv`` of a pair.
+
+    Args:
+        pair: Its row of ``pairs.csv``.
+        drawn: The names of the supports of each draw, at most ``shots``.
+        shots: How many columns of supports there are.
+    """
+    known = {name: pair[name] for name in ("video", "category", "category_name")}
+    for draw, names in enumerate(drawn):
+        padded = [*names, *[None] * (shots - len(names))]
+        supports = {f"support_{shot + 1}": name for shot, name in enumerate(padded)}
+        yield {"id": f"{pair['video']}__{pair['category']}__d{draw}", **known, "draw": draw, **supports}
+
+
 class _Finish(VideoTables):
     """Tables and header of IC-VOS."""
 
@@ -471,16 +487,7 @@ class _Finish(VideoTables):
             category, video = pair["category"], pair["video"]
             pool = self.prepared.supports.pool(category)
             drawn = draw_supports(rules.seed, pool, video, category, rules.draws, rules.shots)
-            for draw, names in enumerate(drawn):
-                padded = [*names, *[None] * (rules.shots - len(names))]
-                yield {
-                    "id": f"{video}__{category}__d{draw}",
-                    "video": video,
-                    "category": category,
-                    "category_name": pair["category_name"],
-                    "draw": draw,
-                    **{f"support_{shot + 1}": name for shot, name in enumerate(padded)},
-                }
+            yield from episode_rows(pair, drawn, rules.shots)
 
     def header(self, naming: Naming, report: BuildReport) -> dict[str, Any]:
         prepared = self.prepared

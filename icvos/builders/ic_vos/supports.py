@@ -11,7 +11,7 @@ from icvos.builders.ic_vos.plan import PlannedVideo
 from icvos.builders.ic_vos.rules import BuildRules
 from icvos.builders.writer import BenchmarkWriter
 from icvos.categories import Vocabulary
-from icvos.data.draws import SupportPool, draw_supports, repeated_draws, repeats_note, support_pool
+from icvos.data.draws import SupportPool, draw_supports, draws_notes, support_pool
 from icvos.errors import InputError, SourceError
 from icvos.files import read_bytes
 from icvos.images import IMAGE_SUFFIXES, check_annotated_size, image_size
@@ -97,12 +97,7 @@ class Supports:
             pairs = sum(c in few for video in videos for c in video.groups)
             out.append(f"fewer than {rules.shots} supports of {names}, on {pairs} pairs: all there are")
         drawn = {f"{video.name},{self.words.label(c)}": self._draws(video, c) for video in videos for c in video.groups}
-        for shots in sorted({1, rules.shots}):
-            counts = {pair: repeated_draws(draws, shots) for pair, draws in drawn.items()}
-            repeated = {pair: count for pair, count in counts.items() if count}
-            if repeated:
-                out.append(f"with {shots} shown, {repeats_note(repeated, rules.draws * len(drawn))}")
-        return out
+        return out + draws_notes(drawn, draws=rules.draws, shots=rules.shots)
 
     def _draws(self, video: PlannedVideo, category: int) -> list[list[str]]:
         rules = self.rules

@@ -30,7 +30,7 @@ from icvos.terminal import echo
 @click.option("--raw-only", is_flag=True, help="Write the raw data only.")
 @click.option(
     "--layout",
-    type=click.Choice(["ytvis", "fss-1000", "lvis"]),
+    type=click.Choice(["ytvis", "fss-1000", "lvis", "saco"]),
     multiple=True,
     help="Write the world only, in the layout of a further data set; repeatable.",
 )

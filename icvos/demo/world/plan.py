@@ -129,7 +129,7 @@ _CASTS: dict[str, dict[str, Family]] = {
         )
     ),
 }
-_STREAMS = ("davis", "mose", "lvos", "train2014", "val2014", "voc", "sbd", "ytvis", "fss1000", "lvis")
+_STREAMS = ("davis", "mose", "lvos", "train2014", "val2014", "voc", "sbd", "ytvis", "fss1000", "lvis", "saco")
 _TARGET_PATHS = ("stay", "roam", "return", "late", "leave")
 
 
