@@ -304,7 +304,9 @@ def _sequences(folder: Path, rules: Rules) -> dict[str, Any]:
         halves = {
             word: [row for row in rows if row["unseen"] is flag] for word, flag in (("seen", False), ("unseen", True))
         }
-        means = {word: {name: _mean(row[name] for row in half) for name in names} for word, half in halves.items()}
+        means: dict[str, Table] = {
+            word: {name: _mean(row[name] for row in half) for name in names} for word, half in halves.items()
+        }
         summary = {name: _mean(each[name] for each in means.values()) for name in names}
         parts = {f"{name}_{word}": each[name] for word, each in means.items() for name in ("J", "F", "V")}
         parts |= {f"J&F_{word}": (each["J"] + each["F"]) / 2 for word, each in means.items()}
