@@ -19,6 +19,8 @@ from icvos.runs.run import Run
 __all__ = ["SPREAD_SCHEMA", "Spread", "SpreadRow", "score_spread"]
 
 SPREAD_SCHEMA = "icvos-spread/1"
+USUAL = ("native", "fss-native")
+"""The protocols that the others are held against."""
 
 
 @dataclass(frozen=True)
@@ -133,13 +135,8 @@ def score_spread(
     for run in runs:
         reference = first.get(run.rules.score)
         reference = first.get(runs[0].rules.score) if reference is None else reference
-        difference = None
-        if reference is not None and run.summary[run.rules.score] is not None:
-            difference = run.score - reference
-        rows.append(SpreadRow(run, difference))
+        own = run.summary[run.rules.score]
+        rows.append(SpreadRow(run, None if own is None or reference is None else own - reference))
     spread = Spread(folder, tuple(rows), {name: str(problem) for name, problem in problems.items()})
     write_json(folder / "protocols.json", spread.as_json())
     return spread
-
-
-USUAL = ("native", "fss-native")

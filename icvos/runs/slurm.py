@@ -235,9 +235,9 @@ def shard_states(run: Path) -> list[tuple[int, str, int]]:
         path = folder / str(index)
         there = (path / "run.json").is_file()
         try:
-            content = read_run(path) if there else {}
-            status = str(content.get("status")) if there else "missing"
-            count = len(RunFolder(path, content).records())
+            said = read_run(path) if there else {}
+            status = str(said.get("status")) if there else "missing"
+            count = len(RunFolder(path, said).records())
         except RunError:
             states.append((index, "damaged", 0))
             continue

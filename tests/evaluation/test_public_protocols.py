@@ -349,6 +349,17 @@ def test_all_protocols_at_once(herd: Path, capsys: pytest.CaptureFixture[str]) -
     assert icvos(*words, "--protocol", "vost") == 2 and icvos("score", herd / "p", "--json") == 2
 
 
+def test_all_protocols_on_a_built_benchmark(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    benchmark, out = write_video_benchmark(tmp_path / "b", videos=2, frames=4), tmp_path / "run"
+    assert icvos("evaluate", "--model", "full", "--benchmark", benchmark, "--save-masks", "--out", out) == 0
+    capsys.readouterr()
+    words = ("score", out / "masks", "--benchmark", benchmark, "--all-protocols", "--json", "--out", tmp_path / "all")
+    assert icvos(*words) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert list(told["protocols"]) == ["native", "paper", "mosev2", "vost"] and list(told["left_out"]) == ["lvos-v2"]
+    assert told["protocols"]["native"]["summary"]["J"] == Run.open(out).summary["J"]
+
+
 def test_frames_of_other_columns_are_damaged(herd: Path) -> None:
     run = scored(herd, "mosev2")
     path = run.where / "frames/cow__1.npz"
