@@ -102,7 +102,10 @@ def of_benchmarks(root: Path, made: Made) -> None:
     assert icvos("build-data", "vos", "--davis", raw / "davis", "--split", "val", "--out", root / "V") == 0
     tubes = ("mask-tubes", "--coco", raw / "coco", "--split", "train2014", "--limit", 2, "--min-area", 64)
     assert icvos("build-data", *tubes, "--out", root / "T") == 0
-    built = [*benchmarks.iterdir(), root / "B", root / "V", root / "T"]
+    assert icvos("build-data", "demo", "--size", "tiny", "--layout", "ytvis", "--out", root / "world") == 0
+    fsvos = ("youtube-fsvos", "--ytvis", root / "world/layouts/ytvis", "--group", 3, "--episodes", "tti-v1")
+    assert icvos("build-data", *fsvos, "--shots", 2, "--out", root / "F") == 0
+    built = [*benchmarks.iterdir(), root / "B", root / "V", root / "T", root / "F"]
     made["benchmark.json"] = [read_json(each / "benchmark.json") for each in built]
     for name in ("manifest.csv", "videos.csv", "pairs.csv", "frames.csv", "episodes.csv"):
         made[name] = [columns(each / name) for each in built if (each / name).is_file()]
@@ -145,6 +148,7 @@ def of_runs(root: Path, made: Made) -> None:
         (root / "B", "mosev2", "empty", "--protocol", "mosev2"),
         (root / "B", "lvos", "empty", "--protocol", "lvos-v2", "--unseen", unseen),
         (root / "B", "vost", "empty", "--protocol", "vost"),
+        (root / "F", "fsvos", "empty", "--shots", 2),
     ):
         run(benchmark, root / name, *words)
     isolated = Path(write_model(root, METHODS, "isolated.py"))
@@ -169,7 +173,7 @@ def of_runs(root: Path, made: Made) -> None:
     made["run.json"] = [read_json(folder / "run.json") for folder in folders]
     made["times"] = [each["times"]["total"] for each in made["run.json"] if each.get("times")]
     made["episodes.jsonl"] = [record for folder in folders for record in lines(folder / "episodes.jsonl")]
-    stored = [next((root / name / "frames").iterdir()) for name in ("kept", "mosev2")]
+    stored = [next((root / name / "frames").iterdir()) for name in ("kept", "mosev2", "fsvos")]
     made["frames"] = [dict.fromkeys(np.load(path).files) for path in stored]
     results = [read_json(folder / "result.json") for folder in folders if (folder / "result.json").is_file()]
     tables = ("summary", "per_category", "per_source", "per_video", "per_draw", "per_fold", "oracle")
