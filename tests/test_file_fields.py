@@ -103,9 +103,12 @@ def of_benchmarks(root: Path, made: Made) -> None:
     assert icvos("build-data", "vos", "--davis", raw / "davis", "--split", "val", "--out", root / "V") == 0
     tubes = ("mask-tubes", "--coco", raw / "coco", "--split", "train2014", "--limit", 2, "--min-area", 64)
     assert icvos("build-data", *tubes, "--out", root / "T") == 0
-    fss = ("--fss", demo_layout("fss-1000", "tiny", 0, root / "world"), "--episodes", "matcher")
+    world = root / "world"
+    fsvos = ("--ytvis", demo_layout("ytvis", "tiny", 0, world), "--group", 3, "--episodes", "tti-v1", "--shots", 2)
+    assert icvos("build-data", "youtube-fsvos", *fsvos, "--out", root / "Y") == 0
+    fss = ("--fss", demo_layout("fss-1000", "tiny", 0, world), "--episodes", "matcher")
     assert icvos("build-data", "fss-1000", *fss, "--out", root / "F") == 0
-    built = [*benchmarks.iterdir(), root / "B", root / "V", root / "T", root / "F"]
+    built = [*benchmarks.iterdir(), root / "B", root / "V", root / "T", root / "Y", root / "F"]
     made["benchmark.json"] = [read_json(each / "benchmark.json") for each in built]
     for name in ("manifest.csv", "videos.csv", "pairs.csv", "frames.csv", "episodes.csv"):
         made[name] = [columns(each / name) for each in built if (each / name).is_file()]
@@ -148,6 +151,7 @@ def of_runs(root: Path, made: Made) -> None:
         (root / "B", "mosev2", "empty", "--protocol", "mosev2"),
         (root / "B", "lvos", "empty", "--protocol", "lvos-v2", "--unseen", unseen),
         (root / "B", "vost", "empty", "--protocol", "vost"),
+        (root / "Y", "fsvos", "empty", "--shots", 2),
         (root / "F", "listed", "histogram", "--limit-episodes", 1),
         (benchmarks / "saco-ic", "saco", "histogram"),
     ):
@@ -174,7 +178,7 @@ def of_runs(root: Path, made: Made) -> None:
     made["run.json"] = [read_json(folder / "run.json") for folder in folders]
     made["times"] = [each["times"]["total"] for each in made["run.json"] if each.get("times")]
     made["episodes.jsonl"] = [record for folder in folders for record in lines(folder / "episodes.jsonl")]
-    stored = [next((root / name / "frames").iterdir()) for name in ("kept", "mosev2", "saco")]
+    stored = [next((root / name / "frames").iterdir()) for name in ("kept", "mosev2", "fsvos", "saco")]
     made["frames"] = [dict.fromkeys(np.load(path).files) for path in stored]
     results = [read_json(folder / "result.json") for folder in folders if (folder / "result.json").is_file()]
     tables = ("summary", "per_category", "per_source", "per_video", "per_draw", "per_fold", "oracle")

@@ -27,7 +27,11 @@ from icvos.errors import InputError, SourceError, UsageError
 from icvos.files import escape_id
 from icvos.images import letterbox_eroded, letterbox_image, letterbox_mask, letterbox_window
 from icvos.leaderboard.consistency import check_name
+from icvos.leaderboard.ranks import samples_of
 from icvos.masks import decode_code, segmentation_code, write_mask
+from icvos.metrics.summaries import Row, over_frames, over_pixels
+from icvos.protocols import get_protocol
+from icvos.runs.run import Run
 from icvos.sources import open_source
 from icvos.sources.ytvis import CATEGORIES_2019, YouTubeVis
 
@@ -370,3 +374,69 @@ def test_a_prediction_at_full_size_is_letterboxed(drawn: Path, tmp_path: Path) -
     assert sorted(result["per_draw"]) == ["0", "1", "2", "3", "4"]  # the runs
     eroded = score(tmp_path / "masks", benchmark=bench, out=tmp_path / "E", shots=2, protocol="fsvos-danet")
     assert 50 < eroded["summary"]["J"] < 99
+
+
+# ------------------------------------------------------------------------------------------------------------- figures
+
+
+def rows_of(*records: Json) -> list[Row]:
+    numbers = get_protocol("fsvos-tti").numbers
+    about = [{"category_name": record["category_name"], "draw": record.get("run", 0)} for record in records]
+    return [Row.of(record, numbers, **each) for record, each in zip(records, about)]
+
+
+def test_long_videos_weigh_by_their_frames_and_categories_alike() -> None:
+    records = [
+        {"category_name": "a", "J": 90.0, "frames": 1},
+        {"category_name": "a", "J": 30.0, "frames": 3},
+        {"category_name": "b", "J": 10.0, "frames": 7},
+    ]
+    assert over_frames(rows_of(*records), ["J"])["J"] == (45.0 + 10.0) / 2
+    # One that failed has no frames: it counts as the usual episode of its category, with 0.
+    assert over_frames(rows_of(*records, {"category_name": "a", "J": 0.0}), ["J"])["J"] == (30.0 + 10.0) / 2
+
+
+def test_pixels_are_pooled_by_category_and_run() -> None:
+    records = [
+        {"category_name": "a", "run": 0, "IoU": 50.0, "union": 10, "frames": 1},
+        {"category_name": "a", "run": 0, "IoU": 100.0, "union": 30, "frames": 9},
+        {"category_name": "b", "run": 0, "IoU": 20.0, "union": 5, "frames": 1},
+        {"category_name": "a", "run": 1, "IoU": 0.0, "union": 0, "frames": 2},
+    ]
+    figures = over_pixels(rows_of(*records), ["IoU", "Dice"])
+    assert figures["IoU"] == pytest.approx(((87.5 + 20) / 2 + 0) / 2)
+    assert figures["Dice"] == pytest.approx(((100 * 70 / 75 + 100 * 2 / 6) / 2 + 0) / 2)
+
+
+@pytest.mark.parametrize(("name", "score_name"), [("danet", "J&F"), ("tti-v2", "IoU")])
+def test_a_run_is_ranked_by_what_its_code_prints(
+    drawn: Path, tmp_path: Path, name: str, score_name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """From the command to the board: the default protocol, the interval of the same figure, printed rows apart."""
+    build_fsvos(prepared(drawn, 3, name, shots=2), tmp_path / "B", name="drawn")
+    words = ("--shots", 2, "--save-masks", "--out", tmp_path / "R")
+    assert icvos("evaluate", "--model", "histogram", "--benchmark", tmp_path / "B", *words) == 0
+    run = Run.open(tmp_path / "R")
+    rule = EPISODE_LISTS[name]
+    assert (run.protocol, run.rules.score, run.score) == (rule.protocol, score_name, run.summary[score_name])
+    assert samples_of(run, replicates=2).value == pytest.approx(run.score, abs=1e-9)
+    table = run.frames(next(iter(run.by_id)))
+    assert score_name in table and table[score_name].between(0, 100).all()
+    add = ("leaderboard", "add", tmp_path / "R", "--board", tmp_path / "board", "--benchmark", tmp_path / "B")
+    assert icvos(*add) == 0 and icvos("leaderboard", "verify", tmp_path / "board") == 0
+    capsys.readouterr()
+    assert icvos("leaderboard", "show", "--board", tmp_path / "board", "--published") == 0
+    said = capsys.readouterr().out
+    measured, _, printed = said.partition("not measured here")
+    assert f"protocol {rule.protocol}" in measured and "histogram" in measured
+    assert "DANet w/o OL" in printed and "RePRI" in printed and "histogram" not in printed
+
+
+@pytest.mark.parametrize("model", ["prototype", "dcsam"])
+@pytest.mark.slow
+def test_methods_run_on_it(drawn: Path, tmp_path: Path, model: str) -> None:
+    for name in ("frozen", "danet", "tti-v1"):
+        build_fsvos(prepared(drawn, 3, name, shots=2, draws=2), tmp_path / name, name=f"drawn-{name}")
+        words = ("--shots", 2, "--limit-episodes", 2, "--out", tmp_path / f"R-{name}")
+        assert icvos("evaluate", "--model", model, "--benchmark", tmp_path / name, *words) == 0
+        assert Run.open(tmp_path / f"R-{name}").summary["failed"] == 0

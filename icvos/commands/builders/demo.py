@@ -48,7 +48,7 @@ def command(
     \b
     icvos build-data demo
     icvos build-data demo --size tiny --out world
-    icvos build-data demo --layout ytvis --out world
+    icvos build-data demo --size tiny --layout ytvis --out world
     """
     from icvos.demo.benchmarks import DEMO_NAMES, build_demo, check_world, demo_folder, demo_layout, demo_raw, is_ready
     from icvos.demo.world.version import GENERATOR_VERSION
