@@ -227,7 +227,7 @@ def test_a_listed_benchmark_holds_the_annotated_frames_alone(drawn: Path, tmp_pa
     assert all(video.endswith(f"__{escape_id(bench.vocabulary.label(category))}") for video, category in bench.pairs)
     rule = EPISODE_LISTS[name]
     assert (bench.header["protocol"], bench.header["seed"], bench.header["shots"]) == (rule.protocol, 7, 2)
-    assert bench.header["drawn"] == {"rule": name, "seed": 7, "code": rule.source}
+    assert bench.header["drawn"] == {"rule": name, "seed": 7, "by": rule.source}
     runs = [episode.run for episode in bench.episodes]
     assert runs == [None] * len(runs) if name == "danet" else set(runs) == {0, 1, 2, 3, 4}
     assert bench.header["recipe"]["name"] == f"youtube-fsvos-3-{name}-seed7" and bench.name.startswith("custom:")

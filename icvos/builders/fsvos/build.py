@@ -165,7 +165,7 @@ def _header(prepared: PreparedFsvos, name: str, report: BuildReport, build: _Tab
     content = [build.content(), list(build.episodes())]
     hashed = json.dumps([SCHEMA, BUILDER_VERSION, rules.header(), source.id, content], sort_keys=True)
     digits = hashlib.sha256(hashed.encode()).hexdigest()[:8]
-    drawn = {"rule": rules.episodes, "seed": rules.seed, "code": listed.source} if listed else None
+    drawn = {"rule": rules.episodes, "seed": rules.seed, "by": listed.source} if listed else None
     return {
         "schema": SCHEMA,
         "name": name or (f"custom:{digits}" if report.differs else prepared.name),
