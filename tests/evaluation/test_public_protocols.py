@@ -356,7 +356,8 @@ def test_all_protocols_on_a_built_benchmark(tmp_path: Path, capsys: pytest.Captu
     words = ("score", out / "masks", "--benchmark", benchmark, "--all-protocols", "--json", "--out", tmp_path / "all")
     assert icvos(*words) == 0
     told = json.loads(capsys.readouterr().out)
-    assert list(told["protocols"]) == ["native", "paper", "mosev2", "vost"] and list(told["left_out"]) == ["lvos-v2"]
+    assert list(told["protocols"]) == ["native", "paper", "mosev2", "vost", "fsvos-danet", "fsvos-tti"]
+    assert list(told["left_out"]) == ["lvos-v2", "saco-ic"]
     assert told["protocols"]["native"]["summary"]["J"] == Run.open(out).summary["J"]
 
 
