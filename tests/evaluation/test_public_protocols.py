@@ -357,7 +357,7 @@ def test_all_protocols_on_a_built_benchmark(tmp_path: Path, capsys: pytest.Captu
     assert icvos(*words) == 0
     told = json.loads(capsys.readouterr().out)
     assert list(told["protocols"]) == ["native", "paper", "mosev2", "vost", "fsvos-danet", "fsvos-tti"]
-    assert list(told["left_out"]) == ["lvos-v2", "saco-ic"]
+    assert list(told["left_out"]) == ["lvos-v2"]
     assert told["protocols"]["native"]["summary"]["J"] == Run.open(out).summary["J"]
 
 
