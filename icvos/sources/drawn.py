@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from icvos.errors import InputError
-from icvos.files import read_json
+from icvos.files import read_json, real_path
 
 __all__ = ["LICENCE", "is_drawn", "licence_of"]
 
@@ -14,7 +14,7 @@ LICENCE = "drawn by icvos (Apache-2.0), no rights of others"
 
 def is_drawn(root: Path) -> bool:
     """Whether a data set's folder is of a drawn world: ``world.json`` lies beside it, or beside the one around it."""
-    for folder in list(root.resolve().parents)[:2]:
+    for folder in list(real_path(root).parents)[:2]:
         path = folder / "world.json"
         try:
             content = read_json(path) if path.is_file() else None
