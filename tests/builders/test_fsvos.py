@@ -258,11 +258,11 @@ def test_categories_with_few_videos(tmp_path: Path) -> None:
     plan = prepared(root)
     assert plan.plan.left_out == ["ytvis,v1,a: no other video shows it"]
     assert plan.plan.notes[0] == "fewer than 5 other videos of e (1): all there are support"
-    assert {episode.category for episode in plan.listing.episodes} == {5}
-    assert all(len(episode.supports) == 1 for episode in plan.listing.episodes)
+    assert {episode.category for episode in plan.plan.episodes} == {5}
+    assert all(len(episode.supports) == 1 for episode in plan.plan.episodes)
     listed = prepared(root, 2, "danet", shots=3)
     assert listed.plan.left_out == ["ytvis,b: 1 videos, of which 3 support: no query is left"]
-    assert len(listed.listing.episodes) == 1
+    assert len(listed.plan.episodes) == 1
     with pytest.raises(UsageError, match=r"group 1 has no episode; .*no query is left"):
         prepared(root, 1, "danet")
 
@@ -275,7 +275,7 @@ def test_a_video_that_never_shows_its_category(tmp_path: Path) -> None:
     root = tree(tmp_path / "Y", {"a": [2, 2, 2]}, nulls)
     plan = prepared(root)
     assert plan.plan.left_out == ["ytvis,v2,a: annotated, and seen on no frame"]
-    assert {episode.video for episode in plan.listing.episodes} == {"ytvis__v1", "ytvis__v3"}
+    assert {episode.video for episode in plan.plan.episodes} == {"ytvis__v1", "ytvis__v3"}
     with pytest.raises(
         UsageError, match="category 1 is annotated on no frame of video 2, where the authors' code stops"
     ):

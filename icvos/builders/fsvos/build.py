@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from icvos.benchmark import EPISODE_COLUMNS, RUN_COLUMN, SCHEMA
+from icvos.benchmark import EPISODE_COLUMNS, RUN_COLUMN
 from icvos.builders.fsvos.plan import FsvosPlan, FsvosRules, plan_fsvos
 from icvos.builders.fsvos.supports import FrameSupports
-from icvos.builders.ic_vos.build import BuildReport, Prepared, VideoTables, build_videos, estimate
-from icvos.builders.ic_vos.rules import BUILDER_VERSION, BuildRules
+from icvos.builders.ic_vos.build import BuildReport, Prepared, VideoTables, build_videos, estimate, header_of_source
+from icvos.builders.ic_vos.rules import BuildRules
 from icvos.builders.published import FSVOS_PREFIX, check_own_name
 from icvos.builders.writer import BenchmarkWriter
 from icvos.categories import Vocabulary
@@ -31,19 +29,24 @@ class PreparedFsvos(Prepared):
     """A build that is planned but not begun.
 
     Attributes:
-        source: The raw data.
+        plan: What is built.
         fsvos: Which group and which episodes.
-        listing: What is built.
     """
 
-    source: YouTubeVis
+    plan: FsvosPlan
     fsvos: FsvosRules
-    listing: FsvosPlan
+
+    @property
+    def source(self) -> YouTubeVis:
+        """The raw data."""
+        (source,) = self.sources
+        assert isinstance(source, YouTubeVis)
+        return source
 
     @property
     def support_pool(self) -> FrameSupports:
         """What supports the categories."""
-        return self.listing.writer(self.source)
+        return self.plan.writer(self.source)
 
     @property
     def name(self) -> str:
@@ -58,8 +61,8 @@ class PreparedFsvos(Prepared):
         out, rules = [], self.fsvos
         if tuple(self.source.categories[number] for number in sorted(self.source.categories)) != CATEGORIES_2019:
             out.append("its categories are not those of YouTube-VIS 2019")
-        if self.listing.count != WHOLE:
-            out.append(f"{self.listing.count:,} videos are in {self.source.json.name}, and the whole has {WHOLE:,}")
+        if self.plan.count != WHOLE:
+            out.append(f"{self.plan.count:,} videos are in {self.source.json.name}, and the whole has {WHOLE:,}")
         usual = FsvosRules(rules.group)
         if rules.shots != usual.shots:
             out.append(f"it has {rules.shots} shots, and the usual one {usual.shots}")
@@ -92,7 +95,7 @@ def prepare_fsvos(source: YouTubeVis, rules: FsvosRules, *, progress: Progress =
     words = Vocabulary("custom", tuple(source.categories[number] for number in sorted(source.categories)))
     # Of a listed query all frames count, whatever is seen there; of frozen ones the plan has seen to it.
     least = BuildRules(draws=1, shots=rules.shots, min_visible_frames=0, min_area=0, min_frames=1)
-    return PreparedFsvos(plan, least, words, [source], source, rules, plan)
+    return PreparedFsvos(plan, least, words, [source], rules)
 
 
 def build_fsvos(
@@ -121,7 +124,7 @@ def build_fsvos(
     """
     if name:
         check_own_name(name)
-    plan, supports = prepared.listing, prepared.support_pool
+    plan, supports = prepared.plan, prepared.support_pool
     need = estimate(prepared, link=link)
     with BenchmarkWriter(out, need=need.new_bytes + need.support_bytes, resume=True) as writer:
         report = BuildReport(writer.out, "", 0, 0, 0, 0, 0, list(plan.left_out), list(plan.notes))
@@ -143,11 +146,11 @@ def build_fsvos(
 class _Tables(VideoTables):
     def __init__(self, prepared: PreparedFsvos, *rest: Any) -> None:
         super().__init__(prepared, *rest)
-        self.listing = prepared.listing
+        self.listed = prepared.plan.episodes
         self.shots = prepared.fsvos.shots
 
     def episodes(self) -> Iterator[dict[str, Any]]:
-        for episode in self.listing.episodes:
+        for episode in self.listed:
             padded = [*episode.supports, *[None] * (self.shots - len(episode.supports))]
             yield {
                 **{column: getattr(episode, column) for column in (*EPISODE_COLUMNS, RUN_COLUMN)},
@@ -160,32 +163,18 @@ class _Tables(VideoTables):
 
 
 def _header(prepared: PreparedFsvos, name: str, report: BuildReport, build: _Tables) -> dict[str, Any]:
-    source, rules = prepared.source, prepared.fsvos
-    listed = rules.listed
-    content = [build.content(), list(build.episodes())]
-    hashed = json.dumps([SCHEMA, BUILDER_VERSION, rules.header(), source.id, content], sort_keys=True)
-    digits = hashlib.sha256(hashed.encode()).hexdigest()[:8]
-    drawn = {"rule": rules.episodes, "seed": rules.seed, "by": listed.source} if listed else None
-    return {
-        "schema": SCHEMA,
-        "name": name or (f"custom:{digits}" if report.differs else prepared.name),
-        "version": f"{BUILDER_VERSION}.{digits}",
-        "protocol": listed.protocol if listed else "native",
-        "vocabulary": list(prepared.words.names),
-        "complete_only": all(row["complete"] == "yes" for row in build.pair_rows()),
-        "counts": {
-            "videos": report.videos,
-            "frames": report.frames,
-            "pairs": report.pairs,
-            "episodes": report.episodes,
-            "categories": len({row["category"] for row in build.pair_rows()}),
-            "supports": report.supports,
-        },
-        "sources": build.sources(prepared.sources),
-        "builder": BUILDER_VERSION,
-        "seed": rules.seed,
-        "rules": rules.header(),
-        **({"drawn": drawn, "shots": rules.shots} if drawn else {}),
-        "recipe": {"name": prepared.name, "matches": not report.differs, "differs": report.differs},
-        "licences": {source.id: source.licence},
-    }
+    rules, listed = prepared.fsvos, prepared.fsvos.listed
+    own: dict[str, Any] = {"protocol": listed.protocol if listed else "native", "seed": rules.seed}
+    if listed:
+        own["drawn"] = {"rule": rules.episodes, "seed": rules.seed, "by": listed.source}
+        own["shots"] = rules.shots
+    return header_of_source(
+        prepared,
+        report,
+        build,
+        name=name,
+        whole=prepared.name,
+        hashed=[rules.header(), prepared.source.id, [build.content(), list(build.episodes())]],
+        rules=rules.header(),
+        own=own,
+    )

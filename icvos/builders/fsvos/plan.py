@@ -9,7 +9,7 @@ from typing import Any
 from icvos.benchmark import Episode
 from icvos.builders.fsvos.supports import FrameSupports, SupportFrame
 from icvos.builders.ic_vos.plan import NothingLeft, Plan, PlannedVideo, video_name
-from icvos.data.draws import DRAW_RULE, draw_supports, repeated_draws, repeats_note, support_pool
+from icvos.data.draws import DRAW_RULE, draw_supports, draws_notes, support_pool
 from icvos.data.fsvos import GROUPS, EpisodeList, get_episode_list, group_categories
 from icvos.errors import SourceError, UsageError
 from icvos.files import escape_id
@@ -176,7 +176,7 @@ def _plan_frozen(plan: FsvosPlan, source: YouTubeVis, rules: FsvosRules, videos:
                 label = source.categories[category]
                 plan.left_out.append(f"{source.id},{video.name},{label}: annotated, and seen on no frame")
     by_name = {video.name: video for video in every.values()}
-    repeated: dict[tuple[int, str], int] = {}
+    names_drawn: dict[str, list[list[str]]] = {}
     few: dict[str, int] = {}
     groups: dict[str, list[int]] = {}
     for category, of in shown.items():
@@ -195,18 +195,12 @@ def _plan_frozen(plan: FsvosPlan, source: YouTubeVis, rules: FsvosRules, videos:
             for draw, pairs in enumerate(drawn):
                 chosen = tuple(plan.support(source, by_name[other], index) for other, index in pairs)
                 plan.episodes.append(_episode(source, planned, category, draw, chosen))
-            for shots in (1, rules.shots):
-                label = f"{name},{source.categories[category]}"
-                count = repeated_draws([[f"{other}/{frame}" for other, frame in draw] for draw in drawn], shots)
-                if count:
-                    repeated[shots, label] = count
+            of_draws = [[f"{other}/{frame}" for other, frame in pairs] for pairs in drawn]
+            names_drawn[f"{name},{source.categories[category]}"] = of_draws
     if few:
         counts = ", ".join(f"{label} ({count})" for label, count in few.items())
         plan.notes.append(f"fewer than {rules.shots} other videos of {counts}: all there are support")
-    for shots in sorted({1, rules.shots}):
-        of_shots = {label: count for (each, label), count in repeated.items() if each == shots}
-        if of_shots:
-            plan.notes.append(f"with {shots} shown, {repeats_note(of_shots, len(plan.episodes))}")
+    plan.notes += draws_notes(names_drawn, draws=rules.draws, shots=rules.shots)
 
 
 def _seen(source: YouTubeVis, video: SourceVideo, categories: Sequence[int]) -> dict[int, list[int]]:

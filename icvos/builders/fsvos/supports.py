@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
 
 from icvos.builders.ic_vos.plan import PlannedVideo
-from icvos.builders.writer import BenchmarkWriter
-from icvos.errors import SourceError
-from icvos.files import read_bytes
-from icvos.images import check_annotated_size, image_size
-from icvos.progress import Progress, Update
+from icvos.builders.support_writer import SupportWriter
 from icvos.sources.base import SourceFrame, SourceVideo
 from icvos.sources.ytvis import YouTubeVis
 
@@ -25,7 +24,7 @@ class SupportFrame:
     frame: SourceFrame
 
 
-class FrameSupports:
+class FrameSupports(SupportWriter):
     """The supports of a build.
 
     Args:
@@ -45,36 +44,15 @@ class FrameSupports:
         """Return the categories and names of all supports, each once, sorted; those of some videos are not told."""
         return list(self._drawn)
 
-    def image_bytes(self, drawn: Iterable[tuple[int, str]]) -> int:
-        """Return the bytes of the images that are drawn, each once; those that are not there count nothing."""
-        paths = [self.frames[name].frame.image for name in sorted({name for _, name in drawn})]
-        return sum(path.stat().st_size for path in paths if path.is_file())
+    def image(self, category: int, name: str) -> Path:
+        return self.frames[name].frame.image
 
-    def write(self, writer: BenchmarkWriter, drawn: Iterable[tuple[int, str]], link: bool, progress: Progress) -> int:
-        """Write images and masks {0, 1} of the supports that were drawn; return how many images.
+    def size(self, category: int, name: str) -> tuple[int, int]:
+        return self.frames[name].video.detail.size
 
-        Raises:
-            SourceError: An image is broken or of another size than its annotations, or no pixel is annotated in it.
-        """
-        wanted = sorted(set(drawn))
-        images = set()
-        for done, (category, name) in enumerate(wanted):
-            video, frame = self.frames[name].video, self.frames[name].frame
-            size = video.detail.size
-            if name not in images:
-                images.add(name)
-                stored = image_size(read_bytes(frame.image, "support", SourceError), frame.image)
-                check_annotated_size(frame.image, stored, size)
-                suffix = ".jpg" if frame.image.suffix.lower() == ".jpeg" else frame.image.suffix.lower()
-                writer.place(f"supports/images/{name}{suffix}", frame.image, link=link)
-            mask = self.source.labels(video, frame, size).union(video.detail.objects(category))
-            if not mask.any():
-                label = self.source.categories[category]
-                raise SourceError(
-                    f"the support {name} shows no pixel of '{label}'",
-                    where=self.source.json,
-                    expected="an annotation that encloses something; null where nothing is seen",
-                )
-            writer.mask(f"supports/masks/{category}/{name}.png", mask)
-            progress(Update("supports", done + 1, len(wanted)))
-        return len(images)
+    def mask(self, category: int, name: str) -> np.ndarray:
+        video, frame = self.frames[name].video, self.frames[name].frame
+        return self.source.labels(video, frame, video.detail.size).union(video.detail.objects(category))
+
+    def label(self, category: int) -> str:
+        return self.source.categories[category]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from operator import itemgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal
 
 from icvos.benchmark import EPISODE_COLUMNS, FRAME_COLUMNS, PAIR_COLUMNS, SCHEMA, VIDEO_COLUMNS
 from icvos.builders.ic_vos.naming import Naming, differences, name_benchmark, release_differences
@@ -16,6 +17,7 @@ from icvos.builders.ic_vos.rules import BUILDER_VERSION, BuildRules, rules_versi
 from icvos.builders.ic_vos.video import VideoTask, build_video, clip_frames
 from icvos.builders.published import PublishedRecipe, check_own_name
 from icvos.builders.recipe import Recipe
+from icvos.builders.support_writer import SupportWriter
 from icvos.builders.trial import BuildTrial, spread, trial_folder, try_tasks
 from icvos.builders.writer import BenchmarkWriter, Table
 from icvos.categories import COCO80, Vocabulary
@@ -34,12 +36,12 @@ __all__ = [
     "Estimate",
     "Prepared",
     "PreparedIcVos",
-    "SupportWriter",
     "VideoTables",
     "build_icvos",
     "build_videos",
     "episode_rows",
     "estimate",
+    "header_of_source",
     "prepare",
     "try_build",
 ]
@@ -91,19 +93,6 @@ class BuildReport:
     notes: list[str] = field(default_factory=list)
     name: str = ""
     differs: list[str] = field(default_factory=list)
-
-
-class SupportWriter(Protocol):
-    """What supports the pairs of a build; a support is one of a category, by its name."""
-
-    def drawn(self, videos: Sequence[PlannedVideo]) -> list[tuple[int, str]]:
-        """Return the categories and names of all supports of some videos, each once, sorted."""
-
-    def image_bytes(self, drawn: Iterable[tuple[int, str]]) -> int:
-        """Return the bytes of the images that are drawn, each once."""
-
-    def write(self, writer: BenchmarkWriter, drawn: Iterable[tuple[int, str]], link: bool, progress: Progress) -> int:
-        """Write images and masks of the supports that were drawn; return how many images."""
 
 
 @dataclass
@@ -442,6 +431,59 @@ class VideoTables:
             frames = sum(self._record(planned)["frames"] for planned in of_source)
             out.append({"id": source.id, "title": source.title, "videos": len(of_source), "frames": frames})
         return out
+
+
+def header_of_source(
+    prepared: Prepared,
+    report: BuildReport,
+    build: VideoTables,
+    *,
+    name: str,
+    whole: str,
+    hashed: Sequence[Any],
+    rules: Mapping[str, Any],
+    own: Mapping[str, Any],
+    counts: Mapping[str, int] | None = None,
+    read: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Return ``benchmark.json`` of a benchmark that is built of one raw data set.
+
+    Args:
+        prepared, report, build: Of the build.
+        name: One of its own, or empty.
+        whole: What it is called where nothing differs.
+        hashed: What its content hangs on; its hash is part of the version, and the name where something differs.
+        rules: What decides the content.
+        own: Fields beside those of all benchmarks.
+        counts: Likewise.
+        read: What the line of the source says beside the usual.
+    """
+    (source,) = prepared.sources
+    text = json.dumps([SCHEMA, BUILDER_VERSION, *hashed], sort_keys=True)
+    digits = hashlib.sha256(text.encode()).hexdigest()[:8]
+    pairs = list(build.pair_rows())
+    return {
+        "schema": SCHEMA,
+        "name": name or (f"custom:{digits}" if report.differs else whole),
+        "version": f"{BUILDER_VERSION}.{digits}",
+        **own,
+        "vocabulary": list(prepared.words.names),
+        "complete_only": all(pair["complete"] == "yes" for pair in pairs),
+        "counts": {
+            "videos": report.videos,
+            "frames": report.frames,
+            "pairs": report.pairs,
+            "episodes": report.episodes,
+            "categories": len({pair["category"] for pair in pairs}),
+            "supports": report.supports,
+            **(counts or {}),
+        },
+        "sources": [{**row, **(read or {})} for row in build.sources(prepared.sources)],
+        "builder": BUILDER_VERSION,
+        "rules": rules,
+        "recipe": {"name": whole, "matches": not report.differs, "differs": report.differs},
+        "licences": {source.id: source.licence},
+    }
 
 
 def episode_rows(pair: Mapping[str, Any], drawn: Sequence[Sequence[str]], shots: int) -> Iterator[dict[str, Any]]:

@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
 from icvos.builders.ic_vos.plan import PlannedVideo
 from icvos.builders.ic_vos.rules import BuildRules
-from icvos.builders.writer import BenchmarkWriter
+from icvos.builders.support_writer import SupportWriter
 from icvos.categories import Vocabulary
 from icvos.data.draws import SupportPool, draw_supports, draws_notes, support_pool
-from icvos.errors import InputError, SourceError
-from icvos.files import read_bytes
-from icvos.images import IMAGE_SUFFIXES, check_annotated_size, image_size
-from icvos.progress import Progress, Update
+from icvos.errors import SourceError
 from icvos.sources.coco import Coco
 from icvos.sources.drawn import licence_of
 
 __all__ = ["Supports"]
 
 
-class Supports:
+class Supports(SupportWriter):
     """The support pools of a COCO split.
 
     An image may support a category if the ``area`` values that the JSON gives to its instances there (crowds apart) add
@@ -108,32 +106,15 @@ class Supports:
         pairs = [(video, category) for video in videos for category in video.groups]
         return sorted({(c, name) for video, c in pairs for names in self._draws(video, c) for name in names})
 
-    def image_bytes(self, drawn: Iterable[tuple[int, str]]) -> int:
-        """Return the bytes of the images that are drawn, each once; those that are not there count nothing."""
-        paths = [self.coco.path(self._images[name]) for name in sorted({name for _, name in drawn})]
-        return sum(path.stat().st_size for path in paths if path.is_file())
+    def image(self, category: int, name: str) -> Path:
+        return self.coco.path(self._images[name])
 
-    def write(self, writer: BenchmarkWriter, drawn: Iterable[tuple[int, str]], link: bool, progress: Progress) -> int:
-        """Write images and masks {0, 1, 255 = ignore} of the supports that were drawn; return how many images."""
-        wanted = sorted(set(drawn))
-        images = set()
-        for done, (category, name) in enumerate(wanted):
-            image = self._images[name]
-            source = self.coco.path(image)
-            suffix = source.suffix.lower()
-            if suffix not in IMAGE_SUFFIXES:
-                raise SourceError(
-                    f"a support's suffix is '{suffix}'", where=source, expected=" or ".join(IMAGE_SUFFIXES)
-                )
-            if name not in images:
-                images.add(name)
-                record = self.coco.images[image]
-                size = image_size(read_bytes(source, "support", SourceError), source)
-                check_annotated_size(source, size, (record.height, record.width))
-                writer.place(f"supports/images/{name}{suffix}", source, link=link)
-            mask = self.coco.class_mask(image, category)
-            if not (mask == 1).any():
-                raise InputError(f"the support {name} shows no '{self.words.label(category)}'", where=source)
-            writer.mask(f"supports/masks/{category}/{name}.png", np.ascontiguousarray(mask))
-            progress(Update("supports", done + 1, len(wanted)))
-        return len(images)
+    def size(self, category: int, name: str) -> tuple[int, int]:
+        record = self.coco.images[self._images[name]]
+        return record.height, record.width
+
+    def mask(self, category: int, name: str) -> np.ndarray:
+        return self.coco.class_mask(self._images[name], category)
+
+    def label(self, category: int) -> str:
+        return self.words.label(category)

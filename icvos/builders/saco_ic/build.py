@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from icvos.benchmark import EPISODE_COLUMNS, PAIR_COLUMNS, SCHEMA
+from icvos.benchmark import EPISODE_COLUMNS, PAIR_COLUMNS
 from icvos.builders.ic_vos.build import (
     BuildReport,
     Prepared,
@@ -17,9 +15,10 @@ from icvos.builders.ic_vos.build import (
     build_videos,
     episode_rows,
     estimate,
+    header_of_source,
 )
 from icvos.builders.ic_vos.plan import PlannedVideo
-from icvos.builders.ic_vos.rules import BUILDER_VERSION, BuildRules
+from icvos.builders.ic_vos.rules import BuildRules
 from icvos.builders.published import SACO_PREFIX, check_own_name
 from icvos.builders.saco_ic.plan import SacoPlan, SacoRules, plan_saco
 from icvos.builders.saco_ic.supports import FrameSupports
@@ -209,33 +208,17 @@ def without_article(phrase: str) -> str:
 
 
 def _header(prepared: PreparedSaco, name: str, report: SacoReport, build: _Tables) -> dict[str, Any]:
-    source, rules, differs = prepared.source, prepared.saco.header(), report.differs
-    hashed = [SCHEMA, BUILDER_VERSION, PROTOCOL, rules, source.id, source.split, prepared.annotations_sha256]
-    digits = hashlib.sha256(json.dumps(hashed, sort_keys=True).encode()).hexdigest()[:8]
-    return {
-        "schema": SCHEMA,
-        "name": name or (f"custom:{digits}" if differs else prepared.name),
-        "version": f"{BUILDER_VERSION}.{digits}",
-        "protocol": PROTOCOL,
-        "vocabulary": list(prepared.words.names),
-        "complete_only": True,
-        "counts": {
-            "videos": report.videos,
-            "frames": report.frames,
-            "pairs": report.pairs,
-            "positive_pairs": report.positive,
-            "negative_pairs": report.negative,
-            "episodes": report.episodes,
-            "categories": len(prepared.words),
-            "supports": report.supports,
-        },
-        "sources": [
-            {**row, "split": source.split, "annotations_sha256": prepared.annotations_sha256}
-            for row in build.sources(prepared.sources)
-        ],
-        "builder": BUILDER_VERSION,
-        "seed": prepared.saco.seed,
-        "rules": rules,
-        "recipe": {"name": prepared.name, "matches": not differs, "differs": differs},
-        "licences": {source.id: source.licence},
-    }
+    source, rules = prepared.source, prepared.saco.header()
+    read = {"split": source.split, "annotations_sha256": prepared.annotations_sha256}
+    return header_of_source(
+        prepared,
+        report,
+        build,
+        name=name,
+        whole=prepared.name,
+        hashed=[PROTOCOL, rules, source.id, *read.values()],
+        rules=rules,
+        own={"protocol": PROTOCOL, "seed": prepared.saco.seed},
+        counts={"positive_pairs": report.positive, "negative_pairs": report.negative},
+        read=read,
+    )

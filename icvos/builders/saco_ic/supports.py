@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
 
 from icvos.builders.ic_vos.plan import PlannedVideo
 from icvos.builders.saco_ic.plan import SacoPlan, SacoRules
-from icvos.builders.writer import BenchmarkWriter
+from icvos.builders.support_writer import SupportWriter
 from icvos.data.draws import SupportPool, draw_supports, draws_notes, support_pool
-from icvos.errors import SourceError
-from icvos.files import read_bytes
-from icvos.images import IMAGE_SUFFIXES, check_annotated_size, image_size
-from icvos.progress import Progress, Update
-from icvos.sources.base import SourceFrame
+from icvos.sources.base import SourceFrame, SourceVideo
 from icvos.sources.saco import SacoContent, SacoVeval
 
 __all__ = ["FrameSupports"]
 
 
-class FrameSupports:
+class FrameSupports(SupportWriter):
     """The frames that may support each pair: those of all videos that show its phrase, but its own.
 
     Args:
@@ -60,40 +59,25 @@ class FrameSupports:
         pairs = [(video, category) for video in videos for category in video.groups]
         return sorted({(c, name) for video, c in pairs for names in self.draws(video, c) for name in names})
 
-    def image_bytes(self, drawn: Iterable[tuple[int, str]]) -> int:
-        """Return the bytes of the images that are drawn, each once; those that are not there count nothing."""
-        paths = {name: self._frame(category, name).image for category, name in drawn}
-        return sum(path.stat().st_size for path in paths.values() if path.is_file())
+    def image(self, category: int, name: str) -> Path:
+        return self._frame(category, name).image
+
+    def size(self, category: int, name: str) -> tuple[int, int]:
+        return self.source.size(self._video(category, name))
+
+    def mask(self, category: int, name: str) -> np.ndarray:
+        video, phrase = self._video(category, name), self.plan.words.source_ids[category - 1]
+        labels = self.source.labels(video, self._frame(category, name), self.source.size(video))
+        return labels.union(self._masklets[video.name, phrase])
+
+    def label(self, category: int) -> str:
+        return self.plan.words.label(category)
+
+    def _video(self, category: int, name: str) -> SourceVideo:
+        return self._videos[self.plan.candidates[category][name].video]
 
     def _frame(self, category: int, name: str) -> SourceFrame:
         candidate = self.plan.candidates[category][name]
         if self._frames[0] != candidate.video:
             self._frames = (candidate.video, self.source.frames(self._videos[candidate.video]))
         return self._frames[1][candidate.index]
-
-    def write(self, writer: BenchmarkWriter, drawn: Iterable[tuple[int, str]], link: bool, progress: Progress) -> int:
-        """Write the images and masks {0, 1} that are drawn; return how many images."""
-        wanted = sorted(set(drawn))
-        images = set()
-        for done, (category, name) in enumerate(wanted):
-            frame = self._frame(category, name)
-            candidate = self.plan.candidates[category][name]
-            video, phrase = self._videos[candidate.video], self.plan.words.source_ids[category - 1]
-            size = self.source.size(video)
-            if name not in images:
-                images.add(name)
-                check_annotated_size(
-                    frame.image, image_size(read_bytes(frame.image, "support", SourceError), frame.image), size
-                )
-                writer.place(f"supports/images/{name}{_suffix(frame)}", frame.image, link=link)
-            labels = self.source.labels(video, frame, size)
-            writer.mask(f"supports/masks/{category}/{name}.png", labels.union(self._masklets[candidate.video, phrase]))
-            progress(Update("supports", done + 1, len(wanted)))
-        return len(images)
-
-
-def _suffix(frame: SourceFrame) -> str:
-    suffix = frame.image.suffix.lower()
-    if suffix not in IMAGE_SUFFIXES:
-        raise SourceError(f"a frame's suffix is '{suffix}'", where=frame.image, expected=" or ".join(IMAGE_SUFFIXES))
-    return suffix

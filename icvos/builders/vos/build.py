@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from icvos.benchmark import SCHEMA, VOS
-from icvos.builders.ic_vos.build import BuildReport, Prepared, VideoTables, build_videos, estimate
+from icvos.benchmark import VOS
+from icvos.builders.ic_vos.build import BuildReport, Prepared, VideoTables, build_videos, estimate, header_of_source
 from icvos.builders.ic_vos.plan import NothingLeft, PlannedVideo
-from icvos.builders.ic_vos.rules import BUILDER_VERSION, BuildRules
+from icvos.builders.ic_vos.rules import BuildRules
 from icvos.builders.published import check_own_name
 from icvos.builders.vos.plan import VosRule, get_rule, plan_vos
 from icvos.builders.writer import BenchmarkWriter
@@ -168,31 +166,14 @@ class _Tables(VideoTables):
 
 
 def _header(prepared: PreparedVos, name: str, report: BuildReport, build: _Tables) -> dict[str, Any]:
-    (source,) = prepared.sources
     rules = {**asdict(prepared.rule), "draws": 1, "max_frames": prepared.rules.max_frames, "split": prepared.split}
-    hashed = json.dumps([SCHEMA, BUILDER_VERSION, VOS, rules, source.id, build.content()], sort_keys=True)
-    digits = hashlib.sha256(hashed.encode()).hexdigest()[:8]
-    differs = report.differs
-    stated = {"name": prepared.name, "matches": not differs, "differs": differs}
-    return {
-        "schema": SCHEMA,
-        "name": name or (f"custom:{digits}" if differs else prepared.name),
-        "version": f"{BUILDER_VERSION}.{digits}",
-        "task": VOS,
-        "protocol": prepared.rule.protocol,
-        "vocabulary": list(prepared.words.names),
-        "complete_only": True,
-        "counts": {
-            "videos": report.videos,
-            "frames": report.frames,
-            "pairs": report.pairs,
-            "episodes": report.episodes,
-            "categories": len({row["category"] for row in build.pair_rows()}),
-            "supports": 0,
-        },
-        "sources": build.sources(prepared.sources),
-        "builder": BUILDER_VERSION,
-        "rules": rules,
-        "recipe": stated,
-        "licences": {source.id: source.licence},
-    }
+    return header_of_source(
+        prepared,
+        report,
+        build,
+        name=name,
+        whole=prepared.name,
+        hashed=[VOS, rules, prepared.sources[0].id, build.content()],
+        rules=rules,
+        own={"task": VOS, "protocol": prepared.rule.protocol},
+    )

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-import shlex
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from icvos.commands.builders.build_options import (
+    build_options,
+    nothing_left,
+    out_option,
+    say_built,
+    say_need,
+    try_out,
+)
 from icvos.commands.builders.raw_options import open_sources, source_options, tell_found, tell_sources
 from icvos.terminal import echo
 
 if TYPE_CHECKING:
-    from icvos.builders.ic_vos.build import BuildReport
+    pass
 
 
 @click.command()
@@ -32,7 +37,7 @@ if TYPE_CHECKING:
     required=True,
     help="COCO 2014 or 2017: annotations, and any one split; supports come from it.",
 )
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="The benchmark's folder, to be made.")
+@out_option
 @click.option(
     "--recipe",
     "recipes",
@@ -84,15 +89,7 @@ if TYPE_CHECKING:
 @click.option("--seed", default=0, show_default=True, help="Of the draws.")
 @click.option("--subset", type=click.Choice(["mini"]), help="A frozen choice of 30 pairs, for quick turns.")
 @click.option("--name", help="A name of one's own; default the recipe's if all matches it, --folder's, or custom:HASH.")
-@click.option("--link", is_flag=True, help="Hard-link images instead of copying (copies across file systems).")
-@click.option("--workers", default=1, show_default=True, type=click.IntRange(1), help="Processes.")
-@click.option(
-    "--left-out",
-    type=click.Path(path_type=Path, dir_okay=False),
-    metavar="FILE",
-    help="Write what is left out, and why, line by line, all of it.",
-)
-@click.option("--dry-run", is_flag=True, help="Say what would be built, with disk, memory and hours, and stop.")
+@build_options
 def command(coco: Path, out: Path, from_release: Path | None, **options: Any) -> None:
     """Build IC-VOS: class-level masks of video objects, each with supports drawn from COCO.
 
@@ -100,11 +97,10 @@ def command(coco: Path, out: Path, from_release: Path | None, **options: Any) ->
     icvos build-data ic-vos --davis DAVIS --coco COCO --out B          # from raw data
     icvos build-data ic-vos --from-release ICVOS --coco COCO --out B   # from the authors' folder
     """
-    from icvos.builders.ic_vos.build import build_icvos, estimate, prepare, try_build
+    from icvos.builders.ic_vos.build import build_icvos, estimate, prepare
     from icvos.builders.ic_vos.rules import BuildRules
     from icvos.builders.published import check_own_name, open_recipes
     from icvos.categories import COCO80
-    from icvos.costs import in_bytes, print_costs
     from icvos.errors import UsageError
     from icvos.files import escape_id, real_path
     from icvos.progress import shown
@@ -163,25 +159,18 @@ def command(coco: Path, out: Path, from_release: Path | None, **options: Any) ->
         echo(f"note: {note}")
     with shown("ic-vos") as progress:
         need = estimate(prepared, link=options["link"], progress=progress)
-    linked = f", {in_bytes(need.linked_bytes)} linked" if options["link"] else ""
-    echo(
-        f"to build: {need.videos:,} videos, {need.pairs:,} pairs, {need.frames:,} frames, {need.files:,} files, "
-        f"about {in_bytes(need.new_bytes)}{linked}, and {need.supports:,} supports, about "
-        f"{in_bytes(need.support_bytes)}"
-    )
+    link, workers, left_out = options["link"], options["workers"], options["left_out"]
+    say_need(need, link=link)
     if options["dry_run"]:
-        trial = try_build(prepared, out, need, link=options["link"], workers=options["workers"])
-        print_costs("nothing is built", trial.costs())
-        say_unnamed(prepared.differs)
-        say_left_out([*prepared.plan.left_out, *need.too_short], options["left_out"])
+        try_out(prepared, out, need, prepared.differs, link=link, workers=workers, left_out=left_out)
         return
-
-    with nothing_left(options["left_out"]), shown("ic-vos") as progress:
-        report = build_icvos(
-            prepared, out, name=name, link=options["link"], workers=options["workers"], progress=progress
-        )
-    say_left_out(report.left_out, options["left_out"])
-    _print(report, out)
+    with nothing_left(left_out), shown("ic-vos") as progress:
+        report = build_icvos(prepared, out, name=name, link=link, workers=workers, progress=progress)
+    content = (
+        f"{report.videos:,} videos, {report.frames:,} frames, {report.pairs:,} pairs, {report.episodes:,} episodes, "
+        f"{report.supports:,} support images"
+    )
+    say_built(report, out, content, model="histogram", left_out=left_out)
 
 
 def _categories(only: str | None, exclude: str | None) -> tuple[int, ...]:
@@ -202,51 +191,3 @@ def _categories(only: str | None, exclude: str | None) -> tuple[int, ...]:
     if not kept:
         raise UsageError("--exclude leaves no category of those that are asked for")
     return tuple(sorted(kept))
-
-
-def _print(report: BuildReport, out: Path) -> None:
-    echo(
-        f"built {out}: {report.videos:,} videos, {report.frames:,} frames, {report.pairs:,} pairs, "
-        f"{report.episodes:,} episodes, {report.supports:,} support images"
-    )
-    echo(f"manifest {report.manifest_sha256}")
-    echo(f"name {report.name}")
-    if report.name.startswith("custom:"):
-        say_unnamed(report.differs)
-    echo(f"next: icvos evaluate --model histogram --benchmark {shlex.quote(str(out))}")
-
-
-def say_unnamed(lines: list[str], most: int = 5) -> None:
-    """Say why a build carries no published name."""
-    for line in lines[:most]:
-        echo(f"no published name: {line}")
-    if len(lines) > most:
-        echo(f"no published name: … and {len(lines) - most:,} more reasons")
-
-
-@contextmanager
-def nothing_left(file: Path | None) -> Iterator[None]:
-    """Write what was left out to a file where that is all."""
-    from icvos.builders.ic_vos.plan import NothingLeft
-
-    try:
-        yield
-    except NothingLeft as error:
-        if file is not None:
-            say_left_out(error.left_out, file)
-        raise
-
-
-def say_left_out(lines: list[str], file: Path | None, most: int = 20) -> None:
-    """Say what was left out: all of it in a file, or the first lines."""
-    from icvos.files import atomic_write
-
-    if file is not None:
-        with atomic_write(file, "w") as stream:
-            stream.writelines(f"{line}\n" for line in lines)
-        echo(f"left out: {len(lines):,} things, listed in {file}")
-        return
-    for line in lines[:most]:
-        echo(f"left out: {line}")
-    if len(lines) > most:
-        echo(f"left out: … and {len(lines) - most:,} more; --left-out FILE lists them all")

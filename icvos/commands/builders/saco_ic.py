@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 
 import click
 
+from icvos.commands.builders.build_options import build_options, nothing_left, out_option, say_built, say_need, try_out
 from icvos.terminal import echo
 
 
@@ -23,11 +23,13 @@ from icvos.terminal import echo
     type=click.Choice(["smartglasses", "sav", "yt1b"]),
     default="smartglasses",
     show_default=True,
-    help="Of its videos.",
+    help="Where the videos come from. YT-Temporal-1B is refused: its frames are shifted.",
 )
-@click.option("--split", type=click.Choice(["val", "test"]), default="test", show_default=True, help="Of the domain.")
+@click.option(
+    "--split", type=click.Choice(["val", "test"]), default="test", show_default=True, help="Of the domain's videos."
+)
 @click.option("--allow-shifted", is_flag=True, help="Build yt1b too, whose authors warn of shifted frames.")
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="The benchmark's folder, to be made.")
+@out_option
 @click.option(
     "--name",
     default="",
@@ -42,15 +44,7 @@ from icvos.terminal import echo
 @click.option("--draws", default=5, show_default=True, help="Lists of supports for each video and phrase.")
 @click.option("--shots", default=5, show_default=True, help="Supports in each list.")
 @click.option("--seed", default=0, show_default=True, help="Of the draws.")
-@click.option("--link", is_flag=True, help="Hard-link images instead of copying (copies across file systems).")
-@click.option("--workers", default=1, show_default=True, type=click.IntRange(1), help="Processes.")
-@click.option(
-    "--left-out",
-    type=click.Path(path_type=Path, dir_okay=False),
-    metavar="FILE",
-    help="Write what is left out, and why, line by line, all of it.",
-)
-@click.option("--dry-run", is_flag=True, help="Say what would be built, with disk, memory and hours, and stop.")
+@build_options
 def command(
     saco: Path,
     domain: str,
@@ -76,12 +70,10 @@ def command(
     icvos build-data saco-ic --saco SACO --domain smartglasses --out B
     icvos build-data saco-ic --saco SACO --domain sav --split val --out B --dry-run
     """
-    from icvos.builders.ic_vos.build import estimate, try_build
+    from icvos.builders.ic_vos.build import estimate
     from icvos.builders.saco_ic.build import build_saco, prepare_saco
     from icvos.builders.saco_ic.plan import SacoRules
-    from icvos.commands.builders.ic_vos import nothing_left, say_left_out, say_unnamed
     from icvos.commands.builders.raw_options import tell_sources
-    from icvos.costs import in_bytes, print_costs
     from icvos.progress import shown
     from icvos.sources.saco import SacoVeval
 
@@ -95,27 +87,14 @@ def command(
         echo(line)
     for note in prepared.plan.notes:
         echo(f"note: {note}")
-    linked = f", {in_bytes(need.linked_bytes)} linked" if link else ""
-    echo(
-        f"to build: {need.videos:,} videos, {need.pairs:,} pairs, {need.frames:,} frames, {need.files:,} files, "
-        f"about {in_bytes(need.new_bytes)}{linked}, and {need.supports:,} supports, about "
-        f"{in_bytes(need.support_bytes)}"
-    )
+    say_need(need, link=link)
     if dry_run:
-        trial = try_build(prepared, out, need, link=link, workers=workers)
-        print_costs("nothing is built", trial.costs())
-        say_unnamed(prepared.differs)
-        say_left_out(prepared.plan.left_out, left_out)
+        try_out(prepared, out, need, prepared.differs, link=link, workers=workers, left_out=left_out)
         return
     with shown("saco-ic") as progress:
         report = build_saco(prepared, out, name=name, link=link, workers=workers, progress=progress)
-    say_left_out(report.left_out, left_out)
-    echo(
-        f"built {out}: {report.videos:,} videos, {report.frames:,} frames, {report.positive:,} positive and "
-        f"{report.negative:,} negative pairs, {report.episodes:,} episodes, {report.supports:,} supports"
+    content = (
+        f"{report.videos:,} videos, {report.frames:,} frames, {report.positive:,} positive and {report.negative:,} "
+        f"negative pairs, {report.episodes:,} episodes, {report.supports:,} supports"
     )
-    echo(f"manifest {report.manifest_sha256}")
-    echo(f"name {report.name}")
-    if report.name.startswith("custom:"):
-        say_unnamed(report.differs)
-    echo(f"next: icvos evaluate --model prototype --benchmark {shlex.quote(str(out))}")
+    say_built(report, out, content, model="prototype", left_out=left_out)

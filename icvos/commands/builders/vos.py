@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
+from icvos.commands.builders.build_options import build_options, nothing_left, out_option, say_built, say_need, try_out
 from icvos.sources import SOURCES
-from icvos.terminal import echo
 
 
 def _source_options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -23,22 +22,14 @@ def _source_options(function: Callable[..., Any]) -> Callable[..., Any]:
 @click.command()
 @_source_options
 @click.option("--split", default="", help="val, train or all; default val of DAVIS and LVOS, train of MOSE.")
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="The benchmark's folder, to be made.")
+@out_option
 @click.option(
     "--name", default="", help="A name of one's own; default vos-davis17-val, … of a whole split, or custom:HASH."
 )
 @click.option(
     "--max-frames", default=0, show_default=True, type=click.IntRange(0), help="First frames of a video; 0 for all."
 )
-@click.option("--link", is_flag=True, help="Hard-link images instead of copying (copies across file systems).")
-@click.option("--workers", default=1, show_default=True, type=click.IntRange(1), help="Processes.")
-@click.option(
-    "--left-out",
-    type=click.Path(path_type=Path, dir_okay=False),
-    metavar="FILE",
-    help="Write what is left out, and why, line by line, all of it.",
-)
-@click.option("--dry-run", is_flag=True, help="Say what would be built, with disk, memory and hours, and stop.")
+@build_options
 def command(
     split: str,
     out: Path,
@@ -59,11 +50,9 @@ def command(
     icvos build-data vos --davis DAVIS --out B
     icvos build-data vos --lvos LVOS --split val --link --workers 8 --out B
     """
-    from icvos.builders.ic_vos.build import estimate, try_build
+    from icvos.builders.ic_vos.build import estimate
     from icvos.builders.vos.build import build_vos, prepare_vos
-    from icvos.commands.builders.ic_vos import nothing_left, say_left_out, say_unnamed
     from icvos.commands.builders.raw_options import open_sources, tell_sources
-    from icvos.costs import in_bytes, print_costs
     from icvos.errors import UsageError
     from icvos.progress import shown
 
@@ -74,22 +63,12 @@ def command(
     with nothing_left(left_out), shown("vos") as progress:
         prepared = prepare_vos(sources[0], split=split, max_frames=max_frames, workers=workers, progress=progress)
         need = estimate(prepared, link=link, progress=progress)
-    linked = f", {in_bytes(need.linked_bytes)} linked" if link else ""
-    echo(
-        f"to build: {need.videos:,} videos, {need.pairs:,} objects, {need.frames:,} frames, {need.files:,} files, "
-        f"about {in_bytes(need.new_bytes)}{linked}"
-    )
+    say_need(need, link=link, pairs="objects")
     if dry_run:
-        trial = try_build(prepared, out, need, link=link, workers=workers)
-        print_costs("nothing is built", trial.costs())
-        say_unnamed(prepared.differences(prepared.plan.videos, frames=need.frames, objects=need.pairs))
-        say_left_out([*prepared.plan.left_out, *need.too_short], left_out)
+        differs = prepared.differences(prepared.plan.videos, frames=need.frames, objects=need.pairs)
+        try_out(prepared, out, need, differs, link=link, workers=workers, left_out=left_out)
         return
     with nothing_left(left_out), shown("vos") as progress:
         report = build_vos(prepared, out, name=name, link=link, workers=workers, progress=progress)
-    say_left_out(report.left_out, left_out)
-    echo(f"built {out}: {report.videos:,} videos, {report.frames:,} frames, {report.episodes:,} objects")
-    echo(f"manifest {report.manifest_sha256}")
-    echo(f"name {report.name}")
-    say_unnamed(report.differs)
-    echo(f"next: icvos evaluate --model sam2-tracker --weights sam2=FILE --benchmark {shlex.quote(str(out))}")
+    content = f"{report.videos:,} videos, {report.frames:,} frames, {report.episodes:,} objects"
+    say_built(report, out, content, model="sam2-tracker --weights sam2=FILE", left_out=left_out)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 
 import click
 
+from icvos.commands.builders.build_options import build_options, nothing_left, out_option, say_built, say_need, try_out
 from icvos.terminal import echo
 
 
@@ -29,19 +29,11 @@ from icvos.terminal import echo
 @click.option("--seed", type=click.IntRange(0), help="Of the draws.  [default: 0; tti: 2020, as the code has it]")
 @click.option("--shots", type=click.IntRange(1), default=5, show_default=True, help="Supports, of distinct videos.")
 @click.option("--draws", type=click.IntRange(1), default=5, show_default=True, help="Of a frozen pair.")
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="The benchmark's folder, to be made.")
+@out_option
 @click.option(
     "--name", default="", help="A name of one's own; default youtube-fsvos-1, … of whole data, or custom:HASH."
 )
-@click.option("--link", is_flag=True, help="Hard-link images instead of copying (copies across file systems).")
-@click.option("--workers", default=1, show_default=True, type=click.IntRange(1), help="Processes.")
-@click.option(
-    "--left-out",
-    type=click.Path(path_type=Path, dir_okay=False),
-    metavar="FILE",
-    help="Write what is left out, and why, line by line, all of it.",
-)
-@click.option("--dry-run", is_flag=True, help="Say what would be built, with disk, memory and hours, and stop.")
+@build_options
 def command(
     ytvis: Path,
     group: int,
@@ -66,10 +58,8 @@ def command(
     """
     from icvos.builders.fsvos.build import build_fsvos, prepare_fsvos
     from icvos.builders.fsvos.plan import FsvosRules
-    from icvos.builders.ic_vos.build import estimate, try_build
-    from icvos.commands.builders.ic_vos import nothing_left, say_left_out, say_unnamed
+    from icvos.builders.ic_vos.build import estimate
     from icvos.commands.builders.raw_options import tell_sources
-    from icvos.costs import in_bytes, print_costs
     from icvos.progress import shown
     from icvos.sources import open_source
     from icvos.sources.ytvis import YouTubeVis
@@ -83,26 +73,14 @@ def command(
         need = estimate(prepared, link=link, progress=progress)
     for note in prepared.plan.notes:
         echo(f"note: {note}")
-    linked = f", {in_bytes(need.linked_bytes)} linked" if link else ""
-    echo(
-        f"to build: {len(prepared.listing.episodes):,} episodes of {need.videos:,} videos, {need.frames:,} frames, "
-        f"{need.files:,} files, about {in_bytes(need.new_bytes)}{linked}, and {need.supports:,} supports, about "
-        f"{in_bytes(need.support_bytes)}"
-    )
+    say_need(need, link=link, episodes=len(prepared.plan.episodes))
     if dry_run:
-        trial = try_build(prepared, out, need, link=link, workers=workers)
-        print_costs("nothing is built", trial.costs())
-        say_unnamed(prepared.differs)
-        say_left_out(prepared.plan.left_out, left_out)
+        try_out(prepared, out, need, prepared.differs, link=link, workers=workers, left_out=left_out)
         return
     with shown("youtube-fsvos") as progress:
         report = build_fsvos(prepared, out, name=name, link=link, workers=workers, progress=progress)
-    say_left_out(report.left_out, left_out)
-    echo(
-        f"built {out}: {report.videos:,} videos, {report.frames:,} frames, {report.pairs:,} pairs, "
-        f"{report.episodes:,} episodes, {report.supports:,} support images"
+    content = (
+        f"{report.videos:,} videos, {report.frames:,} frames, {report.pairs:,} pairs, {report.episodes:,} episodes, "
+        f"{report.supports:,} support images"
     )
-    echo(f"manifest {report.manifest_sha256}")
-    echo(f"name {report.name}")
-    say_unnamed(report.differs)
-    echo(f"next: icvos evaluate --model histogram --shots {shots} --benchmark {shlex.quote(str(out))}")
+    say_built(report, out, content, model=f"histogram --shots {shots}", left_out=left_out)
