@@ -1,0 +1,144 @@
+"""Options of the builders of video benchmarks, and what they say of a build before and after it."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from icvos.terminal import echo
+
+if TYPE_CHECKING:
+    from icvos.builders.ic_vos.build import BuildReport, Estimate, Prepared
+
+__all__ = ["build_options", "nothing_left", "out_option", "say_built", "say_left_out", "say_need", "try_out"]
+
+
+def out_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the option for the folder of a benchmark."""
+    help = "The benchmark's folder, to be made."
+    return click.option("--out", type=click.Path(path_type=Path), required=True, help=help)(function)
+
+
+def build_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that say how a build is done, and not of what."""
+    left_out = click.Path(path_type=Path, dir_okay=False)
+    dry_run = "Say what would be built, with disk, memory and hours, and stop."
+    for option in (
+        click.option("--dry-run", is_flag=True, help=dry_run),
+        click.option(
+            "--left-out",
+            type=left_out,
+            metavar="FILE",
+            help="Write what is left out, and why, line by line, all of it.",
+        ),
+        click.option("--workers", default=1, show_default=True, type=click.IntRange(1), help="Processes."),
+        click.option("--link", is_flag=True, help="Hard-link images instead of copying (copies across file systems)."),
+    ):
+        function = option(function)
+    return function
+
+
+def say_need(need: Estimate, *, link: bool, pairs: str = "pairs", episodes: int | None = None) -> None:
+    """Say how much would be built.
+
+    Args:
+        need: What ``estimate`` counted.
+        link: Whether images are linked.
+        pairs: What pairs are called.
+        episodes: Their number, where it is not so many for each pair.
+    """
+    from icvos.costs import in_bytes
+
+    listed = "" if episodes is None else f"{episodes:,} episodes of "
+    linked = f", {in_bytes(need.linked_bytes)} linked" if link else ""
+    supports = f", and {need.supports:,} supports, about {in_bytes(need.support_bytes)}" if need.supports else ""
+    echo(
+        f"to build: {listed}{need.videos:,} videos, {need.pairs:,} {pairs}, {need.frames:,} frames, "
+        f"{need.files:,} files, about {in_bytes(need.new_bytes)}{linked}{supports}"
+    )
+
+
+def try_out(
+    prepared: Prepared,
+    out: Path,
+    need: Estimate,
+    differs: Sequence[str],
+    *,
+    link: bool,
+    workers: int,
+    left_out: Path | None,
+) -> None:
+    """Build a little of it elsewhere, and say what all of it would cost: ``--dry-run``.
+
+    Args:
+        prepared, out, need, link, workers: As for ``try_build``.
+        differs: Why it would carry no published name.
+        left_out: A file for what is left out.
+    """
+    from icvos.builders.ic_vos.build import try_build
+    from icvos.costs import print_costs
+
+    trial = try_build(prepared, out, need, link=link, workers=workers)
+    print_costs("nothing is built", trial.costs())
+    _say_unnamed(differs)
+    say_left_out([*prepared.plan.left_out, *need.too_short], left_out)
+
+
+def say_built(report: BuildReport, out: Path, content: str, *, model: str, left_out: Path | None) -> None:
+    """Say what was built and left out, what it is called, and how it is used.
+
+    Args:
+        report: Of the build.
+        out: The benchmark's folder, as it was given.
+        content: What was built, in words.
+        model: Options of ``icvos evaluate`` that name a method that runs on it.
+        left_out: A file for what is left out.
+    """
+    say_left_out(report.left_out, left_out)
+    echo(f"built {out}: {content}")
+    echo(f"manifest {report.manifest_sha256}")
+    echo(f"name {report.name}")
+    if report.name.startswith("custom:"):
+        _say_unnamed(report.differs)
+    echo(f"next: icvos evaluate --model {model} --benchmark {shlex.quote(str(out))}")
+
+
+def _say_unnamed(lines: Sequence[str], most: int = 5) -> None:
+    """Say why a build carries no published name."""
+    for line in lines[:most]:
+        echo(f"no published name: {line}")
+    if len(lines) > most:
+        echo(f"no published name: … and {len(lines) - most:,} more reasons")
+
+
+@contextmanager
+def nothing_left(file: Path | None) -> Iterator[None]:
+    """Write what was left out to a file where that is all."""
+    from icvos.builders.ic_vos.plan import NothingLeft
+
+    try:
+        yield
+    except NothingLeft as error:
+        if file is not None:
+            say_left_out(error.left_out, file)
+        raise
+
+
+def say_left_out(lines: list[str], file: Path | None, most: int = 20) -> None:
+    """Say what was left out: all of it in a file, or the first lines."""
+    from icvos.files import atomic_write
+
+    if file is not None:
+        with atomic_write(file, "w") as stream:
+            stream.writelines(f"{line}\n" for line in lines)
+        echo(f"left out: {len(lines):,} things, listed in {file}")
+        return
+    for line in lines[:most]:
+        echo(f"left out: {line}")
+    if len(lines) > most:
+        echo(f"left out: … and {len(lines) - most:,} more; --left-out FILE lists them all")
