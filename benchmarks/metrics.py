@@ -1,6 +1,6 @@
 """Speed and memory of J and F, against what the public scorers do and against decoding alone, in one run.
 
-    python benchmarks/metrics.py                      # memory, png, score: about six minutes
+    python benchmarks/metrics.py                      # memory, mosev2, png, score: about six minutes
     python benchmarks/metrics.py memory --quick       # one part, fewer rounds: as make bench does
     python benchmarks/metrics.py gpu                  # masks that are on the GPU already
 
@@ -173,6 +173,32 @@ def memory(quick: bool) -> None:
         say(f"{name}: median of the six (least {min(ratios):.1f})", f"{middle:.1f} times", **figures)
 
 
+def mosev2(quick: bool) -> None:
+    """J, F and F_dot of ``mosev2`` against J and F alone, in memory, one process, one thread."""
+    from icvos.metrics import engine, jf_labels
+    from icvos.metrics.mosev2 import mosev2_labels
+
+    print(f"mosev2 in memory, one process, engine '{engine()}'")
+    for name in ("480p", "1080p"):
+        ratios = []
+        for objects in (1, 3, 5):
+            for good in (True, False):
+                frames = pairs(SIZES[name], objects, {"480p": 8, "1080p": 3}[name], good=good)
+                numbers = range(1, objects + 1)
+
+                def usual(frames: list = frames, numbers: range = numbers) -> list:
+                    return [jf_labels(p, t, numbers) for _ in range(10) for p, t in frames]
+
+                def adaptive(frames: list = frames, numbers: range = numbers) -> list:
+                    return [mosev2_labels(p, t, numbers) for _ in range(10) for p, t in frames]
+
+                plain, both = alternate(2 if quick else 9, usual, adaptive)
+                ratios.append(both / plain)
+        middle = statistics.median(ratios)
+        line = f"{middle:.2f} times the time (most {max(ratios):.2f})"
+        say(f"{name}: median of the six", line, **{f"mosev2_{name}": middle})
+
+
 # ------------------------------------------------------------------------------------------------------- from files
 
 
@@ -339,13 +365,14 @@ def gpu(quick: bool) -> None:
 def main() -> None:
     """Run the parts asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parts: dict[str, Callable[[bool], None]] = {"memory": memory, "png": png, "score": score, "gpu": gpu}
-    parser.add_argument("parts", nargs="*", choices=[[], *parts], help="memory, png, score (the default), gpu")
+    parts: dict[str, Callable[[bool], None]] = {"memory": memory, "mosev2": mosev2, "png": png}
+    parts |= {"score": score, "gpu": gpu}
+    parser.add_argument("parts", nargs="*", choices=[[], *parts], help="memory, mosev2, png, score (the default), gpu")
     parser.add_argument("--gpu", action="store_true", help="the part gpu alone")
     parser.add_argument("--quick", action="store_true", help="fewer rounds, as make bench does")
     options = parser.parse_args()
     keep_heap()
-    for part in options.parts or (["gpu"] if options.gpu else ["memory", "png", "score"]):
+    for part in options.parts or (["gpu"] if options.gpu else ["memory", "mosev2", "png", "score"]):
         parts[part](options.quick)
     print(json.dumps(FIGURES))
 

@@ -26,6 +26,8 @@ from icvos.errors import UsageError
 from icvos.progress import Meter, Update, duration, shown
 
 ROOT = Path(__file__).resolve().parents[1]
+# Lines of other widths are cheap to ask for; a terminal of each is not.
+WIDTHS = [80, *(pytest.param(width, marks=pytest.mark.slow) for width in (60, 120))]
 
 
 class Clock:
@@ -310,7 +312,7 @@ def check_screens(lines: list[str], width: int, total: int, unit: str) -> None:
             assert re.search(rf"[\d,]+/{total:,} {unit}", text), text
 
 
-@pytest.mark.parametrize("width", [60, 80, 120])
+@pytest.mark.parametrize("width", WIDTHS)
 def test_a_terminal_while_evaluating(tmp_path: Path, width: int) -> None:
     bench = write_video_benchmark(tmp_path / "b", videos=2, frames=5)
     model = write_model(tmp_path, TOGETHER)
@@ -324,7 +326,7 @@ def test_a_terminal_while_evaluating(tmp_path: Path, width: int) -> None:
     assert "J&F" in written and "run: " in written
 
 
-@pytest.mark.parametrize("width", [60, 80, 120])
+@pytest.mark.parametrize("width", WIDTHS)
 def test_a_terminal_while_building(tmp_path: Path, width: int) -> None:
     davis = tmp_path / "davis"
     for number in range(12):
@@ -345,7 +347,7 @@ def test_a_terminal_while_building(tmp_path: Path, width: int) -> None:
     assert "built " in written
 
 
-@pytest.mark.parametrize("width", [60, 80, 120])
+@pytest.mark.parametrize("width", WIDTHS)
 def test_a_terminal_while_training(tmp_path: Path, width: int) -> None:
     work = TRAIN.format(out=str(tmp_path / "run"))
     code = SCRIPT.format(root=str(ROOT), helpers=str(ROOT / "tests/helpers"), work=work)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from board_runs import icvos
-from shared_data import shared
+from shared_data import goldens
 
 from icvos import score
 from icvos.benchmark import Benchmark, load_benchmark
@@ -42,8 +42,7 @@ FLOAT32 = 2e-7
 @pytest.fixture(scope="module")
 def folder(request: pytest.FixtureRequest) -> Path:
     """The folder of figures that the public codes gave."""
-    given = request.config.getoption("--golden-dir", default=None)
-    return (Path(given) if given else shared("benchmarks")) / "fsvos"
+    return goldens(request.config, "fsvos")
 
 
 @pytest.fixture(scope="module")

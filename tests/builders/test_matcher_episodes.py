@@ -16,7 +16,7 @@ import fewshot_trees as trees
 import numpy as np
 import pytest
 from board_runs import icvos
-from shared_data import shared
+from shared_data import goldens
 
 from icvos.benchmark import Benchmark, Episode, load_benchmark
 from icvos.builders.check import check_benchmark
@@ -32,8 +32,7 @@ Golden = dict[str, Any]
 @pytest.fixture(scope="module")
 def golden(request: pytest.FixtureRequest) -> Path:
     """The folder of figures that the public code gave."""
-    folder = request.config.getoption("--golden-dir", default=None)
-    return (Path(folder) if folder else shared("benchmarks")) / "fewshot"
+    return goldens(request.config, "fewshot")
 
 
 @pytest.fixture(scope="module")

@@ -15,3 +15,12 @@ def shared(*parts: str) -> Path:
     if not path.exists():
         pytest.skip(f"needs {'/'.join(('../shared', *parts))}, which is not part of the repository")
     return path
+
+
+def goldens(config: pytest.Config, family: str) -> Path:
+    """Return the folder of a family of goldens, in ``--golden-dir`` or ``../shared/benchmarks``, or skip the test."""
+    given = config.getoption("--golden-dir")
+    folder = Path(given) / family if given else shared("benchmarks", family)
+    if not folder.is_dir():
+        pytest.skip(f"{folder} is not there")
+    return folder

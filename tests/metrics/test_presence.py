@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from shared_data import shared
+from shared_data import goldens
 
 from icvos.errors import UsageError
 from icvos.leaderboard.statistics import pooled_samples
@@ -28,11 +28,7 @@ NOTHING = 1e-6
 
 @pytest.fixture
 def golden(request: pytest.FixtureRequest) -> Path:
-    given = request.config.getoption("--golden-dir", default=None)
-    folder = Path(given) / "saco" if given else shared("benchmarks", "saco")
-    if not folder.is_dir():
-        pytest.skip(f"needs {folder}, which is not part of the repository")
-    return folder
+    return goldens(request.config, "saco")
 
 
 def row(positive: bool, found: float | None, j: float = 0.0, f: float = 0.0, *, draw: int = 0, video: str = "v") -> Row:

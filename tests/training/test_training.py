@@ -299,6 +299,7 @@ assert not any("gloo" in name for name in names), names
 """
 
 
+@pytest.mark.slow
 def test_torchrun_with_two_processes_equals_one_with_batch_two(tmp_path: Path) -> None:
     (tmp_path / "two").mkdir()
     script = tmp_path / "script.py"
