@@ -10,12 +10,12 @@ from pathlib import Path
 from icvos.data.class_masks import ClassMasks, cache_place
 from icvos.data.class_masks_cache import Record, make_once, write_cache
 from icvos.errors import SourceError
-from icvos.files import read_file
+from icvos.files import file_sha256, read_bytes
 from icvos.images import image_size
 from icvos.processes import in_order
 from icvos.progress import Progress
 from icvos.sources.fss1000 import Fss1000
-from icvos.sources.lvis import Lvis, MatcherLists, image_name
+from icvos.sources.lvis import Lvis, MatcherLists, annotations_of_lvis, image_name
 
 __all__ = ["coco_folder", "fss_masks", "lvis_masks", "matcher_lvis_masks"]
 
@@ -79,18 +79,22 @@ def lvis_masks(root: Path, coco: Path, *, cache: Path | None = None, progress: P
     Raises:
         SourceError: The annotations are missing or broken.
     """
-    lvis = Lvis(root)
-    folder = cache_place(cache, f"lvis1-{lvis.split}-{lvis.sha256[:16]}")
+    # A cache is known by the JSON's hash, so that the JSON is parsed only once.
+    sha256 = file_sha256(annotations_of_lvis(root))
+    folder = cache_place(cache, f"lvis1-{Lvis.split}-{sha256[:16]}")
 
-    def records() -> Iterator[Record]:
-        for number, image in lvis.images.items():
-            size = (image.height, image.width)
-            yield image_name(image.file), f"0:{image.file}", size, image.licence, lvis.class_codes(number)
+    def make() -> None:
+        lvis = Lvis(root)
 
-    meta = {"source": "lvis1", "split": lvis.split, "vocabulary": list(lvis.names), "licence": _LVIS_LICENCE}
-    make_once(
-        folder, lambda: write_cache(folder, meta, records(), len(lvis.images), lambda: lvis.sha256, lvis.json, progress)
-    )
+        def records() -> Iterator[Record]:
+            for number, image in lvis.images.items():
+                size = (image.height, image.width)
+                yield image_name(image.file), f"0:{image.file}", size, image.licence, lvis.class_codes(number)
+
+        meta = {"source": "lvis1", "split": lvis.split, "vocabulary": list(lvis.names), "licence": _LVIS_LICENCE}
+        write_cache(folder, meta, records(), len(lvis.images), lambda: sha256, lvis.json, progress)
+
+    make_once(folder, make)
     return ClassMasks(folder, [coco])
 
 
@@ -125,12 +129,8 @@ def matcher_lvis_masks(
     def records() -> Iterator[Record]:
         for file, categories in by_file.items():
             path = coco / file
-            try:
-                # The lists say no size: it is the picture's.
-                size = image_size(read_file(path), path)
-            except FileNotFoundError:
-                fix = "unpack train2017 and val2017 of COCO"
-                raise SourceError(f"image {file} is listed but not there", where=path, fix=fix) from None
+            # The lists say no size: it is the picture's.
+            size = image_size(read_bytes(path, "image of the lists", SourceError), path)
             codes = [lists.class_code(category, file, size) for category in categories]
             yield image_name(file), f"0:{file}", size, None, [code for code in codes if code[2]]
 

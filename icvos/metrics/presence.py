@@ -70,10 +70,10 @@ def presence_figures(sums: np.ndarray) -> dict[str, np.ndarray]:
     """
     masks, j, f, tp, fp, tn, fn = np.moveaxis(np.asarray(sums, np.float64), -1, 0)
     correlation = matthews(tp=tp, fp=fp, tn=tn, fn=fn)
-    told_apart = (tp + fn > 0) & (fp + tn > 0)
+    both_kinds = (tp + fn > 0) & (fp + tn > 0)
     with np.errstate(invalid="ignore", divide="ignore"):
         overlap = (j + f) / (2 * masks)
-        skill = np.where(told_apart, np.maximum(np.nan_to_num(correlation), 0.0), np.nan)
+        skill = np.where(both_kinds, np.maximum(np.nan_to_num(correlation), 0.0), np.nan)
         return {
             "presence_MCC": 100 * correlation,
             "presence_FPR": np.where(fp + tn > 0, 100 * fp / (fp + tn), np.nan),

@@ -19,7 +19,7 @@ from icvos.masks import Code, code_area, merge_codes, segmentation_code
 from icvos.pickles import read_pickle
 from icvos.sources.annotations import Entry, by_id, check_ids, entry_code, is_text, read_annotations, relative_file
 
-__all__ = ["Lvis", "LvisImage", "MatcherLists", "image_name"]
+__all__ = ["Lvis", "LvisImage", "MatcherLists", "annotations_of_lvis", "image_name"]
 
 _MOST = 10_000  # categories; LVIS v1 has 1,203
 
@@ -56,7 +56,7 @@ class Lvis:
     split = "val"
 
     def __init__(self, root: Path) -> None:
-        self.json = _file(Path(root), f"lvis_v1_{self.split}.json")
+        self.json = annotations_of_lvis(root)
         kinds = {"images": "image", "annotations": "annotation", "categories": "category"}
         lists = read_annotations(self.json, kinds, expected="LVIS v1: images, annotations, categories")
         self.names = self._names(lists["categories"])
@@ -79,11 +79,6 @@ class Lvis:
             raise SourceError("two categories have one name", where=self.json, expected="each name once")
         return tuple(names[number] for number in sorted(names))
 
-    @cached_property
-    def sha256(self) -> str:
-        """SHA-256 of the annotations."""
-        return file_sha256(self.json)
-
     def class_codes(self, image: int) -> list[tuple[int, int, int, bytes, bytes]]:
         """Return (category, instances, area, code, b"") of each category of an image, as ``Coco.class_codes``."""
         size = (self.images[image].height, self.images[image].width)
@@ -100,6 +95,15 @@ def _union(codes: list[Code]) -> tuple[int, bytes]:
     code = merge_codes(codes) if codes else None
     area = 0 if code is None else code_area(code)
     return area, b"" if code is None or not area else code["counts"]
+
+
+def annotations_of_lvis(root: Path) -> Path:
+    """Return the JSON of the validation split.
+
+    Raises:
+        SourceError: It is not there.
+    """
+    return _file(Path(root), f"lvis_v1_{Lvis.split}.json")
 
 
 def _file(root: Path, name: str) -> Path:

@@ -260,6 +260,12 @@ def no_image(root: Path) -> None:
         path.unlink()
 
 
+def folder_for_an_image(root: Path) -> None:
+    for path in (root / "coco").rglob("*.jpg"):
+        path.unlink()
+        path.mkdir()
+
+
 ANNOTATED = {"annotations": [{"segmentation": {"size": [3, 3], "counts": [9]}}]}
 
 
@@ -291,7 +297,9 @@ ANNOTATED = {"annotations": [{"segmentation": {"size": [3, 3], "counts": [9]}}]}
         (LVIS, edit(lambda c: c["images"][3].update(coco_url="http://x/../1.jpg")), (), "'coco_url' of image"),
         (LVIS, no_images, (), "no images of COCO 2017"),
         (LVIS, no_image, (), "is listed but not there"),
-        (LVIS, no_image, MATCHER, "is listed but not there"),
+        (LVIS, no_image, MATCHER, "image of the lists not found"),
+        (LVIS, folder_for_an_image, (), "image"),
+        (LVIS, folder_for_an_image, MATCHER, "image of the lists"),
         (LVIS, write("x", "x"), ("--shots", 30), "0 categories have more than 30 images"),
         (LVIS, lambda root: (root / "lvis_val.pkl").unlink(), MATCHER, "lvis_val.pkl"),
         (LVIS, write("lvis_val.pkl", b"\x80\x04cos\nsystem\n."), MATCHER, "pickle asks for 'os.system'"),
