@@ -26,8 +26,6 @@ SAM2, DCSAM, HEADS = "icvos/demo/weights", "dcsam/weights", "baselines/weights"
 SMALL, LARGE = 192, 256
 #: Decay of the mean of the weights that is kept.
 AVERAGE = 0.998
-#: Options of both stages of DC-SAM.
-DCSAM_OPTIONS = {"train_sam": "decoder", "sam_file": "changed", "presence_weight": 0.2}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,8 +147,10 @@ STAGES = {
         minutes=120,
         task=DCSamTask,
         options={
-            **DCSAM_OPTIONS,
             "stage": "image",
+            "train_sam": "decoder",
+            "sam_file": "changed",
+            "presence_weight": 0.2,
             "backbone": "compact",
             "image_size": LARGE,
             "queries": 8,
@@ -161,23 +161,12 @@ STAGES = {
         },
         weights={"sam2": "sam2-large", "backbone": "backbone-large"},
         earlier={"dcsam": "image"},
-        file="demo_dcsam_image.safetensors",
-        package=DCSAM,
-        batch=(2, 48),
-        lr=1.2e-3,
-        pool="worlds",
-    ),
-    "tubes": Stage(
-        minutes=45,
-        task=DCSamTask,
-        options={**DCSAM_OPTIONS, "stage": "tube-finetune", "frames": 8, "coarse_weight": 0.2, "attention_weight": 0.1},
-        weights={"sam2": "memory", "dcsam": "image"},
         file="demo_dcsam.safetensors",
         package=DCSAM,
         shipped=True,
-        batch=(4, 40),
-        lr=1e-4,
-        pool="episodes",
+        batch=(2, 48),
+        lr=1.2e-3,
+        pool="worlds",
     ),
     "vrp-sam": Stage(
         minutes=25,

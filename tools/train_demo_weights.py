@@ -3,13 +3,12 @@
     python -m tools.train_demo_weights --out FOLDER [--stages backbone image] [--minutes 25 25] [--start FOLDER|shipped]
         [--for MINUTES] [--install]
 
-Stages: a promptable SAM 2 on stills, then on clips with its memory, at 192 and at 256 pixels, then all but its encoder
-on longer clips; a backbone that tells families of shapes apart, at both sizes; DC-SAM on pairs of images, SAM 2's mask
-decoder with it; then on clips, the mean of the weights before and after which is what is kept; the heads of VRP-SAM,
-PFENet and SANSA on these. On a CPU stages that do not need each other run side by side, one core each. The steps of
-each are what its minutes hold, by the speed of its first steps. A stage that is done is not done again; one that was
-stopped goes on where it was: ``--for`` stops after so many minutes. ``--install`` puts what is shipped into its
-packages, with the record of each package's stages.
+Stages: a promptable SAM 2 on stills, then on clips with its memory, at 192 and at 256 pixels, then all but its
+encoder on longer clips; a backbone that tells families of shapes apart, at both sizes; DC-SAM on pairs of images, SAM
+2's mask decoder with it; the heads of VRP-SAM, PFENet and SANSA on these. On a CPU stages that do not need each other
+run side by side, one core each. The steps of each are what its minutes hold, by the speed of its first steps. A stage
+that is done is not done again; one that was stopped goes on where it was: ``--for`` stops after so many minutes.
+``--install`` puts what is shipped into its packages, with the record of each package's stages.
 """
 
 from __future__ import annotations
@@ -21,24 +20,23 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from dcsam.checkpoint import load_model, read_checkpoint, save_checkpoint
+from dcsam.checkpoint import load_model, read_checkpoint
 from icvos.commands.options import check_device
 from icvos.demo.training.pool import draw_pool
 from icvos.demo.world.version import DRAWING, GENERATOR_VERSION
-from icvos.errors import UsageError, WeightsError, one_line
+from icvos.errors import UsageError, one_line
 from icvos.files import atomic_write, lock_folder, read_json, write_json
 from icvos.foundation.weights import load_metadata, load_state, save_state
 from icvos.training.task import Settings, TrainingTask
 from tools.demo_stages import DCSAM, HEADS, LARGE, SAM2, STAGES, stage_settings, stage_task, stage_weights
 from tools.staged_training import Trained, stoppable, train_side_by_side, train_stage
 
-__all__ = ["average_files", "check_needs", "halve_file", "install", "main", "train"]
+__all__ = ["check_needs", "halve_file", "install", "main", "train"]
 
 
 ROOT = Path(__file__).parent.parent
@@ -82,9 +80,6 @@ def train(name: str, minutes: float, values: argparse.Namespace) -> None:
     with lock_folder(out / f"{name}.run"):
         trained = train_stage(name, out, minutes, task=task, settings=settings, device=values.device)
         halve_file(trained.weights, out / stage.file)
-        if name == "tubes":
-            # Clips teach to go on with a thing, and unteach that nothing may be there: the mean keeps both.
-            average_files(out / STAGES["image"].file, out / stage.file, out / stage.file)
         write_json(out / f"{name}.json", _record(name, trained, settings, values))
 
 
@@ -107,8 +102,6 @@ def _record(name: str, trained: Trained, settings: Settings, values: argparse.Na
         "pool": values.pool if STAGES[name].pool else 0,
         "describe": trained.task.describe(),
     }
-    if name == "tubes":
-        record["averaged_with"] = "image"
     before = None if values.start is None else values.start / f"{name}.json"
     if before is not None and before.is_file():
         record["earlier"] = read_json(before)
@@ -218,7 +211,7 @@ def install(out: Path, root: Path, *, start: Path | None = None) -> None:
 def unpack(root: Path, folder: Path) -> None:
     """Lay the shipped weights out as the folder of the training that they are of, for a training that goes on from it.
 
-    DC-SAM's file has its backbone, and is what its stage on images goes on from, at that stage's size.
+    DC-SAM's file has the backbone.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for package in (SAM2, DCSAM, HEADS):
@@ -227,29 +220,9 @@ def unpack(root: Path, folder: Path) -> None:
     for stage in STAGES.values():
         if stage.shipped:
             shutil.copyfile(root / stage.package / stage.file, folder / stage.file)
-    checkpoint = read_checkpoint(folder / STAGES["tubes"].file)
-    model = load_model(checkpoint)
-    model.config = replace(model.config, image_size=LARGE)
-    save_checkpoint(folder / STAGES["image"].file, model, sam2=checkpoint.sam2, metadata=checkpoint.metadata)
+    model = load_model(read_checkpoint(folder / STAGES["image"].file))
     backbone = {name: value.contiguous() for name, value in model.backbone.state_dict().items()}
     save_state(folder / STAGES["backbone-large"].file, backbone, metadata={"backbone": model.config.backbone})
-
-
-def average_files(first: Path, second: Path, target: Path) -> None:
-    """Write the mean of two safetensors files with the same tensors, at the precision and with the metadata of the
-    second: weights before and after fine-tuning (arXiv 2109.01903).
-
-    Raises:
-        WeightsError: Their tensors do not have the same names and shapes.
-    """
-    before, after = load_state(first), load_state(second)
-    if {k: v.shape for k, v in before.items()} != {k: v.shape for k, v in after.items()}:
-        raise WeightsError(f"not the tensors of {second}", where=first, fix="give two files of one model")
-    mean = {
-        name: ((before[name].float() + value.float()) / 2).to(value.dtype) if value.is_floating_point() else value
-        for name, value in after.items()
-    }
-    save_state(target, mean, metadata=load_metadata(second))
 
 
 def halve_file(source: Path, target: Path) -> None:

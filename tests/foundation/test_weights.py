@@ -24,7 +24,6 @@ from icvos.files import lock_folder
 from icvos.foundation import weights
 from icvos.foundation.checkpoints import CHECKPOINTS, MARKS, Checkpoint, checkpoint, verify_file, weights_folder
 from icvos.foundation.download import fetch
-from tools.train_demo_weights import average_files
 
 DATA = bytes(range(256)) * 20_000  # 5 MB: several blocks
 
@@ -458,23 +457,6 @@ def test_table_says_what_was_read() -> None:
         near = [" ".join(lines[i : i + 2]) for i, line in enumerate(lines) if Path(one.file).name in line]
         assert any(one.sha256 in place for place in near), one.name
         assert one.size is None or any(str(one.size) in place for place in near), one.name
-
-
-def test_the_mean_of_two_files_and_files_that_have_none(tmp_path: Path) -> None:
-    torch = pytest.importorskip("torch")
-    first, second = tmp_path / "first.safetensors", tmp_path / "second.safetensors"
-    one = {"a": torch.tensor([1.0, 2.0]), "steps": torch.tensor([3])}
-    two = {"a": torch.tensor([2.0, 6.0]), "steps": torch.tensor([5])}
-    weights.save_state(first, one, metadata={"stage": "before"})
-    weights.save_state(second, two, metadata={"stage": "after"}, half=True)
-    average_files(first, second, second)
-    mean = weights.load_state(second)
-    assert mean["a"].dtype == torch.float16 and mean["a"].tolist() == [1.5, 4.0] and mean["steps"].tolist() == [5]
-    assert weights.load_metadata(second) == {"stage": "after"}
-    weights.save_state(first, {"a": torch.zeros(3), "steps": torch.tensor([3])})
-    with pytest.raises(WeightsError, match="not the tensors of"):
-        average_files(first, second, second)
-    assert weights.load_state(second)["a"].tolist() == [1.5, 4.0]
 
 
 def test_a_body_without_a_length_is_bounded_by_the_known_size(server: Server, tmp_path: Path) -> None:
