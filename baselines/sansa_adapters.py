@@ -103,13 +103,27 @@ def adapted_blocks(segmenter: Sam2) -> dict[int, Any]:
     return {number: block for number, block in enumerate(segmenter.encoder_blocks()) if number >= first}
 
 
+class _Beside:
+    """An adapter beside a block's MLP; a copy of the block has its own, as methods are copied with what they are of."""
+
+    def __init__(self, adapter: Adapter) -> None:
+        self._adapter = adapter
+        self._inputs: list[Tensor] = []
+
+    def take(self, module: nn.Module, args: tuple[Tensor]) -> None:
+        self._inputs.append(args[0])
+
+    def add(self, module: nn.Module, args: tuple[Tensor], output: Tensor) -> Tensor:
+        return output + self._adapter(self._inputs.pop())
+
+
 def _attach(block: Any, adapter: Adapter) -> None:
     """Have a Hiera block add ``adapter(x)`` to its MLP's output, x being what ``norm2`` is given."""
-    inputs: list[Tensor] = []
     # As a part of the block, so that gradients are kept where the adapter wants them.
     block.adapter = adapter
-    block.norm2.register_forward_pre_hook(lambda module, args: inputs.append(args[0]))
-    block.mlp.register_forward_hook(lambda module, args, output: output + adapter(inputs.pop()))
+    beside = _Beside(adapter)
+    block.norm2.register_forward_pre_hook(beside.take)
+    block.mlp.register_forward_hook(beside.add)
 
 
 def open_sam2(path: str | Path) -> tuple[Sam2, str]:

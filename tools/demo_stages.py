@@ -24,7 +24,7 @@ __all__ = ["DCSAM", "HEADS", "LARGE", "SAM2", "STAGES", "Stage", "stage_settings
 SAM2, DCSAM, HEADS = "icvos/demo/weights", "dcsam/weights", "baselines/weights"
 #: Sides of the squares that a model begins and ends with, pixels.
 SMALL, LARGE = 192, 256
-#: Decay of the mean of the weights that is kept.
+#: Decay of the mean of the weights that is kept; of heads, which start from nothing, the last weights are.
 AVERAGE = 0.998
 
 
@@ -256,18 +256,18 @@ def stage_task(
 def stage_settings(name: str, device: str, workers: int, *, goes_on: bool) -> Settings:
     """Return a stage's settings on a device."""
     stage = STAGES[name]
+    head = stage.package == HEADS
     own: dict[str, Any] = {"weight_decay": 0.01, "warmup": 80, "clip": 1.0, **stage.settings}
     return Settings(
         epochs=1,
         batch=stage.batch[1 if device.startswith("cuda") else 0],
-        # A head starts from nothing every time.
-        lr=stage.lr / 2 if goes_on and stage.package != HEADS else stage.lr,
+        lr=stage.lr / 2 if goes_on and not head else stage.lr,
         workers=workers,
         validate_every=1,
         save_every=250,
         graphs=stage.graphed,
         precision="bf16" if _halves_well(device) else "fp32",
-        average=AVERAGE,
+        average=0.0 if head else AVERAGE,
         **own,
     )
 

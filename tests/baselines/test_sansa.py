@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import signal
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -120,6 +121,19 @@ def test_new_adapters_add_nothing_and_trained_ones_what_they_compute(weights: di
     assert float((whole - before).abs().max()) > 1e-3
     assert torch.allclose(quick, whole, atol=1e-4)
     assert torch.allclose(got, branch + mlp + adapter(branch), atol=1e-6)
+
+
+def test_a_copy_has_adapters_of_its_own(weights: dict[str, Path]) -> None:
+    """As the mean of the weights is one, which is validated."""
+    network, _ = load_sansa(weights["sam2"], weights["sansa"])
+    twin, image = deepcopy(network), support().image
+    with torch.no_grad():
+        before = network.segmenter.encode(image).embedding
+        for value in twin.adapters.parameters():
+            value.zero_()
+        assert torch.equal(network.segmenter.encode(image).embedding, before)
+        plain = load_sam(Sam2, weights["sam2"]).encode(image).embedding
+        assert torch.equal(twin.segmenter.encode(image).embedding, plain)
 
 
 def test_object_scores_are_left_out(weights: dict[str, Path]) -> None:
