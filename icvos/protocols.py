@@ -64,6 +64,8 @@ class Protocol:
         score: The metric that it ranks by.
         episode_score: The metric by which a single episode is told, where ``score`` is of none; empty for ``score``.
             It and its halves have no column of the data set's.
+        made_for: The benchmarks whose figures it was made to give, in words; empty for one of all benchmarks of its
+            kind.
         text: One line for tables.
     """
 
@@ -90,6 +92,7 @@ class Protocol:
     pool: Pool | None = None
     score: str = "J&F"
     episode_score: str = ""
+    made_for: str = ""
     text: str = ""
 
     def frames(self, count: int) -> range:
@@ -165,12 +168,20 @@ PROTOCOLS = {
     p.name: p
     for p in (
         Protocol("native", "video", text="full resolution, every frame from frame 0"),
-        Protocol("paper", "video", size=(512, 512), max_frames=512, text="512x512, first 512 frames, as published"),
+        Protocol(
+            "paper",
+            "video",
+            size=(512, 512),
+            max_frames=512,
+            made_for="IC-VOS",
+            text="512x512, first 512 frames, as published",
+        ),
         Protocol(
             "davis-2017",
             "sequence",
             skip_ends=True,
             objects="first-frame",
+            made_for="DAVIS",
             text="official semi-supervised: first and last frame dropped",
         ),
         Protocol(
@@ -181,6 +192,7 @@ PROTOCOLS = {
             measure=MOSEV2,
             own_figures=mosev2_figures,
             score="J&F_dot",
+            made_for="MOSEv2",
             text="MOSEv2: F_dot's tolerance follows the object's size; disappearance and return by runs of frames",
         ),
         Protocol(
@@ -194,6 +206,7 @@ PROTOCOLS = {
             summary=seen_and_unseen,
             fields=("unseen",),
             group="unseen",
+            made_for="LVOS v2",
             text="LVOS v2: the mean of what is seen and what is unseen; V, how much J&F varies in time",
         ),
         Protocol(
@@ -205,6 +218,7 @@ PROTOCOLS = {
             measure=REGION,
             own_figures=vost_figures,
             score="J",
+            made_for="VOST",
             text="VOST: J alone, and J_last of the last quarter",
         ),
         Protocol(
@@ -216,6 +230,7 @@ PROTOCOLS = {
             fields=("frames",),
             group="category_name",
             weight="frames",
+            made_for="YouTube-FSVOS",
             text="YouTube-FSVOS by DANet's code: letterbox, eroded ground truth, mean over a category's frames",
         ),
         Protocol(
@@ -230,6 +245,7 @@ PROTOCOLS = {
             group="category_name",
             weight="union",
             score="IoU",
+            made_for="YouTube-FSVOS",
             text="YouTube-FSVOS by TTI's code: letterbox, IoU and Dice of all of a category's pixels, mean over runs",
         ),
         Protocol(
@@ -243,6 +259,7 @@ PROTOCOLS = {
             pool=PRESENCE_POOL,
             score="icF1",
             episode_score="J&F",
+            made_for="saco-ic",
             text="every frame; J&F where it is visible, times how well a method tells videos that have it from others",
         ),
         Protocol(
@@ -251,6 +268,7 @@ PROTOCOLS = {
             size=(512, 512),
             undrawn_as_zero=True,
             score="mIoU",
+            made_for="COCO-20i, PASCAL-5i",
             text="few-shot at 512x512, 1,000 episodes a fold, undrawn categories as 0",
         ),
         Protocol(
@@ -266,6 +284,7 @@ PROTOCOLS = {
             undrawn_as_zero=True,
             verbatim=True,
             score="mIoU",
+            made_for="FSS-1000, LVIS-92i, COCO-20i",
             text="few-shot at 518x518, the episodes that Matcher's code draws, undrawn categories as 0",
         ),
     )

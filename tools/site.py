@@ -133,6 +133,7 @@ def protocols() -> str:
             "yes" if protocol.skip_ends else "no",
             ("0" if protocol.undrawn_as_zero else "left out") if protocol.kind == "image" else "",
             code(protocol.score),
+            protocol.made_for or "any",
             protocol.text,
         )
         for protocol in PROTOCOLS.values()
@@ -145,6 +146,7 @@ def protocols() -> str:
         "without first and last",
         "categories not drawn",
         "ranked by",
+        "made for",
         "in words",
     )
     return table(heads, rows)

@@ -9,7 +9,7 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NoReturn
 
@@ -42,6 +42,18 @@ MODELS = (
 )
 # They begin first, so that no core waits for them at the end.
 SLOWEST = ("dcsam@redetect", "persam-f+sam2", "dcsam")
+# What ``--all`` runs on the other benchmarks of the demo world: methods with their options. Of videos the slower ones
+# see a few episodes, which shows them at work and ranks nothing.
+_ON_IMAGES: dict[str, tuple[str, ...]] = {"histogram": (), "prototype": (), "dcsam": ()}
+_ON_VIDEOS = {**_ON_IMAGES, **dict.fromkeys(("prototype", "dcsam"), ("--limit-episodes", "12"))}
+OTHERS = {
+    "demo/coco-20i": _ON_IMAGES,
+    "demo/pascal-5i": _ON_IMAGES,
+    "demo/fss-1000": _ON_IMAGES,
+    "demo/lvis-92i": _ON_IMAGES,
+    "demo/youtube-fsvos": _ON_VIDEOS,
+    "demo/saco-ic": _ON_VIDEOS,
+}
 
 
 @click.command()
@@ -50,7 +62,13 @@ SLOWEST = ("dcsam@redetect", "persam-f+sam2", "dcsam")
     type=click.IntRange(1),
     help="Methods that run side by side, on one thread each; default: as many as this process may use cores.",
 )
-@click.option("--all", "everything", is_flag=True, help="Run also what is ready here and not among the usual.")
+@click.option(
+    "--all",
+    "everything",
+    is_flag=True,
+    help="Run also what is ready here and not among the usual, and three methods on each further benchmark of the "
+    "demo world: coco-20i, pascal-5i, fss-1000, lvis-92i, youtube-fsvos, saco-ic.",
+)
 def command(workers: int | None, everything: bool) -> None:
     """Build the demo benchmark, run every method whose needs are met here on it, and show the table.
 
@@ -59,21 +77,33 @@ def command(workers: int | None, everything: bool) -> None:
     \b
     icvos demo
     icvos demo --workers 1     # one method after another: speeds of one thread, undisturbed
+    icvos demo --all           # every method that is ready, and the other benchmarks of the demo world
     """
-    from icvos.models.needs import needs_of
-
     start = time.perf_counter()
-    models = [name for name in MODELS if needs_of(name).status == "ready"]
+    models = _ready(MODELS)
     if everything:
         models += [name for name, status, _ in _others(models) if status == "ready"]
-    built = _run(["build-data", "demo"])
-    statuses = _evaluate(models, workers or len(os.sched_getaffinity(0)))
-    shown = _run(["leaderboard", "show", "--benchmark", "demo"])
+    others = OTHERS if everything else {}
+    runs: list[tuple[str, ...]] = [("--model", model) for model in models]
+    runs += [
+        ("--model", model, "--benchmark", benchmark, *methods[model])
+        for benchmark, methods in others.items()
+        for model in _ready(methods)
+    ]
+    statuses = [_run(["build-data", "demo", *(["--all"] * everything)])]
+    statuses += _evaluate(runs, workers or len(os.sched_getaffinity(0)))
+    statuses += [_run(["leaderboard", "show", "--benchmark", benchmark]) for benchmark in ("demo", *others)]
     _show_others(models)
-    statuses = [built, *statuses, shown]
     echo(f"\n{len(statuses)} commands in {time.perf_counter() - start:.0f} s; next: icvos --help, or the README")
     if any(statuses):
         raise SystemExit(1)
+
+
+def _ready(models: Iterable[str]) -> list[str]:
+    """Return the methods whose needs are met here."""
+    from icvos.models.needs import needs_of
+
+    return [name for name in models if needs_of(name).status == "ready"]
 
 
 def _others(run: Sequence[str]) -> list[tuple[str, str, str]]:
@@ -138,16 +168,21 @@ class _Done:
     written: tuple[tuple[Literal["out", "err"], str], ...]
 
 
-def _evaluate(models: Sequence[str], workers: int) -> list[int]:
-    """Evaluate models side by side, show what each wrote in the order of the models, and return their statuses."""
+def _evaluate(runs: Sequence[Sequence[str]], workers: int) -> list[int]:
+    """Evaluate side by side, show what each run wrote in their order, and return their statuses.
+
+    Args:
+        runs: The options of each, ``--model`` and its name first.
+        workers: How many run at once.
+    """
     from icvos.processes import side_by_side
     from icvos.progress import Several, verbosity
 
     flags = [*(["-q"] if verbosity.level < 0 else ["-v"] * verbosity.level), *(["--debug"] * verbosity.debug)]
     terminals = sys.stdout.isatty(), sys.stderr.isatty()
     main = click.get_current_context().find_root().obj
-    order = sorted(range(len(models)), key=lambda i: (models[i] not in SLOWEST, i))
-    tasks = [_Task(main, (*flags, "evaluate", "--model", models[i]), terminals) for i in order]
+    order = sorted(range(len(runs)), key=lambda i: (runs[i][1] not in SLOWEST, i))
+    tasks = [_Task(main, (*flags, "evaluate", *runs[i]), terminals) for i in order]
     done: dict[int, _Done] = {}
     shown = 0
     with (
@@ -161,15 +196,15 @@ def _evaluate(models: Sequence[str], workers: int) -> list[int]:
                 continue
             several.ended(message.task)
             index = order[message.task]
-            lost = _Done(1, (("err", f"icvos: {models[index]} gave no result: {message.lost}\n"),))
+            lost = _Done(1, (("err", f"icvos: {runs[index][1]} gave no result: {message.lost}\n"),))
             done[index] = lost if message.lost else message.value
             with several.aside():
                 while shown in done:
-                    _say(["evaluate", "--model", models[shown]])
+                    _say(["evaluate", *runs[shown]])
                     for stream, text in done[shown].written:
                         click.echo(text, nl=False, err=stream == "err")
                     shown += 1
-    return [done[i].status for i in range(len(models))]
+    return [done[i].status for i in range(len(runs))]
 
 
 @contextlib.contextmanager

@@ -28,7 +28,7 @@ def _sources(function: Any) -> Any:
     for option in (
         click.option("--published/--no-published", default=None, help="Printed figures too, in tables of their own."),
         click.option("--protocol", help="Only this protocol's measured rows."),
-        click.option("--benchmark", help="Only this benchmark: demo, ic-vos, coco-20i, pascal-5i, …"),
+        click.option("--benchmark", help="Only this benchmark: demo, demo/coco-20i, ic-vos, coco-20i, …"),
         click.option(
             "--board",
             type=click.Path(path_type=Path),
@@ -93,6 +93,8 @@ def _benchmark_name(name: str | None, measured: Sequence[str]) -> tuple[str | No
     if (Path(name) / "benchmark.json").is_file():
         opened = load_benchmark(name)
         return opened.name, opened.manifest_sha256
+    if name in DEMOS.values():
+        return name.replace("/", "-"), None
     fix = did_you_mean(name, known)
     raise UsageError(f"no benchmark '{name}'", expected="a name, or a benchmark's folder", fix=fix)
 

@@ -24,7 +24,9 @@ MAX_DIFFERENCES = 20
     help="native, paper, mosev2, lvos-v2, vost; fss-native, fss-paper, fss-matcher; davis-2017 with --ground-truth.",
 )
 @click.option(
-    "--all-protocols", is_flag=True, help="Score by each protocol that applies, and print what they differ by."
+    "--all-protocols",
+    is_flag=True,
+    help="Score by each protocol that can be applied, and print what they differ by, and what each was made for.",
 )
 @click.option("--json", "as_json", is_flag=True, help="With --all-protocols: print JSON instead of a table.")
 @click.option(
@@ -177,10 +179,17 @@ def _score_spread(predictions: Path, settings: dict[str, Any], as_json: bool) ->
         summary, rules = row.run.summary, row.run.rules
         cells = [number(summary.get(part)) for part in parts]
         less = "-" if row.difference is None else f"{row.difference:+.2f}"
-        rows.append([row.run.protocol, *cells, f"{rules.score} {number(summary[rules.score])}", less])
+        told = f"{rules.score} {number(summary[rules.score])}"
+        rows.append([row.run.protocol, *cells, told, less, rules.made_for or "any"])
     heads = [Column(part) for part in parts]
     print_table(
-        [Column.of_names("protocol"), *heads, Column("score"), Column(f"less {first.protocol}")],
+        [
+            Column.of_names("protocol"),
+            *heads,
+            Column("score"),
+            Column(f"less {first.protocol}"),
+            Column.words("made for"),
+        ],
         rows,
         title=f"{first.full_name} on {first.benchmark_name}, percent",
     )

@@ -28,6 +28,7 @@ __all__ = [
     "LAYOUTS",
     "SHAPES_SEED",
     "SIZE_NAMES",
+    "USUAL_NAMES",
     "benchmark_folder",
     "build_demo",
     "build_training_shapes",
@@ -41,7 +42,10 @@ __all__ = [
     "open_benchmark",
 ]
 
-DEMO_NAMES = ("demo", "demo/coco-20i", "demo/pascal-5i", "demo/saco-ic")
+USUAL_NAMES = ("demo", "demo/coco-20i", "demo/pascal-5i", "demo/saco-ic")
+"""Benchmarks that ``icvos build-data demo`` builds."""
+DEMO_NAMES = (*USUAL_NAMES, "demo/youtube-fsvos", "demo/fss-1000", "demo/lvis-92i")
+"""All; those that are not usual are built by ``--all``, or when something asks for them by name."""
 SIZE_NAMES = ("tiny", "default", "large", "sealed")
 LAYOUTS = {
     "ytvis": "icvos.demo.world.ytvis_layout:write_ytvis",
@@ -206,13 +210,16 @@ def build_training_shapes(root: Path) -> Path:
 
 
 def _build(name: str, size: str, seed: int, root: Path, out: Path, progress: Progress) -> None:
+    _BUILDERS[name](root, out, size, seed, progress)
+
+
+def _raw(root: Path, size: str, seed: int, progress: Progress) -> Path:
+    """Return the folder of the world's raw data, written if it is not there."""
     raw = root / "raw"
-    if not is_ready(raw):
-        demo_raw(size, seed, raw, progress=progress)
-    _BUILDERS[name](raw, out, size, seed, progress)
+    return raw if is_ready(raw) else demo_raw(size, seed, raw, progress=progress)
 
 
-def _build_ic_vos(raw: Path, out: Path, size: str, seed: int, progress: Progress) -> None:
+def _build_ic_vos(root: Path, out: Path, size: str, seed: int, progress: Progress) -> None:
     """Build IC-VOS of the drawn videos as anyone builds it of real ones."""
     from icvos.builders.ic_vos.build import build_icvos, prepare
     from icvos.builders.ic_vos.rules import BuildRules
@@ -222,7 +229,7 @@ def _build_ic_vos(raw: Path, out: Path, size: str, seed: int, progress: Progress
     from icvos.sources import open_source
     from icvos.sources.coco import open_coco
 
-    plan = world_size(size)
+    plan, raw = world_size(size), _raw(root, size, seed, progress)
     sources = [open_source(name, raw / name) for name in ("davis", "mose", "lvos")]
     recipe = _signed(read_recipes(sorted((raw / "recipe").glob("*.csv")), COCO80), size, seed)
     rules = BuildRules(draws=plan.draws, shots=plan.shots, support_min_area=plan.support_min_area)
@@ -235,22 +242,40 @@ def _build_ic_vos(raw: Path, out: Path, size: str, seed: int, progress: Progress
     )
 
 
-def _build_coco20i(raw: Path, out: Path, size: str, seed: int, progress: Progress) -> None:
+def _build_coco20i(root: Path, out: Path, size: str, seed: int, progress: Progress) -> None:
     from icvos.builders.fewshot.plan import plan_coco20i
 
-    rules = _few_shot_rules("coco-20i", size)
-    _build_few_shot(plan_coco20i(raw / "coco", rules, cache=raw.parent / "cache"), out, size, seed, progress)
+    raw, rules = _raw(root, size, seed, progress), _few_shot_rules("coco-20i", size)
+    _build_few_shot(plan_coco20i(raw / "coco", rules, cache=root / "cache"), out, size, seed, progress)
 
 
-def _build_pascal5i(raw: Path, out: Path, size: str, seed: int, progress: Progress) -> None:
+def _build_pascal5i(root: Path, out: Path, size: str, seed: int, progress: Progress) -> None:
     from icvos.builders.fewshot.plan import plan_pascal5i
 
     # Without --sbd: the masks of SBD are beside VOC's as PNG, which needs no scipy.
-    rules = _few_shot_rules("pascal-5i", size)
-    _build_few_shot(plan_pascal5i(raw / "voc", rules, cache=raw.parent / "cache"), out, size, seed, progress)
+    raw, rules = _raw(root, size, seed, progress), _few_shot_rules("pascal-5i", size)
+    _build_few_shot(plan_pascal5i(raw / "voc", rules, cache=root / "cache"), out, size, seed, progress)
 
 
-def _build_saco_ic(raw: Path, out: Path, size: str, seed: int, progress: Progress) -> None:
+def _build_fss1000(root: Path, out: Path, size: str, seed: int, progress: Progress) -> None:
+    from icvos.builders.fewshot.build import FewShotRules
+    from icvos.builders.fewshot.plan import plan_fss1000
+    from icvos.demo.world.plan import world_size
+
+    folder = demo_layout("fss-1000", size, seed, root, progress=progress)
+    rules = FewShotRules("fss-1000", (0,), shots=world_size(size).shots, min_area=1)
+    _build_few_shot(plan_fss1000(folder, rules, cache=root / "cache"), out, size, seed, progress)
+
+
+def _build_lvis92i(root: Path, out: Path, size: str, seed: int, progress: Progress) -> None:
+    """Build LVIS-92i with one shot, for which each of its ten folds has a category that is on two images or more."""
+    from icvos.builders.fewshot.plan import plan_lvis92i
+
+    folder = demo_layout("lvis", size, seed, root, progress=progress)
+    _build_few_shot(plan_lvis92i(folder, cache=root / "cache"), out, size, seed, progress)
+
+
+def _build_saco_ic(root: Path, out: Path, size: str, seed: int, progress: Progress) -> None:
     """Build the in-context benchmark of the drawn SA-Co/VEval as anyone builds it of the real one."""
     from icvos.builders.saco_ic.build import build_saco, prepare_saco
     from icvos.builders.saco_ic.plan import SacoRules
@@ -258,10 +283,25 @@ def _build_saco_ic(raw: Path, out: Path, size: str, seed: int, progress: Progres
     from icvos.sources.saco import SacoVeval
 
     plan = world_size(size)
-    folder = demo_layout("saco", size, seed, raw.parent, progress=progress)
+    folder = demo_layout("saco", size, seed, root, progress=progress)
     source = SacoVeval(folder, domain="smartglasses", split="test")
     prepared = prepare_saco(source, rules=SacoRules(draws=plan.draws, shots=plan.shots), progress=progress)
     build_saco(prepared, out, name=_name("demo-saco-ic", size, seed), progress=progress)
+
+
+def _build_fsvos(root: Path, out: Path, size: str, seed: int, progress: Progress) -> None:
+    """Build the first group of YouTube-FSVOS of the drawn YouTube-VIS, with frozen episodes."""
+    from icvos.builders.fsvos.build import build_fsvos, prepare_fsvos
+    from icvos.builders.fsvos.plan import FsvosRules
+    from icvos.demo.world.plan import world_size
+    from icvos.sources import open_source
+    from icvos.sources.ytvis import YouTubeVis
+
+    plan = world_size(size)
+    source = open_source("ytvis", demo_layout("ytvis", size, seed, root, progress=progress), crowds=True)
+    assert isinstance(source, YouTubeVis)
+    prepared = prepare_fsvos(source, FsvosRules(1, shots=plan.shots, draws=plan.draws), progress=progress)
+    build_fsvos(prepared, out, name=_name("demo-youtube-fsvos", size, seed), progress=progress)
 
 
 def _few_shot_rules(benchmark: str, size: str) -> FewShotRules:
@@ -309,6 +349,9 @@ _BUILDERS: dict[str, Callable[[Path, Path, str, int, Progress], None]] = {
     "demo/coco-20i": _build_coco20i,
     "demo/pascal-5i": _build_pascal5i,
     "demo/saco-ic": _build_saco_ic,
+    "demo/youtube-fsvos": _build_fsvos,
+    "demo/fss-1000": _build_fss1000,
+    "demo/lvis-92i": _build_lvis92i,
 }
 
 

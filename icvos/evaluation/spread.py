@@ -1,4 +1,4 @@
-"""One set of masks under each protocol that applies: what the choice of a protocol is worth."""
+"""One set of masks under each protocol that can be applied: what the choice of a protocol is worth."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from icvos.demo.benchmarks import open_benchmark
 from icvos.errors import InputError, UsageError
 from icvos.evaluation.score import score
 from icvos.files import escape_id, real_path, write_json
+from icvos.metrics.table import METRICS
 from icvos.protocols import PROTOCOLS, Protocol
 from icvos.runs.episodes import get_run_protocol
 from icvos.runs.run import Run
@@ -29,7 +30,8 @@ class SpreadRow:
 
     Attributes:
         run: By it.
-        difference: Of its score to the same figure by the first protocol, in points: to J of one that has J alone.
+        difference: Of its score to the same figure by the first protocol, in points: to J of one that has J alone, to
+            J&F of another mean of two halves; None where the first has no such figure.
     """
 
     run: Run
@@ -43,7 +45,7 @@ class Spread:
     Attributes:
         folder: With a run folder for each protocol, and ``protocols.json``.
         rows: The usual protocol first.
-        left_out: Protocols that do not apply, and why.
+        left_out: Protocols that could not be applied, and why.
     """
 
     folder: Path
@@ -59,6 +61,7 @@ class Spread:
             "reference": self.rows[0].run.protocol,
             "protocols": {
                 row.run.protocol: {
+                    "made_for": row.run.rules.made_for or None,
                     "score": row.run.rules.score,
                     "difference": row.difference,
                     "summary": dict(row.run.summary),
@@ -93,14 +96,14 @@ def score_spread(
     notify: Callable[[str], None] | None = None,
     **settings: Any,
 ) -> Spread:
-    """Score masks by each protocol that applies, as ``icvos score --all-protocols`` does.
+    """Score masks by each protocol that can be applied, as ``icvos score --all-protocols`` does.
 
     Args:
         predictions, benchmark, ground_truth, unseen, progress, notify, settings: As ``score`` takes them.
         out: The folder of the runs, one for each protocol; by default ``runs/<benchmark>/<predictions>-all-protocols``.
 
     Raises:
-        IcvosError: No protocol applies; the reason of the first is said.
+        IcvosError: No protocol can be applied; the reason of the usual one is said.
     """
     if (benchmark is None) == (ground_truth is None):
         raise UsageError("give one of --benchmark and --ground-truth", fix="see icvos score --help")
@@ -129,12 +132,14 @@ def score_spread(
             continue
         runs.append(Run.open(result.folder))
     if not runs:
-        raise next(iter(problems.values()))
+        usual = "native" if opened is None else get_run_protocol(opened, "").name
+        raise problems[usual]
     first = runs[0].summary
     rows = []
     for run in runs:
         reference = first.get(run.rules.score)
-        reference = first.get(runs[0].rules.score) if reference is None else reference
+        if reference is None and METRICS[run.rules.score].halves:
+            reference = first.get(runs[0].rules.score)
         own = run.summary[run.rules.score]
         rows.append(SpreadRow(run, None if own is None or reference is None else own - reference))
     spread = Spread(folder, tuple(rows), {name: str(problem) for name, problem in problems.items()})

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import pickle
-import random
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -24,7 +23,6 @@ from icvos.data.matcher_episodes import lvis_classes
 from icvos.demo.benchmarks import demo_layout
 from icvos.demo.world.plan import cast_of, world_size
 from icvos.errors import UsageError
-from icvos.files import file_sha256, read_json
 from icvos.leaderboard.published import published_for
 from icvos.sources.fss1000 import Fss1000
 
@@ -54,33 +52,6 @@ def benchmarks(raw: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
         words = (*MATCHER, "--fold", 0, "--fold", 9) if builder is LVIS else MATCHER
         assert build(builder, raw / name, root / f"{name}-matcher", *words) == 0
     return {path.name: path for path in root.iterdir()}
-
-
-def shuffled_copy(source: Path, target: Path) -> Path:
-    """A copy whose files were made in another order, so that listings give them in another one."""
-    files = [path for path in source.rglob("*") if path.is_file()]
-    random.Random(5).shuffle(files)
-    for path in files:
-        (target / path.relative_to(source)).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(path, target / path.relative_to(source))
-    return target
-
-
-@pytest.mark.parametrize("name", ["fss-1000-matcher", "lvis", "lvis-matcher"])
-def test_built_again_in_another_order_it_is_the_same(
-    raw: Path, benchmarks: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
-    monkeypatch.setenv("ICVOS_HOME", str(tmp_path / "home"))  # masks are decoded again
-    builder, folder = (FSS, "fss-1000") if name.startswith("fss") else (LVIS, "lvis")
-    (tmp_path / "world.json").write_bytes((raw / "world.json").read_bytes())
-    root = shuffled_copy(raw / folder, tmp_path / folder)
-    words = MATCHER if name.endswith("matcher") else ()
-    words += ("--fold", 0, "--fold", 9) if name == "lvis-matcher" else ()
-    assert build(builder, root, tmp_path / "B", "--workers", 2, *words) == 0
-    assert file_sha256(tmp_path / "B/manifest.csv") == file_sha256(benchmarks[name] / "manifest.csv")
-    assert check_benchmark(benchmarks[name]) == []
-    text = (tmp_path / "B/benchmark.json").read_text()
-    assert str(tmp_path) not in text
 
 
 def test_frozen_episodes(benchmarks: dict[str, Path]) -> None:
@@ -131,30 +102,6 @@ def test_a_grey_of_colours_is_pillows(tmp_path: Path) -> None:
         Image.fromarray(pixels).convert(mode).save(tmp_path / "data/cup/1.png")
         grey = np.array(Image.open(tmp_path / "data/cup/1.png").convert("L"))
         assert np.array_equal(Fss1000(tmp_path).mask("cup", "1"), grey >= 128), mode
-
-
-@pytest.mark.parametrize(("name", "models"), [("fss-1000-matcher", ("prototype",)), ("lvis", ("prototype", "dcsam"))])
-def test_methods_run_and_have_their_table(
-    benchmarks: dict[str, Path],
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    name: str,
-    models: tuple[str, ...],
-) -> None:
-    """By the demo's weights, as on any benchmark of the drawn world."""
-    for model in models:
-        words = ("--benchmark", benchmarks[name], "--limit-episodes", 2, "--device", "cpu")
-        assert icvos("evaluate", "--model", model, *words, "--out", tmp_path / "runs" / model) == 0
-        assert read_json(tmp_path / "runs" / model / "result.json")["summary"]["failed"] == 0
-    capsys.readouterr()
-    assert icvos("leaderboard", "show", "--runs", tmp_path / "runs", "--benchmark", benchmarks[name]) == 0
-    shown = capsys.readouterr().out
-    protocol = "fss-matcher" if name.endswith("matcher") else "fss-native"
-    (title,) = (line for line in shown.splitlines() if f"protocol {protocol}" in line)
-    assert title.startswith("fss-1000" if "fss" in name else "lvis-92i-1shot") and "1-shot" in title
-    measured, _, printed = shown.partition("published: printed in")
-    assert all(model in measured for model in models) and "SANSA" not in measured
-    assert "prototype" not in printed and "SANSA" in printed
 
 
 def test_printed_figures_of_both() -> None:

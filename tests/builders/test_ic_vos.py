@@ -6,7 +6,6 @@ import csv
 import json
 import multiprocessing
 import os
-import random
 import shutil
 import signal
 import subprocess
@@ -19,6 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 import raw_trees as raw
+from listings import shuffle_listings
 from PIL import Image
 
 from icvos import cli
@@ -188,31 +188,7 @@ def test_same_bytes_every_time(built: Path, trees: Path, tmp_path: Path, monkeyp
     assert build(trees, tmp_path / "two", workers=2).manifest_sha256 == first
     assert build(trees, tmp_path / "linked", link=True).manifest_sha256 == first
     assert build(trees, tmp_path / "order", names=ALL[::-1]).manifest_sha256 == first
-    real_scandir, real_listdir = os.scandir, os.listdir
-
-    class Shuffled:
-        def __init__(self, path: Any = ".") -> None:
-            with real_scandir(path) as entries:
-                self.entries = list(entries)
-            random.Random(len(self.entries)).shuffle(self.entries)
-
-        def __enter__(self) -> Any:
-            return self
-
-        def __exit__(self, *_: object) -> None: ...
-
-        def __iter__(self) -> Any:
-            return self
-
-        def __next__(self) -> Any:
-            if not self.entries:
-                raise StopIteration
-            return self.entries.pop()
-
-        def close(self) -> None: ...
-
-    monkeypatch.setattr(os, "scandir", Shuffled)
-    monkeypatch.setattr(os, "listdir", lambda path=".": sorted(real_listdir(path), reverse=True))
+    shuffle_listings(monkeypatch)
     assert build(trees, tmp_path / "shuffled").manifest_sha256 == first
 
 

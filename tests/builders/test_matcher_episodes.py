@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import pickle
 import random
 import runpy
 from collections.abc import Iterator
@@ -20,7 +19,6 @@ from shared_data import goldens
 
 from icvos.benchmark import Benchmark, Episode, load_benchmark
 from icvos.builders.check import check_benchmark
-from icvos.data.folds import test_categories as tested
 from icvos.files import read_json
 from icvos.images import nearest_resize
 from icvos.protocols import get_protocol
@@ -169,30 +167,12 @@ def test_other_worker_counts_draw_other_supports(golden: Path, built: Any) -> No
 # COCO-20i
 
 
-@pytest.fixture
-def coco(tmp_path: Path) -> tuple[Path, dict[int, list[str]]]:
-    """COCO with the categories of fold 0 on three to six images each, and Matcher's list of them."""
-    lists, annotations = {}, []
-    for index, category in enumerate(tested("coco-20i", 0)):
-        images = [1 + (5 * index + 3 * i) % 14 for i in range(3 + index % 4)]
-        lists[category - 1] = [f"val2014/COCO_val2014_{image:012d}.jpg" for image in images]
-        word = trees.COCO80.label(category)
-        annotations += [trees.annotation(i, word, trees.rectangle(2 * i, 3, 9, 5 + index)) for i in images]
-    root = trees.coco(tmp_path / "coco", annotations, images=14)
-    folder = tmp_path / "lists" / "splits" / "val"
-    folder.mkdir(parents=True)
-    (folder / "fold0.pkl").write_bytes(pickle.dumps(lists))
-    return root, lists
-
-
 @pytest.mark.parametrize("shots", [1, 3])
-def test_coco_episodes_are_those_of_the_rule(
-    coco: tuple[Path, dict[int, list[str]]], tmp_path: Path, shots: int
-) -> None:
+def test_coco_episodes_are_those_of_the_rule(tmp_path: Path, shots: int) -> None:
     """Against numpy's own legacy generator, called as Matcher's loader of COCO-20i calls it."""
-    root, lists = coco
+    lists = trees.matcher_coco(tmp_path)
     words = ("--lists", tmp_path / "lists", "--episodes", "matcher", "--shots", shots, "--fold", 0)
-    words = ("--coco", root, *words, "--paper-episodes", 60, "--out", tmp_path / "B")
+    words = ("--coco", tmp_path / "coco", *words, "--paper-episodes", 60, "--out", tmp_path / "B")
     assert icvos("build-data", "coco-20i", *words) == 0
     benchmark = load_benchmark(tmp_path / "B")
     assert benchmark.header["protocol"] == "fss-matcher" and check_benchmark(benchmark.root) == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from tiny import write_video_benchmark
 
 from icvos import cli
 from icvos.commands import demo
+from icvos.demo.benchmarks import DEMO_NAMES
 from icvos.files import read_json
 
 RAISES = """
@@ -108,11 +110,50 @@ def test_all_adds_what_is_ready_besides(monkeypatch: pytest.MonkeyPatch) -> None
     evaluated: list[list[str]] = []
     monkeypatch.setattr(demo, "_run", lambda words: 0)
     monkeypatch.setattr(demo, "_show_others", lambda run: None)
-    monkeypatch.setattr(demo, "_evaluate", lambda models, workers: evaluated.append(models) or [0])
+    monkeypatch.setattr(demo, "_evaluate", lambda runs, workers: evaluated.append(runs) or [0])
     others = [("mine", "ready", ""), ("heavy", "needs weights", ""), ("tracker", "ready", "")]
     monkeypatch.setattr(demo, "_others", lambda run: others)
     assert run("demo") == run("demo", "--all") == 0
-    assert evaluated[1] == [*evaluated[0], "mine", "tracker"] and set(evaluated[0]) <= set(demo.MODELS)
+    usual, every = ([run for run in runs if "--benchmark" not in run] for runs in evaluated)
+    assert usual == evaluated[0] and {model for _, model in usual} <= set(demo.MODELS)
+    assert every == [*usual, ("--model", "mine"), ("--model", "tracker")]
+
+
+def test_all_builds_and_shows_the_other_benchmarks(
+    small: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A tiny one stands for each of two: what is meant for it runs, and it has its table."""
+    built: list[list[str]] = []
+    steps = demo._run
+    monkeypatch.setattr(demo, "_run", lambda words: built.append(words) or 0 if "--all" in words else steps(words))
+    monkeypatch.setattr(demo, "_others", lambda run: [])
+    monkeypatch.setattr(demo, "MODELS", ("empty",))
+    assert set(demo.OTHERS) == set(DEMO_NAMES[1:])
+    methods = {"empty": (), "full": ("--limit-episodes", "1")}
+    monkeypatch.setattr(demo, "OTHERS", {"demo/coco-20i": methods, "demo/fss-1000": {"empty": ()}})
+    for name in demo.OTHERS:
+        write_video_benchmark(small / name, videos=1, frames=2, name=name.replace("/", "-"))
+    assert run("demo", "--all", "--workers", "1") == 0
+    out = capsys.readouterr().out
+    commands = dict(part.split("\n", 1) for part in out.split("\n$ icvos ")[1:])
+    assert built == [["build-data", "demo", "--all"]]
+    assert list(commands) == [
+        "evaluate --model empty",
+        "evaluate --model empty --benchmark demo/coco-20i",
+        "evaluate --model full --benchmark demo/coco-20i --limit-episodes 1",
+        "evaluate --model empty --benchmark demo/fss-1000",
+        "leaderboard show --benchmark demo",
+        "leaderboard show --benchmark demo/coco-20i",
+        "leaderboard show --benchmark demo/fss-1000",
+    ]
+    table = commands["leaderboard show --benchmark demo/coco-20i"]
+    assert table.startswith("demo-coco-20i ") and {"empty", "full", "limited"} <= set(table.split())
+    assert commands["leaderboard show --benchmark demo/fss-1000"].startswith("demo-fss-1000 ")
+    assert "8 commands in" in out.splitlines()[-1]
+    # By its name, too, where no folder is called so.
+    shutil.rmtree(small / "demo")
+    assert run("leaderboard", "show", "--benchmark", "demo/fss-1000") == 0
+    assert capsys.readouterr().out.startswith("demo-fss-1000 ")
 
 
 def test_ctrl_c_ends_all_processes_and_the_same_command_goes_on(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from icvos import cli
 from icvos.benchmark import load_benchmark
 from icvos.builders.check import check_benchmark
 from icvos.demo import benchmarks as demo
-from icvos.demo.benchmarks import DEMO_NAMES, build_demo, ensure_demo
+from icvos.demo.benchmarks import DEMO_NAMES, USUAL_NAMES, build_demo, ensure_demo
 from icvos.demo.world.coco_shapes import COCO_FAMILIES
 from icvos.demo.world.plan import make_clip, world_size
 from icvos.demo.world.sealed_shapes import SEALED_FAMILIES
@@ -78,6 +78,21 @@ def test_few_shot_benchmarks_are_whole(world: Path, name: str) -> None:
         assert episode.video not in episode.supports
 
 
+def test_the_further_benchmarks_are_whole(world: Path) -> None:
+    for name, folds in (("fss-1000", range(1)), ("lvis-92i", range(10)), ("youtube-fsvos", None)):
+        benchmark = load_benchmark(world / "benchmarks" / name)
+        assert check_benchmark(benchmark.root) == []
+        assert {episode.protocol for episode in benchmark.episodes} == {"fss-native" if folds else None}
+        assert folds is None or {episode.fold for episode in benchmark.episodes} == set(folds)
+
+
+def test_what_is_asked_for_by_its_name_is_drawn_and_built_alone(world: Path, tmp_path: Path) -> None:
+    again = build_demo("demo/lvis-92i", "tiny", 0, tmp_path)
+    assert file_sha256(again / "manifest.csv") == file_sha256(world / "benchmarks/lvis-92i/manifest.csv")
+    assert sorted(path.name for path in (tmp_path / "layouts").iterdir()) == ["lvis", "world.json"]
+    assert not (tmp_path / "raw").exists()
+
+
 def test_annotations_are_those_of_the_raw_data(world: Path) -> None:
     """The category's mask of a DAVIS frame is the union of its objects in the raw mask."""
     from icvos.categories import COCO80
@@ -126,7 +141,7 @@ def test_methods_run_on_things_that_are_there_and_that_are_not(world: Path, tmp_
 
 
 def test_another_build_is_the_same(world: Path, tmp_path: Path) -> None:
-    for name in DEMO_NAMES:
+    for name in USUAL_NAMES:
         again = build_demo(name, "tiny", 0, tmp_path / "again")
         first = world / "benchmarks" / name.removeprefix("demo/")
         assert (again / "manifest.csv").read_bytes() == (first / "manifest.csv").read_bytes()
@@ -241,8 +256,14 @@ def test_no_word_at_all_is_the_demo(
     monkeypatch.setattr(demo, "build_demo", lambda name, size, seed, root, progress: asked.append((name, size)) or root)
     monkeypatch.setattr("icvos.commands.builders.demo._counts", lambda path: "counts")
     assert run(["build-data"]) == 0
-    assert asked == [(name, "default") for name in DEMO_NAMES]
+    assert asked == [(name, "default") for name in USUAL_NAMES]
     assert "next: icvos evaluate --model histogram\n" in capsys.readouterr().out
+    asked.clear()
+    assert run(["build-data", "demo", "--all"]) == 0
+    assert asked == [(name, "default") for name in DEMO_NAMES] and set(USUAL_NAMES) < set(DEMO_NAMES)
+    for word in ("--raw-only", "--layout=lvis"):
+        assert run(["build-data", "demo", "--all", word]) == 2
+        assert "leave --all out" in capsys.readouterr().err
 
 
 def test_raw_only(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -327,6 +348,9 @@ def test_load_benchmark_knows_the_demo_as_evaluate_does(built: list[str], world:
         "demo-coco-20i-tiny",
         "demo-pascal-5i-tiny",
         "demo-saco-ic-tiny",
+        "demo-youtube-fsvos-tiny",
+        "demo-fss-1000-tiny",
+        "demo-lvis-92i-tiny",
     ]
     assert built == list(DEMO_NAMES)
     for name in DEMO_NAMES:

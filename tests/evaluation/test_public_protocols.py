@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from board_runs import icvos, verify
-from tiny import write_video_benchmark
+from tiny import write_image_benchmark, write_video_benchmark
 
 from icvos.errors import RunError, UsageError
+from icvos.files import read_json, write_json
 from icvos.masks import write_mask
 from icvos.metrics import VideoScore
 from icvos.metrics.formulas import mean_of_runs, standard_deviation
@@ -359,6 +360,31 @@ def test_all_protocols_on_a_built_benchmark(tmp_path: Path, capsys: pytest.Captu
     assert list(told["protocols"]) == ["native", "paper", "mosev2", "vost", "fsvos-danet", "fsvos-tti"]
     assert list(told["left_out"]) == ["lvos-v2"]
     assert told["protocols"]["native"]["summary"]["J"] == Run.open(out).summary["J"]
+    # What another benchmark's code would say of it is told apart from what is of all benchmarks.
+    made_for = {name: row["made_for"] for name, row in told["protocols"].items()}
+    assert told["protocols"]["fsvos-tti"]["difference"] is None  # native has no IoU of pooled pixels
+    assert made_for["native"] is None and made_for["fsvos-danet"] == made_for["fsvos-tti"] == "YouTube-FSVOS"
+    assert icvos(*(word for word in words if word != "--json")) == 0
+    rows = {line.split()[0]: line.rstrip() for line in capsys.readouterr().out.splitlines() if line.split()}
+    assert all(rows[name].endswith(f"  {text or 'any'}") for name, text in made_for.items())
+
+
+def test_where_no_protocol_can_be_applied_the_usual_one_says_why(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    benchmark = write_image_benchmark(tmp_path / "b")
+    header = read_json(benchmark / "benchmark.json")
+    write_json(benchmark / "benchmark.json", {**header, "protocol": "fss-matcher"})
+    episodes = benchmark / "episodes.csv"
+    episodes.write_text(episodes.read_text().replace("fss-native", "fss-matcher"))
+    (tmp_path / "masks").mkdir()
+    words = ("score", tmp_path / "masks", "--benchmark", benchmark, "--all-protocols", "--out", tmp_path / "all")
+    assert icvos(*words) == 2
+    assert "8 of 8 episodes are not predicted" in capsys.readouterr().err
+
+
+def test_what_is_of_all_benchmarks_is_made_for_none() -> None:
+    assert {name for name, protocol in PROTOCOLS.items() if not protocol.made_for} == {"native", "fss-native"}
 
 
 def test_frames_of_other_columns_are_damaged(herd: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from PIL import Image
 from scipy.io import savemat
 
 from icvos.categories import COCO80
+from icvos.data.folds import test_categories
 
 SIZE = (48, 64)
 
@@ -58,6 +60,22 @@ def write_json(root: Path, split: str, content: Any) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(content if isinstance(content, str) else json.dumps(content))
     return path
+
+
+def matcher_coco(root: Path) -> dict[int, list[str]]:
+    """Write ``coco``, with the categories of fold 0 on three to six images each, and Matcher's list of that fold, in
+    ``lists``; return the list."""
+    listed, annotations = {}, []
+    for index, category in enumerate(test_categories("coco-20i", 0)):
+        images = [1 + (5 * index + 3 * i) % 14 for i in range(3 + index % 4)]
+        listed[category - 1] = [f"val2014/COCO_val2014_{image:012d}.jpg" for image in images]
+        word = COCO80.label(category)
+        annotations += [annotation(i, word, rectangle(2 * i, 3, 9, 5 + index)) for i in images]
+    coco(root / "coco", annotations, images=14)
+    folder = root / "lists/splits/val"
+    folder.mkdir(parents=True)
+    (folder / "fold0.pkl").write_bytes(pickle.dumps(listed))
+    return listed
 
 
 def many(names: tuple[str, ...], images: int, *, seed: int = 0) -> list[dict[str, Any]]:

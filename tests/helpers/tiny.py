@@ -38,27 +38,34 @@ def scene(
 
 
 def write_video_benchmark(
-    root: Path, *, videos: int = 3, frames: int = 6, draws: int = 2, shots: int = 2, size: tuple[int, int] = SIZE
+    root: Path,
+    *,
+    videos: int = 3,
+    frames: int = 6,
+    draws: int = 2,
+    shots: int = 2,
+    size: tuple[int, int] = SIZE,
+    name: str = "tiny",
 ) -> Path:
     """Write a video benchmark: a person (1) in each video, a car (3) in the first too; the person hides on frame 1."""
     names = [f"tiny__v{number}" for number in range(videos)]
     pairs = [(name, 1, "person") for name in names] + [(names[0], 3, "car")]
-    for number, name in enumerate(names):
+    for number, clip in enumerate(names):
         for index in range(frames):
             image, mask = scene(number, index, size, hidden=index == 1)
-            write_image(root / "videos" / name / "JPEGImages" / f"{index:05d}.jpg", image)
+            write_image(root / "videos" / clip / "JPEGImages" / f"{index:05d}.jpg", image)
             for video, category, _ in pairs:
-                if video == name:
+                if video == clip:
                     shown = mask if category == 1 else np.roll(mask, 7, axis=0)
-                    write_mask(root / "videos" / name / "Annotations" / str(category) / f"{index:05d}.png", shown)
+                    write_mask(root / "videos" / clip / "Annotations" / str(category) / f"{index:05d}.png", shown)
     supports = [f"COCO_val2014_{number:012d}" for number in range(shots + 2)]
-    for number, name in enumerate(supports):
+    for number, support in enumerate(supports):
         image, mask = scene(number + 1, number, (48, 36))
-        write_image(root / "supports" / "images" / f"{name}.jpg", image)
+        write_image(root / "supports" / "images" / f"{support}.jpg", image)
         for category in (1, 3):
             labels = mask.astype(np.uint8)
             labels[0, :3] = 255
-            write_mask(root / "supports" / "masks" / str(category) / f"{name}.png", labels)
+            write_mask(root / "supports" / "masks" / str(category) / f"{support}.png", labels)
     episodes = [
         {
             "id": f"{video}__{category}__d{draw}",
@@ -74,7 +81,7 @@ def write_video_benchmark(
     _tables(root, names, pairs, frames, size)
     columns = (*EPISODE_COLUMNS, *(f"support_{i + 1}" for i in range(shots)))
     write_csv(root / "episodes.csv", columns, episodes)
-    return _finish(root, "tiny")
+    return _finish(root, name)
 
 
 def _tables(

@@ -27,6 +27,12 @@ from icvos.terminal import echo
     type=click.Path(file_okay=False, path_type=Path),
     help="Folder for 'raw' and 'benchmarks'; default: under ICVOS_HOME, where evaluate looks.",
 )
+@click.option(
+    "--all",
+    "everything",
+    is_flag=True,
+    help="Build demo/youtube-fsvos, demo/fss-1000 and demo/lvis-92i too, which are else built when they are asked for.",
+)
 @click.option("--raw-only", is_flag=True, help="Write the raw data only.")
 @click.option(
     "--layout",
@@ -38,7 +44,13 @@ from icvos.terminal import echo
     "--sheet", type=click.Path(dir_okay=False, path_type=Path), help="Also write a contact sheet of scenes, a PNG."
 )
 def command(
-    size: str, seed: int, out: Path | None, raw_only: bool, layout: tuple[str, ...], sheet: Path | None
+    size: str,
+    seed: int,
+    out: Path | None,
+    everything: bool,
+    raw_only: bool,
+    layout: tuple[str, ...],
+    sheet: Path | None,
 ) -> None:
     """Build the demo: a small drawn world in the layouts of the real data sets, and benchmarks from it.
 
@@ -47,14 +59,27 @@ def command(
 
     \b
     icvos build-data demo
+    icvos build-data demo --all
     icvos build-data demo --size tiny --out world
     icvos build-data demo --size tiny --layout ytvis --out world
     """
-    from icvos.demo.benchmarks import DEMO_NAMES, build_demo, check_world, demo_folder, demo_layout, demo_raw, is_ready
+    from icvos.demo.benchmarks import (
+        DEMO_NAMES,
+        USUAL_NAMES,
+        build_demo,
+        check_world,
+        demo_folder,
+        demo_layout,
+        demo_raw,
+        is_ready,
+    )
     from icvos.demo.world.version import GENERATOR_VERSION
+    from icvos.errors import UsageError
     from icvos.files import absolute_path
     from icvos.progress import shown
 
+    if everything and (layout or raw_only):
+        raise UsageError("--all builds benchmarks, --layout and --raw-only write raw data alone", fix="leave --all out")
     root = absolute_path(out) if out else demo_folder(size, seed)
     start = time.perf_counter()
     if sheet:
@@ -74,7 +99,7 @@ def command(
                 demo_raw(size, seed, root / "raw", progress=show)
         echo(f"raw data in {root / 'raw'}")
         return
-    for name in DEMO_NAMES:
+    for name in DEMO_NAMES if everything else USUAL_NAMES:
         known = is_ready(root / "benchmarks" / name.removeprefix("demo/"))
         with shown(name) as show:
             path = build_demo(name, size, seed, root, progress=show)
