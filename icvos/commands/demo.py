@@ -25,23 +25,26 @@ MODELS = (
     "support-mask",
     "histogram",
     "histogram+sam2",
-    "sam2-memory",
     "persam+sam2",
-    "persam-f+sam2",
     "vrp-sam+sam2",
     "prototype+sam2",
     "insid3+sam2",
     "sansa",
     "pfenet+sam2",
+    "dcsam",
+    "dcsam@redetect",
+)
+# Those of ``--all`` besides.
+MORE = (
+    "sam2-memory",
+    "persam-f+sam2",
     "pfenet+sam2@dam",
     "pfenet+sam2@samurai",
     "pfenet+sam2@sam3-memory",
     "pfenet+sam2@redetect",
-    "dcsam",
-    "dcsam@redetect",
 )
 # They begin first, so that no core waits for them at the end.
-SLOWEST = ("dcsam@redetect", "persam-f+sam2", "dcsam")
+SLOWEST = ("persam-f+sam2", "dcsam@redetect", "pfenet+sam2@redetect", "dcsam")
 # What ``--all`` runs on the other benchmarks of the demo world: methods with their options. Of videos the slower ones
 # see a few episodes, which shows them at work and ranks nothing.
 _ON_IMAGES: dict[str, tuple[str, ...]] = {"histogram": (), "prototype": (), "dcsam": ()}
@@ -80,7 +83,7 @@ def command(workers: int | None, everything: bool) -> None:
     icvos demo --all           # every method that is ready, and the other benchmarks of the demo world
     """
     start = time.perf_counter()
-    models = _ready(MODELS)
+    models = _ready((*MODELS, *MORE) if everything else MODELS)
     if everything:
         models += [name for name, status, _ in _others(models) if status == "ready"]
     others = OTHERS if everything else {}

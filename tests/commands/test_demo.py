@@ -116,7 +116,9 @@ def test_all_adds_what_is_ready_besides(monkeypatch: pytest.MonkeyPatch) -> None
     assert run("demo") == run("demo", "--all") == 0
     usual, every = ([run for run in runs if "--benchmark" not in run] for runs in evaluated)
     assert usual == evaluated[0] and {model for _, model in usual} <= set(demo.MODELS)
-    assert every == [*usual, ("--model", "mine"), ("--model", "tracker")]
+    more = every[len(usual) : -2]
+    assert every == [*usual, *more, ("--model", "mine"), ("--model", "tracker")]
+    assert more and {model for _, model in more} <= set(demo.MORE)
 
 
 def test_all_builds_and_shows_the_other_benchmarks(
@@ -128,6 +130,7 @@ def test_all_builds_and_shows_the_other_benchmarks(
     monkeypatch.setattr(demo, "_run", lambda words: built.append(words) or 0 if "--all" in words else steps(words))
     monkeypatch.setattr(demo, "_others", lambda run: [])
     monkeypatch.setattr(demo, "MODELS", ("empty",))
+    monkeypatch.setattr(demo, "MORE", ())
     assert set(demo.OTHERS) == set(DEMO_NAMES[1:])
     methods = {"empty": (), "full": ("--limit-episodes", "1")}
     monkeypatch.setattr(demo, "OTHERS", {"demo/coco-20i": methods, "demo/fss-1000": {"empty": ()}})
