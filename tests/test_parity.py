@@ -41,16 +41,23 @@ def folders(config: pytest.Config) -> list[Path]:
     return [Path(named)] if named else [SHARED / name for name in DEFAULT]
 
 
+#: Half a minute each; another image and a video are run whole all the same.
+SLOW = ("f_image_v1_vgg", "g_train_step_v2_vgg_b2")
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "path" not in metafunc.fixturenames:
         return
     searched = folders(metafunc.config)
     files = [path for folder in searched for path in sorted(folder.glob("*.npz"))]
+    named = metafunc.config.getoption("--parity-dir") is not None
     if files:
-        metafunc.parametrize("path", files, ids=[path.stem for path in files])
+        # A folder that was named is checked whole.
+        slow = () if named else SLOW
+        each = [pytest.param(path, marks=[pytest.mark.slow] * (path.stem in slow)) for path in files]
+        metafunc.parametrize("path", each, ids=[path.stem for path in files])
     else:
         # A folder that was named must hold fixtures; the default ones may be absent.
-        named = metafunc.config.getoption("--parity-dir") is not None
         metafunc.parametrize("path", [searched[0] if named else None], ids=["none"])
 
 

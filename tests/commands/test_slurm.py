@@ -57,7 +57,8 @@ def task_process(word: Path) -> int | None:
     return None
 
 
-@pytest.mark.parametrize("how", ["killed", pytest.param("requeued", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["killed", "requeued"])
 def test_a_task_that_is_lost_is_requeued_and_the_merge_is_one_run(
     slurm: None, tmp_path: Path, capsys: pytest.CaptureFixture[str], how: str
 ) -> None:
