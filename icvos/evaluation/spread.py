@@ -9,7 +9,7 @@ from typing import Any
 
 from icvos.benchmark import Benchmark
 from icvos.demo.benchmarks import open_benchmark
-from icvos.errors import InputError, UsageError
+from icvos.errors import InputError, RunError, UsageError
 from icvos.evaluation.score import score
 from icvos.files import escape_id, real_path, write_json
 from icvos.protocols import PROTOCOLS, Protocol
@@ -100,7 +100,7 @@ def score_spread(
         out: The folder of the runs, one for each protocol; by default ``runs/<benchmark>/<predictions>-all-protocols``.
 
     Raises:
-        IcvosError: No protocol applies; the reason of the first is said.
+        IcvosError: No protocol applies; the reason of the first is said. Or another run is in the folder of one.
     """
     if (benchmark is None) == (ground_truth is None):
         raise UsageError("give one of --benchmark and --ground-truth", fix="see icvos score --help")
@@ -124,6 +124,8 @@ def score_spread(
                 notify=notify,
                 **settings,
             )
+        except RunError:  # another run is in its folder: that is no reason of the protocol's
+            raise
         except (InputError, UsageError) as problem:
             problems[protocol.name] = problem
             continue
