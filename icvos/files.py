@@ -158,7 +158,7 @@ def read_bytes(path: Path, what: str, error: type[InputError]) -> bytes:
     """Return the bytes of a regular file that is not empty.
 
     Raises:
-        InputError: (or ``error``) missing, empty, no regular file, or not readable.
+        InputError: (or ``error``) missing, empty, no regular file, not readable, or larger than the memory.
     """
     try:
         data = read_file(path)
@@ -166,10 +166,14 @@ def read_bytes(path: Path, what: str, error: type[InputError]) -> bytes:
         raise error(f"{what} not found", where=path) from None
     except OSError as problem:
         raise error(f"{what} cannot be read ({problem.strerror})", where=path) from None
+    except MemoryError:
+        raise error(f"{what} is larger than the memory", where=path, fix=_LARGE) from None
     if not data:
         raise error(f"{what} is empty", where=path)
     return data
 
+
+_LARGE = "see whether it is the right file, or take a machine with more memory"
 
 # How files begin that lie where another is expected.
 _BEGINNINGS = (
@@ -310,14 +314,17 @@ def parse_json(data: bytes, path: Path, error: type[InputError] = InputError) ->
         kind = file_kind(data)
         what = f"JSON file is {kind}" if kind else f"JSON is broken ({problem})"
         raise error(what, where=path, expected="whole JSON", fix="fetch it again") from None
+    except MemoryError:
+        raise error("what the JSON file holds is larger than the memory", where=path, fix=_LARGE) from None
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Return a JSON object, none of whose keys may stand twice: of two values Python would drop the first."""
     content = dict(pairs)
     if len(content) != len(pairs):
-        keys = [key for key, _ in pairs]
-        raise ValueError(f"the key '{next(key for key in content if keys.count(key) > 1)[:60]}' stands twice")
+        seen: set[str] = set()
+        twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+        raise ValueError(f"the key '{twice[:60]}' stands twice")
     return content
 
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from icvos.errors import InputError, SourceError
 from icvos.files import atomic_write, file_kind, read_bytes
-from icvos.masks import header, png_rows
+from icvos.masks import LARGEST, header, png_rows
 
 __all__ = [
     "ERODED",
@@ -47,12 +47,14 @@ def read_image(path: str | os.PathLike[str]) -> np.ndarray:
     """Read a JPEG or PNG as (H, W, 3) uint8 RGB; grey and CMYK images are converted, EXIF rotation is not applied.
 
     Raises:
-        InputError: Missing, empty, truncated or no image.
+        InputError: Missing, empty, truncated, no image, or of more pixels than any.
     """
     import cv2
 
     path = Path(path)
     data = read_bytes(path, "image", InputError)
+    described = header(data)
+    _check_pixels(_jpeg_size(data) if data[:2] == b"\xff\xd8" else described and described[:2], path, InputError)
     if data[:2] == b"\xff\xd8":
         image = _decode_jpeg(data, path)
         if image is not None:
@@ -138,6 +140,16 @@ def _check_png(data: bytes, path: Path, error: type[InputError]) -> None:
         ) from None
 
 
+def _check_pixels(size: tuple[int, int] | None, path: Path, error: type[InputError]) -> None:
+    """Refuse an (H, W) that no image has: a header of a few bytes may ask for any memory.
+
+    Raises:
+        InputError: It has too many pixels.
+    """
+    if size is not None and size[0] * size[1] > LARGEST:
+        raise error(f"image is {size[0]}x{size[1]} (HxW)", where=path, expected=f"at most {LARGEST:,} pixels")
+
+
 def _no_image(problem: object, data: bytes, path: Path) -> InputError:
     kind = file_kind(data)
     what = f"image is {kind}" if kind and kind not in ("a PNG", "a JPEG") else f"image cannot be decoded ({problem})"
@@ -196,7 +208,7 @@ def image_size(data: bytes, path: Path) -> tuple[int, int]:
     """Return (H, W) of the stored pixels of a whole JPEG or PNG, from its header; a PNG's sums are checked.
 
     Raises:
-        SourceError: Empty, cut off, damaged or no image.
+        SourceError: Empty, cut off, damaged, no image, or of more pixels than any.
     """
     jpeg = data[:2] == b"\xff\xd8"
     # A whole JPEG ends with its end marker (some writers pad after it); a whole PNG with its IEND chunk.
@@ -204,6 +216,7 @@ def image_size(data: bytes, path: Path) -> tuple[int, int]:
     size = _jpeg_size(data) if jpeg else _other_size(data, path)
     if size is None or not whole:
         raise SourceError("frame is truncated", where=path, expected="a whole JPEG or PNG", fix="fetch it again")
+    _check_pixels(size, path, SourceError)
     _check_png(data, path, SourceError)
     return size
 

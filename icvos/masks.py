@@ -20,6 +20,7 @@ from icvos.errors import MaskError, in_words
 from icvos.files import atomic_write, file_kind, open_file, read_bytes
 
 __all__ = [
+    "LARGEST",
     "PGM_HEADER",
     "Code",
     "Header",
@@ -210,10 +211,12 @@ _PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4),
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 
 LARGEST = 1 << 28
-"""Pixels of a PNG, at most."""
+"""Pixels of an image or a mask, at most."""
 
 # Pixels from the origin to a polygon's points, at most: images are far smaller.
 FARTHEST = 100_000
+# Pixels of the outlines of a thing's polygons, at most: those of a large picture have some ten thousand.
+LONGEST = 4_000_000
 
 PGM_HEADER = 256
 """Bytes of the head of a binary PGM, at most, comments and all."""
@@ -433,7 +436,7 @@ def segmentation_code(segmentation: Any, size: tuple[int, int]) -> Code | None:
 
     height, width = size
     if isinstance(segmentation, list):
-        polygons = [polygon for polygon in map(_polygon, _polygons(segmentation)) if polygon]
+        polygons = _checked_polygons(segmentation)
         return rle.merge(rle.frPyObjects(polygons, height, width)) if polygons else None
     if not isinstance(segmentation, dict):
         raise ValueError("neither polygons nor run lengths")
@@ -447,6 +450,36 @@ def segmentation_code(segmentation: Any, size: tuple[int, int]) -> Code | None:
     if isinstance(counts, list):
         return rle.frPyObjects(segmentation, height, width)
     return {"size": [height, width], "counts": counts.encode("ascii") if isinstance(counts, str) else counts}
+
+
+def _checked_polygons(segmentation: list[Any]) -> list[list[float]]:
+    """Return the polygons that enclose something.
+
+    Raises:
+        ValueError: One is none, or their outlines together are longer than those of any thing. pycocotools' time and
+            memory grow with them, and where the memory ends it ends the process.
+    """
+    polygons: list[list[float]] = []
+    measure, length = _longest, 0.0
+    for polygon in filter(None, map(_polygon, _polygons(segmentation))):
+        polygons.append(polygon)
+        length += measure(polygon)
+        if length > LONGEST and measure is _longest:
+            measure, length = _outline, sum(map(_outline, polygons))
+        if length > LONGEST:
+            raise ValueError(f"outlines of more than {LONGEST:,} pixels")
+    return polygons
+
+
+def _longest(polygon: list[float]) -> float:
+    """Return what ``_outline`` is at most, quickly."""
+    return len(polygon) * (1 + max(polygon) - min(polygon))
+
+
+def _outline(polygon: list[float]) -> float:
+    """Return the pixels of a polygon's outline, of each edge those of its longer side, and one for each number."""
+    points = np.reshape(polygon, (-1, 2))
+    return len(polygon) + float(np.abs(points - np.roll(points, 1, axis=0)).max(axis=1).sum())
 
 
 def _polygons(segmentation: list[Any]) -> list[Any]:
@@ -465,7 +498,7 @@ def _polygon(points: Any) -> list[float]:
         raise ValueError("a polygon is no list of numbers")
     if len(points) % 2:
         raise ValueError(f"a polygon of {len(points)} numbers, which are no pairs")
-    # pycocotools' memory grows with the length of the edges, and it takes NaN for a number.
+    # pycocotools takes NaN for a number.
     if not all(abs(value) <= FARTHEST for value in points):
         raise ValueError(f"a point that is no number, or more than {FARTHEST:,} pixels away")
     return [float(value) for value in points] if len(points) >= 6 else []

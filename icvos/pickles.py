@@ -14,6 +14,10 @@ from icvos.files import read_bytes
 __all__ = ["read_pickle"]
 
 LARGEST = 2_000_000_000  # bytes; Matcher's lists have some hundred million
+REPEATS = 30
+"""Values that may be put into containers for each byte of a file: a value is put into each container around it, and one
+that is stored once and stands in several places into those around each."""
+LONGEST_NUMBER = 14_000  # bits; Python prints no number that is much longer
 
 # A pickle is a program. These of its instructions push what they carry,
 _CARRIED = frozenset(
@@ -46,7 +50,8 @@ def read_pickle(path: Path, *, error: type[InputError] = InputError) -> Any:
         error: What is raised.
 
     Raises:
-        InputError: (or ``error``) missing, too large, no pickle, or one that holds anything else.
+        InputError: (or ``error``) missing, too large, no pickle, or one that holds anything else, or one value so often
+            that who goes through all of it would not come to an end.
     """
     try:
         size = os.stat(path).st_size  # noqa: PTH116 - a missing file is told by read_bytes
@@ -56,6 +61,12 @@ def read_pickle(path: Path, *, error: type[InputError] = InputError) -> Any:
         raise error("pickle is too large", where=path, expected=f"at most {LARGEST:,} bytes")
     try:
         return _value(read_bytes(path, "pickle", error))
+    except _RepeatsError:
+        raise error(
+            "pickle holds the same again and again, far more than it has bytes",
+            where=path,
+            expected="each value once, or a few times",
+        ) from None
     except _RefusedError as refused:
         raise error(
             f"pickle asks for {refused}, which may run code; nothing of it was run",
@@ -66,14 +77,60 @@ def read_pickle(path: Path, *, error: type[InputError] = InputError) -> Any:
         raise error("file is no whole pickle", where=path, fix="fetch it again") from None
 
 
+class _RepeatsError(Exception):
+    """One value stands in so many places that to go through all of them would not come to an end."""
+
+
+class _Contents:
+    """How many values each container holds with all that is in it, each as often as it is there; long texts as more.
+
+    Args:
+        most: Values that are put into containers, all in all, those of a container with it each time.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._left = most
+        self._counts: dict[int, int] = {}
+        self._inner: set[int] = set()
+
+    def begin(self, container: Any) -> Any:
+        """Return a new container, which may lie where one was that is gone."""
+        self._counts[id(container)] = 1
+        self._inner.discard(id(container))
+        return container
+
+    def add(self, container: Any, items: list[Any]) -> None:
+        """Take note that items are put into a container, which is in no other yet: no container is in itself.
+
+        Raises:
+            ValueError: It is in another, or would be in itself.
+        """
+        count = sum(map(self._count, items))
+        if id(container) in self._inner:
+            raise ValueError("a container changes within another, or holds itself")
+        self._counts[id(container)] += count
+        self._left -= count
+        if self._left < 0:
+            raise _RepeatsError
+
+    def _count(self, item: Any) -> int:
+        if type(item) in (list, dict, tuple):
+            self._inner.add(id(item))
+            return self._counts.get(id(item), 1)
+        return 1 + len(item) // 8 if type(item) in (str, bytes) else 1
+
+
 def _value(data: bytes) -> Any:
     """Return what a pickle's plain instructions build; errors of Python's own say that it is broken."""
     stack: list[Any] = []
     marks: list[int] = []
     memo: dict[Any, Any] = {}
+    contents = _Contents(REPEATS * len(data))
     for instruction, argument, _ in pickletools.genops(data):
         name = instruction.name
         if name in _CARRIED:
+            if type(argument) is int and argument.bit_length() > LONGEST_NUMBER:
+                raise ValueError("a number that cannot be printed")
             stack.append(argument)
         elif name == "MEMOIZE":
             memo[len(memo)] = stack[-1]
@@ -86,21 +143,28 @@ def _value(data: bytes) -> Any:
         elif name in _CONSTANTS:
             stack.append(_CONSTANTS[name])
         elif name in _EMPTY:
-            stack.append(_EMPTY[name]())
+            stack.append(contents.begin(_EMPTY[name]()))
         elif name in ("APPEND", "APPENDS"):
             items = _pop(stack, 1 if name == "APPEND" else len(stack) - marks.pop())
-            _top(stack, list).extend(items)
+            contents.add(_top(stack, list), items)
+            stack[-1].extend(items)
         elif name in ("SETITEM", "SETITEMS"):
             items = _pop(stack, 2 if name == "SETITEM" else len(stack) - marks.pop())
-            _top(stack, dict).update(zip(items[::2], items[1::2], strict=True))
+            contents.add(_top(stack, dict), items)
+            stack[-1].update(zip(items[::2], items[1::2], strict=True))
         elif name in ("LIST", "TUPLE"):
             items = _pop(stack, len(stack) - marks.pop())
-            stack.append(items if name == "LIST" else tuple(items))
+            stack.append(contents.begin(items if name == "LIST" else tuple(items)))
+            contents.add(stack[-1], items[:])
         elif name == "DICT":
             items = _pop(stack, len(stack) - marks.pop())
-            stack.append(dict(zip(items[::2], items[1::2], strict=True)))
+            stack.append(contents.begin({}))
+            contents.add(stack[-1], items)
+            stack[-1].update(zip(items[::2], items[1::2], strict=True))
         elif name in ("TUPLE1", "TUPLE2", "TUPLE3"):
-            stack.append(tuple(_pop(stack, int(name[-1]))))
+            items = _pop(stack, int(name[-1]))
+            stack.append(contents.begin(tuple(items)))
+            contents.add(stack[-1], items)
         elif name not in _FRAMING:
             raise _RefusedError(_wanted(name, argument, stack))
     (value,) = stack

@@ -14,6 +14,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+import time
 import zipfile
 from collections import Counter
 from pathlib import Path
@@ -152,6 +153,32 @@ def test_long_names_stay_names_of_files() -> None:
 @pytest.mark.parametrize("name", ["bear", "bmx-bumps", "a_b.c", "mose__001ca3cb", "_under_"])
 def test_ids_stay_as_they_are(name: str) -> None:
     assert escape_id(name) == name
+
+
+def test_the_last_of_many_keys_stands_twice(tmp_path: Path) -> None:
+    """It is found in one pass: comparing each key with all others would take a minute and more."""
+    path = tmp_path / "a.json"
+    path.write_text("{" + "".join(f'"{n}": 0, ' for n in range(100_000)) + '"99999": 0}')
+    begin = time.process_time()
+    with pytest.raises(InputError, match="the key '99999' stands twice"):
+        read_json(path)
+    assert time.process_time() - begin < 5
+
+
+def test_a_file_that_memory_cannot_hold_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.json"
+    path.write_text("[]")
+
+    def ends(*_: Any, **__: Any) -> None:
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(json, "loads", ends)
+        with pytest.raises(SourceError, match=r"what the JSON file holds is larger than the memory; in .*a\.json; see"):
+            read_json(path, SourceError)
+    monkeypatch.setattr("icvos.files.read_file", ends)
+    with pytest.raises(SourceError, match=r"JSON file is larger than the memory; in .*a\.json; see"):
+        read_json(path, SourceError)
 
 
 def test_a_key_that_stands_twice_is_refused(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 import zlib
 from pathlib import Path
 from typing import Any
@@ -401,3 +402,48 @@ def test_runs_that_fill_their_image(text: bool) -> None:
 def test_rows_of_a_png_are_those_of_its_stream() -> None:
     mask = np.arange(6, dtype=np.uint8).reshape(2, 3)
     assert png_rows(encode_mask(mask)) == b"\0\0\1\2\0\3\4\5"
+
+
+@pytest.mark.parametrize(
+    "polygons",
+    [
+        [[0, 0, 100_000, 100_000] * 300],  # one, to and fro
+        [[0, 0, 100_000, 100_000, 0, 100_000]] * 300,
+    ],
+)
+def test_outlines_that_no_thing_has_are_refused(polygons: list[list[int]]) -> None:
+    """pycocotools takes 50 bytes for each pixel of an outline, and where there are none the process ends."""
+    with pytest.raises(ValueError, match="outlines of more than 4,000,000 pixels"):
+        segmentation_code(polygons, (72, 96))
+
+
+def test_many_outlines_of_a_thing_are_read() -> None:
+    """A thousand triangles, and a rectangle of five thousand corners: far more than things have."""
+    corners = [(9.0 * (n % 9), 7.0 * (n % 7)) for n in range(1000)]
+    triangles = [[x, y, x + 8, y, x, 60.0] for x, y in corners]
+    once, often = segmentation_code(triangles[:63], (72, 96)), segmentation_code(triangles, (72, 96))
+    assert once is not None and often is not None and code_area(once) == code_area(often) > 1000
+    whole = segmentation_code([[0, 0, 96, 0, 96, 72, 0, 72] * 1251], (72, 96))
+    assert whole is not None and code_area(whole) == 72 * 96
+
+
+def test_a_header_that_asks_for_any_memory_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.jpg"
+    Image.new("RGB", (30, 20)).save(path)
+    data = bytearray(path.read_bytes())
+    at = data.index(b"\xff\xc0") + 5
+    assert data[at : at + 4] == bytes([0, 20, 0, 30])
+    for size, refused in (((65_500, 65_500), True), ((16_385, 16_384), True), ((16_384, 16_384), False)):
+        data[at : at + 4] = b"".join(side.to_bytes(2, "big") for side in size)
+        path.write_bytes(data)
+        if not refused:
+            assert image_size(bytes(data), path) == size
+            continue
+        with pytest.raises(SourceError, match=f"image is {size[0]}x{size[1]} .*expected at most 268,435,456 pixels"):
+            image_size(bytes(data), path)
+        with pytest.raises(InputError, match="expected at most 268,435,456 pixels"):
+            read_image(path)
+    header = b"IHDR" + struct.pack(">IIBBBBB", 65_500, 65_500, 8, 0, 0, 0, 0)
+    path.write_bytes(b"\x89PNG\r\n\x1a\n\0\0\0\r" + header + zlib.crc32(header).to_bytes(4, "big") + bytes(40))
+    with pytest.raises(InputError, match="expected at most 268,435,456 pixels"):
+        read_image(path)

@@ -93,3 +93,29 @@ def test_broken_files_get_a_line(tmp_path: Path) -> None:
 def test_memory_does_not_follow_what_a_file_says(tmp_path: Path) -> None:
     """A place in the memo that Python's reader would take tens of gigabytes for."""
     assert read_pickle(written(tmp_path / "p.pkl", b"]K\x05r\xff\xff\xff\x7faj\xff\xff\xff\x7fa.")) == [5, 5]
+
+
+def test_what_stands_in_many_places_is_counted_there(tmp_path: Path) -> None:
+    """A value that is stored once may stand in a few places, and not in so many that nobody comes to their end."""
+    few = dict.fromkeys(range(4), [[1.5, 2.5]] * 4)
+    assert read_pickle(written(tmp_path / "p.pkl", pickle.dumps(few))) == few
+    polygon = [1.0, 2.0] * 500
+    many = {number: [polygon] * 3000 for number in range(9)}
+    folder = {f"{number}.jpg": [1] for number in range(1000)}
+    text = "x" * 100_000
+    for value in (many, dict.fromkeys(range(1000), folder), [{"counts": text} for _ in range(5000)]):
+        with pytest.raises(SourceError, match="pickle holds the same again and again"):
+            read_pickle(written(tmp_path / "p.pkl", pickle.dumps(value)), error=SourceError)
+    # A tuple of twice the one before, forty times, as the key of a dict: its hash would not end.
+    twice = b"".join(b"h" + bytes([number]) + b"\x86\x94" for number in range(40))
+    with pytest.raises(SourceError, match="pickle holds the same again and again"):
+        read_pickle(written(tmp_path / "p.pkl", b"\x80\x04})\x94" + twice + b"Ns."), error=SourceError)
+
+
+def test_no_container_is_in_itself_and_no_number_too_long_to_print(tmp_path: Path) -> None:
+    itself: list[Any] = []
+    itself.append(itself)
+    for value in ([itself], {1: 10**5000}):
+        with pytest.raises(SourceError, match="no whole pickle"):
+            read_pickle(written(tmp_path / "p.pkl", pickle.dumps(value)), error=SourceError)
+    assert read_pickle(written(tmp_path / "p.pkl", pickle.dumps([10**4000]))) == [10**4000]

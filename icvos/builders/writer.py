@@ -16,13 +16,13 @@ from typing import Any, TypeVar
 import numpy as np
 
 from icvos.errors import BenchmarkError, InputError
-from icvos.files import absolute_path, free_bytes, lock_folder, read_file, read_json, write_csv, write_json
+from icvos.files import absolute_path, free_bytes, lock_folder, read_file, read_json, real_path, write_csv, write_json
 from icvos.manifest import Digest, iter_files, write_manifest
 from icvos.masks import encode_mask
 from icvos.processes import in_order
 from icvos.progress import Progress, Update
 
-__all__ = ["BenchmarkWriter", "Table", "check_place", "place_file", "write_file"]
+__all__ = ["BenchmarkWriter", "Table", "check_place", "is_within", "place_file", "write_file"]
 
 # In the state of a build: who renamed its folder, for the case that it is killed right then.
 _COMMAND = ".command.json"
@@ -101,6 +101,12 @@ def check_place(out: str | os.PathLike[str]) -> None:
         )
 
 
+def is_within(path: str | os.PathLike[str], out: str | os.PathLike[str]) -> bool:
+    """Whether a file would lie in a benchmark that is built at ``out``, or in what becomes of it."""
+    place, folder = real_path(path), real_path(out)
+    return any(place.is_relative_to(each) for each in (folder, *(_partial(folder) if folder.name else ())))
+
+
 def _is_taken(out: Path) -> bool:
     return out.exists() and (not out.is_dir() or any(out.iterdir()))
 
@@ -121,7 +127,13 @@ def _command() -> list[str]:
 
 
 def _partial(out: Path) -> tuple[Path, Path]:
-    """Return where a build writes, and what it keeps of its state: beside the folder, so that nothing else is in it."""
+    """Return where a build writes, and what it keeps of its state: beside the folder, so that nothing else is in it.
+
+    Raises:
+        BenchmarkError: ``out`` is the root of all folders, which nothing is beside.
+    """
+    if not out.name:
+        raise BenchmarkError("the folder is there already", where=out, fix="choose another --out")
     return out.with_name(out.name + ".partial"), out.with_name(out.name + ".partial-state")
 
 
@@ -163,6 +175,7 @@ class BenchmarkWriter:
             )
         self._resume = resume
         self._known: dict[str, Digest] = {}
+        self._videos: set[str] = set()
         self._recorded: tuple[str, dict[str, Any]] | None = None
         self._stack = ExitStack()
 
@@ -205,6 +218,14 @@ class BenchmarkWriter:
     def record(self, path: str, digest: Digest) -> None:
         """Take note of a file that a worker wrote (with ``write_file`` or ``place_file``)."""
         self._known[path] = digest
+
+    def record_video(self, video: str) -> None:
+        """Take note of a video that a worker built, of whose files it left a record.
+
+        A record of another video is of an earlier build that was killed, of other data or by other rules, and counts
+        nothing.
+        """
+        self._videos.add(video)
 
     def work(
         self,
@@ -269,7 +290,7 @@ class BenchmarkWriter:
         """Return size and SHA-256 of a file written in this build, or by a worker that left a record of its video."""
         known = self._known.get(path)
         parts = path.split("/", 2)
-        if known is not None or parts[0] != "videos" or len(parts) < 3:
+        if known is not None or parts[0] != "videos" or len(parts) < 3 or parts[1] not in self._videos:
             return known
         # One video's record is held at a time, so that memory does not grow with the number of videos.
         if self._recorded is None or self._recorded[0] != parts[1]:

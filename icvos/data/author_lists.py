@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import ast
 import random
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -125,9 +126,9 @@ def _read_classes(path: Path) -> dict[int, list[str]]:
     if not isinstance(content, dict) or not content:
         raise SourceError("list is no dict", where=path, expected=expected)
     keys = [ast.literal_eval(key) for key in getattr(tree.body, "keys", ()) if key is not None]
-    twice = [key for index, key in enumerate(keys) if key in keys[:index]]
-    if twice:
-        raise SourceError(f"category {str(twice[0])[:40]} stands twice", where=path, expected=expected)
+    twice = next((key for key, count in Counter(keys).items() if count > 1), None)
+    if twice is not None:
+        raise SourceError(f"category {str(twice)[:40]} stands twice", where=path, expected=expected)
     names: dict[int, list[str]] = {}
     for category, entries in content.items():
         good = isinstance(category, int) and not isinstance(category, bool) and category > 0

@@ -123,13 +123,14 @@ def matcher_lvis_masks(
     by_file: dict[str, list[int]] = {}
     for category, file in sorted(drawn):
         by_file.setdefault(file, []).append(category)
-    key = hashlib.sha256(json.dumps([lists.sha256, sorted(drawn)]).encode()).hexdigest()
+    # The lists say no size: it is the picture's, so that other pictures make another cache.
+    stats = [_stat(coco / file) for file in by_file]
+    key = hashlib.sha256(json.dumps([lists.sha256, sorted(drawn), stats]).encode()).hexdigest()
     folder = cache_place(cache, f"lvis-matcher-{key[:16]}")
 
     def records() -> Iterator[Record]:
         for file, categories in by_file.items():
             path = coco / file
-            # The lists say no size: it is the picture's.
             size = image_size(read_bytes(path, "image of the lists", SourceError), path)
             codes = [lists.class_code(category, file, size) for category in categories]
             yield image_name(file), f"0:{file}", size, None, [code for code in codes if code[2]]
@@ -140,6 +141,15 @@ def matcher_lvis_masks(
         folder, lambda: write_cache(folder, meta, records(), len(by_file), lambda: lists.sha256, lists.path, progress)
     )
     return ClassMasks(folder, [coco])
+
+
+def _stat(path: Path) -> tuple[int, int] | None:
+    """Return a file's bytes and time; None where there is none, which its reader says."""
+    try:
+        status = path.stat()
+    except (OSError, ValueError):
+        return None
+    return status.st_size, status.st_mtime_ns
 
 
 def coco_folder(root: Path, coco: Path | None) -> Path:

@@ -81,10 +81,10 @@ def demo_raw(size: str, seed: int, out: Path, *, progress: Progress = silent) ->
     from icvos.demo.world.voc_layout import write_sbd, write_voc
 
     plan = world_size(size)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    if _is_filled(out):
         raise UsageError("folder is not empty", where=out, fix="choose another --out, or remove it")
     partial = out.parent / f"{out.name}.partial"
-    shutil.rmtree(partial, ignore_errors=True)
+    _remove(partial)
     known = {"davis17": write_davis(partial / "davis", plan, seed, progress)}
     known["mose"] = write_mose(partial / "mose", plan, seed, progress)
     known["lvos"] = write_lvos(partial / "lvos", plan, seed, progress)
@@ -121,15 +121,31 @@ def demo_layout(name: str, size: str, seed: int, root: Path, *, progress: Progre
     plan, folder = world_size(size), root / "layouts"
     check_world(root, size, seed)
     out, partial = folder / name, folder / f"{name}.partial"
-    if not out.exists():
+    if not _is_filled(out):
         module, _, function = LAYOUTS[name].partition(":")
         write = getattr(importlib.import_module(module), function)
         with lock_folder(folder, remedy=HOME_REMEDY):
-            shutil.rmtree(partial, ignore_errors=True)
+            _remove(partial)
             write(partial, plan, seed, progress)
             write_json(folder / "world.json", _world(size, seed))
+            if out.exists():
+                out.rmdir()
             partial.rename(out)
+    elif not (folder / "world.json").is_file():  # it is written before the first of them has its name
+        raise UsageError("this is not the demo world's", where=out, fix="choose another --out, or remove it")
     return out
+
+
+def _is_filled(out: Path) -> bool:
+    return out.exists() and (not out.is_dir() or any(out.iterdir()))
+
+
+def _remove(partial: Path) -> None:
+    """Remove what a writer that was killed left, or whatever else is there; of a link not what it points to."""
+    if partial.is_dir() and not partial.is_symlink():
+        shutil.rmtree(partial, ignore_errors=True)
+    else:
+        partial.unlink(missing_ok=True)
 
 
 def is_ready(folder: Path) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 
 from icvos.benchmark import Benchmark
 from icvos.demo.benchmarks import open_benchmark
-from icvos.errors import InputError, UsageError
+from icvos.errors import InputError, RunError, UsageError
 from icvos.evaluation.score import score
 from icvos.files import escape_id, real_path, write_json
 from icvos.metrics.table import METRICS
@@ -103,7 +103,11 @@ def score_spread(
         out: The folder of the runs, one for each protocol; by default ``runs/<benchmark>/<predictions>-all-protocols``.
 
     Raises:
+<<<<<<< HEAD
         IcvosError: No protocol can be applied; the reason of the usual one is said.
+=======
+        IcvosError: No protocol applies; the reason of the first is said. Or another run is in the folder of one.
+>>>>>>> 3e8ab0c473fa00edcdc7565450ea85181a80a3ce
     """
     if (benchmark is None) == (ground_truth is None):
         raise UsageError("give one of --benchmark and --ground-truth", fix="see icvos score --help")
@@ -127,6 +131,8 @@ def score_spread(
                 notify=notify,
                 **settings,
             )
+        except RunError:  # another run is in its folder: that is no reason of the protocol's
+            raise
         except (InputError, UsageError) as problem:
             problems[protocol.name] = problem
             continue

@@ -38,10 +38,12 @@ def shape_windows(radius: float) -> tuple[Window, ...]:
     """Return the rows of the shape around a pixel in which its match may lie, from the middle outwards.
 
     The shape is dx^2 + dy^2 <= radius^2 on a grid that begins at -radius, and its middle is the pixel at half its
-    number of rows, rounded down: the disk where the radius is whole.
+    number of rows, rounded down: the disk where the radius is whole. Below 2 - sqrt(2), in images whose diagonal is
+    less than 73.3 pixels, it has no pixel; OpenCV takes the first of its grid then, and so F_dot says nothing.
     """
     grid = np.arange(-radius, radius + 1)
     inside = grid[:, None] ** 2 + grid[None, :] ** 2 <= radius**2
+    inside[0, 0] |= not inside.any()
     middle = len(grid) // 2
     rows = [(index - middle, np.flatnonzero(row) - middle) for index, row in enumerate(inside) if row.any()]
     return tuple(sorted(((dy, int(dx[0]), int(dx[-1])) for dy, dx in rows), key=lambda row: (abs(row[0]), -row[0])))

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeGuard
 
-from icvos.errors import SourceError, in_words
+from icvos.errors import SourceError, in_words, printable
 from icvos.files import is_utf8, read_json
 from icvos.masks import Code, segmentation_code
 
@@ -20,6 +20,7 @@ __all__ = [
     "REQUIRED",
     "Entry",
     "by_id",
+    "check_category_names",
     "check_ids",
     "entry_code",
     "is_text",
@@ -127,6 +128,17 @@ class Entry:
             raise self.problem(field, "a text")
         return value
 
+    def name(self, field: str = "name") -> str:
+        """Return a text that is not empty as a name: spaces around it go, and those within are one each.
+
+        Raises:
+            SourceError: It is something else, or holds what cannot be printed.
+        """
+        name = " ".join(self.text(field).split())
+        if printable(name) != name:
+            raise self.problem(field, "a text that can be printed")
+        return name
+
     def values(self, field: str) -> list[Any]:
         """Return a list.
 
@@ -225,6 +237,16 @@ def _add_id(seen: dict[Any, Entry], identity: int | str, entry: Entry) -> None:
         raise SourceError(f"{numbers} both have the id {str(identity)[:40]}", where=entry.path, expected="each id once")
 
 
+def check_category_names(names: Mapping[int, str], path: Path) -> None:
+    """Check that no two categories have one name.
+
+    Raises:
+        SourceError: Two have.
+    """
+    if len(set(names.values())) != len(names):
+        raise SourceError("two categories have one name", where=path, expected="each name once")
+
+
 def entry_code(entry: Entry, size: tuple[int, int]) -> Code | None:
     """Return an annotation's ``segmentation`` as compressed run lengths, or None where it encloses nothing.
 
@@ -251,5 +273,6 @@ def relative_file(entry: Entry, name: Any, field: str) -> PurePosixPath:
     """
     path = PurePosixPath(name.replace("\\", "/")) if is_text(name) else PurePosixPath()
     if not path.name or path.is_absolute() or ".." in path.parts or "\0" in str(path) or ":" in path.parts[0]:
-        raise entry.problem(field, "a path below the data set's folder")
+        named = f"'{field}' of {entry.label} names {_brief(name)}"
+        raise SourceError(named, where=entry.path, expected="a path below the data set's folder")
     return path

@@ -8,12 +8,13 @@ the thing's where the PNG's grey value is 128 or more.
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
-from icvos.errors import InputError, SourceError, UsageError, did_you_mean
+from icvos.errors import InputError, SourceError, UsageError, did_you_mean, printable
 from icvos.files import escape_id, read_file, read_lines, read_text
 from icvos.images import read_image
 from icvos.listing import listing
@@ -58,11 +59,11 @@ class Fss1000:
         if not names:
             raise SourceError("list names no class", where=self.list, expected="a class a line")
         for name in names:
-            if name in (".", "..") or "/" in name or "\\" in name or "\0" in name:
+            if name in (".", "..") or "/" in name or "\\" in name or printable(name) != name:
                 raise SourceError(f"list names '{name[:40]}'", where=self.list, expected="names of folders in data/")
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
-            raise SourceError(f"class '{twice[0]}' stands twice", where=self.list, expected="each class once")
+        twice = min((name for name, count in Counter(names).items() if count > 1), default=None)
+        if twice is not None:
+            raise SourceError(f"class '{twice}' stands twice", where=self.list, expected="each class once")
         return names
 
     def _notes(self) -> list[str]:
@@ -140,12 +141,13 @@ class Fss1000:
 
     @property
     def fingerprint(self) -> str:
-        """A hash that changes when a mask file does, from names, sizes and times alone."""
+        """A hash that changes when a mask file or a picture's name does, from names, sizes and times alone."""
         total = hashlib.sha256()
         for name, stem in self._all():
             path = self._file(name, stem, ".png")
             stat = path.stat()
-            total.update(f"{path} {stat.st_size} {stat.st_mtime_ns}\n".encode())
+            picture = self.path(name, stem).name
+            total.update(f"{path} {stat.st_size} {stat.st_mtime_ns} {picture}\n".encode())
         return total.hexdigest()
 
     def _all(self) -> list[tuple[str, str]]:

@@ -17,7 +17,16 @@ from icvos.errors import SourceError
 from icvos.files import escape_id, file_sha256
 from icvos.masks import Code, code_area, merge_codes, segmentation_code
 from icvos.pickles import read_pickle
-from icvos.sources.annotations import Entry, by_id, check_ids, entry_code, is_text, read_annotations, relative_file
+from icvos.sources.annotations import (
+    Entry,
+    by_id,
+    check_category_names,
+    check_ids,
+    entry_code,
+    is_text,
+    read_annotations,
+    relative_file,
+)
 
 __all__ = ["Lvis", "LvisImage", "MatcherLists", "annotations_of_lvis", "image_name"]
 
@@ -72,11 +81,10 @@ class Lvis:
             self._instances.setdefault(image, {}).setdefault(category, []).append(entry)
 
     def _names(self, entries: list[Entry]) -> tuple[str, ...]:
-        names = {number: entry.text("name") for number, entry in by_id(entries)}
+        names = {number: entry.name() for number, entry in by_id(entries)}
         if sorted(names) != list(range(1, len(names) + 1)):
             raise SourceError("ids of the categories have gaps", where=self.json, expected="1, 2, …, as LVIS v1 has")
-        if len(set(names.values())) != len(names):
-            raise SourceError("two categories have one name", where=self.json, expected="each name once")
+        check_category_names(names, self.json)
         return tuple(names[number] for number in sorted(names))
 
     def class_codes(self, image: int) -> list[tuple[int, int, int, bytes, bytes]]:
@@ -145,6 +153,7 @@ class MatcherLists:
         inner = root / "LVIS" / "lvis_val.pkl"
         self.path = inner if inner.is_file() else _file(root, "lvis_val.pkl")
         self.images: dict[int, list[str]] = {}
+        self._files: dict[str, str] = {}
         self.segmentations: dict[tuple[int, str], list[Any]] = {}
         content = read_pickle(self.path, error=SourceError)
         if not isinstance(content, dict) or not content:
@@ -156,13 +165,18 @@ class MatcherLists:
 
     def _add(self, category: int, file: Any, image: Any) -> str:
         path = PurePosixPath(file) if is_text(file) else PurePosixPath()
-        if len(path.parts) != 2 or ".." in path.parts or path.is_absolute() or "\0" in str(file) or "\\" in str(file):
+        # Of ways to write a path the shortest alone, so that no two are of one image.
+        good = str(path) == file and len(path.parts) == 2 and ".." not in path.parts and not path.is_absolute()
+        if not good or "\0" in file or "\\" in file:
             raise self._problem(f"category {category} names the image '{str(file)[:40]}'")
+        other = self._files.setdefault(image_name(file), file)
+        if other != file:
+            raise self._problem(f"the images '{other[:40]}' and '{file[:40]}' have one name, '{image_name(file)[:40]}'")
         annotations = image.get("annotations") if isinstance(image, dict) else None
         if not isinstance(annotations, list) or not all(isinstance(each, dict) for each in annotations):
             raise self._problem(f"category {category} has no annotations on {file}")
-        self.segmentations[category, str(path)] = [each.get("segmentation") for each in annotations]
-        return str(path)
+        self.segmentations[category, file] = [each.get("segmentation") for each in annotations]
+        return file
 
     def _problem(self, what: str) -> SourceError:
         expected = '{category: {"val2017/000000000139.jpg": {"annotations": [{"segmentation": …}]}}}'

@@ -14,7 +14,7 @@ from collections.abc import Container, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
-from icvos.errors import SourceError, UsageError, did_you_mean, printable
+from icvos.errors import SourceError, UsageError, did_you_mean
 from icvos.sources.annotations import Entry, by_id, check_ids, is_text, read_annotations, whole_number
 from icvos.sources.base import SourceFrame, SourceVideo
 from icvos.sources.drawn import LICENCE, is_drawn
@@ -177,10 +177,7 @@ class SacoVeval(YouTubeVis):
         check_ids(lists["videos"])
         videos = {_identity(entry, "id"): entry for entry in lists["videos"]}
         files = {number: _frames_of(entry) for number, entry in videos.items()}
-        names = video_names(files)
-        if len(set(names.values())) != len(names):
-            twice = next(name for name, count in Counter(names.values()).items() if count > 1)
-            raise SourceError(f"two videos have their frames in '{twice}'", where=self.json, expected="a folder each")
+        names = video_names(files, self.json)
         masklets: dict[Key, dict[int, Entry]] = {}
         for number, entry in by_id(lists["annotations"]):
             key = _key(entry, videos, categories)
@@ -286,9 +283,6 @@ def _texts(entries: Mapping[int, Entry]) -> dict[int, str]:
     """Return the text of each phrase by its id; where two are the same text, with the id behind it."""
     texts = {}
     for phrase, entry in sorted(entries.items()):
-        text = " ".join(entry.text("name").split())
-        if printable(text) != text:
-            raise entry.problem("name", "a text that can be printed")
-        texts[phrase] = text
+        texts[phrase] = entry.name()
     count = Counter(texts.values())
     return {phrase: text if count[text] == 1 else f"{text} ({phrase})" for phrase, text in texts.items()}

@@ -6,6 +6,7 @@ comes from it without any labels made by hand.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from os.path import commonpath
@@ -140,7 +141,7 @@ class YouTubeVis(VideoSource):
     def videos(self) -> list[SourceVideo]:
         kinds = {"categories": "category", "videos": "video", "annotations": "annotation"}
         lists = read_annotations(self.json, kinds, expected="the training split, which has annotations")
-        names = {number: entry.text("name") for number, entry in by_id(lists["categories"])}
+        names = {number: entry.name() for number, entry in by_id(lists["categories"])}
         self.categories = names
         videos = dict(by_id(lists["videos"]))
         tracks: dict[int, dict[int, Entry]] = {}
@@ -151,7 +152,7 @@ class YouTubeVis(VideoSource):
                 raise entry.problem("video_id", "a video of the file")
             tracks.setdefault(entry.integer("video_id"), {})[number] = entry
         files = {number: video_files(entry) for number, entry in videos.items()}
-        called = video_names(files)
+        called = video_names(files, self.json)
         out = [
             self._video(called[number], number, entry, files[number], tracks.get(number, {}))
             for number, entry in videos.items()
@@ -213,11 +214,18 @@ def video_files(entry: Entry) -> list[PurePosixPath]:
     return files
 
 
-def video_names(files: Mapping[K, list[PurePosixPath]]) -> dict[K, str]:
+def video_names(files: Mapping[K, list[PurePosixPath]], where: Path) -> dict[K, str]:
     """Return each video's name: the folder of its frames or, where those of several are called the same, the one above.
 
     ``VIDEO/00000.jpg`` and ``VIDEO/img1/00000.jpg`` are of VIDEO. Where frames lie in several folders, the one around
     them counts.
+
+    Args:
+        files: Of each video.
+        where: The annotation file, for messages.
+
+    Raises:
+        SourceError: Two videos have their frames in one folder.
     """
     parents = {number: sorted({str(file.parent) for file in each}) for number, each in files.items()}
     folders = {number: PurePosixPath(commonpath(each) or each[0]).parts for number, each in parents.items()}
@@ -228,7 +236,11 @@ def video_names(files: Mapping[K, list[PurePosixPath]]) -> dict[K, str]:
     last = {number: folder[-1] for number, folder in folders.items()}
     if len(set(last.values())) == len(last):
         return last
-    return {number: "/".join(folder) for number, folder in folders.items()}
+    names = {number: "/".join(folder) for number, folder in folders.items()}
+    if len(set(names.values())) != len(names):
+        twice = next(name for name, count in Counter(names.values()).items() if count > 1)
+        raise SourceError(f"two videos have their frames in '{twice}'", where=where, expected="a folder each")
+    return names
 
 
 def _code(track: Entry, index: int, files: Sequence[str], size: tuple[int, int]) -> Code | None:

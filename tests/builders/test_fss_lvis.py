@@ -213,6 +213,10 @@ def folder_for_an_image(root: Path) -> None:
         path.mkdir()
 
 
+def many_classes(*more: str) -> Damage:
+    return write("splits/test.txt", "\n".join([*(f"c{n}" for n in range(100_000)), *more]))
+
+
 ANNOTATED = {"annotations": [{"segmentation": {"size": [3, 3], "counts": [9]}}]}
 
 
@@ -223,6 +227,9 @@ ANNOTATED = {"annotations": [{"segmentation": {"size": [3, 3], "counts": [9]}}]}
         (FSS, write("splits/test.txt", "\r\n\n"), (), "list names no class"),
         (FSS, write("splits/test.txt", "car\ncar\n"), (), "class 'car' stands twice"),
         (FSS, write("splits/test.txt", "../car\n"), (), "list names '../car'"),
+        (FSS, write("splits/test.txt", "\x1b[2J\n"), (), "list names '\ufffd[2J'"),
+        (FSS, many_classes(), (), "class 'c0' is listed and has no folder"),
+        (FSS, many_classes("c99999"), (), "class 'c99999' stands twice"),
         (FSS, write("splits/test.txt", "car\r\nship\r\n"), (), "class 'ship' is listed and has no folder"),
         (FSS, write("splits/test.txt", b"\xff\xfe"), (), "test.txt"),
         (FSS, no_class, (), "class 'car' is listed and has no folder"),
@@ -254,6 +261,15 @@ ANNOTATED = {"annotations": [{"segmentation": {"size": [3, 3], "counts": [9]}}]}
         (LVIS, relist([1, 2]), MATCHER, "it holds no dict of categories"),
         (LVIS, relist({10**9: {}}), MATCHER, "category 1000000000 is none"),
         (LVIS, relist({1: {"../../x.jpg": ANNOTATED}}), MATCHER, "names the image '../../x.jpg'"),
+        (LVIS, relist({10**5000: {}}), MATCHER, "no whole pickle"),
+        (LVIS, relist({1: {"val2017//x.jpg": ANNOTATED}}), MATCHER, "names the image 'val2017//x.jpg'"),
+        (
+            LVIS,
+            relist({1: {"val2017/x.jpg": ANNOTATED}, 2: {"val2017/x.png": ANNOTATED}}),
+            MATCHER,
+            "the images 'val2017/x.jpg' and 'val2017/x.png' have one name, 'val2017_x'",
+        ),
+        (LVIS, edit(lambda c: c["categories"][4].update(name="\x1b[2J")), (), "expected a text that can be printed"),
         (LVIS, relist({1: {"val2017/x.jpg": {}}}), MATCHER, "has no annotations on val2017/x.jpg"),
         (LVIS, relist({1: {"val2017/x.jpg": ANNOTATED}}), MATCHER, "0 categories have more than 1 images"),
     ],
@@ -310,3 +326,35 @@ def test_matchers_list_keeps_an_empty_mask(raw: Path, tmp_path: Path) -> None:
     assert not bench.query(episode)[1].any() and check_benchmark(bench.root) == []
     result = evaluate("histogram", bench, out=tmp_path / "R", episodes=[episode.id])
     assert result["summary"]["failed"] == 0 and result["protocol"]["name"] == "fss-matcher"
+
+
+def test_other_pictures_are_not_those_of_the_cache(raw: Path, tmp_path: Path) -> None:
+    """Matcher's lists say no size: small pictures that were replaced by the right ones leave nothing behind."""
+    root = shutil.copytree(raw / "lvis", tmp_path / "lvis")
+    pictures = sorted((root / "coco").rglob("*.jpg"))
+    box = {"annotations": [{"segmentation": [[2, 2, 40, 2, 40, 30, 2, 30]]}]}
+    relist({n: {path.relative_to(root / "coco").as_posix(): box for path in pictures} for n in range(1, 12)})(root)
+    for path in pictures:
+        Image.open(path).resize((48, 36)).save(path)
+    for name in ("small", "whole"):
+        assert build(LVIS, root, tmp_path / name, *MATCHER, "--fold", 0) == 0
+        bench = load_benchmark(tmp_path / name)
+        image, mask, _ = bench.query(bench.episodes[0])
+        assert mask.sum() == 38 * 28 and mask.shape == image.shape[:2]
+        assert (max(mask.shape) == 48) == (name == "small")
+        for path in pictures:
+            shutil.copy(raw / "lvis" / path.relative_to(root), path)
+
+
+def test_a_picture_that_was_renamed_is_found(raw: Path, tmp_path: Path) -> None:
+    root = shutil.copytree(raw / "fss-1000", tmp_path / "fss-1000")
+    assert build(FSS, root, tmp_path / "B") == 0
+    (root / "data/car/7.jpg").rename(root / "data/car/7.JPG")
+    assert build(FSS, root, tmp_path / "C") == 0
+    assert (tmp_path / "B/manifest.csv").read_bytes() == (tmp_path / "C/manifest.csv").read_bytes()
+
+
+def test_nothing_is_beside_the_root_of_all_folders(raw: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for more in ((), ("--dry-run",)):
+        assert build(FSS, raw / "fss-1000", Path("/"), *more) == 2
+        assert capsys.readouterr().err == "icvos: the folder is there already; in /; choose another --out\n"

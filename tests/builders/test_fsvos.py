@@ -335,6 +335,75 @@ def test_broken_data_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert "no category is in group 1" in fails(tree(tmp_path / "none", {}))
 
 
+def one_folder(content: Json) -> None:
+    content["videos"][1]["file_names"] = content["videos"][0]["file_names"]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (one_folder, "two videos have their frames in 'v1'; in "),
+        (lambda c: c["categories"][1].update(name="a"), "two categories have one name; in "),
+        (lambda c: c["categories"][1].update(name="a\x1b[2J"), "'name' of category 2 is 'a\ufffd[2J'; in "),
+        (
+            lambda c: c["videos"][1]["file_names"].__setitem__(0, "../../v2/1.jpg"),
+            "'file_names' of video 2 names '../../v2/1.jpg'; in ",
+        ),
+        (
+            lambda c: c["annotations"][0]["segmentations"].__setitem__(0, [[0, 0, 10**5, 10**5] * 900]),
+            "'segmentations' of annotation 1 is broken (v1/00000.jpg: outlines of more than 4,000,000 pixels)",
+        ),
+    ],
+)
+@pytest.mark.parametrize("episodes", ["frozen", "danet"])
+def test_hostile_annotations_are_one_line(
+    change: Callable[[Json], Any], words: str, episodes: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = tree(tmp_path / "Y", {"a": [2, 2, 2], "b": [2]}, change)
+    command = ("build-data", "youtube-fsvos", "--ytvis", root, "--group", 1, "--episodes", episodes, "--shots", 2)
+    assert icvos(*command, "--out", tmp_path / "B") == 2
+    error = capsys.readouterr().err
+    assert words in error and error.count("\n") == 1 and error.startswith("icvos: ")
+    assert not (tmp_path / "B").exists()
+
+
+def test_what_another_build_left_is_not_taken_over(drawn: Path, tmp_path: Path) -> None:
+    """A build is stopped, and another one is given its folder: not a file of the first is in it."""
+
+    def stop(update: Any) -> None:
+        if update.what == "supports":
+            raise KeyboardInterrupt
+
+    for number, (first, second) in enumerate((((2,), (1,)), ((1, "danet"), (1,)), ((1,), (1, "danet")))):
+        whole = build_fsvos(prepared(drawn, *second, shots=2), tmp_path / f"whole{number}")
+        out = tmp_path / f"B{number}"
+        with pytest.raises(KeyboardInterrupt):
+            build_fsvos(prepared(drawn, *first, shots=2), out, progress=stop)
+        left = {path.name for path in (tmp_path / f"B{number}.partial/videos").iterdir()}
+        assert left - set(load_benchmark(whole.out).videos) and not out.exists()
+        report = build_fsvos(prepared(drawn, *second, shots=2), out)
+        assert report.manifest_sha256 == whole.manifest_sha256 and check_benchmark(out) == []
+
+
+def test_a_list_of_what_is_left_out_lies_beside_a_benchmark(
+    drawn: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "B")
+    for out, name in (
+        ("B", "B/list.txt"),
+        ("B", "B.partial/list.txt"),
+        ("link", "B/list.txt"),
+        ("B", "x/../B/list.txt"),
+    ):
+        words = ("--out", tmp_path / out, "--left-out", tmp_path / name)
+        assert icvos("build-data", "youtube-fsvos", "--ytvis", drawn, "--group", 1, *words) == 2
+        assert "--left-out names a file in the benchmark" in capsys.readouterr().err
+        assert not (tmp_path / "B").exists() and not (tmp_path / "B.partial").exists()
+    words = ("--out", tmp_path / "B", "--left-out", tmp_path / "B.txt")
+    assert icvos("build-data", "youtube-fsvos", "--ytvis", drawn, "--group", 1, *words) == 0
+    assert (tmp_path / "B.txt").is_file() and check_benchmark(tmp_path / "B") == []
+
+
 def test_the_command_says_what_it_builds(drawn: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ("build-data", "youtube-fsvos", "--ytvis", drawn, "--group", 1, "--episodes", "danet", "--shots", 2)
     assert icvos(*words, "--out", tmp_path / "B", "--dry-run") == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import shutil
 from pathlib import Path
 
 import cv2
@@ -292,6 +293,30 @@ def test_a_further_layout(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     assert "another demo world is in this folder" in capsys.readouterr().err
     with pytest.raises(UsageError, match="did you mean 'lvis'"):
         demo.demo_layout("lviss", "tiny", 0, tmp_path / "x")
+
+
+def test_what_is_in_the_place_of_a_layout_is_not_taken_for_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place, words = tmp_path / "x/layouts/lvis", ["build-data", "demo", "--size", "tiny", "--layout", "lvis", "--out"]
+    words.append(str(tmp_path / "x"))
+    place.mkdir(parents=True)
+    (place / "mine.txt").write_text("")
+    assert run(words) == 2
+    shutil.rmtree(place)
+    place.write_text("")
+    assert run(words) == 2
+    assert capsys.readouterr().err.count(f"this is not the demo world's; in {place}; choose another --out") == 2
+    # An empty folder is filled; a link in the place of what a killed writer leaves goes, and not what it points to.
+    place.unlink()
+    place.mkdir()
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/own.txt").write_text("")
+    place.with_name("lvis.partial").symlink_to(tmp_path / "mine")
+    assert run(words) == 0
+    assert {path.name for path in place.iterdir()} == {"coco", "lvis_v1_val.json", "lvis_val.pkl"}
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["own.txt"] and not place.is_symlink()
+    assert {path.name for path in place.parent.iterdir()} == {"lvis", "world.json"}
 
 
 def test_the_readers_read_the_raw_images(world: Path) -> None:

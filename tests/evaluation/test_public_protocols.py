@@ -344,6 +344,11 @@ def test_all_protocols_at_once(herd: Path, capsys: pytest.CaptureFixture[str]) -
     printed = json.loads(capsys.readouterr().out)
     assert list(printed["protocols"]) == [name for name in names if name != "lvos-v2"]
     assert "give --unseen FILE" in printed["left_out"]["lvos-v2"]
+    # What lies in the folder of one is no reason to leave it out.
+    (herd / "taken/mosev2").mkdir(parents=True)
+    (herd / "taken/mosev2/mine").write_text("")
+    assert icvos(*words, "--out", herd / "taken") == 2
+    assert "no run here" in capsys.readouterr().err and not (herd / "taken/protocols.json").exists()
     shutil.rmtree(herd / "p/dog")
     assert icvos(*words, "--out", herd / "none") == 2
     assert "1 of 2 sequences are not predicted: dog" in capsys.readouterr().err

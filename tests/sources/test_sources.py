@@ -234,7 +234,6 @@ def test_frames_of_one_stem_have_their_own_masks(tmp_path: Path, places: list[st
         (["set/a/left/img", "set/b/left/img"], ["a", "b"]),
         (["a/img1", "a/img2", "b/img1"], ["a/img1", "a/img2", "b/img1"]),
         (["img1", "a/img1"], ["a/img1", "img1"]),
-        (["a", "a"], ["a", "a"]),  # the builder refuses them
     ],
 )
 def test_videos_are_called_as_what_leads_to_their_frames(tmp_path: Path, folders: list[str], names: list[str]) -> None:
@@ -247,6 +246,10 @@ def test_videos_are_called_as_what_leads_to_their_frames(tmp_path: Path, folders
     ]
     (tmp_path / "train.json").write_text(json.dumps(data))
     assert [video.name for video in open_source("ytvis", tmp_path).videos()] == names
+    data["videos"] += [{**data["videos"][0], "id": 99}]
+    (tmp_path / "train.json").write_text(json.dumps(data))
+    with pytest.raises(SourceError, match=r"two videos have their frames in '[^']+'; in .*train\.json"):
+        open_source("ytvis", tmp_path).videos()
 
 
 FRAME = r"'segmentations' of annotation 100 is broken \(0043f083b5/00000\.jpg"

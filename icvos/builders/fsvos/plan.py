@@ -14,6 +14,7 @@ from icvos.data.fsvos import GROUPS, EpisodeList, get_episode_list, group_catego
 from icvos.errors import SourceError, UsageError
 from icvos.files import escape_id
 from icvos.progress import Progress, Update, silent
+from icvos.sources.annotations import check_category_names
 from icvos.sources.base import SourceVideo
 from icvos.sources.ytvis import YouTubeVis
 
@@ -104,7 +105,7 @@ def plan_fsvos(source: YouTubeVis, rules: FsvosRules, *, progress: Progress = si
         progress: Is told how many videos have been looked through.
 
     Raises:
-        SourceError: The data are broken, or the categories' ids are not 1, 2, ….
+        SourceError: The data are broken, the categories' ids are not 1, 2, …, or two categories have one name.
         UsageError: Nothing is left, or the list's own code would stop.
     """
     videos = source.videos()
@@ -112,6 +113,7 @@ def plan_fsvos(source: YouTubeVis, rules: FsvosRules, *, progress: Progress = si
         raise SourceError(
             "the categories' ids are not 1, 2, …, by which the groups go", where=source.json, expected="1 to 40"
         )
+    check_category_names(source.categories, source.json)
     by_category = {
         category: {video.detail.id: video for video in videos if video.detail.objects(category)}
         for category in group_categories(rules.group, source.categories)

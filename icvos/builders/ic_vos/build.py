@@ -339,6 +339,7 @@ def build_videos(
         build_video, tasks, what="frames", total=total, workers=workers, progress=progress, size=itemgetter("frames")
     )
     for planned, record in zip(prepared.plan.videos, records):
+        writer.record_video(planned.name)
         label = f"{planned.source.id},{planned.video.name}"
         for category, reason in record["dropped"].items():
             report.left_out.append(f"{label},{prepared.words.label(int(category))}: {reason}")

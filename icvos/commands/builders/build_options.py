@@ -117,10 +117,22 @@ def _say_unnamed(lines: Sequence[str], most: int = 5) -> None:
 
 
 @contextmanager
-def nothing_left(file: Path | None) -> Iterator[None]:
-    """Write what was left out to a file where that is all."""
-    from icvos.builders.ic_vos.plan import NothingLeft
+def nothing_left(file: Path | None, out: Path) -> Iterator[None]:
+    """Write what was left out to a file where that is all.
 
+    Args:
+        file: For what is left out, or None.
+        out: The benchmark's folder.
+
+    Raises:
+        UsageError: The file would lie in the benchmark, of which it is no part.
+    """
+    from icvos.builders.ic_vos.plan import NothingLeft
+    from icvos.builders.writer import is_within
+    from icvos.errors import UsageError
+
+    if file is not None and is_within(file, out):
+        raise UsageError("--left-out names a file in the benchmark", where=file, expected="a place outside of --out")
     try:
         yield
     except NothingLeft as error:

@@ -145,7 +145,7 @@ def command(coco: Path, out: Path, from_release: Path | None, **options: Any) ->
     tell_sources(sources)
     pool = open_coco(coco, options["support_pool"])
     tell_found("coco", lambda: [count_coco(coco, pool.split, coco=pool)])
-    with nothing_left(options["left_out"]):
+    with nothing_left(options["left_out"], out):
         prepared = prepare(
             sources,
             pool,
@@ -164,7 +164,7 @@ def command(coco: Path, out: Path, from_release: Path | None, **options: Any) ->
     if options["dry_run"]:
         try_out(prepared, out, need, prepared.differs, link=link, workers=workers, left_out=left_out)
         return
-    with nothing_left(left_out), shown("ic-vos") as progress:
+    with nothing_left(left_out, out), shown("ic-vos") as progress:
         report = build_icvos(prepared, out, name=name, link=link, workers=workers, progress=progress)
     content = (
         f"{report.videos:,} videos, {report.frames:,} frames, {report.pairs:,} pairs, {report.episodes:,} episodes, "

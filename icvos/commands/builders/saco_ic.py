@@ -80,7 +80,7 @@ def command(
     source = SacoVeval(saco, domain=domain, split=split)
     tell_sources([source])
     rules = SacoRules(seed, draws, shots, support_min_share)
-    with nothing_left(left_out), shown("saco-ic") as progress:
+    with nothing_left(left_out, out), shown("saco-ic") as progress:
         prepared = prepare_saco(source, rules=rules, allow_shifted=allow_shifted, workers=workers, progress=progress)
         need = estimate(prepared, link=link, progress=progress)
     for line in prepared.plan.census.lines(draws):

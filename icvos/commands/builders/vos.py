@@ -60,7 +60,7 @@ def command(
     if len(sources) != 1:
         raise UsageError(f"{len(sources)} data sets are given", expected="one: --davis, --mose, --mose2 or --lvos DIR")
     tell_sources(sources)
-    with nothing_left(left_out), shown("vos") as progress:
+    with nothing_left(left_out, out), shown("vos") as progress:
         prepared = prepare_vos(sources[0], split=split, max_frames=max_frames, workers=workers, progress=progress)
         need = estimate(prepared, link=link, progress=progress)
     say_need(need, link=link, pairs="objects")
@@ -68,7 +68,7 @@ def command(
         differs = prepared.differences(prepared.plan.videos, frames=need.frames, objects=need.pairs)
         try_out(prepared, out, need, differs, link=link, workers=workers, left_out=left_out)
         return
-    with nothing_left(left_out), shown("vos") as progress:
+    with nothing_left(left_out, out), shown("vos") as progress:
         report = build_vos(prepared, out, name=name, link=link, workers=workers, progress=progress)
     content = f"{report.videos:,} videos, {report.frames:,} frames, {report.episodes:,} objects"
     say_built(report, out, content, model="sam2-tracker --weights sam2=FILE", left_out=left_out)

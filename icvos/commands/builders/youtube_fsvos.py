@@ -68,7 +68,7 @@ def command(
     source = open_source("ytvis", ytvis, crowds=True)
     assert isinstance(source, YouTubeVis)
     tell_sources([source])
-    with nothing_left(left_out), shown("youtube-fsvos") as progress:
+    with nothing_left(left_out, out), shown("youtube-fsvos") as progress:
         prepared = prepare_fsvos(source, rules, progress=progress)
         need = estimate(prepared, link=link, progress=progress)
     for note in prepared.plan.notes:
