@@ -103,11 +103,8 @@ def score_spread(
         out: The folder of the runs, one for each protocol; by default ``runs/<benchmark>/<predictions>-all-protocols``.
 
     Raises:
-<<<<<<< HEAD
-        IcvosError: No protocol can be applied; the reason of the usual one is said.
-=======
-        IcvosError: No protocol applies; the reason of the first is said. Or another run is in the folder of one.
->>>>>>> 3e8ab0c473fa00edcdc7565450ea85181a80a3ce
+        IcvosError: No protocol can be applied; the reason of the usual one is said. Or another run is in the folder
+            of one.
     """
     if (benchmark is None) == (ground_truth is None):
         raise UsageError("give one of --benchmark and --ground-truth", fix="see icvos score --help")
