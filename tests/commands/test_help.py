@@ -20,8 +20,10 @@ from tools.site import command_words
 NOT_RUN = (
     ["demo"],
     ["demo", "--workers", "1"],
+    ["demo", "--all"],
     ["build-data"],
     ["build-data", "demo"],
+    ["build-data", "demo", "--all"],
     ["build-data", "demo", "--size", "tiny", "--out", "world"],
     ["weights", "fetch", "sam2.1-hiera-tiny"],
     ["reproduce", "run", "sam2.1-tiny-davis17", "--dry-run"],

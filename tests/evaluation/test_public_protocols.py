@@ -13,6 +13,7 @@ from tiny import write_image_benchmark, write_video_benchmark
 
 from icvos.errors import RunError, UsageError
 from icvos.files import read_json, write_json
+from icvos.manifest import write_manifest
 from icvos.masks import write_mask
 from icvos.metrics import VideoScore
 from icvos.metrics.formulas import mean_of_runs, standard_deviation
@@ -382,6 +383,7 @@ def test_where_no_protocol_can_be_applied_the_usual_one_says_why(
     write_json(benchmark / "benchmark.json", {**header, "protocol": "fss-matcher"})
     episodes = benchmark / "episodes.csv"
     episodes.write_text(episodes.read_text().replace("fss-native", "fss-matcher"))
+    write_manifest(benchmark)
     (tmp_path / "masks").mkdir()
     words = ("score", tmp_path / "masks", "--benchmark", benchmark, "--all-protocols", "--out", tmp_path / "all")
     assert icvos(*words) == 2
