@@ -31,7 +31,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--golden-dir",
         default=None,
-        help="Folder of goldens of public scorers, a folder for each family; default ../shared/benchmarks.",
+        help="Folder of goldens of public codes: of a family, or a folder for each; default ../shared/benchmarks.",
     )
 
 

