@@ -11,6 +11,7 @@ import re
 import struct
 import zlib
 from functools import cache
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -214,6 +215,8 @@ LARGEST = 1 << 28
 
 # Pixels from the origin to a polygon's points, at most: images are far smaller.
 FARTHEST = 100_000
+# Characters of a run in COCO's text, at most: 40 bits, of an image 32 are needed.
+LONGEST_RUN = 8
 
 PGM_HEADER = 256
 """Bytes of the head of a binary PGM, at most, comments and all."""
@@ -359,25 +362,24 @@ def run_lengths(text: bytes) -> list[int]:
     Raises:
         ValueError: It holds other characters, a run of impossible length, or is cut off within a number.
     """
-    runs: list[int] = []
-    value = shift = 0
-    for character in text:
-        digit = character - 48
-        if not 0 <= digit < 64:
-            raise ValueError("a character that COCO's text has not")
-        value |= (digit & 31) << shift
-        shift += 5
-        if shift > 60:
-            raise ValueError("a run of impossible length")
-        if digit & 32:
-            continue
-        if digit & 16:
-            value -= 1 << shift
-        runs.append(value + (runs[-2] if len(runs) > 2 else 0))
-        value = shift = 0
-    if shift:
+    digits = np.frombuffer(text, np.uint8).astype(np.int64) - 48
+    if not digits.size:
+        return []
+    if digits.min() < 0 or digits.max() > 63:
+        raise ValueError("a character that COCO's text has not")
+    ends = np.flatnonzero(digits < 32)
+    if not ends.size or ends[-1] != digits.size - 1:
         raise ValueError("text is cut off")
-    return runs
+    starts = np.concatenate(([0], ends[:-1] + 1))
+    lengths = ends - starts + 1
+    if lengths.max() > LONGEST_RUN:
+        raise ValueError("a run of impossible length")
+    shifts = 5 * (np.arange(digits.size) - np.repeat(starts, lengths))
+    runs = np.add.reduceat((digits & 31) << shifts, starts)
+    runs[digits[ends] >= 16] -= 1 << 5 * lengths[digits[ends] >= 16]
+    runs[1::2] = np.cumsum(runs[1::2])
+    runs[2::2] = np.cumsum(runs[2::2])
+    return runs.tolist()
 
 
 def _checked_runs(counts: Any, size: tuple[int, int]) -> list[int]:
@@ -388,7 +390,7 @@ def _checked_runs(counts: Any, size: tuple[int, int]) -> list[int]:
     """
     if isinstance(counts, (str, bytes)):
         runs = run_lengths(counts.encode("ascii", "replace") if isinstance(counts, str) else counts)
-    elif isinstance(counts, list) and all(type(run) is int for run in counts):
+    elif isinstance(counts, list) and set(map(type, counts)) <= {int}:
         runs = counts
     else:
         raise ValueError("counts are neither text nor a list of whole numbers")
@@ -451,7 +453,7 @@ def segmentation_code(segmentation: Any, size: tuple[int, int]) -> Code | None:
 
 def _polygons(segmentation: list[Any]) -> list[Any]:
     """Return a list of polygons; one polygon alone, ``[x, y, …]``, is taken for a list of it."""
-    alone = bool(segmentation) and all(type(value) in (int, float) for value in segmentation)
+    alone = bool(segmentation) and set(map(type, segmentation)) <= {int, float}
     return [segmentation] if alone else segmentation
 
 
@@ -461,14 +463,14 @@ def _polygon(points: Any) -> list[float]:
     Raises:
         ValueError: It is none, or a point is far outside any image; what is outside this one pycocotools cuts off.
     """
-    if not isinstance(points, list) or any(type(value) not in (int, float) for value in points):
+    if not isinstance(points, list) or not set(map(type, points)) <= {int, float}:
         raise ValueError("a polygon is no list of numbers")
     if len(points) % 2:
         raise ValueError(f"a polygon of {len(points)} numbers, which are no pairs")
-    # pycocotools' memory grows with the length of the edges, and it takes NaN for a number.
-    if not all(abs(value) <= FARTHEST for value in points):
+    # pycocotools' memory grows with the length of the edges, and it takes NaN for a number; of a NaN the sum is one.
+    if points and not (-FARTHEST <= min(points) and max(points) <= FARTHEST and isfinite(sum(points))):
         raise ValueError(f"a point that is no number, or more than {FARTHEST:,} pixels away")
-    return [float(value) for value in points] if len(points) >= 6 else []
+    return list(map(float, points)) if len(points) >= 6 else []
 
 
 def encode_code(mask: np.ndarray) -> Code:
