@@ -156,7 +156,8 @@ def floor(decode: Callable[[Path, Path], Masks], root: Path, out: Path) -> dict[
     for _ in decode(root, out):
         pass
     seconds = {"decode": time.process_time() - start, "encode": 0.0, "pillow": 0.0}
-    for path in sorted(out.rglob("*.png")):
+    # A mask of a query that is a support too counts once.
+    for path in {path.relative_to(out).parts[1:]: path for path in out.rglob("*.png")}.values():
         labels = decode_mask(path.read_bytes(), path)
         if labels.any():
             for name, encode in (("encode", encode_mask), ("pillow", _pillow_png)):

@@ -486,9 +486,11 @@ def decode_code(code: Code) -> np.ndarray:
     Returns:
         (H, W) uint8 of 0 and 1.
     """
+    import cv2
     from pycocotools import mask as rle
 
-    return np.ascontiguousarray(rle.decode(code))
+    # It comes by columns. OpenCV turns it block by block, in a fifth of the time of a copy by numpy.
+    return cv2.transpose(rle.decode(code).T)
 
 
 def merge_codes(codes: list[Code]) -> Code:
