@@ -14,7 +14,7 @@ from typing import Any, TypeGuard
 
 from icvos.errors import SourceError, in_words
 from icvos.files import is_utf8, read_json
-from icvos.masks import Code, segmentation_code
+from icvos.masks import Code, compact_polygons, segmentation_code
 
 __all__ = [
     "REQUIRED",
@@ -146,11 +146,13 @@ def is_text(value: object) -> TypeGuard[str]:
 
 def whole_number(value: object) -> int | None:
     """Return a JSON value as a whole number, as which digits in quotes and 5.0 count; None for anything else."""
+    if type(value) is int:
+        return value
     if isinstance(value, str) and re.fullmatch("[0-9]{1,18}", value.strip()):
         return int(value)
     if isinstance(value, float) and value.is_integer():
         return int(value)
-    return value if type(value) is int else None
+    return None
 
 
 def _brief(value: Any) -> str:
@@ -174,7 +176,7 @@ def read_annotations(path: Path, kinds: dict[str, str], *, expected: str) -> dic
     Raises:
         SourceError: It is no such file.
     """
-    content = read_json(path, SourceError)
+    content = read_json(path, SourceError, compact=_compact)
     if not isinstance(content, dict):
         raise SourceError(f"file holds {_brief(content)}", where=path, expected=expected)
     lists = {}
@@ -188,6 +190,11 @@ def read_annotations(path: Path, kinds: dict[str, str], *, expected: str) -> dic
                 raise SourceError(f"{kind} number {index} is {_brief(value)}", where=path, expected="an object")
         lists[name] = [Entry(value, kind, index, path) for index, value in enumerate(values)]
     return lists
+
+
+def _compact(fields: dict[str, Any]) -> None:
+    if "segmentation" in fields:
+        fields["segmentation"] = compact_polygons(fields["segmentation"])
 
 
 def by_id(entries: list[Entry]) -> Iterator[tuple[int, Entry]]:
