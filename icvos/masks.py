@@ -11,6 +11,7 @@ import re
 import struct
 import zlib
 from array import array
+from contextlib import suppress
 from functools import cache
 from math import isfinite
 from pathlib import Path
@@ -26,7 +27,7 @@ __all__ = [
     "Code",
     "Header",
     "code_area",
-    "compact_polygons",
+    "compact_segmentation",
     "decode_code",
     "decode_mask",
     "decode_rle",
@@ -392,6 +393,8 @@ def _checked_runs(counts: Any, size: tuple[int, int]) -> list[int]:
     """
     if isinstance(counts, (str, bytes)):
         runs = run_lengths(counts.encode("ascii", "replace") if isinstance(counts, str) else counts)
+    elif isinstance(counts, array):
+        runs = counts.tolist()
     elif isinstance(counts, list) and set(map(type, counts)) <= {int}:
         runs = counts
     else:
@@ -427,8 +430,8 @@ def segmentation_code(segmentation: Any, size: tuple[int, int]) -> Code | None:
     """Return a JSON's segmentation as compressed run lengths, or None where it encloses nothing.
 
     Args:
-        segmentation: Polygons ``[[x, y, …], …]``, from ``compact_polygons`` too, or ``{"size": [H, W], "counts": text
-            or list}``.
+        segmentation: Polygons ``[[x, y, …], …]``, or ``{"size": [H, W], "counts": text or list}``; arrays, as
+            ``compact_segmentation`` makes them, are lists.
         size: (H, W) of its image.
 
     Raises:
@@ -449,7 +452,7 @@ def segmentation_code(segmentation: Any, size: tuple[int, int]) -> Code | None:
     counts = segmentation.get("counts")
     # Of runs that do not fill the image pycocotools would decode what happens to be in memory.
     _checked_runs(counts, size)
-    if isinstance(counts, list):
+    if isinstance(counts, (list, array)):
         return rle.frPyObjects(segmentation, height, width)
     return {"size": [height, width], "counts": counts.encode("ascii") if isinstance(counts, str) else counts}
 
@@ -463,17 +466,17 @@ def _are_numbers(values: Any) -> bool:
     return isinstance(values, list) and set(map(type, values)) <= {int, float}
 
 
-def compact_polygons(segmentation: Any) -> Any:
-    """Return a JSON's polygons with their numbers in arrays, a quarter of the memory of lists of floats.
+def compact_segmentation(fields: dict[str, Any]) -> None:
+    """Put the numbers of a JSON object's polygons (``segmentation``) or run lengths (``counts``) into arrays.
 
-    What are no polygons stays as it is; ``segmentation_code`` takes either form.
+    These take a quarter of the memory of lists, and ``segmentation_code`` takes either. What else stands there stays.
     """
-    if not isinstance(segmentation, list):
-        return segmentation
-    try:
-        return [array("d", points) if _are_numbers(points) else points for points in segmentation]
-    except OverflowError:  # a whole number that no float is
-        return segmentation
+    polygons, counts = fields.get("segmentation"), fields.get("counts")
+    with suppress(OverflowError):  # a number that is refused later
+        if isinstance(polygons, list):
+            fields["segmentation"] = [array("d", points) if _are_numbers(points) else points for points in polygons]
+        if isinstance(counts, list) and set(map(type, counts)) <= {int}:
+            fields["counts"] = array("q", counts)
 
 
 def _polygon(points: Any) -> list[float]:

@@ -14,7 +14,7 @@ from typing import Any, TypeGuard
 
 from icvos.errors import SourceError, in_words
 from icvos.files import is_utf8, read_json
-from icvos.masks import Code, compact_polygons, segmentation_code
+from icvos.masks import Code, compact_segmentation, segmentation_code
 
 __all__ = [
     "REQUIRED",
@@ -176,7 +176,7 @@ def read_annotations(path: Path, kinds: dict[str, str], *, expected: str) -> dic
     Raises:
         SourceError: It is no such file.
     """
-    content = read_json(path, SourceError, compact=_compact)
+    content = read_json(path, SourceError, compact=compact_segmentation)
     if not isinstance(content, dict):
         raise SourceError(f"file holds {_brief(content)}", where=path, expected=expected)
     lists = {}
@@ -190,11 +190,6 @@ def read_annotations(path: Path, kinds: dict[str, str], *, expected: str) -> dic
                 raise SourceError(f"{kind} number {index} is {_brief(value)}", where=path, expected="an object")
         lists[name] = [Entry(value, kind, index, path) for index, value in enumerate(values)]
     return lists
-
-
-def _compact(fields: dict[str, Any]) -> None:
-    if "segmentation" in fields:
-        fields["segmentation"] = compact_polygons(fields["segmentation"])
 
 
 def by_id(entries: list[Entry]) -> Iterator[tuple[int, Entry]]:
