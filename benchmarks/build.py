@@ -228,16 +228,37 @@ BUILDERS = {
 
 # Runs a command, and says on its last line what that took of its process and of its workers.
 DRIVER = """
-import json, resource, sys, time
+import contextlib, json, os, resource, sys, threading, time
 import cli
+
+workers = [0]
+
+
+def peak(process):
+    with open(f'/proc/{process}/status') as lines:
+        return int(next(line for line in lines if line.startswith('VmHWM')).split()[1]) / 1024
+
+
+def watch(process):
+    # A child's ru_maxrss begins with what its parent had when it was forked.
+    while True:
+        with open(f'/proc/{process}/task/{process}/children') as stream:
+            children = stream.read().split()
+        for child in children:
+            with contextlib.suppress(OSError, StopIteration):  # it has ended
+                workers.append(peak(child))
+        time.sleep(0.05)
+
+
 if __name__ == '__main__':
     start = time.perf_counter()
-    try: cli.main(sys.argv[1:])
+    if int(sys.argv[1]) > 1:
+        threading.Thread(target=watch, args=(os.getpid(),), daemon=True).start()
+    try: cli.main(sys.argv[2:])
     except SystemExit as stop: assert not stop.code
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    peak = next(x for x in open('/proc/self/status') if x.startswith('VmHWM')).split()[1]
-    print(json.dumps({'wall': time.perf_counter() - start, 'peak': int(peak) / 1024,
-        'worker_peak': used[1].ru_maxrss / 1024, 'cpu': sum(u.ru_utime + u.ru_stime for u in used)}), file=sys.stderr)
+    figures = {'wall': time.perf_counter() - start, 'peak': peak('self'), 'worker_peak': max(workers)}
+    print(json.dumps({**figures, 'cpu': sum(u.ru_utime + u.ru_stime for u in used)}), file=sys.stderr)
 """
 
 
@@ -252,7 +273,7 @@ def build(builder: Builder, root: Path, workers: int) -> dict[str, float]:
     for folder in (home, root / "out"):
         shutil.rmtree(folder, ignore_errors=True)
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[1]), "ICVOS_HOME": str(home)}
-    command = [sys.executable, str(script), *builder.arguments(root, root / "out", workers)]
+    command = [sys.executable, str(script), str(workers), *builder.arguments(root, root / "out", workers)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError(f"the build failed: {done.stderr[-2000:]}")
