@@ -5,13 +5,14 @@
     python benchmarks/build.py --of lvis-92i             # another builder
     python benchmarks/build.py --of lvis-92i-large       # memory alone, of an annotation file of 1 GB
 
-Raw data are generated in their authors' layouts (raw_trees.py) and removed afterwards; ``icvos build-data`` builds from
+Raw data are generated in their authors' layouts (raw_data.py) and removed afterwards; ``icvos build-data`` builds from
 them in a process of its own, its cache empty. Its time is all that it takes: start-up, hashes, links, tables.
 
 The floor decodes the same masks and encodes the same PNGs in memory, in one process, and does nothing else: annotation
 files are parsed by Python's json or pickle, polygons and run lengths made pixels by pycocotools, mask files decoded by
-Pillow, each mask once, and each PNG that the benchmark has is encoded once, but for those that show nothing. The
-encoder is the toolkit's own, which makes the same bytes; beside it stands Pillow's at its fastest level.
+Pillow, each mask once, and each PNG that the benchmark has is encoded once, but for those that show nothing, and for
+the second of a mask that a query and a support share. The encoder is the toolkit's own, which makes the same bytes;
+beside it stands Pillow's at its fastest level.
 
 Making a file can take longer than all the rest on a virtual disk: ``--folder /dev/shm`` leaves it out. Peak memory is
 that of the build's own process and of its largest worker; of IC-VOS also for a quarter of the videos, and for these
@@ -37,10 +38,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import raw_data
 from PIL import Image
 from pycocotools import mask as rle
 
-from benchmarks import raw_trees
 from icvos.categories import COCO80
 from icvos.masks import decode_mask, encode_mask
 from icvos.sources.lvis import image_name
@@ -57,7 +58,7 @@ def decode_mose(root: Path, out: Path) -> Masks:
     """Yield the (H, W) uint8 masks of each object."""
     for path in sorted((root / "mose/train/Annotations").rglob("*.png")):
         labels = np.array(Image.open(path))
-        yield from ((labels == number).view(np.uint8) for number in range(1, raw_trees.OBJECTS + 1))
+        yield from ((labels == number).view(np.uint8) for number in range(1, raw_data.OBJECTS + 1))
 
 
 def decode_fss(root: Path, out: Path) -> Masks:
@@ -107,7 +108,7 @@ def decode_polygons(root: Path, out: Path, *, read: Callable[[Path], Pairs], eve
         read: Parses the annotation file.
         every: Whether all masks have to be known, at least as run lengths, to say what is a candidate.
     """
-    size = raw_trees.COCO_SIZE
+    size = raw_data.COCO_SIZE
     built = {(int(path.parent.name), path.stem) for path in out.glob("*/masks/*/*.png")}
     for pair, shapes in read(root).items():
         if every or pair in built:
@@ -205,25 +206,25 @@ IC_VOS = "ic-vos --mose {root}/mose --coco {root}/coco --recipe {root}/recipe.cs
 FSVOS = "youtube-fsvos --ytvis {root} --group 1"
 MATCHER_COCO = "coco-20i --coco {root}/coco --lists {root} --episodes matcher --paper-episodes 100"
 BUILDERS = {
-    "ic-vos": Builder(150, "videos", raw_trees.write_mose, IC_VOS, decode_mose),
-    "youtube-fsvos": Builder(200, "videos", raw_trees.write_ytvis, FSVOS, decode_ytvis),
+    "ic-vos": Builder(150, "videos", raw_data.write_mose, IC_VOS, decode_mose),
+    "youtube-fsvos": Builder(200, "videos", raw_data.write_ytvis, FSVOS, decode_ytvis),
     "youtube-fsvos-danet": Builder(
-        200, "videos", raw_trees.write_ytvis, f"{FSVOS} --episodes danet --seed 42", decode_ytvis
+        200, "videos", raw_data.write_ytvis, f"{FSVOS} --episodes danet --seed 42", decode_ytvis
     ),
-    "fss-1000": Builder(240, "classes", raw_trees.write_fss, "fss-1000 --fss {root}", decode_fss),
-    "lvis-92i": Builder(2000, "images", raw_trees.write_lvis, "lvis-92i --lvis {root}", _LVIS),
+    "fss-1000": Builder(240, "classes", raw_data.write_fss, "fss-1000 --fss {root}", decode_fss),
+    "lvis-92i": Builder(1500, "images", raw_data.write_lvis, "lvis-92i --lvis {root}", _LVIS),
     "lvis-92i-matcher": Builder(
         2000,
         "images",
-        raw_trees.write_matcher_lvis,
+        raw_data.write_matcher_lvis,
         "lvis-92i --lvis {root} --episodes matcher --fold 0",
         _MATCHER_LVIS,
     ),
     "lvis-92i-large": Builder(
-        100_000, "images", raw_trees.write_lvis, "lvis-92i --lvis {root} --fold 0 --min-area 60000", None
+        100_000, "images", raw_data.write_lvis, "lvis-92i --lvis {root} --fold 0 --min-area 100000", None
     ),
-    "coco-20i-matcher": Builder(4000, "images", raw_trees.write_matcher_coco, MATCHER_COCO, _MATCHER_COCO),
-    "saco-ic": Builder(12, "videos", raw_trees.write_saco, "saco-ic --saco {root}", decode_saco),
+    "coco-20i-matcher": Builder(6000, "images", raw_data.write_matcher_coco, MATCHER_COCO, _MATCHER_COCO),
+    "saco-ic": Builder(12, "videos", raw_data.write_saco, "saco-ic --saco {root}", decode_saco),
 }
 
 # Runs a command, and says on its last line what that took of its process and of its workers.
@@ -283,11 +284,16 @@ def build(builder: Builder, root: Path, workers: int) -> dict[str, float]:
 def measure(builder: Builder, root: Path, size: int) -> dict[str, float]:
     """Write raw data, build from them with one and two workers, print a table, and return the figures."""
     builder.write(root, size)
+    annotations = [path for path in root.rglob("*") if path.suffix in (".json", ".pkl")]
     one = build(builder, root, 1)
     files = [path for path in (root / "out").rglob("*") if path.is_file()]
     masks = sum(path.suffix == ".png" for path in files)
     print(f"{size:,} {builder.what}, {len(files):,} files of which {masks:,} masks; {os.cpu_count()} cores")
-    figures = {"peak_MiB": one["peak"], "raw_GB": _annotation_bytes(root) / 1e9}
+    figures = {
+        "peak_MiB": one["peak"],
+        "peak_GB": one["peak"] * 2**20 / 1e9,
+        "annotations_GB": sum(path.stat().st_size for path in annotations) / 1e9,
+    }
     report("build --link --workers 1, CPU", one["cpu"], masks)
     if builder.decode is not None:
         seconds = floor(builder.decode, root, root / "out")
@@ -306,12 +312,8 @@ def measure(builder: Builder, root: Path, size: int) -> dict[str, float]:
         figures |= {"two_workers": one["wall"] / two["wall"], "worker_peak_MiB": two["worker_peak"]}
         print(f"two workers: {figures['two_workers']:.2f} times one")
         print(f"peak memory of two workers, MiB: {two['peak']:.0f}, and {two['worker_peak']:.0f} each")
-    print(f"peak memory, MiB: {one['peak']:.0f}; annotation files: {figures['raw_GB']:.3f} GB")
+    print(f"peak memory, MiB: {one['peak']:.0f}; annotation files: {figures['annotations_GB']:.3f} GB")
     return figures
-
-
-def _annotation_bytes(root: Path) -> int:
-    return sum(path.stat().st_size for path in root.rglob("*") if path.suffix in (".json", ".pkl") and "out" not in path.parts)
 
 
 def report(what: str, seconds: float, masks: int) -> None:
@@ -324,7 +326,7 @@ def growth(builder: Builder, root: Path, size: int, peak: float) -> dict[str, fl
     few = max(1, size // 4)
     builder.write(root / "few", few)
     small = build(builder, root / "few", 1)["peak"]
-    raw_trees.write_mose(root / "long", few, frames=400)
+    raw_data.write_mose(root / "long", few, frames=400)
     long = build(builder, root / "long", 1)["peak"]
     print(f"peak memory of a quarter of the videos: {small:.0f}; of these, each four times as long: {long:.0f}")
     return {"peak_of_four_times_the_videos": peak / small, "peak_of_videos_four_times_as_long": long / small}
@@ -333,7 +335,9 @@ def growth(builder: Builder, root: Path, size: int, peak: float) -> dict[str, fl
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--of", choices=BUILDERS, default="ic-vos", help="what is built; ic-vos by default")
-    parser.add_argument("--size", type=int, help="videos, classes or images of the raw data; default: the builder's own")
+    parser.add_argument(
+        "--size", type=int, help="videos, classes or images of the raw data; default: the builder's own"
+    )
     parser.add_argument("--folder", type=Path, help="where to work; default: the temporary folder")
     options = parser.parse_args(arguments)
     builder = BUILDERS[options.of]

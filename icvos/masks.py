@@ -490,7 +490,7 @@ def _polygon(points: Any) -> list[float]:
     if len(points) % 2:
         raise ValueError(f"a polygon of {len(points)} numbers, which are no pairs")
     # pycocotools' memory grows with the length of the edges, and it takes NaN for a number; of a NaN the sum is one.
-    if points and not (-FARTHEST <= min(points) and max(points) <= FARTHEST and isfinite(sum(points))):
+    if points and not (min(points) >= -FARTHEST and max(points) <= FARTHEST and isfinite(sum(points))):
         raise ValueError(f"a point that is no number, or more than {FARTHEST:,} pixels away")
     return list(map(float, points)) if len(points) >= 6 else []
 

@@ -8,8 +8,12 @@ from pathlib import Path
 import pytest
 from board_runs import icvos
 
-from benchmarks import build, raw_trees
 from icvos.masks import read_mask
+
+with pytest.MonkeyPatch.context() as _path:
+    # A script finds the file beside it.
+    _path.syspath_prepend(Path(__file__).resolve().parents[2] / "benchmarks")
+    from benchmarks import build
 
 SMALL = {
     "FSS_SIZE": (32, 32),
@@ -39,7 +43,7 @@ def test_all_builders_are_tried() -> None:
 @pytest.mark.parametrize("name", SIZES)
 def test_the_floor_decodes_what_is_built(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for constant, value in SMALL.items():
-        monkeypatch.setattr(raw_trees, constant, value)
+        monkeypatch.setattr(build.raw_data, constant, value)
     builder, root, out = build.BUILDERS[name], tmp_path / "raw", tmp_path / "out"
     assert builder.decode is not None
     builder.write(root, SIZES[name])

@@ -1,4 +1,4 @@
-"""Raw data sets for build.py: generated, in their authors' layouts, frames and masks of the sizes that the real ones have.
+"""Raw data sets for build.py: generated, in their authors' layouts, with frames and masks of the real ones' sizes.
 
 A stock of few pictures with two blobs each is made for a tree, and hard-linked under as many names as it needs.
 """
