@@ -68,9 +68,12 @@ def decode_fss(root: Path, out: Path) -> Masks:
 
 
 def decode_ytvis(root: Path, out: Path) -> Masks:
-    """Yield the (H, W) uint8 unions of group 1's categories on the frames of each video."""
+    """Yield the (H, W) uint8 unions of group 1's categories on the frames of each video that is a query."""
     content = json.loads((root / "train/train.json").read_bytes())
-    yield from _unions(row for row in content["annotations"] if row["category_id"] % 4 == 1)
+    built = {path.name.split("__")[1] for path in (out / "videos").iterdir()}
+    queries = {row["id"] for row in content["videos"] if row["file_names"][0].split("/")[0] in built}
+    rows = (row for row in content["annotations"] if row["category_id"] % 4 == 1)
+    yield from _unions(row for row in rows if row["video_id"] in queries)
 
 
 def decode_saco(root: Path, out: Path) -> Masks:
@@ -223,7 +226,7 @@ BUILDERS = {
     "lvis-92i-large": Builder(
         100_000, "images", raw_data.write_lvis, "lvis-92i --lvis {root} --fold 0 --min-area 100000", None
     ),
-    "coco-20i-matcher": Builder(6000, "images", raw_data.write_matcher_coco, MATCHER_COCO, _MATCHER_COCO),
+    "coco-20i-matcher": Builder(4000, "images", raw_data.write_matcher_coco, MATCHER_COCO, _MATCHER_COCO),
     "saco-ic": Builder(12, "videos", raw_data.write_saco, "saco-ic --saco {root}", decode_saco),
 }
 

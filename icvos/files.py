@@ -371,8 +371,9 @@ def write_csv(
         writer.writerow(columns)
         for row in rows:
             values = ["" if row.get(column) is None else row[column] for column in columns]
-            safe = [spreadsheet_safe(value) if isinstance(value, str) else value for value in values]
-            writer.writerow(safe if for_spreadsheets else values)
+            if for_spreadsheets:
+                values = [spreadsheet_safe(value) if isinstance(value, str) else value for value in values]
+            writer.writerow(values)
 
 
 def spreadsheet_safe(text: str) -> str:
