@@ -10,9 +10,8 @@ them in a process of its own, its cache empty. Its time is all that it takes: st
 
 The floor decodes the same masks and encodes the same PNGs in memory, in one process, and does nothing else: annotation
 files are parsed by Python's json or pickle, polygons and run lengths made pixels by pycocotools, mask files decoded by
-Pillow, each mask once, and each PNG that the benchmark has is encoded once, but for those that show nothing, and for
-the second of a mask that a query and a support share. The encoder is the toolkit's own, which makes the same bytes;
-beside it stands Pillow's at its fastest level.
+Pillow. What shows nothing is left out, and a mask of an image that is a query and a support counts once. The encoder is
+the toolkit's own, which makes the same bytes; beside it stands Pillow's at its fastest level.
 
 Making a file can take longer than all the rest on a virtual disk: ``--folder /dev/shm`` leaves it out. Peak memory is
 that of the build's own process and of its largest worker; of IC-VOS also for a quarter of the videos, and for these
@@ -43,7 +42,7 @@ from PIL import Image
 from pycocotools import mask as rle
 
 from icvos.categories import COCO80
-from icvos.masks import decode_mask, encode_mask
+from icvos.masks import encode_mask
 from icvos.sources.lvis import image_name
 
 Masks = Iterator[np.ndarray]
@@ -68,26 +67,40 @@ def decode_fss(root: Path, out: Path) -> Masks:
 
 
 def decode_ytvis(root: Path, out: Path) -> Masks:
-    """Yield the (H, W) uint8 unions of group 1's categories on the frames of each video that is a query."""
+    """Yield the (H, W) uint8 unions of group 1's categories that are built."""
     content = json.loads((root / "train/train.json").read_bytes())
-    built = {path.name.split("__")[1] for path in (out / "videos").iterdir()}
-    queries = {row["id"] for row in content["videos"] if row["file_names"][0].split("/")[0] in built}
-    rows = (row for row in content["annotations"] if row["category_id"] % 4 == 1)
-    yield from _unions(row for row in rows if row["video_id"] in queries)
+    content["annotations"] = [row for row in content["annotations"] if row["category_id"] % 4 == 1]
+    yield from _unions(content, out, first=0)
 
 
 def decode_saco(root: Path, out: Path) -> Masks:
-    """Yield the (H, W) uint8 unions of each phrase that is there, on all frames."""
+    """Yield the (H, W) uint8 unions of the phrases that are there."""
     content = json.loads((root / "annotation/saco_veval_smartglasses_test.json").read_bytes())
-    yield from _unions(iter(content["annotations"]))
+    yield from _unions(content, out, first=1)
 
 
-def _unions(annotations: Iterator[dict[str, Any]]) -> Masks:
-    tracks: dict[tuple[int, int], list[list[Any]]] = {}
-    for row in annotations:
-        tracks.setdefault((row["video_id"], row["category_id"]), []).append(row["segmentations"])
-    for of in tracks.values():
-        yield from (_pixels(_code(list(shapes), shapes[0]["size"])) for shapes in zip(*of))
+def _unions(content: dict[str, Any], out: Path, *, first: int) -> Masks:
+    """Yield the union of each category on the frames of the videos that are built, and on those that support.
+
+    Args:
+        content: Of the annotation file.
+        out: What was built.
+        first: The number there of a category whose id is 0.
+    """
+    files = {row["id"]: [Path(file) for file in row["file_names"]] for row in content["videos"]}
+    frames = {of[0].parent.name: [file.stem for file in of] for of in files.values()}
+    tracks: dict[tuple[str, int], list[list[Any]]] = {}
+    for row in content["annotations"]:
+        video = files[row["video_id"]][0].parent.name
+        tracks.setdefault((video, row["category_id"] + first), []).append(row["segmentations"])
+    built = {path.name.split("__")[1] for path in (out / "videos").iterdir()}
+    for (video, _), of in tracks.items():
+        if video in built:
+            yield from (_pixels(_code(list(shapes), shapes[0]["size"])) for shapes in zip(*of))
+    for path in (out / "supports/masks").glob("*/*.png"):
+        _, video, frame = path.stem.split("__")
+        shapes = [of[frames[video].index(frame)] for of in tracks[video, int(path.parent.name)]]
+        yield _pixels(_code(shapes, shapes[0]["size"]))
 
 
 def _code(shapes: list[Any], size: tuple[int, int]) -> Any:
@@ -149,29 +162,24 @@ def _by_pair(rows: Iterator[tuple[int, str, dict[str, Any]]]) -> Pairs:
     return pairs
 
 
-def floor(decode: Callable[[Path, Path], Masks], root: Path, out: Path) -> dict[str, float]:
-    """Decode all masks of raw data and encode all PNGs of a benchmark in memory; return CPU seconds of each.
+def floor(
+    decode: Callable[[Path, Path], Masks], root: Path, out: Path, *, encode: Callable[[np.ndarray], object]
+) -> float:
+    """Decode the masks and encode each as a PNG in memory, nothing else; return CPU seconds.
 
     Args:
-        decode: Yields the raw data's masks.
+        decode: Yields the masks.
         root, out: The raw data, and what was built.
+        encode: Makes the very bytes that the build writes; or Pillow's, at its fastest level.
     """
     start = time.process_time()
-    for _ in decode(root, out):
-        pass
-    seconds = {"decode": time.process_time() - start, "encode": 0.0, "pillow": 0.0}
-    # A mask of a query that is a support too counts once.
-    for path in {path.relative_to(out).parts[1:]: path for path in out.rglob("*.png")}.values():
-        labels = decode_mask(path.read_bytes(), path)
-        if labels.any():
-            for name, encode in (("encode", encode_mask), ("pillow", _pillow_png)):
-                start = time.process_time()
-                encode(labels)
-                seconds[name] += time.process_time() - start
-    return seconds
+    for mask in decode(root, out):
+        encode(mask)
+    return time.process_time() - start
 
 
-def _pillow_png(labels: np.ndarray) -> None:
+def pillow_png(labels: np.ndarray) -> None:
+    """Encode (H, W) uint8 labels by Pillow at its fastest level."""
     Image.fromarray(labels).save(io.BytesIO(), "PNG", compress_level=1)
 
 
@@ -299,12 +307,10 @@ def measure(builder: Builder, root: Path, size: int) -> dict[str, float]:
     }
     report("build --link --workers 1, CPU", one["cpu"], masks)
     if builder.decode is not None:
-        seconds = floor(builder.decode, root, root / "out")
-        report("floor: decoding", seconds["decode"], masks)
-        report("floor: encoding, the build's own PNGs", seconds["encode"], masks)
-        report("floor: encoding, Pillow's (level 1)", seconds["pillow"], masks)
-        figures["of_floor"] = (seconds["decode"] + seconds["encode"]) / one["cpu"]
-        figures["of_pillow_floor"] = (seconds["decode"] + seconds["pillow"]) / one["cpu"]
+        pillow, ours = (floor(builder.decode, root, root / "out", encode=png) for png in (pillow_png, encode_mask))
+        report("floor, Pillow's PNGs (level 1)", pillow, masks)
+        report("floor, the build's own PNGs", ours, masks)
+        figures |= {"of_floor": ours / one["cpu"], "of_pillow_floor": pillow / one["cpu"]}
         print(
             f"share of the floors' speed, per core, start-up included: {figures['of_floor']:.2f} and, with Pillow's, "
             f"{figures['of_pillow_floor']:.2f}"

@@ -356,8 +356,8 @@ def _stream_bytes(described: Header) -> int:
     return total
 
 
-def run_lengths(text: bytes) -> list[int]:
-    """Return the run lengths that COCO's compressed text holds.
+def run_lengths(text: bytes) -> np.ndarray:
+    """Return the run lengths that COCO's compressed text holds, (N,) int64.
 
     Characters from 48 on carry five bits each, the lowest first, and a flag that more follow; from the fourth on, runs
     are the difference to the last but one.
@@ -367,7 +367,7 @@ def run_lengths(text: bytes) -> list[int]:
     """
     digits = np.frombuffer(text, np.uint8).astype(np.int64) - 48
     if not digits.size:
-        return []
+        return digits
     if digits.min() < 0 or digits.max() > 63:
         raise ValueError("a character that COCO's text has not")
     ends = np.flatnonzero(digits < 32)
@@ -382,27 +382,30 @@ def run_lengths(text: bytes) -> list[int]:
     runs[digits[ends] >= 16] -= 1 << 5 * lengths[digits[ends] >= 16]
     runs[1::2] = np.cumsum(runs[1::2])
     runs[2::2] = np.cumsum(runs[2::2])
-    return runs.tolist()
+    return runs
 
 
-def _checked_runs(counts: Any, size: tuple[int, int]) -> list[int]:
-    """Return the lengths of runs of 0 and 1 in turn that fill an image.
+def _checked_runs(counts: Any, size: tuple[int, int]) -> np.ndarray:
+    """Return the lengths of runs of 0 and 1 in turn that fill an image, (N,) int64.
 
     Raises:
         ValueError: No run lengths, or they are of another number of pixels.
     """
     if isinstance(counts, (str, bytes)):
         runs = run_lengths(counts.encode("ascii", "replace") if isinstance(counts, str) else counts)
-    elif isinstance(counts, array):
-        runs = counts.tolist()
-    elif isinstance(counts, list) and set(map(type, counts)) <= {int}:
-        runs = counts
+    elif isinstance(counts, array) or (isinstance(counts, list) and set(map(type, counts)) <= {int}):
+        try:
+            runs = np.array(counts, np.int64)
+        except OverflowError:
+            raise ValueError("a run of impossible length") from None
     else:
         raise ValueError("counts are neither text nor a list of whole numbers")
-    if min(runs, default=0) < 0:
-        raise ValueError(f"a run of {min(runs)} pixels")
-    if sum(runs) != size[0] * size[1]:
-        raise ValueError(f"runs of {sum(runs):,} pixels, and {size[0]}x{size[1]} (HxW) are {size[0] * size[1]:,}")
+    if runs.min(initial=0) < 0:
+        raise ValueError(f"a run of {runs.min()} pixels")
+    pixels = size[0] * size[1]
+    # No sum of runs that fit overflows.
+    if runs.max(initial=0) > pixels or runs.sum() != pixels:
+        raise ValueError(f"runs of {sum(runs.tolist()):,} pixels, and {size[0]}x{size[1]} (HxW) are {pixels:,}")
     return runs
 
 

@@ -422,7 +422,7 @@ def test_compact_segmentations_are_the_same(shape: Any) -> None:
         ([[1, 1, float("-inf"), 1, 6, 4]], "a point that is no number"),
         ([[1, 1, 100_001, 1, 6, 4]], "more than 100,000 pixels away"),
         ({"size": [6, 8], "counts": [10, True, 37]}, "neither text nor a list of whole numbers"),
-        ({"size": [6, 8], "counts": [10, 2**70, 38]}, "runs of 1,180,591,620,717,411,303,472 pixels"),
+        ({"size": [6, 8], "counts": [10, 2**70, 38]}, "a run of impossible length"),
         ({"size": [6, 8], "counts": "o" * 8 + "0"}, "a run of impossible length"),
         ({"size": [6, 8], "counts": 3 * ("o" * 7 + "?")}, "runs of 1,649,267,441,661 pixels"),
         ({"size": [6, 8], "counts": "O"}, "a run of -1 pixels"),
