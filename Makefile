@@ -62,7 +62,7 @@ docs: $(READY)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict 2>&1 | { grep -v '^INFO' || true; }; exit $${PIPESTATUS[0]}
 	@echo site/index.html
 
-# Measures every claim of speed and memory again, about thirteen minutes on 2 cores with nothing beside it.
+# Measures every claim of speed and memory again, about eighteen minutes on 2 cores with nothing beside it.
 bench: $(READY)
 	@$(BIN)/python benchmarks/claims.py
 

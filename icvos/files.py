@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import csv
 import errno
+import gc
 import hashlib
 import io
 import json
@@ -14,7 +15,7 @@ import shutil
 import stat
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
 from importlib import resources
@@ -292,40 +293,69 @@ def write_json(path: str | os.PathLike[str], value: Any) -> None:
         stream.write(text)
 
 
-def read_json(path: str | os.PathLike[str], error: type[InputError] = InputError) -> Any:
+def read_json(
+    path: str | os.PathLike[str],
+    error: type[InputError] = InputError,
+    *,
+    compact: Callable[[dict[str, Any]], None] | None = None,
+) -> Any:
     """Read a JSON file.
+
+    Args:
+        path: The file.
+        error: What is raised.
+        compact: Is given each object as it is read, and may put what takes less memory in place of its values.
 
     Raises:
         InputError: (or ``error``) missing, cut off or no JSON.
     """
     path = Path(path)
-    return parse_json(read_bytes(path, "JSON file", error), path, error)
+    return parse_json(read_bytes(path, "JSON file", error), path, error, compact=compact)
 
 
-def parse_json(data: bytes, path: Path, error: type[InputError] = InputError) -> Any:
+def parse_json(
+    data: bytes,
+    path: Path,
+    error: type[InputError] = InputError,
+    *,
+    compact: Callable[[dict[str, Any]], None] | None = None,
+) -> Any:
     """Return the content of a JSON file that was read.
+
+    Args:
+        data: Its bytes; of a large file the caller keeps none, so that they are gone while the text is parsed.
+        path, error, compact: As ``read_json`` has them.
 
     Raises:
         InputError: (or ``error``) no JSON, or a key stands twice.
     """
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        """Return an object, none of whose keys may stand twice: of two values Python would drop the first."""
+        content = dict(pairs)
+        if len(content) != len(pairs):
+            seen: set[str] = set()
+            twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+            raise ValueError(f"the key '{twice[:60]}' stands twice")
+        if compact is not None:
+            compact(content)
+        return content
+
+    kind = file_kind(data)
+    collecting = gc.isenabled()
+    gc.disable()  # what is parsed holds no circles, and to look for them takes longer than to parse
     try:
-        return json.loads(data, object_pairs_hook=_once)
+        text = data.decode(json.detect_encoding(data), "surrogatepass")
+        del data
+        return json.loads(text, object_pairs_hook=once)
     except (ValueError, RecursionError) as problem:
-        kind = file_kind(data)
         what = f"JSON file is {kind}" if kind else f"JSON is broken ({problem})"
         raise error(what, where=path, expected="whole JSON", fix="fetch it again") from None
     except MemoryError:
         raise error("what the JSON file holds is larger than the memory", where=path, fix=_LARGE) from None
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Return a JSON object, none of whose keys may stand twice: of two values Python would drop the first."""
-    content = dict(pairs)
-    if len(content) != len(pairs):
-        seen: set[str] = set()
-        twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
-        raise ValueError(f"the key '{twice[:60]}' stands twice")
-    return content
+    finally:
+        if collecting:
+            gc.enable()
 
 
 def write_csv(
@@ -348,8 +378,9 @@ def write_csv(
         writer.writerow(columns)
         for row in rows:
             values = ["" if row.get(column) is None else row[column] for column in columns]
-            safe = [spreadsheet_safe(value) if isinstance(value, str) else value for value in values]
-            writer.writerow(safe if for_spreadsheets else values)
+            if for_spreadsheets:
+                values = [spreadsheet_safe(value) if isinstance(value, str) else value for value in values]
+            writer.writerow(values)
 
 
 def spreadsheet_safe(text: str) -> str:

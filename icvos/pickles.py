@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import os
 import pickletools
+import re
 import struct
 from pathlib import Path
 from typing import Any
@@ -32,6 +34,10 @@ _EMPTY: dict[str, type] = {"EMPTY_LIST": list, "EMPTY_DICT": dict}
 _PUTS = frozenset(("PUT", "BINPUT", "LONG_BINPUT"))
 _GETS = frozenset(("GET", "BINGET", "LONG_BINGET"))
 _FRAMING = frozenset(("PROTO", "FRAME", "STOP"))
+
+
+# BINFLOAT: its code, and eight bytes.
+_FLOATS = re.compile(rb"(?:G.{8})+", re.DOTALL)
 
 
 class _RefusedError(Exception):
@@ -126,7 +132,8 @@ def _value(data: bytes) -> Any:
     marks: list[int] = []
     memo: dict[Any, Any] = {}
     contents = _Contents(REPEATS * len(data))
-    for instruction, argument, _ in pickletools.genops(data):
+    stream = io.BytesIO(data)
+    for instruction, argument, _ in pickletools.genops(stream):
         name = instruction.name
         if name in _CARRIED:
             if type(argument) is int and argument.bit_length() > LONGEST_NUMBER:
@@ -140,6 +147,7 @@ def _value(data: bytes) -> Any:
             stack.append(memo[argument])
         elif name == "MARK":
             marks.append(len(stack))
+            stack += _floats(data, stream)
         elif name in _CONSTANTS:
             stack.append(_CONSTANTS[name])
         elif name in _EMPTY:
@@ -169,6 +177,17 @@ def _value(data: bytes) -> Any:
             raise _RefusedError(_wanted(name, argument, stack))
     (value,) = stack
     return value
+
+
+def _floats(data: bytes, stream: io.BytesIO) -> list[float]:
+    """Return the floats that are pushed next, one after the other, and pass over them: polygons are little else."""
+    import numpy as np
+
+    run = _FLOATS.match(data, stream.tell())
+    if run is None:
+        return []
+    stream.seek(run.end())
+    return np.frombuffer(run[0], [("code", "u1"), ("value", ">f8")])["value"].tolist()
 
 
 def _pop(stack: list[Any], count: int) -> list[Any]:

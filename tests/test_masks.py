@@ -17,7 +17,16 @@ from shared_data import shared
 from icvos import images
 from icvos.errors import InputError, MaskError, SourceError
 from icvos.images import check_jpeg, image_size, read_image
-from icvos.masks import code_area, decode_code, decode_mask, decode_rle, encode_mask, png_rows, segmentation_code
+from icvos.masks import (
+    code_area,
+    compact_segmentation,
+    decode_code,
+    decode_mask,
+    decode_rle,
+    encode_mask,
+    png_rows,
+    segmentation_code,
+)
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
@@ -385,6 +394,59 @@ def test_runs_that_do_not_fill_their_image_are_refused(runs: list[int], words: s
         decode_rle(counts, (6, 8))
     with pytest.raises(ValueError, match=words):
         segmentation_code({"size": [6, 8], "counts": counts}, (6, 8))
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        [[1, 1, 6.5, 1, 6, 4, 1, 4.25], [0, 0, 2, 0, 2, 2], [3, 3]],
+        [1, 1, 6, 1, 6, 4],  # a polygon alone
+        {"size": [6, 8], "counts": [10, 20, 0, 0, 18]},
+        {"size": [6, 8], "counts": text_of([10, 20, 18])},
+        [],
+    ],
+)
+def test_compact_segmentations_are_the_same(shape: Any) -> None:
+    code = segmentation_code(shape, (6, 8))
+    assert segmentation_code(compacted(shape), (6, 8)) == code
+
+
+@pytest.mark.parametrize(
+    ("shape", "words"),
+    [
+        ([[1, 1, True, 1, 6, 4]], "no list of numbers"),
+        ([[1, 1, "6", 1, 6, 4]], "no list of numbers"),
+        ([[1, 1, 6, 1, 6]], "5 numbers, which are no pairs"),
+        ([[1, 1, float("nan"), 1, 6, 4]], "a point that is no number"),
+        ([[float("nan"), 1, 10**400, 1, 6, 4]], "a point that is no number"),
+        ([[1, 1, 10**400, 1, float("nan"), 4]], "a point that is no number"),
+        ([[1, 1, float("-inf"), 1, 6, 4]], "a point that is no number"),
+        ([[1, 1, 100_001, 1, 6, 4]], "more than 100,000 pixels away"),
+        ({"size": [6, 8], "counts": [10, True, 37]}, "neither text nor a list of whole numbers"),
+        ({"size": [6, 8], "counts": [10, 2**70, 38]}, "a run of impossible length"),
+        ({"size": [6, 8], "counts": "o" * 8 + "0"}, "a run of impossible length"),
+        ({"size": [6, 8], "counts": 3 * ("o" * 7 + "?")}, "runs of 1,649,267,441,661 pixels"),
+        ({"size": [6, 8], "counts": "O"}, "a run of -1 pixels"),
+        ({"size": [6, 8], "counts": "0o"}, "text is cut off"),
+        ({"size": [6, 8], "counts": "0 0"}, "a character that COCO's text has not"),
+        ({"size": [6, 8], "counts": ""}, "runs of 0 pixels"),
+    ],
+)
+def test_broken_segmentations_are_refused_in_either_form(shape: Any, words: str) -> None:
+    for form in (shape, compacted(shape)):
+        with pytest.raises(ValueError, match=words):
+            segmentation_code(form, (6, 8))
+
+
+def compacted(shape: Any) -> Any:
+    """A segmentation as a reader of annotation files holds it."""
+    if isinstance(shape, dict):
+        fields = dict(shape)
+        compact_segmentation(fields)
+        return fields
+    fields = {"segmentation": shape}
+    compact_segmentation(fields)
+    return fields["segmentation"]
 
 
 @pytest.mark.parametrize("text", [False, True])

@@ -22,6 +22,7 @@ VALUES: list[Any] = [
     {"rle": {"size": [4, 5], "counts": "12P"}, "bytes": b"\0\xff" * 200, "text": "é\n'" * 100},
     [True, False, None, 0, -1, 255, 256, 65536, 2**40, -(2**70), 1.5, (), (1,), (1, 2), (1, 2, 3), (1, 2, 3, 4)],
     [SHARED, SHARED, list(range(3000)), {str(n): n for n in range(3000)}],
+    [[n / 7 for n in range(2500)], [1.5, 2.5, 3, 4.5, float("inf"), -0.0], (0.5, "G", 1.5)],
 ]
 
 
@@ -76,6 +77,7 @@ def test_broken_files_get_a_line(tmp_path: Path) -> None:
         b"(.",
         b"N(e.",
         b"}(K\x01u.",  # a key without a value
+        b"](" + 2 * (b"G" + bytes(8)) + b"G" + bytes(5),  # cut off within the third float
         b"}]Ns.",  # a list as key
         b"h\x07.",  # what was never remembered
         b"\x8e\xff\xff\xff\xff\xff\xff\xff\x7f.",  # bytes beyond the end

@@ -65,9 +65,9 @@ class SupportWriter(ABC):
                 if suffix not in IMAGE_SUFFIXES:
                     expected = " or ".join(IMAGE_SUFFIXES)
                     raise SourceError(f"a support's suffix is '{suffix}'", where=image, expected=expected)
-                stored = image_size(read_bytes(image, "support", SourceError), image)
-                check_annotated_size(image, stored, self.size(category, name))
-                writer.place(f"supports/images/{name}{suffix}", image, link=link)
+                data = read_bytes(image, "support", SourceError)
+                check_annotated_size(image, image_size(data, image), self.size(category, name))
+                writer.place(f"supports/images/{name}{suffix}", image, link=link, data=data)
                 written.add(name)
             mask = self.mask(category, name)
             if not (mask == 1).any():

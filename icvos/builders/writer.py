@@ -210,10 +210,10 @@ class BenchmarkWriter:
         """Write (H, W) uint8 labels {0, 1, 255} as an 8-bit grey PNG."""
         self.write(path, encode_mask(labels))
 
-    def place(self, path: str, source: Path, *, link: bool = False) -> None:
-        """Copy (or hard-link) a source's file, byte for byte."""
+    def place(self, path: str, source: Path, *, link: bool = False, data: bytes | None = None) -> None:
+        """Copy (or hard-link) a source's file, byte for byte; ``data`` are its bytes, where they were read already."""
         (self.root / path).parent.mkdir(parents=True, exist_ok=True)
-        self._known[path] = place_file(self.root / path, source, link=link)
+        self._known[path] = place_file(self.root / path, source, link=link, data=data)
 
     def record(self, path: str, digest: Digest) -> None:
         """Take note of a file that a worker wrote (with ``write_file`` or ``place_file``)."""

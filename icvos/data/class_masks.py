@@ -106,7 +106,8 @@ class ClassMasks:
             with open_file(path) as stream:
                 # Mapping an empty file is an error.
                 empty = os.fstat(stream.fileno()).st_size <= 128
-                return np.load(stream if empty else path, mmap_mode=None if empty else "r", allow_pickle=False)
+                array = np.load(stream if empty else path, mmap_mode=None if empty else "r", allow_pickle=False)
+                return np.asarray(array)  # slices of a memmap cost more than what is done with them
         except (OSError, ValueError) as problem:
             raise SourceError(f"cache is broken ({problem})", where=path, fix=f"delete {self.folder}") from None
 

@@ -14,7 +14,7 @@ from typing import Any, TypeGuard
 
 from icvos.errors import SourceError, in_words, printable
 from icvos.files import is_utf8, read_json
-from icvos.masks import Code, segmentation_code
+from icvos.masks import Code, compact_segmentation, segmentation_code
 
 __all__ = [
     "REQUIRED",
@@ -158,11 +158,13 @@ def is_text(value: object) -> TypeGuard[str]:
 
 def whole_number(value: object) -> int | None:
     """Return a JSON value as a whole number, as which digits in quotes and 5.0 count; None for anything else."""
+    if type(value) is int:
+        return value
     if isinstance(value, str) and re.fullmatch("[0-9]{1,18}", value.strip()):
         return int(value)
     if isinstance(value, float) and value.is_integer():
         return int(value)
-    return value if type(value) is int else None
+    return None
 
 
 def _brief(value: Any) -> str:
@@ -186,7 +188,7 @@ def read_annotations(path: Path, kinds: dict[str, str], *, expected: str) -> dic
     Raises:
         SourceError: It is no such file.
     """
-    content = read_json(path, SourceError)
+    content = read_json(path, SourceError, compact=compact_segmentation)
     if not isinstance(content, dict):
         raise SourceError(f"file holds {_brief(content)}", where=path, expected=expected)
     lists = {}

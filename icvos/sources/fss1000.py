@@ -52,6 +52,7 @@ class Fss1000:
         self.list = self.root / "splits" / f"{split}.txt"
         self.classes = tuple(sorted(self._listed()))
         self.notes = list(self._notes())
+        self._files: dict[tuple[str, str, str], Path] = {}
         self.pictures = {name: self._pictures(name) for name in self.classes}
 
     def _listed(self) -> list[str]:
@@ -95,9 +96,13 @@ class Fss1000:
         return stems
 
     def _file(self, name: str, stem: str, suffix: str) -> Path:
-        path = self.root / "data" / name / f"{stem}{suffix}"
-        other = path.with_suffix(suffix.upper())
-        return other if not path.exists() and other.exists() else path
+        key = name, stem, suffix
+        if key not in self._files:
+            path = self.root / "data" / name / f"{stem}{suffix}"
+            self._files[key] = path
+            if not path.exists() and path.with_suffix(suffix.upper()).exists():
+                self._files[key] = path.with_suffix(suffix.upper())
+        return self._files[key]
 
     def path(self, name: str, stem: str) -> Path:
         """Return the file of a class's picture."""
@@ -116,12 +121,12 @@ class Fss1000:
         """
         path = self._file(name, stem, ".png")
         try:
-            pixels = read_image(path).astype(np.uint32)
+            pixels = read_image(path)
         except InputError as error:
             raise SourceError(error.what, where=path, expected="a whole PNG", fix="fetch it again") from None
-        # Pillow's grey of colours, as its ``convert("L")`` rounds it.
-        grey = (pixels @ np.array([19595, 38470, 7471], np.uint32) + 0x8000) >> 16
-        return grey >= 128
+        # Pillow's grey of colours is 65,536 times as much, rounded. All sums are whole numbers that float32 holds.
+        grey = pixels.astype(np.float32) @ np.array([19595, 38470, 7471], np.float32)
+        return grey >= 128 * 65536 - 32768
 
     def class_code(self, name: str, stem: str) -> tuple[tuple[int, int], int, bytes]:
         """Return a mask's (H, W), its pixels, and itself as compressed run lengths; b"" where it is empty."""

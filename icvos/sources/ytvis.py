@@ -178,11 +178,12 @@ class YouTubeVis(VideoSource):
     def frames(self, video: SourceVideo) -> list[SourceFrame]:
         detail: VisVideo = video.detail
         root = self._image_root(detail.files[0])
-        files = {i: detail.files[i] for i in (range(len(detail.files)) if detail.kept is None else detail.kept)}
-        missing = [file for file in files.values() if not (root / file).is_file()]
+        indices = range(len(detail.files)) if detail.kept is None else detail.kept
+        paths = {index: root / detail.files[index] for index in indices}
+        missing = [path for path in paths.values() if not path.is_file()]
         if missing:
-            raise SourceError(f"{len(missing)} frames of {video.name} are missing", where=root / missing[0])
-        return [SourceFrame(PurePosixPath(file).stem, root / file, index=index) for index, file in files.items()]
+            raise SourceError(f"{len(missing)} frames of {video.name} are missing", where=missing[0])
+        return [SourceFrame(path.stem, path, index=index) for index, path in paths.items()]
 
     def _image_root(self, file: str) -> Path:
         if self.images is None or not (self.images / file).is_file():

@@ -106,7 +106,7 @@ def test_components_are_fewer_than_channels(width: int, components: int, dinov2:
 
 def test_the_shipped_backbone_serves_on_drawn_shapes() -> None:
     model = create("baselines.insid3:Insid3", weights={"backbone": "demo"})
-    assert (model.size, model.components) == (192, 4)  # type: ignore[attr-defined]
+    assert (model.size, model.components) == (256, 4)  # type: ignore[attr-defined]
 
 
 def test_it_keeps_the_rules_of_a_plugin(dinov3: Path) -> None:

@@ -87,7 +87,7 @@ def test_the_demo_shows_who_was_not_run_and_why(
     run: list[str] = []
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.setattr(demo, "_run", lambda step: 0)
-    monkeypatch.setattr(demo, "_evaluate", lambda models, workers: run.extend(models) or [0])
+    monkeypatch.setattr(demo, "_evaluate", lambda runs, workers: run.extend(model for _, model in runs) or [0])
     monkeypatch.setattr(PerSam, "demo_weights", classmethod(lambda cls: {"sam": tmp_path}))
     assert icvos("demo") == 0
     # Without the small weights no more is evaluated than what needs nothing.

@@ -6,6 +6,7 @@ import copy
 import json
 import random
 import re
+import tracemalloc
 from collections import Counter
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -18,7 +19,7 @@ from pycocotools import mask as rle
 
 from icvos.categories import COCO80
 from icvos.errors import IcvosError, SourceError
-from icvos.sources.annotations import REQUIRED, Entry, check_ids
+from icvos.sources.annotations import REQUIRED, Entry, check_ids, read_annotations
 from icvos.sources.coco import Coco
 from icvos.sources.ytvis import YouTubeVis
 
@@ -206,6 +207,26 @@ def test_annotations_in_a_folder_of_theirs(tmp_path: Path, name: str) -> None:
     (tmp_path / "annotations").mkdir()
     (tmp_path / "train.json").rename(tmp_path / "annotations" / name)
     assert read_videos(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        [[n / 7 for n in range(600)]],
+        {"size": [480, 640], "counts": list(range(1000, 1600))},
+    ],
+)
+def test_shapes_take_less_memory_than_three_times_their_file(tmp_path: Path, shape: Any) -> None:
+    """As Python's objects they take from five to eight times as much; the text is held once while it is parsed."""
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps({"annotations": [{"id": n, "segmentation": shape} for n in range(100)]}))
+    tracemalloc.start()
+    try:
+        lists = read_annotations(path, {"annotations": "annotation"}, expected="annotations")
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert len(lists["annotations"]) == 100 and peak < 3 * path.stat().st_size
 
 
 def test_flags_in_quotes_mean_the_same_in_videos(tmp_path: Path) -> None:

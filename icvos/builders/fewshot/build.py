@@ -145,13 +145,14 @@ class FewShotPlan:
     training: dict[str, Any] | None
 
     @cached_property
-    def uses(self) -> dict[str, dict[int, set[int]]]:
-        """Categories for which each image is a query, and a support, by its number; asked for when all is planned."""
-        out: dict[str, dict[int, set[int]]] = {"queries": {}, "supports": {}}
+    def uses(self) -> dict[int, dict[str, set[int]]]:
+        """Of each image, by its number, the categories of which it is one of ``queries``, and of ``supports``; asked
+        for when all is planned."""
+        out: dict[int, dict[str, set[int]]] = {}
         for episode in self.episodes:
-            out["queries"].setdefault(self.masks.numbers[episode.query], set()).add(episode.category)
-            for name in episode.supports:
-                out["supports"].setdefault(self.masks.numbers[name], set()).add(episode.category)
+            for role, names in (("queries", (episode.query,)), ("supports", episode.supports)):
+                for name in names:
+                    out.setdefault(self.masks.numbers[name], {}).setdefault(role, set()).add(episode.category)
         return out
 
     @property
@@ -162,23 +163,28 @@ class FewShotPlan:
     @property
     def files(self) -> int:
         """Images and masks to write."""
-        return sum(1 + len(categories) for images in self.uses.values() for categories in images.values())
+        return sum(1 + len(categories) for roles in self.uses.values() for categories in roles.values())
 
-    @property
+    @cached_property
     def image_bytes(self) -> int:
         """Bytes of the images to place; those in both places twice."""
         total = 0
-        for images in self.uses.values():
-            for image in images:
-                path = self.masks.path(image)
-                if not path.is_file():
-                    raise SourceError(
-                        f"image {self.masks.names[image]} is listed but not there",
-                        where=path,
-                        fix="unpack the split's images",
-                    )
-                total += path.stat().st_size
+        for image, roles in self.uses.items():
+            path = self.masks.path(image)
+            if not path.is_file():
+                raise SourceError(
+                    f"image {self.masks.names[image]} is listed but not there",
+                    where=path,
+                    fix="unpack the split's images",
+                )
+            total += len(roles) * path.stat().st_size
         return total
+
+    def tasks(self, root: Path, images: Iterable[int], *, link: bool) -> Iterator[_Task]:
+        """Yield what workers do: write some of the images, with their masks, below ``root``."""
+        for image in images:
+            roles = {role: tuple(sorted(categories)) for role, categories in sorted(self.uses[image].items())}
+            yield _Task(self.masks, root, image, roles, link, self.verbatim)
 
 
 @dataclass
@@ -313,13 +319,12 @@ def _training(rules: FewShotRules, train: ClassMasks, folds: Iterable[int]) -> d
 
 @dataclass(frozen=True)
 class _Task:
-    """One image with its masks, to be written by a worker."""
+    """One image with its masks, to be written by a worker as a query, a support, or both."""
 
     masks: ClassMasks
     root: Path
-    place: str
     image: int
-    categories: tuple[int, ...]
+    roles: Mapping[str, tuple[int, ...]]
     link: bool
     verbatim: bool
 
@@ -335,16 +340,28 @@ def _write_image(task: _Task) -> list[tuple[str, Digest]]:
     except FileNotFoundError:
         raise SourceError(f"image {name} is listed but not there", where=source, fix="unpack the images") from None
     masks.check_size(task.image, image_size(data, source))
-    path = f"{task.place}/images/{name}{suffix}"
-    written = [(path, place_file(task.root / path, source, link=task.link, data=data))]
-    for category in task.categories:
-        labels = masks.mask(task.image, category)
-        if not task.verbatim and not (labels == 1).any():
-            what = masks.vocabulary.label(category)
-            raise SourceError(f"the image {name} shows no '{what}'", where=source, expected="it, as a list says")
-        path = f"{task.place}/masks/{category}/{name}.png"
-        written.append((path, write_file(task.root / path, encode_mask(labels))))
+    written: list[tuple[str, Digest]] = []
+    pngs: dict[int, bytes] = {}
+    for role, categories in task.roles.items():
+        path = f"{role}/images/{name}{suffix}"
+        written.append((path, place_file(f"{task.root}/{path}", source, link=task.link, data=data)))
+        for category in categories:
+            if category not in pngs:
+                pngs[category] = _encode(task, category)
+            path = f"{role}/masks/{category}/{name}.png"
+            written.append((path, write_file(f"{task.root}/{path}", pngs[category])))
     return written
+
+
+def _encode(task: _Task, category: int) -> bytes:
+    masks = task.masks
+    labels = masks.mask(task.image, category)
+    if not task.verbatim and not (labels == 1).any():
+        what, name = masks.vocabulary.label(category), masks.names[task.image]
+        raise SourceError(
+            f"the image {name} shows no '{what}'", where=masks.path(task.image), expected="it, as a list says"
+        )
+    return encode_mask(labels)
 
 
 def build_fewshot(
@@ -371,14 +388,9 @@ def build_fewshot(
     Raises:
         InputError: Broken raw data, a full disk, or ``out`` is there already.
     """
-    uses = plan.uses
-    total = sum(len(images) for images in uses.values())
+    uses, images = plan.uses, sorted(plan.uses)
     with BenchmarkWriter(out, need=_need(plan, link)) as writer:
-        tasks = (
-            _Task(plan.masks, writer.root, role, image, tuple(sorted(categories)), link, plan.verbatim)
-            for role, images in uses.items()
-            for image, categories in sorted(images.items())
-        )
+        tasks, total = plan.tasks(writer.root, images, link=link), len(images)
         for written in writer.work(_write_image, tasks, what="images", total=total, workers=workers, progress=progress):
             for path, digest in written:
                 writer.record(path, digest)
@@ -386,8 +398,8 @@ def build_fewshot(
         report = FewShotReport(
             writer.out,
             "",
-            len(uses["queries"]),
-            len(uses["supports"]),
+            sum("queries" in roles for roles in uses.values()),
+            sum("supports" in roles for roles in uses.values()),
             {k: v for k, v in counts.items() if v},
             plan.notes,
         )
@@ -407,12 +419,9 @@ def try_fewshot(plan: FewShotPlan, out: Path, *, link: bool = False, workers: in
     Raises:
         InputError: Broken raw data, or nothing can be written there.
     """
-    images = [(role, image) for role, images in plan.uses.items() for image in sorted(images)]
+    images = sorted(plan.uses)
     with trial_folder(out) as folder:
-        tasks = (
-            _Task(plan.masks, folder, role, image, tuple(sorted(plan.uses[role][image])), link, plan.verbatim)
-            for role, image in spread(images)
-        )
+        tasks = plan.tasks(folder, spread(images), link=link)
         sample = try_tasks(_write_image, tasks, what="images", total=len(images), size=lambda _: 1, workers=workers)
     linked = f", {in_bytes(plan.image_bytes)} of images linked beside that" if link else ""
     return BuildTrial(out, (sample,), _need(plan, link), f"{plan.files:,} images and masks{linked}", workers)
@@ -442,7 +451,7 @@ def _header(plan: FewShotPlan, name: str, report: FewShotReport, licence: str) -
     drawn = [plan.candidates_sha256[fold] for fold in sorted(plan.folds)]
     text = json.dumps([SCHEMA, BUILDER_VERSION, ruled, masks.sha256, drawn, plan.training], sort_keys=True)
     licences: dict[str, int] = {}
-    for image in sorted({image for by_image in plan.uses.values() for image in by_image}):
+    for image in sorted(plan.uses):
         key = str(masks.image_licence(image) or "unnamed")
         licences[key] = licences.get(key, 0) + 1
     return {
