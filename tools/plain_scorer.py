@@ -231,14 +231,18 @@ def _mosev2_values(predicted: np.ndarray, truth: np.ndarray, rules: Rules) -> Ta
 
 
 def _spread(edge: np.ndarray, radius: float) -> np.ndarray:
-    """Return each pixel that has one of ``edge`` in the shape around it, whose middle is that of OpenCV's kernels."""
+    """Return each pixel that has one of ``edge`` in the shape around it, whose middle is that of OpenCV's kernels.
+
+    Of a shape without a pixel OpenCV takes the first of its grid.
+    """
     steps = [-radius + number for number in range(math.ceil(2 * radius + 1))]
     middle = len(steps) // 2
+    empty = min(y * y for y in steps) * 2 > radius**2
     wide = np.pad(edge, len(steps))
     out = np.zeros(edge.shape, bool)
     for row, y in enumerate(steps):
         for column, x in enumerate(steps):
-            if y * y + x * x <= radius**2:
+            if y * y + x * x <= radius**2 or (empty and row == column == 0):
                 top, left = len(steps) + row - middle, len(steps) + column - middle
                 out |= wide[top : top + edge.shape[0], left : left + edge.shape[1]]
     return out

@@ -163,7 +163,7 @@ TOYS: dict[str, Toy] = {
             "truth is not empty and s < L, else L; that of F is ceil(L) if s < L, else L. The shape around a "
             "boundary pixel is dx^2 + dy^2 <= r^2 for dx and dy of -r, -r + 1, … up to r + 1 exclusively (numpy's "
             "arange), and its middle is number n // 2 of the n steps: a disk if r is whole, else it lies off its "
-            "centre.",
+            "centre. If no pixel is in it, it is the first of the grid alone, as OpenCV takes it.",
             "F and F_dot are the harmonic mean of the two shares of boundary pixels that have one of the other in "
             "the shape around them; 1 where neither has a boundary, 0 where one alone has.",
             "Disappear: maximal runs of scored frames on which the truth is empty, that follow a frame on which it "

@@ -255,7 +255,7 @@ def test_categories_with_few_videos(tmp_path: Path) -> None:
     assert {episode.category for episode in plan.plan.episodes} == {5}
     assert all(len(episode.supports) == 1 for episode in plan.plan.episodes)
     listed = prepared(root, 2, "danet", shots=3)
-    assert listed.plan.left_out == ["ytvis,b: 1 videos, of which 3 support: no query is left"]
+    assert listed.plan.left_out == ["ytvis,b: 1 videos, of which 3 support: no query is left (fewer --shots leave one)"]
     assert len(listed.plan.episodes) == 1
     with pytest.raises(UsageError, match=r"group 1 has no episode; .*no query is left"):
         prepared(root, 1, "danet")

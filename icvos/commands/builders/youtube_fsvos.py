@@ -83,4 +83,5 @@ def command(
         f"{report.videos:,} videos, {report.frames:,} frames, {report.pairs:,} pairs, {report.episodes:,} episodes, "
         f"{report.supports:,} support images"
     )
-    say_built(report, out, content, model=f"histogram --shots {shots}", left_out=left_out)
+    most = max(len(episode.supports) for episode in prepared.plan.episodes)
+    say_built(report, out, content, model=f"histogram --shots {min(shots, most)}", left_out=left_out)
