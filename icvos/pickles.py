@@ -36,6 +36,7 @@ _GETS = frozenset(("GET", "BINGET", "LONG_BINGET"))
 _FRAMING = frozenset(("PROTO", "FRAME", "STOP"))
 
 
+_NUMBERS = {int, float}
 # BINFLOAT: its code, and eight bytes.
 _FLOATS = re.compile(rb"(?:G.{8})+", re.DOTALL)
 
@@ -111,7 +112,8 @@ class _Contents:
         Raises:
             ValueError: It is in another, or would be in itself.
         """
-        count = sum(map(self._count, items))
+        numbers = set(map(type, items)) <= _NUMBERS  # as of a polygon: most of a file, and each counts one
+        count = len(items) if numbers else sum(map(self._count, items))
         if id(container) in self._inner:
             raise ValueError("a container changes within another, or holds itself")
         self._counts[id(container)] += count
