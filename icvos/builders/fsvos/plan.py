@@ -140,7 +140,8 @@ def _plan_listed(plan: FsvosPlan, source: YouTubeVis, rules: FsvosRules, listed:
         if len(of) <= rules.shots:
             label = source.categories[category]
             plan.left_out.append(
-                f"{source.id},{label}: {len(of)} videos, of which {rules.shots} support: no query is left (fewer --shots leave one)"
+                f"{source.id},{label}: {len(of)} videos, of which {rules.shots} support: no query is left "
+                "(fewer --shots leave one)"
             )
     planned: dict[tuple[int, int], PlannedVideo] = {}
     names: dict[tuple[int, int], str] = {}
