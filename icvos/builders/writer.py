@@ -58,7 +58,7 @@ def place_file(
     """Put a source's file into a benchmark, byte for byte, and return its size and SHA-256.
 
     Args:
-        path: Where to; the folder must be there. A file there is replaced, never written through.
+        path: Where to. A file there is replaced, never written through.
         source: Where from.
         link: As a hard link; copied where that is not possible (another file system).
         data: The source's bytes, where they were read already.
@@ -79,6 +79,12 @@ def _link(path: str | os.PathLike[str], source: str | os.PathLike[str]) -> bool:
         os.link(source, path)
     except FileExistsError:
         os.unlink(path)  # noqa: PTH108
+        return _link(path, source)
+    except FileNotFoundError:
+        folder = os.path.dirname(path)  # noqa: PTH120 - as fast as the rest
+        if os.path.isdir(folder):  # noqa: PTH112
+            return False
+        os.makedirs(folder, exist_ok=True)  # noqa: PTH103
         return _link(path, source)
     except OSError:
         return False

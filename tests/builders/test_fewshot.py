@@ -129,6 +129,8 @@ def test_build_is_reproducible_and_whole(coco20i: Path, tmp_path: Path) -> None:
     one = build_fewshot(plan(coco20i), tmp_path / "one")
     two = build_fewshot(plan(coco20i), tmp_path / "two", workers=2, link=True)
     assert one.manifest_sha256 == two.manifest_sha256
+    linked = [path for path in (tmp_path / "two").rglob("*.jpg") if path.stat().st_nlink > 1]
+    assert len(linked) == two.queries + two.supports  # the first of a folder, too
     assert build_fewshot(plan(coco20i, seed=1), tmp_path / "three").manifest_sha256 != one.manifest_sha256
     assert check_benchmark(tmp_path / "one") == []
     bench = load_benchmark(tmp_path / "one")
