@@ -73,7 +73,7 @@ def test_the_site_needs_no_network(site: Path) -> None:
         assert not loaded, page
 
 
-@pytest.mark.parametrize(("width", "scheme"), [(1300, "light"), (390, "dark")])
+@pytest.mark.parametrize(("width", "scheme"), [pytest.param(1300, "light", marks=pytest.mark.slow), (390, "dark")])
 def test_pages_open_from_a_folder(site: Path, browser: Any, width: int, scheme: str) -> None:
     """Nothing is missing or asked of a network, nothing is wider than the screen, and no picture is distorted."""
     page = browser.new_context(viewport={"width": width, "height": 844}, color_scheme=scheme).new_page()

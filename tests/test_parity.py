@@ -41,8 +41,8 @@ def folders(config: pytest.Config) -> list[Path]:
     return [Path(named)] if named else [SHARED / name for name in DEFAULT]
 
 
-#: Half a minute each; another image and a video are run whole all the same.
-SLOW = ("f_image_v1_vgg", "g_train_step_v2_vgg_b2")
+#: Half a minute each or more; another image is run whole all the same.
+SLOW = ("f_image_v1_vgg", "g_train_step_v2_vgg_b2", "h_video_eval")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

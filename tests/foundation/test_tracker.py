@@ -285,6 +285,7 @@ def live_bytes() -> int:
     return sum(storages.values())
 
 
+@pytest.mark.slow
 def test_memory_is_flat_at_400_frames(sam2: Any, video: tuple[Any, Any]) -> None:
     """All tensors alive at frame 400, and the memory itself, are those of frame 40 within 5 %."""
     frames = (video[0][i % FRAMES] for i in range(401))

@@ -294,6 +294,7 @@ def check_in_its_environment(spec: str, package: str) -> dict[str, Any]:
     return described
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.version_info >= (3, 13), reason="numpy 1.26 has no wheel for it")
 def test_an_environment_of_another_numpy(registry: Path) -> None:
     check_in_its_environment(method(registry, "dependencies = ['numpy==1.26.4']"), "numpy==1.26.4")
