@@ -43,8 +43,16 @@ LANGUAGES = {"sh", "python", "text", "json", "csv", "toml", "ini", "yaml"}
 COMMANDS = re.compile(r"^ *(icvos|make|python|pip|torchrun) ", re.MULTILINE)
 BLOCKS = {page_name(page): blocks(page) for page in PAGES}
 RUN = [name for name, found in BLOCKS.items() if any(block.runs for block in found)]
-# Pages that make much of the same kind, run SAM 2 more than once, or take ten seconds.
-SLOW = {"docs/how-to/planning.md", "docs/how-to/bring-a-method.md", "docs/explanation/ranks.md"}
+# Pages that make much of the same kind, run SAM 2 more than once, or take many seconds.
+SLOW = {
+    "docs/explanation/dcsam.md",
+    "docs/explanation/ranks.md",
+    "docs/how-to/bring-a-method.md",
+    "docs/how-to/evaluate.md",
+    "docs/how-to/few-shot.md",
+    "docs/how-to/planning.md",
+    "docs/how-to/track.md",
+}
 
 
 def all_blocks() -> Iterator[Block]:

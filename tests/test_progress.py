@@ -347,6 +347,7 @@ def test_a_terminal_while_building(tmp_path: Path, width: int) -> None:
     assert "built " in written
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", WIDTHS)
 def test_a_terminal_while_training(tmp_path: Path, width: int) -> None:
     work = TRAIN.format(out=str(tmp_path / "run"))

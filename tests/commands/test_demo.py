@@ -85,6 +85,7 @@ def test_methods_side_by_side_are_shown_in_order(
     assert (note in " ".join(capsys.readouterr().out.split())) is (workers == "2")
 
 
+@pytest.mark.slow
 def test_figures_do_not_hang_on_the_number_of_workers(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A sum of floats that threads share comes out otherwise on another number of them."""
     source = """

@@ -467,6 +467,7 @@ with open_world("cpu") as world:
 """
 
 
+@pytest.mark.slow
 def test_two_processes_with_batch_one_give_the_gradients_of_one_with_two(
     weights: dict[str, Path], root: Path, tmp_path: Path
 ) -> None:

@@ -120,7 +120,7 @@ def plan(root: Path, generator: random.Random) -> tuple[Path, list]:
     return generator.choice(sorted(path for path in found if path.is_file())), command
 
 
-@pytest.mark.parametrize("part", range(3))
+@pytest.mark.parametrize("part", [0, *(pytest.param(part, marks=pytest.mark.slow) for part in (1, 2))])
 def test_damaged_files(world, tmp_path, capsys, part):
     damaged_files(world, tmp_path, capsys, part)
 

@@ -31,6 +31,7 @@ def parts(out: str) -> dict[str, str]:
     return {name: out[start:end] for (start, name), end in zip(starts, ends)}
 
 
+@pytest.mark.slow
 def test_every_rung_goes_through(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     status = icvos("reproduce", "run", "--all", "--dry-run")
     out, error = capsys.readouterr()

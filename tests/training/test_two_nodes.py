@@ -134,7 +134,7 @@ def assert_same(out: Path, other: Path) -> None:
 LOST = "lost another process, which ended or gave no answer for {}; see what that one said, and run the same command on"
 
 
-@pytest.mark.parametrize(("end", "timeout"), [("kill", "60"), ("stop", "2")])
+@pytest.mark.parametrize(("end", "timeout"), [("kill", "60"), pytest.param("stop", "2", marks=pytest.mark.slow)])
 def test_a_rank_that_is_gone_or_does_not_answer_ends_the_other(tmp_path: Path, end: str, timeout: str) -> None:
     nodes = Nodes(tmp_path, torchrun=False)
     first = nodes.start(0, tmp_path / "r", TIMEOUT=timeout), nodes.start(1, tmp_path / "r", TIMEOUT=timeout, END=end)
