@@ -34,6 +34,7 @@ from docs_pages import (
 )
 
 from icvos import cli
+from icvos.commands.export import ExportGroup
 from icvos.demo.world.plan import world_size
 from icvos.models.options import option_types
 from icvos.training.task import resolve_task

@@ -1,0 +1,117 @@
+"""Exporting a benchmark or a run, and the check of what was made so."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any, Protocol
+
+from icvos.benchmark import Benchmark
+from icvos.errors import UsageError, in_words
+from icvos.exports.folder import SCHEMA, ExportFolder, damages, read_content, write_export
+from icvos.exports.formats import FORMATS, ExportOptions, Format, get_format
+from icvos.files import file_sha256
+from icvos.installation import install_command
+from icvos.manifest import read_manifest
+from icvos.models.needs import missing_packages
+from icvos.progress import Progress, silent
+from icvos.runs.run import Run
+from icvos.version import __version__
+
+__all__ = ["FormatModule", "check_export", "export"]
+
+
+class FormatModule(Protocol):
+    """What the module of a format has."""
+
+    def write(self, subject: Any, folder: ExportFolder, options: ExportOptions, progress: Progress) -> None:
+        """Write every file of a ``Benchmark`` or ``Run``."""
+
+    def problems(self, root: Path) -> Sequence[str]:
+        """Return what is wrong with a whole export, a line each."""
+
+
+def export(
+    subject: Benchmark | Run, to: str, out: Path, options: ExportOptions | None = None, *, progress: Progress = silent
+) -> bool:
+    """Write a benchmark or a run in another form, or go on with it; the same twice is the same byte for byte.
+
+    Args:
+        subject: What is exported.
+        to: Name of the format.
+        out: The folder, which may be begun already.
+        options: What the format is told.
+        progress: Hears of it.
+
+    Returns:
+        Whether anything was left to be written.
+
+    Raises:
+        UsageError: No such format, one that is not of this kind, or that does not know an option.
+        InputError: Something else is in the folder, or the disk is too small.
+        BenchmarkError: A file of the benchmark changed or is missing.
+    """
+    options = options or ExportOptions()
+    form = get_format(to)
+    kind = "run" if isinstance(subject, Run) else subject.kind
+    if kind not in form.of:
+        others = [name for name, other in FORMATS.items() if kind in other.of]
+        what = f"a {kind} benchmark" if isinstance(subject, Benchmark) else "a run"
+        raise UsageError(f"{what} has no form '{to}'", expected=" or ".join(others))
+    told = {each.name: getattr(options, each.name) for each in fields(options) if getattr(options, each.name)}
+    for name in told:
+        if name not in form.takes:
+            raise UsageError(f"{to} takes no --{name.replace('_', '-')}")
+    absent = missing_packages(form.extra)
+    if absent:
+        raise UsageError(f"--to {to} needs {in_words(absent)}", fix=install_command(form.extra))
+    content = {
+        "schema": SCHEMA,
+        "to": to,
+        "icvos": __version__,
+        **_identity(subject),
+        "options": {name: value for name, value in asdict(options).items() if name in form.takes and name != "link"},
+    }
+    copied = isinstance(subject, Benchmark) and options.with_frames and not options.link
+    module = _module(form)
+    return write_export(
+        out,
+        content,
+        lambda folder: module.write(subject, folder, options, progress),
+        need=_image_bytes(subject) if copied and isinstance(subject, Benchmark) else 0,
+    )
+
+
+def check_export(root: Path) -> list[str]:
+    """Return what is wrong with an export, a line each: half, damaged, or not of its form; nothing where it is good.
+
+    Raises:
+        InputError: It is no export.
+    """
+    content = read_content(root)
+    to = content.get("to", "episodes")
+    if to not in FORMATS:
+        raise UsageError(f"the export is of form '{to}', which has no check", where=root)
+    return damages(root) or list(_module(FORMATS[to]).problems(root))
+
+
+def _module(form: Format) -> FormatModule:
+    module: Any = importlib.import_module(f"icvos.exports.{form.module}")
+    return module  # type: ignore[no-any-return]
+
+
+def _identity(subject: Benchmark | Run) -> dict[str, Any]:
+    if isinstance(subject, Benchmark):
+        about = {"name": subject.name, "version": subject.version, "manifest_sha256": subject.manifest_sha256}
+        return {"benchmark": about}
+    about = {"model": subject.full_name, "version": subject.version, "benchmark": subject.benchmark_name}
+    return {"run": {**about, "result_sha256": file_sha256(subject.where / "result.json")}}
+
+
+def _image_bytes(benchmark: Benchmark) -> int:
+    """Return the size of a benchmark's frames, queries and supports."""
+    return sum(
+        size for path, size, _ in read_manifest(benchmark.root) if "JPEGImages" in path.split("/") or "/images/" in path
+    )
