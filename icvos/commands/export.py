@@ -14,7 +14,11 @@ from icvos.terminal import echo
 
 def _forms() -> str:
     """Return the forms and what each is, for --help."""
-    return "; ".join(f"{name} (of a {' or '.join(form.of)}): {form.text}" for name, form in FORMATS.items()) + "."
+    return "; ".join(f"{form.name} (of a {' or '.join(form.of)}): {form.text}" for form in FORMATS) + "."
+
+
+# A format of benchmarks and one of runs may share a name.
+NAMES = list(dict.fromkeys(form.name for form in FORMATS))
 
 
 class ExportGroup(click.Group):
@@ -40,7 +44,7 @@ def command() -> None:
 
 @command.command(short_help="Write a benchmark or a run in another form (the word write may be left out).")
 @click.argument("subject", metavar="BENCH|RUN")
-@click.option("--to", required=True, type=click.Choice(list(FORMATS)), metavar="FORM", help=_forms())
+@click.option("--to", required=True, type=click.Choice(NAMES), metavar="FORM", help=_forms())
 @click.option("--out", type=click.Path(path_type=Path), help="The folder; default exports/NAME-FORM.")
 @click.option("--with-frames", is_flag=True, help="The images too, where their licences let you pass them on.")
 @click.option("--link", is_flag=True, help="Hard-link images instead of copying.")

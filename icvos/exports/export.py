@@ -54,22 +54,22 @@ def export(
         BenchmarkError: A file of the benchmark changed or is missing.
     """
     options = options or ExportOptions()
-    form = get_format(to)
     kind = "run" if isinstance(subject, Run) else subject.kind
-    if kind not in form.of:
-        others = [name for name, other in FORMATS.items() if kind in other.of]
-        what = f"a {kind} benchmark" if isinstance(subject, Benchmark) else "a run"
-        raise UsageError(f"{what} has no form '{to}'", expected=" or ".join(others))
+    form = get_format(to, kind)
     told = {each.name: getattr(options, each.name) for each in fields(options) if getattr(options, each.name)}
     for name in told:
         if name not in form.takes:
-            raise UsageError(f"{to} takes no --{name.replace('_', '-')}")
+            raise UsageError(f"{to} takes no {_flag(name)}")
+    wanted = [name for name in form.requires if name not in told]
+    if wanted:
+        raise UsageError(f"--to {to} of a {kind if kind == 'run' else 'benchmark'} needs {_flag(wanted[0])}")
     absent = missing_packages(form.extra)
     if absent:
         raise UsageError(f"--to {to} needs {in_words(absent)}", fix=install_command(form.extra))
     content = {
         "schema": SCHEMA,
         "to": to,
+        "of": kind,
         "icvos": __version__,
         **_identity(subject),
         "options": {name: value for name, value in asdict(options).items() if name in form.takes and name != "link"},
@@ -91,10 +91,16 @@ def check_export(root: Path) -> list[str]:
         InputError: It is no export.
     """
     content = read_content(root)
-    to = content.get("to", "episodes")
-    if to not in FORMATS:
+    to, kind = content.get("to", "episodes"), content.get("of")
+    form = next((form for form in FORMATS if form.name == to and kind in form.of), None)
+    if form is None:
         raise UsageError(f"the export is of form '{to}', which has no check", where=root)
-    return damages(root) or list(_module(FORMATS[to]).problems(root))
+    return damages(root) or list(_module(form).problems(root))
+
+
+def _flag(name: str) -> str:
+    """Return an option's name as the command line has it."""
+    return f"--{name.replace('_', '-')}"
 
 
 def _module(form: Format) -> FormatModule:

@@ -24,34 +24,44 @@ class ExportOptions:
 
 @dataclass(frozen=True)
 class Format:
-    """A form of export.
+    """A form of export; those of benchmarks and of runs may share a name, and are two lines then.
 
     Attributes:
+        name: As ``--to`` has it.
         text: What is written, in a line.
         module: In ``icvos.exports``; it has the functions of ``icvos.exports.export.FormatModule``.
         of: What can be written so: ``video`` and ``image`` benchmarks, ``run``.
         takes: The options that it knows, by name.
+        requires: Those of them that it cannot do without.
         extra: The pip extra of icvos that it needs, or "".
     """
 
+    name: str
     text: str
     module: str
     of: tuple[str, ...]
     takes: tuple[str, ...] = ()
+    requires: tuple[str, ...] = ()
     extra: str = ""
 
 
-FORMATS: dict[str, Format] = {
-    "csv": Format("tables: a row an episode, a row a frame, the figures of the whole", "run_tables", ("run",)),
-}
+FORMATS: tuple[Format, ...] = (
+    Format("csv", "tables: a row an episode, a row a frame, the figures of the whole", "run_tables", ("run",)),
+)
 
 
-def get_format(name: str) -> Format:
-    """Return a format.
+def get_format(name: str, kind: str) -> Format:
+    """Return the format of a name for one kind of subject: ``video``, ``image`` or ``run``.
 
     Raises:
-        UsageError: There is none of that name.
+        UsageError: There is none of that name, or not of that kind.
     """
-    if name not in FORMATS:
-        raise UsageError(f"no format '{name}'", fix=did_you_mean(name, FORMATS))
-    return FORMATS[name]
+    names = dict.fromkeys(form.name for form in FORMATS)
+    if name not in names:
+        raise UsageError(f"no format '{name}'", fix=did_you_mean(name, names))
+    for form in FORMATS:
+        if form.name == name and kind in form.of:
+            return form
+    what = "a run" if kind == "run" else f"a {kind} benchmark"
+    others = [form.name for form in FORMATS if kind in form.of]
+    raise UsageError(f"{what} has no form '{name}'", expected=" or ".join(others))
