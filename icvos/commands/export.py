@@ -48,6 +48,7 @@ def command() -> None:
 @click.option("--out", type=click.Path(path_type=Path), help="The folder; default exports/NAME-FORM.")
 @click.option("--with-frames", is_flag=True, help="The images too, where their licences let you pass them on.")
 @click.option("--link", is_flag=True, help="Hard-link images instead of copying.")
+@click.option("--benchmark", metavar="BENCH", default="", help="Of a run: where its benchmark is, if it was moved.")
 def write(subject: str, to: str, out: Path | None, **told: Any) -> None:
     """Write BENCH, a built benchmark or demo…, or RUN, a run's folder, in another form.
 

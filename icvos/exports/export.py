@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from icvos.benchmark import Benchmark
 from icvos.errors import UsageError, in_words
 from icvos.exports.folder import SCHEMA, ExportFolder, damages, read_content, write_export
-from icvos.exports.formats import FORMATS, ExportOptions, Format, get_format
+from icvos.exports.formats import FORMATS, PLACES, ExportOptions, Format, get_format
 from icvos.files import file_sha256
 from icvos.installation import install_command
 from icvos.manifest import read_manifest
@@ -72,7 +72,9 @@ def export(
         "of": kind,
         "icvos": __version__,
         **_identity(subject),
-        "options": {name: value for name, value in asdict(options).items() if name in form.takes and name != "link"},
+        "options": {
+            name: value for name, value in asdict(options).items() if name in form.takes and name not in PLACES
+        },
     }
     copied = isinstance(subject, Benchmark) and options.with_frames and not options.link
     module = _module(form)

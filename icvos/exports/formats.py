@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from icvos.errors import UsageError, did_you_mean
 
-__all__ = ["FORMATS", "ExportOptions", "Format", "get_format"]
+__all__ = ["FORMATS", "PLACES", "ExportOptions", "Format", "get_format"]
 
 
 @dataclass(frozen=True)
@@ -16,10 +16,16 @@ class ExportOptions:
     Attributes:
         with_frames: Whether the images are in it, and not their names alone.
         link: Whether images are hard links instead of copies, where that is possible.
+        benchmark: Where a run's benchmark is, if not where it was: its folder, or ``demo…``.
     """
 
     with_frames: bool = False
     link: bool = False
+    benchmark: str = ""
+
+
+PLACES = ("link", "benchmark")
+"""Options that say where things are or how they are put, and so nothing of what an export holds."""
 
 
 @dataclass(frozen=True)
@@ -45,8 +51,13 @@ class Format:
     extra: str = ""
 
 
+IMAGES = ("with_frames", "link")
 FORMATS: tuple[Format, ...] = (
     Format("csv", "tables: a row an episode, a row a frame, the figures of the whole", "run_tables", ("run",)),
+    Format("ytvis", "YouTube-VIS' JSON, with supports and episodes beside it", "ytvis", ("video",), IMAGES),
+    Format("ytvis", "its saved masks as YouTube-VIS' results", "ytvis_results", ("run",), ("benchmark",)),
+    Format("coco", "COCO's JSON of queries or frames, and of supports", "coco", ("video", "image"), IMAGES),
+    Format("davis", "DAVIS-2017's layout, with supports and episodes beside it", "davis", ("video",), IMAGES),
 )
 
 

@@ -20,7 +20,7 @@ from icvos.runs.run import Run
 def subjects(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A benchmark of videos, one of images, and a run with its masks."""
     folder = tmp_path_factory.mktemp("subjects")
-    write_video_benchmark(folder / "video", videos=2, frames=3, draws=2, size=(40, 48))
+    write_video_benchmark(folder / "video", videos=2, frames=3, draws=2, size=(40, 48), apart=20)
     write_image_benchmark(folder / "image")
     words = ("--model", "histogram", "--benchmark", folder / "video", "--out", folder / "run", "--save-masks")
     assert icvos("evaluate", *words) == 0
