@@ -371,8 +371,13 @@ class Benchmark:
         """Return the mask of a support or query as it is stored: (H, W) uint8, 1 the thing, 255 where to ignore.
 
         Args:
-            role, category, name: Which.
-            size: (H, W) of its image.
+            role: What it is.
+            category: Number of the category.
+            name: The image's name, without suffix.
+            size: (H, W) of the image.
+
+        Raises:
+            MaskError: Missing, damaged, or of another size.
         """
         return read_mask(self._mask_path(role, category, name), size=size)
 

@@ -38,6 +38,7 @@ def command() -> None:
 
     \b
     icvos export runs/demo/histogram --to csv
+    icvos export demo --to ytvis
     icvos export check exports/histogram-csv
     """
 

@@ -92,11 +92,11 @@ def _label_maps(view: View, video: str, categories: Sequence[int]) -> Iterator[n
     truths = [view.truth(video, category) for category in categories]
     for index in range(record.frames):
         labels = np.zeros((record.height, record.width), np.uint8)
+        taken = np.zeros(labels.shape, bool)
         for value, truth in enumerate(truths, 1):
             mask = truth[index]
-            below = labels[mask]
-            if below.any():
-                one, other = (categories[number - 1] for number in (int(below.max()), value))
+            if (taken & mask).any():
+                one, other = (categories[number - 1] for number in (int(labels[mask].max()), value))
                 names = [view.benchmark.pairs[video, category].category_name for category in (one, other)]
                 raise UsageError(
                     f"'{names[0]}' and '{names[1]}' overlap on frame {index:05d} of video '{video}'",
@@ -104,7 +104,8 @@ def _label_maps(view: View, video: str, categories: Sequence[int]) -> Iterator[n
                     expected="masks of which one label map can be made",
                     fix=_OTHER,
                 )
-            labels[mask] = value
+            taken |= mask
+            labels += mask.view(np.uint8) * np.uint8(value)
         yield labels
 
 

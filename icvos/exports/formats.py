@@ -73,6 +73,6 @@ def get_format(name: str, kind: str) -> Format:
     for form in FORMATS:
         if form.name == name and kind in form.of:
             return form
-    what = "a run" if kind == "run" else f"a {kind} benchmark"
+    what = {"run": "a run", "image": "an image benchmark"}.get(kind, f"a {kind} benchmark")
     others = [form.name for form in FORMATS if kind in form.of]
     raise UsageError(f"{what} has no form '{name}'", expected=" or ".join(others))

@@ -110,7 +110,7 @@ def test_fiftyone_opens_it(videos: tuple[Path, Path], json: str, role: str) -> N
     with importer:
         for path, metadata, labels in importer:
             file = Path(path).relative_to(bench).as_posix()
-            for detection in labels["segmentations"].detections if labels else ():
+            for detection in labels["segmentations"].detections if "segmentations" in labels else ():
                 category = opened.vocabulary.find(detection.label)
                 whole = np.zeros((metadata.height, metadata.width), bool)
                 x, y = (round(v * side) for v, side in zip(detection.bounding_box, (metadata.width, metadata.height)))
