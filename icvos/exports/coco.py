@@ -174,9 +174,9 @@ def _annotation_problems(entries: list[Entry], tables: Benchmark, images: dict[i
     seen = dict.fromkeys(tables.pairs, 0)
     for number, entry in by_id(entries):
         row = bisect_right(starts, number, key=itemgetter(0)) - 1
-        begin, video, category, image = starts[max(row, 0)]
+        begin, video, category, image = starts[row] if row >= 0 else (0, "", 0, 0)
         index = number - begin
-        if not 0 <= index < tables.videos[video].frames:
+        if row < 0 or index >= tables.videos[video].frames:
             yield f"{FRAMES}: {entry.label} is of no frame"
             continue
         problem = differing(entry, {"image_id": image + index, "category_id": category, "iscrowd": 0})

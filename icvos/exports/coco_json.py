@@ -14,6 +14,7 @@ from icvos.masks import code_area, code_box, encode_code, segmentation_code
 from icvos.sources.annotations import Entry
 
 __all__ = [
+    "LARGEST_SIDE",
     "category_entries",
     "category_problems",
     "check_pixels",
@@ -25,6 +26,9 @@ __all__ = [
     "json_list",
     "pixels",
 ]
+
+LARGEST_SIDE = 65535
+"""Pixels of an image's side, at most, as in what is read of COCO and YouTube-VIS."""
 
 
 def json_line(entry: Mapping[str, Any]) -> bytes:
@@ -104,6 +108,8 @@ def check_pixels(entry: Entry, marked: Mapping[str, Any], size: tuple[int, int],
     Raises:
         SourceError: It is broken or of another size, or has another area or box.
     """
+    if not all(0 < side <= LARGEST_SIDE for side in size):
+        raise entry.broken(field, f"its image is {size[0]}x{size[1]} (HxW)")
     try:
         code = segmentation_code(marked.get("segmentation"), size)
     except ValueError as problem:

@@ -131,7 +131,8 @@ def missing_files(root: Path, files: Mapping[str, str]) -> Iterable[str]:
         root: The export.
         files: What each image is, by its path below ``root``.
     """
-    if read_content(root).get("options", {}).get("with_frames"):
+    options = read_content(root).get("options")
+    if isinstance(options, dict) and options.get("with_frames"):
         yield from (f"{path}: {what} is missing" for path, what in files.items() if not (root / path).is_file())
 
 

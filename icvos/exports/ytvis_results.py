@@ -12,7 +12,7 @@ from typing import Any
 from icvos.benchmark import Benchmark, Episode
 from icvos.demo.benchmarks import open_benchmark
 from icvos.errors import InputError, RunError, UsageError
-from icvos.exports.coco_json import json_line, json_list, pixels
+from icvos.exports.coco_json import LARGEST_SIDE, json_line, json_list, pixels
 from icvos.exports.contents import collect, video_ids
 from icvos.exports.folder import ExportFolder
 from icvos.exports.formats import ExportOptions
@@ -170,6 +170,8 @@ def _entry_problem(entry: Any, row: Mapping[str, str]) -> str | None:
         frames, height, width = (int(row[name]) for name in ("frames", "height", "width"))
     except ValueError:
         raise InputError(f"frames, height or width of {row['episode']} is no number", where=EPISODES) from None
+    if not (0 < height <= LARGEST_SIDE and 0 < width <= LARGEST_SIDE):
+        return f"{row['episode']} is {height}x{width} (HxW)"
     if not isinstance(codes, list) or len(codes) != frames:
         return f"{row['episode']} has no {frames} segmentations"
     for index, code in enumerate(codes):

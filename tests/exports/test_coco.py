@@ -129,6 +129,7 @@ def test_fiftyone_opens_it(videos: tuple[Path, Path], json: str, role: str) -> N
         ("queries.json", lambda c: c["annotations"][0].update(image_id=2), "the tables say 1"),
         ("queries.json", lambda c: c["annotations"][0].update(id=99), "annotation 99 is of no mask"),
         ("supports.json", lambda c: c["images"][0].update(height=41), "run lengths of size"),
+        ("supports.json", lambda c: c["images"][0].update(height=70000), "its image is 70000x"),
         ("supports.json", lambda c: c["annotations"][0].update(area=1), "its area is"),
         ("supports.json", lambda c: c.pop("images"), "'images' is missing"),
     ],
