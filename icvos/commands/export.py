@@ -41,9 +41,15 @@ def command() -> None:
 @command.command(short_help="Write a benchmark or a run in another form (the word write may be left out).")
 @click.argument("subject", metavar="BENCH|RUN")
 @click.option("--to", required=True, type=click.Choice(list(FORMATS)), metavar="FORM", help=_forms())
-@click.option("--out", type=click.Path(path_type=Path), help="The folder; default exports/NAME-FORM.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="The folder, or the file; default exports/NAME-FORM, or beside BENCH.",
+)
 @click.option("--with-frames", is_flag=True, help="The images too, where their licences let you pass them on.")
 @click.option("--link", is_flag=True, help="Hard-link images instead of copying.")
+@click.option("--date", default="", metavar="YYYY-MM-DD", help="The day on which it is published.")
+@click.option("--url", default="", metavar="URL", help="The address of the folder that will hold it and BENCH.")
 def write(subject: str, to: str, out: Path | None, **told: Any) -> None:
     """Write BENCH, a built benchmark or demo…, or RUN, a run's folder, in another form.
 
@@ -54,7 +60,7 @@ def write(subject: str, to: str, out: Path | None, **told: Any) -> None:
     """
     from icvos.benchmark import Benchmark
     from icvos.demo.benchmarks import open_benchmark
-    from icvos.exports.export import export
+    from icvos.exports.export import default_out, export
     from icvos.exports.formats import ExportOptions
     from icvos.progress import shown
     from icvos.runs.run import Run
@@ -64,8 +70,7 @@ def write(subject: str, to: str, out: Path | None, **told: Any) -> None:
         opened = Run.open(Path(subject))
     else:
         opened = open_benchmark(subject)[0]
-    name = Path(subject).resolve().name if isinstance(opened, Run) else opened.name
-    out = out or Path("exports") / f"{name.replace(':', '-').replace('/', '-')}-{to}"
+    out = out or default_out(opened, to)
     with shown("exported") as progress:
         fresh = export(opened, to, out, ExportOptions(**told), progress=progress)
     echo(f"{'written' if fresh else 'it is there already, whole'}: {out}")
@@ -73,9 +78,9 @@ def write(subject: str, to: str, out: Path | None, **told: Any) -> None:
 
 
 @command.command(short_help="Check that an export is whole and of its form.")
-@click.argument("folder", type=click.Path(path_type=Path))
-def check(folder: Path) -> None:
-    """Check every hash of FOLDER, an export, and that it is of its form.
+@click.argument("path", metavar="EXPORT", type=click.Path(path_type=Path))
+def check(path: Path) -> None:
+    """Check every hash of EXPORT, a folder or a file, and that it is of its form.
 
     \b
     icvos export check exports/histogram-csv
@@ -83,7 +88,7 @@ def check(folder: Path) -> None:
     from icvos.errors import InputError, name_some
     from icvos.exports.export import check_export
 
-    problems = check_export(folder)
+    problems = check_export(path)
     if problems:
-        raise InputError(name_some(problems), where=folder, fix="export it again to another --out")
-    echo(f"ok: {folder} is whole")
+        raise InputError(name_some(problems), where=path, fix="export it again to another --out")
+    echo(f"ok: {path} is whole")

@@ -13,6 +13,7 @@ from icvos.exports.export import export
 from icvos.exports.folder import ExportFolder
 from icvos.exports.formats import FORMATS
 from icvos.manifest import iter_files
+from icvos.models.needs import missing_packages
 from icvos.runs.run import Run
 
 
@@ -27,7 +28,12 @@ def subjects(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {name: folder / name for name in ("video", "image", "run")}
 
 
-CASES = [(to, kind) for to, form in FORMATS.items() for kind in form.of]
+CASES = [
+    pytest.param(to, kind, marks=pytest.mark.skipif(bool(missing_packages(form.extra)), reason=f"needs {form.extra}"))
+    for to, form in FORMATS.items()
+    for kind in form.of
+    if not form.file  # one file is never half; tests of its own
+]
 
 
 def contents(root: Path) -> dict[str, bytes]:
