@@ -92,7 +92,7 @@ class About:
 
     @property
     def synthetic(self) -> bool:
-        """Whether a program drew any of its pictures, or moved photographs to make videos of them."""
+        """Whether a program drew any of its pictures, or made videos of photographs."""
         return self.tubes or any(source.facts.synthetic for source in self.sources)
 
     @property
@@ -150,7 +150,11 @@ class About:
         where = "; ".join(parts) or UNKNOWN
         if all(source.facts.synthetic for source in self.sources) and self.sources:
             return f"Every picture and mask was drawn by a program, icvos' demo world, in the layouts of: {where}."
-        made = " Each video is made of one photograph, which is moved, turned and scaled." if self.tubes else ""
+        made = (
+            " Each video is made of one photograph, which is turned, mirrored, blurred and the like."
+            if self.tubes
+            else ""
+        )
         return f"No picture was taken for it: icvos took images and masks of data sets that were there: {where}.{made}"
 
     @property

@@ -48,6 +48,8 @@ _COLUMNS = {
     "visible_frames": Column("integer", "Frames on which the category is to be seen."),
     "first_visible": Column("integer", "The first of them; -1 where it is on none."),
     "instances": Column("integer", "How many objects of the category there are."),
+    "source_category": Column("integer", "The category's number in its data set."),
+    "looser_name": Column("text", "What the category is called, without an article."),
     "frame": Column("integer", "The frame's number, from 0; its files are called by it, five digits long."),
     "source_frame": Column("text", "The name of the frame's file in the data set, without suffix."),
     "id": Column("text", "The episode's id."),

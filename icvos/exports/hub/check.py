@@ -17,7 +17,7 @@ from icvos.masks import decode_mask
 
 __all__ = ["problems"]
 
-ROWS = 1000
+ROWS = 64
 """Rows that are held at a time, at most."""
 
 Row = dict[str, Any]
@@ -52,7 +52,7 @@ class _Check:
         import pyarrow.parquet as pq
 
         for path in self._files(name):
-            with pq.ParquetFile(path) as file:
+            with pq.ParquetFile(path, pre_buffer=False) as file:
                 for batch in file.iter_batches(batch_size=ROWS):
                     yield from batch.to_pylist()
 
