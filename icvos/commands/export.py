@@ -48,27 +48,32 @@ def command() -> None:
 @click.option("--out", type=click.Path(path_type=Path), help="The folder; default exports/NAME-FORM.")
 @click.option("--with-frames", is_flag=True, help="The images too, where their licences let you pass them on.")
 @click.option("--link", is_flag=True, help="Hard-link images instead of copying.")
+@click.option("--dataset", default="", help="Of a run for hub: the benchmark's data set there, OWNER/NAME[@COMMIT].")
+@click.option("--date", default="", help="As 2026-11-28; of a run by default the day on which it began.")
+@click.option("--source", default="", help="Of a run for hub: where its record can be read, https://….")
 def write(subject: str, to: str, out: Path | None, **told: Any) -> None:
-    """Write BENCH, a built benchmark or demo…, or RUN, a run's folder, in another form.
+    """Write BENCH, a built benchmark or demo…, or RUN, a run's folder or a board's record, in another form.
 
     A second call goes on where the first was stopped; the same twice is the same byte for byte.
 
     \b
     icvos export write runs/demo/histogram --to csv
+    icvos export runs/demo/histogram --to hub --dataset OWNER/NAME
     """
     from icvos.benchmark import Benchmark
     from icvos.demo.benchmarks import open_benchmark
     from icvos.exports.export import export
     from icvos.exports.formats import ExportOptions
+    from icvos.leaderboard.record import open_run
     from icvos.progress import shown
     from icvos.runs.run import Run
 
     opened: Benchmark | Run
-    if (Path(subject) / "run.json").is_file():
-        opened = Run.open(Path(subject))
+    if (Path(subject) / "run.json").is_file() or Path(subject).is_file():
+        opened = open_run(subject)
     else:
         opened = open_benchmark(subject)[0]
-    name = Path(subject).resolve().name if isinstance(opened, Run) else opened.name
+    name = Path(subject).resolve().name.removesuffix(".json") if isinstance(opened, Run) else opened.name
     out = out or Path("exports") / f"{name.replace(':', '-').replace('/', '-')}-{to}"
     with shown("exported") as progress:
         fresh = export(opened, to, out, ExportOptions(**told), progress=progress)

@@ -24,7 +24,10 @@ __all__ = ["FormatModule", "check_export", "export"]
 
 
 class FormatModule(Protocol):
-    """What the module of a format has."""
+    """What the module of a format has.
+
+    One that refuses some subjects or options has ``check(subject, options)`` too, called before anything is written.
+    """
 
     def write(self, subject: Any, folder: ExportFolder, options: ExportOptions, progress: Progress) -> None:
         """Write every file of a ``Benchmark`` or ``Run``."""
@@ -49,8 +52,8 @@ def export(
         Whether anything was left to be written.
 
     Raises:
-        UsageError: No such format, one that is not of this kind, or that does not know an option.
-        InputError: Something else is in the folder, or the disk is too small.
+        UsageError: No such format, one that is not of this kind, that does not know an option, or lacks one.
+        InputError: Something else is in the folder, the disk is too small, or the format cannot hold the subject.
         BenchmarkError: A file of the benchmark changed or is missing.
     """
     options = options or ExportOptions()
@@ -74,8 +77,10 @@ def export(
         **_identity(subject),
         "options": {name: value for name, value in asdict(options).items() if name in form.takes and name != "link"},
     }
-    copied = isinstance(subject, Benchmark) and options.with_frames and not options.link
     module = _module(form)
+    if hasattr(module, "check"):
+        module.check(subject, options)
+    copied = isinstance(subject, Benchmark) and options.with_frames and not options.link
     return write_export(
         out,
         content,
@@ -113,7 +118,9 @@ def _identity(subject: Benchmark | Run) -> dict[str, Any]:
         about = {"name": subject.name, "version": subject.version, "manifest_sha256": subject.manifest_sha256}
         return {"benchmark": about}
     about = {"model": subject.full_name, "version": subject.version, "benchmark": subject.benchmark_name}
-    return {"run": {**about, "result_sha256": file_sha256(subject.where / "result.json")}}
+    # A board's record is one file.
+    result = subject.where / "result.json" if subject.where.is_dir() else subject.where
+    return {"run": {**about, "result_sha256": file_sha256(result)}}
 
 
 def _image_bytes(benchmark: Benchmark) -> int:

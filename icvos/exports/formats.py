@@ -16,10 +16,16 @@ class ExportOptions:
     Attributes:
         with_frames: Whether the images are in it, and not their names alone.
         link: Whether images are hard links instead of copies, where that is possible.
+        dataset: The Hugging Face Hub's data set that a run's benchmark is, ``OWNER/NAME`` or ``OWNER/NAME@COMMIT``.
+        date: A day, or a day and a time, as ISO 8601 has them.
+        source: The address at which a run's record can be read.
     """
 
     with_frames: bool = False
     link: bool = False
+    dataset: str = ""
+    date: str = ""
+    source: str = ""
 
 
 @dataclass(frozen=True)
@@ -47,6 +53,14 @@ class Format:
 
 FORMATS: tuple[Format, ...] = (
     Format("csv", "tables: a row an episode, a row a frame, the figures of the whole", "run_tables", ("run",)),
+    Format(
+        "hub",
+        "the result for a model's page and a benchmark's leaderboard on the Hugging Face Hub",
+        "hub_results",
+        ("run",),
+        takes=("dataset", "date", "source"),
+        requires=("dataset",),
+    ),
 )
 
 
