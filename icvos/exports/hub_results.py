@@ -70,7 +70,7 @@ def problems(root: Path) -> Sequence[str]:
     where = f"{FOLDER}/{paths[0].name}"
     try:
         found = _ENTRY.fullmatch(read_text(paths[0], "result"))
-        texts = [text if text is None else json.loads(text) for text in found.groups()] if found else []
+        texts = [str(json.loads(text)) if text else "" for text in found.groups()] if found else []
         options = read_content(root)["options"]
         told = ExportOptions(**options) if isinstance(options, Mapping) else ExportOptions()
     except (InputError, ValueError, KeyError, TypeError):
@@ -87,12 +87,12 @@ def problems(root: Path) -> Sequence[str]:
         lines.append(f"{where}: its value is {value}, and not in percent")
     if not _is_date(day) or (told.date and day != told.date):
         lines.append(f"{where}: its date is {in_words(day)}")
-    if (source or "") != told.source:
+    if source != told.source:
         lines.append(f"{where}: its source is {in_words(source)}")
     return lines
 
 
-def _at(dataset: str, revision: str | None) -> str:
+def _at(dataset: str, revision: str) -> str:
     return f"{dataset}@{revision}" if revision else dataset
 
 
