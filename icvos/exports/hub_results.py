@@ -17,6 +17,7 @@ from icvos.exports.folder import ExportFolder, read_content
 from icvos.exports.formats import ExportOptions
 from icvos.exports.tasks import task_id
 from icvos.files import escape_id, read_text
+from icvos.leaderboard.consistency import check_values, recompute
 from icvos.leaderboard.marks import legend, marks
 from icvos.progress import Progress
 from icvos.runs.run import CHECKED, Run
@@ -39,12 +40,16 @@ def check(subject: Run, options: ExportOptions) -> None:
     """Refuse what may not stand on a leaderboard, and options that the Hub would not read.
 
     Raises:
-        RunError: The run has no rank anywhere: it is limited, failed, a shard, or was told ground truth.
+        RunError: The run has no rank anywhere: it is limited, failed, a shard, or was told ground truth; or its result
+            does not follow from its episodes.
         UsageError: An option is of another form.
     """
     if subject.not_ranked:
         what = f"a run without a rank is no result for a leaderboard: {', '.join(subject.not_ranked)}"
         raise RunError(what, where=subject.where, fix="evaluate the whole benchmark")
+    contradictions = check_values(subject) or recompute(subject)
+    if contradictions:
+        raise RunError(contradictions[0], where=subject.where, fix="evaluate again into another --out")
     if not _DATASET.fullmatch(options.dataset):
         raise UsageError(
             f"--dataset {in_words(options.dataset)} is no data set of the Hub",
@@ -138,7 +143,7 @@ def _notes(run: Run) -> str:
         f"icvos {run.run.get('icvos')}",
         checked,
         *(line.partition(": ")[2] for line in declared),
-        *run.notes,
+        *(note for note in run.notes if note not in run.notes_on_supports),
     )
     return printable("; ".join(parts))
 

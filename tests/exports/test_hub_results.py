@@ -13,7 +13,7 @@ from tiny import write_image_benchmark, write_video_benchmark
 from icvos.exports.export import check_export
 from icvos.exports.hub_results import FOLDER
 from icvos.exports.tasks import task_id
-from icvos.files import read_json
+from icvos.files import read_json, write_json
 from icvos.manifest import write_manifest
 from icvos.runs.run import Run
 
@@ -105,6 +105,17 @@ def test_a_run_without_a_rank_is_refused(root: Path, tmp_path: Path, capsys: pyt
     assert icvos("export", tmp_path / "part", "--to", "hub", "--dataset", "me/b", "--out", tmp_path / "out") == 2
     assert "no result for a leaderboard: limited" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_a_result_that_does_not_follow_is_refused(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(root / "run", tmp_path / "run")
+    result = read_json(tmp_path / "run/result.json")
+    result["summary"]["J&F"] = 99.0
+    write_json(tmp_path / "run/result.json", result)
+    assert icvos("export", tmp_path / "run", "--to", "hub", "--dataset", "me/b", "--out", tmp_path / "out") == 2
+    assert "J&F" in capsys.readouterr().err and not (tmp_path / "out").exists()
 
 
 def test_another_content_is_refused_whatever_its_hash(root: Path, tmp_path: Path) -> None:
