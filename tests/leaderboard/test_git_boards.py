@@ -266,11 +266,13 @@ def test_nothing_of_it_runs(clone: Path) -> None:
     git(clone, "commit", "--quiet", "--message=traps")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HOME", str(home))
+        # As in a hook of another repository.
         patch.setenv("GIT_DIR", str(clone / ".git"))
+        patch.setenv("GIT_OBJECT_DIRECTORY", str(clone.parent / "elsewhere"))
         assert len(read_board(url(clone))[0]) == 2
         with opened_board(url(clone, "main")) as board:
             assert board.left_out == (("m.json", "it is no file"),)
-    assert not mark.exists()
+    assert not mark.exists() and not (clone.parent / "elsewhere").exists()
 
 
 def hostile_tree(clone: Path, *rows: str) -> None:
