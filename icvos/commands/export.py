@@ -14,7 +14,11 @@ from icvos.terminal import echo
 
 def _forms() -> str:
     """Return the forms and what each is, for --help."""
-    return "; ".join(f"{name} (of a {' or '.join(form.of)}): {form.text}" for name, form in FORMATS.items()) + "."
+    return "; ".join(f"{form.name} (of a {' or '.join(form.of)}): {form.text}" for form in FORMATS) + "."
+
+
+# A format of benchmarks and one of runs may share a name.
+NAMES = list(dict.fromkeys(form.name for form in FORMATS))
 
 
 class ExportGroup(click.Group):
@@ -40,7 +44,7 @@ def command() -> None:
 
 @command.command(short_help="Write a benchmark or a run in another form (the word write may be left out).")
 @click.argument("subject", metavar="BENCH|RUN")
-@click.option("--to", required=True, type=click.Choice(list(FORMATS)), metavar="FORM", help=_forms())
+@click.option("--to", required=True, type=click.Choice(NAMES), metavar="FORM", help=_forms())
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
@@ -48,26 +52,31 @@ def command() -> None:
 )
 @click.option("--with-frames", is_flag=True, help="The images too, where their licences let you pass them on.")
 @click.option("--link", is_flag=True, help="Hard-link images instead of copying.")
-@click.option("--date", default="", metavar="YYYY-MM-DD", help="The day on which it is published.")
-@click.option("--url", default="", metavar="URL", help="The address of the folder that will hold it and BENCH.")
+@click.option("--dataset", default="", help="Of a run for hub: the benchmark's data set there, OWNER/NAME[@COMMIT].")
+@click.option("--date", default="", help="As 2026-11-28; of a run by default the day on which it began.")
+@click.option("--source", default="", help="Of a run for hub: where its record can be read, https://….")
+@click.option("--url", default="", help="Of croissant: the address of the folder that will hold it and BENCH.")
 def write(subject: str, to: str, out: Path | None, **told: Any) -> None:
-    """Write BENCH, a built benchmark or demo…, or RUN, a run's folder, in another form.
+    """Write BENCH, a built benchmark or demo…, or RUN, a run's folder or a board's record, in another form.
 
     A second call goes on where the first was stopped; the same twice is the same byte for byte.
 
     \b
     icvos export write runs/demo/histogram --to csv
+    icvos export runs/demo/histogram --to hub --dataset OWNER/NAME
+    icvos export demo --to croissant --date 2026-11-28
     """
     from icvos.benchmark import Benchmark
     from icvos.demo.benchmarks import open_benchmark
     from icvos.exports.export import default_out, export
     from icvos.exports.formats import ExportOptions
+    from icvos.leaderboard.record import open_run
     from icvos.progress import shown
     from icvos.runs.run import Run
 
     opened: Benchmark | Run
-    if (Path(subject) / "run.json").is_file():
-        opened = Run.open(Path(subject))
+    if (Path(subject) / "run.json").is_file() or Path(subject).is_file():
+        opened = open_run(subject)
     else:
         opened = open_benchmark(subject)[0]
     out = out or default_out(opened, to)

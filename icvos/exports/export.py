@@ -24,7 +24,10 @@ __all__ = ["FileFormatModule", "FormatModule", "check_export", "default_out", "e
 
 
 class FormatModule(Protocol):
-    """What the module of a format has."""
+    """What the module of a format has.
+
+    One that refuses some subjects or options has ``check(subject, options)`` too, called before anything is written.
+    """
 
     def write(self, subject: Any, folder: ExportFolder, options: ExportOptions, progress: Progress) -> None:
         """Write every file of a ``Benchmark`` or ``Run``."""
@@ -45,11 +48,12 @@ class FileFormatModule(Protocol):
 
 def default_out(subject: Benchmark | Run, to: str) -> Path:
     """Return where an export goes if nobody says: ``exports/NAME-FORM``, or a file beside the benchmark's folder."""
-    form = get_format(to)
+    form = get_format(to, _kind(subject))
     if form.file and isinstance(subject, Benchmark):
         root = absolute_path(subject.root)
         return root.parent / f"{root.name}.{form.file}"
-    name = absolute_path(subject.where).name if isinstance(subject, Run) else subject.name
+    # A board's record is one file.
+    name = absolute_path(subject.where).name.removesuffix(".json") if isinstance(subject, Run) else subject.name
     return Path("exports") / f"{name.replace(':', '-').replace('/', '-')}-{to}"
 
 
@@ -69,21 +73,20 @@ def export(
         Whether anything was left to be written.
 
     Raises:
-        UsageError: No such format, one that is not of this kind, or that does not know an option.
-        InputError: Something else is in the folder, or the disk is too small.
+        UsageError: No such format, one that is not of this kind, that does not know an option, or lacks one.
+        InputError: Something else is in the folder, the disk is too small, or the format cannot hold the subject.
         BenchmarkError: A file of the benchmark changed or is missing.
     """
     options = options or ExportOptions()
-    form = get_format(to)
-    kind = "run" if isinstance(subject, Run) else subject.kind
-    if kind not in form.of:
-        others = [name for name, other in FORMATS.items() if kind in other.of]
-        what = f"a {kind} benchmark" if isinstance(subject, Benchmark) else "a run"
-        raise UsageError(f"{what} has no form '{to}'", expected=" or ".join(others))
+    kind = _kind(subject)
+    form = get_format(to, kind)
     told = {each.name: getattr(options, each.name) for each in fields(options) if getattr(options, each.name)}
     for name in told:
         if name not in form.takes:
-            raise UsageError(f"{to} takes no --{name.replace('_', '-')}")
+            raise UsageError(f"{to} takes no {_flag(name)}")
+    wanted = [name for name in form.requires if name not in told]
+    if wanted:
+        raise UsageError(f"--to {to} of a {kind if kind == 'run' else 'benchmark'} needs {_flag(wanted[0])}")
     absent = missing_packages(form.extra)
     if absent:
         raise UsageError(f"--to {to} needs {in_words(absent)}", fix=install_command(form.extra))
@@ -92,12 +95,15 @@ def export(
     content = {
         "schema": SCHEMA,
         "to": to,
+        "of": kind,
         "icvos": __version__,
         **_identity(subject),
         "options": {name: value for name, value in asdict(options).items() if name in form.takes and name != "link"},
     }
+    module: Any = _module(form)
+    if hasattr(module, "check"):
+        module.check(subject, options)
     copied = isinstance(subject, Benchmark) and options.with_frames and not options.link
-    module: FormatModule = _module(form)
     return write_export(
         out,
         content,
@@ -129,16 +135,26 @@ def check_export(root: Path) -> list[str]:
         InputError: It is no export.
     """
     if root.is_file():
-        forms = [form for form in FORMATS.values() if form.file and root.name.endswith(form.file)]
+        forms = [form for form in FORMATS if form.file and root.name.endswith(form.file)]
         if not forms:
-            ends = " or ".join(sorted({form.file for form in FORMATS.values() if form.file}))
+            ends = " or ".join(sorted({form.file for form in FORMATS if form.file}))
             raise InputError("no export", where=root, expected=f"a folder made by icvos export, or a file …{ends}")
         return list(_module(forms[0]).problems(root))
     content = read_content(root)
-    to = content.get("to", "episodes")
-    if to not in FORMATS:
+    to, kind = content.get("to", "episodes"), content.get("of")
+    form = next((form for form in FORMATS if form.name == to and kind in form.of), None)
+    if form is None:
         raise UsageError(f"the export is of form '{to}', which has no check", where=root)
-    return damages(root) or list(_module(FORMATS[to]).problems(root))
+    return damages(root) or list(_module(form).problems(root))
+
+
+def _kind(subject: Benchmark | Run) -> str:
+    return "run" if isinstance(subject, Run) else subject.kind
+
+
+def _flag(name: str) -> str:
+    """Return an option's name as the command line has it."""
+    return f"--{name.replace('_', '-')}"
 
 
 def _module(form: Format) -> Any:
@@ -151,7 +167,9 @@ def _identity(subject: Benchmark | Run) -> dict[str, Any]:
         about = {"name": subject.name, "version": subject.version, "manifest_sha256": subject.manifest_sha256}
         return {"benchmark": about}
     about = {"model": subject.full_name, "version": subject.version, "benchmark": subject.benchmark_name}
-    return {"run": {**about, "result_sha256": file_sha256(subject.where / "result.json")}}
+    # A board's record is one file.
+    result = subject.where / "result.json" if subject.where.is_dir() else subject.where
+    return {"run": {**about, "result_sha256": file_sha256(result)}}
 
 
 def _image_bytes(benchmark: Benchmark) -> int:

@@ -16,63 +16,88 @@ class ExportOptions:
     Attributes:
         with_frames: Whether the images are in it, and not their names alone.
         link: Whether images are hard links instead of copies, where that is possible.
-        date: When it is published, YYYY-MM-DD: an export looks at no clock.
-        url: The address of the folder in which it and the benchmark will lie, or "".
+        dataset: The Hugging Face Hub's data set that a run's benchmark is, ``OWNER/NAME`` or ``OWNER/NAME@COMMIT``.
+        date: A day, or of runs a day and a time, as ISO 8601 has them.
+        source: The address at which a run's record can be read.
+        url: The address of the folder in which a file and its benchmark will lie.
     """
 
     with_frames: bool = False
     link: bool = False
+    dataset: str = ""
     date: str = ""
+    source: str = ""
     url: str = ""
 
 
 @dataclass(frozen=True)
 class Format:
-    """A form of export.
+    """A form of export; those of benchmarks and of runs may share a name, and are two lines then.
 
     Attributes:
+        name: As ``--to`` has it.
         text: What is written, in a line.
         module: In ``icvos.exports``; it has the functions of ``icvos.exports.export.FormatModule``, or of
             ``FileFormatModule``.
         of: What can be written so: ``video`` and ``image`` benchmarks, ``run``.
         takes: The options that it knows, by name.
+        requires: Those of them that it cannot do without.
         extra: The pip extra of icvos that it needs, or "".
         file: How the name of its file ends, where it is one file that lies above the benchmark, and no folder; or "".
     """
 
+    name: str
     text: str
     module: str
     of: tuple[str, ...]
     takes: tuple[str, ...] = ()
+    requires: tuple[str, ...] = ()
     extra: str = ""
     file: str = ""
 
 
-FORMATS: dict[str, Format] = {
-    "csv": Format("tables: a row an episode, a row a frame, the figures of the whole", "run_tables", ("run",)),
-    "croissant": Format(
-        "a Croissant 1.1 file beside the benchmark: what it is, its licences, its tables",
-        "croissant",
-        ("video", "image"),
-        ("date", "url"),
-        file="croissant.json",
+FORMATS: tuple[Format, ...] = (
+    Format("csv", "tables: a row an episode, a row a frame, the figures of the whole", "run_tables", ("run",)),
+    Format(
+        "hub",
+        "the result for a model's page and a benchmark's leaderboard on the Hugging Face Hub",
+        "hub_results",
+        ("run",),
+        takes=("dataset", "date", "source"),
+        requires=("dataset",),
     ),
-    "hub": Format(
+    Format(
+        "hub",
         "a folder for the Hugging Face Hub: a dataset card, Parquet tables, masks",
         "hub",
         ("video", "image"),
-        ("with_frames",),
+        takes=("with_frames",),
         extra="hub",
     ),
-}
+    Format(
+        "croissant",
+        "a Croissant 1.1 file beside the benchmark: what it is, its licences, its tables",
+        "croissant",
+        ("video", "image"),
+        takes=("date", "url"),
+        requires=("date",),
+        file="croissant.json",
+    ),
+)
 
 
-def get_format(name: str) -> Format:
-    """Return a format.
+def get_format(name: str, kind: str) -> Format:
+    """Return the format of a name for one kind of subject: ``video``, ``image`` or ``run``.
 
     Raises:
-        UsageError: There is none of that name.
+        UsageError: There is none of that name, or not of that kind.
     """
-    if name not in FORMATS:
-        raise UsageError(f"no format '{name}'", fix=did_you_mean(name, FORMATS))
-    return FORMATS[name]
+    names = dict.fromkeys(form.name for form in FORMATS)
+    if name not in names:
+        raise UsageError(f"no format '{name}'", fix=did_you_mean(name, names))
+    for form in FORMATS:
+        if form.name == name and kind in form.of:
+            return form
+    what = "a run" if kind == "run" else f"a {kind} benchmark"
+    others = [form.name for form in FORMATS if kind in form.of]
+    raise UsageError(f"{what} has no form '{name}'", expected=" or ".join(others))

@@ -118,6 +118,22 @@ def test_the_card(benchmarks: dict[str, Path], library: Any, tmp_path: Path, mon
     exec(code, {})
 
 
+def test_tasks_have_the_ids_of_results(benchmarks: dict[str, Path], tmp_path: Path) -> None:
+    yaml = pytest.importorskip("yaml")
+    wanted = {
+        "video": ["tiny_native_1-shot", "tiny_native_2-shot"],
+        "image": ["tiny-20i_fss-native_1-shot", "tiny-20i_fss-paper_1-shot"],
+        "vos": ["tiny_native_first-frame"],
+    }
+    for kind, ids in wanted.items():
+        content = yaml.safe_load((export(benchmarks[kind], tmp_path / kind) / "eval.yaml").read_text(encoding="utf-8"))
+        assert [task["id"] for task in content["tasks"]] == ids and content["evaluation_framework"] == "icvos"
+    words = ("--model", "histogram", "--benchmark", benchmarks["video"], "--out", tmp_path / "run")
+    assert icvos("evaluate", *words) == 0
+    assert icvos("export", tmp_path / "run", "--to", "hub", "--dataset", "me/tiny", "--out", tmp_path / "result") == 0
+    assert (tmp_path / "result/.eval_results/tiny_native_1-shot.yaml").is_file()
+
+
 def test_shards_are_cut_by_the_manifest_alone(
     benchmarks: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

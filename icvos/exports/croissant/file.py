@@ -175,10 +175,6 @@ def compose(subject: Benchmark, out: Path, options: ExportOptions, progress: Pro
 
 
 def _check_date(text: str) -> None:
-    if not text:
-        raise UsageError(
-            "a Croissant file says when it is published, and icvos looks at no clock", fix="give --date YYYY-MM-DD"
-        )
     try:
         if not re.fullmatch(r"\d{4}-\d{2}-\d{2}", text, re.ASCII):
             raise ValueError

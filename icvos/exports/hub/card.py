@@ -1,4 +1,4 @@
-"""The dataset card of a benchmark on the Hugging Face Hub, and its page of licences."""
+"""The dataset card of a benchmark on the Hugging Face Hub, its page of licences, and its tasks for a leaderboard."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from icvos.exports.about import About
+from icvos.exports.tasks import task_id
+from icvos.runs.episodes import get_run_protocol
 
-__all__ = ["CARD", "LICENSE", "card", "configs_of", "license_text"]
+__all__ = ["CARD", "LICENSE", "PICTURES", "PLAIN", "TASKS", "card", "configs_of", "license_text", "tasks_text"]
 
-CARD, LICENSE = "README.md", "LICENSE.md"
+CARD, LICENSE, TASKS = "README.md", "LICENSE.md", "eval.yaml"
 
 PLAIN = {
     "videos": "a row a video",
@@ -47,6 +49,42 @@ def card(about: About, tables: Sequence[str], pictures: Sequence[str], masks: in
 def license_text(about: About) -> str:
     """Return ``LICENSE.md``: what may be done with what comes from each source."""
     return f"# Licences of {_plain(about.benchmark.name)}\n\n{_licences(about)}\n"
+
+
+def tasks_text(about: About) -> str:
+    """Return ``eval.yaml``: the tasks of which the Hub makes leaderboards, with the ids that results of runs have.
+
+    They are those of the benchmark's own protocols, with one support and with as many as there are.
+    """
+    bench = about.benchmark
+    most = max((len(episode.supports) for episode in bench.episodes), default=1)
+    listed = bench.header.get("shots")
+    shots: Sequence[int | None] = sorted({1, most})
+    if bench.vos or isinstance(listed, int):
+        shots = [None if bench.vos else listed]
+    named = sorted({episode.protocol or "" for episode in bench.episodes}) if about.image else [""]
+    protocols = [get_run_protocol(bench, name).name for name in named]
+    return (
+        "\n".join(
+            _yaml(
+                {
+                    "name": bench.name,
+                    "description": about.description,
+                    "evaluation_framework": "icvos",
+                    "tasks": [
+                        {
+                            "id": task_id(bench.name, protocol, shot),
+                            "config": "queries" if about.image else "masks",
+                            "split": "test",
+                        }
+                        for protocol in protocols
+                        for shot in shots
+                    ],
+                }
+            )
+        )
+        + "\n"
+    )
 
 
 def _metadata(about: About, tables: Sequence[str], pictures: Sequence[str], masks: int) -> dict[str, Any]:

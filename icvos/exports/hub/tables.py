@@ -22,7 +22,7 @@ from icvos.exports.about import About
 from icvos.exports.columns import table_columns, typed_rows
 from icvos.exports.folder import ExportFolder
 from icvos.exports.formats import ExportOptions
-from icvos.exports.hub.card import CARD, LICENSE, PLAIN, card, license_text
+from icvos.exports.hub.card import CARD, LICENSE, PLAIN, TASKS, card, license_text, tasks_text
 from icvos.files import read_file
 from icvos.manifest import NAME as MANIFEST
 from icvos.manifest import manifest_rows, verify_frames, verify_query, verify_supports
@@ -67,7 +67,7 @@ class _Part:
 
 
 def write(subject: Benchmark, folder: ExportFolder, options: ExportOptions, progress: Progress) -> None:
-    """Write ``README.md``, ``LICENSE.md``, ``data/<table>.parquet`` and ``data/<table>/00000.parquet`` onwards.
+    """Write the card, licences and tasks, ``data/<table>.parquet`` and ``data/<table>/00000.parquet`` onwards.
 
     Raises:
         BenchmarkError: A file of the benchmark changed, is missing, or is none that it may be.
@@ -92,6 +92,8 @@ def write(subject: Benchmark, folder: ExportFolder, options: ExportOptions, prog
         CARD, lambda: card(about, tables, list(pictures), masks, with_images=options.with_frames).encode("utf-8")
     )
     folder.write(LICENSE, lambda: license_text(about).encode("utf-8"))
+    if not about.tubes:
+        folder.write(TASKS, lambda: tasks_text(about).encode("utf-8"))
 
 
 def _schema(name: str, with_images: bool) -> dict[str, str]:
