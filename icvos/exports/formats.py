@@ -16,11 +16,19 @@ class ExportOptions:
     Attributes:
         with_frames: Whether the images are in it, and not their names alone.
         link: Whether images are hard links instead of copies, where that is possible.
+        dataset: The Hugging Face Hub's data set that a run's benchmark is, ``OWNER/NAME`` or ``OWNER/NAME@COMMIT``.
+        date: A day, or of runs a day and a time, as ISO 8601 has them.
+        source: The address at which a run's record can be read.
+        url: The address of the folder in which a file and its benchmark will lie.
         benchmark: Where a run's benchmark is, if not where it was: its folder, or ``demo…``.
     """
 
     with_frames: bool = False
     link: bool = False
+    dataset: str = ""
+    date: str = ""
+    source: str = ""
+    url: str = ""
     benchmark: str = ""
 
 
@@ -35,11 +43,13 @@ class Format:
     Attributes:
         name: As ``--to`` has it.
         text: What is written, in a line.
-        module: In ``icvos.exports``; it has the functions of ``icvos.exports.export.FormatModule``.
+        module: In ``icvos.exports``; it has the functions of ``icvos.exports.export.FormatModule``, or of
+            ``FileFormatModule``.
         of: What can be written so: ``video`` and ``image`` benchmarks, ``run``.
         takes: The options that it knows, by name.
         requires: Those of them that it cannot do without.
         extra: The pip extra of icvos that it needs, or "".
+        file: How the name of its file ends, where it is one file that lies above the benchmark, and no folder; or "".
     """
 
     name: str
@@ -49,6 +59,7 @@ class Format:
     takes: tuple[str, ...] = ()
     requires: tuple[str, ...] = ()
     extra: str = ""
+    file: str = ""
 
 
 IMAGES = ("with_frames", "link")
@@ -58,6 +69,31 @@ FORMATS: tuple[Format, ...] = (
     Format("ytvis", "its saved masks as YouTube-VIS' results", "ytvis_results", ("run",), ("benchmark",)),
     Format("coco", "COCO's JSON of queries or frames, and of supports", "coco", ("video", "image"), IMAGES),
     Format("davis", "DAVIS-2017's layout, with supports and episodes beside it", "davis", ("video",), IMAGES),
+    Format(
+        "hub",
+        "the result for a model's page and a benchmark's leaderboard on the Hugging Face Hub",
+        "hub_results",
+        ("run",),
+        takes=("dataset", "date", "source"),
+        requires=("dataset",),
+    ),
+    Format(
+        "hub",
+        "a folder for the Hugging Face Hub: a dataset card, Parquet tables, masks",
+        "hub",
+        ("video", "image"),
+        takes=("with_frames",),
+        extra="hub",
+    ),
+    Format(
+        "croissant",
+        "a Croissant 1.1 file beside the benchmark: what it is, its licences, its tables",
+        "croissant",
+        ("video", "image"),
+        takes=("date", "url"),
+        requires=("date",),
+        file="croissant.json",
+    ),
 )
 
 

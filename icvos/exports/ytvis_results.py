@@ -85,8 +85,8 @@ def _check_sizes(run: Run) -> None:
 
 
 def _benchmark(run: Run, where: str) -> Benchmark:
-    folder = where or run.run.get("environment", {}).get("benchmark_folder")
-    if not where and not (isinstance(folder, str) and Path(folder).is_dir()):
+    folder = where or (run.run.get("environment") or {}).get("benchmark_folder")
+    if not isinstance(folder, str) or not (where or Path(folder).is_dir()):
         raise UsageError("the run's benchmark is not where it was", where=run.where, fix="say where with --benchmark")
     benchmark = open_benchmark(folder)[0]
     if benchmark.manifest_sha256 != run.result["benchmark"].get("manifest_sha256"):
