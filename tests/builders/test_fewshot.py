@@ -176,7 +176,7 @@ def recompute(root: Path, run_folder: Path, protocol: str) -> dict[str, Any]:
         total = sum(inter[c] / union[c] for c in inter)
         per_fold[fold] = (
             total / len(inter),
-            total / len(tested("coco-20i" if "coco" in load_benchmark(root).name else "pascal-5i", fold)),
+            total / len(load_benchmark(root).header["folds"][str(fold)]),
             (sum(inter.values()) / sum(union.values()) + background[0] / background[1]) / 2,
         )
     drawn, as_zero, fb = (100 * np.mean([value[k] for value in per_fold.values()]) for k in range(3))
@@ -274,7 +274,7 @@ def test_coco2pascal(pascal: tuple[Path, Path], tmp_path: Path) -> None:
     plan = plan_pascal5i(pascal[0], rules)
     build_fewshot(plan, tmp_path / "B")
     bench = load_benchmark(tmp_path / "B")
-    assert bench.name == "coco2pascal" and bench.header["training"] is None
+    assert bench.header["recipe"]["name"] == "coco2pascal" and bench.header["training"] is None
     for e in bench.episodes:
         assert e.fold is not None and e.category_name in TABLE_XI[e.fold].split(", ")
 

@@ -6,7 +6,15 @@ from pathlib import Path
 
 import click
 
-from icvos.commands.builders.build_options import build_options, nothing_left, out_option, say_built, say_need, try_out
+from icvos.commands.builders.build_options import (
+    build_options,
+    name_option,
+    nothing_left,
+    out_option,
+    say_built,
+    say_need,
+    try_out,
+)
 from icvos.terminal import echo
 
 
@@ -30,11 +38,7 @@ from icvos.terminal import echo
 )
 @click.option("--allow-shifted", is_flag=True, help="Build yt1b too, whose authors warn of shifted frames.")
 @out_option
-@click.option(
-    "--name",
-    default="",
-    help="A name of one's own; default saco-ic-smartglasses-test, …, or custom:HASH.",
-)
+@name_option("saco-ic-smartglasses-test, …", of="the usual rules")
 @click.option(
     "--support-min-share",
     default=0.5,

@@ -8,7 +8,15 @@ from typing import Any
 
 import click
 
-from icvos.commands.builders.build_options import build_options, nothing_left, out_option, say_built, say_need, try_out
+from icvos.commands.builders.build_options import (
+    build_options,
+    name_option,
+    nothing_left,
+    out_option,
+    say_built,
+    say_need,
+    try_out,
+)
 from icvos.sources import SOURCES
 
 
@@ -23,9 +31,7 @@ def _source_options(function: Callable[..., Any]) -> Callable[..., Any]:
 @_source_options
 @click.option("--split", default="", help="val, train or all; default val of DAVIS and LVOS, train of MOSE.")
 @out_option
-@click.option(
-    "--name", default="", help="A name of one's own; default vos-davis17-val, … of a whole split, or custom:HASH."
-)
+@name_option("vos-davis17-val, …", of="a whole split")
 @click.option(
     "--max-frames", default=0, show_default=True, type=click.IntRange(0), help="First frames of a video; 0 for all."
 )

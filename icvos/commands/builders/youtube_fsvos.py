@@ -6,7 +6,15 @@ from pathlib import Path
 
 import click
 
-from icvos.commands.builders.build_options import build_options, nothing_left, out_option, say_built, say_need, try_out
+from icvos.commands.builders.build_options import (
+    build_options,
+    name_option,
+    nothing_left,
+    out_option,
+    say_built,
+    say_need,
+    try_out,
+)
 from icvos.terminal import echo
 
 
@@ -30,9 +38,7 @@ from icvos.terminal import echo
 @click.option("--shots", type=click.IntRange(1), default=5, show_default=True, help="Supports, of distinct videos.")
 @click.option("--draws", type=click.IntRange(1), default=5, show_default=True, help="Of a frozen pair.")
 @out_option
-@click.option(
-    "--name", default="", help="A name of one's own; default youtube-fsvos-1, … of whole data, or custom:HASH."
-)
+@name_option("youtube-fsvos-1, …")
 @build_options
 def command(
     ytvis: Path,
