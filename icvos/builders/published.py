@@ -221,7 +221,7 @@ def load_recipe(name: str | Path, words: Vocabulary | None = None) -> PublishedR
     if not folder.is_dir():
         raise UsageError(
             f"no recipe '{name}'",
-            expected="a CSV file, a folder with recipe.json, or " + ", ".join(published_names()),
+            expected="a CSV file, a folder with recipe.json, or a published name",
             fix=did_you_mean(str(name), published_names()),
         )
     path = folder / "recipe.json"

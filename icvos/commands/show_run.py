@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from icvos.commands.show import number
+from icvos.errors import counted
 from icvos.terminal import echo
 
 if TYPE_CHECKING:
@@ -84,8 +85,10 @@ def _facts(run: Run) -> Iterator[tuple[str, str]]:
     manifest = str(benchmark.get("manifest_sha256") or "")[:12]
     version = f" {benchmark['version']}" if benchmark.get("version") else ""
     yield "benchmark", f"{run.benchmark_name}{version}" + (f", manifest {manifest}" if manifest else "")
-    limits = {"limit_episodes": "{} episodes", "limit_frames": "{} frames of each video"}
-    limited = " and ".join(text.format(protocol[name]) for name, text in limits.items() if protocol.get(name))
+    limits = {"limit_episodes": ("episodes", ""), "limit_frames": ("frames", " of each video")}
+    limited = " and ".join(
+        f"{counted(protocol[name], what)}{of}" for name, (what, of) in limits.items() if protocol.get(name)
+    )
     parts = [run.protocol, run.shown if protocol.get("shots") else ""]
     parts += [f"seed {protocol['seed']}" if protocol.get("seed") is not None else ""]
     parts += [f"limited to {limited}" if limited else "", f"oracle {run.oracle}" if run.oracle and not run.vos else ""]

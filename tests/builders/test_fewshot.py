@@ -460,7 +460,7 @@ def test_lists_of_another_data_set(pascal: tuple[Path, Path], tmp_path: Path) ->
 
     lists = write_lists(tmp_path, 0, {1: ["2099_000001", "2007_000000"]}, ["2099_000001"])
     rules = FewShotRules("pascal-5i", folds=(0,), shots=1)
-    with pytest.raises(SourceError, match=re.escape("1 images of the list are not in voc12 val, 2099_000001")):
+    with pytest.raises(SourceError, match=re.escape("1 image of the list is not in voc12 val, 2099_000001")):
         plan_fewshot(voc_masks(pascal[0], "val"), rules, lists={0: read_lists(tmp_path, 0)})
     # A listed image that does not show the category is named as it is written.
     lists = write_lists(tmp_path / "x", 0, {1: ["2007_000001", "2007_000002"]}, ["2007_000001"])

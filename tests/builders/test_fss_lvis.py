@@ -271,7 +271,7 @@ ANNOTATED = {"annotations": [{"segmentation": {"size": [3, 3], "counts": [9]}}]}
         ),
         (LVIS, edit(lambda c: c["categories"][4].update(name="\x1b[2J")), (), "expected a text that can be printed"),
         (LVIS, relist({1: {"val2017/x.jpg": {}}}), MATCHER, "has no annotations on val2017/x.jpg"),
-        (LVIS, relist({1: {"val2017/x.jpg": ANNOTATED}}), MATCHER, "0 categories have more than 1 images"),
+        (LVIS, relist({1: {"val2017/x.jpg": ANNOTATED}}), MATCHER, "0 categories have more than 1 image"),
     ],
 )
 def test_bad_input_gets_a_line(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from icvos.errors import counted, counts
 from icvos.terminal import echo
 
 if TYPE_CHECKING:
@@ -84,12 +85,14 @@ def say_need(need: Estimate, *, link: bool, pairs: str = "pairs", episodes: int 
     """
     from icvos.costs import in_bytes
 
-    listed = "" if episodes is None else f"{episodes:,} episodes of "
+    listed = "" if episodes is None else f"{counted(episodes, 'episodes')} of "
     linked = f", {in_bytes(need.linked_bytes)} linked" if link else ""
-    supports = f", and {need.supports:,} supports, about {in_bytes(need.support_bytes)}" if need.supports else ""
+    supports = (
+        f", and {counted(need.supports, 'supports')}, about {in_bytes(need.support_bytes)}" if need.supports else ""
+    )
     echo(
-        f"to build: {listed}{need.videos:,} videos, {need.pairs:,} {pairs}, {need.frames:,} frames, "
-        f"{need.files:,} files, about {in_bytes(need.new_bytes)}{linked}{supports}"
+        f"to build: {listed}{counts(**{'videos': need.videos, pairs: need.pairs, 'frames': need.frames})}, "
+        f"{counted(need.files, 'files')}, about {in_bytes(need.new_bytes)}{linked}{supports}"
     )
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from icvos.commands.builders.build_options import name_option, say_name, say_unnamed
+from icvos.errors import counted
 from icvos.terminal import echo
 
 if TYPE_CHECKING:
@@ -131,8 +132,8 @@ def build_and_print(plan: FewShotPlan, options: dict[str, Any], progress: Progre
     for note in plan.notes:
         echo(f"note: {note}")
     echo(
-        f"to build: {len(plan.episodes):,} episodes of {len(plan.folds)} fold{'s' * (len(plan.folds) != 1)}, "
-        f"{plan.files:,} files, about "
+        f"to build: {counted(len(plan.episodes), 'episodes')} of {counted(len(plan.folds), 'folds')}, "
+        f"{counted(plan.files, 'files')}, about "
         f"{size + plan.files * 0.0015:.1f} MB{' (images linked)' if options['link'] else ''}"
     )
     if options["dry_run"]:

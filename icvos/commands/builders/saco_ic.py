@@ -15,6 +15,7 @@ from icvos.commands.builders.build_options import (
     say_need,
     try_out,
 )
+from icvos.errors import counts
 from icvos.terminal import echo
 
 
@@ -98,7 +99,7 @@ def command(
     with shown("saco-ic") as progress:
         report = build_saco(prepared, out, name=name, link=link, workers=workers, progress=progress)
     content = (
-        f"{report.videos:,} videos, {report.frames:,} frames, {report.positive:,} positive and {report.negative:,} "
-        f"negative pairs, {report.episodes:,} episodes, {report.supports:,} supports"
+        f"{counts(videos=report.videos, frames=report.frames)}, {report.positive:,} positive and {report.negative:,} "
+        f"negative pairs, {counts(episodes=report.episodes, supports=report.supports)}"
     )
     say_built(report, out, content, model="prototype", left_out=left_out)

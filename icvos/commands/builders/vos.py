@@ -17,6 +17,7 @@ from icvos.commands.builders.build_options import (
     say_need,
     try_out,
 )
+from icvos.errors import counted
 from icvos.sources import SOURCES
 
 
@@ -76,5 +77,7 @@ def command(
         return
     with nothing_left(left_out, out), shown("vos") as progress:
         report = build_vos(prepared, out, name=name, link=link, workers=workers, progress=progress)
-    content = f"{report.videos:,} videos, {report.frames:,} frames, {report.episodes:,} objects"
+    content = (
+        f"{counted(report.videos, 'videos')}, {counted(report.frames, 'frames')}, {counted(report.episodes, 'objects')}"
+    )
     say_built(report, out, content, model="sam2-tracker --weights sam2=FILE", left_out=left_out)

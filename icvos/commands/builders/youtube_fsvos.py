@@ -15,6 +15,7 @@ from icvos.commands.builders.build_options import (
     say_need,
     try_out,
 )
+from icvos.errors import counts
 from icvos.terminal import echo
 
 
@@ -86,8 +87,8 @@ def command(
     with shown("youtube-fsvos") as progress:
         report = build_fsvos(prepared, out, name=name, link=link, workers=workers, progress=progress)
     content = (
-        f"{report.videos:,} videos, {report.frames:,} frames, {report.pairs:,} pairs, {report.episodes:,} episodes, "
-        f"{report.supports:,} support images"
+        counts(videos=report.videos, frames=report.frames, pairs=report.pairs, episodes=report.episodes)
+        + f", {report.supports:,} support images"
     )
     most = max(len(episode.supports) for episode in prepared.plan.episodes)
     say_built(report, out, content, model=f"histogram --shots {min(shots, most)}", left_out=left_out)
