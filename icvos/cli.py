@@ -28,6 +28,7 @@ COMMANDS = {
     "demo": ("demo", "The main job on the demo world: build, evaluate, leaderboard."),
     "doctor": ("doctor", "Say what is installed, what is missing, and what to do about it."),
     "evaluate": ("evaluate", "Run a model on a benchmark and score it."),
+    "export": ("export", "Write benchmarks and runs in the forms of other tools, and check them."),
     "export-episodes": ("export_episodes", "Write episodes as folders for programs on a machine without icvos."),
     "launch": ("launch", "Run an evaluation or a training on a cluster."),
     "leaderboard": ("leaderboard", "Show, add to and render the leaderboards."),

@@ -34,6 +34,8 @@ __all__ = [
 
 MANIFEST_COLUMNS = ("path", "bytes", "sha256")
 NAME = "manifest.csv"
+HIDDEN = (".eval_results",)
+"""Folders whose names begin with a dot and that are listed all the same: the Hugging Face Hub has results there."""
 
 Digest = tuple[int, str]
 """Bytes and SHA-256 of a file."""
@@ -45,7 +47,7 @@ def iter_files(root: Path) -> Iterator[str]:
     What other systems leave is passed over.
     """
     with os.scandir(root) as scanned:
-        entries = [entry for entry in scanned if not is_stray(entry.name)]
+        entries = [entry for entry in scanned if not is_stray(entry.name) or entry.name in HIDDEN]
         # A folder sorts with its slash, so that the whole listing is in the order of the path strings.
         names = sorted(entry.name + "/" if entry.is_dir(follow_symlinks=False) else entry.name for entry in entries)
     for name in names:

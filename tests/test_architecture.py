@@ -31,6 +31,7 @@ FLOORS = (
     "icvos.evaluation",
     "icvos.leaderboard",
     "icvos.report",
+    "icvos.exports",
     "icvos.segmentation",
     "icvos.reproduce",
     "icvos.commands",

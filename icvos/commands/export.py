@@ -1,0 +1,98 @@
+"""icvos export: benchmarks and runs in the forms that other tools read, and the check of what was made so."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+import click
+
+from icvos.exports.formats import FORMATS
+from icvos.terminal import echo
+
+
+def _forms() -> str:
+    """Return the forms and what each is, for --help."""
+    return "; ".join(f"{form.name} (of a {' or '.join(form.of)}): {form.text}" for form in FORMATS) + "."
+
+
+# A format of benchmarks and one of runs may share a name.
+NAMES = list(dict.fromkeys(form.name for form in FORMATS))
+
+
+class ExportGroup(click.Group):
+    """A group of which one command, ``unnamed``, need not be named."""
+
+    unnamed = "write"
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if args and args[0] not in (*self.commands, "-h", "--help"):
+            args = [self.unnamed, *args]
+        return super().parse_args(ctx, args)
+
+
+@click.group(cls=ExportGroup)
+def command() -> None:
+    """Write a benchmark or a run in the form of another tool: icvos export BENCH|RUN --to FORM.
+
+    \b
+    icvos export runs/demo/histogram --to csv
+    icvos export check exports/histogram-csv
+    """
+
+
+@command.command(short_help="Write a benchmark or a run in another form (the word write may be left out).")
+@click.argument("subject", metavar="BENCH|RUN")
+@click.option("--to", required=True, type=click.Choice(NAMES), metavar="FORM", help=_forms())
+@click.option("--out", type=click.Path(path_type=Path), help="The folder; default exports/NAME-FORM.")
+@click.option("--with-frames", is_flag=True, help="The images too, where their licences let you pass them on.")
+@click.option("--link", is_flag=True, help="Hard-link images instead of copying.")
+@click.option("--dataset", default="", help="Of a run for hub: the benchmark's data set there, OWNER/NAME[@COMMIT].")
+@click.option("--date", default="", help="As 2026-11-28; of a run by default the day on which it began.")
+@click.option("--source", default="", help="Of a run for hub: where its record can be read, https://….")
+def write(subject: str, to: str, out: Path | None, **told: Any) -> None:
+    """Write BENCH, a built benchmark or demo…, or RUN, a run's folder or a board's record, in another form.
+
+    A second call goes on where the first was stopped; the same twice is the same byte for byte.
+
+    \b
+    icvos export write runs/demo/histogram --to csv
+    icvos export runs/demo/histogram --to hub --dataset OWNER/NAME
+    """
+    from icvos.benchmark import Benchmark
+    from icvos.demo.benchmarks import open_benchmark
+    from icvos.exports.export import export
+    from icvos.exports.formats import ExportOptions
+    from icvos.leaderboard.record import open_run
+    from icvos.progress import shown
+    from icvos.runs.run import Run
+
+    opened: Benchmark | Run
+    if (Path(subject) / "run.json").is_file() or Path(subject).is_file():
+        opened = open_run(subject)
+    else:
+        opened = open_benchmark(subject)[0]
+    name = Path(subject).resolve().name.removesuffix(".json") if isinstance(opened, Run) else opened.name
+    out = out or Path("exports") / f"{name.replace(':', '-').replace('/', '-')}-{to}"
+    with shown("exported") as progress:
+        fresh = export(opened, to, out, ExportOptions(**told), progress=progress)
+    echo(f"{'written' if fresh else 'it is there already, whole'}: {out}")
+    echo(f"check: icvos export check {shlex.quote(str(out))}")
+
+
+@command.command(short_help="Check that an export is whole and of its form.")
+@click.argument("folder", type=click.Path(path_type=Path))
+def check(folder: Path) -> None:
+    """Check every hash of FOLDER, an export, and that it is of its form.
+
+    \b
+    icvos export check exports/histogram-csv
+    """
+    from icvos.errors import InputError, name_some
+    from icvos.exports.export import check_export
+
+    problems = check_export(folder)
+    if problems:
+        raise InputError(name_some(problems), where=folder, fix="export it again to another --out")
+    echo(f"ok: {folder} is whole")

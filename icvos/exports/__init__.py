@@ -1,0 +1,1 @@
+"""Exports: benchmarks and runs in the forms that other tools read."""

@@ -1,0 +1,130 @@
+"""Exporting a benchmark or a run, and the check of what was made so."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any, Protocol
+
+from icvos.benchmark import Benchmark
+from icvos.errors import UsageError, in_words
+from icvos.exports.folder import SCHEMA, ExportFolder, damages, read_content, write_export
+from icvos.exports.formats import FORMATS, ExportOptions, Format, get_format
+from icvos.files import file_sha256
+from icvos.installation import install_command
+from icvos.manifest import read_manifest
+from icvos.models.needs import missing_packages
+from icvos.progress import Progress, silent
+from icvos.runs.run import Run
+from icvos.version import __version__
+
+__all__ = ["FormatModule", "check_export", "export"]
+
+
+class FormatModule(Protocol):
+    """What the module of a format has.
+
+    One that refuses some subjects or options has ``check(subject, options)`` too, called before anything is written.
+    """
+
+    def write(self, subject: Any, folder: ExportFolder, options: ExportOptions, progress: Progress) -> None:
+        """Write every file of a ``Benchmark`` or ``Run``."""
+
+    def problems(self, root: Path) -> Sequence[str]:
+        """Return what is wrong with a whole export, a line each."""
+
+
+def export(
+    subject: Benchmark | Run, to: str, out: Path, options: ExportOptions | None = None, *, progress: Progress = silent
+) -> bool:
+    """Write a benchmark or a run in another form, or go on with it; the same twice is the same byte for byte.
+
+    Args:
+        subject: What is exported.
+        to: Name of the format.
+        out: The folder, which may be begun already.
+        options: What the format is told.
+        progress: Hears of it.
+
+    Returns:
+        Whether anything was left to be written.
+
+    Raises:
+        UsageError: No such format, one that is not of this kind, that does not know an option, or lacks one.
+        InputError: Something else is in the folder, the disk is too small, or the format cannot hold the subject.
+        BenchmarkError: A file of the benchmark changed or is missing.
+    """
+    options = options or ExportOptions()
+    kind = "run" if isinstance(subject, Run) else subject.kind
+    form = get_format(to, kind)
+    told = {each.name: getattr(options, each.name) for each in fields(options) if getattr(options, each.name)}
+    for name in told:
+        if name not in form.takes:
+            raise UsageError(f"{to} takes no {_flag(name)}")
+    wanted = [name for name in form.requires if name not in told]
+    if wanted:
+        raise UsageError(f"--to {to} of a {kind if kind == 'run' else 'benchmark'} needs {_flag(wanted[0])}")
+    absent = missing_packages(form.extra)
+    if absent:
+        raise UsageError(f"--to {to} needs {in_words(absent)}", fix=install_command(form.extra))
+    content = {
+        "schema": SCHEMA,
+        "to": to,
+        "of": kind,
+        "icvos": __version__,
+        **_identity(subject),
+        "options": {name: value for name, value in asdict(options).items() if name in form.takes and name != "link"},
+    }
+    module = _module(form)
+    if hasattr(module, "check"):
+        module.check(subject, options)
+    copied = isinstance(subject, Benchmark) and options.with_frames and not options.link
+    return write_export(
+        out,
+        content,
+        lambda folder: module.write(subject, folder, options, progress),
+        need=_image_bytes(subject) if copied and isinstance(subject, Benchmark) else 0,
+    )
+
+
+def check_export(root: Path) -> list[str]:
+    """Return what is wrong with an export, a line each: half, damaged, or not of its form; nothing where it is good.
+
+    Raises:
+        InputError: It is no export.
+    """
+    content = read_content(root)
+    to, kind = content.get("to", "episodes"), content.get("of")
+    form = next((form for form in FORMATS if form.name == to and kind in form.of), None)
+    if form is None:
+        raise UsageError(f"the export is of form '{to}', which has no check", where=root)
+    return damages(root) or list(_module(form).problems(root))
+
+
+def _flag(name: str) -> str:
+    """Return an option's name as the command line has it."""
+    return f"--{name.replace('_', '-')}"
+
+
+def _module(form: Format) -> FormatModule:
+    module: Any = importlib.import_module(f"icvos.exports.{form.module}")
+    return module  # type: ignore[no-any-return]
+
+
+def _identity(subject: Benchmark | Run) -> dict[str, Any]:
+    if isinstance(subject, Benchmark):
+        about = {"name": subject.name, "version": subject.version, "manifest_sha256": subject.manifest_sha256}
+        return {"benchmark": about}
+    about = {"model": subject.full_name, "version": subject.version, "benchmark": subject.benchmark_name}
+    # A board's record is one file.
+    result = subject.where / "result.json" if subject.where.is_dir() else subject.where
+    return {"run": {**about, "result_sha256": file_sha256(result)}}
+
+
+def _image_bytes(benchmark: Benchmark) -> int:
+    """Return the size of a benchmark's frames, queries and supports."""
+    return sum(
+        size for path, size, _ in read_manifest(benchmark.root) if "JPEGImages" in path.split("/") or "/images/" in path
+    )

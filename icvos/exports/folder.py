@@ -1,0 +1,155 @@
+"""The folder of an export: it goes on where it was stopped, and its manifest, written last, says that it is whole."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from icvos.costs import in_bytes
+from icvos.errors import BenchmarkError, InputError
+from icvos.files import atomic_write, free_bytes, lock_folder, read_json, remove_partial_files, write_json
+from icvos.manifest import NAME as MANIFEST
+from icvos.manifest import Digest, check_manifest, write_manifest
+
+__all__ = ["CONTENT", "SCHEMA", "ExportFolder", "begin_export", "damages", "read_content", "write_export"]
+
+SCHEMA = "icvos-export/1"
+CONTENT = "export.json"
+_PARTS = ".parts"
+
+
+@dataclass(frozen=True)
+class ExportFolder:
+    """A folder that is being written; files that an earlier, killed run wrote are kept.
+
+    Attributes:
+        root: The folder.
+    """
+
+    root: Path
+    _known: dict[str, Digest] = field(default_factory=dict, repr=False)
+
+    def write(self, path: str, make: Callable[[], bytes]) -> None:
+        """Write a file, ``/``-separated below the folder; ``make`` is called only where it is not there yet."""
+        target = self.root / path
+        if target.is_file():
+            return
+        data = make()
+        with atomic_write(target) as stream:
+            stream.write(data)
+        self._known[path] = len(data), hashlib.sha256(data).hexdigest()
+
+    def place(self, path: str, source: Path, *, link: bool = False) -> None:
+        """Put a file's bytes at ``path``: copied, or as a hard link where that is wanted and possible."""
+        target = self.root / path
+        if target.is_file():
+            return
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if link:
+            with suppress(OSError):
+                os.link(os.path.realpath(source), target)
+                return
+        with source.open("rb") as stream, atomic_write(target) as copy:
+            shutil.copyfileobj(stream, copy)
+
+    def part(self, name: str, make: Callable[[], bytes]) -> bytes:
+        """Return a part of a file that is joined of many, kept until the export is whole so that it is made once.
+
+        Args:
+            name: An id, of its own within the export.
+            make: Makes it where it is not there yet.
+        """
+        target = self.root / _PARTS / name
+        if target.is_file():
+            return target.read_bytes()
+        data = make()
+        with atomic_write(target) as stream:
+            stream.write(data)
+        return data
+
+
+def write_export(
+    out: Path, content: Mapping[str, Any], write: Callable[[ExportFolder], None], *, need: int = 0
+) -> bool:
+    """Write an export, or go on with it.
+
+    Args:
+        out: Its folder, which may be begun already.
+        content: What ``export.json`` says: all that decides what is written, ``schema`` and ``to`` among it.
+        write: Writes every file.
+        need: Bytes that will be written, about.
+
+    Returns:
+        Whether anything was left to be written.
+
+    Raises:
+        InputError: Something else is in the folder, or the disk has less room than is needed.
+        LockedError: Another process works in it.
+    """
+    with lock_folder(out):
+        begin_export(out, content)
+        if (out / MANIFEST).is_file():
+            return False
+        free = free_bytes(out)
+        if need > free:
+            fix = "leave --with-frames out, give --link, or choose another disk"
+            raise InputError(
+                f"the disk has {in_bytes(free)} free", where=out, expected=f"about {in_bytes(need)}", fix=fix
+            )
+        folder = ExportFolder(out)
+        write(folder)
+        shutil.rmtree(out / _PARTS, ignore_errors=True)
+        write_manifest(out, folder._known.get)
+        return True
+
+
+def begin_export(out: Path, content: Mapping[str, Any]) -> None:
+    """Say in the folder what it holds, where nothing does yet.
+
+    Raises:
+        InputError: It holds something else.
+    """
+    path = out / CONTENT
+    if path.is_file():
+        earlier = read_json(path)
+        if earlier != content:
+            other = [name for name in content if not isinstance(earlier, dict) or earlier.get(name) != content[name]]
+            what = f"the folder holds another export (other {', '.join(other)})"
+            raise InputError(what, where=out, fix="choose another --out")
+        return
+    out.mkdir(parents=True, exist_ok=True)
+    remove_partial_files(out)
+    if any(out.iterdir()):
+        raise InputError("the folder holds something else", where=out, fix="choose another --out")
+    write_json(path, content)
+
+
+def read_content(root: Path) -> dict[str, Any]:
+    """Return what an export says of itself.
+
+    Raises:
+        InputError: It is no export.
+    """
+    path = root / CONTENT
+    if not path.is_file():
+        raise InputError(f"no {CONTENT}", where=root, expected="a folder made by icvos export")
+    content = read_json(path)
+    if not isinstance(content, dict) or content.get("schema") != SCHEMA:
+        raise InputError("it does not say what was exported", where=path, expected=f"schema {SCHEMA}")
+    return content
+
+
+def damages(root: Path) -> list[str]:
+    """Return how a folder differs from its manifest, a line each; nothing where it is whole."""
+    if not (root / MANIFEST).is_file():
+        return ["half an export: it was stopped; the command that made it goes on with it"]
+    try:
+        return check_manifest(root)
+    except BenchmarkError as error:
+        return [error.what]

@@ -1,0 +1,81 @@
+"""The forms that benchmarks and runs are exported in, once: a new one is a line of ``FORMATS`` and its module."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from icvos.errors import UsageError, did_you_mean
+
+__all__ = ["FORMATS", "ExportOptions", "Format", "get_format"]
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """What an export may be told; a format takes those that it names.
+
+    Attributes:
+        with_frames: Whether the images are in it, and not their names alone.
+        link: Whether images are hard links instead of copies, where that is possible.
+        dataset: The Hugging Face Hub's data set that a run's benchmark is, ``OWNER/NAME`` or ``OWNER/NAME@COMMIT``.
+        date: A day, or a day and a time, as ISO 8601 has them.
+        source: The address at which a run's record can be read.
+    """
+
+    with_frames: bool = False
+    link: bool = False
+    dataset: str = ""
+    date: str = ""
+    source: str = ""
+
+
+@dataclass(frozen=True)
+class Format:
+    """A form of export; those of benchmarks and of runs may share a name, and are two lines then.
+
+    Attributes:
+        name: As ``--to`` has it.
+        text: What is written, in a line.
+        module: In ``icvos.exports``; it has the functions of ``icvos.exports.export.FormatModule``.
+        of: What can be written so: ``video`` and ``image`` benchmarks, ``run``.
+        takes: The options that it knows, by name.
+        requires: Those of them that it cannot do without.
+        extra: The pip extra of icvos that it needs, or "".
+    """
+
+    name: str
+    text: str
+    module: str
+    of: tuple[str, ...]
+    takes: tuple[str, ...] = ()
+    requires: tuple[str, ...] = ()
+    extra: str = ""
+
+
+FORMATS: tuple[Format, ...] = (
+    Format("csv", "tables: a row an episode, a row a frame, the figures of the whole", "run_tables", ("run",)),
+    Format(
+        "hub",
+        "the result for a model's page and a benchmark's leaderboard on the Hugging Face Hub",
+        "hub_results",
+        ("run",),
+        takes=("dataset", "date", "source"),
+        requires=("dataset",),
+    ),
+)
+
+
+def get_format(name: str, kind: str) -> Format:
+    """Return the format of a name for one kind of subject: ``video``, ``image`` or ``run``.
+
+    Raises:
+        UsageError: There is none of that name, or not of that kind.
+    """
+    names = dict.fromkeys(form.name for form in FORMATS)
+    if name not in names:
+        raise UsageError(f"no format '{name}'", fix=did_you_mean(name, names))
+    for form in FORMATS:
+        if form.name == name and kind in form.of:
+            return form
+    what = "a run" if kind == "run" else f"a {kind} benchmark"
+    others = [form.name for form in FORMATS if kind in form.of]
+    raise UsageError(f"{what} has no form '{name}'", expected=" or ".join(others))
