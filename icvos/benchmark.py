@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 
 from icvos.categories import Vocabulary, episode_id, get_vocabulary
-from icvos.errors import BenchmarkError, InputError, MaskError, UsageError, did_you_mean, in_words
+from icvos.errors import BenchmarkError, InputError, MaskError, UsageError, counted, did_you_mean, in_words
 from icvos.files import check_id, file_sha256, iter_csv, read_json
 from icvos.images import read_image
 from icvos.listing import listing
@@ -188,7 +188,7 @@ class Benchmark:
         self.vos = self.kind == "video" and header.get("task") == VOS
 
     def __repr__(self) -> str:
-        return f"Benchmark({self.name} {self.version}, {len(self.episodes)} episodes, {self.root})"
+        return f"Benchmark({self.name} {self.version}, {counted(len(self.episodes), 'episodes')}, {self.root})"
 
     @cached_property
     def manifest_sha256(self) -> str:
@@ -335,7 +335,7 @@ class Benchmark:
             )
         elif episodes and shots > most:
             raise UsageError(
-                f"{shots} shots, where no episode of '{self.name}' has more than {most} supports",
+                f"{shots} shots, where no episode of '{self.name}' has more than {counted(most, 'supports')}",
                 fix=f"give --shots 1 to {most}, or build the benchmark with more supports",
             )
 

@@ -9,7 +9,7 @@ from statistics import median
 from typing import Any
 
 from icvos.benchmark import Benchmark
-from icvos.errors import UsageError
+from icvos.errors import UsageError, counts
 
 __all__ = ["PAPER_TABLE", "BenchmarkStats", "benchmark_stats", "plot_stats", "table_rows"]
 
@@ -140,8 +140,8 @@ def plot_stats(stats: BenchmarkStats, path: Path) -> None:
     for axis in (top, length, visible, source):
         axis.spines[["top", "right"]].set_visible(False)
     figure.suptitle(
-        f"{stats.name}: {stats.videos:,} videos, {stats.frames:,} frames, {len(stats.categories)} categories, "
-        f"{stats.pairs:,} pairs, {stats.episodes:,} episodes"
+        f"{stats.name}: {counts(videos=stats.videos, frames=stats.frames, categories=len(stats.categories))}, "
+        + counts(pairs=stats.pairs, episodes=stats.episodes)
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110, metadata={"Software": None} if path.suffix == ".png" else None)

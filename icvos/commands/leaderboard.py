@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from icvos.errors import counted
 from icvos.terminal import echo
 
 if TYPE_CHECKING:
@@ -151,14 +152,27 @@ def show(board: str | None, **chosen: Any) -> None:
         tables = _tables(opened, must_exist=board is not None, **options)
         if not any(table.kind == "measured" for table in tables):
             name = chosen["benchmark"]
-            what, words = (f" on {name}", f" --benchmark {shlex.quote(name)}") if name else ("", "")
-            remedy = f"icvos evaluate --model histogram{words} makes a first run"
-            remedy += "; --runs DIR shows those that lie elsewhere"
+            what = f" on {name}" if name else ""
+            remedy = f"{_first_run(name)} makes a first run; --runs DIR shows those that lie elsewhere"
             where = f"in {chosen['runs'] or 'runs'} or on the board {opened.name}"
             echo(f"nothing is measured{what} yet {where}; {remedy}", err=True)
         to_terminal(tables)
         if measured_alone:
             echo(f"printed figures: --published for all, --benchmark NAME for one of {', '.join(BENCHMARKS)}")
+
+
+def _first_run(name: str | None) -> str:
+    """Return the commands that make a run on a benchmark: one that is known by its name alone is built first."""
+    from icvos.leaderboard.benchmarks import DEMOS
+    from icvos.leaderboard.published import BUILD
+
+    if name is None:
+        return "icvos evaluate --model histogram"
+    if name in DEMOS or name in DEMOS.values() or (Path(name) / "benchmark.json").is_file():
+        return f"icvos evaluate --model histogram --benchmark {shlex.quote(DEMOS.get(name, name))}"
+    build, method = BUILD.get(name, ("", "histogram"))
+    first = f"icvos build-data {build} --out DIR, then " if build else ""
+    return f"{first}icvos evaluate --model {method} --benchmark DIR"
 
 
 @command.command(short_help="Check a run or a submission and add it.")
@@ -280,7 +294,7 @@ def verify(
     old = sum(not each.hashed for each in findings)
     against = sum(any(done.startswith("episodes against") for done in each.done) for each in findings)
     again = sum(any(done.startswith("judged again") for done in each.done) for each in findings)
-    line = f"{len(findings)} records, {bad} bad; {against} against their benchmarks, {again} judged again"
+    line = f"{counted(len(findings), 'records')}, {bad} bad; {against} against their benchmarks, {again} judged again"
     echo(f"{opened.name}: {line}" + (f"; {old} of an earlier icvos without a hash" if old else ""))
     if bad:
         raise SystemExit(1)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from icvos.errors import counted
 from icvos.report.run import ReportRun
 from icvos.runs.records import read_frames
 
@@ -94,7 +95,9 @@ def plot_curves(run: ReportRun, picks: Mapping[str, Sequence[str]], path: Path, 
         low, high = np.percentile(data, [25, 75], axis=0)
         axis.fill_between(share, low, high, color=colour, alpha=0.2, lw=0, label="middle half of the episodes")
         axis.plot(share, data.mean(0), color=colour, lw=2, label="mean")
-        axis.set(title=f"{label} over time, {len(data)} episodes", xlabel="percent of the video", ylim=(-2, 102))
+        axis.set(
+            title=f"{label} over time, {counted(len(data), 'episodes')}", xlabel="percent of the video", ylim=(-2, 102)
+        )
         axis.legend(fontsize=8, loc="upper right", frameon=False)
     for axis, (word, name, curve) in zip(axes[1:].flat, values):
         axis.set(title=f"{word}: {name}", ylim=(-2, 102), xlabel="frame")

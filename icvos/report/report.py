@@ -8,7 +8,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from icvos.errors import IcvosError, UsageError, did_you_mean
+from icvos.errors import IcvosError, UsageError, counted, did_you_mean
 from icvos.files import atomic_write, page_asset, write_csv
 from icvos.images import write_image
 from icvos.metrics.table import METRICS
@@ -152,7 +152,7 @@ def _summary(run: ReportRun) -> str:
     heads = "".join(f"<th>{escape(METRICS[name].label)}" for name in present)
     cells = "".join(f"<td>{summary[name]:.2f}" for name in present)
     count, failed = summary["episodes"], summary["failed"]
-    note = f"{count} episodes, {failed} failed" if failed else f"{count} episodes"
+    note = f"{counted(count, 'episodes')}, {failed} failed" if failed else f"{counted(count, 'episodes')}"
     if category_rows(run):
         note += f", {len(run.result['per_category']) or len(run.result['per_video'])} categories or sequences"
     more = f"<p class=note>{escape(undrawn.text)}.</p>" if undrawn is not None else ""
