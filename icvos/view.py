@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from icvos.benchmark import Benchmark, Episode
-from icvos.manifest import verify_frames, verify_masks, verify_query, verify_supports, verify_tables
+from icvos.manifest import verify_frames, verify_masks, verify_query, verify_query_mask, verify_supports, verify_tables
 from icvos.protocols import PROTOCOLS, Protocol
 from icvos.types import Support
 
@@ -111,6 +111,12 @@ class View:
         verify_query(self.benchmark, episode.category, episode.video)
         image, mask, ignore = self.benchmark.query(episode)
         return self._resize_image(image), self._resize_truth(mask), self.resize_mask(ignore)
+
+    def query_truth(self, episode: Episode) -> tuple[np.ndarray, np.ndarray]:
+        """Return a few-shot query's mask (H, W) bool and where to ignore (H, W) bool, without reading its image."""
+        verify_query_mask(self.benchmark, episode.category, episode.video)
+        mask, ignore = self.benchmark.query_truth(episode)
+        return self._resize_truth(mask), self.resize_mask(ignore)
 
     def resize_mask(self, mask: np.ndarray) -> np.ndarray:
         """Return (H, W) bool, a prediction or where to ignore, at the protocol's size."""

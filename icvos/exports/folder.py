@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from icvos.costs import in_bytes
-from icvos.errors import BenchmarkError, InputError
+from icvos.errors import BenchmarkError, InputError, UsageError
 from icvos.files import atomic_write, free_bytes, lock_folder, read_json, remove_partial_files, write_json
 from icvos.manifest import NAME as MANIFEST
 from icvos.manifest import Digest, check_manifest, write_manifest
@@ -90,6 +90,7 @@ def write_export(
 
     Raises:
         InputError: Something else is in the folder, or the disk has less room than is needed.
+        UsageError: It cannot be written as it is wanted; nothing is left of it then.
         LockedError: Another process works in it.
     """
     with lock_folder(out):
@@ -103,7 +104,13 @@ def write_export(
                 f"the disk has {in_bytes(free)} free", where=out, expected=f"about {in_bytes(need)}", fix=fix
             )
         folder = ExportFolder(out)
-        write(folder)
+        try:
+            write(folder)
+        except UsageError:
+            # What cannot be written so at all is not begun.
+            if [path.name for path in out.iterdir()] == [CONTENT]:
+                shutil.rmtree(out)
+            raise
         shutil.rmtree(out / _PARTS, ignore_errors=True)
         write_manifest(out, folder._known.get)
         return True
