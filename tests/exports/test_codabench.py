@@ -19,6 +19,7 @@ from board_runs import icvos
 from tiny import write_image_benchmark, write_video_benchmark
 
 from icvos.benchmark import load_benchmark
+from icvos.errors import PredictionError
 from icvos.evaluation.predictions import MAX_PNG
 from icvos.evaluation.score import score
 from icvos.exports.codabench import start, submission
@@ -175,10 +176,11 @@ def test_what_is_wrong_is_said_in_one_line(
 
 
 def test_many_files_are_not_counted_to_the_end(tmp_path: Path) -> None:
-    for number in range(5):
+    for number in range(4):
         (tmp_path / f"{number}.png").touch()
+    (tmp_path / "empty").mkdir()
     submission.check_sent(tmp_path, 5)
-    with pytest.raises(submission.PredictionError, match="more than 4 files were sent"):
+    with pytest.raises(PredictionError, match="more than 4 files and folders"):
         submission.check_sent(tmp_path, 4)
 
 
@@ -294,10 +296,11 @@ def edit(path: Path, change: Callable[[Any], Any]) -> None:
 
 
 YAML, SETTINGS = "competition.yaml", "scoring_program/settings.json"
+REQUEST = "public_data/episodes/tiny__v0__1__d0/request.json"
 ALTERED: dict[str, tuple[Callable[[Path], Any], str]] = {
     "page": (lambda root: (root / "pages/data.md").unlink(), "it names 'pages/data.md', which is missing"),
     "no YAML": (lambda root: (root / YAML).write_text("a: [", encoding="utf-8"), YAML),
-    "no task": (lambda root: edit(root / YAML, lambda content: content.pop("tasks")), "KeyError('tasks')"),
+    "no task": (lambda root: edit(root / YAML, lambda content: content.pop("tasks")), "KeyError: 'tasks'"),
     "no start": (lambda root: edit(root / YAML, lambda c: c["phases"][0].update(start="")), "a phase that begins"),
     "column": (
         lambda root: edit(root / YAML, lambda c: c["leaderboards"][0]["columns"].pop()),
@@ -322,6 +325,13 @@ ALTERED: dict[str, tuple[Callable[[Path], Any], str]] = {
     "support": (
         lambda root: write_mask(root / "reference_data/supports/masks/1/a.png", np.ones((4, 4), bool)),
         "supports/masks/1/a.png: the ground truth needs no such file",
+    ),
+    "frame": (lambda root: (root / "public_data/videos/tiny__v0/00001.jpg").unlink(), "00001.jpg: is missing"),
+    "frames": (lambda root: edit(root / REQUEST, lambda c: c.update(frames="%999999999d")), "it wants other frames"),
+    "count": (lambda root: edit(root / REQUEST, lambda c: c.update(count=2)), "it wants other frames"),
+    "told truth": (
+        lambda root: shutil.copy(root / "reference_data/pairs.csv", root / "public_data/pairs.csv"),
+        "public_data/pairs.csv: no episode names it",
     ),
 }
 

@@ -8,17 +8,18 @@ empty: what they get with frames is written for them.
 from __future__ import annotations
 
 import io
+import os
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 import icvos
-from icvos.benchmark import Episode, load_benchmark
-from icvos.errors import BenchmarkError, IcvosError
+from icvos.benchmark import Benchmark, Episode, load_benchmark
+from icvos.errors import BenchmarkError, IcvosError, printable
 from icvos.evaluation.torch_state import episode_seed
 from icvos.exports.codabench.archive import differences, write_archive
 from icvos.exports.codabench.competition import Competition, columns_of, plan_competition
@@ -34,6 +35,7 @@ from icvos.models.program import SCHEMA as REQUEST
 from icvos.progress import Progress, Update
 from icvos.protocols import Protocol
 from icvos.runs.episodes import RunOptions, get_run_protocol, select_episodes
+from icvos.view import View
 
 __all__ = ["problems", "write"]
 
@@ -73,7 +75,7 @@ def write(subject: Any, folder: ExportFolder, options: ExportOptions, progress: 
             folder.write(f"{BUNDLE}/{REFERENCE}/{row[0]}", partial(read_listed, root, *row))
     videos = _by_video(competition.episodes)
     for done, episodes in enumerate(videos.values(), 1):
-        for row in _truth_rows(root, episodes):
+        for row in _truth_rows(subject, episodes):
             folder.write(f"{BUNDLE}/{REFERENCE}/{row[0]}", partial(read_listed, root, *row))
         if options.with_frames:
             _write_public(competition, episodes, folder, options)
@@ -136,15 +138,37 @@ def _code() -> bytes:
 # What it scores by.
 
 
-def _truth_rows(root: Path, episodes: Sequence[Episode]) -> Iterator[Row]:
-    """Yield the rows of the manifest that are the ground truth of a video's or a query's episodes."""
-    for prefix in _truth_prefixes(root, episodes):
-        yield from manifest_rows(root / MANIFEST, prefix)
+def _truth_rows(benchmark: Benchmark, episodes: Sequence[Episode]) -> list[Row]:
+    """Return the rows of the manifest that are the ground truth of a video's or a query's episodes.
+
+    Raises:
+        BenchmarkError: Some are missing.
+    """
+    rows: list[Row] = []
+    for video, category in dict.fromkeys((episode.video, episode.category) for episode in episodes):
+        if benchmark.kind == "image":
+            rows.append(_row(benchmark, f"queries/masks/{category}", video))
+        else:
+            rows += _rows(benchmark, f"videos/{video}/Annotations/{category}", benchmark.videos[video].frames)
+    return rows
 
 
-def _truth_prefixes(root: Path, episodes: Sequence[Episode]) -> list[str]:
-    form = "queries/masks/{1}/{0}." if (root / "queries").is_dir() else "videos/{0}/Annotations/{1}/"
-    return list(dict.fromkeys(form.format(episode.video, episode.category) for episode in episodes))
+def _rows(benchmark: Benchmark, path: str, count: int) -> list[Row]:
+    """Return the rows of a folder with a file for each of ``count`` frames, in their order."""
+    rows = list(manifest_rows(benchmark.root / MANIFEST, f"{path}/"))
+    if [Path(row[0]).stem for row in rows] != [f"{index:05d}" for index in range(count)]:
+        raise BenchmarkError(
+            f"{path} has {len(rows)} files", where=benchmark.root, expected=f"00000 to {count - 1:05d}"
+        )
+    return rows
+
+
+def _row(benchmark: Benchmark, path: str, name: str) -> Row:
+    """Return the row of a folder's file, by its name without suffix."""
+    for row in manifest_rows(benchmark.root / MANIFEST, f"{path}/{name}."):
+        if Path(row[0]).stem == name:
+            return row
+    raise BenchmarkError(f"'{name}' is not in the manifest", where=benchmark.root / path, fix="build it again")
 
 
 # What participants get.
@@ -155,24 +179,22 @@ def _write_public(
 ) -> None:
     """Write the frames of a video (or a query), and a folder for each of its episodes."""
     video, benchmark = episodes[0].video, competition.benchmark
-    image = benchmark.kind == "image"
+    if benchmark.kind == "image":
+        rows, size = [_row(benchmark, "queries/images", video)], benchmark.query_size(episodes[0])
+    else:
+        record = benchmark.videos[video]
+        rows, size = _rows(benchmark, f"videos/{video}/JPEGImages", record.frames), (record.height, record.width)
     count = competition.view.frame_count(episodes[0])
-    prefix = f"queries/images/{video}." if image else f"videos/{video}/JPEGImages/"
-    rows = list(manifest_rows(benchmark.root / MANIFEST, prefix))[:count]
-    suffixes = {Path(path).suffix for path, _, _ in rows}
-    if len(rows) < count or len(suffixes) != 1:
-        raise BenchmarkError(
-            f"{len(rows)} of {count} frames are listed", where=benchmark.root / prefix, expected="all, of one format"
-        )
-    suffix = suffixes.pop()
-    for index, row in enumerate(rows):
+    suffix = Path(rows[0][0]).suffix
+    if size is None or any(Path(row[0]).suffix != suffix for row in rows):
+        raise BenchmarkError("frames are of several formats, or of no size", where=benchmark.root / rows[0][0])
+    for index, row in enumerate(rows[:count]):
         _place(folder, f"{PUBLIC}/videos/{video}/{index:05d}{suffix}", benchmark.root, row, link=options.link)
-    size = competition.benchmark.query_size(episodes[0]) if image else None
     for episode in episodes:
         request = {
             "schema": REQUEST,
             "count": count,
-            "size": list(size) if size else [benchmark.videos[video].height, benchmark.videos[video].width],
+            "size": list(size),
             "seed": episode_seed(0, episode.id),
             "supports": list(_supports(competition, episode, folder, options, f"{video}/00000{suffix}")),
             "frames": f"../../videos/{video}/%05d{suffix}",
@@ -185,14 +207,14 @@ def _supports(
     competition: Competition, episode: Episode, folder: ExportFolder, options: ExportOptions, first: str
 ) -> Iterator[dict[str, str | None]]:
     """Write the supports of an episode, where they are not there yet; yield what its request says of each."""
-    root, category = competition.benchmark.root, episode.category
-    if competition.benchmark.vos:
-        row = next(manifest_rows(root / MANIFEST, f"videos/{episode.video}/Annotations/{category}/00000."))
+    benchmark, category = competition.benchmark, episode.category
+    root = benchmark.root
+    if benchmark.vos:
+        row = _row(benchmark, f"videos/{episode.video}/Annotations/{category}", "00000")
         yield {"image": f"../../videos/{first}", **_masks(folder, episode.id, root, row)}
         return
     for name in episode.supports[: competition.shots]:
-        image = next(manifest_rows(root / MANIFEST, f"supports/images/{name}."))
-        row = next(manifest_rows(root / MANIFEST, f"supports/masks/{category}/{name}."))
+        image, row = _row(benchmark, "supports/images", name), _row(benchmark, f"supports/masks/{category}", name)
         path = f"supports/images/{Path(image[0]).name}"
         _place(folder, f"{PUBLIC}/{path}", root, image, link=options.link)
         yield {"image": f"../../{path}", **_masks(folder, f"{category}/{name}", root, row)}
@@ -233,7 +255,8 @@ def problems(root: Path) -> Sequence[str]:
     except IcvosError as error:
         return [str(error)]
     except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
-        return [f"{YAML} or settings.json: it is not as Codabench and icvos have it ({error!r})"]
+        what = f"{type(error).__name__}: {printable(str(error))}"
+        return [f"{YAML}, settings.json or a request.json: it is not as Codabench and icvos have it ({what})"]
     return wrong or differences(root / ARCHIVE, bundle, list(iter_files(bundle)))
 
 
@@ -278,14 +301,31 @@ def _of_reference(root: Path) -> Iterator[str]:
     for name in TABLES:
         wanted.update(row[0] for row in manifest_rows(reference / MANIFEST, name))
     for of_video in _by_video(episodes).values():
-        prefixes = _truth_prefixes(reference, of_video)
-        rows = list(chain.from_iterable(manifest_rows(reference / MANIFEST, prefix) for prefix in prefixes))
-        expected = len(prefixes) * (1 if benchmark.kind == "image" else benchmark.videos[of_video[0].video].frames)
-        if len(rows) != expected:
-            yield f"{REFERENCE}: {of_video[0].video} has {len(rows)} masks, where {expected} are wanted"
-        for row in rows:
+        for row in _truth_rows(benchmark, of_video):
             read_listed(reference, *row)
             wanted.add(row[0])
     for path in iter_files(reference):
         if path not in wanted:
             yield f"{REFERENCE}/{path}: the ground truth needs no such file"
+    if (root / BUNDLE / PUBLIC).exists():
+        yield from _of_public(root / BUNDLE / PUBLIC, View(benchmark, protocol), episodes, told["shots"])
+
+
+def _of_public(public: Path, view: View, episodes: Sequence[Episode], shots: int) -> Iterator[str]:
+    """Yield which episodes participants cannot make masks of, and what is there that no episode names."""
+    named = set()
+    for episode in episodes:
+        folder = f"episodes/{episode.id}"
+        request = read_json(public / folder / "request.json")
+        count, supports = view.frame_count(episode), request["supports"]
+        form = re.fullmatch(r"(\.\./\.\./videos/[\w.-]+/)%05d(\.\w+)", request["frames"], re.ASCII)
+        told = 1 if view.benchmark.vos else len(episode.supports[:shots])
+        if form is None or (request["count"], len(supports)) != (count, told):
+            yield f"{PUBLIC}/{folder}/request.json: it wants other frames or supports than the benchmark has"
+            continue
+        paths = [f"{form[1]}{index:05d}{form[2]}" for index in range(count)]
+        paths += [support[name] for support in supports for name in ("image", "mask", "ignore") if support[name]]
+        here = {os.path.normpath(f"{folder}/{path}") for path in paths}
+        yield from (f"{PUBLIC}/{path}: is missing" for path in sorted(here) if not (public / path).is_file())
+        named |= {f"{folder}/request.json", *here}
+    yield from (f"{PUBLIC}/{path}: no episode names it" for path in iter_files(public) if path not in named)

@@ -25,7 +25,7 @@ __all__ = ["check_sent", "main", "score_submission"]
 
 SCORES, DETAILS = "scores.json", "detailed_results.html"
 
-# Files beside the masks that a submission may hold, and how deep its folders may be.
+# Files and folders beside those of the masks that a submission may hold, and how deep its folders may be.
 MORE_FILES, DEEPEST = 10_000, 8
 # So many masks are scored by one process faster than several start.
 FEW_MASKS = 2000
@@ -64,7 +64,7 @@ def score_submission(folder: Path, out: Path, settings: Path) -> dict[str, float
         (out / name).unlink(missing_ok=True)  # a failed submission has none
     told = read_json(settings)
     sent, truth = folder / "res", folder / "ref"
-    check_sent(sent, told["masks"] + MORE_FILES)
+    check_sent(sent, 2 * told["masks"] + MORE_FILES)
     benchmark = load_benchmark(truth)
     if benchmark.manifest_sha256 != told["manifest_sha256"]:
         raise BenchmarkError("the ground truth is of another benchmark", where=truth, expected=told["benchmark"])
@@ -91,19 +91,22 @@ def check_sent(folder: Path, most: int) -> None:
 
     Args:
         folder: What was sent, unpacked.
-        most: So many files it may hold.
+        most: So many files and folders it may hold.
 
     Raises:
         PredictionError: It is empty, or holds a link, what is no plain file, a file larger than any mask, too many
             files, or folders too deep.
     """
-    count, folders = 0, [(folder, 0)] if folder.is_dir() else []
+    count, empty, folders = 0, True, [(folder, 0)] if folder.is_dir() else []
     while folders:
         inner, depth = folders.pop()
         with os.scandir(inner) as entries:
             for entry in entries:
                 mode = entry.stat(follow_symlinks=False).st_mode
                 name = printable(os.path.relpath(entry.path, folder))
+                count += 1
+                if count > most:
+                    raise PredictionError(f"more than {most:,} files and folders", expected="a mask for each frame")
                 if stat.S_ISDIR(mode):
                     if depth == DEEPEST:
                         raise PredictionError(
@@ -115,10 +118,8 @@ def check_sent(folder: Path, most: int) -> None:
                     raise PredictionError(f"{in_words(name)} is a link or no plain file", expected="plain files")
                 if entry.stat(follow_symlinks=False).st_size > MAX_PNG:
                     raise PredictionError(f"{in_words(name)} is larger than {MAX_PNG >> 20} MiB", expected="a mask")
-                count += 1
-                if count > most:
-                    raise PredictionError(f"more than {most:,} files were sent", expected="a mask for each frame")
-    if not count:
+                empty = False
+    if empty:
         raise PredictionError("nothing was sent", expected="a folder for each episode, with ID/00000.png")
 
 
