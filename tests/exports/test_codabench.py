@@ -147,7 +147,7 @@ WRONG: dict[str, tuple[Callable[[Path], Any], str]] = {
     ),
     "pipe": (lambda root: os.mkfifo(first(root) / "9.png"), "9.png' is a link or no plain file"),
     "bomb": (lambda root: os.truncate(first(root) / "00001.png", MAX_PNG + 1), "00001.png' is larger than 64 MiB"),
-    "depths": (lambda root: (root / "input/res" / "/".join("a" * 30)).mkdir(parents=True), "8 deep in each other"),
+    "depths": (lambda root: (root / "input/res" / "/".join("a" * 30)).mkdir(parents=True), "folders lie 8 deep: "),
     "other ground truth": (
         lambda root: (root / "input/ref/manifest.csv").write_text("path,bytes,sha256\n"),
         "the ground truth is of another benchmark",

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from icvos.benchmark import load_benchmark
-from icvos.errors import BenchmarkError, IcvosError, PredictionError, in_one_line, in_words, one_line, printable
+from icvos.errors import BenchmarkError, IcvosError, PredictionError, in_one_line, in_words, one_line
 from icvos.evaluation.predictions import MAX_PNG
 from icvos.evaluation.score import score
 from icvos.files import atomic_write, read_json, work_folder, write_json
@@ -102,22 +102,20 @@ def check_sent(folder: Path, most: int) -> None:
         inner, depth = folders.pop()
         with os.scandir(inner) as entries:
             for entry in entries:
-                mode = entry.stat(follow_symlinks=False).st_mode
-                name = printable(os.path.relpath(entry.path, folder))
+                status = entry.stat(follow_symlinks=False)
                 count += 1
                 if count > most:
                     raise PredictionError(f"more than {most:,} files and folders", expected="a mask for each frame")
-                if stat.S_ISDIR(mode):
-                    if depth == DEEPEST:
-                        raise PredictionError(
-                            f"folders lie {depth} deep in each other: {in_words(name)}", expected="ID/00000.png"
-                        )
+                if stat.S_ISDIR(status.st_mode) and depth < DEEPEST:
                     folders.append((Path(entry.path), depth + 1))
                     continue
-                if not stat.S_ISREG(mode):
-                    raise PredictionError(f"{in_words(name)} is a link or no plain file", expected="plain files")
-                if entry.stat(follow_symlinks=False).st_size > MAX_PNG:
-                    raise PredictionError(f"{in_words(name)} is larger than {MAX_PNG >> 20} MiB", expected="a mask")
+                if not stat.S_ISREG(status.st_mode) or status.st_size > MAX_PNG:
+                    name = in_words(os.path.relpath(entry.path, folder))
+                    if stat.S_ISDIR(status.st_mode):
+                        raise PredictionError(f"folders lie {depth} deep: {name}", expected="ID/00000.png")
+                    if not stat.S_ISREG(status.st_mode):
+                        raise PredictionError(f"{name} is a link or no plain file", expected="plain files")
+                    raise PredictionError(f"{name} is larger than {MAX_PNG >> 20} MiB", expected="a mask")
                 empty = False
     if empty:
         raise PredictionError("nothing was sent", expected="a folder for each episode, with ID/00000.png")
