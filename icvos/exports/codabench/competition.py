@@ -11,9 +11,9 @@ from icvos.benchmark import Benchmark, Episode
 from icvos.errors import UsageError, in_words
 from icvos.exports.formats import ExportOptions
 from icvos.metrics.table import METRICS, Metric
+from icvos.names import require_name
 from icvos.protocols import Protocol
 from icvos.runs.episodes import RunOptions, get_run_protocol, select_episodes
-from icvos.runs.schema import require_name
 from icvos.view import View
 
 __all__ = ["DOCKER_IMAGE", "PAGES", "SCORED_BY", "Competition", "columns_of", "plan_competition"]
