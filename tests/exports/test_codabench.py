@@ -125,8 +125,8 @@ WRONG: dict[str, tuple[Callable[[Path], Any], str]] = {
     "episode missing": (lambda root: shutil.rmtree(first(root)), "1 of 6 episodes are not predicted: tiny__v0__1__d0"),
     "nothing": (lambda root: [shutil.rmtree(each) for each in (root / "input/res").iterdir()], "nothing was sent"),
     "no folder": (lambda root: shutil.rmtree(root / "input/res"), "nothing was sent"),
-    "episode unknown": (lambda root: shutil.copytree(first(root), root / "input/res/other"), "are unknown: other"),
-    "frame unknown": (lambda root: shutil.copy(first(root) / "00000.png", first(root) / "3.png"), "are unknown: 3"),
+    "episode unknown": (lambda root: shutil.copytree(first(root), root / "input/res/other"), "unknown: other"),
+    "frame unknown": (lambda root: shutil.copy(first(root) / "00000.png", first(root) / "3.png"), "unknown: 3"),
     "size": (lambda root: write_mask(first(root) / "00001.png", np.zeros((9, 8), bool)), "mask is 9x8 (HxW)"),
     "colours": (
         lambda root: write_image(first(root) / "00001.png", np.zeros((40, 48, 3), np.uint8)),
