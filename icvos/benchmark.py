@@ -347,6 +347,11 @@ class Benchmark:
         """Return a few-shot query: its image, its mask (H, W) bool, and where to ignore (H, W) bool."""
         return self._image_and_mask("queries", episode.category, episode.video)
 
+    def query_truth(self, episode: Episode) -> tuple[np.ndarray, np.ndarray]:
+        """Return a few-shot query's mask (H, W) bool, and where to ignore (H, W) bool; its image need not be there."""
+        labels = read_mask(self._mask_path("queries", episode.category, episode.video))
+        return labels == 1, labels == 255
+
     def query_size(self, episode: Episode) -> tuple[int, int] | None:
         """Return (H, W) of a few-shot query by its mask's header, or None where there is none (``query`` says why)."""
         return stored_size(self._mask_path("queries", episode.category, episode.video))

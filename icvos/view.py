@@ -10,7 +10,14 @@ import numpy as np
 from icvos.benchmark import Benchmark, Episode, Role
 from icvos.files import read_file
 from icvos.images import image_size
-from icvos.manifest import verify_frames, verify_masks, verify_query, verify_supports, verify_tables
+from icvos.manifest import (
+    verify_frames,
+    verify_masks,
+    verify_query,
+    verify_query_mask,
+    verify_supports,
+    verify_tables,
+)
 from icvos.protocols import PROTOCOLS, Protocol
 from icvos.types import Support
 
@@ -130,6 +137,12 @@ class View:
         """Return the mask of a support or query as it is stored: (H, W) uint8, 1 the thing, 255 where to ignore."""
         path = self.image_path(role, category, name)
         return self.benchmark.labels(role, category, name, size=image_size(read_file(path), path))
+
+    def query_truth(self, episode: Episode) -> tuple[np.ndarray, np.ndarray]:
+        """Return a few-shot query's mask (H, W) bool and where to ignore (H, W) bool, without reading its image."""
+        verify_query_mask(self.benchmark, episode.category, episode.video)
+        mask, ignore = self.benchmark.query_truth(episode)
+        return self._resize_truth(mask), self.resize_mask(ignore)
 
     def resize_mask(self, mask: np.ndarray) -> np.ndarray:
         """Return (H, W) bool, a prediction or where to ignore, at the protocol's size."""

@@ -54,10 +54,20 @@ def command() -> None:
 @click.option("--with-frames", is_flag=True, help="The images too, where their licences let you pass them on.")
 @click.option("--link", is_flag=True, help="Hard-link images instead of copying.")
 @click.option("--dataset", default="", help="Of a run for hub: the benchmark's data set there, OWNER/NAME[@COMMIT].")
-@click.option("--date", default="", help="As 2026-11-28; of a run by default the day on which it began.")
+@click.option(
+    "--date",
+    default="",
+    metavar="ISO",
+    help="As 2026-11-28; of a run by default the day on which it began, of a competition when it starts (UTC).",
+)
 @click.option("--source", default="", help="Of a run for hub: where its record can be read, https://….")
 @click.option("--url", default="", help="Of croissant: the address of the folder that will hold it and BENCH.")
 @click.option("--benchmark", metavar="BENCH", default="", help="Of a run: where its benchmark is, if it was moved.")
+@click.option("--protocol", default="", help="The protocol that is scored by; default the benchmark's own.")
+@click.option("--shots", type=click.IntRange(1), help="Supports of an episode; default 1, or its list's.")
+@click.option("--title", default="", help="Of the competition; default the benchmark's name.")
+@click.option("--end-date", default="", metavar="ISO", help="When it ends; default never.")
+@click.option("--docker-image", default="", help="In which masks are scored; default python:3.11-slim.")
 def write(subject: str, to: str, out: Path | None, **told: Any) -> None:
     """Write BENCH, a built benchmark or demo…, or RUN, a run's folder or a board's record, in another form.
 

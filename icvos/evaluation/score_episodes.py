@@ -134,7 +134,7 @@ def score_episodes(view: View, predictions: Predictions, episodes: Sequence[Epis
 
 
 def _score_image(view: View, predictions: Predictions, episode: Episode) -> Record:
-    _, truth, ignore = view.query(episode)
+    truth, ignore = view.query_truth(episode)
     stem = frame_stems(view, predictions, episode)[0]
     mask = load_mask(view, predictions, episode, stem, (truth.shape[0], truth.shape[1]))
     counts = dict(zip(("inter_fg", "union_fg", "inter_bg", "union_bg"), fss_counts(mask, truth, ignore=ignore)))

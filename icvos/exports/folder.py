@@ -97,6 +97,7 @@ def write_export(
 
     Raises:
         InputError: Something else is in the folder, or the disk has less room than is needed.
+        UsageError: It cannot be written as it is wanted; nothing is left of it then.
         LockedError: Another process works in it.
     """
     with lock_folder(out):

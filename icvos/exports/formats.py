@@ -17,10 +17,15 @@ class ExportOptions:
         with_frames: Whether the images are in it, and not their names alone.
         link: Whether images are hard links instead of copies, where that is possible.
         dataset: The Hugging Face Hub's data set that a run's benchmark is, ``OWNER/NAME`` or ``OWNER/NAME@COMMIT``.
-        date: A day, or of runs a day and a time, as ISO 8601 has them.
+        date: A day, or of runs and competitions a day and a time, as ISO 8601 has them.
         source: The address at which a run's record can be read.
         url: The address of the folder in which a file and its benchmark will lie.
         benchmark: Where a run's benchmark is, if not where it was: its folder, or ``demo…``.
+        protocol: The name of the protocol that is meant; "" for the benchmark's own.
+        shots: Supports of an episode; None for the number of the benchmark's list, or 1.
+        title: Of what is made; "" for the benchmark's name.
+        end_date: When a competition ends; "" for never.
+        docker_image: In which masks are scored; "" for the form's own.
     """
 
     with_frames: bool = False
@@ -30,6 +35,11 @@ class ExportOptions:
     source: str = ""
     url: str = ""
     benchmark: str = ""
+    protocol: str = ""
+    shots: int | None = None
+    title: str = ""
+    end_date: str = ""
+    docker_image: str = ""
 
 
 PLACES = ("link", "benchmark")
@@ -64,6 +74,13 @@ class Format:
 
 IMAGES = ("with_frames", "link")
 FORMATS: tuple[Format, ...] = (
+    Format(
+        "codabench",
+        "a competition: its pages, the ground truth, and icvos score as the scoring program",
+        "codabench.bundle",
+        ("video", "image"),
+        takes=("with_frames", "link", "protocol", "shots", "title", "date", "end_date", "docker_image"),
+    ),
     Format("csv", "tables: a row an episode, a row a frame, the figures of the whole", "run_tables", ("run",)),
     Format("ytvis", "YouTube-VIS' JSON, with supports and episodes beside it", "ytvis", ("video",), IMAGES),
     Format("ytvis", "its saved masks as YouTube-VIS' results", "ytvis_results", ("run",), ("benchmark",)),
