@@ -22,6 +22,7 @@ FLOORS = (
     "icvos.manifest icvos.benchmark icvos.view",
     "icvos.sources",
     "icvos.data",
+    "icvos.datasets",
     "icvos.foundation",
     "icvos.models",
     "icvos.training",
