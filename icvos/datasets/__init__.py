@@ -21,14 +21,16 @@ except ModuleNotFoundError:
 from icvos.data.options import DataOptions
 from icvos.datasets.base import EpochDataset
 from icvos.datasets.episodes import EpisodeDataset, LazyFrames
+from icvos.datasets.fields import TensorFields
 from icvos.datasets.pairs import PairDataset
-from icvos.datasets.samples import EpisodeBatch, EpisodeSample, SupportSample, TensorFields, collate, stack
+from icvos.datasets.samples import EpisodeBatch, EpisodeList, EpisodeSample, SupportSample, collate, stack
 from icvos.datasets.tubes import TubeDataset
 
 __all__ = [
     "DataOptions",
     "EpisodeBatch",
     "EpisodeDataset",
+    "EpisodeList",
     "EpisodeSample",
     "EpochDataset",
     "LazyFrames",

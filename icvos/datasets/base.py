@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import operator
 from abc import abstractmethod
+from functools import cache
 from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, get_worker_info
 
 from icvos.datasets.samples import EpisodeSample, Labelled
 from icvos.errors import UsageError
 from icvos.images import squeezed
+from icvos.processes import keep_memory
 
 __all__ = ["EpochDataset", "check_size", "in_square"]
 
@@ -62,7 +64,18 @@ class EpochDataset(Dataset[EpisodeSample]):
         number += len(self) if number < 0 else 0
         if not 0 <= number < len(self):
             raise IndexError(f"sample {index} of {len(self)}")
+        if get_worker_info() is not None:
+            _begin_worker()
         return self.get(self.epoch, number)
+
+
+@cache
+def _begin_worker() -> None:
+    """Let a loader's worker keep the memory of a frame for the next, and leave the other cores to its neighbours."""
+    import cv2
+
+    keep_memory()
+    cv2.setNumThreads(0)
 
 
 def check_size(size: int | None) -> int | None:

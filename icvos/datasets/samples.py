@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, Self
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import default_collate
 
+from icvos.datasets.fields import TensorFields, by_shared_memory
 from icvos.errors import UsageError
 
 __all__ = [
     "EpisodeBatch",
+    "EpisodeList",
     "EpisodeSample",
     "Frames",
     "Labelled",
     "SupportSample",
-    "TensorFields",
     "collate",
     "stack",
 ]
@@ -40,28 +40,6 @@ class Frames(Protocol):
     def __getitem__(self, index: Any, /) -> Tensor: ...
 
     def __iter__(self) -> Iterator[Tensor]: ...
-
-
-@dataclass(frozen=True, eq=False)
-class TensorFields:
-    """Base of typed samples and batches: tensors in them go to the device together, plain values stay as they are."""
-
-    @property
-    def tensors(self) -> dict[str, Tensor]:
-        """The fields that are tensors, by name."""
-        return {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
-
-    def map(self, function: Callable[[Tensor], Tensor]) -> Self:
-        """Return the same with a function applied to each tensor."""
-        return replace(self, **{name: function(tensor) for name, tensor in self.tensors.items()})
-
-    def to(self, device: torch.device | str) -> Self:
-        """Return the same with its tensors on a device."""
-        return self.map(lambda tensor: tensor.to(device, non_blocking=True))
-
-    def pin_memory(self) -> Self:
-        """Return the same in pinned memory; torch's loader calls it."""
-        return self.map(Tensor.pin_memory)
 
 
 class SupportSample(NamedTuple):
@@ -129,11 +107,6 @@ class EpisodeSample(TensorFields):
         """(T,) bool: on which frames the thing is seen. Of a lazy video all masks are decoded for it."""
         return torch.stack([mask.any() for mask in self.masks])
 
-    def map(self, function: Callable[[Tensor], Tensor]) -> Self:
-        """Return the same with a function applied to each tensor, the supports' too; what is lazy stays."""
-        supports = tuple(SupportSample(*map(function, support)) for support in self.supports)
-        return replace(super().map(function), supports=supports)
-
 
 def support_sample(image: np.ndarray, labels: np.ndarray) -> SupportSample:
     """Return a support of an image and its labels, uint8 or bool."""
@@ -182,8 +155,15 @@ class EpisodeBatch(TensorFields):
         return self.masks.flatten(2).any(dim=2)
 
 
+class EpisodeList(list[EpisodeSample]):
+    """Samples that are not of one shape."""
+
+
+by_shared_memory(EpisodeList)
+
+
 def stack(samples: Sequence[EpisodeSample]) -> EpisodeBatch:
-    """Join samples of one shape to a batch; in a loader's worker straight into shared memory.
+    """Join samples of one shape to a batch.
 
     Raises:
         UsageError: They differ in size, frames or supports, or a video is lazy.
@@ -193,18 +173,18 @@ def stack(samples: Sequence[EpisodeSample]) -> EpisodeBatch:
         raise UsageError(f"these samples make no batch: {problem}", fix="give the data set a size and frames")
     supports = [support for sample in samples for support in sample.supports]
     images, masks, ignores = (
-        default_collate(list(each)).unflatten(0, (len(samples), -1)) for each in zip(*supports, strict=True)
+        torch.stack(each).unflatten(0, (len(samples), -1)) for each in zip(*supports, strict=True)
     )
     unknown = None
     if any(sample.ignores is not None for sample in samples):
         known = torch.zeros(samples[0].masks.shape, dtype=torch.bool)
-        unknown = default_collate([known if sample.ignores is None else sample.ignores for sample in samples])
+        unknown = torch.stack([known if sample.ignores is None else sample.ignores for sample in samples])
     return EpisodeBatch(
         images,
         masks,
         ignores,
-        default_collate([sample.frames for sample in samples]),
-        default_collate([sample.masks for sample in samples]),
+        torch.stack([sample.frames[:] for sample in samples]),
+        torch.stack([sample.masks[:] for sample in samples]),
         unknown,
         torch.stack([sample.indices for sample in samples]),
         torch.tensor([sample.category for sample in samples]),
@@ -214,13 +194,13 @@ def stack(samples: Sequence[EpisodeSample]) -> EpisodeBatch:
     )
 
 
-def collate(samples: Sequence[EpisodeSample]) -> EpisodeBatch | list[EpisodeSample]:
-    """Join samples as torch's loader does: a batch where they are of one shape, as a list where they are not.
+def collate(samples: Sequence[EpisodeSample]) -> EpisodeBatch | EpisodeList:
+    """Join samples, for torch's loader: a batch where they are of one shape, a list where they are not.
 
     They are of one shape if the data set has a ``size`` and, of videos, ``frames``. ``stack`` raises where they are
     not.
     """
-    return list(samples) if _unequal(samples) else stack(samples)
+    return EpisodeList(samples) if _unequal(samples) else stack(samples)
 
 
 def _unequal(samples: Sequence[EpisodeSample]) -> str:

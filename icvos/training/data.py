@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from icvos.datasets.samples import TensorFields
+from icvos.datasets.fields import TensorFields
 from icvos.training.distribute import World
 from icvos.training.task import Examples, Settings, TrainingTask
 

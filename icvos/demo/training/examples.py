@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from icvos.datasets.samples import EpisodeSample, TensorFields
+from icvos.datasets.fields import TensorFields
+from icvos.datasets.samples import EpisodeSample
 from icvos.demo.world.episodes import Episode, Footage, Still, TrainingWorld
 from icvos.images import squeezed
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from icvos.datasets.samples import TensorFields
+from icvos.datasets.fields import TensorFields
 
 __all__ = ["GraphedStep"]
 

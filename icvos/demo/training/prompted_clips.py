@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from icvos.datasets.samples import TensorFields
+from icvos.datasets.fields import TensorFields
 from icvos.demo.training.examples import INSTANCES, Scenes, squared, varied
 from icvos.demo.world.episodes import TrainingWorld
 
