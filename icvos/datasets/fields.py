@@ -10,7 +10,7 @@ from __future__ import annotations
 import mmap
 import os
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from multiprocessing.reduction import ForkingPickler
@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import get_worker_info
 
-__all__ = ["TensorFields", "by_shared_memory", "mapped"]
+__all__ = ["TensorFields", "by_shared_memory", "mapped", "stacked"]
 
 #: Bytes at which each tensor of a block begins; the first so many say whether the block is in use.
 ALIGNED = 64
@@ -86,7 +86,23 @@ class _Block:
         self.memory = mmap.mmap(self.file, size)
         #: Where any process of this user finds it, without a word to the worker.
         self.path = f"/proc/{os.getpid()}/fd/{self.file}"
-        self.bytes = torch.frombuffer(self.memory, dtype=torch.uint8)
+        self.lease: weakref.ref[np.ndarray] | None = None
+
+    @property
+    def free(self) -> bool:
+        """Whether nobody has tensors on it, here or where they were sent to."""
+        return not self.memory[0] and (self.lease is None or self.lease() is None)
+
+    def bytes(self) -> Tensor:
+        """Return its memory, which is taken until no tensor is on it any more."""
+        array = np.frombuffer(self.memory, np.uint8)
+        self.lease = weakref.ref(array)
+        return torch.from_numpy(array)
+
+    def holds(self, tensor: Tensor) -> bool:
+        """Whether a tensor is on it."""
+        array = None if self.lease is None else self.lease()
+        return array is not None and tensor.untyped_storage().data_ptr() == array.ctypes.data
 
 
 _BLOCKS: list[_Block] = []
@@ -94,7 +110,7 @@ _BLOCKS: list[_Block] = []
 
 def _free_block(size: int) -> _Block:
     """Return a block of this worker that nobody uses, of so many bytes or more."""
-    free = [block for block in _BLOCKS if not block.memory[0]]
+    free = [block for block in _BLOCKS if block.free]
     for block in free:
         if len(block.memory) >= size:
             return block
@@ -103,6 +119,15 @@ def _free_block(size: int) -> _Block:
         _BLOCKS.remove(block)
     _BLOCKS.append(_Block(size + size // 4))
     return _BLOCKS[-1]
+
+
+def _slots(shapes: Iterable[tuple[int, torch.dtype, torch.Size]]) -> tuple[list[_Slot], int]:
+    """Return where tensors of some bytes, dtypes and shapes lie in a block, and how large that is."""
+    slots, end = [], 1
+    for size, dtype, shape in shapes:
+        slots.append(_Slot(-(-end // ALIGNED) * ALIGNED, size, dtype, shape))
+        end = slots[-1].offset + size
+    return slots, end
 
 
 @cache
@@ -122,23 +147,35 @@ def by_shared_memory(cls: type) -> None:
     ForkingPickler.register(cls, _reduce)
 
 
+def stacked(groups: Sequence[Sequence[Tensor]]) -> list[Tensor]:
+    """Return each group of tensors as one; in a loader's worker all in the block that they are handed over in."""
+    if get_worker_info() is None or not _has_blocks():
+        return [torch.stack(tuple(group)) for group in groups]
+    slots, size = _slots(
+        (len(group) * group[0].nbytes, group[0].dtype, torch.Size((len(group), *group[0].shape))) for group in groups
+    )
+    memory = _free_block(size).bytes()
+    return [torch.stack(tuple(group), out=_tensor_in(memory, slot)) for group, slot in zip(groups, slots)]
+
+
 def _reduce(value: Any) -> Any:
-    tensors: list[tuple[Tensor, _Slot]] = []
-
-    def place(tensor: Tensor) -> _Slot:
-        end = tensors[-1][1].offset + tensors[-1][1].size if tensors else 1
-        slot = _Slot(-(-end // ALIGNED) * ALIGNED, tensor.nbytes, tensor.dtype, tensor.shape)
-        tensors.append((tensor, slot))
-        return slot
-
-    shell = mapped(value, place, Tensor) if get_worker_info() is not None and _has_blocks() else value
+    tensors: list[Tensor] = []
+    if get_worker_info() is not None and _has_blocks():
+        mapped(value, tensors.append, Tensor)
     if not tensors:  # or not from a worker: as any other object
         return value.__reduce_ex__(4)
-    block = _free_block(tensors[-1][1].offset + tensors[-1][1].size)
+    block = next((block for block in _BLOCKS if all(map(block.holds, tensors))), None)
+    if block is not None and all(tensor.is_contiguous() for tensor in tensors):
+        slots = [_Slot(int(t.storage_offset()) * t.itemsize, t.nbytes, t.dtype, t.shape) for t in tensors]
+    else:
+        slots, size = _slots((tensor.nbytes, tensor.dtype, tensor.shape) for tensor in tensors)
+        block = _free_block(size)
+        memory = block.bytes()
+        for tensor, slot in zip(tensors, slots):
+            _tensor_in(memory, slot).copy_(tensor)
     block.memory[0] = 1
-    for tensor, slot in tensors:
-        _tensor_in(block.bytes, slot).copy_(tensor)
-    return _rebuild, (shell, block.path, len(block.memory))
+    places = iter(slots)
+    return _rebuild, (mapped(value, lambda tensor: next(places), Tensor), block.path, len(block.memory))
 
 
 def _tensor_in(memory: Tensor, slot: _Slot) -> Tensor:

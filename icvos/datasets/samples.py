@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from icvos.datasets.fields import TensorFields, by_shared_memory
+from icvos.datasets.fields import TensorFields, by_shared_memory, stacked
 from icvos.errors import UsageError
 
 __all__ = [
@@ -172,22 +172,23 @@ def stack(samples: Sequence[EpisodeSample]) -> EpisodeBatch:
     if problem:
         raise UsageError(f"these samples make no batch: {problem}", fix="give the data set a size and frames")
     supports = [support for sample in samples for support in sample.supports]
-    images, masks, ignores = (
-        torch.stack(each).unflatten(0, (len(samples), -1)) for each in zip(*supports, strict=True)
-    )
-    unknown = None
+    groups = [list(each) for each in zip(*supports, strict=True)]
+    groups += [[sample.frames[:] for sample in samples], [sample.masks[:] for sample in samples]]
+    groups += [[sample.indices for sample in samples], [torch.tensor(sample.category) for sample in samples]]
     if any(sample.ignores is not None for sample in samples):
         known = torch.zeros(samples[0].masks.shape, dtype=torch.bool)
-        unknown = torch.stack([known if sample.ignores is None else sample.ignores for sample in samples])
+        groups.append([known if sample.ignores is None else sample.ignores for sample in samples])
+    images, shown, unknown, frames, masks, indices, categories, *ignores = stacked(groups)
+    images, shown, unknown = (tensor.unflatten(0, (len(samples), -1)) for tensor in (images, shown, unknown))
     return EpisodeBatch(
         images,
-        masks,
-        ignores,
-        torch.stack([sample.frames[:] for sample in samples]),
-        torch.stack([sample.masks[:] for sample in samples]),
+        shown,
         unknown,
-        torch.stack([sample.indices for sample in samples]),
-        torch.tensor([sample.category for sample in samples]),
+        frames,
+        masks,
+        ignores[0] if ignores else None,
+        indices,
+        categories,
         tuple(sample.name for sample in samples),
         tuple(sample.support_names for sample in samples),
         tuple(sample.id for sample in samples),
