@@ -3,7 +3,7 @@
     python benchmarks/torch_datasets.py                  # the demo, clips of 8 frames, two workers: about a minute
     python benchmarks/torch_datasets.py --rounds 1       # a quick turn
 
-``loader``: batches of 8 episodes, each a support and a clip of 8 frames with their masks, come from two workers to this
+``loader``: batches of 4 episodes, each a support and a clip of 8 frames with their masks, come from two workers to this
 process, which does nothing with them. ``plain``: two processes without torch read the same files by the same reader
 (``icvos.view.View``: compared with the manifest, decoded, resized), one frame after another, and keep nothing. Both do
 it with squares of 256 pixels (``size=256``), and at the stored size, where episodes differ in size and come as lists.
@@ -34,7 +34,7 @@ from icvos.processes import keep_memory
 from icvos.protocols import get_protocol
 from icvos.view import View
 
-FRAMES, BATCH, WORKERS = 8, 8, 2
+FRAMES, BATCH, WORKERS = 8, 4, 2
 
 
 def plain(job: Path, worker: int) -> None:

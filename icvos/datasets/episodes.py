@@ -70,11 +70,12 @@ class LazyFrames:
 
     def frames(self, indices: Sequence[int]) -> Tensor:
         """Return some of them as one tensor, each decoded once."""
-        arrays = {index: self._read[index] for index in dict.fromkeys(indices)}
-        if not arrays:
-            shape = (0, *self.shape[1:])
-            return torch.empty(shape, dtype=torch.uint8 if self._key[2] is None else torch.bool)
-        return torch.from_numpy(np.stack([arrays[index] for index in indices]))
+        out = np.empty((len(indices), *self.shape[1:]), np.uint8 if self._key[2] is None else bool)
+        first: dict[int, int] = {}
+        for place, index in enumerate(indices):
+            out[place] = out[first[index]] if index in first else self._read[index]
+            first.setdefault(index, place)
+        return torch.from_numpy(out)
 
 
 @lru_cache(maxsize=4)

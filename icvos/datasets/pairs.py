@@ -54,7 +54,8 @@ class PairDataset(EpochDataset):
             shots: Supports of a pair.
             novel: What becomes of the test fold's things in training images: ``background``, ``drop`` (images that
                 show them are left out) or ``ignore`` (their pixels are).
-            size, transform: As of the class.
+            size: As of the class.
+            transform: As of the class.
 
         Raises:
             UsageError: Unknown data or part, no folder, or too few images.

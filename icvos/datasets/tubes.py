@@ -53,7 +53,8 @@ class TubeDataset(EpochDataset):
             options: COCO's folder, the seed, and what counts as a thing; its ``data`` is ``mask-tubes``.
             part: ``train``, or ``validation``: tubes of other images.
             frames: Of a tube.
-            pairs, size: As of the class.
+            pairs: As of the class.
+            size: As of the class.
 
         Raises:
             UsageError: An unknown part, no folder, or too few images.

@@ -353,7 +353,6 @@ def test_lazy_videos_come_from_workers(videos: Path) -> None:
         assert torch.equal(sample.masks[2:4], dataset[index].masks[2:4])
 
 
-@pytest.mark.slow  # two processes that import torch
 def test_spawned_workers_do_too(videos: Path, raw: Path) -> None:
     pairs = PairDataset.open(DataOptions("coco-20i", raw, min_area=50), size=32)
     tubes = TubeDataset.open(DataOptions("mask-tubes", raw, min_area=50), frames=2, size=32)
