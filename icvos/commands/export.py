@@ -80,6 +80,7 @@ def write(subject: str, to: str, out: Path | None, **told: Any) -> None:
     """
     from icvos.benchmark import Benchmark
     from icvos.demo.benchmarks import open_benchmark
+    from icvos.errors import BenchmarkError, InputError
     from icvos.exports.export import default_out, export
     from icvos.exports.formats import ExportOptions
     from icvos.leaderboard.record import open_run
@@ -90,7 +91,13 @@ def write(subject: str, to: str, out: Path | None, **told: Any) -> None:
     if (Path(subject) / "run.json").is_file() or Path(subject).is_file():
         opened = open_run(subject)
     else:
-        opened = open_benchmark(subject)[0]
+        try:
+            opened = open_benchmark(subject)[0]
+        except BenchmarkError:
+            if not Path(subject).is_dir() or (Path(subject) / "benchmark.json").is_file():
+                raise
+            expected = "a folder with run.json or benchmark.json"
+            raise InputError("neither a run nor a benchmark", where=subject, expected=expected) from None
     out = out or default_out(opened, to)
     with shown("exported") as progress:
         fresh = export(opened, to, out, ExportOptions(**told), progress=progress)

@@ -46,6 +46,9 @@ class LazyFrames:
         benchmark = view.benchmark
         return _opened_again, (benchmark.root, benchmark.manifest_sha256, view.protocol, video, category)
 
+    def __repr__(self) -> str:
+        return f"LazyFrames {tuple(self.shape)}"
+
     @property
     def shape(self) -> torch.Size:
         """That of all of it together: (T, H, W, 3), or (T, H, W) of masks."""

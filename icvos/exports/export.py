@@ -84,6 +84,8 @@ def export(
     for name in told:
         if name not in form.takes:
             raise UsageError(f"{to} takes no {_flag(name)}")
+    if options.link and not options.with_frames:
+        raise UsageError("--link is of images, and there are none without --with-frames", fix="give both, or neither")
     wanted = [name for name in form.requires if name not in told]
     if wanted:
         raise UsageError(f"--to {to} of a {kind if kind == 'run' else 'benchmark'} needs {_flag(wanted[0])}")
