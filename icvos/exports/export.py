@@ -47,13 +47,15 @@ class FileFormatModule(Protocol):
 
 
 def default_out(subject: Benchmark | Run, to: str) -> Path:
-    """Return where an export goes if nobody says: ``exports/NAME-FORM``, or a file beside the benchmark's folder."""
+    """Return where an export goes if nobody says: below ``exports``, or a file beside the benchmark's folder."""
     form = get_format(to, _kind(subject))
     if form.file and isinstance(subject, Benchmark):
         root = absolute_path(subject.root)
         return root.parent / f"{root.name}.{form.file}"
-    # A board's record is one file.
-    name = absolute_path(subject.where).name.removesuffix(".json") if isinstance(subject, Run) else subject.name
+    name = subject.benchmark_name if isinstance(subject, Run) else subject.name
+    if isinstance(subject, Run):
+        # A board's record is one file.
+        name += f"-{absolute_path(subject.where).name.removesuffix('.json')}"
     return Path("exports") / f"{name.replace(':', '-').replace('/', '-')}-{to}"
 
 

@@ -157,6 +157,10 @@ def test_some_episodes_alone(videos: Path) -> None:
     episodes = load_benchmark(videos).episodes
     cars = EpisodeDataset(videos, episodes=[e for e in episodes if e.category == 3])
     assert [sample.category for sample in cars] == [3, 3]
+    by_id = EpisodeDataset(videos, episodes=[episodes[1].id, episodes[0]])
+    assert by_id.episodes == (episodes[1], episodes[0])
+    with pytest.raises(UsageError, match="no episode 'tiny__v0__1__d9'"):
+        EpisodeDataset(videos, episodes=["tiny__v0__1__d9"])
 
 
 def test_image_benchmarks_have_one_frame(images: Path) -> None:
