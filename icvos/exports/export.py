@@ -10,9 +10,9 @@ from typing import Any, Protocol
 
 from icvos.benchmark import Benchmark
 from icvos.errors import InputError, UsageError, in_words
-from icvos.exports.folder import SCHEMA, ExportFolder, damages, read_content, write_export
+from icvos.exports.folder import SCHEMA, ExportFolder, check_outside, damages, read_content, write_export
 from icvos.exports.formats import FORMATS, PLACES, ExportOptions, Format, get_format
-from icvos.files import absolute_path, atomic_write, file_sha256
+from icvos.files import absolute_path, atomic_write, escape_id, file_sha256
 from icvos.installation import install_command
 from icvos.manifest import read_manifest
 from icvos.models.needs import missing_packages
@@ -56,7 +56,7 @@ def default_out(subject: Benchmark | Run, to: str) -> Path:
     if isinstance(subject, Run):
         # A board's record is one file.
         name += f"-{absolute_path(subject.where).name.removesuffix('.json')}"
-    return Path("exports") / f"{name.replace(':', '-').replace('/', '-')}-{to}"
+    return Path("exports") / escape_id(f"{name.replace(':', '-').replace('/', '-')}-{to}", keep="@+")
 
 
 def export(
@@ -76,7 +76,8 @@ def export(
 
     Raises:
         UsageError: No such format, one that is not of this kind, that does not know an option, or lacks one.
-        InputError: Something else is in the folder, the disk is too small, or the format cannot hold the subject.
+        InputError: Something else is in the folder, it lies in a benchmark, run or export, the disk is too small, or
+            the format cannot hold the subject.
         BenchmarkError: A file of the benchmark changed or is missing.
     """
     options = options or ExportOptions()
@@ -94,6 +95,7 @@ def export(
     absent = missing_packages(form.extra)
     if absent:
         raise UsageError(f"--to {to} needs {in_words(absent)}", fix=install_command(form.extra))
+    check_outside(out)
     if form.file:
         return _export_file(form, subject, out, options, progress)
     content = {
@@ -114,7 +116,10 @@ def export(
         out,
         content,
         lambda folder: module.write(subject, folder, options, progress),
-        need=_image_bytes(subject) if copied and isinstance(subject, Benchmark) else 0,
+        # A bundle holds all twice: in its folder, and in its archive.
+        need=_image_bytes(subject) * (2 if to == "codabench" else 1)
+        if copied and isinstance(subject, Benchmark)
+        else 0,
     )
 
 

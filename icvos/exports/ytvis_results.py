@@ -12,12 +12,12 @@ from typing import Any
 from icvos.benchmark import Benchmark, Episode
 from icvos.demo.benchmarks import open_benchmark
 from icvos.errors import InputError, RunError, UsageError
-from icvos.exports.coco_json import LARGEST_SIDE, json_line, json_list, pixels
+from icvos.exports.coco_json import json_line, json_list, pixels
 from icvos.exports.contents import collect, video_ids
 from icvos.exports.folder import ExportFolder
 from icvos.exports.formats import ExportOptions
 from icvos.files import check_id, read_csv, read_json
-from icvos.masks import code_area, read_mask, segmentation_code, thing_of
+from icvos.masks import LARGEST_SIDE, code_area, read_mask, segmentation_code, thing_of
 from icvos.progress import Progress, Update
 from icvos.runs.run import Run
 
@@ -178,7 +178,8 @@ def _entry_problem(entry: Any, row: Mapping[str, str]) -> str | None:
         return f"{row['episode']} has no {frames} segmentations"
     for index, code in enumerate(codes):
         try:
-            if code is not None and not code_area(segmentation_code(code, (height, width)) or {}):
+            marked = segmentation_code(code, (height, width)) if code is not None else None
+            if code is not None and (marked is None or not code_area(marked)):
                 return f"segmentations[{index}] of {row['episode']} is empty, and not null"
         except ValueError as problem:
             return f"segmentations[{index}] of {row['episode']} is broken ({problem})"
