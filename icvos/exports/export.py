@@ -12,7 +12,7 @@ from icvos.benchmark import Benchmark
 from icvos.errors import InputError, UsageError, in_words
 from icvos.exports.folder import SCHEMA, ExportFolder, check_outside, damages, read_content, write_export
 from icvos.exports.formats import FORMATS, PLACES, ExportOptions, Format, get_format
-from icvos.files import absolute_path, atomic_write, escape_id, file_sha256
+from icvos.files import absolute_path, atomic_write, escape_id, file_sha256, read_file
 from icvos.installation import install_command
 from icvos.manifest import read_manifest
 from icvos.models.needs import missing_packages
@@ -128,7 +128,7 @@ def _export_file(form: Format, subject: Benchmark | Run, out: Path, options: Exp
         raise UsageError(f"the file is to be called '{out.name}'", expected=f"a name that ends with {form.file}")
     text = _module(form).compose(subject, out, options, progress).encode()
     if out.exists():
-        if out.is_file() and out.read_bytes() == text:
+        if out.is_file() and read_file(out) == text:
             return False
         raise InputError("something else is there", where=out, fix="remove it, or choose another --out")
     with atomic_write(out) as stream:
