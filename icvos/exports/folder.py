@@ -13,7 +13,7 @@ from typing import Any
 
 from icvos.costs import bytes_in, in_bytes
 from icvos.errors import BenchmarkError, IcvosError, InputError
-from icvos.files import atomic_write, free_bytes, lock_folder, read_json, real_path, write_json
+from icvos.files import atomic_write, free_bytes, lock_folder, open_file, read_file, read_json, real_path, write_json
 from icvos.manifest import NAME as MANIFEST
 from icvos.manifest import Digest, check_manifest, write_manifest
 
@@ -71,7 +71,7 @@ class ExportFolder:
             with suppress(OSError):
                 os.link(os.path.realpath(source), target)
                 return
-        with source.open("rb") as stream, atomic_write(target) as copy:
+        with open_file(source) as stream, atomic_write(target) as copy:
             shutil.copyfileobj(stream, copy)
 
     def part(self, name: str, make: Callable[[], bytes]) -> bytes:
@@ -84,7 +84,7 @@ class ExportFolder:
         # An id may be as long as a file's name.
         target = self.root / _PARTS / hashlib.sha256(name.encode()).hexdigest()
         if target.is_file():
-            return target.read_bytes()
+            return read_file(target)
         data = make()
         with atomic_write(target) as stream:
             stream.write(data)

@@ -65,7 +65,9 @@ def write(subject: Run, folder: ExportFolder, options: ExportOptions, progress: 
 
 
 def _check_sizes(run: Run) -> None:
-    """Refuse a run whose masks are not of its videos' frames."""
+    """Refuse a run whose masks are not of its videos' frames, and a record."""
+    if run.where.is_file():
+        raise UsageError("a board's record has no masks", where=run.where, fix="export the run that it was made of")
     if run.image:
         raise UsageError(
             "a run of few-shot images has no form 'ytvis'", where=run.where, fix="--to csv has its figures"

@@ -120,6 +120,6 @@ def _terms(competition: Competition) -> Iterator[str]:
     yield "- The ground truth of the benchmark is not used to make masks, nor to choose among models."
     if not competition.benchmark.vos:
         yield "- A method is shown an episode's own supports and its frames, and neither names nor categories."
-    yield "- Images and annotations stay under the licences of their data sets, which the page on data lists; they are"
-    yield "  not passed on."
+    yield "- Images and annotations stay under the licences of their data sets, which the page on data lists;"
+    yield "  participants pass them on to nobody."
     yield "- What is sent are masks that the participant may send; organisers may score them again and keep them."

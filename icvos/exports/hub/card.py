@@ -142,7 +142,7 @@ def _sections(about: About, tables: Sequence[str], pictures: Sequence[str], with
         "## Load it\n\n```python\nfrom datasets import load_dataset\n\n"
         f'rows = load_dataset("PATH", "{table}", split="{split}")  # this folder, or its name on the Hub\n'
         f'episodes = load_dataset("PATH", "episodes", split="{split}")\n'
-        'print(rows[0]["category_name"], rows[0]["area"], rows[0]["mask"].size)\n```'
+        'rows[0]["category_name"], rows[0]["area"], rows[0]["mask"].size\n```'
     )
     parts = {**PLAIN, **PICTURES}
     yield "## Tables\n\n" + "\n".join(f"- `{name}`: {parts[name]}" for name in (*tables, *pictures))
