@@ -40,9 +40,9 @@ def command() -> None:
     """Write a benchmark or a run in the form of another tool: icvos export BENCH|RUN --to FORM.
 
     \b
-    icvos export runs/demo/histogram --to csv
     icvos export demo --to ytvis
-    icvos export check exports/demo-histogram-csv
+    icvos export runs/demo/histogram --to csv --out tables
+    icvos export check tables
     """
 
 
@@ -114,7 +114,7 @@ def check(path: Path) -> None:
     """Check every hash of EXPORT, a folder or a file, and that it is of its form.
 
     \b
-    icvos export check exports/demo-histogram-csv
+    icvos export check tables
     """
     from icvos.errors import InputError, name_some
     from icvos.exports.export import check_export
