@@ -107,9 +107,6 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for model in ("histogram", "empty"):
         run(benchmarks / "demo", root / "runs/demo" / model, model, "--save-masks")
     assert icvos("submit", "pack", root / "runs/demo/histogram", "--out", root / "submission.zip") == 0
-    # The tiny demo has another name than the demo, after which its exports are called.
-    words = ("--to", "csv", "--out", root / "exports/demo-histogram-csv")
-    assert icvos("export", root / "runs/demo/histogram", *words) == 0
     patch.undo()
     return root
 
