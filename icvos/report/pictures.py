@@ -1,35 +1,27 @@
-"""Contact sheets and overlay videos of a run."""
+"""Contact sheets of a run, and frames of a segmented video."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 
 from icvos.errors import IcvosError
 from icvos.report.overlay import PAPER, caption, fit, legend, paint, paint_mask, paint_support
 from icvos.report.run import FrameMasks, ReportRun, score_of
-from icvos.videos import open_writer
 
 __all__ = [
-    "MOST_FRAMES",
     "choose",
     "contact_sheet",
     "episode_row",
-    "overlay_video",
     "pick_frames",
     "segmented_frame",
-    "shown_frames",
     "stack",
 ]
 
 WIDE, HIGH = 256, 176
 GAP = 6
 FRAMES = 4
-
-MOST_FRAMES = 600
-"""Frames of an overlay video, at most: a minute at the usual rate."""
 
 
 def choose(run: ReportRun, each: int = 2) -> dict[str, list[str]]:
@@ -107,77 +99,6 @@ def contact_sheet(run: ReportRun, picks: dict[str, list[str]]) -> np.ndarray:
     rows = [episode_row(run, name, word) for word, names in picks.items() for name in names]
     width = max(row.shape[1] for row in rows)
     return stack([caption(width, [run.title], size=17), legend(width), *rows])
-
-
-def shown_frames(run: ReportRun, name: str, most: int = MOST_FRAMES) -> range:
-    """Return which of an episode's scored frames its video shows: all, or every second, third, … of a longer one."""
-    scored = run.scored_frames(run.episode(name))
-    return scored[:: max(-(-len(scored) // most), 1)]
-
-
-def overlay_video(
-    run: ReportRun, name: str, path: Path, *, fps: float = 10.0, longest: int = 480, most: int = MOST_FRAMES
-) -> int:
-    """Write one episode as a webm (VP8, or VP9): the support beside each frame, and the errors in colour.
-
-    It shows the frames of ``shown_frames``, ``most`` at most.
-
-    Returns:
-        How many frames were written.
-
-    Raises:
-        InputError: OpenCV cannot write webm here.
-    """
-    import cv2
-
-    episode = run.episode(name)
-    record = run.by_id[name]
-    count = run.frame_count(episode)
-    supports = [paint_support(*pair) for pair in run.supports(episode)[:1]]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # OpenCV writes by name, and knows the container by its suffix.
-    part = path.with_name(f".{path.stem}.part.webm")
-    writer = None
-    try:
-        frames = shown_frames(run, name, most)
-        for index in frames:
-            masks = run.frame_masks(episode, index)
-            picture = _video_frame(run, masks, supports, record, episode.category_name, index, count, longest)
-            if writer is None:
-                writer = open_writer(part, fps, picture.shape[:2], fix="icvos report --no-videos")
-            writer.write(cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
-        if writer is not None:
-            writer.release()
-            part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
-    return len(frames)
-
-
-def _video_frame(
-    run: ReportRun,
-    masks: FrameMasks,
-    supports: Sequence[np.ndarray],
-    record: object,
-    category: str,
-    index: int,
-    count: int,
-    longest: int,
-) -> np.ndarray:
-    height, width = masks.truth.shape
-    scale = min(1.0, longest / max(height, width))
-    wide, high = round(width * scale), round(height * scale)
-    clean = fit(masks.frame, wide, high)
-    painted = fit(paint(masks.frame, masks.truth, masks.predicted), wide, high)
-    side = max(96, min(high, wide // 2))
-    cells = [fit(image, side, high) for image in supports] + [clean, painted]
-    row = _line(cells)
-    hit = (masks.truth & masks.predicted).sum()
-    union = (masks.truth | masks.predicted).sum()
-    text = f"{category}, frame {index} of {count}: J {100 * hit / union if union else 100:.0f}"
-    text += "" if masks.truth.any() else ", absent"
-    picture = stack([caption(row.shape[1], [text], size=13), row, legend(row.shape[1], size=12)])
-    return _even(picture)
 
 
 def segmented_frame(
