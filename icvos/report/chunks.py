@@ -13,12 +13,11 @@ from typing import Any
 import numpy as np
 
 from icvos.benchmark import Episode
+from icvos.clips import clip_of, display_size, jpeg_of, mask_text, shrink_image
 from icvos.errors import IcvosError
 from icvos.files import atomic_write, escape_id
-from icvos.masks import encode_code
 from icvos.processes import in_order
 from icvos.progress import Progress, Update, silent
-from icvos.report.clips import clip_of, display_size, jpeg_of, shrink_image, shrink_mask
 from icvos.report.run import ReportRun, open_run
 from icvos.runs.records import read_frames
 from icvos.version import __version__
@@ -151,22 +150,14 @@ def shown_frames(run: ReportRun, episode: Episode) -> range:
 def _support(image: np.ndarray, mask: np.ndarray) -> dict[str, Any]:
     scale = min(1.0, SUPPORT_LONGEST / max(mask.shape))
     size = (max(1, round(mask.shape[0] * scale)), max(1, round(mask.shape[1] * scale)))
-    return {"size": size, "image": jpeg_of(shrink_image(image, size)), "mask": _layer(mask, size)}
-
-
-def _layer(mask: np.ndarray | None, size: tuple[int, int]) -> str:
-    """Return a mask as COCO's compressed run lengths; "" if it is empty."""
-    if mask is None or not mask.any():
-        return ""
-    code = encode_code(shrink_mask(mask, size))["counts"]
-    return code.decode("ascii") if isinstance(code, bytes) else str(code)
+    return {"size": size, "image": jpeg_of(shrink_image(image, size)), "mask": mask_text(mask, size)}
 
 
 def _truth(
     run: ReportRun, episode: Episode, frames: Sequence[int], size: tuple[int, int]
 ) -> tuple[list[str], list[str]]:
     shown = [run.truth(episode, index) for index in frames]
-    return [_layer(truth, size) for truth, _ in shown], [_layer(ignore, size) for _, ignore in shown]
+    return [mask_text(truth, size) for truth, _ in shown], [mask_text(ignore, size) for _, ignore in shown]
 
 
 def _predicted(
@@ -180,7 +171,7 @@ def _predicted(
     said = False
     for index in frames:
         try:
-            yield _layer(run.predicted(episode, index), size)
+            yield mask_text(run.predicted(episode, index), size)
         except IcvosError as error:
             if not said:
                 problems.append(f"{episode.id}: {error}")

@@ -15,9 +15,8 @@ from icvos.progress import Progress, silent
 from icvos.report.charts import bars, scatter
 from icvos.report.chunks import RunPlace, write_chunks
 from icvos.report.compare import Comparison
-from icvos.report.overlay import caption, legend
 from icvos.report.page import Column, write_page
-from icvos.report.pictures import episode_row, stack
+from icvos.report.pictures import episode_row, sheet
 from icvos.report.report import episode_rows, videos_of
 
 __all__ = ["write_comparison"]
@@ -120,8 +119,7 @@ def _sheet(result: Comparison, each: int) -> np.ndarray:
     first, second = _names(result)
     for name in _chosen(result, each):
         rows += [episode_row(result.a, name, first), episode_row(result.b, name, second)]
-    width = max(row.shape[1] for row in rows)
-    return stack([caption(width, ["where the two differ most"], size=17), legend(width), *rows])
+    return sheet("where the two differ most", rows)
 
 
 def _verdict(result: Comparison, names: tuple[str, str], problems: Sequence[str]) -> str:

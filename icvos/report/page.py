@@ -79,7 +79,9 @@ def write_page(
                     content = script.read().strip().removeprefix("icvosChunk(").removesuffix(")")
                 name = escape(chunk.video, quote=True)
                 stream.write(f"<script type='application/json' data-video='{name}'>{content}</script>\n")
-        stream.write(f"<script>\n{page_asset('icvos.report', 'player.js')}</script></html>\n")
+        for package, name in (("icvos", "clips.js"), ("icvos.report", "player.js")):
+            stream.write(f"<script>\n{page_asset(package, name)}</script>\n")
+        stream.write("</html>\n")
     if inside and chunks:
         shutil.rmtree(chunks[0].path.parent)
 

@@ -7,8 +7,19 @@ from collections.abc import Sequence
 import numpy as np
 
 from icvos.errors import IcvosError
-from icvos.report.overlay import PAPER, caption, fit, legend, paint, paint_mask, paint_support
-from icvos.report.run import FrameMasks, ReportRun, score_of
+from icvos.report.overlay import (
+    beside,
+    caption,
+    framed,
+    legend,
+    paint,
+    paint_mask,
+    paint_support,
+    scaled,
+    stack,
+    titled,
+)
+from icvos.report.run import ReportRun, score_of
 
 __all__ = [
     "choose",
@@ -16,11 +27,10 @@ __all__ = [
     "episode_row",
     "pick_frames",
     "segmented_frame",
-    "stack",
+    "sheet",
 ]
 
-WIDE, HIGH = 256, 176
-GAP = 6
+WIDE, HIGH = 320, 176
 FRAMES = 4
 
 
@@ -44,30 +54,6 @@ def pick_frames(count: int, wanted: int = FRAMES) -> list[int]:
     return sorted({round(number) for number in np.linspace(0, count - 1, min(wanted, count))}) if count > 0 else []
 
 
-def _line(parts: Sequence[np.ndarray]) -> np.ndarray:
-    height = max(part.shape[0] for part in parts)
-    out = []
-    for part in parts:
-        below = np.full((height - part.shape[0], part.shape[1], 3), PAPER, np.uint8)
-        out += [np.concatenate([part, below]), np.full((height, GAP, 3), PAPER, np.uint8)]
-    return np.concatenate(out[:-1], axis=1)
-
-
-def stack(parts: Sequence[np.ndarray]) -> np.ndarray:
-    """Return pictures one below the other, (H, W, 3)."""
-    width = max(part.shape[1] for part in parts)
-    out = []
-    for part in parts:
-        side = np.full((part.shape[0], width - part.shape[1], 3), PAPER, np.uint8)
-        out.append(np.concatenate([part, side], axis=1))
-    return np.concatenate(out)
-
-
-def _shape_of(masks: FrameMasks) -> tuple[int, int]:
-    height, width = masks.truth.shape
-    return (WIDE, HIGH) if width >= height else (round(HIGH * 0.75), HIGH)
-
-
 def episode_row(run: ReportRun, name: str, word: str) -> np.ndarray:
     """Return one line of a contact sheet: the support, then frames; a broken mask is said in its place."""
     episode = run.episode(name)
@@ -76,29 +62,32 @@ def episode_row(run: ReportRun, name: str, word: str) -> np.ndarray:
     head = f"{word}: {episode.video}, {episode.category_name}, draw {episode.draw}: {score}"
     if record.get("absent_correct") is not None:
         head += f", absent frames right {record['absent_correct']:.0f} %"
-    cells, words = [], ["frame 0, told" if run.oracle else "support"]
-    for image, mask in run.supports(episode)[:1]:
-        cells.append(np.concatenate([fit(paint_support(image, mask), HIGH, HIGH), caption(HIGH, words, size=12)]))
+    shown = "frame 0, told" if run.oracle else "support"
+    cells = [titled(scaled(paint_support(*pair), HIGH, WIDE), shown) for pair in run.supports(episode)[:1]]
     scored = run.scored_frames(episode)
     for index in (scored[number] for number in pick_frames(len(scored))):
         try:
             masks = run.frame_masks(episode, index)
         except IcvosError as error:
-            cells.append(caption(WIDE, [error.what], size=12))
+            cells.append(caption(WIDE // 2, error.what, size=12, most=6))
             continue
-        wide, high = _shape_of(masks)
-        picture = fit(paint(masks.frame, masks.truth, masks.predicted, ignore=masks.ignore), wide, high)
-        words = ["query"] if run.image else [f"frame {index}" + ("" if masks.truth.any() else ", absent")]
-        cells.append(np.concatenate([picture, caption(wide, words, size=12)]))
-    row = _line(cells)
-    return stack([caption(max(row.shape[1], WIDE * 3), [head]), row])
+        picture = scaled(paint(masks.frame, masks.truth, masks.predicted, ignore=masks.ignore), HIGH, WIDE)
+        words = "query" if run.image else f"frame {index}" + ("" if masks.truth.any() else ", absent")
+        cells.append(titled(picture, words))
+    row = beside(cells)
+    return stack([caption(max(row.shape[1], WIDE * 3), head, size=14, bold=True), row])
 
 
 def contact_sheet(run: ReportRun, picks: dict[str, list[str]]) -> np.ndarray:
     """Return the best, median and worst episodes as one picture, (H, W, 3) uint8 RGB."""
-    rows = [episode_row(run, name, word) for word, names in picks.items() for name in names]
+    return sheet(run.title, [episode_row(run, name, word) for word, names in picks.items() for name in names])
+
+
+def sheet(title: str, rows: Sequence[np.ndarray]) -> np.ndarray:
+    """Return rows of pictures under a title and what their colours mean, (H, W, 3) uint8 RGB."""
     width = max(row.shape[1] for row in rows)
-    return stack([caption(width, [run.title], size=17), legend(width), *rows])
+    head = stack([caption(width, title, size=18, bold=True), legend(width)])
+    return framed(stack([head, *rows], gap=10))
 
 
 def segmented_frame(
@@ -116,10 +105,10 @@ def segmented_frame(
     height, width = mask.shape
     scale = min(1.0, longest / max(height, width))
     wide, high = max(1, round(width * scale)), max(1, round(height * scale))
-    painted = fit(paint_mask(frame, mask), wide, high)
-    column = [fit(image, max(96, wide // 4), max(1, high // len(supports))) for image in supports]
-    row = _line([np.concatenate(column), painted])
-    return _even(np.concatenate([row, caption(row.shape[1], [text], size=13, bold_first=False)]))
+    painted = scaled(paint_mask(frame, mask), high, wide)
+    column = stack([scaled(image, max(1, high // len(supports)), max(96, wide // 4)) for image in supports], gap=4)
+    row = beside([column, painted])
+    return _even(np.concatenate([row, caption(row.shape[1], text, most=1)]))
 
 
 def _even(picture: np.ndarray) -> np.ndarray:

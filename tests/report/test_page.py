@@ -15,8 +15,8 @@ from pages import SCHEMES, WIDTHS, nearest_colours, open_page, text_problems
 from PIL import Image
 from tiny import write_image_benchmark, write_video_benchmark
 
+from icvos import clips
 from icvos.masks import encode_code
-from icvos.report import clips
 from icvos.report import page as page_module
 from icvos.report.overlay import COLOURS
 from icvos.report.run import open_run

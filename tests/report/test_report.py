@@ -21,7 +21,7 @@ from icvos.masks import write_mask
 from icvos.report import chunks
 from icvos.report.chunks import shown_frames
 from icvos.report.compare import compare, wins
-from icvos.report.overlay import COLOURS, fit, paint, paint_support
+from icvos.report.overlay import COLOURS, PAPER, paint, paint_support, scaled, titled
 from icvos.report.pictures import choose, pick_frames
 from icvos.report.run import ReportRun, open_run, score_of
 from icvos.report.tables import sensitivity, values_over_time
@@ -179,12 +179,24 @@ def test_support_is_lit_and_the_rest_dimmed() -> None:
     mask = np.zeros((30, 30), bool)
     mask[10:20, 10:20] = True
     shown = paint_support(image, mask)
-    assert (shown[15, 15] == 200).all() and (shown[2, 2] < 150).all() and (shown[9, 12] == 255).all()
+    assert (
+        (shown[15, 15] == 200).all()
+        and (shown[2, 2] < 150).all()
+        and (shown[9, 12] == 255).all()
+        and (shown[8, 12] == 0).all()
+    )
 
 
-@pytest.mark.parametrize(("shape", "box"), [((10, 400), (64, 48)), ((400, 10), (64, 48)), ((1, 1), (5, 9))])
-def test_fit_keeps_the_box(shape: tuple[int, int], box: tuple[int, int]) -> None:
-    assert fit(np.zeros((*shape, 3), np.uint8), *box).shape == (box[1], box[0], 3)
+@pytest.mark.parametrize(("shape", "size"), [((10, 400), (2, 64)), ((400, 10), (48, 1)), ((1, 1), (48, 48))])
+def test_a_picture_keeps_its_shape(shape: tuple[int, int], size: tuple[int, int]) -> None:
+    assert scaled(np.zeros((*shape, 3), np.uint8), 48, 64).shape[:2] == size
+
+
+@pytest.mark.parametrize("text", ["short", "words " * 30, "w" * 300, "", "\u4f60\u597d " * 40])
+def test_a_caption_is_as_wide_as_its_picture(text: str) -> None:
+    picture = titled(np.zeros((20, 90, 3), np.uint8), text)
+    assert picture.shape[1] == 90 and 20 < picture.shape[0] < 20 + 3 * 20
+    assert (picture[20:, -1] == PAPER).all()  # nothing is cut in half at the edge
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,7 @@
-"""Frames of a page: one small clip a video (VP9), or stills (WebP) where PyAV is not installed."""
+"""Frames and masks of a page: a small clip a video (VP9), or stills (WebP) where PyAV is missing; masks as text.
+
+The page's side is ``clips.js`` beside this module.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,9 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["LONGEST", "clip_of", "display_size", "jpeg_of", "shrink_image", "shrink_mask"]
+from icvos.masks import encode_code
+
+__all__ = ["LONGEST", "clip_of", "display_size", "jpeg_of", "mask_text", "shrink_image"]
 
 LONGEST = 640
 """Pixels of the longer side of what is shown, at most."""
@@ -37,7 +42,15 @@ def shrink_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return image if image.shape[:2] == size else cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA)
 
 
-def shrink_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def mask_text(mask: np.ndarray | None, size: tuple[int, int]) -> str:
+    """Return a mask (H, W) bool as it is shown at a size: COCO's compressed run lengths; "" if it is empty."""
+    if mask is None or not mask.any():
+        return ""
+    code = encode_code(_shrink_mask(mask, size))["counts"]
+    return code.decode("ascii") if isinstance(code, bytes) else str(code)
+
+
+def _shrink_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Return a mask (H, W) bool at the size it is shown at; one that is not empty shows a pixel at least."""
     import cv2
 
