@@ -88,7 +88,7 @@ def to_html(tables: Sequence[Table], page: Path | None = None) -> str:
     # "<" never ends the script element early, whatever a model is called.
     data = data.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
     style = page_asset("icvos.leaderboard", "page.css")
-    script = "\n".join(page_asset("icvos.leaderboard", name) for name in ("plot.js", "page.js"))
+    script = "\n".join(page_asset("icvos.leaderboard", name) for name in ("plot.js", "boards.js", "page.js"))
     return PAGE.replace("{style}", "\n" + style).replace("{script}", "\n" + script).replace("{data}", data)
 
 
