@@ -151,6 +151,8 @@ def draw_curves(folder: Path) -> Path:
 
 def _smooth(values: Sequence[float]) -> np.ndarray:
     """Return a running mean: a Gaussian window of a fortieth of the length, whole at both ends."""
+    if not values:
+        return np.zeros(0)
     width = max(len(values) / 40, 1.0)
     offsets = np.arange(-round(3 * width), round(3 * width) + 1)
     window = np.exp(-0.5 * (offsets / width) ** 2)

@@ -42,8 +42,8 @@ def test_tensorboard_has_the_tags(tmp_path: Path) -> None:
 def test_the_running_mean_keeps_a_line_and_does_not_lag() -> None:
     assert np.allclose(_smooth([3.0] * 50), 3.0)
     line = np.arange(400, dtype=float)
-    assert np.allclose(_smooth(line)[40:-40], line[40:-40])
+    assert np.allclose(_smooth(line.tolist())[40:-40], line[40:-40])
     step = np.repeat([0.0, 1.0], 200)
-    crossing = int(np.argmax(_smooth(step) >= 0.5))
+    crossing = int(np.argmax(_smooth(step.tolist()) >= 0.5))
     assert abs(crossing - 200) <= 1
     assert len(_smooth([1.0])) == 1 and len(_smooth([])) == 0
