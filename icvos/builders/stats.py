@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from icvos.benchmark import Benchmark
-from icvos.errors import UsageError
+from icvos.errors import UsageError, counts
 from icvos.files import atomic_write
 from icvos.progress import Progress, Update, silent
 from icvos.view import View
@@ -222,8 +222,8 @@ def plot_stats(stats: BenchmarkStats, masks: MaskStats, path: Path) -> None:
         for axis in (wide.yaxis, *(row.yaxis for row in rows[:-1]), length.xaxis, used.xaxis):
             axis.set_major_locator(ticker.MaxNLocator(integer=True, nbins="auto"))
         figure.suptitle(
-            f"{stats.name}: {stats.videos:,} videos, {stats.frames:,} frames, {len(stats.categories)} categories, "
-            f"{stats.pairs:,} pairs, {stats.episodes:,} episodes",
+            f"{stats.name}: {counts(videos=stats.videos, frames=stats.frames, categories=len(stats.categories))}, "
+            + counts(pairs=stats.pairs, episodes=stats.episodes),
             fontsize=8,
         )
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from icvos.errors import counted
 from icvos.terminal import echo
 
 
@@ -59,6 +60,6 @@ def command(benchmark: Path, plot: Path | None, as_json: bool) -> None:
     sources = [(name, *(f"{count:,}" for count in counts)) for name, counts in stats.sources.items()]
     print_table([Column.of_names("source"), *map(Column, ("videos", "frames", "pairs"))], sources)
     said = ", ".join(f"{value} {count:,}" for value, count in stats.complete.items())
-    echo(f"pairs wholly annotated: {said}; {stats.episodes:,} episodes, {stats.supports:,} support images")
+    echo(f"pairs wholly annotated: {said}; {counted(stats.episodes, 'episodes')}, {stats.supports:,} support images")
     if plot is not None:
         echo(f"plot: {plot}")
