@@ -168,7 +168,7 @@ def figures(run: ReportRun) -> list[tuple[str, float]]:
 
 def _summary(run: ReportRun, problems: Sequence[str]) -> str:
     cells = [
-        f"<div{' class=main' * (number == 0)}><dt>{escape(name)}<dd>{value:.2f}</div>"
+        f"<div{' class=main' * (number == 0)}><dt>{escape(name)}<dd>{round(value, 2) + 0.0:.2f}</div>"
         for number, (name, value) in enumerate(figures(run))
     ]
     summary = run.summary
