@@ -42,6 +42,7 @@ from PIL import Image
 from pycocotools import mask as rle
 
 from icvos.categories import COCO80
+from icvos.errors import UsageError, one_line
 from icvos.masks import encode_mask
 from icvos.sources.lvis import image_name
 
@@ -350,7 +351,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--folder", type=Path, help="where to work; default: the temporary folder")
     options = parser.parse_args(arguments)
     builder = BUILDERS[options.of]
-    size = options.size or builder.size
+    size = builder.size if options.size is None else options.size
+    if size < 1:
+        raise UsageError(f"--size is {size}", expected="1 or more")
     with tempfile.TemporaryDirectory(dir=options.folder) as name:
         figures = measure(builder, Path(name) / "raw", size)
         if options.of == "ic-vos":
@@ -359,4 +362,5 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with one_line():
+        main()

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from sys import intern
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from icvos.categories import Vocabulary, episode_id, get_vocabulary
-from icvos.errors import BenchmarkError, InputError, MaskError, UsageError, did_you_mean, in_words
+from icvos.errors import BenchmarkError, InputError, MaskError, UsageError, counted, did_you_mean, in_words
 from icvos.files import check_id, file_sha256, iter_csv, read_json
 from icvos.images import read_image
 from icvos.listing import listing
@@ -35,7 +35,9 @@ __all__ = [
     "Episode",
     "FolderVideo",
     "Pair",
+    "Role",
     "VideoRecord",
+    "check_header",
     "load_benchmark",
 ]
 
@@ -56,6 +58,8 @@ PAIR_COLUMNS = (
 FRAME_COLUMNS = ("video", "frame", "source_frame")
 EPISODE_COLUMNS = ("id", "video", "category", "category_name", "draw")  # and support_1 … support_K
 RUN_COLUMN = "run"  # beside them, where a list of episodes is of several runs
+Role = Literal["supports", "queries"]
+"""What an image is; the name of its folder."""
 ASKED = ("positive", "negative")
 """What was asked of an episode's video: something that it has, or something that people verified it has not."""
 QUERY_EPISODE_COLUMNS = ("id", "protocol", "query", "category", "category_name", "fold", "draw")  # and support_1 …
@@ -160,6 +164,11 @@ class FolderVideo:
 class Benchmark:
     """A built benchmark, read lazily.
 
+    Args:
+        root: Its folder.
+        header: ``benchmark.json``, checked by ``check_header``.
+        kind: ``video`` or ``image``; None where the folder tells.
+
     Attributes:
         root: Its folder.
         header: ``benchmark.json``.
@@ -169,17 +178,17 @@ class Benchmark:
         vocabulary: The numbering of its categories.
     """
 
-    def __init__(self, root: Path, header: dict[str, Any]) -> None:
+    def __init__(self, root: Path, header: dict[str, Any], *, kind: str | None = None) -> None:
         self.root = root
         self.header = header
         self.name: str = header["name"]
         self.version: str = header["version"]
         self.vocabulary: Vocabulary = _vocabulary(header["vocabulary"], root / "benchmark.json")
-        self.kind = "image" if (root / "queries").is_dir() else "video"
+        self.kind = kind or ("image" if (root / "queries").is_dir() else "video")
         self.vos = self.kind == "video" and header.get("task") == VOS
 
     def __repr__(self) -> str:
-        return f"Benchmark({self.name} {self.version}, {len(self.episodes)} episodes, {self.root})"
+        return f"Benchmark({self.name} {self.version}, {counted(len(self.episodes), 'episodes')}, {self.root})"
 
     @cached_property
     def manifest_sha256(self) -> str:
@@ -326,7 +335,7 @@ class Benchmark:
             )
         elif episodes and shots > most:
             raise UsageError(
-                f"{shots} shots, where no episode of '{self.name}' has more than {most} supports",
+                f"{shots} shots, where no episode of '{self.name}' has more than {counted(most, 'supports')}",
                 fix=f"give --shots 1 to {most}, or build the benchmark with more supports",
             )
 
@@ -338,6 +347,11 @@ class Benchmark:
         """Return a few-shot query: its image, its mask (H, W) bool, and where to ignore (H, W) bool."""
         return self._image_and_mask("queries", episode.category, episode.video)
 
+    def query_truth(self, episode: Episode) -> tuple[np.ndarray, np.ndarray]:
+        """Return a few-shot query's mask (H, W) bool, and where to ignore (H, W) bool; its image need not be there."""
+        labels = read_mask(self._mask_path("queries", episode.category, episode.video))
+        return labels == 1, labels == 255
+
     def query_size(self, episode: Episode) -> tuple[int, int] | None:
         """Return (H, W) of a few-shot query by its mask's header, or None where there is none (``query`` says why)."""
         return stored_size(self._mask_path("queries", episode.category, episode.video))
@@ -345,16 +359,36 @@ class Benchmark:
     def _mask_path(self, role: str, category: int, name: str) -> Path:
         return self.root / role / "masks" / str(category) / f"{name}.png"
 
-    def _image_and_mask(self, role: str, category: int, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def image_path(self, role: Role, name: str) -> Path:
+        """Return the file of a support's or query's image.
+
+        Raises:
+            BenchmarkError: It is missing.
+        """
         folder = self.root / role / "images"
         for suffix in (".jpg", ".jpeg", ".png"):
             path = folder / f"{name}{suffix}"
             if path.is_file():
-                break
-        else:
-            raise BenchmarkError(f"image '{name}' is missing", where=folder, fix=_CHECK)
-        image = read_image(path)
-        labels = read_mask(self._mask_path(role, category, name), size=image.shape[:2])
+                return path
+        raise BenchmarkError(f"image '{name}' is missing", where=folder, fix=_CHECK)
+
+    def labels(self, role: Role, category: int, name: str, *, size: tuple[int, int]) -> np.ndarray:
+        """Return the mask of a support or query as it is stored: (H, W) uint8, 1 the thing, 255 where to ignore.
+
+        Args:
+            role: What it is.
+            category: Number of the category.
+            name: The image's name, without suffix.
+            size: (H, W) of the image.
+
+        Raises:
+            MaskError: Missing, damaged, or of another size.
+        """
+        return read_mask(self._mask_path(role, category, name), size=size)
+
+    def _image_and_mask(self, role: Role, category: int, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        image = read_image(self.image_path(role, name))
+        labels = self.labels(role, category, name, size=(image.shape[0], image.shape[1]))
         return image, labels == 1, labels == 255
 
 
@@ -428,7 +462,22 @@ def load_benchmark(path: str | os.PathLike[str]) -> Benchmark:
     header_path = root / "benchmark.json"
     if not header_path.is_file():
         raise BenchmarkError("no benchmark.json", where=root, expected="a folder made by icvos build-data")
-    header = read_json(header_path, BenchmarkError)
+    header = check_header(read_json(header_path, BenchmarkError), header_path)
+    if not (root / "manifest.csv").is_file():
+        raise BenchmarkError("no manifest.csv", where=root, expected="a finished build", fix="build it again")
+    return Benchmark(root, header)
+
+
+def check_header(header: Any, header_path: Path) -> dict[str, Any]:
+    """Return what a ``benchmark.json`` holds if it is of the schema.
+
+    Args:
+        header: Its content.
+        header_path: The file, for messages.
+
+    Raises:
+        BenchmarkError: It is of another schema, or a field is missing or broken.
+    """
     if not isinstance(header, dict) or header.get("schema") != SCHEMA:
         schema = header.get("schema") if isinstance(header, dict) else type(header).__name__
         raise BenchmarkError(f"schema is '{schema}'", where=header_path, expected=SCHEMA, fix="build it again")
@@ -450,6 +499,4 @@ def load_benchmark(path: str | os.PathLike[str]) -> Benchmark:
             expected='{"0": [1, 2, …], …}: the categories of each',
             fix="build it again",
         )
-    if not (root / "manifest.csv").is_file():
-        raise BenchmarkError("no manifest.csv", where=root, expected="a finished build", fix="build it again")
-    return Benchmark(root, header)
+    return header

@@ -41,6 +41,9 @@ __all__ = [
     "SourceError",
     "UsageError",
     "WeightsError",
+    "are",
+    "counted",
+    "counts",
     "did_you_mean",
     "in_one_line",
     "in_words",
@@ -155,6 +158,26 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
         return "none is known"
     names = ", ".join(options[:12])
     return f"known: {names}{', …' if len(options) > 12 else ''}"
+
+
+def counted(count: int, things: str) -> str:
+    """Return so many of some things, which are named in the plural: ``1 episode``, ``1,000 classes``."""
+    if count == 1:
+        for plural, single in (("ies", "y"), ("sses", "ss"), ("xes", "x"), ("s", "")):
+            if things.endswith(plural):
+                things = things.removesuffix(plural) + single
+                break
+    return f"{count:,} {things}"
+
+
+def counts(**counts: int) -> str:
+    """Return how many there are of several things: ``counts(videos=3, frames=1)`` is ``3 videos, 1 frame``."""
+    return ", ".join(counted(count, things) for things, count in counts.items())
+
+
+def are(count: int) -> str:
+    """Return the verb of so many things: ``is`` or ``are``."""
+    return "is" if count == 1 else "are"
 
 
 def name_some(names: Sequence[str]) -> str:

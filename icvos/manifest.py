@@ -14,7 +14,7 @@ from weakref import WeakKeyDictionary
 
 from icvos.benchmark import Benchmark
 from icvos.errors import BenchmarkError
-from icvos.files import atomic_write, file_sha256, open_file, read_file
+from icvos.files import atomic_write, file_sha256, open_file, read_bytes, read_file
 from icvos.listing import is_stray
 
 __all__ = [
@@ -23,10 +23,12 @@ __all__ = [
     "check_manifest",
     "iter_files",
     "manifest_rows",
+    "read_listed",
     "read_manifest",
     "verify_frames",
     "verify_masks",
     "verify_query",
+    "verify_query_mask",
     "verify_supports",
     "verify_tables",
     "write_manifest",
@@ -34,6 +36,8 @@ __all__ = [
 
 MANIFEST_COLUMNS = ("path", "bytes", "sha256")
 NAME = "manifest.csv"
+HIDDEN = (".eval_results",)
+"""Folders whose names begin with a dot and that are listed all the same: the Hugging Face Hub has results there."""
 
 Digest = tuple[int, str]
 """Bytes and SHA-256 of a file."""
@@ -45,7 +49,7 @@ def iter_files(root: Path) -> Iterator[str]:
     What other systems leave is passed over.
     """
     with os.scandir(root) as scanned:
-        entries = [entry for entry in scanned if not is_stray(entry.name)]
+        entries = [entry for entry in scanned if not is_stray(entry.name) or entry.name in HIDDEN]
         # A folder sorts with its slash, so that the whole listing is in the order of the path strings.
         names = sorted(entry.name + "/" if entry.is_dir(follow_symlinks=False) else entry.name for entry in entries)
     for name in names:
@@ -210,8 +214,11 @@ def _compare(path: Path, size: int, sha256: str) -> None:
         data = read_file(path)
     except OSError:
         return  # who reads it says so, and knows what it is
-    if not data:
-        return
+    if data:
+        _check_content(data, path, size, sha256)
+
+
+def _check_content(data: bytes, path: Path, size: int, sha256: str) -> None:
     if len(data) != size or hashlib.sha256(data).hexdigest() != sha256:
         raise BenchmarkError(
             "file changed since the benchmark was built",
@@ -219,6 +226,21 @@ def _compare(path: Path, size: int, sha256: str) -> None:
             expected=f"SHA-256 {sha256[:16]}…",
             fix="build it again; icvos build-data check lists all that changed",
         )
+
+
+def read_listed(root: Path, path: str, size: int, sha256: str) -> bytes:
+    """Return the bytes of a benchmark's file that is as its row of the manifest says.
+
+    Args:
+        root: The benchmark's folder.
+        path, size, sha256: The row.
+
+    Raises:
+        BenchmarkError: It is missing or changed.
+    """
+    data = read_bytes(root / path, "file", BenchmarkError)
+    _check_content(data, root / path, size, sha256)
+    return data
 
 
 def verify_tables(benchmark: Benchmark) -> None:
@@ -268,4 +290,13 @@ def verify_query(benchmark: Benchmark, category: int, name: str) -> None:
         BenchmarkError: One changed, or is not in the manifest.
     """
     _verify(benchmark, f"queries/images/{name}.")
+    verify_query_mask(benchmark, category, name)
+
+
+def verify_query_mask(benchmark: Benchmark, category: int, name: str) -> None:
+    """Compare a query's mask.
+
+    Raises:
+        BenchmarkError: It changed, or is not in the manifest.
+    """
     _verify(benchmark, f"queries/masks/{category}/{name}.")

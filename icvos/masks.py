@@ -28,11 +28,13 @@ __all__ = [
     "Code",
     "Header",
     "code_area",
+    "code_box",
     "compact_segmentation",
     "decode_code",
     "decode_mask",
     "decode_rle",
     "encode_code",
+    "encode_label_map",
     "encode_mask",
     "header",
     "is_0_or_255",
@@ -160,6 +162,7 @@ def _decode_pillow(data: bytes, depth: int, colour: int) -> np.ndarray:
     return labels // np.uint8(255 // (2**depth - 1)) if colour == 0 and depth in (2, 4) else labels
 
 
+@cache
 def palette() -> bytes:
     """Return the PASCAL VOC colour map, 256 x RGB, in which label PNGs are shown by viewers."""
     colours = np.zeros((256, 3), np.uint8)
@@ -184,7 +187,20 @@ def encode_mask(labels: np.ndarray, *, colours: bool = False) -> bytes:
     return buffer.getvalue()
 
 
+def encode_label_map(labels: np.ndarray) -> bytes:
+    """Return (H, W) uint8 labels as the bytes of an 8-bit PNG with the VOC palette.
+
+    Five times as fast as ``encode_mask`` with colours, and smaller. The pixels are the same and the bytes are not:
+    identities of benchmarks that were built of the demo's raw data hang on those of ``encode_mask``.
+    """
+    return _indexed_png(np.ascontiguousarray(labels, dtype=np.uint8), palette())
+
+
 def _grey_png(labels: np.ndarray) -> bytes:
+    return _indexed_png(labels, b"")
+
+
+def _indexed_png(labels: np.ndarray, colours: bytes) -> bytes:
     # Label maps are runs of one value: deflate that looks for nothing else takes a third of Pillow's time and makes
     # files half as large.
     height, width = labels.shape
@@ -195,7 +211,8 @@ def _grey_png(labels: np.ndarray) -> bytes:
     data = deflate.compress(rows) + deflate.flush()  # type: ignore[arg-type]
     parts = [b"\x89PNG\r\n\x1a\n"]
     for kind, body in (
-        (b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)),
+        (b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 3 if colours else 0, 0, 0, 0)),
+        *([(b"PLTE", colours)] if colours else []),
         (b"IDAT", data),
         (b"IEND", b""),
     ):
@@ -532,10 +549,14 @@ def _polygon(points: Any) -> list[float]:
 
 
 def encode_code(mask: np.ndarray) -> Code:
-    """Return (H, W) bool, best in Fortran's order, as compressed run lengths."""
+    """Return (H, W) bool as compressed run lengths."""
+    import cv2
     from pycocotools import mask as rle
 
-    return rle.encode(np.asfortranarray(mask).view(np.uint8))
+    if mask.flags.f_contiguous:
+        return rle.encode(mask.view(np.uint8))
+    # It goes by columns. OpenCV turns it block by block, in a quarter of the time of a copy by numpy.
+    return rle.encode(cv2.transpose(np.ascontiguousarray(mask).view(np.uint8)).T)
 
 
 def decode_code(code: Code) -> np.ndarray:
@@ -563,3 +584,11 @@ def code_area(code: Code) -> int:
     from pycocotools import mask as rle
 
     return int(rle.area(code))
+
+
+def code_box(code: Code) -> list[float]:
+    """Return the box [x, y, width, height] of compressed run lengths, pixels; all 0 of an empty mask."""
+    from pycocotools import mask as rle
+
+    box: list[float] = rle.toBbox(code).tolist()
+    return box

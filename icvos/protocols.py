@@ -19,7 +19,16 @@ from icvos.metrics.presence import PRESENCE_POOL, presence_of_episode, presence_
 from icvos.metrics.summaries import Pool, Row, mean_over_draws, over_frames, over_pixels, seen_and_unseen
 from icvos.metrics.table import METRICS, Metric, View, episode_figures, episode_metrics
 
-__all__ = ["ORACLES", "PROTOCOLS", "Objects", "Protocol", "check_division", "check_oracle", "get_protocol"]
+__all__ = [
+    "ORACLES",
+    "PROTOCOLS",
+    "Objects",
+    "Protocol",
+    "check_division",
+    "check_oracle",
+    "get_protocol",
+    "names_of_episode",
+]
 
 Figures = dict[str, float | None]
 
@@ -150,7 +159,7 @@ class Protocol:
             video, category_name: Of the episode.
             asked: ``positive`` or ``negative``, where its benchmark says it.
         """
-        marks = {"unseen": bool(self.unseen & {video, category_name, *video.split("__")})} if self.divides else {}
+        marks = {"unseen": bool(self.unseen & names_of_episode(video, category_name))} if self.divides else {}
         return marks | ({"positive": asked == "positive"} if self.asks else {})
 
     @property
@@ -289,6 +298,11 @@ PROTOCOLS = {
         ),
     )
 }
+
+
+def names_of_episode(video: str, category_name: str) -> set[str]:
+    """Return the names by which ``unseen`` may mean an episode: its video, also without its data set, its category."""
+    return {video, category_name, *video.split("__")}
 
 
 def get_protocol(name: str, kind: str | None = None, *, unseen: Iterable[str] = ()) -> Protocol:

@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import numpy as np
 
-from icvos.benchmark import Benchmark, Episode
-from icvos.manifest import verify_frames, verify_masks, verify_query, verify_supports, verify_tables
+from icvos.benchmark import Benchmark, Episode, Role
+from icvos.files import read_file
+from icvos.images import image_size
+from icvos.manifest import (
+    verify_frames,
+    verify_masks,
+    verify_query,
+    verify_query_mask,
+    verify_supports,
+    verify_tables,
+)
 from icvos.protocols import PROTOCOLS, Protocol
 from icvos.types import Support
 
@@ -111,6 +121,28 @@ class View:
         verify_query(self.benchmark, episode.category, episode.video)
         image, mask, ignore = self.benchmark.query(episode)
         return self._resize_image(image), self._resize_truth(mask), self.resize_mask(ignore)
+
+    def frame_paths(self, name: str) -> list[Path]:
+        """Return the files of a video's frames as they are stored, to be copied."""
+        verify_frames(self.benchmark, name, self._length(name))
+        return self.benchmark.frame_paths(name)[: self._length(name)]
+
+    def image_path(self, role: Role, category: int, name: str) -> Path:
+        """Return the file of a support's or query's image as it is stored; its mask of a category is compared too."""
+        verify = verify_supports if role == "supports" else verify_query
+        verify(self.benchmark, category, name)
+        return self.benchmark.image_path(role, name)
+
+    def labels(self, role: Role, category: int, name: str) -> np.ndarray:
+        """Return the mask of a support or query as it is stored: (H, W) uint8, 1 the thing, 255 where to ignore."""
+        path = self.image_path(role, category, name)
+        return self.benchmark.labels(role, category, name, size=image_size(read_file(path), path))
+
+    def query_truth(self, episode: Episode) -> tuple[np.ndarray, np.ndarray]:
+        """Return a few-shot query's mask (H, W) bool and where to ignore (H, W) bool, without reading its image."""
+        verify_query_mask(self.benchmark, episode.category, episode.video)
+        mask, ignore = self.benchmark.query_truth(episode)
+        return self._resize_truth(mask), self.resize_mask(ignore)
 
     def resize_mask(self, mask: np.ndarray) -> np.ndarray:
         """Return (H, W) bool, a prediction or where to ignore, at the protocol's size."""

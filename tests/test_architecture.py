@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # From the ground up. A module imports from its own floor and from those below, as docs/explanation/house.md says.
 FLOORS = (
     "icvos.errors icvos.version icvos.installation",
-    "icvos.categories icvos.types icvos.files icvos.plugins icvos.terminal",
+    "icvos.categories icvos.types icvos.files icvos.names icvos.plugins icvos.terminal",
     "icvos.images icvos.videos icvos.masks icvos.clips icvos.pickles icvos.listing icvos.processes icvos.progress"
     " icvos.costs",
     "icvos.protocols icvos.metrics",

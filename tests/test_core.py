@@ -24,11 +24,32 @@ from icvos.errors import (
     MissingExtraError,
     ModelError,
     UsageError,
+    are,
+    counted,
+    counts,
     did_you_mean,
     one_line,
 )
 from icvos.installation import install_command
 from icvos.types import ModelInfo, Prediction, Support
+
+
+@pytest.mark.parametrize(
+    ("things", "one", "two"),
+    [
+        ("episodes", "1 episode", "2 episodes"),
+        ("categories", "1 category", "2 categories"),
+        ("queries", "1 query", "2 queries"),
+        ("classes", "1 class", "2 classes"),
+        ("images", "1 image", "2 images"),
+        ("draws", "1 draw", "2 draws"),
+        ("files", "1 file", "2 files"),
+    ],
+)
+def test_one_of_some_things(things: str, one: str, two: str) -> None:
+    assert (counted(1, things), counted(2, things)) == (one, two)
+    assert counts(**{things: 1, "masks": 1000}) == f"{one}, 1,000 masks"
+    assert (are(0), are(1), are(2)) == ("are", "is", "are")
 
 
 def test_an_error_is_one_line() -> None:

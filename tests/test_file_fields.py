@@ -128,7 +128,7 @@ def of_benchmarks(root: Path, made: Made) -> None:
     made["recipe.json"] = [read_json(recipe / "recipe.json")]
     made["sequences.csv"] = [columns(recipe / "sequences-davis17.csv")]
     made["world.json"] = [read_json(raw / "world.json")]
-    (cache, *_) = (root / "world" / "cache").iterdir()
+    (cache, *_) = (root / "world" / "cache").glob("coco*")
     pairs = dict.fromkeys(np.load(cache / "pairs.npy").dtype.names)
     made["decoded masks"] = [pairs, *(read_json(cache / name) for name in ("meta.json", "images.json"))]
 
@@ -168,6 +168,9 @@ def of_runs(root: Path, made: Made) -> None:
     out = root / "export"
     assert icvos("export-episodes", "--benchmark", demo, "--limit-episodes", 1, "--out", out) == 0
     made["export.json"] = [read_json(out / "export.json")]
+    for number, (subject, to) in enumerate(((demo, "ytvis"), (root / "kept", "csv"))):
+        assert icvos("export", subject, "--to", to, "--out", root / f"export{number}") == 0
+        made["export.json"].append(read_json(root / f"export{number}" / "export.json"))
     made["request.json"] = [read_json(path) for path in out.glob("episodes/*/request.json")]
     truth = raw / "davis" / "Annotations" / "480p"
     assert icvos("score", truth, "--ground-truth", truth, "--objects", "all", "--out", root / "sequences") == 0

@@ -18,6 +18,7 @@ from icvos.builders.recipe import Recipe, read_recipes
 from icvos.categories import Vocabulary
 from icvos.errors import InputError, UsageError, did_you_mean, in_words
 from icvos.files import read_csv, read_json, write_json
+from icvos.names import name_problem
 from icvos.sources.expected import expected_counts
 
 __all__ = [
@@ -49,7 +50,7 @@ _RELEASE = expected_counts("IC-VOS, the authors' release", "").counts
 PAPER_COUNTS = {"videos": _RELEASE["sequences"], "frames": _RELEASE["frames"]}
 """Of IC-VOS as the paper's Table I prints them."""
 
-FEWSHOT = ("coco-20i", "pascal-5i", "coco-20i-to-pascal-5i", "fss-1000")
+FEWSHOT = ("coco-20i", "pascal-5i", "coco2pascal", "coco-20i-to-pascal-5i", "fss-1000")
 LVIS = "lvis-92i"
 """Of the names that ``build-data lvis-92i`` gives, by the number of shots."""
 CUSTOM = "custom:"
@@ -192,13 +193,15 @@ def why_reserved(name: str) -> str:
 
 
 def check_own_name(name: str) -> None:
-    """Refuse a name of one's own that is a published one, or looks like one that the builder gives.
+    """Refuse a name of one's own that is a published one, or looks like one that the builder gives, or that is none.
 
     Raises:
-        UsageError: It does.
+        UsageError: It is so; of what is no name runs of the benchmark would be refused too (``name_problem``).
     """
-    if why := why_reserved(name):
-        raise UsageError(f"a benchmark of one's own is not called '{name}': {why}", fix="give another --name")
+    if why := why_reserved(name) or name_problem(name):
+        raise UsageError(
+            f"a benchmark of one's own is not called {in_words(name[:40])}: {why}", fix="give another --name"
+        )
 
 
 def load_recipe(name: str | Path, words: Vocabulary | None = None) -> PublishedRecipe:
@@ -218,7 +221,7 @@ def load_recipe(name: str | Path, words: Vocabulary | None = None) -> PublishedR
     if not folder.is_dir():
         raise UsageError(
             f"no recipe '{name}'",
-            expected="a CSV file, a folder with recipe.json, or " + ", ".join(published_names()),
+            expected="a CSV file, a folder with recipe.json, or a published name",
             fix=did_you_mean(str(name), published_names()),
         )
     path = folder / "recipe.json"

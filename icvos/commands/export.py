@@ -14,7 +14,11 @@ from icvos.terminal import echo
 
 def _forms() -> str:
     """Return the forms and what each is, for --help."""
-    return "; ".join(f"{name} (of a {' or '.join(form.of)}): {form.text}" for name, form in FORMATS.items()) + "."
+    return "; ".join(f"{form.name} (of a {' or '.join(form.of)}): {form.text}" for form in FORMATS) + "."
+
+
+# A format of benchmarks and one of runs may share a name.
+NAMES = list(dict.fromkeys(form.name for form in FORMATS))
 
 
 class ExportGroup(click.Group):
@@ -34,38 +38,60 @@ def command() -> None:
 
     \b
     icvos export runs/demo/histogram --to csv
+    icvos export demo --to ytvis
     icvos export check exports/histogram-csv
     """
 
 
 @command.command(short_help="Write a benchmark or a run in another form (the word write may be left out).")
 @click.argument("subject", metavar="BENCH|RUN")
-@click.option("--to", required=True, type=click.Choice(list(FORMATS)), metavar="FORM", help=_forms())
-@click.option("--out", type=click.Path(path_type=Path), help="The folder; default exports/NAME-FORM.")
+@click.option("--to", required=True, type=click.Choice(NAMES), metavar="FORM", help=_forms())
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="The folder, or the file; default exports/NAME-FORM, or beside BENCH.",
+)
 @click.option("--with-frames", is_flag=True, help="The images too, where their licences let you pass them on.")
 @click.option("--link", is_flag=True, help="Hard-link images instead of copying.")
+@click.option("--dataset", default="", help="Of a run for hub: the benchmark's data set there, OWNER/NAME[@COMMIT].")
+@click.option(
+    "--date",
+    default="",
+    metavar="ISO",
+    help="As 2026-11-28; of a run by default the day on which it began, of a competition when it starts (UTC).",
+)
+@click.option("--source", default="", help="Of a run for hub: where its record can be read, https://….")
+@click.option("--url", default="", help="Of croissant: the address of the folder that will hold it and BENCH.")
+@click.option("--benchmark", metavar="BENCH", default="", help="Of a run: where its benchmark is, if it was moved.")
+@click.option("--protocol", default="", help="The protocol that is scored by; default the benchmark's own.")
+@click.option("--shots", type=click.IntRange(1), help="Supports of an episode; default 1, or its list's.")
+@click.option("--title", default="", help="Of the competition; default the benchmark's name.")
+@click.option("--end-date", default="", metavar="ISO", help="When it ends; default never.")
+@click.option("--docker-image", default="", help="In which masks are scored; default python:3.11-slim.")
 def write(subject: str, to: str, out: Path | None, **told: Any) -> None:
-    """Write BENCH, a built benchmark or demo…, or RUN, a run's folder, in another form.
+    """Write BENCH, a built benchmark or demo…, or RUN, a run's folder or a board's record, in another form.
 
     A second call goes on where the first was stopped; the same twice is the same byte for byte.
 
     \b
     icvos export write runs/demo/histogram --to csv
+    icvos export runs/demo/histogram --to hub --dataset OWNER/NAME
+    icvos export demo --to croissant --date 2026-11-28
     """
     from icvos.benchmark import Benchmark
     from icvos.demo.benchmarks import open_benchmark
-    from icvos.exports.export import export
+    from icvos.exports.export import default_out, export
     from icvos.exports.formats import ExportOptions
+    from icvos.leaderboard.record import open_run
     from icvos.progress import shown
     from icvos.runs.run import Run
 
     opened: Benchmark | Run
-    if (Path(subject) / "run.json").is_file():
-        opened = Run.open(Path(subject))
+    if (Path(subject) / "run.json").is_file() or Path(subject).is_file():
+        opened = open_run(subject)
     else:
         opened = open_benchmark(subject)[0]
-    name = Path(subject).resolve().name if isinstance(opened, Run) else opened.name
-    out = out or Path("exports") / f"{name.replace(':', '-').replace('/', '-')}-{to}"
+    out = out or default_out(opened, to)
     with shown("exported") as progress:
         fresh = export(opened, to, out, ExportOptions(**told), progress=progress)
     echo(f"{'written' if fresh else 'it is there already, whole'}: {out}")
@@ -73,9 +99,9 @@ def write(subject: str, to: str, out: Path | None, **told: Any) -> None:
 
 
 @command.command(short_help="Check that an export is whole and of its form.")
-@click.argument("folder", type=click.Path(path_type=Path))
-def check(folder: Path) -> None:
-    """Check every hash of FOLDER, an export, and that it is of its form.
+@click.argument("path", metavar="EXPORT", type=click.Path(path_type=Path))
+def check(path: Path) -> None:
+    """Check every hash of EXPORT, a folder or a file, and that it is of its form.
 
     \b
     icvos export check exports/histogram-csv
@@ -83,7 +109,7 @@ def check(folder: Path) -> None:
     from icvos.errors import InputError, name_some
     from icvos.exports.export import check_export
 
-    problems = check_export(folder)
+    problems = check_export(path)
     if problems:
-        raise InputError(name_some(problems), where=folder, fix="export it again to another --out")
-    echo(f"ok: {folder} is whole")
+        raise InputError(name_some(problems), where=path, fix="export it again to another --out")
+    echo(f"ok: {path} is whole")

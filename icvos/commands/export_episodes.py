@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from icvos.commands.options import ProtocolOption
+from icvos.errors import counted, counts
 from icvos.terminal import echo
 
 
@@ -18,7 +20,7 @@ from icvos.terminal import echo
     help="A built benchmark's folder, or demo[/coco-20i|…].",
 )
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="The folder, which may be begun already.")
-@click.option("--protocol", default="", help="native or paper; fss-native, fss-paper or fss-matcher on images.")
+@click.option("--protocol", default="", cls=ProtocolOption, help="Default: the benchmark's.")
 @click.option("--shots", default=1, show_default=True, type=click.IntRange(1), help="Supports of each episode.")
 @click.option("--seed", default=0, show_default=True, help="As that of icvos evaluate.")
 @click.option(
@@ -65,11 +67,11 @@ def command(
     )
     need, count = export.estimate(), export.frame_count()
     echo(
-        f"to write: {len(export.episodes):,} episodes, {len(export.videos):,} videos, {count:,} frames, "
+        f"to write: {counts(episodes=len(export.episodes), videos=len(export.videos), frames=count)}, "
         f"about {in_bytes(need)}"
     )
     if dry_run:
-        how = f"{count:,} frames and the supports, by those of three videos"
+        how = f"{counted(count, 'frames')} and the supports, by those of three videos"
         print_costs("nothing is written", [disk_cost(need, out, how)])
         return
     with shown("episodes") as progress:

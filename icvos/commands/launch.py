@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from icvos.errors import UsageError
+from icvos.errors import UsageError, counted
 from icvos.runs.shards import MAX_SHARDS
 from icvos.terminal import echo
 
@@ -134,7 +134,7 @@ def status(run: Path) -> None:
 
     states = shard_states(run)
     for index, state, episodes in states:
-        echo(f"{index}/{len(states)}  {state:<11}  {episodes} episodes")
+        echo(f"{index}/{len(states)}  {state:<11}  {counted(episodes, 'episodes')}")
     # A training has no shards.
     result, done = ("result.json", "merged") if states else ("training.json", "trained")
     finished = sum(state == "complete" for _, state, _ in states)

@@ -5,13 +5,18 @@ from __future__ import annotations
 import importlib
 import json
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from icvos.errors import counted
 from icvos.terminal import echo
+
+if TYPE_CHECKING:
+    from icvos.leaderboard.board import Board
 
 # That an add waits for another, which writes a record in less than one.
 LOCK_SECONDS = 20.0
@@ -32,8 +37,8 @@ def _sources(function: Any) -> Any:
         click.option("--benchmark", help="Only this benchmark: demo, demo/coco-20i, ic-vos, coco-20i, …"),
         click.option(
             "--board",
-            type=click.Path(path_type=Path),
-            help="Folder of records; default leaderboards/ in a checkout of icvos, else under ICVOS_HOME.",
+            help="Folder of records, or a git repository of them: URL, URL#BRANCH, URL#BRANCH:FOLDER; "
+            "default leaderboards/ in a checkout of icvos, else under ICVOS_HOME.",
         ),
         click.option(
             "--runs",
@@ -45,18 +50,37 @@ def _sources(function: Any) -> Any:
     return function
 
 
+@contextmanager
+def _opened(board: str | None) -> Iterator[Board]:
+    """Give the board that was asked for, or the default one; say of a git repository which commit was read."""
+    from icvos.leaderboard.board import default_board, opened_board
+
+    with opened_board(board or default_board()) as opened:
+        yield opened
+        if opened.stale:
+            echo(f"the repository was not reached, and what was fetched last is read: {opened.stale}", err=True)
+        if opened.commit:
+            echo(f"board: {opened.name} at commit {opened.commit}", err=True)
+
+
 def _tables(
-    runs: Path | None, board: Path | None, benchmark: str | None, protocol: str | None, published: bool | None
+    board: Board,
+    *,
+    must_exist: bool,
+    runs: Path | None,
+    benchmark: str | None,
+    protocol: str | None,
+    published: bool | None,
 ) -> list[Any]:
     from dataclasses import replace
 
     from icvos.leaderboard.beside import is_demo
-    from icvos.leaderboard.board import default_board, read_board
+    from icvos.leaderboard.board import read_board
     from icvos.leaderboard.table import build_tables
     from icvos.protocols import get_protocol
     from icvos.runs.run import find_runs
 
-    entries, broken = read_board(board or default_board(), must_exist=board is not None)
+    entries, broken = read_board(board, must_exist=must_exist)
     for line in broken:
         echo(f"left out: {line}", err=True)
     if runs is not None or Path("runs").is_dir():
@@ -116,34 +140,50 @@ def command() -> None:
 
 @command.command(short_help="Print the tables.")
 @_sources
-def show(**chosen: Any) -> None:
+def show(board: str | None, **chosen: Any) -> None:
     """Print the tables: without --published or --benchmark, those of measured rows alone.
 
     \b
     icvos leaderboard show
     icvos leaderboard show --benchmark demo
     icvos leaderboard show --benchmark ic-vos --published
+    icvos leaderboard show --board https://HOST/GROUP/boards.git#main:board
     """
-    from icvos.leaderboard.board import default_board
     from icvos.leaderboard.published import BENCHMARKS
     from icvos.leaderboard.render_text import to_terminal
 
     measured_alone = chosen["benchmark"] is None and chosen["published"] is None
-    tables = _tables(**{**chosen, "published": False} if measured_alone else chosen)
-    if not any(table.kind == "measured" for table in tables):
-        name = chosen["benchmark"]
-        what, words = (f" on {name}", f" --benchmark {shlex.quote(name)}") if name else ("", "")
-        remedy = f"icvos evaluate --model histogram{words} makes a first run; --runs DIR shows those that lie elsewhere"
-        board = chosen["board"] or default_board()
-        echo(f"nothing is measured{what} yet in {chosen['runs'] or 'runs'} or on the board {board}; {remedy}", err=True)
-    to_terminal(tables)
-    if measured_alone:
-        echo(f"printed figures: --published for all, --benchmark NAME for one of {', '.join(BENCHMARKS)}")
+    with _opened(board) as opened:
+        options = {**chosen, "published": False} if measured_alone else chosen
+        tables = _tables(opened, must_exist=board is not None, **options)
+        if not any(table.kind == "measured" for table in tables):
+            name = chosen["benchmark"]
+            what = f" on {name}" if name else ""
+            remedy = f"{_first_run(name)} makes a first run; --runs DIR shows those that lie elsewhere"
+            where = f"in {chosen['runs'] or 'runs'} or on the board {opened.name}"
+            echo(f"nothing is measured{what} yet {where}; {remedy}", err=True)
+        to_terminal(tables)
+        if measured_alone:
+            echo(f"printed figures: --published for all, --benchmark NAME for one of {', '.join(BENCHMARKS)}")
+
+
+def _first_run(name: str | None) -> str:
+    """Return the commands that make a run on a benchmark: one that is known by its name alone is built first."""
+    from icvos.leaderboard.benchmarks import DEMOS
+    from icvos.leaderboard.published import BUILD
+
+    if name is None:
+        return "icvos evaluate --model histogram"
+    if name in DEMOS or name in DEMOS.values() or (Path(name) / "benchmark.json").is_file():
+        return f"icvos evaluate --model histogram --benchmark {shlex.quote(DEMOS.get(name, name))}"
+    build, method = BUILD.get(name, ("", "histogram"))
+    first = f"icvos build-data {build} --out DIR, then " if build else ""
+    return f"{first}icvos evaluate --model {method} --benchmark DIR"
 
 
 @command.command(short_help="Check a run or a submission and add it.")
 @click.argument("run", type=click.Path(path_type=Path))
-@click.option("--board", type=click.Path(path_type=Path), help="Folder of records; default as in show.")
+@click.option("--board", "name", help="Folder of records; default as in show.")
 @click.option("--benchmark", help="The benchmark's folder, which the board keeps in mind, or demo….")
 @click.option("--reproduced", type=click.Path(path_type=Path), help="A maintainer's own run of the same method.")
 @click.option("--replace", is_flag=True, help="Replace the record of the same model, version and submitter.")
@@ -151,7 +191,7 @@ def show(**chosen: Any) -> None:
 @click.option("--workers", default=1, show_default=True, type=click.IntRange(1), help="Processes that score masks.")
 def add(
     run: Path,
-    board: Path | None,
+    name: str | None,
     benchmark: str | None,
     reproduced: Path | None,
     replace: bool,
@@ -167,17 +207,21 @@ def add(
     \b
     icvos leaderboard add runs/demo/histogram --benchmark demo
     """
-    from icvos.errors import RunError, UsageError
+    from icvos.errors import RunError, UsageError, in_words
     from icvos.files import lock_folder
     from icvos.leaderboard.benchmarks import LIST, add_benchmark, known_benchmarks
     from icvos.leaderboard.board import default_board
     from icvos.leaderboard.judge import judge, opened_run, reproduces
     from icvos.leaderboard.record import record_path, write_record
+    from icvos.leaderboard.repository import get_repository
     from icvos.progress import shown
 
     if force and not replace:
         raise UsageError("--force goes with --replace")
-    board = board or default_board()
+    if name is not None and get_repository(name) is not None:
+        fix = "clone it, add to the clone's folder, and open a pull request"
+        raise UsageError(f"nothing is added to a git repository, as {in_words(name)} is", fix=fix)
+    board = Path(name) if name is not None else default_board()
     known = known_benchmarks(board)
     with opened_run(run) as sent, shown("re-scoring") as advance:
         judgement = judge(sent.folder, benchmark, known=known, workers=workers, progress=advance, name=run)
@@ -225,12 +269,15 @@ def _look_at_place(path: Path, entry: Any, checked: str, submitter: str | None, 
 
 
 @command.command(short_help="Check every record of a board again.")
-@click.argument("board", required=False, type=click.Path(path_type=Path))
+@click.argument("board", required=False)
+@click.option("--board", "named", metavar="BOARD", help="The same as BOARD, as in show.")
 @click.option("--archives", type=click.Path(path_type=Path), help="Folder of every record's submission.")
 @click.option("--benchmark", "benchmarks", multiple=True, help="A benchmark's folder, beside those the board knows.")
 @click.option("--workers", default=1, show_default=True, type=click.IntRange(1), help="Processes that score masks.")
-def verify(board: Path | None, archives: Path | None, benchmarks: tuple[str, ...], workers: int) -> None:
-    """Check every record of BOARD again, and name what was changed by hand; exit 1 if any is bad.
+def verify(
+    board: str | None, named: str | None, archives: Path | None, benchmarks: tuple[str, ...], workers: int
+) -> None:
+    """Check every record of BOARD, a folder or a git repository as in show, again; exit 1 if any was changed by hand.
 
     Of each: its schema, bytes, hash and place, and whether its result follows from its episodes; where its benchmark
     is at hand, its episodes against that. With --archives each is judged again from its submission, and one whose
@@ -240,14 +287,12 @@ def verify(board: Path | None, archives: Path | None, benchmarks: tuple[str, ...
     icvos leaderboard verify BOARD
     icvos leaderboard verify BOARD --archives DIR --benchmark BENCHMARK
     """
-    from icvos.leaderboard.board import default_board
     from icvos.leaderboard.verify import verify_board
     from icvos.progress import shown
 
-    board = board or default_board()
     findings = []
-    with shown("re-scoring") as advance:
-        for each in verify_board(board, archives=archives, benchmarks=benchmarks, workers=workers, progress=advance):
+    with _opened(board or named) as opened, shown("re-scoring") as advance:
+        for each in verify_board(opened, archives=archives, benchmarks=benchmarks, workers=workers, progress=advance):
             done = ", ".join((*each.done, *([] if each.hashed else ["of an earlier icvos: without a hash"])))
             echo(f"bad: {each.path}: {each.problem}" if each.problem else f"ok: {each.path}: {done}")
             findings.append(each)
@@ -255,8 +300,8 @@ def verify(board: Path | None, archives: Path | None, benchmarks: tuple[str, ...
     old = sum(not each.hashed for each in findings)
     against = sum(any(done.startswith("episodes against") for done in each.done) for each in findings)
     again = sum(any(done.startswith("judged again") for done in each.done) for each in findings)
-    line = f"{board}: {len(findings)} records, {bad} bad; {against} against their benchmarks, {again} judged again"
-    echo(line + (f"; {old} of an earlier icvos without a hash" if old else ""))
+    line = f"{counted(len(findings), 'records')}, {bad} bad; {against} against their benchmarks, {again} judged again"
+    echo(f"{opened.name}: {line}" + (f"; {old} of an earlier icvos without a hash" if old else ""))
     if bad:
         raise SystemExit(1)
 
@@ -266,7 +311,7 @@ def verify(board: Path | None, archives: Path | None, benchmarks: tuple[str, ...
 @click.option("--out", type=click.Path(path_type=Path), help="The same as PATH.")
 @click.option("--format", "form", type=click.Choice(list(FORMATS)), help="Default: by the suffix, else markdown.")
 @_sources
-def render(path: Path | None, out: Path | None, form: str | None, **chosen: Any) -> None:
+def render(path: Path | None, out: Path | None, form: str | None, board: str | None, **chosen: Any) -> None:
     """Write the tables to PATH (.md, .csv, .tex or .html), or to standard output.
 
     A row of a page links the run's own page, where icvos report has made one in RUN/report and the run lies below the
@@ -285,13 +330,14 @@ def render(path: Path | None, out: Path | None, form: str | None, **chosen: Any)
         form = "markdown" if path is None else by_suffix.get(path.suffix.lower())
     if form is None:
         raise UsageError(f"'{path}' has no known suffix", expected=", ".join(by_suffix), fix="or give --format")
-    text = _render(form, _tables(**chosen), path)
-    if path is None:
-        echo(text, nl=False)
-        return
-    with atomic_write(path, "w") as stream:
-        stream.write(text)
-    echo(f"{form}: {path}")
+    with _opened(board) as opened:
+        text = _render(form, _tables(opened, must_exist=board is not None, **chosen), path)
+        if path is None:
+            echo(text, nl=False)
+            return
+        with atomic_write(path, "w") as stream:
+            stream.write(text)
+        echo(f"{form}: {path}")
 
 
 def _render(form: str, tables: list[Any], path: Path | None) -> str:

@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import click
 
@@ -18,6 +18,7 @@ __all__ = [
     "DataFolder",
     "FiniteRange",
     "FollowedPath",
+    "ProtocolOption",
     "check_device",
     "follow_parents",
     "model_options",
@@ -62,6 +63,24 @@ class DataFolder(click.Option):
                 raise click.UsageError(f"{self.opts[0]} is given more than once: {', '.join(folders)}", ctx)
             opts = {**opts, self.name: folders[0]}
         return super().consume_value(ctx, opts)
+
+
+class ProtocolOption(click.Option):
+    """``--protocol``, whose help names all protocols, which are imported when it is asked for."""
+
+    KINDS: ClassVar = {"video": "Of videos", "sequence": "Of label maps and VOS", "image": "Of images"}
+
+    @property
+    def help(self) -> str:
+        """What was given as its help, and the protocols by what they are of."""
+        from icvos.protocols import PROTOCOLS
+
+        names = {kind: ", ".join(p.name for p in PROTOCOLS.values() if p.kind == kind) for kind in self.KINDS}
+        return " ".join([self._given, *(f"{what}: {names[kind]}." for kind, what in self.KINDS.items())])
+
+    @help.setter
+    def help(self, text: str | None) -> None:
+        self._given = text or ""
 
 
 def follow_parents(command: click.Command) -> click.Command:

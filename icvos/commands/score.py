@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import click
 
+from icvos.commands.options import ProtocolOption
 from icvos.terminal import echo
 
 MAX_DIFFERENCES = 20
@@ -21,7 +22,8 @@ MAX_DIFFERENCES = 20
     "--protocol",
     "name",
     default="",
-    help="native, paper, mosev2, lvos-v2, vost; fss-native, fss-paper, fss-matcher; davis-2017 with --ground-truth.",
+    cls=ProtocolOption,
+    help="Default: the benchmark's, davis-2017 with --ground-truth.",
 )
 @click.option(
     "--all-protocols",

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from icvos.commands.options import check_device, model_options, parse_weights
+from icvos.errors import counted
 from icvos.terminal import echo
 
 
@@ -91,6 +92,6 @@ def command(
     )
     record = read_json(out / "segment.json")
     frames, fps = record["frames"], record["fps"]
-    echo(f"masks: {out / 'masks'} ({frames} frames, something found on {record['frames_with_mask']})")
+    echo(f"masks: {out / 'masks'} ({counted(frames, 'frames')}, something found on {record['frames_with_mask']})")
     echo(f"overlay: {out / 'overlay.mp4'}")
     echo(f"speed: {fps:.1f} fps" if fps else "speed: not measured")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from icvos.commands.show import number
+from icvos.errors import counted
 from icvos.terminal import echo
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ Rows = Mapping[str, Mapping[str, Any]]
 
 
 @click.command()
-@click.argument("path", metavar="RUN", type=click.Path(path_type=Path))
+@click.argument("paths", metavar="RUN...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option(
     "--by", help="Figures by episode, video, category, source or draw; by episode, category or fold of images."
 )
@@ -28,13 +29,18 @@ Rows = Mapping[str, Mapping[str, Any]]
 @click.option("--worst", type=click.IntRange(1), metavar="N", help="Only the N rows with the lowest scores.")
 @click.option("--csv", "as_csv", is_flag=True, help="CSV at full precision in place of the text.")
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="The CSV's file; default standard output.")
-def command(path: Path, by: str | None, sort: str, worst: int | None, as_csv: bool, out: Path | None) -> None:
+def command(
+    paths: tuple[Path, ...], by: str | None, sort: str, worst: int | None, as_csv: bool, out: Path | None
+) -> None:
     """Print RUN, the folder of a finished run or a board's record (.json): what ran, on what, and its figures.
+
+    Of several runs of one method, on a fold or a group of categories each, their figures and the mean of them.
 
     \b
     Examples:
       icvos show runs/demo/histogram --by video --worst 5
       icvos show runs/demo/histogram --by episode --csv --out episodes.csv
+      icvos show FOLD0 FOLD1 FOLD2 FOLD3
     """
     from icvos.errors import UsageError
     from icvos.files import atomic_write
@@ -44,7 +50,12 @@ def command(path: Path, by: str | None, sort: str, worst: int | None, as_csv: bo
         raise UsageError("--worst needs --by", fix="give --by episode, say")
     if out is not None and not as_csv:
         raise UsageError("--out needs --csv", fix="give --csv too")
-    run = open_run(path)
+    if len(paths) > 1:
+        if by is not None or as_csv:
+            raise UsageError("--by and --csv are of one run", fix="leave them out, or give one RUN")
+        _print_mean([open_run(path) for path in paths])
+        return
+    run = open_run(paths[0])
     rows = {} if by is None else _ordered(run.rows(by), run.score_name(by), sort, worst)
     if as_csv:
         if by == "episode":
@@ -69,6 +80,27 @@ def command(path: Path, by: str | None, sort: str, worst: int | None, as_csv: bo
     _print_failed(run, list(rows) if by == "episode" else None)
 
 
+def _print_mean(runs: Sequence[Run]) -> None:
+    """Print the figures of runs on parts of a benchmark, a line each, and their mean."""
+    from icvos.leaderboard.summaries import mean_of_parts, parts_of
+
+    mean, first = mean_of_parts(runs), runs[0]
+    shown = {metric.name: metric.brief or metric.label for metric in first.rules.metrics_in("summary") if metric.stored}
+    rows = []
+    for run in runs:
+        what, parts = parts_of(run)
+        part = f"{what} {', '.join(parts)}" if what == "fold" else run.benchmark_name
+        rows.append([str(run.where), part, *(number(run.summary.get(name)) for name in shown)])
+    rows.append(["mean", "", *(number(mean[name]) for name in shown)])
+    echo(f"{first.label}, protocol {first.protocol}, {first.shown}, percent")
+    _print_table(("run", "part", *shown.values()), rows, 2)
+    for run in runs:
+        if run.not_ranked:
+            echo(f"{run.where}: {', '.join(run.not_ranked)}")
+        for note in run.notes:
+            echo(f"{run.where}: {note}")
+
+
 def _facts(run: Run) -> Iterator[tuple[str, str]]:
     """What ran, when, on what, and what became of it; an empty text is of nothing."""
     from icvos.runs.run import CHECKED
@@ -84,8 +116,10 @@ def _facts(run: Run) -> Iterator[tuple[str, str]]:
     manifest = str(benchmark.get("manifest_sha256") or "")[:12]
     version = f" {benchmark['version']}" if benchmark.get("version") else ""
     yield "benchmark", f"{run.benchmark_name}{version}" + (f", manifest {manifest}" if manifest else "")
-    limits = {"limit_episodes": "{} episodes", "limit_frames": "{} frames of each video"}
-    limited = " and ".join(text.format(protocol[name]) for name, text in limits.items() if protocol.get(name))
+    limits = {"limit_episodes": ("episodes", ""), "limit_frames": ("frames", " of each video")}
+    limited = " and ".join(
+        f"{counted(protocol[name], what)}{of}" for name, (what, of) in limits.items() if protocol.get(name)
+    )
     parts = [run.protocol, run.shown if protocol.get("shots") else ""]
     parts += [f"seed {protocol['seed']}" if protocol.get("seed") is not None else ""]
     parts += [f"limited to {limited}" if limited else "", f"oracle {run.oracle}" if run.oracle and not run.vos else ""]

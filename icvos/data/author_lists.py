@@ -20,7 +20,7 @@ import numpy as np
 
 from icvos.categories import COCO80
 from icvos.data.folds import FOLDS, PAPER_EPISODES, FewShotEpisode, check_fold
-from icvos.errors import InputError, SourceError, UsageError
+from icvos.errors import InputError, SourceError, UsageError, are, counted
 from icvos.files import check_id, read_lines, read_text
 from icvos.pickles import read_pickle
 
@@ -198,7 +198,7 @@ def check_names(lists: AuthorLists, known: Iterable[str], split: str) -> None:
     ]
     if missing:
         raise SourceError(
-            f"{len(missing)} images of the list are not in {split}, {missing[0]} for one",
+            f"{counted(len(missing), 'images')} of the list {are(len(missing))} not in {split}, {missing[0]} for one",
             where=lists.path,
             expected="lists of this split",
             fix="give the data set that the lists were made for",

@@ -51,6 +51,7 @@ class ClassMasks:
         sha256: Of the annotations it was made from.
         vocabulary: The numbering of categories.
         names: Images' names (file names without suffix), sorted.
+        annotations: How many the split's JSON holds, crowds too; None of a data set that has none.
         licence: One line.
     """
 
@@ -63,6 +64,7 @@ class ClassMasks:
         self.source: str = meta["source"]
         self.split: str = meta["split"]
         self.sha256: str = meta["sha256"]
+        self.annotations: int | None = meta.get("annotations")
         self.licence: str = licence_of(self.roots[0], meta["licence"])
         self.vocabulary: Vocabulary = get_vocabulary(meta["vocabulary"])
 
@@ -233,7 +235,13 @@ def coco_masks(root: Path, split: str, *, cache: Path | None = None, progress: P
                     coco.class_codes(image),
                 )
 
-        meta = {"source": f"coco{split[-2:]}", "split": split, "vocabulary": "coco80", "licence": _COCO_LICENCE}
+        meta = {
+            "source": f"coco{split[-2:]}",
+            "split": split,
+            "vocabulary": "coco80",
+            "licence": _COCO_LICENCE,
+            "annotations": coco.annotations,
+        }
         write_cache(folder, meta, records(), len(coco.images), lambda: sha256, coco.json, progress)
 
     if not sha256:

@@ -17,7 +17,7 @@ from icvos.progress import Progress, Update
 
 __all__ = ["PAIR", "VERSION", "Record", "make_once", "write_cache"]
 
-VERSION = 2
+VERSION = 3
 """Raised when the cache's files change."""
 
 PAIR = np.dtype(

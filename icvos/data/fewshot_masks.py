@@ -17,7 +17,7 @@ from icvos.progress import Progress
 from icvos.sources.fss1000 import Fss1000
 from icvos.sources.lvis import Lvis, MatcherLists, annotations_of_lvis, image_name
 
-__all__ = ["coco_folder", "fss_masks", "lvis_masks", "matcher_lvis_masks"]
+__all__ = ["fss_masks", "lvis_masks", "matcher_lvis_masks"]
 
 _FSS_LICENCE = "FSS-1000: pictures from the web, on its authors' terms; https://github.com/HKUSTCV/FSS-1000"
 _LVIS_LICENCE = (
@@ -91,7 +91,13 @@ def lvis_masks(root: Path, coco: Path, *, cache: Path | None = None, progress: P
                 size = (image.height, image.width)
                 yield image_name(image.file), f"0:{image.file}", size, image.licence, lvis.class_codes(number)
 
-        meta = {"source": "lvis1", "split": lvis.split, "vocabulary": list(lvis.names), "licence": _LVIS_LICENCE}
+        meta = {
+            "source": "lvis1",
+            "split": lvis.split,
+            "vocabulary": list(lvis.names),
+            "licence": _LVIS_LICENCE,
+            "annotations": lvis.annotations,
+        }
         write_cache(folder, meta, records(), len(lvis.images), lambda: sha256, lvis.json, progress)
 
     make_once(folder, make)
@@ -150,18 +156,3 @@ def _stat(path: Path) -> tuple[int, int] | None:
     except (OSError, ValueError):
         return None
     return status.st_size, status.st_mtime_ns
-
-
-def coco_folder(root: Path, coco: Path | None) -> Path:
-    """Return the folder with ``train2017`` and ``val2017``: the one given, else that of LVIS or ``coco`` in it.
-
-    Raises:
-        SourceError: Neither split is in it.
-    """
-    folders = [coco] if coco is not None else [root / "coco", root / "LVIS" / "coco", root]
-    for folder in folders:
-        if any((folder / split).is_dir() for split in ("val2017", "train2017")):
-            return folder
-    raise SourceError(
-        "no images of COCO 2017", where=folders[0], expected="train2017 and val2017 in it", fix="give --coco DIR"
-    )

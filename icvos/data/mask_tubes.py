@@ -18,7 +18,7 @@ import numpy as np
 from icvos.data.class_masks import ClassMasks, check_min_area
 from icvos.data.draws import SupportPool, draw_supports, support_pool
 from icvos.data.folds import MIN_AREA
-from icvos.errors import UsageError, did_you_mean
+from icvos.errors import UsageError, counted, did_you_mean
 
 __all__ = ["MEAN", "TRANSFORMS", "MaskTubes", "Step", "Tube", "TubeRules", "make_frame", "plan_tube"]
 
@@ -48,7 +48,7 @@ class TubeRules:
 
     def __post_init__(self) -> None:
         if not 2 <= self.frames <= 10_000:
-            raise UsageError(f"a tube of {self.frames} frames", expected="2 to 10,000")
+            raise UsageError(f"a tube of {counted(self.frames, 'frames')}", expected="2 to 10,000")
         for name in self.transforms:
             if name not in TRANSFORMS:
                 raise UsageError(f"no transform '{name}'", fix=did_you_mean(name, TRANSFORMS))

@@ -15,7 +15,7 @@ import numpy as np
 
 from icvos.data.author_lists import AuthorLists, legacy_choice
 from icvos.data.folds import FewShotEpisode, fold_count
-from icvos.errors import SourceError, UsageError
+from icvos.errors import SourceError, UsageError, counted
 
 __all__ = ["DRAWN", "LVIS_EPISODES", "PROTOCOL", "coco_episodes", "fss_episodes", "lvis_classes", "lvis_episodes"]
 
@@ -91,7 +91,7 @@ def lvis_classes(counts: Mapping[int, int], fold: int, shots: int) -> tuple[int,
     categories = [category for category, count in counts.items() if count > shots]
     if len(categories) < folds:
         raise UsageError(
-            f"{len(categories)} categories have more than {shots} images",
+            f"{len(categories)} categories have more than {counted(shots, 'images')}",
             expected=f"{folds} or more",
             fix="lower --shots",
         )

@@ -11,7 +11,7 @@ import numpy as np
 
 from icvos.data.class_masks import ClassMasks, check_min_area, pool_sha256
 from icvos.data.folds import MIN_AREA, test_categories, training_categories
-from icvos.errors import UsageError, did_you_mean
+from icvos.errors import UsageError, counted, did_you_mean
 from icvos.types import Support
 
 __all__ = ["NOVEL", "EpisodeSampler", "TrainingPool"]
@@ -112,7 +112,7 @@ class EpisodeSampler:
         short = [c for c in pool.categories if len(pool.of(c)) <= shots]
         self._categories = [c for c in pool.categories if c not in short]
         if not self._categories:
-            raise UsageError(f"no training category has {shots + 1} images", fix="lower the shots")
+            raise UsageError(f"no training category has {counted(shots + 1, 'images')}", fix="lower the shots")
         self.pool, self.fold, self.seed, self.shots = pool, fold, seed, shots
         self._length = pool.images if length is None else length
 

@@ -37,6 +37,7 @@ __all__ = [
     "demo_layout",
     "demo_raw",
     "ensure_demo",
+    "ensure_raw",
     "is_ready",
     "load_benchmark",
     "open_benchmark",
@@ -124,13 +125,16 @@ def demo_layout(name: str, size: str, seed: int, root: Path, *, progress: Progre
     if not _is_filled(out):
         module, _, function = LAYOUTS[name].partition(":")
         write = getattr(importlib.import_module(module), function)
-        with lock_folder(folder, remedy=HOME_REMEDY):
+
+        def make() -> None:
             _remove(partial)
             write(partial, plan, seed, progress)
             write_json(folder / "world.json", _world(size, seed))
             if out.exists():
                 out.rmdir()
             partial.rename(out)
+
+        _make_once(folder, lambda: _is_filled(out), make)
     elif not (folder / "world.json").is_file():  # it is written before the first of them has its name
         raise UsageError("this is not the demo world's", where=out, fix="choose another --out, or remove it")
     return out
@@ -204,17 +208,35 @@ def build_demo(name: str, size: str, seed: int, root: Path, *, progress: Progres
         raise UsageError(f"unknown demo benchmark '{name}'", fix=did_you_mean(name, DEMO_NAMES))
     check_world(root, size, seed)
     out = root / "benchmarks" / name.removeprefix("demo/")
+    _make_once(root, lambda: is_ready(out), lambda: _build(name, size, seed, root, out, progress))
+    return out
+
+
+def ensure_raw(size: str, seed: int, root: Path, *, progress: Progress = silent) -> Path:
+    """Return the folder of the world's raw data under ``root``, written if it is not there; others that ask wait.
+
+    Raises:
+        UsageError: Something else is in the folder.
+        LockedError: Another process has been building for ten minutes.
+    """
+    check_world(root, size, seed)
+    raw = root / "raw"
+    _make_once(root, lambda: is_ready(raw), lambda: demo_raw(size, seed, raw, progress=progress))
+    return raw
+
+
+def _make_once(folder: Path, is_there: Callable[[], bool], make: Callable[[], object]) -> None:
+    """Make something in a folder if it is not there; of several processes that want it one makes it, others wait."""
     patience = time.monotonic() + 600
-    while not is_ready(out):
+    while not is_there():
         try:
-            with lock_folder(root, remedy=HOME_REMEDY):
-                if not is_ready(out):
-                    _build(name, size, seed, root, out, progress)
+            with lock_folder(folder, remedy=HOME_REMEDY):
+                if not is_there():
+                    make()
         except LockedError:
             if time.monotonic() > patience:
                 raise
             time.sleep(0.2)
-    return out
 
 
 def build_training_shapes(root: Path) -> Path:

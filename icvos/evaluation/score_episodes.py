@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from icvos.benchmark import Episode
-from icvos.errors import PredictionError
+from icvos.errors import PredictionError, are, counted
 from icvos.evaluation.predictions import Predictions, Record, Scored, check_names, fit_size, name_some, other_numbers
 from icvos.listing import match_stems, natural
 from icvos.masks import thing_of
@@ -74,7 +74,9 @@ def frame_stems(view: View, predictions: Predictions, episode: Episode) -> list[
         )
     if unknown:
         raise PredictionError(
-            f"{len(unknown)} frames are unknown: {name_some(unknown)}", where=where, expected=expected
+            f"{counted(len(unknown), 'frames')} {are(len(unknown))} unknown: {name_some(unknown)}",
+            where=where,
+            expected=expected,
         )
     return [pairs[frames[index]] for index in scored]
 
@@ -132,7 +134,7 @@ def score_episodes(view: View, predictions: Predictions, episodes: Sequence[Epis
 
 
 def _score_image(view: View, predictions: Predictions, episode: Episode) -> Record:
-    _, truth, ignore = view.query(episode)
+    truth, ignore = view.query_truth(episode)
     stem = frame_stems(view, predictions, episode)[0]
     mask = load_mask(view, predictions, episode, stem, (truth.shape[0], truth.shape[1]))
     counts = dict(zip(("inter_fg", "union_fg", "inter_bg", "union_bg"), fss_counts(mask, truth, ignore=ignore)))

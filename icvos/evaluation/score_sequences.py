@@ -13,7 +13,7 @@ from typing import Literal
 
 import numpy as np
 
-from icvos.errors import MaskError, PredictionError, did_you_mean
+from icvos.errors import MaskError, PredictionError, are, counted, did_you_mean
 from icvos.evaluation.predictions import (
     Predictions,
     Scored,
@@ -269,7 +269,7 @@ def _notes(tasks: Sequence[SequenceTask], objects: Objects, later: list[str], un
         )
     total = sum(len(task.objects) for task in tasks)
     sizes = "; ".join(f"{count} each in {name_some(names)}" for count, names in sorted(counts.items()))
-    notes = [f"{total} objects ({'of all frames' if objects == 'all' else 'of first frames'}): {sizes}"]
+    notes = [f"{counted(total, 'objects')} ({'of all frames' if objects == 'all' else 'of first frames'}): {sizes}"]
     if later:
         notes.append(f"nothing on the first frame of {name_some(later)}: not scored; --objects all scores it")
     for side, readings in (
@@ -305,7 +305,9 @@ def _matched(
         )
     if unknown and not _between(unknown, stems):
         raise PredictionError(
-            f"{len(unknown)} frames are not in the ground truth: {name_some(unknown)}", where=where, fix="take them out"
+            f"{counted(len(unknown), 'frames')} {are(len(unknown))} not in the ground truth: {name_some(unknown)}",
+            where=where,
+            fix="take them out",
         )
     if not scored:
         raise PredictionError(

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from icvos.errors import InputError, ModelError, UsageError
+from icvos.errors import InputError, ModelError, UsageError, counted
 from icvos.evaluation.frames import StreamedVideo
 from icvos.evaluation.torch_state import restore_modes, synchronise, torch_modes
 from icvos.plugins import ends_command, plugin_at_work, said
@@ -144,7 +144,7 @@ def predictions(
             count += 1
             predicted = _at_work(lambda: clock.mask(mask))
         if count < len(clock.video):
-            raise Failed(ModelError(f"it yields {count} masks for {len(clock.video)} frames"))
+            raise Failed(ModelError(f"it yields {counted(count, 'masks')} for {counted(len(clock.video), 'frames')}"))
     finally:
         modes = torch_modes()
         _close(stream)
@@ -171,9 +171,9 @@ def _at_work(work: Callable[[], T]) -> T:
 def _valid(items: Sequence[Any], count: int, video: Video, sets: int) -> list[Prediction]:
     with model_at_work():
         if count == len(video):
-            raise ModelError(f"it yields more masks than the video's {len(video)} frames")
+            raise ModelError(f"it yields more masks than the video's {counted(len(video), 'frames')}")
         if len(items) != sets:
-            raise ModelError(f"frame {count}: it yields {len(items)} masks, where {sets} were asked for")
+            raise ModelError(f"frame {count}: it yields {counted(len(items), 'masks')}, where {sets} were asked for")
         try:
             return [Prediction.of(item, video.size) for item in items]
         except ModelError as error:

@@ -52,7 +52,7 @@ def toy_folder(name: str) -> Path:
     """
     names = toy_names()
     if name not in names:
-        raise UsageError(f"no toy '{name}'", expected=", ".join(names), fix=did_you_mean(name, names))
+        raise UsageError(f"no toy '{name}'", fix=did_you_mean(name, names))
     return FOLDER / name
 
 

@@ -21,7 +21,7 @@ import numpy as np
 from icvos.benchmark import Benchmark
 from icvos.costs import Cost, bytes_in, disk_cost, in_bytes, in_gib, in_seconds, memory_cost
 from icvos.demo.benchmarks import open_benchmark
-from icvos.errors import ModelError
+from icvos.errors import ModelError, counted
 from icvos.evaluation.crew import Group
 from icvos.evaluation.episode import EpisodeResult, Job, run_image_episode, run_video_episodes, runs_together
 from icvos.evaluation.runner import RunPlan, check_workers, done_episodes, group_episodes, open_run
@@ -130,10 +130,10 @@ class RunTrial:
         ]
         if self.pace is None:
             return rows
-        products = [f"{self.left:,} episodes × {in_seconds(self.pace.episode)}"]
+        products = [f"{counted(self.left, 'episodes')} × {in_seconds(self.pace.episode)}"]
         if self.what == "frames":
             rows.append(Cost("frames", f"{self.frames:,}", "of these episodes, each counted by itself"))
-            products.append(f"{self.frames:,} frames × {in_seconds(self.pace.frame)}")
+            products.append(f"{counted(self.frames, 'frames')} × {in_seconds(self.pace.frame)}")
             rows.append(Cost("a frame", in_seconds(self.pace.frame), f"{self.timed}, on {self.device}"))
             rows.append(Cost("an episode", in_seconds(self.pace.episode), "its supports and the start of its video"))
         else:
@@ -416,7 +416,8 @@ class _Timing:
     def words(self) -> str:
         """Return what was timed."""
         if self._images:
-            return f"timed on {len(self._images)} episodes"
+            return f"timed on {counted(len(self._images), 'episodes')}"
         frames = sum(long[1] for _, long in self._pairs)
         together = sum(long[0] for _, long in self._pairs)
-        return f"timed on {frames} frames of {len(self._pairs)} videos, {together} episodes of them"
+        of = f"{counted(len(self._pairs), 'videos')}, {counted(together, 'episodes')}"
+        return f"timed on {counted(frames, 'frames')} of {of} of them"

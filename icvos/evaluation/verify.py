@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from icvos.benchmark import Episode
-from icvos.errors import UsageError
+from icvos.errors import UsageError, counted
 from icvos.evaluation.crew import Group, Listener, ModelSpec
 from icvos.evaluation.episode import EpisodeResult, Job, failure
 from icvos.evaluation.workers import run_in_workers
@@ -105,7 +105,10 @@ def verify_run(
     if not asked and seconds >= DEFAULT_SECONDS:
         return None
     if seconds > 5:
-        tell(f"verifying: {len(episodes)} episodes of {video} once more, in a fresh process, about {seconds:.0f} s")
+        tell(
+            f"verifying: {counted(len(episodes), 'episodes')} of {video} once more, in a fresh process, about "
+            f"{seconds:.0f} s"
+        )
     if not together and job.options.oracle is None:
         # What leaks from one episode to the next leaks otherwise in another order.
         chosen = [Group(episodes[::-1], frozenset(episode.id for episode in episodes))]

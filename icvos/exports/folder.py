@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from icvos.costs import in_bytes
-from icvos.errors import BenchmarkError, InputError
+from icvos.errors import BenchmarkError, IcvosError, InputError
 from icvos.files import atomic_write, free_bytes, lock_folder, read_json, remove_partial_files, write_json
 from icvos.manifest import NAME as MANIFEST
 from icvos.manifest import Digest, check_manifest, write_manifest
@@ -35,15 +35,22 @@ class ExportFolder:
     root: Path
     _known: dict[str, Digest] = field(default_factory=dict, repr=False)
 
-    def write(self, path: str, make: Callable[[], bytes]) -> None:
-        """Write a file, ``/``-separated below the folder; ``make`` is called only where it is not there yet."""
+    def write(self, path: str, make: Callable[[], bytes | Iterable[bytes]]) -> None:
+        """Write a file, ``/``-separated below the folder; ``make`` is called only where it is not there yet.
+
+        What it returns is the file's bytes, or pieces of them that are never held together.
+        """
         target = self.root / path
         if target.is_file():
             return
         data = make()
+        size, digest = 0, hashlib.sha256()
         with atomic_write(target) as stream:
-            stream.write(data)
-        self._known[path] = len(data), hashlib.sha256(data).hexdigest()
+            for piece in [data] if isinstance(data, bytes) else data:
+                stream.write(piece)
+                digest.update(piece)
+                size += len(piece)
+        self._known[path] = size, digest.hexdigest()
 
     def place(self, path: str, source: Path, *, link: bool = False) -> None:
         """Put a file's bytes at ``path``: copied, or as a hard link where that is wanted and possible."""
@@ -90,6 +97,7 @@ def write_export(
 
     Raises:
         InputError: Something else is in the folder, or the disk has less room than is needed.
+        UsageError: It cannot be written as it is wanted; nothing is left of it then.
         LockedError: Another process works in it.
     """
     with lock_folder(out):
@@ -103,7 +111,13 @@ def write_export(
                 f"the disk has {in_bytes(free)} free", where=out, expected=f"about {in_bytes(need)}", fix=fix
             )
         folder = ExportFolder(out)
-        write(folder)
+        try:
+            write(folder)
+        except IcvosError:
+            # What is refused before anything is written leaves nothing.
+            if [path.name for path in out.iterdir()] == [CONTENT]:
+                shutil.rmtree(out)
+            raise
         shutil.rmtree(out / _PARTS, ignore_errors=True)
         write_manifest(out, folder._known.get)
         return True

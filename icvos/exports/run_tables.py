@@ -22,14 +22,14 @@ EPISODES, FRAMES, RESULT = "episodes.csv", "frames.csv", "result.csv"
 
 
 def write(subject: Run, folder: ExportFolder, options: ExportOptions, progress: Progress) -> None:
-    """Write ``episodes.csv``, ``result.csv`` and, of videos, ``frames.csv``.
+    """Write ``episodes.csv``, ``result.csv`` and, of videos, ``frames.csv``; a board's record holds no frames.
 
     Figures of episodes and of the whole are percent at full precision, those of frames 0..1; what does not apply is an
     empty field.
     """
     folder.write(EPISODES, lambda: _episodes(subject))
     folder.write(RESULT, lambda: _csv(("metric", "value"), ([name, value] for name, value in subject.summary.items())))
-    if not subject.image:
+    if not subject.image and subject.where.is_dir():
         folder.write(FRAMES, lambda: _frames(subject, progress))
 
 

@@ -25,7 +25,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from icvos.errors import UsageError
+from icvos.errors import UsageError, counted
 from icvos.foundation.cpu.chunks import at_a_time
 from icvos.foundation.cpu.memory import fits_memory, quick_memory
 from icvos.foundation.cpu.memory_encoder import quick_memory_encoder
@@ -212,7 +212,9 @@ class Tracker(FrameTracker):
     def _levels(self, features: ImageFeatures, count: int) -> list[Tensor]:
         """Return the features for so many objects, the finest level first."""
         if features.raw is None or len(features) not in (1, count):
-            raise UsageError(f"{count} objects cannot be tracked on features of {len(features)} images of SAM 1 or 2")
+            raise UsageError(
+                f"{counted(count, 'objects')} cannot be tracked on features of {len(features)} images of SAM 1 or 2"
+            )
         return [level.expand(count, -1, -1, -1) for level in (*features.high_res, features.raw)]
 
     def _objects(self, bank: MemoryBank, prompt: Prompt | None) -> int:

@@ -16,7 +16,7 @@ from icvos.errors import InputError, RunError
 from icvos.evaluation.predictions import open_predictions
 from icvos.files import atomic_write, check_id, free_bytes, open_file, read_file, to_json
 from icvos.masks import encode_mask
-from icvos.runs.schema import is_name, require_name
+from icvos.names import is_name, require_name
 
 __all__ = ["SUBMISSION_SCHEMA", "pack", "unpack"]
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from icvos.benchmark import RUN_COLUMN, Benchmark, Episode
 from icvos.builders.published import PAPER_COUNTS, WHOLE_PREFIXES, load_recipe, published_names
-from icvos.errors import IcvosError, in_words
+from icvos.errors import IcvosError, are, counted, in_words
 from icvos.metrics.formulas import FOLD_COUNTS
 from icvos.metrics.table import METRICS, episode_metrics, ranked_metric
 from icvos.protocols import Protocol, get_protocol
@@ -228,7 +228,7 @@ def check_against(entry: Run, benchmark: Benchmark) -> list[str]:
     if missing:
         return [f"{len(missing)} of {len(episodes)} episodes are missing: {missing[0]}"]
     if unknown:
-        return [f"{len(unknown)} episodes are not of the benchmark: {unknown[0]}"]
+        return [f"{counted(len(unknown), 'episodes')} {are(len(unknown))} not of the benchmark: {unknown[0]}"]
     for episode in episodes:
         problem = _episode(records[episode.id], episode, benchmark, protocol, entry.shots)
         if problem:

@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
+from icvos.builders.published import FSVOS_PREFIX, VOS_PREFIX
 from icvos.errors import InputError
 from icvos.files import read_csv
 
-__all__ = ["BENCHMARKS", "COLUMNS", "PublishedRow", "published_for", "read_published"]
+__all__ = ["BENCHMARKS", "BUILD", "COLUMNS", "PublishedRow", "is_of", "published_for", "read_published"]
 
 COLUMNS = (
     "benchmark",
@@ -27,16 +28,28 @@ COLUMNS = (
     "table",
     "note",
 )
-BENCHMARKS = (
-    "ic-vos",
-    "coco-20i",
-    "pascal-5i",
-    "coco-20i-to-pascal-5i",
-    "lvos-v2",
-    "youtube-fsvos",
-    "fss-1000",
-    "lvis-92i-1shot",
-)
+_ANY = "histogram"
+BUILD = {
+    "ic-vos": ("ic-vos --from-release IC-VOS --coco COCO", _ANY),
+    "coco-20i": ("coco-20i --coco COCO", _ANY),
+    "pascal-5i": ("pascal-5i --voc VOC2012", _ANY),
+    "coco-20i-to-pascal-5i": ("pascal-5i --voc VOC2012 --domain-shift", _ANY),
+    "lvos-v2": ("vos --lvos LVOS", "sam2-tracker --weights sam2=FILE"),
+    "youtube-fsvos": ("youtube-fsvos --ytvis YTVIS --group 1", _ANY),
+    "fss-1000": ("fss-1000 --fss FSS-1000", _ANY),
+    "lvis-92i-1shot": ("lvis-92i --lvis LVIS --coco COCO", _ANY),
+}
+"""Of each printed benchmark what builds it, after ``icvos build-data`` and without ``--out``, and a method for it."""
+BENCHMARKS = tuple(BUILD)
+
+
+_BUILT_AS = {"youtube-fsvos": FSVOS_PREFIX, "coco-20i-to-pascal-5i": "coco2pascal", "lvos-v2": f"{VOS_PREFIX}lvos-"}
+"""What names of builds of printed benchmarks begin with, where they are others: a group of YouTube-FSVOS is one."""
+
+
+def is_of(name: str, benchmark: str) -> bool:
+    """Whether a benchmark that was measured on is the named one, or what is built of a printed one of that name."""
+    return name == benchmark or (benchmark in _BUILT_AS and name.startswith(_BUILT_AS[benchmark]))
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from icvos.leaderboard.statistics import (
     Samples,
     category_interval,
     few_shot_samples,
+    in_range,
     interval,
     mean_of,
     over_categories,
@@ -19,6 +20,7 @@ from icvos.leaderboard.statistics import (
     video_samples,
 )
 from icvos.leaderboard.trainings import Trainings
+from icvos.metrics.table import METRICS
 from icvos.runs.result import score_row
 from icvos.runs.run import Run
 
@@ -32,9 +34,9 @@ class Standing:
     Attributes:
         rank: Best rank that the data allow, shared by ties; None for a row that is not ranked.
         worst: Worst rank; None where no interval is given.
-        interval: 95 % over source videos (query images), or None.
+        interval: 95 % over source videos (query images), within what the score may be, or None.
         units: Source videos (query images).
-        categories: 95 % over categories, or None.
+        categories: 95 % over categories, likewise.
         clusters: Categories.
         clustered: Whether the rank rests on the categories, too.
     """
@@ -99,6 +101,8 @@ def standings(entries: Sequence[Run], *, intervals: bool = True) -> list[Standin
         known = intervals and sample is not None and not math.isnan(entry.score) and not entry.not_ranked
         best, worst = ranks.get(i, (None, None))
         over = (interval(sample), category_interval(sample)) if known and sample is not None else (None, None)
+        low = METRICS[entry.rules.score].low
         clusters = sample.categories if sample is not None else 0
-        out.append(Standing(best, worst, over[0], units[i], over[1], clusters, clustered and i in ranks))
+        ends, categories = (in_range(each, low) for each in over)
+        out.append(Standing(best, worst, ends, units[i], categories, clusters, clustered and i in ranks))
     return out

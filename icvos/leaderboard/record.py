@@ -13,8 +13,9 @@ from typing import Any
 from icvos.errors import RunError, in_words, printable
 from icvos.files import atomic_write, escape_id, parse_json, read_bytes, to_json
 from icvos.leaderboard.consistency import check_values, recompute
+from icvos.names import is_name
 from icvos.runs.run import CHECKED, Run
-from icvos.runs.schema import RECORD_SCHEMA, is_name
+from icvos.runs.schema import RECORD_SCHEMA
 
 __all__ = [
     "Record",

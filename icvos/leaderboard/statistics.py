@@ -10,7 +10,9 @@ Student's t (Hesterberg 2015), without which intervals over few videos cover too
 Over categories: the videos' variance, and what categories vary beyond their videos. A category's pairs share its
 difficulty and its supports, and other categories would have others. That component is estimated by the analysis of
 variance of one random effect with unequal groups (Searle, Casella and McCulloch 1992, section 3.6), and enters by the
-sum of squared shares of the categories; Student's t has one degree of freedom less than there are categories.
+sum of squared shares of the categories; Student's t has one degree of freedom less than there are categories. Few-shot
+categories vary within their fold, which costs a degree of freedom each; of a fold with one category nothing tells how
+much, and what the categories of all other folds vary by stands for it.
 docs/explanation/ranks.md has what both cover in simulation.
 """
 
@@ -34,6 +36,7 @@ __all__ = [
     "bootstrap_weights",
     "category_interval",
     "few_shot_samples",
+    "in_range",
     "interval",
     "mean_of",
     "over_categories",
@@ -47,7 +50,7 @@ __all__ = [
 MIN_UNITS = 20
 """Under so many videos no interval is given."""
 MIN_CATEGORIES = 5
-"""Under so many categories no interval over categories is given."""
+"""Under so many categories, or so many beyond the first of each fold and one, no interval over categories is given."""
 
 Row = Mapping[str, object]
 
@@ -325,8 +328,8 @@ def interval(samples: Samples, level: float = 0.95) -> tuple[float, float] | Non
 
 
 def category_interval(samples: Samples, level: float = 0.95) -> tuple[float, float] | None:
-    """Return the interval over categories, or None under ``MIN_CATEGORIES`` of them or ``MIN_UNITS`` units."""
-    if len(samples.units) < MIN_UNITS or samples.categories < MIN_CATEGORIES:
+    """Return the interval over categories; None where their spread cannot be told, or under ``MIN_UNITS`` units."""
+    if len(samples.units) < MIN_UNITS or not _tells_spread(samples):
         return None
     over_units = np.nanvar(samples.replicates, ddof=1, keepdims=True)
     variance = float(_category_variance(samples, samples.scores[None], over_units)[0])
@@ -334,9 +337,22 @@ def category_interval(samples: Samples, level: float = 0.95) -> tuple[float, flo
     return samples.value - half, samples.value + half
 
 
+def in_range(ends: tuple[float, float] | None, low: float, high: float = 100.0) -> tuple[float, float] | None:
+    """Return what of an interval lies in a figure's range; None for None.
+
+    The true figure is nowhere else, so that it is in the one as often as in the other.
+    """
+    return None if ends is None else (max(ends[0], low), min(ends[1], high))
+
+
 def _category_freedom(samples: Samples) -> int:
     strata = len({fold for fold, _ in samples.cells}) if samples.folds else 1
     return max(samples.categories - strata, 1)
+
+
+def _tells_spread(samples: Samples) -> bool:
+    """Whether there are categories enough to tell how they vary."""
+    return samples.categories > 1 and _category_freedom(samples) >= MIN_CATEGORIES - 1
 
 
 def _category_variance(samples: Samples, scores: np.ndarray, over_units: np.ndarray) -> np.ndarray:
@@ -357,7 +373,9 @@ def _category_variance(samples: Samples, scores: np.ndarray, over_units: np.ndar
     within = (scores - np.repeat(means, sizes, axis=1)) ** 2
     if samples.folds:
         # Categories count alike in their fold, and folds alike; what queries vary by is in the categories' own spread.
-        spread = np.add.reduceat(within, starts, axis=1) / np.maximum(sizes - 1, 1) / sizes
+        spread = np.add.reduceat(within, starts, axis=1) / np.maximum(sizes - 1, 1)
+        pooled = within.sum(axis=1, keepdims=True) / max(cells - count, 1)
+        spread = np.where(sizes > 1, spread, pooled) / sizes
         return np.maximum(over_units, spread.sum(axis=1) / count**2)
     between = ((means - scores.mean(axis=1, keepdims=True)) ** 2 @ sizes) / (count - 1)
     inside = within.sum(axis=1) / max(cells - count, 1)
@@ -427,7 +445,7 @@ class Ranks:
 
 def over_categories(samples: Sequence[Samples]) -> bool:
     """Whether the ranks of some methods rest on intervals over categories: all have the same cells, and enough."""
-    return samples[0].categories >= MIN_CATEGORIES and all(sample.cells == samples[0].cells for sample in samples)
+    return _tells_spread(samples[0]) and all(sample.cells == samples[0].cells for sample in samples)
 
 
 def rank_intervals(samples: Sequence[Samples], level: float = 0.95) -> list[Ranks]:

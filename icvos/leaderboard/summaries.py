@@ -1,16 +1,18 @@
-"""Parts of a result: categories seen in training and not, and the folds of COCO-20i as a track of IC-VOS."""
+"""Parts of a result: categories seen in training and not, the folds of COCO-20i as a track of IC-VOS; and parts put
+together: the mean of runs on the folds, or groups, of a benchmark."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from icvos.categories import get_vocabulary
+from icvos.errors import UsageError
 from icvos.leaderboard.marks import seen_split
 from icvos.metrics.formulas import average
-from icvos.metrics.table import ranked_metric
+from icvos.metrics.table import METRICS, ranked_metric
 from icvos.runs.run import Run, score_of
 
-__all__ = ["fold_of", "mean_over", "seen_summary", "track_20i"]
+__all__ = ["fold_of", "mean_of_parts", "mean_over", "parts_of", "seen_summary", "track_20i"]
 
 
 def fold_of(name: str) -> int | None:
@@ -53,3 +55,50 @@ def track_20i(entry: Run) -> list[tuple[int, int, float | None]]:
         if count:
             out.append((fold, count, score))
     return out
+
+
+def parts_of(run: Run) -> tuple[str, list[str]]:
+    """Return what a run is on a part of a benchmark by, ``fold`` of images or ``category``, and its parts."""
+    return ("fold", sorted(run.result["per_fold"])) if run.image else ("category", sorted(run.result["per_category"]))
+
+
+def mean_of_parts(runs: Sequence[Run]) -> dict[str, float | None]:
+    """Return the mean of each figure over runs of one method on parts of a benchmark, percent; each run counts alike.
+
+    So printed tables have it: of the four folds of COCO-20i, the four groups of YouTube-FSVOS.
+
+    Args:
+        runs: On other folds each (few-shot images, of as many folds each), or other categories each (videos).
+
+    Returns:
+        By metric; None where a run has none.
+
+    Raises:
+        UsageError: They are of several methods, protocols or numbers of shots, or two are on one fold or category.
+    """
+    first = runs[0]
+    for what, values in (
+        ("model", [run.label for run in runs]),
+        ("protocol", [run.protocol for run in runs]),
+        ("shots", [run.shown for run in runs]),
+    ):
+        other = next((value for value in values if value != values[0]), None)
+        if other is not None:
+            raise UsageError(f"a mean over {values[0]} and {other}", expected=f"runs of one {what}")
+    seen: dict[str, Run] = {}
+    for run in runs:
+        what, parts = parts_of(run)
+        for part in parts:
+            if part in seen:
+                raise UsageError(
+                    f"two runs are on the {what} {part}, {seen[part].where} and {run.where}",
+                    expected="runs on other folds, or groups of categories, each",
+                )
+            seen[part] = run
+    if first.image and len({len(parts_of(run)[1]) for run in runs}) > 1:
+        raise UsageError(
+            "the runs are on several numbers of folds", expected="as many folds each, as each counts alike"
+        )
+    names = [name for name, metric in METRICS.items() if first.rules.has(metric) and metric.stored]
+    values_of = {name: [run.summary.get(name) for run in runs] for name in names}
+    return {name: None if None in values else average(values) for name, values in values_of.items()}

@@ -10,7 +10,7 @@ from typing import Any
 
 from icvos.leaderboard.beside import printed_name, what_differs
 from icvos.leaderboard.marks import legend, marks
-from icvos.leaderboard.published import BENCHMARKS, PublishedRow, published_for
+from icvos.leaderboard.published import BENCHMARKS, PublishedRow, is_of, published_for
 from icvos.leaderboard.ranks import Standing, standings
 from icvos.leaderboard.trainings import Trainings, joined, training_text
 from icvos.metrics.formulas import half_sum
@@ -81,11 +81,11 @@ def build_tables(
     """Return the tables of measured entries, then those of printed figures.
 
     Args:
-        benchmark: Only this one.
+        benchmark: Only this one; of a printed one, what is built of it (each group of YouTube-FSVOS).
         published: Whether to give printed figures of the same benchmarks (all, if ``benchmark`` is None).
         intervals: Whether to bootstrap.
     """
-    chosen = [entry for entry in entries if benchmark in (None, entry.benchmark_name)]
+    chosen = [entry for entry in entries if benchmark is None or is_of(entry.benchmark_name, benchmark)]
     groups = grouped(chosen)
     out = [_measured(group, intervals) for group in groups.values()]
     # Builds of one name and version may be of other data.

@@ -13,7 +13,7 @@ from icvos.demo.benchmarks import load_benchmark
 from icvos.errors import IcvosError, InputError, RunError
 from icvos.files import file_sha256, read_file, to_json
 from icvos.leaderboard.benchmarks import LIST, find_benchmark, known_benchmarks
-from icvos.leaderboard.board import record_files
+from icvos.leaderboard.board import Board, opened_board, record_files
 from icvos.leaderboard.consistency import check_against, differs, same_result
 from icvos.leaderboard.judge import Judgement, Sent, judge, opened_run
 from icvos.leaderboard.record import Record, open_record, record_path
@@ -42,7 +42,7 @@ class Finding:
 
 
 def verify_board(
-    board: Path,
+    board: str | Path | Board,
     *,
     archives: Path | None = None,
     benchmarks: Sequence[str | Path] = (),
@@ -52,7 +52,7 @@ def verify_board(
     """Yield what is found of every record of a board, by path.
 
     Args:
-        board: The folder of records.
+        board: The folder of records, or a git repository of them as ``opened_board`` has it.
         archives: A folder of submissions. Every record is judged again by its own, which must be among them: the one
             that it names, or of its place where it names none of them.
         benchmarks: Folders, or demos' names, beside those of the board's list and the demos that are built.
@@ -60,13 +60,23 @@ def verify_board(
         progress: Is told of the masks.
 
     Raises:
-        InputError: There are no records, no such folder of archives, or a benchmark cannot be opened.
+        InputError: There are no records, no such folder of archives, or a benchmark or the repository cannot be opened.
     """
     if archives is not None and not archives.is_dir():
         raise InputError("no such folder", where=archives)
+    with opened_board(board) as opened:
+        yield from (Finding(path, why, ()) for path, why in opened.left_out)
+        yield from _verify(opened, archives, benchmarks, workers, progress)
+
+
+def _verify(
+    source: Board, archives: Path | None, benchmarks: Sequence[str | Path], workers: int, progress: Progress
+) -> Iterator[Finding]:
+    board = source.folder
     records = {path: _opened(path) for path in sorted({*record_files(board), *board.rglob("*.json")} - {board / LIST})}
     if not records:
-        raise InputError("no records", where=board, fix="give the board's folder: icvos leaderboard verify BOARD")
+        fix = "give the board's folder: icvos leaderboard verify BOARD"
+        raise InputError("no records", where=source.name, fix=fix)
     known = known_benchmarks(board)
     for folder_or_demo in benchmarks:
         benchmark = load_benchmark(folder_or_demo)

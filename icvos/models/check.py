@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from icvos.errors import IcvosError, ModelError
+from icvos.errors import IcvosError, ModelError, counted
 from icvos.models.clips import Clip, support
 from icvos.models.interface import ImageModel, Model, VideoModel
 from icvos.models.lifting import needs_first_mask
@@ -96,11 +96,11 @@ class _Trial:
         count = 0
         for answer in self.segment(supports or [support()], video, seed=seed):
             if count == len(video):
-                raise _Broken(f"it yields more masks than the video's {len(video)} frames")
+                raise _Broken(f"it yields more masks than the video's {counted(len(video), 'frames')}")
             yield _mask(answer, video.size, f"frame {count}")
             count += 1
         if count < len(video):
-            raise _Broken(f"it yields {count} masks for {len(video)} frames")
+            raise _Broken(f"it yields {counted(count, 'masks')} for {counted(len(video), 'frames')}")
 
 
 def _rule_declares(trial: _Trial) -> str:
@@ -215,13 +215,13 @@ def _rule_many(trial: _Trial) -> str:
     together: list[list[np.ndarray]] = [[] for _ in sets]
     for answers in model.segment_many(sets, clip, seeds=[1, 2, 3]):
         if len(answers) != len(sets):
-            raise _Broken(f"segment_many yields {len(answers)} masks for {len(sets)} episodes")
+            raise _Broken(f"segment_many yields {counted(len(answers), 'masks')} for {counted(len(sets), 'episodes')}")
         for episode, answer in enumerate(answers):
             together[episode].append(_mask(answer, clip.size, f"segment_many, episode {episode}"))
     for episode, supports in enumerate(sets):
         alone = trial.run(Clip(5), supports, seed=episode + 1)
         if len(alone) != len(together[episode]):
-            raise _Broken(f"segment_many yields {len(together[episode])} frames, segment {len(alone)}")
+            raise _Broken(f"segment_many yields {counted(len(together[episode]), 'frames')}, segment {len(alone)}")
         worst = max(float((a != b).mean()) for a, b in zip(alone, together[episode]))
         # Batched arithmetic may round a pixel on the border differently; anything more is another result.
         if worst > 0.002:
@@ -242,12 +242,14 @@ def _rule_objects(trial: _Trial) -> str:
         frames: list[list[np.ndarray]] = []
         for answers in model.segment_objects(masks, clip, seed=0):
             if len(answers) != len(masks):
-                raise _Broken(f"segment_objects yields {len(answers)} masks for {len(masks)} objects")
+                raise _Broken(
+                    f"segment_objects yields {counted(len(answers), 'masks')} for {counted(len(masks), 'objects')}"
+                )
             frames.append([_mask(answer, clip.size, f"segment_objects, frame {len(frames)}") for answer in answers])
             if overlap([Prediction(mask) for mask in frames[-1]]):
                 raise _Broken(f"segment_objects gives a pixel of frame {len(frames) - 1} to two objects")
         if len(frames) != len(clip):
-            raise _Broken(f"segment_objects yields {len(frames)} frames of {len(clip)}")
+            raise _Broken(f"segment_objects yields {counted(len(frames), 'frames')} of {len(clip)}")
         return frames
 
     if any(_same(*pair) is not None for pair in zip(tracked(masks), tracked(masks), strict=True)):
@@ -351,7 +353,7 @@ def _rule_memory(trial: _Trial) -> str:
         # A kept mask is 3,072 bytes here and a kept frame 9,216: half a mask a frame is growth.
         if growth > frame_bytes / 6:
             raise _Broken(f"it holds {growth:,.0f} bytes of {name} more for each frame of the video")
-    return f"what is held after {long} frames is what is held after {short}"
+    return f"what is held after {counted(long, 'frames')} is what is held after {short}"
 
 
 def _rule_streams(trial: _Trial) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from icvos.errors import UsageError
+from icvos.errors import UsageError, are, counted
 from icvos.leaderboard.ranks import samples_of
 from icvos.leaderboard.statistics import category_interval, difference, interval
 from icvos.report.run import ReportRun, score_of
@@ -72,7 +72,9 @@ def _same(a: ReportRun, b: ReportRun) -> None:
     if set(a.by_id) != set(b.by_id):
         alone = sorted(set(a.by_id) ^ set(b.by_id))
         raise UsageError(
-            f"{len(alone)} episodes are in one run alone, as {alone[0]}", where=b.where, fix="finish both runs first"
+            f"{counted(len(alone), 'episodes')} {are(len(alone))} in one run alone, as {alone[0]}",
+            where=b.where,
+            fix="finish both runs first",
         )
 
 

@@ -113,19 +113,19 @@ def _player(runs: Sequence[str], parts: Sequence[str]) -> str:
     lines.append("<span><i class=box></i>not there</span>")
     return f"""
 <section id=player hidden aria-label=Player><h2 id=player-title></h2><div id=stage style="--runs:{len(runs)}">
-<div class=screen><div id=screens>{screens}</div>
+<div><div id=screens>{screens}</div>
 <div id=curve><svg id=lines viewBox="0 0 1000 100" preserveAspectRatio=none aria-hidden=true></svg>
 <input type=range id=scrubber min=0 value=0 step=1 aria-label="frame">
 <div class=legend>{"".join(lines)}</div></div></div>
-<div class=side><div><div id=frame></div><div id=values></div></div>
+<div class=side><div class=hand><div><div id=frame></div><div id=values></div></div>
 <div id=transport><button id=play>Play</button><button id=back aria-label="frame before">&#8592;</button>
 <button id=on aria-label="next frame">&#8594;</button>
 <select id=speed aria-label="speed">{speeds}</select></div>
 <fieldset id=layers aria-label=layers>{"".join(layers)}</fieldset>
-<div><button id=previous>Previous episode</button> <button id=next>Next episode</button></div>
-<div><div class=note>support</div><div id=supports></div></div>
+<div class=between><button id=previous>Previous episode</button><button id=next>Next episode</button></div></div>
+<div class=shown><div><div class=note>support</div><div id=supports></div></div>
 <p class=note>Space plays, arrows step, Home and End, comma and full stop change the episode, 1 to 3 the layers.</p>
-<p class=note id=player-note role=status></p></div></div></section>
+<p class=note id=player-note role=status></p></div></div></div></section>
 """
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from icvos.errors import UsageError, did_you_mean
+from icvos.errors import UsageError, counted, did_you_mean
 from icvos.files import write_csv
 from icvos.images import write_image
 from icvos.metrics.table import METRICS
@@ -168,11 +168,11 @@ def figures(run: ReportRun) -> list[tuple[str, float]]:
 
 def _summary(run: ReportRun, problems: Sequence[str]) -> str:
     cells = [
-        f"<div{' class=main' * (number == 0)}><dt>{escape(name)}<dd>{value:.2f}</div>"
+        f"<div{' class=main' * (number == 0)}><dt>{escape(name)}<dd>{round(value, 2) + 0.0:.2f}</div>"
         for number, (name, value) in enumerate(figures(run))
     ]
     summary = run.summary
-    note = f"{summary['episodes']} episodes" + f", {summary['failed']} failed" * bool(summary["failed"])
+    note = counted(summary["episodes"], "episodes") + f", {summary['failed']} failed" * bool(summary["failed"])
     if category_rows(run):
         note += f", {len(run.result['per_category']) or len(run.result['per_video'])} categories or sequences"
     lines = [f"{note}; percent.", *([f"{run.undrawn.text}."] if run.undrawn is not None else []), *problems]

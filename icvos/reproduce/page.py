@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from icvos.errors import counted
 from icvos.foundation.checkpoints import MARKS, Checkpoint, checkpoint
 from icvos.reproduce.rung import Figure, Rung, Step
 from icvos.reproduce.rungs import DATA, RUNGS
@@ -32,7 +33,7 @@ def state(rung: Rung, result: Mapping[str, Any]) -> str:
     failed = sum(run.get("failed") or 0 for run in (result.get("runs") or {}).values())
     figure, judged = rung.figures[0], result["figures"][0]
     words = [str(result["verdict"])]
-    words += [f"{failed} episodes failed"] if failed else []
+    words += [f"{counted(failed, 'episodes')} failed"] if failed else []
     if (judged.get("printed"), judged.get("tolerance")) != (figure.printed, figure.tolerance):
         words.append("judged by other values than these: run it again, which only judges")
     return "; ".join(words)

@@ -27,8 +27,9 @@ from icvos.models.options import option_types
 from icvos.models.program import Program
 from icvos.models.registry import source_sha256, uses_torch
 from icvos.models.remote import Remote
+from icvos.names import require_name
 from icvos.protocols import PROTOCOLS, Protocol
-from icvos.runs.schema import RUN_SCHEMA, require_name
+from icvos.runs.schema import RUN_SCHEMA
 from icvos.runs.shown_supports import describe_supports
 from icvos.version import __version__
 
@@ -242,7 +243,7 @@ def describe_run(
     A model that uses frame 0's ground truth is that oracle, whoever gave it.
 
     Raises:
-        UsageError: The model's name or version, or the benchmark's name, is none (``runs.schema.name_problem``).
+        UsageError: The model's name or version, or the benchmark's name, is none (``icvos.names.name_problem``).
     """
     for what, value in (("model", model["name"]), ("version", model["version"]), ("benchmark", benchmark["name"])):
         require_name(what, value)

@@ -9,9 +9,9 @@ from typing import Any
 
 from icvos.benchmark import Benchmark, Episode
 from icvos.errors import UsageError, did_you_mean, in_words
+from icvos.names import require_name
 from icvos.protocols import PROTOCOLS, Protocol, check_division, check_oracle, get_protocol
 from icvos.runs.result import image_result, video_result
-from icvos.runs.schema import require_name
 from icvos.runs.shards import MAX_SHARDS, divide
 
 __all__ = ["ENGINES", "RunOptions", "ScoreSoFar", "benchmark_result", "get_run_protocol", "select_episodes", "speed"]

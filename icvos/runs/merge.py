@@ -11,7 +11,7 @@ from typing import Any
 
 from icvos.benchmark import Benchmark
 from icvos.demo.benchmarks import open_benchmark
-from icvos.errors import RunError
+from icvos.errors import RunError, are, counted
 from icvos.manifest import verify_tables
 from icvos.protocols import Protocol
 from icvos.runs.environment import now
@@ -110,7 +110,9 @@ def merge_runs(runs: Sequence[Path], out: Path, benchmark: str | None = None) ->
         if missing:
             torn = runs[_place(missing[0], [run["key"]["shard"] for run in described], opened, protocol, options)]
             raise RunError(
-                f"{len(missing)} episodes are in no shard, {missing[0]} first", where=torn, fix="finish every shard"
+                f"{counted(len(missing), 'episodes')} {are(len(missing))} in no shard, {missing[0]} first",
+                where=torn,
+                fix="finish every shard",
             )
         result = benchmark_result(folder.run, opened, protocol, episodes, records)
         folder.write_result(result)

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from icvos.benchmark import VOS
-from icvos.errors import IcvosError, RunError, UsageError, did_you_mean, printable
+from icvos.errors import IcvosError, RunError, UsageError, counted, did_you_mean, name_some, printable
 from icvos.metrics.formulas import FOLD_COUNTS
 from icvos.metrics.table import METRICS, Kind, ranked_metric
-from icvos.protocols import PROTOCOLS, Protocol
+from icvos.protocols import PROTOCOLS, Protocol, names_of_episode
 from icvos.runs.records import RunFolder, read_frames, read_result, read_run
 from icvos.runs.schema import (
     RECORD_SCHEMA,
@@ -299,8 +299,14 @@ class Run:
             notes.append(f"{self.model}: no mask of any episode meets its ground truth; are they all empty?")
         if self.undrawn is not None:
             limit = self.result["protocol"].get("limit_episodes")
-            limited = f"; the run is limited to {limit} episodes and never ranked" if limit else ""
+            limited = f"; the run is limited to {counted(limit, 'episodes')} and never ranked" if limit else ""
             notes.append(self.undrawn.text + limited)
+        if self.unseen and not self.limited:
+            names = set[str]().union(
+                *(names_of_episode(str(r.get("video")), str(r.get("category_name") or "")) for r in self.records)
+            )
+            if strange := [name for name in self.unseen if name not in names]:
+                notes.append(f"--unseen has names of no video and no category here: {name_some(strange)}")
         return (*notes, *self.notes_on_supports)
 
     def error_of(self, episode: str) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 from icvos.benchmark import Episode
 from icvos.data.draws import repeated_draws, repeats_note
+from icvos.errors import counted
 
 __all__ = ["describe_supports", "support_notes"]
 
@@ -41,7 +42,7 @@ def support_notes(shown: Any, shots: int) -> tuple[str, ...]:
     pairs, whole, draws = counts
     notes = []
     if whole != pairs:
-        notes.append(f"{shots} supports on {whole} of {pairs} pairs; on the others all there are")
+        notes.append(f"{counted(shots, 'supports')} on {whole} of {pairs} pairs; on the others all there are")
     if repeated:
         notes.append(repeats_note(repeated, draws))
     return tuple(notes)

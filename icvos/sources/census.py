@@ -16,7 +16,9 @@ from icvos.sources.base import IMAGES, VideoSource, json_object
 from icvos.sources.coco import Coco, images_folder
 from icvos.sources.davis import SEMANTICS, SPLITS, Davis
 from icvos.sources.expected import expected_counts
-from icvos.sources.found import Found, compare, name_few, to_unpack, what_is_missing
+from icvos.sources.found import Count, Found, compare, name_few, to_unpack, what_is_missing
+from icvos.sources.fss1000 import fss_folder, read_classes
+from icvos.sources.lvis import Lvis, MatcherLists, coco_folder
 from icvos.sources.lvos import Lvos
 from icvos.sources.mose import Mose
 from icvos.sources.saco import SacoVeval
@@ -26,6 +28,9 @@ from icvos.sources.ytvis import YouTubeVis
 __all__ = [
     "count_coco",
     "count_davis",
+    "count_fss",
+    "count_lvis",
+    "count_matcher_lvis",
     "count_saco",
     "count_sbd",
     "count_source",
@@ -399,3 +404,71 @@ def count_sbd(root: Path) -> Found:
         if gone
     ]
     return compare("SBD", "train and val", root, {"images": len(images), "masks": len(masks)}, faults=faults)
+
+
+def count_fss(root: Path, split: str) -> Found:
+    """Count a split of FSS-1000: its classes that have a folder, and their pictures that have a mask.
+
+    Args:
+        root: The folder with ``data`` and ``splits``, or the one that holds ``FSS-1000``.
+        split: ``test``, ``val`` or ``trn``.
+
+    Raises:
+        InputError: The list is missing or broken.
+    """
+    root = fss_folder(root)
+    names = read_classes(root / "splits" / f"{split}.txt")
+    gone = [name for name in names if not (root / "data" / name).is_dir()]
+    pictures, uneven = 0, []
+    for name in sorted(set(names) - set(gone)):
+        images, masks = (
+            {path.stem for path in listing(root / "data" / name, (suffix,), error=SourceError)}
+            for suffix in (".jpg", ".png")
+        )
+        pictures += len(images & masks)
+        if images ^ masks or not images:
+            uneven.append(f"{name} ({name_few(sorted(images ^ masks)) or 'no picture at all'})")
+    again = to_unpack(root, "")
+    faults = [f"{what_is_missing(gone)}, of {len(names):,} classes (splits/{split}.txt); {again}"] if gone else []
+    faults += [f"pictures without a mask, or masks without one: {name_few(uneven)}; {again}"] if uneven else []
+    return compare("FSS-1000", split, root, {"categories": len(names) - len(gone), "images": pictures}, faults=faults)
+
+
+def count_lvis(root: Path) -> Found:
+    """Count the validation split of LVIS v1: its images of COCO 2017 that are here, annotations and categories.
+
+    Args:
+        root: The folder with ``lvis_v1_val.json``, or ``annotations`` with it.
+
+    Raises:
+        InputError: The annotations are missing or broken.
+    """
+    lvis = Lvis(root)
+    files = sorted(image.file for image in lvis.images.values())
+    notes: tuple[str, ...] = ()
+    try:
+        coco = coco_folder(root, None)
+        gone = [file for file in files if not (coco / file).is_file()]
+    except SourceError:
+        gone, notes = [], ("its images are COCO 2017's train2017 and val2017, which are not beside it: not looked for",)
+    fault = f"{len(files) - len(gone):,} of {len(files):,} images are here; {what_is_missing(gone)}: unpack COCO 2017"
+    counts = {"images": len(files) - len(gone), "annotations": lvis.annotations, "categories": len(lvis.names)}
+    found = compare("LVIS v1", lvis.split, root, counts, faults=[fault] if gone else ())
+    return replace(found, notes=(*found.notes, *notes))
+
+
+def count_matcher_lvis(root: Path) -> Found:
+    """Count the list of LVIS' validation split that Matcher's authors made.
+
+    Args:
+        root: The folder with ``lvis_val.pkl``, or ``LVIS`` with it.
+
+    Raises:
+        InputError: The list is missing or broken.
+    """
+    lists = MatcherLists(root)
+    images = {file for files in lists.images.values() for file in files}
+    counts = {"images": Count(len(images)), "categories": Count(len(lists.images))}
+    several = sum(len(files) > 1 for files in lists.images.values())
+    note = f"{several:,} categories are on more than one image, of which ten folds are made"
+    return Found("LVIS v1", "val, Matcher's list", root, counts, notes=(note,))

@@ -18,7 +18,7 @@ class Expected:
     Attributes:
         dataset: Its name with its version, ``LVOS v2``.
         split: As the data set calls it.
-        counts: By what is counted: sequences, frames, objects, images, annotations.
+        counts: By what is counted: sequences, frames, objects, categories, images, annotations.
         archive: The file that it is unpacked from; empty where its name is not known.
         source: Who said the counts.
     """
@@ -38,6 +38,7 @@ _YTVOS = "youtube-vos.org/dataset/vos"
 _YTVOS19 = "paperswithcode.com/dataset/refer-youtube-vos"
 _YTVIS = "youtube-vos.org/dataset/vis"
 _COCO = "arXiv 1809.02165, its table of detection data sets"
+_FSS = "datasets/FSS-1000/splits of aim-uofa/Matcher, ten pictures a class"
 
 EXPECTED = (
     Expected("DAVIS-2016", "train", {"sequences": 30, "frames": 2079}, "", _DAVIS),
@@ -92,6 +93,16 @@ EXPECTED = (
     Expected("VOC 2012", "trainaug", {"images": 10582}, "SegmentationClassAug.zip", "voc_aug.py of mmsegmentation"),
     Expected("SBD", "train", {"images": 8498}, "benchmark.tgz", "data/pascal/README.md of shelhamer/fcn"),
     Expected("SBD", "train and val", {"images": 11355}, "benchmark.tgz", "torchvision, SBDataset"),
+    Expected("FSS-1000", "trn", {"categories": 520, "images": 5200}, "", _FSS),
+    Expected("FSS-1000", "val", {"categories": 240, "images": 2400}, "", _FSS),
+    Expected("FSS-1000", "test", {"categories": 240, "images": 2400}, "", _FSS),
+    Expected(
+        "LVIS v1",
+        "val",
+        {"categories": 1203, "images": 19809, "annotations": 244707},
+        "lvis_v1_val.json.zip",
+        "lvisdataset.org, its table of downloads",
+    ),
     Expected("IC-VOS, the authors' release", "", {"sequences": 369, "frames": 99549}, "", "Table I of DC-SAM"),
 )
 

@@ -11,7 +11,7 @@ from icvos.sources.expected import expected_counts
 
 __all__ = ["COUNTED", "Count", "Found", "compare", "name_few", "to_unpack", "what_is_missing"]
 
-COUNTED = ("sequences", "frames", "images", "masks", "objects", "annotations")
+COUNTED = ("sequences", "frames", "categories", "images", "masks", "objects", "annotations")
 """What is counted, in the order of the table."""
 
 FEW = 3
@@ -124,6 +124,7 @@ def compare(
     cut = [(what, count) for what, count, most in known if what not in (first, "objects") and count.found < most]
     if found.problems or found.part or not cut:
         return replace(found, notes=more)
-    archive = f"annotations_trainval{split[-4:]}.zip" if cut[0][0] == "annotations" else whole.archive
+    coco = cut[0][0] == "annotations" and dataset.startswith("COCO")
+    archive = f"annotations_trainval{split[-4:]}.zip" if coco else whole.archive
     short = f"{' and '.join(f'{count} {what}' for what, count in cut)} are here; {to_unpack(root, archive, detail)}"
     return replace(found, problems=(short,), notes=more)

@@ -20,7 +20,7 @@ from icvos.images import read_image
 from icvos.listing import listing
 from icvos.masks import encode_code
 
-__all__ = ["CLASSES", "PICTURES", "SPLITS", "Fss1000"]
+__all__ = ["CLASSES", "PICTURES", "SPLITS", "Fss1000", "fss_folder", "read_classes"]
 
 SPLITS = ("test", "val", "trn")
 CLASSES = {"trn": 520, "val": 240, "test": 240}
@@ -48,24 +48,12 @@ class Fss1000:
     def __init__(self, root: Path, split: str = "test") -> None:
         if split not in SPLITS:
             raise UsageError(f"no FSS-1000 split '{split}'", fix=did_you_mean(split, SPLITS))
-        self.root, self.split = _folder(Path(root)), split
+        self.root, self.split = fss_folder(Path(root)), split
         self.list = self.root / "splits" / f"{split}.txt"
-        self.classes = tuple(sorted(self._listed()))
+        self.classes = read_classes(self.list)
         self.notes = list(self._notes())
         self._files: dict[tuple[str, str, str], Path] = {}
         self.pictures = {name: self._pictures(name) for name in self.classes}
-
-    def _listed(self) -> list[str]:
-        names = [name for name in read_lines(self.list, error=SourceError) if name]
-        if not names:
-            raise SourceError("list names no class", where=self.list, expected="a class a line")
-        for name in names:
-            if name in (".", "..") or "/" in name or "\\" in name or printable(name) != name:
-                raise SourceError(f"list names '{name[:40]}'", where=self.list, expected="names of folders in data/")
-        twice = min((name for name, count in Counter(names).items() if count > 1), default=None)
-        if twice is not None:
-            raise SourceError(f"class '{twice}' stands twice", where=self.list, expected="each class once")
-        return names
 
     def _notes(self) -> list[str]:
         notes = []
@@ -159,7 +147,30 @@ class Fss1000:
         return [(name, stem) for name in self.classes for stem in self.pictures[name]]
 
 
-def _folder(root: Path) -> Path:
+def read_classes(path: Path) -> tuple[str, ...]:
+    """Return the classes of a split's list, sorted.
+
+    Raises:
+        SourceError: The list is missing or empty, or names a class twice or no folder.
+    """
+    names = [name for name in read_lines(path, error=SourceError) if name]
+    if not names:
+        raise SourceError("list names no class", where=path, expected="a class a line")
+    for name in names:
+        if name in (".", "..") or "/" in name or "\\" in name or printable(name) != name:
+            raise SourceError(f"list names '{name[:40]}'", where=path, expected="names of folders in data/")
+    twice = min((name for name, count in Counter(names).items() if count > 1), default=None)
+    if twice is not None:
+        raise SourceError(f"class '{twice}' stands twice", where=path, expected="each class once")
+    return tuple(sorted(names))
+
+
+def fss_folder(root: Path) -> Path:
+    """Return the folder with ``data`` and ``splits``: the one given, or ``FSS-1000`` in it.
+
+    Raises:
+        SourceError: Neither is one.
+    """
     for folder in (root, root / "FSS-1000"):
         if (folder / "data").is_dir() and (folder / "splits").is_dir():
             return folder

@@ -16,6 +16,9 @@ from icvos.sources.base import IMAGES
 from icvos.sources.census import (
     count_coco,
     count_davis,
+    count_fss,
+    count_lvis,
+    count_matcher_lvis,
     count_saco,
     count_sbd,
     count_split,
@@ -26,6 +29,8 @@ from icvos.sources.coco import SPLITS as COCO_SPLITS
 from icvos.sources.coco import Coco, images_folder
 from icvos.sources.folder import Folder
 from icvos.sources.found import Count, Found, compare
+from icvos.sources.fss1000 import SPLITS as FSS_SPLITS
+from icvos.sources.fss1000 import fss_folder
 from icvos.sources.release import Release
 from icvos.sources.saco import SacoVeval, annotation_files
 from icvos.sources.voc import voc_folder
@@ -36,6 +41,8 @@ __all__ = ["Count", "Found", "identify"]
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".rar", ".7z")
 SPLIT_FOLDERS = ("train", "val", "valid", "test")
 RESOLUTIONS = ("480p", "Full-Resolution", "1080p")
+LVIS_JSON = ("lvis_v1_val.json", "annotations/lvis_v1_val.json")
+LVIS_LISTS = ("lvis_val.pkl", "LVIS/lvis_val.pkl")
 ABOVE, BELOW = 4, 2
 """Floors above and below a folder in which a known one is looked for."""
 INNER = re.compile(r"JPEGImages|Annotations.*|ImageSets|annotations|images|(train|val|test)\w*|dataset|img|cls|VOC2012")
@@ -233,6 +240,28 @@ def _sbd_folder(root: Path) -> Path | None:
     return next((folder for folder in folders if (folder / "cls").is_dir() and (folder / "img").is_dir()), None)
 
 
+# FSS-1000 and LVIS
+
+
+def _fss_splits(root: Path) -> list[str]:
+    try:
+        folder = fss_folder(root)
+    except SourceError:
+        return []
+    return [split for split in FSS_SPLITS if (folder / "splits" / f"{split}.txt").is_file()]
+
+
+def _is_lvis(root: Path) -> bool:
+    return _has(root, *LVIS_JSON, *LVIS_LISTS)
+
+
+def _count_lvis(root: Path) -> list[Found]:
+    out = [count_lvis(root)] if _has(root, *LVIS_JSON) else []
+    out += [count_matcher_lvis(root)] if _has(root, *LVIS_LISTS) else []
+    annotated = any((root / "annotations").glob("instances_*.json"))
+    return out + (_count_coco(root) if annotated else [])
+
+
 # YouTube-VIS and OVIS
 
 
@@ -299,6 +328,7 @@ def _count_folder(root: Path) -> list[Found]:
 KINDS = (
     _Kind("an icvos benchmark", "benchmark.json, episodes.csv", _is_benchmark, _count_benchmark),
     _Kind("DAVIS", "JPEGImages/480p, Annotations/480p", _is_davis, count_davis),
+    _Kind("LVIS", "lvis_v1_val.json, or annotations/ with it", _is_lvis, _count_lvis),
     _Kind("COCO", "annotations/instances_val2014.json, val2014", lambda root: bool(_coco_splits(root)), _count_coco),
     _Kind("VOC 2012", "JPEGImages, SegmentationClass, ImageSets/Segmentation", _is_voc, _count_voc),
     _Kind(
@@ -306,6 +336,12 @@ KINDS = (
         "dataset/img, dataset/cls",
         lambda root: _sbd_folder(root) is not None,
         lambda root: [count_sbd(_sbd_folder(root) or root)],
+    ),
+    _Kind(
+        "FSS-1000",
+        "data/CLASS/1.jpg, splits/test.txt",
+        lambda root: bool(_fss_splits(root)),
+        lambda root: [count_fss(root, split) for split in _fss_splits(root)],
     ),
     _Kind(
         "SA-Co/VEval",

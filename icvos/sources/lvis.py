@@ -28,7 +28,7 @@ from icvos.sources.annotations import (
     relative_file,
 )
 
-__all__ = ["Lvis", "LvisImage", "MatcherLists", "annotations_of_lvis", "image_name"]
+__all__ = ["Lvis", "LvisImage", "MatcherLists", "annotations_of_lvis", "coco_folder", "image_name"]
 
 _MOST = 10_000  # categories; LVIS v1 has 1,203
 
@@ -57,6 +57,7 @@ class Lvis:
     Attributes:
         names: Of the categories 1, 2, …
         images: By id.
+        annotations: How many there are.
 
     Raises:
         SourceError: The annotations are missing, cut off, or not LVIS'.
@@ -71,6 +72,7 @@ class Lvis:
         self.names = self._names(lists["categories"])
         self.images = {number: _image(entry) for number, entry in by_id(lists["images"])}
         check_ids(lists["annotations"])
+        self.annotations = len(lists["annotations"])
         self._instances: dict[int, dict[int, list[Entry]]] = {}
         for entry in lists["annotations"]:
             image, category = entry.integer("image_id"), entry.integer("category_id")
@@ -112,6 +114,21 @@ def annotations_of_lvis(root: Path) -> Path:
         SourceError: It is not there.
     """
     return _file(Path(root), f"lvis_v1_{Lvis.split}.json")
+
+
+def coco_folder(root: Path, coco: Path | None) -> Path:
+    """Return the folder with ``train2017`` and ``val2017``: the one given, else that of LVIS or ``coco`` in it.
+
+    Raises:
+        SourceError: Neither split is in it.
+    """
+    folders = [coco] if coco is not None else [root / "coco", root / "LVIS" / "coco", root]
+    for folder in folders:
+        if any((folder / split).is_dir() for split in ("val2017", "train2017")):
+            return folder
+    raise SourceError(
+        "no images of COCO 2017", where=folders[0], expected="train2017 and val2017 in it", fix="give --coco DIR"
+    )
 
 
 def _file(root: Path, name: str) -> Path:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from icvos.errors import SourceError
+from icvos.errors import SourceError, counted
 from icvos.files import read_json
 from icvos.listing import folders
 from icvos.sources.base import SourceFrame, SourceVideo, VideoSource, by_object, json_object, pair_up
@@ -47,7 +47,7 @@ class Mose(VideoSource):
         missing = sorted(set(meta) - {video.name for video in out})
         if missing:
             raise SourceError(
-                f"{len(missing)} videos of the meta file have no masks, {missing[0]} for one",
+                f"{counted(len(missing), 'videos')} of the meta file without masks, {missing[0]} for one",
                 where=self.folder / "Annotations",
                 fix="unpack the whole archive",
             )

@@ -15,7 +15,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from icvos.errors import SourceError
+from icvos.errors import SourceError, are, counted
 from icvos.masks import Code, code_area, decode_code, merge_codes, segmentation_code
 from icvos.sources.annotations import Entry, by_id, read_annotations, relative_file
 from icvos.sources.base import FrameLabels, SourceFrame, SourceVideo, VideoSource
@@ -182,7 +182,9 @@ class YouTubeVis(VideoSource):
         paths = {index: root / detail.files[index] for index in indices}
         missing = [path for path in paths.values() if not path.is_file()]
         if missing:
-            raise SourceError(f"{len(missing)} frames of {video.name} are missing", where=missing[0])
+            raise SourceError(
+                f"{counted(len(missing), 'frames')} of {video.name} {are(len(missing))} missing", where=missing[0]
+            )
         return [SourceFrame(path.stem, path, index=index) for index, path in paths.items()]
 
     def _image_root(self, file: str) -> Path:

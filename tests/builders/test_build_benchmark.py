@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from board_runs import icvos
 
+from icvos.errors import UsageError
 from icvos.masks import read_mask
 
 with pytest.MonkeyPatch.context() as _path:
@@ -52,6 +53,12 @@ def test_the_floor_decodes_what_is_built(name: str, tmp_path: Path, monkeypatch:
     # The supports of IC-VOS are few, and not in the floor.
     built = [read_mask(path) for path in out.glob("videos/**/*.png" if name == "ic-vos" else "**/*.png")]
     assert {(mask.shape, mask.tobytes()) for mask in built if mask.any()} == decoded
+
+
+@pytest.mark.parametrize("size", ["-1", "0"])
+def test_no_size_is_refused(size: str) -> None:
+    with pytest.raises(UsageError, match=f"--size is {size}; expected 1 or more"):
+        build.main(["--of", "fss-1000", "--size", size])
 
 
 def test_the_script_ends_with_its_figures(capsys: pytest.CaptureFixture[str]) -> None:

@@ -176,7 +176,7 @@ def recompute(root: Path, run_folder: Path, protocol: str) -> dict[str, Any]:
         total = sum(inter[c] / union[c] for c in inter)
         per_fold[fold] = (
             total / len(inter),
-            total / len(tested("coco-20i" if "coco" in load_benchmark(root).name else "pascal-5i", fold)),
+            total / len(load_benchmark(root).header["folds"][str(fold)]),
             (sum(inter.values()) / sum(union.values()) + background[0] / background[1]) / 2,
         )
     drawn, as_zero, fb = (100 * np.mean([value[k] for value in per_fold.values()]) for k in range(3))
@@ -274,7 +274,7 @@ def test_coco2pascal(pascal: tuple[Path, Path], tmp_path: Path) -> None:
     plan = plan_pascal5i(pascal[0], rules)
     build_fewshot(plan, tmp_path / "B")
     bench = load_benchmark(tmp_path / "B")
-    assert bench.name == "coco2pascal" and bench.header["training"] is None
+    assert bench.header["recipe"]["name"] == "coco2pascal" and bench.header["training"] is None
     for e in bench.episodes:
         assert e.fold is not None and e.category_name in TABLE_XI[e.fold].split(", ")
 
@@ -460,7 +460,7 @@ def test_lists_of_another_data_set(pascal: tuple[Path, Path], tmp_path: Path) ->
 
     lists = write_lists(tmp_path, 0, {1: ["2099_000001", "2007_000000"]}, ["2099_000001"])
     rules = FewShotRules("pascal-5i", folds=(0,), shots=1)
-    with pytest.raises(SourceError, match=re.escape("1 images of the list are not in voc12 val, 2099_000001")):
+    with pytest.raises(SourceError, match=re.escape("1 image of the list is not in voc12 val, 2099_000001")):
         plan_fewshot(voc_masks(pascal[0], "val"), rules, lists={0: read_lists(tmp_path, 0)})
     # A listed image that does not show the category is named as it is written.
     lists = write_lists(tmp_path / "x", 0, {1: ["2007_000001", "2007_000002"]}, ["2007_000001"])

@@ -59,7 +59,7 @@ def test_frozen_episodes(benchmarks: dict[str, Path]) -> None:
     names = [name.replace(" ", "_") for name in cast_of(world_size("tiny"))]
     for name, called, shots in (("fss-1000", "fss-1000", 5), ("lvis", "lvis-92i-1shot", 1)):
         bench = load_benchmark(benchmarks[name])
-        assert bench.name == called and {e.protocol for e in bench.episodes} == {"fss-native"}
+        assert bench.header["recipe"]["name"] == called and {e.protocol for e in bench.episodes} == {"fss-native"}
         assert len({(e.video, e.category) for e in bench.episodes}) == len(bench.episodes)
         assert all(e.video not in e.supports and len(set(e.supports)) == shots for e in bench.episodes)
         assert bench.vocabulary.names[:12] == tuple(names)
@@ -271,7 +271,7 @@ ANNOTATED = {"annotations": [{"segmentation": {"size": [3, 3], "counts": [9]}}]}
         ),
         (LVIS, edit(lambda c: c["categories"][4].update(name="\x1b[2J")), (), "expected a text that can be printed"),
         (LVIS, relist({1: {"val2017/x.jpg": {}}}), MATCHER, "has no annotations on val2017/x.jpg"),
-        (LVIS, relist({1: {"val2017/x.jpg": ANNOTATED}}), MATCHER, "0 categories have more than 1 images"),
+        (LVIS, relist({1: {"val2017/x.jpg": ANNOTATED}}), MATCHER, "0 categories have more than 1 image"),
     ],
 )
 def test_bad_input_gets_a_line(

@@ -255,7 +255,7 @@ def test_categories_with_few_videos(tmp_path: Path) -> None:
     assert {episode.category for episode in plan.plan.episodes} == {5}
     assert all(len(episode.supports) == 1 for episode in plan.plan.episodes)
     listed = prepared(root, 2, "danet", shots=3)
-    assert listed.plan.left_out == ["ytvis,b: 1 videos, of which 3 support: no query is left (fewer --shots leave one)"]
+    assert listed.plan.left_out == ["ytvis,b: 1 video, of which 3 support: no query is left (fewer --shots leave one)"]
     assert len(listed.plan.episodes) == 1
     with pytest.raises(UsageError, match=r"group 1 has no episode; .*no query is left"):
         prepared(root, 1, "danet")
@@ -318,7 +318,7 @@ def test_broken_data_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[
 
     root = tree(tmp_path / "Y", {"a": [2, 2, 2]})
     (root / "train/JPEGImages/v2/00005.jpg").unlink()
-    assert "1 frames of v2 are missing" in fails(root)
+    assert "1 frame of v2 is missing" in fails(root)
     raw_trees.picture(root / "train/JPEGImages/v2/00005.jpg", (24, 30))
     assert "frame is 24x30 (HxW)" in fails(root)
     shutil.rmtree(root / "train/JPEGImages/v2")

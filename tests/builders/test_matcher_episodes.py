@@ -65,7 +65,7 @@ def built(toy: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 def drawn(benchmark: Benchmark, fold: int) -> Iterator[list[Any]]:
     """The episodes of a fold in the goldens' form: class, query, supports, and the pixels of each mask."""
-    fss = benchmark.name == "fss-1000"
+    fss = benchmark.header["recipe"]["name"] == "fss-1000"
     number = {c: 759 + c if fss else i for i, c in enumerate(benchmark.header["folds"][str(fold)])}
 
     def file(name: str) -> str:
@@ -115,7 +115,7 @@ def test_the_benchmarks_say_what_they_are(built: Any) -> None:
     for name, shots, called in (("fss-1000", 1, "fss-1000"), ("lvis-92i", 1, "lvis-92i-1shot"), ("lvis-92i", 5, "")):
         benchmark = built(name, shots)
         header = benchmark.header
-        assert benchmark.name == (called or "lvis-92i-5shot")
+        assert header["recipe"]["name"] == (called or "lvis-92i-5shot")
         assert header["protocol"] == "fss-matcher" and header["shots"] == shots
         assert (header["drawn"]["seed"], header["drawn"]["workers"], header["drawn"]["size"]) == (0, 0, [518, 518])
         assert check_benchmark(benchmark.root) == []

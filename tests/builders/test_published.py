@@ -325,7 +325,7 @@ def test_the_labels_page_knows_a_published_recipe(
 ) -> None:
     words = ("build-data", "labels", "--mose", raw / "mose", "--out", tmp_path / "L")
     assert run(*words, "--recipe", recipe) == 0
-    said = re.search(r"(\d+) of (\d+) objects in 1 videos have a label", capsys.readouterr().out)
+    said = re.search(r"(\d+) of (\d+) objects in 1 video have a label", capsys.readouterr().out)
     assert said and said[1] == said[2] != "0"
 
 

@@ -206,7 +206,7 @@ def test_broken_codes_and_missing_frames_end_the_build(tmp_path: Path) -> None:
         prepare_saco(source_of(edited(tmp_path / "a", turn)))
     root = raw.saco(tmp_path / "b")
     (root / "media/saco_sg/JPEGImages_6fps/clip_3/00004.jpg").unlink()
-    with pytest.raises(SourceError, match="1 frames of clip_3 are missing"):
+    with pytest.raises(SourceError, match="1 frame of clip_3 is missing"):
         prepare_saco(source_of(root))
     other = raw.saco(tmp_path / "c")
     raw.picture(other / "media/saco_sg/JPEGImages_6fps/clip_1/00004.jpg", (raw.H, raw.W + 2))

@@ -282,7 +282,7 @@ def test_training_examples(masks: ClassMasks) -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (("--frames", 1), "a tube of 1 frames"),
+        (("--frames", 1), "a tube of 1 frame"),
         (("--transforms", "rotate,flip"), "did you mean 'vflip'"),
         (("--transforms", ""), "one at least"),
         (("--transforms", "hflip,hflip"), "once each"),

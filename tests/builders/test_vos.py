@@ -76,7 +76,7 @@ def test_mose_tells_the_objects_of_frame_0_and_leaves_out_videos_of_one_frame(
 ) -> None:
     prepared = prepare_vos(open_source(name, raw / name))
     report = build_vos(prepared, tmp_path / "b")
-    assert report.left_out == [f"{name},330ac20d,object 1: has 1 frames of at least 2"]
+    assert report.left_out == [f"{name},330ac20d,object 1: has 1 frame of at least 2"]
     bench = load_benchmark(tmp_path / "b")
     assert pairs(bench) == [(f"{name}__001ca3cb", 1, 0), (f"{name}__001ca3cb", 3, 0)]
     assert bench.vocabulary.label(3) == "object 3" and bench.header["protocol"] == "native"

@@ -14,6 +14,7 @@ from click.testing import CliRunner
 
 from icvos import cli
 from icvos.demo import benchmarks as demo
+from icvos.protocols import PROTOCOLS
 from tools.site import command_words
 
 # Longer than a second or two, or of the network; each has tests of its own.
@@ -61,6 +62,16 @@ def test_a_group_alone_prints_its_help(words: tuple[str, ...], capsys: pytest.Ca
     shown = capsys.readouterr()
     assert shown.err == "" and shown.out.startswith(f"Usage: {' '.join(('icvos', *words))} ")
     assert len(shown.out.splitlines()) > 8 and "\nCommands:\n" in shown.out
+
+
+@pytest.mark.parametrize("command", ["evaluate", "score", "export-episodes"])
+def test_every_protocol_stands_in_the_help(command: str) -> None:
+    shown = re.sub(r"\s+", " ", help_of((command,)))
+    said = re.search(r"Of videos: (.*?)\. Of label maps and VOS: (.*?)\. Of images: (.*?)\.", shown)
+    assert said is not None
+    assert ", ".join(said.groups()).split(", ") == sorted(
+        PROTOCOLS, key=lambda name: ("video", "sequence", "image").index(PROTOCOLS[name].kind)
+    )
 
 
 def test_every_command_is_looked_at() -> None:

@@ -16,6 +16,7 @@ import termios
 from pathlib import Path
 from typing import Any
 
+import fewshot_trees as trees
 import numpy as np
 import pytest
 from board_runs import icvos, run
@@ -224,6 +225,47 @@ def test_what_is_refused(
     assert icvos("show", *(str(word).format_map(runs) for word in words)) == 2
     line = capsys.readouterr().err
     assert line.startswith(f"icvos: {says.format_map(runs)}") and line.count("\n") == 1
+
+
+@pytest.fixture(scope="module")
+def folds(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Runs on folds 0 and 1 of a drawn COCO-20i, each by itself, and one on both."""
+    root = tmp_path_factory.mktemp("folds")
+    annotations = trees.many(("person", "airplane", "bicycle", "bus"), 12)
+    trees.coco(root / "coco", annotations, images=12)
+    words = ("--train-split", "none", "--shots", 1, "--min-area", 1, "--paper-episodes", 4)
+    out = {}
+    for name in ("0", "1", "01"):
+        chosen = [word for fold in name for word in ("--fold", fold)]
+        assert icvos("build-data", "coco-20i", "--coco", root / "coco", *words, *chosen, "--out", root / name) == 0
+        out[name] = run(root / name, root / f"run{name}", "histogram")
+    return out
+
+
+def test_the_mean_of_folds(folds: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    """That of two runs on a fold each is what one on both has."""
+    said = shown(capsys, folds["0"], folds["1"])
+    both = json.loads((folds["01"] / "result.json").read_text())["summary"]
+    each = [json.loads((folds[name] / "result.json").read_text())["summary"]["mIoU"] for name in "01"]
+    assert both["mIoU"] == pytest.approx(sum(each) / 2) and each[0] != each[1]
+    (mean,) = (line.split() for line in said.splitlines() if line.split()[:1] == ["mean"])
+    assert f"{both['mIoU']:.2f}" in mean and f"{both['FB_IoU']:.2f}" in mean
+    for name, value in zip("01", each):
+        (line,) = (line for line in said.splitlines() if f"fold {name}" in line)
+        assert f"{value:.2f}" in line
+
+
+def test_what_has_no_mean(folds: dict[str, Path], runs: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    for words, why in (
+        ((folds["0"], folds["01"]), "two runs are on the fold 0, "),
+        ((folds["0"], runs["images"]), "two runs are on the fold 0, "),
+        ((folds["0"], runs["limited"]), "expected runs of one protocol"),
+        ((runs["limited"], runs["failed"]), "expected runs of one model"),
+        ((runs["limited"], runs["limited"]), "two runs are on the category "),
+        ((folds["0"], folds["1"], "--csv"), "--by and --csv are of one run"),
+    ):
+        assert icvos("show", *words) == 2
+        assert why in capsys.readouterr().err, why
 
 
 @pytest.mark.parametrize("columns", [40, 60, 120])

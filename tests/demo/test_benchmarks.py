@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import shutil
+import time
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -282,6 +287,27 @@ def test_raw_only(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         "world.json",
     ]
     assert not (tmp_path / "x" / "benchmarks").exists()
+
+
+@pytest.mark.parametrize("layout", ["", "lvis"])
+def test_two_that_want_the_raw_data_at_once_write_them_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, layout: str
+) -> None:
+    written = []
+
+    def write(*arguments: Any) -> None:
+        out = arguments[0] if layout else arguments[2]
+        written.append(out)
+        time.sleep(0.3)
+        out.mkdir(parents=True)
+        (out / "world.json").write_text(json.dumps(demo._world("tiny", 0)))
+
+    monkeypatch.setattr("icvos.demo.world.lvis_layout.write_lvis", write)
+    monkeypatch.setattr(demo, "demo_raw", lambda size, seed, out, progress: write(size, seed, out))
+    wanted = partial(demo.demo_layout, "lvis") if layout else demo.ensure_raw
+    with ThreadPoolExecutor(2) as pool:
+        folders = list(pool.map(lambda _: wanted("tiny", 0, tmp_path / "x"), range(2)))
+    assert folders == [tmp_path / "x" / (f"layouts/{layout}" if layout else "raw")] * 2 and len(written) == 1
 
 
 def test_a_further_layout(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -257,7 +257,7 @@ def shards(bench, tmp_path_factory):
         (("s1", "seed", "s3"), "the runs differ: seed is 5 here and 0"),
         (("s1", "whole", "s3"), "the run is no shard"),
         (("s1", "s2", "s3", "half"), "shards of different numbers"),
-        (("s1", "torn", "s3"), "1 episodes are in no shard"),
+        (("s1", "torn", "s3"), "1 episode is in no shard"),
         (("s1", "s2", "nothing"), "no run here"),
     ],
 )

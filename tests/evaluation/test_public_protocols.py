@@ -190,6 +190,15 @@ def test_lvos_is_the_mean_of_seen_and_unseen(lvos: Path) -> None:
     assert rows["b__1"]["V"] == pytest.approx(100 * round(np.mean((both - both.mean()) ** 2), 4) ** 0.5, abs=1e-9)
 
 
+def test_an_unseen_name_that_nothing_is_called_is_said(lvos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("--ground-truth", lvos / "gt", "--protocol", "lvos-v2")
+    line = "--unseen has names of no video and no category here: {}\n"
+    for index, (names, strange) in enumerate((("c,nobody,more", "more, nobody"), ("c", ""), ("a,c", ""))):
+        assert icvos("score", lvos / "p", *words, "--unseen", names, "--out", lvos / f"unseen{index}") == 0
+        said = capsys.readouterr().out
+        assert line.format(strange) in said if strange else "--unseen has" not in said
+
+
 def test_an_object_of_lvos_has_its_own_frames(lvos: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ("lvos-v2", "--unseen", "c")
     frames = {name: row["frames"] for name, row in scored(lvos, *words).by_id.items()}

@@ -236,7 +236,7 @@ def test_frames_of_episodes_are_matched_by_number(
         assert summary["J&F" if protocol == "native" else "FB_IoU"] == 100
     shutil.copy(path.with_name("0.png"), path.with_name("00000.png"))
     assert score(given, "--benchmark", benchmark, "--protocol", protocol, "--out", tmp_path / "x") == 2
-    assert "1 frames are unknown: 0; in" in capsys.readouterr().err
+    assert "1 frame is unknown: 0; in" in capsys.readouterr().err
 
 
 def test_benchmark_numbers_with_workers(tiny_benchmark: Path, tmp_path: Path) -> None:
@@ -962,7 +962,7 @@ def test_bad_run_lengths_get_one_line(
         ),
         (
             lambda p: shutil.copy(p / "tiny__v0__1__d0/00000.png", p / "tiny__v0__1__d0/first.png"),
-            "1 frames are unknown: first; in ",
+            "1 frame is unknown: first; in ",
         ),
     ],
 )

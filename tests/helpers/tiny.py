@@ -46,8 +46,12 @@ def write_video_benchmark(
     shots: int = 2,
     size: tuple[int, int] = SIZE,
     name: str = "tiny",
+    apart: int = 7,
 ) -> Path:
-    """Write a video benchmark: a person (1) in each video, a car (3) in the first too; the person hides on frame 1."""
+    """Write a video benchmark: a person (1) in each video, a car (3) in the first too; the person hides on frame 1.
+
+    The car is the person ``apart`` rows lower; at 7 rows they overlap.
+    """
     names = [f"tiny__v{number}" for number in range(videos)]
     pairs = [(name, 1, "person") for name in names] + [(names[0], 3, "car")]
     for number, clip in enumerate(names):
@@ -56,7 +60,7 @@ def write_video_benchmark(
             write_image(root / "videos" / clip / "JPEGImages" / f"{index:05d}.jpg", image)
             for video, category, _ in pairs:
                 if video == clip:
-                    shown = mask if category == 1 else np.roll(mask, 7, axis=0)
+                    shown = mask if category == 1 else np.roll(mask, apart, axis=0)
                     write_mask(root / "videos" / clip / "Annotations" / str(category) / f"{index:05d}.png", shown)
     supports = [f"COCO_val2014_{number:012d}" for number in range(shots + 2)]
     for number, support in enumerate(supports):

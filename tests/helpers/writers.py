@@ -24,6 +24,8 @@ from raw_trees import coco, davis, recipe
 from run_models import RED, write_model
 from tiny import write_video_benchmark
 
+from icvos.demo.benchmarks import LAYOUTS, demo_layout
+
 CHECKPOINT = bytes(range(256)) * 20_000
 
 # Command: its words, given the world and the folder for its output.
@@ -37,6 +39,19 @@ COMMANDS: dict[str, Callable[[Path, Path], list[Any]]] = {
     "build-data coco-20i": lambda w, out: [
         *("build-data", "coco-20i", "--coco", w / "coco", "--train-split", "val2014", "--out", out / "a"),
         *("--shots", 1, "--min-area", 1, "--paper-episodes", 2, "--fold", 0),
+    ],
+    "build-data youtube-fsvos": lambda w, out: [
+        *("build-data", "youtube-fsvos", "--ytvis", w / "layouts/ytvis", "--group", 1, "--draws", 1, "--shots", 1),
+        *("--out", out / "a"),
+    ],
+    "build-data saco-ic": lambda w, out: [
+        *("build-data", "saco-ic", "--saco", w / "layouts/saco", "--draws", 1, "--shots", 1, "--out", out / "a")
+    ],
+    "build-data fss-1000": lambda w, out: [
+        *("build-data", "fss-1000", "--fss", w / "layouts/fss-1000", "--shots", 1, "--out", out / "a")
+    ],
+    "build-data lvis-92i": lambda w, out: [
+        *("build-data", "lvis-92i", "--lvis", w / "layouts/lvis", "--fold", 0, "--fold", 1, "--out", out / "a")
     ],
     "build-data mask-tubes": lambda w, out: [
         *("build-data", "mask-tubes", "--coco", w / "coco", "--split", "val2014", "--out", out / "a"),
@@ -122,6 +137,8 @@ def write_world(root: Path) -> None:
     coco(root / "coco")
     davis(root / "davis")
     recipe(root / "recipe")
+    for name in LAYOUTS:
+        demo_layout(name, "tiny", 0, root)
     video = next(path for path in (root / "bench").rglob("00000.jpg"))
     shutil.copytree(video.parent, root / "frames")
     shutil.copy(video, root / "photo.jpg")

@@ -6,12 +6,14 @@ import csv
 import io
 import json
 import os
+import shlex
 import shutil
 import signal
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 from board_runs import build, icvos, run
 
@@ -20,7 +22,7 @@ from icvos.commands.show import summary_table
 from icvos.errors import InputError, RunError
 from icvos.leaderboard.board import read_board
 from icvos.leaderboard.marks import MARKS, marks, seen_split
-from icvos.leaderboard.published import published_for, read_published
+from icvos.leaderboard.published import BENCHMARKS, published_for, read_published
 from icvos.leaderboard.record import write_record
 from icvos.leaderboard.render_text import to_csv, to_latex, to_markdown, to_terminal
 from icvos.leaderboard.summaries import fold_of, seen_summary, track_20i
@@ -165,6 +167,37 @@ def test_a_benchmarks_folder_shows_runs_on_that_very_benchmark(
     assert icvos("leaderboard", "show", "--runs", runs, "--benchmark", own) == 0
     shown = capsys.readouterr()
     assert "histogram" not in shown.out and "nothing is measured" in shown.err
+    assert f"icvos evaluate --model histogram --benchmark {own} makes a first run" in shown.err
+
+
+@pytest.mark.parametrize("name", [*BENCHMARKS, "demo", "demo-lvis-92i", "demo/lvis-92i"])
+def test_what_is_said_to_make_a_first_run_can_be_run(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each command that is named parses; what is known by its name alone is built first."""
+    words = ("--runs", tmp_path, "--board", tmp_path, "--no-published")
+    assert icvos("leaderboard", "show", *words, "--benchmark", name) == 0
+    said = capsys.readouterr().err.partition("; ")[2].partition(" makes a first run")[0]
+    commands = [shlex.split(each) for each in said.split(", then ")]
+    built = name in BENCHMARKS
+    assert [each[1] for each in commands] == ["build-data", "evaluate"][not built :]
+    assert commands[-1][-1] == ("DIR" if built else name.replace("demo-", "demo/"))
+    for _, *each in commands:
+        command: Any = cli.icvos
+        while isinstance(command, click.Group):
+            command = command.get_command(click.Context(command), each.pop(0))
+        command.make_context(command.name, each)
+
+
+def test_what_is_built_of_a_printed_benchmark_stands_with_it(runs: Path) -> None:
+    entry = Run.open(runs / "demo/histogram")
+
+    def named(name: str) -> Run:
+        return replace(entry, result={**entry.result, "benchmark": {**entry.result["benchmark"], "name": name}})
+
+    entries = [named(name) for name in ("youtube-fsvos-1", "youtube-fsvos-2-danet-seed42", "coco2pascal", "coco-20i")]
+    for name, count in (("youtube-fsvos", 2), ("youtube-fsvos-1", 1), ("coco-20i-to-pascal-5i", 1), ("coco-20i", 1)):
+        assert len(build_tables(entries, benchmark=name, published=False)) == count, name
 
 
 def test_figures_are_those_of_the_result(runs: Path) -> None:

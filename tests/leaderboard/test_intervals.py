@@ -84,6 +84,20 @@ def test_few_categories_give_the_interval_over_videos_alone(entry: Run) -> None:
     assert place.interval is not None and place.categories is None
 
 
+def test_intervals_stay_in_the_range_of_the_score(entry: Run) -> None:
+    run = of_videos(entry, "uneven", (-20.0, -15.0, -10.0, 10.0, 30.0))
+    ends = category_interval(samples_of(run))
+    assert ends is not None and ends[0] > 0
+    rows = tuple({**row, "J": 99.0 * (row["category"] == 0), "F": 99.0 * (row["category"] == 0)} for row in run.records)
+    score = float(np.mean([row["J"] for row in rows]))
+    summary = {**run.result["summary"], "J": score, "F": score, "J&F": score}
+    lone = replace(run, records=rows, result={**run.result, "summary": summary})
+    outside = category_interval(samples_of(lone))
+    assert outside is not None and outside[0] < 0
+    (place,) = standings([lone])
+    assert place.categories == (0.0, outside[1])
+
+
 def test_show_and_compare_give_both(entry: Run, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     plain, uneven = (of_videos(entry, "x", gains) for gains in PAIR)
     _print_summary(plain)

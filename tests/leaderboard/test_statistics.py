@@ -26,7 +26,9 @@ from icvos.leaderboard.statistics import (
     difference,
     draw_spread,
     few_shot_samples,
+    in_range,
     interval,
+    over_categories,
     paired_difference,
     rank_intervals,
     t_quantile,
@@ -309,6 +311,54 @@ def test_interval_over_few_shot_categories_is_of_their_spread_in_folds() -> None
     assert (high - low) / 2 == pytest.approx(t_quantile(0.975, 8) * error)
 
 
+FOLDS = [
+    ((5,), True),
+    ((4,), False),
+    ((1,) * 10, False),  # demo/lvis-92i
+    ((3, 2, 1), False),
+    ((4, 2, 1), True),
+    ((2, 2, 2), False),  # three degrees of freedom
+    ((2, 2, 2, 2), True),
+    ((3, 3, 3, 3), True),  # demo/coco-20i
+]
+
+
+@pytest.mark.parametrize(("sizes", "given_one"), FOLDS)
+def test_no_interval_over_few_shot_categories_whose_spread_nothing_tells(
+    sizes: tuple[int, ...], given_one: bool
+) -> None:
+    """Of single categories the interval was that over queries times Student's t of one degree of freedom, 12.7."""
+    rows = [
+        {"query": f"q{i}", "fold": fold, "category": 100 * fold + c, "inter_fg": (37 * i * c) % 11, "union_fg": 10}
+        for fold, size in enumerate(sizes)
+        for c in range(1, size + 1)
+        for i in range(25)
+    ]
+    samples = few_shot_samples(rows, replicates=50)
+    assert interval(samples) is not None
+    assert (category_interval(samples) is not None) == over_categories([samples, samples]) == given_one
+
+
+def test_a_fold_of_one_category_varies_as_the_others_do() -> None:
+    rows = [
+        {"query": f"q{fold}{c}{i}", "fold": fold, "category": c, "inter_fg": c + fold, "union_fg": 20}
+        for fold, size in enumerate((4, 3, 1))
+        for c in range(size)
+        for i in range(4)
+    ]
+    samples = few_shot_samples(rows, replicates=50)
+    first, second = np.array([0, 5, 10, 15.0]), np.array([5, 10, 15.0])
+    pooled = (3 * first.var(ddof=1) + 2 * second.var(ddof=1)) / 5
+    error = math.sqrt(first.var(ddof=1) / 4 + second.var(ddof=1) / 3 + pooled) / 3
+    low, high = category_interval(samples) or (0, 0)
+    assert (high - low) / 2 == pytest.approx(t_quantile(0.975, 5) * error)
+
+
+def test_an_interval_ends_where_its_figure_does() -> None:
+    assert in_range((-14.8, 111.3), 0.0) == (0.0, 100.0)
+    assert in_range((-14.8, 11.3), -100.0) == (-14.8, 11.3) and in_range(None, 0.0) is None
+
+
 def test_ranks_rest_on_categories_where_there_are_enough() -> None:
     # One method is better in some categories and worse in others, with videos that all agree within a category.
     base = clustered((20,) * 6, effect=0, draws=1)
@@ -344,7 +394,8 @@ def test_ranks_of_forty_methods_are_those_of_every_pair_by_itself(folds: bool, s
         means = spread @ member / sizes
         within = (spread - means @ member.T) ** 2
         if folds:
-            own = within @ member / np.maximum(sizes - 1, 1) / sizes
+            own = within @ member / np.maximum(sizes - 1, 1)
+            own = np.where(sizes > 1, own, within.sum() / (60 - len(sizes))) / sizes
             return math.sqrt(max(over, own.sum() / len(sizes) ** 2))
         between = (means - spread.mean()) ** 2 @ sizes / (len(sizes) - 1)
         inside = within.sum() / (60 - len(sizes))

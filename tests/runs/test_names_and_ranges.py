@@ -12,8 +12,9 @@ from run_models import RED, write_model
 from tiny import write_video_benchmark
 
 from icvos.errors import RunError
+from icvos.names import is_name, name_problem
 from icvos.runs.run import Run
-from icvos.runs.schema import RANGES, is_name, name_problem
+from icvos.runs.schema import RANGES
 
 
 @pytest.fixture(scope="module")

@@ -14,11 +14,13 @@ import pytest
 import raw_trees as raw
 from board_runs import icvos
 from shared_data import shared
+from whole_trees import known
 
+from icvos.demo.benchmarks import demo_layout
 from icvos.errors import SourceError
-from icvos.sources import expected, open_source, source_ids
+from icvos.sources import open_source, source_ids
 from icvos.sources.census import count_source
-from icvos.sources.expected import EXPECTED, Expected
+from icvos.sources.expected import EXPECTED
 from icvos.sources.found import Count, Found
 from icvos.sources.identify import KINDS, identify
 from icvos.sources.release import Release
@@ -32,11 +34,6 @@ def titles(folder: Path) -> list[str]:
 
 def problems(folder: Path) -> list[str]:
     return [text for found in identify(folder) for text in found.problems]
-
-
-def known(monkeypatch: pytest.MonkeyPatch, dataset: str, split: str, archive: str = "", **counts: int) -> None:
-    """Let a whole split hold what a test's tree does."""
-    monkeypatch.setitem(expected._BY_NAME, (dataset, split), Expected(dataset, split, counts, archive, "the test"))
 
 
 def empty(path: Path) -> None:
@@ -76,6 +73,39 @@ def test_what_identifies_a_folder_agrees_with_its_reader(tmp_path: Path, name: s
     assert sum(found.counts["frames"].found for found in counted) == frames
     assert sum(found.counts["sequences"].found for found in counted) == len(source.videos())
     assert [found.counts["sequences"] for found in count_source(source)][:1] == [counted[0].counts["sequences"]]
+
+
+def test_fss_1000_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = demo_layout("fss-1000", "tiny", 0, tmp_path)
+    (found,) = identify(root)
+    assert found.line == "FSS-1000 test, 12 of 240 categories" and found.problems == () and not found.whole
+    known(monkeypatch, "FSS-1000", "test", categories=12, images=120)
+    assert [found.whole for found in identify(root)] == [True]
+    (root / "data/car/7.png").unlink()
+    assert problems(root) == ["pictures without a mask, or masks without one: car (7); fetch and unpack it again"]
+    (root / "data/car/7.jpg").unlink()
+    assert problems(root) == ["119 of 120 images are here; fetch and unpack it again"]
+    shutil.rmtree(root / "data/car")
+    assert problems(root) == ["car is missing, of 12 classes (splits/test.txt); fetch and unpack it again"]
+
+
+def test_lvis_and_matchers_list_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = demo_layout("lvis", "tiny", 0, tmp_path)
+    content = json.loads((root / "lvis_v1_val.json").read_text())
+    counts = {what: len(content[what]) for what in ("images", "annotations", "categories")}
+    lvis, lists = identify(root)
+    assert lvis.line == f"LVIS v1 val, {counts['images']} of 19,809 images" and lvis.problems == lvis.notes == ()
+    assert {what: count.found for what, count in lvis.counts.items()} == counts
+    assert lists.title == "LVIS v1 val, Matcher's list" and lists.verdict == "not known"
+    assert lists.notes == ("12 categories are on more than one image, of which ten folds are made",)
+    known(monkeypatch, "LVIS v1", "val", **counts)
+    assert identify(root)[0].verdict == "yes"
+    known(monkeypatch, "LVIS v1", "val", "L.zip", **{**counts, "annotations": counts["annotations"] + 1})
+    assert identify(root)[0].problems[0].endswith("annotations are here; unpack L.zip again")
+    next((root / "coco/val2017").iterdir()).unlink()
+    assert "1 of" not in problems(root)[0] and problems(root)[0].endswith(".jpg is missing: unpack COCO 2017")
+    shutil.rmtree(root / "coco")
+    assert "its images are COCO 2017's" in identify(root)[0].notes[0]
 
 
 def test_every_reader_has_a_layout_that_is_known() -> None:
@@ -445,8 +475,8 @@ def test_each_expected_count_has_a_source_and_stands_in_the_docs() -> None:
     page = DOCS.read_text(encoding="utf-8")
     assert len({(row.dataset, row.split) for row in EXPECTED}) == len(EXPECTED)
     for row in EXPECTED:
-        counts = [f"{row.counts[what]:,}" if what in row.counts else "" for what in ("sequences", "frames", "objects")]
-        counts += [f"{row.counts[what]:,}" if what in row.counts else "" for what in ("images", "annotations")]
+        kinds = ("sequences", "frames", "objects", "categories", "images", "annotations")
+        counts = [f"{row.counts[what]:,}" if what in row.counts else "" for what in kinds]
         assert row.source and row.counts
         assert f"| {' | '.join([row.dataset, row.split, *counts, row.source])} |" in page
 

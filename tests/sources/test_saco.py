@@ -150,7 +150,7 @@ def test_frames_that_are_not_there_are_told(tmp_path: Path) -> None:
     root = raw.saco(tmp_path)
     images = root / "media/saco_sg/JPEGImages_6fps"
     (images / "clip_0/00008.jpg").unlink()
-    with pytest.raises(SourceError, match=r"1 frames of clip_0 are missing.*clip_0/00008.jpg"):
+    with pytest.raises(SourceError, match=r"1 frame of clip_0 is missing.*clip_0/00008.jpg"):
         first_labels(root)
     shutil.rmtree(images / "clip_0")
     (images / "clip_0").write_text("a file in a folder's place")

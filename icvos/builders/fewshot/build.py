@@ -12,6 +12,8 @@ from typing import Any
 
 from icvos.benchmark import QUERY_EPISODE_COLUMNS, SCHEMA
 from icvos.builders.fewshot.episodes import candidates, episodes_sha256, native_episodes, paper_episodes
+from icvos.builders.fewshot.whole import masks_differences
+from icvos.builders.published import check_own_name
 from icvos.builders.trial import BuildTrial, spread, trial_folder, try_tasks
 from icvos.builders.writer import BenchmarkWriter, place_file, write_file
 from icvos.costs import in_bytes
@@ -111,7 +113,7 @@ class FewShotRules:
 
     @property
     def name(self) -> str:
-        """What the benchmark is called; LVIS-92i's categories, and so its name, hang on the number of shots."""
+        """What a benchmark of whole data is called; LVIS-92i's categories, and so its name, hang on the shots."""
         return f"{self.benchmark}-{self.shots}shot" if self.benchmark == "lvis-92i" else self.benchmark
 
     @property
@@ -134,6 +136,7 @@ class FewShotPlan:
         folds: Test categories of each fold, those that cannot be tested too.
         notes: What somebody should know, one line each.
         training: What ``benchmark.json`` says of training, or None.
+        differs: Why the data are not whole, so that it carries no published name, a line each.
     """
 
     rules: FewShotRules
@@ -143,6 +146,7 @@ class FewShotPlan:
     candidates_sha256: dict[int, str]
     notes: list[str]
     training: dict[str, Any] | None
+    differs: list[str] = field(default_factory=list)
 
     @cached_property
     def uses(self) -> dict[int, dict[str, set[int]]]:
@@ -189,14 +193,24 @@ class FewShotPlan:
 
 @dataclass
 class FewShotReport:
-    """What was built."""
+    """What was built.
+
+    Attributes:
+        name: What the benchmark is called.
+        queries, supports: Images.
+        episodes: Of each protocol.
+        notes: What somebody should know, one line each.
+        differs: Why it carries no published name, a line each.
+    """
 
     out: Path
+    name: str
     manifest_sha256: str
     queries: int
     supports: int
     episodes: dict[str, int]
     notes: list[str] = field(default_factory=list)
+    differs: list[str] = field(default_factory=list)
 
 
 def plan_fewshot(
@@ -207,6 +221,7 @@ def plan_fewshot(
     lists: Mapping[int, AuthorLists] | None = None,
     folds: Mapping[int, tuple[int, ...]] | None = None,
     drawn: Mapping[int, Sequence[FewShotEpisode]] | None = None,
+    differs: Sequence[str] | None = None,
 ) -> FewShotPlan:
     """Work out folds and episodes.
 
@@ -218,13 +233,15 @@ def plan_fewshot(
             replayed.
         folds: Categories of each fold, where they hang on the data.
         drawn: Each fold's episodes, where another's rule drew them.
+        differs: Why the data are not whole, a line each; by default what the counts of the masks tell.
 
     Raises:
         UsageError: A fold that was asked for has no category that can be tested (of all four, it is left out and
             noted; no fold at all is an error), or the authors' episodes are asked for without lists.
         SourceError: The lists do not fit the data set.
     """
-    plan = FewShotPlan(rules, masks, [], {}, {}, [], None)
+    differs = masks_differences(rules.benchmark, masks) if differs is None else differs
+    plan = FewShotPlan(rules, masks, [], {}, {}, [], None, list(differs))
     if rules.episodes == "authors" and not lists:
         raise UsageError("the authors' episodes need their lists", fix="give --lists DIR")
     for fold in sorted(rules.folds):
@@ -379,15 +396,18 @@ def build_fewshot(
     Args:
         plan: From ``plan_fewshot``.
         out: Its folder, to be made.
-        name: Of the benchmark; ``FewShotRules.name`` by default.
+        name: A name of one's own; by default ``FewShotRules.name`` of whole data, else ``custom:<hash>``.
         link: Hard-link images.
         workers: Processes.
         licence: One line in place of the source's own.
         progress: Told how many images are done.
 
     Raises:
+        UsageError: ``name`` is that of a published benchmark.
         InputError: Broken raw data, a full disk, or ``out`` is there already.
     """
+    if name:
+        check_own_name(name)
     uses, images = plan.uses, sorted(plan.uses)
     with BenchmarkWriter(out, need=_need(plan, link)) as writer:
         tasks, total = plan.tasks(writer.root, images, link=link), len(images)
@@ -398,12 +418,15 @@ def build_fewshot(
         report = FewShotReport(
             writer.out,
             "",
+            "",
             sum("queries" in roles for roles in uses.values()),
             sum("supports" in roles for roles in uses.values()),
             {k: v for k, v in counts.items() if v},
             plan.notes,
+            plan.differs,
         )
-        header = _header(plan, name or plan.rules.name, report, licence)
+        header = _header(plan, name, report, licence)
+        report.name = header["name"]
         shots = [f"support_{shot}" for shot in range(1, plan.rules.shots + 1)]
         tables = {"episodes.csv": ((*QUERY_EPISODE_COLUMNS, *shots), _rows(plan, shots))}
         report.manifest_sha256 = writer.finish(header, tables, adopt=False)
@@ -450,14 +473,16 @@ def _header(plan: FewShotPlan, name: str, report: FewShotReport, licence: str) -
     ruled = rules.record
     drawn = [plan.candidates_sha256[fold] for fold in sorted(plan.folds)]
     text = json.dumps([SCHEMA, BUILDER_VERSION, ruled, masks.sha256, drawn, plan.training], sort_keys=True)
+    digits = hashlib.sha256(text.encode()).hexdigest()[:8]
+    unnamed = not name and bool(plan.differs)
     licences: dict[str, int] = {}
     for image in sorted(plan.uses):
         key = str(masks.image_licence(image) or "unnamed")
         licences[key] = licences.get(key, 0) + 1
     return {
         "schema": SCHEMA,
-        "name": name,
-        "version": f"{BUILDER_VERSION}.{hashlib.sha256(text.encode()).hexdigest()[:8]}",
+        "name": f"custom:{digits}" if unnamed else name or rules.name,
+        "version": f"{BUILDER_VERSION}.{digits}",
         "vocabulary": masks.vocabulary.spec,
         **({"protocol": PROTOCOL, "shots": rules.shots, "drawn": DRAWN} if plan.verbatim else {}),
         "folds": {str(fold): list(categories) for fold, categories in sorted(plan.folds.items())},
@@ -474,6 +499,7 @@ def _header(plan: FewShotPlan, name: str, report: FewShotReport, licence: str) -
         "builder": BUILDER_VERSION,
         "seed": rules.seed,
         "rules": ruled,
+        **({"recipe": {"name": rules.name, "matches": False, "differs": plan.differs}} if unnamed else {}),
         "notes": list(plan.notes),
         "licences": {masks.source: licence or masks.licence},
         "images_by_licence": dict(sorted(licences.items())),

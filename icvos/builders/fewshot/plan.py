@@ -5,15 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 from icvos.builders.fewshot.build import FewShotPlan, FewShotRules, plan_fewshot
-from icvos.data.author_lists import check_names, read_lists, read_matcher_lists
+from icvos.builders.fewshot.whole import fss_differences, matcher_coco_differences, matcher_lvis_differences
+from icvos.data.author_lists import AuthorLists, check_names, read_lists, read_matcher_lists
 from icvos.data.class_masks import ClassMasks, check_min_area, coco_masks, voc_masks
-from icvos.data.fewshot_masks import coco_folder, fss_masks, lvis_masks, matcher_lvis_masks
+from icvos.data.fewshot_masks import fss_masks, lvis_masks, matcher_lvis_masks
 from icvos.data.folds import FewShotEpisode, fold_count, test_categories
 from icvos.data.matcher_episodes import coco_episodes, fss_episodes, lvis_classes, lvis_episodes
 from icvos.errors import SourceError, UsageError
 from icvos.progress import Progress
 from icvos.sources.fss1000 import PICTURES, Fss1000
-from icvos.sources.lvis import MatcherLists, image_name
+from icvos.sources.lvis import MatcherLists, coco_folder, image_name
 
 __all__ = ["plan_coco20i", "plan_fss1000", "plan_lvis92i", "plan_pascal5i"]
 
@@ -63,12 +64,13 @@ def _matcher_coco20i(masks: ClassMasks, rules: FewShotRules, folder: Path | None
             "Matcher's episodes need its lists", expected="splits/val/fold0.pkl, …", fix="give --lists DIR"
         )
     drawn: dict[int, list[FewShotEpisode]] = {}
+    lists: dict[int, AuthorLists] = {}
     for fold in rules.folds:
-        lists = read_matcher_lists(folder, fold)
-        check_names(lists, masks.numbers, f"{masks.source} {masks.split}")
+        lists[fold] = read_matcher_lists(folder, fold)
+        check_names(lists[fold], masks.numbers, f"{masks.source} {masks.split}")
         categories = test_categories(rules.benchmark, fold)
-        drawn[fold] = list(coco_episodes(lists, categories, fold, rules.shots, rules.paper_count))
-    plan = plan_fewshot(masks, rules, drawn=drawn)
+        drawn[fold] = list(coco_episodes(lists[fold], categories, fold, rules.shots, rules.paper_count))
+    plan = plan_fewshot(masks, rules, drawn=drawn, differs=matcher_coco_differences(lists))
     plan.notes.append(
         "masks are of COCO's JSON, crowd regions ignored; Matcher reads label maps, in which a pixel has one category"
     )
@@ -165,7 +167,8 @@ def plan_fss1000(
         names = [[fss.image_name(name, stem) for stem in PICTURES] for name in fss.classes]
         drawn = {0: list(fss_episodes(names, rules.shots))}
     masks = fss_masks(fss, cache=cache, workers=workers, progress=progress)
-    plan = plan_fewshot(masks, rules, folds={0: tuple(range(1, len(fss.classes) + 1))}, drawn=drawn)
+    folds = {0: tuple(range(1, len(fss.classes) + 1))}
+    plan = plan_fewshot(masks, rules, folds=folds, drawn=drawn, differs=fss_differences(fss))
     plan.notes[:0] = fss.notes
     return plan
 
@@ -212,4 +215,4 @@ def _matcher_lvis92i(
     drawn = {fold: list(lvis_episodes(names, folds[fold], fold, rules.shots)) for fold in rules.folds}
     pairs = {(e.category, files[name]) for fold in drawn.values() for e in fold for name in (e.query, *e.supports)}
     masks = matcher_lvis_masks(lists, pairs, coco, cache=cache, progress=progress)
-    return plan_fewshot(masks, rules, folds=folds, drawn=drawn)
+    return plan_fewshot(masks, rules, folds=folds, drawn=drawn, differs=matcher_lvis_differences(counts))

@@ -11,7 +11,7 @@ from icvos.builders.fsvos.supports import FrameSupports, SupportFrame
 from icvos.builders.ic_vos.plan import NothingLeft, Plan, PlannedVideo, video_name
 from icvos.data.draws import DRAW_RULE, draw_supports, draws_notes, support_pool
 from icvos.data.fsvos import GROUPS, EpisodeList, get_episode_list, group_categories
-from icvos.errors import SourceError, UsageError
+from icvos.errors import SourceError, UsageError, counted
 from icvos.files import escape_id
 from icvos.progress import Progress, Update, silent
 from icvos.sources.annotations import check_category_names
@@ -140,7 +140,7 @@ def _plan_listed(plan: FsvosPlan, source: YouTubeVis, rules: FsvosRules, listed:
         if len(of) <= rules.shots:
             label = source.categories[category]
             plan.left_out.append(
-                f"{source.id},{label}: {len(of)} videos, of which {rules.shots} support: no query is left "
+                f"{source.id},{label}: {counted(len(of), 'videos')}, of which {rules.shots} support: no query is left "
                 "(fewer --shots leave one)"
             )
     planned: dict[tuple[int, int], PlannedVideo] = {}

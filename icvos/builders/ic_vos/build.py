@@ -23,7 +23,7 @@ from icvos.builders.writer import BenchmarkWriter, Table
 from icvos.categories import COCO80, Vocabulary
 from icvos.costs import in_bytes
 from icvos.data.draws import draw_supports
-from icvos.errors import UsageError
+from icvos.errors import UsageError, counted
 from icvos.progress import Progress, Update, silent
 from icvos.sources.base import VideoSource
 from icvos.sources.coco import Coco
@@ -199,7 +199,7 @@ def estimate(prepared: Prepared, *, link: bool = False, progress: Progress = sil
         progress(Update("videos listed", number, len(prepared.plan.videos)))
         frames = clip_frames(planned.source.frames(planned.video), planned.clip, prepared.rules)
         if len(frames) < prepared.rules.min_frames:
-            why = f"has {len(frames)} frames of at least {prepared.rules.min_frames}"
+            why = f"has {counted(len(frames), 'frames')} of at least {prepared.rules.min_frames}"
             out.too_short.append(f"{planned.source.id},{planned.video.name}: {why}")
             continue
         out.videos, out.pairs = out.videos + 1, out.pairs + len(planned.groups)
@@ -250,7 +250,7 @@ def try_build(prepared: Prepared, out: Path, need: Estimate, *, link: bool = Fal
                 )
             )
     linked = f", {in_bytes(need.linked_bytes)} linked beside that" if link else ""
-    more = f", {need.supports:,} supports {in_bytes(need.support_bytes)}" if supports is not None else ""
+    more = f", {counted(need.supports, 'supports')} {in_bytes(need.support_bytes)}" if supports is not None else ""
     files = f"videos {in_bytes(need.new_bytes)}{more}{linked}"
     return BuildTrial(out, tuple(samples), need.new_bytes + need.support_bytes, files, workers)
 

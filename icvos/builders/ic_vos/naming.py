@@ -10,6 +10,7 @@ from icvos.builders.ic_vos.rules import BUILDER_VERSION, BuildRules
 from icvos.builders.published import PAPER_COUNTS, PublishedRecipe
 from icvos.builders.recipe import Recipe
 from icvos.categories import COCO80, Vocabulary
+from icvos.errors import counted
 from icvos.sources.base import VideoSource
 
 __all__ = ["Naming", "differences", "name_benchmark", "release_differences"]
@@ -178,7 +179,7 @@ def _sequence_differences(published: PublishedRecipe, source: VideoSource, part:
             continue
         frames = len(source.frames(videos[name]))
         if row.frames is not None and frames != row.frames:
-            yield f"{source.id},{name} has {frames} frames, and the recipe expects {row.frames}"
+            yield f"{source.id},{name} has {counted(frames, 'frames')}, and the recipe expects {row.frames}"
         split = videos[name].split
         if row.source_split and split != row.source_split:
             yield f"{source.id},{name} is of the split '{split}', and the recipe's of '{row.source_split}'"
@@ -187,4 +188,4 @@ def _sequence_differences(published: PublishedRecipe, source: VideoSource, part:
             yield f"{source.id},{name} has an object {number} that the recipe does not name"
         objects = len(videos[name].objects)
         if row.objects is not None and videos[name].all_objects and objects != row.objects:
-            yield f"{source.id},{name} has {objects} objects, and the recipe expects {row.objects}"
+            yield f"{source.id},{name} has {counted(objects, 'objects')}, and the recipe expects {row.objects}"

@@ -11,7 +11,7 @@ from icvos.builders.ic_vos.rules import MINI_PAIRS, BuildRules
 from icvos.builders.published import PublishedRecipe
 from icvos.builders.recipe import ObjectLabel, Recipe
 from icvos.categories import Vocabulary
-from icvos.errors import SourceError, UsageError, did_you_mean, name_some
+from icvos.errors import SourceError, UsageError, are, counted, did_you_mean, name_some
 from icvos.files import check_id, escape_id
 from icvos.sources.base import SourceVideo, VideoSource
 
@@ -144,7 +144,7 @@ def make_plan(
     _note(plan, sources, recipe, incomplete)
     if not plan.videos:
         raise NothingLeft(
-            f"nothing is left to build from {len(videos)} videos",
+            f"nothing is left to build from {counted(len(videos), 'videos')}",
             plan.left_out + not_asked,
             where=", ".join(str(source.root) for source in sources),
         )
@@ -289,8 +289,8 @@ def _note(plan: Plan, sources: Sequence[VideoSource], recipe: Recipe, incomplete
     if kept and not any(p.source.id in recipe.judged_sources for p in kept):
         pairs = sum(list(planned.complete.values()).count("unsure") for planned in kept)
         plan.notes.append(
-            f"nobody has said whether {pairs} pairs of {kept[0].source.title} are wholly annotated: "
-            "these are kept, marked unsure (a recipe says it, or icvos build-data labels)"
+            f"nobody has said whether {counted(pairs, 'pairs')} of {kept[0].source.title} {are(pairs)} wholly "
+            "annotated: these are kept, marked unsure (a recipe says it, or icvos build-data labels)"
         )
     if incomplete:
         plan.notes.append(

@@ -13,7 +13,7 @@ from icvos.builders.ic_vos.rules import BuildRules
 from icvos.builders.support_writer import SupportWriter
 from icvos.categories import Vocabulary
 from icvos.data.draws import SupportPool, draw_supports, draws_notes, support_pool
-from icvos.errors import SourceError
+from icvos.errors import SourceError, counted
 from icvos.sources.coco import Coco
 from icvos.sources.drawn import licence_of
 
@@ -93,7 +93,9 @@ class Supports(SupportWriter):
         if few:
             names = ", ".join(f"{self.words.label(c)} ({size})" for c, size in few.items())
             pairs = sum(c in few for video in videos for c in video.groups)
-            out.append(f"fewer than {rules.shots} supports of {names}, on {pairs} pairs: all there are")
+            out.append(
+                f"fewer than {counted(rules.shots, 'supports')} of {names}, on {counted(pairs, 'pairs')}: all there are"
+            )
         drawn = {f"{video.name},{self.words.label(c)}": self._draws(video, c) for video in videos for c in video.groups}
         return out + draws_notes(drawn, draws=rules.draws, shots=rules.shots)
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from icvos.builders.ic_vos.rules import BUILDER_VERSION, BuildRules
 from icvos.builders.writer import place_file, write_file
-from icvos.errors import InputError, SourceError
+from icvos.errors import InputError, SourceError, counted
 from icvos.files import atomic_write, open_file, read_file, read_json
 from icvos.images import image_size
 from icvos.manifest import Digest
@@ -224,9 +224,9 @@ class _Builder:
             seen = self.visible[category]
             reason = ""
             if frames < rules.min_frames:
-                reason = f"has {frames} frames of at least {rules.min_frames}"
+                reason = f"has {counted(frames, 'frames')} of at least {rules.min_frames}"
             elif seen < rules.min_visible_frames:
-                reason = f"seen in {seen} frames of at least {rules.min_visible_frames}"
+                reason = f"seen in {counted(seen, 'frames')} of at least {rules.min_visible_frames}"
             elif self.largest[category] < rules.min_area:
                 reason = f"covers {self.largest[category]} pixels of at least {rules.min_area}"
             elif rules.first_frame == "visible" and self.first[category] != 0:

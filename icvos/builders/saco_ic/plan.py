@@ -9,7 +9,7 @@ from typing import Any
 from icvos.builders.ic_vos.plan import NothingLeft, Plan, PlannedVideo, video_name
 from icvos.categories import Vocabulary
 from icvos.data.draws import DRAW_RULE
-from icvos.errors import SourceError, UsageError
+from icvos.errors import SourceError, UsageError, counted
 from icvos.files import escape_id
 from icvos.processes import in_order
 from icvos.progress import Progress, Update, silent
@@ -79,10 +79,11 @@ class Census:
     def lines(self, draws: int) -> list[str]:
         """Return what a builder says before it builds."""
         return [
-            f"asked: {self.phrases:,} phrases of {self.videos:,} videos, {_positive_and_negative(self.asked)}",
+            f"asked: {counted(self.phrases, 'phrases')} of {counted(self.videos, 'videos')}, "
+            f"{_positive_and_negative(self.asked)}",
             f"phrases in two videos or more: {self.repeated:,} of {self.phrases:,}",
             f"with a support in another video: {_positive_and_negative(self.built)} of {self.built_phrases:,} phrases, "
-            f"{sum(self.built) * draws:,} episodes",
+            f"{counted(sum(self.built) * draws, 'episodes')}",
         ]
 
 

@@ -8,7 +8,7 @@ from itertools import pairwise
 
 from icvos.builders.ic_vos.plan import NothingLeft, Plan, PlannedVideo, video_name
 from icvos.builders.ic_vos.video import frame_number
-from icvos.errors import InputError, UsageError
+from icvos.errors import InputError, UsageError, counted
 from icvos.masks import read_mask
 from icvos.processes import in_order
 from icvos.progress import Progress, Update, silent
@@ -105,7 +105,9 @@ def plan_vos(source: VideoSource, *, split: str, workers: int = 1, progress: Pro
                 fix=f"rename the folders of '{max(one.video.name, other.video.name, key=len)}'",
             )
     if not plan.videos:
-        raise NothingLeft(f"nothing is left to build from {len(videos)} videos", plan.left_out, where=source.root)
+        raise NothingLeft(
+            f"nothing is left to build from {counted(len(videos), 'videos')}", plan.left_out, where=source.root
+        )
     return plan
 
 

@@ -10,18 +10,49 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from icvos.errors import counted, counts
 from icvos.terminal import echo
 
 if TYPE_CHECKING:
     from icvos.builders.ic_vos.build import BuildReport, Estimate, Prepared
 
-__all__ = ["build_options", "nothing_left", "out_option", "say_built", "say_left_out", "say_need", "try_out"]
+__all__ = [
+    "build_options",
+    "name_option",
+    "nothing_left",
+    "out_option",
+    "say_built",
+    "say_left_out",
+    "say_name",
+    "say_need",
+    "say_unnamed",
+    "try_out",
+]
 
 
 def out_option(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add the option for the folder of a benchmark."""
     help = "The benchmark's folder, to be made."
     return click.option("--out", type=click.Path(path_type=Path), required=True, help=help)(function)
+
+
+def name_option(published: str, *, of: str = "whole data") -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Return what adds the option for a benchmark's name.
+
+    Args:
+        published: What it is called by default.
+        of: What is called so.
+    """
+    text = f"A name of one's own; default {published} of {of}, or custom:HASH."
+    return click.option("--name", default="", callback=_own_name, help=text)
+
+
+def _own_name(context: click.Context, parameter: click.Parameter, value: str) -> str:
+    if value:
+        from icvos.builders.published import check_own_name
+
+        check_own_name(value)
+    return value
 
 
 def build_options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -54,12 +85,14 @@ def say_need(need: Estimate, *, link: bool, pairs: str = "pairs", episodes: int 
     """
     from icvos.costs import in_bytes
 
-    listed = "" if episodes is None else f"{episodes:,} episodes of "
+    listed = "" if episodes is None else f"{counted(episodes, 'episodes')} of "
     linked = f", {in_bytes(need.linked_bytes)} linked" if link else ""
-    supports = f", and {need.supports:,} supports, about {in_bytes(need.support_bytes)}" if need.supports else ""
+    supports = (
+        f", and {counted(need.supports, 'supports')}, about {in_bytes(need.support_bytes)}" if need.supports else ""
+    )
     echo(
-        f"to build: {listed}{need.videos:,} videos, {need.pairs:,} {pairs}, {need.frames:,} frames, "
-        f"{need.files:,} files, about {in_bytes(need.new_bytes)}{linked}{supports}"
+        f"to build: {listed}{counts(**{'videos': need.videos, pairs: need.pairs, 'frames': need.frames})}, "
+        f"{counted(need.files, 'files')}, about {in_bytes(need.new_bytes)}{linked}{supports}"
     )
 
 
@@ -85,7 +118,7 @@ def try_out(
 
     trial = try_build(prepared, out, need, link=link, workers=workers)
     print_costs("nothing is built", trial.costs())
-    _say_unnamed(differs)
+    say_unnamed(differs)
     say_left_out([*prepared.plan.left_out, *need.too_short], left_out)
 
 
@@ -102,13 +135,18 @@ def say_built(report: BuildReport, out: Path, content: str, *, model: str, left_
     say_left_out(report.left_out, left_out)
     echo(f"built {out}: {content}")
     echo(f"manifest {report.manifest_sha256}")
-    echo(f"name {report.name}")
-    if report.name.startswith("custom:"):
-        _say_unnamed(report.differs)
+    say_name(report.name, report.differs)
     echo(f"next: icvos evaluate --model {model} --benchmark {shlex.quote(str(out))}")
 
 
-def _say_unnamed(lines: Sequence[str], most: int = 5) -> None:
+def say_name(name: str, differs: Sequence[str]) -> None:
+    """Say what a benchmark is called, and of one that carries no published name why."""
+    echo(f"name {name}")
+    if name.startswith("custom:"):
+        say_unnamed(differs)
+
+
+def say_unnamed(lines: Sequence[str], most: int = 5) -> None:
     """Say why a build carries no published name."""
     for line in lines[:most]:
         echo(f"no published name: {line}")

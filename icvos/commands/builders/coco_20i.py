@@ -21,7 +21,7 @@ from icvos.commands.builders.raw_options import tell_coco
 )
 @click.option("--split", default="val2014", show_default=True, help="Of queries and supports.")
 @click.option("--train-split", default="train2014", show_default=True, help="What the folds train on.")
-@fewshot_options("authors", "matcher")
+@fewshot_options("coco-20i", "authors", "matcher")
 def command(coco: Path, split: str, train_split: str, **options: Any) -> None:
     """Build COCO-20i: frozen episodes of fss-native and fss-paper, four folds of 20 test categories.
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from icvos.errors import counted
 from icvos.terminal import echo
 
 
@@ -67,10 +68,9 @@ def command(
         DEMO_NAMES,
         USUAL_NAMES,
         build_demo,
-        check_world,
         demo_folder,
         demo_layout,
-        demo_raw,
+        ensure_raw,
         is_ready,
     )
     from icvos.demo.world.version import GENERATOR_VERSION
@@ -93,11 +93,8 @@ def command(
     if layout and not raw_only:
         return
     if raw_only:
-        check_world(root, size, seed)
-        if not is_ready(root / "raw"):
-            with shown("demo") as show:
-                demo_raw(size, seed, root / "raw", progress=show)
-        echo(f"raw data in {root / 'raw'}")
+        with shown("demo") as show:
+            echo(f"raw data in {ensure_raw(size, seed, root, progress=show)}")
         return
     for name in DEMO_NAMES if everything else USUAL_NAMES:
         known = is_ready(root / "benchmarks" / name.removeprefix("demo/"))
@@ -116,4 +113,4 @@ def _counts(path: Path) -> str:
     categories = len({episode.category for episode in benchmark.episodes})
     scenes = len({episode.video for episode in benchmark.episodes})
     what = "images" if benchmark.kind == "image" else "videos"
-    return f"{scenes} {what}, {categories} categories, {len(benchmark.episodes)} episodes"
+    return f"{scenes} {what}, {counted(categories, 'categories')}, {counted(len(benchmark.episodes), 'episodes')}"

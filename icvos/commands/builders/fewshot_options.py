@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from icvos.commands.builders.build_options import name_option, say_name, say_unnamed
+from icvos.errors import counted
 from icvos.terminal import echo
 
 if TYPE_CHECKING:
@@ -25,11 +27,17 @@ EPISODES = {
 
 
 def fewshot_options(
-    *episodes: str, folds: int = 4, shots: str = "5; authors, matcher: 1", min_area: int = 2048, trains: bool = True
+    name: str,
+    *episodes: str,
+    folds: int = 4,
+    shots: str = "5; authors, matcher: 1",
+    min_area: int = 2048,
+    trains: bool = True,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Return what adds the options of a few-shot benchmark to a command.
 
     Args:
+        name: What a benchmark of whole data is called.
         episodes: Of ``EPISODES``, which it takes beside its frozen ones.
         folds: How many it has; with one there is no ``--fold``.
         shots: The default, in words.
@@ -37,7 +45,10 @@ def fewshot_options(
         trains: Whether methods train on its folds, and papers draw episodes of their own from it.
     """
     option = click.option
-    options = [option("--out", type=click.Path(path_type=Path), required=True, help="The folder to be made.")]
+    options: list[Callable[[Callable[..., Any]], Callable[..., Any]]] = [
+        option("--out", type=click.Path(path_type=Path), required=True, help="The folder to be made."),
+        name_option(name),
+    ]
     if folds > 1:
         text = f"0 to {folds - 1}; repeatable; all by default."
         options.append(option("--fold", "folds", type=int, multiple=True, help=text))
@@ -121,21 +132,30 @@ def build_and_print(plan: FewShotPlan, options: dict[str, Any], progress: Progre
     for note in plan.notes:
         echo(f"note: {note}")
     echo(
-        f"to build: {len(plan.episodes):,} episodes of {len(plan.folds)} fold{'s' * (len(plan.folds) != 1)}, "
-        f"{plan.files:,} files, about "
+        f"to build: {counted(len(plan.episodes), 'episodes')} of {counted(len(plan.folds), 'folds')}, "
+        f"{counted(plan.files, 'files')}, about "
         f"{size + plan.files * 0.0015:.1f} MB{' (images linked)' if options['link'] else ''}"
     )
     if options["dry_run"]:
         trial = try_fewshot(plan, options["out"], link=options["link"], workers=options["workers"])
         print_costs("nothing is built", trial.costs())
+        say_unnamed([] if options["name"] else plan.differs)
         return
-    report = build_fewshot(plan, options["out"], link=options["link"], workers=options["workers"], progress=progress)
+    report = build_fewshot(
+        plan,
+        options["out"],
+        name=options["name"],
+        link=options["link"],
+        workers=options["workers"],
+        progress=progress,
+    )
     counts = ", ".join(f"{count:,} {protocol}" for protocol, count in report.episodes.items())
     echo(
         f"built {options['out']}: {report.queries:,} query images, {report.supports:,} support images, "
         f"episodes: {counts}"
     )
     echo(f"manifest {report.manifest_sha256}")
+    say_name(report.name, report.differs)
     first = next(iter(report.episodes))
     more = f" --protocol {first}" if first == "fss-paper" else ""
     if plan.verbatim and plan.rules.shots > 1:

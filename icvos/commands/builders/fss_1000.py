@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from icvos.commands.builders.fewshot_options import build_and_print, fewshot_options, rules_of
+from icvos.commands.builders.raw_options import tell_found
 
 
 @click.command()
@@ -18,7 +19,7 @@ from icvos.commands.builders.fewshot_options import build_and_print, fewshot_opt
     metavar="DIR",
     help="FSS-1000: data/CLASS/N.jpg and N.png, splits/test.txt.",
 )
-@fewshot_options("matcher", folds=1, shots="5; matcher: 1", min_area=1, trains=False)
+@fewshot_options("fss-1000", "matcher", folds=1, shots="5; matcher: 1", min_area=1, trains=False)
 def command(fss: Path, **options: Any) -> None:
     """Build FSS-1000's test split: each picture of its 240 classes once as query, in one fold.
 
@@ -31,8 +32,10 @@ def command(fss: Path, **options: Any) -> None:
     """
     from icvos.builders.fewshot.plan import plan_fss1000
     from icvos.progress import shown
+    from icvos.sources.census import count_fss
 
     rules = rules_of("fss-1000", options)
+    tell_found("fss", lambda: [count_fss(fss, "test")])
     with shown("fss-1000") as progress:
         plan = plan_fss1000(fss, rules, workers=options["workers"], progress=progress)
         build_and_print(plan, options, progress)

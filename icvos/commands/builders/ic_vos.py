@@ -16,6 +16,7 @@ from icvos.commands.builders.build_options import (
     try_out,
 )
 from icvos.commands.builders.raw_options import open_sources, source_options, tell_found, tell_sources
+from icvos.errors import counts
 from icvos.terminal import echo
 
 if TYPE_CHECKING:
@@ -167,8 +168,8 @@ def command(coco: Path, out: Path, from_release: Path | None, **options: Any) ->
     with nothing_left(left_out, out), shown("ic-vos") as progress:
         report = build_icvos(prepared, out, name=name, link=link, workers=workers, progress=progress)
     content = (
-        f"{report.videos:,} videos, {report.frames:,} frames, {report.pairs:,} pairs, {report.episodes:,} episodes, "
-        f"{report.supports:,} support images"
+        counts(videos=report.videos, frames=report.frames, pairs=report.pairs, episodes=report.episodes)
+        + f", {report.supports:,} support images"
     )
     say_built(report, out, content, model="histogram", left_out=left_out)
 

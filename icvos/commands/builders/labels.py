@@ -10,6 +10,7 @@ from click.core import ParameterSource
 
 from icvos.commands.builders.labels_merge import command as merge
 from icvos.commands.builders.raw_options import open_sources, source_options, tell_sources
+from icvos.errors import counted
 from icvos.terminal import echo
 
 
@@ -56,7 +57,7 @@ def command(
     for page in report.pages:
         echo(f"page: {page}")
     echo(f"CSV to fill (or let the page fill them): {report.objects_csv}, {report.complete_csv}")
-    echo(f"{report.labelled:,} of {report.objects:,} objects in {report.videos:,} videos have a label")
+    echo(f"{report.labelled:,} of {report.objects:,} objects in {counted(report.videos, 'videos')} have a label")
 
 
 command.add_command(merge, "merge")

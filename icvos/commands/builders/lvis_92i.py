@@ -24,7 +24,7 @@ from icvos.commands.builders.fewshot_options import build_and_print, fewshot_opt
     metavar="DIR",
     help="COCO 2017: train2017 and val2017.  [default: LVIS' coco, or LVIS' folder]",
 )
-@fewshot_options("matcher", folds=10, shots="1", min_area=1, trains=False)
+@fewshot_options("lvis-92i-1shot, …", "matcher", folds=10, shots="1", min_area=1, trains=False)
 def command(lvis: Path, coco: Path | None, **options: Any) -> None:
     """Build LVIS-92i: ten folds of categories of LVIS' validation split.
 

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from icvos.commands.builders.raw_options import tell_coco
+from icvos.errors import counted, counts
 from icvos.terminal import echo
 
 
@@ -68,7 +69,7 @@ def command(coco: Path, split: str, out: Path, **options: Any) -> None:
             shots=options["shots"],
         )
         echo(
-            f"to write: {len(plan.chosen):,} tubes of {rules.frames} frames, up to {plan.files:,} files, "
+            f"to write: {counted(len(plan.chosen), 'tubes')} of {rules.frames} frames, up to {plan.files:,} files, "
             f"about {plan.estimate / 1e6:,.0f} MB"
         )
         if options["dry_run"]:
@@ -80,7 +81,7 @@ def command(coco: Path, split: str, out: Path, **options: Any) -> None:
     if report.alone:
         echo(f"note: {report.alone:,} tubes are their category's only image: it supports itself")
     echo(
-        f"built {out}: {report.tubes:,} tubes of {report.images:,} images, {report.frames:,} frames, "
+        f"built {out}: {counted(report.tubes, 'tubes')} of {counts(images=report.images, frames=report.frames)}, "
         f"{report.supports:,} support images"
     )
     echo(f"manifest {report.manifest_sha256}")

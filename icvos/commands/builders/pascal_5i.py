@@ -22,7 +22,7 @@ _FOLDER = click.Path(path_type=Path, file_okay=False)
     is_flag=True,
     help="coco2pascal: test the categories that COCO-20i's fold does not train on (the paper's Tables XI and XII).",
 )
-@fewshot_options("authors", shots="5; authors: 1")
+@fewshot_options("pascal-5i, coco2pascal", "authors", shots="5; authors: 1")
 def command(voc: Path, sbd: Path | None, split: str, domain_shift: bool, **options: Any) -> None:
     """Build PASCAL-5i: frozen episodes of fss-native and fss-paper, four folds of 5 test categories.
 

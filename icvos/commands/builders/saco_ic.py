@@ -6,7 +6,16 @@ from pathlib import Path
 
 import click
 
-from icvos.commands.builders.build_options import build_options, nothing_left, out_option, say_built, say_need, try_out
+from icvos.commands.builders.build_options import (
+    build_options,
+    name_option,
+    nothing_left,
+    out_option,
+    say_built,
+    say_need,
+    try_out,
+)
+from icvos.errors import counts
 from icvos.terminal import echo
 
 
@@ -30,11 +39,7 @@ from icvos.terminal import echo
 )
 @click.option("--allow-shifted", is_flag=True, help="Build yt1b too, whose authors warn of shifted frames.")
 @out_option
-@click.option(
-    "--name",
-    default="",
-    help="A name of one's own; default saco-ic-smartglasses-test, …, or custom:HASH.",
-)
+@name_option("saco-ic-smartglasses-test, …", of="the usual rules")
 @click.option(
     "--support-min-share",
     default=0.5,
@@ -94,7 +99,7 @@ def command(
     with shown("saco-ic") as progress:
         report = build_saco(prepared, out, name=name, link=link, workers=workers, progress=progress)
     content = (
-        f"{report.videos:,} videos, {report.frames:,} frames, {report.positive:,} positive and {report.negative:,} "
-        f"negative pairs, {report.episodes:,} episodes, {report.supports:,} supports"
+        f"{counts(videos=report.videos, frames=report.frames)}, {report.positive:,} positive and {report.negative:,} "
+        f"negative pairs, {counts(episodes=report.episodes, supports=report.supports)}"
     )
     say_built(report, out, content, model="prototype", left_out=left_out)

@@ -8,7 +8,16 @@ from typing import Any
 
 import click
 
-from icvos.commands.builders.build_options import build_options, nothing_left, out_option, say_built, say_need, try_out
+from icvos.commands.builders.build_options import (
+    build_options,
+    name_option,
+    nothing_left,
+    out_option,
+    say_built,
+    say_need,
+    try_out,
+)
+from icvos.errors import counted
 from icvos.sources import SOURCES
 
 
@@ -23,9 +32,7 @@ def _source_options(function: Callable[..., Any]) -> Callable[..., Any]:
 @_source_options
 @click.option("--split", default="", help="val, train or all; default val of DAVIS and LVOS, train of MOSE.")
 @out_option
-@click.option(
-    "--name", default="", help="A name of one's own; default vos-davis17-val, … of a whole split, or custom:HASH."
-)
+@name_option("vos-davis17-val, …", of="a whole split")
 @click.option(
     "--max-frames", default=0, show_default=True, type=click.IntRange(0), help="First frames of a video; 0 for all."
 )
@@ -70,5 +77,7 @@ def command(
         return
     with nothing_left(left_out, out), shown("vos") as progress:
         report = build_vos(prepared, out, name=name, link=link, workers=workers, progress=progress)
-    content = f"{report.videos:,} videos, {report.frames:,} frames, {report.episodes:,} objects"
+    content = (
+        f"{counted(report.videos, 'videos')}, {counted(report.frames, 'frames')}, {counted(report.episodes, 'objects')}"
+    )
     say_built(report, out, content, model="sam2-tracker --weights sam2=FILE", left_out=left_out)

@@ -6,7 +6,16 @@ from pathlib import Path
 
 import click
 
-from icvos.commands.builders.build_options import build_options, nothing_left, out_option, say_built, say_need, try_out
+from icvos.commands.builders.build_options import (
+    build_options,
+    name_option,
+    nothing_left,
+    out_option,
+    say_built,
+    say_need,
+    try_out,
+)
+from icvos.errors import counts
 from icvos.terminal import echo
 
 
@@ -30,9 +39,7 @@ from icvos.terminal import echo
 @click.option("--shots", type=click.IntRange(1), default=5, show_default=True, help="Supports, of distinct videos.")
 @click.option("--draws", type=click.IntRange(1), default=5, show_default=True, help="Of a frozen pair.")
 @out_option
-@click.option(
-    "--name", default="", help="A name of one's own; default youtube-fsvos-1, … of whole data, or custom:HASH."
-)
+@name_option("youtube-fsvos-1, …")
 @build_options
 def command(
     ytvis: Path,
@@ -80,8 +87,8 @@ def command(
     with shown("youtube-fsvos") as progress:
         report = build_fsvos(prepared, out, name=name, link=link, workers=workers, progress=progress)
     content = (
-        f"{report.videos:,} videos, {report.frames:,} frames, {report.pairs:,} pairs, {report.episodes:,} episodes, "
-        f"{report.supports:,} support images"
+        counts(videos=report.videos, frames=report.frames, pairs=report.pairs, episodes=report.episodes)
+        + f", {report.supports:,} support images"
     )
     most = max(len(episode.supports) for episode in prepared.plan.episodes)
     say_built(report, out, content, model=f"histogram --shots {min(shots, most)}", left_out=left_out)
