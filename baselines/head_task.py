@@ -5,49 +5,30 @@ from __future__ import annotations
 import dataclasses
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
-import torch
 from torch import Tensor, nn
 
 from baselines.heads import HeadConfig, SavedHead, backbone_digest, check_backbone, open_backbone, read_head
 from icvos.data.lineage import DRAWN, Lineage
 from icvos.data.options import PairOptions
-from icvos.data.pairs import ImagePairs, open_sampler, part_seed, sampler_lineage
-from icvos.data.sampler import EpisodeSampler
+from icvos.data.pairs import part_seed
+from icvos.datasets.pairs import PairDataset, Transform
+from icvos.datasets.samples import EpisodeBatch, EpisodeSample, stack
 from icvos.demo.training.examples import DrawnPairs
 from icvos.errors import UsageError
 from icvos.foundation.backbone import Backbone
-from icvos.training.data import Batch
 from icvos.training.loss import iou
 from icvos.training.task import Examples, TrainingTask, check_options
 
-__all__ = ["PAIRS", "HeadTask", "PairBatch", "PairTask"]
+__all__ = ["PAIRS", "HeadTask", "PairTask"]
 
 #: Pairs of the synthetic world.
 PAIRS = PairOptions()
 #: Pairs of the drawn world that validation takes.
 DRAWN_VALIDATION = 64
-
-
-@dataclass(frozen=True)
-class PairBatch(Batch):
-    """B pairs of a support and a query.
-
-    Attributes:
-        support, query: (B, S, S, 3) uint8.
-        support_mask: (B, S, S) bool.
-        truth: (B, S, S) of the query, bool, or uint8 with 255 where nothing is known.
-    """
-
-    support: Tensor
-    support_mask: Tensor
-    query: Tensor
-    truth: Tensor
 
 
 class Squares(Protocol):
@@ -73,7 +54,6 @@ class PairTask(TrainingTask):
         check_options(self.name, weights=self.weights, known=self.known_weights)
         self.source = source
         self._opened: dict[str, Examples] = {}
-        self._samplers: dict[str, EpisodeSampler] = {}
         self._hashes: dict[str, str] = {}
         self._digest = ""
 
@@ -98,46 +78,41 @@ class PairTask(TrainingTask):
 
     def _examples(self, part: str) -> Examples:
         if part not in self._opened:
-            self._opened[part] = (
-                self.drawn(part) if self.source.data == "demo" else self.pairs(self.sampler(part), part)
-            )
+            self._opened[part] = self._open(part)
         return self._opened[part]
 
-    def drawn(self, part: str) -> Examples:
-        """Return pairs of the drawn world's training shapes; validation draws from another stream."""
-        length = self.source.length if part == "train" else DRAWN_VALIDATION
-        return DrawnPairs(self.config.image_size, part_seed(self.source, part), length)
+    def _open(self, part: str) -> Examples:
+        """Return a part's pairs; of the drawn world those of its training shapes, validation from another stream."""
+        size = self.config.image_size
+        if self.source.data == "demo":
+            length = self.source.length if part == "train" else DRAWN_VALIDATION
+            return DrawnPairs(size, part_seed(self.source, part), length)
+        return PairDataset.open(self.source, part, size=size, transform=self.transform(part))
 
-    def pairs(self, sampler: EpisodeSampler, part: str) -> Examples:
-        """Return pairs of a data set's images, squeezed to squares."""
-        return ImagePairs(sampler, self.config.image_size)
+    def transform(self, part: str) -> Transform | None:
+        """Return what becomes of the images of a data set; None squeezes them to squares."""
+        return None
 
-    def sampler(self, part: str) -> EpisodeSampler:
-        """Return the sampler of the data set's pairs."""
-        if part not in self._samplers:
-            self._samplers[part] = open_sampler(self.source, part)
-        return self._samplers[part]
-
-    def collate(self, examples: Sequence[Mapping[str, Any]]) -> PairBatch:
-        return PairBatch(
-            support=torch.from_numpy(np.stack([e["support"] for e in examples])),
-            support_mask=torch.from_numpy(np.stack([e["support_mask"] for e in examples])),
-            query=torch.from_numpy(np.stack([e["frames"][0] for e in examples])),
-            truth=torch.from_numpy(np.stack([e["masks"][0] for e in examples])),
-        )
+    def collate(self, examples: Sequence[EpisodeSample]) -> EpisodeBatch:
+        return stack(examples)
 
     # --------------------------------------------------------------------------------------------------- validation
 
     @abstractmethod
-    def masks(self, model: nn.Module, batch: PairBatch) -> Tensor:
+    def masks(self, model: nn.Module, batch: EpisodeBatch) -> Tensor:
         """Return the (B, S, S) bool masks that the model finds."""
 
-    def validate(self, model: nn.Module, batches: Iterable[PairBatch]) -> dict[str, list[float]]:
+    def truth(self, batch: EpisodeBatch) -> Tensor:
+        """Return the queries' (B, S, S) masks: bool, or uint8 with 255 where nothing is known."""
+        return batch.masks[:, 0]
+
+    def validate(self, model: nn.Module, batches: Iterable[EpisodeBatch]) -> dict[str, list[float]]:
         """Return the IoU of each pair, and of those whose query shows the thing."""
         every: list[float] = []
         seen: list[float] = []
         for batch in batches:
-            known, truth = batch.truth != 255, batch.truth == 1
+            labels = self.truth(batch)
+            known, truth = labels != 255, labels == 1
             values = 100 * iou(self.masks(model, batch) & known, truth)
             every += values.tolist()
             seen += values[truth.flatten(1).any(dim=1)].tolist()
@@ -151,7 +126,8 @@ class PairTask(TrainingTask):
         for name, path in sorted(self.weights.items()):
             if name not in self._hashes:
                 self._hashes[name] = file_sha256(path)
-        examples = {} if self.source.data == "demo" else {"examples": self.sampler("train").describe()}
+        pairs = self.train_examples()
+        examples = {"examples": pairs.describe()} if isinstance(pairs, PairDataset) else {}
         sizes: Any = self.config
         config = {name: list(v) if isinstance(v, tuple) else v for name, v in dataclasses.asdict(sizes).items()}
         return {
@@ -163,7 +139,8 @@ class PairTask(TrainingTask):
 
     def trained_on(self) -> dict[str, Any]:
         """Return what a head's file says of its training: data sets and categories, and those of the head before."""
-        lineage = DRAWN if self.source.data == "demo" else sampler_lineage(self.sampler("train"))
+        pairs = self.train_examples()
+        lineage = pairs.lineage() if isinstance(pairs, PairDataset) else DRAWN
         said = {"training": dict(self.training)} if self.training else {}
         return {"data": self.source.data, "fold": self.source.fold, **(self._before + lineage).record(), **said}
 

@@ -18,11 +18,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from baselines.head_task import PAIRS, PairBatch, PairTask
+from baselines.head_task import PAIRS, PairTask
 from baselines.heads import fill_head, save_head
 from baselines.sansa import PromptKind, sansa_tracker, support_prompt
 from baselines.sansa_adapters import KIND, SansaConfig, SansaNetwork, open_sam2, saved_config
 from icvos.data.options import PairOptions
+from icvos.datasets.samples import EpisodeBatch
 from icvos.errors import UsageError, WeightsError
 from icvos.foundation.pixels import to_float
 from icvos.training.loss import dice, iou
@@ -93,38 +94,39 @@ class SansaTask(PairTask):
             segmenter.model.memory_attention.drifts = True
         return network
 
-    def logits(self, model: SansaNetwork, batch: PairBatch, prompt: PromptKind) -> Tensor:
+    def logits(self, model: SansaNetwork, batch: EpisodeBatch, prompt: PromptKind) -> Tensor:
         """Return (B, 2, S, S) logits of the support's frame and of the query's, at the data's size.
 
         Random points and the like are drawn from torch's generator, so that a run that goes on draws the same.
         """
         tracker = sansa_tracker(model.segmenter)
-        side, size = model.segmenter.image_size, batch.query.shape[1:3]
-        frames = to_float(torch.stack([batch.support, batch.query])).flatten(0, 1)
+        support, query, support_masks = batch.supports[:, 0], batch.frames[:, 0], batch.support_masks[:, 0]
+        side, size = model.segmenter.image_size, query.shape[1:3]
+        frames = to_float(torch.stack([support, query])).flatten(0, 1)
         frames = F.interpolate(frames, (side, side), mode="bilinear", align_corners=False, antialias=True)
         features = model.segmenter.encode(frames)
-        count = len(batch.support)
-        if not bool(batch.support_mask.flatten(1).any(dim=1).all()):
+        count = len(batch)
+        if not bool(support_masks.flatten(1).any(dim=1).all()):
             prompt = "mask"  # a thing so small that the square lost it has no points
         seeds = torch.randint(2**31, (count,)).tolist() if prompt != "mask" else []
         generators = [np.random.default_rng(seed) for seed in seeds]
-        masks = list(batch.support_mask.cpu().numpy())
+        masks = list(support_masks.cpu().numpy())
         bank = tracker.start(num_frames=0)
         shown = tracker.step(bank, features[:count], prompt=support_prompt(masks, prompt, tracker, generators))
         found = tracker.step(bank, features[count:])
         return torch.cat([frame.resized((size[0], size[1])) for frame in (shown, found)], dim=1)
 
-    def loss(self, model: nn.Module, batch: PairBatch) -> tuple[Tensor, dict[str, Tensor]]:
+    def loss(self, model: nn.Module, batch: EpisodeBatch) -> tuple[Tensor, dict[str, Tensor]]:
         assert isinstance(model, SansaNetwork)
         kind = KINDS[int(torch.randint(len(KINDS), ()))] if self.prompt == "multi" else self.prompt
         logits = self.logits(model, batch, kind)
-        truth = torch.stack([batch.support_mask, batch.truth == 1], dim=1)
+        truth = torch.stack([batch.support_masks[:, 0], self.truth(batch)], dim=1)
         first = 1 if self.prompt == "mask" else 0
         focal, overlap = sansa_loss(logits[:, first:], truth[:, first:].float())
         found = 100 * iou(logits[:, 1] > 0, truth[:, 1]).mean().detach()
         return focal + overlap, {"focal_loss": focal.detach(), "dice_loss": overlap.detach(), "train_mIoU": found}
 
-    def masks(self, model: nn.Module, batch: PairBatch) -> Tensor:
+    def masks(self, model: nn.Module, batch: EpisodeBatch) -> Tensor:
         assert isinstance(model, SansaNetwork)
         return self.logits(model, batch, "mask" if self.prompt == "multi" else self.prompt)[:, 1] > 0
 

@@ -28,6 +28,7 @@ from dcsam.model import DCSAM
 from dcsam.plugin import DCSam, DCSamOptions
 from dcsam.training.module import TrainableDCSAM
 from icvos.data.options import DataOptions
+from icvos.datasets.samples import EpisodeSample
 from icvos.foundation.tracker import Tracker
 from icvos.images import nearest_resize
 from icvos.metrics import jf
@@ -141,15 +142,11 @@ class Tube(Pairs):
     """The video of a fixture as one training tube."""
 
     def __init__(self, video: Fixture) -> None:
-        self.example = {
-            "support": video.support.image,
-            "support_mask": video.support.mask,
-            "frames": np.stack(video.frames()),
-            "masks": video.truth(),
-        }
+        support = (video.support.image, video.support.mask)
+        self.example = EpisodeSample.of([support], np.stack(video.frames()), video.truth())
         self.pairs = [[]]
 
-    def get(self, epoch: int, index: int) -> dict[str, Any]:
+    def get(self, epoch: int, index: int) -> EpisodeSample:
         """Return the tube."""
         return self.example
 

@@ -190,6 +190,11 @@ class Benchmark:
     def __repr__(self) -> str:
         return f"Benchmark({self.name} {self.version}, {counted(len(self.episodes), 'episodes')}, {self.root})"
 
+    @property
+    def usual_protocol(self) -> str:
+        """The name of the protocol that it is evaluated by where none is asked for."""
+        return self.header.get("protocol") or ("native" if self.kind == "video" else "fss-native")
+
     @cached_property
     def manifest_sha256(self) -> str:
         """SHA-256 of ``manifest.csv``, which names every other file with its own: the benchmark's identity."""

@@ -17,6 +17,7 @@ IcvosError                      one line: what is wrong; where; what was expecte
 from __future__ import annotations
 
 import difflib
+import re
 import signal
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -74,6 +75,7 @@ class IcvosError(Exception):
     def __init__(
         self, what: str, *, where: str | Path | None = None, expected: str | None = None, fix: str | None = None
     ) -> None:
+        what = _of_loader(what)
         self.what, self.where, self.expected, self.fix = what, where, expected, fix
         parts = [what]
         if where:
@@ -83,6 +85,15 @@ class IcvosError(Exception):
         if fix:
             parts.append(fix)
         super().__init__("; ".join(printable(in_one_line(part), cut=LONGEST) for part in parts))
+
+
+_LOADER = re.compile(r"Caught \w+ in .*\nOriginal Traceback .*\n[\w.]+: ([^\n]+)\n*", re.DOTALL)
+
+
+def _of_loader(what: str) -> str:
+    """Return an error's own line where torch's loader makes it anew from the traceback of one of its processes."""
+    wrapped = _LOADER.fullmatch(what)
+    return wrapped[1] if wrapped else what
 
 
 class UsageError(IcvosError):

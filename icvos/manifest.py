@@ -25,7 +25,9 @@ __all__ = [
     "manifest_rows",
     "read_listed",
     "read_manifest",
+    "verify_frame",
     "verify_frames",
+    "verify_mask",
     "verify_masks",
     "verify_query",
     "verify_query_mask",
@@ -262,6 +264,24 @@ def verify_frames(benchmark: Benchmark, video: str, frames: int) -> None:
         BenchmarkError: One changed, or is not in the manifest.
     """
     _verify(benchmark, f"videos/{video}/JPEGImages/", frames)
+
+
+def verify_frame(benchmark: Benchmark, video: str, index: int) -> None:
+    """Compare one frame of a video.
+
+    Raises:
+        BenchmarkError: It changed, or is not in the manifest.
+    """
+    _verify(benchmark, f"videos/{video}/JPEGImages/{index:05d}.")
+
+
+def verify_mask(benchmark: Benchmark, video: str, category: int, index: int) -> None:
+    """Compare a category's mask on one frame.
+
+    Raises:
+        BenchmarkError: It changed, or is not in the manifest.
+    """
+    _verify(benchmark, f"videos/{video}/Annotations/{category}/{index:05d}.")
 
 
 def verify_masks(benchmark: Benchmark, video: str, category: int, frames: int) -> None:

@@ -11,7 +11,9 @@ from icvos.benchmark import Benchmark, Episode, Role
 from icvos.files import read_file
 from icvos.images import image_size
 from icvos.manifest import (
+    verify_frame,
     verify_frames,
+    verify_mask,
     verify_masks,
     verify_query,
     verify_query_mask,
@@ -55,6 +57,8 @@ class View:
         benchmark: Opened; its tables are compared at once.
         protocol: Its size and length; None for everything as it is stored.
         limit_frames: Only the first so many frames of a video, or None.
+        frame_by_frame: Compare a frame or mask when it is read; else all of a video are when it is opened, so that none
+            fails half-way.
 
     Attributes:
         benchmark: The benchmark.
@@ -65,11 +69,17 @@ class View:
     """
 
     def __init__(
-        self, benchmark: Benchmark, protocol: Protocol | None = None, *, limit_frames: int | None = None
+        self,
+        benchmark: Benchmark,
+        protocol: Protocol | None = None,
+        *,
+        limit_frames: int | None = None,
+        frame_by_frame: bool = False,
     ) -> None:
         verify_tables(benchmark)
         self.benchmark = benchmark
         self._protocol = protocol
+        self._frame_by_frame = frame_by_frame
         self.size = None if protocol is None else protocol.size
         limits = (limit_frames, None if protocol is None else protocol.max_frames)
         self._limits = [limit for limit in limits if limit is not None]
@@ -99,22 +109,43 @@ class View:
     def video(self, name: str) -> Frames:
         """Return a video's frames, (H, W, 3) uint8 RGB."""
         source, count = self.benchmark.video(name), self._length(name)
-        verify_frames(self.benchmark, name, count)
-        return Frames(lambda index: self._resize_image(source[index]), count, self.size or source.size)
+        if not self._frame_by_frame:
+            verify_frames(self.benchmark, name, count)
+
+        def read(index: int) -> np.ndarray:
+            if self._frame_by_frame:
+                verify_frame(self.benchmark, name, index)
+            return self._resize_image(source[index])
+
+        return Frames(read, count, self.size or source.size)
 
     def truth(self, name: str, category: int) -> Frames:
         """Return a category's ground truth on a video's frames, (H, W) bool."""
         record, count = self.benchmark.videos[name], self._length(name)
-        verify_masks(self.benchmark, name, category, count)
-        return Frames(
-            lambda index: self._resize_truth(self.benchmark.annotation(name, category, index)),
-            count,
-            self.size or (record.height, record.width),
-        )
+        if not self._frame_by_frame:
+            verify_masks(self.benchmark, name, category, count)
+
+        def read(index: int) -> np.ndarray:
+            if self._frame_by_frame:
+                verify_mask(self.benchmark, name, category, index)
+            return self._resize_truth(self.benchmark.annotation(name, category, index))
+
+        return Frames(read, count, self.size or (record.height, record.width))
 
     def supports(self, episode: Episode, shots: int = 1) -> list[Support]:
         """Return the first ``shots`` supports of an episode; each is decoded once for the life of the view."""
-        return [self._support(episode.category, name) for name in episode.supports[:shots]]
+        keys = [(episode.category, name) for name in episode.supports[:shots]]
+        for key in keys:
+            if key not in self._supports:
+                self._supports[key] = self.support(*key)
+        return [self._supports[key] for key in keys]
+
+    def support(self, category: int, name: str) -> Support:
+        """Return a support by its category and image name, decoded anew."""
+        verify_supports(self.benchmark, category, name)
+        stored = self.benchmark.support(category, name)
+        ignore = None if stored.ignore is None else self.resize_mask(stored.ignore)
+        return Support(self._resize_image(stored.image), self._resize_truth(stored.mask), ignore)
 
     def query(self, episode: Episode) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return a few-shot query: (H, W, 3) uint8 RGB, its mask (H, W) bool, and where to ignore (H, W) bool."""
@@ -156,12 +187,3 @@ class View:
 
     def _length(self, name: str) -> int:
         return min([self.benchmark.videos[name].frames, *self._limits])
-
-    def _support(self, category: int, name: str) -> Support:
-        key = (category, name)
-        if key not in self._supports:
-            verify_supports(self.benchmark, *key)
-            stored = self.benchmark.support(*key)
-            ignore = None if stored.ignore is None else self.resize_mask(stored.ignore)
-            self._supports[key] = Support(self._resize_image(stored.image), self._resize_truth(stored.mask), ignore)
-        return self._supports[key]

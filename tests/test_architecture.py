@@ -23,6 +23,7 @@ FLOORS = (
     "icvos.manifest icvos.benchmark icvos.view",
     "icvos.sources",
     "icvos.data",
+    "icvos.datasets",
     "icvos.foundation",
     "icvos.models",
     "icvos.training",
@@ -49,7 +50,7 @@ FOUNDATION_ONLY = ("sam2", "segment_anything", "transformers")
 ONE_PLACE = {
     "pycocotools": ("icvos.masks",),
     "concurrent.futures.ProcessPoolExecutor": ("icvos.processes",),
-    "multiprocessing": ("icvos.processes", "icvos.evaluation.workers"),
+    "multiprocessing": ("icvos.processes", "icvos.evaluation.workers", "icvos.datasets.fields"),
 }
 # What evaluating needs never imports these.
 TRAINING = ("icvos.training", "icvos.demo.training", "icvos.demo.world")

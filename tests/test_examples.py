@@ -46,6 +46,12 @@ PRINTED = {
         rf"^J&F of \d categories seen in training:{FIGURE}$",
         rf"^J&F of the run, the mean over episodes:{FIGURE}$",
     ),
+    "train_on_episodes": (
+        r"^\d+ episodes of \d+ videos, \d+ of \d+ held out$",
+        r"^before: mIoU \d+\.\d\d on the videos held out$",
+        r"^epoch +1 of \d+: loss \d\.\d{3}$",
+        r"^after:  mIoU \d+\.\d\d on the videos held out, \d+ s of training$",
+    ),
     "read_run": (
         rf"^histogram 1 on demo\S*, protocol native: J&F{FIGURE}, \d+ fps$",
         r"^By category, best first",
@@ -128,6 +134,10 @@ def test_own_training(run: Callable, worlds: tuple[Path, Path], tmp_path: Path) 
     seen = {episode.category_name for episode in episodes if episode.category not in numbers[::3]}
     trained = icvos.open_run(tmp_path / "runs/examples/own-training/run")
     assert set(trained.run["model"]["training_categories"]) == seen  # none that is held out
+
+
+def test_train_on_episodes(run: Callable, worlds: tuple[Path, Path]) -> None:
+    run("train_on_episodes", ["--benchmark", worlds[1], "--epochs", 1, "--size", 32, "--workers", 1])
 
 
 def test_read_run(run: Callable, worlds: tuple[Path, Path], tmp_path: Path) -> None:

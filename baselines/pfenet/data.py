@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import cv2
 import numpy as np
 
 from baselines.pfenet.plugin import squared_up
-from icvos.data.sampler import EpisodeSampler
 from icvos.foundation.pixels import MEAN
 
-__all__ = ["IGNORE", "Augmentation", "AugmentedPairs", "PaddedPairs", "augmented"]
+__all__ = ["IGNORE", "Augmentation", "Crop", "Pad", "augmented"]
 
 IGNORE = 255
 #: ImageNet's mean as a colour: what lies outside of an image becomes 0 once normalised.
@@ -95,50 +92,40 @@ def _crop(inside: np.ndarray, size: int, draws: int, generator: np.random.Genera
     return corner
 
 
-def _labels(mask: np.ndarray, ignore: np.ndarray) -> np.ndarray:
-    return np.where(ignore, np.uint8(IGNORE), mask.astype(np.uint8))
+@dataclass(frozen=True)
+class Crop:
+    """Augments an image and its labels: what training sees (a ``Transform`` of ``icvos.datasets``).
 
+    Attributes:
+        size: Side of the crops, pixels.
+        augmentation: How much is drawn.
+    """
 
-class AugmentedPairs:
-    """Pairs of a data set, each image augmented by itself: what training sees."""
+    size: int
+    augmentation: Augmentation
 
-    def __init__(self, sampler: EpisodeSampler, size: int, augmentation: Augmentation) -> None:
-        self.sampler, self.size, self.augmentation = sampler, size, augmentation
-
-    def __len__(self) -> int:
-        return len(self.sampler)
-
-    def get(self, epoch: int, index: int) -> Mapping[str, Any]:
-        """Return ``support`` (S, S, 3) uint8, ``support_mask`` (S, S) bool, ``frames``, ``masks`` (1, S, S) uint8."""
+    def __call__(
+        self, image: np.ndarray, labels: np.ndarray, generator: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
         cv2.setNumThreads(0)  # the loading processes are as many as there are cores
-        episode = self.sampler.get(epoch, index)
-        generator = np.random.default_rng([self.sampler.seed, 47, epoch, index])
-        support_truth = _labels(episode["support_masks"][0], episode["support_ignores"][0])
-        query_truth = _labels(episode["query_mask"], episode["query_ignore"])
-        support, support_labels = augmented(
-            episode["support_images"][0], support_truth, self.size, self.augmentation, generator
-        )
-        query, labels = augmented(episode["query_image"], query_truth, self.size, self.augmentation, generator)
-        return {"support": support, "support_mask": support_labels == 1, "frames": query[None], "masks": labels[None]}
+        return augmented(image, labels, self.size, self.augmentation, generator)
 
 
-class PaddedPairs:
-    """Pairs of a data set as the test has them: resized and padded, never augmented."""
+@dataclass(frozen=True)
+class Pad:
+    """Resizes and pads an image and its labels as the test has them; what lies outside of the image is 255.
 
-    def __init__(self, sampler: EpisodeSampler, size: int) -> None:
-        self.sampler, self.size = sampler, size
+    Attributes:
+        size: Side of the squares, pixels.
+    """
 
-    def __len__(self) -> int:
-        return len(self.sampler)
+    size: int
 
-    def get(self, epoch: int, index: int) -> Mapping[str, Any]:
-        """Return what ``AugmentedPairs.get`` does; what lies outside of the query's image is 255."""
-        episode = self.sampler.get(epoch, index)
-        support, mask, _ = squared_up(
-            episode["support_images"][0], episode["support_masks"][0], self.size, resize="pad"
-        )
-        query, truth, content = squared_up(episode["query_image"], episode["query_mask"], self.size, resize="pad")
-        _, void, _ = squared_up(episode["query_image"], episode["query_ignore"], self.size, resize="pad")
-        labels = _labels(truth, void)
-        labels[content[0] :], labels[:, content[1] :] = IGNORE, IGNORE
-        return {"support": support, "support_mask": mask, "frames": query[None], "masks": labels[None]}
+    def __call__(
+        self, image: np.ndarray, labels: np.ndarray, generator: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
+        square, mask, content = squared_up(image, labels == 1, self.size, resize="pad")
+        _, void, _ = squared_up(image, labels == IGNORE, self.size, resize="pad")
+        padded = np.where(void, np.uint8(IGNORE), mask.astype(np.uint8))
+        padded[content[0] :], padded[:, content[1] :] = IGNORE, IGNORE
+        return square, padded

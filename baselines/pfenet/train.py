@@ -20,15 +20,16 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from baselines.head_task import PAIRS, HeadTask, PairBatch
+from baselines.head_task import PAIRS, HeadTask
 from baselines.heads import config_of, fill_head, save_head
-from baselines.pfenet.data import Augmentation, AugmentedPairs, PaddedPairs
+from baselines.pfenet.data import IGNORE, Augmentation, Crop, Pad
 from baselines.pfenet.model import KIND, PFENet, PFENetConfig, PFENetHead, pfenet_loss
 from icvos.data.options import PairOptions
-from icvos.data.sampler import EpisodeSampler
+from icvos.datasets.pairs import Transform
+from icvos.datasets.samples import EpisodeBatch
 from icvos.foundation.pixels import to_float
 from icvos.training.loss import iou
-from icvos.training.task import Examples, Settings
+from icvos.training.task import Settings
 
 __all__ = ["PfeNetTask"]
 
@@ -122,12 +123,16 @@ class PfeNetTask(HeadTask):
             fill_head(head, saved, KIND)
         return PFENet(head, backbone, drift=self.drift)
 
-    def pairs(self, sampler: EpisodeSampler, part: str) -> Examples:
+    def transform(self, part: str) -> Transform:
         """Return augmented crops for training, padded images for validation."""
         if part != "train":
-            return PaddedPairs(sampler, self.config.image_size)
+            return Pad(self.config.image_size)
         augmentation = Augmentation() if self.source.data == "pascal-5i" else Augmentation(scale=(0.8, 1.25))
-        return AugmentedPairs(sampler, self.config.image_size, augmentation)
+        return Crop(self.config.image_size, augmentation)
+
+    def truth(self, batch: EpisodeBatch) -> Tensor:
+        masks = batch.masks[:, 0].to(torch.uint8)
+        return masks if batch.ignores is None else masks.masked_fill(batch.ignores[:, 0], IGNORE)
 
     # ------------------------------------------------------------------------------------------------- optimisation
 
@@ -145,17 +150,21 @@ class PfeNetTask(HeadTask):
             return (step + 1) / (settings.warmup + 1)
         return (1 - min(step / max(steps, 1), 1)) ** 0.9
 
-    def loss(self, model: nn.Module, batch: PairBatch) -> tuple[Tensor, dict[str, Tensor]]:
-        logits, sides = model(to_float(batch.support), batch.support_mask, to_float(batch.query))
-        truth = batch.truth.long()
+    def loss(self, model: nn.Module, batch: EpisodeBatch) -> tuple[Tensor, dict[str, Tensor]]:
+        logits, sides = self._logits(model, batch)
+        truth = self.truth(batch).long()
         main, side = pfenet_loss(logits, sides, truth, foreground=self.foreground)
         masks = (logits.argmax(dim=1) == 1) & (truth != 255)
         scalars = {"main_loss": main, "side_loss": side, "train_mIoU": 100 * iou(masks, truth == 1).mean()}
         return main + side, {name: scalar.detach() for name, scalar in scalars.items()}
 
-    def masks(self, model: nn.Module, batch: PairBatch) -> Tensor:
-        logits, _ = model(to_float(batch.support), batch.support_mask, to_float(batch.query))
+    def masks(self, model: nn.Module, batch: EpisodeBatch) -> Tensor:
+        logits, _ = self._logits(model, batch)
         return logits.argmax(dim=1) == 1
+
+    def _logits(self, model: nn.Module, batch: EpisodeBatch) -> Any:
+        """Return the logits, and those of the side heads."""
+        return model(to_float(batch.supports[:, 0]), batch.support_masks[:, 0], to_float(batch.frames[:, 0]))
 
     # ------------------------------------------------------------------------------------------------------ records
 

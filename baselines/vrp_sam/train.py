@@ -15,10 +15,11 @@ from typing import Any, ClassVar, Literal
 
 from torch import Tensor, nn
 
-from baselines.head_task import PAIRS, HeadTask, PairBatch
+from baselines.head_task import PAIRS, HeadTask
 from baselines.heads import config_of, fill_head, save_head
 from baselines.vrp_sam.model import KIND, VRPConfig, VRPEncoder, VRPSam, support_prompts
 from icvos.data.options import PairOptions
+from icvos.datasets.samples import EpisodeBatch
 from icvos.errors import UsageError
 from icvos.foundation.load import open_segmenter
 from icvos.foundation.pixels import to_float
@@ -105,15 +106,15 @@ class VrpTask(HeadTask):
             fill_head(head, saved, KIND)
         return VRPSam(head, backbone, self.segmenter)
 
-    def _logits(self, model: nn.Module, batch: PairBatch) -> Tensor:
-        supports, queries = to_float(batch.support), to_float(batch.query)
-        return model(supports, support_prompts(batch.support_mask, self.prompt), queries)
+    def _logits(self, model: nn.Module, batch: EpisodeBatch) -> Tensor:
+        supports, queries = to_float(batch.supports[:, 0]), to_float(batch.frames[:, 0])
+        return model(supports, support_prompts(batch.support_masks[:, 0], self.prompt), queries)
 
-    def loss(self, model: nn.Module, batch: PairBatch) -> tuple[Tensor, dict[str, Tensor]]:
-        logits, truth = self._logits(model, batch), batch.truth
+    def loss(self, model: nn.Module, batch: EpisodeBatch) -> tuple[Tensor, dict[str, Tensor]]:
+        logits, truth = self._logits(model, batch), self.truth(batch)
         return segmentation_loss(logits, truth), {"train_mIoU": 100 * iou(logits[:, 0] > 0, truth).mean().detach()}
 
-    def masks(self, model: nn.Module, batch: PairBatch) -> Tensor:
+    def masks(self, model: nn.Module, batch: EpisodeBatch) -> Tensor:
         return self._logits(model, batch)[:, 0] > 0
 
     def describe(self) -> dict[str, Any]:

@@ -27,11 +27,14 @@ from dcsam.checkpoint import load_model, read_checkpoint, save_checkpoint
 from dcsam.config import DCSAMConfig
 from dcsam.load import fill_backbone, overlay, sam2_of_checkpoint
 from dcsam.model import DCSAM
-from dcsam.training.examples import ClipBatch, ImagePairs, TubeClips, TubePairs, join_clips, open_examples
+from dcsam.training.examples import open_examples
 from dcsam.training.feature_cache import FeatureCache
 from dcsam.training.module import Both, TrainableDCSAM, TrainSam, merged_state, trained_names
 from icvos.data.lineage import DRAWN, Lineage
 from icvos.data.options import DataOptions
+from icvos.datasets.pairs import PairDataset
+from icvos.datasets.samples import EpisodeBatch, stack
+from icvos.datasets.tubes import TubeDataset
 from icvos.demo.training.examples import DrawnClips, DrawnWorld, DrawnWorlds, Scenes, WorldBatch, join_worlds
 from icvos.errors import UsageError
 from icvos.foundation.load import open_segmenter
@@ -272,7 +275,7 @@ class DCSamTask(TrainingTask):
         if cache is None:
             return []
         parts = [self._examples(part) for part in ("train", "validation")]
-        return [cache.estimate(model, sum(part.images for part in parts if isinstance(part, ImagePairs)))]
+        return [cache.estimate(model, sum(part.images for part in parts if isinstance(part, PairDataset)))]
 
     def _features(self, model: TrainableDCSAM) -> FeatureCache | None:
         """Return the cache, if there is one; its key holds the backbone as the model has it, with its dilation."""
@@ -286,7 +289,7 @@ class DCSamTask(TrainingTask):
     def data_source(self) -> list[str]:
         """What an image's name is unique in."""
         examples = self._examples("train")
-        return [examples.sampler.pool.masks.source] if isinstance(examples, ImagePairs) else [self.source.data]
+        return [examples.sampler.pool.masks.source] if isinstance(examples, PairDataset) else [self.source.data]
 
     def _weight_hashes(self) -> dict[str, str]:
         from icvos.files import file_sha256
@@ -296,14 +299,14 @@ class DCSamTask(TrainingTask):
                 self._hashes[name] = file_sha256(path)
         return self._hashes
 
-    def collate(self, examples: Sequence[Any]) -> ClipBatch | WorldBatch:
+    def collate(self, examples: Sequence[Any]) -> EpisodeBatch | WorldBatch:
         if isinstance(examples[0], DrawnWorld):
             return join_worlds(examples)
-        return join_clips(examples)
+        return stack(examples)
 
     # --------------------------------------------------------------------------------------------------------- loss
 
-    def loss(self, model: nn.Module, batch: ClipBatch | WorldBatch) -> tuple[Tensor, dict[str, Tensor]]:
+    def loss(self, model: nn.Module, batch: EpisodeBatch | WorldBatch) -> tuple[Tensor, dict[str, Tensor]]:
         assert isinstance(model, TrainableDCSAM)
         support_masks, masks = _masks(batch)
         logits, coarse, extra = self._forward(model, batch, support_masks, masks)
@@ -321,7 +324,7 @@ class DCSamTask(TrainingTask):
         return loss, scalars
 
     def _forward(
-        self, model: TrainableDCSAM, batch: ClipBatch | WorldBatch, support_masks: Tensor, masks: Tensor
+        self, model: TrainableDCSAM, batch: EpisodeBatch | WorldBatch, support_masks: Tensor, masks: Tensor
     ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """Return the final logits (B, T, S, S), the first stage's (B, 1, S, S) on frame 0, and further losses."""
         count, length = masks.shape[:2]
@@ -354,7 +357,9 @@ class DCSamTask(TrainingTask):
             logits = logits.clamp(-CLAMP, CLAMP)
         return F.interpolate(logits, side, mode="bilinear", align_corners=False), coarse, extra
 
-    def _encoded(self, model: TrainableDCSAM, batch: ClipBatch | WorldBatch) -> tuple[Both, Both, ImageFeatures | None]:
+    def _encoded(
+        self, model: TrainableDCSAM, batch: EpisodeBatch | WorldBatch
+    ) -> tuple[Both, Both, ImageFeatures | None]:
         """Return the features of supports, of queries, and of all frames of tubes: each image once, all together."""
         if isinstance(batch, WorldBatch):
             backbone, sam = model.encode(to_float(batch.images), top=bool(self.losses.prior_weight))
@@ -364,13 +369,14 @@ class DCSamTask(TrainingTask):
                 (backbone.map(lambda x: x[queries]), sam[queries]),
                 None,
             )
-        support, frames = to_float(batch.support), to_float(batch.frames)
+        support, frames = to_float(batch.supports[:, 0]), to_float(batch.frames)
         count, length = frames.shape[:2]
         cache = self._features(model)
         all_frames = None
         first = query = torch.arange(count, device=frames.device)
-        if cache is not None and batch.names is not None:
-            backbone, sam = cache.encode(model, torch.cat([support, frames[:, 0]]), batch.names)
+        if cache is not None:
+            names = [*(names[0] for names in batch.support_names), *batch.names]
+            backbone, sam = cache.encode(model, torch.cat([support, frames[:, 0]]), names)
         else:
             # Only a backbone that learns from its priors needs its top map with a graph.
             backbone = model.extract(torch.cat([support, frames[:, 0]]), top=bool(self.losses.prior_weight))
@@ -385,7 +391,7 @@ class DCSamTask(TrainingTask):
             all_frames,
         )
 
-    def validate(self, model: nn.Module, batches: Iterable[ClipBatch | WorldBatch]) -> dict[str, list[float]]:
+    def validate(self, model: nn.Module, batches: Iterable[EpisodeBatch | WorldBatch]) -> dict[str, list[float]]:
         assert isinstance(model, TrainableDCSAM)
         every: list[float] = []
         visible: list[float] = []
@@ -402,7 +408,7 @@ class DCSamTask(TrainingTask):
 
     def describe(self) -> dict[str, Any]:
         examples = self._examples("train")
-        source = examples.describe() if isinstance(examples, (ImagePairs, TubePairs, TubeClips)) else None
+        source = examples.describe() if isinstance(examples, (PairDataset, TubeDataset)) else None
         return {
             "stage": self.stage,
             "data": self.source.data,
@@ -430,7 +436,7 @@ class DCSamTask(TrainingTask):
         inside = "sam2" not in self.weights and "sam" not in self.weights
         trained_sam = inside or self.trained.train_sam != "none" or self.source.data == "demo" or self.stage != "image"
         examples = self._examples("train")
-        seen = examples.lineage() if isinstance(examples, (ImagePairs, TubePairs, TubeClips)) else DRAWN
+        seen = examples.lineage() if isinstance(examples, (PairDataset, TubeDataset)) else DRAWN
         seen = self._before + seen
         metadata = {"stage": self.stage, "data": self.source.data, "train_sam": self.trained.train_sam, **seen.texts()}
         if self.training:
@@ -452,9 +458,9 @@ def _presence_loss(scores: Sequence[Tensor | None], masks: Tensor) -> Tensor:
     return F.binary_cross_entropy_with_logits(logits, masks[:, : len(known)].flatten(2).any(dim=2).float())
 
 
-def _masks(batch: ClipBatch | WorldBatch) -> tuple[Tensor, Tensor]:
+def _masks(batch: EpisodeBatch | WorldBatch) -> tuple[Tensor, Tensor]:
     """Return the masks of the supports, (B, S, S) bool, and of the frames, (B, T, S, S) bool."""
     if isinstance(batch, WorldBatch):
         support_masks, query_masks = batch.masks()
         return support_masks, query_masks[:, None]
-    return batch.support_mask, batch.masks
+    return batch.support_masks[:, 0], batch.masks

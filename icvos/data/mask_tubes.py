@@ -224,24 +224,27 @@ class Tube:
     Attributes:
         name, category: The image's name, the thing's number.
         frames: (T, H, W, 3) uint8 RGB.
-        masks: (T, H, W) bool.
-        ignore: (T, H, W) bool: crowds.
+        labels: (T, H, W) uint8: 1 on the thing, 255 on crowds, 0 elsewhere.
         steps: Of each frame.
     """
 
     name: str
     category: int
     frames: np.ndarray
-    masks: np.ndarray
-    ignore: np.ndarray
+    labels: np.ndarray
     steps: tuple[tuple[Step, ...], ...]
+
+    @property
+    def masks(self) -> np.ndarray:
+        """(T, H, W) bool."""
+        return self.labels == 1
 
 
 class MaskTubes:
     """All tubes of a split, made on the fly; torch-free, picklable, and a map-style data set for torch's loader.
 
     ``tubes[i]`` is the tube that ``icvos build-data mask-tubes`` writes (images equal before encoding, masks equal);
-    ``get(epoch, i)`` is another of the same image in every epoch, with a support, for ``icvos.training``.
+    ``tube(i, epoch)`` is another of the same image in every epoch.
 
     Args:
         masks: Class-level masks.
@@ -295,7 +298,7 @@ class MaskTubes:
         moved = np.empty((len(steps), *labels.shape), np.uint8)
         for position, step in enumerate(steps):
             frames[position], moved[position] = make_frame(pixels, labels, step)
-        return Tube(name, category, frames, moved == 1, moved == IGNORE, tuple(steps))
+        return Tube(name, category, frames, moved, tuple(steps))
 
     def pool(self, category: int) -> SupportPool:
         """Return the support candidates of a category."""
@@ -310,26 +313,6 @@ class MaskTubes:
         name_of_tube = self.masks.names[image]
         drawn = draw_supports(self.rules.seed, self.pool(category), name_of_tube, category, draw + 1, shots + 1)[draw]
         return [name for name in drawn if name != name_of_tube][:shots] or [name_of_tube]
-
-    def get(self, epoch: int, index: int) -> dict[str, Any]:
-        """Return a training example (``icvos.training.task.Examples``).
-
-        Returns:
-            ``frames`` (T, H, W, 3) uint8 RGB, ``masks`` and ``ignore`` (T, H, W) bool, ``support_image`` (H', W', 3)
-            uint8, ``support_mask`` and ``support_ignore`` (H', W') bool, ``category``.
-        """
-        tube = self.tube(index, epoch)
-        support = self.masks.numbers[self.supports_of(index, epoch)[0]]
-        labels = self.masks.mask(support, tube.category)
-        return {
-            "frames": tube.frames,
-            "masks": tube.masks,
-            "ignore": tube.ignore,
-            "category": tube.category,
-            "support_image": self.masks.read(support),
-            "support_mask": labels == 1,
-            "support_ignore": labels == IGNORE,
-        }
 
     def describe(self) -> dict[str, Any]:
         """Return what the tubes are made from, as JSON values, for the record of a training run."""

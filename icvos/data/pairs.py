@@ -1,34 +1,32 @@
-"""Few-shot training pairs, a support and a query of one kind of thing: the drawn world, COCO-20i, PASCAL-5i, COCO."""
+"""What training pairs and tubes are drawn from: COCO-20i, PASCAL-5i, COCO, their training and validation parts."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from collections.abc import Callable
+from typing import TypeVar
 
 import numpy as np
 
 from icvos.data.class_masks import ClassMasks, coco_masks, voc_masks
 from icvos.data.folds import training_categories
-from icvos.data.lineage import Lineage
 from icvos.data.options import DataOptions
-from icvos.data.sampler import EpisodeSampler, TrainingPool
-from icvos.errors import UsageError
-from icvos.images import squeezed
+from icvos.data.sampler import NOVEL, EpisodeSampler, TrainingPool
+from icvos.errors import UsageError, did_you_mean
 
 __all__ = [
     "PAIR_DATA",
-    "ImagePairs",
+    "VALIDATION_EPISODES",
     "PairPool",
     "open_masks",
     "open_sampler",
     "part_seed",
-    "sampler_lineage",
     "split_images",
 ]
 
 #: The raw data sets that pairs are drawn from.
 PAIR_DATA = ("coco-20i", "pascal-5i", "coco")
+PARTS = ("train", "validation")
 #: Share of the training images that validation keeps for itself; a small data set needs more for a pair of a kind.
 HELD_OUT = (0.05, 0.1, 0.2, 0.4)
 VALIDATION_EPISODES = 1000
@@ -37,67 +35,26 @@ VALIDATION_SEED = 5000
 T = TypeVar("T")
 
 
-class ImagePairs:
-    """Pairs of images of one category, squeezed to squares: a support and a query of COCO or VOC."""
-
-    def __init__(self, sampler: EpisodeSampler, size: int) -> None:
-        self.sampler, self.size = sampler, size
-
-    def __len__(self) -> int:
-        return len(self.sampler)
-
-    @property
-    def images(self) -> int:
-        """Distinct images that episodes are drawn from."""
-        return self.sampler.pool.images
-
-    def get(self, epoch: int, index: int) -> Mapping[str, Any]:
-        """Return what ``DrawnPairs.get`` returns, and ``names`` of the two images."""
-        episode = self.sampler.get(epoch, index)
-        _, query, supports = self.sampler.draw(epoch, index)
-        names = self.sampler.pool.masks.names
-        support, support_mask = squeezed(episode["support_images"][0], episode["support_masks"][0], self.size)
-        frame, mask = squeezed(episode["query_image"], episode["query_mask"], self.size)
-        return {
-            "support": support,
-            "support_mask": support_mask,
-            "frames": frame[None],
-            "masks": mask[None],
-            "names": (names[supports[0]], names[query]),
-        }
-
-    def describe(self) -> dict[str, Any]:
-        """Return what the pairs are drawn from."""
-        return self.sampler.describe()
-
-    def lineage(self) -> Lineage:
-        """Return the data set and categories of the pairs."""
-        return sampler_lineage(self.sampler)
-
-
-def sampler_lineage(sampler: EpisodeSampler) -> Lineage:
-    """Return the data set and categories that a sampler draws from."""
-    return Lineage.of_masks(sampler.pool.masks, sampler.describe()["categories"])
-
-
-def open_sampler(options: DataOptions, part: str) -> EpisodeSampler:
+def open_sampler(options: DataOptions, part: str, *, shots: int = 1, novel: str = "background") -> EpisodeSampler:
     """Return the sampler of a data set's pairs.
 
     Args:
         options: Which data set, one of ``PAIR_DATA``; the sampler's length follows from it.
         part: ``train`` or ``validation``: images of the training split and classes that training never sees, so that
             no choice is made on the test fold.
+        shots: Supports of a pair.
+        novel: One of ``NOVEL``.
 
     Raises:
-        UsageError: Unknown data, no folder, train2014 missing beside train2017, or too few images.
+        UsageError: Unknown data or part, no folder, train2014 missing beside train2017, or too few images.
         SourceError: Broken raw data.
     """
     if options.data not in PAIR_DATA:
-        raise UsageError(f"no pairs of '{options.data}'", expected=f"demo, {', '.join(PAIR_DATA)}")
+        raise UsageError(f"no pairs of '{options.data}'", expected=", ".join(PAIR_DATA))
     masks = open_masks(options)
-    pool = split_images(masks, part, lambda images: PairPool(masks, options, images))
+    pool = split_images(masks, part, lambda images: PairPool(masks, options, images, novel))
     length = pool.images if part == "train" else min(5 * pool.pairs, VALIDATION_EPISODES)
-    return EpisodeSampler(pool, options.fold, seed=part_seed(options, part), length=length)
+    return EpisodeSampler(pool, options.fold, seed=part_seed(options, part), shots=shots, length=length)
 
 
 def part_seed(options: DataOptions, part: str) -> int:
@@ -109,7 +66,7 @@ def open_masks(options: DataOptions) -> ClassMasks:
     """Return the annotations of a data set's training split; see ``open_sampler``."""
     root = options.root
     if root is None:
-        raise UsageError(f"data={options.data} needs the raw data", fix="give --set root=FOLDER")
+        raise UsageError(f"data={options.data} needs the raw data", fix="give --set root=FOLDER, in Python root=")
     if options.data == "pascal-5i":
         split = options.split or ("trainaug" if options.sbd is not None else "train")
         return voc_masks(root, split, sbd=options.sbd)
@@ -128,11 +85,17 @@ def open_masks(options: DataOptions) -> ClassMasks:
 class PairPool(TrainingPool):
     """The training categories' images (all categories' for ``coco``) among some images."""
 
-    def __init__(self, masks: ClassMasks, options: DataOptions, images: frozenset[int]) -> None:
+    def __init__(
+        self, masks: ClassMasks, options: DataOptions, images: frozenset[int], novel: str = "background"
+    ) -> None:
+        if novel not in NOVEL:
+            raise UsageError(f"novel in train '{novel}'", fix=did_you_mean(novel, NOVEL))
         every = range(1, len(masks.vocabulary) + 1)
         wanted = every if options.data == "coco" else training_categories(options.data, options.fold)
-        self.masks, self.novel = masks, "background"
+        self.masks, self.novel = masks, novel
         self.novel_categories = tuple(c for c in every if c not in set(wanted))
+        if novel == "drop":
+            images -= set(np.flatnonzero(masks.images_with(self.novel_categories)).tolist())
         containing = {c: [i for i in masks.images_of(c, options.min_area) if i in images] for c in wanted}
         self._images = {c: np.array(indices, np.int64) for c, indices in containing.items() if len(indices) > 1}
         if not self._images:
@@ -143,8 +106,10 @@ def split_images(masks: ClassMasks, part: str, make: Callable[[frozenset[int]], 
     """Make examples of the images that a part may see: which they are depends on their names alone.
 
     Raises:
-        UsageError: There are too few images for two parts.
+        UsageError: No such part, or there are too few images for two.
     """
+    if part not in PARTS:
+        raise UsageError(f"no part '{part}'", fix=did_you_mean(part, PARTS))
     ranks = sorted(range(len(masks)), key=lambda image: hashlib.sha256(masks.names[image].encode()).digest())
     problem: UsageError | None = None
     for share in HELD_OUT:

@@ -12,7 +12,6 @@ import numpy as np
 from icvos.data.class_masks import ClassMasks, check_min_area, pool_sha256
 from icvos.data.folds import MIN_AREA, test_categories, training_categories
 from icvos.errors import UsageError, counted, did_you_mean
-from icvos.types import Support
 
 __all__ = ["NOVEL", "EpisodeSampler", "TrainingPool"]
 
@@ -94,7 +93,7 @@ class TrainingPool:
 
 
 class EpisodeSampler:
-    """Training episodes for a trainer (``icvos.training.task.Examples``); torch-free and picklable.
+    """Which images each training episode takes; torch-free and picklable (``icvos.datasets.PairDataset`` reads them).
 
     Args:
         pool: What to draw from.
@@ -129,41 +128,17 @@ class EpisodeSampler:
         chosen = images[rng.choice(len(images), self.shots + 1, replace=False)].tolist()
         return category, chosen[0], tuple(chosen[1:])
 
-    def get(self, epoch: int, index: int) -> dict[str, Any]:
-        """Return an episode.
-
-        Returns:
-            ``support_images``, ``support_masks``, ``support_ignores``: lists of (H, W, 3) uint8 RGB, (H, W) bool,
-            (H, W) bool, images of their own sizes; ``query_image``, ``query_mask``, ``query_ignore``; ``category``.
+    def labelled(self, image: int, category: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return an image by its number, (H, W, 3) uint8 RGB, and (H, W) uint8: 1 on the category, 255 where ignored.
 
         Raises:
-            InputError: An image is missing or broken.
+            InputError: The image is missing or broken.
         """
-        category, query, supports = self.draw(epoch, index)
-        labelled = [self._labelled(image, category) for image in supports]
-        image, mask, ignore = self._labelled(query, category)
-        return {
-            "support_images": [entry[0] for entry in labelled],
-            "support_masks": [entry[1] for entry in labelled],
-            "support_ignores": [entry[2] for entry in labelled],
-            "query_image": image,
-            "query_mask": mask,
-            "query_ignore": ignore,
-            "category": category,
-        }
-
-    def supports(self, epoch: int, index: int) -> list[Support]:
-        """Return an episode's supports as the plugin interface has them."""
-        category, _, supports = self.draw(epoch, index)
-        return [Support(*self._labelled(image, category)) for image in supports]
-
-    def _labelled(self, image: int, category: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         masks = self.pool.masks
         labels = masks.mask(image, category)
-        mask, ignore = labels == 1, labels == 255
         if self.pool.novel == "ignore":
-            ignore |= novel_pixels(masks, image, self.pool.novel_categories) & ~mask
-        return masks.read(image), mask, ignore
+            labels[novel_pixels(masks, image, self.pool.novel_categories) & (labels != 1)] = 255
+        return masks.read(image), labels
 
     def describe(self) -> dict[str, Any]:
         """Return what the episodes are drawn from, as JSON values, for the record of a training run."""

@@ -209,15 +209,14 @@ def get_run_protocol(benchmark: Benchmark, name: str, *, unseen: Iterable[str] =
         UsageError: It is unknown, or does not fit the benchmark.
     """
     if not benchmark.vos:
-        usual = benchmark.header.get("protocol") or ("native" if benchmark.kind == "video" else "fss-native")
-        protocol = get_protocol(name or usual, benchmark.kind, unseen=unseen)
+        protocol = get_protocol(name or benchmark.usual_protocol, benchmark.kind, unseen=unseen)
         if protocol.asks and not all(episode.asked for episode in benchmark.episodes):
             raise UsageError(
                 f"protocol '{protocol.name}' does not fit this benchmark",
                 expected="one whose episodes.csv says what was asked (icvos build-data saco-ic)",
             )
         return protocol
-    protocol = get_protocol(name or benchmark.header.get("protocol") or "native", unseen=unseen)
+    protocol = get_protocol(name or benchmark.usual_protocol, unseen=unseen)
     if not protocol.of_label_maps:
         fits = ", ".join(p.name for p in PROTOCOLS.values() if p.of_label_maps)
         raise UsageError(f"protocol '{protocol.name}' does not fit this benchmark", expected=fits)

@@ -3,36 +3,18 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-from typing import Any, Self
+from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from icvos.datasets.fields import TensorFields
 from icvos.training.distribute import World
 from icvos.training.task import Examples, Settings, TrainingTask
 
-__all__ = ["Batch", "batches", "steps_per_epoch", "to_device", "validation_batches"]
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Base of typed batches: fields that are tensors go to the device, hashable plain values stay as they are."""
-
-    @property
-    def tensors(self) -> dict[str, Tensor]:
-        """The fields that are tensors, by name."""
-        return {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
-
-    def map(self, function: Callable[[Tensor], Tensor]) -> Self:
-        """Return the batch with a function applied to each tensor."""
-        return replace(self, **{name: function(tensor) for name, tensor in self.tensors.items()})
-
-    def pin_memory(self) -> Self:
-        """Return the batch in pinned memory; torch's loader calls it."""
-        return self.map(Tensor.pin_memory)
+__all__ = ["batches", "steps_per_epoch", "to_device", "validation_batches"]
 
 
 class _Addressed(Dataset):
@@ -131,9 +113,9 @@ class _Collate:
 
 
 def to_device(batch: Any, device: torch.device) -> Any:
-    """Return a batch, a ``Batch`` or a mapping, with its tensors on a device."""
-    if isinstance(batch, Batch):
-        return batch.map(lambda tensor: tensor.to(device, non_blocking=True))
+    """Return a batch, ``TensorFields`` or a mapping, with its tensors on a device."""
+    if isinstance(batch, TensorFields):
+        return batch.to(device)
     return {
         key: value.to(device, non_blocking=True) if isinstance(value, Tensor) else value for key, value in batch.items()
     }

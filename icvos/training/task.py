@@ -23,7 +23,8 @@ class Examples(Protocol):
     """Training or validation examples as a pure function of (epoch, index): no hidden generator, any worker.
 
     ``__len__`` is the number of examples of one epoch. ``get(epoch, index)`` returns one example as the task's
-    ``collate`` takes it, for instance a mapping of numpy arrays; it must be picklable to data-loading processes.
+    ``collate`` takes it, for instance a mapping of numpy arrays; it must be picklable to data-loading processes. The
+    data sets of ``icvos.datasets`` are such examples.
     """
 
     def __len__(self) -> int: ...
@@ -112,7 +113,7 @@ class TrainingTask(ABC):
 
     @abstractmethod
     def collate(self, examples: Sequence[Any]) -> Any:
-        """Join examples to a batch, a ``Batch`` or a mapping; the loop moves the tensors in it to the device."""
+        """Join examples to a batch, ``TensorFields`` or a mapping; the loop moves the tensors in it to the device."""
 
     @abstractmethod
     def loss(self, model: torch.nn.Module, batch: Any) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:

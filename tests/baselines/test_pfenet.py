@@ -17,12 +17,13 @@ from tiny_weights import tiny_sam2_file
 from training_logs import losses
 
 from baselines.heads import each_prior, joined, masked_mean, read_head
-from baselines.pfenet.data import IGNORE, Augmentation, AugmentedPairs, augmented
+from baselines.pfenet.data import IGNORE, Augmentation, Crop, augmented
 from baselines.pfenet.model import PFENet, PFENetConfig, PFENetHead, pfenet_loss, unit_range
 from baselines.pfenet.plugin import PfeNet, squared_up
 from baselines.pfenet.train import PfeNetTask
 from icvos import Support
 from icvos.data.options import PairOptions
+from icvos.datasets import PairDataset
 from icvos.errors import WeightsError
 from icvos.foundation.construct import count_parameters
 from icvos.models.check import check_model
@@ -382,10 +383,14 @@ def test_coco_pairs_are_augmented_and_validation_is_padded(files: dict[str, Path
     root = coco(tmp_path / "coco", many(("bicycle", "car", "dog", "person"), 24), images=24, split="train2014")
     own = task(files, data="coco-20i", root=root, min_area=50)
     train = own.train_examples()
-    assert isinstance(train, AugmentedPairs) and train.augmentation.scale == (0.8, 1.25)
-    assert all(np.array_equal(train.get(1, 2)[key], train.get(1, 2)[key]) for key in train.get(1, 2))
+    assert isinstance(train, PairDataset) and isinstance(train.transform, Crop)
+    assert train.transform.augmentation.scale == (0.8, 1.25)
+    one, again = (train.get(1, 2).tensors for _ in range(2))
+    assert all(torch.equal(one[key], again[key]) for key in one)
     held = own.validation_examples()
-    assert held is not None and held.get(0, 0)["masks"].dtype == np.uint8
+    assert held is not None
+    truth = own.truth(own.collate([held.get(0, 0)]))
+    assert truth.dtype == torch.uint8 and (truth == IGNORE).any() and (truth != IGNORE).any()  # what is padded
     run = trainer(own, tmp_path / "run", max_steps=2, validate_every=1)
     assert run.fit()["best_mIoU"] is not None
     found = read_head(tmp_path / "run" / "best.safetensors", "pfenet").metadata

@@ -389,8 +389,9 @@ def test_only_the_adapters_are_trained_and_the_loss_falls(tmp_path: Path) -> Non
 @pytest.mark.parametrize("prompt", ["point", "box", "scribble"])
 def test_a_thing_that_the_square_lost_trains_on(weights: dict[str, Path], prompt: str) -> None:
     own = task(weights, prompt=prompt)
-    pairs = [dict(own.train_examples().get(0, index)) for index in range(2)]
-    pairs[1]["support_mask"] = np.zeros_like(pairs[1]["support_mask"])
+    pairs = [own.train_examples().get(0, index) for index in range(2)]
+    (support,) = pairs[1].supports
+    pairs[1] = replace(pairs[1], supports=(support._replace(mask=torch.zeros_like(support.mask)),))
     loss, _ = own.loss(own.model(), own.collate(pairs))
     assert bool(loss.isfinite())
 

@@ -181,7 +181,7 @@ def test_written_tubes_are_those_on_the_fly(masks: ClassMasks, tmp_path: Path) -
                 assert path.read_bytes() == masks.path(masks.numbers[tube.name]).read_bytes()
                 assert np.array_equal(read_image(path), tube.frames[index])
                 originals += 1
-        assert bench.videos[video].void_pixels == tube.ignore.sum()
+        assert bench.videos[video].void_pixels == (tube.labels == 255).sum()
     assert originals == 19
     rows = read_csv(tmp_path / "B" / "frames.csv", ("source_frame",))
     assert {row["source_frame"].split()[0] for row in rows} == {"original", "rotate", "hflip", "vflip", "blur"}
@@ -270,12 +270,10 @@ def test_dataset_in_a_torch_loader(masks: ClassMasks) -> None:
 
 def test_training_examples(masks: ClassMasks) -> None:
     tubes = MaskTubes(masks, RULES)
-    one, again, later = tubes.get(0, 4), tubes.get(0, 4), tubes.get(1, 4)
-    assert one["frames"].shape == (5, *trees.SIZE, 3) and one["masks"].dtype == bool
-    assert all(np.array_equal(one[key], again[key]) for key in one)
-    assert not np.array_equal(one["frames"], later["frames"])
-    assert np.array_equal(one["frames"], tubes[4].frames)
-    assert one["support_mask"].any() and one["support_image"].shape[:2] == one["support_mask"].shape
+    one, again, later = tubes.tube(4), tubes.tube(4), tubes.tube(4, epoch=1)
+    assert one.frames.shape == (5, *trees.SIZE, 3) and one.masks.dtype == bool
+    assert np.array_equal(one.frames, again.frames) and np.array_equal(one.labels, again.labels)
+    assert not np.array_equal(one.frames, later.frames) and np.array_equal(one.frames, tubes[4].frames)
     assert tubes.describe()["tubes"] == len(tubes)
 
 

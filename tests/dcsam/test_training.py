@@ -30,13 +30,14 @@ from dcsam.checkpoint import file_key, read_checkpoint, save_checkpoint
 from dcsam.config import DCSAMConfig
 from dcsam.load import open_engine
 from dcsam.model import DCSAM
-from dcsam.training.examples import ImagePairs, open_examples, squeezed
+from dcsam.training.examples import open_examples
 from dcsam.training.module import TrainableDCSAM, add_lora, merged_state, sam_parameters
 from dcsam.training.task import DCSamTask
 from icvos import cli
 from icvos.categories import COCO80
 from icvos.data.folds import test_categories as tested
 from icvos.data.options import DataOptions
+from icvos.datasets import PairDataset, TubeDataset
 from icvos.errors import UsageError
 from icvos.foundation.backbones import create_backbone
 from icvos.foundation.load import build_sam, save_sam
@@ -44,6 +45,7 @@ from icvos.foundation.prior import prior_mask
 from icvos.foundation.sam2 import Sam2
 from icvos.foundation.tracker import MemoryBank, Tracker
 from icvos.foundation.weights import save_state
+from icvos.images import squeezed
 from icvos.models.options import group_options
 from icvos.training.checkpoint import read_checkpoint as read_training
 from icvos.training.data import batches, to_device
@@ -304,7 +306,7 @@ def source(data: Any, root: Path | None, **options: Any) -> DataOptions:
 def test_coco_pairs_leave_out_the_test_fold_and_keep_validation_apart(root: Path) -> None:
     train = open_examples(source("coco-20i", root), "train", **COMMON)
     validation = open_examples(source("coco-20i", root), "validation", **COMMON)
-    assert isinstance(train, ImagePairs) and isinstance(validation, ImagePairs)
+    assert isinstance(train, PairDataset) and isinstance(validation, PairDataset)
     seen: list[set[str]] = []
     for part in (train, validation):
         draws = [part.sampler.draw(epoch, index) for epoch in range(2) for index in range(len(part))]
@@ -313,20 +315,20 @@ def test_coco_pairs_leave_out_the_test_fold_and_keep_validation_apart(root: Path
         seen.append({names[i] for _, query, supports in draws for i in (query, *supports)})
     assert seen[0] and seen[1] and not seen[0] & seen[1]
     every = open_examples(source("coco", root), "train", **COMMON)
-    assert isinstance(every, ImagePairs) and COCO80.number("person") in every.sampler.pool.categories
+    assert isinstance(every, PairDataset) and COCO80.number("person") in every.sampler.pool.categories
     again = pickle.loads(pickle.dumps(train))
-    for key, value in train.get(3, 2).items():
-        assert np.array_equal(value, again.get(3, 2)[key])
+    for one, other in zip(train.get(3, 2).tensors.values(), again.get(3, 2).tensors.values(), strict=True):
+        assert torch.equal(one, other)
     example = train.get(0, 0)
-    assert example["support"].shape == (32, 32, 3) and example["frames"].shape == (1, 32, 32, 3)
-    assert example["masks"].dtype == bool and example["names"][0] != example["names"][1]
+    assert example.supports[0].image.shape == (32, 32, 3) and example.frames.shape == (1, 32, 32, 3)
+    assert example.masks[0].dtype == torch.bool and example.name not in example.support_names
     assert train.sampler.draw(0, 0) != train.sampler.draw(1, 0)
 
 
 def test_pascal_pairs_come_from_the_training_split(tmp_path: Path) -> None:
     voc, sbd = pascal_world(tmp_path)
     own = open_examples(source("pascal-5i", voc, sbd=sbd, fold=1), "train", **COMMON)
-    assert isinstance(own, ImagePairs) and own.sampler.pool.masks.split == "trainaug"
+    assert isinstance(own, PairDataset) and own.sampler.pool.masks.split == "trainaug"
     draws = [own.sampler.draw(0, index) for index in range(40)]
     assert not {c for c, _, _ in draws} & set(tested("pascal-5i", 1))
     names = own.sampler.pool.masks.names
@@ -338,16 +340,18 @@ def test_tubes_as_pairs_and_as_clips(root: Path) -> None:
     pairs = open_examples(source("mask-tubes", root), "train", pairs=True, **options)
     clips = open_examples(source("mask-tubes", root), "train", **options)
     held = open_examples(source("mask-tubes", root), "validation", **options)
-    apart = [{image for image, _ in part.tubes.pairs} for part in (clips, held)]  # type: ignore[attr-defined]
+    assert isinstance(clips, TubeDataset) and isinstance(held, TubeDataset)
+    apart = [{image for image, _ in part.tubes.pairs} for part in (clips, held)]
     assert apart[0] and apart[1] and not apart[0] & apart[1]
     pair, clip = pairs.get(0, 3), clips.get(0, 3)
-    assert pair["frames"].shape == (1, 32, 32, 3) and clip["frames"].shape == (5, 32, 32, 3)
+    assert pair.frames.shape == (1, 32, 32, 3) and clip.frames.shape == (5, 32, 32, 3)
     # Same tube: the pair's support is the clip's frame 0, its query another frame.
-    assert np.array_equal(pair["support"], clip["frames"][0]) and np.array_equal(pair["support_mask"], clip["masks"][0])
-    assert any(np.array_equal(pair["frames"][0], frame) for frame in clip["frames"][1:])
+    (shown,) = pair.supports
+    assert torch.equal(shown.image, clip.frames[0]) and torch.equal(shown.mask, clip.masks[0])
+    assert any(torch.equal(pair.frames[0], frame) for frame in clip.frames[1:])
     # The clip's support is another image.
-    assert not any(np.array_equal(clip["support"], frame) for frame in clip["frames"])
-    order = [clips._number(epoch, index) for epoch in range(2) for index in range(len(clips))]  # type: ignore[attr-defined]
+    assert not any(torch.equal(clip.supports[0].image, frame) for frame in clip.frames)
+    order = [clips.number(epoch, index) for epoch in range(2) for index in range(len(clips))]
     assert sorted(order[: len(clips)]) == list(range(len(clips))) and order[: len(clips)] != order[len(clips) :]
 
 
@@ -385,7 +389,7 @@ def test_real_coco_gives_examples() -> None:
     folder = shared("real", "coco")
     own = open_examples(source("coco-20i", folder, split="val2014", min_area=2048), "train", **{**COMMON, "size": 512})
     example = own.get(0, 0)
-    assert example["frames"].shape == (1, 512, 512, 3) and example["masks"].any() and example["support_mask"].any()
+    assert example.frames.shape == (1, 512, 512, 3) and example.visible.all() and example.supports[0].mask.any()
 
 
 def test_the_prior_skips_places_outside_the_mask_and_changes_nothing() -> None:

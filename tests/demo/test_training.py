@@ -96,7 +96,7 @@ def test_a_pool_holds_the_scenes_of_its_world(kind: str, tmp_path: Path) -> None
         assert np.array_equal(mine.frames, frames) and np.array_equal(mine.masks, masks)
         shown = squared(theirs.support_images, theirs.support_masks, SIDE)[1]
         assert np.array_equal(mine.support_masks, shown) and mine.name == theirs.name
-        assert DrawnClips(pool, SIDE, 10, 4).get(0, 1)["masks"].shape == (4, SIDE, SIDE)
+        assert DrawnClips(pool, SIDE, 10, 4).get(0, 1).masks.shape == (4, SIDE, SIDE)
     stamps = [path.stat().st_mtime_ns for path in sorted(tmp_path.rglob("*.npy"))]
     draw_pool(tmp_path, kind, 3, side=SIDE, seed=5, workers=1)
     assert stamps == [path.stat().st_mtime_ns for path in sorted(tmp_path.rglob("*.npy"))]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from parity_scheme import WeightFiles, Weights, near
 import dcsam.training.task
 from dcsam.training.task import DCSamTask
 from icvos.data.options import DataOptions
+from icvos.datasets.samples import EpisodeSample
 from icvos.training.data import batches
 from icvos.training.distribute import World
 from icvos.training.frozen import set_training_mode
@@ -35,15 +35,10 @@ class Pairs:
     def __len__(self) -> int:
         return self.length
 
-    def get(self, epoch: int, index: int) -> Mapping[str, Any]:
-        """Return a pair as ``icvos.data.pairs`` does."""
+    def get(self, epoch: int, index: int) -> EpisodeSample:
+        """Return a pair as ``icvos.datasets`` does."""
         support, query = self.pairs[index % len(self.pairs)]
-        return {
-            "support": support.image,
-            "support_mask": support.mask,
-            "frames": query.image[None],
-            "masks": query.mask[None],
-        }
+        return EpisodeSample.of([(support.image, support.mask)], query.image[None], query.mask[None])
 
 
 class PairsTask(DCSamTask):

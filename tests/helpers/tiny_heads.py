@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from torch import nn
 from baselines.heads import backbone_digest, save_head
 from baselines.pfenet.model import PFENetConfig, PFENetHead
 from baselines.vrp_sam.model import VRPConfig, VRPEncoder
+from icvos.datasets.samples import EpisodeSample
 from icvos.foundation.backbone import Backbone
 from icvos.foundation.backbones import create_backbone
 from icvos.foundation.weights import save_state
@@ -71,10 +71,10 @@ class OnePair:
     """The first pair of some examples whose query shows the thing, again and again."""
 
     def __init__(self, examples: Examples) -> None:
-        self.pair = next(pair for pair in (examples.get(epoch, 0) for epoch in range(99)) if pair["masks"].any())
+        self.pair = next(pair for pair in (examples.get(epoch, 0) for epoch in range(99)) if pair.visible.any())
 
     def __len__(self) -> int:
         return 1
 
-    def get(self, epoch: int, index: int) -> Mapping[str, Any]:
+    def get(self, epoch: int, index: int) -> EpisodeSample:
         return self.pair

@@ -17,10 +17,11 @@ from torch.utils.data import DataLoader
 from toy_training import ToyTask
 from training_logs import losses
 
+from icvos.datasets import TensorFields
 from icvos.demo.training.graphs import GraphedStep
 from icvos.errors import RunError
 from icvos.foundation.weights import load_state
-from icvos.training.data import Batch, batches, steps_per_epoch, to_device
+from icvos.training.data import batches, steps_per_epoch, to_device
 from icvos.training.distribute import World
 from icvos.training.frozen import set_training_mode
 from icvos.training.loop import Trainer, TrainingStopped
@@ -218,7 +219,7 @@ def test_a_typed_batch_is_pinned_and_moved_with_its_plain_values(monkeypatch: py
     from torch.utils.data._utils.pin_memory import pin_memory
 
     @dataclass(frozen=True)
-    class Named(Batch):
+    class Named(TensorFields):
         x: torch.Tensor
         names: tuple[str, ...]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -11,9 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from icvos.datasets.fields import TensorFields
+from icvos.datasets.samples import EpisodeSample
 from icvos.demo.world.episodes import Episode, Footage, Still, TrainingWorld
 from icvos.images import squeezed
-from icvos.training.data import Batch
 
 __all__ = [
     "DrawnClips",
@@ -46,12 +47,12 @@ class DrawnPairs:
     def __len__(self) -> int:
         return self.length
 
-    def get(self, epoch: int, index: int) -> Mapping[str, Any]:
-        """Return ``support`` (S, S, 3) uint8, ``support_mask`` (S, S) bool, ``frames`` (1, S, S, 3), ``masks``."""
+    def get(self, epoch: int, index: int) -> EpisodeSample:
+        """Return a pair of squares."""
         pair = self.world.pair(epoch * self.length + index)
-        support, support_mask = squeezed(pair.support_image, pair.support_mask, self.size)
         frame, mask = squeezed(pair.query_image, pair.query_mask, self.size)
-        return {"support": support, "support_mask": support_mask, "frames": frame[None], "masks": mask[None]}
+        support = squeezed(pair.support_image, pair.support_mask, self.size)
+        return EpisodeSample.of([support], frame[None], mask[None])
 
     def describe(self) -> dict[str, Any]:
         """Return what the pairs are drawn from."""
@@ -143,7 +144,7 @@ class DrawnWorld:
 
 
 @dataclass(frozen=True)
-class WorldBatch(Batch):
+class WorldBatch(TensorFields):
     """Drawn worlds joined: tensors of the shapes and dtypes of ``DrawnWorld``, N images and P pairs of all together."""
 
     images: Tensor
@@ -233,7 +234,8 @@ class DrawnClips:
     def __len__(self) -> int:
         return self.length
 
-    def get(self, epoch: int, index: int) -> Mapping[str, Any]:
+    def get(self, epoch: int, index: int) -> EpisodeSample:
+        """Return a clip of squares."""
         number = epoch * self.length + index
         episode = self.world.episode(number, frames=self.frames)
         support, support_mask = squared(episode.support_images, episode.support_masks, self.side)
@@ -242,4 +244,4 @@ class DrawnClips:
             generator = np.random.default_rng([self.world.seed, 39, number])
             support, support_mask = varied(support, support_mask, generator)
             frames, masks = varied(frames, masks, generator)
-        return {"support": support[0], "support_mask": support_mask[0], "frames": frames, "masks": masks}
+        return EpisodeSample.of([(support[0], support_mask[0])], frames, masks)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from icvos.training.data import Batch
+from icvos.datasets.fields import TensorFields
 
 __all__ = ["GraphedStep"]
 
@@ -37,9 +37,9 @@ class GraphedStep:
     ) -> None:
         self.compute, self.optimiser, self.parameters, self.clip = compute, optimiser, parameters, clip
         self._seen: dict[Any, int] = {}
-        self._graphs: dict[Any, tuple[torch.cuda.CUDAGraph, Batch, dict[str, Tensor]]] = {}
+        self._graphs: dict[Any, tuple[torch.cuda.CUDAGraph, TensorFields, dict[str, Tensor]]] = {}
 
-    def __call__(self, batch: Batch) -> dict[str, Tensor]:
+    def __call__(self, batch: TensorFields) -> dict[str, Tensor]:
         """Do one step; return ``loss``, the scalars and, where clipped, ``gradient_norm``: valid until the next."""
         tensors = batch.tensors
         plain = [(name, value) for name, value in vars(batch).items() if name not in tensors]
@@ -55,11 +55,11 @@ class GraphedStep:
         graph.replay()
         return outputs
 
-    def plainly(self, batch: Batch) -> dict[str, Tensor]:
+    def plainly(self, batch: TensorFields) -> dict[str, Tensor]:
         """Do one step without a graph."""
         return self._body(batch)
 
-    def _aside(self, batch: Batch) -> dict[str, Tensor]:
+    def _aside(self, batch: TensorFields) -> dict[str, Tensor]:
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
@@ -67,7 +67,7 @@ class GraphedStep:
         torch.cuda.current_stream().wait_stream(stream)
         return outputs
 
-    def _capture(self, batch: Batch) -> tuple[torch.cuda.CUDAGraph, Batch, dict[str, Tensor]]:
+    def _capture(self, batch: TensorFields) -> tuple[torch.cuda.CUDAGraph, TensorFields, dict[str, Tensor]]:
         inputs = batch.map(Tensor.clone)
         graph = torch.cuda.CUDAGraph()
         # Other threads (the loader's pinning) go on using the device meanwhile.
@@ -75,7 +75,7 @@ class GraphedStep:
             outputs = self._body(inputs)
         return graph, inputs, outputs
 
-    def _body(self, batch: Batch) -> dict[str, Tensor]:
+    def _body(self, batch: TensorFields) -> dict[str, Tensor]:
         self.optimiser.zero_grad(set_to_none=True)
         loss, scalars = self.compute(batch)
         loss.backward()

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from icvos.datasets.fields import TensorFields
 from icvos.demo.training.examples import INSTANCES, Scenes, squared, varied
 from icvos.demo.world.episodes import TrainingWorld
-from icvos.training.data import Batch
 
 __all__ = ["ClipExamples", "PromptedClips", "join_clips"]
 
@@ -27,7 +27,7 @@ SEEN = 60
 
 
 @dataclass(frozen=True)
-class PromptedClips(Batch):
+class PromptedClips(TensorFields):
     """N clips of T frames, with what they are asked for: K things each are followed, P instances asked for.
 
     Attributes:
