@@ -187,7 +187,7 @@ def of_runs(root: Path, made: Made) -> None:
     tables = ("summary", "per_category", "per_source", "per_video", "per_draw", "per_fold", "oracle")
     made["Whole"] = [{key: {} if key in tables else value for key, value in each.items()} for each in results]
     made |= {table: [each.get(table, {}) for each in results] for table in tables}
-    assert icvos("report", root / "kept", "--no-videos", "--out", root / "report") == 0
+    assert icvos("report", root / "kept", "--out", root / "report") == 0
     made["support_sensitivity.csv"] = [columns(root / "report" / "support_sensitivity.csv")]
     assert icvos("compare", root / "kept", root / "R", "--out", root / "compare") == 0
     made["compare"] = [columns(root / "compare" / "episodes.csv")]

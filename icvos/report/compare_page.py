@@ -130,7 +130,9 @@ def _verdict(result: Comparison, names: tuple[str, str], problems: Sequence[str]
     ]
     for name, a, b, less in result.metrics:
         label = escape(name.replace("_", " "))
-        lines.append(f"<tr><td>{label}<td class=n>{round(a, 2) + 0.0:.2f}<td class=n>{round(b, 2) + 0.0:.2f}<td class=n>{less:+.2f}")
+        lines.append(
+            f"<tr><td>{label}<td class=n>{round(a, 2) + 0.0:.2f}<td class=n>{round(b, 2) + 0.0:.2f}<td class=n>{less:+.2f}"
+        )
     notes = "".join(f"<p class=note>{escape(problem)}</p>" for problem in problems)
     return "\n".join(lines) + f"</table></div>{notes}</section>"
 
