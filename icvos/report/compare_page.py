@@ -129,10 +129,8 @@ def _verdict(result: Comparison, names: tuple[str, str], problems: Sequence[str]
         "<th class=n>A less B"
     ]
     for name, a, b, less in result.metrics:
-        label = escape(name.replace("_", " "))
-        lines.append(
-            f"<tr><td>{label}<td class=n>{round(a, 2) + 0.0:.2f}<td class=n>{round(b, 2) + 0.0:.2f}<td class=n>{less:+.2f}"
-        )
+        cells = "".join(f"<td class=n>{round(value, 2) + 0.0:.2f}" for value in (a, b))
+        lines.append(f"<tr><td>{escape(name.replace('_', ' '))}{cells}<td class=n>{less:+.2f}")
     notes = "".join(f"<p class=note>{escape(problem)}</p>" for problem in problems)
     return "\n".join(lines) + f"</table></div>{notes}</section>"
 

@@ -138,8 +138,8 @@ def episode_rows(run: ReportRun) -> list[dict[str, Any]]:
 def _figures(run: ReportRun) -> list[str]:
     """Return the figures of an episode that have a column beside the score."""
     known = {key for record in run.records for key, value in record.items() if isinstance(value, (int, float))}
-    names = (*(run.rules.parts if len(run.rules.parts) > 1 else ()), "J_visible", "F_visible", "absent_correct")
-    return [name for name in names if name in known and name in METRICS]
+    scores = {run.rules.score, run.score_name("episode")}
+    return [m.name for m in run.rules.metrics_in("summary") if m.name in known and m.name not in scores]
 
 
 def _columns(run: ReportRun) -> list[Column]:

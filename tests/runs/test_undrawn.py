@@ -84,7 +84,7 @@ def test_what_is_printed(
     assert line in table.notes
     report = write_report(open_run(runs[protocol]), tmp_path / "report")
     page = (report.root / "index.html").read_text()
-    assert f"{line}: {figures}" in page and f"<td>{summary[NEW[rule == 'leaves out']]:.2f}" in page
+    assert f"{line}: {figures}" in page and f"<dd>{summary[NEW[rule == 'leaves out']]:.2f}" in page
 
 
 def test_all_drawn_is_said(runs: dict[str, Path]) -> None:
