@@ -26,7 +26,7 @@ __all__ = [
     "ExtraMasks",
     "MendedLabels",
     "check_extra",
-    "map_path",
+    "map_folder",
     "mended_labels",
     "open_maps",
 ]
@@ -60,9 +60,9 @@ class ExtraMasks:
         return [sorted(self.objects.items()), sorted(self.hashes.items())]
 
 
-def map_path(source: str, video: str, frame: str) -> str:
-    """Return where the map of a frame lies, beside the CSV file; ``/`` between the parts."""
-    return f"{MAPS}/{escape_id(source)}/{escape_id(video)}/{escape_id(frame)}.png"
+def map_folder(source: str, video: str) -> str:
+    """Return where the maps of a video lie, ``<frame>.png`` each, beside the CSV file; ``/`` between the parts."""
+    return f"{MAPS}/{escape_id(source)}/{escape_id(video)}"
 
 
 def open_maps(table: Path, objects: Mapping[tuple[str, str], Mapping[int, int]]) -> dict[tuple[str, str], ExtraMasks]:
@@ -89,7 +89,7 @@ def open_maps(table: Path, objects: Mapping[tuple[str, str], Mapping[int, int]])
                 )
     found = {}
     for (source, video), categories in objects.items():
-        folder = root / escape_id(source) / escape_id(video)
+        folder = table.parent / map_folder(source, video)
         maps = files_by_stem(folder, (".png",)) if folder.is_dir() else {}
         if not maps:
             raise InputError(

@@ -70,9 +70,10 @@ class Labeller:
         files = listing(path, (".csv",)) if path.is_dir() else [path]
         if not files:
             raise InputError("no CSV file in this folder", where=path, expected="what the labels page exports")
-        recipe = read_recipes(files, words)
-        # Masks made in another tool are facts, and no answers.
-        files = [file for file in files if "extra" not in csv_header(file)]
+        # A list of frames that need masks is work, masks made in another tool are facts: neither is an answer.
+        headers = {file: csv_header(file) for file in files}
+        recipe = read_recipes([file for file in files if "mask" not in headers[file]], words)
+        files = [file for file in files if not {"mask", "extra"} & set(headers[file])]
         labeller = cls(name, files, recipe, words=words)
         for (source, video), labels in recipe.objects.items():
             for number, label in labels.items():
