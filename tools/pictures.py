@@ -132,6 +132,22 @@ def stats(work: Path) -> None:
     icvos("build-data", "stats", "demo", "--plot", PICTURES / "stats.png")
 
 
+def labels(work: Path) -> None:
+    """The labels page: whether a category is wholly outlined."""
+    icvos("build-data", "demo", "--out", work / "world")
+    raw = work / "world" / "raw"
+    icvos("build-data", "labels", "--mose", raw / "mose", "--recipe", raw / "recipe", "--out", work / "labels")
+    with browser() as chromium:
+        tab = chromium.new_context(viewport={"width": 1440, "height": 960}).new_page()
+        tab.goto((work / "labels/mose.html").as_uri())
+        tab.click('#strip button:has-text("umbrella")')
+        for _ in range(9):
+            tab.keyboard.press("ArrowRight")
+        # Its policy lets no text be run as code: what waits is no JavaScript.
+        tab.locator("#stage[data-shown]").wait_for()
+        tab.screenshot(path=str(PICTURES / "labels.jpg"), type="jpeg", quality=85)
+
+
 MAKERS: dict[str, Callable[[Path], None]] = {
     "scenes": scenes,
     "episode": episode,
@@ -139,6 +155,7 @@ MAKERS: dict[str, Callable[[Path], None]] = {
     "report": report,
     "compare": compare,
     "stats": stats,
+    "labels": labels,
 }
 
 

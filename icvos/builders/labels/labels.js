@@ -1,70 +1,17 @@
 "use strict";
-// The questions of the labels page, or of the page of conflicts: what is asked, answered, remembered and exported.
+// The questions of the labels page, or of the page of conflicts: what is asked, answered and exported.
 (() => {
 const SETTLING = PAGE.people.length > 0;
-const OBJECT_COLUMNS = ["source", "video", "object", "category", "keep", "start", "end", "note"];
 const COMPLETE_COLUMNS = ["source", "video", "category", "complete"];
 const MASK_COLUMNS = ["source", "video", "category", "frame", "image", "mask"];
 const CHOICES = [["yes", "y", "✓"], ["no", "n", "✗"], ["unsure", "u", "?"]];
 const SIGN = Object.fromEntries(CHOICES.map(([value, , sign]) => [value, sign]));
 const LONG_PAUSE = 120000;
 
-// ---- what has been said, and the browser's memory of it ------------------------------------------------------------
-
-// The browser remembers by the page's name and what it started from: a page made again from other labels starts afresh.
-const start = JSON.stringify(VIDEOS.map((v) => [v.rows, v.complete, v.conflicts]));
-let sum = 0;
-for (let i = 0; i < start.length; i++) sum = (sum * 31 + start.charCodeAt(i)) | 0;
-const PAGE_KEY = `icvos-labels:${PAGE.name}:${sum}`, WHO_KEY = "icvos-labels-name";
-// Each person's answers are a memory of its own, so that two who share a browser do not see each other's.
-let who = "";
-try { who = localStorage.getItem(WHO_KEY) || ""; } catch (error) { /* memory is off */ }
-const memory = () => (who ? `${PAGE_KEY}:${who}` : PAGE_KEY);
-
-// By key; it starts with what the data set and the recipe say. Marks are frames that need a mask, by their place.
-const objects = new Map(), complete = new Map(), notes = new Map(), marks = new Map();
-const objectKey = (row) => [row.source, row.video, row.object].join(",");
-const completeKey = (row) => [row.source, row.video, row.category].join(",");
-const textRow = (row) => Object.fromEntries(OBJECT_COLUMNS.map((column) => [column, String(row[column] ?? "")]));
-for (const v of VIDEOS) {
-  for (const row of v.rows) objects.set(objectKey(row), textRow(row));
-  for (const row of v.complete) complete.set(completeKey(row), row.complete);
-  for (const { kind, key, start } of v.conflicts ?? []) {
-    if (kind === "objects") objects.set(objectKey(key), textRow({ ...key, ...start, keep: start.keep || "yes" }));
-    else {
-      complete.set(completeKey(key), start.complete);
-      notes.set(completeKey(key), start.note);
-    }
-  }
-}
-const places = new Set(VIDEOS.map((v) => `${v.source},${v.video}`));
-const known = (key) => places.has(key.split(",").slice(0, 2).join(","));
-// Labels of what is not on this page do not come in from the browser's memory or a file.
-function take(saved) {
-  for (const [key, row] of saved.objects) if (objects.has(key)) objects.set(key, row);
-  for (const [key, value] of saved.complete) if (known(key)) complete.set(key, value);
-  for (const [key, frames] of saved.marks ?? []) if (known(key)) marks.set(key, new Set(frames));
-}
-try {
-  const saved = localStorage.getItem(memory());
-  if (saved) take(JSON.parse(saved));
-} catch (error) { /* memory is off */ }
-function remember() {
-  const all = { objects: [...objects], complete: [...complete], marks: [...marks].map(([key, frames]) => [key, [...frames]]) };
-  try { localStorage.setItem(memory(), JSON.stringify(all)); } catch (error) { /* memory is off */ }
-}
-
-node("who").value = who;
-node("who").addEventListener("change", () => {
-  const before = memory(), nameless = !who;
-  who = node("who").value.trim();
-  try {
-    localStorage.setItem(WHO_KEY, who);
-    // What was answered before the first name was given is that person's.
-    if (nameless && !localStorage.getItem(memory())) { remember(); localStorage.removeItem(before); }
-    else location.reload();
-  } catch (error) { /* memory is off: the name is for the exports alone */ }
-});
+const answers = new Answers(PAGE, VIDEOS), { objects, complete, notes, marks } = answers;
+const remember = () => answers.remember();
+node("who").value = answers.who;
+node("who").addEventListener("change", () => answers.rename(node("who").value.trim()));
 
 // ---- the questions -----------------------------------------------------------------------------------------------
 
@@ -380,37 +327,10 @@ node("finish").addEventListener("click", () => open(END));
 
 // ---- files -------------------------------------------------------------------------------------------------------
 
-function toCsv(columns, rows) {
-  const field = (text) => (/[",\n\r]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
-  const lines = [columns, ...rows.map((row) => columns.map((column) => row[column] ?? ""))];
-  return `${lines.map((line) => line.map((text) => field(String(text))).join(",")).join("\n")}\n`;
-}
-function fromCsv(text) {
-  const lines = [[]];
-  let value = "", quoted = false;
-  text = text.replace(/^\ufeff/, "");
-  for (let i = 0; i < text.length; i++) {
-    const letter = text[i];
-    if (quoted) {
-      if (letter !== '"') value += letter;
-      else if (text[i + 1] === '"') { value += letter; i++; } else quoted = false;
-    } else if (letter === '"') quoted = true;
-    else if (letter === ",") { lines.at(-1).push(value); value = ""; }
-    else if (letter === "\n") { lines.at(-1).push(value); value = ""; lines.push([]); }
-    else if (letter !== "\r") value += letter;
-  }
-  if (value || lines.at(-1).length) lines.at(-1).push(value);
-  const [head, ...rows] = lines.filter((line) => line.some(Boolean));
-  return rows.map((line) => Object.fromEntries(head.map((column, i) => [column, line[i] ?? ""])));
-}
 function exported(kind, columns, rows) {
-  const person = who.replace(/[^\p{L}\p{N}_.-]+/gu, "-"), file = `${kind}-${PAGE.name}${person ? `-${person}` : ""}.csv`;
+  const { who } = answers, person = who.replace(/[^\p{L}\p{N}_.-]+/gu, "-");
   const text = toCsv(who ? [...columns, "said_by"] : columns, rows.map((row) => ({ ...row, said_by: who })));
-  const link = element("a", { href: URL.createObjectURL(new Blob([text], { type: "text/csv" })), download: file });
-  document.body.append(link);
-  link.click();
-  link.remove();
-  setTimeout(() => URL.revokeObjectURL(link.href), 10000);
+  download(`${kind}-${PAGE.name}${person ? `-${person}` : ""}.csv`, text);
 }
 function completeRows() {
   return items().filter((item) => item.kind === "complete").map((item) => ({ source: item.v.source, video: item.v.video,
@@ -440,7 +360,7 @@ node("file").addEventListener("change", async () => {
         marks.set(key, (marks.get(key) ?? new Set()).add(number));
         taken++;
       } else if ("complete" in row) {
-        if (row.complete && known(key)) { complete.set(key, row.complete); taken++; }
+        if (row.complete && answers.isHere(key)) { complete.set(key, row.complete); taken++; }
       } else if ("object" in row && row.category && objects.has(objectKey(row))) {
         objects.set(objectKey(row), { ...objects.get(objectKey(row)), ...textRow(row), keep: row.keep || "yes" });
         taken++;

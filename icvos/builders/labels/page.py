@@ -118,6 +118,7 @@ def write_page(out: Path, page: Page, videos: Sequence[Mapping[str, Any]]) -> Pa
         for package, name in (
             ("icvos", "clips.js"),
             ("icvos.builders.labels", "stage.js"),
+            ("icvos.builders.labels", "answers.js"),
             ("icvos.builders.labels", "labels.js"),
         ):
             stream.write(f"<script>\n{page_asset(package, name)}</script>\n")
