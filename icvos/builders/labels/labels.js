@@ -192,15 +192,16 @@ function drawComplete(item) {
   const tally = element("span", { id: "marked" }, marked.size ? `${marked.size} of ${count} frames need one` : "");
   node("question").replaceChildren(heading(`Is every ${item.category} of ${item.v.video} outlined in every frame?`, said || "no answer yet"));
   node("answers").replaceChildren(...both(item, ({ complete }) => answer(complete)), element("div", { class: "row" }, ...choices),
-    element("div", { class: "row" }, mark, tally));
-  node("help").textContent = "Yes only if no other one is to be seen in any frame, not even in the background. Where one is not "
-    + "outlined, m marks the frame, Shift+m all frames from the last mark on; a mask that is made in another tool mends it. "
+    ...(SETTLING ? [] : [element("div", { class: "row" }, mark, tally)]));
+  node("help").textContent = "Yes only if no other one is to be seen in any frame, not even in the background. "
+    + (SETTLING ? "" : "Where one is not outlined, m marks the frame, Shift+m all frames from the last mark on; a mask that is "
+      + "made in another tool mends it. ")
     + "Arrows step through the frames, Space plays, comma and full stop change the question, / hides the outlines, + enlarges.";
   node("words").replaceChildren();
   const film = [...new Set(Array.from({ length: Math.min(6, count) }, (_, i, n = Math.min(6, count)) => Math.round(i * (count - 1) / Math.max(n - 1, 1))))];
   const kinds = new Map([...item.ids.map((id) => [id, "it"]), ...item.added.map((id) => [id, "extra"])]);
   drawLegend([["it", item.category], ["other", "other objects"],
-    ...(item.added.length ? [["extra", `${item.category}, from another tool`]] : []), ["there", "frames with one"], ["marked", "needs a mask"]]);
+    ...(item.added.length ? [["extra", `${item.category}, from another tool`]] : []), ["there", "frames with one"], ...(SETTLING ? [] : [["marked", "needs a mask"]])]);
   const number = drawn === at && stage.name === item.name ? stage.number : film[0];
   showVideo(item.v, { name: item.name, kinds, number, film, marks: marked });
   document.activeElement.blur();
@@ -308,7 +309,7 @@ document.addEventListener("keydown", (event) => {
   if (item.kind === "complete") {
     const value = CHOICES.find(([, key]) => key === event.key.toLowerCase());
     if (value) return use(() => answer(value[0]));
-    if (event.key.toLowerCase() === "m") use(() => toggleMark(event.key === "M"));
+    if (event.key.toLowerCase() === "m" && !SETTLING) use(() => toggleMark(event.key === "M"));
     return;
   }
   if (empty && /^[1-9]$/.test(event.key)) { const word = quick()[Number(event.key) - 1]; return use(() => word && label(word)); }
