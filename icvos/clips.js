@@ -1,5 +1,31 @@
 "use strict";
-// What pages share that show videos: masks as run lengths, and frames of a clip by number.
+// What pages share that show videos: chunks of data, masks as run lengths, and frames of a clip by number.
+
+// ---- chunks: what is known of a video, within the page or in a script beside it ----------------------------------
+
+const chunks = new Map();
+const waiting = new Map();
+
+function icvosChunk(content) {
+  waiting.get(content.video)?.(content);
+  waiting.delete(content.video);
+}
+
+function chunkOf(video, path) {
+  if (!chunks.has(video)) {
+    chunks.set(video, new Promise((done, fail) => {
+      const inside = [...document.scripts].find((script) => script.dataset.video === video);
+      if (inside) return done(JSON.parse(inside.textContent));
+      waiting.set(video, done);
+      const script = document.createElement("script");
+      script.src = path;
+      script.onload = () => script.remove();
+      script.onerror = () => { chunks.delete(video); fail(new Error(`${path} is not beside this page`)); };
+      document.head.append(script);
+    }));
+  }
+  return chunks.get(video);
+}
 
 // ---- masks -------------------------------------------------------------------------------------------------------
 
@@ -48,6 +74,7 @@ class Clip {
       this.video.preload = "auto";
       this.url = URL.createObjectURL(new Blob([bytes(chunk.webm)], { type: "video/webm" }));
       this.ready = new Promise((done, fail) => {
+        this.abandon = done;
         this.video.onloadeddata = done;
         this.video.onerror = () => fail(new Error("this browser plays no VP9"));
       });
@@ -58,9 +85,12 @@ class Clip {
   async frame(number) {
     if (!this.video) return picture(this.chunk.stills[number], "image/webp");
     await this.ready;
+    if (this.closed) return this.video;
     const video = this.video, time = (number + 0.5) / this.chunk.rate;
     if (Math.abs(video.currentTime - time) > 0.01 / this.chunk.rate) {
-      const sought = new Promise((done) => video.addEventListener("seeked", done, { once: true }));
+      const sought = new Promise((done) => {
+        for (const end of ["seeked", "emptied"]) video.addEventListener(end, done, { once: true });
+      });
       const presented = this.presented(number);
       video.currentTime = time;
       await sought;
@@ -82,7 +112,14 @@ class Clip {
     });
   }
 
+  // Whoever waits for a frame goes on, and is to see that the clip is another one now.
   close() {
-    if (this.url) URL.revokeObjectURL(this.url);
+    this.closed = true;
+    if (!this.video) return;
+    this.abandon();
+    this.video.onerror = null;
+    this.video.removeAttribute("src");
+    this.video.load();
+    URL.revokeObjectURL(this.url);
   }
 }

@@ -6,8 +6,10 @@ The page's side is ``clips.js`` beside this module.
 from __future__ import annotations
 
 import io
+import json
 from base64 import b64encode
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from html import escape
 from importlib.util import find_spec
 from typing import Any
 
@@ -15,7 +17,21 @@ import numpy as np
 
 from icvos.masks import encode_code
 
-__all__ = ["LONGEST", "clip_of", "display_size", "jpeg_of", "mask_text", "shrink_image"]
+__all__ = [
+    "LARGEST",
+    "LONGEST",
+    "chunk_element",
+    "chunk_script",
+    "clip_of",
+    "display_size",
+    "jpeg_of",
+    "mask_text",
+    "script_json",
+    "shrink_image",
+]
+
+LARGEST = 25_000_000
+"""Bytes of the videos that a page holds itself, at most; more lie in scripts beside it."""
 
 LONGEST = 640
 """Pixels of the longer side of what is shown, at most."""
@@ -27,10 +43,29 @@ RATE = 10
 _VP9 = {"deadline": "realtime", "cpu-used": "8", "crf": "40", "b": "0"}
 _KEYFRAMES = 24
 
+_CALL = "icvosChunk("
 
-def display_size(size: tuple[int, int]) -> tuple[int, int]:
-    """Return (H, W) at which a frame of a size is shown: its longer side ``LONGEST`` at most, both even."""
-    scale = min(1.0, LONGEST / max(size))
+
+def script_json(value: Any) -> str:
+    """Return JSON that may stand in a script of a page."""
+    # Within a script < could end it.
+    return json.dumps(value, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
+
+
+def chunk_script(video: str, content: Mapping[str, Any]) -> str:
+    """Return a line of script that hands what is known of a video to the page beside it."""
+    return f"{_CALL}{script_json({'video': video, **content})})\n"
+
+
+def chunk_element(video: str, script: str) -> str:
+    """Return the element that holds such a line within the page."""
+    content = script.strip().removeprefix(_CALL).removesuffix(")")
+    return f"<script type='application/json' data-video='{escape(video, quote=True)}'>{content}</script>\n"
+
+
+def display_size(size: tuple[int, int], longest: int = LONGEST) -> tuple[int, int]:
+    """Return (H, W) at which a frame of a size is shown: its longer side ``longest`` at most, both even."""
+    scale = min(1.0, longest / max(size))
     height, width = (max(2, 2 * round(side * scale / 2)) for side in size)
     return height, width
 

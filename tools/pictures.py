@@ -154,6 +154,22 @@ def leaderboard_pictures(runs: Path, work: Path, out: Path) -> None:
         screenshot(page, out / f"leaderboard_{name}.png", size=size, ready=drawn)
 
 
+def labels(work: Path) -> None:
+    """The labels page: whether a category is wholly outlined."""
+    icvos("build-data", "demo", "--out", work / "world")
+    raw = work / "world" / "raw"
+    icvos("build-data", "labels", "--mose", raw / "mose", "--recipe", raw / "recipe", "--out", work / "labels")
+    with browser() as chromium:
+        tab = chromium.new_context(viewport={"width": 1440, "height": 960}).new_page()
+        tab.goto((work / "labels/mose.html").as_uri())
+        tab.click('#strip button:has-text("umbrella")')
+        for _ in range(9):
+            tab.keyboard.press("ArrowRight")
+        # Its policy lets no text be run as code: what waits is no JavaScript.
+        tab.locator("#stage[data-shown]").wait_for()
+        tab.screenshot(path=str(PICTURES / "labels.jpg"), type="jpeg", quality=85)
+
+
 MAKERS: dict[str, Callable[[Path], None]] = {
     "scenes": scenes,
     "episode": episode,
@@ -162,6 +178,7 @@ MAKERS: dict[str, Callable[[Path], None]] = {
     "compare": compare,
     "stats": stats,
     "leaderboard": leaderboard,
+    "labels": labels,
 }
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from icvos.benchmark import Episode
-from icvos.clips import clip_of, display_size, jpeg_of, mask_text, shrink_image
+from icvos.clips import chunk_script, clip_of, display_size, jpeg_of, mask_text, script_json, shrink_image
 from icvos.errors import IcvosError
 from icvos.files import atomic_write, escape_id
 from icvos.processes import in_order
@@ -102,10 +102,8 @@ def _write_chunk(task: _Task) -> Chunk:
     problems: list[str] = []
     content = _content(runs, task, problems)
     with atomic_write(path, "w") as stream:
-        # Within a script < could end it.
-        stream.write(f"//{json.dumps(problems)}\n".replace("<", "\\u003c"))
-        text = json.dumps({"video": task.video, **content}, separators=(",", ":"), allow_nan=False)
-        stream.write(f"icvosChunk({text})\n".replace("<", "\\u003c"))
+        stream.write(f"//{script_json(problems)}\n")
+        stream.write(chunk_script(task.video, content))
     return Chunk(task.video, path, tuple(problems))
 
 

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
 
+from icvos.clips import LARGEST, chunk_element, script_json
 from icvos.files import atomic_write, page_asset
 from icvos.report.chunks import Chunk
 
-__all__ = ["LARGEST", "Column", "write_page"]
-
-LARGEST = 25_000_000
-"""Bytes of the videos that a page holds itself, at most."""
+__all__ = ["Column", "write_page"]
 
 Column = tuple[str, str, bool]
 """Of the table of episodes: the key in a row, the heading, whether it is a number."""
@@ -71,24 +68,17 @@ def write_page(
             stream.write(_player(runs, parts))
         stream.write(_table(columns, episodes))
         stream.write("\n".join(tail) + "</main>\n")
-        stream.write(f"<script type='application/json' id=index>{_json(index)}</script>\n")
+        stream.write(f"<script type='application/json' id=index>{script_json(index)}</script>\n")
         if inside:
             for chunk in chunks:
                 with chunk.path.open(encoding="utf-8") as script:
                     script.readline()
-                    content = script.read().strip().removeprefix("icvosChunk(").removesuffix(")")
-                name = escape(chunk.video, quote=True)
-                stream.write(f"<script type='application/json' data-video='{name}'>{content}</script>\n")
+                    stream.write(chunk_element(chunk.video, script.read()))
         for package, name in (("icvos", "clips.js"), ("icvos.report", "player.js")):
             stream.write(f"<script>\n{page_asset(package, name)}</script>\n")
         stream.write("</html>\n")
     if inside and chunks:
         shutil.rmtree(chunks[0].path.parent)
-
-
-def _json(value: Any) -> str:
-    # Within a script < could end it.
-    return json.dumps(value, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
 
 
 def _player(runs: Sequence[str], parts: Sequence[str]) -> str:

@@ -6,31 +6,6 @@ const byId = new Map(index.episodes.map((row) => [row.id, row]));
 const element = (name) => document.getElementById(name);
 const COLOURS = { right: [86, 180, 233], missed: [240, 228, 66], wrong: [213, 94, 0], truth: [255, 255, 255] };
 
-// ---- chunks: what is known of a video, within the page or in a script beside it ----------------------------------
-
-const chunks = new Map();
-const waiting = new Map();
-
-function icvosChunk(content) {
-  waiting.get(content.video)?.(content);
-  waiting.delete(content.video);
-}
-
-function chunkOf(video) {
-  if (!chunks.has(video)) {
-    chunks.set(video, new Promise((done, fail) => {
-      const inside = [...document.scripts].find((script) => script.dataset.video === video);
-      if (inside) return done(JSON.parse(inside.textContent));
-      waiting.set(video, done);
-      const script = document.createElement("script");
-      script.src = index.chunks[video];
-      script.onerror = () => { chunks.delete(video); fail(new Error(`${index.chunks[video]} is not beside this page`)); };
-      document.head.append(script);
-    }));
-  }
-  return chunks.get(video);
-}
-
 // ---- layers --------------------------------------------------------------------------------------------------------
 
 function paint(pixels, [height, width], truth, predicted, ignore, layers) {
@@ -82,7 +57,7 @@ async function openEpisode(id, { scroll = false, remember = true } = {}) {
   if (remember) history.replaceState(null, "", `#${encodeURIComponent(id)}`);
   let chunk;
   try {
-    chunk = await chunkOf(row.video);
+    chunk = await chunkOf(row.video, index.chunks[row.video]);
   } catch (error) {
     element("player-note").textContent = error.message;
     return;

@@ -65,7 +65,7 @@ _TEXTS = """() => {
       let behind = 'rgb(255, 255, 255)';
       for (let at = up; at; at = at.parentElement) {
         const colour = getComputedStyle(at).backgroundColor;
-        if (!/, 0\\)|transparent/.test(colour)) { behind = colour; break; }
+        if (!/^rgba\\(.*, 0\\)$/.test(colour)) { behind = colour; break; }
       }
       out.push({ words: words.slice(0, 60), ...seen, cut, fixed: fixed(node), behind,
         colour: up.namespaceURI.endsWith('svg') ? style.fill : style.color, size: parseFloat(style.fontSize),

@@ -22,7 +22,7 @@ from icvos.terminal import echo
     "recipes",
     multiple=True,
     metavar="RECIPE",
-    help="Labels that are known already: CSV files, or a published recipe (ic-vos-r1, or a folder); repeatable.",
+    help="What is known already: CSV files, a folder of them, or a published recipe (ic-vos-r1); repeatable.",
 )
 @click.option("--page-size", default=200, show_default=True, help="Videos on one page.")
 @click.option("--workers", default=1, show_default=True, type=click.IntRange(1), help="Processes.")
