@@ -17,6 +17,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
 __all__ = ["MAKERS", "PICTURES", "browser", "leaderboard_pictures", "screenshot"]
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -87,7 +89,9 @@ def scenes(work: Path) -> None:
 def episode(work: Path) -> None:
     """What DC-SAM looked at."""
     words = ("--benchmark", "demo", "--weights", "dcsam=demo", "--frame", 8)
-    icvos("show-episode", EPISODE, *words, "--out", PICTURES / "dcsam_episode.png")
+    icvos("show-episode", EPISODE, *words, "--out", work / "episode.png")
+    with Image.open(work / "episode.png") as picture:
+        picture.convert("RGB").save(PICTURES / "dcsam_episode.jpg", quality=88)
 
 
 def sheet(work: Path) -> None:

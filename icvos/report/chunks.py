@@ -15,7 +15,7 @@ import numpy as np
 from icvos.benchmark import Episode
 from icvos.clips import chunk_script, clip_of, display_size, jpeg_of, mask_text, script_json, shrink_image
 from icvos.errors import IcvosError
-from icvos.files import atomic_write, escape_id
+from icvos.files import atomic_write, escape_id, read_text
 from icvos.processes import in_order
 from icvos.progress import Progress, Update, silent
 from icvos.report.run import ReportRun, open_run
@@ -97,7 +97,7 @@ def _write_chunk(task: _Task) -> Chunk:
     key = hashlib.sha256("\n".join(said).encode()).hexdigest()[:12]
     path = task.out / f"{escape_id(task.video)}-{key}.js"
     if path.is_file():
-        head = path.read_text(encoding="utf-8").partition("\n")[0]
+        head = read_text(path).partition("\n")[0]
         return Chunk(task.video, path, tuple(json.loads(head.removeprefix("//"))))
     problems: list[str] = []
     content = _content(runs, task, problems)

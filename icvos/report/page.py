@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from icvos.clips import LARGEST, chunk_element, script_json
-from icvos.files import atomic_write, page_asset
+from icvos.files import atomic_write, page_asset, read_text
 from icvos.report.chunks import Chunk
 
 __all__ = ["Column", "write_page"]
@@ -71,9 +71,7 @@ def write_page(
         stream.write(f"<script type='application/json' id=index>{script_json(index)}</script>\n")
         if inside:
             for chunk in chunks:
-                with chunk.path.open(encoding="utf-8") as script:
-                    script.readline()
-                    stream.write(chunk_element(chunk.video, script.read()))
+                stream.write(chunk_element(chunk.video, read_text(chunk.path).partition("\n")[2]))
         for package, name in (("icvos", "clips.js"), ("icvos.report", "player.js")):
             stream.write(f"<script>\n{page_asset(package, name)}</script>\n")
         stream.write("</html>\n")

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from icvos.clips import LARGEST, chunk_element, script_json
-from icvos.files import atomic_write, escape_id, page_asset
+from icvos.files import atomic_write, escape_id, page_asset, read_text
 
 __all__ = ["Page", "write_page"]
 
@@ -114,7 +114,7 @@ def write_page(out: Path, page: Page, videos: Sequence[Mapping[str, Any]]) -> Pa
             stream.write(f"<script>VIDEOS.push({script_json(video)});</script>\n")
         if inside:
             for name, path in scripts.items():
-                stream.write(chunk_element(name, path.read_text(encoding="utf-8")))
+                stream.write(chunk_element(name, read_text(path)))
         for package, name in (
             ("icvos", "clips.js"),
             ("icvos.builders.labels", "stage.js"),
