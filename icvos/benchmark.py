@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 from collections.abc import Iterator, Sequence
@@ -18,7 +19,8 @@ from icvos.errors import BenchmarkError, InputError, MaskError, UsageError, coun
 from icvos.files import check_id, file_sha256, iter_csv, read_json
 from icvos.images import read_image
 from icvos.listing import listing
-from icvos.masks import read_mask, stored_size
+from icvos.masks import LARGEST_SIDE, read_mask, stored_size
+from icvos.names import name_problem
 from icvos.types import Support
 
 __all__ = [
@@ -212,9 +214,9 @@ class Benchmark:
                 row["source"],
                 row["source_split"],
                 row["source_name"],
-                _int(row, "frames", path),
-                _int(row, "height", path),
-                _int(row, "width", path),
+                _int(row, "frames", path, least=1),
+                _int(row, "height", path, least=1, most=LARGEST_SIDE),
+                _int(row, "width", path, least=1, most=LARGEST_SIDE),
                 _float(row, "fps", path),
                 _int(row, "void_pixels", path),
             )
@@ -397,6 +399,9 @@ class Benchmark:
         return image, labels == 1, labels == 255
 
 
+# Beyond every number of fewer than 19 letters.
+LARGEST = 10**18
+
 _CHECK = "look for damage with: icvos build-data check"
 
 
@@ -420,11 +425,14 @@ def _id(value: str, path: Path) -> str:
         raise BenchmarkError(error.what, where=path, expected=error.expected) from None
 
 
-def _int(row: dict[str, str], column: str, path: Path) -> int:
+def _int(row: dict[str, str], column: str, path: Path, *, least: int = -LARGEST, most: int = LARGEST) -> int:
     text = row[column]
-    if not (text.isascii() and text.removeprefix("-").isdigit() and len(text) < 19):
-        raise BenchmarkError(f"{column} is '{text[:40]}'", where=path, expected="a whole number")
-    return int(text)
+    number = int(text) if text.isascii() and text.removeprefix("-").isdigit() and len(text) < 19 else None
+    if number is None or not least <= number <= most:
+        expected = "a whole number" + (f" from {least}" if least > -LARGEST else "")
+        expected += f" to {most}" if most < LARGEST else ""
+        raise BenchmarkError(f"{column} is {in_words(text[:40])}", where=path, expected=expected)
+    return number
 
 
 def _float(row: dict[str, str], column: str, path: Path) -> float | None:
@@ -491,6 +499,16 @@ def check_header(header: Any, header_path: Path) -> dict[str, Any]:
             raise BenchmarkError(f"'{key}' is missing", where=header_path, fix="build it again")
     if not isinstance(header["name"], str) or not isinstance(header["version"], str):
         raise BenchmarkError("name and version are not text", where=header_path, fix="build it again")
+    for key in ("name", "version"):
+        if problem := name_problem(header[key]):
+            called = in_words(header[key][:40])
+            raise BenchmarkError(f"the {key} is {called}: {problem}", where=header_path, fix="build it again")
+    try:
+        json.dumps(header, allow_nan=False, ensure_ascii=False).encode()
+    except (ValueError, RecursionError) as problem:
+        raise BenchmarkError(
+            f"the header holds what cannot be written again ({problem})", where=header_path, fix="build it again"
+        ) from None
     if header.get("task") not in (None, VOS):
         raise BenchmarkError(f"the task is {in_words(header['task'])}", where=header_path, expected=f"'{VOS}', or none")
     if header.get("shots") is not None and not (type(header["shots"]) is int and header["shots"] > 0):

@@ -24,6 +24,7 @@ from icvos.files import atomic_write, file_kind, open_file, read_bytes
 
 __all__ = [
     "LARGEST",
+    "LARGEST_SIDE",
     "PGM_HEADER",
     "Code",
     "Header",
@@ -272,6 +273,9 @@ _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 
 LARGEST = 1 << 28
 """Pixels of an image or a mask, at most."""
+
+LARGEST_SIDE = 65535
+"""Pixels of an image's side, at most."""
 
 # Pixels from the origin to a polygon's points, at most: images are far smaller.
 FARTHEST = 100_000

@@ -12,9 +12,12 @@ from icvos.exports.formats import FORMATS
 from icvos.terminal import echo
 
 
-def _forms() -> str:
-    """Return the forms and what each is, for --help."""
-    return "; ".join(f"{form.name} (of a {' or '.join(form.of)}): {form.text}" for form in FORMATS) + "."
+class ExportCommand(click.Command):
+    """A command whose help ends with the forms and what each is."""
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Forms"):
+            formatter.write_dl([(f"{form.name} ({', '.join(form.of)})", form.text) for form in FORMATS])
 
 
 # A format of benchmarks and one of runs may share a name.
@@ -39,17 +42,17 @@ def command() -> None:
     \b
     icvos export runs/demo/histogram --to csv
     icvos export demo --to ytvis
-    icvos export check exports/histogram-csv
+    icvos export check exports/demo-histogram-csv
     """
 
 
-@command.command(short_help="Write a benchmark or a run in another form (the word write may be left out).")
+@command.command(cls=ExportCommand, short_help="Write a benchmark or a run in another form (write may be left out).")
 @click.argument("subject", metavar="BENCH|RUN")
-@click.option("--to", required=True, type=click.Choice(NAMES), metavar="FORM", help=_forms())
+@click.option("--to", required=True, type=click.Choice(NAMES), metavar="FORM", help="One of the forms below.")
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
-    help="The folder, or the file; default exports/NAME-FORM, or beside BENCH.",
+    help="The folder, or the file; default exports/NAME-FORM (of a run BENCH-RUN-FORM), or beside BENCH.",
 )
 @click.option("--with-frames", is_flag=True, help="The images too, where their licences let you pass them on.")
 @click.option("--link", is_flag=True, help="Hard-link images instead of copying.")
@@ -80,6 +83,7 @@ def write(subject: str, to: str, out: Path | None, **told: Any) -> None:
     """
     from icvos.benchmark import Benchmark
     from icvos.demo.benchmarks import open_benchmark
+    from icvos.errors import BenchmarkError, InputError
     from icvos.exports.export import default_out, export
     from icvos.exports.formats import ExportOptions
     from icvos.leaderboard.record import open_run
@@ -90,7 +94,13 @@ def write(subject: str, to: str, out: Path | None, **told: Any) -> None:
     if (Path(subject) / "run.json").is_file() or Path(subject).is_file():
         opened = open_run(subject)
     else:
-        opened = open_benchmark(subject)[0]
+        try:
+            opened = open_benchmark(subject)[0]
+        except BenchmarkError:
+            if not Path(subject).is_dir() or (Path(subject) / "benchmark.json").is_file():
+                raise
+            expected = "a folder with run.json or benchmark.json"
+            raise InputError("neither a run nor a benchmark", where=subject, expected=expected) from None
     out = out or default_out(opened, to)
     with shown("exported") as progress:
         fresh = export(opened, to, out, ExportOptions(**told), progress=progress)
@@ -104,7 +114,7 @@ def check(path: Path) -> None:
     """Check every hash of EXPORT, a folder or a file, and that it is of its form.
 
     \b
-    icvos export check exports/histogram-csv
+    icvos export check exports/demo-histogram-csv
     """
     from icvos.errors import InputError, name_some
     from icvos.exports.export import check_export

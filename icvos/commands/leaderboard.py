@@ -53,7 +53,7 @@ def _sources(function: Any) -> Any:
 @contextmanager
 def _opened(board: str | None) -> Iterator[Board]:
     """Give the board that was asked for, or the default one; say of a git repository which commit was read."""
-    from icvos.leaderboard.board import default_board, opened_board
+    from icvos.leaderboard.board import default_board, opened_board, record_files
 
     with opened_board(board or default_board()) as opened:
         yield opened
@@ -61,6 +61,8 @@ def _opened(board: str | None) -> Iterator[Board]:
             echo(f"the repository was not reached, and what was fetched last is read: {opened.stale}", err=True)
         if opened.commit:
             echo(f"board: {opened.name} at commit {opened.commit}", err=True)
+            if not record_files(opened.folder):
+                echo("no record is in it; a board that lies in a folder is named behind: URL#BRANCH:FOLDER", err=True)
 
 
 def _tables(

@@ -18,7 +18,7 @@ class DataOptions:
 
     Attributes:
         data: ``demo`` (synthetic), ``coco-20i``, ``pascal-5i``, ``coco`` (all categories) or ``mask-tubes``.
-        root: The raw data set's folder; ``demo`` has none.
+        root: The raw data set's folder; ``demo`` has none. Text is taken as a path, that of ``sbd`` too.
         fold: The test fold of COCO-20i and PASCAL-5i, whose classes are not trained on.
         length: Examples of an epoch, where they are drawn without end.
         seed: Of the random draws.
@@ -40,6 +40,9 @@ class DataOptions:
     min_area: int = MIN_AREA
 
     def __post_init__(self) -> None:
+        for name in ("root", "sbd"):
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, Path(getattr(self, name)))
         for name, value, least in (("length", self.length, 1), ("seed", self.seed, 0), ("min_area", self.min_area, 0)):
             if value < least:
                 raise UsageError(f"option {name} is {value}", expected=f"{least} or more")

@@ -46,11 +46,16 @@ def open_sampler(options: DataOptions, part: str, *, shots: int = 1, novel: str 
         novel: One of ``NOVEL``.
 
     Raises:
-        UsageError: Unknown data or part, no folder, train2014 missing beside train2017, or too few images.
+        UsageError: Unknown data, part, fold or ``novel``, no folder, train2014 missing beside train2017, or too few
+            images.
         SourceError: Broken raw data.
     """
     if options.data not in PAIR_DATA:
         raise UsageError(f"no pairs of '{options.data}'", expected=", ".join(PAIR_DATA))
+    if novel not in NOVEL:
+        raise UsageError(f"novel in train '{novel}'", fix=did_you_mean(novel, NOVEL))
+    if options.data != "coco":
+        training_categories(options.data, options.fold)  # of a fold that does not exist: no word about images
     masks = open_masks(options)
     pool = split_images(masks, part, lambda images: PairPool(masks, options, images, novel))
     length = pool.images if part == "train" else min(5 * pool.pairs, VALIDATION_EPISODES)
@@ -88,8 +93,6 @@ class PairPool(TrainingPool):
     def __init__(
         self, masks: ClassMasks, options: DataOptions, images: frozenset[int], novel: str = "background"
     ) -> None:
-        if novel not in NOVEL:
-            raise UsageError(f"novel in train '{novel}'", fix=did_you_mean(novel, NOVEL))
         every = range(1, len(masks.vocabulary) + 1)
         wanted = every if options.data == "coco" else training_categories(options.data, options.fold)
         self.masks, self.novel = masks, novel

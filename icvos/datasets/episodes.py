@@ -46,6 +46,9 @@ class LazyFrames:
         benchmark = view.benchmark
         return _opened_again, (benchmark.root, benchmark.manifest_sha256, view.protocol, video, category)
 
+    def __repr__(self) -> str:
+        return f"LazyFrames {tuple(self.shape)}"
+
     @property
     def shape(self) -> torch.Size:
         """That of all of it together: (T, H, W, 3), or (T, H, W) of masks."""
@@ -104,7 +107,8 @@ class EpisodeDataset(EpochDataset):
         size: Side of the squares that images are squeezed to, pixels; None for the protocol's size or, where that has
             none, the stored one.
         seed: Of the clips.
-        episodes: Some of ``benchmark.episodes``, where not all are wanted: those of training categories, say.
+        episodes: Some of ``benchmark.episodes`` or their ids, where not all are wanted: those of training categories,
+            say.
 
     Raises:
         UsageError: A number is too small, the protocol does not fit, no episode has so many supports, or the benchmark
@@ -122,7 +126,7 @@ class EpisodeDataset(EpochDataset):
         stride: int = 1,
         size: int | None = None,
         seed: int = 0,
-        episodes: Sequence[Episode] | None = None,
+        episodes: Sequence[Episode | str] | None = None,
     ) -> None:
         super().__init__()
         self.benchmark = benchmark if isinstance(benchmark, Benchmark) else load_benchmark(benchmark)
@@ -144,7 +148,10 @@ class EpisodeDataset(EpochDataset):
         seen_by = get_protocol(protocol or self.benchmark.usual_protocol, self.benchmark.kind)
         if size is not None:
             seen_by = replace(seen_by, size=(size, size), resizing=SQUEEZED)
-        chosen = self.benchmark.episodes if episodes is None else episodes
+        known = {e.id: e for e in self.benchmark.episodes if not image or e.protocol == seen_by.name}
+        wanted = self.benchmark.episodes if episodes is None else episodes
+        # An id that is none is refused with what it may have been meant for.
+        chosen = [(known.get(e) or self.benchmark.episode(e)) if isinstance(e, str) else e for e in wanted]
         self.episodes = tuple(e for e in chosen if not image or e.protocol == seen_by.name)
         if not self.episodes:
             raise UsageError(

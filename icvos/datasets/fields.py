@@ -40,6 +40,11 @@ class TensorFields:
         """The fields that are tensors, by name."""
         return {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
 
+    def __repr__(self) -> str:
+        """Tensors are shown by dtype and shape: their numbers would fill pages."""
+        shown = vars(mapped(self, _Outline, Tensor))
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
+
     def map(self, function: Callable[[Tensor], Tensor]) -> Self:
         """Return the same with a function applied to each tensor, those in tuples and lists too."""
         return mapped(self, function, Tensor)
@@ -51,6 +56,16 @@ class TensorFields:
     def pin_memory(self) -> Self:
         """Return the same in pinned memory; torch's loader calls it."""
         return self.map(Tensor.pin_memory)
+
+
+class _Outline:
+    """A tensor as it is shown."""
+
+    def __init__(self, tensor: Tensor) -> None:
+        self.text = " ".join((str(tensor.dtype).removeprefix("torch."), str(tuple(tensor.shape))))
+
+    def __repr__(self) -> str:
+        return self.text
 
 
 def mapped(value: Any, function: Callable[[Any], Any], kind: type) -> Any:

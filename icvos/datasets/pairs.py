@@ -58,7 +58,7 @@ class PairDataset(EpochDataset):
             transform: As of the class.
 
         Raises:
-            UsageError: Unknown data or part, no folder, or too few images.
+            UsageError: Unknown data, part, fold or ``novel``, no folder, or too few images.
             SourceError: Broken raw data.
         """
         return cls(open_sampler(options, part, shots=shots, novel=novel), size=size, transform=transform)

@@ -56,7 +56,7 @@ class SupportSample(NamedTuple):
     ignore: Tensor
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class EpisodeSample(TensorFields):
     """K supports, and the T frames in which the same kind of thing is looked for; T is 1 where the query is an image.
 
@@ -118,7 +118,7 @@ def as_tensor(array: np.ndarray) -> Tensor:
     return torch.from_numpy(np.require(array, requirements=["C", "W"]))
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class EpisodeBatch(TensorFields):
     """B episodes of K supports and T frames each.
 

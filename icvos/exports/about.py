@@ -11,7 +11,7 @@ from typing import Any
 
 from icvos.benchmark import Benchmark
 from icvos.builders.published import load_recipe, published_names
-from icvos.errors import in_one_line, printable
+from icvos.exports.texts import line
 from icvos.sources.facts import TERMS, UNKNOWN, SourceFacts, citations, facts_of
 
 __all__ = ["About", "Source"]
@@ -74,11 +74,11 @@ class About:
         licences = words if isinstance(words, dict) and words else dict.fromkeys(sorted({*ids, *titles}), "")
         out = []
         for id, text in licences.items():
-            licence = _line(text) or f"licence {UNKNOWN}"
+            licence = line(text) or f"licence {UNKNOWN}"
             facts, row = facts_of(id, licence), titles.get(id, {})
-            title = _line(row.get("title")) or (f"{facts.title} ({_line(id)})" if facts.synthetic else facts.title)
+            title = line(row.get("title")) or (f"{facts.title} ({line(id)})" if facts.synthetic else facts.title)
             content = f"{_count(ids[id], 'video')}, {_count(self._frames(id), 'frame')}" if id in ids else ""
-            out.append(Source(_line(id), title, licence, facts, content))
+            out.append(Source(line(id), title, licence, facts, content))
         return out
 
     def _frames(self, source: str) -> int:
@@ -107,7 +107,7 @@ class About:
         counted = self.header.get("images_by_licence")
         if not isinstance(counted, dict) or set(counted) <= {"unnamed"}:
             return ""
-        shares = ", ".join(f"{_line(name)}: {_line(count)}" for name, count in counted.items())
+        shares = ", ".join(f"{line(name)}: {line(count)}" for name, count in counted.items())
         return f"Images by the number of their licence in the JSON: {shares}."
 
     @property
@@ -141,7 +141,7 @@ class About:
                 "in-context video object segmentation: support images with masks show a kind of thing, which is to be "
                 "masked in every frame of a video of another scene"
             )
-        return f"{_line(bench.name)}, version {_line(bench.version)}, for {task}. It holds {self.counts}."
+        return f"{line(bench.name)}, version {line(bench.version)}, for {task}. It holds {self.counts}."
 
     @property
     def collection(self) -> str:
@@ -162,13 +162,13 @@ class About:
         """What was done to them."""
         header = self.header
         if self.image:
-            ignored = _line(header.get("ignore")) or "what nobody has said"
+            ignored = line(header.get("ignore")) or "what nobody has said"
             first = f"Objects of one category are one mask: 1 is the thing, 0 is not, 255 ({ignored}) is not counted."
         elif self.benchmark.vos:
             first = "Each object is a mask of 0 and 1; what its data set calls void is background."
         else:
             first = "Objects of one category are one mask of 0 and 1; what its data set calls void is background."
-        rules = ", ".join(f"{_line(name)} {_line(_words(value))}" for name, value in _items(header.get("rules")))
+        rules = ", ".join(f"{line(name)} {line(_words(value))}" for name, value in _items(header.get("rules")))
         return [first, *([f"Rules of the build: {rules}."] if rules else [])]
 
     @property
@@ -188,7 +188,7 @@ class About:
         elif not self.image and not all(source.facts.synthetic for source in self.sources):
             lines.append(
                 "Which category an object is: what its data set says, or a recipe of whoever built the benchmark"
-                + (f" (SHA-256 {_line(self.header['recipe_sha256'])})." if self.header.get("recipe_sha256") else ".")
+                + (f" (SHA-256 {line(self.header['recipe_sha256'])})." if self.header.get("recipe_sha256") else ".")
             )
         return lines
 
@@ -199,7 +199,7 @@ class About:
             pairs = {(episode.video, episode.category): episode.category_name for episode in self.benchmark.episodes}
         else:
             pairs = {key: pair.category_name for key, pair in self.benchmark.pairs.items()}
-        names = Counter(_line(name) for name in pairs.values())
+        names = Counter(line(name) for name in pairs.values())
         most = sorted(names.items(), key=lambda item: (-item[1], item[0]))[:5]
         lines = []
         if not self.benchmark.vos and most:
@@ -274,20 +274,15 @@ class About:
     @property
     def made_by(self) -> str:
         """What built it."""
-        parts = ["icvos build-data", f"builder {_line(self.header.get('builder')) or UNKNOWN}"]
+        parts = ["icvos build-data", f"builder {line(self.header.get('builder')) or UNKNOWN}"]
         if self.header.get("seed") is not None:
-            parts.append(f"seed {_line(self.header['seed'])}")
+            parts.append(f"seed {line(self.header['seed'])}")
         return ", ".join(parts)
 
 
-def _line(text: Any) -> str:
-    """Return a stranger's text as one line that can be printed; "" of none."""
-    return "" if text is None else printable(in_one_line(str(text)), cut=1000)
-
-
 def _sentence(text: Any) -> str:
-    line = _line(text)
-    return line if line.endswith(".") else f"{line}."
+    sentence = line(text)
+    return sentence if sentence.endswith(".") else f"{sentence}."
 
 
 def _list(value: Any) -> list[Any]:

@@ -10,11 +10,10 @@ import numpy as np
 
 from icvos.benchmark import Benchmark
 from icvos.errors import in_words
-from icvos.masks import code_area, code_box, encode_code, segmentation_code
+from icvos.masks import LARGEST_SIDE, code_area, code_box, encode_code, segmentation_code
 from icvos.sources.annotations import Entry
 
 __all__ = [
-    "LARGEST_SIDE",
     "category_entries",
     "category_problems",
     "check_pixels",
@@ -26,9 +25,6 @@ __all__ = [
     "json_list",
     "pixels",
 ]
-
-LARGEST_SIDE = 65535
-"""Pixels of an image's side, at most, as in what is read of COCO and YouTube-VIS."""
 
 
 def json_line(entry: Mapping[str, Any]) -> bytes:

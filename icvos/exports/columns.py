@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -78,14 +78,18 @@ def table_columns(path: Path) -> dict[str, Column]:
     return {name: column_of(name) for name in csv_header(path, BenchmarkError)}
 
 
-def typed_rows(path: Path) -> Iterator[dict[str, Any]]:
+def typed_rows(path: Path, wanted: Sequence[str] = ()) -> Iterator[dict[str, Any]]:
     """Yield the rows of a table, its values by the types of their columns and None for an empty field.
+
+    Args:
+        path: The table.
+        wanted: Columns that it must have.
 
     Raises:
         BenchmarkError: It cannot be read, or a value is not of its column's type.
     """
     columns = table_columns(path)
-    for number, row in enumerate(iter_csv(path, (), BenchmarkError), 2):
+    for number, row in enumerate(iter_csv(path, wanted, BenchmarkError), 2):
         try:
             yield {name: _value(row[name], column.kind) for name, column in columns.items()}
         except ValueError:

@@ -6,8 +6,9 @@ from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
 
-from icvos.benchmark import Benchmark, Role, check_header
+from icvos.benchmark import FRAME_COLUMNS, Benchmark, Role, check_header
 from icvos.errors import BenchmarkError, InputError
+from icvos.exports.columns import typed_rows
 from icvos.exports.folder import ExportFolder, read_content
 from icvos.exports.formats import ExportOptions
 from icvos.files import read_file, read_json
@@ -18,10 +19,12 @@ from icvos.view import View
 __all__ = [
     "HEADER",
     "categories_by_video",
+    "check_tables",
     "collect",
     "missing_files",
     "open_tables",
     "place_frames",
+    "source_frames",
     "stills_by_name",
     "unmarked",
     "video_ids",
@@ -33,8 +36,48 @@ HEADER = "header.json"
 TABLES = {"video": ("episodes.csv", "frames.csv", "pairs.csv", "videos.csv"), "image": ("episodes.csv",)}
 
 
+def check_tables(benchmark: Benchmark) -> None:
+    """Compare tables with each other, before anything is made of a number that stands in one.
+
+    Raises:
+        BenchmarkError: There is no episode, or ``videos.csv`` says other frames than ``frames.csv`` lists.
+    """
+    if not benchmark.episodes:
+        raise BenchmarkError("no episode", where=benchmark.root / "episodes.csv", fix="build it again")
+    if benchmark.kind == "video":
+        source_frames(benchmark)
+
+
+def source_frames(benchmark: Benchmark) -> dict[str, list[str | None]]:
+    """Return what each video's frames are called in their data set, in order.
+
+    Raises:
+        BenchmarkError: ``frames.csv`` is broken, or lists other frames than ``videos.csv`` says.
+    """
+    names: dict[str, list[str | None]] = {}
+    path = benchmark.root / "frames.csv"
+    for row in typed_rows(path, FRAME_COLUMNS):
+        of = names.setdefault(row["video"], [])
+        if row["frame"] != len(of):
+            raise BenchmarkError(f"frames of '{row['video']}' are not in order", where=path, expected=f"{len(of):05d}")
+        of.append(row["source_frame"])
+    for video, record in benchmark.videos.items():
+        if len(names.get(video, ())) != record.frames:
+            raise BenchmarkError(
+                f"'{video}' has {len(names.get(video, ()))} frames",
+                where=path,
+                expected=f"{record.frames}, of videos.csv",
+            )
+    return names
+
+
 def write_tables(view: View, folder: ExportFolder) -> None:
-    """Write a benchmark's header and tables, which opening its view has verified, byte for byte."""
+    """Write a benchmark's header and tables, which opening its view has verified, byte for byte.
+
+    Raises:
+        BenchmarkError: As ``check_tables``.
+    """
+    check_tables(view.benchmark)
     root = view.benchmark.root
     folder.write(HEADER, partial(read_file, root / "benchmark.json"))
     for name in TABLES[view.benchmark.kind]:
@@ -45,11 +88,13 @@ def open_tables(root: Path) -> Benchmark:
     """Return what ``write_tables`` wrote, as a benchmark of which there is nothing but the tables.
 
     Raises:
-        InputError: The header is missing or broken.
+        InputError: The header is missing or broken, or a table, as ``check_tables``.
     """
     path = root / HEADER
     header = check_header(read_json(path, BenchmarkError), path)
-    return Benchmark(root, header, kind=read_content(root)["of"])
+    benchmark = Benchmark(root, header, kind=read_content(root)["of"])
+    check_tables(benchmark)
+    return benchmark
 
 
 def video_ids(benchmark: Benchmark) -> dict[str, int]:

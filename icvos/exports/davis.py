@@ -12,6 +12,7 @@ from icvos.benchmark import Benchmark
 from icvos.errors import UsageError
 from icvos.exports.contents import (
     categories_by_video,
+    check_tables,
     collect,
     missing_files,
     open_tables,
@@ -46,6 +47,7 @@ def write(subject: Benchmark, folder: ExportFolder, options: ExportOptions, prog
         UsageError: Masks of two categories overlap, or a video has more categories than a label map has values.
     """
     view = View(subject)
+    check_tables(subject)
     categories = categories_by_video(subject)
     most = max(categories, key=lambda video: len(categories[video]))
     if len(categories[most]) >= VOID:
@@ -128,6 +130,9 @@ def _problems(root: Path) -> Iterator[str]:
 
 def _video_problems(root: Path, tables: Benchmark, video: str, categories: Sequence[int]) -> Iterator[str]:
     record = tables.videos[video]
+    if len(categories) >= VOID:
+        yield f"{LABELS}/{video}: {len(categories)} categories, and a label map has {VOID - 1} at most"
+        return
     names = [f"{index:05d}" for index in range(record.frames)]
     paths = listing(root / LABELS / video)
     if [path.name for path in paths] != [f"{name}.png" for name in names]:

@@ -11,7 +11,7 @@ from icvos.benchmark import Benchmark, Episode
 from icvos.costs import bytes_in
 from icvos.errors import UsageError
 from icvos.evaluation.torch_state import episode_seed
-from icvos.exports.folder import SCHEMA, begin_export
+from icvos.exports.folder import SCHEMA, begin_export, check_outside
 from icvos.files import lock_folder, remove_partial_files, work_folder
 from icvos.models.program import FrameFormat, frame_name, write_frame, write_request
 from icvos.progress import Progress, Update, silent
@@ -93,9 +93,10 @@ class Export:
         """Write ``out/videos``, ``out/episodes`` and the empty folders of ``out/masks``; what is there is kept.
 
         Raises:
-            InputError: Something else is in the folder.
+            InputError: Something else is in the folder, or it lies in a benchmark, a run or an export.
             LockedError: Another process works in it.
         """
+        check_outside(out)
         with lock_folder(out):
             begin_export(out, self.content)
             for done, _ in enumerate(self._steps(out), 1):

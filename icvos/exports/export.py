@@ -10,9 +10,9 @@ from typing import Any, Protocol
 
 from icvos.benchmark import Benchmark
 from icvos.errors import InputError, UsageError, in_words
-from icvos.exports.folder import SCHEMA, ExportFolder, damages, read_content, write_export
+from icvos.exports.folder import SCHEMA, ExportFolder, check_outside, damages, read_content, write_export
 from icvos.exports.formats import FORMATS, PLACES, ExportOptions, Format, get_format
-from icvos.files import absolute_path, atomic_write, file_sha256
+from icvos.files import absolute_path, atomic_write, escape_id, file_sha256, read_file
 from icvos.installation import install_command
 from icvos.manifest import read_manifest
 from icvos.models.needs import missing_packages
@@ -47,14 +47,16 @@ class FileFormatModule(Protocol):
 
 
 def default_out(subject: Benchmark | Run, to: str) -> Path:
-    """Return where an export goes if nobody says: ``exports/NAME-FORM``, or a file beside the benchmark's folder."""
+    """Return where an export goes if nobody says: below ``exports``, or a file beside the benchmark's folder."""
     form = get_format(to, _kind(subject))
     if form.file and isinstance(subject, Benchmark):
         root = absolute_path(subject.root)
         return root.parent / f"{root.name}.{form.file}"
-    # A board's record is one file.
-    name = absolute_path(subject.where).name.removesuffix(".json") if isinstance(subject, Run) else subject.name
-    return Path("exports") / f"{name.replace(':', '-').replace('/', '-')}-{to}"
+    name = subject.benchmark_name if isinstance(subject, Run) else subject.name
+    if isinstance(subject, Run):
+        # A board's record is one file.
+        name += f"-{absolute_path(subject.where).name.removesuffix('.json')}"
+    return Path("exports") / escape_id(f"{name.replace(':', '-').replace('/', '-')}-{to}", keep="@+")
 
 
 def export(
@@ -74,7 +76,8 @@ def export(
 
     Raises:
         UsageError: No such format, one that is not of this kind, that does not know an option, or lacks one.
-        InputError: Something else is in the folder, the disk is too small, or the format cannot hold the subject.
+        InputError: Something else is in the folder, it lies in a benchmark, run or export, the disk is too small, or
+            the format cannot hold the subject.
         BenchmarkError: A file of the benchmark changed or is missing.
     """
     options = options or ExportOptions()
@@ -84,12 +87,15 @@ def export(
     for name in told:
         if name not in form.takes:
             raise UsageError(f"{to} takes no {_flag(name)}")
+    if options.link and not options.with_frames:
+        raise UsageError("--link is of images, and there are none without --with-frames", fix="give both, or neither")
     wanted = [name for name in form.requires if name not in told]
     if wanted:
         raise UsageError(f"--to {to} of a {kind if kind == 'run' else 'benchmark'} needs {_flag(wanted[0])}")
     absent = missing_packages(form.extra)
     if absent:
         raise UsageError(f"--to {to} needs {in_words(absent)}", fix=install_command(form.extra))
+    check_outside(out)
     if form.file:
         return _export_file(form, subject, out, options, progress)
     content = {
@@ -110,7 +116,10 @@ def export(
         out,
         content,
         lambda folder: module.write(subject, folder, options, progress),
-        need=_image_bytes(subject) if copied and isinstance(subject, Benchmark) else 0,
+        # A bundle holds all twice: in its folder, and in its archive.
+        need=_image_bytes(subject) * (2 if to == "codabench" else 1)
+        if copied and isinstance(subject, Benchmark)
+        else 0,
     )
 
 
@@ -119,7 +128,7 @@ def _export_file(form: Format, subject: Benchmark | Run, out: Path, options: Exp
         raise UsageError(f"the file is to be called '{out.name}'", expected=f"a name that ends with {form.file}")
     text = _module(form).compose(subject, out, options, progress).encode()
     if out.exists():
-        if out.is_file() and out.read_bytes() == text:
+        if out.is_file() and read_file(out) == text:
             return False
         raise InputError("something else is there", where=out, fix="remove it, or choose another --out")
     with atomic_write(out) as stream:

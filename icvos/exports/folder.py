@@ -11,13 +11,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from icvos.costs import in_bytes
+from icvos.costs import bytes_in, in_bytes
 from icvos.errors import BenchmarkError, IcvosError, InputError
-from icvos.files import atomic_write, free_bytes, lock_folder, read_json, remove_partial_files, write_json
+from icvos.files import atomic_write, free_bytes, lock_folder, open_file, read_file, read_json, real_path, write_json
 from icvos.manifest import NAME as MANIFEST
 from icvos.manifest import Digest, check_manifest, write_manifest
 
-__all__ = ["CONTENT", "SCHEMA", "ExportFolder", "begin_export", "damages", "read_content", "write_export"]
+__all__ = [
+    "CONTENT",
+    "SCHEMA",
+    "ExportFolder",
+    "begin_export",
+    "check_outside",
+    "damages",
+    "read_content",
+    "write_export",
+]
 
 SCHEMA = "icvos-export/1"
 CONTENT = "export.json"
@@ -62,7 +71,7 @@ class ExportFolder:
             with suppress(OSError):
                 os.link(os.path.realpath(source), target)
                 return
-        with source.open("rb") as stream, atomic_write(target) as copy:
+        with open_file(source) as stream, atomic_write(target) as copy:
             shutil.copyfileobj(stream, copy)
 
     def part(self, name: str, make: Callable[[], bytes]) -> bytes:
@@ -72,9 +81,10 @@ class ExportFolder:
             name: An id, of its own within the export.
             make: Makes it where it is not there yet.
         """
-        target = self.root / _PARTS / name
+        # An id may be as long as a file's name.
+        target = self.root / _PARTS / hashlib.sha256(name.encode()).hexdigest()
         if target.is_file():
-            return target.read_bytes()
+            return read_file(target)
         data = make()
         with atomic_write(target) as stream:
             stream.write(data)
@@ -90,7 +100,7 @@ def write_export(
         out: Its folder, which may be begun already.
         content: What ``export.json`` says: all that decides what is written, ``schema`` and ``to`` among it.
         write: Writes every file.
-        need: Bytes that will be written, about.
+        need: Bytes of the whole, about; what is there of them already is not written again.
 
     Returns:
         Whether anything was left to be written.
@@ -105,6 +115,7 @@ def write_export(
         if (out / MANIFEST).is_file():
             return False
         free = free_bytes(out)
+        need = max(0, need - bytes_in(out))
         if need > free:
             fix = "leave --with-frames out, give --link, or choose another disk"
             raise InputError(
@@ -114,9 +125,11 @@ def write_export(
         try:
             write(folder)
         except IcvosError:
-            # What is refused before anything is written leaves nothing.
+            # What is refused before anything is written leaves nothing; a link to a folder stays.
             if [path.name for path in out.iterdir()] == [CONTENT]:
-                shutil.rmtree(out)
+                (out / CONTENT).unlink()
+                with suppress(OSError):
+                    out.rmdir()
             raise
         shutil.rmtree(out / _PARTS, ignore_errors=True)
         write_manifest(out, folder._known.get)
@@ -137,11 +150,33 @@ def begin_export(out: Path, content: Mapping[str, Any]) -> None:
             what = f"the folder holds another export (other {', '.join(other)})"
             raise InputError(what, where=out, fix="choose another --out")
         return
+    if out.exists() and not out.is_dir():
+        raise InputError("a file is there, and no folder", where=out, fix="choose another --out")
     out.mkdir(parents=True, exist_ok=True)
-    remove_partial_files(out)
-    if any(out.iterdir()):
+    # What an export that was killed as it began left is taken over; all else is somebody's.
+    if any(path.name != f".{CONTENT}.tmp" for path in out.iterdir()):
         raise InputError("the folder holds something else", where=out, fix="choose another --out")
     write_json(path, content)
+
+
+# The files by which a folder is known as a whole benchmark, run or export.
+_WHOLE = (("benchmark.json", MANIFEST), ("run.json", "episodes.jsonl"), (CONTENT, MANIFEST))
+
+
+def check_outside(out: Path) -> None:
+    """Refuse to write into what is whole, as another file would make it another thing.
+
+    Raises:
+        InputError: ``out`` lies in a benchmark, in a run, or in an export.
+    """
+    for folder in real_path(out).parents:
+        if any(all((folder / name).is_file() for name in names) for names in _WHOLE):
+            raise InputError(
+                "the export would lie in a benchmark, a run or another export",
+                where=folder,
+                expected="a folder outside of it",
+                fix="choose another --out",
+            )
 
 
 def read_content(root: Path) -> dict[str, Any]:

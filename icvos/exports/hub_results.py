@@ -16,6 +16,7 @@ from icvos.errors import InputError, RunError, UsageError, in_words, printable
 from icvos.exports.folder import ExportFolder, read_content
 from icvos.exports.formats import ExportOptions
 from icvos.exports.tasks import task_id
+from icvos.exports.texts import check_address, yaml_scalar
 from icvos.files import escape_id, read_text
 from icvos.leaderboard.consistency import check_values, recompute
 from icvos.leaderboard.marks import legend, marks
@@ -27,7 +28,6 @@ __all__ = ["FOLDER", "check", "problems", "write"]
 FOLDER = ".eval_results"
 
 _DATASET = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]{0,95}/[A-Za-z0-9][A-Za-z0-9._-]{0,95})(?:@([0-9a-f]{40}))?")
-_SOURCE = re.compile(r"https?://[!-~]+")
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}(T[!-~]+)?")
 _TEXT = '(".+")'
 _ENTRY = re.compile(
@@ -55,8 +55,8 @@ def check(subject: Run, options: ExportOptions) -> None:
             f"--dataset {in_words(options.dataset)} is no data set of the Hub",
             expected="OWNER/NAME, with @ and the 40 digits of a commit where it is one revision's",
         )
-    if options.source and not _SOURCE.fullmatch(options.source):
-        raise UsageError(f"--source {in_words(options.source)} is no address", expected="https://…")
+    if options.source:
+        check_address("--source", options.source, "the record's address, https://…")
     _date(subject, options)
 
 
@@ -107,19 +107,15 @@ def _entry(run: Run, options: ExportOptions) -> str:
     assert dataset is not None
     lines = [
         "- dataset:",
-        f"    id: {_quoted(dataset[1])}",
-        f"    task_id: {_quoted(_task(run))}",
-        *([f"    revision: {_quoted(dataset[2])}"] if dataset[2] else []),
+        f"    id: {yaml_scalar(dataset[1])}",
+        f"    task_id: {yaml_scalar(_task(run))}",
+        *([f"    revision: {yaml_scalar(dataset[2])}"] if dataset[2] else []),
         f"  value: {Decimal(repr(run.score)):f}",
-        f"  date: {_quoted(_date(run, options))}",
-        *(["  source:", f"    url: {_quoted(options.source)}"] if options.source else []),
-        f"  notes: {_quoted(_notes(run))}",
+        f"  date: {yaml_scalar(_date(run, options))}",
+        *(["  source:", f"    url: {yaml_scalar(options.source)}"] if options.source else []),
+        f"  notes: {yaml_scalar(_notes(run))}",
     ]
     return "\n".join(lines) + "\n"
-
-
-def _quoted(text: str) -> str:
-    return json.dumps(text, ensure_ascii=False)
 
 
 def _task(run: Run) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 from icvos.errors import InputError
 from icvos.exports.folder import ExportFolder
 from icvos.exports.formats import ExportOptions
-from icvos.files import read_csv
+from icvos.files import read_csv, spreadsheet_safe
 from icvos.progress import Progress, Update
 from icvos.runs.records import read_frames
 from icvos.runs.run import Run
@@ -58,7 +58,7 @@ def _frames(run: Run, progress: Progress) -> bytes:
         if values is not None:
             columns = [values[name] for name in measured if name in values]
             rows += (
-                [record["id"], frame, *row]
+                [spreadsheet_safe(record["id"]), frame, *row]
                 for frame, row in enumerate(zip(*(c.tolist() for c in columns), strict=True))
             )
         progress(Update("episodes", done, len(run.records)))
@@ -66,8 +66,9 @@ def _frames(run: Run, progress: Progress) -> bytes:
 
 
 def _cell(value: Any) -> Any:
-    """Return lists, as a few-shot episode's supports, as one field."""
-    return " ".join(map(str, value)) if isinstance(value, (list, tuple)) else value
+    """Return lists, as a few-shot episode's supports, as one field, and texts so that no spreadsheet runs them."""
+    text = " ".join(map(str, value)) if isinstance(value, (list, tuple)) else value
+    return spreadsheet_safe(text) if isinstance(text, str) else text
 
 
 def _csv(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> bytes:

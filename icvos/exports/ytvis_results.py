@@ -12,12 +12,12 @@ from typing import Any
 from icvos.benchmark import Benchmark, Episode
 from icvos.demo.benchmarks import open_benchmark
 from icvos.errors import InputError, RunError, UsageError
-from icvos.exports.coco_json import LARGEST_SIDE, json_line, json_list, pixels
+from icvos.exports.coco_json import json_line, json_list, pixels
 from icvos.exports.contents import collect, video_ids
 from icvos.exports.folder import ExportFolder
 from icvos.exports.formats import ExportOptions
 from icvos.files import check_id, read_csv, read_json
-from icvos.masks import code_area, read_mask, segmentation_code, thing_of
+from icvos.masks import LARGEST_SIDE, code_area, read_mask, segmentation_code, thing_of
 from icvos.progress import Progress, Update
 from icvos.runs.run import Run
 
@@ -65,7 +65,9 @@ def write(subject: Run, folder: ExportFolder, options: ExportOptions, progress: 
 
 
 def _check_sizes(run: Run) -> None:
-    """Refuse a run whose masks are not of its videos' frames."""
+    """Refuse a run whose masks are not of its videos' frames, and a record."""
+    if run.where.is_file():
+        raise UsageError("a board's record has no masks", where=run.where, fix="export the run that it was made of")
     if run.image:
         raise UsageError(
             "a run of few-shot images has no form 'ytvis'", where=run.where, fix="--to csv has its figures"
@@ -176,7 +178,8 @@ def _entry_problem(entry: Any, row: Mapping[str, str]) -> str | None:
         return f"{row['episode']} has no {frames} segmentations"
     for index, code in enumerate(codes):
         try:
-            if code is not None and not code_area(segmentation_code(code, (height, width)) or {}):
+            marked = segmentation_code(code, (height, width)) if code is not None else None
+            if code is not None and (marked is None or not code_area(marked)):
                 return f"segmentations[{index}] of {row['episode']} is empty, and not null"
         except ValueError as problem:
             return f"segmentations[{index}] of {row['episode']} is broken ({problem})"

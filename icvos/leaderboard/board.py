@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from icvos.errors import RunError
+from icvos.errors import LONGEST_WORD, RunError, printable, shortened
 from icvos.files import icvos_home, work_folder
 from icvos.runs.run import Run
 
@@ -106,7 +106,7 @@ def _read(board: Board) -> tuple[list[Run], list[str]]:
     from icvos.leaderboard.record import read_record, record_path
 
     entries: dict[Path, tuple[Path, Run]] = {}
-    problems = [f"{path}: {why}" for path, why in board.left_out]
+    problems = [f"{printable(shortened(path, LONGEST_WORD))}: {why}" for path, why in board.left_out]
     for path in record_files(board.folder):
         try:
             entry = read_record(path)

@@ -6,10 +6,12 @@ records are written to a folder of ours, so that no hook, filter, link or submod
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
 import resource
+import shutil
 import signal
 import subprocess
 import tempfile
@@ -97,8 +99,8 @@ def get_repository(board: str) -> Repository | None:
     if _is_folder(url):
         url = str(Path(url).resolve())
     elif scheme and scheme[2] == "://" and scheme[1] in _SCHEMES:
-        if re.match("https://[^/@]*:[^/@]*@", url):
-            fix = "leave it to git's credential helper, or take ssh://"
+        if re.match("[a-z]+://[^/@]*:[^/@]*@", url):
+            fix = "leave it to git's credential helper, or to a key of ssh"
             raise UsageError("the board's address has a password in it, which would be shown and kept", fix=fix)
     elif scheme:
         raise UsageError(f"no board is fetched by {in_words(scheme[0])}", expected=_FORMS)
@@ -134,6 +136,8 @@ def _is_inside(path: str) -> bool:
 def fetch_board(repository: Repository, out: Path) -> Fetched:
     """Fetch a board, and return its records in a folder, which the caller removes.
 
+    Where what was kept of an earlier fetch is damaged, as a full disk or a hand may have left it, all is fetched anew.
+
     Args:
         repository: Where it lies.
         out: An empty folder.
@@ -145,10 +149,44 @@ def fetch_board(repository: Repository, out: Path) -> Fetched:
     key = hashlib.sha256(f"{repository.url}#{repository.ref}".encode()).hexdigest()[:32]
     store = icvos_home() / "cache" / "boards" / key
     with lock_folder(store, remedy=HOME_REMEDY, wait=FETCH_SECONDS + LOCAL_SECONDS):
-        stale = _fetch(repository, store, out)
-        git = _Git(store, out, LOCAL_SECONDS, local=True)
-        commit = git.run("rev-parse", "--verify", f"{REF}^{{commit}}").decode("ascii").strip()
-        left_out = _write_records(git, repository, f"{commit}:{repository.folder}", out / "board")
+        if os.path.lexists(store):
+            with suppress(InputError, OSError):
+                return _fetched(repository, store, out)
+        # What is wrong with the board is said of the new fetch too. What is there stays until there is better.
+        fresh = store.with_name(f"{key}.new")
+        _remove(fresh)
+        _remove(out / "board")
+        try:
+            fetched = _fetched(repository, fresh, out)
+        except _GitError as problem:
+            what, fix = f"the board cannot be fetched ({problem.what})", "clone it, and give the folder"
+            raise InputError(what, where=repository.url, fix=fix) from None
+        else:
+            _remove(store)
+            fresh.rename(store)
+            return fetched
+        finally:
+            _remove(fresh)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _fetched(repository: Repository, store: Path, out: Path) -> Fetched:
+    """Fetch a board into a repository of ours, there or not, and write its records out.
+
+    Raises:
+        _GitError: It cannot be fetched and never was, or the repository is damaged.
+        InputError: As ``fetch_board``.
+    """
+    stale = _fetch(repository, store, out)
+    git = _Git(store, out, LOCAL_SECONDS, local=True)
+    commit = git.run("rev-parse", "--verify", f"{REF}^{{commit}}").decode("ascii").strip()
+    left_out = _write_records(git, repository, f"{commit}:{repository.folder}", out / "board")
     return Fetched(out / "board", commit, stale, tuple(left_out))
 
 
@@ -172,8 +210,7 @@ def _fetch(repository: Repository, store: Path, work: Path) -> str:
         try:
             _Git(store, work, LOCAL_SECONDS, local=True).run("rev-parse", "--verify", "--quiet", REF)
         except _GitError:
-            what = f"the board cannot be fetched ({problem.what})"
-            raise InputError(what, where=repository.url, fix="clone it, and give the folder") from None
+            raise problem from None
         return problem.what
     return ""
 
@@ -228,6 +265,10 @@ def _write_records(git: _Git, repository: Repository, tree: str, out: Path) -> l
                     stream.write(data)
             except (FileExistsError, NotADirectoryError):
                 left_out.append((path, "its name is there twice"))
+            except OSError as problem:
+                if problem.errno != errno.ENAMETOOLONG:
+                    raise
+                left_out.append((path, "its name is too long"))
     return left_out
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from icvos.categories import COCO80
 from icvos.errors import SourceError, UsageError, did_you_mean
 from icvos.files import escape_id, file_sha256
-from icvos.masks import Code, code_area, decode_code, merge_codes
+from icvos.masks import LARGEST_SIDE, Code, code_area, decode_code, merge_codes
 from icvos.sources.annotations import Entry, by_id, check_ids, entry_code, read_annotations, relative_file
 
 __all__ = ["SPLITS", "Coco", "CocoImage", "images_folder", "open_coco"]
@@ -186,7 +186,7 @@ class Coco:
 
 
 def _image(number: int, entry: Entry, split: str) -> CocoImage:
-    height, width = (entry.integer(side, least=1, most=65535) for side in ("height", "width"))
+    height, width = (entry.integer(side, least=1, most=LARGEST_SIDE) for side in ("height", "width"))
     path = relative_file(entry, entry.text("file_name"), "file_name")
     # Some files name the split's folder too.
     for folder in (PurePosixPath(split), PurePosixPath("images", split)):

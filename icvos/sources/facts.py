@@ -9,8 +9,8 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
-from importlib import resources
 
+from icvos.files import page_asset
 from icvos.sources.drawn import LICENCE
 
 __all__ = ["FACTS", "TERMS", "SourceFacts", "citations", "facts_of"]
@@ -181,6 +181,6 @@ def citations(keys: Iterable[str]) -> list[str]:
 
 @cache
 def _entries() -> Mapping[str, str]:
-    text = resources.files("icvos.sources").joinpath("citations.bib").read_text(encoding="utf-8")
+    text = page_asset("icvos.sources", "citations.bib")
     entries = (entry.strip() for entry in re.split(r"\n(?=@)", text))
     return {re.match(r"@\w+\{(\w+),", entry)[1]: entry for entry in entries}  # type: ignore[index]

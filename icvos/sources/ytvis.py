@@ -16,7 +16,7 @@ from typing import TypeVar
 import numpy as np
 
 from icvos.errors import SourceError, are, counted
-from icvos.masks import Code, code_area, decode_code, merge_codes, segmentation_code
+from icvos.masks import LARGEST_SIDE, Code, code_area, decode_code, merge_codes, segmentation_code
 from icvos.sources.annotations import Entry, by_id, read_annotations, relative_file
 from icvos.sources.base import FrameLabels, SourceFrame, SourceVideo, VideoSource
 
@@ -171,7 +171,7 @@ class YouTubeVis(VideoSource):
                 objects[track_id], shown[track_id] = self.categories[track.integer("category_id")], track
         # A crowd is instances that nobody told apart: what is left is not all.
         crowd = any(track.flag("iscrowd") for track in tracks.values())
-        size = (entry.integer("height", least=1, most=65535), entry.integer("width", least=1, most=65535))
+        size = (entry.integer("height", least=1, most=LARGEST_SIDE), entry.integer("width", least=1, most=LARGEST_SIDE))
         detail = VisVideo(number, tuple(map(str, files)), shown, size)
         return SourceVideo(name, "train", objects, True, "unsure" if crowd else "yes", detail=detail)
 

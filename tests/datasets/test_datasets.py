@@ -157,6 +157,10 @@ def test_some_episodes_alone(videos: Path) -> None:
     episodes = load_benchmark(videos).episodes
     cars = EpisodeDataset(videos, episodes=[e for e in episodes if e.category == 3])
     assert [sample.category for sample in cars] == [3, 3]
+    by_id = EpisodeDataset(videos, episodes=[episodes[1].id, episodes[0]])
+    assert by_id.episodes == (episodes[1], episodes[0])
+    with pytest.raises(UsageError, match="no episode 'tiny__v0__1__d9'"):
+        EpisodeDataset(videos, episodes=["tiny__v0__1__d9"])
 
 
 def test_image_benchmarks_have_one_frame(images: Path) -> None:
@@ -226,6 +230,11 @@ def test_samples_of_one_shape_are_stacked_and_others_listed(videos: Path, images
         assert torch.equal(batch.visible[row], sample.visible) and torch.equal(batch.indices[row], sample.indices)
     assert batch.ids == tuple(sample.id for sample in samples) and batch.categories.tolist() == [1, 1, 1]
     assert batch.to("meta").supports.device.type == "meta"
+    shown = repr(batch)
+    assert shown.startswith("EpisodeBatch(supports=uint8 (3, 2, 32, 32, 3), support_masks=bool (3, 2, 32, 32), ")
+    assert "ignores=None" in shown and batch.ids[2] in shown
+    assert "SupportSample(image=uint8 (32, 32, 3), mask=bool (32, 32), ignore=bool (32, 32))" in repr(samples[0])
+    assert "frames=LazyFrames (" in repr(EpisodeDataset(videos)[0])
     # Where one says what is unknown, the others know all.
     pair = EpisodeDataset(images, shots=1, size=32)[0]
     mixed = stack([replace(EpisodeDataset(videos, frames=1, size=32)[0]), pair])
@@ -268,6 +277,15 @@ def test_pairs_follow_the_rules_of_the_papers(raw: Path, novel: str) -> None:
     square = PairDataset.open(options, shots=2, novel=novel, size=20)[0]
     frame, mask = squeezed(dataset[0].frames[0].numpy(), dataset[0].masks[0].numpy(), 20)
     assert np.array_equal(square.frames[0], frame) and np.array_equal(square.masks[0], mask)
+
+
+def test_options_that_do_not_fit_say_so(raw: Path) -> None:
+    options = DataOptions("coco-20i", raw, min_area=0)
+    with pytest.raises(UsageError, match=r"^fold 7 does not exist; expected 0 to 3$"):
+        PairDataset.open(replace(options, fold=7))
+    with pytest.raises(UsageError, match=r"^novel in train 'x'; known: background, drop, ignore$"):
+        PairDataset.open(options, novel="x")
+    assert equal(PairDataset.open(replace(options, root=str(raw)))[0], PairDataset.open(options)[0])
 
 
 def test_a_transform_changes_each_image_by_draws_of_the_sample(raw: Path) -> None:

@@ -174,7 +174,7 @@ def test_it_is_the_same_twice_and_other_files_stay(tmp_path: Path, capsys: pytes
         ((), "--to croissant of a benchmark needs --date"),
         (("--date", "20261128"), "--date is '20261128'; expected a day as YYYY-MM-DD"),
         (("--date", "2026-02-30"), "expected a day"),
-        ((*DATE, "--out", "bench/croissant.json"), "holds when both are moved"),
+        ((*DATE, "--out", "bench/croissant.json"), "would lie in a benchmark"),
         ((*DATE, "--out", "other/croissant.json"), "or give --url"),
         ((*DATE, "--out", "about.json"), "a name that ends with croissant.json"),
         ((*DATE, "--url", "ftp://x"), "--url is 'ftp://x'"),

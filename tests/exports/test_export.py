@@ -93,6 +93,11 @@ def test_what_has_no_such_form_and_what_is_no_export(
     assert "a video benchmark has no form 'csv'" in capsys.readouterr().err
     assert icvos("export", subjects["run"], "--to", "csv", "--with-frames", "--out", tmp_path / "out") == 2
     assert "csv takes no --with-frames" in capsys.readouterr().err
+    assert icvos("export", subjects["video"], "--to", "coco", "--link", "--out", tmp_path / "out") == 2
+    assert "--link is of images, and there are none without --with-frames" in capsys.readouterr().err
+    assert icvos("export", tmp_path, "--to", "csv", "--out", tmp_path / "out") == 2
+    said = capsys.readouterr().err
+    assert "neither a run nor a benchmark" in said and "expected a folder with run.json or benchmark.json" in said
     assert not (tmp_path / "out").exists()
     assert icvos("export", "check", tmp_path) == 2
     assert "a folder made by icvos export" in capsys.readouterr().err

@@ -19,7 +19,9 @@ from tiny import write_image_benchmark, write_video_benchmark
 from icvos.benchmark import load_benchmark
 from icvos.exports.folder import ExportFolder
 from icvos.files import read_csv, read_json
+from icvos.leaderboard.record import write_record
 from icvos.masks import read_mask, write_mask
+from icvos.runs.run import Run
 
 TABLES = ("episodes.csv", "frames.csv", "pairs.csv", "videos.csv")
 
@@ -251,6 +253,9 @@ def test_runs_of_which_no_results_can_be_made(
     about["environment"]["benchmark_folder"] = str(tmp_path / "gone")
     (moved / "run.json").write_text(json.dumps(about))
     assert "--benchmark" in said(moved)
+    record = write_record(tmp_path / "board", Run.open(run), "self-reported")
+    for words in ((), ("--benchmark", bench)):
+        assert "a board's record has no masks" in said(record, *words)
     images = write_image_benchmark(tmp_path / "images")
     words = ("--model", "histogram", "--benchmark", images, "--out", tmp_path / "few-shot")
     assert icvos("evaluate", *words) == 0

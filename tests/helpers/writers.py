@@ -65,6 +65,21 @@ COMMANDS: dict[str, Callable[[Path, Path], list[Any]]] = {
         *("--save-masks", "--out", out / "a"),
     ],
     "export-episodes": lambda w, out: ["export-episodes", "--benchmark", w / "bench", "--out", out / "a"],
+    "export csv": lambda w, out: ["export", w / "run", "--to", "csv", "--out", out / "a"],
+    "export ytvis": lambda w, out: ["export", w / "bench", "--to", "ytvis", "--with-frames", "--out", out / "a"],
+    "export ytvis of a run": lambda w, out: ["export", w / "run", "--to", "ytvis", "--out", out / "a"],
+    "export coco": lambda w, out: ["export", w / "bench", "--to", "coco", "--with-frames", "--out", out / "a"],
+    "export davis": lambda w, out: ["export", w / "apart", "--to", "davis", "--out", out / "a"],
+    "export hub": lambda w, out: ["export", w / "bench", "--to", "hub", "--with-frames", "--out", out / "a"],
+    "export codabench": lambda w, out: [
+        "export",
+        w / "bench",
+        "--to",
+        "codabench",
+        "--with-frames",
+        "--out",
+        out / "a",
+    ],
     "score": lambda w, out: ["score", w / "run/masks", "--benchmark", w / "bench", "--out", out / "a"],
     "merge": lambda w, out: ["merge", w / "s1", w / "s2", "--out", out / "a"],
     "report": lambda w, out: ["report", w / "run", "--out", out / "a"],
@@ -127,6 +142,7 @@ def evaluation(world: Path) -> list[Any]:
 def write_world(root: Path) -> None:
     """Write what the commands read: a benchmark, raw data, runs, a board, a photograph."""
     write_video_benchmark(root / "bench", videos=3, frames=4, draws=1, size=(40, 48))
+    write_video_benchmark(root / "apart", videos=2, frames=3, draws=1, size=(40, 48), apart=20)
     write_model(root, RED)
     write_program(root, BRIGHT, "bright.sh")
     assert icvos(*evaluation(root), "--save-masks", "--out", root / "run") == 0

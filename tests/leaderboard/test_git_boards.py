@@ -205,6 +205,12 @@ def test_places_that_are_not_there(clone: Path, place: str, said: str) -> None:
         read_board(url(clone, place))
 
 
+def test_a_folder_without_a_record_is_said(clone: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for place, said in (("main", True), ("main:board", False)):
+        assert icvos("leaderboard", "show", "--board", url(clone, place)) == 0
+        assert ("no record is in it" in capsys.readouterr().err) is said
+
+
 def test_an_empty_repository_and_no_repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ICVOS_HOME", str(tmp_path / "home"))
     (tmp_path / "empty.git").mkdir()

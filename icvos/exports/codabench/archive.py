@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import struct
 import zipfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -51,7 +52,15 @@ def differences(archive: Path, root: Path, names: Sequence[str]) -> list[str]:
                 for entry in entries
                 if not _is_same(opened, entry, root / entry.filename)
             ]
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, OSError) as problem:
+    except (
+        zipfile.BadZipFile,
+        struct.error,
+        ValueError,
+        NotImplementedError,
+        RuntimeError,
+        EOFError,
+        OSError,
+    ) as problem:
         return [f"{archive.name}: it cannot be read ({problem})"]
 
 

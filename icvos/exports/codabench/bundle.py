@@ -12,7 +12,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,7 @@ from icvos.evaluation.torch_state import episode_seed
 from icvos.exports.codabench.archive import differences, write_archive
 from icvos.exports.codabench.competition import Competition, columns_of, plan_competition
 from icvos.exports.codabench.pages import write_pages
+from icvos.exports.contents import check_tables
 from icvos.exports.folder import ExportFolder, read_content
 from icvos.exports.formats import ExportOptions
 from icvos.files import atomic_write, read_json, read_text, to_json
@@ -61,6 +62,7 @@ def write(subject: Any, folder: ExportFolder, options: ExportOptions, progress: 
         UsageError: An option does not fit the benchmark.
         BenchmarkError: A file of the benchmark changed or is missing.
     """
+    check_tables(subject)
     competition = plan_competition(subject, options)
     # JSON is YAML.
     folder.write(f"{BUNDLE}/{YAML}", lambda: to_json(competition.content).encode())
@@ -264,9 +266,15 @@ def _of_yaml(bundle: Path) -> Iterator[str]:
     content = read_json(bundle / YAML)
     task, phase = content["tasks"][0], content["phases"][0]
     named = [content["image"], content["terms"], *(page["file"] for page in content["pages"])]
-    named += [task["reference_data"], task["scoring_program"], phase.get("public_data", ".")]
+    named += [
+        task["reference_data"],
+        task["scoring_program"],
+        *([phase["public_data"]] if "public_data" in phase else []),
+    ]
+    there = set(iter_files(bundle))
+    there |= {str(folder) for path in there for folder in PurePosixPath(path).parents}
     for path in named:
-        if not (bundle / path).exists():
+        if path not in there or path == ".":
             yield f"{YAML}: it names '{path}', which is missing"
     if str(content["version"]) != "2" or phase["tasks"] != [task["index"]] or not phase["start"]:
         yield f"{YAML}: it is no bundle of version 2 with a phase that begins and has the task"
@@ -289,6 +297,7 @@ def _of_reference(root: Path) -> Iterator[str]:
     reference, about = root / BUNDLE / REFERENCE, read_content(root)["benchmark"]
     told = read_json(root / BUNDLE / PROGRAM / "settings.json")
     benchmark = load_benchmark(reference)
+    check_tables(benchmark)
     if not about["manifest_sha256"] == told["manifest_sha256"] == benchmark.manifest_sha256:
         yield f"{REFERENCE}: it is of another benchmark than export.json or settings.json says"
         return
@@ -313,7 +322,7 @@ def _of_reference(root: Path) -> Iterator[str]:
 
 def _of_public(public: Path, view: View, episodes: Sequence[Episode], shots: int) -> Iterator[str]:
     """Yield which episodes participants cannot make masks of, and what is there that no episode names."""
-    named = set()
+    named, there = set(), set(iter_files(public))
     for episode in episodes:
         folder = f"episodes/{episode.id}"
         request = read_json(public / folder / "request.json")
@@ -326,6 +335,6 @@ def _of_public(public: Path, view: View, episodes: Sequence[Episode], shots: int
         paths = [f"{form[1]}{index:05d}{form[2]}" for index in range(count)]
         paths += [support[name] for support in supports for name in ("image", "mask", "ignore") if support[name]]
         here = {os.path.normpath(f"{folder}/{path}") for path in paths}
-        yield from (f"{PUBLIC}/{path}: is missing" for path in sorted(here) if not (public / path).is_file())
+        yield from (f"{PUBLIC}/{path}: is missing" for path in sorted(here - there))
         named |= {f"{folder}/request.json", *here}
-    yield from (f"{PUBLIC}/{path}: no episode names it" for path in iter_files(public) if path not in named)
+    yield from (f"{PUBLIC}/{path}: no episode names it" for path in sorted(there - named))

@@ -27,8 +27,8 @@ SCORED_BY = "icvos-codabench/1"
 PAGES = {"Overview": "pages/overview.md", "Data": "pages/data.md", "Evaluation": "pages/evaluation.md"}
 TERMS = "pages/terms.md"
 
-# Codabench keeps a column's key in so many letters, and a title's in as many.
-LONGEST_KEY = 36
+# Codabench keeps a column's key in so many letters, and the name of an image in so many.
+LONGEST_KEY, LONGEST_IMAGE = 36, 128
 OPEN_SINCE = "2000-01-01 00:00:00"
 # Seconds that a mask takes at most where numpy scores it on a slow core, and those in which the packages come.
 SECONDS_A_MASK, SECONDS_TO_START = 0.05, 600
@@ -172,8 +172,9 @@ def plan_competition(benchmark: Benchmark, options: ExportOptions) -> Competitio
     title = options.title or benchmark.name
     require_name("competition", title)
     image = options.docker_image or DOCKER_IMAGE
-    if not image.isascii() or not image.isprintable() or len(image.split()) != 1:
-        raise UsageError(f"--docker-image is {in_words(image)}", expected=f"a name, as {DOCKER_IMAGE}")
+    if not image.isascii() or not image.isprintable() or len(image.split()) != 1 or len(image) > LONGEST_IMAGE:
+        expected = f"a name of at most {LONGEST_IMAGE} letters, as {DOCKER_IMAGE}"
+        raise UsageError(f"--docker-image is {in_words(image)}", expected=expected)
     start = _moment("--date", options.date) or OPEN_SINCE
     end = _moment("--end-date", options.end_date)
     if end and end <= start:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from icvos.benchmark import Benchmark
-from icvos.errors import in_words
 from icvos.exports.codabench.competition import PAGES, TERMS, Competition, columns_of
+from icvos.exports.texts import line, markdown
 
 __all__ = ["write_pages"]
 
@@ -32,7 +32,7 @@ def write_pages(competition: Competition) -> dict[str, str]:
 
 def _overview(competition: Competition) -> Iterator[str]:
     benchmark, episodes = competition.benchmark, competition.episodes
-    yield f"# {competition.title}\n"
+    yield f"# {markdown(competition.title)}\n"
     what = "image" if benchmark.kind == "image" else "video"
     if benchmark.vos:
         yield "Semi-supervised video object segmentation: given an object's mask on a video's first frame, segment it"
@@ -41,7 +41,7 @@ def _overview(competition: Competition) -> Iterator[str]:
         shots = "one support image" if competition.shots == 1 else f"{competition.shots} support images"
         yield f"In-context segmentation: given {shots} with a mask of a thing, segment that kind of thing in"
         yield f"{'another image' if what == 'image' else 'every frame of a video of another scene'}.\n"
-    yield f"- benchmark: {benchmark.name}, version {benchmark.version}"
+    yield f"- benchmark: {markdown(f'{benchmark.name}, version {benchmark.version}')}"
     videos = len({episode.video for episode in episodes})
     yield f"- {videos:,} {what}s, {len(episodes):,} episodes, {competition.masks:,} masks to be sent"
     yield f"- scored by protocol `{competition.protocol.name}`: {competition.protocol.text}"
@@ -63,7 +63,8 @@ def _data(competition: Competition) -> Iterator[str]:
         yield "(height, width), and where `masks` go: `masks/ID/00000.png` beside `episodes`. What the folder `masks`"
         yield "holds is the submission.\n"
     else:
-        yield f"Frames and supports are not part of this bundle. Build {benchmark.name} {benchmark.version} with"
+        built = markdown(f"{benchmark.name} {benchmark.version}")
+        yield f"Frames and supports are not part of this bundle. Build {built} with"
         yield "`icvos build-data`, from the data sets below; its `manifest.csv` has the SHA-256"
         yield f"`{benchmark.manifest_sha256}`.\n"
     yield "## What to send\n"
@@ -95,7 +96,7 @@ def _licences(benchmark: Benchmark) -> Iterator[str]:
         yield "The benchmark names none: ask its authors."
         return
     for source, licence in licences.items():
-        yield f"- {source}: {licence if isinstance(licence, str) else in_words(licence)}"
+        yield f"- {markdown(line(source))}: {markdown(line(licence))}"
 
 
 def _evaluation(competition: Competition) -> Iterator[str]:
@@ -119,6 +120,6 @@ def _terms(competition: Competition) -> Iterator[str]:
     yield "- The ground truth of the benchmark is not used to make masks, nor to choose among models."
     if not competition.benchmark.vos:
         yield "- A method is shown an episode's own supports and its frames, and neither names nor categories."
-    yield "- Images and annotations stay under the licences of their data sets, which the page on data lists; they are"
-    yield "  not passed on."
+    yield "- Images and annotations stay under the licences of their data sets, which the page on data lists;"
+    yield "  participants pass them on to nobody."
     yield "- What is sent are masks that the participant may send; organisers may score them again and keep them."

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import stat
-import sys
 from collections.abc import Mapping
 from html import escape
 from pathlib import Path
@@ -20,6 +19,7 @@ from icvos.evaluation.predictions import MAX_PNG
 from icvos.evaluation.score import score
 from icvos.files import atomic_write, read_json, work_folder, write_json
 from icvos.runs.result import RunResult
+from icvos.terminal import echo
 
 __all__ = ["check_sent", "main", "score_submission"]
 
@@ -41,7 +41,8 @@ def main(folder: Path, out: Path, settings: Path) -> None:
         except Exception as error:
             # Participants read the log: one line, whatever it is.
             raise IcvosError(f"unexpected {type(error).__name__}: {in_one_line(str(error))}") from None
-    sys.stdout.write("".join(f"{key}: {value}\n" for key, value in result.items()))
+    for key, value in result.items():
+        echo(f"{key}: {value}")
 
 
 def score_submission(folder: Path, out: Path, settings: Path) -> dict[str, float]:

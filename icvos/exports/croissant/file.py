@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path, PurePosixPath
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from icvos.benchmark import Benchmark
 from icvos.costs import in_bytes
@@ -22,6 +22,7 @@ from icvos.exports.about import About, Source
 from icvos.exports.columns import Column, table_columns
 from icvos.exports.croissant.context import CONFORMS_TO, CONTEXT, IDENTIFIER
 from icvos.exports.formats import ExportOptions
+from icvos.exports.texts import check_address
 from icvos.files import absolute_path, iter_csv, real_path, to_json
 from icvos.manifest import NAME as MANIFEST
 from icvos.manifest import TABLES, Digest, read_manifest
@@ -163,7 +164,7 @@ def compose(subject: Benchmark, out: Path, options: ExportOptions, progress: Pro
             "name": "The icvos contributors",
             "description": "They wrote the builder; who ran it is not recorded.",
         },
-        "citeAs": "\n\n".join(about.citations),
+        "citeAs": "\n\n".join(about.citations) or f"{subject.name}, version {subject.version}",
         "keywords": about.keywords,
         "isLiveDataset": False,
         **_responsible(about),
@@ -185,13 +186,10 @@ def _check_date(text: str) -> None:
 
 def _checked_url(url: str) -> str:
     """Return an address without the slash at its end; "" of none."""
-    try:
-        parts = urlsplit(url)
-        good = parts.scheme in ("http", "https") and bool(parts.hostname) and not (parts.query or parts.fragment)
-    except ValueError:
-        good = False
-    if url and not (good and url.isascii() and url.isprintable() and " " not in url):
-        raise UsageError(f"--url is {in_words(url[:200])}", expected="the address of a folder, https://…")
+    if url:
+        check_address("--url", url, "the address of a folder, https://…")
+        if {"?", "#"}.intersection(url):
+            raise UsageError(f"--url is {in_words(url)}", expected="the address of a folder, https://…")
     return url.rstrip("/")
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from icvos.exports.about import About
 from icvos.exports.tasks import task_id
+from icvos.exports.texts import markdown, yaml_scalar
 from icvos.runs.episodes import get_run_protocol
 
 __all__ = ["CARD", "LICENSE", "PICTURES", "PLAIN", "TASKS", "card", "configs_of", "license_text", "tasks_text"]
@@ -48,7 +47,7 @@ def card(about: About, tables: Sequence[str], pictures: Sequence[str], masks: in
 
 def license_text(about: About) -> str:
     """Return ``LICENSE.md``: what may be done with what comes from each source."""
-    return f"# Licences of {_plain(about.benchmark.name)}\n\n{_licences(about)}\n"
+    return f"# Licences of {markdown(about.benchmark.name)}\n\n{_licences(about)}\n"
 
 
 def tasks_text(about: About) -> str:
@@ -124,7 +123,7 @@ def _yaml(value: Any, indent: str = "") -> Iterator[str]:
     for key, inner in value.items() if isinstance(value, dict) else (("-", each) for each in value):
         mark = "-" if isinstance(value, list) else f"{key}:"
         if not isinstance(inner, (dict, list)):
-            yield f"{indent}{mark} {json.dumps(inner)}"
+            yield f"{indent}{mark} {yaml_scalar(inner)}"
         elif isinstance(value, list):
             first, *rest = _yaml(inner, f"{indent}  ")
             yield f"{indent}- {first.strip()}"
@@ -135,15 +134,15 @@ def _yaml(value: Any, indent: str = "") -> Iterator[str]:
 
 
 def _sections(about: About, tables: Sequence[str], pictures: Sequence[str], with_images: bool) -> Iterator[str]:
-    yield f"# {_plain(about.benchmark.name)}\n\n{_plain(about.description)}"
-    yield f"It was built by {_plain(about.made_by)} and exported by `icvos export --to hub`."
+    yield f"# {markdown(about.benchmark.name)}\n\n{markdown(about.description)}"
+    yield f"It was built by {markdown(about.made_by)} and exported by `icvos export --to hub`."
     table = "masks" if "masks" in pictures else "queries"
     split = "train" if about.tubes else "test"
     yield (
         "## Load it\n\n```python\nfrom datasets import load_dataset\n\n"
         f'rows = load_dataset("PATH", "{table}", split="{split}")  # this folder, or its name on the Hub\n'
         f'episodes = load_dataset("PATH", "episodes", split="{split}")\n'
-        'print(rows[0]["category_name"], rows[0]["area"], rows[0]["mask"].size)\n```'
+        'rows[0]["category_name"], rows[0]["area"], rows[0]["mask"].size\n```'
     )
     parts = {**PLAIN, **PICTURES}
     yield "## Tables\n\n" + "\n".join(f"- `{name}`: {parts[name]}" for name in (*tables, *pictures))
@@ -156,28 +155,24 @@ def _sections(about: About, tables: Sequence[str], pictures: Sequence[str], with
     yield "## What is missing or wrong, as far as it is known\n\n" + _list(about.limitations)
     yield "## How it was made\n\n" + _list([about.collection, *about.processing, *about.annotation])
     yield "## Biases, people, use\n\n" + _list([*about.biases, *about.privacy, *about.use_cases, about.impact])
-    yield "## Cite\n\n```bibtex\n" + "\n\n".join(about.citations) + "\n```"
+    if about.citations:
+        yield "## Cite\n\n```bibtex\n" + "\n\n".join(about.citations) + "\n```"
 
 
 def _licences(about: About) -> str:
     rows = [f"| {_cell(source.title)} | {_cell(source.words)} | {_cell(source.terms)} |" for source in about.sources]
     lines = ["| from | licence | passing it on |", "| --- | --- | --- |", *rows]
     if about.images_by_licence:
-        lines += ["", _plain(about.images_by_licence)]
+        lines += ["", markdown(about.images_by_licence)]
     forbidden = [source.title for source in about.sources if not source.facts.free]
     if forbidden:
-        lines += ["", f"Not everything may be passed on freely: look at {_plain(', '.join(forbidden))} first."]
+        lines += ["", f"Not everything may be passed on freely: look at {markdown(', '.join(forbidden))} first."]
     return "\n".join(lines)
 
 
 def _list(lines: Sequence[str]) -> str:
-    return "\n".join(f"- {_plain(line)}" for line in lines)
+    return "\n".join(f"- {markdown(line)}" for line in lines)
 
 
 def _cell(text: str) -> str:
-    return _plain(text).replace("|", "\\|")
-
-
-def _plain(text: str) -> str:
-    """Return a text in which nothing is Markdown or HTML."""
-    return re.sub(r"([\\`*_<>\[\]#])", r"\\\1", text)
+    return markdown(text).replace("|", "\\|")

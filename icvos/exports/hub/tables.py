@@ -20,6 +20,7 @@ from icvos.benchmark import Benchmark, Pair
 from icvos.errors import BenchmarkError
 from icvos.exports.about import About
 from icvos.exports.columns import table_columns, typed_rows
+from icvos.exports.contents import check_tables, source_frames
 from icvos.exports.folder import ExportFolder
 from icvos.exports.formats import ExportOptions
 from icvos.exports.hub.card import CARD, LICENSE, PLAIN, TASKS, card, license_text, tasks_text
@@ -73,6 +74,7 @@ def write(subject: Benchmark, folder: ExportFolder, options: ExportOptions, prog
         BenchmarkError: A file of the benchmark changed, is missing, or is none that it may be.
     """
     view = View(subject)
+    check_tables(subject)
     tables = [name for name in PLAIN if (subject.root / f"{name}.csv").is_file()]
     for name in tables:
         path = subject.root / f"{name}.csv"
@@ -119,32 +121,13 @@ def _pictures(view: View, with_images: bool) -> dict[str, list[_Part]]:
         pairs: dict[str, list[Pair]] = {}
         for pair in bench.pairs.values():
             pairs.setdefault(pair.video, []).append(pair)
-        names = _source_frames(bench)
+        names = source_frames(bench)
         tables["frames"] = [_frames_part(bench, video, names.get(video, []), with_images) for video in bench.videos]
         tables["masks"] = [_masks_part(view, video, of) for video, of in pairs.items()]
     shown = sorted({(name, episode.category) for episode in bench.episodes for name in episode.supports})
     if shown:
         tables["supports"] = [_image_part(bench, "supports", *key, categories, with_images) for key in shown]
     return tables
-
-
-def _source_frames(benchmark: Benchmark) -> dict[str, list[str | None]]:
-    """Return what each video's frames are called in their data set, in order."""
-    names: dict[str, list[str | None]] = {}
-    path = benchmark.root / "frames.csv"
-    for row in typed_rows(path):
-        of = names.setdefault(row["video"], [])
-        if row["frame"] != len(of):
-            raise BenchmarkError(f"frames of '{row['video']}' are not in order", where=path, expected=f"{len(of):05d}")
-        of.append(row["source_frame"])
-    for video, record in benchmark.videos.items():
-        if len(names.get(video, ())) != record.frames:
-            raise BenchmarkError(
-                f"'{video}' has {len(names.get(video, ()))} frames",
-                where=path,
-                expected=f"{record.frames}, of videos.csv",
-            )
-    return names
 
 
 def _listed(benchmark: Benchmark, prefix: str) -> list[tuple[str, int, str]]:

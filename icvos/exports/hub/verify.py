@@ -72,6 +72,7 @@ class _Check:
             yield from self._videos()
             known = {(row["video"], row["category"]) for row in self._rows("pairs")}
         shown = (yield from self._images("supports", "support")) if "supports" in self.tables else set()
+        row = None
         for row in self._rows("episodes"):
             if (row["query" if image else "video"], row["category"]) not in known:
                 yield f"episode {row['id']} is of nothing that is there"
@@ -79,6 +80,8 @@ class _Check:
             for name in names:
                 if (name, row["category"]) not in shown:
                     yield f"episode {row['id']} has a support '{name}', which is not there"
+        if row is None:
+            yield "the table episodes has no row"
 
     def _videos(self) -> Iterator[str]:
         videos = {row["video"]: row for row in self._rows("videos")}
