@@ -8,13 +8,17 @@ from __future__ import annotations
 import io
 import json
 from base64 import b64encode
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from html import escape
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from icvos.errors import UsageError
+from icvos.files import lock_folder, real_path
 from icvos.masks import encode_code
 
 __all__ = [
@@ -26,8 +30,10 @@ __all__ = [
     "display_size",
     "jpeg_of",
     "mask_text",
+    "page_folder",
     "script_json",
     "shrink_image",
+    "tidy_scripts",
 ]
 
 LARGEST = 25_000_000
@@ -61,6 +67,57 @@ def chunk_element(video: str, script: str) -> str:
     """Return the element that holds such a line within the page."""
     content = script.strip().removeprefix(_CALL).removesuffix(")")
     return f"<script type='application/json' data-video='{escape(video, quote=True)}'>{content}</script>\n"
+
+
+@contextmanager
+def page_folder(out: Path) -> Iterator[None]:
+    """Hold the folder that a page is written to while the block runs, so that two commands do not write it at once.
+
+    Raises:
+        UsageError: It is a run's or a benchmark's own folder, or one of theirs, whose files would be replaced.
+        LockedError: Another process works in it.
+        InputError: Nothing can be written beside it.
+    """
+    folder = real_path(out)
+    for above in (folder, *folder.parents):
+        within = folder.relative_to(above).parts[:1]
+        if _holds(above, "run.json"):
+            if within in ((), ("masks",), ("frames",)):
+                raise UsageError("a run keeps its files here", where=out, fix="choose another --out")
+            break
+        if _holds(above, "benchmark.json", "manifest.csv"):
+            raise UsageError("a benchmark keeps its files here", where=out, fix="choose another --out")
+    with lock_folder(out):
+        yield
+
+
+def _holds(folder: Path, *names: str) -> bool:
+    try:
+        return all((folder / name).is_file() for name in names)
+    except OSError:  # a folder above that may not be looked into
+        return False
+
+
+def tidy_scripts(folder: Path, kept: Collection[Path]) -> None:
+    """Remove the scripts of videos in a folder but those that are kept, what killed writers of them left, and the
+    folder where it is empty then. Whatever else is in it stays."""
+    if not folder.is_dir():
+        return
+    for path in set(folder.glob("*.js")) - set(kept):
+        if path.is_file() and _is_script(path):
+            path.unlink()
+    for path in folder.glob(".*.tmp"):
+        if ".js." in path.name or len(path.name) > 60:
+            path.unlink()
+    with suppress(OSError):
+        folder.rmdir()
+
+
+def _is_script(path: Path) -> bool:
+    """Whether a file hands a video to a page, in its first line or after one of comment."""
+    with path.open("rb") as stream:
+        first = stream.readline()
+        return (stream.read(len(_CALL)) if first.startswith(b"//") else first).startswith(_CALL.encode())
 
 
 def display_size(size: tuple[int, int], longest: int = LONGEST) -> tuple[int, int]:

@@ -37,7 +37,11 @@ def command(a: Path, b: Path, out: Path | None, benchmark: Path | None, each: in
 
         places = [(run, folder, None) for run in (a, b)]
         with shown("compare") as progress:
-            files = write_comparison(result, out, places=places, each=each, workers=workers, progress=progress)
+            files, problems = write_comparison(
+                result, out, places=places, each=each, workers=workers, progress=progress
+            )
+        for line in problems:
+            echo(line, err=True)
         for path in files:
             echo(path)
 

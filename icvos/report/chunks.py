@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -41,11 +42,13 @@ class Chunk:
         video: Its name.
         path: A script that hands it to the page.
         problems: What could not be shown, a line each.
+        ids: Of the episodes in it.
     """
 
     video: str
     path: Path
     problems: tuple[str, ...]
+    ids: tuple[str, ...]
 
 
 def write_chunks(
@@ -61,7 +64,7 @@ def write_chunks(
     Args:
         places: One run, or two of one benchmark.
         episodes: The ids to be shown of each video.
-        out: Their folder; other scripts in it are removed.
+        out: Their folder.
         workers: Processes.
         progress: Is told of each video.
     """
@@ -71,10 +74,6 @@ def write_chunks(
     for chunk in in_order(_write_chunk, tasks, min(workers, len(tasks))):
         chunks.append(chunk)
         progress(Update("videos", len(chunks), len(tasks), chunk.video))
-    kept = {chunk.path.name for chunk in chunks}
-    for path in out.iterdir():
-        if path.name not in kept and path.suffix in (".js", ".tmp"):
-            path.unlink()
     return chunks
 
 
@@ -93,18 +92,20 @@ def _opened(place: RunPlace) -> ReportRun:
 
 def _write_chunk(task: _Task) -> Chunk:
     runs = [_opened(place) for place in task.places]
-    said = [task.video, *task.ids, __version__, *(json.dumps(run.result, sort_keys=True) for run in runs)]
+    said = [task.video, *task.ids, __version__, str(find_spec("av") is None), *(str(place) for place in task.places)]
+    said += [json.dumps(run.result, sort_keys=True) for run in runs]
     key = hashlib.sha256("\n".join(said).encode()).hexdigest()[:12]
     path = task.out / f"{escape_id(task.video)}-{key}.js"
     if path.is_file():
-        head = read_text(path).partition("\n")[0]
-        return Chunk(task.video, path, tuple(json.loads(head.removeprefix("//"))))
+        # Masks that were missing or broken may be there now.
+        if read_text(path).startswith("//[]\n"):
+            return Chunk(task.video, path, (), task.ids)
     problems: list[str] = []
     content = _content(runs, task, problems)
     with atomic_write(path, "w") as stream:
         stream.write(f"//{script_json(problems)}\n")
         stream.write(chunk_script(task.video, content))
-    return Chunk(task.video, path, tuple(problems))
+    return Chunk(task.video, path, tuple(problems), task.ids)
 
 
 def _content(runs: Sequence[ReportRun], task: _Task, problems: list[str]) -> dict[str, Any]:

@@ -9,13 +9,14 @@ from typing import Any
 
 import numpy as np
 
+from icvos.clips import page_folder
 from icvos.files import write_csv
 from icvos.images import write_image
 from icvos.progress import Progress, silent
 from icvos.report.charts import bars, scatter
-from icvos.report.chunks import RunPlace, write_chunks
+from icvos.report.chunks import Chunk, RunPlace, write_chunks
 from icvos.report.compare import Comparison
-from icvos.report.page import Column, write_page
+from icvos.report.page import DATA, Column, write_page
 from icvos.report.pictures import episode_row, sheet
 from icvos.report.report import episode_rows, videos_of
 
@@ -37,7 +38,7 @@ def write_comparison(
     each: int = 3,
     workers: int = 1,
     progress: Progress = silent,
-) -> list[Path]:
+) -> tuple[list[Path], list[str]]:
     """Write ``index.html``, ``episodes.csv`` and the episodes that differ most as ``sheet.png``.
 
     Args:
@@ -49,32 +50,52 @@ def write_comparison(
         progress: Is told of each video.
 
     Returns:
-        What was written.
+        What was written, and what could not be drawn, a line each.
+
+    Raises:
+        UsageError: A run or a benchmark keeps its files in the folder.
+        LockedError: Another process writes there.
     """
+    with page_folder(out):
+        return _write(
+            result, out, places or [(run.where, None, None) for run in (result.a, result.b)], each, workers, progress
+        )
+
+
+def _write(
+    result: Comparison, out: Path, places: Sequence[RunPlace], each: int, workers: int, progress: Progress
+) -> tuple[list[Path], list[str]]:
     out.mkdir(parents=True, exist_ok=True)
     rows = [dict(zip(("id", "a", "b", "difference"), row)) for row in result.episodes]
     write_csv(out / "episodes.csv", ("id", "a", "b", "difference"), rows, for_spreadsheets=True)
     files = [out / "index.html", out / "episodes.csv"]
-    runs, chunks = (result.a, result.b), []
-    if all(run.benchmark is not None and run.masks is not None for run in runs):
+    runs, names = (result.a, result.b), _names(result)
+    chunks: list[Chunk] = []
+    problems = [
+        f"no pictures: {name}: {run.missing or 'no masks'}"
+        for name, run in zip(names, runs)
+        if run.benchmark is None or run.masks is None
+    ]
+    if not problems:
         write_image(out / "sheet.png", _sheet(result, each))
         files.append(out / "sheet.png")
-        places = places or [(run.where, None, None) for run in runs]
         shown = videos_of(result.a, list(result.a.by_id))
-        chunks = write_chunks(places, shown, out / "data", workers=workers, progress=progress)
-    names = _names(result)
+        chunks = write_chunks(places, shown, out / DATA, workers=workers, progress=progress)
+        problems += [problem for chunk in chunks for problem in chunk.problems]
     write_page(
         out / "index.html",
         title=f"{names[0]} against {names[1]}",
         runs=names,
         parts=result.a.rules.frame_parts,
-        head=[_verdict(result, names, [problem for chunk in chunks for problem in chunk.problems])],
+        head=[_verdict(result, names, problems)],
         columns=_columns(result),
         episodes=_episodes(result),
         chunks=chunks,
         tail=[_charts(result, names)],
     )
-    return files if not (out / "data").is_dir() else [*files, out / "data"]
+    if any(chunk.path.exists() for chunk in chunks):
+        files.append(out / DATA)
+    return files, problems
 
 
 def _episodes(result: Comparison) -> list[dict[str, Any]]:

@@ -146,10 +146,10 @@ def _wrapped(text: str, fits: Callable[[str], bool], most: int) -> list[str]:
             if lines[-1]:
                 lines[-1] = " ".join([lines[-1], *words])
                 break
-            part = next(n for n in range(len(words[0]) - 1, 0, -1) if fits(words[0][:n]) or n == 1)
+            part = next((n for n in range(len(words[0]) - 1, 0, -1) if fits(words[0][:n])), 1)
             lines[-1], words[0] = words[0][:part], words[0][part:]
             lines.append("")
-    while lines[-1] and not fits(lines[-1]):
+    while len(lines[-1]) > 1 and not fits(lines[-1]):
         lines[-1] = lines[-1][:-2].rstrip("… ") + "…"
     return lines
 
@@ -169,8 +169,8 @@ def legend(width: int, keys: Keys = ERRORS, *, size: int = 13) -> np.ndarray:
 
 
 def titled(picture: np.ndarray, text: str, *, size: int = 12, most: int = 2) -> np.ndarray:
-    """Return a picture with its caption right under it, (H, W, 3) uint8."""
-    return np.concatenate([picture, caption(picture.shape[1], text, size=size, most=most)])
+    """Return a picture with its caption right under it, (H, W, 3) uint8; a narrow one has paper beside it."""
+    return stack([picture, caption(max(picture.shape[1], 6 * size), text, size=size, most=most)])
 
 
 def beside(parts: Sequence[np.ndarray], gap: int = GAP) -> np.ndarray:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
 
-from icvos.clips import LARGEST, chunk_element, script_json
+from icvos.clips import LARGEST, chunk_element, script_json, tidy_scripts
 from icvos.files import atomic_write, page_asset, read_text
 from icvos.report.chunks import Chunk
 
-__all__ = ["Column", "write_page"]
+__all__ = ["DATA", "Column", "write_page"]
+
+DATA = "data"
+"""The folder of the videos' scripts, beside the page."""
 
 Column = tuple[str, str, bool]
 """Of the table of episodes: the key in a row, the heading, whether it is a number."""
@@ -47,13 +49,14 @@ def write_page(
         columns: Of the table.
         episodes: A row each: ``id``, ``video``, ``category``, ``category_number``, ``score``, ``frames``, the columns,
             and ``error`` where it failed.
-        chunks: Scripts of the videos that can be played, in a folder beside the page.
+        chunks: Scripts of the videos that can be played, in ``DATA`` beside the page; other scripts of videos go.
     """
     inside = sum(chunk.path.stat().st_size for chunk in chunks) <= LARGEST
+    played = {name for chunk in chunks for name in chunk.ids}
     index = {
         "runs": list(runs),
         "columns": [{"key": key, "number": number} for key, _, number in columns],
-        "episodes": list(episodes),
+        "episodes": [{**row, "played": row["id"] in played} for row in episodes],
         "chunks": {c.video: "" if inside else c.path.relative_to(path.parent).as_posix() for c in chunks},
     }
     with atomic_write(path, "w") as stream:
@@ -75,8 +78,7 @@ def write_page(
         for package, name in (("icvos", "clips.js"), ("icvos.report", "player.js")):
             stream.write(f"<script>\n{page_asset(package, name)}</script>\n")
         stream.write("</html>\n")
-    if inside and chunks:
-        shutil.rmtree(chunks[0].path.parent)
+    tidy_scripts(path.parent / DATA, () if inside else [chunk.path for chunk in chunks])
 
 
 def _player(runs: Sequence[str], parts: Sequence[str]) -> str:
@@ -126,7 +128,8 @@ def _table(columns: Sequence[Column], episodes: Sequence[Mapping[str, Any]]) -> 
     for key in ("category", "source", "draw"):
         values = sorted({row[key] for row in episodes if row.get(key) is not None}, key=lambda v: (str(type(v)), v))
         if len(values) > 1:
-            options = "".join(f"<option>{escape(str(value))}</option>" for value in values)
+            texts = [escape(str(value), quote=True) for value in values]
+            options = "".join(f"<option value='{text}'>{text}</option>" for text in texts)
             selects.append(f"<label>{key}<select id=by-{key}><option value=''>all</option>{options}</select></label>")
     return f"""
 <section><h2>Episodes</h2><div id=filters><label>find<input type=search id=find></label>{"".join(selects)}

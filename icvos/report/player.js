@@ -47,7 +47,7 @@ const layers = () => Object.fromEntries(["prediction", "errors", "truth"].map((n
 
 async function openEpisode(id, { scroll = false, remember = true } = {}) {
   const row = byId.get(id);
-  if (!row || !(row.video in index.chunks)) return;
+  if (!row?.played) return;
   stop();
   player.row = row;
   for (const line of document.querySelectorAll("#rows tr")) line.setAttribute("aria-selected", line.dataset.id === id);
@@ -282,7 +282,7 @@ function rowOf(row) {
     const cell = document.createElement("td"), value = row[key];
     const text = value === null || value === undefined ? "" : number ? value.toFixed(1) : String(value);
     if (number) cell.className = "n";
-    if (place === 0 && row.video in index.chunks) {
+    if (place === 0 && row.played) {
       const button = document.createElement("button");
       button.className = "name";
       button.textContent = text;
@@ -295,7 +295,9 @@ function rowOf(row) {
 }
 
 function neighbour(by) {
-  const place = table.rows.indexOf(player.row) + by;
+  // The next one that can be played.
+  let place = table.rows.indexOf(player.row) + by;
+  while (table.rows[place] && !table.rows[place].played) place += by;
   if (table.rows[place]) openEpisode(table.rows[place].id);
 }
 
@@ -358,8 +360,9 @@ if (element("player")) {
     event.preventDefault();
     keys[event.key]();
   });
-  const asked = decodeURIComponent(location.hash.slice(1));
+  let asked = location.hash.slice(1);
+  try { asked = decodeURIComponent(asked); } catch (error) { /* a % of its own */ }
   drawTable();
-  const first = byId.has(asked) ? byId.get(asked) : table.rows.find((row) => row.video in index.chunks);
+  const first = byId.get(asked)?.played ? byId.get(asked) : table.rows.find((row) => row.played);
   if (first) openEpisode(first.id, { remember: false });
 } else drawTable();

@@ -10,14 +10,15 @@ from typing import Any
 
 import numpy as np
 
+from icvos.clips import page_folder
 from icvos.errors import UsageError, counted, did_you_mean
 from icvos.files import write_csv
 from icvos.images import write_image
 from icvos.metrics.table import METRICS
 from icvos.progress import Progress, silent
 from icvos.report.charts import bars, over_time
-from icvos.report.chunks import RunPlace, write_chunks
-from icvos.report.page import Column, write_page
+from icvos.report.chunks import Chunk, RunPlace, write_chunks
+from icvos.report.page import DATA, Column, write_page
 from icvos.report.pictures import choose, contact_sheet
 from icvos.report.run import ReportRun, score_of
 from icvos.report.tables import category_rows, sensitivity, values_over_time
@@ -64,21 +65,34 @@ def write_report(
         progress: Is told of each video.
 
     Raises:
-        UsageError: An episode that the run does not hold.
+        UsageError: An episode that the run does not hold, or a folder that a run or a benchmark keeps its files in.
+        LockedError: Another process writes there.
     """
     for name in only:
         if name not in run.by_id:
             raise UsageError(f"no episode '{name}' in this run", fix=did_you_mean(name, run.by_id))
     sheet = {"chosen": list(only)} if only else choose(run, each or 2)
     played = [name for names in sheet.values() for name in names] if only or each else list(run.by_id)
+    with page_folder(out):
+        return _write(run, out, sheet, played, place or (run.where, None, None), workers, progress)
+
+
+def _write(
+    run: ReportRun,
+    out: Path,
+    sheet: dict[str, list[str]],
+    played: Sequence[str],
+    place: RunPlace,
+    workers: int,
+    progress: Progress,
+) -> Report:
     out.mkdir(parents=True, exist_ok=True)
     report = Report(out, ["index.html"])
-    chunks = []
+    chunks: list[Chunk] = []
     if run.missing or run.masks is None:
         report.problems.append(f"no pictures: {run.missing or 'no masks'}")
     elif played:
-        places = [place or (run.where, None, None)]
-        chunks = write_chunks(places, videos_of(run, played), out / "data", workers=workers, progress=progress)
+        chunks = write_chunks([place], videos_of(run, played), out / DATA, workers=workers, progress=progress)
         report.problems += [problem for chunk in chunks for problem in chunk.problems]
         write_image(out / "contact_sheet.png", contact_sheet(run, sheet))
         report.files.append("contact_sheet.png")
@@ -99,8 +113,8 @@ def write_report(
         chunks=chunks,
         tail=[_charts(run), *([_sensitivity(rows)] if rows else [])],
     )
-    if (out / "data").is_dir():
-        report.files.append("data")
+    if any(chunk.path.exists() for chunk in chunks):
+        report.files.append(DATA)
     return report
 
 
@@ -118,7 +132,7 @@ def _played(run: ReportRun, name: str) -> str:
 
 def episode_rows(run: ReportRun) -> list[dict[str, Any]]:
     """Return what the page's table and player know of each episode."""
-    out = []
+    out, measured = [], _figures(run)
     for name, record in run.by_id.items():
         row = {
             "id": name,
@@ -127,7 +141,7 @@ def episode_rows(run: ReportRun) -> list[dict[str, Any]]:
             "category_number": str(record.get("category", record.get("object", ""))),
             "score": score_of(record, run.rules),
             "frames": record.get("frames", 1),
-            **{key: record.get(key) for key in ("source", "draw", "fold", *_figures(run)) if key in record},
+            **{key: record.get(key) for key in ("source", "draw", "fold", *measured) if key in record},
         }
         if record.get("error"):
             row["error"] = f"failed: {record['error']}"

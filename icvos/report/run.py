@@ -72,11 +72,12 @@ class ReportRun(Run):
         """Return an episode of the benchmark, of the run's protocol where the benchmark holds several."""
         if self.benchmark is None:
             raise RunError(self.missing, where=self.where)
-        episode = self._episodes().get(name)
+        episode = self._episodes.get(name)
         if episode is None:
             raise UsageError(f"no episode '{name}' in this run", fix=did_you_mean(name, self.by_id))
         return episode
 
+    @cached_property
     def _episodes(self) -> Mapping[str, Episode]:
         if self.benchmark is None:
             return {}

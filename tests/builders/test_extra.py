@@ -17,6 +17,7 @@ from icvos.builders.ic_vos.build import prepare
 from icvos.builders.ic_vos.naming import _label_differences
 from icvos.builders.ic_vos.rules import BuildRules
 from icvos.builders.labels.labeller import Labeller
+from icvos.builders.labels.write import write_labels
 from icvos.builders.published import open_recipes
 from icvos.builders.recipe import Recipe
 from icvos.categories import COCO80
@@ -206,6 +207,14 @@ def test_masks_that_do_not_fit_get_one_line(trees: Path, tmp_path: Path, spoil: 
     with pytest.raises(IcvosError, match=said):
         recipe, _ = open_recipes([folder], COCO80)
         prepare([open_source("mose", trees / "mose")], open_coco(trees / "coco"), recipe=recipe)
+
+
+def test_the_labels_page_refuses_what_a_build_does(trees: Path, tmp_path: Path) -> None:
+    folder = recipe_folder(tmp_path / "R")
+    mask(folder, "00001", (7, 5, 50))
+    recipe, _ = open_recipes([folder], COCO80)
+    with pytest.raises(IcvosError, match="holds the value 7, of which"):
+        write_labels([open_source("mose", trees / "mose")], tmp_path / "L", recipe=recipe)
 
 
 def test_a_video_that_is_not_there(trees: Path, tmp_path: Path) -> None:

@@ -277,6 +277,39 @@ def test_names_cannot_break_the_page(trees: Path, tmp_path: Path, page: Any) -> 
     assert "</script><script>alert(1)</script>" in page.input_value("#note")
 
 
+def test_a_memory_that_was_tampered_with_does_no_harm(trees: Path, tmp_path: Path, page: Any) -> None:
+    write_labels([open_source("mose", trees / "mose")], tmp_path)
+    page.goto((tmp_path / "mose.html").as_uri())
+    page.keyboard.press("1")
+    page.wait_for_function("Object.keys(localStorage).some(key => key.startsWith('icvos-labels:'))")
+    key, good = page.evaluate("Object.entries(localStorage).find(([key]) => key.startsWith('icvos-labels:'))")
+    objects = [name for name, _ in json.loads(good)["objects"]]
+    place = ",".join(objects[0].split(",")[:2])
+    rows = [[objects[0], None], [objects[0], {"category": "dog", "source": "evil", "keep": 7}]]
+    marks = [[f"{place},dog", [10**9, -1, "x", 1.5]]]
+    hostile = {"objects": rows, "complete": [[f"{place},dog", "<b>"]], "marks": marks}
+    for text in ("{", "null", '{"objects":5}', json.dumps(hostile)):
+        page.evaluate("([key, text]) => localStorage.setItem(key, text)", [key, text])
+        reload(page)
+        assert page.locator("h2").first.inner_text().startswith(("What is object", "Is every"))
+    taken = "() => { const a = new Answers(PAGE, VIDEOS); return [[...a.objects], [...a.complete], a.marks.size]; }"
+    kept = page.evaluate(taken)
+    assert dict(kept[0])[objects[0]] | {"category": "dog", "source": "mose", "keep": "yes"} == dict(kept[0])[objects[0]]
+    assert kept[1:] == [[], 0]
+
+
+def test_labels_that_are_given_are_not_replaced(
+    trees: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_labels([open_source("mose", trees / "mose")], tmp_path)
+    before = (tmp_path / "objects.csv").read_bytes()
+    for recipe in (tmp_path, tmp_path / "objects.csv"):
+        words = ("--mose", trees / "mose", "--recipe", recipe, "--out", tmp_path)
+        assert icvos("build-data", "labels", *words) == 2
+        assert "would replace labels that are given" in capsys.readouterr().err
+    assert (tmp_path / "objects.csv").read_bytes() == before
+
+
 def test_frames_by_mouse_and_keyboard(trees: Path, tmp_path: Path, page: Any) -> None:
     """The frame that is named is the one that is drawn, however it is reached; a click enlarges it."""
     (place,) = write_labels([open_source("mose", trees / "mose")], tmp_path / "L").pages

@@ -204,7 +204,7 @@ def test_more_than_fits_lies_beside_the_page(
     assert problems == []
     # A call that was stopped is gone on with: what is whole is kept, what is not of it goes.
     next(iter(scripts)).unlink()
-    (tmp_path / "r/data/old.js").write_text("")
+    (tmp_path / "r/data/old.js").write_text('//[]\nicvosChunk({"video":"old"})\n')
     assert icvos_again(world, tmp_path / "r") == 0
     after = {path: path.stat().st_mtime_ns for path in (tmp_path / "r/data").iterdir()}
     assert set(after) == set(scripts) and sum(after[path] == scripts[path] for path in scripts) == 2

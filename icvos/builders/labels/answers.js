@@ -5,6 +5,7 @@ const OBJECT_COLUMNS = ["source", "video", "object", "category", "keep", "start"
 const objectKey = (row) => [row.source, row.video, row.object].join(",");
 const completeKey = (row) => [row.source, row.video, row.category].join(",");
 const textRow = (row) => Object.fromEntries(OBJECT_COLUMNS.map((column) => [column, String(row[column] ?? "")]));
+const ANSWERS = ["yes", "no", "unsure"];
 const NAME_KEY = "icvos-labels-name";
 
 class Answers {
@@ -20,7 +21,7 @@ class Answers {
     let sum = 0;
     for (let i = 0; i < start.length; i++) sum = (sum * 31 + start.charCodeAt(i)) | 0;
     this.key = `icvos-labels:${page.name}:${sum}`;
-    this.places = new Set(videos.map((v) => `${v.source},${v.video}`));
+    this.frames = new Map(videos.map((v) => [`${v.source},${v.video}`, v.frames.length]));
     for (const v of videos) {
       for (const row of v.rows) this.objects.set(objectKey(row), textRow(row));
       for (const row of v.complete) this.complete.set(completeKey(row), row.complete);
@@ -37,7 +38,7 @@ class Answers {
       this.who = localStorage.getItem(NAME_KEY) || "";
       const saved = localStorage.getItem(this.memory);
       if (saved) this.take(JSON.parse(saved));
-    } catch (error) { /* memory is off */ }
+    } catch (error) { /* memory is off, or is not ours */ }
   }
 
   // Each person's answers are a memory of its own, so that two who share a browser do not see each other's.
@@ -45,15 +46,40 @@ class Answers {
     return this.who ? `${this.key}:${this.who}` : this.key;
   }
 
-  isHere(key) {
-    return this.places.has(key.split(",").slice(0, 2).join(","));
+  // What comes from the browser's memory or a file is taken where it is of this page and an answer to its questions;
+  // each tells whether it was.
+  takeObject(key, row) {
+    const known = this.objects.get(key);
+    if (!known || typeof row !== "object" || row === null) return false;
+    const { source, video, object } = known;
+    this.objects.set(key, { ...textRow({ ...known, ...row }), source, video, object, keep: /^(no|n|false|0)$/i.test(row.keep) ? "no" : "yes" });
+    return true;
   }
 
-  // Labels of what is not on this page do not come in from the browser's memory or a file.
+  takeComplete(key, value) {
+    const answer = String(value).trim().toLowerCase();
+    if (this.framesOf(key) === null || !ANSWERS.includes(answer)) return false;
+    this.complete.set(key, answer);
+    return true;
+  }
+
+  takeMark(key, number) {
+    const count = this.framesOf(key);
+    if (count === null || !Number.isInteger(number) || number < 0 || number >= count) return false;
+    this.marks.set(key, (this.marks.get(key) ?? new Set()).add(number));
+    return true;
+  }
+
+  // How many frames the video of a category has, or null where it is not on this page.
+  framesOf(key) {
+    for (const [video, count] of this.frames) if (String(key).startsWith(`${video},`)) return count;
+    return null;
+  }
+
   take({ objects, complete, marks = [] }) {
-    for (const [key, row] of objects) if (this.objects.has(key)) this.objects.set(key, row);
-    for (const [key, value] of complete) if (this.isHere(key)) this.complete.set(key, value);
-    for (const [key, frames] of marks) if (this.isHere(key)) this.marks.set(key, new Set(frames));
+    for (const [key, row] of objects) this.takeObject(key, row);
+    for (const [key, value] of complete) this.takeComplete(key, value);
+    for (const [key, frames] of marks) for (const number of frames) this.takeMark(key, number);
   }
 
   remember() {

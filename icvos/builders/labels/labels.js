@@ -271,6 +271,7 @@ function draw() {
   node("save-objects").hidden = SETTLING && !objects.size;
   node("save-complete").hidden = SETTLING && !complete.size;
   node("save-masks").hidden = SETTLING || !maskRows().length;
+  node("about-masks").hidden = node("save-masks").hidden;
   if (drawn !== at) { scrollTo(0, 0); drawn = at; lastMark = -1; }
 }
 function drawStrip(list) {
@@ -357,15 +358,10 @@ node("file").addEventListener("change", async () => {
       const key = completeKey(row);
       if ("mask" in row) {
         const number = frames.get(`${row.source},${row.video}`)?.get(row.frame);
-        if (number === undefined) continue;
-        marks.set(key, (marks.get(key) ?? new Set()).add(number));
-        taken++;
+        if (answers.takeMark(key, number)) taken++;
       } else if ("complete" in row) {
-        if (row.complete && answers.isHere(key)) { complete.set(key, row.complete); taken++; }
-      } else if ("object" in row && row.category && objects.has(objectKey(row))) {
-        objects.set(objectKey(row), { ...objects.get(objectKey(row)), ...textRow(row), keep: row.keep || "yes" });
-        taken++;
-      }
+        if (answers.takeComplete(key, row.complete)) taken++;
+      } else if ("object" in row && row.category && answers.takeObject(objectKey(row), row)) taken++;
     }
   }
   node("file").value = "";

@@ -6,14 +6,13 @@ be looked at. What is said is kept in the browser, exported as the CSV files of 
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 from typing import Any
 
-from icvos.clips import LARGEST, chunk_element, script_json
+from icvos.clips import LARGEST, chunk_element, script_json, tidy_scripts
 from icvos.files import atomic_write, escape_id, page_asset, read_text
 
 __all__ = ["Page", "write_page"]
@@ -47,8 +46,8 @@ aria-hidden=true></canvas></div>
 <button id=save-complete>Export complete.csv</button>
 <button id=save-masks>Export masks.csv</button>
 <button id=load>Read CSV in</button><input id=file type=file accept=.csv multiple hidden></div>
-<p class=note>Answers are kept in this browser; the files share them. masks.csv lists the frames that need a
-mask.</p></section></main>
+<p class=note>Answers are kept in this browser; the files share them.<span id=about-masks> masks.csv lists the frames
+that need a mask.</span></p></section></main>
 """
 
 
@@ -89,9 +88,6 @@ def write_page(out: Path, page: Page, videos: Sequence[Mapping[str, Any]]) -> Pa
     folder = out / f"{page.name}-videos"
     scripts = {video["video"]: folder / f"{escape_id(video['video'])}.js" for video in videos}
     inside = sum(path.stat().st_size for path in scripts.values()) <= LARGEST
-    for path in folder.iterdir():
-        if path not in scripts.values() and path.suffix in (".js", ".tmp"):
-            path.unlink()
     about = {
         "name": page.name,
         "title": page.title,
@@ -123,6 +119,5 @@ def write_page(out: Path, page: Page, videos: Sequence[Mapping[str, Any]]) -> Pa
         ):
             stream.write(f"<script>\n{page_asset(package, name)}</script>\n")
         stream.write("</body></html>\n")
-    if inside:
-        shutil.rmtree(folder)
+    tidy_scripts(folder, () if inside else list(scripts.values()))
     return out / f"{page.name}.html"

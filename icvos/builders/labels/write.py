@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from icvos.builders.extra import ExtraMasks
+from icvos.builders.extra import ExtraMasks, check_extra
 from icvos.builders.ic_vos.plan import own_label
 from icvos.builders.labels.labeller import OBJECTS, Answer
 from icvos.builders.labels.merge import Conflict, KindMerge
@@ -81,7 +81,7 @@ def write_labels(
         steps = _steps_of_labels(source, mended=any(key[0] == source.id for key in recipe.extra))
         for name, part in zip(names, parts):
             entries = []
-            for video, sample in _samples(source, part, recipe, out / f"{name}-videos", workers):
+            for video, sample in _samples(source, part, recipe, words, out / f"{name}-videos", workers):
                 extra = recipe.extra.get((source.id, video.name))
                 numbers = [each["id"] for each in sample["objects"] if each["id"] > 0]
                 rows, answers = _rows(source, video, numbers, recipe, words)
@@ -143,7 +143,8 @@ def write_settling(
             continue
         name = f"settle-{source.id}"
         entries = []
-        for video, sample in _samples(source, videos, recipe or Recipe(), out / f"{name}-videos", workers):
+        folder = out / f"{name}-videos"
+        for video, sample in _samples(source, videos, recipe or Recipe(), words, folder, workers):
             key = (source.id, video.name)
             extra = (recipe or Recipe()).extra.get(key)
             asked = {"conflicts": [_asked(conflict) for conflict in conflicts[key]], "known": known.get(key, {})}
@@ -155,9 +156,22 @@ def write_settling(
 
 
 def _samples(
-    source: VideoSource, videos: Sequence[SourceVideo], recipe: Recipe, folder: Path, workers: int
+    source: VideoSource,
+    videos: Sequence[SourceVideo],
+    recipe: Recipe,
+    words: Vocabulary,
+    folder: Path,
+    workers: int,
 ) -> Iterator[tuple[SourceVideo, dict[str, Any]]]:
-    """Yield each video with what the page has to know of it, once its script is in ``folder``."""
+    """Return each video with what the page has to know of it, once its script is in ``folder``.
+
+    Raises:
+        InputError: Masks of another tool do not fit; a build would say the same.
+    """
+    for video in videos:
+        extra = recipe.extra.get((source.id, video.name))
+        if extra is not None:
+            check_extra(source, video, extra, words)
     tasks = (
         SampleTask(source, video, recipe.extra.get((source.id, video.name)), folder / f"{escape_id(video.name)}.js")
         for video in videos

@@ -145,10 +145,11 @@ def _write_pages(
     from icvos.builders.labels.write import write_settling
     from icvos.builders.published import open_recipes
     from icvos.categories import COCO80
+    from icvos.clips import page_folder
     from icvos.progress import shown
 
     recipe, _ = open_recipes(recipes, COCO80)
-    with shown("labels") as progress:
+    with page_folder(out), shown("labels") as progress:
         called = (paths[0].name, paths[1].name)
         return write_settling(sources, out, merges, people=names, paths=called, recipe=recipe, progress=progress)
 
