@@ -10,7 +10,6 @@ import errno
 import hashlib
 import os
 import re
-import resource
 import shutil
 import signal
 import subprocess
@@ -49,6 +48,9 @@ _SETTINGS = (
     "http.lowSpeedLimit=1",
     "http.lowSpeedTime=30",
 )
+# A shell that lets what it becomes write no file of more 512-byte blocks than its first argument says. A function of
+# ours between fork and exec would do, too, but there Python swallows a Ctrl-C.
+_LIMITED = ("/bin/sh", "-c", 'ulimit -f "$0" && exec "$@"')
 
 
 @dataclass(frozen=True)
@@ -321,25 +323,24 @@ class _Git:
             _GitError: It failed, took too long or wrote too much.
             UsageError: git is not installed.
         """
+        program = shutil.which("git")
+        if program is None:
+            fix = "install git, or give the folder of a clone"
+            raise UsageError("the board is a git repository, and git is not installed", fix=fix)
         settings = [word for setting in _SETTINGS for word in ("-c", setting)]
         with ExitStack() as files:
             lines, out, errors = (files.enter_context(tempfile.TemporaryFile(dir=self.work)) for _ in range(3))
             lines.write("".join(f"{line}\n" for line in asked).encode())
             lines.seek(0)
-            try:
-                process = subprocess.Popen(
-                    ["git", *settings, f"--git-dir={self.store}", *words],
-                    stdin=lines,
-                    stdout=out,
-                    stderr=errors,
-                    cwd=self.work,
-                    env=self._environment(),
-                    start_new_session=True,  # no terminal that ssh could ask on
-                    preexec_fn=lambda: _limit_files(most),
-                )
-            except FileNotFoundError:
-                fix = "install git, or give the folder of a clone"
-                raise UsageError("the board is a git repository, and git is not installed", fix=fix) from None
+            process = subprocess.Popen(
+                [*_LIMITED, str(-(-most // 512)), program, *settings, f"--git-dir={self.store}", *words],
+                stdin=lines,
+                stdout=out,
+                stderr=errors,
+                cwd=self.work,
+                env=self._environment(),
+                start_new_session=True,  # no terminal that ssh could ask on
+            )
             try:
                 status = process.wait(self.seconds)
             except subprocess.TimeoutExpired:
@@ -364,12 +365,6 @@ class _Git:
             "GIT_NO_LAZY_FETCH": "1",
             "LC_ALL": "C",
         }
-
-
-def _limit_files(most: int) -> None:
-    """Let this process, and those that it begins, write no larger file."""
-    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
 
 
 def _last_word(errors: IO[bytes], status: int, most: int) -> str:

@@ -277,6 +277,7 @@ def test_without_frames_there_is_no_image(world: Path, tmp_path: Path) -> None:
         (("--date", "2027-02-01", "--end-date", "2027-01-31"), "expected a time after its start, 2027-02-01 00:00:00"),
         (("--title", "two\nlines"), "the competition is called"),
         (("--docker-image", "a b"), "--docker-image is 'a b'"),
+        (("--docker-image", "a" * 129), "a name of at most 128 letters"),
         (("--protocol", "fss-native"), "protocol 'fss-native' does not fit this benchmark"),
         (("--protocol", "lvos-v2"), "would have to know what is unseen"),
         (("--shots", 9), "9 shots, where no episode of 'tiny' has more than 2"),
@@ -329,6 +330,11 @@ ALTERED: dict[str, tuple[Callable[[Path], Any], str]] = {
     "frame": (lambda root: (root / "public_data/videos/tiny__v0/00001.jpg").unlink(), "00001.jpg: is missing"),
     "frames": (lambda root: edit(root / REQUEST, lambda c: c.update(frames="%999999999d")), "it wants other frames"),
     "count": (lambda root: edit(root / REQUEST, lambda c: c.update(count=2)), "it wants other frames"),
+    "a file outside": (
+        lambda root: edit(root / REQUEST, lambda c: c["supports"][0].update(ignore="../../../competition.yaml")),
+        "competition.yaml: is missing",
+    ),
+    "a page outside": (lambda root: edit(root / YAML, lambda c: c.update(image="/etc/passwd")), "'/etc/passwd'"),
     "told truth": (
         lambda root: shutil.copy(root / "reference_data/pairs.csv", root / "public_data/pairs.csv"),
         "public_data/pairs.csv: no episode names it",

@@ -179,6 +179,8 @@ def test_it_is_the_same_twice_and_other_files_stay(tmp_path: Path, capsys: pytes
         ((*DATE, "--out", "about.json"), "a name that ends with croissant.json"),
         ((*DATE, "--url", "ftp://x"), "--url is 'ftp://x'"),
         ((*DATE, "--url", "https://x/?q"), "the address of a folder"),
+        ((*DATE, "--url", "https://me:secret@x/"), "a user's name or password"),
+        ((*DATE, "--url", "https://x", "--out", "bench/croissant.json"), "would lie in a benchmark"),
         ((*DATE, "--with-frames"), "croissant takes no --with-frames"),
     ],
 )

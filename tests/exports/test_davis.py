@@ -84,6 +84,14 @@ def small(root: Path) -> None:
     write_mask(root / "Annotations/480p/tiny__v0/00000.png", np.zeros((4, 4), np.uint8), colours=True)
 
 
+def many(root: Path) -> None:
+    """More categories than a label map has values, as the tables say them."""
+    edit("header.json", lambda c: c.update(vocabulary=[f"c{number}" for number in range(300)]))(root)
+    lines = (root / "pairs.csv").read_text().splitlines()
+    added = [f"tiny__v0,{number},c{number - 1},yes,0,-1,1" for number in range(1, 301) if number not in (1, 3)]
+    (root / "pairs.csv").write_text("\n".join([*lines, *added]) + "\n")
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -93,6 +101,7 @@ def small(root: Path) -> None:
         (lambda root: (root / "Annotations/480p/tiny__v1/00002.png").unlink(), "2 label maps"),
         (lambda root: (root / "JPEGImages/480p/tiny__v1/00002.jpg").unlink(), "2 frames"),
         (lambda root: (root / "ImageSets/2017/val.txt").write_text("tiny__v0\n"), "does not name the videos"),
+        (many, "300 categories, and a label map has 254 at most"),
         (edit("davis_semantics.json", lambda c: c["tiny__v0"].update({"1": "dog"})), "does not name the categories"),
         (edit("supports.json", lambda c: c["annotations"].pop(0)), "nothing of category 1"),
     ],

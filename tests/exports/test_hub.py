@@ -94,7 +94,7 @@ def test_the_card(benchmarks: dict[str, Path], library: Any, tmp_path: Path, mon
     header = read_json(root / "benchmark.json")
     licences = {"tiny": "as <b>their</b> owner | says", "coco": "COCO: https://cocodataset.org"}
     write_json(
-        root / "benchmark.json", {**header, "name": "a: b # [c]", "licences": licences, "notes": ["- # a *note*"]}
+        root / "benchmark.json", {**header, "name": "a: b # [c] 😀", "licences": licences, "notes": ["- # a *note*"]}
     )
     write_manifest(root)
     out = export(root, tmp_path / "out")
@@ -102,7 +102,7 @@ def test_the_card(benchmarks: dict[str, Path], library: Any, tmp_path: Path, mon
     assert (
         card.data.license == "other"
         and card.data.license_link == "LICENSE.md"
-        and card.data.pretty_name == "a: b # [c]"
+        and card.data.pretty_name == "a: b # [c] 😀"
     )
     assert card.data.size_categories == ["n<1K"] and [
         row["config_name"] for row in card.data.configs if "default" in row
@@ -157,6 +157,10 @@ def other_image(rows: Table) -> None:
     rows[0]["image"]["bytes"] += b"x"
 
 
+def no_row(rows: Table) -> None:
+    rows.clear()
+
+
 def lost_row(rows: Table) -> None:
     rows.pop()
 
@@ -206,6 +210,7 @@ ALTERED: list[tuple[str, Callable[[Table], None], str]] = [
     ("pairs", other_video, "is of no pair"),
     ("pairs", never_visible, "not as often visible"),
     ("episodes", other_video, "is of nothing that is there"),
+    ("episodes", no_row, "episodes has no row"),
 ]
 
 

@@ -87,6 +87,7 @@ def test_a_boards_record_says_how_far_it_was_checked(root: Path, tmp_path: Path)
         (("--dataset", "me/b", "--date", "2026-02-30"), "is no date"),
         (("--dataset", "me/b", "--source", "file:///etc/passwd"), "is no address"),
         (("--dataset", "me/b", "--source", 'https://a/"\n- x'), "is no address"),
+        (("--dataset", "me/b", "--source", "https://me:secret@a/b"), "a user's name or password"),
         (("--dataset", "me/b", "--with-frames"), "hub takes no --with-frames"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,16 @@ def test_every_figure_is_there_at_full_precision(run: Path, tmp_path: Path) -> N
     result = {row["metric"]: row["value"] for row in read_csv(tmp_path / "out/result.csv", ("metric", "value"))}
     summary = read_json(run / "result.json")["summary"]
     assert result == {name: "" if value is None else str(value) for name, value in summary.items()}
+
+
+def test_no_spreadsheet_runs_a_name(run: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "run"
+    shutil.copytree(run, copy)
+    text = (copy / "episodes.jsonl").read_text()
+    (copy / "episodes.jsonl").write_text(text.replace('"category_name": "person"', '"category_name": "=cmd()"'))
+    assert icvos("export", copy, "--to", "csv", "--out", tmp_path / "out") == 0
+    names = [row["category_name"] for row in read_csv(tmp_path / "out/episodes.csv", ("category_name",))]
+    assert "'=cmd()" in names and "=cmd()" not in names
 
 
 def test_images_have_no_frames(tmp_path: Path) -> None:

@@ -282,6 +282,7 @@ def test_masks_that_are_none_of_the_run(run: Path, tmp_path: Path, capsys: pytes
         (lambda c: c[0].update(score=2), "no number of 0 to 1"),
         (lambda c: c[0]["segmentations"].pop(), "has no 3 segmentations"),
         (lambda c: resized(c[0]), "run lengths of size"),
+        (lambda c: c[0].update(segmentations=[[], None, None]), "is empty, and not null"),
     ],
 )
 def test_wrong_results_are_named(run: Path, tmp_path: Path, change: Callable[[Any], None], said: str) -> None:

@@ -6,7 +6,9 @@ import os
 import shutil
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from board_runs import icvos, packed_runs, rewrite
@@ -138,6 +140,43 @@ def test_each_call_looks_again_and_an_absent_network_is_said(clone: Path, capsys
         read_board(url(clone, "other:board"))
 
 
+def cut(store: Path) -> None:
+    for path in store.glob("objects/pack/*.pack"):
+        path.chmod(0o644)
+        path.write_bytes(path.read_bytes()[:20])
+
+
+def no_folder(store: Path) -> None:
+    shutil.rmtree(store)
+    store.write_text("")
+
+
+DAMAGES: dict[str, Callable[[Path], Any]] = {
+    "pack": cut,
+    "config": lambda store: (store / "config").write_text("[[["),
+    "reference": lambda store: (store / "refs/icvos/board").write_text("none"),
+    "head": lambda store: (store / "HEAD").write_text(""),
+    "a file": no_folder,
+}
+
+
+@pytest.mark.parametrize("kind", DAMAGES)
+def test_a_damaged_copy_is_fetched_anew(kind: str, clone: Path) -> None:
+    """What a full disk or a hand left of the last fetch; a board that is away then is said to be."""
+    assert len(read_board(url(clone))[0]) == 2
+    (store,) = (path for path in (clone.parent / "home/cache/boards").iterdir() if path.is_dir())
+    DAMAGES[kind](store)
+    assert len(read_board(url(clone))[0]) == 2
+    assert len(read_board(url(clone))[0]) == 2
+    assert [path.name for path in store.parent.iterdir()] == [store.name]
+    clone.rename(clone.parent / "away")
+    with opened_board(url(clone)) as board:
+        assert "does not appear to be a git repository" in board.stale
+    DAMAGES[kind](store)
+    with pytest.raises(InputError, match="the board cannot be fetched"):
+        read_board(url(clone))
+
+
 # ------------------------------------------------------------------------------------------------------ what is refused
 
 
@@ -151,6 +190,7 @@ def test_each_call_looks_again_and_an_absent_network_is_said(clone: Path, capsys
         ("http://example.org/boards.git", "no board is fetched by 'http://'"),
         ("git://example.org/boards.git", "no board is fetched by 'git://'"),
         ("https://me:secret@example.org/boards.git", "a password in it"),
+        ("ssh://me:secret@example.org/boards.git", "a password in it"),
         ("https://example.org/boards.git#--upload-pack=x", "is no branch, tag or commit"),
         ("https://example.org/boards.git#a..b", "is no branch, tag or commit"),
         ("https://example.org/boards.git#+main", "is no branch, tag or commit"),
@@ -306,12 +346,14 @@ def test_names_do_not_leave_the_board(clone: Path) -> None:
         f"100644 {blob}\ttwice.json",
         f"100644 {blob}\tbenchmarks.json",
         f"100644 {blob}\t.hidden.json",
+        f"100644 {blob}\t{'x' * 300}.json",
     )
     before = {path for path in clone.parent.rglob("*.json") if ".git" not in path.parts}
     with opened_board(url(clone, "main")) as board:
         assert [path.name for path in board.folder.rglob("*")] == ["twice.json"]
         reasons = dict(board.left_out)
     assert reasons.pop("twice.json") == "its name is there twice"
+    assert reasons.pop(f"{'x' * 300}.json") == "its name is too long"
     inside = {f"../native/{name}" for name in os.listdir(clone / "board/tiny/native")}
     assert set(reasons) == {f"{clone.parent}/absolute.json", "a\x1b[2J.json", "../../escaped.json", *inside}
     assert {path for path in clone.parent.rglob("*.json") if ".git" not in path.parts} == before
