@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from icvos.errors import UsageError
-from icvos.files import lock_folder, real_path
+from icvos.files import lock_folder, open_file, real_path
 from icvos.masks import encode_code
 
 __all__ = [
@@ -115,7 +115,7 @@ def tidy_scripts(folder: Path, kept: Collection[Path]) -> None:
 
 def _is_script(path: Path) -> bool:
     """Whether a file hands a video to a page, in its first line or after one of comment."""
-    with path.open("rb") as stream:
+    with open_file(path) as stream:
         first = stream.readline()
         return (stream.read(len(_CALL)) if first.startswith(b"//") else first).startswith(_CALL.encode())
 

@@ -96,10 +96,9 @@ def _write_chunk(task: _Task) -> Chunk:
     said += [json.dumps(run.result, sort_keys=True) for run in runs]
     key = hashlib.sha256("\n".join(said).encode()).hexdigest()[:12]
     path = task.out / f"{escape_id(task.video)}-{key}.js"
-    if path.is_file():
-        # Masks that were missing or broken may be there now.
-        if read_text(path).startswith("//[]\n"):
-            return Chunk(task.video, path, (), task.ids)
+    # Masks that were missing or broken may be there now.
+    if path.is_file() and read_text(path).startswith("//[]\n"):
+        return Chunk(task.video, path, (), task.ids)
     problems: list[str] = []
     content = _content(runs, task, problems)
     with atomic_write(path, "w") as stream:
