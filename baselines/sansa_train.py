@@ -124,7 +124,7 @@ class SansaTask(PairTask):
         first = 1 if self.prompt == "mask" else 0
         focal, overlap = sansa_loss(logits[:, first:], truth[:, first:].float())
         found = 100 * iou(logits[:, 1] > 0, truth[:, 1]).mean().detach()
-        return focal + overlap, {"focal": focal.detach(), "dice": overlap.detach(), "train_mIoU": found}
+        return focal + overlap, {"focal_loss": focal.detach(), "dice_loss": overlap.detach(), "train_mIoU": found}
 
     def masks(self, model: nn.Module, batch: EpisodeBatch) -> Tensor:
         assert isinstance(model, SansaNetwork)

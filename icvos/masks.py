@@ -45,6 +45,7 @@ __all__ = [
     "merge_codes",
     "palette",
     "png_rows",
+    "read_coloured_mask",
     "read_header",
     "read_mask",
     "run_lengths",
@@ -67,6 +68,44 @@ def read_mask(path: str | os.PathLike[str], *, size: tuple[int, int] | None = No
     """
     path = Path(path)
     return decode_mask(read_bytes(path, "mask", MaskError), path, size=size)
+
+
+def read_coloured_mask(path: str | os.PathLike[str], *, size: tuple[int, int] | None = None) -> np.ndarray:
+    """Read a label PNG as ``read_mask`` does, or an RGB one in the colours of ``palette``, as other tools write it.
+
+    Raises:
+        MaskError: As ``read_mask``; or a colour is none of the palette's.
+    """
+    path = Path(path)
+    data = read_bytes(path, "mask", MaskError)
+    described = header(data)
+    if described is None or described[2:4] != (8, 2) or not 0 < described[0] * described[1] <= LARGEST:
+        return decode_mask(data, path, size=size)
+    if size is not None and described[:2] != tuple(size):
+        raise MaskError(f"mask is {described[0]}x{described[1]} (HxW)", where=path, expected=f"{size[0]}x{size[1]}")
+    from PIL import Image
+
+    try:
+        png_rows(data)
+        with Image.open(io.BytesIO(data)) as picture:
+            pixels = np.array(picture.convert("RGB"), np.uint32)
+    except (ValueError, OSError, SyntaxError, Image.DecompressionBombError) as problem:
+        raise MaskError(
+            f"mask cannot be decoded ({problem})", where=path, expected="a whole PNG", fix="write the file again"
+        ) from None
+    powers = np.array((1 << 16, 1 << 8, 1), np.uint32)
+    colours = np.frombuffer(palette(), np.uint8).reshape(256, 3).astype(np.uint32) @ powers
+    codes, order = pixels @ powers, np.argsort(colours)
+    labels = order[np.searchsorted(colours[order], codes).clip(max=255)].astype(np.uint8)
+    wrong = colours[labels] != codes
+    if wrong.any():
+        colour = tuple(int(part) for part in pixels[wrong][0])
+        raise MaskError(
+            f"mask has the colour {colour}",
+            where=path,
+            expected="grey or palette values, or the colours of PASCAL VOC's map: (128, 0, 0) for 1, (0, 128, 0) for 2",
+        )
+    return labels
 
 
 def decode_mask(data: bytes, where: str | Path, *, size: tuple[int, int] | None = None) -> np.ndarray:

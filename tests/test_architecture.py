@@ -17,7 +17,8 @@ ROOT = Path(__file__).resolve().parents[1]
 FLOORS = (
     "icvos.errors icvos.version icvos.installation",
     "icvos.categories icvos.types icvos.files icvos.names icvos.plugins icvos.terminal",
-    "icvos.images icvos.videos icvos.masks icvos.pickles icvos.listing icvos.processes icvos.progress icvos.costs",
+    "icvos.images icvos.videos icvos.masks icvos.clips icvos.pickles icvos.listing icvos.processes icvos.progress"
+    " icvos.costs",
     "icvos.protocols icvos.metrics",
     "icvos.manifest icvos.benchmark icvos.view",
     "icvos.sources",

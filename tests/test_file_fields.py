@@ -32,6 +32,7 @@ from icvos.foundation.segmenter import ImageFeatures
 from icvos.foundation.trainings import training_record
 from icvos.foundation.weights import load_metadata, save_state
 from icvos.leaderboard.rewritten import known_fields
+from icvos.masks import read_mask, write_mask
 from icvos.reproduce.ladder import climb
 from icvos.reproduce.rung import Figure, Rung, Step
 from icvos.training.distribute import World
@@ -41,8 +42,8 @@ from tools.site import on_page_markdown
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = ("files.md", "result.md")
-BY_PEOPLE = {"names.json", "predictions.json"}
-"""What icvos reads and never writes."""
+BY_PEOPLE = {"names.json", "predictions.json", "extra-objects.csv", "masks.csv"}
+"""What icvos reads and never writes, or a page in the browser does."""
 
 GPU = {f"run.json: environment.{name}" for name in ("gpu", "cuda", "driver", "gpu_memory", "tf32")}
 """Fields that only a run on a GPU has."""
@@ -90,16 +91,22 @@ def weights(root: Path) -> Path:
     return path
 
 
+def extra_masks(root: Path, raw: Path) -> Path:
+    """Return a folder with a mask of another tool: what is nothing in a frame is one more of a category there."""
+    rows = csv.DictReader((raw / "recipe" / "complete.csv").open())
+    video, category = next((row["video"], row["category"]) for row in rows if row["source"] == "lvos")
+    frame = min((raw / "lvos").glob(f"*/Annotations/{video}/*.png"))
+    write_mask(root / "extra" / "masks" / "lvos" / video / frame.name, read_mask(frame) == 0)
+    (root / "extra" / "extra-objects.csv").write_text(f"source,video,extra,category\nlvos,{video},1,{category}\n")
+    return root / "extra"
+
+
 def of_benchmarks(root: Path, made: Made) -> None:
     raw, benchmarks = root / "world" / "raw", root / "world" / "benchmarks"
     labels = [word for name in ("objects", "complete") for word in ("--recipe", raw / "recipe" / f"{name}.csv")]
     area = ("--support-min-area", 64)
-    assert (
-        icvos(
-            "build-data", "ic-vos", "--lvos", raw / "lvos", "--coco", raw / "coco", *area, *labels, "--out", root / "B"
-        )
-        == 0
-    )
+    lvos = ("--lvos", raw / "lvos", "--coco", raw / "coco", *area, *labels, "--recipe", extra_masks(root, raw))
+    assert icvos("build-data", "ic-vos", *lvos, "--out", root / "B") == 0
     assert icvos("build-data", "vos", "--davis", raw / "davis", "--split", "val", "--out", root / "V") == 0
     tubes = ("mask-tubes", "--coco", raw / "coco", "--split", "train2014", "--limit", 2, "--min-area", 64)
     assert icvos("build-data", *tubes, "--out", root / "T") == 0
@@ -187,7 +194,7 @@ def of_runs(root: Path, made: Made) -> None:
     tables = ("summary", "per_category", "per_source", "per_video", "per_draw", "per_fold", "oracle")
     made["Whole"] = [{key: {} if key in tables else value for key, value in each.items()} for each in results]
     made |= {table: [each.get(table, {}) for each in results] for table in tables}
-    assert icvos("report", root / "kept", "--no-videos", "--out", root / "report") == 0
+    assert icvos("report", root / "kept", "--out", root / "report") == 0
     made["support_sensitivity.csv"] = [columns(root / "report" / "support_sensitivity.csv")]
     assert icvos("compare", root / "kept", root / "R", "--out", root / "compare") == 0
     made["compare"] = [columns(root / "compare" / "episodes.csv")]

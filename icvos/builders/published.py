@@ -1,7 +1,8 @@
 """Published recipes: a folder with ``recipe.json`` and CSV files, and the hash that a benchmark of its name is held to.
 
-``objects*.csv`` and ``complete*.csv`` are recipe files (``icvos.builders.recipe``); ``sequences*.csv`` says of every
-sequence of a source its frames and objects, where they are known, and whether it is of the dev or the test part.
+``objects*.csv``, ``complete*.csv`` and ``extra*.csv`` are recipe files (``icvos.builders.recipe``); ``sequences*.csv``
+says of every sequence of a source its frames and objects, where they are known, and whether it is of the dev or the
+test part.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from icvos.builders.extra import EXTRA_COLUMNS, MAPS
 from icvos.builders.recipe import Recipe, read_recipes
 from icvos.categories import Vocabulary
 from icvos.errors import InputError, UsageError, did_you_mean, in_words
@@ -244,7 +246,7 @@ def load_recipe(name: str | Path, words: Vocabulary | None = None) -> PublishedR
 
 
 def open_recipes(given: Iterable[str | Path], words: Vocabulary) -> tuple[Recipe, PublishedRecipe | None]:
-    """Read what ``--recipe`` was given: CSV files, and at most one published recipe by name or folder.
+    """Read what ``--recipe`` was given: CSV files, folders of them, and at most one published recipe by name or folder.
 
     Returns:
         All labels together, and the published recipe if there is one.
@@ -259,6 +261,9 @@ def open_recipes(given: Iterable[str | Path], words: Vocabulary) -> tuple[Recipe
         path = Path(each)
         if str(each) not in published_names() and (path.is_file() or path.suffix.lower() == ".csv"):
             files.append(path)
+            continue
+        if str(each) not in published_names() and path.is_dir() and not (path / "recipe.json").exists():
+            files += _label_files(path)
             continue
         if published is not None:
             raise UsageError("two published recipes are given", expected="one, and CSV files beside it")
@@ -285,14 +290,21 @@ def write_hashes(folder: Path) -> PublishedRecipe:
 
 
 def _label_files(folder: Path) -> list[Path]:
-    """Return the files that say what objects are, ``objects.csv`` or ``objects-mose.csv``, and what is complete.
+    """Return the files that say what objects are, ``objects.csv`` or ``objects-mose.csv``, what is complete, and what
+    masks made in another tool are of.
 
     Raises:
-        InputError: There is none.
+        InputError: There is none, or there are masks that none is of.
     """
-    files = sorted([*folder.glob("objects*.csv"), *folder.glob("complete*.csv")])
+    files = sorted(path for kind in ("objects", "complete", "extra") for path in folder.glob(f"{kind}*.csv"))
     if not files:
         raise InputError("the recipe has no labels", where=folder, expected="objects*.csv and complete*.csv in it")
+    if (folder / MAPS).is_dir() and not any(path.name.startswith("extra") for path in files):
+        raise InputError(
+            "no table says what these masks are of",
+            where=folder / MAPS,
+            expected=f"extra*.csv: {','.join(EXTRA_COLUMNS)}",
+        )
     return files
 
 

@@ -1,7 +1,8 @@
 """The recipe: CSV files in which people say what each object is, and whether a category is wholly annotated.
 
 ``source,video,object,category[,keep,start,end,note]`` says what an object is; ``source,video,category,complete`` says
-whether every instance of that category in the video is annotated. A file is known by its header; several can be given.
+whether every instance of that category in the video is annotated; ``source,video,extra,category`` what a value of masks
+made in another tool is (``icvos.builders.extra``). A file is known by its header; several can be given.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from icvos.builders.extra import EXTRA_COLUMNS, ExtraMasks, open_maps
 from icvos.categories import Vocabulary
 from icvos.errors import InputError, UsageError
 from icvos.files import csv_header, read_csv
@@ -48,10 +50,12 @@ class Recipe:
     Attributes:
         objects: Labels of the objects of each (source, video).
         complete: ``yes``, ``no`` or ``unsure`` by (source, video, category); ``unsure`` says what no row says.
+        extra: Masks made in another tool, by (source, video).
     """
 
     objects: dict[tuple[str, str], dict[int, ObjectLabel]] = field(default_factory=dict)
     complete: dict[tuple[str, str, int], str] = field(default_factory=dict)
+    extra: dict[tuple[str, str], ExtraMasks] = field(default_factory=dict)
 
     @property
     def judged_sources(self) -> set[str]:
@@ -60,7 +64,10 @@ class Recipe:
 
     @property
     def sha256(self) -> str:
-        """Hash of what the files say, whatever the order of files and rows; notes and ``unsure`` do not count."""
+        """Hash of what the files say, whatever the order of files and rows; notes and ``unsure`` do not count.
+
+        Masks made in another tool count with all their bytes.
+        """
         lines = [
             f"object,{source},{video},{number},{label}"
             for (source, video), labels in self.objects.items()
@@ -69,6 +76,9 @@ class Recipe:
         lines += [
             f"complete,{','.join(map(str, key))},{value}" for key, value in self.complete.items() if value != "unsure"
         ]
+        for (source, video), extra in self.extra.items():
+            lines += [f"extra,{source},{video},{number},{category}" for number, category in extra.objects.items()]
+            lines += [f"mask,{source},{video},{stem},{digest}" for stem, digest in extra.hashes.items()]
         return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()
 
     def of_sources(self, sources: Iterable[str]) -> Recipe:
@@ -77,6 +87,7 @@ class Recipe:
         return Recipe(
             {key: labels for key, labels in self.objects.items() if key[0] in kept},
             {key: value for key, value in self.complete.items() if key[0] in kept},
+            {key: value for key, value in self.extra.items() if key[0] in kept},
         )
 
     def is_complete(self, source: str, video: str, category: int) -> str | None:
@@ -104,7 +115,7 @@ class Recipe:
 
 
 def read_recipes(paths: Iterable[Path], words: Vocabulary) -> Recipe:
-    """Read recipe files of both kinds.
+    """Read recipe files of all kinds, and the masks beside those of extra objects.
 
     Args:
         paths: CSV files; their order does not matter.
@@ -115,6 +126,8 @@ def read_recipes(paths: Iterable[Path], words: Vocabulary) -> Recipe:
         UsageError: A category that the vocabulary does not have.
     """
     recipe = Recipe()
+    tables: dict[Path, Path] = {}
+    extra: dict[Path, dict[tuple[str, str], dict[int, int]]] = {}
     for path in sorted(Path(p) for p in paths):
         rows = read_csv(path, ("source", "video", "category"))
         names = set(rows[0]) if rows else set(csv_header(path))
@@ -122,9 +135,35 @@ def read_recipes(paths: Iterable[Path], words: Vocabulary) -> Recipe:
             _read_objects(recipe, path, read_csv(path, REQUIRED), words)
         elif "complete" in names:
             _read_complete(recipe, path, rows, words)
+        elif "extra" in names:
+            tables.setdefault(path.parent, path)
+            _read_extra(extra.setdefault(path.parent, {}), path, read_csv(path, EXTRA_COLUMNS), words)
         else:
-            raise InputError("no recipe", where=path, expected="a column 'object' or a column 'complete'")
+            raise InputError("no recipe", where=path, expected="a column 'object', 'complete' or 'extra'")
+    for folder, objects in extra.items():
+        for key, masks in open_maps(tables[folder], objects).items():
+            if recipe.extra.setdefault(key, masks) is not masks:
+                raise InputError(
+                    f"extra masks of {','.join(key)} lie in two folders, {recipe.extra[key].table.parent} and {folder}",
+                    expected="all masks of a video in one",
+                )
     return recipe
+
+
+def _read_extra(
+    objects: dict[tuple[str, str], dict[int, int]], path: Path, rows: Sequence[dict[str, str]], words: Vocabulary
+) -> None:
+    for row in rows:
+        name = f"{row['source']},{row['video']},{row['extra']}"
+        number = _whole(row["extra"], "extra", name, path)
+        if number is None or not 1 <= number <= 254:
+            raise InputError(f"extra of {name} is '{row['extra'][:40]}'", where=path, expected="1 to 254")
+        category = row["category"].strip()
+        if not category or category.lower() in NONE:
+            raise InputError(f"{name} has no category", where=path, expected=f"one of {words.name}")
+        known = objects.setdefault((row["source"].strip(), row["video"].strip()), {})
+        if known.setdefault(number, _category(category, words, name, path)) != _category(category, words, name, path):
+            raise InputError(f"two categories for the extra object {name}", where=path, expected="one")
 
 
 def _read_objects(recipe: Recipe, path: Path, rows: Sequence[dict[str, str]], words: Vocabulary) -> None:

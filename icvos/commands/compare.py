@@ -16,8 +16,9 @@ from icvos.terminal import echo
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Folder for pictures and a page too.")
 @click.option("--benchmark", type=click.Path(path_type=Path), help="The runs' benchmark; default where they say.")
 @click.option("--each", default=3, show_default=True, type=click.IntRange(1, 20), help="Episodes drawn each way.")
+@click.option("--workers", default=1, show_default=True, type=click.IntRange(1), help="Processes.")
 @click.option("--top", default=5, show_default=True, type=click.IntRange(1), help="Lines printed each way.")
-def command(a: Path, b: Path, out: Path | None, benchmark: Path | None, each: int, top: int) -> None:
+def command(a: Path, b: Path, out: Path | None, benchmark: Path | None, each: int, workers: int, top: int) -> None:
     """Compare runs A and B of one benchmark: paired differences with a 95 % interval, and where they come from.
 
     \b
@@ -31,9 +32,17 @@ def command(a: Path, b: Path, out: Path | None, benchmark: Path | None, each: in
     result = compare(open_run(a, benchmark=folder), open_run(b, benchmark=folder))
     _print(result, top)
     if out is not None:
+        from icvos.progress import shown
         from icvos.report.compare_page import write_comparison
 
-        for path in write_comparison(result, out, each=each):
+        places = [(run, folder, None) for run in (a, b)]
+        with shown("compare") as progress:
+            files, problems = write_comparison(
+                result, out, places=places, each=each, workers=workers, progress=progress
+            )
+        for line in problems:
+            echo(line, err=True)
+        for path in files:
             echo(path)
 
 

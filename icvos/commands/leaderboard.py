@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -73,6 +74,9 @@ def _tables(
     protocol: str | None,
     published: bool | None,
 ) -> list[Any]:
+    from dataclasses import replace
+
+    from icvos.leaderboard.beside import is_demo
     from icvos.leaderboard.board import read_board
     from icvos.leaderboard.table import build_tables
     from icvos.protocols import get_protocol
@@ -83,8 +87,10 @@ def _tables(
         echo(f"left out: {line}", err=True)
     if runs is not None or Path("runs").is_dir():
         runs_there, problems = find_runs(runs or Path("runs"))
-        # A run that was added stands on the board once.
-        known = [_same_as(entry) for entry in entries]
+        # A run that was added stands on the board once, and its own page is linked from there.
+        folders = {_same_as(entry): entry.where for entry in runs_there}
+        entries = [replace(entry, folder=folders.get(_same_as(entry))) for entry in entries]
+        known = {_same_as(entry) for entry in entries}
         entries += [entry for entry in runs_there if _same_as(entry) not in known]
         for line in problems:
             echo(f"left out: {line}", err=True)
@@ -93,13 +99,13 @@ def _tables(
     if protocol is not None and all(protocol != entry.protocol for entry in entries):
         get_protocol(protocol)
     entries = [entry for entry in entries if protocol in (None, entry.protocol)]
-    show = published if published is not None else benchmark is None or not benchmark.startswith("demo")
+    show = published if published is not None else benchmark is None or not is_demo(benchmark)
     return build_tables(entries, benchmark=benchmark, published=show)
 
 
-def _same_as(entry: Any) -> tuple[Any, ...]:
+def _same_as(entry: Any) -> str:
     """Return what a run and its record share, whose tables may hold figures that came later."""
-    return entry.run["key"], entry.run.get("start"), f"{entry.score:.6f}"
+    return json.dumps([entry.run["key"], entry.run.get("start"), f"{entry.score:.6f}"], sort_keys=True)
 
 
 def _benchmark_name(name: str | None, measured: Sequence[str]) -> tuple[str | None, str | None]:
@@ -310,6 +316,9 @@ def verify(
 def render(path: Path | None, out: Path | None, form: str | None, board: str | None, **chosen: Any) -> None:
     """Write the tables to PATH (.md, .csv, .tex or .html), or to standard output.
 
+    A row of a page links the run's own page, where icvos report has made one in RUN/report and the run lies below the
+    page's folder, or below the folder above it.
+
     \b
     icvos leaderboard render page.html
     icvos leaderboard render --format markdown --benchmark demo
@@ -324,7 +333,7 @@ def render(path: Path | None, out: Path | None, form: str | None, board: str | N
     if form is None:
         raise UsageError(f"'{path}' has no known suffix", expected=", ".join(by_suffix), fix="or give --format")
     with _opened(board) as opened:
-        text = _render(form, _tables(opened, must_exist=board is not None, **chosen))
+        text = _render(form, _tables(opened, must_exist=board is not None, **chosen), path)
         if path is None:
             echo(text, nl=False)
             return
@@ -333,6 +342,7 @@ def render(path: Path | None, out: Path | None, form: str | None, board: str | N
         echo(f"{form}: {path}")
 
 
-def _render(form: str, tables: list[Any]) -> str:
-    module, _, function = FORMATS[form][1].partition(":")
-    return str(getattr(importlib.import_module(module), function)(tables))
+def _render(form: str, tables: list[Any], path: Path | None) -> str:
+    module, _, name = FORMATS[form][1].partition(":")
+    function = getattr(importlib.import_module(module), name)
+    return str(function(tables, path) if form == "html" else function(tables))

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import click
 
-from icvos.commands.options import FiniteRange
 from icvos.terminal import echo
 
 
@@ -15,10 +14,9 @@ from icvos.terminal import echo
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Folder to write to; default RUN/report.")
 @click.option("--benchmark", type=click.Path(path_type=Path), help="The run's benchmark; default where the run says.")
 @click.option("--masks", type=click.Path(path_type=Path), help="Folder, zip or JSON of masks; default RUN/masks.")
-@click.option("--each", default=2, show_default=True, type=click.IntRange(1, 50), help="Of best, median and worst.")
+@click.option("--each", default=0, type=click.IntRange(0), help="Only so many of best, median and worst are played.")
 @click.option("--episode", "only", multiple=True, metavar="ID", help="These episodes instead; repeatable.")
-@click.option("--videos/--no-videos", default=True, help="Overlay videos (webm); of over 600 frames one in 2, 3, …")
-@click.option("--fps", default=10.0, show_default=True, type=FiniteRange(1, 120), help="Of the videos.")
+@click.option("--workers", default=1, show_default=True, type=click.IntRange(1), help="Processes.")
 def command(
     run: Path,
     out: Path | None,
@@ -26,11 +24,13 @@ def command(
     masks: Path | None,
     each: int,
     only: tuple[str, ...],
-    videos: bool,
-    fps: float,
+    workers: int,
 ) -> None:
-    """Draw the run in folder RUN: overlay videos, a contact sheet of the best, median and worst episodes, J and F over
-    time, bars by category, how much the support matters, and a page (index.html) with all of it.
+    """Make a page (index.html) of the run in folder RUN: its figures, a table of all episodes and a player of each with
+    support, ground truth, prediction and errors, J and F over time, bars by category, how much the support matters.
+
+    Up to 25 MB of videos are in the page; more lie in a folder beside it. A contact sheet of the best, median and worst
+    is written too. The same command again goes on where it was stopped.
 
     Pictures need the run's masks: icvos evaluate --save-masks.
 
@@ -43,12 +43,19 @@ def command(
     from icvos.report.report import write_report
     from icvos.report.run import open_run
 
-    opened = open_run(run, benchmark=benchmark and benchmark_folder(benchmark), masks=masks)
+    folder = benchmark and benchmark_folder(benchmark)
+    opened = open_run(run, benchmark=folder, masks=masks)
     words = opened.benchmark.vocabulary if opened.benchmark else COCO80
     chosen = [episode_id(text, words, opened.by_id) for text in only]
     with shown("report") as progress:
         report = write_report(
-            opened, out or run / "report", each=each, only=chosen, videos=videos, fps=fps, progress=progress
+            opened,
+            out or run / "report",
+            place=(run, folder, masks),
+            each=each,
+            only=chosen,
+            workers=workers,
+            progress=progress,
         )
     for line in report.problems:
         echo(line, err=True)

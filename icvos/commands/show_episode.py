@@ -14,7 +14,11 @@ from icvos.terminal import echo
 @click.command()
 @click.argument("episode", required=False)
 @click.option(
-    "--model", "spec", default="dcsam", show_default=True, help="A name (icvos models list) or file.py:Class."
+    "--model",
+    "spec",
+    default="dcsam",
+    show_default=True,
+    help="A name (icvos models list) or file.py:Class; what it looked at is drawn of those that explain themselves.",
 )
 @click.option(
     "--benchmark", default="demo", show_default=True, help="A built benchmark's folder, or demo[/coco-20i|…]."
@@ -43,7 +47,8 @@ def command(
     """Draw one EPISODE (by default the benchmark's first; a category in its id may stand by name) as a picture.
 
     It shows the supports, frame 0 or the query with its ground truth (yellow line), and the result (blue) with J and F;
-    of DC-SAM also the prior masks, the coarse mask and what its prompts attend to.
+    what led to it where the method explains itself (of DC-SAM the prior masks, the coarse mask and what its prompts
+    attend to), and the score of each pixel where its predictions have one.
 
     \b
     icvos show-episode --model histogram
@@ -125,12 +130,21 @@ def _results(
                 break
     panels = []
     for frame, (image, truth) in wanted.items():
-        predicted = Prediction.of(masks[frame], truth.shape).to_numpy()
+        answer = Prediction.of(masks[frame], truth.shape)
+        predicted = answer.to_numpy()
         j, f = jf(predicted, truth)
-        name = "result" if is_image else f"result, frame {frame}"
-        title = f"{name}: J {100 * float(j):.1f}, F {100 * float(f):.1f}"
+        where = "" if is_image else f", frame {frame}"
+        if answer.score is not None:
+            panels.append(Panel(f"score{where}", image, heat=_array(answer.score)))
+        title = f"result{where}: J {100 * float(j):.1f}, F {100 * float(f):.1f}"
         panels.append(Panel(title, image, mask=predicted, outline=truth))
     return panels
+
+
+def _array(score: Any) -> Any:
+    import numpy as np
+
+    return np.asarray(score.detach().float().cpu() if hasattr(score, "detach") else score, np.float32)
 
 
 def _stream(model: Any, supports: Any, view: Any, episode: Any, seed: int) -> Any:

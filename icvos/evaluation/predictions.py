@@ -42,6 +42,9 @@ Size = tuple[int, int]
 Folder = TypeVar("Folder")
 
 
+_Part = TypeVar("_Part")
+
+
 class Predictions(ABC):
     """Masks by name (an episode, a sequence) and frame stem. Opened again in each worker: it must be picklable."""
 
@@ -165,6 +168,17 @@ class FolderPredictions(Predictions):
             raise PredictionError(f"mask cannot be read ({problem.strerror})", where=path) from None
 
 
+def _get(parts: Mapping[str, _Part], name: str, where: str) -> _Part:
+    """Return a part of a file of masks.
+
+    Raises:
+        PredictionError: It has none of that name.
+    """
+    if name not in parts:
+        raise PredictionError("mask not found", where=where)
+    return parts[name]
+
+
 class ZipPredictions(Predictions):
     """A zip archive of ``<name>/<frame>.png``, read in place; one folder around all is seen through."""
 
@@ -262,14 +276,15 @@ class ZipPredictions(Predictions):
         return sorted(self._entries)
 
     def frames(self, name: str) -> list[str]:
-        return sorted(self._entries[name], key=natural)
+        return sorted(_get(self._entries, name, f"{self.where}: {name}"), key=natural)
 
     def header(self, name: str, frame: str) -> Header | None:
         return header(self._read(name, frame, 33))
 
     def _read(self, name: str, frame: str, count: int) -> bytes:
+        entry = _get(_get(self._entries, name, f"{self.where}: {name}"), frame, self.path(name, frame))
         try:
-            with self._archive.open(self._entries[name][frame]) as stream:
+            with self._archive.open(entry) as stream:
                 data = stream.read(count)
         except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError, RuntimeError) as problem:
             raise PredictionError(f"archive is damaged ({problem})", where=self.path(name, frame)) from None
@@ -307,13 +322,13 @@ class RlePredictions(Predictions):
         return sorted(self._masks)
 
     def frames(self, name: str) -> list[str]:
-        return sorted(self._masks[name], key=natural)
+        return sorted(_get(self._masks, name, f"{self.where}: {name}"), key=natural)
 
     def path(self, name: str, frame: str) -> str:
         return f"{self.where}: {name}, {frame}"
 
     def _objects(self, name: str, frame: str) -> dict[int, Any]:
-        value = self._masks[name][frame]
+        value = _get(_get(self._masks, name, f"{self.where}: {name}"), frame, self.path(name, frame))
         if value is None:
             return {}
         if isinstance(value, dict) and "counts" in value:

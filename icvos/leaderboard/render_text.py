@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from icvos import terminal
 from icvos.files import spreadsheet_safe
-from icvos.leaderboard.table import Column, Table
+from icvos.leaderboard.table import Column, Table, best_cells, shown_columns
 from icvos.metrics.table import METRICS
 from icvos.terminal import echo, print_table
 
@@ -28,17 +28,6 @@ def cell_text(value: Cell, column: Column) -> str:
         digits = 0 if column.head == "fps" and value >= 100 else column.digits
         return f"{value:.{digits}f}"
     return str(value)
-
-
-def _shown(table: Table) -> list[int]:
-    """Columns that say something: not those that are dashes, or the same word, all the way down."""
-    out = []
-    for index, column in enumerate(table.columns):
-        cells = {cell_text(row[index], column) for row in table.rows}
-        dull = cells <= {"-"} or (column.head == "checked" and cells <= {"not added"})
-        if not dull or column.head in ("model", "method"):
-            out.append(index)
-    return out
 
 
 SHORT = {
@@ -65,12 +54,12 @@ def to_terminal(tables: Sequence[Table], *, width: int | None = None) -> None:
     """Print tables; what does not fit the terminal's width is left out, and said."""
     for table in tables:
         texts = [[cell_text(value, column) for value, column in zip(row, table.columns)] for row in table.rows]
-        shown = _shown(table)
+        shown = shown_columns(table)
         print_table(
             [_terminal_column(table.columns[index]) for index in shown],
             [[SHORT.get(row[index], row[index]) for index in shown] for row in texts],
             title=table.title,
-            notes=table.notes,
+            notes=(*table.apart, *table.notes),
             leave_out=DROPPED,
             width=width,
         )
@@ -101,35 +90,21 @@ def to_markdown(tables: Sequence[Table]) -> str:
     """Return tables in GitHub's Markdown; the best figure of a column is bold where rows are ranked."""
     parts = ["# Leaderboards\n"]
     for table in tables:
-        visible = _shown(table)
+        visible = shown_columns(table)
         columns = [table.columns[i] for i in visible]
         lines = ["| " + " | ".join(_markdown(c.head) for c in columns) + " |"]
         lines.append("|" + "|".join("---:" if c.numeric else "---" for c in columns) + "|")
-        best = _best(table)
+        best = best_cells(table)
         for number, row in enumerate(table.rows):
             cells = [_markdown(cell_text(row[i], table.columns[i])) for i in visible]
             cells = [f"**{text}**" if (number, i) in best else text for i, text in zip(visible, cells)]
             lines.append("| " + " | ".join(cells) + " |")
         notes = "".join(f"\n- {_markdown(note)}" for note in table.notes)
-        parts.append(f"## {_markdown(table.title)}\n\n" + "\n".join(lines) + "\n" + (notes + "\n" if notes else ""))
+        apart = "".join(f"{_markdown(line)}\n\n" for line in table.apart)
+        parts.append(
+            f"## {_markdown(table.title)}\n\n{apart}" + "\n".join(lines) + "\n" + (notes + "\n" if notes else "")
+        )
     return "\n".join(parts)
-
-
-def _best(table: Table) -> set[tuple[int, int]]:
-    """Places of the best figures: the largest of each column of scores, ties too; rows that are not ranked aside."""
-    out = set()
-    for index, column in enumerate(table.columns):
-        if not column.numeric or column.head in ("n", "fps", "shots"):
-            continue
-        values = {
-            number: float(row[index] or 0.0)
-            for number, row in enumerate(table.rows)
-            if isinstance(row[index], float) and (table.kind == "published" or row[0] != "-")
-        }
-        if len(values) > 1:
-            top = max(values.values())
-            out |= {(number, index) for number, value in values.items() if value == top}
-    return out
 
 
 def to_csv(tables: Sequence[Table]) -> str:
@@ -176,8 +151,8 @@ def to_latex(tables: Sequence[Table]) -> str:
     """Return tables for LaTeX with booktabs; the best figure of a column is bold."""
     parts = ["% \\usepackage{booktabs}"]
     for table in tables:
-        columns = _shown(table)
-        best = _best(table)
+        columns = shown_columns(table)
+        best = best_cells(table)
         align = "".join("r" if table.columns[i].numeric else "l" for i in columns)
         lines = ["\\begin{table}", "\\centering"]
         lines += [f"\\caption{{{_tex(table.title)}}}", f"\\begin{{tabular}}{{{align}}}", "\\toprule"]
@@ -187,6 +162,6 @@ def to_latex(tables: Sequence[Table]) -> str:
             cells = [f"\\textbf{{{text}}}" if (number, i) in best else text for i, text in zip(columns, cells)]
             lines.append(" & ".join(cells) + " \\\\")
         lines += ["\\bottomrule", "\\end{tabular}"]
-        lines += [f"\\\\[2pt] {{\\footnotesize {_tex(note)}}}" for note in table.notes]
+        lines += [f"\\\\[2pt] {{\\footnotesize {_tex(note)}}}" for note in (*table.apart, *table.notes)]
         parts.append("\n".join([*lines, "\\end{table}", ""]))
     return "\n\n".join(parts)

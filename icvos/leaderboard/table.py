@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from icvos.leaderboard.beside import printed_name, what_differs
 from icvos.leaderboard.marks import legend, marks
 from icvos.leaderboard.published import BENCHMARKS, PublishedRow, is_of, published_for
 from icvos.leaderboard.ranks import Standing, standings
@@ -16,16 +17,17 @@ from icvos.metrics.formulas import half_sum
 from icvos.metrics.table import METRICS, ranked_metric
 from icvos.runs.run import Run
 
-__all__ = ["Column", "Table", "build_tables"]
+__all__ = ["Column", "Table", "best_cells", "build_tables", "shown_columns"]
 
 
 @dataclass(frozen=True)
 class Column:
-    """A column: its head, whether it holds figures, and digits after the point."""
+    """A column: its head, whether it holds figures, digits after the point, and whether its largest figure is best."""
 
     head: str
     numeric: bool = True
     digits: int = 2
+    higher_is_better: bool = True
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,8 @@ class Table:
         notes: Lines under the table.
         entries: The measured rows' entries, in order of the rows.
         standings: Their ranks and intervals.
+        ranked_by: Index of the column that the rows are ordered by.
+        apart: Of printed figures, what tells them from each measured table of the same name, a line each.
     """
 
     title: str
@@ -50,6 +54,8 @@ class Table:
     standings: tuple[Standing, ...] = ()
     benchmark: str = ""
     protocol: str = ""
+    ranked_by: int = 0
+    apart: tuple[str, ...] = ()
 
 
 def grouped(entries: Sequence[Run]) -> dict[tuple[str, str, str, str, int, bool, str], list[Run]]:
@@ -90,7 +96,46 @@ def build_tables(
     ]
     if published:
         names = [benchmark] if benchmark else BENCHMARKS
-        out += [table for name in names for table in _published(name)]
+        out += [_told_apart(table, out) for name in names for table in _published(name)]
+    return out
+
+
+def _told_apart(printed: Table, tables: Sequence[Table]) -> Table:
+    """Return printed figures with a line for each measured table of the same name: what differs."""
+    name, protocol = printed.benchmark, printed.protocol
+    apart = (
+        f"not what is measured here as {table.title}: {what_differs(name, protocol, table.entries)}"
+        for table in tables
+        if table.entries and printed_name(table.benchmark) == name
+    )
+    return replace(printed, apart=tuple(apart))
+
+
+def shown_columns(table: Table) -> list[int]:
+    """Return the columns that say something: not those that are dashes, or the same word, all the way down."""
+    out = []
+    for index, column in enumerate(table.columns):
+        cells = {row[index] for row in table.rows}
+        dull = cells <= {None, "-"} or (column.head == "checked" and cells <= {None, "-", "not added"})
+        if not dull or column.head in ("model", "method"):
+            out.append(index)
+    return out
+
+
+def best_cells(table: Table) -> set[tuple[int, int]]:
+    """Return the (row, column) of the best figures, ties too; rows that are not ranked aside."""
+    out = set()
+    for index, column in enumerate(table.columns):
+        if not column.numeric or column.head in ("n", "fps", "shots"):
+            continue
+        values = {
+            number: value
+            for number, row in enumerate(table.rows)
+            if isinstance(value := row[index], float) and (table.kind == "published" or row[0] != "-")
+        }
+        if len(values) > 1:
+            best = (max if column.higher_is_better else min)(values.values())
+            out |= {(number, index) for number, value in values.items() if value == best}
     return out
 
 
@@ -99,14 +144,17 @@ def _measured(entries: Sequence[Run], intervals: bool) -> Table:
     places = standings(entries, intervals=intervals)
     order = sorted(range(len(entries)), key=lambda i: _order(entries[i], places[i]))
     image = entries[0].image
-    metrics = [(metric.heading or metric.label, metric.name) for metric in entries[0].rules.metrics_in("board")]
+    rules = entries[0].rules
+    metrics = [(metric.heading or metric.label, metric.name) for metric in rules.metrics_in("board")]
     undrawn = [each for each in (entry.undrawn for entry in entries) if each is not None and each.count]
     if undrawn:
         metrics.insert(1, (undrawn[0].heading, undrawn[0].beside))
     over = {f"95 % over {'queries' if image else 'videos'}": [rank.interval for rank in places]}
     over["95 % over categories"] = [rank.categories for rank in places]
     over = {head: intervals for head, intervals in over.items() if any(intervals)}
-    columns = [Column("rank", False), Column("model", False), *(Column(head) for head, _ in metrics)]
+    columns = [Column("rank", False), Column("model", False)]
+    ranked_by = next((i for i, (_, name) in enumerate(metrics, len(columns)) if name == rules.score), 0)
+    columns += [Column(head, higher_is_better=METRICS[name].higher_is_better) for head, name in metrics]
     columns += [Column(head, False) for head in over]
     trainings = [training_text(entry) for entry in entries]
     columns += [Column("trainings", False)] * any(trainings)
@@ -154,6 +202,7 @@ def _measured(entries: Sequence[Run], intervals: bool) -> Table:
         tuple(places[i] for i in order),
         name,
         protocol,
+        ranked_by,
     )
 
 
@@ -267,4 +316,14 @@ def _published_table(benchmark: str, protocol: str, table: str, rows: Sequence[P
     what = "reference figures" if rows[0].kind == "reference" else "published"
     title = f"{benchmark}, {what}: printed in {rows[0].source}, Table {table}; not measured here"
     lines = tuple(f"[{i}] {note}" for i, note in enumerate(notes, 1))
-    return Table(title, "published", tuple(columns), tuple(cells), lines, benchmark=benchmark, protocol=protocol)
+    ranked_by = 3 + next((i for i, (metric, part) in enumerate(keys) if metric == by and part in ("all", "mean")), 0)
+    return Table(
+        title,
+        "published",
+        tuple(columns),
+        tuple(cells),
+        lines,
+        benchmark=benchmark,
+        protocol=protocol,
+        ranked_by=ranked_by,
+    )

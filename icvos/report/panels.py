@@ -1,4 +1,4 @@
-"""Panels that explain a prediction, drawn side by side."""
+"""Panels that explain a prediction, as one picture whose rows all have its width."""
 
 from __future__ import annotations
 
@@ -7,48 +7,40 @@ from pathlib import Path
 
 import numpy as np
 
-from icvos.files import atomic_write
+from icvos.images import write_image
 from icvos.models.interface import Panel
+from icvos.report.overlay import COLOURS, GAP, Keys, beside, caption, framed, legend, paint_panel, scaled, stack, titled
 
 __all__ = ["draw"]
 
+WIDE = 1240
+ACROSS = 4
+HIGHEST = 420
+KEYS: Keys = (
+    ("mask", COLOURS["right"]),
+    ("ground truth's outline", COLOURS["missed"]),
+    ("heat, low", (40, 11, 84)),
+    ("high", (252, 165, 10)),
+)
 
-def draw(panels: Sequence[Panel], path: Path, *, title: str, columns: int = 4) -> None:
-    """Draw panels as one PNG."""
-    import matplotlib as mpl
 
-    mpl.use("Agg")
-    import matplotlib.pyplot as plt
+def draw(panels: Sequence[Panel], path: Path, *, title: str) -> None:
+    """Draw panels as one PNG: in their order, as many a row as leave none of the rows with a hole.
 
-    rows = -(-len(panels) // columns)
-    figure, axes = plt.subplots(rows, columns, figsize=(4 * columns, 3.4 * rows), layout="constrained", squeeze=False)
-    figure.suptitle(title, fontsize=11)
-    for axis in axes.flat:
-        axis.set_axis_off()
-    for panel, axis in zip(panels, axes.flat):
-        height, width = panel.image.shape[:2]
-        axis.set_title(panel.title, fontsize=9)
-        # Colours belong to the values: what lies under them is grey.
-        grey = np.repeat(panel.image.mean(axis=2, keepdims=True).astype(np.uint8), 3, axis=2)
-        axis.imshow(panel.image if panel.heat is None else grey)
-        if panel.heat is not None:
-            low, high = panel.span or (float(panel.heat.min()), float(panel.heat.max()))
-            picture = axis.imshow(
-                panel.heat,
-                cmap="inferno",
-                alpha=0.65,
-                vmin=low,
-                vmax=max(high, low + 1e-9),
-                extent=(-0.5, width - 0.5, height - 0.5, -0.5),
-                interpolation="bilinear",
-            )
-            figure.colorbar(picture, ax=axis, fraction=0.035, pad=0.01).ax.tick_params(labelsize=7)
-        if panel.mask is not None and panel.mask.any():
-            tint = np.zeros((height, width, 4), np.float32)
-            tint[panel.mask] = (0.0, 0.75, 1.0, 0.5)
-            axis.imshow(tint)
-        if panel.outline is not None and panel.outline.any() and not panel.outline.all():
-            axis.contour(panel.outline, levels=[0.5], colors=["#ffdd00"], linewidths=1.2)
-    with atomic_write(path) as stream:
-        figure.savefig(stream, dpi=90, format="png")
-    plt.close(figure)
+    Args:
+        panels: At least one.
+        path: The file.
+        title: Above them.
+    """
+    pictures = [paint_panel(panel) for panel in panels]
+    count = -(-len(panels) // ACROSS)
+    parts = [caption(WIDE, title, size=16, bold=True), legend(WIDE, KEYS)]
+    for number in np.array_split(np.arange(len(panels)), count):
+        shapes = [pictures[index].shape for index in number]
+        # The height at which the row is as wide as the page.
+        high = (WIDE - GAP * (len(number) - 1)) / sum(width / height for height, width, _ in shapes)
+        cells = [
+            titled(scaled(pictures[index], min(round(high), HIGHEST)), panels[index].title, size=13) for index in number
+        ]
+        parts.append(beside(cells))
+    write_image(path, framed(stack(parts, gap=GAP)))

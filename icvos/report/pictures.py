@@ -1,35 +1,37 @@
-"""Contact sheets and overlay videos of a run."""
+"""Contact sheets of a run, and frames of a segmented video."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 
 from icvos.errors import IcvosError
-from icvos.report.overlay import PAPER, caption, fit, legend, paint, paint_mask, paint_support
-from icvos.report.run import FrameMasks, ReportRun, score_of
-from icvos.videos import open_writer
+from icvos.report.overlay import (
+    beside,
+    caption,
+    framed,
+    legend,
+    paint,
+    paint_mask,
+    paint_support,
+    scaled,
+    stack,
+    titled,
+)
+from icvos.report.run import ReportRun, score_of
 
 __all__ = [
-    "MOST_FRAMES",
     "choose",
     "contact_sheet",
     "episode_row",
-    "overlay_video",
     "pick_frames",
     "segmented_frame",
-    "shown_frames",
-    "stack",
+    "sheet",
 ]
 
-WIDE, HIGH = 256, 176
-GAP = 6
+WIDE, HIGH = 320, 176
 FRAMES = 4
-
-MOST_FRAMES = 600
-"""Frames of an overlay video, at most: a minute at the usual rate."""
 
 
 def choose(run: ReportRun, each: int = 2) -> dict[str, list[str]]:
@@ -52,30 +54,6 @@ def pick_frames(count: int, wanted: int = FRAMES) -> list[int]:
     return sorted({round(number) for number in np.linspace(0, count - 1, min(wanted, count))}) if count > 0 else []
 
 
-def _line(parts: Sequence[np.ndarray]) -> np.ndarray:
-    height = max(part.shape[0] for part in parts)
-    out = []
-    for part in parts:
-        below = np.full((height - part.shape[0], part.shape[1], 3), PAPER, np.uint8)
-        out += [np.concatenate([part, below]), np.full((height, GAP, 3), PAPER, np.uint8)]
-    return np.concatenate(out[:-1], axis=1)
-
-
-def stack(parts: Sequence[np.ndarray]) -> np.ndarray:
-    """Return pictures one below the other, (H, W, 3)."""
-    width = max(part.shape[1] for part in parts)
-    out = []
-    for part in parts:
-        side = np.full((part.shape[0], width - part.shape[1], 3), PAPER, np.uint8)
-        out.append(np.concatenate([part, side], axis=1))
-    return np.concatenate(out)
-
-
-def _shape_of(masks: FrameMasks) -> tuple[int, int]:
-    height, width = masks.truth.shape
-    return (WIDE, HIGH) if width >= height else (round(HIGH * 0.75), HIGH)
-
-
 def episode_row(run: ReportRun, name: str, word: str) -> np.ndarray:
     """Return one line of a contact sheet: the support, then frames; a broken mask is said in its place."""
     episode = run.episode(name)
@@ -84,100 +62,32 @@ def episode_row(run: ReportRun, name: str, word: str) -> np.ndarray:
     head = f"{word}: {episode.video}, {episode.category_name}, draw {episode.draw}: {score}"
     if record.get("absent_correct") is not None:
         head += f", absent frames right {record['absent_correct']:.0f} %"
-    cells, words = [], ["frame 0, told" if run.oracle else "support"]
-    for image, mask in run.supports(episode)[:1]:
-        cells.append(np.concatenate([fit(paint_support(image, mask), HIGH, HIGH), caption(HIGH, words, size=12)]))
+    shown = "frame 0, told" if run.oracle else "support"
+    cells = [titled(scaled(paint_support(*pair), HIGH, WIDE), shown) for pair in run.supports(episode)[:1]]
     scored = run.scored_frames(episode)
     for index in (scored[number] for number in pick_frames(len(scored))):
         try:
             masks = run.frame_masks(episode, index)
         except IcvosError as error:
-            cells.append(caption(WIDE, [error.what], size=12))
+            cells.append(caption(WIDE // 2, error.what, size=12, most=6))
             continue
-        wide, high = _shape_of(masks)
-        picture = fit(paint(masks.frame, masks.truth, masks.predicted, ignore=masks.ignore), wide, high)
-        words = ["query"] if run.image else [f"frame {index}" + ("" if masks.truth.any() else ", absent")]
-        cells.append(np.concatenate([picture, caption(wide, words, size=12)]))
-    row = _line(cells)
-    return stack([caption(max(row.shape[1], WIDE * 3), [head]), row])
+        picture = scaled(paint(masks.frame, masks.truth, masks.predicted, ignore=masks.ignore), HIGH, WIDE)
+        words = "query" if run.image else f"frame {index}" + ("" if masks.truth.any() else ", absent")
+        cells.append(titled(picture, words))
+    row = beside(cells)
+    return stack([caption(max(row.shape[1], WIDE * 3), head, size=14, bold=True), row])
 
 
 def contact_sheet(run: ReportRun, picks: dict[str, list[str]]) -> np.ndarray:
     """Return the best, median and worst episodes as one picture, (H, W, 3) uint8 RGB."""
-    rows = [episode_row(run, name, word) for word, names in picks.items() for name in names]
+    return sheet(run.title, [episode_row(run, name, word) for word, names in picks.items() for name in names])
+
+
+def sheet(title: str, rows: Sequence[np.ndarray]) -> np.ndarray:
+    """Return rows of pictures under a title and what their colours mean, (H, W, 3) uint8 RGB."""
     width = max(row.shape[1] for row in rows)
-    return stack([caption(width, [run.title], size=17), legend(width), *rows])
-
-
-def shown_frames(run: ReportRun, name: str, most: int = MOST_FRAMES) -> range:
-    """Return which of an episode's scored frames its video shows: all, or every second, third, … of a longer one."""
-    scored = run.scored_frames(run.episode(name))
-    return scored[:: max(-(-len(scored) // most), 1)]
-
-
-def overlay_video(
-    run: ReportRun, name: str, path: Path, *, fps: float = 10.0, longest: int = 480, most: int = MOST_FRAMES
-) -> int:
-    """Write one episode as a webm (VP8, or VP9): the support beside each frame, and the errors in colour.
-
-    It shows the frames of ``shown_frames``, ``most`` at most.
-
-    Returns:
-        How many frames were written.
-
-    Raises:
-        InputError: OpenCV cannot write webm here.
-    """
-    import cv2
-
-    episode = run.episode(name)
-    record = run.by_id[name]
-    count = run.frame_count(episode)
-    supports = [paint_support(*pair) for pair in run.supports(episode)[:1]]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # OpenCV writes by name, and knows the container by its suffix.
-    part = path.with_name(f".{path.stem}.part.webm")
-    writer = None
-    try:
-        frames = shown_frames(run, name, most)
-        for index in frames:
-            masks = run.frame_masks(episode, index)
-            picture = _video_frame(run, masks, supports, record, episode.category_name, index, count, longest)
-            if writer is None:
-                writer = open_writer(part, fps, picture.shape[:2], fix="icvos report --no-videos")
-            writer.write(cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
-        if writer is not None:
-            writer.release()
-            part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
-    return len(frames)
-
-
-def _video_frame(
-    run: ReportRun,
-    masks: FrameMasks,
-    supports: Sequence[np.ndarray],
-    record: object,
-    category: str,
-    index: int,
-    count: int,
-    longest: int,
-) -> np.ndarray:
-    height, width = masks.truth.shape
-    scale = min(1.0, longest / max(height, width))
-    wide, high = round(width * scale), round(height * scale)
-    clean = fit(masks.frame, wide, high)
-    painted = fit(paint(masks.frame, masks.truth, masks.predicted), wide, high)
-    side = max(96, min(high, wide // 2))
-    cells = [fit(image, side, high) for image in supports] + [clean, painted]
-    row = _line(cells)
-    hit = (masks.truth & masks.predicted).sum()
-    union = (masks.truth | masks.predicted).sum()
-    text = f"{category}, frame {index} of {count}: J {100 * hit / union if union else 100:.0f}"
-    text += "" if masks.truth.any() else ", absent"
-    picture = stack([caption(row.shape[1], [text], size=13), row, legend(row.shape[1], size=12)])
-    return _even(picture)
+    head = stack([caption(width, title, size=18, bold=True), legend(width)])
+    return framed(stack([head, *rows], gap=10))
 
 
 def segmented_frame(
@@ -195,10 +105,10 @@ def segmented_frame(
     height, width = mask.shape
     scale = min(1.0, longest / max(height, width))
     wide, high = max(1, round(width * scale)), max(1, round(height * scale))
-    painted = fit(paint_mask(frame, mask), wide, high)
-    column = [fit(image, max(96, wide // 4), max(1, high // len(supports))) for image in supports]
-    row = _line([np.concatenate(column), painted])
-    return _even(np.concatenate([row, caption(row.shape[1], [text], size=13, bold_first=False)]))
+    painted = scaled(paint_mask(frame, mask), high, wide)
+    column = stack([scaled(image, max(1, high // len(supports)), max(96, wide // 4)) for image in supports], gap=4)
+    row = beside([column, painted])
+    return _even(np.concatenate([row, caption(row.shape[1], text, most=1)]))
 
 
 def _even(picture: np.ndarray) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
@@ -28,6 +28,16 @@ class FrameMasks:
     truth: np.ndarray
     predicted: np.ndarray
     ignore: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class _Material:
+    """Pictures and ground truths of an episode by frame, where to ignore (of images), and their size (H, W)."""
+
+    pictures: Sequence[np.ndarray] | Frames
+    truths: Sequence[np.ndarray] | Frames
+    ignore: np.ndarray | None
+    size: tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -62,11 +72,12 @@ class ReportRun(Run):
         """Return an episode of the benchmark, of the run's protocol where the benchmark holds several."""
         if self.benchmark is None:
             raise RunError(self.missing, where=self.where)
-        episode = self._episodes().get(name)
+        episode = self._episodes.get(name)
         if episode is None:
             raise UsageError(f"no episode '{name}' in this run", fix=did_you_mean(name, self.by_id))
         return episode
 
+    @cached_property
     def _episodes(self) -> Mapping[str, Episode]:
         if self.benchmark is None:
             return {}
@@ -84,11 +95,19 @@ class ReportRun(Run):
         first = 0 if self.image else self.first_frame
         return range(first, first + self.frame_count(episode))
 
-    def _videos(self, episode: Episode, view: View) -> tuple[Frames, Frames]:
-        # Opened once an episode, and of the last one alone: the names of many frames take time and memory.
+    def _material(self, episode: Episode) -> _Material:
+        """Return what an episode's pictures are made of; kept of the last one alone, as many names take memory."""
+        if self._view is None:
+            raise RunError(self.missing, where=self.where)
         if episode.id not in self._opened:
             self._opened.clear()
-            self._opened[episode.id] = view.video(episode.video), view.truth(episode.video, episode.category)
+            if self.image:
+                picture, truth, ignore = self._view.query(episode)
+                material = _Material([picture], [truth], ignore, (truth.shape[0], truth.shape[1]))
+            else:
+                frames, truths = self._view.video(episode.video), self._view.truth(episode.video, episode.category)
+                material = _Material(frames, truths, None, frames.size)
+            self._opened[episode.id] = material
         return self._opened[episode.id]
 
     def _stems(self, episode: Episode, masks: Predictions) -> Mapping[str, str]:
@@ -99,22 +118,55 @@ class ReportRun(Run):
         return self._listed[episode.id]
 
     @cached_property
-    def _opened(self) -> dict[str, tuple[Frames, Frames]]:
+    def _opened(self) -> dict[str, _Material]:
         return {}
 
     @cached_property
     def _listed(self) -> dict[str, Mapping[str, str]]:
         return {}
 
-    def supports(self, episode: Episode) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Return the supports shown, image and mask; with an oracle frame 0 and its ground truth."""
+    def named_supports(self, episode: Episode) -> list[tuple[str, np.ndarray, np.ndarray]]:
+        """Return the supports shown: what each is called, image and mask; with an oracle frame 0 and its truth."""
         if self._view is None:
             return []
         if self.oracle:
-            truth = self._view.truth(episode.video, episode.category)[0]
-            return [(self._view.video(episode.video)[0], truth)] if truth.any() else []
+            truth = self.truth(episode, 0)[0]
+            return [("frame 0, told", self.picture(episode, 0), truth)] if truth.any() else []
         shots = self.result["protocol"].get("shots") or 1
-        return [(s.image, s.mask) for s in self._view.supports(episode, shots)]
+        supports = self._view.supports(episode, shots)
+        return [
+            (f"{name} {episode.category}", support.image, support.mask)
+            for name, support in zip(episode.supports, supports, strict=False)
+        ]
+
+    def supports(self, episode: Episode) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Return the supports shown, image and mask."""
+        return [(image, mask) for _, image, mask in self.named_supports(episode)]
+
+    def frame_size(self, episode: Episode) -> tuple[int, int]:
+        """Return (H, W) of an episode's frames as they are stored."""
+        return self._material(episode).size
+
+    def picture(self, episode: Episode, index: int) -> np.ndarray:
+        """Return a frame, or the query, (H, W, 3) uint8 RGB."""
+        return self._material(episode).pictures[index]
+
+    def truth(self, episode: Episode, index: int) -> tuple[np.ndarray, np.ndarray | None]:
+        """Return the ground truth of a frame, (H, W) bool, and of an image where nothing is scored."""
+        material = self._material(episode)
+        return material.truths[index], material.ignore
+
+    def predicted(self, episode: Episode, index: int) -> np.ndarray:
+        """Return the mask of a frame, (H, W) bool, at the ground truth's size.
+
+        Raises:
+            MaskError, PredictionError: The mask is missing or broken.
+        """
+        if self.masks is None:
+            raise RunError(self.missing, where=self.where)
+        stem = f"{index:05d}"
+        labels = self.masks.load(episode.id, self._stems(episode, self.masks).get(stem, stem))
+        return self._sized(labels != 0, self.frame_size(episode))
 
     def frame_masks(self, episode: Episode, index: int) -> FrameMasks:
         """Return a frame with ground truth and prediction, at the ground truth's size.
@@ -122,16 +174,8 @@ class ReportRun(Run):
         Raises:
             MaskError, PredictionError: The mask is missing or broken.
         """
-        if self._view is None or self.masks is None:
-            raise RunError(self.missing, where=self.where)
-        ignore = None
-        if self.image:
-            frame, truth, ignore = self._view.query(episode)
-        else:
-            frame, truth = (frames[index] for frames in self._videos(episode, self._view))
-        stem = f"{index:05d}"
-        labels = self.masks.load(episode.id, self._stems(episode, self.masks).get(stem, stem))
-        return FrameMasks(frame, truth, self._sized(labels != 0, truth.shape), ignore)
+        truth, ignore = self.truth(episode, index)
+        return FrameMasks(self.picture(episode, index), truth, self.predicted(episode, index), ignore)
 
     def _sized(self, mask: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
         """Bring a mask that was saved at the protocol's size (or is empty, from run lengths) to the frame's."""

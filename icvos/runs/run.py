@@ -63,6 +63,7 @@ class Run:
         checked: One of ``CHECKED``.
         where: The run folder or the record's file.
         submitter: Who sent it, as a record says.
+        folder: The run folder, where it is known beside the record.
     """
 
     run: Mapping[str, Any]
@@ -71,6 +72,7 @@ class Run:
     checked: str
     where: Path
     submitter: str | None = field(default=None, kw_only=True)
+    folder: Path | None = field(default=None, kw_only=True)
 
     @classmethod
     def open(cls, folder: Path) -> Run:

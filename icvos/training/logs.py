@@ -5,13 +5,37 @@ from __future__ import annotations
 import csv
 import io
 import time
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from icvos.files import atomic_write, read_csv
 
-__all__ = ["TrainingLog", "draw_curves"]
+__all__ = ["TrainingLog", "draw_curves", "tag_of"]
+
+
+OPTIMISER = ("lr", "gradient_norm")
+"""Scalars that say how the optimiser fares."""
+
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")
+
+
+def tag_of(name: str) -> str:
+    """Return a scalar's tag in TensorBoard, which groups by what stands before the slash.
+
+    ``loss/…`` of ``loss`` and its parts, whose names end with ``_loss``; ``optimiser/…``; ``train/…`` of figures on
+    training batches, whose names begin with ``train_``; ``validation/…`` of all else.
+    """
+    if name in OPTIMISER:
+        return f"optimiser/{name}"
+    if name == "loss" or name.endswith("_loss"):
+        return f"loss/{'total' if name == 'loss' else name.removesuffix('_loss')}"
+    if name.startswith("train_"):
+        return f"train/{name.removeprefix('train_')}"
+    return f"validation/{name}"
 
 
 class TrainingLog:
@@ -70,7 +94,7 @@ class _Board:
         self._writer.flush()
 
     def add(self, step: int, values: dict[str, float]) -> None:
-        scalars = [self._summary.Value(tag=name, simple_value=value) for name, value in values.items()]
+        scalars = [self._summary.Value(tag=tag_of(name), simple_value=value) for name, value in values.items()]
         self._write(step=step, summary=self._summary(value=scalars))
 
     def close(self) -> None:
@@ -78,7 +102,10 @@ class _Board:
 
 
 def draw_curves(folder: Path) -> Path:
-    """Draw loss and validation mIoU over the steps from ``log.csv`` into ``curves.png``; returns its path."""
+    """Draw loss, training and validation figures over the steps from ``log.csv`` into ``curves.png``; returns its path.
+
+    What each step gives is drawn pale, and over it its mean by a Gaussian window, which does not lag behind.
+    """
     import matplotlib as mpl
 
     mpl.use("Agg")
@@ -89,21 +116,47 @@ def draw_curves(folder: Path) -> Path:
         steps, values = series.setdefault(row["name"], ([], []))
         steps.append(int(row["step"]))
         values.append(float(row["value"]))
-    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
-    steps, values = series.get("loss", ([], []))
-    left.plot(steps, values, color="0.8", linewidth=0.8, label="loss")
-    window = max(len(values) // 50, 1)
-    smooth = [sum(values[max(0, i - window) : i + 1]) / (i + 1 - max(0, i - window)) for i in range(len(values))]
-    left.plot(steps, smooth, color="#0072B2", label=f"mean of {window + 1} steps")
-    left.set(xlabel="step", ylabel="loss", title="Training loss")
-    left.legend()
-    for name, colour in (("train_mIoU", "#999999"), ("mIoU", "#D55E00")):
-        if name in series:
-            right.plot(*series[name], color=colour, marker="o" if name == "mIoU" else None, label=name)
-            right.legend()
-    right.set(xlabel="step", ylabel="mIoU (%)", title="Validation", ylim=(0, 100))
+    trained = {name: line for name, line in series.items() if tag_of(name).startswith("train/")}
+    validated = {name: line for name, line in series.items() if tag_of(name).startswith("validation/")}
+    panels = (
+        ("Training loss", "loss", {name: line for name, line in series.items() if name == "loss"}),
+        ("On training batches", "percent", trained),
+        ("Validation", "percent", validated),
+    )
+    shown = [panel for panel in panels if panel[2]]
+    last = max((steps[-1] for steps, _ in series.values()), default=0)
+    count = max(len(shown), 1)
+    figure, axes = plt.subplots(1, count, figsize=(4.2 * count, 3.6), layout="constrained", squeeze=False)
+    for axis, (title, unit, lines) in zip(axes.flat, shown):
+        for number, (name, (steps, values)) in enumerate(lines.items()):
+            colour = _COLOURS[number % len(_COLOURS)]
+            if title == "Validation":
+                axis.plot(steps, values, color=colour, marker="o", ms=4, label=name)
+                continue
+            axis.plot(steps, values, color=colour, alpha=0.25, linewidth=0.7)
+            axis.plot(steps, _smooth(values), color=colour, linewidth=1.8, label=name)
+        axis.set(xlabel="step", ylabel=unit, title=title, xlim=(0, max(last, 1)))
+        if unit == "percent":
+            axis.set_ylim(0, 100)
+        elif lines["loss"][1] and min(lines["loss"][1]) > 0 and max(lines["loss"][1]) > 20 * min(lines["loss"][1]):
+            axis.set_yscale("log")
+        axis.legend(frameon=False)
+        axis.spines[["top", "right"]].set_visible(False)
     path = folder / "curves.png"
     with atomic_write(path) as stream:
         figure.savefig(stream, dpi=110, format="png")
     plt.close(figure)
     return path
+
+
+def _smooth(values: Sequence[float]) -> np.ndarray:
+    """Return a running mean: a Gaussian window of a fortieth of the length, whole at both ends."""
+    if not values:
+        return np.zeros(0)
+    width = max(len(values) / 40, 1.0)
+    offsets = np.arange(-round(3 * width), round(3 * width) + 1)
+    window = np.exp(-0.5 * (offsets / width) ** 2)
+    padded = np.asarray(values, float)
+    both = (padded, np.ones_like(padded))
+    sums, weights = (np.convolve(each, window)[len(offsets) // 2 :][: len(padded)] for each in both)
+    return sums / weights

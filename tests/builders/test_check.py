@@ -17,7 +17,7 @@ from icvos.benchmark import load_benchmark
 from icvos.builders.check import check_benchmark
 from icvos.builders.ic_vos.build import build_icvos, prepare
 from icvos.builders.ic_vos.rules import BuildRules
-from icvos.builders.stats import PAPER_TABLE, benchmark_stats, table_rows
+from icvos.builders.stats import PAPER_TABLE, benchmark_stats, measure_masks, table_rows
 from icvos.builders.writer import BenchmarkWriter
 from icvos.errors import BenchmarkError, IcvosError
 from icvos.manifest import check_manifest, iter_files, read_manifest, write_manifest
@@ -234,11 +234,23 @@ def test_stats(built: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
             cli.main(["build-data", "stats", *arguments])
         return int(stop.value.code or 0)
 
+    assert stats.support_uses and sum(stats.support_uses) == sum(
+        len(set(episode.supports)) for episode in load_benchmark(built).episodes
+    )
+    masks = measure_masks(load_benchmark(built))
+    assert len(masks.sizes) == 3 and all(0 < size < 100 for size in masks.sizes)
+    assert all(0 <= motion <= 100 for motion in masks.motions)
     plot = tmp_path / "deep/stats.png"
     assert run(str(built), "--plot", str(plot)) == 0
     out = capsys.readouterr().out
     assert "99,549" in out and "motorcycle" in out
     assert plot.read_bytes()[:4] == b"\x89PNG" and plot.stat().st_size > 10000
+    for suffix in ("pdf", "svg"):
+        for name in ("one", "two"):
+            assert run(str(built), "--plot", str(tmp_path / f"{name}.{suffix}")) == 0
+        assert (tmp_path / f"one.{suffix}").read_bytes() == (tmp_path / f"two.{suffix}").read_bytes()
+    assert "motorcycle" in (tmp_path / "one.svg").read_text()  # text stays text
+    capsys.readouterr()
     assert run(str(built), "--json") == 0
     assert json.loads(capsys.readouterr().out)["mean_frames"] == 3
     assert run(str(built), "--plot", str(tmp_path / "x.gif")) == 2

@@ -330,7 +330,7 @@ def test_no_control_characters_reach_the_terminal(tmp_path: Path, capsys: pytest
         (DOG, COMPLETE + "mose,a,dog,yes\nmose,a,dog,unsure\n", (), "two rows for mose,a,dog"),
         (DOG, OBJECTS + "mose,a,1,dgo,,,,\n", (), "did you mean 'dog'"),
         (DOG, OBJECTS + "mose,a,x,dog,,,,\n", (), "a whole number"),
-        (DOG, "source,video,category\nmose,a,dog\n", (), "a column 'object' or a column 'complete'"),
+        (DOG, "source,video,category\nmose,a,dog\n", (), "a column 'object', 'complete' or 'extra'"),
         (DOG, "", (), "CSV file is empty"),
         (DOG, CAT, ("--settled", "nowhere.csv"), "CSV file not found"),
         (OBJECTS, OBJECTS, (), "no row in these files"),

@@ -200,7 +200,7 @@ def test_no_file_of_a_benchmark_or_a_run_is_unexpected(whole, tmp_path: Path, mo
             ["show", "run", "--by", "episode"],
             ["compare", "run", str(whole / "run")],
             ["leaderboard", "show", "--runs", "."],
-            ["report", "run", "--no-videos", "--benchmark", "bench"],
+            ["report", "run", "--benchmark", "bench"],
             ["score", "run/masks", "--benchmark", "bench", "--out", "scored"],
             ["submit", "pack", "run"],
             ["show-episode", "--model", "histogram", "--benchmark", "bench"],

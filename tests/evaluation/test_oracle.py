@@ -318,7 +318,7 @@ def test_hiding_it_in_one_of_the_files_is_found(
 
 
 def test_reports_say_it_and_show_frame_0(board: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert icvos("report", board / "runs/told", "--out", tmp_path / "r", "--each", 1, "--no-videos") == 0
+    assert icvos("report", board / "runs/told", "--out", tmp_path / "r", "--each", 1) == 0
     assert "oracle first-frame: told its ground truth" in (tmp_path / "r/index.html").read_text()
     capsys.readouterr()
     assert icvos("compare", board / "runs/plain", board / "runs/told") == 0

@@ -291,7 +291,7 @@ def test_a_built_benchmark_is_evaluated_ranked_and_judged(
     assert Run.open(native).group != run.group
     assert verify(tmp_path / "board") == 0
     assert icvos("show", out, "--by", "episode") == 0
-    assert icvos("report", out, "--out", tmp_path / "report", "--no-videos") == 0
+    assert icvos("report", out, "--out", tmp_path / "report") == 0
 
 
 def test_runs_of_other_lists_share_no_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -466,7 +466,7 @@ def test_an_oracle_run_that_poses_as_one_of_vos_is_refused(tmp_path: Path) -> No
 def test_pictures_show_what_was_told(bench: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model = write_model(tmp_path, DRIFT)
     assert icvos("evaluate", "--model", model, "--benchmark", bench, "--out", tmp_path / "r", "--save-masks") == 0
-    assert icvos("report", tmp_path / "r", "--out", tmp_path / "page", "--each", 1, "--no-videos") == 0
+    assert icvos("report", tmp_path / "r", "--out", tmp_path / "page", "--each", 1) == 0
     assert "frame 0&#x27;s masks told" in (tmp_path / "page/index.html").read_text()
     assert icvos("show", tmp_path / "r") == 0
     assert "davis-2017, frame 0's masks told" in capsys.readouterr().out

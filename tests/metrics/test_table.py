@@ -58,8 +58,8 @@ def test_a_video_metric_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert "masks re-scored" in capsys.readouterr().out
     assert icvos("leaderboard", "show", "--board", tmp_path / "board", "--no-published") == 0
     assert f"{value:.2f}" in capsys.readouterr().out
-    assert icvos("report", run, "--out", tmp_path / "report", "--no-videos") == 0
-    assert "<th>J worst" in (tmp_path / "report" / "index.html").read_text()
+    assert icvos("report", run, "--out", tmp_path / "report") == 0
+    assert "<dt>J worst" in (tmp_path / "report" / "index.html").read_text()
     assert icvos("compare", run, run, "--benchmark", benchmark) == 0
     shown = capsys.readouterr().out.replace("_", " ")
     assert "J worst" in shown and shown.count("A less B") == 2, "no table of differences where there are none"

@@ -82,9 +82,9 @@ def test_what_is_printed(
     column = [c.head for c in table.columns].index("mIoU drawn" if rule == "counts as 0" else "mIoU undrawn=0")
     assert table.rows[0][column] == summary[NEW[rule == "leaves out"]] != summary["mIoU"]
     assert line in table.notes
-    report = write_report(open_run(runs[protocol]), tmp_path / "report", videos=False)
+    report = write_report(open_run(runs[protocol]), tmp_path / "report")
     page = (report.root / "index.html").read_text()
-    assert f"{line}: {figures}" in page and f"<td>{summary[NEW[rule == 'leaves out']]:.2f}" in page
+    assert f"{line}: {figures}" in page and f"<dd>{summary[NEW[rule == 'leaves out']]:.2f}" in page
 
 
 def test_all_drawn_is_said(runs: dict[str, Path]) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from icvos.benchmark import EPISODE_COLUMNS, FRAME_COLUMNS, PAIR_COLUMNS, SCHEMA, VIDEO_COLUMNS
+from icvos.builders.extra import check_extra
 from icvos.builders.ic_vos.naming import Naming, differences, name_benchmark, release_differences
 from icvos.builders.ic_vos.plan import NothingLeft, Plan, PlannedVideo, make_plan
 from icvos.builders.ic_vos.rules import BUILDER_VERSION, BuildRules, rules_version
@@ -165,6 +166,7 @@ def prepare(
     Raises:
         SourceError: A source is broken, or COCO has no support for some categories.
         UsageError: The recipe names what is not there, or nothing is left to build.
+        InputError: Masks made in another tool do not fit their frames or their table.
     """
     from icvos.builders.ic_vos.supports import Supports
 
@@ -177,6 +179,9 @@ def prepare(
     leave_out = {"unsupported": supports.lacks} if without_support == "leave-out" else {}
     plan = make_plan(sources, recipe, rules, words, published=published, part=part, **leave_out)
     supports.check(plan.categories)
+    for planned in plan.videos:
+        if planned.extra is not None:
+            check_extra(planned.source, planned.video, planned.extra, words)
     plan.notes += supports.notes(plan.videos)
     differs = release_differences(rules) if [source.id for source in sources] == ["release"] else []
     if published is not None:
@@ -346,6 +351,8 @@ def build_videos(
         for number in record["unlabelled"]:
             if number not in planned.video.objects:
                 report.left_out.append(f"{label},{number}: {unlabelled}")
+        if taken := record["extra"]["taken"]:
+            report.left_out.append(f"{label}: {taken:,} pixels of extra masks, which the source gives to its objects")
         if record["pairs"]:
             report.frames += record["frames"]
             yield planned
@@ -363,6 +370,7 @@ def _task(prepared: Prepared, planned: PlannedVideo, writer: BenchmarkWriter, li
         link,
         writer.root,
         writer.state,
+        planned.extra,
     )
 
 
@@ -540,6 +548,8 @@ class _Finish(VideoTables):
         subset = "" if whole else f"-{prepared.rules.subset}"
         stated = {} if naming.recipe is None else {"recipe": naming.recipe}
         complete = all(row["complete"] == "yes" for row in self.pair_rows())
+        added = [self._record(planned)["extra"] for planned in self.videos]
+        extra = {f"extra_{what}": sum(each[what] for each in added) for what in ("objects", "masks")}
         return {
             "schema": SCHEMA,
             "name": naming.name + subset,
@@ -553,6 +563,7 @@ class _Finish(VideoTables):
                 "episodes": report.episodes,
                 "categories": len({row["category"] for row in self.pair_rows()}),
                 "supports": report.supports,
+                **(extra if any(extra.values()) else {}),
             },
             "sources": self.sources(prepared.sources),
             "support_pool": {

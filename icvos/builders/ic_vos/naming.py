@@ -152,6 +152,10 @@ def _label_differences(expected: Recipe, found: Recipe, words: Vocabulary) -> It
             source, video, category = pair
             label = f"{source},{video},{words.label(category)}"
             yield f"complete of {label} is {says or 'unsure'}, and the recipe says {said or 'unsure'}"
+    for key in sorted({*expected.extra, *found.extra}):
+        added = [None if key not in each.extra else each.extra[key].content for each in (expected, found)]
+        if added[0] != added[1]:
+            yield f"other extra masks of {','.join(key)} than the recipe's"
 
 
 def _rule_differences(header: Mapping[str, Any], rules: BuildRules) -> Iterator[str]:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from icvos.builders.extra import ExtraMasks
 from icvos.builders.ic_vos.rules import MINI_PAIRS, BuildRules
 from icvos.builders.published import PublishedRecipe
 from icvos.builders.recipe import ObjectLabel, Recipe
@@ -43,10 +44,11 @@ class PlannedVideo:
 
     Attributes:
         name: In the benchmark: ``davis17__dog``.
-        groups: Objects of each category.
+        groups: Objects of each category; those of masks made in another tool with a minus.
         named: Objects that a recipe names.
         complete: ``yes``, ``no`` or ``unsure`` of each category.
         clip: First and last frame to use, as the source numbers them; None for all.
+        extra: Masks made in another tool, or None.
     """
 
     source: VideoSource
@@ -56,6 +58,7 @@ class PlannedVideo:
     named: tuple[int, ...]
     complete: dict[int, str]
     clip: tuple[int | None, int | None] = (None, None)
+    extra: ExtraMasks | None = None
 
 
 @dataclass
@@ -157,6 +160,7 @@ def make_plan(
 
 def _plan_video(source: VideoSource, video: SourceVideo, recipe: Recipe, words: Vocabulary, plan: Plan) -> PlannedVideo:
     labels = recipe.objects.get((source.id, video.name), {})
+    extra = recipe.extra.get((source.id, video.name))
     groups: dict[int, list[int]] = {}
     if video.all_objects and not video.objects:
         plan.left_out.append(f"{source.id},{video.name}: no object is annotated")
@@ -174,11 +178,15 @@ def _plan_video(source: VideoSource, video: SourceVideo, recipe: Recipe, words: 
             plan.left_out.append(f"{name}: keep is no, says the recipe")
         else:
             groups.setdefault(label.category, []).append(number)
-    if not video.all_objects and not labels:
+    if not video.all_objects and not labels and extra is None:
         plan.left_out.append(f"{source.id},{video.name}: no object has a label; {source.named_by} says what they are")
+    own = set(groups)
+    for number, category in sorted(extra.objects.items() if extra else ()):
+        groups.setdefault(category, []).append(-number)
     complete = {}
     for category in sorted(groups):
-        said = recipe.is_complete(source.id, video.name, category) or video.complete
+        # What the source says of its annotations it does not say of a category that it has none of.
+        said = recipe.is_complete(source.id, video.name, category) or (video.complete if category in own else "unsure")
         # An instance that is annotated but not wanted is one that the ground truth lacks.
         complete[category] = "no" if category in dropped else said
     return PlannedVideo(
@@ -189,6 +197,7 @@ def _plan_video(source: VideoSource, video: SourceVideo, recipe: Recipe, words: 
         tuple(sorted(labels)),
         complete,
         recipe.clip(source.id, video.name),
+        extra,
     )
 
 
@@ -226,7 +235,7 @@ def _refuse_unknown(
 ) -> None:
     source_ids = {source.id for source in sources}
     known = {(source.id, video.name): video for source, video in videos}
-    named = sorted({*recipe.objects, *((source, video) for source, video, _ in recipe.complete)})
+    named = sorted({*recipe.objects, *((source, video) for source, video, _ in recipe.complete), *recipe.extra})
     for source, name in named:
         if source not in source_ids:
             # A shared recipe may cover more sources than are built from, but not ones that do not exist.
@@ -285,6 +294,10 @@ def _check_source(name: str) -> None:
 
 
 def _note(plan: Plan, sources: Sequence[VideoSource], recipe: Recipe, incomplete: int) -> None:
+    mended = [planned.extra for planned in plan.videos if planned.extra is not None]
+    if mended:
+        objects, maps = sum(len(extra.objects) for extra in mended), sum(len(extra.maps) for extra in mended)
+        plan.notes.append(f"masks made in another tool: {objects} objects in {maps} frames of {len(mended)} videos")
     kept = [p for p in plan.videos if "unsure" in p.complete.values() and p.source.keep_unsure]
     if kept and not any(p.source.id in recipe.judged_sources for p in kept):
         pairs = sum(list(planned.complete.values()).count("unsure") for planned in kept)

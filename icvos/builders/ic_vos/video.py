@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import shutil
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -17,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from icvos.builders.extra import ExtraMasks, MendedLabels, mended_labels
 from icvos.builders.ic_vos.rules import BUILDER_VERSION, BuildRules
 from icvos.builders.writer import place_file, write_file
 from icvos.errors import InputError, SourceError, counted
@@ -36,10 +38,11 @@ class VideoTask:
     Attributes:
         source, video: Where from.
         name: Of the video in the benchmark.
-        groups: Objects of each category to merge.
+        groups: Objects of each category to merge; those of ``extra`` with a minus.
         named: Objects that a recipe names, which must be there.
         clip: First and last frame as the source numbers them.
         root, state: Folders of the benchmark being written, and of the records.
+        extra: Masks made in another tool, or None.
     """
 
     source: VideoSource
@@ -52,6 +55,7 @@ class VideoTask:
     link: bool
     root: Path
     state: Path
+    extra: ExtraMasks | None = None
 
     @property
     def folder(self) -> Path:
@@ -121,6 +125,7 @@ def _fingerprint(task: VideoTask, frames: Sequence[SourceFrame]) -> str:
             task.rules.header(),
             task.link,
             stats,
+            [] if task.extra is None else task.extra.content,
         ]
     )
     return hashlib.sha256(text.encode()).hexdigest()
@@ -158,6 +163,9 @@ class _Builder:
         self.visible = dict.fromkeys(task.groups, 0)
         self.first = dict.fromkeys(task.groups, -1)
         self.largest = dict.fromkeys(task.groups, 0)
+        self.mended_frames = 0
+        self.drawn: Counter[int] = Counter()
+        self.taken: Counter[tuple[int, int]] = Counter()
 
     def run(self, frames: Sequence[SourceFrame]) -> dict[str, Any]:
         task = self.task
@@ -170,8 +178,9 @@ class _Builder:
             raise SourceError(
                 f"the recipe names object {missing[0]} of {task.source.id},{task.video.name}, which no mask shows",
                 where=task.source.root,
-                expected=f"one of {', '.join(map(str, sorted(self.seen))) or 'none'}",
+                expected=f"one of {', '.join(str(number) for number in sorted(self.seen) if number > 0) or 'none'}",
             )
+        self._refuse_twice()
         pairs, dropped = self._keep(len(frames))
         if not pairs:
             shutil.rmtree(task.folder)
@@ -186,7 +195,8 @@ class _Builder:
             "void_pixels": self.void,
             "pairs": pairs,
             "dropped": dropped,
-            "unlabelled": sorted(self.seen - grouped - set(task.named)),
+            "unlabelled": sorted(number for number in self.seen - grouped - set(task.named) if number > 0),
+            "extra": self._extra(pairs),
             "source_frames": [frame.name for frame in frames],
             "files": self.files,
         }
@@ -203,7 +213,11 @@ class _Builder:
             )
         name = f"JPEGImages/{index:05d}{_suffix(frame.image)}"
         self.files[name] = place_file(f"{self.folder}/{name}", frame.image, link=task.link, data=data)
-        labels = _labels(task, frame, size)
+        labels = mended_labels(_labels(task, frame, size), frame, task.extra)
+        if isinstance(labels, MendedLabels):
+            self.mended_frames += 1
+            self.drawn.update(labels.drawn)
+            self.taken.update(labels.taken)
         areas = labels.areas()
         self.seen.update(areas)
         self.void += labels.void
@@ -217,6 +231,29 @@ class _Builder:
             png = encode_mask(labels.union(there)) if there else _empty(size)
             name = f"Annotations/{category}/{index:05d}.png"
             self.files[name] = write_file(f"{self.folder}/{name}", png)
+
+    def _refuse_twice(self) -> None:
+        """Refuse an extra object that is one of the source's, drawn again."""
+        for number, drawn in sorted(self.drawn.items()):
+            under = {own: count for (of, own), count in self.taken.items() if of == number}
+            if 2 * sum(under.values()) > drawn:
+                most = max(under, key=lambda own: (under[own], -own))
+                share = 100 * sum(under.values()) / drawn
+                assert self.task.extra is not None
+                raise InputError(
+                    f"{share:.0f} % of the extra object {number} of {self.task.source.id},{self.task.video.name} lies "
+                    f"on objects of the source, most on {most}",
+                    where=self.task.extra.table,
+                    expected="things that the source left out",
+                    fix="remove its row and masks, or draw what is missing alone",
+                )
+
+    def _extra(self, pairs: Sequence[Mapping[str, int]]) -> dict[str, int]:
+        """Return how much of another tool's masks is in the pairs that are kept: ``objects``, ``masks``, and ``taken``,
+        pixels that are objects' of the source."""
+        kept = {n for pair in pairs for n in self.task.groups[pair["category"]] if n < 0 and n in self.seen}
+        taken = sum(count for (of, _), count in self.taken.items() if -of in kept)
+        return {"objects": len(kept), "masks": self.mended_frames if kept else 0, "taken": taken}
 
     def _keep(self, frames: int) -> tuple[list[dict[str, int]], dict[str, str]]:
         rules, pairs, dropped = self.task.rules, [], {}

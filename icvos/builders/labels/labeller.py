@@ -47,6 +47,7 @@ class Labeller:
         answers: Each answer, by kind and key.
         notes, said_by: The texts of these columns, likewise.
         blank: What the files ask and do not answer, by kind.
+        words: The vocabulary of categories.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Labeller:
     notes: dict[str, dict[Key, str]] = field(default_factory=dict)
     said_by: dict[str, dict[Key, str]] = field(default_factory=dict)
     blank: dict[str, set[Key]] = field(default_factory=dict)
+    words: Vocabulary = COCO80
 
     @classmethod
     def read(cls, path: Path, name: str, words: Vocabulary = COCO80) -> Labeller:
@@ -68,8 +70,11 @@ class Labeller:
         files = listing(path, (".csv",)) if path.is_dir() else [path]
         if not files:
             raise InputError("no CSV file in this folder", where=path, expected="what the labels page exports")
-        recipe = read_recipes(files, words)
-        labeller = cls(name, files, recipe)
+        # A list of frames that need masks is work, masks made in another tool are facts: neither is an answer.
+        headers = {file: csv_header(file) for file in files}
+        recipe = read_recipes([file for file in files if "mask" not in headers[file]], words)
+        files = [file for file in files if not {"mask", "extra"} & set(headers[file])]
+        labeller = cls(name, files, recipe, words=words)
         for (source, video), labels in recipe.objects.items():
             for number, label in labels.items():
                 key = (source, video, str(number))
@@ -122,6 +127,8 @@ class Labeller:
         for (source, video, _), (category, keep, *_) in self.answers.get(OBJECTS.name, {}).items():
             if category != "none":
                 (there if keep == "yes" else dropped).add((source, video, category))
+        for (source, video), extra in self.recipe.extra.items():
+            there |= {(source, video, self.words.label(category)) for category in extra.objects.values()}
         whole = {key for key, answer in complete.items() if answer == ("yes",)} - dropped
         return {
             (named_video(source, video), category)

@@ -1,34 +1,32 @@
-"""Labelling made quick: CSV files to fill, and self-contained pages to fill them with (``labels_page``)."""
+"""Labelling made quick: CSV files to fill, and the pages to fill them with, of all videos or of conflicts alone."""
 
 from __future__ import annotations
 
-import base64
-import json
-from collections.abc import Iterable, Sequence
+import shlex
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from icvos.builders.extra import ExtraMasks, check_extra
 from icvos.builders.ic_vos.plan import own_label
-from icvos.builders.labels.page import page_end, page_head, page_video
+from icvos.builders.labels.labeller import OBJECTS, Answer
+from icvos.builders.labels.merge import Conflict, KindMerge
+from icvos.builders.labels.page import Page, write_page
+from icvos.builders.labels.sample import SampleTask, sample_video
 from icvos.builders.recipe import COMPLETE_COLUMNS, OBJECT_COLUMNS, Recipe
 from icvos.categories import COCO80, Vocabulary
-from icvos.errors import UsageError
-from icvos.files import atomic_write, write_csv
-from icvos.images import read_image
+from icvos.errors import UsageError, did_you_mean
+from icvos.files import escape_id, write_csv
 from icvos.processes import in_order
-from icvos.progress import Progress, Update
-from icvos.sources.base import FrameLabels, SourceFrame, SourceVideo, VideoSource
+from icvos.progress import Progress, Update, silent
+from icvos.sources import SOURCES
+from icvos.sources.base import SourceVideo, VideoSource
 
-__all__ = ["LabelsReport", "sample_video", "write_labels"]
+__all__ = ["LabelsReport", "write_labels", "write_settling"]
 
-WHOLE_FRAMES = 6  # shown of each video
-OBJECT_FRAMES = 3  # shown of each object
-LOOKED_AT = 48  # masks of a video that are read to find its objects
-WIDTH = 480  # of a frame on the page
-CROP = 224
+Step = tuple[str, str]
+"""What to do once all is answered, and the command that does it."""
 
 
 @dataclass
@@ -43,12 +41,6 @@ class LabelsReport:
     labelled: int
 
 
-@dataclass(frozen=True)
-class _Task:
-    source: VideoSource
-    video: SourceVideo
-
-
 def write_labels(
     sources: Sequence[VideoSource],
     out: Path,
@@ -57,14 +49,14 @@ def write_labels(
     words: Vocabulary = COCO80,
     page_size: int = 200,
     workers: int = 1,
-    progress: Progress | None = None,
+    progress: Progress = silent,
 ) -> LabelsReport:
     """Write ``objects.csv``, ``complete.csv`` and ``<source>.html`` (``<source>-01.html`` … where it is long).
 
     Args:
         sources: Raw video data sets.
         out: A folder; what is there under these names is replaced.
-        recipe: Labels that are known already.
+        recipe: Labels that are known already, and masks made in another tool.
         words: The vocabulary of categories.
         page_size: Videos on one page, so that it stays light and several people can share the work.
         workers: Processes.
@@ -77,36 +69,119 @@ def write_labels(
     recipe = recipe or Recipe()
     if not sources or page_size < 1:
         raise UsageError("no video data set is given", expected="--davis DIR, --mose DIR, …")
+    report = LabelsReport([], out / "objects.csv", out / "complete.csv", 0, 0, 0)
     objects: list[dict[str, Any]] = []
     complete: list[dict[str, Any]] = []
-    pages: list[Path] = []
-    count = 0
     for source in sources:
         videos = source.videos()
         if not videos:
             raise UsageError("no video with all its masks", where=source.root)
-        sampled = in_order(sample_video, (_Task(source, video) for video in videos), workers)
-        numbered = len(videos) > page_size
-        for start in range(0, len(videos), page_size):
-            name = f"{source.id}-{start // page_size + 1:02d}" if numbered else source.id
-            with atomic_write(out / f"{name}.html", "w") as stream:
-                stream.write(page_head(name, source.title, words.names))
-                for video in videos[start : start + page_size]:
-                    sample = next(sampled)
-                    rows, answers = _rows(source, video, [o["id"] for o in sample["objects"]], recipe, words)
-                    sample["rows"], sample["complete"] = rows, answers
-                    stream.write(page_video(json.dumps(sample)))
-                    objects += rows
-                    complete += answers
-                    count += 1
-                    if progress:
-                        progress(Update(f"videos of {source.id}", count, 0))
-                stream.write(page_end())
-            pages.append(out / f"{name}.html")
-    write_csv(out / "objects.csv", OBJECT_COLUMNS, objects)
-    write_csv(out / "complete.csv", COMPLETE_COLUMNS, complete)
-    labelled = sum(bool(row["category"]) for row in objects)
-    return LabelsReport(pages, out / "objects.csv", out / "complete.csv", count, len(objects), labelled)
+        parts = [videos[start : start + page_size] for start in range(0, len(videos), page_size)]
+        names = [f"{source.id}-{number:02d}" for number in range(1, len(parts) + 1)] if parts[1:] else [source.id]
+        steps = _steps_of_labels(source, mended=any(key[0] == source.id for key in recipe.extra))
+        for name, part in zip(names, parts):
+            entries = []
+            for video, sample in _samples(source, part, recipe, words, out / f"{name}-videos", workers):
+                extra = recipe.extra.get((source.id, video.name))
+                numbers = [each["id"] for each in sample["objects"] if each["id"] > 0]
+                rows, answers = _rows(source, video, numbers, recipe, words)
+                entries.append({**sample, "rows": rows, "complete": answers, "extra": _categories(extra, words)})
+                objects += rows
+                complete += answers
+                report.videos += 1
+                progress(Update(f"videos of {source.id}", report.videos, 0))
+            again = f"icvos build-data labels {_given(source)}"
+            page = Page(name, f"Labels: {source.title}", words.names, steps, pages=names, again=again)
+            report.pages.append(write_page(out, page, entries))
+    write_csv(report.objects_csv, OBJECT_COLUMNS, objects)
+    write_csv(report.complete_csv, COMPLETE_COLUMNS, complete)
+    report.objects, report.labelled = len(objects), sum(bool(row["category"]) for row in objects)
+    return report
+
+
+def write_settling(
+    sources: Sequence[VideoSource],
+    out: Path,
+    merges: Sequence[KindMerge],
+    *,
+    people: tuple[str, str],
+    paths: tuple[str, str],
+    recipe: Recipe | None = None,
+    words: Vocabulary = COCO80,
+    workers: int = 1,
+    progress: Progress = silent,
+) -> list[Path]:
+    """Write ``settle-<source>.html``: what two people differ in, both answers beside the frames, for a third to decide.
+
+    Args:
+        sources: Raw data sets of the videos in conflict.
+        out: A folder; what is there under these names is replaced.
+        merges: The two people's labels, merged.
+        people: What they are called.
+        paths: What they gave, as ``labels merge`` takes it.
+        recipe: Masks made in another tool.
+        words: The vocabulary of categories.
+        workers: Processes.
+        progress: Told how many videos are done.
+
+    Returns:
+        The pages, of sources with a conflict.
+
+    Raises:
+        UsageError: A conflict is of a data set or a video that is not here.
+        SourceError: Broken raw data.
+    """
+    conflicts: dict[tuple[str, str], list[Conflict]] = {}
+    for conflict in (conflict for merge in merges for conflict in merge.conflicts):
+        conflicts.setdefault(conflict.key[:2], []).append(conflict)
+    known = _known(merges)
+    _refuse_unknown(sources, conflicts)
+    pages = []
+    for source in sources:
+        videos = [video for video in source.videos() if (source.id, video.name) in conflicts]
+        if not videos:
+            continue
+        name = f"settle-{source.id}"
+        entries = []
+        folder = out / f"{name}-videos"
+        for video, sample in _samples(source, videos, recipe or Recipe(), words, folder, workers):
+            key = (source.id, video.name)
+            extra = (recipe or Recipe()).extra.get(key)
+            asked = {"conflicts": [_asked(conflict) for conflict in conflicts[key]], "known": known.get(key, {})}
+            entries.append({**sample, "rows": [], "complete": [], **asked, "extra": _categories(extra, words)})
+            progress(Update(f"videos of {source.id}", len(entries), len(videos)))
+        page = Page(name, f"Conflicts: {source.title}", words.names, _steps_of_settling(source, paths), people=people)
+        pages.append(write_page(out, page, entries))
+    return pages
+
+
+def _samples(
+    source: VideoSource,
+    videos: Sequence[SourceVideo],
+    recipe: Recipe,
+    words: Vocabulary,
+    folder: Path,
+    workers: int,
+) -> Iterator[tuple[SourceVideo, dict[str, Any]]]:
+    """Return each video with what the page has to know of it, once its script is in ``folder``.
+
+    Raises:
+        InputError: Masks of another tool do not fit; a build would say the same.
+    """
+    for video in videos:
+        extra = recipe.extra.get((source.id, video.name))
+        if extra is not None:
+            check_extra(source, video, extra, words)
+    tasks = (
+        SampleTask(source, video, recipe.extra.get((source.id, video.name)), folder / f"{escape_id(video.name)}.js")
+        for video in videos
+    )
+    return zip(videos, in_order(sample_video, tasks, workers))
+
+
+def _categories(extra: ExtraMasks | None, words: Vocabulary) -> dict[int, str]:
+    """Return the category of each object of another tool, by its number with a minus."""
+    return {} if extra is None else {-number: words.label(of) for number, of in sorted(extra.objects.items())}
 
 
 def _rows(
@@ -114,7 +189,9 @@ def _rows(
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Return the CSV rows of a video, filled with what the data set and the recipe say."""
     labels = recipe.objects.get((source.id, video.name), {})
-    rows, categories = [], set()
+    extra = recipe.extra.get((source.id, video.name))
+    rows, categories = [], set(extra.objects.values() if extra else ())
+    own = set()
     for number in sorted({*numbers, *video.objects, *labels}):
         said = video.objects.get(number)
         label = labels.get(number) or own_label(source, said, words)
@@ -122,7 +199,7 @@ def _rows(
         if label is not None:
             category = "none" if label.category is None else words.label(label.category)
             if label.category is not None and label.keep:
-                categories.add(label.category)
+                own.add(label.category)
         elif said:
             category = "none"
         rows.append(
@@ -143,106 +220,85 @@ def _rows(
             "video": video.name,
             "category": words.label(category),
             "complete": recipe.complete.get(
-                (source.id, video.name, category), "yes" if video.complete == "yes" else ""
+                (source.id, video.name, category), "yes" if video.complete == "yes" and category in own else ""
             ),
         }
-        for category in sorted(categories)
+        for category in sorted(categories | own)
     ]
     return rows, answers
 
 
-def sample_video(task: _Task) -> dict[str, Any]:
-    """Return what a page shows of a video: whole frames over time, outlines and a crop of each object."""
-    source, video = task.source, task.video
-    frames = source.frames(video)
-    size = read_image(frames[0].image).shape[:2]
-    areas = _areas(source, video, frames, (size[0], size[1]))
-    best: dict[int, list[int]] = {}
-    for number in sorted({number for areas_of_frame in areas.values() for number in areas_of_frame}):
-        there = [index for index in areas if number in areas[index]]
-        largest = max(there, key=lambda index: (areas[index][number], -index))
-        # The largest view, and the first and last, which show how it changes; else one between them.
-        views = {largest, there[0], there[-1]}
-        between = [index for index in there[len(there) // 2 :] if index not in views]
-        best[number] = sorted([*views, *between[: OBJECT_FRAMES - len(views)]])
-    whole = _spread(len(frames), WHOLE_FRAMES)
-    objects: dict[int, dict[str, Any]] = {}
-    crops: dict[int, str] = {}
-    for index in sorted({*whole, *(i for chosen in best.values() for i in chosen)}):
-        image = read_image(frames[index].image)
-        labels = source.labels(video, frames[index], (image.shape[0], image.shape[1]))
-        objects[index] = _frame(frames[index], image, labels)
-        for number, chosen in best.items():
-            largest = max(chosen, key=lambda i: areas[i][number])
-            if index == largest:
-                crops[number] = _crop(image, labels.union([number]))
+def _known(merges: Sequence[KindMerge]) -> dict[tuple[str, str], dict[str, list[str]]]:
+    """Return the categories that either gives each object of a video, by its number."""
+    out: dict[tuple[str, str], dict[str, list[str]]] = {}
+    for merge in merges:
+        if merge.kind is not OBJECTS:
+            continue
+        said = [((row["source"], row["video"], row["object"]), [row["category"]]) for row in merge.rows]
+        said += [(c.key, [answer[0] for answer in (c.a, c.b, c.settled) if answer]) for c in merge.conflicts]
+        for (source, video, number), categories in said:
+            of = out.setdefault((source, video), {}).setdefault(number, [])
+            of += [category for category in categories if category not in of]
+    return out
+
+
+def _asked(conflict: Conflict) -> dict[str, Any]:
+    """Return a conflict as the page takes it."""
+
+    def columns(answer: Answer | None) -> Mapping[str, str] | None:
+        return None if answer is None else dict(zip(conflict.kind.answer, answer))
+
     return {
-        "source": source.id,
-        "video": video.name,
-        "frames": len(frames),
-        "whole": whole,
-        "shown": objects,
-        "objects": [{"id": number, "frames": best[number], "crop": crops[number]} for number in best],
+        "kind": conflict.kind.name,
+        "key": dict(zip(conflict.kind.key, conflict.key)),
+        "said": [columns(answer) for answer in (conflict.a, conflict.b)],
+        "words": [conflict.says(answer) for answer in (conflict.a, conflict.b)],
+        "notes": [conflict.note_a, conflict.note_b],
+        "start": {**(columns(conflict.to_fill_in) or {}), "note": conflict.note},
     }
 
 
-def _areas(
-    source: VideoSource, video: SourceVideo, frames: Sequence[SourceFrame], size: tuple[int, int]
-) -> dict[int, dict[int, int]]:
-    """Return the objects' areas in some frames: evenly spaced ones, and all where a known object was not met."""
-    areas: dict[int, dict[int, int]] = {}
-    for index in _spread(len(frames), LOOKED_AT):
-        areas[index] = source.labels(video, frames[index], size).areas()
-    met = {number for areas_of_frame in areas.values() for number in areas_of_frame}
-    if set(video.objects) - met:
-        for index in range(len(frames)):
-            if index not in areas:
-                areas[index] = source.labels(video, frames[index], size).areas()
-    return dict(sorted(areas.items()))
+def _refuse_unknown(sources: Sequence[VideoSource], conflicts: Mapping[tuple[str, str], object]) -> None:
+    ids = {source.id: source for source in sources}
+    names = {source.id: [video.name for video in source.videos()] for source in sources}
+    for source, video in sorted(conflicts):
+        if source not in ids:
+            option = _option(source)
+            raise UsageError(
+                f"conflicts are of {source}, which is not given", expected=f"its folder, {option} {option[2:].upper()}"
+            )
+        if video not in names[source]:
+            raise UsageError(
+                f"a conflict is of an unknown video: {source},{video}",
+                where=ids[source].root,
+                fix=did_you_mean(video, names[source]),
+            )
 
 
-def _spread(length: int, most: int) -> list[int]:
-    """Return at most ``most`` places, evenly over 0 to ``length - 1``, both ends among them."""
-    count = min(most, length)
-    return sorted({round(i * (length - 1) / max(count - 1, 1)) for i in range(count)})
+def _option(source: str) -> str:
+    """Return the option of ``build-data`` that takes a data set's folder."""
+    return "--" + next((name for name, row in SOURCES.items() if row.id == source), source)
 
 
-def _frame(frame: SourceFrame, image: np.ndarray, labels: FrameLabels) -> dict[str, Any]:
-    scale = min(1.0, WIDTH / image.shape[1])
-    size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
-    outlines = {number: _outline(labels.union([number]), size) for number in labels.areas()}
-    return {"name": frame.name, "jpeg": _jpeg(image, size), "w": size[0], "h": size[1], "outlines": outlines}
+def _given(source: VideoSource) -> str:
+    option = _option(source.id)
+    return f"{option} {option[2:].upper()}"
 
 
-def _outline(mask: np.ndarray, size: tuple[int, int]) -> str:
-    """Return an object's outline on the shrunken frame as an SVG path."""
-    import cv2
-
-    # Outlined at full size, so that nothing small is lost.
-    contours, _ = cv2.findContours(mask, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
-    scale = np.array([size[0] / mask.shape[1], size[1] / mask.shape[0]])
-    parts = []
-    for contour in contours:
-        points = cv2.approxPolyDP(contour, 0.7 / float(scale.min()), True)[:, 0].astype(float)
-        corners = (points + 0.5) * scale
-        parts.append("M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in corners) + "Z")
-    return "".join(parts)
+def _steps_of_labels(source: VideoSource, *, mended: bool) -> list[Step]:
+    given, extra = _given(source), " --recipe EXTRA" if mended else ""
+    build = f"icvos build-data ic-vos {given} --coco COCO --recipe LABELS{extra} --out BENCH"
+    merge = f"icvos build-data labels merge ANNA BEN --out MERGED --conflicts CONFLICTS --page SETTLE {given}"
+    return [
+        ("Put the exported files into a folder, LABELS, and build a benchmark with it:", build),
+        ("Or, where two people label, each with a folder of their own, compare them first:", merge),
+    ]
 
 
-def _crop(image: np.ndarray, mask: np.ndarray) -> str:
-    import cv2
-
-    x, y, width, height = cv2.boundingRect(mask)
-    side = int(max(width, height) * 1.3) + 8
-    left, top = max(0, x + width // 2 - side // 2), max(0, y + height // 2 - side // 2)
-    piece = image[top : top + side, left : left + side]
-    scale = CROP / max(piece.shape[:2])
-    return _jpeg(piece, (max(1, round(piece.shape[1] * scale)), max(1, round(piece.shape[0] * scale))))
-
-
-def _jpeg(image: np.ndarray, size: tuple[int, int]) -> str:
-    import cv2
-
-    small = cv2.resize(image, size, interpolation=cv2.INTER_AREA if size[0] < image.shape[1] else cv2.INTER_LINEAR)
-    _, data = cv2.imencode(".jpg", cv2.cvtColor(small, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 78])
-    return base64.b64encode(data.tobytes()).decode()
+def _steps_of_settling(source: VideoSource, paths: tuple[str, str]) -> list[Step]:
+    merge = f"icvos build-data labels merge {' '.join(map(shlex.quote, paths))} --out MERGED --settled SETTLED"
+    build = f"icvos build-data ic-vos {_given(source)} --coco COCO --recipe MERGED --out BENCH"
+    return [
+        ("Put the exported files into a folder, SETTLED, and merge with it:", merge),
+        ("Build a benchmark with what is merged:", build),
+    ]

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     "recipes",
     multiple=True,
     metavar="RECIPE",
-    help="A published recipe (ic-vos-r1, or a folder), or CSV files that say what the objects are; repeatable.",
+    help="A published recipe (ic-vos-r1, or a folder), or CSV files of labels, or a folder of them; repeatable.",
 )
 @click.option(
     "--split",

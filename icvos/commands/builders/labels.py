@@ -10,8 +10,11 @@ from click.core import ParameterSource
 
 from icvos.commands.builders.labels_merge import command as merge
 from icvos.commands.builders.raw_options import open_sources, source_options, tell_sources
-from icvos.errors import counted
+from icvos.errors import UsageError, counted
+from icvos.files import real_path
 from icvos.terminal import echo
+
+LABEL_FILES = ("objects.csv", "complete.csv")
 
 
 @click.group(invoke_without_command=True, no_args_is_help=True, subcommand_metavar="[merge …]")
@@ -22,7 +25,7 @@ from icvos.terminal import echo
     "recipes",
     multiple=True,
     metavar="RECIPE",
-    help="Labels that are known already: CSV files, or a published recipe (ic-vos-r1, or a folder); repeatable.",
+    help="What is known already: CSV files, a folder of them, or a published recipe (ic-vos-r1); repeatable.",
 )
 @click.option("--page-size", default=200, show_default=True, help="Videos on one page.")
 @click.option("--workers", default=1, show_default=True, type=click.IntRange(1), help="Processes.")
@@ -41,6 +44,7 @@ def command(
     from icvos.builders.labels.write import write_labels
     from icvos.builders.published import open_recipes
     from icvos.categories import COCO80
+    from icvos.clips import page_folder
     from icvos.progress import shown
 
     if ctx.invoked_subcommand is not None:
@@ -51,8 +55,14 @@ def command(
         raise click.UsageError("Missing option '--out'", ctx)
     sources = open_sources(folders)
     recipe, _ = open_recipes(recipes, COCO80)
+    if {real_path(out), *(real_path(out / name) for name in LABEL_FILES)} & {real_path(Path(path)) for path in recipes}:
+        raise UsageError(
+            "--out would replace labels that are given",
+            where=out,
+            fix="choose another --out, as notes would be lost",
+        )
     tell_sources(sources)
-    with shown("labels") as progress:
+    with page_folder(out), shown("labels") as progress:
         report = write_labels(sources, out, recipe=recipe, page_size=page_size, workers=workers, progress=progress)
     for page in report.pages:
         echo(f"page: {page}")

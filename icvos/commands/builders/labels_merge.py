@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from icvos.commands.builders.raw_options import open_sources, source_options
 from icvos.files import real_path
 from icvos.terminal import echo
 
 if TYPE_CHECKING:
     from icvos.builders.labels.merge import Conflict, KindMerge
     from icvos.runs.by_labels import LabelScore, LabelScores
+    from icvos.sources.base import VideoSource
 
 LISTED = 10  # pairs of categories, and conflicts, on a terminal
 
@@ -37,6 +39,20 @@ CSV_OR_FOLDER = click.Path(path_type=Path)
     help="Of the two people; default what the page was told, else the names of files or folders.",
 )
 @click.option(
+    "--page",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="Write pages on which a third person settles the conflicts; needs the data sets' folders.",
+)
+@click.option(
+    "--recipe",
+    "recipes",
+    multiple=True,
+    metavar="RECIPE",
+    help="Masks made in another tool, for the pages: a folder with extra-objects.csv; repeatable.",
+)
+@source_options
+@click.option(
     "--run",
     "run_path",
     type=click.Path(path_type=Path),
@@ -50,7 +66,10 @@ def command(
     conflicts: Path | None,
     settled: tuple[Path, ...],
     names: tuple[str, str] | None,
+    page: Path | None,
+    recipes: tuple[str, ...],
     run_path: Path | None,
+    **folders: Any,
 ) -> None:
     """Merge the labels that two people gave the same things; exit 1 while a conflict is open.
 
@@ -61,6 +80,7 @@ def command(
     \b
     icvos build-data labels merge ANNA BEN --out MERGED --conflicts CONFLICTS
     icvos build-data labels merge ANNA BEN --out MERGED --settled CONFLICTS
+    icvos build-data labels merge ANNA BEN --out MERGED --page SETTLE --mose MOSE
     """
     from icvos.builders.labels.labeller import Labeller, read_labellers
     from icvos.builders.labels.merge import merge_labels
@@ -79,6 +99,9 @@ def command(
             raise UsageError(
                 "--conflicts would replace this file", where=path, fix="give it as --settled too, or choose another"
             )
+    sources = open_sources(folders)
+    if bool(sources) != (page is not None):
+        raise UsageError("--page and the folders of data sets go together", expected="--page DIR --mose MOSE, say")
     scores = None
     if run_path is not None:
         from icvos.leaderboard.record import open_run
@@ -99,11 +122,36 @@ def command(
         echo(f"merged: {len(merge.rows):,} rows, {merged_files[merge.kind.name]}")
     for path in conflict_files.values():
         echo(f"conflicts: {path}")
+    if page is not None:
+        for path in _write_pages(page, sources, merges, both, (a, b), recipes):
+            echo(f"page: {path}")
     if still_open:
-        remedy = "fill them in and give them as --settled" if conflict_files else "--conflicts PATH writes them"
+        remedy = "--conflicts PATH writes them"
+        if conflict_files or page is not None:
+            remedy = f"{'fill them in' if conflict_files else 'settle them on the page'} and give them as --settled"
         echo(f"open conflicts: {len(still_open):,}; {remedy}")
         raise SystemExit(1)
     echo("open conflicts: 0")
+
+
+def _write_pages(
+    out: Path,
+    sources: Sequence[VideoSource],
+    merges: Sequence[KindMerge],
+    names: tuple[str, str],
+    paths: tuple[Path, Path],
+    recipes: Sequence[str],
+) -> list[Path]:
+    from icvos.builders.labels.write import write_settling
+    from icvos.builders.published import open_recipes
+    from icvos.categories import COCO80
+    from icvos.clips import page_folder
+    from icvos.progress import shown
+
+    recipe, _ = open_recipes(recipes, COCO80)
+    with page_folder(out), shown("labels") as progress:
+        called = (paths[0].name, paths[1].name)
+        return write_settling(sources, out, merges, people=names, paths=called, recipe=recipe, progress=progress)
 
 
 def _files(path: Path, merges: Sequence[KindMerge], taken: set[Path], option: str) -> dict[str, Path]:

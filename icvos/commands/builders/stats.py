@@ -16,7 +16,7 @@ from icvos.terminal import echo
     "--plot",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
-    help="Also draw the distributions (PNG, PDF or SVG).",
+    help="Also draw a figure: categories, lengths, sizes, motion, visibility, supports (PNG, PDF or SVG).",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
 def command(benchmark: Path, plot: Path | None, as_json: bool) -> None:
@@ -25,22 +25,25 @@ def command(benchmark: Path, plot: Path | None, as_json: bool) -> None:
     \b
     icvos build-data stats demo
     """
-    from icvos.builders.stats import benchmark_stats, plot_stats, table_rows
+    from icvos.builders.stats import benchmark_stats, measure_masks, plot_stats, table_rows
     from icvos.demo.benchmarks import load_benchmark
     from icvos.errors import UsageError
     from icvos.files import to_json
     from icvos.manifest import verify_tables
+    from icvos.progress import shown
     from icvos.terminal import Column, print_table
 
     opened = load_benchmark(benchmark)
     verify_tables(opened)
-    stats = benchmark_stats(opened)
+    stats, masks = benchmark_stats(opened), None
     if plot is not None:
         if plot.suffix.lower() not in (".png", ".pdf", ".svg"):
             raise UsageError(f"a plot cannot be written as '{plot.suffix}'", where=plot, expected=".png, .pdf or .svg")
-        plot_stats(stats, plot)
+        with shown("stats") as progress:
+            masks = measure_masks(opened, progress=progress)
+        plot_stats(stats, masks, plot)
     if as_json:
-        echo(to_json(stats.as_dict()), nl=False)
+        echo(to_json(stats.as_dict() | (masks.as_dict() if masks else {})), nl=False)
         return
     print_table(
         [

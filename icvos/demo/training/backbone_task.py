@@ -124,7 +124,7 @@ class BackboneTask(TrainingTask):
         contrast = self._contrast(features.top, near_top, inside, labels, families, pairs)
         ground = F.interpolate((labels > 0)[:, None].float(), grid, mode="area")
         thing = F.binary_cross_entropy_with_logits(model.thing(features.deep), ground)
-        scalars = {"prior_loss": prior.detach(), "contrast": contrast.detach(), "thing_loss": thing.detach()}
+        scalars = {"prior_loss": prior.detach(), "contrast_loss": contrast.detach(), "thing_loss": thing.detach()}
         return prior + contrast + thing, scalars
 
     def _contrast(
