@@ -107,6 +107,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for model in ("histogram", "empty"):
         run(benchmarks / "demo", root / "runs/demo" / model, model, "--save-masks")
     assert icvos("submit", "pack", root / "runs/demo/histogram", "--out", root / "submission.zip") == 0
+    assert icvos("export", root / "runs/demo/histogram", "--to", "csv", "--out", root / "tables") == 0
     patch.undo()
     return root
 
