@@ -437,6 +437,7 @@ def test_backbone_files_of_several_kinds_are_one(tmp_path: Path) -> None:
     assert sum(own.channels) == CHANNELS
 
 
+@pytest.mark.slow
 def test_a_training_tells_its_seed_to_the_run(files: dict[str, Path], tmp_path: Path) -> None:
     changes = {"one": {}, "two": {"seed": 2}, "slow": {"lr": 1e-4}}
     for name, each in changes.items():

@@ -207,6 +207,7 @@ def test_crowds_and_supports(masks: ClassMasks, tmp_path: Path) -> None:
     assert bench.header["counts"]["own_image_as_support"] == 1
 
 
+@pytest.mark.slow
 def test_real_images_same_seed_two_workers(real: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """All 42 images: the same manifest on a second run and with two workers, another with another seed."""
     common = ("build-data", "mask-tubes", "--coco", real / "coco", "--split", "val2014", "--min-area", 1)

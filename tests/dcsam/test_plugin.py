@@ -422,6 +422,7 @@ def test_gpu_memory_is_flat_and_masks_are_those_of_the_cpu(weights: dict[str, Pa
         assert float((mine != theirs).float().mean()) < 0.005
 
 
+@pytest.mark.slow
 def test_compiled_parts_give_the_same(weights: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     """What is traced for the compiler is run here without it, so that no minute goes by."""
     traced: list[str] = []

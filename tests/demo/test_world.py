@@ -190,6 +190,7 @@ def test_a_clip_shows_its_target_and_more() -> None:
     assert len(clip.scene.actors) > len(wanted)
 
 
+@pytest.mark.slow
 def test_the_default_world_has_all_that_makes_videos_hard() -> None:
     size = world_size("default")
     late = gone = returns = several = lit = 0

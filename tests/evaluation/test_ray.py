@@ -267,6 +267,7 @@ def test_a_shipped_benchmark_that_was_damaged_is_shipped_again_once_it_is_delete
     check_same(tmp_path / "one", tmp_path / "ray")
 
 
+@pytest.mark.slow
 @needs_ray
 def test_weights_are_found_from_another_folder(cluster, bench, tmp_path):
     model = write_model(tmp_path / "a", WEIGHTED)
@@ -321,6 +322,7 @@ def test_a_model_that_breaks_in_every_video_leaves_the_same_result(cluster, benc
     assert 0 < sum("error" in record for record in records(tmp_path / "ray")) < 12
 
 
+@pytest.mark.slow
 @needs_ray
 def test_a_model_that_prints_a_lot_gives_the_same(cluster, bench, tmp_path):
     model = write_model(tmp_path / "a", PRINTS)
