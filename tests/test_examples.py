@@ -127,6 +127,7 @@ def test_own_data(run: Callable, tmp_path: Path) -> None:
     assert {len(benchmark.video(name)) for name in benchmark.videos} == {3}
 
 
+@pytest.mark.slow
 def test_own_training(run: Callable, worlds: tuple[Path, Path], tmp_path: Path) -> None:
     run("own_training", ["--train", worlds[1], "--benchmark", worlds[0], "--steps", 2, "--batch", 2])
     episodes = icvos.load_benchmark(worlds[1]).episodes

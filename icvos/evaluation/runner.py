@@ -31,6 +31,7 @@ from icvos.evaluation.oracle import oracle_key
 from icvos.evaluation.torch_state import kept_outside
 from icvos.evaluation.verify import can_verify, verify_run
 from icvos.evaluation.workers import run_in_workers, worker_device
+from icvos.files import remove_partial_files
 from icvos.listing import names_of
 from icvos.manifest import verify_tables
 from icvos.models.interface import ImageModel, Model
@@ -351,6 +352,7 @@ def _finish(folder: RunFolder, plan: RunPlan, spent: _Spent, whole: bool) -> Non
         folder.write_run(status=status, end=now(), **speed(records, ids), times=spent.times())
         return
     with contextlib.suppress(OSError, RunError):
+        remove_partial_files(folder.root / "frames")  # of workers that were ended as they wrote
         times = spent.times()
         folder.write_run(status="interrupted", end=now(), **speed(folder.records(), ids), times=times)
 

@@ -504,6 +504,7 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: Any) -> str:
     return shown.out
 
 
+@pytest.mark.slow
 def test_from_an_official_checkpoint_through_the_stages_to_evaluation(
     root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -227,6 +227,7 @@ def test_a_cluster_gives_what_one_process_gives(cluster, bench, tmp_path):
     check_empty(cluster)
 
 
+@pytest.mark.slow
 @needs_ray
 def test_a_method_in_an_interpreter_of_its_own(cluster, bench, tmp_path):
     python = numpy_alone(tmp_path / "numpy-alone")
@@ -277,6 +278,7 @@ def test_weights_are_found_from_another_folder(cluster, bench, tmp_path):
     assert (tmp_path / "one/result.json").read_bytes() == (tmp_path / "ray/result.json").read_bytes()
 
 
+@pytest.mark.slow
 @needs_ray
 def test_an_image_benchmark(cluster, tmp_path):
     bench = write_image_benchmark(tmp_path / "bench")
@@ -300,6 +302,7 @@ def test_a_model_that_breaks_leaves_the_same_records(cluster, bench, tmp_path, h
     check_empty(cluster)
 
 
+@pytest.mark.slow
 @needs_ray
 def test_a_model_that_takes_all_memory_leaves_the_same_records(cluster, bench, tmp_path):
     model = write_model(tmp_path / "a", EATER)
@@ -518,6 +521,7 @@ def test_a_dry_run_counts_the_workers_of_the_cluster(cluster, bench, tmp_path):
     assert "no node of the cluster has 2 CPUs" in text
 
 
+@pytest.mark.slow
 @needs_ray
 def test_what_is_wrong_is_said_in_one_line(cluster, bench, tmp_path, monkeypatch):
     red = write_model(tmp_path / "a", RED)
