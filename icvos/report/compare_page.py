@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -82,14 +82,15 @@ def _write(
         shown = videos_of(result.a, list(result.a.by_id))
         chunks = write_chunks(places, shown, out / DATA, workers=workers, progress=progress)
         problems += [problem for chunk in chunks for problem in chunk.problems]
+    episodes = _episodes(result)
     write_page(
         out / "index.html",
         title=f"{names[0]} against {names[1]}",
         runs=names,
         parts=result.a.rules.frame_parts,
         head=[_verdict(result, names, problems)],
-        columns=_columns(result),
-        episodes=_episodes(result),
+        columns=_columns(result, episodes),
+        episodes=episodes,
         chunks=chunks,
         tail=[_charts(result, names)],
     )
@@ -108,8 +109,8 @@ def _episodes(result: Comparison) -> list[dict[str, Any]]:
     return rows
 
 
-def _columns(result: Comparison) -> list[Column]:
-    keys = {key for row in _episodes(result) for key, value in row.items() if value is not None}
+def _columns(result: Comparison, rows: Sequence[Mapping[str, Any]]) -> list[Column]:
+    keys = {key for row in rows for key, value in row.items() if value is not None}
     score = result.a.score_name("episode")
     words: list[Column] = [
         ("video", "query" if result.a.image else "video", False),

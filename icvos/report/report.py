@@ -102,14 +102,15 @@ def _write(
     if rows:
         write_csv(out / "support_sensitivity.csv", SENSITIVITY, rows, for_spreadsheets=True)
         report.files.append("support_sensitivity.csv")
+    episodes = episode_rows(run)
     write_page(
         out / "index.html",
         title=run.title,
         runs=[run.label],
         parts=run.rules.frame_parts,
         head=[_summary(run, report.problems)],
-        columns=_columns(run),
-        episodes=episode_rows(run),
+        columns=_columns(run, episodes),
+        episodes=episodes,
         chunks=chunks,
         tail=[_charts(run), *([_sensitivity(rows)] if rows else [])],
     )
@@ -156,8 +157,8 @@ def _figures(run: ReportRun) -> list[str]:
     return [m.name for m in run.rules.metrics_in("summary") if m.name in known and m.name not in scores]
 
 
-def _columns(run: ReportRun) -> list[Column]:
-    keys = {key for row in episode_rows(run) for key, value in row.items() if value is not None}
+def _columns(run: ReportRun, rows: Sequence[Mapping[str, Any]]) -> list[Column]:
+    keys = {key for row in rows for key, value in row.items() if value is not None}
     words: list[Column] = [
         ("video", "query" if run.image else "video", False),
         ("score", run.score_name("episode"), True),
